@@ -6,14 +6,15 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
-# `make demo` needs plugins in Rust only, and no other language's tools.
+# `make demo` needs these only, and no other language's tools than Rust's.
+DEMO_PLUGINS := plugins/split-words plugins/running-count
 RUST_PLUGINS := $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 PLUGINS := $(patsubst %/cases,%,$(wildcard plugins/*/cases))
 BENCH_PLUGINS := host/benches/identity host/benches/compute \
 	$(filter-out host/benches/languages/own/%,$(patsubst %/.,%,$(wildcard host/benches/languages/*/*/.)))
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 
-.PHONY: help setup build tools demo test torture bench lint
+.PHONY: help setup host build tools servers demo test torture bench lint dist
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -23,27 +24,40 @@ help:
 	@echo 'make bench   speed and memory, against native loops'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
+	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make tools   what plugins in all languages are built with'
+	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, OpenSearch, Flume, and a registry of packages'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
 setup:
 	@scripts/setup.sh
 
-build: setup
+host: setup
+	@[ -e "$(MILLSTREAM)" ] || echo 'Building Millstream. The first time this takes 10 to 20 minutes on two cores, later ones seconds.'
 	cargo build --release --package millstream
-	@for plugin in $(RUST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+
+build: host
+	@"$(MILLSTREAM)" build $(RUST_PLUGINS)
 
 # What plugins in all languages are built with. The doctor says what is missing where it cannot get it.
 tools: build
 	@scripts/setup.sh tests
 	@"$(MILLSTREAM)" doctor --install >/dev/null || "$(MILLSTREAM)" doctor
 
-demo: build
+# Real servers that tests start and stop by themselves. Nothing is done where they are there.
+servers: setup
+	@scripts/setup.sh tests
+	@scripts/kafka.sh >/dev/null
+	@scripts/flume.sh >/dev/null
+	@scripts/pekko.sh >/dev/null
+	@scripts/opensearch.sh >/dev/null
+
+demo: host
+	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
-test: tools
-	@for plugin in $(filter-out $(RUST_PLUGINS),$(PLUGINS)) $(TEST_PLUGINS); do \
-		"$(MILLSTREAM)" build $$plugin || exit 1; done
+test: tools servers
+	@"$(MILLSTREAM)" build $(filter-out $(RUST_PLUGINS),$(PLUGINS)) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 
 # As many kills and as much random input as asked for. The seed that a failure names repeats its choices.
@@ -52,17 +66,21 @@ FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
 # A second program, which can be told to have bugs that the kill loop must find. Nothing else is built with this.
 WITH_BUGS := --features millstream/planted-bugs,millstream-tests/planted-bugs
-torture: tools
-	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+torture: tools servers
+	@"$(MILLSTREAM)" build $(TEST_PLUGINS)
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture kill:: -- --nocapture
 	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
 
 bench: tools
-	@for plugin in $(BENCH_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+	@"$(MILLSTREAM)" build $(BENCH_PLUGINS)
 	cargo run --release --package millstream-bench
 
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+
+# What can be given away, made of the program that `build` makes. docs/install.md tells how to install it.
+dist: build
+	@scripts/dist/make.sh "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/dist"

@@ -65,7 +65,7 @@ port=$(sed -n 's/^Listening on .* \([0-9][0-9]*\)$/\1/p' "$work/nc.log" | head -
 
 echo "A book comes in from 127.0.0.1:$port, $lines_per_second lines a second. The job demo/word-count.toml takes it in batches"
 echo "of 1 s, splits it into words and counts them, in plugins. Each table shows some words of a second and how often"
-echo "each came in it."
+echo "each came in it. The line that begins with \`page:\` has the address of a page about the job, for a browser."
 echo
 # The job would refuse a folder that holds an earlier run's results.
 rm -rf "$results"

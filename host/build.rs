@@ -1,5 +1,8 @@
 //! Gathers what `millstream new` writes into projects, so that it becomes part of the program: for each language that there
-//! is an SDK for, its templates and the part of the SDK that a plugin needs.
+//! is an SDK for, its templates and the part of the SDK that a plugin needs. And the commit, for `millstream --version`.
+
+#[path = "build/commit.rs"]
+mod commit;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -27,7 +30,7 @@ fn main() -> io::Result<()> {
         copy(&from.join("template"), &out.join("template").join(language), &is_made)?;
         watch(&from)?;
     }
-    Ok(())
+    commit::tell()
 }
 
 /// Whether tools leave such files behind.

@@ -8,7 +8,7 @@ folder="$caches/python-$(sha256sum python.txt | cut -c 1-12)"
 python="$folder/bin/python"
 
 whole() {
-    "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ["flask_cors", "moto.server", "pyarrow", "ziglang"])))' \
+    [[ -x $folder/bin/weed ]] && "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ["fastavro", "flask_cors", "google.protobuf", "moto.server", "pyarrow", "ziglang"])))' \
         2>/dev/null
 }
 

@@ -56,6 +56,18 @@ have_clang() { have clang && have wasm-ld && [[ -e $(clang --target=wasm32-wasi 
 # The part of clang's own library that is for wasm: a package of the same version.
 have_clang_library() { [[ -e $(clang --target=wasm32-wasi -print-libgcc-file-name) ]]; }
 
+# What Kafka's broker and other servers run on, with the compiler for the tests' own programs.
+java_min=17
+have_java() {
+    local version
+    have javac || return 1
+    version=$(java -version 2>&1 | sed -n 's/^[a-z]* version "\([0-9]*\).*/\1/p') || return 1
+    [[ -n $version && $version -ge $java_min ]]
+}
+
+# OpenSSL as libraries to link with. Static ones become part of the program (host/connectors/build.rs).
+have_openssl() { have cc && echo '#include <openssl/ssl.h>' | cc -E -x c - >/dev/null 2>&1; }
+
 have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 
 # Tests start servers of their own; Debian's package would start one for the whole machine as well.
@@ -77,9 +89,9 @@ prepare_registry() {
 
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
-        "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
+        "Install what they hold: compilers for C and C++, make, pkg-config, OpenSSL to link with, Rust $rust_min or newer (https://rustup.rs)," \
         "its wasm target (rustup target add $wasm_target), OpenBSD's nc, PostgreSQL, Python with venv," \
-        "clang with lld and wasi-libc, docker-registry, and openssl."
+        "clang with lld and wasi-libc, docker-registry, openssl, Java $java_min or newer, Maven, zsh, fish, and man."
     local root=()
     if [[ $(id -u) != 0 ]]; then
         have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
@@ -95,6 +107,11 @@ install_packages() {
 
 packages=()
 have cc || packages+=(gcc libc6-dev)
+# What the client of Kafka is compiled with: its library has a wrapper in C++, and finds OpenSSL by pkg-config.
+have c++ || packages+=(g++)
+have make || packages+=(make)
+have pkg-config || packages+=(pkg-config)
+have_openssl || packages+=(libssl-dev)
 have_nc || packages+=(netcat-openbsd)
 if [[ ${1:-} == tests ]]; then
     have_venv || packages+=(python3 python3-venv)
@@ -104,6 +121,12 @@ if [[ ${1:-} == tests ]]; then
         ! have apt-get || prepare_registry
     fi
     have openssl || packages+=(openssl)
+    have_java || packages+=(default-jdk-headless)
+    have mvn || packages+=(maven)
+    # Completions are asked for in each shell, and the manual is read.
+    have zsh || packages+=(zsh)
+    have fish || packages+=(fish)
+    have man || packages+=(man-db)
     if ! have_postgres; then
         packages+=(postgresql)
         ! have apt-get || prepare_postgres
@@ -139,6 +162,7 @@ fi
 if [[ ${1:-} == tests ]]; then
     have docker-registry || fail "no docker-registry after the installation; install docker-registry."
     have_clang || fail "no clang for wasm after the installation; install clang, lld and wasi-libc."
+    have_java || fail "no Java $java_min or newer after the installation; install openjdk-$java_min-jdk-headless."
     have_clang_library || install_packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
     scripts/python.sh >/dev/null
 fi

@@ -1,19 +1,30 @@
 #!/bin/sh
-# All tests, group by group. It goes on where one fails, says at the end how long each took, and fails then.
+# All tests, group by group, two rows of groups side by side: most tests wait more than they compute. It goes on where one
+# fails, says at the end how long each took, and fails then. What a group said is in a file, and shown where it failed.
 #   scripts/test.sh <the program millstream> <folders of plugins with cases, separated by spaces>
 set -u
 millstream=$1
 plugins=$2
-summary=""
-failed=0
+logs=${CARGO_TARGET_DIR:-target}/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+
+# Runs a command as a group of tests; a line of the summary says how it ended.
 group() {
 	name=$1
 	shift
 	began=$(date +%s)
-	if "$@"; then result=passed; else result=FAILED failed=1; fi
+	if "$@" >"$logs/$name.log" 2>&1; then result=passed; else result=FAILED; fi
 	took=$(($(date +%s) - began))
-	summary="$summary$(printf '%-12s %4d s  %s' "$name" "$took" "$result")
-"
+	passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$logs/$name.log")
+	printf '%-12s %5d s  %5d tests  %s\n' "$name" "$took" "$passed" "$result" >>"$logs/summary"
+	if [ "$result" = FAILED ]; then
+		printf '\n--- %s failed; all that it said is in %s\n' "$name" "$logs/$name.log"
+		# What cargo's harness says of the failures stands behind the list of tests.
+		sed -n '/^failures:/,$p; /^error/,$p' "$logs/$name.log" | tail -n 400
+	else
+		echo "tests: $name passed in $took s"
+	fi
 }
 cargo_test() {
 	cargo test --release --workspace --no-fail-fast "$@"
@@ -26,14 +37,24 @@ cases() {
 	done
 	return $wrong
 }
-group build cargo_test --no-run
-group units cargo_test --lib --bins
-group sdk cargo_test --test bindings --test worlds
-group examples cargo_test --doc
-group library cargo_test --test library
-group program cargo_test --test program
-group toolchains cargo_test --test toolchains
-group torture cargo_test --test torture
-group cases cases
-printf '\n%s' "$summary"
-exit $failed
+
+echo "tests: building them, which takes several minutes the first time"
+began=$(date +%s)
+cargo_test --no-run || exit 1
+printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
+{
+	group units cargo_test --lib --bins
+	group sdk cargo_test --test bindings --test worlds
+	group program cargo_test --test program
+	group torture cargo_test --test torture
+} &
+{
+	group toolchains cargo_test --test toolchains
+	group library cargo_test --test library
+	group examples cargo_test --doc
+	group cases cases
+} &
+wait
+printf '\n'
+cat "$logs/summary"
+! grep -q FAILED "$logs/summary"

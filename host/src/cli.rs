@@ -2,9 +2,12 @@
 
 mod add;
 mod compile;
+mod completions;
 mod doctor;
+mod infer;
 mod inspect;
 mod key;
+mod log;
 mod new;
 mod pull;
 mod push;
@@ -21,10 +24,12 @@ mod stop;
 mod store;
 mod supervise;
 mod test;
+mod ui;
 mod upgrade;
+mod version;
 
 use crate::author;
-use crate::author::stale::{self, Stale};
+use crate::author::stale::{self, StaleComponent};
 use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -32,19 +37,16 @@ use crate::job;
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::running::{Options, workers_of_all};
+use crate::secrets;
 use crate::shown;
 use clap::{Parser, Subcommand};
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing::field::Field;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 #[derive(Parser)]
-#[command(name = "millstream", version, about = "A stream processor whose user code is WebAssembly")]
+#[command(name = "millstream", version = version::short(), long_version = version::long(), about = "A stream processor whose user code is WebAssembly")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -64,13 +66,15 @@ enum Command {
     },
     /// Print the JSON Schema of job files, for editors
     Schema,
+    /// Print the lines of a job file for a file, from a sample of its records
+    Infer(infer::InferArguments),
     /// Make a plugin project
     New(new::NewArguments),
-    /// Build a plugin project into a component
+    /// Build plugin projects into components
     Build {
-        /// The plugin's folder
+        /// The plugins' folders
         #[arg(default_value = ".")]
-        folder: PathBuf,
+        folders: Vec<PathBuf>,
     },
     /// Make a component of a core module that a compiler has made, or a person by hand
     Componentize {
@@ -93,6 +97,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
+    /// Serve a page about all your jobs that run on this machine
+    Ui(ui::UiArguments),
     /// Stop a running job: what it has received is worked on and committed first
     Stop(stop::StopArguments),
     /// Put the next version of a plugin into a running job, between two batches
@@ -122,6 +128,10 @@ enum Command {
     Gc,
     /// Compare the store of packages with its digests, and what jobs pin with it
     Verify(store::VerifyArguments),
+    /// Print a script by which a shell completes commands and options
+    Completions(completions::CompletionsArguments),
+    /// Write the manual pages of all commands into a folder
+    ManPages(completions::ManPagesArguments),
     /// Compile one component from standard input; Millstream starts this by itself
     #[command(hide = true)]
     CompileComponent(compile::CompileArguments),
@@ -147,15 +157,7 @@ fn quiet_caught_panics() {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG")
-        .unwrap_or_else(|_| "info,object_store=warn".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .fmt_fields(debug_fn(write_field).delimited(" "))
-        .with_writer(|| LogOutput)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_target(false)
-        .init();
+    log::start();
     quiet_caught_panics();
     match execute(arguments.command) {
         Ok(code) => code,
@@ -163,15 +165,6 @@ pub fn main() -> ExitCode {
             let _ = writeln!(LogOutput, "error: {error}");
             ExitCode::from(error.exit_code())
         }
-    }
-}
-
-/// Writes the words of a log line, or a fact beside them, which may hold anything that came from outside.
-fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let words = shown::message(&format!("{value:?}"));
-    match field.name() {
-        "message" => writer.write_str(&words),
-        name => write!(writer, "{name}={words}"),
     }
 }
 
@@ -191,7 +184,7 @@ impl io::Write for LogOutput {
 }
 
 /// Tells of components that are older than their sources.
-fn warn_of(stale: impl IntoIterator<Item = Stale>) {
+fn warn_of(stale: impl IntoIterator<Item = StaleComponent>) {
     for stale in stale {
         let _ = writeln!(LogOutput, "warning: {stale}");
     }
@@ -216,10 +209,10 @@ fn execute(command: Command) -> Result<ExitCode> {
             let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;
         }
+        Command::Infer(arguments) => show(&infer::infer(&arguments)?)?,
         Command::New(arguments) => show(&new::new(&arguments)?)?,
-        Command::Build { folder } => {
-            let component = author::build::build(&folder)?;
-            show(&format!("built {}\n", component.display()))?;
+        Command::Build { folders } => {
+            author::build::build_all(&folders, |component| show(&format!("built {}\n", component.display())))?;
         }
         Command::Componentize { module, world, output } => {
             author::componentize::file(&module, &world, &output)?;
@@ -227,13 +220,14 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Test(arguments) => return Ok(ExitCode::from(u8::from(!test::test(&arguments)?))),
         Command::Doctor(arguments) => return Ok(ExitCode::from(u8::from(!doctor::doctor(&arguments)?))),
-        Command::Inspect(arguments) => show(&inspect::inspect(&arguments)?)?,
+        Command::Inspect(arguments) => show(&secrets::hide(&inspect::inspect(&arguments)?))?,
         Command::Replay(arguments) => {
             let (text, same) = replay::run(&arguments)?;
             show(&text)?;
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
+        Command::Ui(arguments) => ui::ui(&arguments)?,
         Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::Upgrade(arguments) => {
             let (text, ruled) = upgrade::upgrade(&arguments)?;
@@ -256,6 +250,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             show(&text)?;
             return Ok(ExitCode::from(u8::from(!good)));
         }
+        Command::Completions(arguments) => show_as_it_is(&completions::completions(&arguments)?)?,
+        Command::ManPages(arguments) => show(&completions::man_pages(&arguments)?)?,
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -45,11 +45,15 @@
 #[doc(hidden)]
 pub mod author;
 pub mod cli;
+mod page;
 
 pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
 
-use millstream_base::{batch, decode, digest, package_name, panics, private, regular, shown, threads, time, units};
+use millstream_base::{
+    batch, decode, digest, durable, hex, log_lines, package_name, panics, private, regular, secrets, shown, threads,
+    time, units,
+};
 use millstream_connectors::sink;
 use millstream_engine::{checkpoint, graph, running, state};
 use millstream_plugins::{child, lock, metrics, package, plugin, registry, sections, trust};

@@ -2,7 +2,7 @@
 
 /// What the job asks for counts against its budget.
 #[global_allocator]
-static ALLOCATOR: millstream::memory::Counted = millstream::memory::Counted;
+static ALLOCATOR: millstream::memory::CountingAllocator = millstream::memory::CountingAllocator;
 
 /// The variable that says how large the stacks of new threads are.
 const THREAD_STACK: &str = "RUST_MIN_STACK";

@@ -22,6 +22,18 @@ pub fn blocks(file: &str) -> Vec<Block> {
     blocks_of(file, &text)
 }
 
+/// The one block of a file that is in a language and has this text.
+///
+/// # Panics
+/// There is none, or there are several.
+#[track_caller]
+pub fn block(file: &str, language: &str, text: &str) -> Block {
+    let mut found: Vec<Block> =
+        blocks(file).into_iter().filter(|block| block.language == language && block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{file} has so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
 fn blocks_of(file: &str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open = false;

@@ -4,9 +4,12 @@
 //! give up with everything that the processes have said.
 
 mod alone;
+mod certificates;
 mod document;
 pub mod fault;
 mod feeder;
+mod http;
+pub mod kafka;
 mod lying;
 mod measured;
 pub mod package;
@@ -15,13 +18,18 @@ mod postgres;
 mod process;
 mod registry;
 mod s3;
+mod streaming;
 mod torture;
 mod trial;
 mod varied;
+mod weed;
 
 pub use alone::{alone, is_alone};
-pub use document::{Block, blocks};
+pub use certificates::Certificates;
+pub use document::{Block, block, blocks};
 pub use feeder::Feeder;
+pub use http::{HttpClient, HttpRequest, HttpServer, Reply};
+pub use kafka::{Broker, Cluster};
 pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{Measured, held_bytes, measure, measured, resident_bytes, threads};
 pub use parts::{one_stage, passing, queue_sink, queue_source};
@@ -29,9 +37,11 @@ pub use postgres::Postgres;
 pub use process::{Ended, Process, lives, signal};
 pub use registry::{RegistryOptions, RegistryServer};
 pub use s3::{FailingProxy, S3Server};
-pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
+pub use streaming::{Asking, StreamServer};
+pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, TRANSACTION_POINTS, Tally, UPGRADE_POINTS, Victim};
 pub use trial::Trial;
 pub use varied::{varied, varied_line, write_varied};
+pub use weed::WeedServer;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -84,7 +94,12 @@ pub fn free_port() -> u16 {
 
 /// Where the two processes of a job listen, as `--hosts` has it.
 pub fn two_hosts() -> String {
-    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
+    hosts(2)
+}
+
+/// `--hosts` for so many processes on this machine, on ports that nobody uses.
+pub fn hosts(processes: usize) -> String {
+    (0..processes).map(|_| format!("127.0.0.1:{}", free_port())).collect::<Vec<_>>().join(",")
 }
 
 /// Waits until `condition` holds.

@@ -1,6 +1,7 @@
 //! A real PostgreSQL server in a folder of its own. Needs nothing of this crate, so that tests of the host use it, too.
 
-use std::os::unix::fs::chown;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,8 @@ pub struct Postgres {
     user: Option<(u32, u32)>,
     port: u16,
     server: Option<Child>,
+    /// More settings of the server.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -37,7 +40,8 @@ impl Postgres {
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).expect("root may give folders away");
         }
-        let mut postgres = Postgres { folder, programs: programs(), user, port: free_port(), server: None };
+        let mut postgres =
+            Postgres { folder, programs: programs(), user, port: free_port(), server: None, settings: Vec::new() };
         let password = postgres.folder.path().join("password");
         std::fs::write(&password, Self::PASSWORD).expect("a file can be written");
         let mut make = postgres.command("initdb");
@@ -54,12 +58,33 @@ impl Postgres {
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &port, "-h", "127.0.0.1", "-c", "fsync=off"]);
         command.arg("-k").arg(self.folder.path());
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
         self.server = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts"));
         let start = Instant::now();
         while self.try_sql("select 1").is_err() {
             assert!(start.elapsed() < DEADLINE, "PostgreSQL did not start: {:?}", self.try_sql("select 1"));
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts the server again with TLS, with this certificate and key.
+    pub fn speak_tls(&mut self, (certificate, key): &(PathBuf, PathBuf)) {
+        self.stop();
+        self.settings = vec!["ssl=on".into()];
+        for (from, name, setting) in [(certificate, "server.pem", "ssl_cert_file"), (key, "server.key", "ssl_key_file")]
+        {
+            let to = self.folder.path().join(name);
+            let bytes = std::fs::read(from).expect("a file can be read");
+            std::fs::write(&to, bytes).expect("a file can be written");
+            std::fs::set_permissions(&to, Permissions::from_mode(0o600)).expect("a mode can be set");
+            if let Some((uid, gid)) = self.user {
+                chown(&to, Some(uid), Some(gid)).expect("root may give files away");
+            }
+            self.settings.push(format!("{setting}={}", to.display()));
+        }
+        self.start_again();
     }
 
     /// Stops the server at once, as a crash does: what is open is rolled back when it starts again.

@@ -102,13 +102,14 @@ impl Process {
 
     /// Waits until `condition` holds; fails where the process ends before.
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&Process) -> bool) {
-        let mut ended = None;
-        let held = holds_within(DEADLINE, || {
+        let (mut ended, mut holds) = (None, false);
+        holds_within(DEADLINE, || {
             // Looked at before the condition: what a process did before it ended counts.
             ended = self.child.try_wait().expect("a child can be waited for");
-            condition(self) || ended.is_some()
+            holds = condition(self);
+            holds || ended.is_some()
         });
-        if !held || !condition(self) {
+        if !holds {
             panic!("{} did not get so far that {what} ({}){}", self.shown, told(ended), self.story());
         }
     }

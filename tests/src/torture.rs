@@ -118,6 +118,16 @@ pub const UPGRADE_POINTS: [Point; 12] = [
     point("commit.after", 1, 40),
 ];
 
+/// The steps of a sink that commits by transactions of a server: before one is begun, in the middle of it, and behind it.
+pub const TRANSACTION_POINTS: [Point; 6] = [
+    point("commit.marked", 1, 40),
+    point("commit.written", 1, 40),
+    point("start.sink", 1, 2),
+    point("commit.after", 1, 40),
+    point("commit.before", 1, 40),
+    point("replay.batch", 1, 2),
+];
+
 /// What a loop has done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -188,6 +198,8 @@ pub struct Killer {
     inside: Vec<Point>,
     /// Faults that are there all the time: planted bugs.
     pub bugs: String,
+    /// How long a life waits for its step: [`STEP_MAX`], or longer where a start talks with a server.
+    step_max: Duration,
     /// Also kill at random moments.
     anytime: bool,
     /// Steps at which it dies at least once.
@@ -217,11 +229,27 @@ impl Killer {
         Killer { anytime: true, inside, musts, ..Killer::at(seed, &points, "") }
     }
 
+    /// Kills at all points and at random moments, none of which has to come.
+    pub fn of_anything(seed: u64) -> Killer {
+        Killer { anytime: true, ..Killer::at(seed, &POINTS, "") }
+    }
+
     /// Kills at the steps of upgrades, and at random moments.
     pub fn of_upgrades(seed: u64) -> Killer {
         let all = UPGRADE_POINTS.iter().map(|point| point.name);
         let musts = all.filter(|name| name.starts_with("upgrade.")).collect();
         Killer { anytime: true, musts, ..Killer::at(seed, &UPGRADE_POINTS, "") }
+    }
+
+    /// Kills in and around transactions, and at random moments.
+    pub fn of_transactions(seed: u64) -> Killer {
+        let musts = vec!["commit.marked", "commit.written", "start.sink", "commit.after"];
+        Killer { anytime: true, musts, ..Killer::at(seed, &TRANSACTION_POINTS, "") }.patient()
+    }
+
+    /// The same, where a start talks with a server before anything else.
+    pub fn patient(self) -> Killer {
+        Killer { step_max: Duration::from_secs(15), ..self }
     }
 
     /// The next step to die at is this one, unless something died there before.
@@ -237,7 +265,8 @@ impl Killer {
     pub fn at(seed: u64, points: &[Point], bugs: &str) -> Killer {
         let (points, inside) = (points.to_vec(), Vec::new());
         let (random, tally) = (Random::new(seed), Tally::default());
-        Killer { random, points, inside, bugs: bugs.into(), anytime: false, musts: Vec::new(), tally }
+        let (step_max, musts) = (STEP_MAX, Vec::new());
+        Killer { random, points, inside, bugs: bugs.into(), step_max, anytime: false, musts, tally }
     }
 
     /// Whether there were as many kills as asked for, and at the steps where there must be some.
@@ -272,7 +301,7 @@ impl Killer {
             let pass = self.random.from(point.passes.0, point.passes.1);
             let faults = format!("kill@{}:{pass},{}", point.name, self.bugs);
             process = job.start(workers, faults.trim_end_matches(','));
-            holds_within(STEP_MAX, || over(&mut process, job) || process.stderr().contains(DIED));
+            holds_within(self.step_max, || over(&mut process, job) || process.stderr().contains(DIED));
             if process.stderr().contains(DIED) {
                 *self.tally.at.entry(point.name).or_default() += 1;
                 self.tally.inside += u64::from(point.inside);

@@ -3,7 +3,7 @@
 
 use millstream::error::Result;
 use millstream::internals::checkpoint::store::{self, Store};
-use millstream::internals::checkpoint::types::{Manifest, Piece};
+use millstream::internals::checkpoint::types::{Manifest, PlanEntry};
 use millstream::internals::checkpoint::{manifest, plan, positions, read, record};
 use millstream_tests::{Ended, Process, Trial, root};
 use regex::Regex;
@@ -147,11 +147,11 @@ fn read_all(store: &dyn Store) -> Result<String> {
     for log in &logs {
         log.check(&store.place())?;
     }
-    let mut pieces: Vec<Piece> = Vec::new();
-    plan::read_pieces(store, &logs, |_, _| true, |_, piece| pieces.push(piece))?;
+    let mut entries: Vec<PlanEntry> = Vec::new();
+    plan::read_entries(store, &logs, |_, _| true, |_, entry| entries.push(entry))?;
     let record = record::read(store, starts.last().expect("a job that was started"))?;
     let logs: Vec<_> = logs.iter().map(|log| (&log.path, &log.heads)).collect();
-    Ok(format!("{manifest:?}\n{tables:?}\n{logs:?}\n{pieces:?}\n{record:?}"))
+    Ok(format!("{manifest:?}\n{tables:?}\n{logs:?}\n{entries:?}\n{record:?}"))
 }
 
 /// The trial goes on to the golden output from each damage that is not refused; and from each that is, the way out that

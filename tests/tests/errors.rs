@@ -547,9 +547,9 @@ fn versions_to_come() {
         "job.toml:16: `checkpoint.keep` is not available in this version; remove it",
     );
     refused(
-        &changed("kind = \"print\"", "kind = \"kafka\""),
-        "job.toml:16: sink `screen`: `kind = \"kafka\"` is not available in this version; write one of: `print`, \
-         `files`, `queue`, `postgres`",
+        &changed("kind = \"print\"", "kind = \"mqtt\""),
+        "job.toml:16: sink `screen`: `kind = \"mqtt\"` is not available in this version; write one of: `print`, \
+         `files`, `queue`, `postgres`, `kafka`, `http`, `websocket`, `nothing`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),

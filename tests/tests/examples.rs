@@ -1,7 +1,7 @@
 //! The examples of `docs/examples` that read sockets and folders, against the real thing. Those with virtual time are
 //! cases of `e2e.rs`.
 
-use millstream_tests::{Process, Trial, free_port, millstream, root};
+use millstream_tests::{Process, Trial, free_port, millstream, root, until};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -174,4 +174,42 @@ fn parts(folder: &Trial, name: &str) -> Vec<PathBuf> {
     let mut parts: Vec<_> = entries.filter(is_part).collect();
     parts.sort();
     parts
+}
+
+#[test]
+fn hashtags_of_a_stream_that_wants_a_token() {
+    let port = free_port();
+    let serve = |token: &str| {
+        let mut command = Command::new("python3");
+        command.arg(example("hashtags/serve.py")).args([port.to_string(), "1".into()]);
+        Process::start(command.env("POSTS_TOKEN", token))
+    };
+    let text = fs::read_to_string(example("hashtags/live.toml")).unwrap();
+    let plugin = root().join("plugins/sentiment").display().to_string();
+    let text = text.replace("../../../plugins/sentiment", &plugin).replace("8642", &port.to_string());
+    let trial = Trial::new(&(text + "\n[sinks.out]\nfrom = \"trending\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"));
+    let start = |token: &str| Process::start(trial.command(&["run", "job.toml"]).env("POSTS_TOKEN", token));
+    let _server = serve("right-token");
+    until("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let ended = start("wrong-token").wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("401 Unauthorized") && !ended.stderr.contains("wrong-token"), "{}", ended.stderr);
+    // Windows close with the batches behind them, so that posts have to come one after the other.
+    let mut job = start("right-token");
+    // As the batches of the example with virtual time: each ends with a window.
+    let expected = fs::read_to_string(example("hashtags/expected.jsonl")).unwrap();
+    let expected: Vec<serde_json::Value> = expected
+        .lines()
+        .flat_map(|line| {
+            let batch: serde_json::Value = serde_json::from_str(line).unwrap();
+            batch["rows"].as_array().unwrap().clone()
+        })
+        .collect();
+    let found = || -> Vec<serde_json::Value> {
+        let row = |row: serde_json::Value| json!({ "tag": row["tag"], "posts": row["posts"], "mood": row["mood"] });
+        trial.rows("out.jsonl").into_iter().map(row).collect()
+    };
+    job.until("the windows are there", |_| found().len() >= expected.len());
+    assert_eq!(found()[..expected.len()], expected);
+    job.stop();
 }

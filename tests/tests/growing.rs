@@ -1,5 +1,6 @@
 //! Files that somebody still writes: folders, logs that grow and are rotated, pipes, and files and folders that are away.
 
+use millstream::internals::random::Random;
 use millstream_tests::{DEADLINE, Process, Trial, passing, queue_sink, until};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -57,18 +58,6 @@ fn a_file_that_grows_after_its_end_is_told() {
     job.until_stderr(told);
     job.stop();
     assert_eq!(trial.values("out.jsonl"), ["one"]);
-}
-
-/// A small seeded generator (xorshift64), so that failures repeat.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// Gives a log another name, or copies and truncates it.

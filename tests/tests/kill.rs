@@ -10,17 +10,21 @@
 mod bugs;
 mod entries;
 mod files;
+mod moving;
 mod table;
+mod topic;
 mod upgrade;
 mod virtual_time;
 
-use millstream_tests::{FORGETFUL, Killer, POINTS, Tally};
+use millstream_tests::{Broker, FORGETFUL, Killer, POINTS, Tally};
 use std::io::Write;
 use std::time::Instant;
 
 /// Kills of all loops together, where the environment does not say.
 const KILLS: u64 = 150;
 const SEED: u64 = 1;
+/// Kills of the loop with Kafka, where the environment does not say; else a tenth: each start waits for the broker.
+const TOPIC_KILLS: u64 = 12;
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -90,4 +94,32 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     for version in ["upgraded-2", "upgraded-3"] {
         assert!(tally.upgrades.contains_key(version), "no upgrade to {version}: {:?}", tally.upgrades);
     }
+}
+
+/// Also in the middle of a transaction, with its rows and the marker on the broker.
+#[test]
+fn no_kill_in_a_transaction_loses_or_doubles_a_record() {
+    let began = Instant::now();
+    let kills = setting("KILLS").map_or(TOPIC_KILLS, |kills| kills.div_ceil(10));
+    let broker = Broker::start();
+    let tally = torture("topic", Killer::of_transactions(seed(4)), kills, |k, n| topic::trial(&broker, k, n));
+    let said = format!("kill loop with transactions: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(tally.kills >= kills, "{said}");
+    // The rows were on the broker, and the marker with them, and nothing was committed.
+    let within = ["commit.written", "commit.marked"];
+    assert!(within.iter().all(|point| tally.at.contains_key(point)), "{said}; {:?}", tally.at);
+}
+
+/// Each life of the job has another number of processes, so that partitions move between them.
+#[test]
+fn no_kill_loses_or_doubles_a_row_of_a_partition_that_moves() {
+    let began = Instant::now();
+    let kills = setting("KILLS").map_or(TOPIC_KILLS, |kills| kills.div_ceil(10));
+    let broker = Broker::start();
+    let killer = Killer::of_anything(seed(5)).patient();
+    let tally = torture("moving partitions", killer, kills, |k, n| moving::trial(&broker, k, n));
+    let said = format!("kill loop with moving partitions: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(tally.kills >= kills, "{said}");
 }

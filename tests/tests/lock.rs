@@ -1,7 +1,7 @@
 //! Packages in jobs: what `millstream add` pins is what runs, wherever the bytes are fetched from, and nothing else.
 
-use millstream::internals::package::facts::Facts;
-use millstream::internals::package::manifest::Made;
+use millstream::internals::package::facts::PackageFacts;
+use millstream::internals::package::manifest::PackedPackage;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
 use millstream_tests::{Ended, Process, RegistryServer, Trial, plugin, root, until};
 use std::fs;
@@ -339,8 +339,8 @@ fn a_registry_of_the_network_is_needed_once() {
 
     // Somebody moves the tag: the manifest of another version is put there.
     let component = as_version("split-words", "0.8.0");
-    let facts = Facts::of(&component, "0.8.0").expect("it is a component");
-    let manifest = Made::of(component, &facts).expect("it is a package").manifest;
+    let facts = PackageFacts::of(&component, "0.8.0").expect("it is a component");
+    let manifest = PackedPackage::of(component, &facts).expect("it is a package").manifest;
     put_manifest(&server.host(), "/v2/team/split-words/manifests/0.7.0", &manifest);
     refused(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
     let another = trial.path("another");

@@ -1,10 +1,11 @@
 //! One budget of memory for a job: whatever asks for more than there is, what is resident stays within the budget and a
 //! tenth, and the job says what happened. A job that fits gives what it always gives.
 
-use millstream_tests::{Measured, Process, Trial, blocks, free_port, measure, measured, plugin, queue_sink};
+use millstream_tests::{Measured, Process, Trial, blocks, free_port, measure, measured, passing, plugin, queue_sink};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -305,4 +306,27 @@ fn too_little_is_refused() {
     let ended = trial.run(&["--set", "memory=200MiB", "--processes", "2", "--process", "0"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("for 2 processes on this machine; each needs 128 MiB at least"), "{}", ended.stderr);
+}
+
+#[test]
+fn compressed_input_that_decompresses_to_much_takes_no_memory() {
+    let trial = passing(
+        "batch = \"0s\"",
+        "kind = \"file\"\npath = \"bomb.zst\"\nrecord_bytes_max = \"1MiB\"",
+        &queue_sink("refused", "in.rejected", "refused"),
+    );
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    let block = vec![b'a'; 1 << 20];
+    for _ in 0..400 {
+        encoder.write_all(&block).unwrap();
+    }
+    encoder.write_all(b"\nend\n").unwrap();
+    let bomb = encoder.finish().unwrap();
+    assert!(bomb.len() < 1 << 20);
+    trial.write("bomb.zst", bomb);
+    let Measured { ended, peak_bytes } = measured(&trial.command(&["run", "job.toml"]), WITHIN);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(peak_bytes < 300 << 20, "{peak_bytes} bytes for a line of 400 MiB");
+    assert_eq!(trial.values("out.jsonl"), ["end"]);
+    assert_eq!(trial.rows("refused.jsonl").len(), 1);
 }

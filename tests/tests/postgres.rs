@@ -132,6 +132,31 @@ fn tables_may_have_numeric_dates_json_and_arrays() {
 }
 
 #[test]
+fn structs_lists_decimals_and_dates_arrive() {
+    let server = Postgres::start();
+    let columns = "k = \"text\", price = \"decimal(20,3)\", day = \"date\", tags = \"list<text>\", \
+                   doc = \"struct<id: int64, of: list<decimal(4,1)>>\"";
+    let rows = r#"["a","12345678901234567.125","2026-03-29",["x","y,z",null],{"id":1,"of":[0.5,null]}]"#;
+    let nulls = r#"["b",null,null,null,null]"#;
+    let shown = |tags: &str, doc: &str| format!("a|12345678901234567.125|2026-03-29|{tags}|{doc}\nb||||");
+    let made = job_at(&server.url(), columns, "table = \"made\"");
+    made.write("input.jsonl", format!("[{rows},{nulls}]\n"));
+    run_well(&made);
+    let object = "{\"id\": 1, \"of\": [0.5, null]}";
+    assert_eq!(server.sql("select * from made order by k"), shown("[\"x\", \"y,z\", null]", object));
+    assert_eq!(
+        server.sql("select pg_typeof(price), pg_typeof(day), pg_typeof(tags) from made limit 1"),
+        "numeric|date|jsonb"
+    );
+    // A table that was there.
+    server.sql("create table kept (k text primary key, price numeric, day date, tags text[], doc json)");
+    let kept = job_at(&server.url(), columns, "table = \"kept\"\nmode = \"upsert\"\nkey = \"k\"");
+    kept.write("input.jsonl", format!("[{rows},{nulls}]\n"));
+    run_well(&kept);
+    assert_eq!(server.sql("select * from kept order by k"), shown("{x,\"y,z\",NULL}", "{\"id\":1,\"of\":[0.5,null]}"));
+}
+
+#[test]
 fn upsert_keeps_the_last_row_of_each_key() {
     let server = Postgres::start();
     let made = job(&server, "table = \"made\"\nmode = \"upsert\"\nkey = \"k\"");
@@ -378,7 +403,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
     for (port, told) in
         [(silent, "no answer in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
     {
-        let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1");
+        let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1&sslmode=disable");
         let columns = "k = \"text\", n = \"int64\"";
         let sink = job_at(&url, columns, "table = \"t\"\nwait = \"0s\"");
         let enrich = job_at(&url, columns, "table = \"t\"");

@@ -1,8 +1,8 @@
 //! Packages in registries: Debian's own, with and without a login and TLS, and folders.
 
 use millstream::internals::digest::Digest;
-use millstream::internals::package::facts::Facts;
-use millstream::internals::package::manifest::Made;
+use millstream::internals::package::facts::PackageFacts;
+use millstream::internals::package::manifest::PackedPackage;
 use millstream::internals::registry::Registry;
 use millstream_tests::{
     Answer, Asked, Ended, LyingRegistry, Process, RegistryOptions, RegistryServer, Then, Trial, plugin, root,
@@ -46,9 +46,9 @@ fn badly(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Strin
 }
 
 /// A built plugin of the project, as a component and as it is pushed.
-fn split_words() -> (Vec<u8>, Made) {
+fn split_words() -> (Vec<u8>, PackedPackage) {
     let component = std::fs::read(plugin("split-words").join("split-words.wasm")).unwrap();
-    let made = Made::of(component.clone(), &Facts::of(&component, "split-words").unwrap()).unwrap();
+    let made = PackedPackage::of(component.clone(), &PackageFacts::of(&component, "split-words").unwrap()).unwrap();
     (component, made)
 }
 
@@ -332,7 +332,7 @@ fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
 
 /// A registry that lists what refers to a package by itself: `count` signatures of that package, one of another package, and
 /// something that is no signature.
-fn with_referrers(package: &Made, count: usize) -> LyingRegistry {
+fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
     const KIND: &str = "application/vnd.millstream.signature.v1+json";
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     let descriptor =

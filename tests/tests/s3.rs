@@ -3,8 +3,8 @@
 use millstream::internals::checkpoint::store;
 use millstream::internals::checkpoint::store::{Store, Version};
 use millstream::internals::failure::Failure;
-use millstream::internals::patience::{StoreError, patiently};
-use millstream_tests::{FailingProxy, Process, S3Server, Trial, free_port, root, until};
+use millstream::internals::patience::{StoreError, StoreErrorKind, patiently};
+use millstream_tests::{FailingProxy, Process, S3Server, Trial, free_port, root};
 use std::sync::Arc;
 
 fn open(url: &str, settings: &[(String, String)]) -> Arc<dyn Store> {
@@ -103,7 +103,7 @@ fn a_bucket_keeps_what_a_store_promises() {
     let missing = open("s3://no-such-bucket/x", &server.settings());
     for error in [missing.read("a").err(), missing.write("a", "b".into()).err()] {
         let error = error.expect("there is no such bucket");
-        assert!(!error.passing && error.reason.contains("make the bucket first"), "{error}");
+        assert!(error.kind == StoreErrorKind::Lasting && error.reason.contains("make the bucket first"), "{error}");
     }
 }
 
@@ -125,7 +125,7 @@ fn a_server_that_is_away_is_waited_for() {
     }
     let store = open("s3://bucket/x", &settings);
     let error = store.write("state/a", "a".into()).expect_err("nobody listens there");
-    assert!(error.passing, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::Passing, "{error}");
     let text = error.to_string();
     assert!(text.contains("write s3://bucket/x/state/a") && text.contains("Connection refused"), "{text}");
 }
@@ -240,9 +240,9 @@ fn parts(trial: &Trial) -> usize {
     std::fs::read_dir(trial.path("parts")).into_iter().flatten().count()
 }
 
-fn until_it_commits(trial: &Trial) {
+fn until_it_commits(job: &mut Process, trial: &Trial) {
     let before = parts(trial);
-    until("it commits", || parts(trial) > before + 5);
+    job.until("it commits", |_| parts(trial) > before + 5);
 }
 
 fn stops_with_each_number_once(job: Process, trial: &Trial) {
@@ -258,12 +258,12 @@ fn stops_with_each_number_once(job: Process, trial: &Trial) {
 fn a_second_start_on_the_same_machine_is_refused() {
     let server = S3Server::start();
     let (trial, settings) = (numbers(), server.settings());
-    let job = start(&trial, &[], &settings, "");
-    until_it_commits(&trial);
+    let mut job = start(&trial, &[], &settings, "");
+    until_it_commits(&mut job, &trial);
     let ended = start(&trial, &[], &settings, "").wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("another running process has it open; stop that one first"), "{}", ended.stderr);
-    until_it_commits(&trial);
+    until_it_commits(&mut job, &trial);
     stops_with_each_number_once(job, &trial);
 }
 
@@ -274,12 +274,12 @@ fn who_lost_the_job_commits_nothing_more() {
     let (trial, settings) = (numbers(), server.settings());
     let mut older = start(&trial, &["--unsupervised"], &settings, "");
     for _ in 0..3 {
-        until_it_commits(&trial);
+        until_it_commits(&mut older, &trial);
         older.signal("STOP");
         // Another machine does not see the lock of the folder.
         std::fs::remove_file(trial.path("parts/.millstream.lock")).expect("the sink has locked its folder");
-        let newer = start(&trial, &["--unsupervised"], &settings, "");
-        until_it_commits(&trial);
+        let mut newer = start(&trial, &["--unsupervised"], &settings, "");
+        until_it_commits(&mut newer, &trial);
         older.signal("CONT");
         let ended = older.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -287,7 +287,7 @@ fn who_lost_the_job_commits_nothing_more() {
         assert!(words.iter().any(|words| ended.stderr.contains(words)), "{}", ended.stderr);
         older = newer;
     }
-    until_it_commits(&trial);
+    until_it_commits(&mut older, &trial);
     stops_with_each_number_once(older, &trial);
 }
 

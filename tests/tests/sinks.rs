@@ -1,6 +1,7 @@
 //! Each sink as its reader sees it.
 
-use millstream_tests::{DEADLINE, Process, Trial, until};
+use millstream_tests::{DEADLINE, Process, Trial, two_hosts, until};
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
 
@@ -273,4 +274,61 @@ fn a_sink_may_have_the_name_of_what_it_reads() {
     let told = trial.run_well(&[]).stderr;
     assert_eq!((trial.rows("counts.jsonl").len(), trial.rows("in.jsonl").len()), (1, 2));
     assert!(told.contains("rows: counts 1, counts (sink) 1, in 2, in (sink) 2"), "{told}");
+}
+
+#[test]
+fn each_worker_writes_parts_of_its_own_and_a_start_with_others_goes_on() {
+    let trial = Trial::new(
+        r#"
+        batch = "0s"
+        checkpoint = { dir = "checkpoints" }
+        [sources.lines]
+        kind = "directory"
+        path = "lines"
+        settle = "0s"
+        format = "text"
+        rows_per_batch_max = 1000
+        [stages.words]
+        from = "lines"
+        key = "value"
+        aggregate = { n = "count(*)" }
+        [sinks.out]
+        from = "words"
+        kind = "files"
+        path = "out"
+        format = "csv"
+        parts = "worker"
+        "#,
+    );
+    let line = |n: usize| format!("word {}\n", n % 97);
+    let count = || {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for name in files(&trial, "out").iter().filter(|name| name.starts_with("part-")) {
+            let text = trial.text(&format!("out/{name}"));
+            assert!(text.starts_with("value,n\n"), "{text}");
+            for row in text.lines().skip(1) {
+                let mut cells = row.rsplit(',');
+                let n: u64 = cells.next().unwrap().parse().unwrap();
+                *counts.entry(cells.next().unwrap().to_owned()).or_default() += n;
+            }
+        }
+        counts
+    };
+    let run = |lines: usize, more: &[&str]| {
+        trial.write(&format!("lines/{}.txt", files(&trial, "lines").len()), (0..lines).map(line).collect::<String>());
+        trial.well(&[&["run", "job.toml", "--until-idle"], more].concat());
+    };
+    fs::create_dir(trial.path("lines")).unwrap();
+    run(9_700, &["--workers", "3"]);
+    let names = files(&trial, "out");
+    for worker in 0..3 {
+        let own = names.iter().filter(|name| name.ends_with(&format!("-{worker:03}.csv"))).count();
+        assert!(own > 0, "worker {worker} wrote nothing: {names:?}");
+    }
+    assert_eq!(count().values().sum::<u64>(), 9_700);
+    run(9_700, &["--workers", "1"]);
+    run(970, &["--processes", "2", "--workers", "2", "--hosts", &two_hosts()]);
+    let counts = count();
+    assert_eq!(counts.len(), 97);
+    assert!(counts.values().all(|n| *n == 210), "{counts:?}");
 }

@@ -56,6 +56,7 @@ fn a_panic_in_any_thread_ends_the_job_with_its_name() {
         ("worker", "worker "),
         ("millstream-checkpoint", "the thread that writes checkpoints"),
         ("millstream-plan", "the thread that writes plans"),
+        ("millstream-sinks", "the thread that commits"),
         ("millstream-control", "the thread that answers questions"),
         ("millstream-signals", "the thread that waits for signals"),
         ("millstream-stop", "the thread that stops the job"),
@@ -77,6 +78,7 @@ fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
         ("receiver", "kind = \"file\"\npath = \"in.txt\"\nfollow = true".to_owned()),
         ("receiver", "kind = \"directory\"\npath = \"in\"".to_owned()),
         ("receiver", format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\"")),
+        ("receiver", format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"")),
         ("receiver", "kind = \"queue\"\npath = \"in.jsonl\"\nschema = { v = \"int64\" }".to_owned()),
     ] {
         let trial = job("", &source);
@@ -88,6 +90,21 @@ fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
     let trial = job("", "kind = \"directory\"\npath = \"in\"");
     fs::create_dir(trial.path("in")).unwrap();
     ends(&trial, "folder-reader", "the reader of a folder", &[]);
+}
+
+#[test]
+fn a_panic_in_a_server_ends_the_job() {
+    let port = free_port();
+    let trial = job("", &format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\""));
+    let mut command = trial.command(&["run", "job.toml"]);
+    let mut listening = Process::start(panics(&mut command, "http-connection"));
+    listening.until_stderr("listening on http");
+    assert!(millstream_tests::HttpClient::connect(port).unwrap().post(&[], "a").is_err());
+    let ended = listening.wait();
+    assert!(ended.code == Some(1) && ended.stderr.contains("a connection of source `in` panicked"), "{}", ended.stderr);
+    let sink = format!("[sinks.live]\nfrom = \"in\"\nkind = \"websocket\"\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let trial = passing("batch = \"20ms\"", "kind = \"rate\"\nrows_per_second = 100", &sink);
+    ends(&trial, "websocket", "the server of sink `live`", &[]);
 }
 
 #[test]
@@ -202,14 +219,18 @@ fn a_panic_between_processes_ends_a_job_that_nobody_starts_again() {
 #[test]
 fn a_panic_in_a_request_to_a_bucket_ends_the_process_and_the_job_goes_on() {
     let server = S3Server::start();
-    let trial = job("[checkpoint]\ndir = \"s3://bucket/job\"\nevery = 3", RATE);
-    let mut command = trial.command(&["run", "job.toml"]);
-    command.envs(server.settings());
-    // The first ones are those of the start, before there is anything to go on with.
-    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@s3-request:30")).wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the request panicked"), "{}", ended.stderr);
-    is_whole(&trial, "s3-request");
+    let mut told = 0;
+    // The first ones are those of the start, before there is anything to go on with. Some only delete what nobody needs any more.
+    for request in [28, 29, 30, 31] {
+        let trial = job(&format!("[checkpoint]\ndir = \"s3://bucket/job-{request}\"\nevery = 3"), RATE);
+        let mut command = trial.command(&["run", "job.toml"]);
+        command.envs(server.settings());
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@s3-request:{request}"))).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        told += usize::from(ended.stderr.contains("the request panicked"));
+        is_whole(&trial, "s3-request");
+    }
+    assert!(told > 0, "no request of four was needed");
 }
 
 #[test]

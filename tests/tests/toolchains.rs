@@ -1,8 +1,9 @@
-//! Plugins in all languages: what builds them, and what the docs tell their authors.
+//! Plugins in all languages: what builds them, and what the docs tell their authors; and what `make dist` gives away.
 
 mod authoring;
 mod compat;
 mod conformance;
+mod dist;
 mod examples;
 mod newcomer;
 mod other_languages;

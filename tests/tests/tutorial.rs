@@ -1,6 +1,6 @@
 //! `docs/plugins.md` is true from top to bottom: a newcomer's way in each language, with the real toolchains.
 
-use millstream_tests::{Block, Process, Trial, blocks, free_port, millstream};
+use millstream_tests::{Block, Process, Trial, block, blocks, free_port, millstream};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -39,15 +39,6 @@ const WAYS: [Way; 5] = [
     Way { lang: "c", tested: "ok", fence: "c", source: "bills.c", failed: "bills.c:" },
 ];
 
-/// The one block in a language with this text.
-#[track_caller]
-fn block(language: &str, text: &str) -> Block {
-    let mut found: Vec<Block> =
-        blocks(PAGE).into_iter().filter(|block| block.language == language && block.text.contains(text)).collect();
-    assert_eq!(found.len(), 1, "{PAGE} has so many {language} blocks with {text:?}");
-    found.remove(0)
-}
-
 /// What a shell makes of these lines: both of its outputs.
 #[track_caller]
 fn shell(trial: &Trial, lines: &str) -> String {
@@ -78,21 +69,21 @@ fn listening(trial: &Trial) -> (Process, Process) {
 
 fn goes(lang: &str) {
     let way = WAYS.iter().find(|way| way.lang == lang).unwrap();
-    let trial = Trial::new(&block("toml", "[sources.orders]").text);
+    let trial = Trial::new(&block(PAGE, "toml", "[sources.orders]").text);
 
-    let told = shell(&trial, &block("sh", &format!("--lang {lang}\n")).text);
+    let told = shell(&trial, &block(PAGE, "sh", &format!("--lang {lang}\n")).text);
     for part in [way.tested, "built ./bills.wasm", "ok    example", "1 case, 0 failed"] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
 
     let (mut nc, mut job) = listening(&trial);
-    nc.say(&block("json", "ann").text);
+    nc.say(&block(PAGE, "json", "ann").text);
     job.until("the bill is shown", |job| job.stdout().contains("| ann  | 100.0 |"));
     job.until_stderr("the amount -1 is below zero");
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
-    fs::write(trial.path("bills").join(way.source), &block(way.fence, "initial").text).unwrap();
+    fs::write(trial.path("bills").join(way.source), &block(PAGE, way.fence, "initial").text).unwrap();
     shell(&trial, "millstream build bills");
     let (mut nc, mut job) = listening(&trial);
     nc.say("{\"name\": \"ann\", \"amount\": 100}\n");
@@ -101,7 +92,7 @@ fn goes(lang: &str) {
     nc.say("{\"name\": \"\", \"amount\": 1}\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let shown = block("text", way.failed).text;
+    let shown = block(PAGE, "text", way.failed).text;
     let shown = shown.split_once("failed in batch 3: ").expect("it says which batch").1;
     let story =
         ended.stderr.split_once("error: stage `bills`: plugin bills 0.1.0 failed in batch ").expect("it failed").1;
@@ -136,9 +127,10 @@ fn the_page_is_true_for_c() {
     let trial = Trial::new("");
     shell(&trial, "millstream new bills --lang c");
     let manifest = trial.path("bills/plugin.toml");
-    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block("toml", "[grants]").text).unwrap();
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block(PAGE, "toml", "[grants]").text)
+        .unwrap();
     shell(&trial, "millstream build bills");
-    let told = shell(&trial, &block("sh", "shared.wasm").text);
+    let told = shell(&trial, &block(PAGE, "sh", "shared.wasm").text);
     for part in [
         "plugin:        bills 0.1.0\n",
         "language:      C\n",
@@ -158,8 +150,8 @@ fn no_block_of_the_page_is_left_out() {
     });
     let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
     let others = others.into_iter().chain([("toml", "[grants]")]);
-    let mut taken: Vec<Block> = ways.map(|(language, text)| block(language, &text)).collect();
-    taken.extend(others.map(|(language, text)| block(language, text)));
+    let mut taken: Vec<Block> = ways.map(|(language, text)| block(PAGE, language, &text)).collect();
+    taken.extend(others.map(|(language, text)| block(PAGE, language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.
     let known = [
         "millstream doctor\n",

@@ -76,6 +76,10 @@ pub enum Event {
         /// The greatest time among the rows.
         max_us: i64,
     },
+    /// A source has this partition, with a clock of its own from now on, though no row may have come of it.
+    Partition(ClockId),
+    /// A source does not have this partition any more.
+    PartitionGone(ClockId),
     /// The source of this number has ended: after the batches before, nothing came of it.
     Ended(u32),
     /// What a worker holds back of a stage, after the batch.

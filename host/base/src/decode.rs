@@ -1,30 +1,42 @@
 //! From the records of a chunk to rows, by the source's format. A record that does not decode becomes a rejected
 //! row with its reason.
 
+pub mod avro;
+mod beside;
 pub mod binary;
 mod columns;
 pub mod csv;
+pub mod infer;
 pub mod json;
+pub mod protobuf;
 mod text;
+mod varint;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
+use crate::batch::envelope;
 use crate::batch::types::{ColumnType, schema_of};
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec, WriterSchema};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
+use avro::AvroDecoder;
+use avro::schemas::SchemaTable;
+use beside::BesideDecoder;
 use binary::BinaryDecoder;
-use columns::{Columns, Value};
+use columns::{ColumnBuilders, WrittenValue};
 use csv::CsvDecoder;
 use json::JsonDecoder;
+use protobuf::ProtobufDecoder;
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// Turns chunks of one source into rows.
 pub struct Decoder {
     schema: SchemaRef,
-    columns: Columns,
+    columns: ColumnBuilders,
     delimiter: Delimiter,
-    by: By,
+    by: RecordDecoder,
+    /// Columns that do not stand in the value of a record; `None`: there can be none.
+    beside: Option<BesideDecoder>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
     /// How much of a rejected record is kept.
@@ -40,12 +52,14 @@ pub struct Decoded {
 }
 
 /// How one record is decoded.
-enum By {
+enum RecordDecoder {
     /// The whole record is the value of one column.
     Text(ColumnType),
     Json(JsonDecoder),
     Csv(CsvDecoder),
     Binary(BinaryDecoder),
+    Avro(AvroDecoder),
+    Protobuf(ProtobufDecoder),
 }
 
 /// What stands around a record in a chunk.
@@ -55,6 +69,10 @@ enum Delimiter {
     Line,
     /// Four bytes of length before it.
     Prefix,
+    /// What came with the value of a record of a topic before it.
+    Envelope,
+    /// Its length before it, in seven bits a byte.
+    Varint,
     None,
 }
 
@@ -64,6 +82,11 @@ impl Delimiter {
         match (self, record) {
             (Delimiter::Line, [text @ .., b'\r', b'\n'] | [text @ .., b'\n']) => text,
             (Delimiter::Prefix, record) => record.get(FRAME_PREFIX_BYTES..).unwrap_or_default(),
+            (Delimiter::Envelope, record) => record.get(envelope::value_start(record)..).unwrap_or_default(),
+            (Delimiter::Varint, record) => {
+                let prefix = record.iter().position(|byte| byte & 0x80 == 0).map_or(record.len(), |last| last + 1);
+                record.get(prefix..).unwrap_or_default()
+            }
             (_, record) => record,
         }
     }
@@ -87,29 +110,49 @@ impl Decoder {
             _ => {}
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
+        let in_envelopes = source.in_envelopes();
+        let beside = in_envelopes.then(|| BesideDecoder::new(&mut source.schema));
+        let all = source.schema.clone();
+        source.schema.truncate(beside.as_ref().map_or(usize::MAX, BesideDecoder::first));
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
-            Format::Text => By::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
-            Format::Json => By::Json(JsonDecoder::new(&source, queue)),
-            Format::Csv { header, separator } => By::Csv(CsvDecoder::new(&source, header, separator)),
-            Format::Binary { .. } => By::Binary(BinaryDecoder::new(&kinds)),
+            Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
+            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, queue)),
+            Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&source, header, separator)),
+            Format::Binary { .. } => RecordDecoder::Binary(BinaryDecoder::new(&kinds)),
+            Format::Avro(ref schema) => {
+                let mut decoder = AvroDecoder::new(&source.schema, matches!(schema, WriterSchema::Registry(_)));
+                if let WriterSchema::Given(schema) = schema {
+                    decoder.header(&SchemaTable::write([(0, Some(&schema.content))]));
+                }
+                RecordDecoder::Avro(decoder)
+            }
+            Format::Protobuf(ref protobuf) => RecordDecoder::Protobuf(ProtobufDecoder::new(protobuf, &source.schema)),
         };
         let delimiter = match source.kind {
             SourceKind::RawSocket { .. } => Delimiter::Prefix,
+            _ if in_envelopes => Delimiter::Envelope,
             SourceKind::Queue { .. } | SourceKind::Rate { .. } => Delimiter::None,
-            _ if matches!(by, By::Binary(_)) => Delimiter::None,
+            SourceKind::File { .. } | SourceKind::Directory { .. } if matches!(by, RecordDecoder::Protobuf(_)) => {
+                Delimiter::Varint
+            }
+            _ if matches!(by, RecordDecoder::Binary(_) | RecordDecoder::Avro(_) | RecordDecoder::Protobuf(_)) => {
+                Delimiter::None
+            }
             _ => Delimiter::Line,
         };
-        let named: Vec<_> = source.schema.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
+        let named: Vec<_> = all.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let (schema, required) = match &source.kind {
             SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
             _ => (schema_of(&named), Vec::new()),
         };
-        let columns = Columns::new(schema.clone(), &source.schema);
+        let columns = ColumnBuilders::new(schema.clone(), &all);
         let given_back = matches!(source.kind, SourceKind::Retry { .. });
         let columns = if given_back { columns.with_hex() } else { columns };
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
-        Decoder { columns, schema, delimiter, by, required, rejected_bytes_max }
+        // What is given to others has the columns in the order of the job file.
+        let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));
+        Decoder { columns, schema, delimiter, by, beside, required, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -119,14 +162,22 @@ impl Decoder {
 
     /// Decodes all records of a chunk.
     pub fn decode(&mut self, chunk: &Chunk) -> Decoded {
-        if let By::Text(ColumnType::Text) = self.by
+        if let RecordDecoder::Text(ColumnType::Text) = self.by
+            && self.beside.as_ref().is_none_or(|beside| beside.is_plain(chunk))
             && let Some(column) = text::decode(chunk, self.delimiter)
             && let Ok(rows) = RecordBatch::try_new(self.schema.clone(), vec![column])
         {
             return Decoded { rows, rejected: None };
         }
-        if let By::Csv(csv) = &mut self.by {
+        if let RecordDecoder::Csv(csv) = &mut self.by {
             csv.header(&chunk.header);
+        }
+        self.beside.iter_mut().for_each(|beside| beside.begin(chunk));
+        // Those of all records were given when the decoder was made, and no chunk has a table then.
+        if let RecordDecoder::Avro(avro) = &mut self.by
+            && !chunk.header.is_empty()
+        {
+            avro.header(&chunk.header);
         }
         self.columns.reserve(chunk.rows());
         let mut rejected = Rejected { bytes_max: self.rejected_bytes_max, ..Rejected::default() };
@@ -137,13 +188,18 @@ impl Decoder {
         for (row, end) in chunk.ends.iter().enumerate() {
             let record = start..*end as usize;
             start = record.end;
-            let bytes = self.delimiter.strip(chunk.bytes.get(record.clone()).unwrap_or_default());
+            let whole = chunk.bytes.get(record.clone()).unwrap_or_default();
+            let bytes = self.delimiter.strip(whole);
             if let Some(refusal) = refused.next_if(|refusal| refusal.row as usize == row) {
                 rejected.push(bytes, refusal.dropped, refusal.reason.clone());
                 continue;
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));
-            match self.decode_record(bytes, text) {
+            let decoded = match &self.beside {
+                None => self.decode_record(bytes, text),
+                Some(_) => self.decode_with_beside(whole, bytes, text),
+            };
+            match decoded {
                 Ok(true) => match self.required.iter().find_map(|column| self.columns.lacks(*column)) {
                     None => self.columns.end_row(),
                     Some(reason) => {
@@ -158,7 +214,21 @@ impl Decoder {
                 }
             }
         }
-        Decoded { rows: self.columns.finish(), rejected: rejected.finish() }
+        let rows = self.columns.finish();
+        let rows = self.beside.as_ref().map_or(rows.clone(), |beside| beside.in_order(rows));
+        Decoded { rows, rejected: rejected.finish() }
+    }
+
+    /// Decodes a record of a topic: a row whatever its value is, as it has an offset of its own. Without a value, the columns of
+    /// the value are null.
+    fn decode_with_beside(&mut self, whole: &[u8], bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
+        let envelope = envelope::read(whole).ok_or("the record is damaged")?;
+        if !envelope.is_null() && !self.decode_record(bytes, text)? {
+            return Err("the value is empty".into());
+        }
+        let Decoder { beside, columns, .. } = self;
+        beside.iter().try_for_each(|beside| beside.decode(&envelope, columns))?;
+        Ok(true)
     }
 
     /// `record` without what delimits it.
@@ -166,7 +236,9 @@ impl Decoder {
     fn content<'a>(&self, record: &'a str) -> &'a str {
         let bytes = self.delimiter.strip(record.as_bytes());
         match self.delimiter {
-            Delimiter::Prefix => record.get(record.len() - bytes.len()..).unwrap_or_default(),
+            Delimiter::Prefix | Delimiter::Varint | Delimiter::Envelope => {
+                record.get(record.len() - bytes.len()..).unwrap_or_default()
+            }
             Delimiter::Line | Delimiter::None => record.get(..bytes.len()).unwrap_or_default(),
         }
     }
@@ -176,8 +248,10 @@ impl Decoder {
     #[inline]
     fn decode_record(&mut self, bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
         match &mut self.by {
-            By::Binary(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
-            By::Text(ColumnType::Binary) => return self.columns.set_bytes(0, bytes).map(|()| true),
+            RecordDecoder::Binary(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
+            RecordDecoder::Avro(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
+            RecordDecoder::Protobuf(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
+            RecordDecoder::Text(ColumnType::Binary) => return self.columns.set_bytes(0, bytes).map(|()| true),
             _ => {}
         }
         let text = match text {
@@ -185,9 +259,11 @@ impl Decoder {
             None => std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?,
         };
         match &mut self.by {
-            By::Json(decoder) => decoder.decode(text, &mut self.columns),
-            By::Csv(decoder) => decoder.decode(text, &mut self.columns),
-            By::Text(_) | By::Binary(_) => self.columns.set(0, Value::Text(text)).map(|()| true),
+            RecordDecoder::Json(decoder) => decoder.decode(text, &mut self.columns),
+            RecordDecoder::Csv(decoder) => decoder.decode(text, &mut self.columns),
+            RecordDecoder::Text(_) | RecordDecoder::Binary(_) | RecordDecoder::Avro(_) | RecordDecoder::Protobuf(_) => {
+                self.columns.set(0, WrittenValue::Text(text)).map(|()| true)
+            }
         }
     }
 }
@@ -196,7 +272,7 @@ impl Decoder {
 fn required(columns: &SchemaRef) -> Vec<usize> {
     let needed = |place: &usize| {
         let field = columns.field(*place);
-        !field.is_nullable() || matches!(ColumnType::of(field.data_type()), ColumnType::Arrow(_))
+        !field.is_nullable() || !ColumnType::of(field.data_type()).is_written()
     };
     (0..columns.fields().len()).filter(needed).collect()
 }

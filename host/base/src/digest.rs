@@ -1,6 +1,7 @@
 //! The digests by which packages are known.
 
 use crate::error::{Error, Result};
+use crate::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -23,7 +24,7 @@ impl Digest {
 
     /// The 64 hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&self.0)
     }
 }
 
@@ -44,17 +45,7 @@ impl FromStr for Digest {
                 text.escape_debug()
             ))
         };
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64).ok_or_else(wrong)?;
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let digit = |at: usize| match pair.get(at) {
-                Some(digit @ b'0'..=b'9') => Ok(digit - b'0'),
-                Some(digit @ b'a'..=b'f') => Ok(digit - b'a' + 10),
-                _ => Err(wrong()),
-            };
-            *byte = digit(0)? << 4 | digit(1)?;
-        }
-        Ok(Digest(digest))
+        text.strip_prefix("sha256:").and_then(hex::decode_exact).map(Digest).ok_or_else(wrong)
     }
 }
 

@@ -12,6 +12,9 @@ pub enum Kind {
     /// A plugin failed or misbehaved, or an expression cannot be computed for some rows: its author can mend it, and trying
     /// again does not help.
     Plugin,
+    /// More text or binary than one column can hold is worked on together. It becomes [`Kind::Plugin`] as soon as its words
+    /// tell where: who works on the rows does not know the stage.
+    TooLarge,
     /// Something outside failed: a file, an address, a disk. Try again when it is mended.
     Environment,
     /// The job needs more memory than it may have: raise that or let it need less; trying again does not help. Exit code 3.
@@ -32,9 +35,6 @@ pub struct Error {
 
 /// The exit code of a job that needs more memory than it may have.
 pub const MEMORY_EXIT_CODE: u8 = 3;
-
-/// How the words of a column begin that Arrow's offsets cannot count.
-const TOO_LARGE: &str = "more than 2 GiB of text or binary would stand in one column";
 
 /// The result of most fallible functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,11 +63,14 @@ impl Error {
     /// A failure of Arrow's: a batch too large for its offsets, or else a mistake of Millstream's own.
     pub fn arrow(error: ArrowError) -> Error {
         match error {
-            ArrowError::OffsetOverflowError(_) => Error::plugin(format!(
-                "{TOO_LARGE} of the rows that are worked on together on one worker ({error}); shorten that column, make \
-                 batches or windows smaller (`rows_per_batch_max` and `bytes_per_batch_max` of a source, `window` of a stage), \
-                 or run more workers"
-            )),
+            ArrowError::OffsetOverflowError(_) => {
+                let message = format!(
+                    "more than 2 GiB of text or binary would stand in one column of the rows that are worked on together on \
+                     one worker ({error}); shorten that column, make batches or windows smaller (`rows_per_batch_max` and \
+                     `bytes_per_batch_max` of a source, `window` of a stage), or run more workers"
+                );
+                Error { kind: Kind::TooLarge, message }
+            }
             other => Error::bug(other),
         }
     }
@@ -80,14 +83,15 @@ impl Error {
     /// The same error with words in front, as `"stage `x`: …"`.
     #[must_use]
     pub fn within(self, context: impl fmt::Display) -> Error {
-        Error { kind: self.kind, message: format!("{context}: {}", self.message) }
+        let kind = if self.kind == Kind::TooLarge { Kind::Plugin } else { self.kind };
+        Error { kind, message: format!("{context}: {}", self.message) }
     }
 
     /// The same error, from an operator whose name begins with that of its stage: words that cannot know the stage get it.
     #[must_use]
     pub fn in_operator(self, name: &str) -> Error {
         let stage = name.split(' ').next().unwrap_or(name);
-        if self.message.starts_with(TOO_LARGE) { self.within(format!("stage `{stage}`")) } else { self }
+        if self.kind == Kind::TooLarge { self.within(format!("stage `{stage}`")) } else { self }
     }
 
     /// The exit code of this kind: 2 for wrong usage or a wrong job file, 3 for too little memory, 1 otherwise.
@@ -95,7 +99,7 @@ impl Error {
         match self.kind {
             Kind::Job => 2,
             Kind::Memory => MEMORY_EXIT_CODE,
-            Kind::Plugin | Kind::Environment | Kind::Bug => 1,
+            Kind::Plugin | Kind::TooLarge | Kind::Environment | Kind::Bug => 1,
         }
     }
 }
@@ -121,6 +125,9 @@ mod tests {
     fn a_column_that_is_too_large_names_its_stage() {
         let error = Error::arrow(ArrowError::OffsetOverflowError(1 << 31)).in_operator("words by key");
         assert!(error.message.starts_with("stage `words`: more than 2 GiB of text or binary"), "{error}");
+        assert_eq!(error.kind, Kind::Plugin);
+        let told = Error::arrow(ArrowError::OffsetOverflowError(1 << 31)).within("stage `words`: batch 3");
+        assert_eq!(told.clone().in_operator("words").message, told.message, "the stage is named once");
         assert_eq!(Error::job("no").in_operator("words").message, "no");
     }
 }

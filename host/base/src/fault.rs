@@ -1,8 +1,8 @@
 //! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
 //!
-//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, and
-//! `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process may die at any moment anyway, so every
-//! build has these.
+//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, `stop@<point>:<n>` stops it there
+//! (SIGSTOP) until somebody lets it go on, and `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process
+//! may die or be stopped at any moment anyway, so every build has these.
 //!
 //! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
 //! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
@@ -16,6 +16,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 struct Faults {
     /// Passes that are left until the process dies, by point.
     kills: Mutex<BTreeMap<String, u64>>,
+    /// The same until it is stopped.
+    stops: Mutex<BTreeMap<String, u64>>,
     /// Starts that are left until a thread panics, by its name.
     panics: Mutex<BTreeMap<String, u64>>,
     /// All of the list.
@@ -36,6 +38,7 @@ fn parse(text: &str) -> Faults {
     };
     Faults {
         kills: counts("kill@"),
+        stops: counts("stop@"),
         panics: counts("panic@"),
         #[cfg(feature = "planted-bugs")]
         planted: text.split(',').map(str::to_owned).collect(),
@@ -52,6 +55,18 @@ pub fn point(name: &str) {
     if is_due(&faults.kills, name) {
         die();
     }
+    if is_due(&faults.stops, name) {
+        send(libc::SIGSTOP);
+    }
+}
+
+/// Whether a test wants the process to die or to stop at this step, some time: what is under way beside it may be waited for.
+pub fn awaits(name: &str) -> bool {
+    let faults = faults();
+    let named = |counts: &Mutex<BTreeMap<String, u64>>| {
+        counts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    };
+    faults.any && (named(&faults.kills) || named(&faults.stops))
 }
 
 /// A thread or task of this name begins its work.
@@ -101,7 +116,13 @@ pub fn lose_unsynced() -> bool {
 
 /// Ends the process as `kill -9` does.
 fn die() -> ! {
-    // SAFETY: `kill` and `getpid` take no memory of ours.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    send(libc::SIGKILL);
     std::process::abort()
+}
+
+/// Sends this thread a signal, which is for the whole process: it goes no further. One that is sent to the process may be taken by
+/// another thread, and until that gets a core this one would go on.
+fn send(signal: libc::c_int) {
+    // SAFETY: `raise` takes no memory of ours.
+    unsafe { libc::raise(signal) };
 }

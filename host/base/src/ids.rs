@@ -74,15 +74,32 @@ fn place_of(time_us: i64) -> u64 {
     time_us.cast_unsigned() ^ (1 << 63)
 }
 
-/// Which rows share a clock, for watermarks: those of one source by its number, or those that one stage made.
+/// Which rows share a clock, for watermarks: those of one source by its number, or of one partition of it, or those that one
+/// stage made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ClockId(pub u32);
+pub struct ClockId {
+    /// The number of a source; behind those of all sources, that of a stage.
+    pub stream: u32,
+    /// Zero: all of the stream. Otherwise a digest of the partition's name, see [`crate::batch::partition`].
+    pub partition: u64,
+}
 
 impl ClockId {
     /// Rows that a stage made of others; where several such streams meet, each gets a number of its own.
-    pub const MADE: ClockId = ClockId(u32::MAX);
+    pub const MADE: ClockId = ClockId::of(u32::MAX);
     /// Rows that come once more: they moved the clocks of their sources when they came first, and move none now.
-    pub const NONE: ClockId = ClockId(u32::MAX - 1);
+    pub const NONE: ClockId = ClockId::of(u32::MAX - 1);
+
+    /// The clock of all rows of a stream.
+    pub const fn of(stream: u32) -> ClockId {
+        ClockId { stream, partition: 0 }
+    }
+
+    /// The clock of the stream that this partition is one of.
+    #[must_use]
+    pub const fn whole(self) -> ClockId {
+        ClockId::of(self.stream)
+    }
 }
 
 /// How often a job with checkpoints was started: 1, 2, 3 … Whoever holds a smaller one than the manifest has lost the job.

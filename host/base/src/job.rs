@@ -8,6 +8,7 @@ pub mod database;
 mod document;
 mod expression;
 mod graph;
+pub mod http_url;
 mod keys;
 mod mistakes;
 mod names;
@@ -18,6 +19,7 @@ mod schema;
 pub mod spec;
 pub mod suggest;
 mod table;
+mod variables;
 pub mod table_source;
 #[cfg(test)]
 mod tests;
@@ -46,13 +48,39 @@ pub fn load(path: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
 
 /// Reads and checks the text of a job file: `file` is its name for messages, relative paths start from `folder`.
 pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
-    made(document(text, file, sets)?, file, folder)
+    parse_as(text, file, folder, sets, Version::default())
 }
 
-/// As [`parse`], for the text of a time when a number in a `timestamp` was one of microseconds without a word of it.
-pub fn parse_before_units(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+/// What a text says by the version of the time when it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Version {
+    /// Numbers in a `timestamp` need a unit; before they were microseconds without a word of it.
+    pub says_units: bool,
+    /// `${NAME}` stands for an environment variable.
+    pub has_variables: bool,
+}
+
+impl Default for Version {
+    fn default() -> Version {
+        Version { says_units: true, has_variables: true }
+    }
+}
+
+/// As [`parse`], for a text of some time.
+pub fn parse_as(
+    text: &str,
+    file: &Path,
+    folder: &Path,
+    sets: &[(String, String)],
+    version: Version,
+) -> Result<JobSpec> {
     let mut document = document(text, file, sets)?;
-    document.say_micros();
+    if version.has_variables {
+        document.put_values(file, folder)?;
+    }
+    if !version.says_units {
+        document.say_micros();
+    }
     made(document, file, folder)
 }
 

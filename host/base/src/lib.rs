@@ -1,45 +1,37 @@
 //! What everything in Millstream is made of: rows on their way, the job, errors, limits and the few services of the system.
 
-// What the crate `millstream` shows must have documentation; the rest has it where it helps.
+// What the crate `millstream` shows to users must have documentation (`warn` below); the rest has it where it helps.
+#![allow(missing_docs)]
 
-#[allow(missing_docs)]
 pub mod batch;
-#[allow(missing_docs)]
 pub mod context;
-#[allow(missing_docs)]
 pub mod decode;
-#[allow(missing_docs)]
 pub mod digest;
+pub mod durable;
+#[warn(missing_docs)]
 pub mod error;
-#[allow(missing_docs)]
 pub mod failure;
-#[allow(missing_docs)]
 pub mod fault;
+pub mod hex;
+#[warn(missing_docs)]
 pub mod ids;
+#[warn(missing_docs)]
 pub mod job;
+#[warn(missing_docs)]
 pub mod limits;
+pub mod log_lines;
+#[warn(missing_docs)]
 pub mod memory;
-#[allow(missing_docs)]
 pub mod owner;
-#[allow(missing_docs)]
 pub mod package_name;
-#[allow(missing_docs)]
 pub mod panics;
-#[allow(missing_docs)]
 pub mod patience;
-#[allow(missing_docs)]
 pub mod private;
-#[allow(missing_docs)]
 pub mod random;
-#[allow(missing_docs)]
 pub mod regular;
-#[allow(missing_docs)]
+pub mod secrets;
 pub mod shown;
-#[allow(missing_docs)]
 pub mod threads;
-#[allow(missing_docs)]
 pub mod time;
-#[allow(missing_docs)]
 pub mod units;
-#[allow(missing_docs)]
 pub mod zone;

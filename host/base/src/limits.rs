@@ -8,6 +8,52 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
+/// Default of `request_bytes_max` of an `http` source.
+pub const HTTP_REQUEST_BYTES_MAX: u64 = 8 << 20;
+/// Most that `request_bytes_max` may say.
+pub const HTTP_REQUEST_BYTES_MAX_MAX: u64 = 1 << 30;
+/// Bytes of the bodies that an `http` source is receiving, of all requests together; one request may have more.
+pub const HTTP_BODIES_BYTES_MAX: u64 = 64 << 20;
+/// Default of `request_time_max` of an `http` source, in milliseconds.
+pub const HTTP_REQUEST_MS_MAX: u64 = 30_000;
+/// How long the head of a request may take, or a connection without one may stay, in milliseconds.
+pub const HTTP_HEAD_MS_MAX: u64 = 15_000;
+/// Bytes of the head of a request.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Headers of a request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Default of `connections_max` of an `http` source.
+pub const HTTP_CONNECTIONS_MAX: u64 = 1_000;
+/// Most that `connections_max` may say.
+pub const HTTP_CONNECTIONS_MAX_MAX: u64 = 100_000;
+/// Default of `producers_max` of an `http` source.
+pub const HTTP_PRODUCERS_MAX: u64 = 10_000;
+/// Most that `producers_max` may say.
+pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
+/// Default of `rows_per_request_max` of an `http` sink.
+pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
+/// Default of `request_bytes_max` of an `http` sink.
+pub const HTTP_REQUEST_BYTES_SENT_MAX: u64 = 4 << 20;
+/// Default of `timeout` of an `http` sink, in milliseconds.
+pub const HTTP_TIMEOUT_MS: u64 = 30_000;
+/// How long a stream that an `http` source follows may be silent, in milliseconds, where the job does not say it.
+pub const HTTP_STALL_MS: u64 = 30_000;
+/// Bytes of an answer, event or message that an `http` source reads, unpacked, where the job does not say it.
+pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of the id of an event, or of a cursor, and of what an answer is known by. Longer ones are no positions.
+pub const HTTP_PLACE_BYTES_MAX: usize = 1 << 10;
+/// The longest that an `http` source waits because a server says so (`Retry-After`), in milliseconds.
+pub const HTTP_RETRY_AFTER_MS_MAX: u64 = 300_000;
+/// Messages that a `websocket` sink keeps for clients that are slow.
+pub const WEBSOCKET_MESSAGES_MAX: usize = 64;
+/// Bytes of rows after which a `websocket` sink begins another message.
+pub const WEBSOCKET_MESSAGE_BYTES: usize = 1 << 20;
+/// Default of `rows_per_message_max` of a `websocket` sink.
+pub const WEBSOCKET_MESSAGE_ROWS_MAX: u64 = 1_000;
+/// Default of `clients_max` of a `websocket` sink.
+pub const WEBSOCKET_CLIENTS_MAX: u64 = 100;
+/// Bytes of the name of a producer.
+pub const HTTP_PRODUCER_BYTES_MAX: usize = 128;
 /// How many times `bytes_per_batch_max` the rows of a batch may be once they are decoded: `{}` is two bytes, and with a
 /// thousand columns a row of ten thousand.
 pub const DECODED_TIMES_MAX: u64 = 2;
@@ -19,6 +65,16 @@ pub const RECORD_BYTES_MAX: u64 = 16 << 20;
 pub const REJECTED_BYTES_MAX: u64 = 1024;
 /// Most that `rejected_bytes_max` may say.
 pub const REJECTED_BYTES_MAX_MAX: u64 = 16 << 20;
+/// Bytes of a file with the schema of records: `schema_file`, `descriptor`.
+pub const SCHEMA_FILE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a block of an Avro file, as it stands and decompressed.
+pub const AVRO_BLOCK_BYTES_MAX: u64 = 64 << 20;
+/// Default of `--rows` of `millstream infer`.
+pub const INFER_ROWS_MAX: u64 = 10_000;
+/// Default of `--bytes` of `millstream infer`, which reads them into memory.
+pub const INFER_BYTES_MAX: u64 = 64 << 20;
+/// Most that it may say.
+pub const INFER_BYTES_MAX_MAX: u64 = 1 << 30;
 /// Rows of each source that `run --sample` reads.
 pub const SAMPLE_ROWS_READ: u64 = 1_000;
 /// Rows of each stream that it shows.
@@ -210,6 +266,8 @@ pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an environment variable or secret file that a job names.
+pub const VARIABLE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a lock file.
 pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Signatures of one package that are looked at and kept.
@@ -232,6 +290,13 @@ pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
 pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `poll` of a `directory` source in a bucket, in milliseconds: each look is a request, which costs money.
+pub const OBJECTS_POLL_MS: u64 = 5_000;
+/// How much of an object is asked for at a time, in bytes. A source holds two such pieces.
+pub const OBJECT_PIECE_BYTES: u64 = 4 << 20;
+/// How often all names below a prefix are listed, at most, where they are more than one answer holds, in milliseconds; looks
+/// between only list the names behind the last one.
+pub const OBJECTS_LIST_ALL_MS: u64 = 60_000;
 /// Default of `poll` of a `file` source that is followed, in milliseconds.
 pub const FOLLOW_POLL_MS: u64 = 100;
 /// Default of `settle`: how long a file must have stood still before it is read, or before a rotated one is at its end, in
@@ -241,6 +306,8 @@ pub const SETTLE_MS: u64 = 1_000;
 pub const AWAY_MS_MAX: u64 = 300_000;
 /// Names of files that a `directory` remembers though they are not there any more. Those that went first are forgotten.
 pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
+/// Folders in the folder of a `directory` source.
+pub const DIRECTORY_FOLDERS_MAX: usize = 100_000;
 /// How often a job looks for rows that are given back to a stage, in milliseconds.
 pub const RETRY_POLL_MS: u64 = 500;
 /// Bytes of a file of rejected rows that is given back.
@@ -269,6 +336,22 @@ pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
+/// Default of `poll` of a `kafka` source: how often it looks for new partitions and topics, in milliseconds.
+pub const KAFKA_POLL_MS: u64 = 30_000;
+/// Bytes that a client of a Kafka cluster fetches ahead of the job, all partitions together.
+pub const KAFKA_AHEAD_BYTES_MAX: u64 = 16 << 20;
+/// Topics and partitions that a `kafka` source reads.
+pub const KAFKA_PARTITIONS_MAX: usize = 100_000;
+/// Default of `transaction` of a `kafka` sink: how long the transaction of a batch may take, in milliseconds.
+pub const KAFKA_TRANSACTION_MS: u64 = 60_000;
+/// The same, at least: librdkafka takes no shorter ones.
+pub const KAFKA_TRANSACTION_MS_MIN: u64 = 1_000;
+/// The same, at most: librdkafka takes no longer ones.
+pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
+/// Bytes of a `kafka` sink that are on their way to the brokers; a batch with more is sent bit by bit.
+pub const KAFKA_QUEUE_BYTES_MAX: u64 = 32 << 20;
+/// Records of the same.
+pub const KAFKA_QUEUE_RECORDS_MAX: u64 = 100_000;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// How long a database may take for what a job asks before it begins, in seconds.
@@ -361,6 +444,22 @@ pub const REGISTRY_FILES_MAX: u64 = 64;
 pub const REGISTRY_SEARCHED_MAX: usize = 500;
 /// Bytes of a policy of registries and signers.
 pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The bytes of a file of a sink that rolls, where the job does not say.
+pub const ROLL_BYTES: u64 = 128 << 20;
+/// The least that it may say.
+pub const ROLL_BYTES_MIN: u64 = 1 << 10;
+/// The most: object stores copy objects of up to 5 GiB.
+pub const ROLL_BYTES_MAX: u64 = 4 << 30;
+/// How long after its first batch such a file is complete, where the job does not say, in milliseconds.
+pub const ROLL_MS: u64 = 300_000;
+/// Files that roll and are open at a time, where the job does not say.
+pub const OPEN_PARTS: usize = 100;
+/// The most that it may say: each is an open file of the process.
+pub const OPEN_PARTS_MAX: u64 = 1_000;
+/// Folders of `partition_by` into which the rows of a batch go.
+pub const FOLDERS_PER_BATCH_MAX: usize = 10_000;
+/// The longest name of a folder of `partition_by`, in bytes: file systems have no longer ones.
+pub const FOLDER_NAME_BYTES_MAX: usize = 255;
 
 /// How large a slice may be, unless it is a single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

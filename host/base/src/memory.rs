@@ -1,7 +1,7 @@
 //! The process's memory: a budget for all of it, whoever asks for it.
 //!
 //! What counts is what the process has resident, as the system sees it: rows, state, buffers of libraries, memories of
-//! plugins, and what the C library keeps of what was freed. [`Counted`], the program's allocator, and a thread look at it
+//! plugins, and what the C library keeps of what was freed. [`CountingAllocator`], the program's allocator, and a thread look at it
 //! so often that it cannot grow far unseen. Above most of the budget ([`tight`]) the job takes in less; above all of it
 //! whatever asks ([`check`], [`ask`]) is told an error that ends the job; and where nothing asks in time, or that does
 //! not help, the process ends ([`budget`]). So no single place where much may come together has to be known.
@@ -16,7 +16,7 @@ mod resident;
 mod watch;
 
 pub use budget::{ask, batch_bytes_max, check, tight};
-pub use counted::Counted;
+pub use counted::CountingAllocator;
 pub use holders::{Holder, at_work};
 pub use watch::{limit, on_this_machine, tell};
 

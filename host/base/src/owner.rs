@@ -1,4 +1,4 @@
-//! Which job writes into a place outside, and in which format.
+//! Which job owns an output outside of this process, such as a folder or a table, and the format of what says so.
 
 use crate::ids::Generation;
 

@@ -43,14 +43,14 @@ impl FromStr for PackageName {
 
 /// A package as users write it: `split-words`, `split-words@0.2.0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct PackageRequest {
     /// Its name.
     pub name: PackageName,
     /// Its version; `None`: the newest that is no pre-release.
     pub version: Option<Version>,
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for PackageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {
             Some(version) => write!(f, "{}@{version}", self.name),
@@ -59,15 +59,15 @@ impl fmt::Display for Wanted {
     }
 }
 
-impl FromStr for Wanted {
+impl FromStr for PackageRequest {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Wanted> {
+    fn from_str(text: &str) -> Result<PackageRequest> {
         let (name, version) = match text.split_once('@') {
             None => (text, None),
             Some((name, version)) => (name, Some(self::version(version)?)),
         };
-        Ok(Wanted { name: name.parse()?, version })
+        Ok(PackageRequest { name: name.parse()?, version })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Panics of libraries that are caught, as what they were given is to blame.
+//! Catches panics of libraries. The input that the library was given is to blame for them, so they become errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

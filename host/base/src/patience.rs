@@ -1,4 +1,4 @@
-//! What file systems and stores of checkpoints could not do, and waiting until they can.
+//! Errors of file systems and of stores of checkpoints, and waiting until one that may pass is over.
 
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -14,9 +14,47 @@ pub struct StoreError {
     pub what: String,
     /// Why it could not, for a person to read.
     pub reason: String,
-    /// It may go away by itself or when somebody makes room: a full or read-only disk, a server that does not answer.
-    pub passing: bool,
+    /// Whether it helps to try again.
+    pub kind: StoreErrorKind,
 }
+
+/// Whether it helps to try again what a store could not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// It may go away by itself or when somebody makes room: a full or read-only disk, a server that does not answer.
+    Passing,
+    /// Somebody has to mend something.
+    Lasting,
+    /// Another start of the job has taken it over, so this process must not write any more. It is not started again either, as
+    /// it would only take the job back.
+    TakenOver,
+}
+
+impl StoreErrorKind {
+    /// The kind of something that may go away by itself, or not.
+    pub fn passing(passing: bool) -> StoreErrorKind {
+        if passing { StoreErrorKind::Passing } else { StoreErrorKind::Lasting }
+    }
+}
+
+/// The cause of an [`std::io::Error`] where another start of the job has taken over what a process writes.
+#[derive(Clone, Debug)]
+pub struct TakenOver(String);
+
+impl TakenOver {
+    /// As an error of a file operation.
+    pub fn error(message: String) -> std::io::Error {
+        std::io::Error::other(TakenOver(message))
+    }
+}
+
+impl fmt::Display for TakenOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TakenOver {}
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,34 +62,43 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl std::error::Error for StoreError {}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
-        Error::environment(error)
+        match error.kind {
+            StoreErrorKind::Passing | StoreErrorKind::Lasting => Error::environment(error),
+            StoreErrorKind::TakenOver => Error::job(error),
+        }
     }
 }
 
 /// A failure of the file system, with what was to be done. A disk that is full or cannot be written may get better.
 pub fn io_failed(what: String, error: &std::io::Error) -> StoreError {
     let passing = [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM];
+    let kind = match error.get_ref() {
+        Some(cause) if cause.is::<TakenOver>() => StoreErrorKind::TakenOver,
+        _ => StoreErrorKind::passing(error.raw_os_error().is_some_and(|code| passing.contains(&code))),
+    };
     let reason = error.to_string();
     // Rust appends the number, which tells people nothing.
     let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
-    StoreError { what, reason, passing: error.raw_os_error().is_some_and(|code| passing.contains(&code)) }
+    StoreError { what, reason, kind }
 }
 
 /// Tries again, as long as the job lives, while the reason why it does not work may pass; says so once, and once more
 /// when it goes on. The job waits meanwhile.
 pub fn patiently<T>(failure: &Failure, attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T> {
     wait_out(failure, attempt, |told| match told {
-        Told::Paused(error) => {
+        PauseNotice::Paused(error) => {
             tracing::warn!("paused: {error}; the job goes on by itself when {}", remedy(&error.reason));
         }
-        Told::GoesOn(pause) => tracing::info!("goes on after a pause of {:.1} s", pause.as_secs_f32()),
+        PauseNotice::GoesOn(pause) => tracing::info!("goes on after a pause of {:.1} s", pause.as_secs_f32()),
     })
 }
 
 /// What the operator hears.
-enum Told<'a> {
+enum PauseNotice<'a> {
     Paused(&'a StoreError),
     GoesOn(Duration),
 }
@@ -59,25 +106,25 @@ enum Told<'a> {
 fn wait_out<T>(
     failure: &Failure,
     mut attempt: impl FnMut() -> Result<T, StoreError>,
-    mut tell: impl FnMut(Told<'_>),
+    mut tell: impl FnMut(PauseNotice<'_>),
 ) -> Result<T> {
     let mut paused: Option<Instant> = None;
     loop {
         let error = match attempt() {
             Ok(done) => {
                 if let Some(since) = paused {
-                    tell(Told::GoesOn(since.elapsed()));
+                    tell(PauseNotice::GoesOn(since.elapsed()));
                 }
                 return Ok(done);
             }
             Err(error) => error,
         };
-        if !error.passing || failure.happened() {
-            return Err(Error::environment(error));
+        if error.kind != StoreErrorKind::Passing || failure.happened() {
+            return Err(error.into());
         }
         if paused.is_none() {
             paused = Some(Instant::now());
-            tell(Told::Paused(&error));
+            tell(PauseNotice::Paused(&error));
         }
         std::thread::sleep(TRY_EVERY);
     }
@@ -92,6 +139,7 @@ fn remedy(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use std::io;
 
     fn full() -> StoreError {
@@ -107,8 +155,8 @@ mod tests {
         };
         let done = wait_out(&Failure::default(), attempt, |what| {
             told.push(match what {
-                Told::Paused(error) => format!("{error}; when {}", remedy(&error.reason)),
-                Told::GoesOn(_) => "goes on".to_owned(),
+                PauseNotice::Paused(error) => format!("{error}; when {}", remedy(&error.reason)),
+                PauseNotice::GoesOn(_) => "goes on".to_owned(),
             });
         });
         assert_eq!(done.expect("there is room in the end"), "done");
@@ -117,11 +165,19 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_was_taken_over_is_not_started_again() {
+        let lost = io_failed("write /x".into(), &TakenOver::error("another start has it".into()));
+        assert_eq!(lost.kind, StoreErrorKind::TakenOver);
+        let error = patiently(&Failure::default(), || Err::<(), _>(lost.clone())).expect_err("it does not pass");
+        assert_eq!((error.kind, &*error.message), (Kind::Job, "cannot write /x: another start has it"));
+    }
+
+    #[test]
     fn what_does_not_pass_and_a_failed_job_end_it() {
         let mut attempts = 0;
         let error = patiently(&Failure::default(), || {
             attempts += 1;
-            Err::<(), _>(StoreError { passing: false, ..full() })
+            Err::<(), _>(StoreError { kind: StoreErrorKind::Lasting, ..full() })
         });
         assert_eq!(error.expect_err("it does not pass").message, "cannot write /x: No space left on device");
         assert_eq!(attempts, 1);

@@ -1,10 +1,12 @@
-//! Numbers without a pattern, the same at every run, for property tests: splitmix64 (Steele, Lea and Flood 2014).
+//! Numbers that look random and are the same at every run: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+//! number generators", 2014). Plugins get them, and property tests. They must not be used as secrets.
 
-/// What it counts from is the seed.
+/// The generator. The number that it begins with is the seed.
+#[derive(Clone, Debug, Default)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// Any number.
+    /// The next number, which may be any.
     #[expect(clippy::should_implement_trait, reason = "numbers have no end, and are asked for one by one")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -16,5 +18,10 @@ impl Random {
     /// A number from 0 to below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+
+    /// A place in a list of this length, which is not empty.
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
     }
 }

@@ -1,4 +1,4 @@
-//! Files that must be files: opening a pipe waits for its writer, and reading a device may never end.
+//! Opens and reads regular files only: opening a pipe would wait for its writer, and reading a device may never end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};

@@ -6,6 +6,7 @@
 //! a message together needs to think of it. What is *kept* of a plugin's words is made harmless when it comes
 //! ([`printable`]), as it may be shown by others.
 
+use crate::secrets;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -41,9 +42,10 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// One message, as an error or a line of the log: as [`text`], and where a line behind the first begins at the margin, all
+/// One message, as an error or a line of the log: as [`text`], without values that are [hidden](secrets), and where a line behind the first begins at the margin, all
 /// of them are indented, so that none can pass for a message of its own.
 pub fn message(message: &str) -> String {
+    let message = &*secrets::hide(message);
     let cut = message.floor_char_boundary(MESSAGE_BYTES_MAX);
     let mut shown = String::with_capacity(cut);
     let lines = || message[..cut].trim_end_matches('\n').split('\n');
@@ -87,6 +89,7 @@ pub fn harmless(text: &str, chars_max: usize) -> String {
 
 /// Somebody's words, to be kept and shown: cut to `bytes_max`, with a space for what is unsafe. Lines stay lines.
 pub fn printable(words: &str, bytes_max: usize) -> String {
+    let words = &*secrets::hide(words);
     let cut = words.floor_char_boundary(bytes_max);
     let mut clean: String = words[..cut].chars().map(|c| if c != '\n' && is_unsafe(c) { ' ' } else { c }).collect();
     if cut < words.len() {

@@ -60,7 +60,7 @@ pub(super) fn fits(time: Duration) -> bool {
 }
 
 /// A size such as `64MiB`, in bytes; an error says what to write.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     measure(text, SIZES).ok_or_else(|| SIZE_HELP.into())
 }
 

@@ -1,6 +1,6 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `latency`, `start`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `latency`, `start`,
 //! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`); all by default.
 
@@ -8,6 +8,7 @@ mod boundary;
 mod checkpoint;
 mod flood;
 mod join;
+mod kafka;
 mod languages;
 mod latency;
 mod limits;
@@ -25,7 +26,7 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 16] = [
+    let parts: [(&str, fn()); 17] = [
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
@@ -36,6 +37,7 @@ fn main() {
         ("sql", sql::run),
         ("join", join::run),
         ("flood", flood::run),
+        ("kafka", kafka::run),
         ("latency", latency::run),
         ("start", start::run),
         ("upgrade", upgrade::run),

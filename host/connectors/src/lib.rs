@@ -3,11 +3,19 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+pub mod http;
+pub mod kafka;
+pub mod objects;
 pub mod postgres;
 pub mod receiver;
+pub mod schema_registry;
 pub mod sink;
+pub mod tls;
 
 use millstream_base::{
-    batch, decode, digest, error, failure, fault, ids, job, limits, memory, owner, patience, private, regular, shown,
-    threads, units,
+    batch, decode, digest, durable, error, failure, fault, hex, ids, job, limits, memory, owner, panics, patience,
+    private, regular, secrets, shown, threads, units,
 };
+
+#[cfg(test)]
+use millstream_base::random;

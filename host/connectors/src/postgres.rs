@@ -1,6 +1,11 @@
 //! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, and for tables that stages read.
 
+mod tls;
+
+use self::tls::Handshake;
 use crate::fault;
+use crate::job::database::{Database, Mode};
+use crate::tls::{Refusal, refusal};
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::future::Future;
@@ -13,8 +18,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{Client, Config};
 
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// A server that answers nothing for so long is taken for lost.
@@ -46,41 +51,65 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What went wrong, for a person to read.
+/// What went wrong with a database.
 #[derive(Debug)]
-pub struct Fault {
-    /// It may go away by itself: the server is away, or has no room.
-    pub passing: bool,
-    /// A row is to blame, so that trying again is of no use.
-    pub of_row: bool,
+pub struct DatabaseError {
+    /// Whether it helps to try again.
+    pub kind: DatabaseErrorKind,
+    /// For a person to read.
     pub message: String,
 }
 
-impl Fault {
+/// Whether it helps to try again what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseErrorKind {
+    /// It may go away by itself: the server is away, or has no room.
+    Passing,
+    /// Somebody has to mend something.
+    Lasting,
+    /// TLS is to blame: somebody has to mend something, or a connection without it may do.
+    Tls,
+    /// A row is to blame, so trying again, or starting again, would come to the same row.
+    Row,
+    /// Another start of the job has taken it over, so this process must not write any more.
+    TakenOver,
+}
+
+impl DatabaseError {
     /// Something that does not go away by itself.
-    pub fn lasting(message: String) -> Fault {
-        Fault { passing: false, of_row: false, message }
+    pub fn lasting(message: String) -> DatabaseError {
+        DatabaseError { kind: DatabaseErrorKind::Lasting, message }
     }
 
     /// Something that may go away by itself.
-    pub fn passing(message: String) -> Fault {
-        Fault { passing: true, ..Fault::lasting(message) }
+    pub fn passing(message: String) -> DatabaseError {
+        DatabaseError { kind: DatabaseErrorKind::Passing, message }
+    }
+
+    /// What a process finds whose job another start has taken over.
+    pub fn taken_over(message: String) -> DatabaseError {
+        DatabaseError { kind: DatabaseErrorKind::TakenOver, message }
+    }
+
+    /// Whether it may go away by itself.
+    pub fn passes(&self) -> bool {
+        self.kind == DatabaseErrorKind::Passing
     }
 
     /// Gives this part of a talk with a server so long, and says what did not come in that time.
-    pub async fn within<T, E: Into<Fault>>(
+    pub async fn within<T, E: Into<DatabaseError>>(
         time_max: Duration,
         what: &str,
         talk: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, DatabaseError> {
         match tokio::time::timeout(time_max, talk).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(Fault::passing(format!("no answer in {} s {what}", time_max.as_secs()))),
+            Err(_) => Err(DatabaseError::passing(format!("no answer in {} s {what}", time_max.as_secs()))),
         }
     }
 
     /// What the driver says. Without a code it is about the connection, unless a value was refused before it was sent.
-    pub fn of(error: &tokio_postgres::Error) -> Fault {
+    pub fn of(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {
             let code = db.code().code();
             // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
@@ -90,22 +119,38 @@ impl Fault {
             let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
             // A value that does not go into its type, or that a constraint refuses.
             let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
+            let kind = match (of_row, passing) {
+                (true, _) => DatabaseErrorKind::Row,
+                (false, true) => DatabaseErrorKind::Passing,
+                (false, false) => DatabaseErrorKind::Lasting,
+            };
             let message = format!("PostgreSQL says: {}{detail} [{code}]", db.message());
-            return Fault { passing, of_row, message };
+            return DatabaseError { kind, message };
         }
         let cause = error.source();
         if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<Unfit>()) {
-            return Fault { of_row: true, ..Fault::lasting(unfit.to_string()) };
+            return DatabaseError { kind: DatabaseErrorKind::Row, message: unfit.to_string() };
+        }
+        let broken = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+        let refused = broken.and_then(refusal).or_else(|| cause.and_then(|cause| cause.downcast_ref::<Refusal>()));
+        if let Some(Refusal(why)) = refused {
+            return DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") };
+        }
+        if error.to_string().contains("TLS") && cause.is_some_and(|cause| cause.to_string().contains("not support TLS"))
+        {
+            return DatabaseError::lasting(
+                "TLS: the server has none; turn it on there (`ssl = on`), or write sslmode=disable where nobody can listen".into(),
+            );
         }
         let passing = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());
         let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-        Fault { passing, ..Fault::lasting(message) }
+        if passing { DatabaseError::passing(message) } else { DatabaseError::lasting(message) }
     }
 }
 
-impl From<tokio_postgres::Error> for Fault {
-    fn from(error: tokio_postgres::Error) -> Fault {
-        Fault::of(&error)
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> DatabaseError {
+        DatabaseError::of(&error)
     }
 }
 
@@ -113,11 +158,12 @@ impl From<tokio_postgres::Error> for Fault {
 pub type Driver = JoinHandle<()>;
 
 /// Where a database is, and how it is reached.
-pub struct Connection(Config);
+pub struct Connection(Config, Handshake);
 
 impl Connection {
     /// With limits on how long it waits, where the URL has none.
-    pub fn new(mut config: Config) -> Connection {
+    pub fn new(database: Database) -> Connection {
+        let Database { mut config, ssl } = database;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS));
         }
@@ -127,7 +173,7 @@ impl Connection {
         if config.get_application_name().is_none() {
             config.application_name("millstream");
         }
-        Connection(config)
+        Connection(config, Handshake::new(ssl))
     }
 
     /// Host, port and database, without user and password.
@@ -145,11 +191,18 @@ impl Connection {
 
     /// A new connection, with the first of the URL's hosts that gives one. What drives it runs on the runtime whenever
     /// somebody waits there.
-    pub async fn connect(&self) -> Result<(Client, Driver), Fault> {
+    pub async fn connect(&self) -> Result<(Client, Driver), DatabaseError> {
         let hosts = self.0.get_hosts();
-        let mut last = Fault::lasting("the URL names no host".into());
+        let mut last = DatabaseError::lasting("the URL names no host".into());
         for place in 0..hosts.len().max(self.0.get_hostaddrs().len()) {
-            match self.connect_to(place).await {
+            let connected = match self.connect_to(place, self.1.ssl.mode != Mode::Disable).await {
+                // As PostgreSQL's own library does it.
+                Err(fault) if fault.kind == DatabaseErrorKind::Tls && self.1.ssl.mode == Mode::Prefer => {
+                    self.connect_to(place, false).await
+                }
+                connected => connected,
+            };
+            match connected {
                 Ok(connected) => return Ok(connected),
                 Err(fault) => last = fault,
             }
@@ -158,34 +211,51 @@ impl Connection {
     }
 
     /// Connects with one host of the URL. The server has so long for all of it, greeting and password included.
-    async fn connect_to(&self, place: usize) -> Result<(Client, Driver), Fault> {
+    async fn connect_to(&self, place: usize, tls: bool) -> Result<(Client, Driver), DatabaseError> {
         let ports = self.0.get_ports();
         let port = *ports.get(place).or(ports.first()).unwrap_or(&PORT);
         let connecting = async {
             match (self.0.get_hostaddrs().get(place), self.0.get_hosts().get(place)) {
-                (Some(address), _) => self.over(tcp((*address, port), &self.0).await).await,
-                (None, Some(Host::Tcp(host))) => self.over(tcp((host.as_str(), port), &self.0).await).await,
+                (Some(address), host) => {
+                    let name = match host {
+                        Some(Host::Tcp(host)) => host.clone(),
+                        _ => address.to_string(),
+                    };
+                    self.over(tcp((*address, port), &self.0).await, Some(name).filter(|_| tls)).await
+                }
+                (None, Some(Host::Tcp(host))) => {
+                    let name = Some(host.clone()).filter(|_| tls);
+                    self.over(tcp((host.as_str(), port), &self.0).await, name).await
+                }
                 #[cfg(unix)]
                 (None, Some(Host::Unix(folder))) => {
                     let path = folder.join(format!(".s.PGSQL.{port}"));
-                    self.over(tokio::net::UnixStream::connect(path).await).await
+                    // Nobody listens in between.
+                    self.over(tokio::net::UnixStream::connect(path).await, None).await
                 }
-                (None, None) => Err(Fault::lasting("the URL names fewer hosts than ports".into())),
+                (None, None) => Err(DatabaseError::lasting("the URL names fewer hosts than ports".into())),
             }
         };
         let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
-        Fault::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting).await
+        DatabaseError::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting)
+            .await
     }
 
-    /// Greeting and password.
-    async fn over<S>(&self, stream: io::Result<S>) -> Result<(Client, Driver), Fault>
+    /// Greeting and password, with TLS where the server is to have this name.
+    async fn over<S>(&self, stream: io::Result<S>, name: Option<String>) -> Result<(Client, Driver), DatabaseError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = stream.map_err(|error| Fault::passing(format!("error connecting to server: {error}")))?;
-        let allowed = Allowance::default();
+        let stream = stream.map_err(|error| DatabaseError::passing(format!("error connecting to server: {error}")))?;
+        let allowed = GreetingAllowance::default();
         allowed.set(GREETING_BYTES_MAX);
-        let (client, connection) = self.0.connect_raw(Bounded { stream, allowed: allowed.clone() }, NoTls).await?;
+        let mut config = self.0.clone();
+        if name.is_none() {
+            config.ssl_mode(SslMode::Disable);
+        }
+        let handshake = self.1.with(name.unwrap_or_default());
+        let (client, connection) =
+            config.connect_raw(GreetingStream { stream, allowed: allowed.clone() }, handshake).await?;
         // From now on the driver passes on what somebody waits for, and drops the rest as it comes.
         allowed.set(u64::MAX);
         let driver = tokio::spawn(async move {
@@ -202,7 +272,7 @@ impl Connection {
         let row = client.query_one("select pg_catalog.current_setting('transaction_read_only')", &[]).await?;
         match row.try_get::<_, &str>(0)? == wanted {
             true => Ok((client, driver)),
-            false => Err(Fault::passing(format!("its `transaction_read_only` is not `{wanted}`"))),
+            false => Err(DatabaseError::passing(format!("its `transaction_read_only` is not `{wanted}`"))),
         }
     }
 }
@@ -227,9 +297,9 @@ async fn tcp(address: impl tokio::net::ToSocketAddrs, config: &Config) -> io::Re
 
 /// How many bytes a server may still send.
 #[derive(Clone, Default)]
-struct Allowance(Arc<AtomicU64>);
+struct GreetingAllowance(Arc<AtomicU64>);
 
-impl Allowance {
+impl GreetingAllowance {
     fn set(&self, bytes: u64) {
         self.0.store(bytes, Ordering::Relaxed);
     }
@@ -246,12 +316,12 @@ impl Allowance {
 
 /// A stream that ends in an error when the other end sends more than it may: the driver keeps whatever a server says before
 /// a connection stands.
-struct Bounded<S> {
+struct GreetingStream<S> {
     stream: S,
-    allowed: Allowance,
+    allowed: GreetingAllowance,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GreetingStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -263,7 +333,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GreetingStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

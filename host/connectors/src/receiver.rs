@@ -1,25 +1,39 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
-pub mod away;
+mod compressed;
+mod content;
+pub mod outage;
+mod parquet;
 mod directory;
-mod facts;
+mod file_facts;
 mod file;
+mod fetch;
 pub mod follow;
 mod framing;
+mod http;
 pub mod inbox;
+pub mod infer;
+mod kafka;
+mod object;
 mod queue;
 mod rate;
+pub mod registry;
 pub mod replay;
 mod socket;
 pub mod table;
+mod wire;
 
 use crate::batch::chunk::Chunk;
+use crate::batch::partition::Share;
 use crate::batch::position::Positions;
+use crate::decode::avro::schema::Schema;
 use crate::decode::binary::row_bytes;
+use crate::decode::protobuf::Messages;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use crate::job::spec::{Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use crate::job::{retry_source, table_source};
+use crate::tls::Tls;
 use crate::{regular, threads};
 use framing::{Framer, Framing};
 use inbox::Inbox;
@@ -33,16 +47,41 @@ use tokio::task::JoinError;
 /// make sense. Errors are of kind `Job`.
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
-        SourceKind::Socket { address } | SourceKind::RawSocket { address } => check_address(source, address, origin)?,
+        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
+            check_address(source, address, origin)?;
+            let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
+            tls.transpose().map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
+        }
+        SourceKind::Http(_) => {
+            let usable = http::check(source, &origin.folder);
+            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
+        }
+        SourceKind::HttpClient(client) => {
+            let usable = fetch::check(source, client, &origin.folder);
+            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
+        }
         SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
+        // Whether it is there is asked by who reads it, and waits for its server.
+        SourceKind::Objects { .. } => drop(
+            object::bucket_of(source)
+                .map_err(|error| wrong(source, origin, "path", format!("cannot be used: {error}")))?,
+        ),
         SourceKind::File { path } | SourceKind::Queue { path } => {
             check_path(source, &origin.folder.join(path), false, origin)?;
+        }
+        SourceKind::Follow { path, .. } if compressed::is_named_so(path) => {
+            let what = format!(
+                "`{}` is the name of a compressed file, and a log that grows is none; remove `follow`, or follow the log itself",
+                path.display()
+            );
+            return Err(wrong(source, origin, "path", what));
         }
         SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
         SourceKind::Rate { rows_per_second: 0, .. } => {
             return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
         }
         SourceKind::Rate { .. } => return Ok(()),
+        SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
             return table::check(enrich, origin).map_err(told);
@@ -51,7 +90,13 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Retry { .. } => return Ok(()),
     }
     check_columns(source, origin)?;
-    let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Queue { .. });
+    check_schema(source, origin)?;
+    let cut_by_length = match source.kind {
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Queue { .. } => false,
+        // A body may be one record.
+        SourceKind::Http(_) | SourceKind::HttpClient(_) => row_bytes(source).is_some(),
+        _ => true,
+    };
     match &source.format {
         Format::Binary { record_bytes } if cut_by_length => check_record_bytes(source, *record_bytes, origin),
         _ => Ok(()),
@@ -60,24 +105,44 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
 
 /// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
 /// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
-/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
-pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle, from: &Positions) {
+/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
+/// that are read here, of a source that has some.
+pub fn start(
+    source: &SourceSpec,
+    origin: &Origin,
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    from: &Positions,
+    share: Share,
+) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
     match source.kind.clone() {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
             let reading = inbox.clone();
-            let receive = async move { socket::receive(&source, &address, &from, &reading).await };
+            let folder = origin.folder.clone();
+            let receive = async move { socket::receive(&source, &address, &folder, &from, &reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
+        SourceKind::HttpClient(client) => {
+            let (reading, folder) = (inbox.clone(), origin.folder.clone());
+            let receive = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
+            until_closed(inbox, runtime, &name, receive);
+        }
+        SourceKind::Http(server) => http::start(&source, &server, origin, inbox, runtime, &from),
         SourceKind::Directory { path, poll, settle } => {
-            let (folder, times, reading) = (origin.folder.join(path), Times { poll, settle }, inbox.clone());
+            let (folder, times, reading) = (origin.folder.join(path), WatchTimes { poll, settle }, inbox.clone());
             let receive = async move { directory::receive(source, folder, times, from, reading).await };
+            until_closed(inbox, runtime, &name, receive);
+        }
+        SourceKind::Objects { url, poll } => {
+            let (times, reading) = (WatchTimes { poll, settle: Duration::ZERO }, inbox.clone());
+            let receive = async move { directory::receive(source, url.into(), times, from, reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::Retry { path, .. } => {
             // What is given back is moved into the folder when it is whole.
-            let times = Times { poll: retry_source::POLL, settle: Duration::ZERO };
+            let times = WatchTimes { poll: retry_source::POLL, settle: Duration::ZERO };
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
             let receive = async move { directory::receive(source, folder, times, from, reading).await };
             until_closed(inbox, runtime, &name, receive);
@@ -95,7 +160,7 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
             });
         }
         SourceKind::Follow { path, poll, settle } => {
-            let (path, times) = (origin.folder.join(path), Times { poll, settle });
+            let (path, times) = (origin.folder.join(path), WatchTimes { poll, settle });
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
                 follow::receive(&source, &path, times, &from, inbox, runtime);
             });
@@ -104,6 +169,13 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
             let path = origin.folder.join(path);
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
                 queue::receive(&source, &path, &from, inbox, runtime);
+            });
+        }
+        SourceKind::Kafka(spec) => {
+            let folder = origin.folder.clone();
+            on_thread(inbox, runtime, &name, move |inbox, runtime| {
+                let order = kafka::ReadOrder { source: &source, spec: &spec, folder: &folder, share };
+                kafka::receive(&order, &from, inbox, runtime);
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
@@ -115,9 +187,14 @@ pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
     file::read_whole(source, path)
 }
 
+/// Whether a `directory` source that reads this folder would read a file there.
+pub fn reads(source: &SourceSpec, folder: &Path, file: &Path) -> bool {
+    file.strip_prefix(folder).is_ok_and(|name| directory::takes(&source.files, name))
+}
+
 /// How a file or folder is watched.
 #[derive(Clone, Copy)]
-pub struct Times {
+pub struct WatchTimes {
     /// How often to look; less often where a folder is so large that this would take much of the time.
     pub poll: Duration,
     /// For how long a file must have stood still.
@@ -166,7 +243,11 @@ fn framer(source: &SourceSpec) -> Framer {
             let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(source)).unwrap_or(1);
             (Framing::Fixed(bytes), false)
         }
-        Format::Text | Format::Json => (Framing::Lines, false),
+        Format::Text | Format::Json | Format::Parquet => (Framing::Lines, false),
+        Format::Avro(WriterSchema::InFile) => (Framing::Blocks, false),
+        Format::Protobuf(_) => (Framing::Varint, false),
+        // These are frames wherever they come from.
+        Format::Avro(_) => (Framing::Frames, false),
     };
     Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
         .keeping(source.rejected_bytes_max)
@@ -174,8 +255,14 @@ fn framer(source: &SourceSpec) -> Framer {
 
 /// A mistake in the job file about one key of a source.
 fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
-    let at = origin.at(&format!("sources.{}.{key}", source.name));
-    Error::job(format!("{at}source `{}`: {key} {what}", source.name))
+    let location = origin.at(&format!("sources.{}.{key}", source.name));
+    Error::job(format!("{location}source `{}`: {key} {what}", source.name))
+}
+
+/// What can be checked of a cluster without asking it.
+fn check_kafka(source: &SourceSpec, spec: &KafkaSourceSpec, origin: &Origin) -> Result<()> {
+    let settings = crate::kafka::settings(&spec.cluster, &origin.folder, "millstream");
+    settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }
 
 fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<()> {
@@ -237,6 +324,27 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
             let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, \
                         where the format is binary";
             Err(wrong(source, origin, "schema", what))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the schema that the job has of its records is one, and has what the columns want.
+fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
+    match &source.format {
+        Format::Avro(WriterSchema::Given(schema)) => Schema::parse(&schema.content).map(drop).map_err(|why| {
+            wrong(source, origin, "schema_file", format!("`{}` is no schema of Avro: {why}", schema.path.display()))
+        }),
+        Format::Protobuf(protobuf) => {
+            let messages = Messages::parse(&protobuf.descriptor.content).map_err(|why| {
+                let file = protobuf.descriptor.path.display();
+                let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
+                wrong(source, origin, "descriptor", format!("`{file}` is no descriptor of Protobuf: {why}; {help}"))
+            })?;
+            match messages.mistakes(&protobuf.message, &source.schema).into_iter().next() {
+                None => Ok(()),
+                Some((key, why)) => Err(wrong(source, origin, &key, why)),
+            }
         }
         _ => Ok(()),
     }

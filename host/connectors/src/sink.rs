@@ -1,38 +1,55 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
 mod encode;
+mod encoder;
 mod files;
+mod http;
+pub mod kafka;
 mod marker;
+mod nothing;
 pub mod postgres;
 mod print;
 mod queue;
+mod waiting;
+mod websocket;
 #[cfg(test)]
 mod tests;
 
+pub use encoder::Encoder;
 pub use print::show_table;
 
 use crate::batch::{cell, json};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{FileFormat, Origin, SinkKind, SinkSpec};
+use crate::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use crate::owner::Owner;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// An open sink. One worker of the job owns it.
+/// An open sink, or what one worker has of it. One worker of the job owns it.
 pub trait Sink: Send {
     /// Makes the rows of a batch visible, whole or not at all. Called once for every batch that comes after the
-    /// [committed](Sink::committed) one, in order, also where it has no rows; `rows` are its parts in order.
+    /// [committed](Sink::committed) one, in order, also where it has no rows; `rows` are its parts in order, or what the sink's [`Encoder`] made of them.
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()>;
 
     /// The last batch that the sink's medium is known to hold, as found when the sink was opened and moved by every
     /// commit; `None`: it holds none, or remembers nothing. Batches without rows may leave no trace, so it may be less
     /// after a crash than it was before.
     fn committed(&self) -> Option<BatchId>;
+
+    /// Called now and then while no batch comes, for what a sink does by the clock.
+    fn idle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The job ends in order, behind its last batch: what the sink has only begun comes to its end.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
@@ -46,24 +63,27 @@ pub fn check(
     owner_id: Option<&str>,
 ) -> Result<()> {
     match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } => Ok(()),
-        SinkKind::Files { path, format } => {
-            encode::check(*format, schema).map_err(|message| wrong(spec, origin, "format", message))?;
-            files::check(&origin.folder.join(path), owner_id).map_err(|message| wrong(spec, origin, "path", message))
+        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => Ok(()),
+        SinkKind::Files { .. } => {
+            let checked = files::check(&written_by(spec, schema.clone(), origin)?, owner_id);
+            checked.map_err(|(key, message)| wrong(spec, origin, key, message))
         }
         SinkKind::Queue { path } => {
             json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
+        SinkKind::Http(_) => http::check(spec, schema, origin),
+        SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
+        SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
     }
 }
 
-/// Opens a sink for rows of this schema. Opening makes the folder of a `files` sink, the file of a `queue` sink and the
-/// table of a `postgres` sink, so it belongs to the start of a job, after [`check`]. `owner`: who commits, where the job
+/// Opens a sink for rows of this schema. Opening makes the folder of a `files` sink, the file of a `queue` sink, the
+/// table of a `postgres` sink and the topic of a `kafka` sink, so it belongs to the start of a job, after [`check`]. `owner`: who commits, where the job
 /// keeps checkpoints; the sink then takes its medium over from earlier starts of the job. `failure` ends the waiting for
-/// a full disk or a server that is away.
+/// a full disk or a server that is away. What it says of a sink that each worker commits to is of all workers together.
 pub fn open(
     spec: &SinkSpec,
     schema: SchemaRef,
@@ -82,37 +102,89 @@ pub fn open(
         SinkKind::Sample { rows } => {
             Box::new(print::PrintSink::new(name, *rows, schema, Box::new(io::stdout())).once())
         }
-        SinkKind::Files { path, format } => {
-            Box::new(files::FilesSink::open(name, &origin.folder.join(path), *format, schema, owner, failure)?)
-        }
+        SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
         SinkKind::Queue { path } => Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?),
+        SinkKind::Nothing => Box::new(nothing::NothingSink),
+        SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
+        SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
+        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, owner, failure)?,
     })
+}
+
+/// Opens what one worker has of a sink that each worker commits to ([`SinkKind::by_worker`]), after [`open`] on process 0 has taken
+/// over all of it.
+pub fn open_share(
+    spec: &SinkSpec,
+    schema: SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    worker: usize,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)
+}
+
+/// How a `files` sink writes.
+fn written_by(spec: &SinkSpec, schema: SchemaRef, origin: &Origin) -> Result<files::Written> {
+    let SinkKind::Files { path, format, layout, .. } = &spec.kind else {
+        return Err(Error::bug(format!("sink `{}` writes no files", spec.name)));
+    };
+    let (name, path) = (spec.name.clone(), place_of(path, origin));
+    Ok(files::Written { name, path, format: *format, schema, layout: layout.clone() })
+}
+
+/// A path of the job file from its folder on; the URL of a bucket is as it is.
+fn place_of(path: &Path, origin: &Origin) -> PathBuf {
+    if bucket_url(path).is_some() { path.to_owned() } else { origin.folder.join(path) }
 }
 
 /// The last batch that a sink's medium holds for this job, as [`Sink::committed`] will say once it is open. Changes
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
     match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } => Ok(None),
+        SinkKind::Print { .. }
+        | SinkKind::Sample { .. }
+        | SinkKind::Http(_)
+        | SinkKind::Websocket(_)
+        | SinkKind::Nothing => Ok(None),
         SinkKind::Files { path, .. } => {
-            files::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
+            files::committed(&place_of(path, origin), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
+        SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
     }
 }
 
 /// The bytes that a sink's medium holds of a batch; `None`: it cannot be told, or they were moved away.
 pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Option<Vec<u8>>> {
     let (path, found) = match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Postgres { .. } => return Ok(None),
-        SinkKind::Files { path, format } => (path, files::written(&origin.folder.join(path), batch, *format)),
+        SinkKind::Print { .. }
+        | SinkKind::Sample { .. }
+        | SinkKind::Nothing
+        | SinkKind::Http(_)
+        | SinkKind::Websocket(_)
+        | SinkKind::Postgres { .. }
+        | SinkKind::Kafka(_) => return Ok(None),
+        // Of several parts it is not known which are there.
+        SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
+        SinkKind::Files { path, format, layout, .. } => {
+            if bucket_url(path).is_some() || !layout.partition_by.is_empty() || layout.roll.is_some() {
+                return Ok(None);
+            }
+            (path, files::written(&origin.folder.join(path), batch, *format))
+        }
         SinkKind::Queue { path } => (path, queue::written(&origin.folder.join(path), batch)),
     };
     found.map_err(|cause| open_failed(&spec.name, "read", &origin.folder.join(path), &cause))
+}
+
+/// The name of a file as a `files` sink writes them.
+pub fn name_of_part(format: FileFormat) -> String {
+    format!("part-0000000001.{}", encode::extension(format))
 }
 
 /// A batch time for people: `2026-11-20 08:30:01.123456`.
@@ -122,7 +194,7 @@ pub fn shown_time(time: BatchTime) -> String {
     text
 }
 
-/// The bytes that a commit of these rows would write; of a table: a JSON object a row.
+/// The bytes that a commit of these rows would write; of a table, and of what writes nothing: a JSON object a row.
 pub fn render(
     spec: &SinkSpec,
     schema: &SchemaRef,
@@ -137,15 +209,19 @@ pub fn render(
         }
         SinkKind::Files { format, .. } => files::render(*format, schema, rows),
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
-        SinkKind::Postgres { .. } => files::render(FileFormat::Json, schema, rows),
+        SinkKind::Postgres { .. }
+        | SinkKind::Kafka(_)
+        | SinkKind::Http(_)
+        | SinkKind::Websocket(_)
+        | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))
 }
 
 /// A mistake of the job file at one key of a sink.
 fn wrong(spec: &SinkSpec, origin: &Origin, key: &str, message: String) -> Error {
-    let at = origin.at(&format!("sinks.{}.{key}", spec.name));
-    Error::job(format!("{at}sink `{}`: {message}", spec.name))
+    let location = origin.at(&format!("sinks.{}.{key}", spec.name));
+    Error::job(format!("{location}sink `{}`: {message}", spec.name))
 }
 
 /// A failure while a batch is committed.

@@ -5,7 +5,6 @@
 //! ```
 
 mod aggregate;
-pub mod begun;
 mod by_key;
 mod checkpoint;
 mod cogroup;
@@ -27,6 +26,7 @@ mod sql;
 mod stages;
 mod swap;
 mod update;
+pub mod window_ends;
 mod windowed;
 
 use crate::batch::part::Part;
@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, StageNode, rejected_name};
 use crate::ids::ClockId;
 use crate::job::table_source;
+use crate::metrics::work::building;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ use timely::dataflow::operators::{Concatenate, Exchange, Probe, probe};
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
 
-/// Where worker 0 puts ticks in.
+/// The input into which worker 0 puts ticks.
 pub type TickInput = InputHandle<u64, CapacityContainerBuilder<Vec<Tick>>>;
 
 /// A built graph, as the worker drives it.
@@ -63,59 +64,70 @@ type Streams<'s> = BTreeMap<String, Parts<'s>>;
 
 /// Builds the graph on this worker.
 pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
-    let at = (worker.index(), worker.peers());
+    let this = (worker.index(), worker.peers());
     let mut ticks = TickInput::new();
     let (committed, finished) = (probe::Handle::new(), probe::Handle::new());
     worker.dataflow::<u64, _, _>(|scope| {
-        let all_ticks = broadcast(ticks.to_stream(scope), at.1);
-        let mut built = Built { streams: Streams::new(), gate: vec![all_ticks.clone()], changes: Vec::new() };
+        let all_ticks = broadcast(ticks.to_stream(scope), this.1);
+        let mut built = GraphBuilder { streams: Streams::new(), gate: vec![all_ticks.clone()], changes: Vec::new() };
         let mut holds = BTreeMap::new();
-        let ended = scope.concatenate(built.sources(&all_ticks, at, running));
+        let ended = scope.concatenate(built.sources(&all_ticks, this, running));
         for stage in &running.graph.stages {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let table = built.streams.get(&table_source::name_of(&stage.name)).cloned();
             let behind = stage.event_time.iter().flat_map(|time| time.behind.values());
             let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).collect();
             let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
-            let told = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
-            let at = stages::BuildContext { ticks: all_ticks.clone(), told, table, index: at.0, peers: at.1, running };
-            let streams = stages::build(stage, input.clone(), &at)?;
-            built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &at));
+            let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
+            let (ticks, (index, peers)) = (all_ticks.clone(), this);
+            let build = stages::BuildContext { ticks, upstream, table, index, peers, running };
+            let told = running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
+            let streams = stages::build(stage, input.clone(), &build)?;
+            drop(told);
+            built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &build));
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));
             built.changes.extend(streams.changes);
             holds.extend(streams.holds.map(|held| (stage.name.clone(), held)));
         }
-        let (sunk, gate) = built.sinks(scope, at.0, running)?;
+        let (sunk, gate) = built.sinks(scope, this.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);
-        let swapped = swap::build(&all_ticks, sunk.clone(), at, running).probe_with(&finished);
-        if let Some(kept) = &running.kept {
-            built.changes.extend(counters::build(&all_ticks, gate, at, running)?);
+        let swapped = swap::build(&all_ticks, sunk.clone(), this, running).probe_with(&finished);
+        if let Some(checkpoints) = &running.checkpoints {
+            built.changes.extend(counters::build(&all_ticks, gate, this, running)?);
             let changes = scope.concatenate(built.changes);
-            checkpoint::build(all_ticks, changes, sunk, swapped, at.0, kept.saver.clone(), running.metrics.clone())
-                .probe_with(&finished);
+            let writer = checkpoints.writers.checkpoints.clone();
+            let barriers = all_ticks.clone();
+            let published = checkpoint::build(all_ticks, changes, sunk, swapped, this.0, writer, running);
+            checkpoint::tell_receivers(barriers, published, this.0, running).probe_with(&finished);
         }
         Ok::<(), Error>(())
     })?;
     Ok(Dataflow { ticks, committed, finished })
 }
 
-/// What is there of the graph.
-struct Built<'s> {
+/// The part of the graph that is built so far.
+struct GraphBuilder<'s> {
     streams: Streams<'s>,
     /// Sinks commit a batch when all of these have passed it: nothing of it can fail any more, and its plan is durable.
     gate: Vec<Ticks<'s>>,
     changes: Vec<ChangesStream<'s>>,
 }
 
-impl<'s> Built<'s> {
+impl<'s> GraphBuilder<'s> {
     /// Builds the sources; returns the streams by which they tell that they have ended.
-    fn sources(&mut self, ticks: &Ticks<'s>, at: (usize, usize), running: &Arc<Running>) -> Vec<ProgressStream<'s>> {
+    fn sources(
+        &mut self,
+        ticks: &Ticks<'s>,
+        worker: (usize, usize),
+        running: &Arc<Running>,
+    ) -> Vec<ProgressStream<'s>> {
         let mut ended = Vec::new();
         for (number, spec) in running.graph.spec.sources.iter().enumerate() {
-            let inbox = running.inboxes.get(number).filter(|_| at.0 == running.first_worker).cloned().flatten();
-            let source = source::build(ticks.clone(), number, spec, inbox, at, running);
+            let inbox =
+                running.ends.inboxes.get(number).filter(|_| worker.0 == running.threads.first).cloned().flatten();
+            let source = source::build(ticks.clone(), number, spec, inbox, worker, running);
             self.streams.insert(spec.name.clone(), source.rows);
             self.streams.insert(rejected_name(&spec.name), source.rejected);
             self.gate.push(source.planned);
@@ -136,15 +148,15 @@ impl<'s> Built<'s> {
             inputs.push(input);
         }
         let gate = scope.concatenate(self.gate.drain(..));
-        for (number, (spec, input)) in running.graph.spec.sinks.iter().zip(inputs).enumerate() {
-            let sink = if index == 0 { running.take_sink(number) } else { None };
-            ends.push(sinks::build(spec, input, gate.clone(), sink, running));
+        let thread = sinks::commit_thread(index, running)?;
+        for (sink, input) in running.graph.spec.sinks.iter().enumerate().zip(inputs) {
+            ends.push(sinks::build(sink, input, gate.clone(), index, thread.clone(), running)?);
         }
         Ok((scope.concatenate(ends.into_iter().chain([sinks::only_progress(gate.clone())])), gate))
     }
 }
 
-/// Only how far a stream has come.
+/// The progress of a stream, without its rows.
 fn passed(parts: Parts<'_>) -> Ticks<'_> {
     parts.flat_map(|_: Part| None)
 }

@@ -4,13 +4,13 @@ pub mod saved;
 mod holds;
 mod watermark;
 
-pub use watermark::{Behind, Clock, ClockEnds, Watermarks};
+pub use watermark::{Behind, ClockEnds, SourceClock, Watermarks};
 
 use crate::checkpoint::changes::Changes;
 use crate::context::{Event, Progress, Tick, Watermark};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
-use crate::state::keeper::TableCheckpoint;
+use crate::state::table_checkpoint::TableCheckpoint;
 use std::collections::BTreeMap;
 
 /// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
@@ -28,20 +28,20 @@ pub struct EventClock {
     watermarks: Watermarks,
     names: ClockNames,
     lapses: Lapses,
-    keeper: Option<TableCheckpoint>,
+    checkpoint: Option<TableCheckpoint>,
     /// The stage for which this clock says, once, that rows come after the end of its event time.
     tells: Option<String>,
 }
 
 impl EventClock {
-    /// A clock that goes on from these watermarks. `keeper`: of the table of watermarks, where the job keeps checkpoints.
+    /// A clock that goes on from these watermarks. `checkpoint`: of the table of watermarks, where the job keeps checkpoints.
     pub fn new(
         watermarks: Watermarks,
         names: ClockNames,
         lapses: Lapses,
-        keeper: Option<TableCheckpoint>,
+        checkpoint: Option<TableCheckpoint>,
     ) -> EventClock {
-        EventClock { watermarks, names, lapses, keeper, tells: None }
+        EventClock { watermarks, names, lapses, checkpoint, tells: None }
     }
 
     /// The same, which says for this stage that rows come after the end of its event time. One clock of a stage does.
@@ -81,9 +81,9 @@ impl EventClock {
 
     /// What a checkpoint has to hold of it: rows of the key groups that this worker owns.
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(None) };
-        let rows = saved::rows(&self.watermarks, &self.names, |hash| keeper.owns(hash))?;
-        Ok(rows.map(|rows| keeper.base(after, rows)))
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
+        let rows = saved::rows(&self.watermarks, &self.names, |hash| checkpoint.owns(hash))?;
+        Ok(rows.map(|rows| checkpoint.base(after, rows)))
     }
 }
 

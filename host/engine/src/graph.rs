@@ -23,10 +23,10 @@ pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
 pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use recorded::record;
-pub use shape::Shape;
+pub use shape::OutputShape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
-pub use window::{aggregated, begun_table, has_own_windows, pieces_table, rows_table, with_bounds};
+pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_ends_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
@@ -64,7 +64,7 @@ pub struct Graph {
 pub struct StageNode {
     /// Its name.
     pub name: String,
-    /// What it reads.
+    /// Its inputs.
     pub inputs: Vec<InputNode>,
     /// The columns that the operator works on: those of the first input, with the bounds of its window behind them where
     /// rows of event time windows come out of a window first.
@@ -79,17 +79,17 @@ pub struct StageNode {
     pub window: Option<WindowNode>,
     /// How its rows tell their time.
     pub event_time: Option<EventTimeNode>,
-    /// What it does.
+    /// Its operator.
     pub operator: Operator,
     /// What happens to the operator's rows before they leave the stage.
-    pub shape: Option<Shape>,
+    pub shape: Option<OutputShape>,
     /// Streams beside `<name>` and `<name>.rejected`, with their columns: late rows first, then branches.
     pub sides: Vec<(String, SchemaRef)>,
     /// What checkpoints hold of it, without files.
     pub tables: Vec<Table>,
 }
 
-/// What a stage reads by one name.
+/// An input of a stage: the streams that it reads under one name.
 #[derive(Clone)]
 pub struct InputNode {
     /// Its name in queries.
@@ -100,7 +100,7 @@ pub struct InputNode {
     pub schema: SchemaRef,
 }
 
-/// What a stage does, ready to be built.
+/// The operator of a stage, ready to be built.
 #[derive(Clone)]
 pub enum Operator {
     /// Passes rows on.
@@ -125,7 +125,7 @@ pub enum Operator {
     Simple(SimpleNode),
 }
 
-/// What checking an operator makes.
+/// The result of checking an operator.
 struct CheckedStage {
     /// The columns of its rows, before `filter` and `select`.
     output: SchemaRef,
@@ -188,7 +188,7 @@ impl Graph {
             graph.streams.insert(source.name.clone(), schema);
             graph.streams.insert(rejected_name(&source.name), decode::rejected_schema());
             for name in [source.name.clone(), rejected_name(&source.name)] {
-                graph.clocks.insert(name, [ClockId(number)].into());
+                graph.clocks.insert(name, [ClockId::of(number)].into());
             }
         }
         graph.spec.sources.append(&mut retry::sources(&graph.spec));
@@ -281,7 +281,7 @@ impl Graph {
         let window = window::check(self, stage)?;
         let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let making = StageCheck {
+        let check = StageCheck {
             graph: self,
             spec: stage,
             inputs: &inputs,
@@ -291,9 +291,9 @@ impl Graph {
             event_time: event_time.as_ref(),
             host,
         };
-        let mut made = making.operator()?;
-        let mut tables = event_time::tables(&making);
-        tables.append(&mut window::tables(&making, &made.operator)?);
+        let mut made = check.operator()?;
+        let mut tables = event_time::tables(&check);
+        tables.append(&mut window::tables(&check, &made.operator)?);
         tables.append(&mut made.tables);
         let shape = shape::check(stage, &made.output)?;
         let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());
@@ -374,7 +374,7 @@ impl Graph {
             return clock;
         }
         let place = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
-        ClockId((self.spec.sources.len() + place) as u32)
+        ClockId::of((self.spec.sources.len() + place) as u32)
     }
 }
 
@@ -475,8 +475,10 @@ fn key_places(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
     let mut places = Vec::new();
     for name in &stage.key {
         let place = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
-        if let ColumnType::Arrow(other) = ColumnType::of(input.field(place).data_type()) {
-            return Err(Error::job(format!("key `{name}` is of type {other}, which cannot be a key")));
+        if let other @ ColumnType::Arrow(_) = ColumnType::of(input.field(place).data_type()) {
+            return Err(Error::job(format!(
+                "key `{name}` is of type {other}, which cannot be a key; make text of it in a stage with `select`"
+            )));
         }
         places.push(place);
     }

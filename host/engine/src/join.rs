@@ -3,18 +3,18 @@
 //! A part reaches a join in the layout of [`crate::graph::JoinNode`]: the `on` columns first, those of all inputs in the
 //! same order, so that the same columns make the same key bytes on both sides.
 
-mod arrived;
+mod row_keys;
 mod batch;
 mod interval;
 mod joined;
-mod kept;
-mod saved;
-mod waiting;
+mod kept_rows;
+mod saved_rows;
+mod waiting_rows;
 
 pub use batch::windows;
 pub use interval::{Interval, IntervalJoin};
-pub use joined::{Joined, Source};
-pub use saved::Columns as SavedColumns;
+pub use joined::{ColumnSource, Joined};
+pub use saved_rows::SavedColumns;
 
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;

@@ -47,16 +47,16 @@ pub struct Job {
 #[derive(Clone)]
 pub struct Stopper {
     running: Arc<Running>,
-    done: Arc<Done>,
+    done: Arc<JobEnd>,
 }
 
 #[derive(Default)]
-struct Done {
+struct JobEnd {
     result: Mutex<Option<Result<()>>>,
     changed: Condvar,
 }
 
-impl Done {
+impl JobEnd {
     /// The job has ended so.
     fn set(&self, result: Result<()>) {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
@@ -170,7 +170,7 @@ impl Stopper {
                 "nobody would start this process again; stop the job, and start it yourself with `--replay-from`",
             ));
         }
-        let wanted = *self.running.go_back.get_or_init(|| batch);
+        let wanted = *self.running.requests.go_back.get_or_init(|| batch);
         if wanted != batch {
             return Err(Error::job(format!("the job is about to go back to the state after batch {wanted}")));
         }
@@ -180,7 +180,7 @@ impl Stopper {
 
     /// The batch that [`Stopper::go_back`] named.
     pub fn goes_back(&self) -> Option<BatchId> {
-        self.running.go_back.get().copied()
+        self.running.requests.go_back.get().copied()
     }
 
     /// As [`Job::await_termination`].

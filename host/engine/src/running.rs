@@ -4,16 +4,18 @@ pub mod cluster_key;
 pub mod upgrade;
 pub mod versions;
 
-use crate::checkpoint::Kept;
+use crate::checkpoint::JobCheckpoints;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::spec::JobSpec;
 use crate::metrics::Metrics;
+use crate::metrics::batches::PartPlace;
 use crate::receiver::inbox::Inbox;
 use crate::sink::Sink;
 use cluster_key::ClusterKey;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -82,52 +84,139 @@ pub struct Cluster {
     pub process: usize,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
-    /// By which the processes know each other.
+    /// The key by which the processes know each other.
     pub key: ClusterKey,
 }
 
 /// What all workers of a process share.
 pub struct Running {
+    /// The job, with its plugins loaded and its edges checked.
     pub graph: Graph,
+    /// How it is run.
     pub options: Options,
-    /// Worker threads of this process.
-    pub workers: usize,
-    /// The inbox of each source; `None` where another process receives.
-    pub inboxes: Vec<Option<Arc<Inbox>>>,
-    /// The index, in the whole job, of the first worker of this process: the one that takes from the inboxes.
-    pub first_worker: usize,
+    /// The workers of this process.
+    pub threads: WorkerThreads,
+    /// Where rows come in and go out.
+    pub ends: JobEnds,
+    /// The first error, which ends the job.
     pub failure: Failure,
+    /// What was counted.
     pub metrics: Metrics,
+    /// Batches begun so far.
     pub batches: AtomicU64,
-    /// The plugins that run now.
-    pub versions: Versions,
-    /// Those that are to take their places.
-    pub upgrades: Upgrades,
-    /// Where the job keeps checkpoints.
-    pub kept: Option<Arc<Kept>>,
-    /// The job is to stop gracefully.
-    pub stop: AtomicBool,
-    /// The job is to be started again from the checkpoint after this batch, once it has stopped.
-    pub go_back: OnceLock<BatchId>,
-    /// The open sinks by number, each to be taken once.
-    pub sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
+    /// The plugins that run now, and those that are to take their places.
+    pub plugins: RunningPlugins,
+    /// What is kept of the job where it keeps checkpoints.
+    pub checkpoints: Option<Arc<JobCheckpoints>>,
+    /// What the job was asked to do.
+    pub requests: JobRequests,
 }
 
-impl Running {
-    /// The open sink of this number; once.
+/// The worker threads of this process among those of the job.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerThreads {
+    /// How many this process has; all processes have as many.
+    pub count: usize,
+    /// The index, in the whole job, of the first of them: the one that takes from the inboxes.
+    pub first: usize,
+}
+
+impl WorkerThreads {
+    /// The number of this process.
+    pub fn process(&self) -> usize {
+        self.first / self.count.max(1)
+    }
+}
+
+/// The sources and sinks of a running job, by their numbers.
+pub struct JobEnds {
+    /// The inbox of each source; `None` where another process receives.
+    pub inboxes: Vec<Option<Arc<Inbox>>>,
+    sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
+    shares: Mutex<SinkShares>,
+}
+
+/// What workers have of sinks that each of them commits to, by the sink's number and the worker.
+pub type SinkShares = BTreeMap<(usize, usize), Box<dyn Sink>>;
+
+impl JobEnds {
+    /// With sinks that are open; there are none where another process owns them. `shares`: of the workers of this process.
+    pub fn new(inboxes: Vec<Option<Arc<Inbox>>>, sinks: Vec<Option<Box<dyn Sink>>>, shares: SinkShares) -> JobEnds {
+        JobEnds { inboxes, sinks: Mutex::new(sinks), shares: Mutex::new(shares) }
+    }
+
+    /// The open sink of this number, once. It stays here as long as the job runs where each worker commits to it, so that nobody
+    /// else opens it.
     pub fn take_sink(&self, number: usize) -> Option<Box<dyn Sink>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number)?.take()
     }
 
+    /// What a worker has of the sink of this number, once.
+    pub fn take_share(&self, number: usize, worker: usize) -> Option<Box<dyn Sink>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner).remove(&(number, worker))
+    }
+
+    /// No source receives anything more.
+    pub fn close_inboxes(&self) {
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+    }
+}
+
+/// The plugins of a running job.
+pub struct RunningPlugins {
+    /// Those that run now.
+    pub versions: Versions,
+    /// Those that are to take their places.
+    pub upgrades: Upgrades,
+}
+
+/// What a running job was asked to do. Nothing of it is taken back.
+#[derive(Default)]
+pub struct JobRequests {
+    /// To stop gracefully.
+    stop: AtomicBool,
+    /// To be started again from the checkpoint after this batch, once it has stopped.
+    pub go_back: OnceLock<BatchId>,
+}
+
+impl Running {
+    /// The names of sources, stages and sinks: a part's place among them is how its times are told.
+    pub fn parts(&self) -> Vec<String> {
+        let JobSpec { sources, stages, sinks, .. } = &self.graph.spec;
+        let sources = sources.iter().map(|source| &source.name);
+        sources
+            .chain(stages.iter().map(|stage| &stage.name))
+            .chain(sinks.iter().map(|sink| &sink.name))
+            .cloned()
+            .collect()
+    }
+
+    /// The place of a source by its number.
+    pub fn part_of_source(&self, number: usize) -> PartPlace {
+        PartPlace::try_from(number).unwrap_or(PartPlace::MAX)
+    }
+
+    /// The place of a stage.
+    pub fn part_of_stage(&self, name: &str) -> Option<PartPlace> {
+        let place = self.graph.spec.stages.iter().position(|stage| stage.name == name)?;
+        PartPlace::try_from(self.graph.spec.sources.len() + place).ok()
+    }
+
+    /// The place of a sink by its number.
+    pub fn part_of_sink(&self, number: usize) -> PartPlace {
+        let spec = &self.graph.spec;
+        PartPlace::try_from(spec.sources.len() + spec.stages.len() + number).unwrap_or(PartPlace::MAX)
+    }
+
     /// Receivers end; worker 0 hears of it and ends the job when all is committed.
     pub fn request_stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+        self.requests.stop.store(true, Ordering::Release);
+        self.ends.close_inboxes();
         self.failure.wake();
     }
 
     /// Whether the job is to stop gracefully.
     pub fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.requests.stop.load(Ordering::Acquire)
     }
 }

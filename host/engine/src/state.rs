@@ -3,7 +3,7 @@
 mod changes;
 mod column;
 pub mod files;
-pub mod keeper;
+pub mod table_checkpoint;
 pub mod merged;
 mod migrate;
 mod restore;

@@ -1,6 +1,8 @@
 //! The two shapes of operator that stages are made of: one that works on each part as it comes, and one that waits
 //! until all parts of a batch are there.
 
+mod pending;
+
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Event, Hold, Progress, Tick, Watermark};
@@ -9,15 +11,16 @@ use crate::event_time::EventClock;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::memory::{self, at_work};
+use crate::metrics::work::Work;
 use arrow::array::RecordBatch;
-use std::collections::BTreeMap;
+pub use pending::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
 use timely::scheduling::SyncActivator;
 
 /// A stream of parts; the timestamp is that of the batch, see [`BatchId::stamp`].
@@ -35,28 +38,29 @@ pub const LATE: u32 = u32::MAX;
 /// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
 pub const SHADOW: u32 = u32::MAX - 1;
 
-/// What other threads have finished for an operator: it holds a capability for each and gives it up when it hears.
-pub struct Answers<T> {
-    given: Mutex<Vec<(u64, T)>>,
+/// What other threads have completed for an operator, which holds a capability for each until it hears of it.
+pub struct Completions<T> {
+    completed: Mutex<Vec<(u64, T)>>,
     activator: Mutex<SyncActivator>,
 }
 
-impl<T> Answers<T> {
-    /// For the operator that is being built.
-    pub fn new(activator: SyncActivator) -> Arc<Answers<T>> {
-        Arc::new(Answers { given: Mutex::default(), activator: Mutex::new(activator) })
+impl<T> Completions<T> {
+    /// For the operator that is being built, in this scope.
+    pub fn new<'s>(scope: Scope<'s, u64>, builder: &OperatorBuilder<'s, u64>) -> Arc<Completions<T>> {
+        let activator = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
+        Arc::new(Completions { completed: Mutex::default(), activator: Mutex::new(activator) })
     }
 
     /// From any thread: what was begun at this timestamp is done. Wakes the operator's worker.
-    pub fn give(&self, stamp: u64, answer: T) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).push((stamp, answer));
+    pub fn complete(&self, stamp: u64, result: T) {
+        self.completed.lock().unwrap_or_else(PoisonError::into_inner).push((stamp, result));
         // It fails where the worker has ended, and then nobody waits.
         let _ = self.activator.lock().unwrap_or_else(PoisonError::into_inner).activate();
     }
 
-    /// In the operator: what was given since.
+    /// What was completed since the operator last asked.
     pub fn take(&self) -> Vec<(u64, T)> {
-        std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.completed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -66,9 +70,9 @@ pub struct Output {
     pub rows: Vec<Part>,
     /// Rejected rows, and late ones with [`LATE`] as their input.
     pub rejected: Vec<Part>,
-    /// Of the rows that are pushed.
+    /// The clock of the rows that are pushed.
     pub clock_id: ClockId,
-    /// Of the rows that are pushed.
+    /// The input that the rows are pushed for.
     pub input: u32,
 }
 
@@ -121,10 +125,11 @@ pub fn each_part<'s>(
     builder.build(move |_| {
         // What was not worked on because the job failed: no other process may take its batch for complete.
         let mut stuck = Vec::new();
-        let operator = known(name);
+        let (operator, told) = (known(name), Work::of_built());
         move |_| {
             let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
+                let begun = told.begin();
                 let mut output = Output::default();
                 for part in parts.drain(..) {
                     let context = BatchContext::new(BatchId::of_stamp(*capability.time()).0, part.time);
@@ -139,8 +144,11 @@ pub fn each_part<'s>(
                         return;
                     }
                 }
+                let batch = BatchId::of_stamp(*capability.time()).0;
+                told.end(batch, begun);
                 rows.activate().session(&capability).give_iterator(output.rows.drain(..));
                 if !output.rejected.is_empty() {
+                    output.rejected.iter().for_each(|part| told.refused(batch, &part.rows, part.input == LATE));
                     rejected.activate().session(&capability).give_iterator(output.rejected.drain(..));
                 }
             });
@@ -154,13 +162,14 @@ pub trait BatchWork {
     /// Works on the parts of a batch that reached this worker, in order.
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()>;
 
-    /// After a batch: what is held back, in an operator with event time that holds rows back. `seen_us`: the newest time of its
+    /// How far back the rows may lie that are still to be put out, after a batch, in an operator with event time that holds
+    /// rows back. `seen_us`: the newest time of its
     /// input.
     fn hold(&mut self, _watermark: Watermark, _seen_us: Option<i64>) -> Hold {
         Hold::default()
     }
 
-    /// All batches up to this one are done: what has to be saved of their state.
+    /// All batches up to this one are done. Returns what the checkpoint has to hold of the state.
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
         Ok(Vec::new())
     }
@@ -244,16 +253,15 @@ pub fn each_batch_that_holds<'s>(
     let mut rejected = PartOutput::from(rejected);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     builder.build(move |_| {
-        let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
-        let operator = known(name);
+        let mut pending: Pending<PendingBatch> = Pending::default();
+        let (operator, told) = (known(name), Work::of_built());
         move |frontiers| {
             let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
-                waiting.entry(*capability.time()).or_default().parts.append(parts);
+                pending.at(*capability.time()).parts.append(parts);
             });
             ticks.for_each(|capability, ticks| {
-                let entry = waiting.entry(*capability.time()).or_default();
-                entry.begun = ticks.first().map(|tick| Begun {
+                pending.at(*capability.time()).start = ticks.first().map(|tick| BatchStart {
                     tick: *tick,
                     for_rows: capability.retain(0),
                     for_rejected: capability.retain(1),
@@ -263,42 +271,39 @@ pub fn each_batch_that_holds<'s>(
             });
             if let Some(progress) = &mut progress {
                 progress.for_each(|capability, progress| {
-                    waiting.entry(*capability.time()).or_default().progress.append(progress);
+                    pending.at(*capability.time()).progress.append(progress);
                 });
             }
-            while let Some(first) = waiting.first_entry() {
-                let stamp = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
-                    break;
+            pending.each_complete(frontiers, &failure, |stamp, batch| {
+                let Some(start) = &batch.start else { return Ok(()) };
+                let parts = std::mem::take(&mut batch.parts);
+                let begun = told.begin();
+                let complete = || complete(&mut work, &mut clock, stamp, start.tick, parts, &batch.progress);
+                let completed = memory::check().and_then(|()| complete());
+                let (output, saved) = completed.map_err(|error| error.in_operator(operator))?;
+                let (id, barrier) = BatchId::of_stamp(stamp);
+                if !barrier {
+                    told.end(id, begun);
                 }
-                let Waiting { parts, progress, begun: Some(begun) } = first.remove() else { continue };
-                let allowed = memory::check();
-                match allowed.and_then(|()| complete(&mut work, &mut clock, stamp, begun.tick, parts, &progress)) {
-                    Ok((output, saved)) => {
-                        if let (Some(stage), Some(clock), false) = (stage, &clock, BatchId::of_stamp(stamp).1) {
-                            let hold = work.hold(clock.watermark(), clock.seen_us());
-                            let told = |to| Progress { to, what: Event::Held { stage, hold } };
-                            held.activate().session(&begun.for_held).give_iterator((0..peers).map(told));
-                        }
-                        rows.activate().session(&begun.for_rows).give_iterator(output.rows.into_iter());
-                        rejected.activate().session(&begun.for_rejected).give_iterator(output.rejected.into_iter());
-                        changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
-                    }
-                    Err(error) => {
-                        failure.set(error.in_operator(operator));
-                        // What waits stays, with its capabilities: nobody may take this batch for complete.
-                        waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
-                        break;
-                    }
+                output.rejected.iter().for_each(|part| told.refused(id, &part.rows, part.input == LATE));
+                clock.iter().for_each(|clock| told.watermark(clock.watermark().now));
+                if let (Some(stage), Some(clock), false) = (stage, &clock, barrier) {
+                    let hold = work.hold(clock.watermark(), clock.seen_us());
+                    let progress = |to| Progress { to, what: Event::Held { stage, hold } };
+                    held.activate().session(&start.for_held).give_iterator((0..peers).map(progress));
                 }
-            }
+                rows.activate().session(&start.for_rows).give_iterator(output.rows.into_iter());
+                rejected.activate().session(&start.for_rejected).give_iterator(output.rejected.into_iter());
+                changes.activate().session(&start.for_changes).give_iterator(saved.into_iter());
+                Ok(())
+            });
         }
     });
     (rows_stream, rejected_stream, changes_stream, held_stream)
 }
 
 /// The name of an operator, for as long as the process lives: there is one for each operator of a job.
-fn known(name: &str) -> &'static String {
+pub fn known(name: &str) -> &'static String {
     Box::leak(Box::new(name.to_owned()))
 }
 
@@ -332,14 +337,14 @@ type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;
 
 /// What an `each_batch` operator holds of a batch that is not complete.
 #[derive(Default)]
-struct Waiting {
+struct PendingBatch {
     parts: Vec<Part>,
     progress: Vec<Progress>,
-    begun: Option<Begun>,
+    start: Option<BatchStart>,
 }
 
 /// The tick of a batch, and the right to put something out for it.
-struct Begun {
+struct BatchStart {
     tick: Tick,
     for_rows: Capability<u64>,
     for_rejected: Capability<u64>,

@@ -3,8 +3,8 @@
 pub mod batches;
 pub mod bounds;
 pub mod closing;
-pub mod due;
-pub mod made_up;
+pub mod schedule;
+pub mod empty_batches;
 pub mod panes;
 pub mod rows;
 pub mod sessions;
@@ -70,7 +70,7 @@ impl WindowNode {
         }
     }
 
-    /// In words, as tables of checkpoints are told apart by.
+    /// The windows in words, by which checkpoints tell whether a table is still theirs.
     pub fn words(&self) -> String {
         let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
         match self {

@@ -1,4 +1,4 @@
-//! Processes of Millstream itself that do for it what must be stoppable, as compiling or talking to a registry: each has
+//! Runs child processes for work that must be stoppable, such as compiling a component or talking to a registry. Each has
 //! limits on time, memory and output, and dies with the process that started it.
 
 pub mod limits;
@@ -34,19 +34,19 @@ pub struct Task<'a> {
     pub time_max: Duration,
 }
 
-/// What came of it.
-pub struct Ended {
+/// What a process left when it had ended.
+pub struct ProcessOutput {
     /// What it wrote to standard output.
     pub output: Vec<u8>,
     /// What it wrote to standard error.
     pub words: String,
     /// How it ended.
-    pub end: End,
+    pub end: ProcessEnd,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ProcessEnd {
     /// By itself, with this code.
     Exit(i32),
     /// By a signal.
@@ -55,10 +55,12 @@ pub enum End {
     Late,
     /// It wrote too much and was killed.
     TooLarge,
+    /// It needed more memory than it may have, and failed.
+    OutOfMemory,
 }
 
 /// Runs a process until it has ended, or its time has passed. It is dead and waited for when this returns.
-pub fn run(program: &Path, task: &Task<'_>) -> io::Result<Ended> {
+pub fn run(program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
     let Task { arguments, environment, input, output_bytes_max, time_max } = task;
     let deadline = Instant::now().checked_add(*time_max);
     let mut command = Command::new(program);
@@ -78,8 +80,8 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<Ended> {
         let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         let output = output.recv_timeout(left);
         let killed = match &output {
-            Err(_) => Some(End::Late),
-            Ok(Ok(output)) if output.len() as u64 > *output_bytes_max => Some(End::TooLarge),
+            Err(_) => Some(ProcessEnd::Late),
+            Ok(Ok(output)) if output.len() as u64 > *output_bytes_max => Some(ProcessEnd::TooLarge),
             Ok(_) => None,
         };
         if killed.is_some() {
@@ -87,11 +89,12 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<Ended> {
         }
         let end = wait(&mut child, deadline)?;
         let words = words.join().unwrap_or_default();
-        Ok(Ended {
+        // It may repeat what somebody else chose.
+        let words = printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX);
+        Ok(ProcessOutput {
             output: output.unwrap_or_else(|_| Ok(Vec::new()))?,
-            // It may repeat what somebody else chose.
-            words: printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX),
-            end: killed.unwrap_or(end),
+            end: killed.unwrap_or_else(|| end.or_out_of_memory(&words)),
+            words,
         })
     })
 }
@@ -103,32 +106,77 @@ fn read(pipe: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Waits for a process that has nothing more to do, or is killed.
-fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<End> {
+fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<ProcessEnd> {
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(End::of(status));
+            return Ok(ProcessEnd::of(status));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             child.kill()?;
             child.wait()?;
-            return Ok(End::Late);
+            return Ok(ProcessEnd::Late);
         }
         thread::sleep(GOING_LOOK_EVERY);
     }
 }
 
-/// What Rust's allocator and the system say when there is no more.
-pub fn is_out_of_memory(words: &str) -> bool {
-    ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"]
-        .iter()
-        .any(|said| words.contains(said))
+/// What Rust's allocator says before it ends a process, and what the system says to whoever asks it for memory or a thread
+/// when there is no more.
+const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
+
+impl ProcessEnd {
+    fn of(status: ExitStatus) -> ProcessEnd {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => ProcessEnd::Exit(code),
+            (None, signal) => ProcessEnd::Signal(signal.unwrap_or_default()),
+        }
+    }
+
+    /// A process that has no memory left can do little more than say so: no exit code or signal tells it.
+    fn or_out_of_memory(self, words: &str) -> ProcessEnd {
+        let failed = match self {
+            ProcessEnd::Exit(code) => code != 0,
+            ProcessEnd::Signal(signal) => signal != libc::SIGXCPU,
+            _ => false,
+        };
+        let said = OUT_OF_MEMORY.iter().any(|part| words.contains(part));
+        if failed && said { ProcessEnd::OutOfMemory } else { self }
+    }
 }
 
-impl End {
-    fn of(status: ExitStatus) -> End {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => End::Exit(code),
-            (None, signal) => End::Signal(signal.unwrap_or_default()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+
+    const THIS_IS_THE_CHILD: &str = "MILLSTREAM_TEST_CHILD_WITHOUT_MEMORY";
+
+    /// The child process of the next test, which needs more memory than it may have.
+    #[test]
+    fn child_without_memory() {
+        if std::env::var_os(THIS_IS_THE_CHILD).is_some() {
+            let limits = limits::Limits { seconds: 60, memory_bytes_max: 256 << 20, files_max: 64 };
+            limits::take_on(&limits).unwrap();
+            black_box(vec![1_u8; black_box(1 << 30)]);
         }
+    }
+
+    #[test]
+    fn a_process_that_runs_out_of_memory_is_known_by_what_it_says() {
+        let task = Task {
+            arguments: ["--exact", "child::tests::child_without_memory", "--nocapture"].map(OsString::from).into(),
+            environment: vec![(THIS_IS_THE_CHILD.into(), "1".into())],
+            input: &[],
+            output_bytes_max: 1 << 20,
+            time_max: Duration::from_secs(60),
+        };
+        let ended = run(&std::env::current_exe().unwrap(), &task).unwrap();
+        assert_eq!(ended.end, ProcessEnd::OutOfMemory, "{}", ended.words);
+        for code in [libc::ENOMEM, libc::EAGAIN] {
+            let words = io::Error::from_raw_os_error(code).to_string();
+            assert_eq!(ProcessEnd::Exit(1).or_out_of_memory(&words), ProcessEnd::OutOfMemory, "{words}");
+        }
+        assert_eq!(ProcessEnd::Exit(1).or_out_of_memory("no such file"), ProcessEnd::Exit(1));
+        assert_eq!(ProcessEnd::Exit(0).or_out_of_memory(OUT_OF_MEMORY[0]), ProcessEnd::Exit(0));
     }
 }

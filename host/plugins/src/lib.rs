@@ -14,8 +14,6 @@ pub mod sections;
 pub mod trust;
 
 use millstream_base::{
-    batch, context, digest, error, ids, job, limits, memory, package_name, panics, private, regular, shown, threads,
+    batch, context, digest, durable, error, hex, ids, job, limits, memory, package_name, panics, private, random,
+    regular, shown, threads, time,
 };
-
-#[cfg(test)]
-use millstream_base::random;

@@ -20,7 +20,7 @@ use crate::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use store::Store;
+use store::PackageStore;
 
 /// The file's name.
 pub const FILE: &str = "millstream.lock";
@@ -38,13 +38,13 @@ const HEAD: &str = "# Which packages the jobs of this folder use, exactly. `mill
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
+pub struct LockFile {
     /// The pinned packages, by name and version.
     #[serde(default, rename = "package", skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Pin>,
     /// What stages had before their last upgrade, for `millstream rollback`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<Before>,
+    pub before: Vec<PreviousVersion>,
 }
 
 /// A pinned package.
@@ -68,7 +68,7 @@ pub struct Pin {
 /// What a stage had before an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Before {
+pub struct PreviousVersion {
     /// The job's name.
     pub job: String,
     /// The stage.
@@ -80,15 +80,15 @@ pub struct Before {
     pub batch: Option<u64>,
 }
 
-impl Lock {
+impl LockFile {
     /// Reads the lock file of a folder; an empty one where there is none.
-    pub fn read(folder: &Path) -> Result<Lock> {
+    pub fn read(folder: &Path) -> Result<LockFile> {
         let path = folder.join(FILE);
-        file::read(&path)?.map_or_else(|| Ok(Lock::default()), |text| Lock::parse(&text, &path))
+        file::read(&path)?.map_or_else(|| Ok(LockFile::default()), |text| LockFile::parse(&text, &path))
     }
 
     /// Reads the text of the lock file at this path.
-    fn parse(text: &str, path: &Path) -> Result<Lock> {
+    fn parse(text: &str, path: &Path) -> Result<LockFile> {
         let wrong = |words: String| {
             Error::job(format!(
                 "{}{words}. `millstream add` writes this file: bring it back from a copy, or remove it and add the packages \
@@ -96,7 +96,7 @@ impl Lock {
                 path.display()
             ))
         };
-        let lock: Lock = toml::from_str(text).map_err(|error| {
+        let lock: LockFile = toml::from_str(text).map_err(|error| {
             let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.split('\n').count());
             wrong(format!("{}: {}", line.map(|line| format!(":{line}")).unwrap_or_default(), error.message()))
         })?;
@@ -107,7 +107,7 @@ impl Lock {
     /// Replaces the lock file of a folder, whole or not at all, and notes in the user's store that it needs its packages.
     pub fn write(&self, folder: &Path) -> Result<()> {
         file::replace(&folder.join(FILE), &self.text()?)?;
-        Store::of_user()?.note_lock(&place::absolute(folder)?.join(FILE))
+        PackageStore::of_user()?.note_lock(&place::absolute(folder)?.join(FILE))
     }
 
     /// The same pins make the same text.
@@ -120,9 +120,9 @@ impl Lock {
     }
 
     /// Changes the lock file of a folder, while nobody else does.
-    pub fn change<T>(folder: &Path, change: impl FnOnce(&mut Lock) -> Result<T>) -> Result<T> {
+    pub fn change<T>(folder: &Path, change: impl FnOnce(&mut LockFile) -> Result<T>) -> Result<T> {
         let _alone = file::alone(folder)?;
-        let mut lock = Lock::read(folder)?;
+        let mut lock = LockFile::read(folder)?;
         let before = lock.clone();
         let made = change(&mut lock)?;
         if lock != before {
@@ -156,23 +156,23 @@ impl Lock {
     }
 
     /// What a stage had before its last upgrade.
-    pub fn before(&self, job: &str, stage: &str) -> Option<&Before> {
+    pub fn before(&self, job: &str, stage: &str) -> Option<&PreviousVersion> {
         self.before.iter().find(|before| before.job == job && before.stage == stage)
     }
 
     /// Sets what a stage had before its last upgrade; only the last one counts.
-    pub fn set_before(&mut self, before: Before) {
+    pub fn set_before(&mut self, before: PreviousVersion) {
         self.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
         self.before.push(before);
     }
 
     /// Says in words what cannot be in such a file.
     fn check(&self) -> Result<(), String> {
-        let twice = |at: usize, pin: &Pin| {
-            self.packages.iter().skip(at + 1).any(|other| (&other.name, &other.version) == (&pin.name, &pin.version))
+        let twice = |place: usize, pin: &Pin| {
+            self.packages.iter().skip(place + 1).any(|other| (&other.name, &other.version) == (&pin.name, &pin.version))
         };
-        for (at, pin) in self.packages.iter().enumerate() {
-            if twice(at, pin) {
+        for (place, pin) in self.packages.iter().enumerate() {
+            if twice(place, pin) {
                 return Err(format!("{}@{} is pinned twice", pin.name, pin.version));
             }
             if !pin.version.build.is_empty() {

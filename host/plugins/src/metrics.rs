@@ -1,13 +1,21 @@
 //! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and
 //! what the calls of plugins cost.
 
+pub mod batches;
+mod rate;
+pub mod recent;
+pub mod refused;
+pub mod work;
+
 use crate::batch::rejected::plugin_columns;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
 use crate::memory::Holder;
-use crate::plugin::{Account, Costs, Counted, Counters, Description, Plugin, add_counted};
+use crate::plugin::{Account, Costs, CounterValues, Counters, Description, Plugin, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
+use batches::Batches;
+use rate::Rate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +28,9 @@ pub struct Metrics {
     progress: Arc<AtomicU64>,
     committed: Arc<Mutex<Committed>>,
     /// Plugins' counters in the checkpoint that was loaded, by stage.
-    restored: Arc<Mutex<BTreeMap<String, Counted>>>,
+    restored: Arc<Mutex<BTreeMap<String, CounterValues>>>,
     keep_batches: Arc<AtomicBool>,
+    batches: Batches,
 }
 
 /// The counts of one source, stage or sink; shared by all workers of the process.
@@ -31,10 +40,12 @@ pub struct Counts(Arc<CountsInner>);
 #[derive(Default)]
 struct CountsInner {
     rows: AtomicU64,
+    rate: Rate,
     rejected: AtomicU64,
     late: AtomicU64,
     unread_rejected: AtomicU64,
     held: AtomicU64,
+    held_bytes: AtomicU64,
     counters: Mutex<Vec<Counters>>,
     accounts: Mutex<Vec<(PluginId, Account)>>,
     /// What plugins count is kept by batch.
@@ -42,22 +53,27 @@ struct CountsInner {
 }
 
 /// How much one operator on one worker holds in its state.
-pub struct Held {
+pub struct StateSize {
     counts: Counts,
     last: u64,
+    last_bytes: u64,
     memory: Holder,
 }
 
-impl Held {
-    /// It is so much now, and takes so many bytes.
+impl StateSize {
+    /// It is so much now, and takes so many bytes, which count for the memory of the job.
     pub fn set(&mut self, now: u64, bytes: u64) {
         self.memory.set(bytes);
-        let last = std::mem::replace(&mut self.last, now);
-        if now >= last {
-            self.counts.0.held.fetch_add(now - last, Ordering::Relaxed);
-        } else {
-            self.counts.0.held.fetch_sub(last - now, Ordering::Relaxed);
-        }
+        self.show(now, bytes);
+    }
+
+    /// The same, where the bytes count for the memory of the job elsewhere.
+    pub fn show(&mut self, now: u64, bytes: u64) {
+        let (last, last_bytes) =
+            (std::mem::replace(&mut self.last, now), std::mem::replace(&mut self.last_bytes, bytes));
+        // A difference below zero wraps, and so does the sum, to what is right.
+        self.counts.0.held.fetch_add(now.wrapping_sub(last), Ordering::Relaxed);
+        self.counts.0.held_bytes.fetch_add(bytes.wrapping_sub(last_bytes), Ordering::Relaxed);
     }
 }
 
@@ -105,6 +121,9 @@ pub struct PluginCosts {
 pub struct Snapshot {
     /// Rows put out (of a sink: taken in).
     pub rows: u64,
+    /// Of them, a second, in the last ten seconds.
+    #[serde(default)]
+    pub rows_per_second: u64,
     /// Rows rejected.
     pub rejected: u64,
     /// Rows that came too late.
@@ -114,6 +133,9 @@ pub struct Snapshot {
     /// What operators hold in their state now: keys, open windows, rows that wait, timers.
     #[serde(skip)]
     pub held: u64,
+    /// The bytes that this takes.
+    #[serde(skip)]
+    pub held_bytes: u64,
     /// Counters of the plugin.
     pub counters: BTreeMap<String, u64>,
     /// What the calls of its plugin cost, or, of a query, of each of its plugins.
@@ -124,10 +146,12 @@ impl Snapshot {
     /// Adds the counts of another process.
     pub fn add(&mut self, other: Snapshot) {
         self.rows = self.rows.saturating_add(other.rows);
+        self.rows_per_second = self.rows_per_second.saturating_add(other.rows_per_second);
         self.rejected = self.rejected.saturating_add(other.rejected);
         self.late = self.late.saturating_add(other.late);
         self.unread_rejected = self.unread_rejected.saturating_add(other.unread_rejected);
         self.held = self.held.saturating_add(other.held);
+        self.held_bytes = self.held_bytes.saturating_add(other.held_bytes);
         add_counted(&mut self.counters, other.counters);
         for PluginCosts { plugin, costs } in other.plugins {
             add_costs(&mut self.plugins, &plugin, &costs);
@@ -160,6 +184,13 @@ impl Metrics {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         committed.batches = committed.batches.saturating_add(1);
         committed.last = Some((batch, time));
+        drop(committed);
+        self.batches.committed(batch);
+    }
+
+    /// What became of the last batches.
+    pub fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     /// The batches that are committed; on process 0.
@@ -183,7 +214,7 @@ impl Metrics {
     }
 
     /// Takes what plugins counted in batches up to this one, by stage.
-    pub fn take_counted(&self, last: BatchId) -> BTreeMap<String, Counted> {
+    pub fn take_counted(&self, last: BatchId) -> BTreeMap<String, CounterValues> {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = by_name.iter().map(|(name, counts)| {
             let taken = counts.counters().iter().map(|counters| counters.take(last)).collect::<Vec<_>>();
@@ -208,7 +239,10 @@ impl Metrics {
 impl Counts {
     /// Counts rows put out.
     pub fn add_rows(&self, rows: usize) {
-        self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        let before = self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        if rows > 0 {
+            self.0.rate.counts(before);
+        }
     }
 
     /// Takes back rows that were counted as put out: the stage's `filter` held them.
@@ -276,20 +310,28 @@ impl Counts {
     }
 
     /// For one operator of this stage on one worker, to tell what it holds.
-    pub fn held(&self, stage: &str) -> Held {
-        Held { counts: self.clone(), last: 0, memory: Holder::new(format!("the state of stage `{stage}`")) }
+    pub fn held(&self, stage: &str) -> StateSize {
+        StateSize {
+            counts: self.clone(),
+            last: 0,
+            last_bytes: 0,
+            memory: Holder::new(format!("the state of stage `{stage}`")),
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
         let mut plugins = Vec::new();
         self.accounts().iter().for_each(|(plugin, account)| add_costs(&mut plugins, plugin, &account.costs()));
         let counters = sum(self.counters().iter().map(Counters::snapshot));
+        let rows = self.0.rows.load(Ordering::Relaxed);
         Snapshot {
-            rows: self.0.rows.load(Ordering::Relaxed),
+            rows,
+            rows_per_second: self.0.rate.per_second(rows),
             rejected: self.0.rejected.load(Ordering::Relaxed),
             late: self.0.late.load(Ordering::Relaxed),
             unread_rejected: self.0.unread_rejected.load(Ordering::Relaxed),
             held: self.0.held.load(Ordering::Relaxed),
+            held_bytes: self.0.held_bytes.load(Ordering::Relaxed),
             counters,
             plugins,
         }
@@ -303,8 +345,8 @@ fn add_costs(all: &mut Vec<PluginCosts>, plugin: &PluginId, costs: &Costs) {
     }
 }
 
-fn sum(all: impl IntoIterator<Item = Counted>) -> Counted {
-    let mut sum = Counted::new();
+fn sum(all: impl IntoIterator<Item = CounterValues>) -> CounterValues {
+    let mut sum = CounterValues::new();
     all.into_iter().for_each(|counted| add_counted(&mut sum, counted));
     sum
 }

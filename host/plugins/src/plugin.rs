@@ -1,7 +1,7 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::error::{Error, Result};
 use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 mod account;
 mod allowance;
 mod arrow_types;
-mod asks;
+mod needs;
 mod attempt;
 mod bindings;
 mod cache;
@@ -32,7 +32,7 @@ mod imports;
 mod instances;
 mod lift;
 mod load;
-mod logged;
+mod log_budget;
 mod lower;
 mod migrate;
 mod outline;
@@ -47,13 +47,12 @@ mod tests;
 mod traced;
 pub mod trial;
 mod wasi;
-mod words;
+mod guest_text;
 
 pub use account::{Account, Costs};
-pub use cache::hex;
 pub use caller::Caller;
 pub use compile::{CompileArguments, obey as compile_component};
-pub use counters::{Counted, Counters, add as add_counted};
+pub use counters::{CounterValues, Counters, add as add_counted};
 pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
@@ -162,7 +161,7 @@ pub struct Processed {
     /// The rows, with the described output schema.
     pub rows: RecordBatch,
     /// Rows of the input that are refused.
-    pub rejections: Vec<Refusal>,
+    pub rejections: Vec<RefusedRow>,
 }
 
 /// The groups of an update call; see `groups` in `wit/update.wit`.
@@ -219,7 +218,7 @@ pub struct Updated {
     /// Emitted rows.
     pub output: RecordBatch,
     /// Rows of the groups that are refused.
-    pub rejections: Vec<Refusal>,
+    pub rejections: Vec<RefusedRow>,
     /// Timers set and cancelled, in order.
     pub timers: Vec<TimerChange>,
     /// Groups that were not called after all, as none of their rows was left; their states are the old ones.
@@ -241,7 +240,7 @@ pub struct Cogrouped {
     /// Emitted rows.
     pub rows: RecordBatch,
     /// For each input rows that are refused.
-    pub rejections: Vec<Vec<Refusal>>,
+    pub rejections: Vec<Vec<RefusedRow>>,
 }
 
 impl std::fmt::Display for World {
@@ -301,7 +300,7 @@ impl Plugin {
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
-        let identity = failure::Identity { stage: None, plugin, outside: "describe" };
+        let identity = failure::CallIdentity { stage: None, plugin, outside: "describe" };
         let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         if about.inputs.is_empty() && self.world() != World::Cogroup {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
@@ -359,7 +358,7 @@ impl Plugin {
 
     /// What it asks for, a phrase for each kind of import.
     pub fn asks(&self) -> Vec<&'static str> {
-        asks::in_words(self.imports())
+        needs::in_words(self.imports())
     }
 
     /// How many functions and core modules it has.

@@ -10,8 +10,8 @@ mod referrer;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::manifest::Made;
-use crate::package_name::{PackageName, Wanted};
+use crate::package::manifest::PackedPackage;
+use crate::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct Fetched {
 
 /// A package that a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
+pub struct SearchHit {
     /// Its name.
     pub name: PackageName,
     /// Its versions, the newest first.
@@ -55,7 +55,7 @@ impl Registry {
     }
 
     /// The digest of the manifest of this package, and its version.
-    pub fn find(&self, wanted: &Wanted) -> Result<(Version, Digest)> {
+    pub fn find(&self, wanted: &PackageRequest) -> Result<(Version, Digest)> {
         match self {
             Registry::Oci(address) => oci::find(address, wanted),
             Registry::Folder(folder) => folder::find(folder, wanted),
@@ -79,7 +79,7 @@ impl Registry {
     }
 
     /// Shares a package. A version that is there with other bytes is an error.
-    pub fn push(&self, name: &PackageName, version: &Version, made: &Made) -> Result<()> {
+    pub fn push(&self, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::push(address, name, version, made),
             Registry::Folder(folder) => folder::push(folder, name, version, made),
@@ -87,7 +87,7 @@ impl Registry {
     }
 
     /// Puts a signature beside a package that is there.
-    pub fn attach(&self, name: &PackageName, made: &Made, signature: &[u8]) -> Result<()> {
+    pub fn attach(&self, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::attach(address, name, made, signature),
             Registry::Folder(folder) => folder::attach(folder, name, made, signature),
@@ -95,7 +95,7 @@ impl Registry {
     }
 
     /// Packages whose name or description has these words; all without words.
-    pub fn search(&self, words: &[String]) -> Result<Vec<Hit>> {
+    pub fn search(&self, words: &[String]) -> Result<Vec<SearchHit>> {
         match self {
             Registry::Oci(address) => oci::search(address, words),
             Registry::Folder(folder) => folder::search(folder, words),

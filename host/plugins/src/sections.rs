@@ -42,7 +42,7 @@ const PRODUCERS_MAX: usize = 50;
 
 /// What a component says of itself. Texts are empty where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Package {
+pub struct PackageSections {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -72,11 +72,11 @@ pub struct Producer {
     pub version: String,
 }
 
-impl Package {
+impl PackageSections {
     /// Reads the custom sections of a component; of those with the same name the last one counts. What is inside inner
     /// modules and components is not what the component says of itself.
-    pub fn of(component: &[u8]) -> Package {
-        let mut package = Package::default();
+    pub fn of(component: &[u8]) -> PackageSections {
+        let mut package = PackageSections::default();
         each_section(component, |name, data, offset| package.read(name, data, offset));
         package
     }
@@ -145,7 +145,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Reads the custom sections of a component, as [`Package::of`] does.
+    /// Reads the custom sections of a component, as [`PackageSections::of`] does.
     pub fn of(component: &[u8]) -> Declared {
         let mut declared = Declared { grants: Value::Object(Map::new()), ..Declared::default() };
         each_section(component, |name, data, _| match name {

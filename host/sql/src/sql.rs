@@ -1,7 +1,7 @@
 //! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
 
 mod aggregate;
-mod appetite;
+mod output_size;
 mod arithmetic;
 mod batch_time;
 pub mod budget;
@@ -14,14 +14,15 @@ pub mod gather;
 mod guard;
 mod mistake;
 pub mod query;
+mod plan_step;
 mod plan_thread;
 mod pool;
 mod semantics;
 pub mod session;
-mod slot;
-pub mod spread;
+mod input;
+pub mod placement;
 mod types;
-pub mod watch;
+pub mod budget_exec;
 
 #[cfg(test)]
-mod extremes;
+mod tests;

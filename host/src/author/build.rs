@@ -23,22 +23,35 @@ use std::path::{Path, PathBuf};
 /// `Job`: the folder holds no plugin project. `Plugin`: it does not compile, or is no plugin. `Environment`: a tool is
 /// missing or cannot be run, or the file not written.
 pub fn build(folder: &Path) -> Result<PathBuf> {
-    let project = Project::read(folder)?;
+    build_project(&Project::read(folder)?)
+}
+
+/// As [`build`], several projects one after the other; `built` hears of each component. The first mistake ends it.
+///
+/// # Errors
+/// Those of [`build`].
+pub fn build_all(folders: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -> Result<()> {
+    let projects = folders.iter().map(|folder| Project::read(folder)).collect::<Result<Vec<_>>>()?;
+    rust::compile_together(&projects)?;
+    projects.iter().try_for_each(|project| built(&build_project(project)?))
+}
+
+fn build_project(project: &Project) -> Result<PathBuf> {
     let work = tempfile::tempdir().map_err(|error| Error::environment(format!("no temporary folder: {error}")))?;
     let component = match project.code {
-        Code::Rust { .. } => rust::component(&project),
-        Code::Python { .. } => python::component(&project, work.path()),
-        Code::JavaScript { .. } => js::component(&project, work.path()),
-        Code::Go => go::component(&project, work.path()),
-        Code::C { .. } => c::component(&project, work.path()),
+        Code::Rust { .. } => rust::component(project),
+        Code::Python { .. } => python::component(project, work.path()),
+        Code::JavaScript { .. } => js::component(project, work.path()),
+        Code::Go => go::component(project, work.path()),
+        Code::C { .. } => c::component(project, work.path()),
     };
     let named = |error: Error| error.within(format!("plugin `{}`", project.about.name));
     let component = component.map_err(named)?;
     let file = format!("{}.wasm", project.about.name);
-    check(&component, &project, Path::new(&file))?;
-    let answers = described::ask(&component, &project, work.path())?;
-    let component = metadata::embed(&component, &project, &answers).map_err(named)?;
-    write_whole(folder, &file, &component)
+    check(&component, project, Path::new(&file))?;
+    let answers = described::ask(&component, project, work.path())?;
+    let component = metadata::embed(&component, project, &answers).map_err(named)?;
+    write_whole(&project.folder, &file, &component)
 }
 
 /// Refuses what no host would load, here, where its author reads it.
@@ -76,12 +89,12 @@ fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::project::{About, Grants};
+    use crate::author::project::{Grants, ProjectFacts};
     use crate::plugin::World;
 
     fn checked(component: &str) -> Result<(), String> {
         let component = wat::parse_str(component).expect("a component");
-        let about = About { name: "shout".into(), ..About::default() };
+        let about = ProjectFacts { name: "shout".into(), ..ProjectFacts::default() };
         let project = Project {
             folder: ".".into(),
             about,

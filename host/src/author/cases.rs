@@ -24,8 +24,8 @@ mod compare;
 mod questions;
 
 use crate::error::{Error, Result};
-use compare::Line;
-pub use questions::{Question, questions};
+use compare::BatchLine;
+pub use questions::{DescribeQuestion, questions};
 use serde::Deserialize;
 use std::fmt::{self, Display};
 use std::fs;
@@ -41,7 +41,7 @@ const REJECTED: &str = "rejected.jsonl";
 
 /// What the cases of a plugin folder came to.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct CasesReport {
     /// Every case, by name.
     pub cases: Vec<CaseReport>,
 }
@@ -57,7 +57,7 @@ pub struct CaseReport {
     pub accepted: Vec<PathBuf>,
 }
 
-impl Report {
+impl CasesReport {
     /// Whether every case came out as expected.
     pub fn passed(&self) -> bool {
         self.failed() == 0
@@ -68,7 +68,7 @@ impl Report {
     }
 }
 
-impl Display for Report {
+impl Display for CasesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for case in &self.cases {
             match &case.difference {
@@ -94,7 +94,7 @@ impl Display for Report {
 /// Runs the cases of a plugin folder, which must be built. An error is a mistake in the cases themselves; a plugin
 /// that does not do what a case expects is in the report. `accepts`: what comes out with one worker is what a case that
 /// differs expects from now on, and is written to its files.
-pub fn run(folder: &Path, accepts: bool) -> Result<Report> {
+pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
     run_with(folder, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
         let spec = crate::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
@@ -138,21 +138,21 @@ impl CaseJob {
 
 type Runner<'a> = dyn Fn(&CaseJob) -> Result<()> + 'a;
 
-fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<Report> {
+fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport> {
     let plugin = fs::canonicalize(folder)
         .map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))?;
     let mut cases = Vec::new();
     for case in case_folders(folder)? {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut accepted = Vec::new();
-        let mut difference = Case::read(&case)?.differs(&plugin, accepts.then_some(&mut accepted), runner)?;
+        let mut difference = TestCase::read(&case)?.differs(&plugin, accepts.then_some(&mut accepted), runner)?;
         if !accepted.is_empty() {
             // It must be so with every number of workers.
-            difference = Case::read(&case)?.differs(&plugin, None, runner)?;
+            difference = TestCase::read(&case)?.differs(&plugin, None, runner)?;
         }
         cases.push(CaseReport { name, difference, accepted });
     }
-    Ok(Report { cases })
+    Ok(CasesReport { cases })
 }
 
 /// The folders under `cases`, by name.
@@ -228,26 +228,26 @@ impl CaseFile {
 }
 
 /// What a case expects.
-enum Expected {
-    Rows(Vec<Line>),
+enum ExpectedOutcome {
+    Rows(Vec<BatchLine>),
     Error(String),
     /// The case does not say yet.
     Unknown,
 }
 
-struct Case {
+struct TestCase {
     folder: PathBuf,
     /// The text of `case.toml`.
     text: String,
     file: CaseFile,
     inputs: Vec<CaseInput>,
-    expected: Expected,
+    expected: ExpectedOutcome,
     /// `None`: rejected rows do not matter.
-    rejected: Option<Vec<Line>>,
+    rejected: Option<Vec<BatchLine>>,
 }
 
-impl Case {
-    fn read(folder: &Path) -> Result<Case> {
+impl TestCase {
+    fn read(folder: &Path) -> Result<TestCase> {
         let path = folder.join("case.toml");
         let text = read_text(&path)?;
         let file: CaseFile = toml::from_str(&text)
@@ -261,9 +261,9 @@ impl Case {
         }
         let (rows, error) = (folder.join("expected.jsonl"), folder.join("expected-error.txt"));
         let expected = match (rows.exists(), error.exists()) {
-            (true, false) => Expected::Rows(compare::read_lines(&rows)?),
-            (false, true) => Expected::Error(read_text(&error)?.trim().to_string()),
-            (false, false) => Expected::Unknown,
+            (true, false) => ExpectedOutcome::Rows(compare::read_lines(&rows)?),
+            (false, true) => ExpectedOutcome::Error(read_text(&error)?.trim().to_string()),
+            (false, false) => ExpectedOutcome::Unknown,
             (true, true) => {
                 let folder = folder.display();
                 let message = format!("{folder} has both expected.jsonl and expected-error.txt; remove one of them");
@@ -272,7 +272,7 @@ impl Case {
         };
         let rejected = folder.join("expected-rejected.jsonl");
         let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
-        Ok(Case { folder: folder.into(), text, file, inputs, expected, rejected })
+        Ok(TestCase { folder: folder.into(), text, file, inputs, expected, rejected })
     }
 
     /// What is not as expected. Where what comes out is to be `accepted`, the files that were written are added there, and
@@ -308,13 +308,13 @@ impl Case {
     /// The same of a run that has ended so, with its output in a folder.
     fn differs_from(&self, result: Result<()>, out: &Path) -> Result<Option<String>> {
         Ok(match (&self.expected, result) {
-            (Expected::Error(part), Err(error)) if error.message.contains(part) => None,
-            (Expected::Error(part), Err(error)) => {
+            (ExpectedOutcome::Error(part), Err(error)) if error.message.contains(part) => None,
+            (ExpectedOutcome::Error(part), Err(error)) => {
                 Some(format!("the job failed with another error\nexpected … {part} …\ngot      {error}"))
             }
-            (Expected::Error(part), Ok(())) => Some(format!("the job did not fail\nexpected … {part} …")),
+            (ExpectedOutcome::Error(part), Ok(())) => Some(format!("the job did not fail\nexpected … {part} …")),
             (_, Err(error)) => Some(format!("the job failed: {error}")),
-            (Expected::Rows(expected), Ok(())) => {
+            (ExpectedOutcome::Rows(expected), Ok(())) => {
                 let got = compare::read_lines(&out.join(OUTPUT))?;
                 let difference = compare::difference(expected, &got, self.file.key.is_none());
                 match (difference, &self.rejected) {
@@ -327,7 +327,7 @@ impl Case {
                     (difference, _) => difference,
                 }
             }
-            (Expected::Unknown, Ok(())) => Some(format!(
+            (ExpectedOutcome::Unknown, Ok(())) => Some(format!(
                 "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is \
                  right (`millstream test --accept` writes it):\n{}",
                 read_text(&out.join(OUTPUT))?.trim_end()

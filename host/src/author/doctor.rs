@@ -3,34 +3,34 @@
 use super::build::rust::toolchain;
 use super::language::Language;
 use super::tools::clang::PARTS;
-use super::tools::{Facts, Lack, Registry, Tool, Version, look, output, runs};
+use super::tools::{Tool, ToolFacts, ToolProblem, ToolRegistry, ToolVersion, look, output, runs};
 use std::fmt::{self, Display};
 use std::path::Path;
 use std::process::Command;
 
 /// What a doctor found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct DoctorReport {
     /// A row for each tool, those of a language side by side.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ToolReport>,
 }
 
 /// A tool.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct ToolReport {
     /// The language that needs it.
     pub language: Language,
     /// Its name.
     pub name: &'static str,
     /// How it stands.
-    pub state: State,
+    pub state: ToolState,
     /// How to get it.
     pub remedy: Remedy,
 }
 
 /// How a tool stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ToolState {
     /// It is there and works: its version, where that is known, and where it is.
     Fine(String, String),
     /// It is there and will not do.
@@ -51,7 +51,7 @@ pub enum Remedy {
 }
 
 /// Looks at all tools of these languages, for projects in this folder.
-pub fn examine(languages: &[Language], project: &Path) -> Report {
+pub fn examine(languages: &[Language], project: &Path) -> DoctorReport {
     // Programs are started to see whether they run: side by side, that takes as long as the slowest.
     let rows = std::thread::scope(|scope| {
         let looks = languages.iter().map(|language| match language {
@@ -62,18 +62,18 @@ pub fn examine(languages: &[Language], project: &Path) -> Report {
         let looks: Vec<_> = looks.flatten().collect();
         looks.into_iter().filter_map(|look| look.join().ok()).flatten().collect()
     });
-    Report { rows }
+    DoctorReport { rows }
 }
 
-impl Report {
+impl DoctorReport {
     /// Whether nothing is missing.
     pub fn complete(&self) -> bool {
         self.lacks(|_| true).is_empty()
     }
 
     /// The rows that are not fine.
-    fn lacks(&self, which: impl Fn(&Row) -> bool) -> Vec<&Row> {
-        self.rows.iter().filter(|row| !matches!(row.state, State::Fine(..)) && which(row)).collect()
+    fn lacks(&self, which: impl Fn(&ToolReport) -> bool) -> Vec<&ToolReport> {
+        self.rows.iter().filter(|row| !matches!(row.state, ToolState::Fine(..)) && which(row)).collect()
     }
 
     /// Whether something is missing for a language that the doctor can install.
@@ -83,7 +83,7 @@ impl Report {
 }
 
 /// A table, and what to do about what is missing in it.
-impl Display for Report {
+impl Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut last = None;
         for row in &self.rows {
@@ -93,9 +93,9 @@ impl Display for Report {
                 last = Some(row.language);
             }
             match &row.state {
-                State::Fine(version, place) => writeln!(f, "  {:<18}{version:<10}{place}", row.name)?,
-                State::Unfit(why) => writeln!(f, "  {:<18}{why}", row.name)?,
-                State::Missing => match &row.remedy {
+                ToolState::Fine(version, place) => writeln!(f, "  {:<18}{version:<10}{place}", row.name)?,
+                ToolState::Unfit(why) => writeln!(f, "  {:<18}{why}", row.name)?,
+                ToolState::Missing => match &row.remedy {
                     Remedy::Doctor(command) => writeln!(f, "  {:<18}missing   {command}", row.name)?,
                     Remedy::Debian(packages) => writeln!(f, "  {:<18}missing   apt-get install {packages}", row.name)?,
                     Remedy::Words(_) => writeln!(f, "  {:<18}missing", row.name)?,
@@ -128,21 +128,21 @@ impl Display for Report {
     }
 }
 
-fn row(tool: Tool, project: &Path) -> Row {
-    let facts: Facts = tool.facts();
+fn row(tool: Tool, project: &Path) -> ToolReport {
+    let facts: ToolFacts = tool.facts();
     let state = match look(tool, project) {
         Ok(found) => match runs(tool, &found.path).and_then(|()| works(tool, &found.path)) {
-            Ok(()) => State::Fine(found.version.to_string(), found.path.display().to_string()),
-            Err(why) => State::Unfit(format!("{} {why}", found.path.display())),
+            Ok(()) => ToolState::Fine(found.version.to_string(), found.path.display().to_string()),
+            Err(why) => ToolState::Unfit(format!("{} {why}", found.path.display())),
         },
-        Err(Lack::Unfit(path, why)) => State::Unfit(format!("{} {why}", path.display())),
-        Err(Lack::Missing) => State::Missing,
+        Err(ToolProblem::Unfit(path, why)) => ToolState::Unfit(format!("{} {why}", path.display())),
+        Err(ToolProblem::Missing) => ToolState::Missing,
     };
     let remedy = match facts.registry {
-        Registry::Apt(packages) => Remedy::Debian(packages.into()),
-        Registry::Pip(_) | Registry::Npm(_) => Remedy::Doctor(facts.command()),
+        ToolRegistry::Apt(packages) => Remedy::Debian(packages.into()),
+        ToolRegistry::Pip(_) | ToolRegistry::Npm(_) => Remedy::Doctor(facts.command()),
     };
-    Row { language: facts.language, name: facts.program, state, remedy }
+    ToolReport { language: facts.language, name: facts.program, state, remedy }
 }
 
 /// What a tool must be able to do beside running.
@@ -161,31 +161,31 @@ fn works(tool: Tool, path: &Path) -> Result<(), String> {
     }
 }
 
-fn rust() -> Vec<Row> {
+fn rust() -> Vec<ToolReport> {
     let remedy = Remedy::Words(toolchain::HOW_TO_INSTALL);
-    let row = |name, state| Row { language: Language::Rust, name, state, remedy: remedy.clone() };
+    let row = |name, state| ToolReport { language: Language::Rust, name, state, remedy: remedy.clone() };
     match toolchain::look() {
         Some((cargo, version, with)) => {
-            let version = Version::in_text(&version).map_or_else(String::new, |version| version.to_string());
+            let version = ToolVersion::in_text(&version).map_or_else(String::new, |version| version.to_string());
             vec![
-                row("cargo", State::Fine(version, cargo.display().to_string())),
-                row("wasm32 target", State::Fine(String::new(), with)),
+                row("cargo", ToolState::Fine(version, cargo.display().to_string())),
+                row("wasm32 target", ToolState::Fine(String::new(), with)),
             ]
         }
-        None => vec![row("cargo for wasm32", State::Missing)],
+        None => vec![row("cargo for wasm32", ToolState::Missing)],
     }
 }
 
 /// Clang, and what it needs beside it.
-fn c(project: &Path) -> Vec<Row> {
+fn c(project: &Path) -> Vec<ToolReport> {
     let clang = look(Tool::Clang, project).ok();
     let major = clang.as_ref().and_then(|found| found.version.major()).unwrap_or(14);
     let mut rows = vec![row(Tool::Clang, project)];
     rows.extend(PARTS.iter().map(|part| {
         let place = clang.as_ref().and_then(|clang| part.place(&clang.path));
-        let state = place.map(|place| State::Fine(String::new(), place.display().to_string()));
+        let state = place.map(|place| ToolState::Fine(String::new(), place.display().to_string()));
         let remedy = Remedy::Debian(part.package.replace("{}", &major.to_string()));
-        Row { language: Language::C, name: part.name, state: state.unwrap_or(State::Missing), remedy }
+        ToolReport { language: Language::C, name: part.name, state: state.unwrap_or(ToolState::Missing), remedy }
     }));
     rows
 }

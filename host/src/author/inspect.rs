@@ -6,12 +6,12 @@
 mod text;
 
 use super::build::described;
-use super::cases::Question;
+use super::cases::DescribeQuestion;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::package::facts::Facts;
+use crate::package::facts::PackageFacts;
 use crate::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};
-use crate::sections::Package;
+use crate::sections::PackageSections;
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ struct Inspected {
     file: PathBuf,
     bytes: usize,
     digest: Digest,
-    facts: Facts,
-    /// What it answered, in the form of [`Facts::schemas`].
+    facts: PackageFacts,
+    /// What it answered, in the form of [`PackageFacts::schemas`].
     answers: Vec<Value>,
     /// Why it did not answer when it was asked about no config and no columns; empty where it did, or was not asked now.
     refused: String,
@@ -55,7 +55,7 @@ pub fn component(bytes: &[u8], shown: &str) -> Result<String> {
 /// `Job`: there is no plugin, or it carries none. `Environment`: it cannot be read.
 pub fn readme(path: &Path) -> Result<String> {
     let file = component_file(path)?;
-    let readme = Package::of(&read_component(&file)?).readme;
+    let readme = PackageSections::of(&read_component(&file)?).readme;
     if readme.is_empty() {
         return Err(Error::job(format!("{} carries no README", file.display())));
     }
@@ -76,7 +76,7 @@ impl Inspected {
 
     /// What its bytes tell.
     fn of(component: &[u8], file: PathBuf) -> Result<Inspected> {
-        let facts = Facts::of(component, &file.display().to_string())?;
+        let facts = PackageFacts::of(component, &file.display().to_string())?;
         Ok(Inspected {
             bytes: component.len(),
             digest: Digest::of(component),
@@ -97,7 +97,7 @@ impl Inspected {
                     let words = Value::String(said.config_schema.clone());
                     self.facts.config_schema = serde_json::from_str(&said.config_schema).unwrap_or(words);
                 }
-                self.answers = vec![described::entry(&Question::default(), &said)];
+                self.answers = vec![described::entry(&DescribeQuestion::default(), &said)];
             }
             Err(refusal) if refusal.kind == Kind::Job => {
                 self.refused = refusal.message.rsplit_once("`describe`: ").map_or("", |(_, words)| words).to_owned();
@@ -159,7 +159,7 @@ impl Inspected {
 #[cfg(test)]
 pub fn of_loaded(plugin: &Plugin) -> Result<(String, Value)> {
     let component = read_component(plugin.file())?;
-    let facts = Facts::of(&component, "plugin")?;
+    let facts = PackageFacts::of(&component, "plugin")?;
     let mut inspected = Inspected {
         file: plugin.file().to_owned(),
         bytes: component.len(),

@@ -17,7 +17,7 @@ pub struct Project {
     /// Its folder.
     pub folder: PathBuf,
     /// What it says of itself.
-    pub about: About,
+    pub about: ProjectFacts,
     /// The world that it implements; `None` in Rust, where the macro in the source tells.
     pub world: Option<World>,
     /// Whether it takes over states of its other versions: world `update-migrating` in its manifest.
@@ -30,7 +30,7 @@ pub struct Project {
 
 /// What a plugin's manifest says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct ProjectFacts {
     /// Words of a-z and 0-9 with `-` between them.
     pub name: String,
     /// Semver.
@@ -50,6 +50,10 @@ pub enum Code {
     Rust {
         /// The file name of the library, without its ending.
         library: String,
+        /// Whether the manifest asks for a component's module only, and not for a Rust library as well.
+        module_only: bool,
+        /// The folder of its workspace, absolute; its own where it stands alone.
+        workspace: PathBuf,
         /// Cargo's target folder, absolute.
         target: PathBuf,
     },
@@ -127,9 +131,9 @@ impl Project {
     }
 }
 
-impl About {
+impl ProjectFacts {
     fn check(&self, manifest: &Path) -> Result<()> {
-        let About { name, version, license, .. } = self;
+        let ProjectFacts { name, version, license, .. } = self;
         // The name becomes a file's, so it must not lead elsewhere.
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_word) {
@@ -257,7 +261,7 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
             paths: plugin.paths,
             dependencies: project.dependencies,
         },
-        about: About {
+        about: ProjectFacts {
             name: project.name,
             version: project.version,
             description: project.description,
@@ -268,23 +272,23 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct PackageJson {
     name: String,
     version: String,
     #[serde(default)]
     description: String,
     #[serde(default)]
     license: String,
-    author: Option<Person>,
+    author: Option<PackageJsonAuthor>,
     #[serde(default)]
-    contributors: Vec<Person>,
+    contributors: Vec<PackageJsonAuthor>,
     main: Option<String>,
     millstream: JsPlugin,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Person {
+enum PackageJsonAuthor {
     Text(String),
     Object { name: String },
 }
@@ -299,9 +303,9 @@ struct JsPlugin {
 
 fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
     let text = text_file(manifest)?;
-    let package: Package = serde_json::from_str(&text).map_err(|error| wrong(manifest, &error))?;
-    let name = |person: Person| match person {
-        Person::Text(name) | Person::Object { name } => name,
+    let package: PackageJson = serde_json::from_str(&text).map_err(|error| wrong(manifest, &error))?;
+    let name = |person: PackageJsonAuthor| match person {
+        PackageJsonAuthor::Text(name) | PackageJsonAuthor::Object { name } => name,
     };
     let main = package.main.unwrap_or_else(|| "src/index.ts".into());
     let (world, migrates) = world(manifest, &package.millstream.world)?;
@@ -311,7 +315,7 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
         migrates,
         grants: package.millstream.grants,
         code: Code::JavaScript { main },
-        about: About {
+        about: ProjectFacts {
             name: package.name,
             version: package.version,
             description: package.description,
@@ -324,7 +328,7 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
 /// `plugin.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain {
+struct PluginToml {
     language: String,
     world: String,
     name: String,
@@ -346,7 +350,7 @@ fn sdk() -> String {
 }
 
 fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
-    let plugin: Plain = toml_file(manifest)?;
+    let plugin: PluginToml = toml_file(manifest)?;
     let code = match Language::parse(&plugin.language).map_err(|error| wrong(manifest, &error.message))? {
         Language::Go => Code::Go,
         Language::C => Code::C { sdk: plugin.sdk },
@@ -361,7 +365,7 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
         migrates,
         grants: plugin.grants,
         code,
-        about: About {
+        about: ProjectFacts {
             name: plugin.name,
             version: plugin.version,
             description: plugin.description,

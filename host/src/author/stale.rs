@@ -19,13 +19,13 @@ const APART: [&str; 5] = ["cases", "test", "tests", "testdata", "benches"];
 
 /// A component, and the source that was changed last after it was built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stale {
+pub struct StaleComponent {
     component: PathBuf,
     source: PathBuf,
     project: PathBuf,
 }
 
-impl Display for Stale {
+impl Display for StaleComponent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -38,7 +38,7 @@ impl Display for Stale {
 }
 
 /// Whether the plugin at a path, a project's folder or its component, is older than its sources.
-pub fn stale(plugin: &Path) -> Option<Stale> {
+pub fn stale(plugin: &Path) -> Option<StaleComponent> {
     let component = component_file(plugin).ok()?;
     let project =
         component.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
@@ -49,11 +49,11 @@ pub fn stale(plugin: &Path) -> Option<Stale> {
     let built = fs::metadata(&component).and_then(|metadata| metadata.modified()).ok()?;
     let seen = watch::look(project).into_iter().filter(|(path, (changed, _))| *changed > built && is_source(path));
     let (source, _) = seen.max_by_key(|(_, (changed, _))| *changed)?;
-    Some(Stale { source: project.join(source), project: project.into(), component })
+    Some(StaleComponent { source: project.join(source), project: project.into(), component })
 }
 
 /// Those of the plugins of a job, each once.
-pub fn of_job(job: &JobSpec) -> BTreeSet<Stale> {
+pub fn of_job(job: &JobSpec) -> BTreeSet<StaleComponent> {
     let plugins = job.stages.iter().flat_map(|stage| stage.plugins()).filter(|plugin| plugin.package().is_none());
     plugins.filter_map(|plugin| stale(&plugin.place(&job.origin.folder))).collect()
 }
@@ -97,7 +97,7 @@ mod tests {
         at("b.go", 21);
         let newest = at("src/c.go", 23);
         at("d.go", 22);
-        let expected = Stale { component: component.clone(), source: newest, project: folder.path().into() };
+        let expected = StaleComponent { component: component.clone(), source: newest, project: folder.path().into() };
         assert_eq!(stale(folder.path()), Some(expected.clone()));
         assert_eq!(stale(&component), Some(expected));
         assert_eq!(stale(&at("copied/other.wasm", 5)), None);

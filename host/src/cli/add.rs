@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::lock::obtain::Obtained;
-use crate::lock::store::Store;
+use crate::lock::store::PackageStore;
 use crate::lock::{self, add, edit};
 use crate::package::difference::Difference;
-use crate::package::facts::Facts;
-use crate::package_name::Wanted;
+use crate::package::facts::PackageFacts;
+use crate::package_name::PackageRequest;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 )]
 pub struct AddArguments {
     /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
-    package: Wanted,
+    package: PackageRequest,
     /// Where it is: `oci://host/path`, or a folder (default: where the lock file has it from, else `registry` in config.toml)
     #[arg(long)]
     registry: Option<String>,
@@ -42,7 +42,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
         Some(stage) => edit::plugin_of(job, stage)?,
         None => crate::job::read_text(job).map(|_| None)?,
     };
-    let store = Store::of_user()?;
+    let store = PackageStore::of_user()?;
     let _held = store.hold()?;
     let folder = add::folder_of(job);
     let obtained = add::get(folder, package, registry.as_deref(), &store)?;
@@ -85,7 +85,7 @@ fn lines(differences: &[Difference]) -> String {
 
 /// What a package is, as its bytes and its signatures tell.
 pub(super) fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
-    let Facts { name, version, world, interface, asks, grants, .. } = facts;
+    let PackageFacts { name, version, world, interface, asks, grants, .. } = facts;
     let list = |words: &[String], none: &str| if words.is_empty() { none.to_owned() } else { words.join(", ") };
     let mut text = format!("{name} {version} from {}\n", pin.registry);
     let mut line = |name: &str, value: &str| {

@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::job;
 use crate::plugin::PluginHost;
 use clap::Args;
-use facts::Facts;
+use facts::FolderFacts;
 use std::path::{Path, PathBuf};
 
 /// The arguments of `millstream inspect`.
@@ -30,7 +30,7 @@ pub struct InspectArguments {
 
 /// What the argument names.
 #[derive(Debug, PartialEq, Eq)]
-enum What {
+enum InspectedKind {
     Plugin,
     Checkpoint,
     Job,
@@ -43,21 +43,21 @@ pub fn inspect(arguments: &InspectArguments) -> Result<String> {
         return author::inspect::readme(path);
     }
     let what = what(path)?;
-    if what == What::Plugin {
+    if what == InspectedKind::Plugin {
         warn_of(stale::stale(path));
     }
     match (what, arguments.json) {
-        (What::Plugin, false) => author::inspect::plugin(path),
-        (What::Plugin, true) => as_json(&author::inspect::as_json(path)?),
-        (What::Checkpoint, json) => checkpoint(path, json),
-        (What::Job, json) => job(path, json),
+        (InspectedKind::Plugin, false) => author::inspect::plugin(path),
+        (InspectedKind::Plugin, true) => as_json(&author::inspect::as_json(path)?),
+        (InspectedKind::Checkpoint, json) => checkpoint(path, json),
+        (InspectedKind::Job, json) => job(path, json),
     }
 }
 
 /// Tells by the path, and by what a folder holds.
-fn what(path: &Path) -> Result<What> {
+fn what(path: &Path) -> Result<InspectedKind> {
     if is_url(path) || path.join(manifest::PATH).exists() {
-        return Ok(What::Checkpoint);
+        return Ok(InspectedKind::Checkpoint);
     }
     if ["plans", "state", "blobs"].iter().all(|folder| path.join(folder).is_dir()) {
         return Err(Error::environment(format!(
@@ -67,7 +67,7 @@ fn what(path: &Path) -> Result<What> {
         )));
     }
     let job = path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir();
-    Ok(if job { What::Job } else { What::Plugin })
+    Ok(if job { InspectedKind::Job } else { InspectedKind::Plugin })
 }
 
 fn is_url(path: &Path) -> bool {
@@ -78,7 +78,7 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
     let dir = path.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8 text", path.display())))?;
     let store = store::open(dir, Path::new(""))?;
     let folder = (!is_url(path)).then_some(path);
-    let facts = Facts::of(&*store, &manifest_of(&*store)?, folder)?;
+    let facts = FolderFacts::of(&*store, &manifest_of(&*store)?, folder)?;
     if json { as_json(&facts) } else { Ok(words::of(&facts)) }
 }
 
@@ -93,7 +93,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
         let folder = graph.spec.origin.folder.join(&checkpoint.dir);
         let folder = (!is_url(Path::new(&checkpoint.dir))).then_some(&*folder);
         let manifest = manifest::read(&*store)?;
-        facts = manifest.map(|(manifest, _)| Facts::of(&*store, &manifest, folder)).transpose()?;
+        facts = manifest.map(|(manifest, _)| FolderFacts::of(&*store, &manifest, folder)).transpose()?;
     }
     if json {
         let streams = graph.streams.iter();

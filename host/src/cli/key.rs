@@ -76,7 +76,7 @@ fn list() -> Result<String> {
         }
     };
     let own = key::own()?;
-    let line = |own: &key::Own| {
+    let line = |own: &key::OwnKey| {
         let retired = if own.is_retired { "  retired" } else { "" };
         format!("{}  {}{retired}{}", own.signer, own.public, mark(&own.public))
     };

@@ -4,8 +4,8 @@ use super::add::told;
 use crate::error::{Error, Result};
 use crate::lock::obtain::obtain;
 use crate::lock::place::registry;
-use crate::lock::store::Store;
-use crate::package_name::Wanted;
+use crate::lock::store::PackageStore;
+use crate::package_name::PackageRequest;
 use crate::trust::policy::Policy;
 use clap::Args;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct PullArguments {
     /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
-    package: Wanted,
+    package: PackageRequest,
     /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
     #[arg(long)]
     registry: Option<String>,
@@ -28,7 +28,7 @@ pub struct PullArguments {
 /// Gets the package; what it is, in words.
 pub fn pull(arguments: &PullArguments) -> Result<String> {
     let registry = registry(arguments.registry.as_deref())?;
-    let store = Store::of_user()?;
+    let store = PackageStore::of_user()?;
     let _held = store.hold()?;
     let obtained = obtain(&registry, &arguments.package, None, &Policy::load()?, &store)?;
     let mut text = told(&obtained);

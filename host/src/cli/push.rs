@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::lock::place::registry;
-use crate::package::facts::Facts;
-use crate::package::manifest::Made;
+use crate::package::facts::PackageFacts;
+use crate::package::manifest::PackedPackage;
 use crate::package_name;
 use crate::package_name::PackageName;
 use crate::plugin::{component_file, read_component};
@@ -33,7 +33,7 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let file = component_file(&arguments.plugin)?;
     let shown = file.display().to_string();
     let component = read_component(&file)?;
-    let facts = Facts::of(&component, &shown)?;
+    let facts = PackageFacts::of(&component, &shown)?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Err(Error::job(format!(
             "plugin {shown} does not say its name and version, which a package needs; `millstream build` writes them into \
@@ -43,7 +43,7 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let within = |error: Error| error.within(format!("plugin {shown}"));
     let name: PackageName = facts.name.parse().map_err(within)?;
     let version = package_name::version(&facts.version).map_err(within)?;
-    let made = Made::of(component, &facts)?;
+    let made = PackedPackage::of(component, &facts)?;
     let digest = made.digest();
     // Without the key, nothing is pushed.
     let key = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;

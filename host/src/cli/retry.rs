@@ -2,7 +2,7 @@
 
 mod files;
 mod rows;
-mod written;
+mod folder;
 
 use super::run::parse_set;
 use crate::error::{Error, Result};
@@ -11,11 +11,11 @@ use crate::job::spec::{JobSpec, OnError, OperatorSpec};
 use crate::job::{self, suggest};
 use crate::plugin::PluginHost;
 use clap::Args;
-use files::Unit;
-use rows::Target;
+use files::RetryUnit;
+use folder::RetryFolder;
+use rows::RetryStage;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use written::Folder;
 
 /// The arguments of `millstream retry`.
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub struct RetryArguments {
 }
 
 /// What became of one file.
-struct Done {
+struct RetriedFile {
     place: String,
     rows: usize,
     /// They were given before, and are left out.
@@ -71,8 +71,9 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let spec = job::load(&arguments.job, &arguments.sets)?;
     check(&spec, &arguments.stage)?;
     let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
-    let target = Target::of(&graph, &arguments.stage)?;
-    let folders = target.inputs.iter().map(|input| Folder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
+    let target = RetryStage::of(&graph, &arguments.stage)?;
+    let folders =
+        target.inputs.iter().map(|input| RetryFolder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
     let units = files::read(&arguments.files)?;
     let mut given = Vec::new();
     for unit in &units {
@@ -80,13 +81,13 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
             given.push((unit, place, rows));
         }
     }
-    let mut done: Vec<Done> = Vec::new();
-    for (Unit { place, digest, .. }, input, rows) in given {
+    let mut done: Vec<RetriedFile> = Vec::new();
+    for (RetryUnit { place, digest, .. }, input, rows) in given {
         let Some(folder) = folders.get(input) else { continue };
         let taken = folder.give(*digest, &rows, arguments.again, arguments.dry_run)?;
         match done.iter_mut().find(|done| done.place == *place && done.known != taken) {
             Some(done) => done.rows += rows.len(),
-            None => done.push(Done { place: place.clone(), rows: rows.len(), known: !taken }),
+            None => done.push(RetriedFile { place: place.clone(), rows: rows.len(), known: !taken }),
         }
     }
     Ok(told(&arguments.stage, &target.folder.display().to_string(), &done, arguments.dry_run))
@@ -99,15 +100,15 @@ fn check(spec: &JobSpec, name: &str) -> Result<()> {
         let hint = suggest::hint(name, names, "there are");
         return Err(Error::job(format!("the job `{}` has no stage `{name}`{hint}", spec.name)));
     };
-    let at = spec.origin.at(&format!("stages.{name}"));
+    let location = spec.origin.at(&format!("stages.{name}"));
     let (OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) = &stage.operator else {
         return Err(Error::job(format!(
-            "{at}stage `{name}` has no plugin; rows can be given back to stages with a plugin and on_error = \"reject\""
+            "{location}stage `{name}` has no plugin; rows can be given back to stages with a plugin and on_error = \"reject\""
         )));
     };
     if plugin.on_error != OnError::Reject {
         return Err(Error::job(format!(
-            "{at}stage `{name}` does not take rows back; write on_error = \"reject\" there"
+            "{location}stage `{name}` does not take rows back; write on_error = \"reject\" there"
         )));
     }
     if spec.checkpoint.is_none() {
@@ -122,14 +123,14 @@ fn check(spec: &JobSpec, name: &str) -> Result<()> {
 }
 
 /// What was done, in words.
-fn told(stage: &str, folder: &str, done: &[Done], dry_run: bool) -> String {
+fn told(stage: &str, folder: &str, done: &[RetriedFile], dry_run: bool) -> String {
     let of = |known: bool| done.iter().filter(move |done| done.known == known);
     let rows = of(false).map(|done| done.rows).sum::<usize>();
     let mut text = String::new();
-    for Done { place, rows, .. } in of(true) {
+    for RetriedFile { place, rows, .. } in of(true) {
         let _ = writeln!(text, "{place}: {} already given back, left out; add --again to do it anyway", count(*rows));
     }
-    for Done { place, rows, .. } in of(false) {
+    for RetriedFile { place, rows, .. } in of(false) {
         let _ = writeln!(text, "{place}: {}", count(*rows));
     }
     let _ = match (rows, dry_run) {

@@ -1,7 +1,7 @@
 //! `millstream rollback`: back to the plugin that a stage had before its last upgrade, with the state of then.
 
 use super::upgrade::running::RunningJob;
-use super::upgrade::{Next, promote, report};
+use super::upgrade::{NextVersion, promote, report};
 use crate::checkpoint::types::{Manifest, TableOf};
 use crate::checkpoint::{manifest, record, store};
 use crate::digest::Digest;
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::{self, spec::JobSpec};
-use crate::lock::{Before, Lock, add, edit};
-use crate::package_name::Wanted;
+use crate::lock::{LockFile, PreviousVersion, add, edit};
+use crate::package_name::PackageRequest;
 use crate::plugin::{PluginHost, component_file};
-use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, ask, put};
 use crate::run::recover;
 use crate::running::Options;
 use crate::running::upgrade::UpgradeStatus;
@@ -51,7 +51,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
     let spec = job::load(job, &[])?;
     let folder = add::folder_of(job);
-    let Some(before) = Lock::read(folder)?.before(&spec.name, stage).cloned() else {
+    let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
             "{}: stage `{stage}` has nothing to go back to: {} beside it tells of no upgrade",
             job.display(),
@@ -60,7 +60,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     };
     check(&spec, &before)?;
     let as_of = if *keep_state { None } else { as_of(&spec, &before)? };
-    let runs = !ask(job)?.told.is_empty();
+    let runs = !ask(job)?.answered.is_empty();
     match (as_of, runs) {
         (None, true) => between_batches(job, &before),
         (None, false) => {
@@ -85,7 +85,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
 
 /// Whether the lock file tells the truth, as far as the checkpoint knows: it keeps what ran before each upgrade. A lock file
 /// is a text that many may write, and what it names is run.
-fn check(spec: &JobSpec, before: &Before) -> Result<()> {
+fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     let (Some(checkpoint), Some(batch)) = (&spec.checkpoint, before.batch) else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
@@ -117,8 +117,8 @@ fn check(spec: &JobSpec, before: &Before) -> Result<()> {
 /// say.
 fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
     if plugin.contains('@') && !plugin.contains('/') {
-        let wanted: Wanted = plugin.parse()?;
-        let lock = Lock::read(folder)?;
+        let wanted: PackageRequest = plugin.parse()?;
+        let lock = LockFile::read(folder)?;
         return Ok(wanted.version.and_then(|version| lock.pin(&wanted.name, &version).map(|pin| pin.layer)));
     }
     // Where it cannot be read, whoever loads it says so.
@@ -127,7 +127,7 @@ fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
 }
 
 /// The batch whose checkpoint has the state of before; `None`: the plugin keeps no state. An error where it is not kept.
-fn as_of(spec: &JobSpec, before: &Before) -> Result<Option<u64>> {
+fn as_of(spec: &JobSpec, before: &PreviousVersion) -> Result<Option<u64>> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(None) };
@@ -142,7 +142,7 @@ fn as_of(spec: &JobSpec, before: &Before) -> Result<Option<u64>> {
     }
 }
 
-fn gone(manifest: &Manifest, before: &Before, batch: Option<u64>) -> Error {
+fn gone(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Error {
     let kept: Vec<String> = manifest.checkpoints.iter().map(|kept| kept.batch.to_string()).collect();
     let when = batch.map_or("at the upgrade".to_owned(), |batch| format!("after batch {batch}, at the upgrade,"));
     Error::job(format!(
@@ -155,26 +155,26 @@ fn gone(manifest: &Manifest, before: &Before, batch: Option<u64>) -> Error {
 }
 
 /// An upgrade to the plugin of before.
-fn between_batches(job: &Path, before: &Before) -> Result<String> {
+fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
     let running = RunningJob::find(job)?;
     // Paths in a job file begin in its folder.
     let path = add::folder_of(job).join(&before.plugin);
     let to = if before.plugin.contains('@') { None } else { path.to_str() };
-    let next = Next::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
+    let next = NextVersion::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
     let prepared = running.prepare(&before.stage, &next.plugin, &next.file, &next.digest)?;
     let status: UpgradeStatus = promote(&running, &before.stage, &next, &prepared)?;
     Ok(report::words(&status))
 }
 
 /// Job file and lock file as they were before the upgrade; as they are where the job would not start with them.
-fn put_back(job: &Path, before: &Before, as_of: Option<u64>) -> Result<Undo> {
+fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<RollbackUndo> {
     let plugin = edit::plugin_of(job, &before.stage)?;
     edit::set_plugin(job, &before.stage, &before.plugin)?;
-    Lock::change(add::folder_of(job), |lock| {
+    LockFile::change(add::folder_of(job), |lock| {
         lock.before.retain(|other| other != before);
         Ok(())
     })?;
-    let undo = Undo { plugin, before: before.clone() };
+    let undo = RollbackUndo { plugin, before: before.clone() };
     match would_start(job, as_of) {
         Ok(()) => Ok(undo),
         Err(error) => {
@@ -185,17 +185,17 @@ fn put_back(job: &Path, before: &Before, as_of: Option<u64>) -> Result<Undo> {
 }
 
 /// What [`put_back`] has changed.
-struct Undo {
+struct RollbackUndo {
     plugin: Option<String>,
-    before: Before,
+    before: PreviousVersion,
 }
 
-impl Undo {
+impl RollbackUndo {
     fn undo(self, job: &Path) -> Result<()> {
         if let Some(plugin) = self.plugin {
             edit::set_plugin(job, &self.before.stage, &plugin)?;
         }
-        Lock::change(add::folder_of(job), |lock| {
+        LockFile::change(add::folder_of(job), |lock| {
             lock.set_before(self.before);
             Ok(())
         })
@@ -219,7 +219,7 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
 }
 
 /// Has the running job start again from the checkpoint after a batch, and waits until it has.
-fn restart(job: &Path, before: &Before, batch: u64) -> Result<String> {
+fn restart(job: &Path, before: &PreviousVersion, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
     let undo = put_back(job, before, Some(batch))?;
@@ -229,7 +229,7 @@ fn restart(job: &Path, before: &Before, batch: u64) -> Result<String> {
     }
     let mut heard = Instant::now();
     while newest_start(job)? <= since {
-        if !ask(job)?.told.is_empty() {
+        if !ask(job)?.answered.is_empty() {
             heard = Instant::now();
         }
         if heard.elapsed() > SILENCE_MAX {
@@ -251,21 +251,21 @@ fn restart(job: &Path, before: &Before, batch: u64) -> Result<String> {
 
 /// When the job of this file was started, where all of its processes answer; zero: they do not.
 fn newest_start(job: &Path) -> Result<i64> {
-    let told = ask(job)?.told;
+    let told = ask(job)?.answered;
     let all = told.first().is_some_and(|first| told.len() >= first.status.processes);
     Ok(told.iter().map(|told| told.status.since_us).min().filter(|_| all).unwrap_or_default())
 }
 
 fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
-    let question = Question::Restart { replay_from: BatchId(batch) };
-    for Said { process, answer } in put(&running.file, &question, |_| true)? {
+    let question = ControlQuestion::Restart { replay_from: BatchId(batch) };
+    for ProcessAnswer { process, answer } in put(&running.file, &question, |_| true)? {
         match answer {
-            Ok(Answer::Done(_)) => {}
-            Ok(Answer::Refused(words)) => return Err(Error::job(words)),
-            Ok(Answer::Error(words)) | Err(words) => {
+            Ok(ControlAnswer::Done(_)) => {}
+            Ok(ControlAnswer::Refused(words)) => return Err(Error::job(words)),
+            Ok(ControlAnswer::Error(words)) | Err(words) => {
                 return Err(Error::environment(format!("process {process} of the job: {words}")));
             }
-            Ok(Answer::Status(_) | Answer::Upgrade(_)) => {
+            Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Upgrade(_)) => {
                 return Err(Error::environment(format!("process {process} of the job answers otherwise")));
             }
         }

@@ -12,7 +12,9 @@ use super::warn_of;
 use crate::author::stale;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
+use crate::page::{self, Jobs, PageOptions};
 use crate::run::control::Control;
 use crate::run::{ClusterKey, Job, Stop, Stopper};
 use crate::running::{Cluster, Options};
@@ -23,6 +25,7 @@ use signals::StopOnSignals;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The arguments of `millstream run`.
@@ -85,6 +88,19 @@ pub struct RunArguments {
     /// Put a local component that is built anew in the place of the one that runs, between two batches
     #[arg(long)]
     watch: bool,
+    /// Where the page about the job is served (default: a free port of 127.0.0.1, which is printed). Other machines may only look
+    /// with --ui-token-file
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_ui")]
+    ui: Option<String>,
+    /// Serve no page
+    #[arg(long)]
+    no_ui: bool,
+    /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
+    #[arg(long, value_name = "FILE")]
+    ui_token_file: Option<PathBuf>,
+    /// Let the page stop the job; without this it only shows
+    #[arg(long)]
+    ui_actions: bool,
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,
@@ -125,12 +141,15 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
                 arguments.job.display()
             )));
         }
+        serve_page(&arguments, &spec, false)?;
         return run_here(arguments, None);
     };
     if arguments.fresh && !arguments.yes && arguments.process.unwrap_or(0) == 0 {
         fresh::confirm(&spec, checkpoint)?;
     }
-    if arguments.unsupervised {
+    let supervised = !arguments.unsupervised;
+    let page = serve_page(&arguments, &spec, supervised)?;
+    if !supervised {
         return run_here(arguments, None);
     }
     let (processes, key) = match (arguments.processes, arguments.process) {
@@ -145,7 +164,30 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
             (vec![None], place.map(|(_, hosts)| key(&arguments, &hosts)).transpose()?)
         }
     };
-    supervise::supervise(&arguments, processes, key)
+    supervise::supervise(&arguments, processes, key, page.as_deref())
+}
+
+/// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
+fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<Arc<Jobs>>> {
+    let wanted = arguments.ui.is_some() || arguments.ui_token_file.is_some();
+    if arguments.no_ui || (!spec.ui && !wanted) || arguments.process.unwrap_or(0) != 0 {
+        return Ok(None);
+    }
+    let options = PageOptions {
+        address: arguments.ui.clone(),
+        token_file: arguments.ui_token_file.clone(),
+        actions: arguments.ui_actions,
+    };
+    let jobs = Jobs::of_file(&arguments.job, supervised)?;
+    match page::serve(&options, jobs.clone()) {
+        Ok(page) => tracing::info!("page: {}", page.address),
+        Err(error) if wanted => return Err(error),
+        Err(error) => {
+            tracing::warn!("{error}");
+            return Ok(None);
+        }
+    }
+    Ok(Some(jobs))
 }
 
 /// Runs a job in this process.

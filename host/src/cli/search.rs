@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::lock::place::registry;
-use crate::registry::Hit;
+use crate::registry::SearchHit;
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -26,8 +26,8 @@ pub fn search(arguments: &SearchArguments) -> Result<String> {
             false => format!("no package of {registry} has these words\n"),
         });
     }
-    let version = |hit: &Hit| hit.versions.first().map(ToString::to_string).unwrap_or_default();
-    let width = |of: &dyn Fn(&Hit) -> usize| hits.iter().map(of).max().unwrap_or_default();
+    let version = |hit: &SearchHit| hit.versions.first().map(ToString::to_string).unwrap_or_default();
+    let width = |of: &dyn Fn(&SearchHit) -> usize| hits.iter().map(of).max().unwrap_or_default();
     let names = width(&|hit| hit.name.as_str().len());
     let versions = width(&|hit| version(hit).len());
     let mut text = String::new();

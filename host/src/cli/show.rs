@@ -3,8 +3,8 @@
 use crate::author::inspect;
 use crate::error::{Error, Result};
 use crate::lock::place::registry;
-use crate::package::facts::Facts;
-use crate::package_name::Wanted;
+use crate::package::facts::PackageFacts;
+use crate::package_name::PackageRequest;
 use crate::registry::Registry;
 use crate::trust::policy::Policy;
 use clap::Args;
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 #[derive(Args)]
 pub struct ShowArguments {
     /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
-    package: Wanted,
+    package: PackageRequest,
     /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
     #[arg(long)]
     registry: Option<String>,
@@ -32,7 +32,7 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     let (version, digest) = registry.find(wanted)?;
     let fetched = registry.fetch(&wanted.name, &digest)?;
     let reference = format!("{}@{version}", wanted.name);
-    let facts = Facts::of(&fetched.component, &reference)?;
+    let facts = PackageFacts::of(&fetched.component, &reference)?;
     if facts.name != wanted.name.as_str() || facts.version != version.to_string() {
         return Err(Error::environment(format!(
             "{reference} of {registry} says of itself that it is `{}@{}`; do not use it",

@@ -12,8 +12,8 @@ use crate::job::spec::{JobSpec, SqlLimits};
 use crate::limits::PART_ROWS_MAX;
 use crate::shown::harmless;
 use crate::sink::show_table;
+use crate::sql::budget_exec::with_budget;
 use crate::sql::gather::collected;
-use crate::sql::watch::watched;
 use crate::sql::{budget, session};
 use crate::state::merged;
 use arrow::array::RecordBatch;
@@ -52,7 +52,7 @@ pub struct StateArguments {
 }
 
 /// The state of one stage.
-struct State {
+struct StageState {
     name: String,
     key: Vec<Column>,
     columns: Vec<Column>,
@@ -94,7 +94,7 @@ pub fn manifest_of(store: &dyn Store) -> Result<Manifest> {
 }
 
 /// The state of all stages after a batch. Where a file is gone, and the manifest is another one by now, from that.
-fn read_tables(store: &dyn Store, batch: Option<BatchId>) -> Result<(Checkpoint, Vec<State>)> {
+fn read_tables(store: &dyn Store, batch: Option<BatchId>) -> Result<(Checkpoint, Vec<StageState>)> {
     let mut manifest = manifest_of(store)?;
     let mut read = 1;
     loop {
@@ -127,11 +127,11 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
     })
 }
 
-fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<State>> {
+fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<StageState>> {
     let stages = checkpoint.tables.iter().filter(|table| table.of == TableOf::Stage);
     let state = |table: &crate::checkpoint::types::Table| {
         let rows = merged::merged(store, table)?;
-        Ok(State {
+        Ok(StageState {
             name: table.name.clone(),
             key: table.key.iter().chain(&table.sub).cloned().collect(),
             columns: table.state.clone(),
@@ -151,12 +151,12 @@ struct Listed<'a> {
     state: &'a [Column],
 }
 
-fn list(checkpoint: &Checkpoint, tables: &[State], json: bool) -> Result<String> {
+fn list(checkpoint: &Checkpoint, tables: &[StageState], json: bool) -> Result<String> {
     let mut text = String::new();
     if !json {
         let _ = writeln!(text, "state after batch {}:", checkpoint.batch);
     }
-    for State { name, key, columns, rows } in tables {
+    for StageState { name, key, columns, rows } in tables {
         let rows = rows.num_rows();
         if json {
             let listed = Listed { table: name, batch: checkpoint.batch, rows, key, state: columns };
@@ -179,7 +179,7 @@ pub fn describe(columns: &[Column]) -> String {
 }
 
 /// Runs a query over the tables and shows its rows.
-fn answer(tables: &[State], sql: &str, json: bool) -> Result<String> {
+fn answer(tables: &[StageState], sql: &str, json: bool) -> Result<String> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     // Whoever asks waits as long as he likes.
@@ -188,9 +188,9 @@ fn answer(tables: &[State], sql: &str, json: bool) -> Result<String> {
     answer.unwrap_or_else(|error| Err(Error::job(words(error))))
 }
 
-async fn answer_within(tables: &[State], sql: &str, json: bool, limits: SqlLimits) -> Result<String> {
+async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: SqlLimits) -> Result<String> {
     let context = SessionContext::new_with_state(session::of_state(limits.memory_bytes_max).map_err(Error::bug)?);
-    for State { name, rows, .. } in tables {
+    for StageState { name, rows, .. } in tables {
         let starts = (0..rows.num_rows()).step_by(PART_ROWS_MAX);
         let parts = starts.map(|start| rows.slice(start, PART_ROWS_MAX.min(rows.num_rows() - start))).collect();
         let table = MemTable::try_new(rows.schema(), vec![parts]).map_err(Error::bug)?;
@@ -201,7 +201,7 @@ async fn answer_within(tables: &[State], sql: &str, json: bool, limits: SqlLimit
     let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
     let schema = Arc::new(query.schema().as_arrow().clone());
     let task = context.task_ctx();
-    let plan = query.create_physical_plan().await.and_then(watched);
+    let plan = query.create_physical_plan().await.and_then(with_budget);
     let rows = async { collected(execute_stream(plan?, task.clone())?, &task).await };
     let (parts, _reserved) = rows.await.map_err(|error| match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => {
@@ -218,13 +218,13 @@ fn words(error: DataFusionError) -> String {
     format!("the query cannot be run: {text}")
 }
 
-fn tables_in_words(tables: &[State]) -> String {
+fn tables_in_words(tables: &[StageState]) -> String {
     if tables.is_empty() {
         return "the checkpoint holds no state of stages, so there are no tables".into();
     }
     let mut text =
         "there are these tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
-    for State { name, rows, .. } in tables {
+    for StageState { name, rows, .. } in tables {
         let columns = rows.schema();
         let _ = write!(text, "\n  {name}: {}", crate::batch::types::describe(&columns));
     }

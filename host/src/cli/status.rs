@@ -3,7 +3,7 @@
 pub(super) mod words;
 
 use crate::error::{Error, Result};
-use crate::run::control::{Answers, JobStatus, ask};
+use crate::run::control::{JobStatus, StatusAnswers, ask};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -39,8 +39,8 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
     }
 }
 
-fn sum(answers: Answers) -> Option<JobStatus> {
-    let told = answers.told.into_iter().map(|process| process.status);
+fn sum(answers: StatusAnswers) -> Option<JobStatus> {
+    let told = answers.answered.into_iter().map(|process| process.status);
     told.reduce(|mut sum, more| {
         sum.add(more);
         sum

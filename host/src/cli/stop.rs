@@ -1,7 +1,7 @@
 //! `millstream stop`: ends a running job as Ctrl-C does.
 
 use crate::error::{Error, Result};
-use crate::run::control::{Answer, Question, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, put};
 use clap::Args;
 use std::path::PathBuf;
 use std::thread;
@@ -30,8 +30,8 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
     let mut heard = false;
     loop {
         // Again and again: should it fail on its way out, its supervisor starts it again.
-        let said = put(&arguments.job, &Question::Stop, |_| true)?;
-        let hears = said.iter().any(|said| matches!(said.answer, Ok(Answer::Done(_))));
+        let said = put(&arguments.job, &ControlQuestion::Stop, |_| true)?;
+        let hears = said.iter().any(|said| matches!(said.answer, Ok(ControlAnswer::Done(_))));
         heard |= hears;
         match (said.is_empty(), heard) {
             (true, true) => return Ok(format!("{job}: stopped\n")),

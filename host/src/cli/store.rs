@@ -4,8 +4,8 @@ use super::inspect::words::count as number_of;
 use crate::error::Result;
 use crate::job;
 use crate::job::spec::JobSpec;
-use crate::lock::store::{Store, gc};
-use crate::lock::{self, Lock, Pin, add, obtain, place};
+use crate::lock::store::{PackageStore, gc};
+use crate::lock::{self, LockFile, Pin, add, obtain, place};
 use crate::trust::policy::Policy;
 use clap::Args;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ pub struct VerifyArguments {
 
 /// Removes what no lock file needs, and says what that was.
 pub fn gc() -> Result<String> {
-    let store = Store::of_user()?;
+    let store = PackageStore::of_user()?;
     let swept = gc::gc(&store)?;
     let mut text = String::new();
     for gone in &swept.gone {
@@ -39,11 +39,12 @@ pub fn gc() -> Result<String> {
 
 /// Looks at packages; what was found, and whether all is good.
 pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
-    let mut found = Found { store: Store::of_user()?, policy: Policy::load()?, text: String::new(), good: true };
+    let mut found =
+        StoreReport { store: PackageStore::of_user()?, policy: Policy::load()?, text: String::new(), good: true };
     match &arguments.job {
         Some(path) => {
             let folder = add::folder_of(path);
-            let lock = Lock::read(folder)?;
+            let lock = LockFile::read(folder)?;
             found.lock(&lock, folder);
             found.unpinned(&job::load(path, &[])?, &lock);
         }
@@ -54,7 +55,7 @@ pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
             let _ = writeln!(found.text, "{}: {bytes} compared with their digests", found.store.folder.display());
             for (_, file) in found.store.locks()?.into_iter().filter(|(_, file)| file.exists()) {
                 let folder = file.parent().unwrap_or(Path::new("/"));
-                match Lock::read(folder) {
+                match LockFile::read(folder) {
                     Ok(lock) => found.lock(&lock, folder),
                     Err(error) => found.bad(&error.message),
                 }
@@ -64,21 +65,21 @@ pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
     Ok((found.text, found.good))
 }
 
-struct Found {
-    store: Store,
+struct StoreReport {
+    store: PackageStore,
     policy: Policy,
     text: String,
     good: bool,
 }
 
-impl Found {
+impl StoreReport {
     fn bad(&mut self, words: &str) {
         let _ = writeln!(self.text, "{words}");
         self.good = false;
     }
 
     /// All packages that a lock file pins.
-    fn lock(&mut self, lock: &Lock, folder: &Path) {
+    fn lock(&mut self, lock: &LockFile, folder: &Path) {
         let _ = writeln!(self.text, "{}:", lock::shown(folder));
         for pin in &lock.packages {
             let shown = format!("  {}@{}", pin.name, pin.version);
@@ -98,7 +99,7 @@ impl Found {
     }
 
     /// Packages that a job names and its lock file does not.
-    fn unpinned(&mut self, job: &JobSpec, lock: &Lock) {
+    fn unpinned(&mut self, job: &JobSpec, lock: &LockFile) {
         let plugins = job.stages.iter().flat_map(|stage| stage.plugins());
         for (name, version) in plugins.filter_map(|plugin| plugin.package()?.ok()) {
             if lock.pin(&name, &version).is_none() {

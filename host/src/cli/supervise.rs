@@ -11,10 +11,11 @@ pub mod report;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
+use crate::page::{Jobs, Told};
 use crate::run::ClusterKey;
-use child::Child;
-use decide::{Decision, End, Facts, How, InARow};
-use report::Report;
+use child::WorkerProcess;
+use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
+use report::WorkerReport;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,9 +30,9 @@ const FAILING_MAX: Duration = Duration::from_secs(1);
 const ENDING_MAX: Duration = Duration::from_secs(5);
 
 /// What happens to a supervisor.
-enum Event {
+enum SupervisorEvent {
     /// A child of this round said something.
-    Said { round: u64, child: usize, report: Report },
+    Said { round: u64, child: usize, report: WorkerReport },
     /// A child of this round closed its end.
     Closed { round: u64, child: usize },
     /// SIGINT or SIGTERM.
@@ -46,22 +47,29 @@ struct Supervisor<'a> {
     key: Option<ClusterKey>,
     program: PathBuf,
     deadline: Option<Instant>,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    sender: Sender<SupervisorEvent>,
+    events: Receiver<SupervisorEvent>,
     round: u64,
     stopping: bool,
     ran: bool,
     progress: bool,
     /// `--replay-from` of the next children, until their job runs.
     replay_from: Option<u64>,
+    /// Who shows how the job stands.
+    page: Option<&'a Jobs>,
 }
 
 /// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
 /// Linux a child dies with the thread that started it.
-pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>, key: Option<ClusterKey>) -> Result<ExitCode> {
+pub fn supervise(
+    arguments: &RunArguments,
+    processes: Vec<Option<usize>>,
+    key: Option<ClusterKey>,
+    page: Option<&Jobs>,
+) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
-    signals::watch(signals::end_unheard, move || signals.send(Event::Signal).is_ok())?;
+    signals::watch(signals::end_unheard, move || signals.send(SupervisorEvent::Signal).is_ok())?;
     let program = std::env::current_exe()
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -80,26 +88,29 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>, key: O
         ran,
         progress,
         replay_from,
+        page,
     };
     supervisor.run()
 }
 
 impl Supervisor<'_> {
     fn run(mut self) -> Result<ExitCode> {
-        let mut in_a_row = InARow::new(self.arguments.restarts_max);
+        let mut in_a_row = FailureStreak::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
             let ends = self.watch(self.start()?);
-            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
+            let facts = JobProgress { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),
                 Decision::Back(batch) => {
                     tracing::info!("going back to the state after batch {batch}; later batches are run again");
+                    self.tell(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
+                    self.tell(words);
                     if let Some(why) = self.interrupted_within(pause) {
                         tracing::info!("{why}; what was not committed comes when the job is started the next time");
                         return Ok(ExitCode::FAILURE);
@@ -110,20 +121,27 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Tells whoever looks at the page.
+    fn tell(&self, why: String) {
+        if let Some(page) = self.page {
+            page.tell(Told::Restarted(why));
+        }
+    }
+
     /// Starts all children; none where one cannot be started.
-    fn start(&self) -> Result<Vec<Child>> {
-        let mut children: Vec<Child> = Vec::new();
+    fn start(&self) -> Result<Vec<WorkerProcess>> {
+        let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in self.processes.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
-            let say = move |said: Option<Report>| {
+            let say = move |said: Option<WorkerReport>| {
                 // Nobody listens any more when the supervisor ends.
                 let _ = sender.send(match said {
-                    Some(report) => Event::Said { round, child: number, report },
-                    None => Event::Closed { round, child: number },
+                    Some(report) => SupervisorEvent::Said { round, child: number, report },
+                    None => SupervisorEvent::Closed { round, child: number },
                 });
             };
             let (again, key) = (self.round > 0, self.key.as_ref());
-            match Child::start(&self.program, self.arguments_of(*process), again, key, say) {
+            match WorkerProcess::start(&self.program, self.arguments_of(*process), again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
                     for child in &mut children {
@@ -140,32 +158,32 @@ impl Supervisor<'_> {
     }
 
     /// Watches the children until all are dead and waited for; how, in that order.
-    fn watch(&mut self, mut children: Vec<Child>) -> Vec<End> {
-        let mut ends: Vec<End> = Vec::new();
+    fn watch(&mut self, mut children: Vec<WorkerProcess>) -> Vec<WorkerEnd> {
+        let mut ends: Vec<WorkerEnd> = Vec::new();
         // When those that are left are killed.
         let mut follow: Option<Instant> = None;
         while ends.len() < children.len() {
             let looked = Instant::now();
             match self.events.recv_timeout(LOOK_EVERY) {
-                Ok(Event::Said { round, child, report }) if round == self.round => {
-                    if report == Report::Running {
+                Ok(SupervisorEvent::Said { round, child, report }) if round == self.round => {
+                    if report == WorkerReport::Running {
                         // The job is claimed as it was asked for: a restart goes on from there by itself.
                         (self.ran, self.replay_from) = (true, None);
                     }
-                    self.progress |= report == Report::Progress;
+                    self.progress |= report == WorkerReport::Progress;
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
                 }
-                Ok(Event::Closed { round, child }) if round == self.round => {
+                Ok(SupervisorEvent::Closed { round, child }) if round == self.round => {
                     for ended in children.iter_mut().skip(child).take(1) {
-                        let end = End { child, how: ended.wait() };
+                        let end = WorkerEnd { child, how: ended.wait() };
                         ends.push(end);
                         let due = grace(end).and_then(|grace| looked.checked_add(grace));
                         follow = [follow, due].into_iter().flatten().min();
                     }
                 }
-                Ok(Event::Signal) => {
+                Ok(SupervisorEvent::Signal) => {
                     self.stopping = true;
-                    children.iter().for_each(Child::terminate);
+                    children.iter().for_each(WorkerProcess::terminate);
                 }
                 Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -194,7 +212,7 @@ impl Supervisor<'_> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(Event::Signal) => return Some("stopped"),
+                Ok(SupervisorEvent::Signal) => return Some("stopped"),
                 Ok(_) => {}
                 Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }
@@ -236,12 +254,12 @@ impl Supervisor<'_> {
 }
 
 /// How long the others may go on after such an end; `None`: for as long as they need.
-fn grace(end: End) -> Option<Duration> {
+fn grace(end: WorkerEnd) -> Option<Duration> {
     match end.how {
-        How::Done(_) | How::Back(_) if end.child == 0 => Some(ENDING_MAX),
-        How::Done(_) | How::Back(_) => None,
+        WorkerExit::Done(_) | WorkerExit::Back(_) if end.child == 0 => Some(ENDING_MAX),
+        WorkerExit::Done(_) | WorkerExit::Back(_) => None,
         // timely aborts where a peer that failed with an error of its own is gone.
-        How::Failed(..) | How::Silent(_) | How::Died(libc::SIGABRT) => Some(FAILING_MAX),
-        How::Died(_) | How::Hung | How::Followed => Some(Duration::ZERO),
+        WorkerExit::Failed(..) | WorkerExit::Silent(_) | WorkerExit::Died(libc::SIGABRT) => Some(FAILING_MAX),
+        WorkerExit::Died(_) | WorkerExit::Hung | WorkerExit::Followed => Some(Duration::ZERO),
     }
 }

@@ -1,7 +1,7 @@
 //! `millstream test`.
 
 use super::{show, show_as_it_is, warn_of};
-use crate::author::watch::Watch;
+use crate::author::watch::ProjectWatch;
 use crate::author::{build, cases, stale};
 use crate::error::{Error, Result};
 use crate::plugin::component_file;
@@ -51,7 +51,7 @@ pub fn test(arguments: &TestArguments) -> Result<bool> {
 fn again_and_again(folder: &Path, accepts: bool) -> Result<bool> {
     let stop = stop_on_signal()?;
     // Before anything else: what changes during a build is not in it.
-    let mut watch = Watch::new(folder);
+    let mut watch = ProjectWatch::new(folder);
     let mut why = String::new();
     loop {
         show_as_it_is(if io::stdout().is_terminal() { CLEAR } else { "" })?;

@@ -7,13 +7,13 @@ use super::run::signals;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job;
-use crate::lock::store::Store;
-use crate::lock::{Before, Lock, Pin, add, edit};
+use crate::lock::store::PackageStore;
+use crate::lock::{LockFile, Pin, PreviousVersion, add, edit};
 use crate::package::difference::Difference;
-use crate::package::facts::Facts;
-use crate::package_name::{Wanted, version};
+use crate::package::facts::PackageFacts;
+use crate::package_name::{PackageRequest, version};
 use crate::plugin::{component_file, read_component};
-use crate::running::upgrade::shadow::rule::Rule;
+use crate::running::upgrade::shadow::rule::ShadowRule;
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use clap::Args;
 use running::RunningJob;
@@ -46,7 +46,7 @@ pub struct UpgradeArguments {
     shadow: Option<u64>,
     /// Behind a shadow: when it takes the place of the old version
     #[arg(long, value_enum, value_name = "RULE", default_value_t, requires = "shadow")]
-    promote: Rule,
+    promote: ShadowRule,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -59,7 +59,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
         // Before there is any thread that would take them.
         signals::block().map_err(Error::environment)?;
     }
-    let next = Next::find(job, stage, to, registry.as_deref())?;
+    let next = NextVersion::find(job, stage, to, registry.as_deref())?;
     let running = RunningJob::find(job)?;
     let differs = next.accepted(stage, arguments.accept)?;
     let prepared = running.prepare(stage, &next.plugin, &next.file, &next.digest)?;
@@ -80,7 +80,7 @@ fn shadowed(
     running: &RunningJob,
     prepared: &UpgradeStatus,
     batches: u64,
-    rule: Rule,
+    rule: ShadowRule,
 ) -> Result<(UpgradeStatus, Result<(), String>)> {
     let over = Arc::new(AtomicBool::new(false));
     running.give_up_on_signals(prepared.id, over.clone())?;
@@ -106,7 +106,7 @@ fn dropped(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> 
 }
 
 /// What is to run in a stage.
-pub struct Next {
+pub struct NextVersion {
     /// `plugin` as the job file is to have it.
     pub plugin: String,
     /// What it has now.
@@ -121,17 +121,17 @@ pub struct Next {
     pub differences: Vec<Difference>,
 }
 
-impl Next {
+impl NextVersion {
     /// Finds what a user asks for, and gets it into the store where it is a package. Nothing else is changed.
-    pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<Next> {
+    pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<NextVersion> {
         let before = edit::plugin_of(job, stage)?;
         let Some(before) = before else {
             return Err(Error::job(format!("{}: stage `{stage}` has no plugin of its own", job.display())));
         };
-        let store = Store::of_user()?;
+        let store = PackageStore::of_user()?;
         match package(to, &before)? {
-            Some(wanted) => Next::of_package(job, stage, before, &wanted, registry, &store),
-            None => Next::of_path(job, stage, before, to, &store),
+            Some(wanted) => NextVersion::of_package(job, stage, before, &wanted, registry, &store),
+            None => NextVersion::of_path(job, stage, before, to, &store),
         }
     }
 
@@ -139,14 +139,14 @@ impl Next {
         job: &Path,
         stage: &str,
         before: String,
-        wanted: &Wanted,
+        wanted: &PackageRequest,
         registry: Option<&str>,
-        store: &Store,
-    ) -> Result<Next> {
+        store: &PackageStore,
+    ) -> Result<NextVersion> {
         let obtained = add::get(add::folder_of(job), wanted, registry, store)?;
         let digest = obtained.pin.layer;
         let file = store.file(&digest)?;
-        Ok(Next {
+        Ok(NextVersion {
             plugin: format!("{}@{}", obtained.pin.name, obtained.pin.version),
             before,
             file: file
@@ -157,12 +157,12 @@ impl Next {
         })
     }
 
-    fn of_path(job: &Path, stage: &str, before: String, path: &str, store: &Store) -> Result<Next> {
+    fn of_path(job: &Path, stage: &str, before: String, path: &str, store: &PackageStore) -> Result<NextVersion> {
         let file = std::path::absolute(component_file(Path::new(path))?)
             .map_err(|error| Error::environment(format!("{path}: {error}")))?;
         let bytes = read_component(&file)?;
-        let facts = Facts::of(&bytes, &file.display().to_string())?;
-        Ok(Next {
+        let facts = PackageFacts::of(&bytes, &file.display().to_string())?;
+        Ok(NextVersion {
             plugin: from_folder(Path::new(path), add::folder_of(job))?,
             before,
             digest: Digest::of(&bytes),
@@ -186,15 +186,15 @@ impl Next {
 }
 
 /// The package that is meant; `None`: a path is.
-fn package(to: &str, before: &str) -> Result<Option<Wanted>> {
+fn package(to: &str, before: &str) -> Result<Option<PackageRequest>> {
     if let Ok(version) = version(to) {
-        let Ok(Wanted { name, version: Some(_) }) = before.parse::<Wanted>() else {
+        let Ok(PackageRequest { name, version: Some(_) }) = before.parse::<PackageRequest>() else {
             return Err(Error::job(format!(
                 "the stage has `{before}`, which is no package, so `{to}` alone does not say which plugin is meant; write \
                  NAME@{to}, or a path"
             )));
         };
-        return Ok(Some(Wanted { name, version: Some(version) }));
+        return Ok(Some(PackageRequest { name, version: Some(version) }));
     }
     if to.contains('@') && !to.contains('/') { to.parse().map(Some) } else { Ok(None) }
 }
@@ -212,14 +212,19 @@ fn from_folder(path: &Path, folder: &Path) -> Result<String> {
 
 /// Puts a prepared plugin in its place. Lock file and job file are changed first, so that a job that dies meanwhile comes
 /// back with the new version and knows which batches ran with the old one; they are changed back where the job refuses.
-pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &UpgradeStatus) -> Result<UpgradeStatus> {
+pub fn promote(
+    running: &RunningJob,
+    stage: &str,
+    next: &NextVersion,
+    prepared: &UpgradeStatus,
+) -> Result<UpgradeStatus> {
     let spec = job::load(&running.file, &[])?;
     let folder = add::folder_of(&running.file);
-    let held = Lock::read(folder)?.before(&spec.name, stage).cloned();
-    let before = Before { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
+    let held = LockFile::read(folder)?.before(&spec.name, stage).cloned();
+    let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
     let write = |batch: Option<u64>| {
-        let before = Before { batch, ..before.clone() };
-        Lock::change(folder, |lock| {
+        let before = PreviousVersion { batch, ..before.clone() };
+        LockFile::change(folder, |lock| {
             next.pin.clone().map_or(Ok(()), |pin| lock.add(pin))?;
             // A component that was built anew at the same place has taken the old one with it.
             if next.plugin != before.plugin {
@@ -238,7 +243,7 @@ pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &Upgrad
         }
         Ok(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. }) => {
             edit::set_plugin(&running.file, stage, &next.before)?;
-            Lock::change(folder, |lock| {
+            LockFile::change(folder, |lock| {
                 lock.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
                 lock.before.extend(held);
                 Ok(())

@@ -6,8 +6,8 @@ use super::driver::Run;
 use arbitrary::{Result as Arbitrary, Unstructured};
 use millstream::error::Result;
 use millstream::internals::package::difference::between;
-use millstream::internals::package::facts::Facts;
-use millstream::internals::package::manifest::{self, Made};
+use millstream::internals::package::facts::PackageFacts;
+use millstream::internals::package::manifest::{self, PackedPackage};
 use millstream::internals::plugin::{PluginHost, StageUse};
 use millstream::job::spec::{OnError, PluginLimits};
 use millstream_tests::fault::{cases, good_plugin, sections};
@@ -68,12 +68,12 @@ impl Loading {
 
 /// What a component says of itself is read, compared and packed, whatever it is.
 fn told(component: &[u8]) -> Result<(), String> {
-    let Ok(facts) = Facts::of(component, "mutant") else { return Ok(()) };
+    let Ok(facts) = PackageFacts::of(component, "mutant") else { return Ok(()) };
     if !between(&facts, &facts).is_empty() {
         return Err("a package differs from itself".into());
     }
     // Most mutants have no name.
-    let Ok(made) = Made::of(component.to_vec(), &facts) else { return Ok(()) };
+    let Ok(made) = PackedPackage::of(component.to_vec(), &facts) else { return Ok(()) };
     manifest::read(&made.manifest, "mutant").map(drop).map_err(|error| error.message)
 }
 

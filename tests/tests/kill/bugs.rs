@@ -1,16 +1,18 @@
 //! Bugs that are planted in the program, each of which the kill loop must find.
 
 use super::files::{self, Setting};
+use super::moving;
 use super::table;
+use super::topic;
 use super::upgrade;
 use super::virtual_time;
-use millstream_tests::{Killer, Point};
+use millstream_tests::{Broker, Killer, Point};
 
 /// A bug that shows only when the process dies at the right moment may stay hidden for so many tries.
 const TRIES: u64 = 12;
 const KILLS: u64 = 5;
 
-const FILES: Setting = Setting { rows: 1500, batch: "5ms", every: "3", consumes: false };
+const FILES: Setting = Setting { rows: 1500, batch: "5ms", every: "3", consumes: false, parts: "batch", roll: "" };
 
 const fn at(name: &'static str, first: u64, last: u64) -> Point {
     Point { name, passes: (first, last), inside: false }
@@ -50,6 +52,33 @@ fn a_marker_after_the_transaction_is_found() {
         let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
         let setting = ("5ms", "4");
         found("bug@marker-late", &points, |killer| table::trial_of(server, killer, KILLS, setting));
+    });
+}
+
+/// The same with a broker: the marker has a transaction of its own.
+#[test]
+fn a_marker_after_the_transaction_of_a_topic_is_found() {
+    let broker = Broker::start();
+    let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
+    let setting = ("5ms", "4");
+    found("bug@marker-late", &points, |killer| {
+        let mut patient = killer.clone().patient();
+        let ran = topic::trial_of(&broker, &mut patient, KILLS, setting);
+        killer.tally = patient.tally;
+        ran
+    });
+}
+
+/// A process takes over partitions without their positions.
+#[test]
+fn a_partition_that_is_lost_while_it_moves_is_found() {
+    let broker = Broker::start();
+    let points = [at("commit.after", 3, 25), at("checkpoint.published", 2, 4)];
+    found("bug@partition-lost", &points, |killer| {
+        let mut patient = killer.clone().patient();
+        let ran = moving::trial(&broker, &mut patient, KILLS);
+        killer.tally = patient.tally;
+        ran
     });
 }
 
@@ -96,6 +125,13 @@ fn an_eager_collector_is_found() {
 #[test]
 fn a_sink_that_skips_nothing_is_found() {
     found_in_files("bug@no-skip", &[at("commit.after", 2, 12)], FILES);
+}
+
+/// Of two workers one has committed a batch and the other has not, which takes the marker of the first for its own.
+#[test]
+fn a_marker_ahead_that_counts_for_all_workers_is_found() {
+    let shared = Setting { parts: "worker", ..FILES };
+    found_in_files("bug@marker-of-others", &[at("commit.after", 3, 25)], shared);
 }
 
 /// The state does not tell when its keys had their last rows.

@@ -20,6 +20,10 @@ pub struct Setting {
     pub every: &'static str,
     /// The reader moves parts away.
     pub consumes: bool,
+    /// Who writes the parts.
+    pub parts: &'static str,
+    /// Lines of the sink about parts that grow.
+    pub roll: &'static str,
 }
 
 /// A trial with a setting of the killer's choice.
@@ -27,7 +31,9 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["3", "8", "\"30ms\"", "\"100ms\""]);
     let consumes = killer.random.from(0, 1) == 1;
-    trial_of(killer, kills, Setting { rows: 6000, batch, every, consumes })
+    let parts = *killer.random.one_of(&["batch", "worker"]);
+    let roll = *killer.random.one_of(&["", "roll = { size = \"4KiB\", time = \"60ms\" }"]);
+    trial_of(killer, kills, Setting { rows: 6000, batch, every, consumes, parts, roll })
 }
 
 /// Runs the job to its end, killed this many times, and compares.
@@ -51,7 +57,7 @@ pub fn trial_of(killer: &mut Killer, kills: u64, setting: Setting) -> Result<(),
 }
 
 fn job_file(setting: Setting) -> String {
-    let Setting { batch, every, .. } = setting;
+    let Setting { batch, every, parts, roll, .. } = setting;
     let plugin = plugin("ledger");
     let plugin = plugin.display();
     format!(
@@ -74,6 +80,8 @@ plugin = "{plugin}"
 from = "entries"
 kind = "files"
 path = "out"
+parts = "{parts}"
+{roll}
 [sinks.log]
 from = "entries"
 kind = "queue"

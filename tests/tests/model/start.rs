@@ -3,7 +3,7 @@
 use super::objects::{bit, list, logs, received, tables};
 use super::state::{Bug, Content, Decided, Job, Named, ROWS, Starter, State, Wrong};
 use millstream::ids::{BatchId, Generation};
-use millstream::internals::checkpoint::resolve::{self, Found, Wanted};
+use millstream::internals::checkpoint::resolve::{self, StartFacts, StartRequest};
 
 /// The step after which another start knows what this one found.
 pub const READ: u8 = 4;
@@ -49,14 +49,15 @@ fn decide(state: &mut State, starter: &mut Starter, bug: Option<Bug>) {
         starts.iter_mut().for_each(|start| start.sources.truncate(1));
     }
     let markers = ["left", "right"].iter().zip(starter.markers).filter(|(_, marker)| *marker > 0);
-    let found = Found {
+    let found = StartFacts {
         manifest: starter.manifest.as_ref().map(|named| (*named.manifest).clone()),
         planned: resolve::planned(&starts, &logs(state)),
         committed: markers.map(|(name, marker)| ((*name).to_owned(), BatchId(marker.into()))).collect(),
         objects: list(state).into_keys().collect(),
-        ..Found::default()
+        ..StartFacts::default()
     };
-    let wanted = Wanted { job_digest: "ab".into(), workers: 2, tables: tables(Vec::new()), ..Wanted::default() };
+    let wanted =
+        StartRequest { job_digest: "ab".into(), workers: 2, tables: tables(Vec::new()), ..StartRequest::default() };
     let Ok(resume) = resolve::resolve(&found, &wanted) else {
         // What was read may have been deleted by who replaced the manifest meanwhile.
         if state.store.version == starter.version {

@@ -1,7 +1,7 @@
 //! What the two pages tell, in their order.
 
-use super::shared::{Place, block, tells};
-use millstream_tests::{Process, blocks};
+use super::shared::{Place, tells};
+use millstream_tests::{Process, block, blocks};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! A place where somebody follows the pages.
 
-use millstream_tests::{Block, Ended, Process, blocks, millstream};
+use millstream_tests::{Ended, Process, millstream};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,15 +112,6 @@ impl Place {
         let row = |line: &str| serde_json::from_str(line).expect("a sink writes JSON");
         paths.iter().map(|path| fs::read_to_string(path).unwrap().lines().map(row).collect()).collect()
     }
-}
-
-/// The one block of a page in a language with this text.
-#[track_caller]
-pub fn block(page: &str, language: &str, text: &str) -> Block {
-    let mut found: Vec<Block> =
-        blocks(page).into_iter().filter(|block| block.language == language && block.text.contains(text)).collect();
-    assert_eq!(found.len(), 1, "{page} has so many {language} blocks with {text:?}");
-    found.remove(0)
 }
 
 /// Asserts that a text has all of these parts.

@@ -1,7 +1,7 @@
 //! A state that changes, as `docs/upgrade.md` tells it.
 
-use super::shared::{Place, block, tells};
-use millstream_tests::{Process, blocks};
+use super::shared::{Place, tells};
+use millstream_tests::{Process, block, blocks};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

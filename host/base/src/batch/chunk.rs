@@ -1,12 +1,15 @@
 //! Records as a receiver took them in, before decoding.
 
-use crate::batch::identity;
 use crate::batch::position::{Extent, Position};
+use crate::batch::{envelope, identity, topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// The bytes before a frame of a raw socket that tell its length; they stay with the record.
 pub const FRAME_PREFIX_BYTES: usize = 4;
+
+/// How a header begins of which [`Chunk::must_be_kept`] holds. No text begins so.
+pub const KEPT: u8 = 1;
 
 /// Whole records, undecoded: what a receiver hands over, what is exchanged to a worker and decoded there.
 /// At most [`crate::limits::PART_ROWS_MAX`] records and, unless a single record is larger,
@@ -22,14 +25,14 @@ pub struct Chunk {
     pub header: Bytes,
     /// Records that the receiver refused, in the order of their rows; `bytes` holds the first
     /// bytes of each, as many as the source's `rejected_bytes_max`.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedRecord>,
     /// Where the records come from. Cutting and joining keep it true.
     pub extent: Extent,
 }
 
 /// A record that could not be taken in or decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedRecord {
     /// Index of the record in its chunk.
     pub row: u32,
     /// Why, for a person to read.
@@ -40,13 +43,17 @@ pub struct Refusal {
 
 /// What an [`Extent`] counts, which depends on the kind of source.
 #[derive(Clone, Copy, PartialEq)]
-enum Counted {
+enum ExtentUnit {
     /// The very bytes of the records: `file`, `directory`.
     Bytes,
     /// The line that the records stand in, and rows within it: `queue`.
     Line,
+    /// Whole blocks, and records from the first of them on: files of Avro.
+    Blocks,
     /// Rows since the job's first start: `rate`, sockets.
     Rows,
+    /// Offsets of a partition, which have gaps: `kafka`.
+    Offsets,
 }
 
 impl Chunk {
@@ -79,14 +86,29 @@ impl Chunk {
         let refused = std::mem::replace(&mut self.refused, rest);
         self.refused.iter_mut().for_each(|refusal| refusal.row = refusal.row.saturating_sub(rows as u32));
         let mut front = Chunk { bytes, ends, header: self.header.clone(), refused, extent: self.extent.clone() };
-        if counted == Counted::Bytes {
-            front.extent.bytes = front.source_bytes();
+        let taken = match counted {
+            ExtentUnit::Bytes => Some(front.source_bytes()),
+            // What stands between two records belongs to the second.
+            ExtentUnit::Offsets => {
+                let last = envelope::read(front.record(rows.saturating_sub(1))).map_or(0, |last| last.offset);
+                Some(last.saturating_add(1).saturating_sub(front.extent.start).min(front.extent.bytes))
+            }
+            ExtentUnit::Line | ExtentUnit::Blocks | ExtentUnit::Rows => None,
+        };
+        if let Some(taken) = taken {
+            front.extent.bytes = taken;
             self.extent.start = self.extent.start.saturating_add(front.extent.bytes);
             self.extent.bytes = self.extent.bytes.saturating_sub(front.extent.bytes);
         } else {
             self.extent.row = self.extent.row.saturating_add(rows as u64);
         }
         front
+    }
+
+    /// Whether a plan has to hold the chunk itself, also where its source can be read again: the answer of a server decided
+    /// about its records, and may be another one then.
+    pub fn must_be_kept(&self) -> bool {
+        self.header.first() == Some(&KEPT)
     }
 
     /// How far its source was read when all of its records are taken.
@@ -98,9 +120,12 @@ impl Chunk {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let rows = row.saturating_add(self.rows() as u64);
         match self.counted() {
-            Counted::Bytes => Position { offset: start.saturating_add(bytes), mark: 0 },
-            Counted::Line => Position { offset: start, mark: signed(rows) },
-            Counted::Rows => Position { offset: rows, mark: signed(start) },
+            ExtentUnit::Bytes => Position { offset: start.saturating_add(bytes), mark: signed(row) },
+            ExtentUnit::Offsets => Position { offset: start.saturating_add(bytes), mark: 0 },
+            ExtentUnit::Line => Position { offset: start, mark: signed(rows) },
+            // Odd marks stand for the ends of files.
+            ExtentUnit::Blocks => Position { offset: start, mark: signed(rows).saturating_mul(2).min(i64::MAX - 1) },
+            ExtentUnit::Rows => Position { offset: rows, mark: signed(start) },
         }
     }
 
@@ -111,11 +136,13 @@ impl Chunk {
     }
 
     /// No record of a file, frame or line is of no bytes, and a line of a queue has brackets around its rows.
-    fn counted(&self) -> Counted {
+    fn counted(&self) -> ExtentUnit {
         match self.extent.bytes {
-            0 => Counted::Rows,
-            bytes if bytes == self.source_bytes() => Counted::Bytes,
-            _ => Counted::Line,
+            _ if topic::is_name(&self.extent.file) => ExtentUnit::Offsets,
+            0 => ExtentUnit::Rows,
+            _ if self.extent.is_of_blocks() => ExtentUnit::Blocks,
+            bytes if bytes == self.source_bytes() => ExtentUnit::Bytes,
+            _ => ExtentUnit::Line,
         }
     }
 

@@ -17,6 +17,82 @@ pub struct ColumnSpec {
     pub form: TimeForm,
     /// Where clocks showed the times that are written without an offset; UTC by default.
     pub zone: Option<Zone>,
+    /// Which part of a record of a topic holds it.
+    pub from: ColumnSource,
+}
+
+/// Which part of a record of a topic, or of an event that a server sent, holds the value of a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ColumnSource {
+    /// Its value, by the source's format.
+    #[default]
+    Value,
+    /// Its key.
+    Key,
+    /// Its time.
+    Timestamp,
+    /// Its offset.
+    Offset,
+    /// The number of its partition.
+    Partition,
+    /// The topic that it stands in.
+    Topic,
+    /// All headers, as a JSON object.
+    Headers,
+    /// The last header of this name.
+    Header(String),
+    /// Of an event that a server sent: its type.
+    Event,
+    /// Of such an event: its id, or that of the last one that had an id.
+    Id,
+}
+
+impl ColumnSource {
+    /// As a job file names them.
+    pub const WORDS: [&'static str; 9] =
+        ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id"];
+
+    /// What a job file names so.
+    pub fn of(word: &str) -> Option<ColumnSource> {
+        Some(match word {
+            "key" => ColumnSource::Key,
+            "timestamp" => ColumnSource::Timestamp,
+            "offset" => ColumnSource::Offset,
+            "partition" => ColumnSource::Partition,
+            "topic" => ColumnSource::Topic,
+            "headers" => ColumnSource::Headers,
+            "event" => ColumnSource::Event,
+            "id" => ColumnSource::Id,
+            word => ColumnSource::Header(word.strip_prefix("header.").filter(|name| !name.is_empty())?.to_owned()),
+        })
+    }
+
+    /// The types that it can have; none named: any.
+    pub fn types(&self) -> &'static [&'static str] {
+        match self {
+            ColumnSource::Value => &[],
+            ColumnSource::Key | ColumnSource::Header(_) => &["text", "binary"],
+            ColumnSource::Timestamp => &["timestamp"],
+            ColumnSource::Offset | ColumnSource::Partition => &["int64"],
+            ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Event | ColumnSource::Id => &["text"],
+        }
+    }
+
+    /// As a job file names it.
+    pub fn word(&self) -> String {
+        match self {
+            ColumnSource::Value => "value".into(),
+            ColumnSource::Key => "key".into(),
+            ColumnSource::Timestamp => "timestamp".into(),
+            ColumnSource::Offset => "offset".into(),
+            ColumnSource::Partition => "partition".into(),
+            ColumnSource::Topic => "topic".into(),
+            ColumnSource::Headers => "headers".into(),
+            ColumnSource::Event => "event".into(),
+            ColumnSource::Id => "id".into(),
+            ColumnSource::Header(name) => format!("header.{name}"),
+        }
+    }
 }
 
 /// How times are written.
@@ -73,7 +149,7 @@ impl ColumnSpec {
     /// A column whose value has the column's name in a JSON record.
     pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
         let name = name.into();
-        ColumnSpec { path: vec![name.clone()], name, kind, form: TimeForm::Text, zone: None }
+        ColumnSpec { path: vec![name.clone()], name, kind, form: TimeForm::Text, zone: None, from: ColumnSource::Value }
     }
 
     /// Sets where the value is in a JSON record, as `["user", "id"]`.
@@ -83,10 +159,22 @@ impl ColumnSpec {
         self
     }
 
+    /// Where the value is in a record: the path, or the name where there is none.
+    pub fn place(&self) -> &[String] {
+        if self.path.is_empty() { std::slice::from_ref(&self.name) } else { &self.path }
+    }
+
     /// Sets how times are written.
     #[must_use]
     pub fn written(mut self, form: TimeForm) -> ColumnSpec {
         self.form = form;
+        self
+    }
+
+    /// Sets which part of a record of a topic holds the value.
+    #[must_use]
+    pub fn from(mut self, from: ColumnSource) -> ColumnSpec {
+        self.from = from;
         self
     }
 
@@ -120,12 +208,16 @@ impl ColumnSpec {
     pub fn toml(&self) -> toml::Value {
         let kind = toml::Value::String(self.type_word());
         let own_path = self.path.is_empty() || self.path == [self.name.as_str()];
-        if own_path && self.zone.is_none() {
+        let of_value = self.from == ColumnSource::Value;
+        if own_path && self.zone.is_none() && of_value {
             return kind;
         }
         let mut table = toml::Table::from_iter([("type".to_owned(), kind)]);
         if !own_path {
             table.insert("path".into(), self.path.iter().cloned().map(toml::Value::String).collect::<Vec<_>>().into());
+        }
+        if !of_value {
+            table.insert("from".into(), self.from.word().into());
         }
         table.extend(self.zone.map(|zone| ("zone".to_owned(), toml::Value::String(zone.to_string()))));
         table.into()

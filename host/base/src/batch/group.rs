@@ -1,6 +1,6 @@
 //! Which rows of a batch have the same key.
 
-use crate::batch::keys::{KeyHash, Keys, ShortKey, TableSeeds};
+use crate::batch::keys::{KeyHash, Keys, KeysView, ShortKey, TableSeeds};
 use hashbrown::HashTable;
 use std::ops::Range;
 
@@ -44,13 +44,13 @@ impl Grouped {
 /// Groups rows by key. Its hash table is kept from call to call.
 #[derive(Default)]
 pub struct Grouper {
-    table: HashTable<Seen>,
+    table: HashTable<KeyEntry>,
     seeds: TableSeeds,
 }
 
 /// A key in the table. A short key is compared here, without a look at the row that first had it, which has often
 /// left the processor's cache.
-struct Seen {
+struct KeyEntry {
     short: ShortKey,
     /// That of [`TableSeeds`].
     hash: u64,
@@ -85,16 +85,16 @@ impl Grouper {
             let hash = self.seeds.hash(key);
             let length = key.len() as u32;
             let is_short = key.len() <= ShortKey::BYTES_MAX;
-            let same = |seen: &Seen| {
+            let same = |seen: &KeyEntry| {
                 seen.hash == hash
                     && seen.short == short
                     && seen.length == length
-                    && (is_short || keys.get(first_rows[seen.group as usize] as usize) == key)
+                    && (is_short || is_key_of(&keys, first_rows, seen.group, key))
             };
             *group = match self.table.find(hash, same) {
                 Some(seen) => seen.group as usize,
                 None => {
-                    let new = Seen { short, hash, length, group: first_rows.len() as u32 };
+                    let new = KeyEntry { short, hash, length, group: first_rows.len() as u32 };
                     self.table.insert_unique(hash, new, |seen| seen.hash);
                     first_rows.push(row as u32);
                     hashes.push(keys.short(row).1);
@@ -103,6 +103,13 @@ impl Grouper {
             };
         }
     }
+}
+
+/// Whether a long key is that of a group. Apart from the comparison of short keys, which must stay small enough for the
+/// compiler to put it into the search.
+#[inline(never)]
+fn is_key_of(keys: &KeysView<'_>, first_rows: &[u32], group: u32, key: &[u8]) -> bool {
+    first_rows.get(group as usize).is_some_and(|first| keys.get(*first as usize) == key)
 }
 
 /// A counting sort: rows in the order of their ranks, stable; and where the rows of each rank end.

@@ -1,6 +1,7 @@
-//! How a file of a log is known again, whatever its name is by then: a copy as well as the file itself.
+//! Recognizes a file of a rotated log by its content, whatever its name is by then: a copy as well as the file itself.
 //!
-//! Positions, extents and plans name it by what it began with; the mark of a position holds what stood right before.
+//! Positions, extents and plans name such a file by what it began with. The mark of a position holds a digest of the bytes
+//! right before it.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Position;
@@ -22,7 +23,7 @@ const DIGEST_BITS: u32 = 55;
 
 /// Which file of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct FileIdentity {
     /// The how-manieth that was begun.
     pub number: u64,
     /// Its inode, when it was begun.
@@ -33,25 +34,30 @@ pub struct Identity {
     pub head: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Of a file that is begun now.
-    pub fn of(number: u64, inode: u64, head: &[u8]) -> Identity {
-        Identity { number, inode, head_bytes: head.len(), head: xxh3_64(head) }
+    pub fn of(number: u64, inode: u64, head: &[u8]) -> FileIdentity {
+        FileIdentity { number, inode, head_bytes: head.len(), head: xxh3_64(head) }
     }
 
     /// How positions and extents name it.
     pub fn name(&self) -> String {
-        let Identity { number, inode, head_bytes, head } = self;
+        let FileIdentity { number, inode, head_bytes, head } = self;
         format!("{MARK}{number}.{inode}.{head_bytes}.{head:016x}")
     }
 
     /// What a name says.
-    pub fn parse(name: &str) -> Option<Identity> {
+    pub fn parse(name: &str) -> Option<FileIdentity> {
         let mut parts = name.strip_prefix(MARK)?.split('.');
         let mut number = || parts.next()?.parse::<u64>().ok();
         let (number, inode, head_bytes) = (number()?, number()?, usize::try_from(number()?).ok()?);
         let head = u64::from_str_radix(parts.next()?, 16).ok()?;
-        (head_bytes <= HEAD_BYTES_MAX && parts.next().is_none()).then_some(Identity { number, inode, head_bytes, head })
+        (head_bytes <= HEAD_BYTES_MAX && parts.next().is_none()).then_some(FileIdentity {
+            number,
+            inode,
+            head_bytes,
+            head,
+        })
     }
 
     /// Whether a file that begins so may be this one.
@@ -128,11 +134,11 @@ mod tests {
 
     #[test]
     fn a_name_says_which_file_it_is() {
-        let identity = Identity::of(3, u64::MAX, b"first line\n");
-        assert_eq!(Identity::parse(&identity.name()), Some(identity.clone()));
+        let identity = FileIdentity::of(3, u64::MAX, b"first line\n");
+        assert_eq!(FileIdentity::parse(&identity.name()), Some(identity.clone()));
         assert!(is_name(&identity.name()) && identity.begins(b"first line\nsecond") && !identity.begins(b"first lin"));
         for wrong in ["", "//", "//1.2.3", "//1.2.3.zz", "//1.2.3.00.4", "//1.2.2000.00", "1.2.3.00"] {
-            assert_eq!(Identity::parse(wrong), None, "{wrong}");
+            assert_eq!(FileIdentity::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -3,12 +3,18 @@
 //! `null`. Other Arrow types look as the crate `arrow-json` writes them.
 
 use super::cell::{self, Cells};
+use super::encoded::{self, EncodedForm};
+use super::nested;
 use crate::batch::types::ColumnType;
-use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use crate::hex;
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, LargeBinaryArray, LargeBinaryBuilder, ListArray,
+    RecordBatch, StringBuilder, new_empty_array,
+};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use std::io::{self, Write};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 64 << 10;
@@ -17,7 +23,7 @@ static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::defa
 /// Whether every column can be written.
 pub fn check(schema: &SchemaRef) -> Result<(), String> {
     for field in schema.fields() {
-        Column::of(field, &new_empty_array(field.data_type())).map_err(|cause| {
+        JsonColumn::of(field, &new_empty_array(field.data_type())).map_err(|cause| {
             let kind = ColumnType::of(field.data_type());
             format!("column `{}` is {kind}, which JSON cannot hold: {cause}; leave it out", field.name())
         })?;
@@ -27,7 +33,7 @@ pub fn check(schema: &SchemaRef) -> Result<(), String> {
 
 /// Rows as JSON objects, one each, in the form of all sinks.
 pub fn objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
-    let mut encoder = Rows::new(rows)?;
+    let mut encoder = JsonRows::new(rows)?;
     let object = |row| {
         let mut object = Vec::new();
         encoder.write(row, &mut object)?;
@@ -40,7 +46,7 @@ pub fn objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
 pub fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut bytes = Vec::new();
     for part in rows {
-        let mut encoder = Rows::new(part)?;
+        let mut encoder = JsonRows::new(part)?;
         for row in 0..part.num_rows() {
             encoder.write(row, &mut bytes)?;
             bytes.push(b'\n');
@@ -53,58 +59,116 @@ pub fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<(
     out.write_all(&bytes)
 }
 
-/// The rows of a batch as JSON objects.
-pub struct Rows<'a> {
-    columns: Vec<Column<'a>>,
+/// The rows of a batch as JSON objects, also where they are ones already.
+pub struct JsonRows<'a> {
+    columns: Vec<JsonColumn<'a>>,
     scratch: String,
+    encoded: Option<&'a LargeBinaryArray>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> JsonRows<'a> {
     /// Prepares the columns.
-    pub fn new(rows: &'a RecordBatch) -> io::Result<Rows<'a>> {
-        let fields = rows.schema_ref().fields();
-        let columns = fields.iter().zip(rows.columns()).map(|(field, array)| Column::of(field, array));
-        Ok(Rows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new() })
+    pub fn new(rows: &'a RecordBatch) -> io::Result<JsonRows<'a>> {
+        let encoded = encoded::column(rows, EncodedForm::Json);
+        let fields = rows.schema_ref().fields().iter().filter(|_| encoded.is_none());
+        let columns = fields.zip(rows.columns()).map(|(field, array)| JsonColumn::of(field, array));
+        Ok(JsonRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
     }
 
     /// Adds the object of one row.
     pub fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        out.push(b'{');
-        for (index, column) in self.columns.iter_mut().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&column.name);
-            if column.array.is_null(row) {
-                out.extend_from_slice(b"null");
-            } else {
-                column.write(row, &mut self.scratch, out)?;
-            }
+        if let Some(encoded) = self.encoded {
+            out.extend_from_slice(encoded.value(row));
+            return Ok(());
         }
-        out.push(b'}');
-        Ok(())
+        write_object(&mut self.columns, row, &mut self.scratch, out)
     }
 }
 
-struct Column<'a> {
+/// Makes the object of each row, for whoever writes them.
+pub fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
+    let mut objects = JsonRows::new(rows)?;
+    let mut encoded = LargeBinaryBuilder::with_capacity(rows.num_rows(), 0);
+    let mut object = Vec::new();
+    for row in 0..rows.num_rows() {
+        object.clear();
+        objects.write(row, &mut object)?;
+        encoded.append_value(&object);
+    }
+    encoded::encoded(EncodedForm::Json, vec![encoded.finish()])
+}
+
+/// The rows with text in place of structs, lists, decimals and dates: JSON, or a number or date as it is written.
+pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
+    let schema = rows.schema();
+    let is_named = |field: &FieldRef| nested::name_of(field.data_type()).is_some();
+    if !schema.fields().iter().any(is_named) {
+        return Ok(rows);
+    }
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, array) in schema.fields().iter().zip(rows.columns()) {
+        if is_named(field) {
+            fields.push(Field::new(field.name(), DataType::Utf8, true));
+            columns.push(texts(field, array)?);
+        } else {
+            fields.push(field.as_ref().clone());
+            columns.push(array.clone());
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(io::Error::other)
+}
+
+fn texts(field: &FieldRef, array: &ArrayRef) -> io::Result<ArrayRef> {
+    let mut column = JsonColumn::of(field, array)?;
+    let (mut texts, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            texts.append_null();
+            continue;
+        }
+        text.clear();
+        column.write(row, &mut scratch, &mut text)?;
+        let text = std::str::from_utf8(&text).map_err(io::Error::other)?;
+        // A date stands in quotes in JSON.
+        texts.append_value(text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text));
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+struct JsonColumn<'a> {
     /// The name as a JSON text, and the colon.
     name: Vec<u8>,
     array: &'a ArrayRef,
     cells: Cells<'a>,
-    /// For types that are not ours.
-    other: Option<NullableEncoder<'a>>,
+    /// For types that [`Cells`] has not.
+    other: Option<OtherCells<'a>>,
 }
 
-impl<'a> Column<'a> {
-    fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<Column<'a>> {
+/// Values of other types than the six plain ones.
+enum OtherCells<'a> {
+    Date(&'a Date32Array),
+    Decimal(&'a Decimal128Array),
+    List(&'a ListArray, Box<JsonColumn<'a>>),
+    Struct(Vec<JsonColumn<'a>>),
+    Encoded(NullableEncoder<'a>),
+}
+
+impl<'a> JsonColumn<'a> {
+    fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<JsonColumn<'a>> {
         let mut name = serde_json::to_vec(field.name())?;
         name.push(b':');
         let cells = Cells::of(array);
-        let other = match cells {
-            Cells::Other(array) => Some(make_encoder(field, array.as_ref(), &OPTIONS).map_err(io::Error::other)?),
-            _ => None,
-        };
-        Ok(Column { name, array, cells, other })
+        let other = if let Cells::Other(array) = cells { Some(OtherCells::of(field, array)?) } else { None };
+        Ok(JsonColumn { name, array, cells, other })
+    }
+
+    /// Adds the value of a row, or `null`.
+    fn write_nullable(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+        if self.array.is_null(row) {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        }
+        self.write(row, scratch, out)
     }
 
     fn write(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
@@ -114,15 +178,72 @@ impl<'a> Column<'a> {
             Cells::Float64(a) if a.value(row).is_finite() => serde_json::to_writer(out, &a.value(row))?,
             Cells::Text(a) => serde_json::to_writer(out, a.value(row))?,
             Cells::Float64(a) => quoted(scratch, out, |text| cell::write_float(text, a.value(row))),
-            Cells::Binary(a) => quoted(scratch, out, |text| cell::write_hex(text, a.value(row))),
+            Cells::Binary(a) => quoted(scratch, out, |text| hex::write(text, a.value(row))),
             Cells::Timestamp(a) => quoted(scratch, out, |text| cell::write_rfc3339(text, a.value(row))),
             Cells::Other(_) => match &mut self.other {
-                Some(encoder) if !encoder.is_null(row) => encoder.encode(row, out),
-                _ => out.extend_from_slice(b"null"),
+                Some(other) => other.write(row, scratch, out)?,
+                None => out.extend_from_slice(b"null"),
             },
         }
         Ok(())
     }
+}
+
+impl<'a> OtherCells<'a> {
+    fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<OtherCells<'a>> {
+        Ok(match array.data_type() {
+            DataType::Date32 => OtherCells::Date(array.as_primitive()),
+            DataType::Decimal128(..) => OtherCells::Decimal(array.as_primitive()),
+            DataType::List(item) => {
+                let list = array.as_list::<i32>();
+                // The type of the array knows its item as long as the array lives, as the field does.
+                OtherCells::List(list, Box::new(JsonColumn::of(item, list.values())?))
+            }
+            DataType::Struct(fields) => {
+                let members = fields.iter().zip(array.as_struct().columns());
+                OtherCells::Struct(
+                    members.map(|(field, array)| JsonColumn::of(field, array)).collect::<io::Result<_>>()?,
+                )
+            }
+            _ => OtherCells::Encoded(make_encoder(field, array.as_ref(), &OPTIONS).map_err(io::Error::other)?),
+        })
+    }
+
+    fn write(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            OtherCells::Date(dates) => quoted(scratch, out, |text| cell::write_date(text, dates.value(row))),
+            OtherCells::Decimal(numbers) => write!(out, "{}", numbers.value_as_string(row))?,
+            OtherCells::List(list, items) => {
+                let offsets = list.value_offsets();
+                let place = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
+                out.push(b'[');
+                for item in place(row)..place(row + 1) {
+                    if item > place(row) {
+                        out.push(b',');
+                    }
+                    items.write_nullable(item, scratch, out)?;
+                }
+                out.push(b']');
+            }
+            OtherCells::Struct(members) => write_object(members, row, scratch, out)?,
+            OtherCells::Encoded(encoder) if !encoder.is_null(row) => encoder.encode(row, out),
+            OtherCells::Encoded(_) => out.extend_from_slice(b"null"),
+        }
+        Ok(())
+    }
+}
+
+fn write_object(columns: &mut [JsonColumn<'_>], row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+    out.push(b'{');
+    for (index, column) in columns.iter_mut().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&column.name);
+        column.write_nullable(row, scratch, out)?;
+    }
+    out.push(b'}');
+    Ok(())
 }
 
 /// Adds a text that needs no escapes.

@@ -37,6 +37,13 @@ impl KeyHash {
     }
 }
 
+/// The key groups of a worker, as [`KeyHash::worker`] assigns them: the first, and one behind the last.
+pub fn group_range(worker: usize, peers: usize) -> (u32, u32) {
+    let peers = (peers as u64).max(1);
+    let begin = |worker: u64| (worker.min(peers) * KEY_GROUPS).div_ceil(peers) as u32;
+    (begin(worker as u64), begin(worker as u64 + 1))
+}
+
 /// Seeds of hash tables, drawn at random when the process starts: whoever sends keys cannot know which of them share a place.
 /// [`KeyHash`] has no seed, as it decides about order and workers and is the same for ever; nothing that leaves a table depends
 /// on these.
@@ -233,12 +240,12 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+type KeyWriter<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
 /// Writes one column's share of a row's key: a byte that says whether there is a value, then the value; text and
 /// binary with their length in front.
-fn writer(column: &ArrayRef) -> Result<Writer<'_>, ArrowError> {
-    fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Writer<'a> {
+fn writer(column: &ArrayRef) -> Result<KeyWriter<'_>, ArrowError> {
+    fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> KeyWriter<'a> {
         Box::new(move |row, out| {
             let valid = column.is_valid(row);
             out.push(u8::from(valid));

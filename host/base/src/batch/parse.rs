@@ -3,22 +3,25 @@
 use crate::batch::types::ColumnType;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
+use arrow::datatypes::DataType;
 use std::borrow::Cow;
 
 /// Why a text is not a value of a type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wrong {
+pub enum ValueParseError {
     /// It looks like something else.
     Syntax,
     /// The type cannot hold it.
     Range,
     /// A float that stands for several whole numbers.
     Inexact,
+    /// A decimal would lose digits behind the point.
+    Digits,
 }
 
 /// What an error is about: a column's name and type.
 #[derive(Clone, Copy)]
-pub struct About<'a> {
+pub struct ErrorColumn<'a> {
     /// The column.
     pub name: &'a str,
     /// Its type.
@@ -36,21 +39,27 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-impl Wrong {
+impl ValueParseError {
     /// The reason of a rejected row.
     #[cold]
-    pub fn tell(self, about: About<'_>, text: &str) -> String {
-        let About { name, kind } = about;
+    pub fn tell(self, about: ErrorColumn<'_>, text: &str) -> String {
+        let ErrorColumn { name, kind } = about;
         let shown = shown(text);
         let article = if *kind == ColumnType::Int64 { "an" } else { "a" };
         let hint = match kind {
             ColumnType::Bool => " (true or false)",
+            ColumnType::Arrow(DataType::Date32) => " (as 2026-11-20)",
             _ => "",
         };
         match self {
-            Wrong::Syntax => format!("column `{name}`: `{shown}` is not {article} {kind}{hint}"),
-            Wrong::Range => format!("column `{name}`: {shown} is out of range of {kind}"),
-            Wrong::Inexact => format!("column `{name}`: {shown} is not a whole number that is exact as a float"),
+            ValueParseError::Syntax => format!("column `{name}`: `{shown}` is not {article} {kind}{hint}"),
+            ValueParseError::Range => format!("column `{name}`: {shown} is out of range of {kind}"),
+            ValueParseError::Digits => {
+                format!("column `{name}`: {shown} has more digits behind the point than {kind} can hold")
+            }
+            ValueParseError::Inexact => {
+                format!("column `{name}`: {shown} is not a whole number that is exact as a float")
+            }
         }
     }
 }
@@ -77,28 +86,98 @@ pub fn short_int64(text: &str) -> Option<i64> {
 const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// A whole number; a float counts as one if it is exact.
-pub fn int64(text: &str) -> Result<i64, Wrong> {
+pub fn int64(text: &str) -> Result<i64, ValueParseError> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     match text.parse::<i64>() {
         Ok(value) => Ok(value),
-        Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Err(Wrong::Range),
+        Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Err(ValueParseError::Range),
         Err(_) => match float64(text) {
             Ok(value) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => Ok(value as i64),
-            Ok(value) if value.abs() >= i64::MAX as f64 => Err(Wrong::Range),
-            Ok(value) if value.fract() == 0.0 => Err(Wrong::Inexact),
-            Err(Wrong::Range) => Err(Wrong::Range),
-            _ => Err(Wrong::Syntax),
+            Ok(value) if value.abs() >= i64::MAX as f64 => Err(ValueParseError::Range),
+            Ok(value) if value.fract() == 0.0 => Err(ValueParseError::Inexact),
+            Err(ValueParseError::Range) => Err(ValueParseError::Range),
+            _ => Err(ValueParseError::Syntax),
         },
     }
 }
 
 /// A float, also as `NaN` or `inf`; a number too large is not infinite.
-pub fn float64(text: &str) -> Result<f64, Wrong> {
+pub fn float64(text: &str) -> Result<f64, ValueParseError> {
     match text.parse::<f64>() {
-        Ok(value) if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) => Err(Wrong::Range),
+        Ok(value) if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) => {
+            Err(ValueParseError::Range)
+        }
         Ok(value) => Ok(value),
-        Err(_) => Err(Wrong::Syntax),
+        Err(_) => Err(ValueParseError::Syntax),
     }
+}
+
+/// A decimal number in units of its last digit behind the point: 12.5 of scale 2 is 1250. No digit of it is lost.
+pub fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, ValueParseError> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().map_err(|_| ValueParseError::Syntax)?;
+    let digits = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !plain(whole) || !plain(fraction) {
+        return Err(ValueParseError::Syntax);
+    }
+    let (mut value, mut lost) = (0_i128, false);
+    // How many digits of the number as written stand before the last one that is kept.
+    let kept = whole.len() as i64 + i64::from(exponent) + i64::from(scale);
+    for (place, digit) in (0_i64..).zip(whole.bytes().chain(fraction.bytes())) {
+        if place >= kept {
+            lost |= digit != b'0';
+        } else {
+            value = value.checked_mul(10).ok_or(ValueParseError::Range)? + i128::from(digit - b'0');
+        }
+    }
+    let missing = kept - (whole.len() + fraction.len()) as i64;
+    if value != 0 && missing > 0 {
+        let power = u32::try_from(missing).ok().and_then(|missing| 10_i128.checked_pow(missing));
+        value = power.and_then(|power| value.checked_mul(power)).ok_or(ValueParseError::Range)?;
+    }
+    if value >= 10_i128.pow(u32::from(precision)) {
+        return Err(ValueParseError::Range);
+    }
+    match lost {
+        true => Err(ValueParseError::Digits),
+        false => Ok(if mantissa.starts_with('-') { -value } else { value }),
+    }
+}
+
+/// Days since 1970 of a date as 2026-11-20; of years that have other than four digits, with a sign.
+pub fn date(text: &str) -> Result<i32, ValueParseError> {
+    let day = || {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (year, rest) = unsigned.split_once('-')?;
+        let (month, day) = rest.split_once('-')?;
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let shape = digits(year) && digits(month) && digits(day) && month.len() == 2 && day.len() == 2;
+        if !shape || year.len() < 4 || (unsigned.len() == text.len() && year.len() != 4) {
+            return None;
+        }
+        let year: i64 = year.parse().ok().filter(|year| *year <= DATE_YEARS_MAX)?;
+        let year = if text.starts_with('-') { -year } else { year };
+        let (month, day) = (month.parse().ok()?, day.parse().ok()?);
+        (1..=days_of(year, month)?).contains(&day).then(|| days_from_civil(year, month, day))
+    };
+    let days = day().ok_or(ValueParseError::Syntax)?;
+    i32::try_from(days).map_err(|_| ValueParseError::Range)
+}
+
+/// Further than days in 32 bits reach.
+const DATE_YEARS_MAX: i64 = 6_000_000;
+
+/// How many days a month has.
+fn days_of(year: i64, month: u32) -> Option<u32> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    Some(match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    })
 }
 
 /// Microseconds since 1970 of a time in RFC 3339; without an offset it is of the zone `utc`. Years that RFC 3339 cannot write are read as
@@ -123,13 +202,7 @@ fn far_timestamp(text: &str) -> Option<i64> {
     let mut time = time.splitn(3, ':').map(|part| part.parse::<u32>().ok());
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
     let (year, month, day) = (year.parse::<i64>().ok()?, month.parse::<u32>().ok()?, day.parse::<u32>().ok()?);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
+    let days = days_of(year, month)?;
     if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 || year.abs() > YEARS_MAX {
         return None;
     }
@@ -152,6 +225,60 @@ fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimals_lose_no_digit() {
+        for (text, precision, scale, value) in [
+            ("12.5", 18, 2, Ok(1250)),
+            ("-12.50", 18, 2, Ok(-1250)),
+            ("0.0", 3, 1, Ok(0)),
+            (".5", 3, 1, Ok(5)),
+            ("5.", 3, 1, Ok(50)),
+            ("1e3", 4, 0, Ok(1000)),
+            ("1.25E1", 4, 1, Ok(125)),
+            ("125e-2", 4, 2, Ok(125)),
+            ("0e999999999", 4, 2, Ok(0)),
+            ("12.345", 18, 2, Err(ValueParseError::Digits)),
+            ("12.3400", 18, 2, Ok(1234)),
+            ("999", 3, 0, Ok(999)),
+            ("1000", 3, 0, Err(ValueParseError::Range)),
+            ("1e999999999", 38, 0, Err(ValueParseError::Range)),
+            ("1e-999999999", 38, 0, Err(ValueParseError::Digits)),
+            ("99999999999999999999999999999999999999", 38, 0, Ok(10_i128.pow(38) - 1)),
+            ("999999999999999999999999999999999999999999", 38, 0, Err(ValueParseError::Range)),
+            ("", 3, 1, Err(ValueParseError::Syntax)),
+            (".", 3, 1, Err(ValueParseError::Syntax)),
+            ("--1", 3, 1, Err(ValueParseError::Syntax)),
+            ("1_0", 3, 1, Err(ValueParseError::Syntax)),
+            ("NaN", 3, 1, Err(ValueParseError::Syntax)),
+            ("1e", 3, 1, Err(ValueParseError::Syntax)),
+            ("1e99999999999", 3, 1, Err(ValueParseError::Syntax)),
+        ] {
+            assert_eq!(decimal(text, precision, scale), value, "{text} as ({precision},{scale})");
+        }
+    }
+
+    #[test]
+    fn dates_are_days() {
+        for (text, days) in [
+            ("1970-01-01", Ok(0)),
+            ("2026-11-20", Ok(20_777)),
+            ("1969-12-31", Ok(-1)),
+            ("2024-02-29", Ok(19_782)),
+            ("+10000-01-01", Ok(2_932_897)),
+            ("+5881580-07-11", Ok(i32::MAX)),
+            ("-5877641-06-23", Ok(i32::MIN)),
+            ("+5881580-07-12", Err(ValueParseError::Range)),
+            ("2023-02-29", Err(ValueParseError::Syntax)),
+            ("2026-1-1", Err(ValueParseError::Syntax)),
+            ("10000-01-01", Err(ValueParseError::Syntax)),
+            ("2026-11-20T00:00:00Z", Err(ValueParseError::Syntax)),
+            ("2026-00-01", Err(ValueParseError::Syntax)),
+            ("", Err(ValueParseError::Syntax)),
+        ] {
+            assert_eq!(date(text), days, "{text}");
+        }
+    }
 
     #[test]
     fn times_of_far_years_are_read_as_sinks_write_them() {

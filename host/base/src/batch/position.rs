@@ -7,13 +7,20 @@ use std::collections::BTreeMap;
 ///
 /// | source | name | `offset` | `mark` |
 /// |---|---|---|---|
-/// | `file` | empty | byte of the next record | odd: its end was reached, as the file was then (`receiver/facts`) |
-/// | `directory`, rows given back | file name | byte of the next record | the same |
+/// | `file` | empty | byte of the next record | odd: its end was reached, as the file was then (`receiver/file_facts`) |
+/// | `directory`, rows given back | file name | byte of the next record | the same; of an object, odd or not, what it is known by |
+/// | both, of Avro | the same | byte of a block | odd: as above; even: twice how many of the records from there on were taken |
 /// | `file` that is followed | which file (`receiver/follow/identity`) | byte of the next record | the bytes before it; odd: all of it was read |
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
-/// | `socket`, `raw-socket` | empty | rows received | 0 |
+/// | `socket`, `raw-socket`, `http` | empty | rows received | 0 |
+/// | `kafka` | partition (`batch/topic`) | offset of the next record | 0 |
+/// | | [`CLUSTER`] | – | which cluster the offsets are of |
+/// | | [`TOPIC_PREFIX`] and a topic | – | which topic of that name |
+/// | `http`, a producer | `producer:` and its name | sequence of its last request | when that came, in milliseconds |
+/// | `http` with a `url` | `at:` and an id or a cursor of the server | how often that has moved | -1 |
 /// | table of a stage | empty | how many contents there were | digest of the last one |
+/// | all with partitions | [`super::partition::CLOCK_PREFIX`] and a partition | 0: the partition is there, with a clock of its own | – |
 /// | all that end | [`SOURCE_END`] | – | 1: a batch held the end of the source |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
@@ -27,6 +34,11 @@ impl Position {
     /// What takes the name out of the positions: nothing is known of the file any more.
     pub const GONE: Position = Position { offset: 0, mark: i64::MIN };
 
+    /// Of a file that is read by blocks: how many records were taken from the block at `offset` on.
+    pub fn records(&self) -> u64 {
+        if self.ended() { 0 } else { u64::try_from(self.mark / 2).unwrap_or(0) }
+    }
+
     /// Of a file: whether its end was reached.
     pub fn ended(&self) -> bool {
         self.mark & 1 == 1
@@ -35,6 +47,13 @@ impl Position {
 
 /// The name under which positions tell whether a source has come to its end. Only sources that read no folder of files do.
 pub const SOURCE_END: &str = "end";
+
+/// The name under which positions tell which cluster a `kafka` source reads.
+pub const CLUSTER: &str = "cluster";
+
+/// In front of the name of a topic: the position under that name tells which topic of that name a `kafka` source reads, as
+/// somebody may delete one and make another.
+pub const TOPIC_PREFIX: &str = "topic:";
 
 /// The positions of one source by file name.
 pub type Positions = BTreeMap<String, Position>;
@@ -54,10 +73,12 @@ pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (Stri
 ///
 /// | source | `file` | `start`, `bytes` | `row` |
 /// |---|---|---|---|
-/// | `file`, `directory`, rows given back | as in [`Position`] | range of the file | – |
+/// | `file`, `directory`, rows given back | as in [`Position`] | range of the file | what an object is known by |
+/// | both, of Avro | the same | range of whole blocks, with [`Extent::OF_BLOCKS`] | first record from there on |
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
-/// | sockets | empty | – | first row since the job's first start |
+/// | sockets, `http` | empty | – | first row since the job's first start |
+/// | `kafka` | as in [`Position`] | range of offsets, gaps included | – |
 /// | table of a stage | empty | digest of the content; – | how many contents came before |
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Extent {
@@ -69,4 +90,19 @@ pub struct Extent {
     pub bytes: u64,
     /// See above.
     pub row: u64,
+}
+
+impl Extent {
+    /// The bit of `bytes` that says that the range is one of whole blocks.
+    pub const OF_BLOCKS: u64 = 1 << 63;
+
+    /// Whether the range is one of whole blocks, of which some records are meant.
+    pub fn is_of_blocks(&self) -> bool {
+        self.bytes & Extent::OF_BLOCKS != 0
+    }
+
+    /// How many bytes the range has.
+    pub fn length(&self) -> u64 {
+        self.bytes & !Extent::OF_BLOCKS
+    }
 }

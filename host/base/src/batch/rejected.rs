@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A row that a stage refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusedRow {
     /// Its place among the rows that were looked at.
     pub row: u32,
     /// Why, for a person to read.
@@ -26,10 +26,10 @@ pub struct Refusal {
     pub backtrace: Option<String>,
 }
 
-impl Refusal {
+impl RefusedRow {
     /// Without a backtrace.
-    pub fn new(row: u32, reason: impl Into<String>) -> Refusal {
-        Refusal { row, reason: reason.into(), backtrace: None }
+    pub fn new(row: u32, reason: impl Into<String>) -> RefusedRow {
+        RefusedRow { row, reason: reason.into(), backtrace: None }
     }
 }
 
@@ -56,12 +56,12 @@ pub struct RejectedRows {
     own_columns: Option<usize>,
     blame: Option<Arc<Blame>>,
     /// How much there may be of them.
-    room: Option<Arc<Room>>,
+    room: Option<Arc<RejectedBytesBudget>>,
 }
 
 /// How many bytes of rejected rows one batch of a stage may have, all workers of a process together.
 #[derive(Debug)]
-struct Room {
+struct RejectedBytesBudget {
     stage: String,
     bytes_max: u64,
     /// Those of the newest batches.
@@ -71,7 +71,7 @@ struct Room {
 /// Batches whose bytes are known at once: more than are in flight.
 const BATCHES_KEPT: usize = 2 * IN_FLIGHT_MAX_MAX as usize;
 
-impl Room {
+impl RejectedBytesBudget {
     fn take(&self, batch: BatchId, bytes: u64) -> Result<()> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = used.entry(batch).or_default();
@@ -125,7 +125,7 @@ impl RejectedRows {
     /// The same of this stage, of which a batch has at most so many bytes.
     #[must_use]
     pub fn at_most(self, stage: &str, bytes_max: u64) -> RejectedRows {
-        let room = Room { stage: stage.to_owned(), bytes_max, used: Mutex::default() };
+        let room = RejectedBytesBudget { stage: stage.to_owned(), bytes_max, used: Mutex::default() };
         RejectedRows { room: Some(Arc::new(room)), ..self }
     }
 
@@ -135,7 +135,13 @@ impl RejectedRows {
     }
 
     /// The refused ones of these rows, which may have columns behind those that came in. `input`: the name of theirs.
-    pub fn rows(&self, batch: BatchId, input: &str, rows: &RecordBatch, refusals: &[Refusal]) -> Result<RecordBatch> {
+    pub fn rows(
+        &self,
+        batch: BatchId,
+        input: &str,
+        rows: &RecordBatch,
+        refusals: &[RefusedRow],
+    ) -> Result<RecordBatch> {
         let rejected = self.made(batch, input, rows, refusals).map_err(Error::arrow)?;
         if let Some(room) = self.room.as_ref().filter(|_| !refusals.is_empty()) {
             room.take(batch, RowBytes::of([&rejected]).of_range(&(0..rejected.num_rows())) as u64)?;
@@ -148,7 +154,7 @@ impl RejectedRows {
         batch: BatchId,
         input: &str,
         rows: &RecordBatch,
-        refusals: &[Refusal],
+        refusals: &[RefusedRow],
     ) -> Result<RecordBatch, ArrowError> {
         let indices: UInt32Array = refusals.iter().map(|refusal| refusal.row).collect::<Vec<_>>().into();
         let mut columns = match self.own_columns {
@@ -189,7 +195,7 @@ fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
 
 /// Late rows of a stage with several inputs: which one, the row as JSON, the reason.
 pub fn mixed_late_rows(input: &str, rows: &RecordBatch, reasons: Vec<String>) -> Result<RecordBatch, ArrowError> {
-    let refusals: Vec<Refusal> = (0u32..).zip(reasons).map(|(row, reason)| Refusal::new(row, reason)).collect();
+    let refusals: Vec<RefusedRow> = (0u32..).zip(reasons).map(|(row, reason)| RefusedRow::new(row, reason)).collect();
     RejectedRows::of(rows.schema_ref(), 2, None).made(BatchId(0), input, rows, &refusals)
 }
 
@@ -205,7 +211,7 @@ pub fn without_nulls(
     rows: RecordBatch,
     places: &[usize],
     reads: &Schema,
-) -> Result<(RecordBatch, Vec<Refusal>), ArrowError> {
+) -> Result<(RecordBatch, Vec<RefusedRow>), ArrowError> {
     let needed =
         || places.iter().zip(reads.fields()).filter(|(_, field)| !field.is_nullable()).map(|(place, _)| *place);
     let inexact = inexact(&rows, places, reads);
@@ -228,7 +234,7 @@ pub fn without_nulls(
                 format!("column `{name}` is null, and the plugin needs a value")
             }
         };
-        rejections.push(Refusal::new(row as u32, reason));
+        rejections.push(RefusedRow::new(row as u32, reason));
     }
     let keep = BooleanArray::new(whole.into_inner(), None);
     Ok((filter_record_batch(&rows, &keep)?, rejections))

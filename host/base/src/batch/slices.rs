@@ -6,9 +6,9 @@ use arrow::datatypes::DataType;
 use std::ops::Range;
 
 /// The bytes of rows that stand side by side in one or several batches.
-pub struct RowBytes<'a>(Vec<Column<'a>>);
+pub struct RowBytes<'a>(Vec<SlicedColumn<'a>>);
 
-enum Column<'a> {
+enum SlicedColumn<'a> {
     /// Values between offsets.
     Sized(&'a [i32]),
     /// So many bits a row.
@@ -20,12 +20,12 @@ enum Column<'a> {
 impl<'a> RowBytes<'a> {
     /// Of the rows of these batches, which have the same number of them.
     pub fn of(batches: impl IntoIterator<Item = &'a RecordBatch>) -> RowBytes<'a> {
-        RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(Column::of).collect())
+        RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(SlicedColumn::of).collect())
     }
 
     /// Of some columns of a batch, by their places.
     pub fn of_columns(batch: &'a RecordBatch, places: &[usize]) -> RowBytes<'a> {
-        RowBytes(places.iter().filter_map(|place| batch.columns().get(*place)).map(Column::of).collect())
+        RowBytes(places.iter().filter_map(|place| batch.columns().get(*place)).map(SlicedColumn::of).collect())
     }
 
     /// The bytes of some of the rows.
@@ -68,31 +68,33 @@ impl<'a> RowBytes<'a> {
     }
 }
 
-impl<'a> Column<'a> {
-    fn of(array: &'a ArrayRef) -> Column<'a> {
+impl<'a> SlicedColumn<'a> {
+    fn of(array: &'a ArrayRef) -> SlicedColumn<'a> {
         match array.data_type() {
-            DataType::Utf8 => Column::Sized(array.as_string::<i32>().value_offsets()),
-            DataType::Binary => Column::Sized(array.as_binary::<i32>().value_offsets()),
-            DataType::Boolean => Column::Fixed(1),
-            other => other.primitive_width().map_or_else(|| Column::average(array), |bytes| Column::Fixed(8 * bytes)),
+            DataType::Utf8 => SlicedColumn::Sized(array.as_string::<i32>().value_offsets()),
+            DataType::Binary => SlicedColumn::Sized(array.as_binary::<i32>().value_offsets()),
+            DataType::Boolean => SlicedColumn::Fixed(1),
+            other => other
+                .primitive_width()
+                .map_or_else(|| SlicedColumn::average(array), |bytes| SlicedColumn::Fixed(8 * bytes)),
         }
     }
 
     fn bytes(&self, rows: &Range<usize>) -> usize {
         match self {
-            Column::Sized(offsets) => {
+            SlicedColumn::Sized(offsets) => {
                 let at = |row: usize| offsets.get(row).copied().unwrap_or_default();
                 let values = usize::try_from(i64::from(at(rows.end)) - i64::from(at(rows.start))).unwrap_or_default();
                 values + size_of::<i32>() * rows.len()
             }
-            Column::Fixed(bits) => bits.saturating_mul(rows.len()).div_ceil(8),
-            Column::Average(bytes) => bytes.saturating_mul(rows.len()),
+            SlicedColumn::Fixed(bits) => bits.saturating_mul(rows.len()).div_ceil(8),
+            SlicedColumn::Average(bytes) => bytes.saturating_mul(rows.len()),
         }
     }
 
-    fn average(array: &ArrayRef) -> Column<'a> {
+    fn average(array: &ArrayRef) -> SlicedColumn<'a> {
         let bytes = array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
-        Column::Average(bytes / array.len().max(1))
+        SlicedColumn::Average(bytes / array.len().max(1))
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
 use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
 
 /// How the times of a column are read.
-pub struct Times {
+pub struct TimeParser {
     form: Form,
     zone: Option<Zone>,
     /// UTC, and an hour beside it.
@@ -23,7 +23,7 @@ enum Form {
 
 /// Why a text is no time of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fault {
+pub enum TimeParseError {
     /// It is not written as it should be.
     Syntax,
     /// It is further away than microseconds in 64 bits reach.
@@ -34,16 +34,16 @@ pub enum Fault {
     Skipped,
 }
 
-impl Times {
+impl TimeParser {
     /// As the column is described.
-    pub fn of(column: &ColumnSpec) -> Times {
+    pub fn of(column: &ColumnSpec) -> TimeParser {
         let form = match &column.form {
             TimeForm::Text => Form::Text,
             TimeForm::Number(unit) => Form::Number(*unit),
             // A pattern that is none was refused with the job; no text is of it.
             TimeForm::Pattern(pattern) => Form::Pattern(pattern.clone(), items(pattern).unwrap_or_default()),
         };
-        Times { form, zone: column.zone, utc: "+00:00".parse().ok().zip("+01:00".parse().ok()) }
+        TimeParser { form, zone: column.zone, utc: "+00:00".parse().ok().zip("+01:00".parse().ok()) }
     }
 
     /// Whether whole numbers are microseconds.
@@ -52,63 +52,63 @@ impl Times {
     }
 
     /// Microseconds since 1970 of a number of the column's unit.
-    pub fn scale(&self, number: i64) -> Result<i64, Fault> {
+    pub fn scale(&self, number: i64) -> Result<i64, TimeParseError> {
         match self.form {
             Form::Number(unit) => decimal(i128::from(number), unit.power()),
-            Form::Text | Form::Pattern(..) => Err(Fault::NoUnit),
+            Form::Text | Form::Pattern(..) => Err(TimeParseError::NoUnit),
         }
     }
 
     /// Microseconds since 1970 of a text, which may be that of a number.
-    pub fn read(&self, text: &str) -> Result<i64, Fault> {
+    pub fn read(&self, text: &str) -> Result<i64, TimeParseError> {
         match &self.form {
             Form::Pattern(_, items) => self.by_pattern(text, items),
             Form::Number(unit) => match number(text) {
                 Some((number, power)) => decimal(number, power.saturating_add(unit.power())),
                 None => self.rfc3339(text),
             },
-            Form::Text if number(text).is_some() => Err(Fault::NoUnit),
+            Form::Text if number(text).is_some() => Err(TimeParseError::NoUnit),
             Form::Text => self.rfc3339(text),
         }
     }
 
-    fn rfc3339(&self, text: &str) -> Result<i64, Fault> {
-        let (utc, beside) = self.utc.as_ref().ok_or(Fault::Syntax)?;
-        let us = parse::timestamp(text, Some(utc)).ok_or(Fault::Syntax)?;
+    fn rfc3339(&self, text: &str) -> Result<i64, TimeParseError> {
+        let (utc, beside) = self.utc.as_ref().ok_or(TimeParseError::Syntax)?;
+        let us = parse::timestamp(text, Some(utc)).ok_or(TimeParseError::Syntax)?;
         match self.zone {
             // Where the text has no offset, it is another moment by another clock.
             Some(zone) if parse::timestamp(text, Some(beside)) != Some(us) => {
-                let local = DateTime::<Utc>::from_timestamp_micros(us).ok_or(Fault::Range)?;
-                zone.moment_us(local.naive_utc()).ok_or(Fault::Skipped)
+                let local = DateTime::<Utc>::from_timestamp_micros(us).ok_or(TimeParseError::Range)?;
+                zone.moment_us(local.naive_utc()).ok_or(TimeParseError::Skipped)
             }
             _ => Ok(us),
         }
     }
 
-    fn by_pattern(&self, text: &str, items: &[Item<'_>]) -> Result<i64, Fault> {
+    fn by_pattern(&self, text: &str, items: &[Item<'_>]) -> Result<i64, TimeParseError> {
         let mut parsed = Parsed::new();
-        chrono::format::parse(&mut parsed, text, items.iter()).map_err(|_| Fault::Syntax)?;
+        chrono::format::parse(&mut parsed, text, items.iter()).map_err(|_| TimeParseError::Syntax)?;
         let local = in_zone(&parsed)?;
         if parsed.timestamp().is_some() {
             return Ok(local.and_utc().timestamp_micros());
         }
         match (parsed.offset(), self.zone) {
             (Some(offset), _) => {
-                let offset = chrono::FixedOffset::east_opt(offset).ok_or(Fault::Range)?;
-                offset.from_local_datetime(&local).single().map(|t| t.timestamp_micros()).ok_or(Fault::Range)
+                let offset = chrono::FixedOffset::east_opt(offset).ok_or(TimeParseError::Range)?;
+                offset.from_local_datetime(&local).single().map(|t| t.timestamp_micros()).ok_or(TimeParseError::Range)
             }
-            (None, Some(zone)) => zone.moment_us(local).ok_or(Fault::Skipped),
+            (None, Some(zone)) => zone.moment_us(local).ok_or(TimeParseError::Skipped),
             (None, None) => Ok(local.and_utc().timestamp_micros()),
         }
     }
 
     /// What is wrong with the text of a column.
     #[cold]
-    pub fn tell(&self, fault: Fault, column: &str, text: &str) -> String {
+    pub fn tell(&self, fault: TimeParseError, column: &str, text: &str) -> String {
         let shown = parse::shown(text);
         let zone = self.zone.map_or_else(String::new, |zone| zone.to_string());
         match (fault, &self.form) {
-            (Fault::NoUnit, _) => {
+            (TimeParseError::NoUnit, _) => {
                 let (unit, us) = likely(text);
                 let (word, name) = unit.names();
                 let time = us.and_then(DateTime::<Utc>::from_timestamp_micros);
@@ -120,38 +120,48 @@ impl Times {
                      write {column} = \"timestamp({word})\" in the schema, or the time as text, as 2024-05-01T12:00:00Z"
                 )
             }
-            (Fault::Range, _) => format!("column `{column}`: {shown} is out of range of timestamp"),
-            (Fault::Skipped, _) => {
+            (TimeParseError::Range, _) => format!("column `{column}`: {shown} is out of range of timestamp"),
+            (TimeParseError::Skipped, _) => {
                 format!("column `{column}`: `{shown}` is no time in {zone}, where clocks were set forward over it")
             }
-            (Fault::Syntax, Form::Pattern(pattern, _)) => {
+            (TimeParseError::Syntax, Form::Pattern(pattern, _)) => {
                 format!("column `{column}`: `{shown}` is not a timestamp of the form {pattern}")
             }
-            (Fault::Syntax, Form::Number(unit)) => {
+            (TimeParseError::Syntax, Form::Number(unit)) => {
                 let (_, name) = unit.names();
                 format!("column `{column}`: `{shown}` is not a timestamp ({name} since 1970, or RFC 3339)")
             }
-            (Fault::Syntax, Form::Text) => {
+            (TimeParseError::Syntax, Form::Text) => {
                 format!("column `{column}`: `{shown}` is not a timestamp (RFC 3339, as 2024-05-01T12:00:00Z)")
             }
         }
     }
 }
 
-/// The date and time that were read, by the clock that showed them. What a date lacks of the day begins at zero.
-fn in_zone(parsed: &Parsed) -> Result<NaiveDateTime, Fault> {
-    if parsed.timestamp().is_some() {
-        return parsed.to_naive_datetime_with_offset(0).map_err(|_| Fault::Syntax);
+/// Microseconds since 1970 of a number of a unit.
+#[inline]
+pub fn micros(number: i64, unit: TimeUnit) -> Result<i64, TimeParseError> {
+    match unit {
+        TimeUnit::Micros => Ok(number),
+        TimeUnit::Millis => number.checked_mul(1_000).ok_or(TimeParseError::Range),
+        unit => decimal(i128::from(number), unit.power()),
     }
-    let date = parsed.to_naive_date().map_err(|_| Fault::Syntax)?;
+}
+
+/// The date and time that were read, by the clock that showed them. What a date lacks of the day begins at zero.
+fn in_zone(parsed: &Parsed) -> Result<NaiveDateTime, TimeParseError> {
+    if parsed.timestamp().is_some() {
+        return parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeParseError::Syntax);
+    }
+    let date = parsed.to_naive_date().map_err(|_| TimeParseError::Syntax)?;
     let mut parsed = parsed.clone();
     let time = match (parsed.hour_mod_12(), parsed.minute()) {
         (None, None) => NaiveTime::MIN,
         (Some(_), None) => {
-            parsed.set_minute(0).map_err(|_| Fault::Syntax)?;
-            parsed.to_naive_time().map_err(|_| Fault::Syntax)?
+            parsed.set_minute(0).map_err(|_| TimeParseError::Syntax)?;
+            parsed.to_naive_time().map_err(|_| TimeParseError::Syntax)?
         }
-        _ => parsed.to_naive_time().map_err(|_| Fault::Syntax)?,
+        _ => parsed.to_naive_time().map_err(|_| TimeParseError::Syntax)?,
     };
     Ok(date.and_time(time))
 }
@@ -177,7 +187,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
     let mut text = String::new();
     let written = std::fmt::Write::write_fmt(&mut text, format_args!("{}", example.format_with_items(parts.iter())));
     let column = ColumnSpec::new("", crate::batch::types::ColumnType::Timestamp);
-    let read = Times::of(&column.written(TimeForm::Pattern(pattern.into()))).read(&text);
+    let read = TimeParser::of(&column.written(TimeForm::Pattern(pattern.into()))).read(&text);
     let hour = example.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp_micros();
     match (written, read) {
         (Ok(()), Ok(us)) if us == example.timestamp_micros() || us == hour => Ok(()),
@@ -234,7 +244,7 @@ fn number(text: &str) -> Option<(i128, i32)> {
 }
 
 /// `number` times a power of ten, without what is finer than one.
-fn decimal(number: i128, power: i32) -> Result<i64, Fault> {
+fn decimal(number: i128, power: i32) -> Result<i64, TimeParseError> {
     let by = 10_i128.checked_pow(power.unsigned_abs());
     let value = match by {
         _ if number == 0 => Some(0),
@@ -243,7 +253,7 @@ fn decimal(number: i128, power: i32) -> Result<i64, Fault> {
         None if power < 0 => Some(if number < 0 { -1 } else { 0 }),
         None => None,
     };
-    value.and_then(|value| i64::try_from(value).ok()).ok_or(Fault::Range)
+    value.and_then(|value| i64::try_from(value).ok()).ok_or(TimeParseError::Range)
 }
 
 #[cfg(test)]
@@ -251,11 +261,11 @@ mod tests {
     use super::*;
     use crate::batch::types::ColumnType;
 
-    fn column(word: &str, zone: Option<&str>) -> Times {
+    fn column(word: &str, zone: Option<&str>) -> TimeParser {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         assert_eq!(kind, ColumnType::Timestamp);
         let column = ColumnSpec::new("at", kind).written(form);
-        Times::of(&match zone {
+        TimeParser::of(&match zone {
             Some(zone) => column.within(Zone::named(zone).unwrap()),
             None => column,
         })
@@ -276,24 +286,24 @@ mod tests {
             ("timestamp(s)", "-0.000001", Ok(-1)),
             ("timestamp(s)", "-0.0000001", Ok(-1)),
             ("timestamp(s)", "1e-999999999999", Ok(0)),
-            ("timestamp(s)", "9223372036855", Err(Fault::Range)),
+            ("timestamp(s)", "9223372036855", Err(TimeParseError::Range)),
             ("timestamp(s)", "9223372036854.775807", Ok(i64::MAX)),
-            ("timestamp(s)", "1e300", Err(Fault::Range)),
+            ("timestamp(s)", "1e300", Err(TimeParseError::Range)),
             ("timestamp(s)", "0e300", Ok(0)),
             ("timestamp(s)", "2026-01-01T01:00:00+01:00", Ok(noon)),
-            ("timestamp(s)", "NaN", Err(Fault::Syntax)),
-            ("timestamp(s)", "1.", Err(Fault::Syntax)),
-            ("timestamp(s)", ".5", Err(Fault::Syntax)),
-            ("timestamp(s)", "", Err(Fault::Syntax)),
-            ("timestamp(s)", "12x", Err(Fault::Syntax)),
+            ("timestamp(s)", "NaN", Err(TimeParseError::Syntax)),
+            ("timestamp(s)", "1.", Err(TimeParseError::Syntax)),
+            ("timestamp(s)", ".5", Err(TimeParseError::Syntax)),
+            ("timestamp(s)", "", Err(TimeParseError::Syntax)),
+            ("timestamp(s)", "12x", Err(TimeParseError::Syntax)),
             ("timestamp(ms)", "1767225600000", Ok(noon)),
             ("timestamp(us)", "1767225600000001", Ok(noon + 1)),
             ("timestamp(us)", "-9223372036854775808", Ok(i64::MIN)),
-            ("timestamp(us)", "9223372036854775808", Err(Fault::Range)),
+            ("timestamp(us)", "9223372036854775808", Err(TimeParseError::Range)),
             ("timestamp(ns)", "1767225600000001999", Ok(noon + 1)),
             ("timestamp(ns)", "-1", Ok(-1)),
-            ("timestamp", "1767225600", Err(Fault::NoUnit)),
-            ("timestamp", "1767225600.5", Err(Fault::NoUnit)),
+            ("timestamp", "1767225600", Err(TimeParseError::NoUnit)),
+            ("timestamp", "1767225600.5", Err(TimeParseError::NoUnit)),
             ("timestamp", "2026-01-01 00:00:00", Ok(noon)),
         ] {
             assert_eq!(column(word, None).read(text), expected, "{word} {text}");
@@ -309,7 +319,7 @@ mod tests {
             ("1767225600123456789", "timestamp(ns)", "2026-01-01T00:00:00.123456Z"),
             ("0", "timestamp(s)", "1970-01-01T00:00:00Z"),
         ] {
-            let told = column("timestamp", None).tell(Fault::NoUnit, "at", text);
+            let told = column("timestamp", None).tell(TimeParseError::NoUnit, "at", text);
             assert!(told.contains(&format!("at = \"{unit}\"")) && told.contains(time), "{told}");
         }
     }
@@ -318,11 +328,11 @@ mod tests {
     fn patterns_are_read_with_offsets_and_in_zones() {
         let log = column("timestamp(%d/%b/%Y:%H:%M:%S %z)", None);
         assert_eq!(log.read("10/Oct/2000:13:55:36 -0700"), Ok(us("2000-10-10T20:55:36Z")));
-        assert_eq!(log.read("10/Oct/2000:13:55:36"), Err(Fault::Syntax));
+        assert_eq!(log.read("10/Oct/2000:13:55:36"), Err(TimeParseError::Syntax));
         assert_eq!(column("timestamp(%d.%m.%Y %H:%M)", None).read("01.07.2026 12:30"), Ok(us("2026-07-01T12:30:00Z")));
         let local = column("timestamp(%d.%m.%Y %H:%M)", Some("Europe/Berlin"));
         assert_eq!(local.read("01.07.2026 12:30"), Ok(us("2026-07-01T10:30:00Z")));
-        assert_eq!(local.read("29.03.2026 02:30"), Err(Fault::Skipped));
+        assert_eq!(local.read("29.03.2026 02:30"), Err(TimeParseError::Skipped));
         assert_eq!(local.read("25.10.2026 02:30"), Ok(us("2026-10-25T00:30:00Z")));
         assert_eq!(column("timestamp(%Y%m%d)", None).read("20260701"), Ok(us("2026-07-01T00:00:00Z")));
         assert_eq!(column("timestamp(%s)", None).read("1767225600"), Ok(us("2026-01-01T00:00:00Z")));

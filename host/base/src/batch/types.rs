@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use super::column::ColumnSpec;
+use super::nested;
 use crate::error::{Error, Result};
 use crate::shown::harmless;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
@@ -22,16 +23,24 @@ pub enum ColumnType {
     Binary,
     /// `timestamp`: microseconds, UTC
     Timestamp,
-    /// Any other Arrow type; passes through the host untouched.
+    /// Any other Arrow type. Those that [`nested`] names can be columns of sources; all others pass through the host untouched.
     Arrow(DataType),
 }
 
 impl ColumnType {
-    /// The names that a job file may write.
+    /// The names that a job file may write without anything behind them.
     pub const NAMES: [&'static str; 6] = ["bool", "int64", "float64", "text", "binary", "timestamp"];
+
+    /// What else a job file may write, for errors.
+    pub const MORE_NAMES: &'static str = "date, decimal(18,4), list<text> or struct<id: int64, name: text>";
 
     /// The type of this name in a job file; `None` for an unknown name.
     pub fn from_name(name: &str) -> Option<ColumnType> {
+        ColumnType::plain_from_name(name).or_else(|| nested::from_name(name).map(ColumnType::Arrow))
+    }
+
+    /// One of the [names](ColumnType::NAMES).
+    pub(super) fn plain_from_name(name: &str) -> Option<ColumnType> {
         Some(match name {
             "bool" => ColumnType::Bool,
             "int64" => ColumnType::Int64,
@@ -53,6 +62,14 @@ impl ColumnType {
             DataType::Binary => ColumnType::Binary,
             DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => ColumnType::Timestamp,
             other => ColumnType::Arrow(other.clone()),
+        }
+    }
+
+    /// Whether job files can name the type, and text formats hold its values.
+    pub fn is_written(&self) -> bool {
+        match self {
+            ColumnType::Arrow(other) => nested::name_of(other).is_some(),
+            _ => true,
         }
     }
 
@@ -88,7 +105,12 @@ impl std::fmt::Display for ColumnType {
             ColumnType::Text => "text",
             ColumnType::Binary => "binary",
             ColumnType::Timestamp => "timestamp",
-            ColumnType::Arrow(other) => return write!(f, "arrow {other}"),
+            ColumnType::Arrow(other) => {
+                return match nested::name_of(other) {
+                    Some(name) => f.write_str(&name),
+                    None => write!(f, "arrow {other}"),
+                };
+            }
         })
     }
 }

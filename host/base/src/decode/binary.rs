@@ -1,7 +1,7 @@
 //! Binary records: columns one behind the other, little-endian, without nulls; or one text or binary column that
 //! takes the whole record.
 
-use super::columns::Columns;
+use super::columns::ColumnBuilders;
 use crate::batch::types::ColumnType;
 use crate::job::spec::{SourceKind, SourceSpec};
 
@@ -23,17 +23,17 @@ impl BinaryDecoder {
     }
 
     /// Decodes one record into the row at hand.
-    pub fn decode(&mut self, record: &[u8], columns: &mut Columns) -> Result<(), String> {
+    pub fn decode(&mut self, record: &[u8], columns: &mut ColumnBuilders) -> Result<(), String> {
         if self.widths.is_empty() {
             return columns.set_bytes(0, record);
         }
         if record.len() != self.bytes {
             return Err(format!("{} bytes, the columns take {}", record.len(), self.bytes));
         }
-        let mut at = 0;
+        let mut offset = 0;
         for (column, width) in self.widths.iter().enumerate() {
-            columns.set_bytes(column, record.get(at..at + width).unwrap_or_default())?;
-            at += width;
+            columns.set_bytes(column, record.get(offset..offset + width).unwrap_or_default())?;
+            offset += width;
         }
         Ok(())
     }

@@ -1,21 +1,24 @@
 //! Typed column builders that rows are decoded into, value by value, and that can take a half-decoded row back.
 
-use crate::batch::parse::{About, Wrong, float64, int64, short_int64};
-use crate::batch::times::{Fault, Times};
+mod nested;
+
+use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
+use crate::batch::times::{TimeParseError, TimeParser};
 use crate::batch::types::ColumnType;
+use crate::hex;
 use crate::job::spec::ColumnSpec;
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListArray,
+    RecordBatch, RecordBatchOptions, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::sync::Arc;
 
 /// The columns of the rows that were decoded so far.
-pub struct Columns {
+pub struct ColumnBuilders {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<ColumnBuilder>,
     rows: usize,
     /// Columns that have a value in the row at hand.
     filled: usize,
@@ -23,17 +26,17 @@ pub struct Columns {
     hex: bool,
 }
 
-struct Column {
+struct ColumnBuilder {
     name: String,
     kind: ColumnType,
     /// How times are written; `None`: these are none.
-    times: Option<Times>,
-    values: Values,
+    times: Option<TimeParser>,
+    values: BuilderValues,
     /// Rows without a value, in order.
     nulls: Vec<u32>,
 }
 
-enum Values {
+enum BuilderValues {
     Bool(Vec<bool>),
     /// Timestamps too.
     Int64(Vec<i64>),
@@ -43,11 +46,26 @@ enum Values {
         bytes: Vec<u8>,
         ends: Vec<i32>,
     },
+    Date(Vec<i32>),
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
+    /// The values of all lists one after the other, and where each list ends.
+    List {
+        item: Box<ColumnBuilder>,
+        ends: Vec<i32>,
+    },
+    Struct {
+        members: Vec<ColumnBuilder>,
+        rows: usize,
+    },
 }
 
 /// A value as a format writes it down.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum WrittenValue<'a> {
     /// No value.
     Null,
     /// `true` or `false`.
@@ -56,27 +74,33 @@ pub enum Value<'a> {
     Number(&'a str),
     /// Text that may stand for a value of any type.
     Text(&'a str),
-    /// A JSON object or array; only a text or binary column takes it, as it stands.
+    /// A JSON object or array: a text or binary column takes it as it stands, a struct or a list by what is in it.
     Nested(&'a str),
 }
 
-impl Columns {
+/// For whom a value that holds others is written as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NestedForm {
+    /// For a column of text: what the record holds, with times as the numbers that stand there.
+    Text,
+    /// For a struct or a list: what the record means, in the forms that columns read.
+    Typed,
+}
+
+impl ColumnBuilders {
     /// No rows yet. `written`: what is known of how the columns of `schema` are written, in their order.
-    pub fn new(schema: SchemaRef, written: &[ColumnSpec]) -> Columns {
+    pub fn new(schema: SchemaRef, written: &[ColumnSpec]) -> ColumnBuilders {
         let columns = schema.fields().iter().enumerate().map(|(place, field)| {
-            let kind = ColumnType::of(field.data_type());
-            let unknown = || ColumnSpec::new(field.name().clone(), kind.clone());
-            let times = (kind == ColumnType::Timestamp)
-                .then(|| Times::of(&written.get(place).cloned().unwrap_or_else(unknown)));
-            Column { name: field.name().clone(), values: Values::new(&kind), kind, times, nulls: Vec::new() }
+            let unknown = || ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+            ColumnBuilder::new(&written.get(place).cloned().unwrap_or_else(unknown), field.data_type())
         });
-        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false }
+        ColumnBuilders { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false }
     }
 
     /// Binary values are hexadecimal digits, as sinks write them.
     #[must_use]
-    pub fn with_hex(self) -> Columns {
-        Columns { hex: true, ..self }
+    pub fn with_hex(self) -> ColumnBuilders {
+        ColumnBuilders { hex: true, ..self }
     }
 
     /// Makes room for so many more rows.
@@ -87,30 +111,13 @@ impl Columns {
     /// Gives the row at hand its value in a column; a value given before is replaced. The error says which column
     /// and why, for a rejected row.
     #[inline]
-    pub fn set(&mut self, column: usize, value: Value<'_>) -> Result<(), String> {
+    pub fn set(&mut self, column: usize, value: WrittenValue<'_>) -> Result<(), String> {
         self.unset(column);
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
-        match (&mut column.values, value) {
-            (_, Value::Null) => return Ok(()),
-            (Values::Bytes { bytes, ends }, value) if self.hex && column.kind == ColumnType::Binary => {
-                let digits = if let Value::Text(digits) = value { from_hex(digits) } else { None };
-                let digits = digits.ok_or("not binary in hexadecimal digits".to_owned());
-                digits
-                    .and_then(|digits| push_bytes(bytes, ends, &digits))
-                    .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
-            }
-            (Values::Int64(values), Value::Number(literal))
-                if column.times.is_none()
-                    && let Some(value) = short_int64(literal) =>
-            {
-                values.push(value)
-            }
-            (Values::Bytes { bytes, ends }, Value::Text(text) | Value::Number(text) | Value::Nested(text)) => {
-                push_bytes(bytes, ends, text.as_bytes())
-                    .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
-            }
-            (_, value) => column.convert(value)?,
+        if value == WrittenValue::Null {
+            return Ok(());
         }
+        column.push(value, self.hex)?;
         self.filled += 1;
         Ok(())
     }
@@ -118,18 +125,71 @@ impl Columns {
     /// Whether a column holds whole numbers as they are written, so that `set_int64` may be used.
     #[inline]
     pub fn is_int64(&self, column: usize) -> bool {
-        let Some(Column { values: Values::Int64(_), times, .. }) = self.columns.get(column) else { return false };
-        times.as_ref().is_none_or(Times::is_micros)
+        let Some(ColumnBuilder { values: BuilderValues::Int64(_), times, .. }) = self.columns.get(column) else {
+            return false;
+        };
+        times.as_ref().is_none_or(TimeParser::is_micros)
     }
 
     /// As `set`, for a number that was read already.
     #[inline]
     pub fn set_int64(&mut self, column: usize, value: i64) {
         self.unset(column);
-        if let Some(Column { values: Values::Int64(values), .. }) = self.columns.get_mut(column) {
+        if let Some(ColumnBuilder { values: BuilderValues::Int64(values), .. }) = self.columns.get_mut(column) {
             values.push(value);
             self.filled += 1;
         }
+    }
+
+    /// As `set`, for a float that was read already.
+    #[inline]
+    pub fn set_float64(&mut self, column: usize, value: f64) {
+        self.unset(column);
+        if let Some(ColumnBuilder { values: BuilderValues::Float64(values), .. }) = self.columns.get_mut(column) {
+            values.push(value);
+            self.filled += 1;
+        }
+    }
+
+    /// Whether the row at hand has a value in a column.
+    pub fn has(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.values.len() > self.rows)
+    }
+
+    /// Whether a column holds text.
+    #[inline]
+    pub fn is_text(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Text)
+    }
+
+    /// How a column wants a value that holds others.
+    pub fn nested_form(&self, column: usize) -> NestedForm {
+        if self.is_text(column) { NestedForm::Text } else { NestedForm::Typed }
+    }
+
+    /// As `set`, for such a value in that form; binary values in it are hexadecimal digits.
+    pub fn set_nested(&mut self, column: usize, text: &str) -> Result<(), String> {
+        self.unset(column);
+        let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
+        column.push(WrittenValue::Nested(text), !matches!(column.values, BuilderValues::Bytes { .. }))?;
+        self.filled += 1;
+        Ok(())
+    }
+
+    /// Whether a column holds floats.
+    #[inline]
+    pub fn is_float64(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Float64)
+    }
+
+    /// The type of a column, in a word.
+    pub fn kind_word(&self, column: usize) -> String {
+        self.columns.get(column).map_or_else(String::new, |column| column.kind.to_string())
+    }
+
+    /// The name of a column.
+    pub fn name(&self, column: usize) -> &str {
+        self.columns.get(column).map_or("", |column| &column.name)
     }
 
     /// Takes back the value that the row at hand has in a column.
@@ -138,7 +198,7 @@ impl Columns {
         if let Some(column) = self.columns.get_mut(column)
             && column.values.len() > self.rows
         {
-            column.values.truncate(self.rows);
+            column.truncate(self.rows);
             self.filled = self.filled.saturating_sub(1);
         }
     }
@@ -149,7 +209,7 @@ impl Columns {
         let short = || "the record is cut short".to_string();
         let word = || given.first_chunk::<8>().copied().ok_or_else(short);
         match (&mut column.values, &column.kind) {
-            (Values::Int64(values), _) => {
+            (BuilderValues::Int64(values), _) => {
                 let number = i64::from_le_bytes(word()?);
                 let scaled = column.times.as_ref().map_or(Ok(number), |times| times.scale(number));
                 let told = |fault| {
@@ -157,13 +217,20 @@ impl Columns {
                 };
                 values.push(scaled.map_err(told)?);
             }
-            (Values::Float64(values), _) => values.push(f64::from_le_bytes(word()?)),
-            (Values::Bool(values), _) => match given.first() {
+            (BuilderValues::Float64(values), _) => values.push(f64::from_le_bytes(word()?)),
+            (BuilderValues::Bool(values), _) => match given.first() {
                 Some(byte @ (0 | 1)) => values.push(*byte == 1),
                 Some(byte) => return Err(format!("column `{}`: byte {byte} is not a bool (0 or 1)", column.name)),
                 None => return Err(short()),
             },
-            (Values::Bytes { bytes, ends }, kind) => {
+            (
+                BuilderValues::Date(_)
+                | BuilderValues::Decimal { .. }
+                | BuilderValues::List { .. }
+                | BuilderValues::Struct { .. },
+                kind,
+            ) => return Err(format!("column `{}`: bytes are no {kind}", column.name)),
+            (BuilderValues::Bytes { bytes, ends }, kind) => {
                 if *kind == ColumnType::Text {
                     std::str::from_utf8(given).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
                 }
@@ -176,9 +243,9 @@ impl Columns {
 
     /// Why the row at hand cannot do without a value in a column that it does not have; `None`: it has one.
     pub fn lacks(&self, column: usize) -> Option<String> {
-        let Column { name, kind, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
+        let ColumnBuilder { name, kind, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
         Some(match kind {
-            ColumnType::Arrow(_) => format!("column `{name}` is {kind}, which cannot be written down"),
+            kind if !kind.is_written() => format!("column `{name}` is {kind}, which cannot be written down"),
             _ => format!("column `{name}` is null, which it never is in the input of the stage"),
         })
     }
@@ -196,8 +263,7 @@ impl Columns {
     fn fill_row(&mut self) {
         for column in &mut self.columns {
             if column.values.len() == self.rows {
-                column.nulls.push(self.rows as u32);
-                column.values.push_default();
+                column.push_null();
             }
         }
     }
@@ -205,7 +271,7 @@ impl Columns {
     /// The row at hand is refused: its values are taken back.
     pub fn roll_back(&mut self) {
         self.filled = 0;
-        self.columns.iter_mut().for_each(|column| column.values.truncate(self.rows));
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
     }
 
     /// The complete rows; there are none afterwards.
@@ -219,76 +285,174 @@ impl Columns {
     }
 }
 
-impl Column {
+impl ColumnBuilder {
+    /// No values yet; `spec`: how times are written.
+    fn new(spec: &ColumnSpec, kind: &DataType) -> ColumnBuilder {
+        let kind = ColumnType::of(kind);
+        let times = (kind == ColumnType::Timestamp).then(|| TimeParser::of(spec));
+        let values = BuilderValues::new(&spec.name, &kind);
+        ColumnBuilder { name: spec.name.clone(), kind, times, values, nulls: Vec::new() }
+    }
+
+    /// Adds a value; after an error there may be a part of it.
+    #[inline]
+    fn push(&mut self, value: WrittenValue<'_>, hex: bool) -> Result<(), String> {
+        let about = |name: &str, reason: String| format!("column `{name}`: {reason}");
+        match (&mut self.values, value) {
+            (_, WrittenValue::Null) => self.push_null(),
+            (BuilderValues::Bytes { bytes, ends }, value) if hex && self.kind == ColumnType::Binary => {
+                let digits = if let WrittenValue::Text(digits) = value { hex::decode(digits) } else { None };
+                let digits = digits.ok_or("not binary in hexadecimal digits".to_owned());
+                let pushed = digits.and_then(|digits| push_bytes(bytes, ends, &digits));
+                pushed.map_err(|reason| about(&self.name, reason))?;
+            }
+            (BuilderValues::Int64(values), WrittenValue::Number(literal))
+                if self.times.is_none()
+                    && let Some(value) = short_int64(literal) =>
+            {
+                values.push(value)
+            }
+            (
+                BuilderValues::Bytes { bytes, ends },
+                WrittenValue::Text(text) | WrittenValue::Number(text) | WrittenValue::Nested(text),
+            ) => push_bytes(bytes, ends, text.as_bytes()).map_err(|reason| about(&self.name, reason))?,
+            (
+                BuilderValues::List { .. } | BuilderValues::Struct { .. },
+                WrittenValue::Text(text) | WrittenValue::Number(text) | WrittenValue::Nested(text),
+            ) => nested::push_whole(self, text, hex)?,
+            (_, value) => self.convert(value)?,
+        }
+        Ok(())
+    }
+
+    fn push_null(&mut self) {
+        self.nulls.push(self.values.len() as u32);
+        self.values.push_default();
+    }
+
+    /// Takes all values back but the first so many.
+    fn truncate(&mut self, rows: usize) {
+        self.values.truncate(rows);
+        while self.nulls.last().is_some_and(|null| *null as usize >= rows) {
+            self.nulls.pop();
+        }
+    }
+
     /// The rarer conversions: from text, and those that are refused.
-    fn convert(&mut self, value: Value<'_>) -> Result<(), String> {
-        let about = About { name: &self.name, kind: &self.kind };
+    fn convert(&mut self, value: WrittenValue<'_>) -> Result<(), String> {
+        let about = ErrorColumn { name: &self.name, kind: &self.kind };
         let wrong = |shown: &str| match &self.times {
-            Some(times) => times.tell(Fault::Syntax, &self.name, shown),
-            None => Wrong::Syntax.tell(about, shown),
+            Some(times) => times.tell(TimeParseError::Syntax, &self.name, shown),
+            None => ValueParseError::Syntax.tell(about, shown),
         };
         let text = match value {
-            Value::Text(text) | Value::Number(text) => text.trim_ascii(),
-            Value::Bool(value) if matches!(self.values, Values::Bytes { .. }) => return self.set_bool_text(value),
-            Value::Bool(true) => "true",
-            Value::Bool(false) => "false",
-            Value::Null => return Ok(()),
-            Value::Nested(text) => return Err(wrong(text)),
+            WrittenValue::Text(text) | WrittenValue::Number(text) => text.trim_ascii(),
+            WrittenValue::Bool(value) if matches!(self.values, BuilderValues::Bytes { .. }) => {
+                return self.set_bool_text(value);
+            }
+            WrittenValue::Bool(true) => "true",
+            WrittenValue::Bool(false) => "false",
+            WrittenValue::Null => return Ok(()),
+            WrittenValue::Nested(text) => return Err(wrong(text)),
         };
         match &mut self.values {
-            Values::Bool(values) if !matches!(value, Value::Number(_)) && text.eq_ignore_ascii_case("true") => {
+            BuilderValues::Bool(values)
+                if !matches!(value, WrittenValue::Number(_)) && text.eq_ignore_ascii_case("true") =>
+            {
                 values.push(true);
             }
-            Values::Bool(values) if !matches!(value, Value::Number(_)) && text.eq_ignore_ascii_case("false") => {
+            BuilderValues::Bool(values)
+                if !matches!(value, WrittenValue::Number(_)) && text.eq_ignore_ascii_case("false") =>
+            {
                 values.push(false);
             }
-            _ if matches!(value, Value::Bool(_)) => return Err(wrong(text)),
-            Values::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
-            Values::Int64(values) => values.push(match &self.times {
+            _ if matches!(value, WrittenValue::Bool(_)) => return Err(wrong(text)),
+            BuilderValues::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
+            BuilderValues::Int64(values) => values.push(match &self.times {
                 Some(times) => times.read(text).map_err(|fault| times.tell(fault, &self.name, text))?,
                 None => int64(text).map_err(|wrong| wrong.tell(about, text))?,
             }),
-            Values::Bool(_) | Values::Bytes { .. } => return Err(wrong(text)),
+            BuilderValues::Date(values) => values.push(date(text).map_err(|wrong| wrong.tell(about, text))?),
+            BuilderValues::Decimal { values, precision, scale } => {
+                values.push(decimal(text, *precision, *scale).map_err(|wrong| wrong.tell(about, text))?);
+            }
+            BuilderValues::Bool(_)
+            | BuilderValues::Bytes { .. }
+            | BuilderValues::List { .. }
+            | BuilderValues::Struct { .. } => return Err(wrong(text)),
         }
         Ok(())
     }
 
     fn set_bool_text(&mut self, value: bool) -> Result<(), String> {
         match &mut self.values {
-            Values::Bytes { bytes, ends } => push_bytes(bytes, ends, if value { b"true" } else { b"false" }),
+            BuilderValues::Bytes { bytes, ends } => push_bytes(bytes, ends, if value { b"true" } else { b"false" }),
             _ => Ok(()),
         }
     }
 
     fn finish(&mut self, rows: usize) -> ArrayRef {
         let nulls = nulls(&std::mem::take(&mut self.nulls), rows);
-        let values = std::mem::replace(&mut self.values, Values::new(&self.kind));
+        let values = std::mem::replace(&mut self.values, BuilderValues::new(&self.name, &self.kind));
+        let kind = self.kind.arrow();
         match (values, &self.kind) {
-            (Values::Bool(values), _) => Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls)),
-            (Values::Int64(values), ColumnType::Timestamp) => {
+            (BuilderValues::Bool(values), _) => Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls)),
+            (BuilderValues::Int64(values), ColumnType::Timestamp) => {
                 Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
             }
-            (Values::Int64(values), _) => Arc::new(Int64Array::new(values.into(), nulls)),
-            (Values::Float64(values), _) => Arc::new(Float64Array::new(values.into(), nulls)),
-            (Values::Bytes { bytes, ends }, ColumnType::Binary) => {
+            (BuilderValues::Int64(values), _) => Arc::new(Int64Array::new(values.into(), nulls)),
+            (BuilderValues::Float64(values), _) => Arc::new(Float64Array::new(values.into(), nulls)),
+            (BuilderValues::Bytes { bytes, ends }, ColumnType::Binary) => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
                 Arc::new(BinaryArray::new(offsets, Buffer::from_vec(bytes), nulls))
             }
-            (Values::Bytes { bytes, ends }, ColumnType::Text) => text_array(bytes, ends, nulls),
-            (Values::Bytes { .. }, kind) => new_null_array(&kind.arrow(), rows),
+            (BuilderValues::Bytes { bytes, ends }, ColumnType::Text) => text_array(bytes, ends, nulls),
+            (BuilderValues::Bytes { .. }, _) => new_null_array(&kind, rows),
+            (BuilderValues::Date(values), _) => Arc::new(Date32Array::new(values.into(), nulls)),
+            (BuilderValues::Decimal { values, .. }, _) => {
+                Arc::new(Decimal128Array::new(values.into(), nulls).with_data_type(kind))
+            }
+            (BuilderValues::List { mut item, ends }, _) => {
+                let DataType::List(field) = &kind else { return new_null_array(&kind, rows) };
+                let items = item.finish(item.values.len());
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                let list = ListArray::try_new(field.clone(), offsets, items, nulls);
+                list.map_or_else(|_| new_null_array(&kind, rows), |list| Arc::new(list) as ArrayRef)
+            }
+            (BuilderValues::Struct { mut members, .. }, _) => {
+                let DataType::Struct(fields) = &kind else { return new_null_array(&kind, rows) };
+                let columns = members.iter_mut().map(|member| member.finish(rows)).collect();
+                let value = StructArray::try_new(fields.clone(), columns, nulls);
+                value.map_or_else(|_| new_null_array(&kind, rows), |value| Arc::new(value) as ArrayRef)
+            }
         }
     }
 }
 
-impl Values {
-    fn new(kind: &ColumnType) -> Values {
+impl BuilderValues {
+    /// For a column of this name, by which errors name what is within it.
+    fn new(name: &str, kind: &ColumnType) -> BuilderValues {
+        let within =
+            |name: String, kind: &DataType| ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::of(kind)), kind);
         match kind {
-            ColumnType::Bool => Values::Bool(Vec::new()),
-            ColumnType::Int64 | ColumnType::Timestamp => Values::Int64(Vec::new()),
-            ColumnType::Float64 => Values::Float64(Vec::new()),
-            // No job file can name an Arrow type for a source's column; its values are null.
+            ColumnType::Bool => BuilderValues::Bool(Vec::new()),
+            ColumnType::Int64 | ColumnType::Timestamp => BuilderValues::Int64(Vec::new()),
+            ColumnType::Float64 => BuilderValues::Float64(Vec::new()),
+            ColumnType::Arrow(DataType::Date32) => BuilderValues::Date(Vec::new()),
+            ColumnType::Arrow(DataType::Decimal128(precision, scale)) => {
+                BuilderValues::Decimal { values: Vec::new(), precision: *precision, scale: *scale }
+            }
+            ColumnType::Arrow(DataType::List(item)) => {
+                let item = Box::new(within(format!("{name}[]"), item.data_type()));
+                BuilderValues::List { item, ends: vec![0] }
+            }
+            ColumnType::Arrow(DataType::Struct(fields)) => {
+                let member = |field: &Arc<Field>| within(format!("{name}.{}", field.name()), field.data_type());
+                BuilderValues::Struct { members: fields.iter().map(member).collect(), rows: 0 }
+            }
+            // No job file can name any other Arrow type for a source's column; its values are null.
             ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => {
-                Values::Bytes { bytes: Vec::new(), ends: vec![0] }
+                BuilderValues::Bytes { bytes: Vec::new(), ends: vec![0] }
             }
         }
     }
@@ -296,60 +460,74 @@ impl Values {
     #[inline]
     fn len(&self) -> usize {
         match self {
-            Values::Bool(values) => values.len(),
-            Values::Int64(values) => values.len(),
-            Values::Float64(values) => values.len(),
-            Values::Bytes { ends, .. } => ends.len() - 1,
+            BuilderValues::Bool(values) => values.len(),
+            BuilderValues::Int64(values) => values.len(),
+            BuilderValues::Float64(values) => values.len(),
+            BuilderValues::Bytes { ends, .. } | BuilderValues::List { ends, .. } => ends.len() - 1,
+            BuilderValues::Date(values) => values.len(),
+            BuilderValues::Decimal { values, .. } => values.len(),
+            BuilderValues::Struct { rows, .. } => *rows,
         }
     }
 
     fn truncate(&mut self, rows: usize) {
         match self {
-            Values::Bool(values) => values.truncate(rows),
-            Values::Int64(values) => values.truncate(rows),
-            Values::Float64(values) => values.truncate(rows),
-            Values::Bytes { bytes, ends } => {
+            BuilderValues::Bool(values) => values.truncate(rows),
+            BuilderValues::Int64(values) => values.truncate(rows),
+            BuilderValues::Float64(values) => values.truncate(rows),
+            BuilderValues::Bytes { bytes, ends } => {
                 ends.truncate(rows + 1);
                 bytes.truncate(ends.last().map_or(0, |end| *end as usize));
+            }
+            BuilderValues::Date(values) => values.truncate(rows),
+            BuilderValues::Decimal { values, .. } => values.truncate(rows),
+            BuilderValues::List { item, ends } => {
+                ends.truncate(rows + 1);
+                item.truncate(ends.last().map_or(0, |end| *end as usize));
+            }
+            BuilderValues::Struct { members, rows: complete } => {
+                // Of a row that is not complete, some members may be there.
+                members.iter_mut().for_each(|member| member.truncate(rows));
+                *complete = rows.min(*complete);
             }
         }
     }
 
     fn push_default(&mut self) {
         match self {
-            Values::Bool(values) => values.push(false),
-            Values::Int64(values) => values.push(0),
-            Values::Float64(values) => values.push(0.0),
-            Values::Bytes { bytes, ends } => ends.push(bytes.len() as i32),
+            BuilderValues::Bool(values) => values.push(false),
+            BuilderValues::Int64(values) => values.push(0),
+            BuilderValues::Float64(values) => values.push(0.0),
+            BuilderValues::Bytes { bytes, ends } => ends.push(bytes.len() as i32),
+            BuilderValues::Date(values) => values.push(0),
+            BuilderValues::Decimal { values, .. } => values.push(0),
+            BuilderValues::List { ends, .. } => ends.push(ends.last().copied().unwrap_or(0)),
+            BuilderValues::Struct { members, rows } => {
+                members.iter_mut().for_each(ColumnBuilder::push_null);
+                *rows += 1;
+            }
         }
     }
 
     fn reserve(&mut self, rows: usize) {
         match self {
-            Values::Bool(values) => values.reserve(rows),
-            Values::Int64(values) => values.reserve(rows),
-            Values::Float64(values) => values.reserve(rows),
-            Values::Bytes { bytes, ends } => {
+            BuilderValues::Bool(values) => values.reserve(rows),
+            BuilderValues::Int64(values) => values.reserve(rows),
+            BuilderValues::Float64(values) => values.reserve(rows),
+            BuilderValues::Bytes { bytes, ends } => {
                 ends.reserve(rows);
                 bytes.reserve(rows * TEXT_BYTES_GUESS);
             }
+            BuilderValues::Date(values) => values.reserve(rows),
+            BuilderValues::Decimal { values, .. } => values.reserve(rows),
+            BuilderValues::List { ends, .. } => ends.reserve(rows),
+            BuilderValues::Struct { members, .. } => members.iter_mut().for_each(|member| member.values.reserve(rows)),
         }
     }
 }
 
 /// Room for a text value before anything is known about it.
 const TEXT_BYTES_GUESS: usize = 8;
-
-/// Bytes of two hexadecimal digits each; `None`: the text is something else.
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pairs = digits.chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()
-}
 
 /// Arrow's offsets are 32 bits wide.
 #[inline]

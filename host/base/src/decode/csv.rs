@@ -4,7 +4,7 @@
 //! and `""` an empty text or binary, as our sinks write them. A blank line is no row; where there is a single column it is a
 //! row of null.
 
-use super::columns::{Columns, Value};
+use super::columns::{ColumnBuilders, WrittenValue};
 use crate::batch::types::ColumnType;
 use crate::job::spec::SourceSpec;
 use bytes::Bytes;
@@ -40,7 +40,7 @@ impl CsvDecoder {
     fn read_header(&self) -> Result<Vec<Option<usize>>, String> {
         let header = std::str::from_utf8(&self.header).map_err(|_| "the header is not UTF-8".to_string())?;
         let (mut cells, mut scratch) = (Vec::new(), String::new());
-        let mut names = Cells { line: header, at: Some(0), separator: self.separator, scratch: &mut scratch };
+        let mut names = CsvCells { line: header, offset: Some(0), separator: self.separator, scratch: &mut scratch };
         while let Some(name) = names.next().map_err(|reason| format!("the header: {reason}"))? {
             cells.push(self.columns.iter().position(|(column, _)| column == name.trim()));
         }
@@ -54,16 +54,16 @@ impl CsvDecoder {
     }
 
     /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
-    pub fn decode(&mut self, record: &str, columns: &mut Columns) -> Result<bool, String> {
+    pub fn decode(&mut self, record: &str, columns: &mut ColumnBuilders) -> Result<bool, String> {
         let CsvDecoder { cells, columns: kinds, separator, scratch, .. } = self;
         let places = cells.as_ref().map_err(String::clone)?;
         if record.is_empty() && places.len() != 1 {
             return Ok(false);
         }
-        let mut cells = Cells { line: record, at: Some(0), separator: *separator, scratch };
+        let mut cells = CsvCells { line: record, offset: Some(0), separator: *separator, scratch };
         let mut count = 0;
         let mut wrong = None;
-        while let Some(start) = cells.at {
+        while let Some(start) = cells.offset {
             let quoted = record.as_bytes().get(start) == Some(&b'"');
             let Some(cell) = cells.next()? else { break };
             if let Some(Some(column)) = places.get(count)
@@ -85,20 +85,20 @@ impl CsvDecoder {
 }
 
 #[inline]
-fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut Columns) -> Result<(), String> {
+fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut ColumnBuilders) -> Result<(), String> {
     match kind {
-        ColumnType::Text | ColumnType::Binary => columns.set(column, Value::Text(cell)),
+        ColumnType::Text | ColumnType::Binary => columns.set(column, WrittenValue::Text(cell)),
         _ if cell.trim_ascii().is_empty() => Ok(()),
-        ColumnType::Bool => columns.set(column, Value::Text(cell)),
+        ColumnType::Bool => columns.set(column, WrittenValue::Text(cell)),
         // What a number looks like is the same in both, and numbers have the shorter way.
-        _ => columns.set(column, Value::Number(cell.trim_ascii())),
+        _ => columns.set(column, WrittenValue::Number(cell.trim_ascii())),
     }
 }
 
 /// All cells of a record.
 pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
     let mut scratch = String::new();
-    let mut cells = Cells { line: record, at: Some(0), separator, scratch: &mut scratch };
+    let mut cells = CsvCells { line: record, offset: Some(0), separator, scratch: &mut scratch };
     let mut all = Vec::new();
     while let Some(cell) = cells.next()? {
         all.push(cell.to_owned());
@@ -109,9 +109,9 @@ pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
 /// All cells of a record, where one that is empty and has no quotes is none, as our sinks write nulls.
 pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>, String> {
     let mut scratch = String::new();
-    let mut cells = Cells { line: record, at: Some(0), separator, scratch: &mut scratch };
+    let mut cells = CsvCells { line: record, offset: Some(0), separator, scratch: &mut scratch };
     let mut all = Vec::new();
-    while let Some(start) = cells.at {
+    while let Some(start) = cells.offset {
         let quoted = record.as_bytes().get(start) == Some(&b'"');
         let cell = cells.next()?.map(str::to_owned);
         all.push(cell.filter(|cell| quoted || !cell.is_empty()));
@@ -122,25 +122,25 @@ pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>
 const NO_HEADER: &str = "there is no header";
 
 /// The cells of a record, one after the other.
-struct Cells<'a> {
+struct CsvCells<'a> {
     line: &'a str,
     /// Where the next cell begins; `None`: there is none.
-    at: Option<usize>,
+    offset: Option<usize>,
     separator: u8,
     /// A cell that is not a piece of the line: two quotes stand for one.
     scratch: &'a mut String,
 }
 
-impl Cells<'_> {
+impl CsvCells<'_> {
     #[inline]
     fn next(&mut self) -> Result<Option<&str>, String> {
-        let Some(start) = self.at else { return Ok(None) };
+        let Some(start) = self.offset else { return Ok(None) };
         let bytes = self.line.as_bytes();
         if bytes.get(start) == Some(&b'"') {
             return self.quoted(start + 1).map(Some);
         }
         let end = separator_from(bytes, start, self.separator);
-        self.at = (end < bytes.len()).then_some(end + 1);
+        self.offset = (end < bytes.len()).then_some(end + 1);
         slice(self.line, start, end).map(Some)
     }
 
@@ -161,28 +161,28 @@ impl Cells<'_> {
             // Whatever stands between the closing quote and the separator belongs to the cell.
             let end = separator_from(bytes, quote + 1, self.separator);
             self.scratch.push_str(slice(self.line, quote + 1, end)?);
-            self.at = (end < bytes.len()).then_some(end + 1);
+            self.offset = (end < bytes.len()).then_some(end + 1);
             return Ok(self.scratch);
         }
     }
 }
 
-/// The first separator from `at` on, or the end; eight bytes at a time, since cells are short.
+/// The first separator from `offset` on, or the end; eight bytes at a time, since cells are short.
 #[inline]
-fn separator_from(bytes: &[u8], mut at: usize, separator: u8) -> usize {
+fn separator_from(bytes: &[u8], mut offset: usize, separator: u8) -> usize {
     const ONES: u64 = u64::MAX / 255;
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    while let Some(word) = bytes.get(offset..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(separator));
         let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return offset + found.trailing_zeros() as usize / 8;
         }
-        at += 8;
+        offset += 8;
     }
-    while bytes.get(at).is_some_and(|byte| *byte != separator) {
-        at += 1;
+    while bytes.get(offset).is_some_and(|byte| *byte != separator) {
+        offset += 1;
     }
-    at.min(bytes.len())
+    offset.min(bytes.len())
 }
 
 fn slice(line: &str, start: usize, end: usize) -> Result<&str, String> {

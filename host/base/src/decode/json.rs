@@ -1,8 +1,8 @@
 //! JSON records: an object a record, its keys found by path.
 
-mod scan;
+pub(super) mod scan;
 
-use super::columns::{Columns, Value};
+use super::columns::{ColumnBuilders, WrittenValue};
 use crate::job::spec::SourceSpec;
 use scan::Scanner;
 
@@ -34,18 +34,18 @@ struct Node {
     below: Vec<usize>,
     /// What the keys of the last object here were, by their order: records tend to look alike, and comparing bytes
     /// is quicker than reading a key and looking it up.
-    guesses: Vec<Guess>,
+    guesses: Vec<ExpectedKey>,
 }
 
 /// A key as written, from its quote to its colon, and the node it leads to.
-struct Guess {
+struct ExpectedKey {
     written: Vec<u8>,
-    child: Child,
+    child: KeyTarget,
 }
 
 /// Where a key leads.
 #[derive(Clone, Copy)]
-enum Child {
+enum KeyTarget {
     /// To no column.
     None,
     /// To one column and no further.
@@ -61,26 +61,26 @@ impl JsonDecoder {
         for (column, spec) in source.schema.iter().enumerate() {
             let own = [spec.name.clone()];
             let path: &[String] = if spec.path.is_empty() { &own } else { &spec.path };
-            let mut at = 0;
+            let mut node_index = 0;
             for name in path {
-                nodes[at].below.push(column);
-                let known = nodes[at].children.iter().find(|child| nodes[**child].name == *name).copied();
-                at = known.unwrap_or_else(|| {
+                nodes[node_index].below.push(column);
+                let known = nodes[node_index].children.iter().find(|child| nodes[**child].name == *name).copied();
+                node_index = known.unwrap_or_else(|| {
                     let place = place_of(name);
-                    nodes[at].of_array |= place.is_some();
+                    nodes[node_index].of_array |= place.is_some();
                     nodes.push(Node { name: name.clone(), place, ..Node::default() });
                     let child = nodes.len() - 1;
-                    nodes[at].children.push(child);
+                    nodes[node_index].children.push(child);
                     child
                 });
             }
-            nodes[at].columns.push(column);
+            nodes[node_index].columns.push(column);
         }
         JsonDecoder { nodes, columns: source.schema.len(), rows, scratch: String::new() }
     }
 
     /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
-    pub fn decode(&mut self, record: &str, columns: &mut Columns) -> Result<bool, String> {
+    pub fn decode(&mut self, record: &str, columns: &mut ColumnBuilders) -> Result<bool, String> {
         let record = record.strip_prefix('\u{FEFF}').unwrap_or(record);
         let mut scanner = Scanner::new(record);
         match scanner.peek() {
@@ -103,7 +103,7 @@ impl JsonDecoder {
     }
 
     /// Reads an object whose keys are the children of `node`.
-    fn object(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+    fn object(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
         scanner.advance(1);
         if scanner.eat(b'}') {
             return Ok(());
@@ -111,9 +111,9 @@ impl JsonDecoder {
         for place in 0.. {
             scanner.peek();
             match self.child(scanner, node, place)? {
-                Child::Column(column) => self.value(scanner, column, columns)?,
-                Child::Node(child) => self.parent(scanner, child, columns)?,
-                Child::None => scanner.skip(1)?,
+                KeyTarget::Column(column) => self.value(scanner, column, columns)?,
+                KeyTarget::Node(child) => self.parent(scanner, child, columns)?,
+                KeyTarget::None => scanner.skip(1)?,
             }
             if !scanner.eat(b',') {
                 break;
@@ -124,7 +124,7 @@ impl JsonDecoder {
 
     /// Reads a key with its colon; the node it leads to, if any.
     #[inline]
-    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Child, String> {
+    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<KeyTarget, String> {
         if let Some(guess) = self.nodes[node].guesses.get(place)
             && scanner.rest().starts_with(&guess.written)
         {
@@ -134,16 +134,16 @@ impl JsonDecoder {
         self.look_up(scanner, node, place)
     }
 
-    fn look_up(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Child, String> {
-        let start = scanner.at();
+    fn look_up(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<KeyTarget, String> {
+        let start = scanner.offset();
         let key = scanner.key()?.unescaped(&mut self.scratch)?;
         let found = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key);
         let child = match found.map(|child| (*child, &self.nodes[*child])) {
             Some((_, Node { columns, children, .. })) if children.is_empty() && columns.len() == 1 => {
-                Child::Column(columns[0])
+                KeyTarget::Column(columns[0])
             }
-            Some((child, _)) => Child::Node(child),
-            None => Child::None,
+            Some((child, _)) => KeyTarget::Node(child),
+            None => KeyTarget::None,
         };
         let written = scanner.since(start).as_bytes();
         let guesses = &mut self.nodes[node].guesses;
@@ -153,7 +153,7 @@ impl JsonDecoder {
                 guess.written.extend_from_slice(written);
                 guess.child = child;
             }
-            None if place < GUESSES_MAX => guesses.push(Guess { written: written.to_vec(), child }),
+            None if place < GUESSES_MAX => guesses.push(ExpectedKey { written: written.to_vec(), child }),
             None => {}
         }
         Ok(child)
@@ -161,7 +161,7 @@ impl JsonDecoder {
 
     /// Reads the value of one column.
     #[inline]
-    fn value(&mut self, scanner: &mut Scanner<'_>, column: usize, columns: &mut Columns) -> Result<(), String> {
+    fn value(&mut self, scanner: &mut Scanner<'_>, column: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
         scanner.peek();
         if columns.is_int64(column)
             && let Some(value) = scanner.short_int64()
@@ -173,11 +173,11 @@ impl JsonDecoder {
     }
 
     /// Reads the value at a node that has several columns, or columns below.
-    fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+    fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
         // Of a key that stands twice, the last counts as a whole.
         self.nodes[node].below.iter().for_each(|column| columns.unset(*column));
         let open = scanner.peek().filter(|_| !self.nodes[node].children.is_empty());
-        let start = scanner.at();
+        let start = scanner.offset();
         let nested = match open {
             Some(b'{') => {
                 self.object(scanner, node, columns)?;
@@ -189,9 +189,10 @@ impl JsonDecoder {
             }
             _ => false,
         };
-        let value = if nested { Value::Nested(scanner.since(start)) } else { scanner.value(&mut self.scratch)? };
+        let value =
+            if nested { WrittenValue::Nested(scanner.since(start)) } else { scanner.value(&mut self.scratch)? };
         let Node { name, columns: own, .. } = &self.nodes[node];
-        if own.is_empty() && !nested && value != Value::Null {
+        if own.is_empty() && !nested && value != WrittenValue::Null {
             let what = if self.nodes[node].of_array { "object or array" } else { "object" };
             return Err(format!("`{name}` is not a JSON {what}"));
         }
@@ -199,7 +200,7 @@ impl JsonDecoder {
     }
 
     /// Reads an array whose elements are the children of `node`, by their places.
-    fn elements(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+    fn elements(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
         scanner.advance(1);
         if scanner.eat(b']') {
             return Ok(());
@@ -218,7 +219,7 @@ impl JsonDecoder {
     }
 
     /// Reads an array of values in the order of the schema.
-    fn array(&mut self, scanner: &mut Scanner<'_>, columns: &mut Columns) -> Result<(), String> {
+    fn array(&mut self, scanner: &mut Scanner<'_>, columns: &mut ColumnBuilders) -> Result<(), String> {
         scanner.advance(1);
         let mut values = 0;
         if !scanner.eat(b']') {
@@ -255,7 +256,7 @@ pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
     if !scanner.eat(b']') {
         loop {
             scanner.peek();
-            let start = scanner.at();
+            let start = scanner.offset();
             scanner.skip(1)?;
             elements.push(scanner.since(start));
             if !scanner.eat(b',') {
@@ -266,6 +267,12 @@ pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
     }
     scanner.end()?;
     Ok(elements)
+}
+
+/// Whether a text is one JSON value, and nothing else.
+pub fn is_one_value(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.peek().is_some() && scanner.skip(0).is_ok() && scanner.end().is_ok()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use super::*;
-use arrow::array::{Array, AsArray};
+use crate::job::spec::ColumnSource;
+use arrow::array::{Array, AsArray, make_array};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 
-fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
+pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
     let schema = columns.iter().map(|(name, word)| {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         ColumnSpec::new(name.rsplit('.').next().unwrap(), kind).at(name.split('.')).written(form)
@@ -28,7 +29,7 @@ fn one(format: Format, kind: &str, record: &str) -> String {
 }
 
 /// Rows as `a|b`, rejected ones as `!reason`, rows before rejected rows.
-fn shown_rows(decoded: &Decoded) -> String {
+pub fn shown_rows(decoded: &Decoded) -> String {
     let cell = |column: &dyn Array, row| {
         if column.is_null(row) {
             return "null".to_string();
@@ -40,7 +41,10 @@ fn shown_rows(decoded: &Decoded) -> String {
             ColumnType::Text => column.as_string::<i32>().value(row).to_string(),
             ColumnType::Binary => format!("{:?}", column.as_binary::<i32>().value(row)),
             ColumnType::Timestamp => column.as_primitive::<TimestampMicrosecondType>().value(row).to_string(),
-            ColumnType::Arrow(other) => panic!("{other}"),
+            ColumnType::Arrow(_) => {
+                let one = RecordBatch::try_from_iter([("a", make_array(column.slice(row, 1).to_data()))]).unwrap();
+                crate::batch::json::as_text(one).unwrap().column(0).as_string::<i32>().value(0).to_string()
+            }
         }
     };
     let rows = &decoded.rows;
@@ -206,7 +210,7 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
         b"{\"n\":3}",
     ];
     let mut chunk = chunk(&lines, b"\r\n");
-    chunk.refused.push(crate::batch::chunk::Refusal { row: 3, reason: "too long".into(), dropped: 0 });
+    chunk.refused.push(crate::batch::chunk::RefusedRecord { row: 3, reason: "too long".into(), dropped: 0 });
     for _ in 0..2 {
         let decoded = decoder.decode(&chunk);
         let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\
@@ -274,4 +278,51 @@ fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
     assert_eq!(shown_rows(&decoded), expected);
     queue.schema.truncate(1);
     assert_eq!(shown_rows(&Decoder::new(&queue).decode(&chunk(&["\"a\"", "null", "2.50"], b""))), "a\nnull\n2.50");
+}
+
+#[test]
+fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
+    use crate::batch::envelope::{Beside, put};
+    use crate::batch::position::Extent;
+    let column = |name: &str, kind, from| ColumnSpec::new(name, kind).from(from);
+    let schema = vec![
+        column("o", ColumnType::Int64, ColumnSource::Offset),
+        ColumnSpec::new("a", ColumnType::Int64),
+        column("k", ColumnType::Text, ColumnSource::Key),
+        ColumnSpec::new("b", ColumnType::Text),
+        column("t", ColumnType::Text, ColumnSource::Topic),
+    ];
+    let mut source = source(Format::Csv { header: false, separator: b',' }, &[]);
+    source.kind = kafka();
+    source.schema = schema;
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    let records: [(u64, Option<&[u8]>, &str); 4] =
+        [(5, Some(b"x"), "1,one"), (7, None, ""), (9, Some(b"y"), "no"), (11, None, "2,two")];
+    for (offset, key, value) in records {
+        put(&mut bytes, &Beside { offset, key, null: value.is_empty(), ..Beside::default() }).unwrap();
+        bytes.extend_from_slice(value.as_bytes());
+        ends.push(bytes.len() as u32);
+    }
+    let extent = Extent { file: "/topic/3".into(), start: 4, bytes: 9, row: 0 };
+    let mut chunk = Chunk { bytes: bytes.into(), ends, extent, ..Chunk::default() };
+    let mut decoder = Decoder::new(&source);
+    let decoded = decoder.decode(&chunk);
+    assert_eq!(decoded.rows.schema(), decoder.schema());
+    let expected = "5|1|x|one|topic 7|null|null|null|topic 11|2|null|two|topic !1 cells, the schema has 2";
+    assert_eq!(shown_rows(&decoded).split_whitespace().collect::<Vec<_>>().join(" "), expected);
+
+    // Cut in two, extents cover all offsets, and what stands between two records belongs to the second.
+    let front = chunk.cut_front(2);
+    let range = |chunk: &Chunk| (chunk.extent.start, chunk.extent.start + chunk.extent.bytes, chunk.rows());
+    assert_eq!((range(&front), range(&chunk)), ((4, 8, 2), (8, 13, 2)));
+    assert_eq!((front.position_behind().offset, chunk.position_behind().offset), (8, 13));
+}
+
+fn kafka() -> SourceKind {
+    use crate::job::spec::{KafkaCluster, KafkaSourceSpec, KafkaStart, KafkaTopics};
+    use std::time::Duration;
+    let cluster = KafkaCluster { brokers: Vec::new(), tls: None, sasl: None, wait: Duration::ZERO };
+    let topics = KafkaTopics::Named(vec!["topic".into()]);
+    let poll = Duration::from_secs(1);
+    SourceKind::Kafka(Box::new(KafkaSourceSpec { cluster, topics, start: KafkaStart::Earliest, group: None, poll }))
 }

@@ -32,6 +32,7 @@ impl JobSpec {
             workers: None,
             clock: ClockSpec::Wall,
             in_flight_max: limits::IN_FLIGHT_MAX,
+            ui: true,
             memory_bytes_max: None,
             at_end: AtEnd::default(),
             checkpoint: None,
@@ -120,6 +121,8 @@ impl SourceSpec {
             record_bytes_max: limits::RECORD_BYTES_MAX,
             rejected_bytes_max: limits::REJECTED_BYTES_MAX,
             away_max: Duration::from_millis(limits::AWAY_MS_MAX),
+            files: FilesRead::default(),
+            tls: None,
         }
     }
 
@@ -134,11 +137,41 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::RawSocket { address: address.into() }, format)
     }
 
+    /// Lines that others POST to `host:port`, where the source listens.
+    pub fn http(name: impl Into<String>, listen: impl Into<String>) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::Http(HttpServerSpec::new(listen)), Format::Text)
+    }
+
+    /// Lines of what the server of a URL sends.
+    pub fn http_client(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::HttpClient(Box::new(HttpClientSpec::new(url))), Format::Text)
+    }
+
     /// Lines of the files of a folder, and of every new one.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
         let settle = Duration::from_millis(limits::SETTLE_MS);
         SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle }, Format::Text)
+    }
+
+    /// Lines of the objects below a prefix of a bucket, as `s3://bucket/prefix`, and of every new one.
+    pub fn objects(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
+        let poll = Duration::from_millis(limits::OBJECTS_POLL_MS);
+        SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll }, Format::Text)
+    }
+
+    /// Sets that the server of a socket is spoken to with TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsSpec) -> SourceSpec {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets which files of a folder are read.
+    #[must_use]
+    pub fn files(mut self, files: FilesRead) -> SourceSpec {
+        self.files = files;
+        self
     }
 
     /// Lines of a log that grows and is rotated, for ever.
@@ -157,6 +190,11 @@ impl SourceSpec {
     pub fn rate(name: impl Into<String>, rows_per_second: u64, rows_max: Option<u64>) -> SourceSpec {
         let format = Format::Binary { record_bytes: Some(16) };
         SourceSpec::new(name, SourceKind::Rate { rows_per_second, rows_max }, format)
+    }
+
+    /// The records of topics of a Kafka cluster, as text.
+    pub fn kafka(name: impl Into<String>, kafka: KafkaSourceSpec) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
     }
 
     /// A file with one JSON array of rows a line, a line a batch.
@@ -189,8 +227,15 @@ impl SourceSpec {
             }
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
-            (_, Format::Json | Format::Csv { .. }) => Vec::new(),
+            (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
+                Vec::new()
+            }
         }
+    }
+
+    /// The columns that the value of a record holds. All do but those of a `kafka` source with a `from`.
+    pub fn value_columns(&self) -> impl Iterator<Item = &ColumnSpec> {
+        self.schema.iter().filter(|column| column.from == ColumnSource::Value)
     }
 
     /// What a row of these columns takes at least once it is decoded, whatever little it was before: its values, and the
@@ -202,12 +247,80 @@ impl SourceSpec {
         schema.iter().map(column).sum::<u64>().max(1)
     }
 
+    /// Whether something stands before the value in each of its records (`batch::envelope`).
+    pub fn in_envelopes(&self) -> bool {
+        matches!(self.kind, SourceKind::Kafka(_)) || self.schema.iter().any(|column| column.from != ColumnSource::Value)
+    }
+
     /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
     pub fn fixed_bytes(schema: &[ColumnSpec]) -> Option<u32> {
         if schema.is_empty() {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
+    }
+}
+
+impl HttpServerSpec {
+    /// A server at `host:port` with default limits, without a token.
+    pub fn new(listen: impl Into<String>) -> HttpServerSpec {
+        HttpServerSpec {
+            listen: listen.into(),
+            token: None,
+            request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
+            request_time_max: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
+            connections_max: limits::HTTP_CONNECTIONS_MAX,
+            producers_max: limits::HTTP_PRODUCERS_MAX,
+        }
+    }
+}
+
+impl HttpClientSpec {
+    /// Lines of this URL, with default limits.
+    pub fn new(url: impl Into<String>) -> HttpClientSpec {
+        HttpClientSpec {
+            url: url.into(),
+            shape: HttpShape::Lines,
+            token: None,
+            headers: Vec::new(),
+            send: Vec::new(),
+            stall: Duration::from_millis(limits::HTTP_STALL_MS),
+            answer_bytes_max: limits::HTTP_ANSWER_BYTES_MAX,
+            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
+        }
+    }
+}
+
+impl WebsocketSinkSpec {
+    /// At `host:port` with default limits, for whoever comes from this machine.
+    pub fn new(listen: impl Into<String>) -> WebsocketSinkSpec {
+        WebsocketSinkSpec {
+            listen: listen.into(),
+            token: None,
+            origins: Vec::new(),
+            tls: None,
+            clients_max: limits::WEBSOCKET_CLIENTS_MAX,
+            rows_per_message_max: limits::WEBSOCKET_MESSAGE_ROWS_MAX,
+        }
+    }
+}
+
+impl HttpSinkSpec {
+    /// Rows as JSON lines to this URL, with default limits.
+    pub fn new(url: impl Into<String>) -> HttpSinkSpec {
+        HttpSinkSpec {
+            url: url.into(),
+            put: false,
+            body: HttpBody::Lines,
+            token: None,
+            headers: Vec::new(),
+            tls: None,
+            rows_per_request_max: limits::HTTP_REQUEST_ROWS_SENT_MAX,
+            request_bytes_max: limits::HTTP_REQUEST_BYTES_SENT_MAX,
+            timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
+            wait: Duration::from_millis(limits::SERVER_WAIT_MS),
+            reject: false,
+        }
     }
 }
 
@@ -227,10 +340,12 @@ impl SourceKind {
         match self {
             SourceKind::Socket { .. } => "socket",
             SourceKind::RawSocket { .. } => "raw-socket",
-            SourceKind::Directory { .. } => "directory",
+            SourceKind::Http(_) | SourceKind::HttpClient(_) => "http",
+            SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
+            SourceKind::Kafka(_) => "kafka",
             SourceKind::Table(_) => "table",
             SourceKind::Retry { .. } => "retry",
         }
@@ -245,6 +360,9 @@ impl Format {
             Format::Json => "json",
             Format::Csv { .. } => "csv",
             Format::Binary { .. } => "binary",
+            Format::Parquet => "parquet",
+            Format::Avro(_) => "avro",
+            Format::Protobuf(_) => "protobuf",
         }
     }
 }
@@ -277,7 +395,11 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
         format: FileFormat,
     ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Files { path: path.into(), format })
+        SinkSpec::new(
+            name,
+            from,
+            SinkKind::Files { path: path.into(), format, parts: PartsBy::default(), layout: FilesLayout::default() },
+        )
     }
 
     /// A file with one JSON line a batch.
@@ -287,6 +409,20 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
+    }
+
+    /// Nowhere: rows are counted and dropped.
+    pub fn nothing<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Nothing)
+    }
+
+    /// A server over HTTP.
+    pub fn http<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        http: HttpSinkSpec,
+    ) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Http(http))
     }
 
     /// A table of the PostgreSQL database at this URL.
@@ -299,6 +435,13 @@ impl SinkSpec {
     ) -> SinkSpec {
         let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
         SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode, wait })
+    }
+}
+
+impl KafkaSinkSpec {
+    /// A sink with these settings.
+    pub fn sink<S: Into<String>>(self, name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Kafka(Box::new(self)))
     }
 }
 

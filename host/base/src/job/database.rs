@@ -1,9 +1,22 @@
 //! How a job names a database and a table in it.
 
+use super::variables::{self, Piece};
+use crate::secrets::{self, URL_TEXT};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 
 /// Bytes of a name in PostgreSQL; it would cut a longer one.
 const NAME_BYTES_MAX: usize = 63;
+const MODES: [(&str, Mode); 5] = [
+    ("disable", Mode::Disable),
+    ("prefer", Mode::Prefer),
+    ("require", Mode::Require),
+    ("verify-ca", Mode::VerifyCa),
+    ("verify-full", Mode::VerifyFull),
+];
 const URL_HELP: &str = "write it as \"postgres://user:${PGPASSWORD}@host/database\"";
 
 /// The parts of `table` or `schema.table`, as they are: PostgreSQL is given them in quotes, so that capital letters and
@@ -30,72 +43,172 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
         return Err(format!("`url` is empty; {URL_HELP}"));
     }
     // A number fits wherever a name or a port may stand.
-    let example = expand(url, |_| Some("1".into()))?;
-    if whole_placeholder(url).is_some() {
+    let example = expand(url, |piece| match piece {
+        Piece::Text(text) => Ok((*text).to_owned()),
+        _ => Ok("1".into()),
+    })?;
+    if matches!(variables::pieces(url).as_deref(), Ok([Piece::Variable { .. } | Piece::File(_)])) {
         return Ok(());
     }
-    parse(&example).map(drop)
+    // What stands behind the database must be one of some words, or a path.
+    let known = match url.split_once('?') {
+        Some((_, query)) if query.contains("${") => example.split('?').next().unwrap_or_default(),
+        _ => &example,
+    };
+    parse(known).map(drop)
+}
+
+/// Where a database is, and how it is spoken to.
+pub struct Database {
+    /// For the driver.
+    pub config: Config,
+    /// TLS.
+    pub ssl: Ssl,
+}
+
+/// What a URL says of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ssl {
+    /// `sslmode`
+    pub mode: Mode,
+    /// `sslrootcert`: certificates of the issuers that are trusted; `None`: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// `sslcert` and `sslkey`
+    pub own: Option<(PathBuf, PathBuf)>,
+}
+
+/// `sslmode`, in the words of PostgreSQL's own library.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// No TLS.
+    Disable,
+    /// TLS with a server that has it; nobody looks who that is.
+    #[default]
+    Prefer,
+    /// TLS; nobody looks who the server is, unless `sslrootcert` is there: then as `verify-ca`.
+    Require,
+    /// TLS with a server whose certificate is from an issuer that is trusted.
+    VerifyCa,
+    /// The same, and the certificate is for the server's name.
+    VerifyFull,
+}
+
+/// Where the database of a URL is, with what the environment gives for its placeholders. Neither that nor the password is
+/// shown from then on.
+pub fn config(url: &str) -> Result<Database, String> {
+    let database = parse(&expand(url, |piece| variables::value(piece, Path::new("")))?)?;
+    if let Some(password) = database.config.get_password().and_then(|password| std::str::from_utf8(password).ok()) {
+        secrets::keep(password, "(password)");
+    }
+    Ok(database)
 }
 
 /// A URL as the driver takes it. The message does not repeat it, as there may be a password in it.
-pub fn parse(url: &str) -> Result<tokio_postgres::Config, String> {
+fn parse(url: &str) -> Result<Database, String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(format!("`url` is not that of a PostgreSQL database; {URL_HELP}"));
     }
-    let config =
-        tokio_postgres::Config::from_str(url).map_err(|e| format!("`url` cannot be read ({e}); {URL_HELP}"))?;
+    let (url, ssl) = ssl_of(url)?;
+    let mut config = Config::from_str(&url).map_err(|e| format!("`url` cannot be read ({e}); {URL_HELP}"))?;
+    config.ssl_mode(match ssl.mode {
+        Mode::Disable => SslMode::Disable,
+        Mode::Prefer => SslMode::Prefer,
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+    });
     if config.get_hosts().is_empty() {
         return Err(format!("`url` names no host; {URL_HELP}"));
     }
-    Ok(config)
+    Ok(Database { config, ssl })
 }
 
-/// A URL with the values of the environment variables that it names as `${NAME}`. Where a user and a password stand,
-/// they are escaped as URLs need it, so that they may hold any character.
-pub fn expand(url: &str, value_of: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let login_end = login_end(url);
-    let mut whole = String::new();
-    let mut rest = url;
-    while let Some((before, behind)) = rest.split_once("${") {
-        whole.push_str(before);
-        let (name, behind) = behind.split_once('}').unwrap_or(("", behind));
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err("`url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}".into());
+/// Takes what is said of TLS out of a URL: the driver knows less of it.
+fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
+    let mut ssl = Ssl::default();
+    let Some((place, query)) = url.split_once('?') else { return Ok((url.to_owned(), ssl)) };
+    let (mut cert, mut key, mut others) = (None, None, Vec::new());
+    let (mut mode, mut of_system) = (None, false);
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let path = || match PathBuf::from(&*percent_decode_str(value).decode_utf8_lossy()) {
+            path if path.is_absolute() => Ok(path),
+            _ => Err(format!(
+                "`{name}` of `url` is no path from the root on; write it as {name}=/etc/millstream/{name}.pem"
+            )),
+        };
+        match name {
+            "sslmode" => {
+                let known = MODES.iter().find(|(word, _)| *word == value).map(|(_, mode)| *mode);
+                mode = Some(known.ok_or_else(|| {
+                    let words: Vec<_> = MODES.iter().map(|(word, _)| *word).collect();
+                    format!("`sslmode` of `url` is none of those that there are; write one of {}", words.join(", "))
+                })?);
+            }
+            "sslrootcert" if value == "system" => of_system = true,
+            "sslrootcert" => ssl.ca = Some(path()?),
+            "sslcert" => cert = Some(path()?),
+            "sslkey" => key = Some(path()?),
+            _ => others.push(pair),
         }
-        let value = value_of(name).ok_or_else(|| {
-            format!("`url` needs the environment variable `{name}`, which is not set (or is not text); set it")
-        })?;
-        if url.len() - behind.len() <= login_end {
-            escape(&mut whole, &value);
-        } else {
-            whole.push_str(&value);
-        }
-        rest = behind;
     }
-    whole.push_str(rest);
+    ssl.mode = match (mode, of_system) {
+        (Some(mode), false) => mode,
+        (None, false) => ssl.mode,
+        // As PostgreSQL's own library has it: the system trusts so many issuers that the name has to be checked.
+        (None | Some(Mode::VerifyFull), true) => Mode::VerifyFull,
+        (Some(_), true) => {
+            return Err(
+                "`sslrootcert=system` of `url` goes with sslmode=verify-full only; write that, or name a file of \
+                        certificates"
+                    .into(),
+            );
+        }
+    };
+    ssl.own = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        _ => return Err("`url` has one of `sslcert` and `sslkey`; write both, or none".into()),
+    };
+    let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+    Ok((format!("{place}{rest}"), ssl))
+}
+
+/// A URL with values in the place of its placeholders. Where a user and a password stand, they are escaped as URLs need it, so
+/// that they may hold any character.
+pub(super) fn expand(url: &str, value_of: impl Fn(&Piece<'_>) -> Result<String, String>) -> Result<String, String> {
+    let told = |message: String| format!("`url` {message}");
+    let pieces = variables::pieces(url).map_err(told)?;
+    let login_end = login_end(&pieces);
+    let mut whole = String::new();
+    for (number, piece) in pieces.iter().enumerate() {
+        let value = value_of(piece).map_err(told)?;
+        match piece {
+            Piece::Text(_) => whole.push_str(&value),
+            _ if number < login_end => whole.extend(utf8_percent_encode(&value, URL_TEXT)),
+            _ => whole.push_str(&value),
+        }
+    }
     Ok(whole)
 }
 
-/// The name of the variable that is the whole URL.
-fn whole_placeholder(url: &str) -> Option<&str> {
-    url.strip_prefix("${")?.strip_suffix('}').filter(|name| !name.contains("${"))
-}
-
-/// Where user and password end: at the `@` before host and database; zero where there are none.
-fn login_end(url: &str) -> usize {
-    let Some(start) = url.find("://").map(|at| at + 3) else { return 0 };
-    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
-    url[start..end].rfind('@').map_or(0, |at| start + at)
-}
-
-/// Percent-encodes all but letters, digits and a few marks.
-fn escape(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
+/// How many pieces stand before user and password end, at the last `@` before host and database; zero where there are none.
+fn login_end(pieces: &[Piece<'_>]) -> usize {
+    let mut begun = false;
+    let mut end = 0;
+    for (number, piece) in pieces.iter().enumerate() {
+        let Piece::Text(mut text) = *piece else { continue };
+        if !begun {
+            let Some(at) = text.find("://") else { continue };
+            (begun, text) = (true, &text[at + 3..]);
+        }
+        let host_ends = text.find(['/', '?']);
+        if text[..host_ends.unwrap_or(text.len())].contains('@') {
+            end = number;
+        }
+        if host_ends.is_some() {
+            break;
         }
     }
+    end
 }
 
 #[cfg(test)]
@@ -104,21 +217,41 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_and_passwords_may_hold_anything() {
-        let value_of = |name: &str| match name {
-            "PW" => Some("p@/:ss%".to_string()),
-            "HOST" => Some("db:5433".to_string()),
-            _ => None,
+        let value_of = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => Ok((*text).to_string()),
+            Piece::Variable { name: "PW", .. } => Ok("p@/:ss%".to_string()),
+            Piece::Variable { name: "HOST", .. } => Ok("db:5433".to_string()),
+            other => variables::value(other, Path::new("")),
         };
         let url = expand("postgres://me:${PW}@${HOST}/a", value_of).unwrap();
         assert_eq!(url, "postgres://me:p%40%2F%3Ass%25@db:5433/a");
-        let config = parse(&url).unwrap();
+        let config = parse(&url).unwrap().config;
         assert_eq!(config.get_password(), Some("p@/:ss%".as_bytes()));
         assert_eq!(config.get_ports(), [5433]);
         assert_eq!(expand("${HOST}", value_of).unwrap(), "db:5433");
-        assert!(expand("postgres://${NO}@h/a", value_of).unwrap_err().contains("variable `NO`, which is not set"));
-        assert!(expand("postgres://${@h/a", value_of).unwrap_err().contains("without the name"));
+        assert_eq!(expand("postgres://${HOST}/a?x=@${PW}", value_of).unwrap(), "postgres://db:5433/a?x=@p@/:ss%");
+        assert!(expand("postgres://${NO_SUCH}@h/a", value_of).unwrap_err().contains("`NO_SUCH`, which is not set"));
+        assert!(expand("postgres://${@h/a", value_of).unwrap_err().contains("and no `}` behind it"));
         check_url("postgres://${U}:${P}@${H}:${PORT}/${DB}").unwrap();
         check_url("${DATABASE_URL}").unwrap();
+    }
+
+    #[test]
+    fn what_a_url_says_of_tls_is_as_psql_takes_it() {
+        let of = |more: &str| parse(&format!("postgres://me@h/a{more}"));
+        assert_eq!(of("").unwrap().ssl, Ssl::default());
+        let found = of("?sslmode=verify-full&connect_timeout=3&sslrootcert=%2Fa%20b/c.pem").unwrap();
+        assert_eq!((found.ssl.mode, found.ssl.ca), (Mode::VerifyFull, Some("/a b/c.pem".into())));
+        assert!(found.config.get_connect_timeout().is_some() && found.config.get_ssl_mode() == SslMode::Require);
+        let of_system = of("?sslrootcert=system").unwrap().ssl;
+        assert_eq!((of_system.ca, of_system.mode), (None, Mode::VerifyFull));
+        let weaker = of("?sslmode=require&sslrootcert=system").err().unwrap();
+        assert!(weaker.contains("goes with sslmode=verify-full only"), "{weaker}");
+        let own = of("?sslcert=/c&sslkey=/k").unwrap().ssl.own;
+        assert_eq!(own, Some(("/c".into(), "/k".into())));
+        for wrong in ["?sslmode=allow", "?sslmode=", "?sslrootcert=c.pem", "?sslcert=/c", "?nonsense=1"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

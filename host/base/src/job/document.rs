@@ -1,6 +1,9 @@
 //! The text of a job file as a TOML table, with the line of every key, and with what `--set` changes.
 
+use super::mistakes::Mistakes;
+use super::spec::Origin;
 use super::suggest;
+use super::variables::{self, Written};
 use crate::error::{Error, Result};
 use crate::limits::JOB_PATH_BYTES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +20,8 @@ pub(super) struct Document {
     pub lines: BTreeMap<String, usize>,
     /// The dotted paths that `--set` gave.
     pub sets: BTreeSet<String>,
+    /// The texts in which values of variables were put.
+    pub written: Vec<Written>,
 }
 
 /// Reads the text of the job file `file`.
@@ -26,14 +31,14 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut builder = Builder { starts: &starts, lines: BTreeMap::new(), wrong: Vec::new() };
     builder.wrong.extend(errors.iter().take(1).map(|e| {
-        let at = e.span().map_or(0, |s| s.start);
+        let offset = e.span().map_or(0, |s| s.start);
         let found = e.span().and_then(|s| text.get(s)).filter(|t| !t.trim().is_empty() && t.len() < 40);
         let found = found.map(|t| format!(" at `{}`", t.trim())).unwrap_or_default();
-        (line_at(&starts, at), format!("not TOML: {}{found}", e.message()))
+        (line_at(&starts, offset), format!("not TOML: {}{found}", e.message()))
     }));
     let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), Some("")) } else { Table::new() };
     if builder.wrong.is_empty() {
-        return Ok(Document { table, lines: builder.lines, sets: BTreeSet::new() });
+        return Ok(Document { table, lines: builder.lines, sets: BTreeSet::new(), written: Vec::new() });
     }
     let wrong = builder.wrong.iter().map(|(line, what)| format!("{}:{line}: {what}", file.display()));
     Err(Error::job(wrong.collect::<Vec<_>>().join("\n")))
@@ -137,6 +142,30 @@ impl Document {
 }
 
 impl Document {
+    /// Puts the values of environment variables and secret files into all texts.
+    pub fn put_values(&mut self, file: &Path, folder: &Path) -> Result<()> {
+        let wrong = match variables::expand(&mut self.table, folder) {
+            Ok(written) => {
+                self.written = written;
+                return Ok(());
+            }
+            Err(wrong) => wrong,
+        };
+        let mistakes = Mistakes::default();
+        for (path, message) in wrong {
+            let mut keys = path.split('.');
+            let part = match (keys.next(), keys.next(), keys.next()) {
+                (Some(section @ ("sources" | "stages" | "sinks")), Some(name), Some(_)) => {
+                    format!("{} `{name}`: ", section.trim_end_matches('s'))
+                }
+                _ => String::new(),
+            };
+            mistakes.add(path, &part, message);
+        }
+        let origin = Origin { file: Some(file.into()), lines: self.lines.clone(), ..Origin::default() };
+        mistakes.result(&origin, &self.sets)
+    }
+
     /// Writes `timestamp(us)` for `timestamp` in the schemas of sources and tables.
     pub fn say_micros(&mut self) {
         for (section, inside) in [("sources", None), ("stages", Some("enrich"))] {
@@ -201,10 +230,10 @@ pub(super) fn join(path: &str, key: &str) -> String {
 
 /// Where each line begins.
 fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect()
+    std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|offset| offset + 1)).collect()
 }
 
 /// The line (from 1) of a byte.
-fn line_at(starts: &[usize], at: usize) -> usize {
-    starts.partition_point(|start| *start <= at).max(1)
+fn line_at(starts: &[usize], offset: usize) -> usize {
+    starts.partition_point(|start| *start <= offset).max(1)
 }

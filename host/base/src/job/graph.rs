@@ -98,8 +98,8 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
     let parts = readable(job, mistakes);
     let stages = job.stages.iter().map(|stage| {
         let more = if matches!(stage.operator, OperatorSpec::Join(_)) { "join.with" } else { "cogroup" };
-        let key = |at| if at < stage.from.len() { "from" } else { more };
-        let inputs: Vec<_> = stage.reads().enumerate().map(|(at, input)| (key(at), input)).collect();
+        let key = |index| if index < stage.from.len() { "from" } else { more };
+        let inputs: Vec<_> = stage.reads().enumerate().map(|(index, input)| (key(index), input)).collect();
         ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side())
     });
     let sinks = job.sinks.iter().map(|sink| {
@@ -201,8 +201,8 @@ fn clock(job: &JobSpec, mistakes: &Mistakes) {
 /// For each stage the stages that it reads, by index. Names that are no stage are left out.
 fn edges(job: &JobSpec) -> Vec<Vec<usize>> {
     let mut index: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, stage) in job.stages.iter().enumerate() {
-        index.entry(&stage.name).or_insert(at);
+    for (place, stage) in job.stages.iter().enumerate() {
+        index.entry(&stage.name).or_insert(place);
     }
     let sources: BTreeSet<&str> = job.sources.iter().map(|s| s.name.as_str()).collect();
     let reads = |stage: &StageSpec| {
@@ -257,16 +257,16 @@ fn cycles(job: &JobSpec) -> Vec<Vec<String>> {
     for start in (0..edges.len()).filter(|stage| open[*stage] > 0) {
         // A stage that stays open reads at least one that stays open too: going from input to input must come round.
         let mut way: Vec<usize> = Vec::new();
-        let mut at = start;
-        while !seen[at] {
-            seen[at] = true;
-            way.push(at);
-            match edges[at].iter().find(|input| open[**input] > 0) {
-                Some(input) => at = *input,
+        let mut current = start;
+        while !seen[current] {
+            seen[current] = true;
+            way.push(current);
+            match edges[current].iter().find(|input| open[**input] > 0) {
+                Some(input) => current = *input,
                 None => break,
             }
         }
-        if let Some(begin) = way.iter().position(|stage| *stage == at) {
+        if let Some(begin) = way.iter().position(|stage| *stage == current) {
             let mut cycle: Vec<usize> = way.split_off(begin);
             cycle.reverse();
             let first = cycle.iter().enumerate().min_by_key(|(_, stage)| **stage).map_or(0, |(position, _)| position);

@@ -1,7 +1,11 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
+mod http;
+mod http_client;
 mod join;
+mod kafka;
 mod plugin;
+mod records;
 mod stage;
 mod window;
 
@@ -17,14 +21,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Where the mistakes of one part go.
-struct Part<'a> {
+struct PartMistakes<'a> {
     path: String,
     words: String,
     job: &'a JobSpec,
     mistakes: &'a Mistakes,
 }
 
-impl Part<'_> {
+impl PartMistakes<'_> {
     /// Of several places where a key may stand the one where it does; in a job that a program built the first.
     fn place<'k>(&self, places: [&'k str; 2]) -> &'k str {
         let stands = |place: &str| self.job.origin.lines.contains_key(&format!("{}.{place}", self.path));
@@ -41,7 +45,8 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     top(job, mistakes);
     job.checkpoint.iter().for_each(|spec| checkpoint(spec, mistakes));
     let part = |section: &str, what: &str, name: &str| {
-        let part = Part { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), job, mistakes };
+        let part =
+            PartMistakes { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), job, mistakes };
         if let Err(message) = names::check(name) {
             mistakes.add(part.path, &format!("{what}: "), message);
             return None;
@@ -108,22 +113,39 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
     }
 }
 
-fn source(spec: &SourceSpec, part: &Part<'_>) {
+fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
-        SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => address(text, part),
+        SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => {
+            address("address", text, part)
+        }
+        SourceKind::Http(server) => http::source(spec, server, part),
+        SourceKind::HttpClient(client) => http_client::source(spec, client, part),
         SourceKind::Directory { path, poll, settle } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
                 part.wrong("poll", message);
             }
+            if let Some(pattern) = &spec.files.pattern {
+                files_read(pattern, spec.files.subfolders, part);
+            }
             if *settle > Duration::from_secs(86_400) {
                 part.wrong("settle", format!("`settle` is {}; write at most 1d", units::show_time(*settle)));
+            }
+        }
+        SourceKind::Objects { url, poll } => {
+            url_of_bucket(url, part);
+            if let Err(message) = read::poll_fits(*poll) {
+                part.wrong("poll", message);
+            }
+            if let Some(pattern) = &spec.files.pattern {
+                files_read(pattern, spec.files.subfolders, part);
             }
         }
         SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
         SourceKind::Rate { rows_per_second: 0, .. } => {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
+        SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
@@ -137,12 +159,30 @@ fn source(spec: &SourceSpec, part: &Part<'_>) {
         }
     }
     if columns(spec, part) {
-        format(spec, part);
+        // What stands beside the value is no matter of its format.
+        let schema = spec.value_columns().cloned().collect();
+        format(&SourceSpec { schema, ..spec.clone() }, part);
+    }
+}
+
+/// The pattern of files that are read.
+fn files_read(pattern: &str, subfolders: bool, part: &PartMistakes<'_>) {
+    let key = part.place(["path", "pattern"]);
+    if let Err(error) = glob::Pattern::new(pattern) {
+        let what = format!("`{pattern}` is no pattern: {error}; write one as \"*.jsonl\" or \"2026-*/**/*.csv\"");
+        part.wrong(key, what);
+    } else if pattern.contains('/') && !subfolders {
+        part.wrong(
+            key,
+            format!("`{pattern}` has a `/`, and folders in the folder are not read; write subfolders = true"),
+        );
+    } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        part.wrong(key, format!("`{pattern}` cannot be within the folder; write names with a single `/` between them"));
     }
 }
 
 /// Checks what holds of columns in any format; whether they are good enough to look at the format as well.
-fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
+fn columns(spec: &SourceSpec, part: &PartMistakes<'_>) -> bool {
     let mut seen = BTreeSet::new();
     let mut good = true;
     for column in &spec.schema {
@@ -151,12 +191,16 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
             Some(format!("`{name}` is no name for a column; write one of visible characters"))
         } else if !seen.insert(&column.name) {
             Some(format!("two columns are named `{name}`; rename one"))
-        } else if matches!(column.kind, ColumnType::Arrow(_)) {
-            let types = ColumnType::NAMES.join(", ");
-            Some(format!("column `{name}` is {}, which no format gives; write one of {types}", column.kind))
-        } else if spec.format != Format::Json && column.path != [column.name.as_str()] {
+        } else if !column.kind.is_written() {
+            let (types, more) = (ColumnType::NAMES.join(", "), ColumnType::MORE_NAMES);
+            Some(format!("column `{name}` is {}, which no format gives; write one of {types}, {more}", column.kind))
+        } else if !has_paths(&spec.format) && column.path != [column.name.as_str()] {
             let word = spec.format.word();
-            Some(format!("column `{name}` has a `path`, which is for format `json` and not for `{word}`; remove it"))
+            Some(format!(
+                "column `{name}` has a `path`, which is for formats `json`, `avro` and `protobuf` and not for `{word}`; remove it"
+            ))
+        } else if column.from != ColumnSource::Value {
+            kafka::column(spec, column)
         } else {
             times(column).or_else(|| binary_time(spec, column))
         };
@@ -166,6 +210,11 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
         }
     }
     good
+}
+
+/// Whether values stand within others in records of a format.
+fn has_paths(format: &Format) -> bool {
+    matches!(format, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_))
 }
 
 /// What is wrong with how a column says that its times are written.
@@ -201,7 +250,7 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     })
 }
 
-fn format(spec: &SourceSpec, part: &Part<'_>) {
+fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
     let kind = spec.kind.word();
     match (&spec.kind, &spec.format) {
         (SourceKind::Rate { .. }, _) => {
@@ -225,13 +274,16 @@ fn format(spec: &SourceSpec, part: &Part<'_>) {
                 part.wrong("schema", message);
             }
         }
-        (_, Format::Json | Format::Csv { .. }) if spec.schema.is_empty() => {
+        (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_))
+            if spec.schema.is_empty() =>
+        {
             let word = spec.format.word();
             let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{word}`") };
             let message = format!("{of} needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}");
             part.wrong("schema", message);
         }
-        (_, Format::Json) => {
+        (_, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
+            records::check(spec, part);
             for column in spec.schema.iter().filter(|c| c.path.is_empty() || c.path.iter().any(String::is_empty)) {
                 let message = format!("column `{}` has an empty `path`; write one, as path = \"user.id\"", column.name);
                 part.wrong(&format!("schema.{}", column.name), message);
@@ -250,9 +302,13 @@ fn format(spec: &SourceSpec, part: &Part<'_>) {
 }
 
 /// Widths of the columns and length of a record must agree.
-fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
-    let framed = matches!(spec.kind, SourceKind::RawSocket { .. });
-    let whole_record = matches!(spec.schema.as_slice(), [c] if c.kind.fixed_bytes().is_none());
+fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
+    let framed = match &spec.kind {
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Http(_) => true,
+        SourceKind::HttpClient(client) => client.shape != HttpShape::Lines,
+        _ => false,
+    };
+    let whole_record = matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
     let widths = SourceSpec::fixed_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
     if spec.schema.is_empty() {
@@ -288,21 +344,33 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
 }
 
 /// `host:port`, as far as text tells.
-fn address(text: &str, part: &Part<'_>) {
-    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
+    if !is_address(text) {
+        let message =
+            format!("`{key} = \"{text}\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"");
+        part.wrong(key, message);
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
         let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
         let host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
         let plain = !text.split_once(':').is_some_and(|(_, rest)| rest.contains(':'));
         host && (plain || bracketed) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if !good {
-        let message =
-            format!("`address = \"{text}\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"");
-        part.wrong("address", message);
+    })
+}
+
+fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
+    let bucket = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    if bucket.unwrap_or_default().is_empty() {
+        part.wrong("path", format!("`path = \"{url}\"` names no bucket; write s3://bucket/prefix"));
+    } else if url.chars().any(char::is_control) {
+        part.wrong("path", "`path` has a control character, which no name of an object has here; write it without");
     }
 }
 
-fn file_path(key: &str, path: &Path, part: &Part<'_>) {
+fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     let text = path.to_string_lossy();
     if text.is_empty() {
         part.wrong(key, format!("`{key}` is empty; write the path of a file or folder"));
@@ -311,15 +379,27 @@ fn file_path(key: &str, path: &Path, part: &Part<'_>) {
     } else if text.contains("://") {
         part.wrong(
             key,
-            format!("`{key} = \"{text}\"` is a URL, which is not available in this version; write a local path"),
+            match bucket_url(path).is_some() {
+                true => format!("`{key} = \"{text}\"` is in a bucket, which only sources of kind `directory` read, and sinks of kind `files` write; write a local path"),
+                false => format!("`{key} = \"{text}\"` is a URL, which is not available in this version; write a local path"),
+            },
         );
     }
 }
 
-fn sink(spec: &SinkSpec, part: &Part<'_>) {
+fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } => {}
-        SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
+        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => {}
+        SinkKind::Files { path, layout, .. } => {
+            match bucket_url(path) {
+                Some(url) => url_of_bucket(url, part),
+                None => file_path("path", path, part),
+            }
+            twice("partition_by", &layout.partition_by, part);
+        }
+        SinkKind::Queue { path } => file_path("path", path, part),
+        SinkKind::Http(sink) => http::sink(sink, part),
+        SinkKind::Websocket(sink) => http::websocket(sink, part),
         SinkKind::Postgres { url, table, mode, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);
@@ -334,10 +414,11 @@ fn sink(spec: &SinkSpec, part: &Part<'_>) {
                 twice("key", key, part);
             }
         }
+        SinkKind::Kafka(spec) => kafka::sink(spec, part),
     }
 }
 
-fn twice(key: &str, names: &[String], part: &Part<'_>) {
+fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() {

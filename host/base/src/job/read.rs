@@ -2,9 +2,15 @@
 
 mod checkpoint;
 mod columns;
+mod files;
+mod http;
+mod http_client;
+mod kafka;
+mod records;
 mod sink;
 mod source;
 mod stage;
+mod tls;
 
 pub(super) use source::poll_fits;
 
@@ -12,7 +18,7 @@ use super::document::Document;
 use super::keys;
 use super::mistakes::Mistakes;
 use super::names;
-use super::spec::{AtEnd, ClockSpec, JobSpec, Origin};
+use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, Texts};
 use super::table::Reader;
 use std::path::Path;
 
@@ -23,7 +29,9 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
         Reader { path: String::new(), part: String::new(), inside: String::new(), table: &document.table, mistakes };
     top.check_keys(keys::JOB, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
-    job.origin = Origin { file: Some(file.into()), folder: folder.into(), lines: document.lines.clone() };
+    job.origin =
+        Origin { file: Some(file.into()), folder: folder.into(), lines: document.lines.clone(), ..Origin::default() };
+    job.origin.written = Texts(document.written.clone());
     if let Some(name) = top.text("name", "name = \"word-count\"") {
         job.name = name.into();
     }
@@ -41,8 +49,10 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
         job.in_flight_max = most;
     }
     job.memory_bytes_max = top.size("memory", crate::limits::MEMORY_BYTES_MIN, crate::limits::MEMORY_BYTES_MAX_MAX);
+    job.ui = top.flag("ui").unwrap_or(true);
     job.checkpoint = checkpoint::checkpoint(&top);
-    job.sources = top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r)).collect();
+    job.sources =
+        top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, folder)).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r)).collect();
     job

@@ -1,6 +1,6 @@
 //! The JSON Schema of the job file, made from the same tables of keys that reading uses.
 
-use super::keys::{self, COLUMN, Key, Shape};
+use super::keys::{self, COLUMN, KeyShape, TableKey};
 use super::{expression, names};
 use crate::batch::types::ColumnType;
 use crate::units;
@@ -19,7 +19,7 @@ pub(super) fn job() -> Value {
 }
 
 /// A table with these keys.
-fn table(keys: &[Key]) -> Map<String, Value> {
+fn table(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = Map::new();
     let properties: Map<String, Value> = keys.iter().map(|key| (key.name.into(), property(key))).collect();
     schema.insert("type".into(), json!("object"));
@@ -37,7 +37,7 @@ fn table(keys: &[Key]) -> Map<String, Value> {
 }
 
 /// A source, stage or sink. A stage has one operator, and keys that are for one operator need it.
-fn part(keys: &[Key]) -> Map<String, Value> {
+fn part(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().any(|key| key.name == "plugin") {
         let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
@@ -62,9 +62,9 @@ fn part(keys: &[Key]) -> Map<String, Value> {
 }
 
 /// For each kind: the keys that it needs, and the keys that are not for it.
-fn kind_rules(keys: &[Key]) -> Vec<Value> {
+fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
     let kinds = match keys.iter().find(|key| key.name == "kind").map(|key| &key.shape) {
-        Some(Shape::Word(kinds)) => *kinds,
+        Some(KeyShape::Word(kinds)) => *kinds,
         _ => &[],
     };
     let rule = |kind: &&str| {
@@ -79,12 +79,12 @@ fn kind_rules(keys: &[Key]) -> Vec<Value> {
     kinds.iter().map(rule).collect()
 }
 
-fn names_of(keys: &[Key], which: impl Fn(&Key) -> bool) -> Vec<&'static str> {
+fn names_of(keys: &[TableKey], which: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {
     keys.iter().filter(|key| which(key)).map(|key| key.name).collect()
 }
 
 /// What a key takes, with what it is for.
-fn property(key: &Key) -> Value {
+fn property(key: &TableKey) -> Value {
     let mut schema = match shape(&key.shape) {
         Value::Object(schema) => schema,
         _ => Map::new(),
@@ -97,60 +97,61 @@ fn property(key: &Key) -> Value {
     Value::Object(schema)
 }
 
-fn shape(shape: &Shape) -> Value {
+fn shape(shape: &KeyShape) -> Value {
     let text = json!({ "type": "string", "minLength": 1 });
     match shape {
-        Shape::Text => text,
-        Shape::Name => json!({ "type": "string", "pattern": names::PATTERN }),
-        Shape::Address => json!({ "type": "string", "pattern": "^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$" }),
-        Shape::Flag => json!({ "type": "boolean" }),
-        Shape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
-        Shape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
-        Shape::SignedTime => json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN }),
-        Shape::Every => json!({
+        KeyShape::Text => text,
+        KeyShape::Name => json!({ "type": "string", "pattern": names::PATTERN }),
+        KeyShape::Address => json!({ "type": "string", "pattern": "^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$" }),
+        KeyShape::Flag => json!({ "type": "boolean" }),
+        KeyShape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        KeyShape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
+        KeyShape::SignedTime => json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN }),
+        KeyShape::Every => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::TIME_PATTERN }],
         }),
-        Shape::Size => json!({
+        KeyShape::Size => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::SIZE_PATTERN }],
         }),
-        Shape::Word(words) => json!({ "type": "string", "enum": words }),
-        Shape::Texts => json!({
+        KeyShape::Word(words) => json!({ "type": "string", "enum": words }),
+        KeyShape::Texts => json!({
             "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
         }),
-        Shape::Any => json!({}),
-        Shape::Columns => json!({
+        KeyShape::Any => json!({}),
+        KeyShape::Columns => json!({
             "type": "object",
             "minProperties": 1,
-            "additionalProperties": { "anyOf": [self::shape(&Shape::Type), table(COLUMN)] },
+            "additionalProperties": { "anyOf": [self::shape(&KeyShape::Type), table(COLUMN)] },
         }),
-        Shape::Type => json!({ "anyOf": [
+        KeyShape::Type => json!({ "anyOf": [
             { "type": "string", "enum": ColumnType::NAMES },
+            { "type": "string", "pattern": "^(date|decimal\\(.*\\)|list<.*>|struct<.*>)$" },
             { "type": "string", "pattern": "^timestamp\\((s|ms|us|ns|.*%.*)\\)$" },
         ] }),
-        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
-        Shape::RowsOrShare => json!({
+        KeyShape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        KeyShape::RowsOrShare => json!({
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
                 { "type": "number", "minimum": 0, "maximum": 1 },
                 { "type": "string", "pattern": units::PERCENT_PATTERN },
             ],
         }),
-        Shape::Within => {
+        KeyShape::Within => {
             let bound = json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN });
             json!({ "anyOf": [
                 { "type": "string", "pattern": units::TIME_PATTERN },
                 { "type": "array", "items": bound, "minItems": 2, "maxItems": 2 },
             ] })
         }
-        Shape::ByName(each) => json!({ "type": "object", "additionalProperties": self::shape(each) }),
-        Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
-        Shape::Aggregates => json!({
+        KeyShape::ByName(each) => json!({ "type": "object", "additionalProperties": self::shape(each) }),
+        KeyShape::Either(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
+        KeyShape::Aggregates => json!({
             "type": "object",
             "minProperties": 1,
             "additionalProperties": { "type": "string", "pattern": expression::PATTERN },
         }),
-        Shape::Table(keys) => Value::Object(table(keys)),
-        Shape::Parts(keys) => json!({
+        KeyShape::Table(keys) => Value::Object(table(keys)),
+        KeyShape::Parts(keys) => json!({
             "type": "object",
             "propertyNames": { "pattern": names::PATTERN },
             "additionalProperties": part(keys),

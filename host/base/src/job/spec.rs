@@ -1,14 +1,23 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod http_client;
+mod kafka;
+mod kafka_sink;
 mod stage;
 
-pub use crate::batch::column::{ColumnSpec, TimeForm, TimeUnit};
+pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
+pub use http_client::*;
+pub use kafka::*;
+pub use kafka_sink::*;
 pub use stage::*;
 
+use super::variables::Written;
+use crate::batch::partition::Share;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A whole job: named sources, stages and sinks, in the order of the file.
@@ -28,6 +37,8 @@ pub struct JobSpec {
     pub memory_bytes_max: Option<u64>,
     /// What becomes of event time when no source will send anything more.
     pub at_end: AtEnd,
+    /// Whether a run serves a page about the job.
+    pub ui: bool,
     /// Where checkpoints are kept; `None`: nothing survives the end of the process.
     pub checkpoint: Option<CheckpointSpec>,
     /// Where the job comes from, and where its parts stand in it.
@@ -87,6 +98,38 @@ pub struct Origin {
     pub folder: PathBuf,
     /// Line (from 1) of each key by its dotted path, as `stages.words.from`.
     pub lines: BTreeMap<String, usize>,
+    /// The texts in which `${NAME}` stands, and what they are with the values.
+    pub written: Texts,
+}
+
+/// The texts of a job file in which `${NAME}` stands.
+#[derive(Clone, Default)]
+pub struct Texts(pub(super) Vec<Written>);
+
+impl std::fmt::Debug for Texts {
+    /// Without the values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|written| (&written.path, &written.text))).finish()
+    }
+}
+
+impl Texts {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text of the key of this dotted path as its author wrote it; `None`: as it is.
+    pub fn at(&self, path: &str) -> Option<&str> {
+        self.0.iter().find(|written| written.path == path).map(|written| written.text.as_str())
+    }
+
+    /// How this value was written: by the names that stand for it, or as it is.
+    pub fn of(&self, value: &str) -> Vec<String> {
+        let texts = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
+        let texts: Vec<String> = texts.collect();
+        if texts.is_empty() { vec![value.to_owned()] } else { texts }
+    }
 }
 
 impl Origin {
@@ -128,6 +171,31 @@ pub struct SourceSpec {
     pub rejected_bytes_max: u64,
     /// How long a source waits for a file or folder that cannot be read.
     pub away_max: Duration,
+    /// Which files of a folder are read.
+    pub files: FilesRead,
+    /// TLS towards the server of a socket, or with those who send to an `http` source; `None`: as plain TCP.
+    pub tls: Option<TlsSpec>,
+}
+
+/// TLS. Paths are as in the job file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSpec {
+    /// Certificates of the issuers that are trusted, in PEM; `None`: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The job's own certificate and its key, in PEM.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate is for; `None`: the host of the address.
+    pub name: Option<String>,
+}
+
+/// Which files of a folder a `directory` source reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilesRead {
+    /// Those whose names are like this, with `*`, `?` and `[…]`; with a `/` in it: whose paths from the folder on are, with
+    /// `**` for any folders. `None`: all.
+    pub pattern: Option<String>,
+    /// Also those of the folders in the folder.
+    pub subfolders: bool,
 }
 
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
@@ -143,6 +211,10 @@ pub enum SourceKind {
         /// `host:port`
         address: String,
     },
+    /// What others POST to us.
+    Http(HttpServerSpec),
+    /// What a server answers, or sends as it comes.
+    HttpClient(Box<HttpClientSpec>),
     /// The files of a folder, and every new one.
     Directory {
         /// The folder.
@@ -151,6 +223,13 @@ pub enum SourceKind {
         poll: Duration,
         /// A file is read when its length and time have stood still for so long.
         settle: Duration,
+    },
+    /// The objects below a prefix of a bucket, and every new one.
+    Objects {
+        /// Bucket and prefix, as `s3://bucket/prefix`.
+        url: String,
+        /// How often the bucket is asked for new ones.
+        poll: Duration,
     },
     /// A log that grows, with its rotated files beside it, for ever.
     Follow {
@@ -166,6 +245,8 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
+    /// The records of topics of a Kafka cluster.
+    Kafka(Box<KafkaSourceSpec>),
     /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
     Rate {
         /// Rows a second.
@@ -190,6 +271,41 @@ pub enum SourceKind {
     },
 }
 
+/// How the paths of what is in a bucket begin.
+pub const OBJECT_SCHEMES: [&str; 3] = ["s3://", "gs://", "az://"];
+
+impl SourceKind {
+    /// Whether the source has partitions, which are spread over all processes of a job, each with a clock of its own.
+    pub fn has_partitions(&self) -> bool {
+        matches!(self, SourceKind::Kafka(_))
+    }
+
+    /// What a process receives of a source with this number; `None`: nothing. A source without partitions lives in one process.
+    pub fn share(&self, number: usize, (process, processes): (usize, usize)) -> Option<Share> {
+        match self.has_partitions() {
+            true => Some(Share::of(process, processes)),
+            false => (number % processes.max(1) == process).then_some(Share::ALL),
+        }
+    }
+}
+
+/// Where and how an `http` source hears who sends it rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpServerSpec {
+    /// `host:port`
+    pub listen: String,
+    /// What requests must bring; `None`: they need nothing.
+    pub token: Option<String>,
+    /// Bytes of the body of a request.
+    pub request_bytes_max: u64,
+    /// How long a request may take to come in.
+    pub request_time_max: Duration,
+    /// Connections that are open at a time.
+    pub connections_max: u64,
+    /// Producers whose last sequence is remembered.
+    pub producers_max: u64,
+}
+
 /// How records become rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Format {
@@ -210,6 +326,92 @@ pub enum Format {
         /// Bytes of a record; `None` where the receiver's frames say.
         record_bytes: Option<u32>,
     },
+    /// Rows of files of Parquet.
+    Parquet,
+    /// Avro: the records of files, or single ones.
+    Avro(WriterSchema),
+    /// Protobuf: a frame is a message; in files each has its length in front, as protobuf's own functions write it.
+    Protobuf(ProtobufSpec),
+}
+
+/// Where the schemas are that Avro records were written with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WriterSchema {
+    /// In the files that the records are in.
+    InFile,
+    /// All records have this one.
+    Given(FileContent),
+    /// Each record says by an id which one of a registry it has.
+    Registry(Box<RegistrySpec>),
+}
+
+/// A file that is part of the job, as it was when the job was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileContent {
+    /// The file, as in the job file.
+    pub path: PathBuf,
+    /// What was in it.
+    pub content: Bytes,
+}
+
+impl std::fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} bytes)", self.path.display(), self.content.len())
+    }
+}
+
+/// A registry of schemas, as Confluent's is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RegistrySpec {
+    /// Its address: `https://registry.example.org:8081`.
+    pub url: String,
+    /// Name and password; or a token, with an empty name.
+    pub login: Option<(String, String)>,
+    /// Certificates of the issuers that are trusted, in PEM; `None`: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// How long to wait for it where it is away.
+    pub wait: Duration,
+}
+
+impl std::fmt::Debug for RegistrySpec {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistrySpec").field("url", &self.url).field("ca", &self.ca).finish_non_exhaustive()
+    }
+}
+
+/// The schema that a sink's records have in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectSpec {
+    /// The registry.
+    pub registry: RegistrySpec,
+    /// The name under which it has the schema; `None`: that of the topic with `-value` behind it.
+    pub subject: Option<String>,
+    /// The full name of the record.
+    pub record: String,
+    /// Whether the schema is registered where it is not there.
+    pub register: bool,
+}
+
+impl SubjectSpec {
+    /// The name of a record where the job says none.
+    pub const RECORD: &str = "Row";
+
+    /// Registered under the name of the topic.
+    pub fn new(registry: RegistrySpec) -> SubjectSpec {
+        SubjectSpec { registry, subject: None, record: SubjectSpec::RECORD.into(), register: true }
+    }
+}
+
+/// Which messages of Protobuf records are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProtobufSpec {
+    /// What `protoc --descriptor_set_out` wrote.
+    pub descriptor: FileContent,
+    /// The full name of the message: `shop.Order`.
+    pub message: String,
+    /// Records begin as those of a schema registry do; the descriptor is used all the same.
+    pub confluent: bool,
 }
 
 /// A named output.
@@ -236,18 +438,28 @@ pub enum SinkKind {
         /// How many rows are shown.
         rows: usize,
     },
-    /// A folder, with a file a batch.
+    /// A folder, or the like of it in a bucket, with files of rows.
     Files {
-        /// The folder.
+        /// The folder, or `s3://bucket/prefix`.
         path: PathBuf,
         /// What is in the files.
         format: FileFormat,
+        /// Who writes them.
+        parts: PartsBy,
+        /// Which rows are in a file.
+        layout: FilesLayout,
     },
     /// A file with one JSON line a batch: for tests.
     Queue {
         /// The file.
         path: PathBuf,
     },
+    /// Nowhere: rows are counted and dropped, for trials and benchmarks.
+    Nothing,
+    /// A server, in requests over HTTP.
+    Http(HttpSinkSpec),
+    /// Whoever connects, as JSON.
+    Websocket(WebsocketSinkSpec),
     /// A table of a PostgreSQL database.
     Postgres {
         /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
@@ -258,6 +470,115 @@ pub enum SinkKind {
         mode: TableMode,
         /// How long the job waits for the server where it is away, at its start and later.
         wait: Duration,
+    },
+    /// A topic of a Kafka cluster.
+    Kafka(Box<KafkaSinkSpec>),
+}
+
+/// Who writes the files of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartsBy {
+    /// Worker 0: one a batch, with its rows in order.
+    #[default]
+    Batch,
+    /// Each worker: one a batch with the rows that it has, under a marker of its own.
+    Worker,
+}
+
+/// Which rows of a `files` sink are in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesLayout {
+    /// The columns by whose values rows lie in folders, in the order of the folders.
+    pub partition_by: Vec<String>,
+    /// When a file is complete; `None`: with its batch.
+    pub roll: Option<FilesRoll>,
+    /// How many files that roll are open at a time.
+    pub open_parts_max: usize,
+}
+
+impl Default for FilesLayout {
+    fn default() -> FilesLayout {
+        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS }
+    }
+}
+
+/// When a file that grows over batches is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilesRoll {
+    /// With so many bytes.
+    pub bytes: u64,
+    /// So long after its first batch.
+    pub time: Duration,
+}
+
+/// Whether a path is that of a prefix in a bucket: then its URL.
+pub fn bucket_url(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
+}
+
+impl SinkKind {
+    /// Whether each worker commits the rows that it has by itself.
+    pub fn by_worker(&self) -> bool {
+        matches!(self, SinkKind::Files { parts: PartsBy::Worker, .. })
+    }
+}
+
+/// Where and how an `http` sink sends its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSinkSpec {
+    /// `https://host/path`; `${NAME}` stands for an environment variable, `{key}` for the key of a request.
+    pub url: String,
+    /// PUT in the place of POST.
+    pub put: bool,
+    /// What a request holds.
+    pub body: HttpBody,
+    /// Sent as `Authorization: Bearer …`.
+    pub token: Option<String>,
+    /// Other headers, by name.
+    pub headers: Vec<(String, String)>,
+    /// How a server with https is spoken to; `None`: it is checked by what the system trusts.
+    pub tls: Option<TlsSpec>,
+    /// Most rows of a request.
+    pub rows_per_request_max: u64,
+    /// Most bytes of rows of a request; one row at least.
+    pub request_bytes_max: u64,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long the job waits for a server that is away.
+    pub wait: Duration,
+    /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
+    pub reject: bool,
+}
+
+/// Where and how a `websocket` sink hears who follows its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebsocketSinkSpec {
+    /// `host:port`
+    pub listen: String,
+    /// What clients must bring; `None`: they need nothing.
+    pub token: Option<String>,
+    /// The sites whose pages may listen, beside those of this machine.
+    pub origins: Vec<String>,
+    /// The certificate that clients see; `None`: without TLS.
+    pub tls: Option<TlsSpec>,
+    /// Clients at a time.
+    pub clients_max: u64,
+    /// Most rows of a message.
+    pub rows_per_message_max: u64,
+}
+
+/// What a request of an `http` sink holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HttpBody {
+    /// A JSON object a line.
+    #[default]
+    Lines,
+    /// A JSON array of them.
+    Array,
+    /// What `_bulk` of OpenSearch takes: a line with what to do before each.
+    Bulk {
+        /// The index, where the URL does not name it.
+        index: Option<String>,
     },
 }
 
@@ -285,4 +606,6 @@ pub enum FileFormat {
     Csv,
     /// Parquet.
     Parquet,
+    /// Container files of Avro.
+    Avro,
 }

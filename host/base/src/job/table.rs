@@ -2,7 +2,7 @@
 //! that reading goes on to the next one.
 
 use super::document::join;
-use super::keys::{self, Key};
+use super::keys::{self, TableKey};
 use super::mistakes::Mistakes;
 use super::spec::RejectedMax;
 use super::suggest;
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
 
     /// Notes every key that is not known here, not for this `kind` of part, or of a version to come. `noun` is what a
     /// kind is called: `kind` of a source or sink.
-    pub fn check_keys(&self, keys: &[Key], later: &[&str], kind: Option<&str>) {
+    pub fn check_keys(&self, keys: &[TableKey], later: &[&str], kind: Option<&str>) {
         for key in self.table.keys() {
             if let Some(known) = keys.iter().find(|k| k.name == key) {
                 if let Some(kind) = kind.filter(|kind| !known.fits(kind)) {

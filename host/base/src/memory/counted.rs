@@ -11,7 +11,7 @@ const LARGE_BYTES: usize = 4 << 20;
 
 /// The system's allocator, with [`budget`] told of what is asked for. A program makes it its global allocator; without it
 /// only a thread watches the budget, and memory that is asked for fast can go further beyond it.
-pub struct Counted;
+pub struct CountingAllocator;
 
 thread_local! {
     /// Bytes asked for since the last look. Without a destructor, so that it is there for as long as the thread.
@@ -34,7 +34,7 @@ fn count(bytes: usize) {
 }
 
 // SAFETY: all is done by the system's allocator; what comes before neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counted {
+unsafe impl GlobalAlloc for CountingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

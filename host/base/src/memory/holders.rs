@@ -1,4 +1,4 @@
-//! Who holds how much, and who is at work: for the story of a job that is over its budget.
+//! Who holds how much memory, and which operators are at work: for the message of a job that is over its budget.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ const NAMED: usize = 6;
 /// What is smaller is not named.
 const NAMED_BYTES_MIN: u64 = 1 << 20;
 
-static HOLDERS: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
+static HOLDERS: Mutex<Vec<Weak<HolderEntry>>> = Mutex::new(Vec::new());
 
 /// Something that holds memory; those of the same name are told together. It holds nothing any more when it is dropped.
 #[derive(Debug)]
-pub struct Holder(Arc<Held>);
+pub struct Holder(Arc<HolderEntry>);
 
 #[derive(Debug)]
-struct Held {
+struct HolderEntry {
     what: String,
     bytes: AtomicU64,
 }
@@ -27,7 +27,7 @@ struct Held {
 impl Holder {
     /// One that holds nothing yet. `what`: for people, as "the state of stage `x`".
     pub fn new(what: impl Into<String>) -> Holder {
-        let held = Arc::new(Held { what: what.into(), bytes: AtomicU64::new(0) });
+        let held = Arc::new(HolderEntry { what: what.into(), bytes: AtomicU64::new(0) });
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         holders.retain(|holder| holder.strong_count() > 0);
         holders.push(Arc::downgrade(&held));

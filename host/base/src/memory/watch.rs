@@ -20,9 +20,9 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A look takes microseconds, and must not wait for those who fill the memory.
 const NICENESS: libc::c_int = -10;
 
-type Told = Box<dyn Fn(Error) + Send>;
+type ErrorHandler = Box<dyn Fn(Error) + Send>;
 /// Who is told the error of a budget that is used up: the job that was started last.
-static JOB: Mutex<Option<Told>> = Mutex::new(None);
+static JOB: Mutex<Option<ErrorHandler>> = Mutex::new(None);
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// From now on this process may have so much memory: its share of `wanted`, or of what the machine has, where `sharing`

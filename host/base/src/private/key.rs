@@ -1,9 +1,10 @@
 //! Keys of this user's Millstream, as the one with which it signs what it keeps: 32 random bytes in a file that only the
 //! user can read.
 
+use crate::durable;
 use crate::private;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Bytes of a key.
@@ -20,7 +21,7 @@ impl Key {
         private::folder(folder)?;
         match Key::read(file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Key::make(folder, file)?;
+                Key::make(file)?;
                 Key::read(file)
             }
             read => read,
@@ -43,16 +44,11 @@ impl Key {
         Ok(Key(bytes))
     }
 
-    /// A file appears under its name with all its bytes, or not at all.
-    fn make(folder: &Path, file: &Path) -> io::Result<()> {
-        let bytes = random()?;
-        // Such files have mode 0600.
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        new.write_all(&bytes)?;
-        new.as_file().sync_all()?;
-        match new.persist_noclobber(file) {
-            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => Err(e.error),
-            _ => Ok(()),
+    fn make(file: &Path) -> io::Result<()> {
+        match durable::make(file, &random()?) {
+            // Another process was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
         }
     }
 }

@@ -1,35 +1,75 @@
-//! Source `directory`: the files of a folder, and every file that is moved into it later. The same for rows that are given
-//! back to a stage, whose folder need not be there, and for which no job waits.
+//! Source `directory`: the files of a folder, and every file that is moved into it later. The same for the objects of a bucket, and
+//! for rows that are given back to a stage, whose folder need not be there, and for which no job waits.
 
+mod bucket;
 mod listing;
+mod walk;
 
-use super::away::{Away, LOOK_EVERY};
-use super::file::{Part, failed};
+use super::content::Content;
+use super::file::{OpenedFile, SourceFile, failed};
+use super::file_facts::FileFacts;
 use super::inbox::Inbox;
-use super::{Times, panicked};
+use super::object::{BucketReader, Pause};
+use super::outage::{LOOK_EVERY, Outage};
+use super::{WatchTimes, panicked};
 use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::fault;
-use crate::job::spec::{SourceKind, SourceSpec};
+use crate::hex;
+use crate::job::spec::{FilesRead, SourceKind, SourceSpec};
+use bucket::BucketFolder;
 use listing::Listing;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write;
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
+use walk::{LocalFolder, Walk};
+
+/// Where the files of a source are.
+trait Folder: Send {
+    /// Tells the names that are there, or those of them that may be new, with what is known of each; `None`: it is no regular
+    /// file. An error tells what could not be looked at.
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)>;
+
+    /// Opens a file that is new, by its name and path. `None`: it is not there any more.
+    fn open(&self, name: &str, path: &Path) -> Result<Option<Content>, Error>;
+
+    /// Opens a file that was read in part, at the place where that ended. `None`: the inbox is closed.
+    fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error>;
+}
+
+/// What a look at a folder is worth.
+#[derive(Default)]
+struct Found {
+    /// Whatever was not told is not there.
+    whole: bool,
+    /// Something is not as it was at the look before.
+    changed: bool,
+    /// Looks that take long have to be rare.
+    rests: bool,
+}
 
 /// Reads on in the files of `path` that were not read to their end, then the new ones, then looks for more every
 /// `poll`, until the inbox is closed.
-pub async fn receive(source: SourceSpec, path: PathBuf, times: Times, from: Positions, inbox: Arc<Inbox>) {
+pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = matches!(source.kind, SourceKind::Retry { .. });
     let mut finished = false;
+    let (waiting, runtime) = (inbox.clone(), Handle::current());
+    let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
+    let (path, place): (_, Box<dyn Folder>) = match &source.kind {
+        SourceKind::Objects { .. } => match BucketReader::new(&source, pause) {
+            Ok(reader) => (reader.bucket.place().into(), Box::new(BucketFolder::new(&source, reader))),
+            Err(error) => return inbox.fail(error),
+        },
+        _ => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
+    };
     let listing = Listing::new(&source, path.clone(), times, ended);
-    let mut folder = Folder { away: Away::new(&source, &path), source, path, begun, listing };
+    let mut folder = WatchedFolder { away: Outage::new(&source, &path), source, path, place, begun, listing };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
@@ -45,6 +85,8 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: Times, from: Posi
         let pause = match next {
             Ok(Some(pause)) => pause,
             Ok(None) => return,
+            // What waited for a server ended with the job.
+            Err(_) if inbox.is_closed() => return,
             Err(error) => return inbox.fail(error),
         };
         // A job does not wait for rows that may be given back later.
@@ -59,22 +101,23 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: Times, from: Posi
 /// A folder is not looked at more often than this.
 const POLL_MIN: Duration = Duration::from_millis(1);
 
-struct Folder {
+struct WatchedFolder {
     source: SourceSpec,
     path: PathBuf,
+    place: Box<dyn Folder>,
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
     listing: Listing,
-    away: Away,
+    away: Outage,
 }
 
-impl Folder {
+impl WatchedFolder {
     /// Reads all that is to be read now, and says how long to wait before the next look. `None`: the inbox is closed.
     fn pass(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Duration>, Error> {
         if !self.read_on(inbox, runtime)? {
             return Ok(None);
         }
-        let look = match self.listing.look() {
+        let look = match self.listing.look(self.place.as_mut()) {
             Ok(look) => look,
             Err((path, error)) => {
                 inbox.idle(false);
@@ -104,15 +147,9 @@ impl Folder {
             let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
             let path = self.path.join(&os_name);
             info!("source `{}`: reading on in `{}` from byte {}", self.source.name, path.display(), from.offset);
-            let there = Away::new(&self.source, &path)
-                .wait_out(|| std::fs::metadata(&path), |time| !inbox.closed_within(runtime, time));
-            // What is wrong with a file that is still not there is said by who opens it.
-            if let Ok(None) = there {
-                return Ok(false);
-            }
-            let Some(end) = (Part { source: &self.source, path, name }).open(from)?.read(inbox, runtime)? else {
-                return Ok(false);
-            };
+            let part = SourceFile { source: &self.source, path, name };
+            let Some(opened) = self.place.open_again(part, from)? else { return Ok(false) };
+            let Some(end) = opened.read(inbox, runtime)? else { return Ok(false) };
             self.listing.was_read(os_name, end);
         }
         Ok(true)
@@ -120,48 +157,45 @@ impl Folder {
 
     /// Reads a file that is new. `false`: the inbox is closed.
     fn read_new(&mut self, name: OsString, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
-        let path = self.path.join(&name);
-        let file = match crate::regular::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                warn!("source `{}`: `{}` vanished before it was read", self.source.name, path.display());
-                return Ok(true);
-            }
-            Err(error) => return Err(failed(&self.source, &path, &error)),
+        let (path, stored) = (self.path.join(&name), stored_name(&name));
+        let Some(file) = self.place.open(&stored, &path)? else {
+            warn!("source `{}`: `{}` vanished before it was read", self.source.name, path.display());
+            return Ok(true);
         };
         info!("source `{}`: reading `{}`", self.source.name, path.display());
-        let part = Part { source: &self.source, path, name: stored_name(&name) };
+        let part = SourceFile { source: &self.source, path, name: stored };
         let Some(end) = part.at(file, Position::default())?.read(inbox, runtime)? else { return Ok(false) };
         self.listing.was_read(name, end);
         Ok(true)
     }
 }
 
+/// Whether a file of this name, from the folder on, is one of those that are read.
+pub fn takes(files: &FilesRead, name: &Path) -> bool {
+    takes_by(&Walk::new(files), files.subfolders, name)
+}
+
+/// The same, where the pattern was read before.
+fn takes_by(walk: &Walk, subfolders: bool, name: &Path) -> bool {
+    let depth = name.components().count();
+    let hidden = |part: Component<'_>| listing::is_left_out(&part.as_os_str().to_string_lossy());
+    (depth == 1 || (depth > 1 && subfolders)) && !name.components().any(hidden) && walk.takes(name)
+}
+
 /// A file's name as positions and plans hold it. One that is not UTF-8 is written in hexadecimal digits behind a slash, which no
 /// name has.
 fn stored_name(name: &OsStr) -> String {
-    name.to_str().map_or_else(
-        || {
-            name.as_bytes().iter().fold(String::from("/"), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}"); // Writing to a string cannot fail.
-                hex
-            })
-        },
-        str::to_owned,
-    )
+    name.to_str().map_or_else(|| format!("/{}", hex::encode(name.as_bytes())), str::to_owned)
 }
 
-/// The name of a file in the folder that was stored so; `None`: it cannot be one.
+/// The name of a file in the folder, or in a folder in it, that was stored so; `None`: it cannot be one.
 pub fn os_name(stored: &str) -> Option<OsString> {
     let name = match stored.strip_prefix('/') {
         None => stored.as_bytes().to_vec(),
-        Some(hex) => {
-            let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-            digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?
-        }
+        Some(digits) => hex::decode(digits)?,
     };
-    let plain = !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0);
-    plain.then(|| OsString::from_vec(name))
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
+    name.split(|byte| *byte == b'/').all(plain).then(|| OsString::from_vec(name))
 }
 
 /// The error of a stored name that cannot be one of a file in a folder.

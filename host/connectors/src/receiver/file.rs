@@ -1,9 +1,11 @@
 //! Reading files: source `file`, and each file of a `directory`.
 
-use super::away::Away;
-use super::facts::{Facts, Since};
-use super::framing::{Counter, Framer, Place};
+use super::compressed::Stream;
+use super::content::Content;
+use super::file_facts::{FileChange, FileFacts};
+use super::framing::{Counter, Framer, StreamCursor};
 use super::inbox::Inbox;
+use super::outage::Outage;
 use super::replay::NOT_A_FILE;
 use super::{framer, plain, until_closed};
 use crate::batch::chunk::Chunk;
@@ -12,7 +14,7 @@ use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,7 @@ pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Arc<I
     match read {
         Ok(Some(end)) => {
             inbox.finish();
-            let watched = Changing { source: source.name.clone(), path: path.to_owned(), end };
+            let watched = FinishedFile { source: source.name.clone(), path: path.to_owned(), end };
             let inbox = inbox.clone();
             until_closed(inbox, runtime, "the watch over a file that was read", watched.tell());
         }
@@ -52,29 +54,29 @@ fn read(
     runtime: &Handle,
 ) -> Result<Option<Position>, Error> {
     let there =
-        Away::new(source, path).wait_out(|| std::fs::metadata(path), |time| !inbox.closed_within(runtime, time));
+        Outage::new(source, path).wait_out(|| std::fs::metadata(path), |time| !inbox.closed_within(runtime, time));
     // What is wrong with a file that is still not there is said by who opens it.
     if let Ok(None) = there {
         return Ok(None);
     }
-    Part { source, path: path.to_owned(), name: String::new() }.open(from)?.read(inbox, runtime)
+    SourceFile { source, path: path.to_owned(), name: String::new() }.open(from)?.read(inbox, runtime)
 }
 
 /// A file that was read to its end.
-struct Changing {
+struct FinishedFile {
     source: String,
     path: PathBuf,
     end: Position,
 }
 
-impl Changing {
+impl FinishedFile {
     /// Waits until somebody writes to it, and says so, once.
     async fn tell(self) {
         loop {
             // A pipe has no length, and what has gone is not read again whatever comes in its place.
             let facts = std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_file);
-            if let Some(facts) = facts.map(|metadata| Facts::of(&metadata))
-                && facts.since(self.end) != Since::Same
+            if let Some(facts) = facts.map(|metadata| FileFacts::of(&metadata))
+                && facts.since(self.end) != FileChange::Same
             {
                 let (name, path, Position { offset, .. }) = (&self.source, self.path.display(), self.end);
                 return warn!(
@@ -88,8 +90,11 @@ impl Changing {
     }
 }
 
+/// What became of an object that was read in part.
+pub const OTHER_OBJECT: &str = "it is another object now, as its length or its etag tells";
+
 /// One file of a source.
-pub struct Part<'a> {
+pub struct SourceFile<'a> {
     /// The source.
     pub source: &'a SourceSpec,
     /// Where the file is.
@@ -98,9 +103,9 @@ pub struct Part<'a> {
     pub name: String,
 }
 
-impl<'a> Part<'a> {
+impl<'a> SourceFile<'a> {
     /// Opens the file to read on from a position.
-    pub fn open(self, from: Position) -> Result<Opened<'a>, Error> {
+    pub fn open(self, from: Position) -> Result<OpenedFile<'a>, Error> {
         if from.offset > 0 {
             let metadata = std::fs::metadata(&self.path).map_err(|error| self.changed(from, &plain(&error)))?;
             if !metadata.is_file() {
@@ -111,35 +116,43 @@ impl<'a> Part<'a> {
         self.at(file, from)
     }
 
-    /// As `open`, of a file that is open.
-    pub fn at(self, mut file: File, from: Position) -> Result<Opened<'a>, Error> {
-        let framer = framer(self.source);
+    /// As `open`, of a file or object that is open.
+    pub fn at(self, file: impl Into<Content>, from: Position) -> Result<OpenedFile<'a>, Error> {
+        let mut file = Stream::of(self.source, &self.path, file).map_err(|error| self.failed(&error))?;
+        let facts = file.facts().map_err(|error| self.failed(&error))?;
         if from.offset == 0 {
-            let framer = framer.at(Place { file: self.name.clone(), at: Counter::Bytes(0) });
-            return Ok(Opened { part: self, file, framer });
+            let framer = framer(self.source).at(self.cursor(0, &facts)).skipping(from.records());
+            return Ok(OpenedFile { part: self, file, framer });
         }
-        let bytes = file.metadata().map_err(|error| self.failed(&error))?.len();
-        if bytes < from.offset {
-            return Err(self.changed(from, &format!("it has shrunk to {bytes} bytes")));
+        if facts.known_by() != 0 && facts.known_by() != from.mark {
+            return Err(self.changed(from, OTHER_OBJECT));
         }
-        let framer = self.framer(&self.header(&mut file)?, from.offset);
-        file.seek(SeekFrom::Start(from.offset)).map_err(|error| self.failed(&error))?;
-        Ok(Opened { part: self, file, framer })
+        let framer = self.framer(&self.header(&mut file)?, from.offset, &facts).skipping(from.records());
+        if !file.seek_to(from.offset).map_err(|error| self.failed(&error))? {
+            let bytes = facts.bytes;
+            let now =
+                if file.is_packed() { "it holds less now".into() } else { format!("it has shrunk to {bytes} bytes") };
+            return Err(self.changed(from, &now));
+        }
+        Ok(OpenedFile { part: self, file, framer })
     }
 
     /// A framer for the records from a byte of the file on.
-    pub fn framer(&self, header: &Bytes, offset: u64) -> Framer {
-        let place = Place { file: self.name.clone(), at: Counter::Bytes(offset) };
-        framer(self.source).at(place).behind_header(header.clone())
+    pub fn framer(&self, header: &Bytes, offset: u64, facts: &FileFacts) -> Framer {
+        framer(self.source).at(self.cursor(offset, facts)).behind_header(header.clone())
+    }
+
+    fn cursor(&self, offset: u64, facts: &FileFacts) -> StreamCursor {
+        StreamCursor { file: self.name.clone(), known_by: facts.known_by().unsigned_abs(), at: Counter::Bytes(offset) }
     }
 
     /// The header at the beginning of the file; empty where the format has none.
-    pub fn header(&self, file: &mut File) -> Result<Bytes, Error> {
+    pub fn header(&self, file: &mut Stream) -> Result<Bytes, Error> {
         let mut framer = framer(self.source);
-        file.seek(SeekFrom::Start(0)).map_err(|error| self.failed(&error))?;
+        file.seek_to(0).map_err(|error| self.failed(&error))?;
         while framer.header().is_none() && !framer.ended() {
             let buffer = framer.buffer(HEADER_READ_BYTES);
-            let read = file.by_ref().take(HEADER_READ_BYTES as u64).read_to_end(buffer);
+            let read = file.fill(buffer, HEADER_READ_BYTES as u64);
             if read.map_err(|error| self.failed(&error))? == 0 {
                 framer.end();
             }
@@ -154,7 +167,7 @@ impl<'a> Part<'a> {
     }
 
     /// The error of a file that is not what it was when it was read up to `from`.
-    fn changed(&self, from: Position, what: &str) -> Error {
+    pub fn changed(&self, from: Position, what: &str) -> Error {
         let (name, path, read) = (&self.source.name, self.path.display(), from.offset);
         Error::job(format!(
             "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: {what}; bring \
@@ -165,13 +178,13 @@ impl<'a> Part<'a> {
 }
 
 /// A file to read on.
-pub struct Opened<'a> {
-    part: Part<'a>,
-    file: File,
+pub struct OpenedFile<'a> {
+    part: SourceFile<'a>,
+    file: Stream,
     framer: Framer,
 }
 
-impl Opened<'_> {
+impl OpenedFile<'_> {
     /// The framer of what comes next, and the file at that place is left to the caller.
     pub fn into_framer(self) -> Framer {
         self.framer
@@ -183,9 +196,13 @@ impl Opened<'_> {
     /// finding its end. The last chunk is held back until it is known to be the last: the end of the file goes with it.
     /// What is no regular file, as a pipe, is read as it comes, and no record waits for the next one.
     pub fn read(mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Position>, Error> {
-        let regular = self.file.metadata().map_err(|error| self.part.failed(&error))?.is_file();
+        let regular = self.file.is_regular().map_err(|error| self.part.failed(&error))?;
         let mut last = None;
         while !self.framer.ended() {
+            // Much may come of little, and hold no record.
+            if self.file.is_packed() && inbox.closed_within(runtime, Duration::ZERO) {
+                return Ok(None);
+            }
             if regular { self.fill() } else { self.fill_once() }?;
             while let Some(chunk) = self.framer.next(self.framer.ended() || !regular) {
                 let before = if regular { last.replace(chunk) } else { Some(chunk) };
@@ -197,7 +214,9 @@ impl Opened<'_> {
             }
         }
         let Counter::Bytes(offset) = self.framer.counter() else { return Err(Error::bug("a file counts bytes")) };
-        let facts = Facts::of(&self.file.metadata().map_err(|error| self.part.failed(&error))?);
+        let facts = self.file.facts_at_end().map_err(|error| self.part.failed(&error))?;
+        // A file is known by its own length, compressed or not.
+        let offset = if self.file.is_packed() { facts.bytes } else { offset };
         let end = Position { offset, mark: facts.mark() };
         Ok(runtime.block_on(inbox.put_last(last, self.part.name, end)).then_some(end))
     }
@@ -206,9 +225,25 @@ impl Opened<'_> {
     fn fill(&mut self) -> Result<(), Error> {
         let wanted = self.framer.wanted();
         let buffer = self.framer.buffer(wanted);
-        let read = self.file.by_ref().take(wanted as u64).read_to_end(buffer);
-        if read.map_err(|error| self.part.failed(&error))? == 0 {
-            self.framer.end();
+        let read = self.file.fill(buffer, wanted as u64);
+        match read.map_err(|error| self.part.failed(&error))? {
+            0 => self.end(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing more can be read: the file ends here, or is damaged.
+    fn end(&mut self) -> Result<(), Error> {
+        match self.file.damage().map_err(|error| self.part.failed(&error))? {
+            None => self.framer.end(),
+            Some(damage) => {
+                let (name, path) = (&self.part.source.name, self.part.path.display());
+                warn!(
+                    "source `{name}`: cannot read on in `{path}`: {damage}. What is behind is not read; bring a whole file \
+                     under another name"
+                );
+                self.framer.break_off(&damage);
+            }
         }
         Ok(())
     }
@@ -224,7 +259,7 @@ impl Opened<'_> {
         };
         match block.get(..read) {
             Some(bytes @ [_, ..]) => self.framer.buffer(read).extend_from_slice(bytes),
-            _ => self.framer.end(),
+            _ => self.end()?,
         }
         Ok(())
     }
@@ -241,5 +276,8 @@ pub fn read_whole(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error>
 
 /// The error of a file that cannot be read while the job runs.
 pub fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error {
+    if let Some(told) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
+        return told.clone();
+    }
     Error::environment(format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error)))
 }

@@ -2,9 +2,12 @@
 //!
 //! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
 
-use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, Refusal};
+mod blocks;
+
+use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RefusedRecord};
 use crate::batch::position::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
+use blocks::BlockCutter;
 use bytes::Bytes;
 
 /// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.
@@ -29,6 +32,10 @@ pub enum Framing {
     Fixed(usize),
     /// Four bytes, big-endian, and as many bytes of record. The four bytes stay with the record in its chunk.
     Frames,
+    /// The length in seven bits a byte, the lowest first, and as many bytes of record; the length stays with the record.
+    Varint,
+    /// Blocks of Avro records.
+    Blocks,
 }
 
 /// Cuts one stream (a file or a connection) into chunks.
@@ -42,31 +49,35 @@ pub struct Framer {
     begin: usize,
     /// Ends of the whole records found.
     ends: Vec<u32>,
-    refused: Vec<Refusal>,
+    refused: Vec<RefusedRecord>,
     header: Bytes,
     header_wanted: bool,
     /// A record that was found but belongs to the next chunk.
-    next_end: Option<(usize, Option<Refusal>)>,
+    next_end: Option<(usize, Option<RefusedRecord>)>,
     /// Where the search for an end goes on.
     scanned: usize,
     /// Bytes of the record at hand that were dropped because it is too long.
     dropped: u64,
-    quotes: Quotes,
+    quotes: QuoteState,
     /// The csv record at hand ends with its line, whatever quotes it has: it is too long already.
     line_only: bool,
     /// What the search for the end of a csv record that was given up has seen, so that no byte is searched twice for that.
-    searched: Option<Searched>,
+    searched: Option<SearchedQuotes>,
     ended: bool,
     /// The stream broke off in the middle of its last record.
     broken: Option<String>,
-    place: Place,
+    place: StreamCursor,
+    /// What cuts blocks; then nothing above but `buffer` and `begin` is used.
+    blocks: Option<BlockCutter>,
 }
 
 /// Where a stream comes from and how far it was cut into chunks.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct StreamCursor {
     /// Name of the file; empty where there is only one.
     pub file: String,
+    /// What the file is known by, where nobody can write to it; else 0.
+    pub known_by: u64,
     /// What can be read again is counted in bytes, the rest in rows.
     pub at: Counter,
 }
@@ -88,7 +99,7 @@ impl Default for Counter {
 
 /// Where a csv record stands with its quotes. As in RFC 4180, a quote opens only at the beginning of a cell.
 #[derive(Clone, Copy, Default)]
-struct Quotes {
+struct QuoteState {
     inside: bool,
     /// One behind the last closing quote: a quote there is an escaped one.
     closed: Option<usize>,
@@ -97,10 +108,10 @@ struct Quotes {
 /// All line ends from the record on that was given up to `to` stand within quotes: who comes to one of them within quotes is
 /// where that search was, and goes on where it ended.
 #[derive(Clone, Copy)]
-struct Searched {
+struct SearchedQuotes {
     to: usize,
     /// As it was at `to`.
-    quotes: Quotes,
+    quotes: QuoteState,
 }
 
 impl Framer {
@@ -108,7 +119,9 @@ impl Framer {
     /// `record_bytes_max` are refused.
     pub fn new(framing: Framing, header: bool, record_bytes_max: u64) -> Framer {
         let record_bytes_max = record_bytes_max.min(RECORD_BYTES_CEILING) as usize;
+        let blocks = (framing == Framing::Blocks).then(|| BlockCutter::new(record_bytes_max));
         Framer {
+            blocks,
             header_wanted: header,
             record_bytes_max,
             rejected_bytes_max: REJECTED_BYTES_MAX as usize,
@@ -121,18 +134,18 @@ impl Framer {
             next_end: None,
             scanned: 0,
             dropped: 0,
-            quotes: Quotes::default(),
+            quotes: QuoteState::default(),
             line_only: false,
             searched: None,
             ended: false,
             broken: None,
-            place: Place::default(),
+            place: StreamCursor::default(),
         }
     }
 
     /// The stream begins at this place.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Framer {
+    pub fn at(mut self, place: StreamCursor) -> Framer {
         self.place = place;
         self
     }
@@ -141,6 +154,7 @@ impl Framer {
     #[must_use]
     pub fn keeping(mut self, rejected_bytes_max: u64) -> Framer {
         self.rejected_bytes_max = rejected_bytes_max.min(RECORD_BYTES_CEILING) as usize;
+        self.blocks.iter_mut().for_each(|blocks| blocks.keeping(self.rejected_bytes_max));
         self
     }
 
@@ -148,13 +162,24 @@ impl Framer {
     #[must_use]
     pub fn behind_header(mut self, header: Bytes) -> Framer {
         self.header_wanted = false;
+        self.blocks.iter_mut().for_each(|blocks| blocks.behind_header(header.clone()));
         self.header = header;
+        self
+    }
+
+    /// Of a stream that is cut by blocks: so many records behind its beginning are left out.
+    #[must_use]
+    pub fn skipping(mut self, records: u64) -> Framer {
+        self.blocks.iter_mut().for_each(|blocks| blocks.skipping(records));
         self
     }
 
     /// The header; `None`: it has not been found yet. Empty where none is wanted.
     pub fn header(&self) -> Option<&Bytes> {
-        (!self.header_wanted).then_some(&self.header)
+        match &self.blocks {
+            Some(blocks) => blocks.header(),
+            None => (!self.header_wanted).then_some(&self.header),
+        }
     }
 
     /// How far the stream was cut: behind the last chunk, and behind the header.
@@ -197,6 +222,9 @@ impl Framer {
 
     /// The next chunk. `flush`: also one that is not full.
     pub fn next(&mut self, flush: bool) -> Option<Chunk> {
+        if let Some(blocks) = &mut self.blocks {
+            return blocks.next(&self.buffer, &mut self.begin, &mut self.place, flush, self.ended);
+        }
         let full = self.scan();
         ((full || flush || self.ended) && !self.ends.is_empty()).then(|| self.cut())
     }
@@ -219,7 +247,7 @@ impl Framer {
             let (end, refusal) = self.accept(start, end, unclosed);
             self.searched = self.searched.map(|searched| searched.moved(whole_end - end));
             self.scanned = end;
-            (self.quotes, self.line_only) = (Quotes::default(), false);
+            (self.quotes, self.line_only) = (QuoteState::default(), false);
             if self.header_wanted {
                 self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
             } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
@@ -233,10 +261,10 @@ impl Framer {
     }
 
     /// Adds a record to the chunk at hand; whether the chunk ends with it.
-    fn push(&mut self, end: usize, refusal: Option<Refusal>) -> bool {
+    fn push(&mut self, end: usize, refusal: Option<RefusedRecord>) -> bool {
         let last = refusal.as_ref().is_some_and(|refusal| refusal.reason == UNCLOSED);
         if let Some(refusal) = refusal {
-            self.refused.push(Refusal { row: self.ends.len() as u32, ..refusal });
+            self.refused.push(RefusedRecord { row: self.ends.len() as u32, ..refusal });
         }
         self.ends.push(end as u32);
         last
@@ -256,7 +284,7 @@ impl Framer {
     fn find_end(&mut self, start: usize) -> Option<(usize, bool)> {
         let data = self.buffer.get(self.begin..).unwrap_or_default();
         let line_end =
-            |from: usize| memchr::memchr(b'\n', data.get(from..).unwrap_or_default()).map(|at| from + at + 1);
+            |from: usize| memchr::memchr(b'\n', data.get(from..).unwrap_or_default()).map(|offset| from + offset + 1);
         let found = match self.framing {
             Framing::Csv { separator } if !self.line_only => match self.find_csv_end(start, separator) {
                 Some(found) => return Some(found),
@@ -264,9 +292,11 @@ impl Framer {
             },
             Framing::Lines | Framing::Csv { .. } => line_end(self.scanned),
             Framing::Fixed(bytes) => Some(start + bytes.max(1)).filter(|end| *end <= data.len()),
-            Framing::Frames => frame_bytes(data.get(start..).unwrap_or_default()).and_then(|total| {
+            // These have a cutter of their own.
+            Framing::Blocks => None,
+            Framing::Frames | Framing::Varint => self.framed(data.get(start..).unwrap_or_default()).and_then(|total| {
                 // What was dropped of a long frame counts, though it is no longer here.
-                let end = (start as u64 + total).checked_sub(self.dropped)?;
+                let end = (start as u64).saturating_add(total).checked_sub(self.dropped)?;
                 (end <= data.len() as u64).then_some(end as usize)
             }),
         };
@@ -281,12 +311,12 @@ impl Framer {
     /// on what was before, so that who reads on or again from there finds the same.
     fn find_csv_end(&mut self, start: usize, separator: u8) -> Option<(usize, bool)> {
         let data = self.buffer.get(self.begin..).unwrap_or_default();
-        let line_end = || memchr::memchr(b'\n', data.get(start..).unwrap_or_default()).map(|at| start + at + 1);
+        let line_end = || memchr::memchr(b'\n', data.get(start..).unwrap_or_default()).map(|offset| start + offset + 1);
         if let Some(searched) = self.searched.filter(|searched| self.scanned < searched.to)
             && let Some(end) = line_end().filter(|end| *end <= searched.to)
         {
             let line = data.get(..end).unwrap_or_default();
-            let within_quotes = Quotes::default().find_end(line, start, start, separator).is_none();
+            let within_quotes = QuoteState::default().find_end(line, start, start, separator).is_none();
             if within_quotes {
                 (self.quotes, self.scanned) = (searched.quotes, searched.to);
             }
@@ -301,7 +331,7 @@ impl Framer {
             return found.map(|end| (end, false));
         }
         let to = found.map_or(data.len(), |end| end - 1);
-        self.searched = Some(Searched { to, quotes: self.quotes });
+        self.searched = Some(SearchedQuotes { to, quotes: self.quotes });
         let Some(end) = line_end() else {
             self.line_only = !self.ended;
             return None;
@@ -311,18 +341,18 @@ impl Framer {
 
     /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
     /// ends now, and its refusal, in which the row is not known yet.
-    fn accept(&mut self, start: usize, end: usize, unclosed: bool) -> (usize, Option<Refusal>) {
+    fn accept(&mut self, start: usize, end: usize, unclosed: bool) -> (usize, Option<RefusedRecord>) {
         let dropped = std::mem::take(&mut self.dropped);
         let data = self.buffer.get(self.begin..).unwrap_or_default();
         let record = data.get(start..end).unwrap_or_default();
         if dropped == 0 && !self.ended && !unclosed && record.len() <= self.record_bytes_max {
             return (end, None);
         }
-        let prefix = self.prefix_bytes();
+        let prefix = self.prefix_bytes(start);
         let delimiter = match self.framing {
             Framing::Lines | Framing::Csv { .. } => usize::from(record.last() == Some(&b'\n')),
-            Framing::Fixed(_) => 0,
-            Framing::Frames => prefix,
+            Framing::Fixed(_) | Framing::Blocks => 0,
+            Framing::Frames | Framing::Varint => prefix,
         };
         let bytes = (record.len() as u64 + dropped).saturating_sub(delimiter as u64);
         let last = self.ended && start + record.len() == data.len();
@@ -334,7 +364,7 @@ impl Framer {
         let Some(reason) = reason else { return (end, None) };
         let kept = end.min(start + prefix + self.rejected_bytes_max);
         self.buffer.drain(self.begin + kept..self.begin + end);
-        (kept, Some(Refusal { row: 0, reason, dropped: dropped + (end - kept) as u64 }))
+        (kept, Some(RefusedRecord { row: 0, reason, dropped: dropped + (end - kept) as u64 }))
     }
 
     /// Records of more bytes than this are refused; those of a fixed length never are.
@@ -342,8 +372,25 @@ impl Framer {
         if matches!(self.framing, Framing::Fixed(_)) { u64::MAX } else { self.record_bytes_max as u64 }
     }
 
-    fn prefix_bytes(&self) -> usize {
-        if self.framing == Framing::Frames { FRAME_PREFIX_BYTES } else { 0 }
+    /// Bytes of the length in front of the record that begins at `start`.
+    fn prefix_bytes(&self, start: usize) -> usize {
+        match self.framing {
+            Framing::Frames => FRAME_PREFIX_BYTES,
+            Framing::Varint => {
+                let record = self.rest().get(start..).unwrap_or_default();
+                record
+                    .iter()
+                    .take(VARINT_BYTES_MAX)
+                    .position(|byte| byte & 0x80 == 0)
+                    .map_or(record.len().min(VARINT_BYTES_MAX), |last| last + 1)
+            }
+            _ => 0,
+        }
+    }
+
+    /// How many bytes the frame takes that begins here, its length included; `None`: that is not here yet.
+    fn framed(&self, data: &[u8]) -> Option<u64> {
+        if self.framing == Framing::Varint { varint_bytes(data) } else { frame_bytes(data) }
     }
 
     /// Whether the last record of a stream is incomplete, and why.
@@ -353,6 +400,13 @@ impl Framer {
             Framing::Fixed(whole) if bytes < whole as u64 => {
                 Some(format!("cut short: {bytes} of the {whole} bytes of a record"))
             }
+            Framing::Varint => match varint_bytes(record) {
+                None => Some(format!("cut short within the length of a record, after {bytes} bytes")),
+                Some(whole) if bytes < whole => {
+                    Some(format!("cut short: {bytes} of the {whole} bytes of a record and its length"))
+                }
+                Some(_) => None,
+            },
             Framing::Frames => match frame_bytes(record) {
                 None => Some(format!("cut short: {bytes} of the {FRAME_PREFIX_BYTES} bytes of a frame's length")),
                 Some(whole) if bytes < whole => {
@@ -372,9 +426,9 @@ impl Framer {
     /// Of an unfinished record that is too long already, only the first bytes stay, and the last one.
     fn drop_overlong(&mut self, start: usize) {
         let have = self.buffer.len() - self.begin;
-        let kept = start + self.prefix_bytes() + self.rejected_bytes_max;
+        let kept = start + self.prefix_bytes(start) + self.rejected_bytes_max;
         let bytes = have.saturating_sub(start) as u64 + self.dropped;
-        let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes() as u64);
+        let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes(start) as u64);
         // A csv record stays whole until `find_csv_end` has given it up.
         let refused = refused && (self.line_only || !matches!(self.framing, Framing::Csv { .. }));
         if have > kept + 1 && refused {
@@ -389,7 +443,7 @@ impl Framer {
     /// The first record that is not blank names the columns and is no row.
     fn take_header(&mut self, end: usize, dropped: u64) {
         let record = self.rest().get(..end).unwrap_or_default();
-        let names = trim_line_end(record.get(self.prefix_bytes()..).unwrap_or_default());
+        let names = trim_line_end(record.get(self.prefix_bytes(0)..).unwrap_or_default());
         let names = names.strip_prefix(BYTE_ORDER_MARK).unwrap_or(names);
         if !names.is_empty() {
             self.header = Bytes::copy_from_slice(names);
@@ -437,6 +491,7 @@ impl Framer {
             Counter::Bytes(offset) => {
                 chunk.extent.start = *offset;
                 chunk.extent.bytes = chunk.source_bytes();
+                chunk.extent.row = self.place.known_by;
                 *offset = offset.saturating_add(chunk.extent.bytes);
             }
             Counter::Rows(rows) => {
@@ -448,37 +503,38 @@ impl Framer {
     }
 }
 
-impl Searched {
+impl SearchedQuotes {
     /// The same when so many bytes before it are gone.
-    fn moved(self, bytes: usize) -> Searched {
-        Searched { to: self.to.saturating_sub(bytes), quotes: self.quotes.moved(bytes) }
+    fn moved(self, bytes: usize) -> SearchedQuotes {
+        SearchedQuotes { to: self.to.saturating_sub(bytes), quotes: self.quotes.moved(bytes) }
     }
 }
 
-impl Quotes {
+impl QuoteState {
     /// The same when so many bytes before it are gone.
-    fn moved(self, bytes: usize) -> Quotes {
-        Quotes { closed: self.closed.map(|at| at.saturating_sub(bytes)), ..self }
+    fn moved(self, bytes: usize) -> QuoteState {
+        QuoteState { closed: self.closed.map(|offset| offset.saturating_sub(bytes)), ..self }
     }
 
     /// Looks for the line end that ends the record which begins at `start`, from `from` on.
     fn find_end(&mut self, data: &[u8], start: usize, from: usize, separator: u8) -> Option<usize> {
-        let mut at = from;
+        let mut offset = from;
         loop {
-            let rest = data.get(at..)?;
+            let rest = data.get(offset..)?;
             if self.inside {
-                at += memchr::memchr(b'"', rest)? + 1;
+                offset += memchr::memchr(b'"', rest)? + 1;
                 self.inside = false;
-                self.closed = Some(at);
+                self.closed = Some(offset);
                 continue;
             }
-            at += memchr::memchr2(b'"', b'\n', rest)?;
-            if data.get(at) == Some(&b'\n') {
-                return Some(at + 1);
+            offset += memchr::memchr2(b'"', b'\n', rest)?;
+            if data.get(offset) == Some(&b'\n') {
+                return Some(offset + 1);
             }
-            let opens = at == start || self.closed == Some(at) || data.get(at.wrapping_sub(1)) == Some(&separator);
+            let opens =
+                offset == start || self.closed == Some(offset) || data.get(offset.wrapping_sub(1)) == Some(&separator);
             self.inside = opens;
-            at += 1;
+            offset += 1;
         }
     }
 }
@@ -489,6 +545,21 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 fn frame_bytes(data: &[u8]) -> Option<u64> {
     let prefix = data.first_chunk::<FRAME_PREFIX_BYTES>()?;
     Some(u64::from(u32::from_be_bytes(*prefix)) + FRAME_PREFIX_BYTES as u64)
+}
+
+/// Bytes that a length takes at most, seven bits a byte.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// The same of a length in seven bits a byte. One of too many bytes stands for a record without an end.
+fn varint_bytes(data: &[u8]) -> Option<u64> {
+    let mut length = 0_u64;
+    for (place, byte) in data.iter().take(VARINT_BYTES_MAX).enumerate() {
+        length |= u64::from(byte & 0x7f).checked_shl(7 * place as u32).unwrap_or(0);
+        if byte & 0x80 == 0 {
+            return Some(length.saturating_add(place as u64 + 1));
+        }
+    }
+    (data.len() >= VARINT_BYTES_MAX).then_some(u64::MAX)
 }
 
 /// A line without its `\n` or `\r\n`.

@@ -4,27 +4,34 @@
 //! source that cannot be read again loses nothing when the inbox is closed.
 
 pub mod open;
+mod signals;
+mod whole;
+
+pub use signals::{Offered, Ticket};
 
 use crate::batch::chunk::Chunk;
+use crate::batch::partition::clock_name;
 use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
-use open::Open;
+use open::GrowingChunk;
+use signals::Signals;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use whole::{TakenChunks, WholeRequest};
 
 /// What the end of a batch or file counts as, so that batches without rows are bounded too.
 const END_BYTES: u64 = 64;
 
 /// Chunks of one source that wait for a batch.
 pub struct Inbox {
-    held: Mutex<Held>,
+    held: Mutex<InboxContents>,
     /// Told when there may be room again, and when the inbox is closed.
     room: Notify,
     bytes_max: u64,
@@ -35,6 +42,8 @@ pub struct Inbox {
     wake: Box<dyn Fn() + Send + Sync>,
     /// Tells how much waits.
     holder: Option<Holder>,
+    /// What receivers hear of what became of their rows.
+    signals: Signals,
 }
 
 /// What a worker needs to know to decide about the next batch.
@@ -53,13 +62,15 @@ pub struct InboxState {
     pub failed: Option<Error>,
     /// Records wait that were put back.
     pub leftover: bool,
+    /// Records that its server has for the job and no batch has taken; `None`: it does not say.
+    pub behind: Option<u64>,
     /// The last batch that took from it; all else is said as of after that.
     pub cut: BatchId,
 }
 
 /// What a batch takes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Taken {
+pub struct TakenRecords {
     /// The records.
     pub chunks: Vec<Chunk>,
     /// The positions that changed by that, as they are now, by file name.
@@ -68,7 +79,7 @@ pub struct Taken {
 
 /// The most that a batch takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
+pub struct TakeLimits {
     /// Rows in all.
     pub rows: u64,
     /// Bytes in all, as received.
@@ -78,19 +89,19 @@ pub struct Most {
 }
 
 #[cfg(test)]
-impl Most {
+impl TakeLimits {
     /// So many rows and bytes, and chunks as they are.
-    pub fn of(rows: u64, bytes: u64) -> Most {
-        Most { rows, bytes, rows_of_part: u64::MAX }
+    pub fn of(rows: u64, bytes: u64) -> TakeLimits {
+        TakeLimits { rows, bytes, rows_of_part: u64::MAX }
     }
 }
 
 /// What the mutex guards.
 #[derive(Default)]
-struct Held {
-    waiting: VecDeque<Waiting>,
+struct InboxContents {
+    waiting: VecDeque<QueuedItem>,
     /// The newest records, to which small chunks are joined; they come after all of `waiting`.
-    open: Open,
+    open: GrowingChunk,
     /// How many of `waiting` are ends of files.
     file_ends: usize,
     /// Rows at the front that were put back.
@@ -99,20 +110,25 @@ struct Held {
     /// Memory of everything that waits.
     bytes: u64,
     idle_since: Option<Instant>,
+    /// Records that were not received yet.
+    behind: Option<u64>,
     finished: bool,
     closed: bool,
     failed: Option<Error>,
     cut: BatchId,
     /// Rows that batches have taken.
     taken: u64,
+    /// Rows that were ever added, those that were put back included, and of them those that do not wait any more.
+    added: u64,
+    gone: u64,
     /// See [`Inbox::begins_no_batch`].
     begins_no_batch: bool,
-    end: End,
+    end: EndMark,
 }
 
 /// How it stands with the end of the source, where a batch is to hold it.
 #[derive(Default)]
-struct End {
+struct EndMark {
     /// See [`Inbox::tells_end`].
     told: bool,
     begins_batch: bool,
@@ -120,8 +136,10 @@ struct End {
     taken: bool,
 }
 
-enum Waiting {
+enum QueuedItem {
     Chunk(Chunk),
+    /// Records that one batch takes together, and what they move.
+    Whole(WholeRequest),
     /// What comes later is another batch; how far the source is read then.
     BatchEnd(Option<Position>),
     /// All of a file came before, up to its end; or it is to be forgotten.
@@ -138,7 +156,8 @@ impl Inbox {
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
         let held = Mutex::default();
         let room = Notify::new();
-        Inbox { held, room, bytes_max, rows_max: u64::MAX, goes_on: false, wake, holder: None }
+        let signals = Signals::default();
+        Inbox { held, room, bytes_max, rows_max: u64::MAX, goes_on: false, wake, holder: None, signals }
     }
 
     /// The same, which takes nothing more when batches have taken so many rows. `goes_on`: a later start does, so that this is
@@ -161,6 +180,12 @@ impl Inbox {
         self.add(|held| held.join(chunk)).await
     }
 
+    /// Receiver: as `put`, but one batch takes all of these records, with the positions that they move. They may be joined with
+    /// what comes right before and behind them in the same way, to so many rows.
+    pub async fn put_whole(&self, chunks: Vec<Chunk>, moves: Vec<(String, Position)>, rows_max: u64) -> bool {
+        self.add(|held| held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max))).await
+    }
+
     /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to this end. The batch
     /// that takes the last of them takes the end with them. An end alone wakes nobody and waits for the next records.
     pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
@@ -174,9 +199,21 @@ impl Inbox {
 
     /// Receiver: nothing need be known of these files any more; goes with the next records. `false`: the inbox is closed.
     pub fn forget(&self, files: Vec<String>) -> bool {
+        self.move_positions(files.into_iter().map(|file| (file, Position::GONE)))
+    }
+
+    /// Receiver: the source has these partitions now, each with a clock of its own, and not those any more; of all of them, at
+    /// once, from the process that tells (`Share::tells_clocks`). It goes with the next records. `false`: the inbox is closed.
+    pub fn tell_partitions(&self, new: &[String], gone: &[String]) -> bool {
+        let clock = |name: &String, position| (clock_name(name), position);
+        let new = new.iter().map(|name| clock(name, Position::default()));
+        self.move_positions(new.chain(gone.iter().map(|name| clock(name, Position::GONE))))
+    }
+
+    fn move_positions(&self, positions: impl Iterator<Item = (String, Position)>) -> bool {
         self.add_now(|held| {
             held.seal();
-            files.into_iter().for_each(|file| held.push_file_end(file, Position::GONE));
+            positions.for_each(|(name, position)| held.push_file_end(name, position));
         })
     }
 
@@ -190,26 +227,33 @@ impl Inbox {
     pub async fn put_batch(&self, chunks: Vec<Chunk>, behind: Position) -> bool {
         self.add(|held| {
             held.seal();
-            if matches!(held.waiting.back(), Some(Waiting::Chunk(_))) {
+            if matches!(held.waiting.back(), Some(QueuedItem::Chunk(_))) {
                 held.push_batch_end(None);
             }
             for chunk in chunks.into_iter().filter(|chunk| chunk.rows() > 0) {
                 held.count(&chunk);
-                held.waiting.push_back(Waiting::Chunk(chunk));
+                held.waiting.push_back(QueuedItem::Chunk(chunk));
             }
             held.push_batch_end(Some(behind));
         })
         .await
     }
 
+    /// Receiver: what waits is a batch by itself, also where that is no records but positions alone.
+    pub fn begin_batch(&self) {
+        self.add_now(|held| {
+            held.seal();
+            held.push_batch_end(None);
+        });
+    }
+
     /// Receiver: adds a chunk in the place of all that waits, and does not wait for room.
     pub fn put_instead(&self, chunk: Chunk) {
         self.add_now(|held| {
-            held.waiting.clear();
-            held.open = Open::default();
-            (held.file_ends, held.leftover_rows, held.rows, held.bytes) = (0, 0, 0, 0);
+            held.gone = held.added;
+            held.clear();
             held.count(&chunk);
-            held.waiting.push_back(Waiting::Chunk(chunk));
+            held.waiting.push_back(QueuedItem::Chunk(chunk));
         });
     }
 
@@ -221,17 +265,18 @@ impl Inbox {
     /// That nothing more will come is to be in a batch, too: the first one that is cut when all else was taken. `begins_batch`:
     /// it is a reason for one. `taken`: a batch of an earlier start held it.
     pub fn tells_end(&self, begins_batch: bool, taken: bool) {
-        self.lock().end = End { told: true, begins_batch, taken };
+        self.lock().end = EndMark { told: true, begins_batch, taken };
     }
 
-    /// Puts back what an earlier start had taken for a batch that did not come about. It comes before all else, however
-    /// much it is.
-    pub fn put_back(&self, chunks: Vec<Chunk>) {
+    /// Puts back what an earlier start had taken for a batch that did not come about, and the positions beside that of the rows
+    /// that go with it. It comes before all else, however much it is.
+    pub fn put_back(&self, chunks: Vec<Chunk>, moved: Vec<(String, Position)>) {
         let mut held = self.lock();
+        moved.into_iter().for_each(|(file, end)| held.push_file_end(file, end));
         for chunk in chunks.into_iter().rev().filter(|chunk| chunk.rows() > 0) {
             held.count(&chunk);
             held.leftover_rows += chunk.rows() as u64;
-            held.waiting.push_front(Waiting::Chunk(chunk));
+            held.waiting.push_front(QueuedItem::Chunk(chunk));
         }
         drop(held);
         (self.wake)();
@@ -257,6 +302,11 @@ impl Inbox {
         }
     }
 
+    /// Receiver: its server has so many records that it has not received.
+    pub fn tell_behind(&self, records: u64) {
+        self.lock().behind = Some(records);
+    }
+
     /// Receiver: waits until the inbox is closed.
     pub async fn closed(&self) {
         loop {
@@ -269,6 +319,16 @@ impl Inbox {
         }
     }
 
+    /// Receiver: whether the inbox is closed.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Bytes that wait, and about how many may.
+    pub fn fill(&self) -> (u64, u64) {
+        (self.lock().bytes, self.bytes_max)
+    }
+
     /// Worker: how things stand.
     pub fn state(&self) -> InboxState {
         let held = self.lock();
@@ -279,6 +339,7 @@ impl Inbox {
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
             leftover: held.leftover_rows > 0,
+            behind: held.behind.map(|behind| behind.saturating_add(held.rows)),
             cut: held.cut,
         }
     }
@@ -289,11 +350,11 @@ impl Inbox {
     }
 
     /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only where it must be.
-    pub fn take(&self, batch: BatchId, most: Most) -> Taken {
+    pub fn take(&self, batch: BatchId, most: TakeLimits) -> TakenRecords {
         let mut held = self.lock();
         held.cut = batch;
         held.seal();
-        let mut chunks = Vec::new();
+        let mut chunks = TakenChunks::new(most.rows_of_part);
         let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
         let left = self.rows_max.saturating_sub(held.taken);
@@ -307,12 +368,12 @@ impl Inbox {
         }
         while let Some(next) = held.waiting.front() {
             let ended = match next {
-                Waiting::Chunk(chunk)
+                QueuedItem::Chunk(chunk)
                     if !chunks.is_empty() && (rows >= rows_max || bytes + chunk.bytes.len() as u64 > bytes_max) =>
                 {
                     break;
                 }
-                Waiting::Chunk(_) => {
+                QueuedItem::Chunk(_) => {
                     let rows_left = (rows_max - rows).min(most.rows_of_part);
                     let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
                     let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
@@ -322,8 +383,24 @@ impl Inbox {
                     chunks.push(front);
                     continue;
                 }
-                Waiting::BatchEnd(_) => true,
-                Waiting::FileEnd { .. } => false,
+                QueuedItem::Whole(next)
+                    if !chunks.is_empty() && (rows + next.rows > rows_max || bytes + next.bytes > bytes_max) =>
+                {
+                    break;
+                }
+                QueuedItem::Whole(_) => {
+                    let Some(whole) = held.pop_whole() else { break };
+                    rows += whole.rows;
+                    bytes += whole.bytes;
+                    for chunk in whole.chunks {
+                        move_to(&mut moved, &chunk.extent.file, chunk.position_behind());
+                        chunks.join(chunk);
+                    }
+                    whole.moves.iter().for_each(|(name, position)| move_to(&mut moved, name, *position));
+                    continue;
+                }
+                QueuedItem::BatchEnd(_) => true,
+                QueuedItem::FileEnd { .. } => false,
             };
             held.pop_end(&mut moved);
             if ended {
@@ -331,6 +408,8 @@ impl Inbox {
             }
         }
         held.taken = held.taken.saturating_add(rows);
+        held.gone = held.gone.saturating_add(rows);
+        self.signals.taken(batch, held.gone);
         if held.taken >= self.rows_max {
             held.end();
             held.end.told &= !self.goes_on;
@@ -342,7 +421,7 @@ impl Inbox {
         self.tell(&held);
         drop(held);
         self.room.notify_waiters();
-        Taken { chunks, moved: moved.into_iter().collect() }
+        TakenRecords { chunks: chunks.into_chunks(), moved: moved.into_iter().collect() }
     }
 
     /// Worker: no more is wanted; receivers end.
@@ -352,7 +431,7 @@ impl Inbox {
     }
 
     /// Adds, then waits until there is room again. `false`: closed.
-    async fn add(&self, add: impl FnOnce(&mut Held)) -> bool {
+    async fn add(&self, add: impl FnOnce(&mut InboxContents)) -> bool {
         if !self.add_now(add) {
             return false;
         }
@@ -368,7 +447,7 @@ impl Inbox {
     }
 
     /// `false`: closed, and nothing was added.
-    fn add_now(&self, add: impl FnOnce(&mut Held)) -> bool {
+    fn add_now(&self, add: impl FnOnce(&mut InboxContents)) -> bool {
         let mut held = self.lock();
         if held.closed {
             return false;
@@ -395,17 +474,17 @@ impl Inbox {
         room.then_some(!held.closed)
     }
 
-    fn tell(&self, held: &Held) {
+    fn tell(&self, held: &InboxContents) {
         self.holder.iter().for_each(|holder| holder.set(held.bytes));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, InboxContents> {
         // Nothing that is done under the lock can leave it half done, so a panic elsewhere does not matter here.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl InboxContents {
     /// Whether there is nothing that a batch could be cut for: an end of a file alone is not.
     fn is_empty(&self) -> bool {
         self.waiting.len() == self.file_ends && self.open.is_empty()
@@ -418,14 +497,21 @@ impl Held {
 
     /// Nothing more is wanted: what waits is not read, and receivers end.
     fn end(&mut self) {
-        self.waiting.clear();
-        self.open = Open::default();
-        (self.file_ends, self.leftover_rows, self.rows, self.bytes) = (0, 0, 0, 0);
+        // What no batch took is not safe, whoever asks, so it does not count as gone.
+        self.clear();
         (self.finished, self.closed) = (true, true);
+    }
+
+    /// What waits is dropped.
+    fn clear(&mut self) {
+        self.waiting.clear();
+        self.open = GrowingChunk::default();
+        (self.file_ends, self.leftover_rows, self.rows, self.bytes) = (0, 0, 0, 0);
     }
 
     fn count(&mut self, chunk: &Chunk) {
         self.rows += chunk.rows() as u64;
+        self.added += chunk.rows() as u64;
         self.bytes += chunk.memory_bytes();
     }
 
@@ -441,7 +527,7 @@ impl Held {
         }
         let large = chunk.bytes.len() >= PART_BYTES_MAX / 2 || chunk.rows() >= PART_ROWS_MAX / 2;
         if large && self.open.is_empty() {
-            self.waiting.push_back(Waiting::Chunk(chunk));
+            self.waiting.push_back(QueuedItem::Chunk(chunk));
         } else {
             self.open.add(chunk);
         }
@@ -451,24 +537,24 @@ impl Held {
     fn seal(&mut self) {
         let open = std::mem::take(&mut self.open);
         if !open.is_empty() {
-            self.waiting.push_back(Waiting::Chunk(open.into_chunk()));
+            self.waiting.push_back(QueuedItem::Chunk(open.into_chunk()));
         }
     }
 
     fn push_file_end(&mut self, file: String, end: Position) {
         self.file_ends += 1;
         self.bytes += END_BYTES + file.len() as u64;
-        self.waiting.push_back(Waiting::FileEnd { file, end });
+        self.waiting.push_back(QueuedItem::FileEnd { file, end });
     }
 
     fn push_batch_end(&mut self, behind: Option<Position>) {
-        self.waiting.push_back(Waiting::BatchEnd(behind));
+        self.waiting.push_back(QueuedItem::BatchEnd(behind));
         self.bytes += END_BYTES;
     }
 
     /// Takes records of the first chunk, at most so many rows and bytes, but at least one; `None`: it is no chunk.
     fn cut_front(&mut self, rows_max: usize, bytes_max: u64) -> Option<Chunk> {
-        let Some(Waiting::Chunk(chunk)) = self.waiting.front_mut() else { return None };
+        let Some(QueuedItem::Chunk(chunk)) = self.waiting.front_mut() else { return None };
         let mut count = rows_max;
         if chunk.bytes.len() as u64 > bytes_max {
             count = count.min(chunk.ends.partition_point(|end| u64::from(*end) <= bytes_max));
@@ -486,16 +572,16 @@ impl Held {
     /// Takes the end of a batch or file that comes first.
     fn pop_end(&mut self, moved: &mut Positions) {
         match self.waiting.pop_front() {
-            Some(Waiting::BatchEnd(behind)) => {
+            Some(QueuedItem::BatchEnd(behind)) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES);
                 behind.into_iter().for_each(|behind| move_to(moved, "", behind));
             }
-            Some(Waiting::FileEnd { file, end }) => {
+            Some(QueuedItem::FileEnd { file, end }) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
                 self.file_ends = self.file_ends.saturating_sub(1);
                 move_to(moved, &file, end);
             }
-            Some(Waiting::Chunk(chunk)) => self.waiting.push_front(Waiting::Chunk(chunk)),
+            Some(other @ (QueuedItem::Chunk(_) | QueuedItem::Whole(_))) => self.waiting.push_front(other),
             None => {}
         }
     }

@@ -1,17 +1,17 @@
 //! Positions and replay: whatever is taken, in whatever portions, is read again exactly, and a receiver that starts
 //! from the positions after any batch goes on with the very next record.
 
-use super::file::Part;
+use super::file::SourceFile;
 use super::framing::Counter;
-use super::framing::tests::Random;
-use super::inbox::{Most, Taken};
-use super::replay::replay;
+use super::inbox::{TakeLimits, TakenRecords};
+use super::replay::{Again, replay};
 use super::tests::{begin_from, source};
 use super::*;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::position::{Extent, Position};
 use crate::ids::BatchId;
 use crate::job::spec::ColumnSpec;
+use crate::random::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -24,10 +24,10 @@ fn plan(chunks: &[Chunk]) -> Vec<PlannedChunk> {
 }
 
 /// File, record, reason for its refusal.
-type Records = Vec<(String, Vec<u8>, Option<String>)>;
+type RecordsRead = Vec<(String, Vec<u8>, Option<String>)>;
 
-fn records(chunks: &[Chunk]) -> Records {
-    let mut records = Records::new();
+fn records(chunks: &[Chunk]) -> RecordsRead {
+    let mut records = RecordsRead::new();
     for chunk in chunks {
         let reasons: BTreeMap<u32, &str> =
             chunk.refused.iter().map(|refusal| (refusal.row, &*refusal.reason)).collect();
@@ -45,33 +45,33 @@ fn origin(folder: &Path) -> Origin {
 
 /// A format and a file of it, with everything that may stand in a file.
 fn random_file(random: &mut Random) -> (Format, Vec<u8>) {
-    let format = match random.below(4) {
+    let format = match random.index(4) {
         0 => Format::Text,
-        1 => Format::Binary { record_bytes: Some(1 + random.below(9) as u32) },
+        1 => Format::Binary { record_bytes: Some(1 + random.index(9) as u32) },
         header => Format::Csv { header: header == 2, separator: b',' },
     };
     let mut bytes = Vec::new();
-    if random.below(3) == 0 {
+    if random.index(3) == 0 {
         bytes.extend_from_slice(b"\xEF\xBB\xBF");
     }
-    for _ in 0..random.below(40) {
-        match random.below(12) {
-            0 => bytes.extend(std::iter::repeat_n(b'x', random.below(5_000))),
+    for _ in 0..random.index(40) {
+        match random.index(12) {
+            0 => bytes.extend(std::iter::repeat_n(b'x', random.index(5_000))),
             1 => bytes.extend_from_slice(b"\"quoted\n\"\"cell\"\"\""),
             2..5 => bytes.extend_from_slice(b"\n"),
             5 => bytes.extend_from_slice(b"\r\n"),
             6 => bytes.push(b'"'),
-            _ => bytes.extend_from_slice(&b"ab,cdefghij"[..1 + random.below(10)]),
+            _ => bytes.extend_from_slice(&b"ab,cdefghij"[..1 + random.index(10)]),
         }
     }
-    if random.below(2) == 0 {
+    if random.index(2) == 0 {
         bytes.push(b'\n');
     }
     (format, bytes)
 }
 
-fn part<'a>(source: &'a SourceSpec, path: &Path) -> Part<'a> {
-    Part { source, path: path.into(), name: String::new() }
+fn part<'a>(source: &'a SourceSpec, path: &Path) -> SourceFile<'a> {
+    SourceFile { source, path: path.into(), name: String::new() }
 }
 
 fn new_inbox() -> Inbox {
@@ -79,25 +79,25 @@ fn new_inbox() -> Inbox {
 }
 
 /// Reads a file in random blocks and cuts, and takes from the inbox at random moments, at random limits.
-fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtime: &Runtime) -> Vec<Taken> {
+fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtime: &Runtime) -> Vec<TakenRecords> {
     let mut framer = framer(source);
     let (inbox, mut taken, mut at) = (new_inbox(), Vec::new(), 0);
     let take = |random: &mut Random| {
-        let (rows_max, bytes_max) = (random.below(12) as u64, [random.below(60) as u64, 1 << 30][random.below(2)]);
-        inbox.take(BatchId(1), Most::of(rows_max, bytes_max))
+        let (rows_max, bytes_max) = (random.index(12) as u64, [random.index(60) as u64, 1 << 30][random.index(2)]);
+        inbox.take(BatchId(1), TakeLimits::of(rows_max, bytes_max))
     };
-    let block = [3, 50, 10_000][random.below(3)];
+    let block = [3, 50, 10_000][random.index(3)];
     while !framer.ended() {
-        let end = bytes.len().min(at + 1 + random.below(block));
+        let end = bytes.len().min(at + 1 + random.index(block));
         framer.buffer(end - at).extend_from_slice(&bytes[at..end]);
         if at == end {
             framer.end();
         }
         at = end;
-        let flush = framer.ended() || random.below(2) == 0;
+        let flush = framer.ended() || random.index(2) == 0;
         while let Some(chunk) = framer.next(flush) {
             runtime.block_on(inbox.put(chunk));
-            if random.below(3) == 0 {
+            if random.index(3) == 0 {
                 taken.push(take(random));
             }
         }
@@ -122,13 +122,13 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
         let (format, bytes) = random_file(&mut random);
         std::fs::write(&path, &bytes).unwrap();
         let mut source = source(SourceKind::File { path: "file".into() }, format);
-        source.record_bytes_max = [20, 1_500, 1 << 20][random.below(3)];
+        source.record_bytes_max = [20, 1_500, 1 << 20][random.index(3)];
         let taken = take_at_random(&source, &bytes, &mut random, &runtime);
         let about = format!("round {round}: {:?}, record_bytes_max {}", source.format, source.record_bytes_max);
 
         let chunks: Vec<Chunk> = taken.iter().flat_map(|taken| taken.chunks.clone()).collect();
         refused += chunks.iter().map(|chunk| chunk.refused.len()).sum::<usize>();
-        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[]).unwrap();
+        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[], &mut Again::default()).unwrap();
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
         if !matches!(source.format, Format::Csv { header: true, .. }) && !bytes.is_empty() {
@@ -147,14 +147,14 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
         for (batch, taken) in taken.iter().enumerate() {
             before += records(&taken.chunks).len();
             positions.extend(taken.moved.iter().cloned());
-            if batch < last && random.below(4) > 0 {
+            if batch < last && random.index(4) > 0 {
                 continue;
             }
             let inbox = new_inbox();
             let inbox = Arc::new(inbox);
             file::receive(&source, &path, &positions, &inbox, runtime.handle());
             assert!(inbox.state().finished && inbox.state().failed.is_none(), "{about}: {:?}", inbox.state());
-            let rest = inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
+            let rest = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
             assert!(records(&rest) == all[before..], "{about}, from {positions:?}");
             assert!(batch < last || positions[""].ended(), "{about}: the end is known");
         }
@@ -163,30 +163,37 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
 }
 
 /// Starts the source, takes a batch, and starts again from there, until it is read to its end. Each batch is replayed.
-async fn read_in_many_starts(source: &SourceSpec, folder: &Path, random: &mut Random) -> (Vec<Taken>, Positions) {
-    let (mut positions, mut taken) = (Positions::new(), Vec::<Taken>::new());
+async fn read_in_many_starts(
+    source: &SourceSpec,
+    folder: &Path,
+    random: &mut Random,
+) -> (Vec<TakenRecords>, Positions) {
+    let (mut positions, mut taken) = (Positions::new(), Vec::<TakenRecords>::new());
     loop {
         let started = begin_from(source, folder, &positions);
-        let rows_max = 1 + random.below(400) as u64;
-        for _ in 0..1 + random.below(3) {
+        let rows_max = 1 + random.index(400) as u64;
+        for _ in 0..1 + random.index(3) {
             let state = started.until("rows", |state| state.ready || state.finished || state.idle_ms > 0).await;
             assert!(state.failed.is_none(), "{:?}", state.failed);
             // Looked at after the end was told, rows cannot come any more.
             if !state.ready && !started.inbox.state().ready {
-                let end = started.inbox.take(BatchId(1), Most::of(1, 1));
+                let end = started.inbox.take(BatchId(1), TakeLimits::of(1, 1));
                 positions.extend(end.moved.iter().cloned());
                 taken.push(end);
                 return (taken, positions);
             }
-            let batch = started.inbox.take(BatchId(1), Most::of(rows_max, 1 << 20));
-            assert_eq!(replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved).unwrap(), batch.chunks);
+            let batch = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, 1 << 20));
+            assert_eq!(
+                replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved, &mut Again::default()).unwrap(),
+                batch.chunks
+            );
             positions.extend(batch.moved.iter().cloned());
             taken.push(batch);
         }
     }
 }
 
-async fn check_many_starts(source: &SourceSpec, folder: &Path, seed: u64) -> (Records, Positions) {
+async fn check_many_starts(source: &SourceSpec, folder: &Path, seed: u64) -> (RecordsRead, Positions) {
     let (taken, positions) = read_in_many_starts(source, folder, &mut Random(seed)).await;
     assert!(taken.len() > 5, "{} batches", taken.len());
     let chunks: Vec<Chunk> = taken.into_iter().flat_map(|taken| taken.chunks).collect();
@@ -308,17 +315,17 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
         peer.write_all(text).await.unwrap();
     }
     started.until("four rows", |state| state.rows == 4).await;
-    let first = started.inbox.take(BatchId(1), Most::of(3, u64::MAX));
+    let first = started.inbox.take(BatchId(1), TakeLimits::of(3, u64::MAX));
     let rows: Vec<(u64, usize)> = first.chunks.iter().map(|chunk| (chunk.extent.row, chunk.rows())).collect();
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
-    let second = started.inbox.take(BatchId(2), Most::of(3, u64::MAX));
+    let second = started.inbox.take(BatchId(2), TakeLimits::of(3, u64::MAX));
     let mut planned = plan(&second.chunks);
-    let told = replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap_err().message;
+    let told = replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap_err().message;
     assert!(told.contains("rows from 43 on: its plan does not hold the rows"), "{told}");
     planned[0].kept = Some(second.chunks[0].clone());
-    assert_eq!(replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap(), second.chunks);
+    assert_eq!(replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap(), second.chunks);
     planned[0].rows = 9;
-    let told = replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap_err().message;
+    let told = replay(&source, &origin(Path::new(".")), &planned, &[], &mut Again::default()).unwrap_err().message;
     assert!(told.contains("damaged"), "{told}");
 }
 
@@ -334,7 +341,8 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let error = replay(&source, &origin(folder.path()), &planned, &[]).map_err(|error| error.message);
+        let error = replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default())
+            .map_err(|error| error.message);
         let begin = format!("source `lines`: a batch cannot be replayed: bytes 4 to 12 of `{}`: ", path.display());
         let end = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
         error.map_err(|error| error.replace(&begin, "").replace(end, ""))
@@ -348,6 +356,22 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
         err("the file was changed: 2 records are planned, at least 8 found")
     );
     assert_eq!(told(None), err("there is no such file or folder"));
+}
+
+/// Its last record was refused, as it broke off; now it would be a good one, and a wrong one.
+#[test]
+fn a_compressed_file_that_was_not_whole_and_is_now_cannot_be_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(SourceKind::File { path: "file.zst".into() }, Format::Text);
+    let extent = Extent { start: 4, bytes: 7, ..Extent::default() };
+    let planned = [PlannedChunk { extent, rows: 2, kept: None }];
+    let of = |text: &str| {
+        std::fs::write(folder.path().join("file.zst"), zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+        replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default()).map_err(|error| error.message)
+    };
+    assert_eq!(of("one\ntwo\nsix").unwrap()[0].bytes, b"two\nsix"[..]);
+    let told = of("one\ntwo\nsixteen\n").unwrap_err();
+    assert!(told.contains("the file was changed: its last record goes on now"), "{told}");
 }
 
 #[test]
@@ -367,13 +391,14 @@ fn no_plan_makes_replay_panic() {
     let names = ["", "file", "../file", "/etc/passwd", "/66696c65", "/f", "/\u{e9}\u{e9}", ".", "a\0b"];
     let (mut made, mut tried) = (0, 0);
     for _ in 0..20_000 {
-        let source = source(kinds[random.below(kinds.len())].clone(), Format::Text);
-        let mut number = || numbers[random.below(numbers.len())];
+        let source = source(kinds[random.index(kinds.len())].clone(), Format::Text);
+        let mut number = || numbers[random.index(numbers.len())];
         let (start, bytes, row, rows) = (number(), number(), number(), number() as u32);
         let kept = (number() == 1).then(|| Chunk { ends: vec![9, 2], bytes: "abc".into(), ..Chunk::default() });
-        let file = names[random.below(names.len())].to_owned();
+        let file = names[random.index(names.len())].to_owned();
         let planned = PlannedChunk { extent: Extent { file, start, bytes, row }, rows, kept };
-        let replayed = replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[]);
+        let replayed =
+            replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[], &mut Again::default());
         tried += 1;
         if let Ok(chunks) = replayed {
             assert_eq!((&chunks[0].extent, chunks[0].rows()), (&planned.extent, rows as usize));
@@ -392,6 +417,6 @@ fn a_pipe_is_read_once() {
     let Err(error) = part(&source, &path).open(at(5, 0)) else { panic!("a pipe cannot be read on") };
     assert!(error.message.contains("not a regular file"), "{error}");
     let planned = [PlannedChunk { extent: Extent { bytes: 5, ..Extent::default() }, rows: 1, kept: None }];
-    let error = replay(&source, &origin(folder.path()), &planned, &[]).unwrap_err();
+    let error = replay(&source, &origin(folder.path()), &planned, &[], &mut Again::default()).unwrap_err();
     assert!(error.message.contains("not a regular file"), "{error}");
 }

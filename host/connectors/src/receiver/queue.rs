@@ -8,8 +8,7 @@ use crate::decode::json::array_elements;
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use tokio::runtime::Handle;
 
@@ -88,13 +87,12 @@ fn skip(chunks: &mut [Chunk], rows: i64) {
 }
 
 /// The line of the file that begins at `start`, with its end, as chunks; `None`: it is not as it was.
-pub fn reread(file: &mut File, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
+pub fn reread(file: &mut impl Read, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
     if bytes > LINE_BYTES_MAX {
         return Ok(None);
     }
-    file.seek(SeekFrom::Start(start))?;
     let mut line = Vec::new();
-    file.by_ref().take(bytes).read_to_end(&mut line)?;
+    file.take(bytes).read_to_end(&mut line)?;
     let whole = line.len() as u64 == bytes;
     Ok(if whole { batch(&line, start).ok().flatten() } else { None })
 }

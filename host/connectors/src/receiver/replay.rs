@@ -1,41 +1,60 @@
 //! Reading planned chunks again: the same bytes, ends, header, refused records and extent as when they were taken.
 
+use super::compressed::Stream;
+use super::content::Content;
 use super::directory::os_name;
-use super::facts::Facts;
-use super::file::Part;
-use super::follow::beside::path_of;
-use super::inbox::open::Open;
-use super::{plain, queue, rate};
+use super::file::{OTHER_OBJECT, SourceFile};
+use super::file_facts::FileFacts;
+use super::follow::log_folder::path_of;
+use super::framing::Framer;
+use super::inbox::open::GrowingChunk;
+use super::object::{self, BucketReader};
+use super::{kafka, plain, queue, rate};
 use crate::batch::chunk::Chunk;
 use crate::batch::chunk::PlannedChunk;
+use crate::batch::partition::Share;
 use crate::batch::position::{Extent, Position};
 use crate::error::{Error, Result};
-use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use crate::limits::PART_ROWS_MAX;
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+pub use super::kafka::Again;
 
 /// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
 /// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
 ///
-/// `moved`: how far the batch moved the source's positions, which tells files of a log from each other.
+/// `moved`: how far the batch moved the source's positions, which tells files of a log from each other. `again`: what is kept from
+/// one batch to the next, while batches are replayed.
 pub fn replay(
     source: &SourceSpec,
     origin: &Origin,
     chunks: &[PlannedChunk],
     moved: &[(String, Position)],
+    again: &mut Again,
 ) -> Result<Vec<Chunk>> {
-    let mut replayer = Replayer { source, origin, moved, opened: None, line: None };
+    if let SourceKind::Kafka(spec) = &source.kind {
+        let order = kafka::ReadOrder { source, spec, folder: &origin.folder, share: Share::ALL };
+        let read: Vec<PlannedChunk> = chunks.iter().filter(|planned| planned.kept.is_none()).cloned().collect();
+        let mut read = kafka::reread(&order, &read, again)?.into_iter();
+        // Those that the plan holds are among the others.
+        let chunk = |planned: &PlannedChunk| match &planned.kept {
+            Some(kept) => of_plan(kept, planned).map_err(|why| cannot(source, &why)),
+            None => read.next().ok_or_else(|| Error::bug("a chunk of a topic was not read again")),
+        };
+        return chunks.iter().map(chunk).collect();
+    }
+    let mut replayer = Replayer { source, origin, moved, opened: None, line: None, bucket: None };
     let chunks = chunks.iter().map(|planned| {
-        replayer.chunk(planned).map_err(|why| {
-            let (name, at) = (&source.name, replayer.place(&planned.extent));
-            Error::job(format!("source `{name}`: a batch cannot be replayed: {at}{why}{TO_DO}"))
-        })
+        replayer.chunk(planned).map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
     });
     chunks.collect()
+}
+
+fn cannot(source: &SourceSpec, why: &str) -> Error {
+    Error::job(format!("source `{}`: a batch cannot be replayed: {why}{TO_DO}", source.name))
 }
 
 const TO_DO: &str = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
@@ -45,15 +64,20 @@ struct Replayer<'a> {
     origin: &'a Origin,
     moved: &'a [(String, Position)],
     /// The file that was read last: chunks of one file follow each other.
-    opened: Option<Opened<'a>>,
+    opened: Option<ReplayedFile<'a>>,
     /// The line of a queue that was read last, by its first byte.
     line: Option<(u64, Vec<Chunk>)>,
+    /// The bucket, where one is read.
+    bucket: Option<BucketReader>,
 }
 
-struct Opened<'a> {
-    part: Part<'a>,
-    file: File,
-    bytes: u64,
+struct ReplayedFile<'a> {
+    part: SourceFile<'a>,
+    file: Stream,
+    /// What an object is known by.
+    known_by: u64,
+    /// How long the file is; `None`: it is compressed.
+    bytes: Option<u64>,
     /// What the first records of the file name, if the format has such.
     header: Bytes,
 }
@@ -62,13 +86,15 @@ impl<'a> Replayer<'a> {
     /// A chunk, or why it cannot be made again.
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
         if let Some(kept) = &planned.kept {
-            return match is_whole(kept) && kept.rows() == planned.rows as usize {
-                true => Ok(kept.clone()),
-                false => Err("the rows that its plan holds are damaged".into()),
-            };
+            return of_plan(kept, planned);
         }
         let found = match &self.source.kind {
-            SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_) => {
+            SourceKind::Socket { .. }
+            | SourceKind::RawSocket { .. }
+            | SourceKind::Http(_)
+            | SourceKind::HttpClient(_)
+            | SourceKind::Kafka(_)
+            | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
             SourceKind::Rate { rows_per_second, .. } => made(planned, *rows_per_second)?,
@@ -76,6 +102,7 @@ impl<'a> Replayer<'a> {
             SourceKind::File { .. }
             | SourceKind::Follow { .. }
             | SourceKind::Directory { .. }
+            | SourceKind::Objects { .. }
             | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
         };
         if found.rows() != planned.rows as usize || found.extent != planned.extent {
@@ -89,6 +116,7 @@ impl<'a> Replayer<'a> {
         let Extent { start, bytes, row, .. } = planned.extent;
         if self.line.as_ref().is_none_or(|(at, _)| *at != start) {
             let opened = self.open(&planned.extent)?;
+            opened.file.seek_to(start).map_err(|error| plain(&error))?;
             let read = queue::reread(&mut opened.file, start, bytes).map_err(|error| plain(&error))?;
             self.line = Some((start, read.ok_or_else(|| changed(planned, 0))?));
         }
@@ -102,24 +130,44 @@ impl<'a> Replayer<'a> {
     }
 
     /// The file of an extent, which is long enough.
-    fn open(&mut self, extent: &Extent) -> Result<&mut Opened<'a>, String> {
-        let opened = match self.opened.take().filter(|opened| opened.part.name == extent.file) {
+    fn open(&mut self, extent: &Extent) -> Result<&mut ReplayedFile<'a>, String> {
+        let same = |opened: &ReplayedFile<'_>| {
+            opened.part.name == extent.file && (extent.is_of_blocks() || opened.known_by == extent.row)
+        };
+        let opened = match self.opened.take().filter(same) {
             Some(opened) => opened,
+            None if matches!(self.source.kind, SourceKind::Objects { .. }) => self.open_object(extent)?,
             None => {
                 let none = match self.source.kind {
                     SourceKind::Follow { .. } => "neither this file of the log nor a copy of it is there any more",
                     _ => "no folder can hold a file of this name",
                 };
                 let path = self.path(extent).ok_or(none)?;
-                open(Part { source: self.source, path, name: extent.file.clone() })?
+                open(SourceFile { source: self.source, path, name: extent.file.clone() })?
             }
         };
         let bytes = opened.bytes;
         let opened = self.opened.insert(opened);
-        match extent.start.checked_add(extent.bytes) {
-            Some(end) if end <= bytes => Ok(opened),
-            _ => Err(format!("the file has shrunk to {bytes} bytes")),
+        match extent.start.checked_add(extent.length()) {
+            Some(end) if bytes.is_none_or(|bytes| end <= bytes) => Ok(opened),
+            _ => Err(format!("the file has shrunk to {} bytes", bytes.unwrap_or_default())),
         }
+    }
+
+    /// The object of an extent, if it still is the one that was read.
+    fn open_object(&mut self, extent: &Extent) -> Result<ReplayedFile<'a>, String> {
+        let reader = match self.bucket.take() {
+            Some(reader) => reader,
+            None => BucketReader::patient(self.source).map_err(|error| error.message)?,
+        };
+        let reader = self.bucket.insert(reader);
+        let path = object::shown(reader.bucket.place(), &extent.file);
+        let object = reader.open(&extent.file).map_err(|error| error.message)?.ok_or("it is not there any more")?;
+        if object.facts().known_by().unsigned_abs() != extent.row {
+            return Err(OTHER_OBJECT.into());
+        }
+        let part = SourceFile { source: self.source, path, name: extent.file.clone() };
+        open_at(part, Content::from(object))
     }
 
     /// The file of an extent; `None`: there can be none.
@@ -130,8 +178,11 @@ impl<'a> Replayer<'a> {
 
     /// Names the file and the bytes of an extent, for messages.
     fn place(&self, extent: &Extent) -> String {
-        let (start, end) = (extent.start, extent.start.saturating_add(extent.bytes));
+        let (start, end) = (extent.start, extent.start.saturating_add(extent.length()));
         match (&self.source.kind, self.path(extent)) {
+            (SourceKind::Objects { url, .. }, _) => {
+                format!("bytes {start} to {end} of `{}`: ", object::shown(url, &extent.file).display())
+            }
             (_, Some(path)) => format!("bytes {start} to {end} of `{}`: ", path.display()),
             (SourceKind::Follow { path, .. }, None) => {
                 format!("bytes {start} to {end} of the log `{}`: ", path.display())
@@ -159,11 +210,11 @@ pub fn brought_back<'a>(
         let path = file_of(source, origin, name, *position);
         // What is not there, or no file, is told when it is read.
         let there = path.and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
-        *position = there.map_or(*position, |metadata| Facts::of(&metadata).brought_back(*position));
+        *position = there.map_or(*position, |metadata| FileFacts::of(&metadata).brought_back(*position));
     }
 }
 
-/// Where a file of a source is, by the name that positions and extents have of it, and a position in it; `None`: there can be
+/// Where a file of this machine is, by the name that positions and extents have of it, and a position in it; `None`: there can be
 /// none.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
     match &source.kind {
@@ -172,42 +223,76 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
-        SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_) => {
-            None
-        }
+        SourceKind::Rate { .. }
+        | SourceKind::Socket { .. }
+        | SourceKind::RawSocket { .. }
+        | SourceKind::Kafka(_)
+        | SourceKind::Http(_)
+        | SourceKind::HttpClient(_)
+        | SourceKind::Objects { .. }
+        | SourceKind::Table(_) => None,
     }
 }
 
+/// Whether a file still has so many bytes, decompressed where it is compressed.
+pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
+    Stream::of(source, path, crate::regular::open(path)?)?.seek_to(bytes)
+}
+
 /// Opens a file to read parts of it again.
-fn open(part: Part<'_>) -> Result<Opened<'_>, String> {
+fn open(part: SourceFile<'_>) -> Result<ReplayedFile<'_>, String> {
     let metadata = std::fs::metadata(&part.path).map_err(|error| plain(&error))?;
     if !metadata.is_file() {
         return Err(NOT_A_FILE.into()); // Opening a pipe would wait for its writer.
     }
-    let mut file = crate::regular::open(&part.path).map_err(|error| plain(&error))?;
+    let file = crate::regular::open(&part.path).map_err(|error| plain(&error))?;
+    open_at(part, file.into())
+}
+
+fn open_at(part: SourceFile<'_>, file: Content) -> Result<ReplayedFile<'_>, String> {
+    let mut file = Stream::of(part.source, &part.path, file).map_err(|error| plain(&error))?;
+    let facts = file.facts().map_err(|error| plain(&error))?;
     let header = part.header(&mut file).map_err(|error| error.message)?;
-    Ok(Opened { bytes: metadata.len(), part, file, header })
+    let bytes = (!file.is_packed()).then_some(facts.bytes);
+    Ok(ReplayedFile { bytes, part, file, header, known_by: facts.known_by().unsigned_abs() })
 }
 
 /// Why something that is not a regular file cannot be read again.
 pub const NOT_A_FILE: &str = "it is not a regular file, which alone can be read a second time";
 
-impl Opened<'_> {
+impl ReplayedFile<'_> {
     /// The records of a range of the file. What was joined from several chunks is one again, whatever bounds the framer
     /// has.
     fn read(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
         let extent = &planned.extent;
-        self.file.seek(SeekFrom::Start(extent.start)).map_err(|error| plain(&error))?;
-        let mut framer = self.part.framer(&self.header, extent.start);
-        let mut joined = Open::default();
+        if !self.file.seek_to(extent.start).map_err(|error| plain(&error))? {
+            return Err(changed(planned, 0));
+        }
+        let facts = self.file.facts().map_err(|error| plain(&error))?;
+        let mut framer = self.part.framer(&self.header, extent.start, &facts);
+        let mut joined = GrowingChunk::default();
+        if extent.is_of_blocks() {
+            return self.read_blocks(planned, framer);
+        }
         let (mut left, mut rows, mut bytes) = (extent.bytes, 0, 0);
+        let in_lines = !matches!(self.part.source.format, Format::Binary { .. } | Format::Protobuf(_));
+        let mut ends_in_line = false;
         while !framer.ended() {
             let wanted = left.min(framer.wanted() as u64);
             let buffer = framer.buffer(wanted as usize);
-            let read = self.file.by_ref().take(wanted).read_to_end(buffer).map_err(|error| plain(&error))?;
+            let read = self.file.fill(buffer, wanted).map_err(|error| plain(&error))?;
             left = left.saturating_sub(read as u64);
-            if read == 0 {
-                framer.end();
+            if read > 0 {
+                ends_in_line = in_lines && buffer.last() != Some(&b'\n');
+            } else {
+                // The record was the last of a compressed file, perhaps because it broke off there, and is not any more.
+                if ends_in_line && self.file.goes_on().map_err(|error| plain(&error))? {
+                    return Err("the file was changed: its last record goes on now".into());
+                }
+                match self.file.damage().map_err(|error| plain(&error))? {
+                    None => framer.end(),
+                    Some(damage) => framer.break_off(&damage),
+                }
             }
             while let Some(chunk) = framer.next(framer.ended()) {
                 rows += chunk.rows();
@@ -222,6 +307,37 @@ impl Opened<'_> {
     }
 }
 
+impl ReplayedFile<'_> {
+    /// The records of some blocks, from one of them on.
+    fn read_blocks(&mut self, planned: &PlannedChunk, framer: Framer) -> Result<Chunk, String> {
+        let extent = &planned.extent;
+        let mut framer = framer.skipping(extent.row);
+        let (mut left, wanted_rows) = (extent.length(), planned.rows as usize);
+        let mut joined = GrowingChunk::default();
+        let mut rows = 0;
+        while !framer.ended() && rows < wanted_rows {
+            let wanted = left.min(framer.wanted() as u64);
+            let buffer = framer.buffer(wanted as usize);
+            let read = self.file.fill(buffer, wanted).map_err(|error| plain(&error))?;
+            left = left.saturating_sub(read as u64);
+            if read == 0 {
+                match self.file.damage().map_err(|error| plain(&error))? {
+                    None => framer.end(),
+                    Some(damage) => framer.break_off(&damage),
+                }
+            }
+            while rows < wanted_rows
+                && let Some(mut chunk) = framer.next(framer.ended())
+            {
+                let chunk = chunk.cut_front(wanted_rows - rows);
+                rows += chunk.rows();
+                joined.add(chunk);
+            }
+        }
+        Ok(Chunk { extent: extent.clone(), ..joined.into_chunk() })
+    }
+}
+
 fn made(planned: &PlannedChunk, rows_per_second: u64) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
@@ -232,6 +348,14 @@ fn made(planned: &PlannedChunk, rows_per_second: u64) -> Result<Chunk, String> {
 fn changed(planned: &PlannedChunk, found: usize) -> String {
     let more = if found > planned.rows as usize { "at least " } else { "" };
     format!("the file was changed: {} records are planned, {more}{found} found", planned.rows)
+}
+
+/// A chunk that the plan itself holds.
+fn of_plan(kept: &Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
+    match is_whole(kept) && kept.rows() == planned.rows as usize {
+        true => Ok(kept.clone()),
+        false => Err("the rows that its plan holds are damaged".into()),
+    }
 }
 
 /// Whether the ends of a chunk are ends of records.

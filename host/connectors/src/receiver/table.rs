@@ -58,7 +58,7 @@ pub fn start(
     from: &Positions,
 ) {
     let position = from.get("").copied().unwrap_or_default();
-    let mut watch = Watch {
+    let mut watch = WatchedTable {
         stage: stage_of(&source.name).to_owned(),
         enrich: enrich.clone(),
         origin: origin.clone(),
@@ -79,7 +79,7 @@ pub fn start(
 }
 
 /// What is known of a table while the job runs.
-struct Watch {
+struct WatchedTable {
     stage: String,
     enrich: EnrichSpec,
     origin: Origin,
@@ -93,7 +93,7 @@ struct Watch {
     trouble: Option<String>,
 }
 
-impl Watch {
+impl WatchedTable {
     /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
     fn look(&mut self) -> Result<Option<(Chunk, usize)>> {
         let content = fetch(&self.enrich, &self.origin)?;

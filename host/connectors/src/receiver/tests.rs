@@ -3,7 +3,7 @@ use crate::batch::chunk::Chunk;
 use crate::batch::types::ColumnType;
 use crate::error::Kind;
 use crate::job::spec::ColumnSpec;
-use crate::receiver::inbox::{InboxState, Most};
+use crate::receiver::inbox::{InboxState, TakeLimits};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -24,25 +24,25 @@ pub fn source(kind: SourceKind, format: Format) -> SourceSpec {
 }
 
 /// A started source whose inbox can be waited for.
-pub struct Started {
+pub struct StartedSource {
     pub inbox: Arc<Inbox>,
     woken: Arc<Notify>,
 }
 
-fn begin(source: &SourceSpec, folder: &Path) -> Started {
+fn begin(source: &SourceSpec, folder: &Path) -> StartedSource {
     begin_from(source, folder, &Positions::new())
 }
 
-pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Started {
+pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> StartedSource {
     let woken = Arc::new(Notify::new());
     let waker = woken.clone();
     let inbox = Arc::new(Inbox::new(crate::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
-    start(source, &origin, inbox.clone(), &Handle::current(), from);
-    Started { inbox, woken }
+    start(source, &origin, inbox.clone(), &Handle::current(), from, Share::ALL);
+    StartedSource { inbox, woken }
 }
 
-impl Started {
+impl StartedSource {
     /// Waits until the state is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&InboxState) -> bool) -> InboxState {
         let deadline = Instant::now() + DEADLINE;
@@ -59,7 +59,7 @@ impl Started {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(crate::ids::BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks
+        self.inbox.take(crate::ids::BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks
     }
 
     /// Takes records until there are so many; each as text.
@@ -74,7 +74,7 @@ impl Started {
     }
 }
 
-impl Drop for Started {
+impl Drop for StartedSource {
     fn drop(&mut self) {
         self.inbox.close();
     }
@@ -82,15 +82,15 @@ impl Drop for Started {
 
 /// What was logged.
 #[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+struct CapturedLog(Arc<std::sync::Mutex<Vec<u8>>>);
 
-impl Log {
+impl CapturedLog {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Log {
+impl Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -101,10 +101,10 @@ impl Write for Log {
     }
 }
 
-impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
-    type Writer = Log;
+impl tracing_subscriber::fmt::MakeWriter<'_> for CapturedLog {
+    type Writer = CapturedLog;
 
-    fn make_writer(&self) -> Log {
+    fn make_writer(&self) -> CapturedLog {
         self.clone()
     }
 }
@@ -117,7 +117,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn a_socket_is_read_and_connected_again() {
     // Nobody listens at first.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let log = Log::default();
+    let log = CapturedLog::default();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
     let _logging = tracing::subscriber::set_default(subscriber.with_writer(log.clone()).finish());
     // Where there is one subscriber only, a place in the code that another test, which has none, comes to first is silent for
@@ -258,7 +258,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(crate::ids::BatchId(1), Most::of(100, u64::MAX)).chunks;
+            let chunks = started.inbox.take(crate::ids::BatchId(1), TakeLimits::of(100, u64::MAX)).chunks;
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })
@@ -273,7 +273,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     let at = folder.path().display();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let lines = [("sources.lines.path".to_string(), 7), ("sources.lines".to_string(), 5)].into();
-    let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines };
+    let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines, ..Origin::default() };
     let check = |kind, format| {
         let mut source = source(kind, format);
         source.schema.push(ColumnSpec::new("n", ColumnType::Int64));

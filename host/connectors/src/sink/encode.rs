@@ -1,7 +1,8 @@
 //! The file formats of sinks. Values look alike in all text formats: timestamps as RFC 3339, binary as hexadecimal,
 //! floats in their shortest form.
 
-mod csv;
+pub(super) mod avro;
+pub(super) mod csv;
 mod parquet;
 mod text;
 
@@ -12,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use std::io::{self, Write};
 
 /// Every extension that [`extension`] gives.
-pub(super) const EXTENSIONS: [&str; 4] = ["txt", "jsonl", "csv", "parquet"];
+pub(super) const EXTENSIONS: [&str; 5] = ["txt", "jsonl", "csv", "parquet", "avro"];
 
 /// How the names of files of this format end, without the dot.
 pub(super) fn extension(format: FileFormat) -> &'static str {
@@ -21,7 +22,14 @@ pub(super) fn extension(format: FileFormat) -> &'static str {
         FileFormat::Json => EXTENSIONS[1],
         FileFormat::Csv => EXTENSIONS[2],
         FileFormat::Parquet => EXTENSIONS[3],
+        FileFormat::Avro => EXTENSIONS[4],
     }
+}
+
+/// The format whose files have names that end so.
+pub(super) fn of_extension(text: &str) -> Option<FileFormat> {
+    let all = [FileFormat::Text, FileFormat::Json, FileFormat::Csv, FileFormat::Parquet, FileFormat::Avro];
+    all.into_iter().find(|format| extension(*format) == text)
 }
 
 /// Whether rows of this schema can be written in this format; the error says what to do instead.
@@ -31,6 +39,7 @@ pub(super) fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String
         FileFormat::Json => json::check(schema),
         FileFormat::Csv => csv::check(schema),
         FileFormat::Parquet => parquet::check(schema),
+        FileFormat::Avro => avro::check(schema),
     }
 }
 
@@ -41,10 +50,70 @@ pub(super) fn write(
     rows: &[RecordBatch],
     out: &mut (dyn Write + Send),
 ) -> io::Result<()> {
-    match format {
-        FileFormat::Text => text::write(rows, out),
-        FileFormat::Json => json::write(rows, out),
-        FileFormat::Csv => csv::write(schema, rows, out),
-        FileFormat::Parquet => parquet::write(schema, rows, out),
+    let mut file = Encoder::begin(format, schema, out)?;
+    file.add(rows)?;
+    file.finish().map(drop)
+}
+
+/// A file that grows. Where writing fails, what is written of it is of no use.
+pub(super) enum Encoder<W: Write + Send> {
+    Text(W),
+    Json(W),
+    Csv(W),
+    Parquet(Box<parquet::ParquetFile<W>>),
+    Avro(avro::AvroFile<W>),
+}
+
+impl<W: Write + Send> Encoder<W> {
+    /// Begins a file.
+    pub fn begin(format: FileFormat, schema: &SchemaRef, mut out: W) -> io::Result<Encoder<W>> {
+        Ok(match format {
+            FileFormat::Text => Encoder::Text(out),
+            FileFormat::Json => Encoder::Json(out),
+            FileFormat::Csv => {
+                csv::write_head(schema, &mut out)?;
+                Encoder::Csv(out)
+            }
+            FileFormat::Parquet => Encoder::Parquet(Box::new(parquet::ParquetFile::begin(schema, out)?)),
+            FileFormat::Avro => Encoder::Avro(avro::AvroFile::begin(schema, out)?),
+        })
+    }
+
+    /// Adds rows behind those that are there.
+    pub fn add(&mut self, rows: &[RecordBatch]) -> io::Result<()> {
+        match self {
+            Encoder::Text(out) => text::write(rows, out),
+            Encoder::Json(out) => json::write(rows, out),
+            Encoder::Csv(out) => csv::write_rows(rows, out),
+            Encoder::Parquet(file) => file.add(rows),
+            Encoder::Avro(file) => file.add(rows),
+        }
+    }
+
+    /// Bytes that are held back and not written yet.
+    pub fn held(&self) -> u64 {
+        match self {
+            Encoder::Text(_) | Encoder::Json(_) | Encoder::Csv(_) => 0,
+            Encoder::Parquet(file) => file.held(),
+            Encoder::Avro(file) => file.held(),
+        }
+    }
+
+    /// Where it is written.
+    pub fn out(&self) -> &W {
+        match self {
+            Encoder::Text(out) | Encoder::Json(out) | Encoder::Csv(out) => out,
+            Encoder::Parquet(file) => file.out(),
+            Encoder::Avro(file) => file.out(),
+        }
+    }
+
+    /// Writes what belongs behind the last row.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Text(out) | Encoder::Json(out) | Encoder::Csv(out) => Ok(out),
+            Encoder::Parquet(file) => file.finish(),
+            Encoder::Avro(file) => file.finish(),
+        }
     }
 }

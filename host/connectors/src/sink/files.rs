@@ -1,54 +1,91 @@
-//! Sink `files`: a folder with a file a batch, `part-<batch id>.<extension>`. A file appears whole or not at all:
-//! it is written under a hidden name, made durable, and then renamed.
+//! Sink `files`: a folder with a file a batch, `part-<batch id>.<extension>`, or with one of each worker,
+//! `part-<batch id>-<worker>.<extension>`. A file appears whole or not at all: it is written under a hidden name, made durable,
+//! and then renamed.
 
-mod kept;
+mod exactly_once;
+mod open_part;
+mod partitions;
+mod parts;
+mod place;
 
-pub(super) use kept::committed;
-
-use super::{Sink, check_writable, commit_failed, encode, marker, open_failed};
+use super::{Sink, check_writable, commit_failed, encode, open_failed};
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
+use crate::fault;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::FileFormat;
+use crate::job::spec::{FileFormat, FilesLayout, bucket_url};
 use crate::owner::Owner;
 use crate::private;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use kept::Kept;
+use exactly_once::CommittedFolder;
+use partitions::Partitions;
+use parts::PartsSink;
+use place::BucketPlace;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The last batch that the place holds for this job, of whole ones and of those of workers, without changing anything.
+pub(super) fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
+    match bucket_url(path) {
+        Some(url) => parts::committed(url, job_id),
+        None => exactly_once::committed(path, job_id),
+    }
+}
 
 /// Writes a part for every batch that has rows.
 pub(super) struct FilesSink {
     name: String,
     folder: PathBuf,
+    share: Share,
     format: FileFormat,
     schema: SchemaRef,
     /// Where the job keeps checkpoints.
-    kept: Option<Kept>,
+    kept: Option<CommittedFolder>,
+    /// The last batch that the shares of workers held when the folder was opened.
+    of_workers: Option<BatchId>,
 }
 
+/// What of a folder somebody writes: the worker whose rows they are, or `None` for whole batches.
+type Share = Option<usize>;
+
 impl FilesSink {
-    /// Makes the folder, and removes what an earlier run left unfinished in it, or finishes it.
+    /// Makes the folder, and removes what an earlier run left unfinished in it, or finishes it. Without a share, those of all
+    /// workers there ever were, too, which are taken over with the rest.
     pub(super) fn open(
         name: &str,
         folder: &Path,
-        format: FileFormat,
-        schema: SchemaRef,
+        share: Share,
+        (format, schema): (FileFormat, SchemaRef),
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<FilesSink> {
+        let mut of_workers = None;
         let kept = match owner {
-            Some(owner) => Some(Kept::open(name, folder, owner, failure)?),
+            Some(owner) => {
+                let kept = CommittedFolder::open(name, folder, share, owner, failure)?;
+                if share.is_some() && fault::bug!("marker-of-others") {
+                    of_workers = exactly_once::committed(folder, &owner.job_id).unwrap_or_default();
+                }
+                let others = if share.is_none() { exactly_once::workers(folder) } else { Ok(Vec::new()) };
+                for worker in others.map_err(|cause| open_failed(name, "read the folder", folder, &cause))? {
+                    // Who had it until now does not write any more once it is open here.
+                    let taken_over = CommittedFolder::open(name, folder, Some(worker), owner, failure)?;
+                    of_workers = of_workers.max(taken_over.committed());
+                }
+                Some(kept)
+            }
             None => {
                 fs::create_dir_all(folder).map_err(|cause| open_failed(name, "make the folder", folder, &cause))?;
-                remove_unfinished(folder, None)
+                let unfinished = |of: Share| share.is_none() || of == share;
+                remove_unfinished(folder, unfinished, None)
                     .map_err(|cause| open_failed(name, "tidy the folder", folder, &cause))?;
                 None
             }
         };
-        Ok(FilesSink { name: name.into(), folder: folder.into(), format, schema, kept })
+        Ok(FilesSink { name: name.into(), folder: folder.into(), share, format, schema, kept, of_workers })
     }
 }
 
@@ -58,14 +95,14 @@ impl Sink for FilesSink {
             self.kept.iter_mut().for_each(|kept| kept.passed(batch));
             return Ok(());
         }
-        let part = self.folder.join(part_name(batch, self.format));
+        let part = self.folder.join(part_name(batch, self.share, self.format));
         let bytes = render(self.format, &self.schema, &rows)
             .map_err(|cause| commit_failed(&self.name, batch, part.display(), cause))?;
         drop(rows);
         if let Some(kept) = &mut self.kept {
             return kept
                 .commit(&part, batch, &bytes)
-                .map_err(|e| marker::told(e.within(format!("sink `{}`: batch {batch}", self.name))));
+                .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)));
         }
         let unfinished = unfinished(&part);
         write_new(&unfinished, &part, &bytes).map_err(|cause| {
@@ -76,7 +113,7 @@ impl Sink for FilesSink {
     }
 
     fn committed(&self) -> Option<BatchId> {
-        self.kept.as_ref().and_then(Kept::committed)
+        self.kept.as_ref().and_then(CommittedFolder::committed).max(self.of_workers)
     }
 }
 
@@ -91,16 +128,55 @@ pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch
 
 /// The part of a batch, whoever wrote it; `None`: it is not there.
 pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
-    match crate::regular::read(folder.join(part_name(batch, format))) {
+    match crate::regular::read(folder.join(part_name(batch, None, format))) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),
     }
 }
 
+/// How the rows of a sink are written.
+#[derive(Clone)]
+pub(super) struct Written {
+    pub name: String,
+    /// In the folder of the job, or a URL.
+    pub path: PathBuf,
+    pub format: FileFormat,
+    pub schema: SchemaRef,
+    pub layout: FilesLayout,
+}
+
+impl Written {
+    /// Whether each batch is a file, or one of each worker, of a folder of this machine.
+    pub(super) fn is_plain(&self) -> bool {
+        bucket_url(&self.path).is_none() && self.layout.partition_by.is_empty() && self.layout.roll.is_none()
+    }
+}
+
+/// Opens a sink, or what a worker has of it.
+pub(super) fn open(written: Written, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<Box<dyn Sink>> {
+    if !written.is_plain() {
+        return Ok(Box::new(PartsSink::open(written, share, owner, failure)?));
+    }
+    let Written { name, path, format, schema, .. } = written;
+    Ok(Box::new(FilesSink::open(&name, &path, share, (format, schema), owner, failure)?))
+}
+
+/// Checks columns and format, and the place as far as no server has to be asked. The error comes with the key that is wrong.
+pub(super) fn check(written: &Written, owner_id: Option<&str>) -> Result<(), (&'static str, String)> {
+    let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
+    let partitions = partitions.map_err(|message| ("partition_by", message))?;
+    encode::check(written.format, &partitions.schema).map_err(|message| ("format", message))?;
+    let checked = match bucket_url(&written.path) {
+        Some(url) => BucketPlace::open(url).map(drop).map_err(|error| error.message),
+        None => check_folder(&written.path, owner_id),
+    };
+    checked.map_err(|message| ("path", message))
+}
+
 /// Whether the folder is there, or can be made, is writable, and holds nothing of an earlier run. `owner_id`: the id of
 /// the job that goes on, whose parts may be there.
-pub(super) fn check(folder: &Path, owner_id: Option<&str>) -> Result<(), String> {
+fn check_folder(folder: &Path, owner_id: Option<&str>) -> Result<(), String> {
     let existing = folder.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
     let Some(existing) = existing.into_iter().find(|f| f.exists()) else {
         return Err(format!("{} cannot be made; choose another path", folder.display()));
@@ -112,7 +188,7 @@ pub(super) fn check(folder: &Path, owner_id: Option<&str>) -> Result<(), String>
         ));
     }
     if existing == folder {
-        kept::look(folder, owner_id)?;
+        exactly_once::look(folder, owner_id)?;
     }
     check_writable(existing)
 }
@@ -124,7 +200,7 @@ fn write_new(unfinished: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     write_durably(unfinished, bytes)?;
     fs::rename(unfinished, part)?;
-    marker::sync_folder(part.parent().unwrap_or(part))
+    durable::sync_folder(durable::folder_of(part))
 }
 
 /// The content is durable before its name is, and the name before the batch counts as committed.
@@ -134,9 +210,10 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The name of a batch's part; ten digits, so that names sort as batches do.
-fn part_name(batch: BatchId, format: FileFormat) -> String {
-    format!("part-{:010}.{}", batch.0, encode::extension(format))
+/// The name of a batch's part; ten digits, so that names sort as batches do, and in a batch as workers do.
+fn part_name(batch: BatchId, share: Share, format: FileFormat) -> String {
+    let worker = share.map_or_else(String::new, |worker| format!("-{worker:03}"));
+    format!("part-{:010}{worker}.{}", batch.0, encode::extension(format))
 }
 
 /// Where a part is written before it gets its name.
@@ -145,34 +222,58 @@ fn unfinished(part: &Path) -> PathBuf {
     part.with_file_name(format!(".{name}.tmp"))
 }
 
-/// Whether a name is one that [`part_name`] gives, in any format.
-fn is_part(name: &str) -> bool {
-    name.strip_prefix("part-").and_then(|rest| rest.split_once('.')).is_some_and(|(digits, extension)| {
-        digits.len() >= 10 && digits.bytes().all(|b| b.is_ascii_digit()) && encode::EXTENSIONS.contains(&extension)
-    })
+/// Whether a name is one that [`part_name`] gives, in any format, and whose part it is then.
+fn share_of_part(name: &str) -> Option<Share> {
+    let (numbers, extension) = name.strip_prefix("part-")?.split_once('.')?;
+    let (batch, worker) = numbers.split_once('-').map_or((numbers, None), |(batch, worker)| (batch, Some(worker)));
+    let digits = |text: &str, least: usize| text.len() >= least && text.bytes().all(|byte| byte.is_ascii_digit());
+    let named = digits(batch, 10) && worker.is_none_or(|worker| digits(worker, 3));
+    let share = worker.map(str::parse).transpose().ok()?;
+    (named && encode::EXTENSIONS.contains(&extension)).then_some(share)
 }
 
-/// The part with the smallest name.
+fn is_part(name: &str) -> bool {
+    share_of_part(name).is_some()
+}
+
+/// Whether a path is one of a part, within folders of partitions or not: no other may be made of what a marker says.
+fn is_part_path(path: &str) -> bool {
+    match path.rsplit_once('/') {
+        None => is_part(path),
+        Some((folders, name)) => is_part(name) && folders.split('/').all(|folder| folder.contains('=')),
+    }
+}
+
+/// The part with the smallest name, or one in a folder of partitions.
 fn first_part(folder: &Path) -> io::Result<Option<String>> {
     let mut first: Option<String> = None;
+    let mut folders = Vec::new();
     for entry in fs::read_dir(folder)? {
-        if let Some(name) = entry?.file_name().to_str()
-            && is_part(name)
-            && first.as_deref().is_none_or(|first| name < first)
-        {
-            first = Some(name.into());
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        if is_part(&name) && first.as_ref().is_none_or(|first| name < *first) {
+            first = Some(name);
+        } else if name.contains('=') && entry.file_type()?.is_dir() {
+            folders.push(name);
         }
+    }
+    folders.sort();
+    for name in folders {
+        if first.is_some() {
+            break;
+        }
+        first = first_part(&folder.join(&name))?.map(|part| format!("{name}/{part}"));
     }
     Ok(first)
 }
 
-/// Removes unfinished parts, all but that of the part `except`.
-fn remove_unfinished(folder: &Path, except: Option<&str>) -> io::Result<()> {
+/// Removes unfinished parts of these shares, all but that of the part `except`.
+fn remove_unfinished(folder: &Path, of: impl Fn(Share) -> bool, except: Option<&str>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let part = name.to_str().and_then(|name| name.strip_prefix('.')).and_then(|name| name.strip_suffix(".tmp"));
-        if part.is_some_and(|part| is_part(part) && Some(part) != except) {
+        if part.is_some_and(|part| share_of_part(part).is_some_and(&of) && Some(part) != except) {
             fs::remove_file(entry.path())?;
         }
     }

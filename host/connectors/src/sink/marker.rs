@@ -5,10 +5,11 @@
 //! finds a later generation than its own has lost the job.
 
 use crate::digest::checksum;
-use crate::error::{Error, Kind};
+use crate::durable;
 use crate::ids::{BatchId, Generation};
 use crate::owner::FORMAT_VERSION;
 use crate::owner::Owner;
+use crate::patience::TakenOver;
 use crate::private;
 use crate::regular;
 use serde::{Deserialize, Serialize};
@@ -16,20 +17,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long an opening sink waits for a process that is just going away.
-const LOCK_WAIT_MS: u64 = if cfg!(test) { 100 } else { 3_000 };
-const LOCK_LOOK_MS: u64 = 20;
-
-/// How the reason ends why a process may not commit any more.
-pub(super) const LOST: &str = "has lost it";
-
-/// An error of a commit as the job tells it. A process that has lost the job is not started again, as it would only take
-/// the job back.
-pub(super) fn told(error: Error) -> Error {
-    if error.message.ends_with(LOST) { Error { kind: Kind::Job, ..error } } else { error }
-}
+const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 3_000 });
 
 /// Who writes, and how far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +37,28 @@ pub(super) struct Marker {
     pub batch: Option<BatchId>,
     /// The name of its part.
     pub part: Option<String>,
+    /// What whoever opens the sink next has to bring to its end, where parts have folders, roll or are objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
 }
+
+/// What of the parts of a sink is not done when its marker is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    /// The start that wrote the hidden files.
+    pub by: Generation,
+    /// Parts that are staged and are to get their names.
+    pub shows: Vec<String>,
+    /// How the names of parts that are open end, without a dot.
+    pub extension: String,
+    /// Of which columns their folders are made.
+    pub partition_by: Vec<String>,
+    /// Parts whose rows are in the reserves of their batches, from this batch on up to the marker's: folder, batch, rows.
+    pub open: Vec<(String, BatchId, u64)>,
+}
+
+/// The version of a marker with something pending, which earlier versions of Millstream would not bring to its end.
+const WITH_PENDING: u32 = FORMAT_VERSION + 1;
 
 /// Read to see the version before anything else, which another version may have otherwise.
 #[derive(Deserialize)]
@@ -58,7 +70,14 @@ impl Marker {
     /// The marker of this owner.
     pub fn new(owner: &Owner, batch: Option<BatchId>, part: Option<String>) -> Marker {
         let (job, job_id) = (owner.job.clone(), owner.job_id.clone());
-        Marker { version: FORMAT_VERSION, job, job_id, generation: owner.generation, batch, part }
+        Marker { version: FORMAT_VERSION, job, job_id, generation: owner.generation, batch, part, pending: None }
+    }
+
+    /// With what is not done yet.
+    pub fn with(mut self, pending: Option<Pending>) -> Marker {
+        self.version = if pending.is_some() { WITH_PENDING } else { FORMAT_VERSION };
+        self.pending = pending;
+        self
     }
 
     /// Whether this start of the job may commit.
@@ -67,12 +86,30 @@ impl Marker {
             return Err(io::Error::other(format!("job `{}` writes there now", self.job)));
         }
         if self.generation > owner.generation {
-            return Err(io::Error::other(format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) {LOST}",
+            return Err(TakenOver::error(format!(
+                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
                 self.generation, owner.generation
             )));
         }
         Ok(())
+    }
+}
+
+/// The marker beside an output where it is that of the job with this id, or there is none. `output` names what the marker
+/// stands beside, and `remedy` says what to do where it belongs to another job, or to a start that this one does not go on from.
+pub(super) fn of_job(
+    marker: Option<Marker>,
+    owner_id: Option<&str>,
+    output: &str,
+    remedy: &str,
+) -> Result<Option<Marker>, String> {
+    match marker {
+        Some(marker) if owner_id != Some(&marker.job_id) => Err(format!(
+            "{output} belongs to {} job `{}` with checkpoints, and nothing that is committed is overwritten; {remedy}",
+            if owner_id.is_some() { "another" } else { "an earlier" },
+            marker.job,
+        )),
+        marker => Ok(marker),
     }
 }
 
@@ -89,7 +126,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
     })
 }
 
-fn parse(text: &[u8]) -> Result<Marker, String> {
+/// What a marker says, from its text. An error goes on behind "the marker".
+pub(super) fn parse(text: &[u8]) -> Result<Marker, String> {
     let damaged = || "is damaged; restore it from a copy, or begin anew in another place".to_string();
     let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
     let (line, sum) = text.split_at(end + 1);
@@ -97,34 +135,39 @@ fn parse(text: &[u8]) -> Result<Marker, String> {
         return Err(damaged());
     }
     let Versioned { version } = serde_json::from_slice(line).map_err(|_| damaged())?;
-    if version > FORMAT_VERSION {
+    if version > WITH_PENDING {
         return Err(format!("is of format {version}, written by a later version of Millstream; use that one"));
     }
     serde_json::from_slice(line).map_err(|_| damaged())
 }
 
-/// Puts a marker in the place of the one before. It is durable when this returns.
-pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
+/// The text of a marker.
+pub(super) fn text(marker: &Marker) -> io::Result<String> {
     let mut text = serde_json::to_string(marker)?;
     text.push('\n');
     let sum = checksum(text.as_bytes());
+    Ok(format!("{text}{sum}\n"))
+}
+
+/// Puts a marker in the place of the one before. It is durable when this returns.
+pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
+    let text = text(marker)?;
     // Each start has its own, so that one that comes back late does not write into that of another.
     let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
     let mut file = private::make_anew(&unfinished)?;
-    file.write_all(format!("{text}{sum}\n").as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => gone(),
         _ => cause,
     })?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    durable::sync_folder(durable::folder_of(path))
 }
 
 /// As [`replace`], for a start that takes over: markers that others have not finished are removed first.
 pub(super) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(durable::folder_of(path))? {
         let entry = entry?;
         let other = entry.file_name();
         let between = other.to_str().and_then(|other| other.strip_prefix(name)?.strip_suffix("tmp"));
@@ -137,9 +180,8 @@ pub(super) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
 
 /// The error of a process that does not find what it has just written: only who takes the job over removes it.
 pub(super) fn gone() -> io::Error {
-    io::Error::other(format!(
-        "its unfinished file is gone: the job was started again elsewhere, and this process {LOST}"
-    ))
+    let message = "its unfinished file is gone: the job was started again elsewhere, and this process has lost it";
+    TakenOver::error(message.into())
 }
 
 /// The path with this behind its last name.
@@ -149,25 +191,10 @@ pub(super) fn beside(path: &Path, behind: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
-}
-
 /// Locks a file for as long as it is open; waits a moment for a process that is just being killed.
 pub(super) fn lock(file: &File) -> io::Result<()> {
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < Duration::from_millis(LOCK_WAIT_MS) => {
-                std::thread::sleep(Duration::from_millis(LOCK_LOOK_MS));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other("another running process has it open; stop that one first"));
-            }
-            Err(TryLockError::Error(cause)) => return Err(cause),
-        }
-    }
+    durable::lock_within(file, LOCK_WAIT).map_err(|refused| match refused {
+        TryLockError::WouldBlock => io::Error::other("another running process has it open; stop that one first"),
+        TryLockError::Error(cause) => cause,
+    })
 }

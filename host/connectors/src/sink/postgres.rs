@@ -7,12 +7,14 @@
 mod rows;
 mod server;
 mod table;
-mod way;
+mod conversion;
 #[cfg(test)]
 mod tests;
 
-use self::server::{Server, Session};
-use super::{Sink, marker, wrong};
+use self::server::{CommitSession, Server};
+use super::waiting::{await_or_end, longer, new_runtime};
+use super::{Sink, commit_failed, wrong};
+use crate::batch::json;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -22,23 +24,17 @@ use crate::job::database;
 use crate::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use crate::owner::Owner;
-use crate::postgres::{Connection, Fault, SILENT_TIMEOUT_MS};
+use crate::postgres::{Connection, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
 use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// Pauses between attempts to reach a server that is away: they double from the first to the last.
-const PAUSE_MS_MIN: u64 = 100;
-const PAUSE_MS_MAX: u64 = 5_000;
 /// For what a job asks of a server before it begins.
 const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
 /// For the transaction of one batch.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(SERVER_COMMIT_S_MAX);
-/// How often a waiting sink looks whether the job has ended.
-const LOOK_MS: u64 = 100;
 
 /// Writes every batch that has rows in a transaction of its own.
 struct PostgresSink {
@@ -49,7 +45,7 @@ struct PostgresSink {
     failure: Failure,
     runtime: Runtime,
     /// `None`: the connection was lost.
-    session: Option<Session>,
+    session: Option<CommitSession>,
     committed: Option<BatchId>,
     /// Number of the transaction whose COMMIT was sent and not answered, where there is no marker to tell.
     unanswered: Option<i64>,
@@ -61,7 +57,8 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
     aside(|runtime| {
         runtime.block_on(async {
             let (client, _) = server.connect().await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-            let found = Fault::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table));
+            let found =
+                DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table));
             let found = found.await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
             let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
             fits.map_err(|message| wrong(spec, origin, "table", message))
@@ -85,11 +82,11 @@ pub(super) fn open(
             let begin = async {
                 server.make(&connection.0).await?;
                 let committed = server.claim(&connection.0).await?;
-                Ok::<_, Fault>((Some(Session::begin(connection, &server).await?), committed))
+                Ok::<_, DatabaseError>((Some(CommitSession::begin(connection, &server).await?), committed))
             };
             let what = "to the first statements; does another transaction hold a lock on the table, or on \
                         millstream_commits?";
-            Fault::within(START_TIME_MAX, what, begin).await
+            DatabaseError::within(START_TIME_MAX, what, begin).await
         });
         let (session, committed) = opened.map_err(|fault| unreachable(spec, origin, &server, fault))?;
         let name = spec.name.clone();
@@ -109,7 +106,7 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
         let read = runtime.block_on(async {
             let (client, _) = server.connect().await?;
             let read = server.read_marker(&client, job_id);
-            Fault::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
+            DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
         });
         read.map_err(|fault| unreachable(spec, origin, &server, fault))
     })
@@ -120,15 +117,14 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
     let SinkKind::Postgres { url, table, mode, .. } = &spec.kind else {
         return Err(Error::bug(format!("sink `{}` is no table", spec.name)));
     };
-    let url = database::expand(url, |name| std::env::var(name).ok());
-    let config = url.and_then(|url| database::parse(&url)).map_err(|message| wrong(spec, origin, "url", message))?;
+    let config = database::config(url).map_err(|message| wrong(spec, origin, "url", message))?;
     let (namespace, table) = database::table(table).map_err(|message| wrong(spec, origin, "table", message))?;
     let key = match mode {
         TableMode::Append => &[],
         TableMode::Upsert { key } => key.as_slice(),
     };
-    let table = table::Table::new(namespace, table, schema.clone(), key)
-        .map_err(|(at, message)| wrong(spec, origin, at, message))?;
+    let table = table::TargetTable::new(namespace, table, schema.clone(), key)
+        .map_err(|(key, message)| wrong(spec, origin, key, message))?;
     Ok(Server::new(&spec.name, config, table, owner))
 }
 
@@ -136,8 +132,7 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
 /// pass, as a wrong password, is left to those who connect next: they say where it stands in the job file. Longer than
 /// `wait`, and than `until`, nothing is waited for.
 pub fn await_server(who: &str, url: &str, wait: Duration, until: Option<Instant>) -> Result<()> {
-    let url = database::expand(url, |name| std::env::var(name).ok());
-    let Ok(config) = url.and_then(|url| database::parse(&url)) else { return Ok(()) };
+    let Ok(config) = database::config(url) else { return Ok(()) };
     let connection = Connection::new(config);
     let place = connection.place();
     let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
@@ -146,7 +141,7 @@ pub fn await_server(who: &str, url: &str, wait: Duration, until: Option<Instant>
         runtime.block_on(async {
             loop {
                 let fault = match tokio::time::timeout(left(), connection.connect()).await {
-                    Ok(Err(fault)) if fault.passing => fault,
+                    Ok(Err(fault)) if fault.passes() => fault,
                     Err(_) => {
                         return Err(Error::environment(format!(
                             "{who}: {place} did not answer before the time of --timeout had passed; the job was not \
@@ -181,15 +176,10 @@ pub fn await_server(who: &str, url: &str, wait: Duration, until: Option<Instant>
     })
 }
 
-/// The pause before the next attempt.
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
-}
-
-fn unreachable(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Error {
-    let at = origin.at(&format!("sinks.{}.url", spec.name));
-    let help = if fault.passing { "; start that server, or mend `url`" } else { "" };
-    Error::environment(format!("{at}sink `{}`: {}: {}{help}", spec.name, server.place(), fault.message))
+fn unreachable(spec: &SinkSpec, origin: &Origin, server: &Server, fault: DatabaseError) -> Error {
+    let location = origin.at(&format!("sinks.{}.url", spec.name));
+    let help = if fault.passes() { "; start that server, or mend `url`" } else { "" };
+    Error::environment(format!("{location}sink `{}`: {}: {}{help}", spec.name, server.place(), fault.message))
 }
 
 /// Runs this on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.
@@ -198,11 +188,6 @@ fn aside<T: Send>(work: impl FnOnce(Runtime) -> Result<T> + Send) -> Result<T> {
         let worker = scope.spawn(|| work(new_runtime()?));
         worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
     })
-}
-
-fn new_runtime() -> Result<Runtime> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))
 }
 
 impl Sink for PostgresSink {
@@ -215,6 +200,8 @@ impl Sink for PostgresSink {
             )));
         }
         if rows.iter().any(|part| part.num_rows() > 0) {
+            let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
+            let rows = rows.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
             self.write(batch, &rows)?;
         }
         if owned {
@@ -242,12 +229,13 @@ impl PostgresSink {
                 self.runtime.block_on(session.end());
             }
             let (name, place, message) = (&self.name, self.server.place(), fault.message);
-            if fault.of_row {
-                // Trying again, or starting again, would come to the same row.
-                return Err(Error::plugin(format!("sink `{name}`: batch {batch}: {message}")));
-            }
-            if !fault.passing {
-                return Err(marker::told(Error::environment(format!("sink `{name}`: batch {batch}: {message}"))));
+            let failed = || format!("sink `{name}`: batch {batch}: {message}");
+            match fault.kind {
+                DatabaseErrorKind::Row => return Err(Error::plugin(failed())),
+                DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => return Err(Error::environment(failed())),
+                // It is not started again, as it would only take the job back.
+                DatabaseErrorKind::TakenOver => return Err(Error::job(failed())),
+                DatabaseErrorKind::Passing => {}
             }
             if began.elapsed() >= self.wait {
                 let wait = units::show_time(self.wait);
@@ -261,7 +249,7 @@ impl PostgresSink {
                 );
             }
             pause = longer(pause);
-            if wait(&self.runtime, &self.failure, tokio_sleep(pause)).is_none() {
+            if await_or_end(&self.runtime, &self.failure, tokio_sleep(pause)).is_none() {
                 return Err(Error::environment(format!("sink `{}`: batch {batch}: the job has ended", self.name)));
             }
         }
@@ -273,7 +261,7 @@ impl PostgresSink {
     }
 
     /// One attempt: connects where the connection was lost, and runs the transaction.
-    fn attempt(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<(), Fault> {
+    fn attempt(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<(), DatabaseError> {
         let (server, session, unanswered) = (&self.server, &mut self.session, &mut self.unanswered);
         let work = async {
             let session = match session {
@@ -287,12 +275,12 @@ impl PostgresSink {
                             return Ok(());
                         }
                     }
-                    session.insert(Session::begin(connection, server).await?)
+                    session.insert(CommitSession::begin(connection, server).await?)
                 }
             };
             session.commit(server, batch, rows, unanswered).await
         };
-        let work = Fault::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
+        let work = DatabaseError::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
         let name = &self.name;
         let slow = async {
             tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
@@ -310,25 +298,9 @@ impl PostgresSink {
                 never = slow => never,
             }
         };
-        let ended = || Fault::lasting("the job has ended".into());
-        wait(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
+        let ended = || DatabaseError::lasting("the job has ended".into());
+        await_or_end(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
     }
-}
-
-/// Waits for this, unless the job ends before.
-fn wait<T>(runtime: &Runtime, failure: &Failure, work: impl Future<Output = T>) -> Option<T> {
-    let ended = async {
-        while !failure.happened() {
-            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-        }
-    };
-    runtime.block_on(async {
-        tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = ended => None,
-        }
-    })
 }
 
 async fn tokio_sleep(time: Duration) {

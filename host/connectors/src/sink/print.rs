@@ -4,6 +4,7 @@ use super::{Sink, commit_failed};
 use crate::batch::cell;
 use crate::batch::cell::Cells;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::ids::{BatchId, BatchTime};
 use crate::shown::harmless;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
@@ -158,7 +159,7 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
             Cells::Binary(a) => {
                 // A byte more than can be shown, so that the cut is seen.
                 let bytes = a.value(row);
-                cell::write_hex(&mut text, &bytes[..bytes.len().min(CELL_CHARS_MAX / 2 + 1)]);
+                hex::write(&mut text, &bytes[..bytes.len().min(CELL_CHARS_MAX / 2 + 1)]);
                 text = harmless(&text, CELL_CHARS_MAX);
             }
             Cells::Timestamp(a) => cell::write_timestamp(&mut text, a.value(row)),
@@ -183,9 +184,9 @@ mod tests {
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]
-    struct Screen(Arc<Mutex<Vec<String>>>);
+    struct CapturedOutput(Arc<Mutex<Vec<String>>>);
 
-    impl Write for Screen {
+    impl Write for CapturedOutput {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
             Ok(bytes.len())
@@ -202,7 +203,7 @@ mod tests {
 
     /// What each commit wrote.
     fn printed(rows: usize, batches: Vec<(i64, Vec<RecordBatch>)>, schema: SchemaRef) -> Vec<String> {
-        let screen = Screen::default();
+        let screen = CapturedOutput::default();
         let mut sink = PrintSink::new("screen", rows, schema, Box::new(screen.clone()));
         for (index, (time, parts)) in batches.into_iter().enumerate() {
             sink.commit(BatchId(index as u64 + 1), BatchTime(time), parts).unwrap();

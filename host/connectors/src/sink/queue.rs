@@ -7,7 +7,7 @@
 use super::marker::{self, Marker};
 use super::{Sink, check_writable, commit_failed, open_failed};
 use crate::batch::cell;
-use crate::batch::json::Rows;
+use crate::batch::json::JsonRows;
 use crate::owner::Owner;
 
 use crate::error::{Error, Result};
@@ -31,11 +31,11 @@ pub(super) struct QueueSink {
     path: PathBuf,
     file: File,
     /// Where the job keeps checkpoints.
-    kept: Option<Kept>,
+    kept: Option<CommittedLines>,
 }
 
 /// What a job with checkpoints knows of the file.
-struct Kept {
+struct CommittedLines {
     owner: Owner,
     failure: Failure,
     committed: Option<BatchId>,
@@ -69,7 +69,7 @@ impl QueueSink {
             }
             Some(owner) => {
                 let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
-                Some(Kept { owner: owner.clone(), failure: failure.clone(), committed, bytes })
+                Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
         Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
@@ -91,7 +91,7 @@ impl Sink for QueueSink {
             )));
         }
         kept.commit(&self.path, &self.file, batch, &line)
-            .map_err(|e| marker::told(e.within(format!("sink `{}`: batch {batch}", self.name))))
+            .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
     }
 
     fn committed(&self) -> Option<BatchId> {
@@ -99,7 +99,7 @@ impl Sink for QueueSink {
     }
 }
 
-impl Kept {
+impl CommittedLines {
     fn commit(&mut self, path: &Path, file: &File, batch: BatchId, line: &[u8]) -> Result<()> {
         fault::point("commit.before");
         let failed = |cause| io_failed(format!("write {}", path.display()), &cause);
@@ -146,22 +146,15 @@ fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<
         io::ErrorKind::InvalidData => cause.to_string(),
         _ => format!("cannot read {}: {cause}; choose another path", marker_path.display()),
     })?;
-    match (marker, owner_id) {
-        (Some(marker), Some(id)) if marker.job_id == id => Ok(Some(marker)),
-        (Some(marker), _) => Err(format!(
-            "the file {} belongs to {} job `{}` with checkpoints, and nothing that is committed is overwritten; remove \
-             it together with {}, {instead}",
-            path.display(),
-            if owner_id.is_some() { "another" } else { "an earlier" },
-            marker.job,
-            marker_path.display(),
-        )),
-        (None, _) if keeps_checkpoints && holds_something(path) => Err(format!(
-            "the file {} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}",
-            path.display()
-        )),
-        (None, _) => Ok(None),
+    let file = format!("the file {}", path.display());
+    let remedy = format!("remove it together with {}, {instead}", marker_path.display());
+    let marker = marker::of_job(marker, owner_id, &file, &remedy)?;
+    if marker.is_none() && keeps_checkpoints && holds_something(path) {
+        return Err(format!(
+            "{file} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}"
+        ));
     }
+    Ok(marker)
 }
 
 fn holds_something(path: &Path) -> bool {
@@ -213,12 +206,12 @@ pub(super) fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>
 
 /// The part of a line that counts here.
 #[derive(Deserialize)]
-struct Line {
+struct LineHead {
     batch: BatchId,
 }
 
 fn batch_of(line: &[u8]) -> io::Result<BatchId> {
-    let read = serde_json::from_slice::<Line>(line).map(|line| line.batch);
+    let read = serde_json::from_slice::<LineHead>(line).map(|line| line.batch);
     read.map_err(|_| {
         let told = "a line of it is not one that a queue sink writes; remove the file to begin it anew";
         io::Error::new(io::ErrorKind::InvalidData, told)
@@ -242,8 +235,8 @@ fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
         let start = end.saturating_sub(LOOK_BYTES);
         block.resize((end - start) as usize, 0);
         file.read_exact_at(&mut block, start)?;
-        if let Some(at) = memchr::memrchr(b'\n', &block) {
-            return Ok(Some(start + at as u64));
+        if let Some(newline) = memchr::memrchr(b'\n', &block) {
+            return Ok(Some(start + newline as u64));
         }
         end = start;
     }
@@ -258,7 +251,7 @@ pub(super) fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> i
     let mut line = head.into_bytes();
     let mut first = true;
     for part in rows {
-        let mut objects = Rows::new(part)?;
+        let mut objects = JsonRows::new(part)?;
         for row in 0..part.num_rows() {
             if !first {
                 line.push(b',');

@@ -1,11 +1,11 @@
 //! The sinks that write files, through `check`, `open` and `commit`, as a job uses them.
 
-mod kept;
+mod exactly_once;
 
 use super::*;
 use crate::batch::types::{ColumnType, schema_of};
 use crate::error::Kind;
-use crate::job::spec::FileFormat;
+use crate::job::spec::{FileFormat, FilesLayout, PartsBy};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
 };
@@ -17,11 +17,15 @@ use tempfile::TempDir;
 
 fn origin(folder: &Path) -> Origin {
     let lines = [("sinks.out".to_string(), 7), ("sinks.out.path".to_string(), 9)].into();
-    Origin { file: Some("job.toml".into()), folder: folder.into(), lines }
+    Origin { file: Some("job.toml".into()), folder: folder.into(), lines, ..Origin::default() }
 }
 
 fn files(path: impl Into<PathBuf>, format: FileFormat) -> SinkSpec {
-    SinkSpec { name: "out".into(), from: vec![], kind: SinkKind::Files { path: path.into(), format } }
+    SinkSpec {
+        name: "out".into(),
+        from: vec![],
+        kind: SinkKind::Files { path: path.into(), format, parts: PartsBy::Batch, layout: FilesLayout::default() },
+    }
 }
 
 fn queue(path: impl Into<PathBuf>) -> SinkSpec {
@@ -54,12 +58,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The text of the part that a `files` sink makes of these parts of a batch.
+/// The text of the part that a `files` sink makes of these parts of a batch, which is the same where they were encoded ahead.
 fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let folder = TempDir::new().unwrap();
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
     check(&spec, &schema, &origin(folder.path()), false, None).unwrap();
+    let encoder = Encoder::of(&spec, &schema, &origin(folder.path())).unwrap();
+    assert_eq!(encoder.is_some(), format != FileFormat::Text);
+    let ahead = encoder.map(|encoder| rows.iter().map(|part| encoder.encode(part).unwrap()).collect::<Vec<_>>());
+    let ahead = ahead.map(|rows| files::render(format, &schema, &rows).unwrap());
     open(&spec, schema, &origin(folder.path()), None, &Failure::default())
         .unwrap()
         .commit(BatchId(12), BatchTime(0), rows)
@@ -67,7 +75,9 @@ fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let out = folder.path().join("deep/out");
     let parts = names(&out);
     assert_eq!(parts, [format!("part-0000000012.{}", encode::extension(format))]);
-    fs::read_to_string(out.join(&parts[0])).unwrap()
+    let text = fs::read_to_string(out.join(&parts[0])).unwrap();
+    assert!(ahead.is_none_or(|ahead| ahead == text.as_bytes()));
+    text
 }
 
 #[test]
@@ -111,6 +121,36 @@ fn parquet_reads_back_the_same() {
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].columns(), expected.columns());
     assert_eq!(read[0].schema().fields(), expected.schema().fields());
+}
+
+#[test]
+fn avro_reads_back_the_same() {
+    let folder = TempDir::new().unwrap();
+    let (batch, spec) = (every_type(), files("out", FileFormat::Avro));
+    let wanted = batch.schema();
+    let mut sink = open(&spec, wanted.clone(), &origin(folder.path()), None, &Failure::default()).unwrap();
+    sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
+    let columns = wanted.fields().iter().map(|field| {
+        let kind = crate::batch::types::ColumnType::of(field.data_type());
+        crate::job::spec::ColumnSpec::new(field.name(), kind)
+    });
+    let path = folder.path().join("out/part-0000000001.avro");
+    let format = crate::job::spec::Format::Avro(crate::job::spec::WriterSchema::InFile);
+    let source = crate::job::spec::SourceSpec::file("in", &path);
+    let source = crate::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
+    let chunks = crate::receiver::read_file(&source, &path).unwrap();
+    let mut decoder = crate::decode::Decoder::new(&source);
+    let decoded: Vec<_> = chunks.iter().map(|chunk| decoder.decode(chunk)).collect();
+    assert!(decoded.len() == 1 && decoded[0].rejected.is_none());
+    let expected = arrow::compute::concat_batches(&wanted, &[batch.clone(), batch.slice(0, 1)]).unwrap();
+    assert_eq!(decoded[0].rows.columns(), expected.columns());
+    let odd = |name: &str| {
+        arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Int64, true)])
+    };
+    for name in ["a b", "1a", "", "ä"] {
+        let told = check(&spec, &std::sync::Arc::new(odd(name)), &origin(folder.path()), false, None).unwrap_err();
+        assert!(told.message.contains("a name that Avro does not allow"), "{told}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use datafusion_physical_expr::expressions::Column;
 use std::sync::Arc;
 
 mod accumulators;
-mod kept;
+mod stored;
 
 /// The aggregates of one stage, checked against its input.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ struct Function {
 /// is wanted.
 #[derive(Clone, Copy, PartialEq)]
 enum Convert {
-    /// Nothing, but for a cast to the function's type.
+    /// The argument is only cast to the type that the function takes.
     None,
     /// `min` and `max` of floats compare whole numbers of the same order, where NaN is larger than all others, as in
     /// Spark: as floats, what comes out would depend on where a NaN stands.

@@ -24,7 +24,7 @@ pub enum Functions {
 /// Built-in functions.
 pub struct Builtins {
     plain: Builtin,
-    /// With the pane as one more key column.
+    /// The same functions, with the pane as one more key column.
     by_pane: Builtin,
     grouper: Grouper,
 }

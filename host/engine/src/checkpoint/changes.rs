@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 /// Rows of a table that a checkpoint has to hold: one file of them.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    /// The table's place in [`crate::checkpoint::Kept::tables`].
+    /// The table's place in [`crate::checkpoint::loaded::LoadedCheckpoint::tables`].
     pub table: usize,
     /// Which file it is of those that this worker writes of the table for this checkpoint, from 0.
     pub number: u32,

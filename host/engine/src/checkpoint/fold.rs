@@ -4,24 +4,19 @@
 //! only there, older files do not count. Another start may have had other workers, so ranges overlap in any way.
 
 use super::types::StateFile;
+pub use crate::batch::keys::group_range;
 use crate::batch::keys::{KEY_GROUPS, KeyHash, Keys};
+use crate::batch::partition;
 use crate::ids::BatchId;
 use crate::limits::STATE_DELTAS_MAX;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use std::ops::Range;
 
-/// The key groups of a worker, as [`KeyHash::worker`] assigns them: the first, and one behind the last.
-pub fn group_range(worker: usize, peers: usize) -> (u32, u32) {
-    let peers = (peers as u64).max(1);
-    let begin = |worker: u64| (worker.min(peers) * KEY_GROUPS).div_ceil(peers) as u32;
-    (begin(worker as u64), begin(worker as u64 + 1))
-}
-
 /// A file, and the key groups in which it counts.
 #[derive(Debug)]
-pub struct Live<'a> {
+pub struct LiveFile<'a> {
     /// The file.
     pub file: &'a StateFile,
     /// Its place among the table's files.
@@ -30,7 +25,7 @@ pub struct Live<'a> {
     pub groups: Vec<Range<u32>>,
 }
 
-impl Live<'_> {
+impl LiveFile<'_> {
     /// Whether the file counts in all of its key groups, so that its rows need not be looked at.
     pub fn whole(&self) -> bool {
         matches!(&*self.groups, [only] if only.start <= self.file.group_first && only.end >= self.file.group_end)
@@ -45,7 +40,7 @@ impl Live<'_> {
 }
 
 /// The files that count in some of these key groups, in the order in which they apply, with the groups in which they do.
-pub fn live(files: &[StateFile], first: u32, end: u32) -> Vec<Live<'_>> {
+pub fn live(files: &[StateFile], first: u32, end: u32) -> Vec<LiveFile<'_>> {
     let mut live = Vec::new();
     // What no newer base covers, from the newest file to the oldest.
     let mut open: Vec<Range<u32>> = std::iter::once(first..end).collect();
@@ -55,7 +50,7 @@ pub fn live(files: &[StateFile], first: u32, end: u32) -> Vec<Live<'_>> {
         if groups.is_empty() {
             continue;
         }
-        live.push(Live { file, place, groups });
+        live.push(LiveFile { file, place, groups });
         if file.base {
             let sides =
                 |groups: &Range<u32>| [groups.start..groups.end.min(own.start), groups.start.max(own.end)..groups.end];
@@ -106,13 +101,28 @@ pub fn prune(mut files: Vec<StateFile>) -> Vec<StateFile> {
 /// Of a file's rows those in these key groups; the first `keys` columns are the key.
 pub fn only(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
     let columns = rows.columns().get(..keys).ok_or_else(|| ArrowError::SchemaError("it lacks key columns".into()))?;
-    let within = |hash: KeyHash| groups.iter().any(|groups| groups.contains(&(hash.group() as u32)));
     // Rows without a key belong to the first worker.
     let hashes = match columns {
         [] => vec![KeyHash(0); rows.num_rows()],
         columns => Keys::encode(columns, rows.num_rows())?.hashes(),
     };
-    filter_record_batch(rows, &hashes.into_iter().map(|hash| Some(within(hash))).collect::<BooleanArray>())
+    within(rows, hashes.into_iter().map(|hash| hash.group() as u32), groups)
+}
+
+/// The same of positions, whose first column names partitions: these lie in key groups of their own.
+pub fn only_partitions(rows: &RecordBatch, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
+    let names = rows.columns().first().and_then(|names| names.as_string_opt::<i32>());
+    let names = names.ok_or_else(|| ArrowError::SchemaError("its first column is no text".into()))?;
+    within(rows, names.iter().map(|name| partition::group_of(name.unwrap_or_default())), groups)
+}
+
+fn within(
+    rows: &RecordBatch,
+    of_rows: impl Iterator<Item = u32>,
+    groups: &[Range<u32>],
+) -> Result<RecordBatch, ArrowError> {
+    let counts = of_rows.map(|group| Some(groups.iter().any(|groups| groups.contains(&group))));
+    filter_record_batch(rows, &counts.collect::<BooleanArray>())
 }
 
 /// Adds a file that is to be written to those that a worker knows of, as far as [`base_due`] looks at it.

@@ -23,12 +23,12 @@ pub fn garbage(manifest: &Manifest, objects: &[String], blobs: Option<&BTreeSet<
     let records: BTreeSet<String> = manifest.starts.iter().map(super::types::Start::record_path).collect();
     let logs = logs(objects);
     let needless = |path: &&String| match kind(path) {
-        Some(Kind::State { generation, batch }) => {
+        Some(ObjectKind::State { generation, batch }) => {
             !files.contains(path.as_str()) && state_is_over(manifest, generation, batch)
         }
-        Some(Kind::Log(log)) => log_is_over(manifest, &log, successor(&logs, &log)),
-        Some(Kind::Record(generation)) => generation <= manifest.generation && !records.contains(path.as_str()),
-        Some(Kind::Blob(generation)) => {
+        Some(ObjectKind::Log(log)) => log_is_over(manifest, &log, successor(&logs, &log)),
+        Some(ObjectKind::Record(generation)) => generation <= manifest.generation && !records.contains(path.as_str()),
+        Some(ObjectKind::Blob(generation)) => {
             generation <= manifest.generation && blobs.is_some_and(|blobs| !blobs.contains(path.as_str()))
         }
         None => false,
@@ -62,7 +62,7 @@ pub fn trim_starts(manifest: &mut Manifest) {
 }
 
 /// An object, by what its path says.
-enum Kind {
+enum ObjectKind {
     /// `state/<generation>-<batch>-<worker>-<table>.arrow`, and with `<worker>.<number>` the further files of a large table.
     State { generation: Generation, batch: BatchId },
     /// `plans/<generation>-<process>-<after>.log`
@@ -73,7 +73,7 @@ enum Kind {
     Blob(Generation),
 }
 
-fn kind(path: &str) -> Option<Kind> {
+fn kind(path: &str) -> Option<ObjectKind> {
     let (folder, name) = path.split_once('/')?;
     if name.contains('/') {
         return None;
@@ -88,27 +88,18 @@ fn kind(path: &str) -> Option<Kind> {
             number(worker, 3)?;
             number(further, 1)?;
             parts.next().filter(|table| !table.is_empty())?;
-            Some(Kind::State { generation, batch })
+            Some(ObjectKind::State { generation, batch })
         }
-        "plans" => log_name(path).map(Kind::Log),
-        "jobs" => owned(name.strip_suffix(".json")?).map(Kind::Record),
-        "blobs" => owned(name).map(Kind::Blob),
+        "plans" => LogName::parse(path).map(ObjectKind::Log),
+        "jobs" => owned(name.strip_suffix(".json")?).map(ObjectKind::Record),
+        "blobs" => owned(name).map(ObjectKind::Blob),
         _ => None,
     }
 }
 
-/// The name of a log, told by its path.
-pub fn log_name(path: &str) -> Option<LogName> {
-    let mut parts = path.strip_prefix("plans/")?.strip_suffix(".log")?.split('-');
-    let generation = Generation(number(parts.next()?, 6)?);
-    let process = u32::try_from(number(parts.next()?, 3)?).ok()?;
-    let after = BatchId(number(parts.next()?, 12)?);
-    parts.next().is_none().then_some(LogName { generation, process, after })
-}
-
 /// The logs among paths.
 pub(super) fn logs<'a>(paths: impl IntoIterator<Item = &'a String>) -> Vec<LogName> {
-    paths.into_iter().filter_map(|path| log_name(path)).collect()
+    paths.into_iter().filter_map(|path| LogName::parse(path)).collect()
 }
 
 /// The `after` of the log that follows on this one, of the same generation and process.

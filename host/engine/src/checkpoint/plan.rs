@@ -1,17 +1,17 @@
 //! The log of plans, which is also the write-ahead log of sources that cannot be read again: written by a thread of its
 //! own, many plans with one write, and read at a start.
 //!
-//! A log is a header and records, one per [`super::types::Piece`] (see [`record`]). Only its end can be incomplete:
+//! A log is a header and records, one per [`super::types::PlanEntry`] (see [`record`]). Only its end can be incomplete:
 //! what was being appended when the process died was never acknowledged, so it does not count. Everything else that
 //! does not read is damage, and is said aloud. Nobody appends to a log that was there before: each start has its own
 //! generation, and so its own logs.
 
-mod piece;
+mod entry;
 mod read;
-mod record;
+mod frame;
 mod writer;
 
-pub use read::{read_heads, read_pieces};
+pub use read::{read_entries, read_heads};
 pub use writer::PlanWriter;
 
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub struct LogName {
     pub after: BatchId,
 }
 
-/// What a log says of a piece, without its chunks.
+/// What a log says of an entry, without its chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The batch.
@@ -49,7 +49,7 @@ pub struct LogHeads {
     pub name: LogName,
     /// Its path in the store.
     pub path: String,
-    /// Of all whole pieces, in the order in which they were written; where the log is damaged, of those before that.
+    /// Of all whole entries, in the order in which they were written; where the log is damaged, of those before that.
     pub heads: Vec<Head>,
     /// Where and how it is damaged, for a person to read; `None`: it is not. An end that was cut short is no damage.
     pub damage: Option<String>,
@@ -80,10 +80,10 @@ impl LogHeads {
     pub fn last_whole(&self) -> BatchId {
         let Some(last) = self.heads.iter().map(|head| head.batch).max() else { return self.name.after };
         let before = self.heads.iter().map(|head| head.batch).filter(|batch| *batch < last).max();
-        let pieces = |batch: BatchId| self.heads.iter().filter(|head| head.batch == batch).count();
+        let entries = |batch: BatchId| self.heads.iter().filter(|head| head.batch == batch).count();
         match before {
-            // A batch has a piece for each source, so one with fewer than the batch before it misses some.
-            Some(before) if pieces(last) >= pieces(before) => last,
+            // A batch has an entry for each source, so one with fewer than the batch before it misses some.
+            Some(before) if entries(last) >= entries(before) => last,
             Some(before) => before,
             None => self.name.after,
         }

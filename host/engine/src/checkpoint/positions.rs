@@ -1,26 +1,29 @@
 //! How far a source was read, as a table of a checkpoint.
 
-use super::fold;
 use super::state_file::REMOVED;
+use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
+use super::{fold, read};
 use crate::batch::keys::KEY_GROUPS;
+use crate::batch::partition::Share;
 use crate::batch::position::{Position, Positions, move_all};
 use crate::checkpoint::changes::Changes;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ids::BatchId;
-use crate::job::spec::{SourceKind, SourceSpec};
+use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 /// All key groups: positions belong to whoever receives the source.
 pub const ALL_GROUPS: (u32, u32) = (0, KEY_GROUPS as u32);
 
-/// The positions of one source while the job runs.
-#[derive(Default)]
+/// The positions of one source while the job runs, or of those partitions that a process receives.
 pub struct PositionTable {
+    share: Share,
     positions: Positions,
     /// Names whose position no checkpoint holds yet.
     changed: BTreeSet<String>,
@@ -28,12 +31,23 @@ pub struct PositionTable {
 }
 
 impl PositionTable {
-    /// The positions that a checkpoint's files hold.
-    pub fn new(positions: Positions, files: Vec<StateFile>) -> PositionTable {
-        PositionTable { positions, changed: BTreeSet::new(), files }
+    /// No positions.
+    pub fn empty(share: Share) -> PositionTable {
+        PositionTable { share, positions: Positions::new(), changed: BTreeSet::new(), files: Vec::new() }
     }
 
-    /// All of them.
+    /// The positions that a checkpoint's files hold.
+    pub fn load(table: &Table, share: Share, store: &dyn Store) -> Result<PositionTable> {
+        let rows = read::load_table(store, table, share.first, share.end, None)?;
+        let mut positions = restore(&table.name, &rows)?;
+        if fault::bug!("partition-lost") {
+            let same = |file: &StateFile| (file.group_first, file.group_end) == (share.first, share.end);
+            positions.retain(|_, _| table.files.iter().any(same));
+        }
+        Ok(PositionTable { positions, files: table.files.clone(), ..PositionTable::empty(share) })
+    }
+
+    /// The positions of all files.
     pub fn positions(&self) -> &Positions {
         &self.positions
     }
@@ -50,7 +64,7 @@ impl PositionTable {
         if changed.is_empty() || (fault::bug!("position-lost") && !self.files.is_empty()) {
             return Ok(None);
         }
-        let (first, end) = ALL_GROUPS;
+        let Share { first, end } = self.share;
         let rows = self.positions.len() as u64;
         let base = fold::base_due(&self.files, first, end, changed.len() as u64, rows);
         let rows = if base {
@@ -58,12 +72,12 @@ impl PositionTable {
         } else {
             rows_of(changed.iter().map(|name| (name, self.positions.get(name))))
         }?;
-        fold::note(&mut self.files, after, ALL_GROUPS, base, rows.num_rows() as u64);
-        Ok(Some(Changes::small(table, ALL_GROUPS, base, rows)))
+        fold::note(&mut self.files, after, (first, end), base, rows.num_rows() as u64);
+        Ok(Some(Changes::small(table, (first, end), base, rows)))
     }
 }
 
-/// Without a position: the name is to be forgotten.
+/// The rows of a state file. A name without a position is to be forgotten.
 fn rows_of<'a>(positions: impl Iterator<Item = (&'a String, Option<&'a Position>)>) -> Result<RecordBatch> {
     let (mut files, mut offsets, mut marks, mut removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, position) in positions {
@@ -116,16 +130,29 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
     Ok(positions)
 }
 
-/// A source's table, without files.
-pub fn table_of(source: &SourceSpec) -> Table {
+/// A source's table, without files. It is known by path or address as they were written: values of variables are kept
+/// nowhere, and another value is no other source.
+pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
+    let written = |key: &str| origin.written.at(&format!("sources.{}.{key}", source.name));
+    let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
+    let server = |address: &String| written("address").unwrap_or(address).to_owned();
     let identity = match &source.kind {
-        SourceKind::Socket { address } => format!("socket {address}"),
-        SourceKind::RawSocket { address } => format!("raw-socket {address}"),
-        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => format!("directory {}", path.display()),
-        SourceKind::File { path } => format!("file {}", path.display()),
-        SourceKind::Follow { path, .. } => format!("follow {}", path.display()),
+        SourceKind::Socket { address } => format!("socket {}", server(address)),
+        SourceKind::RawSocket { address } => format!("raw-socket {}", server(address)),
+        // Wherever it listens, the same senders come.
+        SourceKind::Http(_) => "http server".to_owned(),
+        // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
+        SourceKind::HttpClient(client) => {
+            format!("http client {}", client.url.split('?').next().unwrap_or_default())
+        }
+        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
+        SourceKind::Objects { url, .. } => format!("directory {}", place(Path::new(url))),
+        SourceKind::File { path } => format!("file {}", place(path)),
+        SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
+        // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
+        SourceKind::Kafka(_) => "kafka".to_owned(),
         SourceKind::Rate { .. } => "rate".to_owned(),
-        SourceKind::Queue { path } => format!("queue {}", path.display()),
+        SourceKind::Queue { path } => format!("queue {}", place(path)),
         // From wherever it comes: what counts is whether it differs from what is in effect.
         SourceKind::Table(_) => "table".to_owned(),
     };
@@ -149,5 +176,89 @@ pub fn keeps_leftovers(source: &SourceSpec) -> bool {
 
 /// Whether what a source sent cannot be read again, so that plans must keep the rows themselves.
 pub fn keeps_rows(source: &SourceSpec) -> bool {
-    matches!(source.kind, SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_))
+    matches!(
+        source.kind,
+        SourceKind::Socket { .. }
+            | SourceKind::RawSocket { .. }
+            | SourceKind::Http(_)
+            | SourceKind::HttpClient(_)
+            | SourceKind::Table(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::partition::clock_name;
+    use crate::random::Random;
+    use std::collections::BTreeMap;
+
+    /// A job that is started again and again, with another number of processes each time.
+    #[test]
+    fn each_partition_has_its_position_in_one_process_however_many_there_are() {
+        for case in 0..300 {
+            let mut random = Random(case);
+            let mut table =
+                Table { of: TableOf::Source, key: Vec::new(), ..Table::of_stage("in", "", Default::default()) };
+            let mut stored: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+            let mut expected = Positions::new();
+            for start in 0..6 {
+                let processes = 1 + random.below(4) as usize;
+                let mut tables: Vec<PositionTable> = Vec::new();
+                let mut found = Positions::new();
+                for process in 0..processes {
+                    let share = Share::of(process, processes);
+                    let mut rows = Vec::new();
+                    let read = |file: &StateFile| Ok(stored[&file.path].clone());
+                    let take = |part| {
+                        rows.push(part);
+                        Ok(())
+                    };
+                    read::load(&table, share.first, share.end, read, take).unwrap();
+                    let positions = restore("in", &rows).unwrap();
+                    for (name, position) in &positions {
+                        assert!(share.owns(name), "case {case}: {name} is of another process");
+                        assert_eq!(found.insert(name.clone(), *position), None, "case {case}: {name} twice");
+                    }
+                    tables.push(PositionTable { positions, files: table.files.clone(), ..PositionTable::empty(share) });
+                }
+                assert_eq!(found, expected, "case {case}: {processes} processes");
+                for barrier in 0..1 + random.below(4) {
+                    for (process, own) in tables.iter_mut().enumerate() {
+                        let mut moved = Vec::new();
+                        for number in 0..8 {
+                            if random.below(3) > 0 {
+                                continue;
+                            }
+                            let name = if number == 7 { clock_name("t/1") } else { format!("t/{number}") };
+                            let gone = random.below(6) == 0;
+                            let position =
+                                if gone { Position::GONE } else { Position { offset: random.below(99), mark: 0 } };
+                            if own.share.owns(&name) {
+                                moved.push((name, position));
+                            }
+                        }
+                        move_all(&mut expected, moved.clone());
+                        own.apply(moved);
+                        let batch = BatchId(start * 10 + barrier);
+                        let Some(changes) = own.changes(0, batch).unwrap() else { continue };
+                        let path = format!("{start}-{barrier}-{process}");
+                        let file = StateFile {
+                            path: path.clone(),
+                            batch,
+                            group_first: changes.groups.0,
+                            group_end: changes.groups.1,
+                            base: changes.base,
+                            rows: changes.num_rows(),
+                            bytes: 0,
+                            checksum: String::new(),
+                        };
+                        table.files.push(file);
+                        stored.insert(path, changes.rows);
+                    }
+                    table.files = fold::prune(std::mem::take(&mut table.files));
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The tables of a checkpoint as rows, for a worker that takes over its key groups.
 
-use super::fold::{self, Live};
+use super::fold::{self, LiveFile};
 use super::state_file;
 use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
@@ -93,12 +93,16 @@ pub fn load(
 }
 
 /// The rows of a file that count.
-fn counting(table: &Table, live: &Live, rows: RecordBatch) -> Result<RecordBatch> {
+fn counting(table: &Table, live: &LiveFile, rows: RecordBatch) -> Result<RecordBatch> {
     if live.whole() {
         return Ok(rows);
     }
     let told = |error| Error::environment(format!("the rows of {} cannot be told apart: {error}", live.file.path));
-    fold::only(&rows, table.key.len(), &live.groups).map_err(told)
+    let counting = match table.of {
+        TableOf::Stage => fold::only(&rows, table.key.len(), &live.groups),
+        TableOf::Source => fold::only_partitions(&rows, &live.groups),
+    };
+    counting.map_err(told)
 }
 
 /// Columns as Arrow has them.

@@ -4,16 +4,16 @@
 use super::store::Store;
 use super::types::{JobRecord, Start, Table, blob_path};
 use crate::batch::types::ColumnType;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::{BatchId, Generation};
 use crate::job::{
-    self,
+    self, Version,
     spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
 use crate::patience::patiently;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -137,8 +137,9 @@ pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
 /// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
 pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.folder);
-    let parse = if record.units_are_said { job::parse } else { job::parse_before_units };
-    let mut spec = parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
+    let version = Version { says_units: record.units_are_said, has_variables: record.has_variables };
+    let mut spec = job::parse_as(&record.text, &origin.join("job.toml"), &origin, &record.sets, version)?;
+    let written = spec.origin.written.clone();
     let mut places = BTreeMap::new();
     for (path, from) in &record.blobs {
         let bytes = blob(store, from)?;
@@ -148,14 +149,18 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
             .map_err(|e| Error::environment(format!("cannot write {}: {e}", place.display())))?;
         places.insert(PathBuf::from(path), place);
     }
+    let place_of = |path: &Path| {
+        let texts = written.of(&path.display().to_string());
+        texts.iter().find_map(|text| places.get(Path::new(text)).cloned())
+    };
     let replace = |path: &mut PathBuf| {
-        if let Some(place) = places.get(path) {
-            path.clone_from(place);
+        if let Some(place) = place_of(path) {
+            *path = place;
         }
     };
     for stage in &mut spec.stages {
         for plugin in stage.plugins_mut() {
-            plugin.file = places.get(&plugin.path).cloned();
+            plugin.file = place_of(&plugin.path);
             plugin.grant.files.values_mut().for_each(replace);
             plugin.update.initial.iter_mut().for_each(replace);
         }
@@ -216,5 +221,5 @@ fn digest_in(path: &str) -> &str {
 
 /// SHA-256 in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(bytes).hex()
 }

@@ -30,9 +30,9 @@ pub use history::{log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a start finds.
+/// What a start finds in the store and in the sinks.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct StartFacts {
     /// The manifest; `None`: there is none.
     pub manifest: Option<Manifest>,
     /// The batches that are planned whole, see [`planned`].
@@ -59,11 +59,15 @@ pub struct Planned {
 /// What is to be started. `fresh`, `resume_from`, `replay_from` and `drop` take effect with the first [`claim`]: restarts after it are
 /// made without them.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct StartRequest {
     /// Digest of the job's record.
     pub job_digest: String,
     /// Workers of the whole job.
     pub workers: u32,
+    /// Processes of the job, and the sources whose partitions are spread over all of them, so that each has a plan for them.
+    pub processes: usize,
+    /// See `processes`.
+    pub spread: BTreeSet<String>,
     /// The tables that the job keeps, without files.
     pub tables: Vec<Table>,
     /// Names of the tables that may have other state columns in the checkpoint: plugins migrate them.
@@ -79,7 +83,7 @@ pub struct Wanted {
     pub drop: Vec<String>,
 }
 
-/// What to do.
+/// How a start goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
     /// The last batch of the checkpoint to load; zero: none, the state is empty.
@@ -104,7 +108,7 @@ pub struct Resume {
 }
 
 /// Decides. The error is for a person to read and says what to do; nothing may have been changed by then.
-pub fn resolve(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
+pub fn resolve(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, String> {
     if wanted.fresh && (wanted.resume_from.is_some() || !wanted.drop.is_empty()) {
         return Err(
             "`--fresh` begins anew and forgets everything: give it without `--resume-from` and `--drop-state`.".into(),
@@ -134,7 +138,7 @@ pub fn resolve(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
 }
 
 /// The very first start: nothing is there, and nothing may be asked of it.
-fn without_manifest(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
+fn without_manifest(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, String> {
     let lost = found.objects.iter().find(|path| path.starts_with("plans/") || path.starts_with("state/"));
     if let Some(lost) = lost {
         return Err(format!(
@@ -160,9 +164,9 @@ fn without_manifest(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
 
 /// See [`Resume::as_before`]. An error where it is needed and the job of before is not there any more.
 fn as_before(
-    found: &Found,
+    found: &StartFacts,
     manifest: &Manifest,
-    wanted: &Wanted,
+    wanted: &StartRequest,
     replay: &[(BatchId, Planned)],
 ) -> Result<Option<BatchId>, String> {
     let Some(last) = manifest.starts.last().filter(|_| wanted.replay_from.is_none()) else { return Ok(None) };
@@ -186,7 +190,7 @@ fn as_before(
 }
 
 /// The greatest id that may have been used, so that none is used twice.
-fn used(found: &Found, manifest: &Manifest, after: BatchId) -> BatchId {
+fn used(found: &StartFacts, manifest: &Manifest, after: BatchId) -> BatchId {
     let given_up = manifest.starts.iter().map(|start| BatchId(start.first.0.saturating_sub(1)));
     let checkpoints = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch);
     let committed = found.committed.values().copied();

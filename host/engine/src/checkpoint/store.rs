@@ -4,7 +4,7 @@
 mod local;
 mod s3;
 
-use crate::patience::StoreError;
+use crate::patience::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -72,9 +72,7 @@ pub struct Object {
 /// `AWS_SESSION_TOKEN`, `AWS_REGION`, for other servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` where that is not
 /// `https`.
 pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
-    let text = |text: std::ffi::OsString| text.into_string().ok();
-    let settings: Vec<_> = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
-    open_with(dir, base, &settings)
+    open_with(dir, base, &crate::objects::environment())
 }
 
 /// As [`open`], with these in place of environment variables.
@@ -98,7 +96,11 @@ fn inside(path: &str) -> bool {
 
 /// The error for a path that is not [`inside`].
 fn outside(what: &str, path: &str) -> StoreError {
-    StoreError { what: format!("{what} {path:?}"), reason: "it is not a path inside the store".into(), passing: false }
+    StoreError {
+        what: format!("{what} {path:?}"),
+        reason: "it is not a path inside the store".into(),
+        kind: StoreErrorKind::Lasting,
+    }
 }
 
 #[cfg(test)]

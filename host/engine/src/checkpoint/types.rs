@@ -73,7 +73,7 @@ pub fn blob_path(generation: Generation, digest: &str) -> String {
 /// What is needed to run a batch again as it was run: kept as bytes beside the checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// The text of the job file.
+    /// The text of the job file, with the names of variables and not with their values.
     pub text: String,
     /// Values set on the command line.
     pub sets: Vec<(String, String)>,
@@ -86,6 +86,9 @@ pub struct JobRecord {
     /// microseconds, as `timestamp(us)` is now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub units_are_said: bool,
+    /// `${NAME}` stands for an environment variable. Records of earlier versions do not say it: there it was text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_variables: bool,
 }
 
 /// State and positions after a batch.
@@ -209,7 +212,7 @@ pub struct StateFile {
 
 /// What one batch holds of one source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct PlanEntry {
     /// The batch.
     pub batch: BatchId,
     /// Its time, as worker 0 decided it.

@@ -1,7 +1,7 @@
 //! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
 
 use super::plugin::{Calling, WholeRows};
-use super::shadow::{HalfBeside, ShadowSlot};
+use super::shadow::{AggregateShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
@@ -22,21 +22,21 @@ pub fn aggregate<'s>(
     stage: &StageNode,
     builtin: &Builtin,
     input: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let failure = at.running.failure.clone();
-    let metrics = at.running.metrics.of(&stage.name);
-    let (local, peers, mut grouper) = (builtin.clone(), at.peers, Grouper::default());
+    let failure = build.running.failure.clone();
+    let metrics = build.running.metrics.of(&stage.name);
+    let (local, peers, mut grouper) = (builtin.clone(), build.peers, Grouper::default());
     let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
         let (partial, hashes) = local.partial(&part.rows, &mut grouper)?;
         let split = split_by_key(&partial, &hashes, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
     });
-    let (builtin, index, name, mut grouper) = (builtin.clone(), at.index, stage.name.clone(), Grouper::default());
+    let (builtin, index, name, mut grouper) = (builtin.clone(), build.index, stage.name.clone(), Grouper::default());
     each_batch(
         partial,
-        at.ticks.clone(),
+        build.ticks.clone(),
         &stage.name,
         failure,
         |part| part.to,
@@ -61,24 +61,24 @@ pub fn reduce<'s>(
     stage: &StageNode,
     node: &PluginNode,
     input: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let failure = at.running.failure.clone();
-    let metrics = at.running.metrics.of(&stage.name);
+    let failure = build.running.failure.clone();
+    let metrics = build.running.metrics.of(&stage.name);
     let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut lifting = Calling::new(stage, node, at.running);
-    let mut whole = WholeRows::to_lift(stage, node, at.running);
-    let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
-    let mut shade = ShadowSlot::default();
+    let mut lifting = Calling::new(stage, node, build.running);
+    let mut whole = WholeRows::to_lift(stage, node, build.running);
+    let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), build.peers, Grouper::default());
+    let mut shadow = ShadowSlot::default();
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
-            let lifting = lifting.renewed(&mut shade, HalfBeside::of_half)?;
+            let lifting = lifting.renewed(&mut shadow, AggregateShadow::of_half)?;
             let rows = whole.of(context, &part, output)?;
-            if let Some(beside) = shade.in_batch(context) {
-                beside.lift(context, &part, part.rows.num_rows() - rows.num_rows(), peers, output);
+            if let Some(run) = shadow.in_batch(context) {
+                run.lift(context, &part, part.rows.num_rows() - rows.num_rows(), peers, output);
             }
             if rows.num_rows() == 0 {
                 return Ok(());
@@ -97,23 +97,23 @@ pub fn reduce<'s>(
             Ok(())
         });
 
-    let mut calling = Calling::new(stage, node, at.running);
+    let mut calling = Calling::new(stage, node, build.running);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
-    let (index, mut grouper) = (at.index, Grouper::default());
-    let mut shade = ShadowSlot::default();
+    let (index, mut grouper) = (build.index, Grouper::default());
+    let mut shadow = ShadowSlot::default();
     let (rows, _) = each_batch(
         partial,
-        at.ticks.clone(),
+        build.ticks.clone(),
         &stage.name,
         failure,
         |part| part.to,
         move |context, parts, output| {
-            let caller = calling.renewed(&mut shade, HalfBeside::of_half)?;
-            let (beside, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == SHADOW);
+            let caller = calling.renewed(&mut shadow, AggregateShadow::of_half)?;
+            let (of_shadow, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == SHADOW);
             if parts.is_empty() {
                 let nothing = RecordBatch::new_empty(output_schema.clone());
-                if let Some(shade) = shade.in_batch(context) {
-                    shade.lower(context, beside, &nothing);
+                if let Some(shadow) = shadow.in_batch(context) {
+                    shadow.lower(context, of_shadow, &nothing);
                 }
                 return Ok(());
             }
@@ -125,8 +125,8 @@ pub fn reduce<'s>(
             let lowered = caller.lower(context.call(), &keys, &reduced.accumulators)?;
             metrics.add_rows(count);
             let rows = reduce::with_keys(&output_schema, &reduced.keys, &lowered)?;
-            if let Some(shade) = shade.in_batch(context) {
-                shade.lower(context, beside, &rows);
+            if let Some(shadow) = shadow.in_batch(context) {
+                shadow.lower(context, of_shadow, &rows);
             }
             output.push(context, PartOrder::at(index as u64), rows);
             Ok(())

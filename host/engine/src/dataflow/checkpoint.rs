@@ -1,14 +1,17 @@
 //! Checkpoints in the graph: at a barrier each worker hands over what changed, worker 0 publishes when all of it is
 //! durable and all sinks have committed.
 
-use crate::checkpoint::save::{CheckpointWriter, Published, SavedFile};
 use crate::checkpoint::types::StateFile;
+use crate::checkpoint::writer::{CheckpointWriter, Published, SavedFile};
 use crate::context::Tick;
-use crate::ids::{BatchId, BatchTime};
+use crate::failure::Failure;
+use crate::ids::BatchId;
 use crate::metrics::Metrics;
-use crate::timely_ext::{Answers, ChangesStream, Parts, Ticks};
+use crate::running::Running;
+use crate::timely_ext::{ChangesStream, Completions, Parts, Pending, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -17,25 +20,25 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// A durable file on its way to worker 0.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Saved {
+struct WrittenFile {
     table: usize,
     file: StateFile,
 }
 
 /// Builds both steps. `committed` are the streams of the sinks; `swapped` has a tick for each barrier behind which a plugin
-/// was replaced. Returns a stream without rows that has passed a barrier
-/// when its checkpoint is published.
+/// was replaced. Returns a stream without rows that has passed a barrier when its checkpoint is published.
 pub fn build<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
     committed: Parts<'s>,
     swapped: Ticks<'s>,
     worker: usize,
-    saver: CheckpointWriter,
-    metrics: Metrics,
+    writer: CheckpointWriter,
+    running: &Running,
 ) -> Ticks<'s> {
-    let saved = save(ticks.clone(), changes, worker, saver.clone(), metrics);
-    publish(ticks, saved, committed, swapped, worker, saver)
+    let (failure, metrics) = (running.failure.clone(), running.metrics.clone());
+    let written = save(ticks.clone(), changes, worker, writer.clone(), failure.clone(), metrics);
+    publish(ticks, written, committed, swapped, worker, writer, failure)
 }
 
 /// Has what the stages and sources of this worker changed written; puts out the files when they are durable.
@@ -43,105 +46,126 @@ fn save<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
     worker: usize,
-    saver: CheckpointWriter,
+    writer: CheckpointWriter,
+    failure: Failure,
     metrics: Metrics,
-) -> Stream<'s, u64, Vec<Saved>> {
+) -> Stream<'s, u64, Vec<WrittenFile>> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("save".to_owned(), scope);
-    let answers =
-        Answers::<Vec<SavedFile>>::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    let written_files = Completions::<Vec<SavedFile>>::new(scope, &builder);
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut changes = builder.new_input(changes, Pipeline);
-    let (saved, saved_stream) = builder.new_output::<Vec<Saved>>();
-    let mut saved = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Saved>>>::from(saved);
+    let (written, written_stream) = builder.new_output::<Vec<WrittenFile>>();
+    let mut written = OutputBuilder::<u64, CapacityContainerBuilder<Vec<WrittenFile>>>::from(written);
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Vec<_>> = BTreeMap::new();
-        let mut barriers = BTreeMap::new();
+        let mut barriers = Pending::default();
         let mut saving = BTreeMap::new();
         move |frontiers| {
             ticks.for_each(|capability, _| {
                 if BatchId::of_stamp(*capability.time()).1 {
-                    barriers.insert(*capability.time(), capability.retain(0));
+                    barriers.insert(*capability.time(), Some(capability.retain(0)));
                 }
             });
             changes.for_each(|capability, changes| {
                 waiting.entry(*capability.time()).or_default().append(changes);
             });
-            while let Some(first) = barriers.first_entry() {
-                let stamp = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) {
-                    break;
-                }
-                saving.insert(stamp, first.remove());
-                let done = answers.clone();
+            barriers.each_complete(frontiers, &failure, |stamp, capability| {
+                saving.insert(stamp, capability.take());
+                let done = written_files.clone();
                 let changes = waiting.remove(&stamp).unwrap_or_default();
-                saver.save(BatchId::of_stamp(stamp).0, worker, changes, move |files| done.give(stamp, files));
-            }
-            for (stamp, files) in answers.take() {
-                if let Some(capability) = saving.remove(&stamp) {
+                writer.save(BatchId::of_stamp(stamp).0, worker, changes, move |files| done.complete(stamp, files));
+                Ok(())
+            });
+            for (stamp, files) in written_files.take() {
+                if let Some(capability) = saving.remove(&stamp).flatten() {
                     metrics.progressed();
-                    let files = files.into_iter().map(|(table, file)| Saved { table, file });
-                    saved.activate().session(&capability).give_iterator(files);
+                    let files = files.into_iter().map(|(table, file)| WrittenFile { table, file });
+                    written.activate().session(&capability).give_iterator(files);
                 }
             }
         }
     });
-    saved_stream
+    written_stream
 }
 
 /// On worker 0: publishes a checkpoint when all its files are there and all sinks have committed.
 fn publish<'s>(
     ticks: Ticks<'s>,
-    saved: Stream<'s, u64, Vec<Saved>>,
+    written: Stream<'s, u64, Vec<WrittenFile>>,
     committed: Parts<'s>,
     swapped: Ticks<'s>,
     worker: usize,
-    saver: CheckpointWriter,
+    writer: CheckpointWriter,
+    failure: Failure,
 ) -> Ticks<'s> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("publish".to_owned(), scope);
-    let answers = Answers::<()>::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    let done = Completions::<()>::new(scope, &builder);
     let mut ticks = builder.new_input(ticks, Pipeline);
-    let mut saved = builder.new_input(saved, Exchange::new(|_: &Saved| 0));
+    let mut written = builder.new_input(written, Exchange::new(|_: &WrittenFile| 0));
     let mut committed = builder.new_input(committed, Pipeline);
     let mut swapped = builder.new_input(swapped, Pipeline);
     let (_published, published_stream) = builder.new_output::<Vec<Tick>>();
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Vec<SavedFile>> = BTreeMap::new();
-        let mut barriers = BTreeMap::new();
+        let mut barriers = Pending::default();
         let mut publishing = BTreeMap::new();
         let mut swaps: BTreeSet<u64> = BTreeSet::new();
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| worker == 0 && BatchId::of_stamp(*capability.time()).1) {
-                    barriers.insert(*capability.time(), (tick.time, capability.retain(0)));
+                    barriers.insert(*capability.time(), (tick.time, Some(capability.retain(0))));
                 }
             });
-            saved.for_each(|capability, saved| {
-                let files = saved.drain(..).map(|saved| (saved.table, saved.file));
+            written.for_each(|capability, written| {
+                let files = written.drain(..).map(|written| (written.table, written.file));
                 waiting.entry(*capability.time()).or_default().extend(files);
             });
             committed.for_each(|_, _| {});
             swapped.for_each(|capability, _| {
                 swaps.insert(*capability.time());
             });
-            while let Some(first) = barriers.first_entry() {
-                let stamp = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) {
-                    break;
-                }
-                let (time, capability): (BatchTime, _) = first.remove();
-                publishing.insert(stamp, capability);
+            barriers.each_complete(frontiers, &failure, |stamp, (time, capability)| {
+                publishing.insert(stamp, capability.take());
                 let files = waiting.remove(&stamp).unwrap_or_default();
-                let done = answers.clone();
-                let published =
-                    Published { batch: BatchId::of_stamp(stamp).0, time, files, swap: swaps.remove(&stamp) };
-                saver.publish(published, move || done.give(stamp, ()));
-            }
-            for (stamp, ()) in answers.take() {
+                let (batch, swap) = (BatchId::of_stamp(stamp).0, swaps.remove(&stamp));
+                let done = done.clone();
+                let published = Published { batch, time: *time, files, swap };
+                writer.publish(published, move || done.complete(stamp, ()));
+                Ok(())
+            });
+            for (stamp, ()) in done.take() {
                 publishing.remove(&stamp);
             }
         }
     });
     published_stream
+}
+
+/// Tells the receivers of this process that a checkpoint is published, when `published` has passed its barrier. Returns a stream
+/// that has passed it then.
+pub fn tell_receivers<'s>(ticks: Ticks<'s>, published: Ticks<'s>, worker: usize, running: &Arc<Running>) -> Ticks<'s> {
+    let mut builder = OperatorBuilder::new("tell receivers".to_owned(), ticks.scope());
+    let (running, failure) = (running.clone(), running.failure.clone());
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut published = builder.new_input(published, Pipeline);
+    let (_told, told_stream) = builder.new_output::<Vec<Tick>>();
+    builder.build(move |_| {
+        let mut barriers = Pending::default();
+        move |frontiers| {
+            ticks.for_each(|capability, _| {
+                if worker == running.threads.first && BatchId::of_stamp(*capability.time()).1 {
+                    barriers.insert(*capability.time(), capability.retain(0));
+                }
+            });
+            published.for_each(|_, _| {});
+            barriers.each_complete(frontiers, &failure, |stamp, _| {
+                let after = BatchId::of_stamp(stamp).0;
+                running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.checkpoint_is_published(after));
+                Ok(())
+            });
+        }
+    });
+    told_stream
 }

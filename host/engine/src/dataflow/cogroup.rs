@@ -4,12 +4,12 @@
 use super::by_key::{hashes, keys};
 use super::event_time;
 use super::plugin::{Current, caller};
-use super::shadow::{CallerBeside, ShadowSlot};
+use super::shadow::{CallerShadow, ShadowSlot};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
-use super::update::Start;
+use super::update::GroupCursor;
 use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
-use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
+use crate::batch::rejected::{RefusedRow, RejectedRows, without_nulls};
 use crate::batch::slices::RowBytes;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
@@ -33,15 +33,15 @@ pub fn build<'s>(
     stage: &StageNode,
     node: &CogroupNode,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = at.running.metrics.of(&stage.name);
-    let failure = at.running.failure.clone();
+    let metrics = build.running.metrics.of(&stage.name);
+    let failure = build.running.failure.clone();
     let timed = input.progress.is_some();
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
-        let (mut node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
+        let (mut node, metrics, peers) = (node.clone(), metrics.clone(), build.peers);
         let mut rejected = stage.rejected.clone();
-        let mut current = Current::of(stage, at.running);
+        let mut current = Current::of(stage, &build.running.plugins.versions);
         move |context, part, output| {
             if let Some(stage) = current.renewed() {
                 (node, rejected) = (node_of(&stage)?.clone(), stage.rejected.clone());
@@ -63,21 +63,21 @@ pub fn build<'s>(
         node: node.clone(),
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
-        current: Current::of(stage, at.running),
-        shade: ShadowSlot::default(),
+        current: Current::of(stage, &build.running.plugins.versions),
+        shadow: ShadowSlot::default(),
         metrics,
-        worker: at.index as u64,
+        worker: build.index as u64,
         windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
     };
-    let time = event_time::of(stage, input.progress, at)?;
+    let time = event_time::of(stage, input.progress, build)?;
     let (rows, refused, changes) =
-        each_batch_in_time(whole, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+        each_batch_in_time(whole, time, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
     let (refused, late) = split_late(refused);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
 }
 
-/// What a renewed stage does.
+/// The operator of a stage whose plugin was replaced.
 fn node_of(stage: &StageNode) -> Result<&CogroupNode> {
     match &stage.operator {
         Operator::Cogroup(node) => Ok(node),
@@ -91,7 +91,7 @@ fn refused_rows(
     context: BatchContext,
     input: &CogroupInput,
     rows: &RecordBatch,
-    refused: &[Refusal],
+    refused: &[RefusedRow],
 ) -> Result<RecordBatch> {
     let own: Vec<usize> = (0..input.own_columns).collect();
     let rows = rows.project(&own).map_err(Error::arrow)?;
@@ -104,8 +104,8 @@ struct CogroupWork {
     rejected: RejectedRows,
     caller: Caller,
     current: Current,
-    /// What runs beside it.
-    shade: ShadowSlot<Caller>,
+    /// The next version, where it runs in a shadow.
+    shadow: ShadowSlot<Caller>,
     metrics: Counts,
     worker: u64,
     /// Rows are those of windows, whose bounds are their last two columns.
@@ -125,7 +125,7 @@ impl BatchWork for CogroupWork {
             self.caller = caller(&node.plugin, &self.metrics);
             (self.node, self.rejected) = (node.clone(), stage.rejected.clone());
         }
-        self.shade.look(&self.current, self.caller.account(), CallerBeside::of);
+        self.shadow.look(&self.current, self.caller.account(), CallerShadow::of);
         if !self.windowed {
             let mut meeting = self.nothing();
             for part in parts {
@@ -161,7 +161,7 @@ impl CogroupWork {
     /// Calls the plugin with all groups of these rows, in the order of the hashes of their keys.
     fn meet(&mut self, context: BatchContext, order: PartOrder, meeting: &Meeting, output: &mut Output) -> Result<()> {
         let grouped = Grouped::of(&self.node, meeting)?;
-        let (mut start, mut call) = (Start::default(), 0);
+        let (mut start, mut call) = (GroupCursor::default(), 0);
         while start.group < grouped.ends.len() {
             let end = start.next_call(&grouped.ends, |group| grouped.bytes_of(&self.node, group));
             self.call(context, order.clone().then(call), &grouped, start.group, end.group, output)?;
@@ -194,8 +194,8 @@ impl CogroupWork {
         let keys = grouped.keys.slice(first, end - first);
         let groups = Cogroups { keys, inputs };
         let made = self.caller.cogroup(context.call(), &groups)?;
-        if let Some(beside) = self.shade.in_batch(context) {
-            beside.cogroup(context, &groups, &all_rows, &made);
+        if let Some(run) = self.shadow.in_batch(context) {
+            run.cogroup(context, &groups, &all_rows, &made);
         }
         let Cogrouped { rows, rejections } = made;
         self.metrics.add_rows(rows.num_rows());

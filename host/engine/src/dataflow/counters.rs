@@ -6,19 +6,20 @@ use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
+use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::read::fields;
 use crate::context::{BatchContext, Tick};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
+use crate::failure::Failure;
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::state::StateTable;
-use crate::state::keeper::TableCheckpoint;
-use crate::timely_ext::{BatchWork, ChangesStream, Output, Parts, Ticks, each_batch_with_state};
+use crate::state::table_checkpoint::TableCheckpoint;
+use crate::timely_ext::{BatchWork, ChangesStream, Output, Parts, Pending, Ticks, each_batch_with_state};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, Schema};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -31,51 +32,48 @@ pub fn build<'s>(
     ticks: &Ticks<'s>,
     gate: Ticks<'s>,
     (index, peers): (usize, usize),
-    running: &Arc<Running>,
+    running: &Running,
 ) -> Result<Option<ChangesStream<'s>>> {
-    let Some(keeper) = TableCheckpoint::open(running.kept.as_ref(), TABLE, index, peers) else { return Ok(None) };
-    running.metrics.keep_counted_batches();
-    let work = Totals::new(keeper, index, running)?;
-    let is_first = index == running.first_worker;
-    let counted = counted(ticks.clone(), gate, is_first, peers, running);
-    let failure = running.failure.clone();
+    let Some(checkpoints) = &running.checkpoints else { return Ok(None) };
+    let Some(checkpoint) = TableCheckpoint::open(checkpoints, TABLE, index, peers) else { return Ok(None) };
+    let (metrics, failure) = (running.metrics.clone(), running.failure.clone());
+    metrics.keep_counted_batches();
+    let work = CounterTotals::new(&checkpoints.loaded, checkpoint, index, &metrics)?;
+    let is_first = index == running.threads.first;
+    let counted = counted(ticks.clone(), gate, is_first, peers, metrics, failure.clone());
     let (_, _, changes) =
         each_batch_with_state(counted, ticks.clone(), "counters", failure, |part: &Part| part.to, work);
     Ok(Some(changes))
 }
 
 /// On the first worker of each process: what the process counted in each batch.
-fn counted<'s>(ticks: Ticks<'s>, gate: Ticks<'s>, is_first: bool, peers: usize, running: &Running) -> Parts<'s> {
-    let (metrics, failure) = (running.metrics.clone(), running.failure.clone());
+fn counted<'s>(
+    ticks: Ticks<'s>,
+    gate: Ticks<'s>,
+    is_first: bool,
+    peers: usize,
+    metrics: Metrics,
+    failure: Failure,
+) -> Parts<'s> {
     let mut builder = OperatorBuilder::new("counted".to_owned(), ticks.scope());
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut gate = builder.new_input(gate, Pipeline);
     let (parts, parts_stream) = builder.new_output::<Vec<Part>>();
     let mut parts = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Part>>>::from(parts);
     builder.build(move |_| {
-        let mut begun = BTreeMap::new();
+        let mut batches = Pending::default();
         move |frontiers| {
             gate.for_each(|_, _| {});
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| is_first && !BatchId::of_stamp(*capability.time()).1) {
-                    begun.insert(*capability.time(), (*tick, capability.retain(0)));
+                    batches.insert(*capability.time(), (*tick, capability.retain(0)));
                 }
             });
-            while let Some(first) = begun.first_entry() {
-                let stamp = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
-                    break;
-                }
-                let (tick, capability) = first.get();
-                match counted_parts(&metrics, BatchId::of_stamp(stamp).0, *tick, peers) {
-                    Ok(counted) => parts.activate().session(capability).give_iterator(counted.into_iter()),
-                    Err(error) => {
-                        failure.set(error);
-                        break;
-                    }
-                }
-                first.remove();
-            }
+            batches.each_complete(frontiers, &failure, |stamp, (tick, capability)| {
+                let counted = counted_parts(&metrics, BatchId::of_stamp(stamp).0, *tick, peers)?;
+                parts.activate().session(capability).give_iterator(counted.into_iter());
+                Ok(())
+            });
         }
     });
     parts_stream
@@ -106,16 +104,20 @@ fn counted_parts(metrics: &Metrics, batch: BatchId, tick: Tick, peers: usize) ->
 }
 
 /// The counters that a worker owns, since the job's first start.
-struct Totals {
+struct CounterTotals {
     table: StateTable,
-    keeper: TableCheckpoint,
+    checkpoint: TableCheckpoint,
 }
 
-impl Totals {
-    fn new(keeper: TableCheckpoint, index: usize, running: &Running) -> Result<Totals> {
+impl CounterTotals {
+    fn new(
+        loaded: &LoadedCheckpoint,
+        checkpoint: TableCheckpoint,
+        index: usize,
+        metrics: &Metrics,
+    ) -> Result<CounterTotals> {
         let within = |error: Error| error.within("the checkpoint: counters of plugins");
-        let Some(table) = running.kept.as_ref().and_then(|kept| kept.tables.iter().find(|table| table.name == TABLE))
-        else {
+        let Some(table) = loaded.tables.iter().find(|table| table.name == TABLE) else {
             return Err(Error::bug("no table of counters"));
         };
         let new = || {
@@ -123,16 +125,16 @@ impl Totals {
             StateTable::new(fields(&table.key)?, state, None).map_err(Error::arrow)
         };
         let mut table = new()?;
-        keeper.restore(&mut table).map_err(within)?;
+        checkpoint.restore(&mut table).map_err(within)?;
         // One process tells what was counted before, so that no counter is told twice.
         if index == 0 {
             let mut all = new()?;
-            for rows in keeper.load_all()?.unwrap_or_default() {
+            for rows in checkpoint.load_all()?.unwrap_or_default() {
                 all.restore(&rows, |_| true).map_err(within)?;
             }
-            running.metrics.restore_counters(told(&all.rows()?));
+            metrics.restore_counters(counts_by_name(&all.rows()?));
         }
-        Ok(Totals { table, keeper })
+        Ok(CounterTotals { table, checkpoint })
     }
 
     fn add(&mut self, rows: &RecordBatch) -> Result<()> {
@@ -154,13 +156,13 @@ impl Totals {
     }
 }
 
-impl BatchWork for Totals {
+impl BatchWork for CounterTotals {
     fn batch(&mut self, _context: BatchContext, parts: Vec<Part>, _output: &mut Output) -> Result<()> {
         parts.iter().try_for_each(|part| self.add(&part.rows))
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        Ok(self.keeper.changes(after, &mut self.table)?.into_iter().collect())
+        Ok(self.checkpoint.changes(after, &mut self.table)?.into_iter().collect())
     }
 }
 
@@ -169,7 +171,7 @@ fn count_column(rows: &RecordBatch) -> Option<&Int64Array> {
 }
 
 /// Counts by stage and counter, of rows of the table.
-fn told(rows: &RecordBatch) -> Vec<(String, String, u64)> {
+fn counts_by_name(rows: &RecordBatch) -> Vec<(String, String, u64)> {
     let text = |place: usize| rows.columns().get(place).and_then(|column| column.as_string_opt::<i32>());
     let (Some(stages), Some(counters), Some(counts)) = (text(0), text(1), count_column(rows)) else {
         return Vec::new();

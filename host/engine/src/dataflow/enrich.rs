@@ -13,7 +13,6 @@ use crate::graph::{EnrichNode, StageNode, content_table};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
 use crate::receiver::table::Lookup;
-use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
@@ -31,18 +30,18 @@ pub fn build<'s>(
     stage: &StageNode,
     node: &EnrichNode,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let (index, peers) = (at.index as u64, at.peers as u64);
-    let tables = at.table.clone().ok_or_else(|| Error::bug("a stage without its table"))?;
+    let (index, peers) = (build.index as u64, build.peers as u64);
+    let tables = build.table.clone().ok_or_else(|| Error::bug("a stage without its table"))?;
     let tables = tables.flat_map(move |part| (0..peers).map(move |to| Part { to, input: TABLE, ..part.clone() }));
     let rows = parts.map(move |part: Part| Part { to: index, ..part });
-    let work = Enrich::new(stage, node, at)?;
+    let work = Enrich::new(stage, node, build)?;
     let (rows, rejected, changes) = each_batch_with_state(
         rows.concat(tables.exchange(|part: &Part| part.to)),
-        at.ticks.clone(),
+        build.ticks.clone(),
         &stage.name,
-        at.running.failure.clone(),
+        build.running.failure.clone(),
         |part| part.to,
         work,
     );
@@ -56,12 +55,12 @@ struct Enrich {
     /// The table in effect, or why there is none that can be used.
     table: Result<Lookup, String>,
     metrics: Counts,
-    /// On worker 0 of a job with checkpoints.
-    kept: Option<Kept>,
+    /// What the next checkpoint has to hold; only worker 0 of a job with checkpoints writes it.
+    unsaved: Option<UnsavedTable>,
 }
 
-/// What checkpoints hold of the table.
-struct Kept {
+/// What the next checkpoint has to hold of the table.
+struct UnsavedTable {
     /// Its place among the job's tables.
     table: usize,
     /// The content, where no checkpoint has it yet.
@@ -69,24 +68,25 @@ struct Kept {
 }
 
 impl Enrich {
-    fn new(stage: &StageNode, node: &EnrichNode, at: &BuildContext<'_, '_>) -> Result<Enrich> {
+    fn new(stage: &StageNode, node: &EnrichNode, build: &BuildContext<'_, '_>) -> Result<Enrich> {
         let name = content_table(&stage.name);
         let mut table = Err("there is none".to_owned());
-        if let Some(keeper) = TableCheckpoint::open(at.running.kept.as_ref(), &name, at.index, at.peers)
-            && let Some(held) = keeper.load_all()?
+        if let Some(checkpoint) = build.table_checkpoint(&name)
+            && let Some(held) = checkpoint.load_all()?
             && let Some(content) = held.last().and_then(content)
         {
             table = Lookup::read(&node.enrich, &content).map_err(|message| {
                 format!("that of the checkpoint does not fit the job any more ({message}); bring back its columns as they were")
             });
         }
-        let place = at.running.kept.as_ref().and_then(|kept| kept.table(TableOf::Stage, &name));
+        let loaded = build.running.checkpoints.as_ref().map(|checkpoints| &checkpoints.loaded);
+        let place = loaded.and_then(|loaded| loaded.place(TableOf::Stage, &name));
         Ok(Enrich {
             stage: stage.name.clone(),
             node: node.clone(),
             table,
-            metrics: at.running.metrics.of(&stage.name),
-            kept: place.filter(|_| at.index == 0).map(|table| Kept { table, changed: None }),
+            metrics: build.running.metrics.of(&stage.name),
+            unsaved: place.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
         })
     }
 
@@ -95,8 +95,8 @@ impl Enrich {
         let content = content(&part.rows).ok_or_else(|| Error::bug("a part without a table"))?;
         // The receiver has read it before, so only a job with other columns can find it wrong.
         self.table = Lookup::read(&self.node.enrich, &content);
-        if let Some(kept) = &mut self.kept {
-            kept.changed = Some(content);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.changed = Some(content);
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl BatchWork for Enrich {
     }
 
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
-        let Some(Kept { table, changed }) = &mut self.kept else { return Ok(Vec::new()) };
+        let Some(UnsavedTable { table, changed }) = &mut self.unsaved else { return Ok(Vec::new()) };
         let Some(content) = changed.take() else { return Ok(Vec::new()) };
         let schema = Schema::new(vec![
             Field::new("content", DataType::Binary, true),

@@ -3,7 +3,7 @@
 use super::plugin::Current;
 use super::stages::BuildContext;
 use crate::batch::part::Part;
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::batch::types::{ColumnType, with_fields};
 use crate::context::{BatchContext, Event, Progress};
 use crate::error::{Error, Kind, Result};
@@ -12,7 +12,6 @@ use crate::failure::Failure;
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::ids::ClockId;
 use crate::sql::expression::Expression;
-use crate::state::keeper::TableCheckpoint;
 use crate::time::TIME_US_MAX;
 use crate::time::microseconds;
 use crate::timely_ext::{Output, Parts, ProgressStream, each_part};
@@ -28,7 +27,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// Rows with their time.
-pub struct Timed<'s> {
+pub struct TimedStreams<'s> {
     /// The rows, with [`TIME`] as their last column.
     pub rows: Parts<'s>,
     /// Rows without a time that can be used.
@@ -38,11 +37,16 @@ pub struct Timed<'s> {
 }
 
 /// Gives the rows of a stage their time.
-pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Timed<'s> {
-    let current = Current::of(stage, at.running);
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &EventTimeNode,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> TimedStreams<'s> {
+    let current = Current::of(stage, &build.running.plugins.versions);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
-    let metrics = at.running.metrics.of(&stage.name);
-    let failure = at.running.failure.clone();
+    let metrics = build.running.metrics.of(&stage.name);
+    let failure = build.running.failure.clone();
     let (rows, rejected) = each_part(parts, &format!("{} time", stage.name), failure.clone(), {
         move |context, part, output| {
             let rejected = stamp.part(context, part, output)?;
@@ -50,44 +54,44 @@ pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: 
             Ok(())
         }
     });
-    let progress = progress(rows.clone(), &format!("{} progress", stage.name), at.peers, failure);
-    let progress = progress.concat(at.told.clone());
-    Timed { rows, rejected, progress }
+    let progress = progress(rows.clone(), &format!("{} progress", stage.name), build.peers, failure);
+    let progress = progress.concat(build.upstream.clone());
+    TimedStreams { rows, rejected, progress }
 }
 
 /// The progress and the clock of a stage, where it has event time.
 pub fn of<'s>(
     stage: &StageNode,
     progress: Option<ProgressStream<'s>>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
     match (progress, &stage.event_time) {
-        (Some(progress), Some(node)) => Ok(Some((progress, telling_clock(stage, node, at)?))),
+        (Some(progress), Some(node)) => Ok(Some((progress, telling_clock(stage, node, build)?))),
         _ => Ok(None),
     }
 }
 
 /// This worker's clock of a stage, which on one worker says what users should know.
-pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, at: &BuildContext<'_, '_>) -> Result<EventClock> {
-    let clock = clock(stage, node, at)?;
-    Ok(if at.index == 0 { clock.telling(&stage.name) } else { clock })
+pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
+    let clock = clock(stage, node, build)?;
+    Ok(if build.index == 0 { clock.telling(&stage.name) } else { clock })
 }
 
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
-pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &BuildContext<'_, '_>) -> Result<EventClock> {
+pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
-        .ending(node.ends.clone(), at.running.graph.spec.at_end)
+        .ending(node.ends.clone(), build.running.graph.spec.at_end)
         .behind(node.behind.clone());
-    let mut lapses = Lapses { interval_us: microseconds(at.running.graph.spec.batch), last: None };
-    let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &watermark_table(&stage.name), at.index, at.peers);
-    if let Some(keeper) = &keeper
-        && let Some(rows) = keeper.load_all()?
+    let mut lapses = Lapses { interval_us: microseconds(build.running.graph.spec.batch), last: None };
+    let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
+    if let Some(checkpoint) = &checkpoint
+        && let Some(rows) = checkpoint.load_all()?
     {
         let within = |error: Error| error.within(format!("the checkpoint: stage `{}`", stage.name));
         saved::restore(&mut watermarks, &node.clocks, &rows).map_err(within)?;
-        lapses.last = at.running.kept.as_ref().map(|kept| kept.loaded.1);
+        lapses.last = Some(build.last_batch().1);
     }
-    Ok(EventClock::new(watermarks, node.clocks.clone(), lapses, keeper))
+    Ok(EventClock::new(watermarks, node.clocks.clone(), lapses, checkpoint))
 }
 
 /// Times before the year 1 and after the year 9999 are mistakes.
@@ -96,7 +100,7 @@ const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=TIME_US
 struct Stamp {
     node: EventTimeNode,
     stage: StageNode,
-    /// Who is blamed for a row is the plugin that runs.
+    /// The stage as it runs: rejected rows name the plugin that they are rejected by.
     current: Current,
 }
 
@@ -115,11 +119,11 @@ impl Stamp {
         let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
         let good =
             |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
-        let bad: Vec<Refusal> = (0..values.len())
+        let bad: Vec<RefusedRow> = (0..values.len())
             .filter(|row| !good(*row))
             .map(|row| {
                 let reason = failed.remove(&row).unwrap_or_else(|| self.why(values, row, latest));
-                Refusal::new(row as u32, reason)
+                RefusedRow::new(row as u32, reason)
             })
             .collect();
         let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
@@ -179,7 +183,7 @@ fn times_of(
     failed: &mut BTreeMap<usize, String>,
 ) -> Result<ArrayRef> {
     let error = match time.evaluate(context, rows) {
-        Err(error) if error.kind == Kind::Plugin && rows.num_rows() > 0 => error,
+        Err(error) if matches!(error.kind, Kind::Plugin | Kind::TooLarge) && rows.num_rows() > 0 => error,
         other => return other,
     };
     if rows.num_rows() == 1 {

@@ -2,7 +2,7 @@
 
 use super::by_key::hashes;
 use super::event_time;
-use super::stages::{BuildContext, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
 use crate::batch::rejected::mixed_late_rows;
@@ -15,8 +15,8 @@ use crate::ids::{BatchId, PartOrder};
 use crate::join::{self, IntervalJoin, Side};
 use crate::limits::PART_ROWS_MAX;
 use crate::limits::STATE_SLICE_MAX;
-use crate::metrics::{Counts, Held};
-use crate::state::keeper::TableCheckpoint;
+use crate::metrics::{Counts, StateSize};
+use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -27,21 +27,21 @@ pub fn build<'s>(
     stage: &StageNode,
     node: &JoinNode,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let split = split(stage, node, input.parts, at);
-    let metrics = at.running.metrics.of(&stage.name);
-    let failure = at.running.failure.clone();
+    let split = split(stage, node, input.parts, build);
+    let metrics = build.running.metrics.of(&stage.name);
+    let failure = build.running.failure.clone();
     let Some(event_time) = stage.event_time.as_ref().filter(|_| node.interval.is_some()) else {
-        let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: at.index as u64, metrics };
+        let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: build.index as u64, metrics };
         let work = move |context, parts, output: &mut Output| work.batch(context, parts, output);
-        let (rows, rejected) = each_batch(split, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+        let (rows, rejected) = each_batch(split, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
         return Ok(StageStreams::of(rows, rejected));
     };
     let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
-    let time = Some((progress, event_time::telling_clock(stage, event_time, at)?));
-    let work = Intervals::new(stage, node, metrics, at)?;
-    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let time = Some((progress, event_time::telling_clock(stage, event_time, build)?));
+    let work = Intervals::new(stage, node, metrics, build)?;
+    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
@@ -54,10 +54,10 @@ pub fn build<'s>(
 }
 
 /// Lays rows out for the join, and splits parts by the owner of their key.
-fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (layouts, on, peers) = (node.layouts.clone(), node.on, at.peers);
+fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    let (layouts, on, peers) = (node.layouts.clone(), node.on, build.peers);
     let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(parts, &name, at.running.failure.clone(), move |_, part, output| {
+    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
         let layout = layouts.get(part.input as usize).ok_or_else(|| Error::bug("a part of an unknown input"))?;
         let mut rows = part.rows.project(layout).map_err(Error::arrow)?;
         let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| c.data_type().is_floating());
@@ -120,27 +120,27 @@ struct Intervals {
     stage: StageNode,
     node: JoinNode,
     state: IntervalJoin,
-    keepers: Option<[TableCheckpoint; 2]>,
+    checkpoints: Option<[TableCheckpoint; 2]>,
     worker: u64,
     metrics: Counts,
-    held: Held,
+    held: StateSize,
 }
 
 impl Intervals {
-    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, at: &BuildContext<'_, '_>) -> Result<Intervals> {
+    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<Intervals> {
         let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
-        let keeper = |name: &str| TableCheckpoint::open(at.running.kept.as_ref(), name, at.index, at.peers);
-        let keepers = keeper(&stage.name).zip(keeper(&right_table(&stage.name))).map(|(first, second)| [first, second]);
-        let mut state = IntervalJoin::new(interval, keepers.is_some())?;
-        for (side, keeper) in Side::BOTH.into_iter().zip(keepers.iter().flatten()) {
+        let (first, second) = (&stage.name, &right_table(&stage.name));
+        let checkpoints = build.table_checkpoint(first).zip(build.table_checkpoint(second));
+        let checkpoints = checkpoints.map(|(first, second)| [first, second]);
+        let mut state = IntervalJoin::new(interval, checkpoints.is_some())?;
+        for (side, checkpoint) in Side::BOTH.into_iter().zip(checkpoints.iter().flatten()) {
             let mut table = state.table(side)?;
-            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            if keeper.restore(&mut table).map_err(told)? {
+            if checkpoint.restore(&mut table).map_err(in_checkpoint(&stage.name))? {
                 state.restore(side, &table)?;
             }
         }
-        let (stage, node, worker, held) = (stage.clone(), node.clone(), at.index as u64, metrics.held(&stage.name));
-        Ok(Intervals { stage, node, state, keepers, worker, metrics, held })
+        let (stage, node, worker, held) = (stage.clone(), node.clone(), build.index as u64, metrics.held(&stage.name));
+        Ok(Intervals { stage, node, state, checkpoints, worker, metrics, held })
     }
 
     /// The rows of a side that are not late, as one batch; the others go out as late.
@@ -208,9 +208,9 @@ impl BatchWork for Intervals {
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
-        for (side, keeper) in Side::BOTH.into_iter().zip(self.keepers.iter_mut().flatten()) {
+        for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
             let (changed, count) = (self.state.changed(side), self.state.len(side) as u64);
-            changes.extend(keeper.changes_of(after, changed, count, |base, to| {
+            changes.extend(checkpoint.changes_of(after, changed, count, |base, to| {
                 self.state.changes(side, base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
             })?);
         }

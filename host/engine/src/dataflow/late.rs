@@ -17,7 +17,7 @@ pub struct LateRows {
 }
 
 impl LateRows {
-    /// Of this stage.
+    /// For the late rows of this stage.
     pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
         LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
     }

@@ -1,9 +1,9 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
-use super::shadow::{CallerBeside, MakeShadow, ShadowSlot};
+use super::shadow::{CallerShadow, MakeShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::batch::part::Part;
-use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
+use crate::batch::rejected::{RefusedRow, RejectedRows, without_nulls};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
@@ -13,7 +13,7 @@ use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Processed};
 use crate::running::Running;
 use crate::running::upgrade::shadow::Shadow;
-use crate::running::versions::{Now, Seen, Slot};
+use crate::running::versions::{PluginSlot, RunningPlugin, SeenChange, Versions};
 use crate::timely_ext::{Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -25,23 +25,23 @@ pub fn transform<'s>(
     stage: &StageNode,
     node: &PluginNode,
     input: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let metrics = at.running.metrics.of(&stage.name);
-    let mut calling = Calling::new(stage, node, at.running);
-    let mut whole = WholeRows::new(stage, node, at.running);
-    let mut shade = ShadowSlot::default();
-    each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
+    let metrics = build.running.metrics.of(&stage.name);
+    let mut calling = Calling::new(stage, node, build.running);
+    let mut whole = WholeRows::new(stage, node, build.running);
+    let mut shadow = ShadowSlot::default();
+    each_part(input, &stage.name, build.running.failure.clone(), move |context, part, output| {
         whole.renew()?;
         // A stage before it may have made a large part.
         for part in part.for_calls() {
             let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
-            let caller = calling.renewed(&mut shade, CallerBeside::of)?;
+            let caller = calling.renewed(&mut shadow, CallerShadow::of)?;
             let Processed { rows: made, rejections } =
                 caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
             let refused = together(nulls, rejections);
-            if let Some(beside) = shade.in_batch(context) {
-                beside.transform(context, &part.rows, &made, &refused);
+            if let Some(run) = shadow.in_batch(context) {
+                run.transform(context, &part.rows, &made, &refused);
             }
             metrics.add_rows(made.num_rows());
             output.push(context, part.order.clone(), made);
@@ -53,7 +53,7 @@ pub fn transform<'s>(
 
 /// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
 /// is the same when the rows of a part are spread over workers.
-pub fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
+pub fn together(nulls: Vec<RefusedRow>, mut refused: Vec<RefusedRow>) -> Vec<RefusedRow> {
     if nulls.is_empty() {
         return refused;
     }
@@ -84,19 +84,19 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     caller
 }
 
-/// A stage as one operator on this worker has it, while an upgrade may put another version of its plugin in the place.
+/// A stage as one operator on this worker knows it. An upgrade may replace the stage's plugin from one batch to the next.
 pub struct Current {
     /// `None`: the stage has no plugin of its own.
-    slot: Option<Arc<Slot>>,
-    seen: Seen,
-    now: Option<Now>,
+    slot: Option<Arc<PluginSlot>>,
+    seen: SeenChange,
+    now: Option<RunningPlugin>,
 }
 
 impl Current {
-    /// As it runs when the operator is built.
-    pub fn of(stage: &StageNode, running: &Running) -> Current {
-        let slot = running.versions.slot(&stage.name);
-        Current { now: slot.as_ref().map(|slot| slot.now()), slot, seen: Seen::default() }
+    /// The stage as it runs when the operator is built.
+    pub fn of(stage: &StageNode, versions: &Versions) -> Current {
+        let slot = versions.slot(&stage.name);
+        Current { now: slot.as_ref().map(|slot| slot.now()), slot, seen: SeenChange::default() }
     }
 
     /// The stage as it is from now on, where that is not what it was when this was last asked. To be asked at the beginning
@@ -107,7 +107,7 @@ impl Current {
         before.is_none_or(|before| !Arc::ptr_eq(&before.node, &now.node)).then_some(now.node)
     }
 
-    /// What runs beside it on the same rows; see [`Current::renewed`].
+    /// The shadow that gets the same rows, where there is one; see [`Current::renewed`].
     pub fn shadow(&self) -> Option<&Arc<Shadow>> {
         self.now.as_ref()?.shadow.as_ref()
     }
@@ -127,13 +127,13 @@ pub struct Calling {
 }
 
 impl Calling {
-    /// Of this stage.
+    /// Makes a caller for the plugin of this stage.
     pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> Calling {
         let metrics = running.metrics.of(&stage.name);
-        Calling { current: Current::of(stage, running), caller: caller(node, &metrics), metrics }
+        Calling { current: Current::of(stage, &running.plugins.versions), caller: caller(node, &metrics), metrics }
     }
 
-    /// What is to be called in this batch.
+    /// The caller for this batch: another one than before where the plugin was replaced.
     pub fn caller(&mut self) -> Result<&mut Caller> {
         if let Some(stage) = self.current.renewed() {
             self.caller = caller(plugin_of(&stage)?, &self.metrics);
@@ -141,10 +141,10 @@ impl Calling {
         Ok(&mut self.caller)
     }
 
-    /// The same, where another version may run beside it: what calls that one is made by `beside`.
-    pub fn renewed<T>(&mut self, shade: &mut ShadowSlot<T>, beside: MakeShadow<T>) -> Result<&mut Caller> {
+    /// The same, where the next version may run in a shadow: `make` makes what calls that one.
+    pub fn renewed<T>(&mut self, shadow: &mut ShadowSlot<T>, make: MakeShadow<T>) -> Result<&mut Caller> {
         self.caller()?;
-        shade.look(&self.current, self.caller.account(), beside);
+        shadow.look(&self.current, self.caller.account(), make);
         Ok(&mut self.caller)
     }
 }
@@ -169,7 +169,7 @@ impl WholeRows {
             needs: node.description.input.clone(),
             rejected: stage.rejected.clone(),
             metrics: running.metrics.of(&stage.name),
-            current: Current::of(stage, running),
+            current: Current::of(stage, &running.plugins.versions),
             lifting: None,
         }
     }
@@ -213,7 +213,7 @@ impl WholeRows {
         context: BatchContext,
         order: PartOrder,
         rows: &RecordBatch,
-        rejections: Vec<Refusal>,
+        rejections: Vec<RefusedRow>,
         output: &mut Output,
     ) -> Result<()> {
         if !rejections.is_empty() {

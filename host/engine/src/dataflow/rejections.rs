@@ -20,9 +20,9 @@ pub fn build<'s>(
     stage: &StageNode,
     input: Parts<'s>,
     rejected: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Option<Ticks<'s>> {
-    let limit = limit_of(stage, at)?;
+    let limit = limit_of(stage, build)?;
     let reason_at = stage.rejected.reason_at();
     let came_in = input.map(|part: Part| counted(part, IN, None));
     let refused = rejected.map(move |part: Part| counted(part, REJECTED, Some(reason_at)));
@@ -30,16 +30,16 @@ pub fn build<'s>(
         Some(node) => format!("stage `{}`: plugin {} {}", stage.name, node.description.name, node.description.version),
         None => format!("stage `{}`", stage.name),
     };
-    let (name, failure) = (format!("{} rejections", stage.name), at.running.failure.clone());
-    let (passed, _) = each_batch(came_in.concat(refused), at.ticks.clone(), &name, failure, |_| 0, {
-        move |context: BatchContext, parts, _| check(&who, limit, context.id, &Counted::of(&parts)?)
+    let (name, failure) = (format!("{} rejections", stage.name), build.running.failure.clone());
+    let (passed, _) = each_batch(came_in.concat(refused), build.ticks.clone(), &name, failure, |_| 0, {
+        move |context: BatchContext, parts, _| check(&who, limit, context.id, &RowCounts::of(&parts)?)
     });
     Some(super::passed(passed))
 }
 
 /// The limit of a stage, if it has one.
-fn limit_of(stage: &StageNode, at: &BuildContext<'_, '_>) -> Option<RejectedMax> {
-    let spec = at.running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
+fn limit_of(stage: &StageNode, build: &BuildContext<'_, '_>) -> Option<RejectedMax> {
+    let spec = build.running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
     match &spec.operator {
         OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => plugin.rejected_max,
         _ => None,
@@ -64,15 +64,15 @@ fn counted(part: Part, input: u32, reason_at: Option<usize>) -> Part {
 
 /// The rows of one batch.
 #[derive(Default)]
-struct Counted {
+struct RowCounts {
     rows: u64,
     rejected: u64,
     reason: String,
 }
 
-impl Counted {
-    fn of(parts: &[Part]) -> Result<Counted> {
-        let mut all = Counted::default();
+impl RowCounts {
+    fn of(parts: &[Part]) -> Result<RowCounts> {
+        let mut all = RowCounts::default();
         for part in parts {
             let [rows, reason] = part.rows.columns() else { return Err(Error::bug("counts without their columns")) };
             let rows = rows.as_primitive_opt::<Int64Type>().map(|rows| rows.values().iter().sum::<i64>());
@@ -93,8 +93,8 @@ impl Counted {
 }
 
 /// An error where a batch has more rejected rows than it may.
-fn check(who: &str, limit: RejectedMax, batch: BatchId, counted: &Counted) -> Result<()> {
-    let Counted { rows, rejected, reason } = counted;
+fn check(who: &str, limit: RejectedMax, batch: BatchId, counted: &RowCounts) -> Result<()> {
+    let RowCounts { rows, rejected, reason } = counted;
     let (too_many, may) = match limit {
         RejectedMax::Rows(most) => (*rejected > most, format!("{most}")),
         RejectedMax::Share(share) => {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn told(limit: RejectedMax, rows: u64, rejected: u64) -> Option<String> {
-        let counted = Counted { rows, rejected, reason: "odd".into() };
+        let counted = RowCounts { rows, rejected, reason: "odd".into() };
         check("stage `s`", limit, BatchId(7), &counted).err().map(|error| error.message)
     }
 

@@ -1,10 +1,10 @@
 //! Windows whose rows an operator works on: in the batch with which a window ends it gets all rows of the window, in the
 //! order in which they came, and otherwise none.
 
-use super::begun::Begun;
 use super::event_time::take_times;
 use super::late::LateRows;
 use super::stages::{BuildContext, Input, StageStreams, split_late};
+use super::window_ends::WindowEnds;
 use super::{event_time, sessions};
 use crate::batch::part::Part;
 use crate::batch::types::with_fields;
@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
-use crate::metrics::Held;
-use crate::state::keeper::TableCheckpoint;
+use crate::metrics::StateSize;
+use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::bounds;
-use crate::window::rows::{PieceId, Pieces, Place, Slices};
+use crate::window::rows::{PieceId, Pieces, SlicePlace, Slices};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -31,20 +31,20 @@ pub fn build<'s>(
     stage: &StageNode,
     window: &WindowNode,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
-        WindowNode::Session { .. } => return sessions::build(stage, input, at),
+        WindowNode::Session { .. } => return sessions::build(stage, input, build),
         WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
-            Windows::Batches { size_us, begun: Begun::new(&stage.name, (size_us, slide_us), at)? }
+            Windows::Batches { size_us, ends: WindowEnds::new(&stage.name, (size_us, slide_us), build)? }
         }
         WindowNode::Sliding { size_us, slide_us, begin, .. } => {
             Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
         }
     };
-    let failure = at.running.failure.clone();
-    let peers = at.peers;
+    let failure = build.running.failure.clone();
+    let peers = build.peers;
     let (placed, _) = each_part(input.parts, &format!("{} place", stage.name), failure.clone(), {
         move |context, part, output| {
             let to = PieceId::hash(context.id, &part)?.worker(peers) as u64;
@@ -52,10 +52,10 @@ pub fn build<'s>(
             Ok(())
         }
     });
-    let time = event_time::of(stage, input.progress, at)?;
-    let work = RowsWindow::new(stage, windows, at)?;
+    let time = event_time::of(stage, input.progress, build)?;
+    let work = RowsWindow::new(stage, windows, build)?;
     let name = format!("{} window", stage.name);
-    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(placed, time, place, ticks, &name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
@@ -65,7 +65,7 @@ pub fn build<'s>(
 
 /// The kinds of windows.
 enum Windows {
-    Batches { size_us: i64, begun: Begun },
+    Batches { size_us: i64, ends: WindowEnds },
     Sliding(Slices),
 }
 
@@ -73,26 +73,26 @@ enum Windows {
 struct RowsWindow {
     windows: Windows,
     pieces: Pieces,
-    keeper: Option<TableCheckpoint>,
+    checkpoint: Option<TableCheckpoint>,
     late: LateRows,
-    held: Held,
+    held: StateSize,
     /// The columns of rows as they come out, by input.
     bounded: Vec<SchemaRef>,
 }
 
 impl RowsWindow {
-    fn new(stage: &StageNode, windows: Windows, at: &BuildContext<'_, '_>) -> Result<RowsWindow> {
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &rows_table(&stage.name), at.index, at.peers);
-        let mut pieces = Pieces::new(keeper.is_some());
-        if let Some(keeper) = &keeper {
-            for rows in keeper.load()?.unwrap_or_default() {
+    fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
+        let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
+        let mut pieces = Pieces::new(checkpoint.is_some());
+        if let Some(checkpoint) = &checkpoint {
+            for rows in checkpoint.load()?.unwrap_or_default() {
                 pieces.restore(&rows).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             }
         }
         let bounded = stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect();
-        let metrics = at.running.metrics.of(&stage.name);
+        let metrics = build.running.metrics.of(&stage.name);
         let (late, held) = (LateRows::of(stage, &metrics), metrics.held(&stage.name));
-        Ok(RowsWindow { windows, pieces, keeper, late, held, bounded })
+        Ok(RowsWindow { windows, pieces, checkpoint, late, held, bounded })
     }
 }
 
@@ -101,8 +101,8 @@ impl BatchWork for RowsWindow {
         let RowsWindow { windows, pieces, late, bounded, held, .. } = self;
         let parts = numbered(context.id, parts);
         match windows {
-            Windows::Batches { size_us, begun } => {
-                let batch = begun.batch(context.time)?;
+            Windows::Batches { size_us, ends } => {
+                let batch = ends.batch(context.time)?;
                 for (id, part) in parts.into_iter().filter(|_| batch.holds) {
                     pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
                 }
@@ -133,16 +133,16 @@ impl BatchWork for RowsWindow {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
         let (changed, all) = (self.pieces.changed(), self.pieces.len());
-        let mut changes: Vec<Changes> = keeper
+        let mut changes: Vec<Changes> = checkpoint
             .changes_of(after, changed, all, |base, to| {
                 self.pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
             })?
             .into_iter()
             .collect();
-        if let Windows::Batches { begun, .. } = &mut self.windows {
-            changes.extend(begun.barrier(after)?);
+        if let Windows::Batches { ends, .. } = &mut self.windows {
+            changes.extend(ends.barrier(after)?);
         }
         Ok(changes)
     }
@@ -184,9 +184,9 @@ fn slice(
     let mut placer = slices.placer(context.watermark.before);
     for (row, time) in (0u32..).zip(times.values()) {
         match placer.place(*time) {
-            Place::Slice(slice) => places.entry(slice).or_default().push(row),
-            Place::Late => late_rows.push(row),
-            Place::Nowhere => {}
+            SlicePlace::Slice(slice) => places.entry(slice).or_default().push(row),
+            SlicePlace::Late => late_rows.push(row),
+            SlicePlace::Nowhere => {}
         }
     }
     for (time_us, indices) in places {

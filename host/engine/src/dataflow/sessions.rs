@@ -8,7 +8,7 @@ use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
 use super::plugin::{Current, WholeRows};
-use super::stages::{BuildContext, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
@@ -17,8 +17,8 @@ use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
-use crate::metrics::{Counts, Held};
-use crate::state::keeper::TableCheckpoint;
+use crate::metrics::{Counts, StateSize};
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
@@ -29,17 +29,17 @@ use contents::{Contents, by_session};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
-pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
-    let metrics = at.running.metrics.of(&stage.name);
-    let (whole, nulls) = without_nulls(stage, input.parts, at);
-    let keyed = by_key(stage, whole, at);
-    let time = event_time::of(stage, input.progress, at)?;
-    let work = SessionWork::new(stage, metrics, at)?;
+pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+    let metrics = build.running.metrics.of(&stage.name);
+    let (whole, nulls) = without_nulls(stage, input.parts, build);
+    let keyed = by_key(stage, whole, build);
+    let time = event_time::of(stage, input.progress, build)?;
+    let work = SessionWork::new(stage, metrics, build)?;
     // Without a key there is one worker that has all sessions.
-    let to = if stage.key.is_empty() { 0 } else { at.index as u64 };
+    let to = if stage.key.is_empty() { 0 } else { build.index as u64 };
     let name = format!("{} sessions", stage.name);
-    let failure = at.running.failure.clone();
-    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let failure = build.running.failure.clone();
+    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
         each_batch_that_holds(keyed, time, place, ticks, &name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
@@ -53,11 +53,15 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>)
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
-fn without_nulls<'s>(stage: &StageNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> (Parts<'s>, Option<Parts<'s>>) {
+fn without_nulls<'s>(
+    stage: &StageNode,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
-    let mut whole = WholeRows::to_lift(stage, node, at.running);
+    let mut whole = WholeRows::to_lift(stage, node, build.running);
     let name = format!("{} nulls", stage.name);
-    let (parts, nulls) = each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
+    let (parts, nulls) = each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
         let rows = whole.of(context, &part, output)?;
         output.push(context, part.order.clone(), rows);
         Ok(())
@@ -70,7 +74,7 @@ struct SessionWork {
     name: String,
     sessions: OpenSessions,
     contents: Contents,
-    keeper: Option<TableCheckpoint>,
+    checkpoint: Option<TableCheckpoint>,
     /// The rows of sessions that hold rows, and their table.
     pieces: Option<(SessionPieces, Option<TableCheckpoint>)>,
     grouper: Grouper,
@@ -79,14 +83,14 @@ struct SessionWork {
     gap: Gap,
     update: bool,
     late: LateRows,
-    held: Held,
+    held: StateSize,
     current: Current,
     /// This worker, of how many.
-    at: (usize, usize),
+    worker: (usize, usize),
 }
 
 impl SessionWork {
-    fn new(stage: &StageNode, metrics: Counts, at: &BuildContext<'_, '_>) -> Result<SessionWork> {
+    fn new(stage: &StageNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<SessionWork> {
         let (Some(WindowNode::Session { gap_us, length_us_max, update }), Some(input)) =
             (stage.window, stage.inputs.first())
         else {
@@ -99,28 +103,20 @@ impl SessionWork {
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
         let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &table, at.index, at.peers);
-        if let Some(keeper) = &keeper {
-            let told = |error: Error| error.within(format!("stage `{}`: its sessions in the checkpoint", stage.name));
-            keeper.restore(sessions.table()).map_err(told)?;
-            sessions.restored().map_err(told)?;
-        }
+        let checkpoint = build.restore(&stage.name, &table, sessions.table())?;
+        sessions.restored().map_err(in_checkpoint(&stage.name))?;
         let mut pieces = None;
         if contents.are_rows() {
             let mut held = SessionPieces::new(&key)?;
-            let keeper =
-                TableCheckpoint::open(at.running.kept.as_ref(), &pieces_table(&stage.name), at.index, at.peers);
-            if let Some(keeper) = &keeper {
-                keeper.restore(held.table())?;
-                held.restored()?;
-            }
-            pieces = Some((held, keeper));
+            let checkpoint = build.restore(&stage.name, &pieces_table(&stage.name), held.table())?;
+            held.restored().map_err(in_checkpoint(&stage.name))?;
+            pieces = Some((held, checkpoint));
         }
         Ok(SessionWork {
             name: stage.name.clone(),
             sessions,
             contents,
-            keeper,
+            checkpoint,
             pieces,
             grouper: Grouper::default(),
             key: stage.key.clone(),
@@ -129,8 +125,8 @@ impl SessionWork {
             update,
             late,
             held,
-            current: Current::of(stage, at.running),
-            at: (at.index, at.peers),
+            current: Current::of(stage, &build.running.plugins.versions),
+            worker: (build.index, build.peers),
         })
     }
 
@@ -153,7 +149,7 @@ impl SessionWork {
                 Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
                 None => Vec::new(),
             };
-            self.contents.put_out(context, self.at, self.gap, closed, pieces, output)?;
+            self.contents.put_out(context, self.worker, self.gap, closed, pieces, output)?;
         }
         Ok(())
     }
@@ -197,7 +193,7 @@ impl SessionWork {
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(slots)?;
-            self.contents.put_out(context, self.at, self.gap, results, Vec::new(), output)?;
+            self.contents.put_out(context, self.worker, self.gap, results, Vec::new(), output)?;
         }
         Ok(())
     }
@@ -263,10 +259,9 @@ impl BatchWork for SessionWork {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        let mut changes: Vec<Changes> = keeper.changes(after, self.sessions.table())?.into_iter().collect();
-        if let Some((pieces, Some(keeper))) = &mut self.pieces {
-            changes.extend(keeper.changes(after, pieces.table())?);
+        let mut changes = table_checkpoint::changes(&mut self.checkpoint, after, self.sessions.table())?;
+        if let Some((pieces, checkpoint)) = &mut self.pieces {
+            changes.extend(table_checkpoint::changes(checkpoint, after, pieces.table())?);
         }
         Ok(changes)
     }

@@ -7,7 +7,7 @@ use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
-use crate::batch::rejected::{Refusal, without_nulls};
+use crate::batch::rejected::{RefusedRow, without_nulls};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::split_by_key;
@@ -74,18 +74,18 @@ impl<T> ShadowRun<T> {
     }
 }
 
-/// Makes what runs a shadow beside the caller with this account.
+/// Makes the run of a shadow, for an operator whose own caller has this account.
 pub type MakeShadow<T> = fn(Arc<Shadow>, &Account) -> Result<ShadowRun<T>>;
 
-/// What runs beside an operator now, if anything does.
+/// The shadow of an operator, while there is one.
 pub struct ShadowSlot<T> {
     shadow: Option<Arc<Shadow>>,
-    beside: Option<ShadowRun<T>>,
+    run: Option<ShadowRun<T>>,
 }
 
 impl<T> Default for ShadowSlot<T> {
     fn default() -> ShadowSlot<T> {
-        ShadowSlot { shadow: None, beside: None }
+        ShadowSlot { shadow: None, run: None }
     }
 }
 
@@ -96,8 +96,8 @@ impl<T> ShadowSlot<T> {
             return;
         }
         self.shadow = current.shadow().cloned();
-        self.beside = self.shadow.clone().and_then(|shadow| match make(shadow.clone(), old) {
-            Ok(beside) => Some(beside),
+        self.run = self.shadow.clone().and_then(|shadow| match make(shadow.clone(), old) {
+            Ok(run) => Some(run),
             Err(error) => {
                 shadow.fail(BatchId(0), error.message);
                 None
@@ -105,16 +105,16 @@ impl<T> ShadowSlot<T> {
         });
     }
 
-    /// What runs beside it in this batch.
+    /// The shadow, if it runs this batch.
     pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut ShadowRun<T>> {
         // What it kept for itself is not needed any more; a copy of a state may be large.
-        drop(self.beside.take_if(|beside| beside.shadow.is_over(context.id)));
-        let beside = self.beside.as_mut()?;
-        let runs = beside.runs_in(context);
+        drop(self.run.take_if(|run| run.shadow.is_over(context.id)));
+        let run = self.run.as_mut()?;
+        let runs = run.runs_in(context);
         if !runs {
-            beside.forget_costs();
+            run.forget_costs();
         }
-        runs.then_some(beside)
+        runs.then_some(run)
     }
 }
 
@@ -122,21 +122,21 @@ fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
     stage.plugin().ok_or_else(|| Error::bug(format!("stage `{}` has a shadow and no plugin", stage.name)))
 }
 
-fn places(refused: &[Refusal]) -> Vec<u32> {
+fn places(refused: &[RefusedRow]) -> Vec<u32> {
     refused.iter().map(|refusal| refusal.row).collect()
 }
 
 /// A plugin that is called with the rows of a part, or with groups of them.
-pub type CallerBeside = ShadowRun<Caller>;
+pub type CallerShadow = ShadowRun<Caller>;
 
 impl ShadowRun<Caller> {
-    /// In a stage of world `transform` or `cogroup`.
-    pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerBeside> {
+    /// The shadow of a stage of world `transform` or `cogroup`.
+    pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerShadow> {
         ShadowRun::new(shadow, old, |caller| caller)
     }
 
     /// World `transform`: what the old version `made` of the rows of a part, and which of them it refused.
-    pub fn transform(&mut self, context: BatchContext, rows: &RecordBatch, made: &RecordBatch, refused: &[Refusal]) {
+    pub fn transform(&mut self, context: BatchContext, rows: &RecordBatch, made: &RecordBatch, refused: &[RefusedRow]) {
         self.run(context, |caller, stage, compared| {
             let node = plugin_of(stage)?;
             let needs = &node.description.input;
@@ -179,7 +179,7 @@ pub struct ShadowState {
 }
 
 impl ShadowRun<ShadowState> {
-    /// In a stage of world `update`.
+    /// The shadow of a stage of world `update`.
     pub fn of_state(shadow: Arc<Shadow>, old: &Account) -> Result<ShadowRun<ShadowState>> {
         ShadowRun::new(shadow, old, |caller| ShadowState { caller: Some(caller), state: None })
     }
@@ -254,11 +254,11 @@ fn either(old: Vec<OwnedKey>, new: Vec<OwnedKey>) -> Vec<OwnedKey> {
 }
 
 /// One half of an aggregate: lifting on the worker where rows are, or combining and lowering where their keys are owned.
-pub type HalfBeside = ShadowRun<(Caller, Grouper)>;
+pub type AggregateShadow = ShadowRun<(Caller, Grouper)>;
 
 impl ShadowRun<(Caller, Grouper)> {
-    /// In a stage of world `aggregate`.
-    pub fn of_half(shadow: Arc<Shadow>, old: &Account) -> Result<HalfBeside> {
+    /// The shadow of a stage of world `aggregate`.
+    pub fn of_half(shadow: Arc<Shadow>, old: &Account) -> Result<AggregateShadow> {
         ShadowRun::new(shadow, old, |caller| (caller, Grouper::default()))
     }
 

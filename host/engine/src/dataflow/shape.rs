@@ -3,16 +3,20 @@
 use super::stages::{BuildContext, StageStreams};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
-use crate::graph::{Shape, StageNode};
+use crate::graph::{OutputShape, StageNode};
 use crate::timely_ext::each_part;
 use arrow::array::{Array as _, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 
 /// Builds what a stage has of them.
-pub fn build<'s>(stage: &StageNode, streams: StageStreams<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    streams: StageStreams<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let Some(shape) = stage.shape.clone() else { return Ok(streams) };
-    let metrics = at.running.metrics.of(&stage.name);
-    let (name, failure) = (stage.name.clone(), at.running.failure.clone());
+    let metrics = build.running.metrics.of(&stage.name);
+    let (name, failure) = (stage.name.clone(), build.running.failure.clone());
     let (rows, _) = each_part(streams.rows, &format!("{name} shape"), failure, move |context, part, output| {
         let before = part.rows.num_rows();
         let rows = shaped(&shape, context, part.rows).map_err(|error| error.within(format!("stage `{name}`")))?;
@@ -24,7 +28,7 @@ pub fn build<'s>(stage: &StageNode, streams: StageStreams<'s>, at: &BuildContext
 }
 
 /// The rows that fulfil the filter, null counting as false, with the columns of the select.
-fn shaped(shape: &Shape, context: BatchContext, mut rows: RecordBatch) -> Result<RecordBatch> {
+fn shaped(shape: &OutputShape, context: BatchContext, mut rows: RecordBatch) -> Result<RecordBatch> {
     if let Some(filter) = &shape.filter {
         let values = filter.evaluate(context, &rows)?;
         let keep = values.as_boolean_opt().ok_or_else(|| Error::bug("a filter without truth values"))?;

@@ -2,7 +2,7 @@
 
 mod deduplicate;
 mod distinct;
-mod memory;
+mod kept_times;
 mod repartition;
 mod sample;
 mod split;
@@ -19,18 +19,18 @@ pub fn build<'s>(
     stage: &StageNode,
     node: &SimpleNode,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     Ok(match node {
         SimpleNode::Top { n, by, ascending, bounds } => {
-            let order = top::Order { n: *n, by: *by, ascending: *ascending, bounds: *bounds };
-            top::build(stage, order, input.parts, at)
+            let order = top::RowOrder { n: *n, by: *by, ascending: *ascending, bounds: *bounds };
+            top::build(stage, order, input.parts, build)
         }
-        SimpleNode::Distinct(columns) => distinct::build(stage, columns, input.parts, at),
-        SimpleNode::Deduplicate { within_us } => return deduplicate::build(stage, *within_us, input, at),
-        SimpleNode::Sample(below) => sample::build(stage, *below, input.parts, at),
-        SimpleNode::Split(predicates) => split::build(stage, predicates, input.parts, at),
-        SimpleNode::Repartition { partitions } => repartition::build(stage, *partitions, input.parts, at),
+        SimpleNode::Distinct(columns) => distinct::build(stage, columns, input.parts, build),
+        SimpleNode::Deduplicate { within_us } => return deduplicate::build(stage, *within_us, input, build),
+        SimpleNode::Sample(below) => sample::build(stage, *below, input.parts, build),
+        SimpleNode::Split(predicates) => split::build(stage, predicates, input.parts, build),
+        SimpleNode::Repartition { partitions } => repartition::build(stage, *partitions, input.parts, build),
     })
 }
 

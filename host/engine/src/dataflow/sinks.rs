@@ -1,51 +1,124 @@
-//! Sinks in the graph: all rows of a batch come to worker 0, which commits them.
+//! Sinks in the graph: all rows of a batch come to worker 0, which has them committed, or stay where they are, and each worker has
+//! its own committed. Before they come to worker 0, each worker makes bytes of them where the sink can say which.
+
+mod commit_thread;
 
 use super::Streams;
-use crate::checkpoint::resolve::commits;
+use crate::batch::part::Part;
 use crate::context::Tick;
-use crate::fault;
+use crate::error::Result;
 use crate::ids::BatchId;
 use crate::job::spec::{SinkKind, SinkSpec};
 use crate::metrics::Counts;
+use crate::metrics::work::Work;
 use crate::running::Running;
-use crate::sink::Sink;
-use crate::timely_ext::{Parts, Ticks, each_batch, each_part};
+use crate::sink::{Encoder, Sink};
+use crate::timely_ext::{Completions, Output, Parts, Pending, Ticks, each_part, known};
+use commit_thread::{CommitThread, Commits, CompleteBatch};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map;
 
-/// Commits the batches of a sink, once the gate has passed them. `sink` is there on worker 0. Returns a stream without
-/// rows that has passed a batch when it is committed.
+/// The thread on which the sinks of the job commit that this worker has: worker 0 all, others their shares.
+pub fn commit_thread(worker: usize, running: &Running) -> Result<Option<Rc<CommitThread>>> {
+    let specs = running.graph.spec.sinks.iter().enumerate();
+    let open = specs.filter_map(|(number, spec)| {
+        let sink = match spec.kind.by_worker() {
+            true => running.ends.take_share(number, worker),
+            false if worker == 0 => running.ends.take_sink(number),
+            false => None,
+        };
+        Some((number, commits((number, spec), sink?, running)))
+    });
+    let open: BTreeMap<_, _> = open.collect();
+    if open.is_empty() && worker > 0 {
+        return Ok(None);
+    }
+    CommitThread::start(open, &running.failure).map(|thread| Some(Rc::new(thread)))
+}
+
+/// Has the batches of a sink committed, once the gate has passed them. `number` is the sink's place in the job; `thread` is that
+/// of this worker. Returns a stream without rows that has passed a batch when it is committed.
 pub fn build<'s>(
-    spec: &SinkSpec,
+    (number, spec): (usize, &SinkSpec),
     input: Parts<'s>,
     gate: Ticks<'s>,
-    mut sink: Option<Box<dyn Sink>>,
+    worker: usize,
+    thread: Option<Rc<CommitThread>>,
     running: &Running,
-) -> Parts<'s> {
-    let (counted, job) = (running.graph.spec.counts_of_sink(&spec.name), running.metrics.clone());
-    // What is shown only is no sink of the job.
-    let shown = matches!(spec.kind, SinkKind::Sample { .. });
-    let metrics = if shown { Counts::default() } else { running.metrics.of(&counted) };
-    let replaying =
-        running.kept.as_ref().map_or(BatchId(0), |kept| kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch));
-    let markers = running.kept.as_ref().map(|kept| kept.markers.clone()).unwrap_or_default();
-    let name = spec.name.clone();
-    let (stream, _) = each_batch(input, gate, &spec.name, running.failure.clone(), |_| 0, {
-        move |context, parts, _| {
-            let Some(sink) = &mut sink else { return Ok(()) };
-            let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
-            let committed = sink.committed().filter(|_| context.id <= replaying && !fault::bug!("no-skip"));
-            if !commits(context.id, committed) {
-                markers.set(&name, sink.committed());
-                return Ok(());
+) -> Result<Parts<'s>> {
+    let to = if spec.kind.by_worker() { worker } else { 0 };
+    let input = encoded_ahead(spec, input, running)?;
+    let thread = thread.filter(|_| to == worker);
+    let scope = input.scope();
+    let mut builder = OperatorBuilder::new(spec.name.clone(), scope);
+    let committed = Completions::<()>::new(scope, &builder);
+    let (failure, batches) = (running.failure.clone(), running.metrics.batches().clone());
+    let mut input = builder.new_input(input, Exchange::new(move |_: &Part| to as u64));
+    let mut gate = builder.new_input(gate, Pipeline);
+    let (_committed, stream) = builder.new_output::<Vec<Part>>();
+    builder.build(move |_| {
+        let mut parts: BTreeMap<u64, Vec<Part>> = BTreeMap::new();
+        let mut complete = Pending::default();
+        let mut committing = BTreeMap::new();
+        move |frontiers| {
+            input.for_each(|capability, more| parts.entry(*capability.time()).or_default().append(more));
+            gate.for_each(|capability, ticks| {
+                let barrier = BatchId::of_stamp(*capability.time()).1;
+                if let Some(tick) = ticks.first().filter(|_| thread.is_some() && !barrier) {
+                    complete.insert(*capability.time(), (tick.time, Some(capability.retain(0))));
+                }
+            });
+            complete.each_complete(frontiers, &failure, |stamp, (time, capability)| {
+                let Some(thread) = &thread else { return Ok(()) };
+                let mut parts = parts.remove(&stamp).unwrap_or_default();
+                parts.sort_by(|a, b| a.order.cmp(&b.order));
+                committing.insert(stamp, capability.take());
+                let id = BatchId::of_stamp(stamp).0;
+                batches.ready(id);
+                thread.add(CompleteBatch { sink: number, id, time: *time, parts, committed: committed.clone() });
+                Ok(())
+            });
+            for (stamp, ()) in committed.take() {
+                committing.remove(&stamp);
             }
-            metrics.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
-            sink.commit(context.id, context.time, rows)?;
-            markers.set(&name, sink.committed());
-            job.progressed();
-            Ok(())
         }
     });
-    stream
+    Ok(stream)
+}
+
+/// The rows as bytes, made by the worker that has them. A job with one worker leaves that to the thread that commits, so that
+/// both are busy. Who replays a batch wants the rows.
+fn encoded_ahead<'s>(spec: &SinkSpec, input: Parts<'s>, running: &Running) -> Result<Parts<'s>> {
+    let graph = &running.graph;
+    if spec.kind.by_worker() || input.scope().peers() == 1 || running.options.dry {
+        return Ok(input);
+    }
+    let Some(encoder) = Encoder::of(spec, &graph.union(&spec.from)?, &graph.spec.origin)? else { return Ok(input) };
+    let encode = move |_, part: Part, output: &mut Output| {
+        output.rows.push(Part { rows: encoder.encode(&part.rows)?, ..part });
+        Ok(())
+    };
+    Ok(each_part(input, &spec.name, running.failure.clone(), encode).0)
+}
+
+/// What a sink does with the batches of this job.
+fn commits((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &Running) -> Commits {
+    // What is shown only is no sink of the job.
+    let shown = matches!(spec.kind, SinkKind::Sample { .. });
+    let counted = running.graph.spec.counts_of_sink(&spec.name);
+    let checkpoints = running.checkpoints.as_ref();
+    Commits {
+        sink,
+        name: known(&spec.name),
+        replayed: checkpoints.map_or(BatchId(0), |checkpoints| checkpoints.replay.last()),
+        markers: checkpoints.map(|checkpoints| checkpoints.writers.markers.clone()).unwrap_or_default(),
+        counts: if shown { Counts::default() } else { running.metrics.of(&counted) },
+        metrics: running.metrics.clone(),
+        work: Work::of(running.metrics.batches(), running.part_of_sink(number)),
+    }
 }
 
 /// Streams that nothing reads still belong to the batch; rejected rows among them are told to the operator, the first

@@ -3,11 +3,12 @@
 
 use crate::batch::chunk::Chunk;
 use crate::batch::chunk::PlannedChunk;
+use crate::batch::partition::{self, CLOCK_PREFIX};
 use crate::batch::position::{Position, SOURCE_END};
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
-use crate::checkpoint::types::{Piece, TableOf};
+use crate::checkpoint::types::{PlanEntry, TableOf};
 use crate::context::{BatchContext, Event, Progress, Tick};
 use crate::decode::Decoder;
 use crate::error::Result;
@@ -17,12 +18,15 @@ use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
 use crate::memory::{self, at_work};
 use crate::metrics::Counts;
+use crate::metrics::batches::Batches;
+use crate::metrics::work::Work;
 use crate::receiver::{
     self,
-    inbox::{Inbox, Most, Taken},
+    inbox::{Inbox, TakeLimits, TakenRecords},
+    replay::Again,
 };
 use crate::running::Running;
-use crate::timely_ext::{Answers, ChangesStream, Output, Parts, ProgressStream, Ticks};
+use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -42,7 +46,7 @@ struct Cut {
     chunk: Chunk,
 }
 
-/// What a source gives to the graph.
+/// The streams of a source.
 pub struct SourceStreams<'s> {
     /// Its rows.
     pub rows: Parts<'s>,
@@ -52,7 +56,7 @@ pub struct SourceStreams<'s> {
     pub planned: Ticks<'s>,
     /// Its positions, at barriers.
     pub changes: ChangesStream<'s>,
-    /// That it has ended, with each batch since.
+    /// Which partitions it has, when that changes; that it has ended, with each batch since.
     pub ended: ProgressStream<'s>,
 }
 
@@ -66,7 +70,7 @@ pub fn build<'s>(
     running: &Arc<Running>,
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
-    let Cutting { cuts, planned, changes, ended } = cut(ticks, number, spec, cutter, worker, running.failure.clone());
+    let Cutting { cuts, planned, changes, ended } = cut(ticks, spec, cutter, worker, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, running);
     SourceStreams { rows, rejected, planned, changes, ended }
 }
@@ -74,89 +78,150 @@ pub fn build<'s>(
 /// Decides what a batch holds of a source: what is planned, or what waits in the inbox.
 struct Cutter {
     spec: SourceSpec,
+    /// Its name in plans.
+    planned_as: String,
     origin: Origin,
     inbox: Arc<Inbox>,
-    kept: Option<KeptSource>,
+    checkpoint: Option<SourceCheckpoint>,
+    told: Told,
+    batches: Batches,
+}
+
+/// What stages must know of a source besides its rows.
+struct Told {
+    /// Its number.
+    source: u32,
     /// The last batch that was cut, or one before it, held the end of the source: nothing comes any more.
     ended: bool,
+    /// News of its partitions, for the batch that is cut.
+    partitions: Vec<Event>,
+}
+
+impl Told {
+    /// A batch moved these positions, or a checkpoint has them.
+    fn moved<'a>(&mut self, moved: impl Iterator<Item = (&'a String, &'a Position)>) {
+        for (name, position) in moved {
+            if name == SOURCE_END {
+                self.ended = position.mark != 0;
+            }
+            self.partitions.extend(partition_event(self.source, name, *position));
+        }
+    }
+
+    /// Of the batch that was cut; to be asked once.
+    fn events(&mut self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.partitions);
+        events.extend(self.ended.then_some(Event::Ended(self.source)));
+        events
+    }
 }
 
 /// What a source does where the job keeps checkpoints.
-struct KeptSource {
-    plan: PlanWriter,
+struct SourceCheckpoint {
+    plans: PlanWriter,
     /// The place of its positions among the job's tables.
     table: usize,
     positions: PositionTable,
     /// The batches that are run again.
-    pieces: BTreeMap<BatchId, Piece>,
+    entries: BTreeMap<BatchId, PlanEntry>,
     /// The last of them.
     replayed: BatchId,
     keeps_rows: bool,
+    /// What is kept while batches are run again.
+    again: Again,
 }
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut ended = false;
-        let kept = running.kept.as_ref().and_then(|kept| {
-            let start = kept.take_source(number)?;
-            ended = start.table.positions().get(SOURCE_END).is_some_and(|end| end.mark != 0);
-            Some(KeptSource {
-                plan: kept.plan.clone(),
-                table: kept.table(TableOf::Source, &spec.name)?,
+        let mut told = Told { source: number as u32, ended: false, partitions: Vec::new() };
+        let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
+            let start = checkpoints.sources.take(number)?;
+            // Stages that have known of partitions for long are told once more, those that are new for the first time.
+            told.moved(start.table.positions().iter());
+            Some(SourceCheckpoint {
+                plans: checkpoints.writers.plans.clone(),
+                table: checkpoints.loaded.place(TableOf::Source, &spec.name)?,
                 positions: start.table,
-                pieces: start.pieces,
-                replayed: kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch),
+                entries: start.entries,
+                replayed: checkpoints.replay.last(),
                 keeps_rows: positions::keeps_rows(spec),
+                again: Again::default(),
             })
         });
-        Cutter { spec: spec.clone(), origin: running.graph.spec.origin.clone(), inbox, kept, ended }
+        let planned_as = partition::plan_name(&spec.name, spec.kind.has_partitions(), running.options.place());
+        let origin = running.graph.spec.origin.clone();
+        let batches = running.metrics.batches().clone();
+        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches }
+    }
+
+    /// Chunks with their places in the batch. Those of partitions stand in the order of their key groups, which processes own
+    /// ranges of: so the place does not depend on the number of processes.
+    fn in_order(&self, chunks: Vec<Chunk>) -> Vec<(PartOrder, Chunk)> {
+        if !self.spec.kind.has_partitions() {
+            return (0..).map(PartOrder::at).zip(chunks).collect();
+        }
+        let grouped = chunks.into_iter().map(|chunk| (partition::group_of(&chunk.extent.file), chunk));
+        let mut grouped: Vec<(u32, Chunk)> = grouped.collect();
+        grouped.sort_by_key(|(group, _)| *group);
+        let mut places: BTreeMap<u32, u64> = BTreeMap::new();
+        let ordered = grouped.into_iter().map(|(group, chunk)| {
+            let place = places.entry(group).or_default();
+            *place += 1;
+            (PartOrder::at(*place).under(u64::from(group)), chunk)
+        });
+        ordered.collect()
     }
 
     /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
     fn cut(&mut self, batch: BatchId, tick: Tick, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
         let (spec, time) = (&self.spec, tick.time);
-        let ended = |moved: &[(String, Position)], before: bool| {
-            moved.iter().rev().find(|(name, _)| name == SOURCE_END).map_or(before, |(_, end)| end.mark != 0)
-        };
-        if let Some(kept) = &mut self.kept
-            && batch <= kept.replayed
+        if let Some(checkpoint) = &mut self.checkpoint
+            && batch <= checkpoint.replayed
         {
             self.inbox.skip(batch);
-            let piece = kept.pieces.remove(&batch).unwrap_or_default();
-            let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks, &piece.moved)
-                .map_err(|error| error.within(format!("batch {batch} is run again")))?;
-            self.ended = ended(&piece.moved, self.ended);
-            kept.positions.apply(piece.moved);
+            let entry = checkpoint.entries.remove(&batch).unwrap_or_default();
+            let chunks =
+                receiver::replay::replay(spec, &self.origin, &entry.chunks, &entry.moved, &mut checkpoint.again)
+                    .map_err(|error| error.within(format!("batch {batch} is run again")))?;
+            self.told.moved(entry.moved.iter().map(|(name, position)| (name, position)));
+            checkpoint.positions.apply(entry.moved);
             durable();
             return Ok(chunks);
         }
         let taken = if tick.made_up {
             self.inbox.skip(batch);
-            Taken::default()
+            TakenRecords::default()
         } else {
             let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
             let bytes = memory::batch_bytes_max(spec.bytes_per_batch_max);
             let decoded_max = bytes.saturating_mul(DECODED_TIMES_MAX) / row_bytes;
-            let most = Most {
+            let most = TakeLimits {
                 rows: spec.rows_per_batch_max.min(decoded_max),
                 bytes,
                 rows_of_part: PART_DECODED_BYTES_MAX / row_bytes,
             };
             self.inbox.take(batch, most)
         };
-        self.ended = ended(&taken.moved, self.ended);
-        match &mut self.kept {
+        self.told.moved(taken.moved.iter().map(|(name, position)| (name, position)));
+        let (inbox, batches) = (self.inbox.clone(), self.batches.clone());
+        let durable = move || {
+            inbox.plan_is_durable(batch);
+            batches.planned(batch);
+            durable();
+        };
+        match &mut self.checkpoint {
             None => durable(),
-            Some(kept) => {
-                kept.positions.apply(taken.moved.clone());
+            Some(checkpoint) => {
+                checkpoint.again = Again::default();
+                checkpoint.positions.apply(taken.moved.clone());
                 let chunks = taken.chunks.iter().map(|chunk| PlannedChunk {
                     extent: chunk.extent.clone(),
                     rows: chunk.rows() as u32,
-                    kept: kept.keeps_rows.then(|| chunk.clone()),
+                    kept: (checkpoint.keeps_rows || chunk.must_be_kept()).then(|| chunk.clone()),
                 });
                 let chunks = chunks.collect();
-                let piece = Piece { batch, time, source: spec.name.clone(), chunks, moved: taken.moved };
-                kept.plan.add(piece, Box::new(durable));
+                let entry = PlanEntry { batch, time, source: self.planned_as.clone(), chunks, moved: taken.moved };
+                checkpoint.plans.add(entry, Box::new(durable));
             }
         }
         Ok(taken.chunks)
@@ -164,13 +229,20 @@ impl Cutter {
 
     /// Positions for the checkpoint after this batch; its later plans go to a new log.
     fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
-        let Some(kept) = &mut self.kept else { return Ok(None) };
-        kept.plan.rotate(after);
-        kept.positions.changes(kept.table, after)
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
+        checkpoint.plans.rotate(after);
+        self.inbox.barrier(after, checkpoint.positions.positions());
+        checkpoint.positions.changes(checkpoint.table, after)
     }
 }
 
-/// What is cut of a source.
+/// What the position of this name says of a partition; `None`: it is another position.
+fn partition_event(source: u32, name: &str, position: Position) -> Option<Event> {
+    let clock = partition::clock_of(source, name.strip_prefix(CLOCK_PREFIX)?);
+    Some(if position == Position::GONE { Event::PartitionGone(clock) } else { Event::Partition(clock) })
+}
+
+/// The streams of the operator that cuts batches out of an inbox.
 struct Cutting<'s> {
     cuts: Stream<'s, u64, Vec<Cut>>,
     /// It stays at a batch until the batch's plan is durable.
@@ -182,7 +254,6 @@ struct Cutting<'s> {
 /// Takes a batch's chunks when its tick comes.
 fn cut<'s>(
     ticks: Ticks<'s>,
-    number: usize,
     spec: &SourceSpec,
     mut cutter: Option<Cutter>,
     (index, peers): (usize, usize),
@@ -190,7 +261,7 @@ fn cut<'s>(
 ) -> Cutting<'s> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
-    let answers = Answers::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    let durable = Completions::new(scope, &builder);
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();
     let (_planned, planned_stream) = builder.new_output::<Vec<Tick>>();
@@ -199,7 +270,7 @@ fn cut<'s>(
     let mut ended = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(ended);
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
-    let mut spread = Spread { bytes: vec![0; peers] };
+    let mut spread = LeastLoaded { bytes: vec![0; peers] };
     builder.build(move |_| {
         // Capabilities of batches whose plans are not durable, and of what failed.
         let mut planning = BTreeMap::new();
@@ -220,18 +291,21 @@ fn cut<'s>(
                     return;
                 }
                 planning.insert(stamp, capability.retain(1));
-                let durable = answers.clone();
-                match cutter.cut(batch, *tick, move || durable.give(stamp, ())) {
+                let planned = durable.clone();
+                match cutter.cut(batch, *tick, move || planned.complete(stamp, ())) {
                     Ok(chunks) => {
-                        let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
-                        let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
+                        let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+                        let rows = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
+                        cutter.batches.cut(batch, rows, bytes as u64);
+                        let small = bytes <= SMALL_BATCH_BYTES;
+                        let cuts = cutter.in_order(chunks).into_iter().map(|(order, chunk)| {
                             let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
-                            Cut { to, order: PartOrder::at(place), time: tick.time, chunk }
+                            Cut { to, order, time: tick.time, chunk }
                         });
                         output.activate().session(&capability).give_iterator(cuts);
-                        if cutter.ended {
-                            let told = (0..peers as u64).map(|to| Progress { to, what: Event::Ended(number as u32) });
-                            ended.activate().session(&capability).give_iterator(told);
+                        for what in cutter.told.events() {
+                            let copies = (0..peers as u64).map(|to| Progress { to, what });
+                            ended.activate().session(&capability).give_iterator(copies);
                         }
                     }
                     Err(error) => {
@@ -240,7 +314,7 @@ fn cut<'s>(
                     }
                 }
             });
-            for (stamp, ()) in answers.take() {
+            for (stamp, ()) in durable.take() {
                 planning.remove(&stamp);
             }
         }
@@ -252,11 +326,11 @@ fn cut<'s>(
 const SMALL_BATCH_BYTES: usize = 64 << 10;
 
 /// Spreads chunks over the workers: each goes to the one that has had the least.
-struct Spread {
+struct LeastLoaded {
     bytes: Vec<u64>,
 }
 
-impl Spread {
+impl LeastLoaded {
     fn next(&mut self, bytes: u64) -> u64 {
         let least = (0..self.bytes.len()).min_by_key(|worker| self.bytes[*worker]).unwrap_or(0);
         self.bytes[least] = self.bytes[least].saturating_add(bytes);
@@ -273,13 +347,15 @@ fn decode<'s>(
     running: &Running,
 ) -> (Parts<'s>, Parts<'s>) {
     let given_back = matches!(spec.kind, SourceKind::Retry { .. });
-    let clock_id = if given_back { ClockId::NONE } else { ClockId(number as u32) };
+    let clock_id = if given_back { ClockId::NONE } else { ClockId::of(number as u32) };
+    let has_partitions = spec.kind.has_partitions();
     let mut decoder = Decoder::new(spec);
     // A table is no source that the author of the job knows.
     let is_table = matches!(spec.kind, SourceKind::Table(_));
     let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
+    let told = Work::of(running.metrics.batches(), running.part_of_source(number));
     let failure = running.failure.clone();
     let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
@@ -301,13 +377,18 @@ fn decode<'s>(
                 waiting.push_front((for_rows, for_rejected, cut));
                 return;
             }
+            let begun = told.begin();
             let decoded = decoder.decode(&cut.chunk);
             let context = BatchContext::new(BatchId::of_stamp(*for_rows.time()).0, cut.time);
+            let of_partition = || partition::clock_of(number as u32, &cut.chunk.extent.file);
+            let clock_id = if has_partitions { of_partition() } else { clock_id };
             let mut output = Output { clock_id, ..Output::default() };
+            told.end(context.id, begun);
             metrics.add_rows(decoded.rows.num_rows());
             output.push(context, cut.order.clone(), decoded.rows);
             if let Some(refused) = decoded.rejected {
                 metrics.add_rejected(refused.num_rows());
+                told.refused(context.id, &refused, false);
                 output.reject(context, cut.order, refused);
             }
             rows.activate().session(&for_rows).give_iterator(output.rows.into_iter());

@@ -9,8 +9,8 @@ use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{SqlNode, StageNode};
 use crate::ids::PartOrder;
 use crate::metrics::Counts;
+use crate::sql::placement::QueryPlacement;
 use crate::sql::query::Prepared;
-use crate::sql::spread::Spread;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use crate::window::{WindowNode, bounds};
 use arrow::array::RecordBatch;
@@ -22,9 +22,9 @@ pub fn build<'s>(
     stage: &StageNode,
     node: &SqlNode,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = at.running.metrics.of(&stage.name);
+    let metrics = build.running.metrics.of(&stage.name);
     let functions: Vec<_> = node.functions.iter().map(|function| function.callable(Some(metrics.clone()))).collect();
     let query = StageQuery {
         stage: stage.clone(),
@@ -32,17 +32,17 @@ pub fn build<'s>(
         prepared: node.query.prepare(&stage.name, &functions, node.limits)?,
         metrics,
     };
-    let (name, failure) = (stage.name.as_str(), at.running.failure.clone());
-    let (rows, rejected) = match node.query.spread() {
-        Spread::Parts => {
+    let (name, failure) = (stage.name.as_str(), build.running.failure.clone());
+    let (rows, rejected) = match node.query.placement() {
+        QueryPlacement::Parts => {
             each_part(parts, name, failure, move |context, part, output| query.part(context, part, output))
         }
-        Spread::ByKey(_) => {
-            let parts = split(node, parts, at);
-            let whole = Whole { query, worker: at.index as u64 };
+        QueryPlacement::ByKey(_) => {
+            let parts = split(node, parts, build);
+            let whole = WholeQuery { query, worker: build.index as u64 };
             each_batch(
                 parts,
-                at.ticks.clone(),
+                build.ticks.clone(),
                 name,
                 failure,
                 |part| part.to,
@@ -52,13 +52,13 @@ pub fn build<'s>(
                 },
             )
         }
-        Spread::One(_) => {
+        QueryPlacement::One(_) => {
             // A batch without rows is asked as well. A window without rows is not: in most batches there is none to ask.
-            let (here, windowed) = (at.index == 0, stage.window.is_some());
-            let whole = Whole { query, worker: 0 };
+            let (here, windowed) = (build.index == 0, stage.window.is_some());
+            let whole = WholeQuery { query, worker: 0 };
             each_batch(
                 parts,
-                at.ticks.clone(),
+                build.ticks.clone(),
                 name,
                 failure,
                 |_| 0,
@@ -73,12 +73,12 @@ pub fn build<'s>(
 
 /// Sends rows to the worker that owns their key. What a query makes of the rows of a key depends on these and their order
 /// alone, so nothing else has to be done to them.
-fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (keys, peers) = (node.keys.clone(), at.peers);
+fn split<'s>(node: &SqlNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    let (keys, peers) = (node.keys.clone(), build.peers);
     if peers == 1 {
         return parts;
     }
-    let (parts, _) = each_part(parts, "sql by key", at.running.failure.clone(), move |_, part, output| {
+    let (parts, _) = each_part(parts, "sql by key", build.running.failure.clone(), move |_, part, output| {
         let Some(key) = keys.get(part.input as usize) else { return Err(Error::bug("a part of an unknown input")) };
         let split = split_by_key(&part.rows, &hashes(key, &part.rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));
@@ -120,12 +120,12 @@ impl StageQuery {
 }
 
 /// A query over all rows of a batch or window that reached this worker.
-struct Whole {
+struct WholeQuery {
     query: StageQuery,
     worker: u64,
 }
 
-impl Whole {
+impl WholeQuery {
     fn batch(&self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
         let mut tables = Vec::new();
         for (place, (_, schema)) in self.query.node.query.inputs().iter().enumerate() {
@@ -144,13 +144,13 @@ impl Whole {
 
     /// Places of the key columns in the query's rows.
     fn by_key(&self) -> Option<&[usize]> {
-        match self.query.node.query.spread() {
-            Spread::ByKey(places) => Some(places),
+        match self.query.node.query.placement() {
+            QueryPlacement::ByKey(places) => Some(places),
             _ => None,
         }
     }
 
-    /// Each window by itself, in the order of their ends.
+    /// Runs the query over each window by itself, in the order in which they end.
     fn windows(&self, context: BatchContext, tables: &[RecordBatch], output: &mut Output) -> Result<()> {
         let mut windows: BTreeMap<(i64, i64), Vec<Vec<u32>>> = BTreeMap::new();
         for (place, table) in tables.iter().enumerate() {

@@ -9,28 +9,58 @@ use super::{
     aggregate, cogroup, enrich, event_time, join, plugin, rows_window, sessions, shape, simple, sql, update, windowed,
 };
 use crate::batch::part::Part;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
+use crate::ids::{BatchId, BatchTime};
 use crate::running::Running;
+use crate::state::StateTable;
+use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
 use crate::window::WindowNode;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
-/// Where a stage is built.
+/// All that a stage needs of its surroundings while it is built.
 pub struct BuildContext<'s, 'r> {
     /// The ticks that this worker sees.
     pub ticks: Ticks<'s>,
     /// Which sources have ended, and how far the stages have come that hold rows of this one back.
-    pub told: ProgressStream<'s>,
+    pub upstream: ProgressStream<'s>,
     /// The table from outside, in a stage that has one.
     pub table: Option<Parts<'s>>,
     /// This worker.
     pub index: usize,
     /// How many workers there are.
     pub peers: usize,
-    /// The job.
+    /// The job that runs.
     pub running: &'r Running,
+}
+
+impl BuildContext<'_, '_> {
+    /// What this worker reads and writes of a table in checkpoints; `None` where the job keeps none.
+    pub fn table_checkpoint(&self, table: &str) -> Option<TableCheckpoint> {
+        let checkpoints = self.running.checkpoints.as_ref()?;
+        TableCheckpoint::open(checkpoints, table, self.index, self.peers)
+    }
+
+    /// The same, with the rows of the table as the checkpoint that is loaded holds them, of the keys that this worker owns.
+    pub fn restore(&self, stage: &str, name: &str, table: &mut StateTable) -> Result<Option<TableCheckpoint>> {
+        let checkpoint = self.table_checkpoint(name);
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.restore(table).map_err(in_checkpoint(stage))?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// The last batch of the checkpoint that is loaded, with its time; batch 0 where there is none.
+    pub fn last_batch(&self) -> (BatchId, BatchTime) {
+        self.running.checkpoints.as_ref().map(|checkpoints| checkpoints.loaded.last_batch).unwrap_or_default()
+    }
+}
+
+/// An error in what the checkpoint that is loaded holds of a stage.
+pub fn in_checkpoint(stage: &str) -> impl Fn(Error) -> Error {
+    move |error| error.within(format!("stage `{stage}`: its state in the checkpoint"))
 }
 
 /// What an operator works on.
@@ -57,7 +87,7 @@ pub struct StageStreams<'s> {
 }
 
 impl<'s> StageStreams<'s> {
-    /// Without anything beside.
+    /// Rows and rejected rows alone.
     pub fn of(rows: Parts<'s>, rejected: Parts<'s>) -> StageStreams<'s> {
         StageStreams { rows, rejected, sides: Vec::new(), changes: Vec::new(), holds: None }
     }
@@ -70,59 +100,61 @@ impl<'s> StageStreams<'s> {
 }
 
 /// Builds a stage.
-pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let Some(event_time) = &stage.event_time else {
         let input = Input { parts, progress: None };
-        return shape::build(stage, operator(stage, input, at)?, at);
+        return shape::build(stage, operator(stage, input, build)?, build);
     };
-    let timed = event_time::build(stage, event_time, parts, at);
+    let timed = event_time::build(stage, event_time, parts, build);
     let input = Input { parts: timed.rows, progress: Some(timed.progress) };
-    let streams = operator(stage, input, at)?.with_rejected(timed.rejected);
-    shape::build(stage, streams, at)
+    let streams = operator(stage, input, build)?.with_rejected(timed.rejected);
+    shape::build(stage, streams, build)
 }
 
-fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+fn operator<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     match (&stage.window, &stage.operator) {
         (Some(WindowNode::Session { .. }), Operator::Aggregate(_) | Operator::Reduce(_)) => {
-            sessions::build(stage, input, at)
+            sessions::build(stage, input, build)
         }
-        (Some(_), Operator::Aggregate(_) | Operator::Reduce(_)) => windowed::build(stage, input, at),
+        (Some(_), Operator::Aggregate(_) | Operator::Reduce(_)) => windowed::build(stage, input, build),
         (Some(window), _) => {
-            let windowed = rows_window::build(stage, window, input, at)?;
+            let windowed = rows_window::build(stage, window, input, build)?;
             let input = Input { parts: windowed.rows, progress: None };
-            let mut streams = over_batches(stage, input, at)?.with_rejected(windowed.rejected);
+            let mut streams = over_batches(stage, input, build)?.with_rejected(windowed.rejected);
             streams.sides.splice(0..0, windowed.sides);
             streams.changes.extend(windowed.changes);
             streams.holds = windowed.holds;
             Ok(streams)
         }
-        (None, _) => over_batches(stage, input, at),
+        (None, _) => over_batches(stage, input, build),
     }
 }
 
 /// An operator that works on the rows of a batch, whether they are its own or those of a window that ends with it.
-fn over_batches<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let parts = input.parts;
     let (rows, rejected) = match &stage.operator {
         Operator::Union => {
-            let metrics = at.running.metrics.of(&stage.name);
-            each_part(parts, &stage.name, at.running.failure.clone(), move |context, part, output| {
+            let metrics = build.running.metrics.of(&stage.name);
+            each_part(parts, &stage.name, build.running.failure.clone(), move |context, part, output| {
                 metrics.add_rows(part.rows.num_rows());
                 output.push(context, part.order, part.rows);
                 Ok(())
             })
         }
-        Operator::Transform(node) => plugin::transform(stage, node, by_key(stage, parts, at), at),
-        Operator::Aggregate(builtin) => aggregate::aggregate(stage, builtin, parts, at),
-        Operator::Reduce(node) => aggregate::reduce(stage, node, parts, at)?,
+        Operator::Transform(node) => plugin::transform(stage, node, by_key(stage, parts, build), build),
+        Operator::Aggregate(builtin) => aggregate::aggregate(stage, builtin, parts, build),
+        Operator::Reduce(node) => aggregate::reduce(stage, node, parts, build)?,
         Operator::Update(node, update) => {
-            return update::build(stage, node, update, Input { parts, progress: input.progress }, at);
+            return update::build(stage, node, update, Input { parts, progress: input.progress }, build);
         }
-        Operator::Cogroup(node) => return cogroup::build(stage, node, Input { parts, progress: input.progress }, at),
-        Operator::Sql(node) => return sql::build(stage, node, parts, at),
-        Operator::Join(node) => return join::build(stage, node, Input { parts, progress: input.progress }, at),
-        Operator::Enrich(node) => return enrich::build(stage, node, parts, at),
-        Operator::Simple(node) => return simple::build(stage, node, Input { parts, progress: input.progress }, at),
+        Operator::Cogroup(node) => {
+            return cogroup::build(stage, node, Input { parts, progress: input.progress }, build);
+        }
+        Operator::Sql(node) => return sql::build(stage, node, parts, build),
+        Operator::Join(node) => return join::build(stage, node, Input { parts, progress: input.progress }, build),
+        Operator::Enrich(node) => return enrich::build(stage, node, parts, build),
+        Operator::Simple(node) => return simple::build(stage, node, Input { parts, progress: input.progress }, build),
     };
     Ok(StageStreams::of(rows, rejected))
 }

@@ -6,7 +6,7 @@
 use crate::context::Tick;
 use crate::ids::BatchId;
 use crate::running::Running;
-use crate::timely_ext::{Parts, Ticks};
+use crate::timely_ext::{Parts, Pending, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ struct Objection {
 
 /// Builds both steps. `committed` has passed a barrier when all batches before it are committed, on all workers. The stream
 /// that comes back has, on worker 0, a tick for each barrier behind which a plugin was replaced.
-pub fn build<'s>(ticks: &Ticks<'s>, committed: Parts<'s>, at: (usize, usize), running: &Arc<Running>) -> Ticks<'s> {
-    let objections = object(ticks.clone(), committed, at, running.clone());
-    replace(ticks.clone(), objections, at.0, running.clone())
+pub fn build<'s>(ticks: &Ticks<'s>, committed: Parts<'s>, worker: (usize, usize), running: &Arc<Running>) -> Ticks<'s> {
+    let objections = object(ticks.clone(), committed, worker, running.clone());
+    replace(ticks.clone(), objections, worker.0, running.clone())
 }
 
 /// The upgrade that a barrier is for, whether its plugin takes its place or runs in a shadow.
@@ -50,24 +50,21 @@ fn object<'s>(
     let (objections, stream) = builder.new_output::<Vec<Objection>>();
     let mut objections = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Objection>>>::from(objections);
     builder.build(move |_| {
-        let mut swaps = BTreeMap::new();
+        let mut swaps = Pending::default();
         move |frontiers| {
             committed.for_each(|_, _| {});
             ticks.for_each(|capability, ticks| {
-                if let Some(id) = ticks.first().and_then(upgrade_of).filter(|_| index == running.first_worker) {
+                if let Some(id) = ticks.first().and_then(upgrade_of).filter(|_| index == running.threads.first) {
                     swaps.insert(*capability.time(), (id, capability.retain(0)));
                 }
             });
-            while let Some(first) = swaps.first_entry() {
-                if frontiers.iter().any(|frontier| frontier.less_equal(first.key())) || running.failure.happened() {
-                    break;
-                }
-                let (id, capability) = first.remove();
-                let why = running.upgrades.objection(id);
-                let firsts = (0..peers as u64).step_by(running.workers.max(1));
-                let told = why.iter().flat_map(|why| firsts.clone().map(|to| Objection { to, why: why.clone() }));
-                objections.activate().session(&capability).give_iterator(told);
-            }
+            swaps.each_complete(frontiers, &running.failure, |_, (id, capability)| {
+                let why = running.plugins.upgrades.objection(*id);
+                let firsts = (0..peers as u64).step_by(running.threads.count.max(1));
+                let copies = why.iter().flat_map(|why| firsts.clone().map(|to| Objection { to, why: why.clone() }));
+                objections.activate().session(capability).give_iterator(copies);
+                Ok(())
+            });
         }
     });
     stream
@@ -86,49 +83,37 @@ fn replace<'s>(
     let (swapped, swapped_stream) = builder.new_output::<Vec<Tick>>();
     let mut swapped = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Tick>>>::from(swapped);
     builder.build(move |_| {
-        let mut swaps = BTreeMap::new();
+        let mut swaps = Pending::default();
         let mut heard: BTreeMap<u64, String> = BTreeMap::new();
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
-                if let Some(tick) = ticks.first().filter(|_| index == running.first_worker)
+                if let Some(tick) = ticks.first().filter(|_| index == running.threads.first)
                     && let Some(id) = upgrade_of(tick)
                 {
                     swaps.insert(*capability.time(), (id, *tick, capability.retain(0)));
                 }
             });
-            objections.for_each(|capability, told| {
-                for objection in told.drain(..) {
+            objections.for_each(|capability, objections| {
+                for objection in objections.drain(..) {
                     heard.entry(*capability.time()).or_insert(objection.why);
                 }
             });
-            while let Some(first) = swaps.first_entry() {
-                let stamp = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || running.failure.happened() {
-                    break;
-                }
-                let (id, tick, capability) = first.remove();
+            swaps.each_complete(frontiers, &running.failure, |stamp, (id, tick, capability)| {
                 let objection = heard.remove(&stamp);
                 let done = objection.is_none() && tick.swap.is_some() && index == 0;
                 let after = BatchId::of_stamp(stamp).0;
-                let decided = match tick.shadow {
-                    Some((_, batches)) => {
-                        running.upgrades.shadows(id, after.next(), batches, objection);
-                        Ok(())
-                    }
-                    None => running.upgrades.decided(id, objection),
-                };
-                if let Err(error) = decided {
-                    running.failure.set(error);
-                    // It stays, with its capability: nobody may take the swap for done.
-                    swaps.insert(stamp, (id, tick, capability));
-                    break;
+                let upgrades = &running.plugins.upgrades;
+                match tick.shadow {
+                    Some((_, batches)) => upgrades.shadows(*id, after.next(), batches, objection),
+                    None => upgrades.decided(*id, objection)?,
                 }
                 if index > 0 {
                     // Worker 0 knows when all of it is done.
-                    let _ = running.upgrades.done(id, after, Duration::ZERO);
+                    let _ = upgrades.done(*id, after, Duration::ZERO);
                 }
-                swapped.activate().session(&capability).give_iterator(done.then_some(tick).into_iter());
-            }
+                swapped.activate().session(capability).give_iterator(done.then_some(*tick).into_iter());
+                Ok(())
+            });
         }
     });
     swapped_stream

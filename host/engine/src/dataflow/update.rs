@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::{BatchId, BatchTime};
-use crate::metrics::{Counts, Held};
+use crate::metrics::{Counts, StateSize};
 use crate::running::upgrade::Upgrades;
 use crate::state::StateTable;
-use crate::state::keeper::TableCheckpoint;
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::timers;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
-pub use stage::{Start, UpdateStage};
+pub use stage::{GroupCursor, UpdateStage};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
@@ -29,12 +29,12 @@ pub fn build<'s>(
     node: &PluginNode,
     update: &UpdateNode,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = at.running.metrics.of(&stage.name);
+    let metrics = build.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, at.running);
-    let failure = at.running.failure.clone();
+    let mut whole = WholeRows::new(stage, node, build.running);
+    let failure = build.running.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =
         each_part(input.parts, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
@@ -43,11 +43,11 @@ pub fn build<'s>(
             output.push(context, part.order.clone(), rows);
             Ok(())
         });
-    let (split, _) = split_parts(stage, checked, at);
-    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
-    let work = StateWork::new(stage, node, state, metrics, at)?;
-    let time = event_time::of(stage, input.progress, at)?;
-    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (split, _) = split_parts(stage, checked, build);
+    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, build.index, build.peers)?;
+    let work = StateWork::new(stage, node, state, metrics, build)?;
+    let time = event_time::of(stage, input.progress, build)?;
+    let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
     let (rows, refused, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (refused, late) = split_late(refused);
@@ -60,13 +60,13 @@ pub fn build<'s>(
 struct StateWork {
     state: UpdateStage,
     metrics: Counts,
-    held: Held,
-    keeper: Option<TableCheckpoint>,
+    held: StateSize,
+    checkpoint: Option<TableCheckpoint>,
     timers: Option<TableCheckpoint>,
     current: Current,
     upgrades: Upgrades,
-    /// What runs beside it.
-    shade: ShadowSlot<ShadowState>,
+    /// The next version, where it runs in a shadow.
+    shadow: ShadowSlot<ShadowState>,
     /// The table for the upgrade that takes place next, where it keeps other columns.
     migrated: Option<StateTable>,
 }
@@ -77,18 +77,18 @@ impl StateWork {
         plugin: &PluginNode,
         mut state: UpdateStage,
         metrics: Counts,
-        at: &BuildContext<'_, '_>,
+        build: &BuildContext<'_, '_>,
     ) -> Result<StateWork> {
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        let timers =
-            TableCheckpoint::open(at.running.kept.as_ref(), &timers::table_name(&stage.name), at.index, at.peers);
-        if let Some(keeper) = &keeper {
-            state.restore(plugin, keeper, timers.as_ref())?;
+        let checkpoint = build.table_checkpoint(&stage.name);
+        let timers = build.table_checkpoint(&timers::table_name(&stage.name));
+        if let Some(checkpoint) = &checkpoint {
+            state.restore(plugin, checkpoint, timers.as_ref())?;
         }
-        let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
-        let shade = ShadowSlot::default();
+        let (current, upgrades) =
+            (Current::of(stage, &build.running.plugins.versions), build.running.plugins.upgrades.clone());
+        let shadow = ShadowSlot::default();
         let held = metrics.held(&stage.name);
-        Ok(StateWork { state, metrics, held, keeper, timers, current, upgrades, shade, migrated: None })
+        Ok(StateWork { state, metrics, held, checkpoint, timers, current, upgrades, shadow, migrated: None })
     }
 
     /// From the batch that begins now on, the stage is this one.
@@ -97,8 +97,8 @@ impl StateWork {
             return Err(Error::bug("a stage that updates no more"));
         };
         let migrated = self.migrated.take();
-        if let (Some(keeper), true) = (&mut self.keeper, migrated.is_some()) {
-            keeper.forget_files();
+        if let (Some(checkpoint), true) = (&mut self.checkpoint, migrated.is_some()) {
+            checkpoint.forget_files();
         }
         let caller = caller(node, &self.metrics);
         self.state.renew(UpdateNode::clone(update), stage.rejected.clone(), caller, migrated);
@@ -111,18 +111,19 @@ impl BatchWork for StateWork {
         if let Some(stage) = self.current.renewed() {
             self.renew(&stage)?;
         }
-        self.shade.look(&self.current, self.state.account(), ShadowRun::of_state);
-        match self.shade.in_batch(context) {
+        self.shadow.look(&self.current, self.state.account(), ShadowRun::of_state);
+        match self.shadow.in_batch(context) {
             None => self.state.batch(context, parts, output)?,
-            Some(beside) => {
-                beside.begin(context, &mut self.state);
+            Some(run) => {
+                run.begin(context, &mut self.state);
                 self.state.batch(context, parts.clone(), output)?;
-                beside.batch(context, parts, &mut self.state, output);
+                run.batch(context, parts, &mut self.state, output);
             }
         }
         let timers = self.state.timers().map_or(0, |timers| timers.count());
-        // How many bytes that is, the stage tells itself after each call.
-        self.held.set(self.state.table().len() as u64 + timers, 0);
+        // For the memory of the job, the stage counts them itself after each call.
+        let bytes = self.state.bytes();
+        self.held.show(self.state.table().len() as u64 + timers, bytes);
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())
@@ -136,10 +137,9 @@ impl BatchWork for StateWork {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        let mut changes: Vec<Changes> = keeper.changes(after, self.state.table())?.into_iter().collect();
-        if let (Some(keeper), Some(timers)) = (&mut self.timers, self.state.timers()) {
-            changes.extend(keeper.changes(after, timers.table())?);
+        let mut changes = table_checkpoint::changes(&mut self.checkpoint, after, self.state.table())?;
+        if let Some(timers) = self.state.timers() {
+            changes.extend(table_checkpoint::changes(&mut self.timers, after, timers.table())?);
         }
         Ok(changes)
     }

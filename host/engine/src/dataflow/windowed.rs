@@ -27,31 +27,31 @@ use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
-    let failure = at.running.failure.clone();
-    let ticks = at.ticks.clone();
+pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
+    let failure = build.running.failure.clone();
+    let ticks = build.ticks.clone();
     match (stage.window, &stage.event_time, input.progress) {
         (Some(WindowNode::Batches { size_us, slide_us }), _, _) => {
-            let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
-            let work = batches::Work::new(stage, size_us, slide_us, at)?;
+            let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;
+            let work = batches::BatchWindowWork::new(stage, size_us, slide_us, build)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
         (Some(WindowNode::All), _, _) => {
-            let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
-            let work = totals::Work::new(stage, at)?;
+            let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;
+            let work = totals::TotalsWork::new(stage, build)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
         (Some(WindowNode::Sliding { size_us, slide_us, begin, update }), Some(node), Some(progress)) => {
             let slices = Slices::new(size_us, slide_us).beginning(begin);
-            let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), at)?;
-            let clock = super::event_time::telling_clock(stage, node, at)?;
-            let work = times::Work::new(stage, slices, update, at)?;
+            let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), build)?;
+            let clock = super::event_time::telling_clock(stage, node, build)?;
+            let work = times::TimeWindowWork::new(stage, slices, update, build)?;
             let time = Some((progress, clock));
-            let place = at.running.graph.held_place(stage);
+            let place = build.running.graph.held_place(stage);
             let to = |part: &Part| part.to;
             let (rows, _, changes, holds) =
                 each_batch_that_holds(parts, time, place, ticks, &stage.name, failure, to, work);
@@ -91,7 +91,7 @@ fn gather(parts: Vec<Part>, schema: &SchemaRef, keys: usize) -> Result<Option<Pa
 }
 
 /// Makes rows of windows and puts them out.
-struct Results {
+struct WindowOutput {
     functions: Functions,
     /// The columns of the operator's rows.
     output: SchemaRef,
@@ -102,17 +102,17 @@ struct Results {
     current: Current,
 }
 
-impl Results {
-    fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Results> {
-        let metrics = at.running.metrics.of(&stage.name);
-        Ok(Results {
+impl WindowOutput {
+    fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<WindowOutput> {
+        let metrics = build.running.metrics.of(&stage.name);
+        Ok(WindowOutput {
             functions: functions(stage, &metrics)?,
             output: aggregated(stage)?,
             of_event_time: stage.event_time.is_some(),
             has_key: !stage.key.is_empty(),
-            index: at.index,
+            index: build.index,
             metrics,
-            current: Current::of(stage, at.running),
+            current: Current::of(stage, &build.running.plugins.versions),
         })
     }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 /// What such a clock has seen and may not show, and what it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldClock {
     /// The time that it shows.
     pub shown_us: Option<i64>,
     /// How far the stage had come, and the greatest time of its rows then; both grow.
@@ -20,7 +20,7 @@ pub struct Held {
 /// Most entries that wait. Where there are more, every other one waits for the one behind it.
 const WAITING_MAX: usize = 64;
 
-impl Held {
+impl HeldClock {
     /// A batch is complete, which brought rows up to `max_us` if any.
     pub fn batch(&mut self, hold: Hold, max_us: Option<i64>) {
         if let (Some(max_us), Some(until_us)) = (max_us, hold.until_us)
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn times_are_shown_when_nothing_older_is_held() {
-        let mut held = Held::default();
+        let mut held = HeldClock::default();
         held.batch(hold(3, 10), Some(12));
         assert_eq!(held.shown_us, None, "what is 3 old is still to come");
         held.batch(hold(9, 20), Some(25));
@@ -68,7 +68,7 @@ mod tests {
     fn however_long_the_stage_holds_back_little_is_remembered() {
         for case in 0..100 {
             let mut random = Random(case);
-            let mut held = Held::default();
+            let mut held = HeldClock::default();
             let (mut until, mut from, mut all, mut exact) = (0, 0, Vec::new(), None::<i64>);
             for _ in 0..2_000 {
                 until += random.below(5) as i64;

@@ -1,7 +1,7 @@
 //! The clocks of a stage as a checkpoint has them: a row each, with the watermark beside it.
 
-use super::holds::Held;
-use super::{Clock, ClockNames, Watermarks};
+use super::holds::HeldClock;
+use super::{ClockNames, SourceClock, Watermarks};
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
@@ -12,7 +12,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const CLOCK: &str = "clock";
@@ -22,6 +22,23 @@ const WATERMARK: &str = "watermark";
 /// Between the names of a clock and of a stage that holds its rows back. With a number behind both, a row says what waits: the
 /// time, and in place of the quiet time how far the stage had come. No name has a space in it.
 const BEHIND: &str = " behind ";
+
+/// Between the name of a source and the digest of a partition's name. No name of a source has it in it.
+const PARTITION: char = '/';
+
+/// The name of a clock in a checkpoint.
+fn name_of(names: &ClockNames, id: ClockId) -> Option<String> {
+    let name = names.get(&id.whole())?;
+    Some(if id == id.whole() { name.clone() } else { format!("{name}{PARTITION}{:016x}", id.partition) })
+}
+
+/// The clock of a name; `None`: the stage has no such clock any more.
+fn id_of(names: &ClockNames, clock: &str) -> Option<ClockId> {
+    let (stream, partition) = clock.split_once(PARTITION).map_or((clock, None), |(name, digest)| (name, Some(digest)));
+    let (id, _) = names.iter().find(|(_, name)| *name == stream)?;
+    let partition = partition.map_or(Ok(0), |digest| u64::from_str_radix(digest, 16));
+    Some(ClockId { partition: partition.ok()?, ..*id })
+}
 
 /// The columns: key, and state.
 pub fn columns() -> (Column, Vec<Column>) {
@@ -36,20 +53,20 @@ pub fn rows(
     names: &ClockNames,
     owned: impl Fn(KeyHash) -> bool,
 ) -> Result<Option<RecordBatch>> {
-    let mut clocks: Vec<(String, Clock)> =
-        watermarks.clocks().filter_map(|(id, clock)| Some((names.get(&id)?.clone(), clock))).collect();
+    let mut clocks: Vec<(String, SourceClock)> =
+        watermarks.clocks().filter_map(|(id, clock)| Some((name_of(names, id)?, clock))).collect();
     for (id, stage, held) in watermarks.held() {
         let Some(name) = names.get(&id) else { continue };
         let name = format!("{name}{BEHIND}{stage}");
-        clocks.push((name.clone(), Clock { max_us: held.shown_us, quiet_us: 0 }));
+        clocks.push((name.clone(), SourceClock { max_us: held.shown_us, quiet_us: 0 }));
         let waiting = held.waiting.iter().enumerate();
         clocks.extend(waiting.map(|(place, (until_us, max_us))| {
-            (format!("{name} {place}"), Clock { max_us: Some(*max_us), quiet_us: *until_us })
+            (format!("{name} {place}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
         }));
     }
     let all: ArrayRef = Arc::new(StringArray::from_iter_values(clocks.iter().map(|(name, _)| name)));
     let hashes = Keys::encode(&[all], clocks.len()).map_err(Error::arrow)?.hashes();
-    let mut clocks: Vec<(KeyHash, &(String, Clock))> = hashes.into_iter().zip(&clocks).collect();
+    let mut clocks: Vec<(KeyHash, &(String, SourceClock))> = hashes.into_iter().zip(&clocks).collect();
     clocks.retain(|(hash, _)| owned(*hash));
     clocks.sort_by(|(a, (name_a, _)), (b, (name_b, _))| (a, name_a).cmp(&(b, name_b)));
     if clocks.is_empty() {
@@ -69,8 +86,8 @@ pub fn rows(
 
 /// Goes on from the rows of all workers. Clocks that the stage no longer has count for the watermark only.
 pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordBatch]) -> Result<()> {
-    let id_of = |clock: &str| names.iter().find(|(_, name)| *name == clock).map(|(id, _)| *id);
-    let mut held: BTreeMap<(ClockId, u32), Held> = BTreeMap::new();
+    let mut restored: BTreeSet<ClockId> = BTreeSet::new();
+    let mut held: BTreeMap<(ClockId, u32), HeldClock> = BTreeMap::new();
     for rows in files {
         let column = |name: &str| {
             let column = rows.column_by_name(name);
@@ -83,13 +100,17 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
         let (times, marks) = (time(TIME)?, time(WATERMARK)?);
         let value = |times: &TimestampMicrosecondArray, row| times.is_valid(row).then(|| times.value(row));
         for row in 0..rows.num_rows() {
-            let clock = Clock { max_us: value(times, row), quiet_us: quiet.value(row) };
+            let clock = SourceClock { max_us: value(times, row), quiet_us: quiet.value(row) };
             let Some((name, stage)) = clocks.value(row).split_once(BEHIND) else {
-                watermarks.restore(id_of(clocks.value(row)), clock, value(marks, row));
+                let id = id_of(names, clocks.value(row));
+                restored.extend(id);
+                watermarks.restore(id, clock, value(marks, row));
                 continue;
             };
             let (stage, waits) = stage.split_once(' ').map_or((stage, false), |(stage, _)| (stage, true));
-            let Some(pair) = id_of(name).and_then(|id| Some((id, watermarks.place_of(id, stage)?))) else { continue };
+            let Some(pair) = id_of(names, name).and_then(|id| Some((id, watermarks.place_of(id, stage)?))) else {
+                continue;
+            };
             let held = held.entry(pair).or_default();
             match clock.max_us.filter(|_| waits) {
                 Some(max_us) => held.waiting.push_back((clock.quiet_us, max_us)),
@@ -97,11 +118,14 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
             }
         }
     }
+    let told = restored.iter().filter(|id| !restored.contains(&id.whole()));
+    told.for_each(|id| watermarks.partitions_are_told(*id));
     // A checkpoint of before may not know that rows were held back: what has come was shown.
     let pairs: Vec<_> =
         watermarks.clocks().flat_map(|(id, clock)| watermarks.stages(id).map(move |at| ((id, at), clock))).collect();
     for ((id, stage), clock) in pairs {
-        let mut held = held.remove(&(id, stage)).unwrap_or(Held { shown_us: clock.max_us, ..Held::default() });
+        let mut held =
+            held.remove(&(id, stage)).unwrap_or(HeldClock { shown_us: clock.max_us, ..HeldClock::default() });
         held.waiting.make_contiguous().sort_unstable();
         watermarks.restore_held(id, stage, held);
     }

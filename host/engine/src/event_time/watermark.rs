@@ -2,7 +2,7 @@
 //! clocks that are not idle counts, and the watermark never goes back.
 
 use super::END_US;
-use super::holds::Held;
+use super::holds::HeldClock;
 use crate::context::{Event, Hold};
 use crate::ids::ClockId;
 use crate::job::spec::AtEnd;
@@ -13,11 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Watermarks {
     lateness_us: i64,
     idle_us: Option<i64>,
-    clocks: BTreeMap<ClockId, Clock>,
+    /// The streams whose rows are seen, so that partitions of others are left out.
+    streams: BTreeSet<u32>,
+    /// By clock. A source whose partitions have clocks has one as a whole until its partitions are told.
+    clocks: BTreeMap<ClockId, SourceClock>,
     watermark: Option<i64>,
     ends: ClockEnds,
     behind: Behind,
-    held: BTreeMap<(ClockId, u32), Held>,
+    held: BTreeMap<(ClockId, u32), HeldClock>,
 }
 
 /// By clock, the sources from which its rows come: when all of them have ended, it has.
@@ -28,7 +31,7 @@ pub type Behind = BTreeMap<ClockId, BTreeMap<u32, String>>;
 
 /// How far one clock has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
+pub struct SourceClock {
     /// The greatest time seen.
     pub max_us: Option<i64>,
     /// Batch time since its last row, or since the first of all batches.
@@ -36,18 +39,19 @@ pub struct Clock {
 }
 
 impl Watermarks {
-    /// Nothing was seen of these clocks.
+    /// Begins with these clocks, of which nothing was seen yet.
     pub fn new(clocks: impl Iterator<Item = ClockId>, lateness_us: i64, idle_us: Option<i64>) -> Watermarks {
-        let clocks = clocks.map(|id| (id, Clock::default())).collect();
+        let clocks: BTreeMap<_, _> = clocks.map(|id| (id, SourceClock::default())).collect();
+        let streams = clocks.keys().map(|id| id.stream).collect();
         let (ends, behind, held) = (ClockEnds::new(), Behind::new(), BTreeMap::new());
-        Watermarks { lateness_us, idle_us, clocks, watermark: None, ends, behind, held }
+        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held }
     }
 
     /// The same, of which some clocks are of rows that stages hold back.
     #[must_use]
     pub fn behind(self, behind: Behind) -> Watermarks {
         let pairs = behind.iter().flat_map(|(clock, stages)| stages.keys().map(|stage| (*clock, *stage)));
-        let held = pairs.map(|pair| (pair, Held::default())).collect();
+        let held = pairs.map(|pair| (pair, HeldClock::default())).collect();
         Watermarks { behind, held, ..self }
     }
 
@@ -60,22 +64,27 @@ impl Watermarks {
     }
 
     /// Goes on from what a checkpoint holds of a clock, and from the watermark that it was part of.
-    pub fn restore(&mut self, id: Option<ClockId>, clock: Clock, watermark: Option<i64>) {
-        if let Some(own) = id.and_then(|id| self.clocks.get_mut(&id)) {
-            *own = clock;
+    pub fn restore(&mut self, id: Option<ClockId>, clock: SourceClock, watermark: Option<i64>) {
+        if let Some(id) = id.filter(|id| self.streams.contains(&id.stream)) {
+            self.clocks.insert(id, clock);
         }
         self.watermark = self.watermark.max(watermark);
     }
 
+    /// A checkpoint holds clocks of a source's partitions, and none of it as a whole: its partitions were told.
+    pub fn partitions_are_told(&mut self, source: ClockId) {
+        self.clocks.remove(&source.whole());
+    }
+
     /// Goes on from what a checkpoint holds of a clock behind a stage.
-    pub fn restore_held(&mut self, clock: ClockId, stage: u32, held: Held) {
+    pub fn restore_held(&mut self, clock: ClockId, stage: u32, held: HeldClock) {
         if let Some(own) = self.held.get_mut(&(clock, stage)) {
             *own = held;
         }
     }
 
     /// The clocks behind stages that hold rows back, by clock, with the name of the stage.
-    pub fn held(&self) -> impl Iterator<Item = (ClockId, &str, &Held)> + '_ {
+    pub fn held(&self) -> impl Iterator<Item = (ClockId, &str, &HeldClock)> + '_ {
         self.held.iter().filter_map(|((clock, stage), held)| Some((*clock, self.stage(*clock, *stage)?, held)))
     }
 
@@ -99,7 +108,7 @@ impl Watermarks {
     }
 
     /// The clocks, as they stand.
-    pub fn clocks(&self) -> impl Iterator<Item = (ClockId, Clock)> + '_ {
+    pub fn clocks(&self) -> impl Iterator<Item = (ClockId, SourceClock)> + '_ {
         self.clocks.iter().map(|(id, clock)| (*id, *clock))
     }
 
@@ -111,6 +120,7 @@ impl Watermarks {
         let mut sources = BTreeSet::new();
         let mut holds: BTreeMap<u32, Hold> = BTreeMap::new();
         let mut moved: BTreeSet<ClockId> = BTreeSet::new();
+        let mut gone: BTreeSet<ClockId> = BTreeSet::new();
         for event in events {
             match event {
                 Event::Time { clock_id, max_us } => {
@@ -125,16 +135,28 @@ impl Watermarks {
                     all.from_us = all.from_us.min(hold.from_us);
                     all.until_us = all.until_us.max(hold.until_us);
                 }
+                Event::Partition(clock_id) => {
+                    if self.streams.contains(&clock_id.stream) {
+                        self.clocks.entry(clock_id).or_default();
+                        self.clocks.remove(&clock_id.whole());
+                    }
+                }
+                Event::PartitionGone(clock_id) => {
+                    gone.insert(clock_id);
+                }
                 Event::Ended(source) => {
                     sources.insert(source);
                 }
             }
         }
+        // Its last rows may come in the same batch.
+        self.clocks.retain(|id, _| !gone.contains(id));
         for ((clock, stage), held) in &mut self.held {
             let max_us = self.clocks.get(clock).and_then(|clock| clock.max_us).filter(|_| moved.contains(clock));
             held.batch(holds.get(stage).copied().unwrap_or_default(), max_us);
         }
-        let has_ended = |id: &ClockId| self.ends.get(id).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));
+        let has_ended =
+            |id: &ClockId| self.ends.get(&id.whole()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));
         let (ended, going): (Vec<_>, Vec<_>) = self.clocks.iter().partition(|(id, _)| has_ended(id));
         if going.is_empty() && !ended.is_empty() {
             // Nothing can come any more that would be older than what is there.
@@ -151,7 +173,7 @@ impl Watermarks {
     }
 
     /// The time that a clock shows.
-    fn shown(&self, id: ClockId, clock: &Clock) -> Option<i64> {
+    fn shown(&self, id: ClockId, clock: &SourceClock) -> Option<i64> {
         let held = self.held.range((id, 0)..=(id, u32::MAX)).map(|(_, held)| held.shown_us).min();
         held.unwrap_or(clock.max_us)
     }

@@ -11,21 +11,21 @@ use arrow::datatypes::Schema;
 use std::sync::Arc;
 
 /// Checks built-in aggregates.
-pub(super) fn check(making: &StageCheck<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<CheckedStage> {
-    let mut builtin = Builtin::new(columns, making.key.to_vec(), making.input)?;
+pub(super) fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<CheckedStage> {
+    let mut builtin = Builtin::new(columns, check.key.to_vec(), check.input)?;
     if inverse {
-        check_inverse(making, &builtin)?;
+        check_inverse(check, &builtin)?;
     }
     builtin.inverse = inverse;
-    let results = builtin.output().fields().iter().skip(making.key.len()).cloned().collect();
-    let output = window::with_results(&making.key_schema()?, making.window, results);
+    let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
+    let output = window::with_results(&check.key_schema()?, check.window, results);
     let accumulators = builtin.accumulators()?;
-    let tables = tables(making, &accumulators, &builtin.words(), inverse)?;
+    let tables = tables(check, &accumulators, &builtin.words(), inverse)?;
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
 }
 
-fn check_inverse(making: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
-    if !matches!(making.window, Some(WindowNode::Batches { .. })) {
+fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
+    if !matches!(check.window, Some(WindowNode::Batches { .. })) {
         return Err(Error::job(
             "`inverse` takes out what leaves a sliding window of processing time, and windows of event time come and go \
              as a whole; remove it",
@@ -41,18 +41,18 @@ fn check_inverse(making: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
 }
 
 /// What checkpoints hold of a plugin of world `aggregate` over windows.
-pub(super) fn plugin_tables(making: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
-    tables(making, &node.description.state, "", node.description.inverse)
+pub(super) fn plugin_tables(check: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
+    tables(check, &node.description.state, "", node.description.inverse)
 }
 
-fn tables(making: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
-    let (key, accumulators) = (Column::of(making.key_schema()?.fields()), Column::of(accumulators.fields()));
-    let window = making.window.map_or(String::new(), WindowNode::words);
+fn tables(check: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
+    let (key, accumulators) = (Column::of(check.key_schema()?.fields()), Column::of(accumulators.fields()));
+    let window = check.window.map_or(String::new(), WindowNode::words);
     let words = if words.is_empty() { String::new() } else { format!(", {words}") };
-    let batches = match making.window {
+    let batches = match check.window {
         Some(WindowNode::All) => {
             let columns = [key, Vec::new(), accumulators];
-            return Ok(vec![Table::of_stage(&making.spec.name, format!("{window}{words}"), columns)]);
+            return Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{words}"), columns)]);
         }
         Some(WindowNode::Batches { .. }) => true,
         Some(WindowNode::Sliding { .. }) => false,
@@ -60,5 +60,5 @@ fn tables(making: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: 
     };
     let inverse = if inverse && batches { ", with inverse" } else { "" };
     let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
-    Ok(vec![Table::of_stage(&making.spec.name, format!("{window}{inverse}{words}"), columns)])
+    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns)])
 }

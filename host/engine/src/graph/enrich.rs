@@ -10,7 +10,7 @@ use crate::receiver::table;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// What the stage needs to be built.
+/// An enrich stage, as the graph has checked it.
 #[derive(Clone)]
 pub struct EnrichNode {
     /// The table, with all its columns.
@@ -53,8 +53,8 @@ pub fn content_table(stage: &str) -> String {
     format!("{stage}.content")
 }
 
-pub(super) fn check(making: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage> {
-    if making.event_time.is_some() && making.window.is_none() {
+pub(super) fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage> {
+    if check.event_time.is_some() && check.window.is_none() {
         return Err(Error::job("`time` has no meaning for `enrich` without a window; remove it"));
     }
     let inner = match enrich.kind {
@@ -69,45 +69,44 @@ pub(super) fn check(making: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<Chec
             "`enrich.on` is empty; write on = \"sku\", with a column of the input and of the table",
         ));
     }
-    let source =
-        making.graph.spec.sources.iter().find(|source| source.name == table_source::name_of(&making.spec.name));
+    let source = check.graph.spec.sources.iter().find(|source| source.name == table_source::name_of(&check.spec.name));
     let Some(SourceKind::Table(resolved)) = source.map(|source| &source.kind) else {
         return Err(Error::bug("a table without a source"));
     };
     let columns = columns_of_specs(&resolved.schema);
-    let on = keys(making, enrich, &columns)?;
+    let on = keys(check, enrich, &columns)?;
     let adds: Vec<usize> = (0..columns.fields().len())
         .filter(|place| !enrich.on.iter().any(|(_, name)| name == columns.field(*place).name()))
         .collect();
     let added = adds.iter().map(|place| {
         let name = columns.field(*place).name();
-        let taken = making.input.index_of(name).is_ok();
-        let name = if taken { format!("{}_{name}", making.spec.name) } else { name.clone() };
+        let taken = check.input.index_of(name).is_ok();
+        let name = if taken { format!("{}_{name}", check.spec.name) } else { name.clone() };
         Arc::new(Field::new(name, columns.field(*place).data_type().clone(), true))
     });
-    let output = with_fields(making.input, added);
+    let output = with_fields(check.input, added);
     let columns = [Vec::new(), Vec::new(), vec![Column::new("content", ColumnType::Binary)]];
-    let tables = vec![Table::of_stage(content_table(&making.spec.name), "", columns)];
+    let tables = vec![Table::of_stage(content_table(&check.spec.name), "", columns)];
     let node = EnrichNode { enrich: EnrichSpec::clone(resolved), on, inner, adds, output: output.clone() };
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Enrich(Box::new(node))) })
 }
 
 /// The columns of the input that must be equal to those of the table.
-fn keys(making: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
+fn keys(check: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
     let mut places = Vec::new();
     for (left, right) in &enrich.on {
-        let told = |error: Error| error.within("enrich.on");
-        let place = types::column(making.input, left).map_err(told)?;
-        let table_place = types::column(table, right).map_err(|error| told(error.within("the table")))?;
+        let within = |error: Error| error.within("enrich.on");
+        let place = types::column(check.input, left).map_err(within)?;
+        let table_place = types::column(table, right).map_err(|error| within(error.within("the table")))?;
         let kind = |schema: &Schema, place: usize| ColumnType::of(schema.field(place).data_type());
-        let (has, needs) = (kind(making.input, place), kind(table, table_place));
+        let (has, needs) = (kind(check.input, place), kind(table, table_place));
         if has != needs {
             return Err(Error::job(format!(
                 "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; make both the same, \
                  where the table is csv or JSON with enrich.schema, which names its columns and their types"
             )));
         }
-        if let ColumnType::Arrow(other) = has {
+        if let other @ ColumnType::Arrow(_) = has {
             return Err(Error::job(format!("enrich.on: `{left}` is of type {other}, which cannot be looked up")));
         }
         places.push(place);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Event time of a stage, checked. Times are in microseconds.
 #[derive(Clone)]
 pub struct EventTimeNode {
-    /// What makes the time of a row, by input.
+    /// The expressions that compute the time of a row, by input.
     pub times: Vec<Expression>,
     /// How much older than the newest row of its clock a row may be.
     pub lateness_us: i64,
@@ -23,7 +23,7 @@ pub struct EventTimeNode {
     pub idle_us: Option<i64>,
     /// Rows further ahead of the batch time are rejected.
     pub ahead_us_max: Option<i64>,
-    /// Whose clocks the rows may follow.
+    /// The clocks that the rows may follow.
     pub clocks: ClockNames,
     /// When these clocks end.
     pub ends: ClockEnds,
@@ -74,19 +74,19 @@ pub fn watermark_table(stage: &str) -> String {
     format!("{stage}.watermark")
 }
 
-pub(super) fn tables(making: &StageCheck<'_>) -> Vec<Table> {
-    let Some(spec) = &making.spec.event_time else { return Vec::new() };
+pub(super) fn tables(check: &StageCheck<'_>) -> Vec<Table> {
+    let Some(spec) = &check.spec.event_time else { return Vec::new() };
     let (clock, state) = saved::columns();
     // Another time is another watermark.
     let identity = format!("time {}", spec.time.join(", "));
-    vec![Table::of_stage(watermark_table(&making.spec.name), identity, [vec![clock], Vec::new(), state])]
+    vec![Table::of_stage(watermark_table(&check.spec.name), identity, [vec![clock], Vec::new(), state])]
 }
 
 /// The clocks that a stage sees, by the names of the sources and stages that they are of.
 fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
     let (sources, stages) = (&graph.spec.sources, &graph.spec.stages);
     let name = |id: ClockId| {
-        let place = id.0 as usize;
+        let place = id.stream as usize;
         let source = sources.get(place).map(|source| &source.name);
         let stage = || stages.get(place.checked_sub(sources.len())?).map(|stage| &stage.name);
         // The only stream that the stage reads.
@@ -113,7 +113,7 @@ fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
 
 /// The rows of a source come from it alone, those that a stage made from all that it reads.
 fn sources_of_clock(clock: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
-    if of.contains(&clock.0) { [clock.0].into() } else { of.clone() }
+    if of.contains(&clock.stream) { [clock.stream].into() } else { of.clone() }
 }
 
 /// Finds the sources from which the rows of a stream come; what was `seen` is there already. Where a stage between puts out
@@ -136,8 +136,9 @@ fn add_sources<'g>(graph: &'g Graph, stream: &'g str, found: &mut BTreeSet<u32>,
 }
 
 /// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
+/// Partitions may always come, so a source that has some does not end.
 fn tells_end(source: &SourceSpec) -> bool {
-    !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
+    !source.kind.has_partitions() && !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
 }
 
 /// Whether a stage may put out rows because batch time goes on.
@@ -174,7 +175,7 @@ fn maker<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g st
     if clock == ClockId::MADE {
         return Some(stream);
     }
-    let place = (clock.0 as usize).checked_sub(graph.spec.sources.len())?;
+    let place = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
     graph.spec.stages.get(place).map(|stage| stage.name.as_str())
 }
 

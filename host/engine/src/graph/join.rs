@@ -10,12 +10,12 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
 use crate::job::spec::{JoinKind, JoinSpec};
-use crate::join::{Interval, Joined, SavedColumns, Side, Source};
+use crate::join::{ColumnSource, Interval, Joined, SavedColumns, Side};
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// What the stage needs to be built.
+/// A join, as the graph has checked it.
 #[derive(Clone)]
 pub struct JoinNode {
     /// Which rows come out without a partner, too.
@@ -29,7 +29,7 @@ pub struct JoinNode {
     pub layouts: [Vec<usize>; 2],
     /// The columns in that order.
     pub columns: [SchemaRef; 2],
-    /// What comes out.
+    /// The columns that come out.
     pub joined: Joined,
     /// By event time, instead of by batch or window.
     pub interval: Option<Interval>,
@@ -40,10 +40,10 @@ pub fn right_table(stage: &str) -> String {
     format!("{stage}.right")
 }
 
-pub(super) fn check(making: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
-    let [first, second] = making.inputs else { return Err(Error::bug("a join of other than two inputs")) };
+pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
+    let [first, second] = check.inputs else { return Err(Error::bug("a join of other than two inputs")) };
     let on = places(join, first, second)?;
-    let windowed = making.window.is_some_and(WindowNode::of_event_time);
+    let windowed = check.window.is_some_and(WindowNode::of_event_time);
     let behind = usize::from(join.within_us.is_some());
     let (first_layout, first_columns) = layout(first, &on[0], windowed, behind > 0);
     let (second_layout, second_columns) = layout(second, &on[1], windowed, behind > 0);
@@ -61,7 +61,7 @@ pub(super) fn check(making: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedS
     };
     let mut tables = Vec::new();
     if let Some(within_us) = join.within_us {
-        tables = Side::BOTH.into_iter().map(|side| table(making, join, &node, side)).collect::<Result<_>>()?;
+        tables = Side::BOTH.into_iter().map(|side| table(check, join, &node, side)).collect::<Result<_>>()?;
         node.interval = Some(Interval { kind: join.kind, on: node.on, within_us, layouts: columns, joined });
     }
     let output = node.joined.schema.clone();
@@ -84,8 +84,10 @@ fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec
                 first.name, second.name
             )));
         }
-        if let ColumnType::Arrow(other) = kind {
-            return Err(Error::job(format!("`join.on`: `{left}` is of type {other}, which cannot be a key")));
+        if let other @ ColumnType::Arrow(_) = kind {
+            return Err(Error::job(format!(
+                "`join.on`: `{left}` is of type {other}, which cannot be a key; make text of it in a stage with `select`"
+            )));
         }
         places[0].push(a);
         places[1].push(b);
@@ -114,14 +116,14 @@ fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2],
     let mut sources = Vec::new();
     for (place, (a, b)) in left.fields().iter().zip(right.fields()).take(front).enumerate() {
         fields.push(a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()));
-        sources.push(Source::Both(place));
+        sources.push(ColumnSource::Both(place));
     }
     let others = |side: &SchemaRef| front..side.fields().len().saturating_sub(behind).max(front);
     for place in others(left) {
         let field = left.field(place).clone();
         let nullable = field.is_nullable() || Side::Second.is_outer(kind);
         fields.push(field.with_nullable(nullable));
-        sources.push(Source::First(place));
+        sources.push(ColumnSource::First(place));
     }
     let taken: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
     for place in others(right) {
@@ -132,17 +134,17 @@ fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2],
             false => field.name().clone(),
         };
         fields.push(field.with_name(name).with_nullable(nullable));
-        sources.push(Source::Second(place));
+        sources.push(ColumnSource::Second(place));
     }
     Joined { schema: Arc::new(Schema::new(fields)), sources }
 }
 
 /// What checkpoints hold of the rows of a side that wait for partners.
-fn table(making: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
+fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
     let layout = &node.columns[side.place()];
     for field in layout.fields() {
-        if let ColumnType::Arrow(other) = ColumnType::of(field.data_type()) {
-            let input = making.inputs.get(side.place()).map_or("", |input| &input.name);
+        if let other @ ColumnType::Arrow(_) = ColumnType::of(field.data_type()) {
+            let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
             return Err(Error::job(format!(
                 "the rows of `{input}` wait for partners, and column `{}` is of type {other}, which cannot be kept; put a \
                  stage in front whose `select` leaves it out, or makes text or binary of it",
@@ -153,7 +155,7 @@ fn table(making: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) 
     let (from, to) = join.within_us.unwrap_or_default();
     let kind = join.kind.name();
     let columns = SavedColumns::of(layout, node.on);
-    let stage = &making.spec.name;
+    let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity = format!("{kind} join within {from} to {to} microseconds");
     let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];

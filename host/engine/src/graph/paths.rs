@@ -1,35 +1,61 @@
 //! Whether a job would write over what it reads, or two sinks over each other.
 
+use crate::checkpoint::manifest;
 use crate::error::{Error, Result};
-use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkKind, SourceKind};
+use crate::job::spec::{
+    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, bucket_url,
+};
+use crate::receiver;
+use crate::sink::name_of_part;
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
-struct Used {
+struct Used<'a> {
     /// What uses it, as "source `lines` reads it".
     by: String,
     path: PathBuf,
     /// A folder of which every file counts.
     folder: bool,
+    /// Of which this source reads some.
+    source: Option<&'a SourceSpec>,
 }
 
 /// Checks the paths of all sinks against each other and against whatever the job reads.
 pub fn check(spec: &JobSpec) -> Result<()> {
     let mut used = reads(spec);
     check_retry(spec, &used)?;
+    check_checkpoints(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Postgres { .. } => continue,
+            SinkKind::Print { .. }
+            | SinkKind::Sample { .. }
+            | SinkKind::Nothing
+            | SinkKind::Http(_)
+            | SinkKind::Websocket(_)
+            | SinkKind::Postgres { .. }
+            | SinkKind::Kafka(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
+        if let Some(url) = bucket_url(path) {
+            check_bucket(spec, sink, url)?;
+            continue;
+        }
         let full = whole(&spec.origin.folder.join(path));
         // Devices and pipes take what anyone writes.
         if full.exists() && !full.is_file() && !full.is_dir() {
             continue;
         }
-        let clash = used.iter().find(|other| match (other.folder, folder) {
-            (true, false) => full.parent() == Some(&other.path),
+        let written = match &sink.kind {
+            SinkKind::Files { format, layout, .. } => {
+                let folders = layout.partition_by.iter().map(|column| format!("{column}=value"));
+                folders.fold(full.clone(), |path, folder| path.join(folder)).join(name_of_part(*format))
+            }
+            _ => full.clone(),
+        };
+        let clash = used.iter().find(|other| match (other.source, other.folder, folder) {
+            (Some(source), ..) => receiver::reads(source, &other.path, &written) || (folder && full == other.path),
+            (None, true, false) => full.parent() == Some(&other.path),
             _ => full == other.path,
         });
         if let Some(other) = clash {
@@ -41,13 +67,83 @@ pub fn check(spec: &JobSpec) -> Result<()> {
                 other.by,
             )));
         }
-        used.push(Used { by: format!("sink `{}` writes there as well", sink.name), path: full, folder });
+        used.push(Used { by: format!("sink `{}` writes there as well", sink.name), path: full, folder, source: None });
+    }
+    Ok(())
+}
+
+/// The same for a sink that writes below a prefix of a bucket, where paths are as they are written.
+fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
+    let within = |below: &str, above: &str| {
+        let (below, above) = (below.trim_end_matches('/'), above.trim_end_matches('/'));
+        below.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let overlaps = |other: &str| within(url, other) || within(other, url);
+    let mut clash = None;
+    for source in &spec.sources {
+        if let SourceKind::Objects { url: other, .. } = &source.kind
+            && overlaps(other)
+        {
+            clash = Some(format!("source `{}` reads there", source.name));
+        }
+    }
+    if spec.checkpoint.as_ref().is_some_and(|checkpoint| overlaps(&checkpoint.dir)) {
+        clash = Some("the job keeps its checkpoints there".into());
+    }
+    for other in spec.sinks.iter().take_while(|other| other.name != sink.name) {
+        if let SinkKind::Files { path, .. } = &other.kind
+            && bucket_url(path).is_some_and(overlaps)
+        {
+            clash = Some(format!("sink `{}` writes there as well", other.name));
+        }
+    }
+    clash.map_or(Ok(()), |clash| {
+        Err(Error::job(format!(
+            "{}sink `{}` writes to {url}, and {clash}; choose another prefix, of which none is within the other",
+            spec.origin.at(&format!("sinks.{}.path", sink.name)),
+            sink.name,
+        )))
+    })
+}
+
+/// Whether a source would read the job's own checkpoints.
+fn check_checkpoints(spec: &JobSpec, used: &[Used<'_>]) -> Result<()> {
+    let Some(checkpoint) = &spec.checkpoint else { return Ok(()) };
+    if checkpoint.dir.contains("://") {
+        return check_checkpoints_in_bucket(spec, &checkpoint.dir);
+    }
+    let written = whole(&spec.origin.folder.join(&checkpoint.dir)).join(manifest::PATH);
+    let clash =
+        used.iter().find(|other| other.source.is_some_and(|source| receiver::reads(source, &other.path, &written)));
+    clash.map_or(Ok(()), |other| {
+        Err(Error::job(format!(
+            "{}the job keeps its checkpoints in {}, and {}; choose another folder, or a pattern that leaves them out",
+            spec.origin.at("checkpoint.dir"),
+            checkpoint.dir,
+            other.by,
+        )))
+    })
+}
+
+/// The same in a bucket, where paths are as they are written.
+fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
+    let written = Path::new(dir).join(manifest::PATH);
+    for source in &spec.sources {
+        let SourceKind::Objects { url, .. } = &source.kind else { continue };
+        if receiver::reads(source, Path::new(url), &written) {
+            return Err(Error::job(format!(
+                "{}the job keeps its checkpoints in {dir}, and source `{}` reads there; choose another prefix, or a pattern that \
+                 leaves them out",
+                spec.origin.at("checkpoint.dir"),
+                source.name,
+            )));
+        }
     }
     Ok(())
 }
 
 /// Whether another source, or the checkpoints, take a folder in which rows are given back.
-fn check_retry(spec: &JobSpec, used: &[Used]) -> Result<()> {
+fn check_retry(spec: &JobSpec, used: &[Used<'_>]) -> Result<()> {
     for source in &spec.sources {
         let SourceKind::Retry { path, .. } = &source.kind else { continue };
         let full = whole(&spec.origin.folder.join(path));
@@ -67,8 +163,13 @@ fn check_retry(spec: &JobSpec, used: &[Used]) -> Result<()> {
 }
 
 /// The files and folders that a job reads, and where its checkpoints are.
-fn reads(spec: &JobSpec) -> Vec<Used> {
-    let at = |by: String, path: &Path, folder| Used { by, path: whole(&spec.origin.folder.join(path)), folder };
+fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
+    let at = |by: String, path: &Path, folder| Used {
+        by,
+        path: whole(&spec.origin.folder.join(path)),
+        folder,
+        source: None,
+    };
     let mut used = Vec::new();
     for source in &spec.sources {
         let name = &source.name;
@@ -77,14 +178,25 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
                 used.push(at(format!("source `{name}` reads that file"), path, false));
             }
             SourceKind::Directory { path, .. } => {
-                used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
+                let by = match source.files.pattern.is_none() {
+                    true => format!("source `{name}` reads every file in that folder"),
+                    false => format!("source `{name}` would read what is written there"),
+                };
+                used.push(Used { source: Some(source), ..at(by, path, true) });
             }
             SourceKind::Retry { path, .. } => {
                 used.push(at("`millstream retry` gives rows back there".into(), path, true));
             }
             // The stage's own file.
             SourceKind::Table(_) => {}
-            SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
+            // Looked at where a sink writes to a bucket.
+            SourceKind::Objects { .. } => {}
+            SourceKind::Socket { .. }
+            | SourceKind::RawSocket { .. }
+            | SourceKind::Kafka(_)
+            | SourceKind::Http(_)
+            | SourceKind::HttpClient(_)
+            | SourceKind::Rate { .. } => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

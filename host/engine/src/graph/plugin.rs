@@ -7,7 +7,7 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::limits::GRANTED_FILE_BYTES_MAX;
-use crate::plugin::trial::Before;
+use crate::plugin::trial::Fallback;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
 use crate::regular;
 use crate::state::{timers, timers::TimerClock};
@@ -24,14 +24,14 @@ use std::time::Duration;
 pub struct PluginNode {
     /// The plugin.
     pub plugin: Plugin,
-    /// What it said of itself for this stage.
+    /// What the plugin said of itself when it was asked about this stage.
     pub description: Description,
-    /// What the stage gives it.
+    /// What the stage says about it: limits, grants, what to do about errors.
     pub stage: StageUse,
     /// Places in the input of the columns that it reads.
     pub reads: Vec<usize>,
     /// The version that it replaced, where it is on trial.
-    pub before: Option<Before>,
+    pub before: Option<Fallback>,
 }
 
 impl PluginNode {
@@ -42,7 +42,7 @@ impl PluginNode {
             (input, inputs, output, state, key, node.reads.clone())
         };
         if columns(old) == columns(self) {
-            self.before = Some(Before::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), tell));
+            self.before = Some(Fallback::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), tell));
         }
     }
 }
@@ -79,49 +79,51 @@ pub struct UpdateNode {
 }
 
 /// Checks a stage with a plugin, of any world.
-pub(super) fn check(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
-    if world_of(making, spec)? == World::Cogroup {
+pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
+    if world_of(check, spec)? == World::Cogroup {
         return Err(Error::job(format!(
             "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
             spec.path.display()
         )));
     }
-    let node = load(making, spec, std::slice::from_ref(making.input))?;
+    let node = load(check, spec, std::slice::from_ref(check.input))?;
     let description = &node.description;
-    let keys = making.key_schema()?;
-    let told = format!("plugin {} {}", description.name, description.version);
-    check_key(description.key.as_deref(), &keys, &told)?;
+    let keys = check.key_schema()?;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    check_key(description.key.as_deref(), &keys, &plugin_name)?;
     let world = node.plugin.world();
     let options = &spec.update;
-    check_options(options, world, &told)?;
+    check_options(options, world, &plugin_name)?;
     match world {
         World::Transform => Ok(CheckedStage::of(description.output.clone(), Operator::Transform(node))),
         World::Aggregate => {
-            let output = window::with_results(&keys, making.window, description.output.fields().to_vec());
+            let output = window::with_results(&keys, check.window, description.output.fields().to_vec());
             let mut node = node;
             node.description.inverse &= spec.inverse != Some(false);
-            let tables = aggregate::plugin_tables(making, &node)?;
+            let tables = aggregate::plugin_tables(check, &node)?;
             Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
         }
         World::Cogroup => Err(Error::bug("a plugin of world cogroup in a stage with one input")),
-        World::Update => update(making, node, options, &keys),
+        World::Update => update(check, node, options, &keys),
     }
 }
 
 /// A stage with a plugin of world `update`.
-fn update(making: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<CheckedStage> {
-    let StageCheck { spec: stage, input, key, .. } = *making;
+fn update(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<CheckedStage> {
+    let StageCheck { spec: stage, input, key, .. } = *check;
     let description = &plugin.description;
-    let told = format!("plugin {} {}", description.name, description.version);
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
     if key.is_empty() {
-        return Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")));
+        return Err(Error::job(format!(
+            "{plugin_name} keeps a state by key: write which columns, as `key = \"user\"`"
+        )));
     }
     let table = with_fields(keys, description.state.fields().iter().cloned());
     let emit = options.emit.unwrap_or_default();
     let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
     let initial = match &options.initial {
         None => None,
-        Some(path) => Some(initial_states(making.graph, path, &table, key.len())?),
+        Some(path) => Some(initial_states(check.graph, path, &table, key.len())?),
     };
     let node = UpdateNode {
         name: stage.name.clone(),
@@ -134,7 +136,7 @@ fn update(making: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, key
         emit,
         timeout: options.timeout,
         initial,
-        timers: timer_clock(making, &plugin.plugin, &told)?,
+        timers: timer_clock(check, &plugin.plugin, &plugin_name)?,
         timers_max: plugin.stage.limits.timers_max,
         state_bytes_max: plugin.stage.limits.state_bytes_max,
     };
@@ -151,27 +153,27 @@ fn table_of(node: &UpdateNode) -> Table {
 }
 
 /// What the timers of a stage go by, where its plugin has some.
-fn timer_clock(making: &StageCheck<'_>, plugin: &Plugin, told: &str) -> Result<Option<TimerClock>> {
+fn timer_clock(check: &StageCheck<'_>, plugin: &Plugin, plugin_name: &str) -> Result<Option<TimerClock>> {
     if !plugin.uses("timers") {
         return Ok(None);
     }
-    match (making.event_time, making.window) {
+    match (check.event_time, check.window) {
         (None, _) => Ok(Some(TimerClock::Batch)),
         (Some(_), None) => Ok(Some(TimerClock::Watermark)),
         (Some(_), Some(_)) => Err(Error::job(format!(
-            "{told} sets timers, which cannot wait for event time behind a window of the same stage; put the window into a \
+            "{plugin_name} sets timers, which cannot wait for event time behind a window of the same stage; put the window into a \
              stage of its own"
         ))),
     }
 }
 
-fn check_options(options: &UpdateSpec, world: World, told: &str) -> Result<()> {
+fn check_options(options: &UpdateSpec, world: World, plugin_name: &str) -> Result<()> {
     let any = options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
     if world == World::Update || !any {
         return Ok(());
     }
     Err(Error::job(format!(
-        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {told} is of world {world}; remove them"
+        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {plugin_name} is of world {world}; remove them"
     )))
 }
 
@@ -211,32 +213,32 @@ impl CogroupNode {
 }
 
 /// Checks a stage with a plugin of world `cogroup`.
-pub(super) fn check_cogroup(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
-    let windowed = making.window.is_some_and(WindowNode::of_event_time);
+pub(super) fn check_cogroup(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
+    let windowed = check.window.is_some_and(WindowNode::of_event_time);
     let schema = |input: &InputNode| if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
-    let schemas: Vec<SchemaRef> = making.inputs.iter().map(schema).collect();
-    let world = world_of(making, spec)?;
+    let schemas: Vec<SchemaRef> = check.inputs.iter().map(schema).collect();
+    let world = world_of(check, spec)?;
     if world != World::Cogroup {
         return Err(Error::job(format!(
             "`cogroup` needs a plugin of world cogroup, and `{}` is of world {world}",
             spec.path.display()
         )));
     }
-    if making.key.is_empty() {
+    if check.key.is_empty() {
         return Err(Error::job(
             "`cogroup` brings rows with equal keys together: write which columns, as key = \"user\"",
         ));
     }
-    let plugin = load(making, spec, &schemas)?;
+    let plugin = load(check, spec, &schemas)?;
     let description = &plugin.description;
-    let told = format!("plugin {} {}", description.name, description.version);
-    check_options(&spec.update, world, &told)?;
-    let key: SchemaRef = Arc::new(making.key_schema()?);
-    check_key(description.key.as_deref(), &key, &told)?;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    check_options(&spec.update, world, &plugin_name)?;
+    let key: SchemaRef = Arc::new(check.key_schema()?);
+    check_key(description.key.as_deref(), &key, &plugin_name)?;
     let (reads, has) = (description.inputs.len(), schemas.len());
     if reads != has {
-        let names = making.inputs.iter().map(|input| format!("`{}`", input.name)).collect::<Vec<_>>().join(", ");
-        return Err(Error::job(format!("{told} reads {reads} inputs, and the stage has {has}: {names}")));
+        let names = check.inputs.iter().map(|input| format!("`{}`", input.name)).collect::<Vec<_>>().join(", ");
+        return Err(Error::job(format!("{plugin_name} reads {reads} inputs, and the stage has {has}: {names}")));
     }
     let input = |((input, schema), needs): ((&InputNode, &SchemaRef), &SchemaRef)| {
         Ok(CogroupInput {
@@ -244,11 +246,11 @@ pub(super) fn check_cogroup(making: &StageCheck<'_>, spec: &PluginSpec) -> Resul
             schema: schema.clone(),
             own_columns: input.schema.fields().len(),
             key: key_of_input(&key, input, schema)?,
-            reads: read_places(needs, schema, &told, &input.from)?,
+            reads: read_places(needs, schema, &plugin_name, &input.from)?,
             needs: needs.clone(),
         })
     };
-    let inputs = making.inputs.iter().zip(&schemas).zip(&description.inputs).map(input).collect::<Result<_>>()?;
+    let inputs = check.inputs.iter().zip(&schemas).zip(&description.inputs).map(input).collect::<Result<_>>()?;
     let output = description.output.clone();
     Ok(CheckedStage::of(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
 }
@@ -274,28 +276,28 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
     key.fields().iter().map(place).collect()
 }
 
-fn world_of(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
-    let path = spec.place(&making.graph.spec.origin.folder);
-    Ok(making.host.load(&path, &LoadOptions::of(spec))?.world())
+fn world_of(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
+    let path = spec.place(&check.graph.spec.origin.folder);
+    Ok(check.host.load(&path, &LoadOptions::of(spec))?.world())
 }
 
 /// Loads a stage's plugin and asks it about this input.
-fn load(making: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
-    let StageCheck { spec: stage, input, .. } = *making;
-    let (plugin, used) = for_use(making, spec, Arc::new(making.key_schema()?))?;
+fn load(check: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
+    let StageCheck { spec: stage, input, .. } = *check;
+    let (plugin, used) = for_use(check, spec, Arc::new(check.key_schema()?))?;
     let description = plugin.describe_for(&used, inputs)?;
-    let told = format!("plugin {} {}", description.name, description.version);
-    let reads = read_places(&description.input, input, &told, &stage.from)?;
+    let plugin_name = format!("plugin {} {}", description.name, description.version);
+    let reads = read_places(&description.input, input, &plugin_name, &stage.from)?;
     Ok(PluginNode { plugin, description, stage: used, reads, before: None })
 }
 
 /// Loads a plugin, and what the stage gives it.
-pub(super) fn for_use(making: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
+pub(super) fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
         crate::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let folder = &making.graph.spec.origin.folder;
-    let plugin = making.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
+    let folder = &check.graph.spec.origin.folder;
+    let plugin = check.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
     let mut files = BTreeMap::new();
     for (name, path) in &spec.grant.files {
         let path = folder.join(path);
@@ -304,16 +306,16 @@ pub(super) fn for_use(making: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef
         files.insert(name.clone(), bytes.into());
     }
     let used = StageUse {
-        stage: making.spec.name.clone(),
+        stage: check.spec.name.clone(),
         config: spec.config.to_string(),
         instance: spec.instance,
         limits: spec.limits,
         grant: Granted { files, env: spec.grant.env.clone(), http: spec.grant.http.clone() },
         on_error: spec.on_error,
         key,
-        calls_are_fixed: making.window.is_none()
-            && making.event_time.is_none()
-            && making.inputs.iter().all(|input| making.graph.parts_are_fixed(&input.from)),
+        calls_are_fixed: check.window.is_none()
+            && check.event_time.is_none()
+            && check.inputs.iter().all(|input| check.graph.parts_are_fixed(&input.from)),
     };
     Ok((plugin, used))
 }
@@ -325,14 +327,14 @@ fn initial_states(graph: &Graph, path: &Path, table: &SchemaRef, keys: usize) ->
 }
 
 /// Finds the columns that a plugin reads in the stage's input.
-fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> Result<Vec<usize>> {
+fn read_places(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
     let from = from.join(", ");
     let mut places = Vec::new();
     for field in reads.fields() {
         let needs = ColumnType::of(field.data_type());
         let Ok(place) = input.index_of(field.name()) else {
             return Err(Error::job(format!(
-                "{told} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
+                "{plugin_name} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
                 field.name(),
                 types::describe(input),
             )));
@@ -340,7 +342,7 @@ fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> R
         let has = ColumnType::of(input.field(place).data_type());
         if !fits(&has, &needs) {
             return Err(Error::job(format!(
-                "{told} reads column `{}` as {needs}, but in `{from}` it is {has}",
+                "{plugin_name} reads column `{}` as {needs}, but in `{from}` it is {has}",
                 field.name(),
             )));
         }
@@ -350,7 +352,7 @@ fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> R
 }
 
 /// Checks the key columns against what a plugin needs, by type and place.
-fn check_key(needs: Option<&Schema>, keys: &Schema, told: &str) -> Result<()> {
+fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Result<()> {
     let Some(needs) = needs else { return Ok(()) };
     let kinds = |schema: &Schema| -> Vec<ColumnType> {
         schema.fields().iter().map(|field| ColumnType::of(field.data_type())).collect()
@@ -359,7 +361,7 @@ fn check_key(needs: Option<&Schema>, keys: &Schema, told: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::job(format!(
-        "{told} needs a key of {}, and the stage's key is {}; mend `key`",
+        "{plugin_name} needs a key of {}, and the stage's key is {}; mend `key`",
         types::describe(needs),
         types::describe(keys),
     )))

@@ -29,13 +29,18 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
             record.sets.extend(tables_of(graph));
             // Jobs without such columns keep the record, and so the digest, that they had.
             record.units_are_said = has_times_without_unit(spec);
+            record.has_variables = !spec.origin.written.is_empty();
             if let Some(file) = &spec.origin.file {
                 record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
             }
             for (path, file) in files_of(spec)? {
                 let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
-                record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
-                blobs.insert(path, Bytes::from(bytes));
+                let bytes = Bytes::from(bytes);
+                // By the names that stand in the job file: values of variables are not kept.
+                for text in spec.origin.written.of(&path) {
+                    record.blobs.insert(text.clone(), blob_path(Generation(0), &digest(&bytes)));
+                    blobs.insert(text, bytes.clone());
+                }
             }
         }
     }

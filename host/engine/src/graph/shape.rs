@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 /// `filter` and `select` of a stage, checked.
 #[derive(Clone)]
-pub struct Shape {
+pub struct OutputShape {
     /// The columns afterwards.
     pub output: SchemaRef,
     /// What rows must fulfil, over the operator's columns.
@@ -17,7 +17,7 @@ pub struct Shape {
     pub select: Option<Vec<Expression>>,
 }
 
-pub(super) fn check(stage: &StageSpec, operator: &SchemaRef) -> Result<Option<Shape>> {
+pub(super) fn check(stage: &StageSpec, operator: &SchemaRef) -> Result<Option<OutputShape>> {
     if stage.filter.is_none() && stage.select.is_none() {
         return Ok(None);
     }
@@ -32,7 +32,7 @@ pub(super) fn check(stage: &StageSpec, operator: &SchemaRef) -> Result<Option<Sh
             (output, Some(made))
         }
     };
-    Ok(Some(Shape { output, filter, select }))
+    Ok(Some(OutputShape { output, filter, select }))
 }
 
 /// An expression that is true or false.

@@ -59,21 +59,21 @@ pub fn deduplicate_state() -> SchemaRef {
     ]))
 }
 
-pub(super) fn check(making: &StageCheck<'_>) -> Result<CheckedStage> {
-    let spec = &making.spec.operator;
+pub(super) fn check(check: &StageCheck<'_>) -> Result<CheckedStage> {
+    let spec = &check.spec.operator;
     let deduplicates = matches!(spec, OperatorSpec::Deduplicate { .. });
-    if making.event_time.is_some() && making.window.is_none() && !deduplicates {
+    if check.event_time.is_some() && check.window.is_none() && !deduplicates {
         return Err(Error::job(
             "`time` has no meaning here without a window; remove it, or write window = { size = \"1m\" }",
         ));
     }
-    let input = making.input.clone();
+    let input = check.input.clone();
     let node = match spec {
-        OperatorSpec::Top { n, by, ascending } => top(making, *n, by, *ascending)?,
-        OperatorSpec::Distinct(columns) => distinct(making, columns)?,
-        OperatorSpec::Deduplicate { within } => return deduplicate(making, microseconds(*within)),
+        OperatorSpec::Top { n, by, ascending } => top(check, *n, by, *ascending)?,
+        OperatorSpec::Distinct(columns) => distinct(check, columns)?,
+        OperatorSpec::Deduplicate { within } => return deduplicate(check, microseconds(*within)),
         OperatorSpec::Sample(share) => sample(*share)?,
-        OperatorSpec::Split(branches) => return split(making, branches),
+        OperatorSpec::Split(branches) => return split(check, branches),
         OperatorSpec::Repartition { partitions: Some(0) } => {
             return Err(Error::job("`repartition` into 0 partitions; write at least 1"));
         }
@@ -83,43 +83,43 @@ pub(super) fn check(making: &StageCheck<'_>) -> Result<CheckedStage> {
     Ok(CheckedStage::of(input, Operator::Simple(node)))
 }
 
-fn top(making: &StageCheck<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {
+fn top(check: &StageCheck<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {
     if n == 0 {
         return Err(Error::job("`top` with n = 0 gives no rows; write at least 1"));
     }
-    let place = types::column(making.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
-    comparable(making, place, "top by")?;
+    let place = types::column(check.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
+    comparable(check, place, "top by")?;
     let n = usize::try_from(n).unwrap_or(usize::MAX);
-    Ok(SimpleNode::Top { n, by: place, ascending, bounds: bounds(making)? })
+    Ok(SimpleNode::Top { n, by: place, ascending, bounds: bounds(check)? })
 }
 
 /// Where the bounds of the window stand, in rows that come out of windows of event time.
-fn bounds(making: &StageCheck<'_>) -> Result<Option<(usize, usize)>> {
-    if !making.window.is_some_and(|window| window.of_event_time()) {
+fn bounds(check: &StageCheck<'_>) -> Result<Option<(usize, usize)>> {
+    if !check.window.is_some_and(|window| window.of_event_time()) {
         return Ok(None);
     }
-    Ok(Some((types::column(making.input, WINDOW_START)?, types::column(making.input, WINDOW_END)?)))
+    Ok(Some((types::column(check.input, WINDOW_START)?, types::column(check.input, WINDOW_END)?)))
 }
 
-fn distinct(making: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
+fn distinct(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
     let mut places = Vec::new();
     for name in columns {
-        places.push(types::column(making.input, name).map_err(|error| error.within(format!("distinct `{name}`")))?);
+        places.push(types::column(check.input, name).map_err(|error| error.within(format!("distinct `{name}`")))?);
     }
     if places.is_empty() {
-        places = (0..making.input.fields().len()).collect();
-    } else if let Some((start, end)) = bounds(making)? {
+        places = (0..check.input.fields().len()).collect();
+    } else if let Some((start, end)) = bounds(check)? {
         places.extend([start, end]);
     }
-    places.iter().try_for_each(|place| comparable(making, *place, "distinct"))?;
+    places.iter().try_for_each(|place| comparable(check, *place, "distinct"))?;
     Ok(SimpleNode::Distinct(places))
 }
 
 /// An error where the values of a column cannot be compared.
-fn comparable(making: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
-    let field = making.input.field(place);
+fn comparable(check: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
+    let field = check.input.field(place);
     match ColumnType::of(field.data_type()) {
-        ColumnType::Arrow(other) => Err(Error::job(format!(
+        other @ ColumnType::Arrow(_) => Err(Error::job(format!(
             "{what} `{}`: it is of type {other}, whose values cannot be compared here; name other columns",
             field.name()
         ))),
@@ -127,11 +127,11 @@ fn comparable(making: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
     }
 }
 
-fn deduplicate(making: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
-    if making.key.is_empty() {
+fn deduplicate(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
+    if check.key.is_empty() {
         return Err(Error::job("`deduplicate` remembers keys: write which columns, as `key = \"id\"`"));
     }
-    if making.window.is_some() {
+    if check.window.is_some() {
         return Err(Error::job(
             "`deduplicate` has a time of its own, `within`, so that a window has no meaning; remove `window`",
         ));
@@ -139,11 +139,11 @@ fn deduplicate(making: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> 
     if within_us == 0 {
         return Err(Error::job("`deduplicate` within no time drops nothing; write, for example, within = \"10m\""));
     }
-    let identity = if making.event_time.is_some() { "event time" } else { "batch time" };
-    let columns = [Column::of(making.key_schema()?.fields()), Vec::new(), Column::of(deduplicate_state().fields())];
-    let table = Table::of_stage(&making.spec.name, identity, columns);
+    let identity = if check.event_time.is_some() { "event time" } else { "batch time" };
+    let columns = [Column::of(check.key_schema()?.fields()), Vec::new(), Column::of(deduplicate_state().fields())];
+    let table = Table::of_stage(&check.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(making.input.clone(), operator) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(check.input.clone(), operator) })
 }
 
 fn sample(share: f64) -> Result<SimpleNode> {
@@ -154,20 +154,20 @@ fn sample(share: f64) -> Result<SimpleNode> {
     Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
 }
 
-fn split(making: &StageCheck<'_>, branches: &[(String, String)]) -> Result<CheckedStage> {
+fn split(check: &StageCheck<'_>, branches: &[(String, String)]) -> Result<CheckedStage> {
     let mut predicates = Vec::new();
     for (name, text) in branches {
-        let told = |error: Error| error.within(format!("split into `{name}`"));
-        let predicate = Expression::new(text, making.input).map_err(told)?;
+        let within = |error: Error| error.within(format!("split into `{name}`"));
+        let predicate = Expression::new(text, check.input).map_err(within)?;
         if predicate.data_type() != &DataType::Boolean {
             let kind = ColumnType::of(predicate.data_type());
-            return Err(told(Error::job(format!(
+            return Err(within(Error::job(format!(
                 "`{text}` is {kind}, and must be true or false, as \"level = 'ERROR'\""
             ))));
         }
         predicates.push(predicate);
     }
-    let branches = branches.iter().map(|(name, _)| (name.clone(), making.input.clone())).collect();
+    let branches = branches.iter().map(|(name, _)| (name.clone(), check.input.clone())).collect();
     let operator = Operator::Simple(SimpleNode::Split(predicates));
-    Ok(CheckedStage { branches, ..CheckedStage::of(making.input.clone(), operator) })
+    Ok(CheckedStage { branches, ..CheckedStage::of(check.input.clone(), operator) })
 }

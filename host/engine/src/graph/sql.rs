@@ -5,19 +5,19 @@ use super::{CheckedStage, InputNode, Operator, StageCheck, plugin};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, SqlLimits};
 use crate::sql::function::PluginFunction;
+use crate::sql::placement::QueryPlacement;
 use crate::sql::query::Query;
-use crate::sql::spread::Spread;
 use crate::window::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the stage needs to be built.
+/// A query over the rows of a stage, as the graph has checked it.
 #[derive(Clone)]
 pub struct SqlNode {
     /// The query.
     pub query: Query,
-    /// What it may use up.
+    /// How much memory and time the query may use.
     pub limits: SqlLimits,
     /// Plugins that it calls as functions.
     pub functions: Vec<PluginFunction>,
@@ -29,47 +29,48 @@ pub struct SqlNode {
 }
 
 impl SqlNode {
-    /// Where it runs, in words.
+    /// Where the query runs, in words.
     pub fn runs(&self) -> String {
-        match self.query.spread() {
-            Spread::Parts => "on every worker, part by part".into(),
-            Spread::ByKey(_) => format!("on every worker, by key `{}`", self.key_names.join(", ")),
-            Spread::One(why) => match &self.advice {
+        match self.query.placement() {
+            QueryPlacement::Parts => "on every worker, part by part".into(),
+            QueryPlacement::ByKey(_) => format!("on every worker, by key `{}`", self.key_names.join(", ")),
+            QueryPlacement::One(why) => match &self.advice {
                 None => format!("on one worker: {why}"),
                 Some(key) => format!("on one worker: {why}; with key = \"{key}\" it would run on every worker"),
             },
         }
     }
 
-    /// What `millstream validate` tells of it.
+    /// The lines that `millstream validate` shows of it.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
         let function = |function: &PluginFunction| {
-            let told = function.description().map_or(String::new(), |told| format!("{} {}", told.name, told.version));
+            let plugin =
+                function.description().map_or(String::new(), |plugin| format!("{} {}", plugin.name, plugin.version));
             let (world, digest) = (function.plugin().world(), function.plugin().digest());
-            format!("function {}: plugin {told} ({world}), {digest}", function.name())
+            format!("function {}: plugin {plugin} ({world}), {digest}", function.name())
         };
         [format!("runs {}", self.runs())].into_iter().chain(self.functions.iter().map(function))
     }
 
     /// Whether each part of its rows comes of one part of its input.
     pub fn keeps_parts(&self) -> bool {
-        *self.query.spread() == Spread::Parts
+        *self.query.placement() == QueryPlacement::Parts
     }
 }
 
 pub(super) fn check(
-    making: &StageCheck<'_>,
+    check: &StageCheck<'_>,
     query: &str,
     functions: &BTreeMap<String, PluginSpec>,
     limits: SqlLimits,
 ) -> Result<CheckedStage> {
-    let functions = functions.iter().map(|(name, spec)| function(making, name, spec)).collect::<Result<Vec<_>>>()?;
+    let functions = functions.iter().map(|(name, spec)| function(check, name, spec)).collect::<Result<Vec<_>>>()?;
     let callable: Vec<_> = functions.iter().map(|function| function.callable(None)).collect();
-    let of_event_time = making.window.is_some_and(WindowNode::of_event_time);
+    let of_event_time = check.window.is_some_and(WindowNode::of_event_time);
     let columns = |input: &InputNode| if of_event_time { with_bounds(&input.schema) } else { input.schema.clone() };
     let tables: Vec<(String, SchemaRef)> =
-        making.inputs.iter().map(|input| (input.name.clone(), columns(input))).collect();
-    let key_names = making.spec.key.clone();
+        check.inputs.iter().map(|input| (input.name.clone(), columns(input))).collect();
+    let key_names = check.spec.key.clone();
     let keys = common_keys(&tables, &key_names);
     let used: &[String] = if keys.is_some() { &key_names } else { &[] };
     let query = |keys: &[String]| Query::new(query, tables.clone(), keys, &callable);
@@ -80,8 +81,8 @@ pub(super) fn check(
             unused.name()
         )));
     }
-    let advice = match checked.spread() {
-        Spread::One(_) if key_names.is_empty() => advice(&tables, &checked, query),
+    let advice = match checked.placement() {
+        QueryPlacement::One(_) if key_names.is_empty() => advice(&tables, &checked, query),
         _ => None,
     };
     let output = checked.output();
@@ -111,13 +112,13 @@ fn advice(
     let mut candidates = names.filter(|name| common_keys(tables, std::slice::from_ref(name)).is_some());
     candidates.find(|name| {
         let with_key = query(std::slice::from_ref(name));
-        with_key.is_ok_and(|query| matches!(query.spread(), Spread::ByKey(_)))
+        with_key.is_ok_and(|query| matches!(query.placement(), QueryPlacement::ByKey(_)))
     })
 }
 
-fn function(making: &StageCheck<'_>, name: &str, spec: &PluginSpec) -> Result<PluginFunction> {
+fn function(check: &StageCheck<'_>, name: &str, spec: &PluginSpec) -> Result<PluginFunction> {
     let load = || {
-        let (plugin, stage) = plugin::for_use(making, spec, Arc::new(Schema::empty()))?;
+        let (plugin, stage) = plugin::for_use(check, spec, Arc::new(Schema::empty()))?;
         PluginFunction::new(name, plugin, stage)
     };
     load().map_err(|error| error.within(format!("function `{name}`")))

@@ -7,7 +7,8 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::{JobSpec, SourceKind, SourceSpec};
+use crate::job::spec::{HttpBody, HttpShape, JobSpec, SinkKind, SourceKind, SourceSpec};
+use crate::secrets;
 use std::fmt::Write as _;
 
 /// Whether nobody wrote the source: it is told with its stage.
@@ -16,19 +17,28 @@ fn is_hidden(source: &SourceSpec) -> bool {
 }
 
 impl Graph {
-    /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
+    /// The same for processes that run the same job: with the same streams, columns, plugins, batch interval and values of
+    /// variables.
     pub fn digest(&self) -> u64 {
         let JobSpec { name, batch, clock, .. } = &self.spec;
-        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.summary()).as_bytes())
+        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.words()).as_bytes())
     }
 
     /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns, and below a stage
     /// what it does.
     pub fn summary(&self) -> String {
+        secrets::hide(&self.words()).into_owned()
+    }
+
+    /// The same, with the values of variables.
+    fn words(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
         for source in self.spec.sources.iter().filter(|source| !is_hidden(source)) {
             let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
+            if let Some(promise) = promise(source) {
+                let _ = writeln!(text, "        {:<16} {promise}", "");
+            }
         }
         for stage in &self.stages {
             let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
@@ -38,7 +48,38 @@ impl Graph {
         }
         for sink in &self.spec.sinks {
             let _ = writeln!(text, "sink    {:<16} from {}", sink.name, sink.from.join(", "));
+            if let SinkKind::Http(http) = &sink.kind {
+                let by = match http.body {
+                    HttpBody::Bulk { .. } => "the _id of each row",
+                    HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
+                };
+                let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
+            }
         }
         text
     }
+}
+
+/// What a source over HTTP promises, where that depends on the other side.
+fn promise(source: &SourceSpec) -> Option<&'static str> {
+    Some(match &source.kind {
+        SourceKind::Http(_) => {
+            "exactly once from senders that number their requests; at least once from others that repeat"
+        }
+        SourceKind::HttpClient(client) => match &client.shape {
+            HttpShape::Poll { cursor: Some(_), .. } => {
+                "exactly once where the server answers what comes after the cursor; with [checkpoint]"
+            }
+            HttpShape::Poll { cursor: None, .. } => {
+                "each answer that is taken exactly once; what changes twice between two requests is seen once"
+            }
+            HttpShape::Events => {
+                "exactly once where each event has an id and the server goes on behind Last-Event-ID; else as lines"
+            }
+            HttpShape::Lines | HttpShape::Websocket => {
+                "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
+            }
+        },
+        _ => return None,
+    })
 }

@@ -135,23 +135,23 @@ pub fn pieces_table(stage: &str) -> String {
 }
 
 /// The table of when the first batch of a stage with windows of processing time began.
-pub fn begun_table(stage: &str) -> String {
+pub fn window_ends_table(stage: &str) -> String {
     format!("{stage}.begun")
 }
 
 /// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
-pub(super) fn tables(making: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>> {
-    let Some(window) = making.window else { return Ok(Vec::new()) };
-    let name = &making.spec.name;
+pub(super) fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>> {
+    let Some(window) = check.window else { return Ok(Vec::new()) };
+    let name = &check.spec.name;
     let aggregates = has_own_windows(operator);
-    if matches!(window, WindowNode::Session { .. }) && making.inputs.len() > 1 {
+    if matches!(window, WindowNode::Session { .. }) && check.inputs.len() > 1 {
         return Err(Error::job(
             "a session window is of one input, and this stage has several; give each input a stage with the session \
              window, or write window = { size = \"30s\" }",
         ));
     }
     // Rows are kept as they are, so other columns are another table.
-    let inputs: Vec<String> = making.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
+    let inputs: Vec<String> = check.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
     let words_of_rows = format!("rows of {}", inputs.join(" and "));
     let rows = (!aggregates)
         .then(|| Table::of_stage(rows_table(name), format!("{}: {words_of_rows}", window.words()), pieces::columns()));
@@ -162,7 +162,7 @@ pub(super) fn tables(making: &StageCheck<'_>, operator: &Operator) -> Result<Vec
                 Operator::Reduce(node) => (name.clone(), node.description.state.clone(), String::new()),
                 _ => (rows_table(name), sessions::rows_kept(), words_of_rows),
             };
-            let key = Column::of(making.key_schema()?.fields());
+            let key = Column::of(check.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);
             let state = Column::of(sessions::state_schema(&contents).fields());
             let pieces = (!aggregates).then(|| {
@@ -177,7 +177,7 @@ pub(super) fn tables(making: &StageCheck<'_>, operator: &Operator) -> Result<Vec
         WindowNode::Batches { .. } => {
             let key = vec![Column::new("name", ColumnType::Text)];
             let columns = [key, Vec::new(), vec![Column::new("time", ColumnType::Timestamp)]];
-            rows.into_iter().chain([Table::of_stage(begun_table(name), "", columns)]).collect()
+            rows.into_iter().chain([Table::of_stage(window_ends_table(name), "", columns)]).collect()
         }
     })
 }

@@ -1,18 +1,19 @@
 //! Joins the rows of a batch, or of windows: a hash join whose output has an order of its own.
 
-use super::arrived::{ArrivedKeys, Slot, key_index};
 use super::joined::{Pair, RowPlace};
+use super::row_keys::{RowKeys, key_index};
 use super::{Side, check_rows};
 use crate::batch::group::sort_by_rank;
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
+use crate::state::Slot;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::BTreeMap;
 
 /// The pairs of one window of event time, or of the whole batch.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct WindowPairs {
     /// End and start, in microseconds; `None`: the rows are those of the batch.
     pub bounds: Option<(i64, i64)>,
     /// In order: by the hash of the key, then as the first side's rows arrived, then as the second's did.
@@ -24,17 +25,17 @@ type Rows = [Vec<RowPlace>; 2];
 
 /// Finds the pairs of each window, in the order of the windows' ends. `on`: how many columns make the key; where the rows
 /// are `windowed`, the next two are start and end of the window.
-pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<Vec<Window>> {
-    let keys = |side: &[RecordBatch]| side.iter().map(|rows| ArrivedKeys::of(rows, on)).collect::<Result<Vec<_>, _>>();
+pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<Vec<WindowPairs>> {
+    let keys = |side: &[RecordBatch]| side.iter().map(|rows| RowKeys::of(rows, on)).collect::<Result<Vec<_>, _>>();
     let keys = [keys(sides[0]).map_err(Error::arrow)?, keys(sides[1]).map_err(Error::arrow)?];
     let by_window = by_window(on, windowed, sides)?;
     let mut windows = Vec::with_capacity(by_window.len());
     let mut rows = 0u64;
     for (bounds, at) in by_window {
-        let found = Found::new(&keys, at)?;
+        let found = RowsByKey::new(&keys, at)?;
         rows = rows.saturating_add(found.count(kind));
         check_rows(rows)?;
-        windows.push(Window { bounds, pairs: found.pairs(kind) });
+        windows.push(WindowPairs { bounds, pairs: found.pairs(kind) });
     }
     Ok(windows)
 }
@@ -82,7 +83,7 @@ impl<'a> Bounds<'a> {
 }
 
 /// The rows of one window by key.
-struct Found {
+struct RowsByKey {
     rows: Rows,
     /// Rows sorted by the rank of their key, and where those of each rank end, by side.
     sorted: [(Vec<u32>, Vec<u32>); 2],
@@ -90,8 +91,8 @@ struct Found {
     null: Vec<bool>,
 }
 
-impl Found {
-    fn new(keys: &[Vec<ArrivedKeys>; 2], rows: Rows) -> Result<Found> {
+impl RowsByKey {
+    fn new(keys: &[Vec<RowKeys>; 2], rows: Rows) -> Result<RowsByKey> {
         let mut index = key_index().map_err(Error::arrow)?;
         let mut null: Vec<bool> = Vec::new();
         let mut slots_of = |side: Side| -> Result<Vec<Slot>> {
@@ -113,7 +114,7 @@ impl Found {
         let sorted = [sort(&slots[0]), sort(&slots[1])];
         let mut null_of_rank = vec![false; ranks.len()];
         null.iter().zip(&ranks).for_each(|(null, rank)| null_of_rank[*rank as usize] = *null);
-        Ok(Found { rows, sorted, null: null_of_rank })
+        Ok(RowsByKey { rows, sorted, null: null_of_rank })
     }
 
     /// The rows of a side with the key of this rank, by their places among those of the window.

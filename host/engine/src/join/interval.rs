@@ -5,19 +5,19 @@
 //! later row, as in Flink's interval join. A key's rows are ordered by time, so a row looks at its partners only; when rows
 //! can be given up stands in a queue, so that no batch looks at what just waits.
 
-use super::arrived::{ArrivedKeys, Slot, key_index};
 use super::joined::{Joined, Pair};
-use super::kept::KeptRows;
-use super::saved::{self, Saved};
-use super::waiting::{Row, Waiting};
+use super::kept_rows::KeptRows;
+use super::row_keys::{RowKeys, key_index};
+use super::saved_rows::{self, UnsavedRows};
+use super::waiting_rows::{WaitingRow, WaitingRows};
 use super::{Side, check_rows};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::JoinKind;
 use crate::limits::PART_ROWS_MAX;
 use crate::limits::SliceMax;
-use crate::state::StateTable;
-use crate::state::files::Slices;
+use crate::state::files::SliceSink;
+use crate::state::{Slot, StateTable};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::cmp::Reverse;
@@ -59,33 +59,33 @@ pub struct IntervalJoin {
     interval: Interval,
     keys: StateTable,
     /// By key and side.
-    waiting: Vec<[Waiting; 2]>,
+    waiting: Vec<[WaitingRows; 2]>,
     kept: [KeptRows; 2],
-    /// Until when the earliest row of a key waits. Entries that are not as [`Waiting::due`] do not count any more.
+    /// Until when the earliest row of a key waits. Entries that are not as [`WaitingRows::due`] do not count any more.
     queues: [BinaryHeap<Reverse<(i64, Slot)>>; 2],
     /// By key, where it stands among those that come out; what a batch does not set has no meaning.
     ranks: Vec<u32>,
-    saved: [Saved; 2],
+    saved: [UnsavedRows; 2],
 }
 
 /// A row that has arrived with this batch.
 #[derive(Clone, Copy)]
-struct Arrived {
+struct ArrivedRow {
     slot: Slot,
-    row: Row,
+    row: WaitingRow,
 }
 
 /// What comes out: a key, and the numbers of its rows.
 #[derive(Clone, Copy)]
-struct Found {
+struct FoundPair {
     slot: Slot,
     numbers: [Option<u64>; 2],
 }
 
 /// What a batch does, until it is done.
 #[derive(Default)]
-struct Batch {
-    found: Vec<Found>,
+struct BatchOutcome {
+    found: Vec<FoundPair>,
     /// Numbers of the rows that are given up.
     freed: [Vec<u64>; 2],
     /// Keys that may have no rows any more.
@@ -95,14 +95,14 @@ struct Batch {
 impl IntervalJoin {
     /// Without rows. `saves`: checkpoints ask for what changed.
     pub fn new(interval: Interval, saves: bool) -> Result<IntervalJoin> {
-        let kept = Side::BOTH.map(|side| KeptRows::new(saved::kept_schema(&interval.layouts[side.place()])));
+        let kept = Side::BOTH.map(|side| KeptRows::new(saved_rows::kept_schema(&interval.layouts[side.place()])));
         Ok(IntervalJoin {
             keys: key_index().map_err(Error::arrow)?,
             waiting: Vec::new(),
             kept,
             queues: Default::default(),
             ranks: Vec::new(),
-            saved: Side::BOTH.map(|_| Saved::new(saves)),
+            saved: Side::BOTH.map(|_| UnsavedRows::new(saves)),
             interval,
         })
     }
@@ -111,7 +111,7 @@ impl IntervalJoin {
     /// now on. Returns what comes out, in the order of key hashes, then as the rows of the first side arrived, then as those of
     /// the second did; rows of the second side without a partner come last.
     pub fn batch(&mut self, id: BatchId, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
-        let mut batch = Batch::default();
+        let mut batch = BatchOutcome::default();
         let [first, second] = rows;
         let first = self.arrive(Side::First, id, first, &mut batch)?;
         let second = self.arrive(Side::Second, id, second, &mut batch)?;
@@ -130,10 +130,16 @@ impl IntervalJoin {
     }
 
     /// Keeps the rows of a batch; those that have no key are done at once.
-    fn arrive(&mut self, side: Side, id: BatchId, rows: RecordBatch, batch: &mut Batch) -> Result<Vec<Arrived>> {
+    fn arrive(
+        &mut self,
+        side: Side,
+        id: BatchId,
+        rows: RecordBatch,
+        batch: &mut BatchOutcome,
+    ) -> Result<Vec<ArrivedRow>> {
         let first = self.kept[side.place()].next();
-        let rows = saved::with_numbers(self.kept[side.place()].schema(), id, &rows).map_err(Error::arrow)?;
-        let keys = ArrivedKeys::of(&rows, self.interval.on).map_err(Error::arrow)?;
+        let rows = saved_rows::with_numbers(self.kept[side.place()].schema(), id, &rows).map_err(Error::arrow)?;
+        let keys = RowKeys::of(&rows, self.interval.on).map_err(Error::arrow)?;
         let mut arrived = Vec::with_capacity(rows.num_rows());
         for (place, time) in times(&self.interval.layouts[side.place()], &rows)?.iter().enumerate() {
             let slot = keys.slot(place, &mut self.keys);
@@ -142,7 +148,7 @@ impl IntervalJoin {
                 self.alone(side, slot, number, batch);
                 batch.left.push(slot);
             } else {
-                arrived.push(Arrived { slot, row: Row { time: *time, number } });
+                arrived.push(ArrivedRow { slot, row: WaitingRow { time: *time, number } });
             }
         }
         self.waiting.resize_with(self.keys.slots(), Default::default);
@@ -151,20 +157,20 @@ impl IntervalJoin {
     }
 
     /// A row will find no partner.
-    fn alone(&self, side: Side, slot: Slot, number: u64, batch: &mut Batch) {
+    fn alone(&self, side: Side, slot: Slot, number: u64, batch: &mut BatchOutcome) {
         batch.freed[side.place()].push(number);
         if side.is_outer(self.interval.kind) && !self.kept[side.place()].is_matched(number) {
             let mut numbers = [None; 2];
             numbers[side.place()] = Some(number);
-            batch.found.push(Found { slot, numbers });
+            batch.found.push(FoundPair { slot, numbers });
         }
     }
 
     /// Finds the partners that wait for rows.
-    fn meet(&mut self, side: Side, arrived: &[Arrived], batch: &mut Batch) -> Result<()> {
+    fn meet(&mut self, side: Side, arrived: &[ArrivedRow], batch: &mut BatchOutcome) -> Result<()> {
         let other = side.other();
         let outer = Side::BOTH.map(|side| side.is_outer(self.interval.kind));
-        for Arrived { slot, row } in arrived {
+        for ArrivedRow { slot, row } in arrived {
             let (from, to) = self.interval.partners(side, row.time);
             let Some(waiting) = self.waiting.get(*slot as usize) else { continue };
             let partners = waiting[other.place()].between(from, to);
@@ -172,7 +178,7 @@ impl IntervalJoin {
             for partner in partners {
                 let mut numbers = [Some(row.number); 2];
                 numbers[other.place()] = Some(partner.number);
-                batch.found.push(Found { slot: *slot, numbers });
+                batch.found.push(FoundPair { slot: *slot, numbers });
                 if outer[other.place()] && self.kept[other.place()].set_matched(partner.number) {
                     self.saved[other.place()].matched(partner.number);
                 }
@@ -185,11 +191,11 @@ impl IntervalJoin {
     }
 
     /// Rows wait for partners from now on.
-    fn wait(&mut self, side: Side, mut arrived: Vec<Arrived>) {
+    fn wait(&mut self, side: Side, mut arrived: Vec<ArrivedRow>) {
         arrived.sort_unstable_by_key(|arrived| (arrived.slot, arrived.row));
         let mut rows = Vec::new();
         for of_key in arrived.chunk_by(|a, b| a.slot == b.slot) {
-            let Some(Arrived { slot, .. }) = of_key.first() else { continue };
+            let Some(ArrivedRow { slot, .. }) = of_key.first() else { continue };
             let Some(waiting) = self.waiting.get_mut(*slot as usize) else { continue };
             rows.clear();
             rows.extend(of_key.iter().map(|arrived| arrived.row));
@@ -210,7 +216,7 @@ impl IntervalJoin {
     }
 
     /// Gives up the rows whose partners would all be late.
-    fn give_up(&mut self, side: Side, complete: i64, batch: &mut Batch) {
+    fn give_up(&mut self, side: Side, complete: i64, batch: &mut BatchOutcome) {
         let mut rows = Vec::new();
         while let Some(Reverse((due, slot))) = self.queues[side.place()].peek().copied() {
             if due >= complete {
@@ -231,7 +237,7 @@ impl IntervalJoin {
         }
     }
 
-    fn sort(&mut self, found: &mut [Found]) {
+    fn sort(&mut self, found: &mut [FoundPair]) {
         let mut slots: Vec<Slot> = found.iter().map(|found| found.slot).collect();
         slots.sort_unstable();
         slots.dedup();
@@ -245,7 +251,7 @@ impl IntervalJoin {
         });
     }
 
-    fn rows(&self, found: &[Found]) -> Result<RecordBatch> {
+    fn rows(&self, found: &[FoundPair]) -> Result<RecordBatch> {
         let places = |side: Side| {
             let numbers = found.iter().map(|found| found.numbers[side.place()]);
             self.kept[side.place()].places(numbers).map_err(Error::arrow)
@@ -256,7 +262,7 @@ impl IntervalJoin {
     }
 
     /// Gives back what the freed rows took.
-    fn forget(&mut self, mut batch: Batch) -> Result<()> {
+    fn forget(&mut self, mut batch: BatchOutcome) -> Result<()> {
         for side in Side::BOTH {
             let (kept, freed) = (&mut self.kept[side.place()], &batch.freed[side.place()]);
             self.saved[side.place()].removed(kept, self.interval.on, freed).map_err(Error::arrow)?;
@@ -273,7 +279,7 @@ impl IntervalJoin {
             self.waiting[*slot as usize] = Default::default();
         }
         let gone = BooleanArray::from(vec![false; batch.left.len()]);
-        self.keys.store(&batch.left, &RecordBatch::new_empty(saved::no_columns()), &gone);
+        self.keys.store(&batch.left, &RecordBatch::new_empty(saved_rows::no_columns()), &gone);
         Ok(())
     }
 
@@ -305,19 +311,19 @@ impl IntervalJoin {
 
     /// An empty table for the rows of a side as checkpoints hold them.
     pub fn table(&self, side: Side) -> Result<StateTable> {
-        let columns = saved::Columns::of(&self.interval.layouts[side.place()], self.interval.on);
+        let columns = saved_rows::SavedColumns::of(&self.interval.layouts[side.place()], self.interval.on);
         StateTable::new(columns.key.into_iter().chain(columns.sub).collect(), columns.state, None).map_err(Error::arrow)
     }
 
     /// Takes over the rows of a side from the table of a checkpoint, before the first batch.
     pub fn restore(&mut self, side: Side, table: &StateTable) -> Result<()> {
-        let rows = saved::restored(self.kept[side.place()].schema(), self.interval.on, table)?;
+        let rows = saved_rows::restored(self.kept[side.place()].schema(), self.interval.on, table)?;
         let mut arrived = Vec::with_capacity(rows.numbered.num_rows());
-        let keys = ArrivedKeys::of(&rows.numbered, self.interval.on).map_err(Error::arrow)?;
+        let keys = RowKeys::of(&rows.numbered, self.interval.on).map_err(Error::arrow)?;
         let times = times(&self.interval.layouts[side.place()], &rows.numbered)?;
         for (place, time) in times.iter().enumerate() {
             let slot = keys.slot(place, &mut self.keys);
-            arrived.push(Arrived { slot, row: Row { time: *time, number: place as u64 } });
+            arrived.push(ArrivedRow { slot, row: WaitingRow { time: *time, number: place as u64 } });
         }
         self.waiting.resize_with(self.keys.slots(), Default::default);
         let kept = &mut self.kept[side.place()];
@@ -339,7 +345,7 @@ impl IntervalJoin {
 
     /// The rows of the next file of a checkpoint: all of a side for a `base`, or what changed since the last call. They are
     /// made slice by slice, none larger than `most` but for a single row.
-    pub fn changes(&mut self, side: Side, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+    pub fn changes(&mut self, side: Side, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let saved = &mut self.saved[side.place()];
         saved.changes(&self.kept[side.place()], self.interval.on, base, most, to).map_err(Error::arrow)
     }

@@ -19,7 +19,7 @@ pub type Pair = [Option<RowPlace>; 2];
 
 /// Where the values of a column come from: places in the layouts of the sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ColumnSource {
     /// The same value on both sides: of the first, or of the second where there is no first.
     Both(usize),
     /// A column of the first side.
@@ -34,21 +34,21 @@ pub struct Joined {
     /// As they come out.
     pub schema: SchemaRef,
     /// Where each comes from.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ColumnSource>,
 }
 
 impl Joined {
     /// The rows of these pairs, in order. `sides`: the batches that the pairs point into.
     pub fn rows(&self, sides: [&[&RecordBatch]; 2], pairs: &[Pair]) -> Result<RecordBatch, ArrowError> {
-        let first = Taken::new(sides[0], pairs.iter().map(|pair| pair[0]));
-        let second = Taken::new(sides[1], pairs.iter().map(|pair| pair[1]));
-        let both = Taken::either(&first, &second);
-        let column = |(source, field): (&Source, &arrow::datatypes::FieldRef)| {
+        let first = RowPicks::new(sides[0], pairs.iter().map(|pair| pair[0]));
+        let second = RowPicks::new(sides[1], pairs.iter().map(|pair| pair[1]));
+        let both = RowPicks::either(&first, &second);
+        let column = |(source, field): (&ColumnSource, &arrow::datatypes::FieldRef)| {
             let kind = field.data_type();
             match source {
-                Source::First(place) => first.column(&[(sides[0], *place)], kind),
-                Source::Second(place) => second.column(&[(sides[1], *place)], kind),
-                Source::Both(place) => both.column(&[(sides[0], *place), (sides[1], *place)], kind),
+                ColumnSource::First(place) => first.column(&[(sides[0], *place)], kind),
+                ColumnSource::Second(place) => second.column(&[(sides[1], *place)], kind),
+                ColumnSource::Both(place) => both.column(&[(sides[0], *place), (sides[1], *place)], kind),
             }
         };
         let columns = self.sources.iter().zip(self.schema.fields()).map(column).collect::<Result<_, _>>()?;
@@ -58,7 +58,7 @@ impl Joined {
 }
 
 /// Which rows are taken, as `interleave` wants it.
-struct Taken {
+struct RowPicks {
     /// Batch and row; where there is none, row 0 of the batch behind the last.
     places: Vec<(usize, usize)>,
     /// How many batches there are.
@@ -67,8 +67,8 @@ struct Taken {
     gaps: bool,
 }
 
-impl Taken {
-    fn new(chunks: &[&RecordBatch], rows: impl Iterator<Item = Option<RowPlace>>) -> Taken {
+impl RowPicks {
+    fn new(chunks: &[&RecordBatch], rows: impl Iterator<Item = Option<RowPlace>>) -> RowPicks {
         let mut gaps = false;
         let place = |at: Option<RowPlace>| match at {
             Some(at) => (at.chunk as usize, at.row as usize),
@@ -78,15 +78,15 @@ impl Taken {
             }
         };
         let places = rows.map(place).collect();
-        Taken { places, chunks: chunks.len(), gaps }
+        RowPicks { places, chunks: chunks.len(), gaps }
     }
 
     /// The rows of the first side, or of the second where there are none; the batches of both are there in this order.
-    fn either(first: &Taken, second: &Taken) -> Taken {
+    fn either(first: &RowPicks, second: &RowPicks) -> RowPicks {
         let (chunks, behind) = (first.chunks + second.chunks, first.chunks);
         let place = |(a, b): (&(usize, usize), &(usize, usize))| if a.0 < behind { *a } else { (behind + b.0, b.1) };
         let places = first.places.iter().zip(&second.places).map(place).collect();
-        Taken { places, chunks, gaps: first.gaps && second.gaps }
+        RowPicks { places, chunks, gaps: first.gaps && second.gaps }
     }
 
     fn column(

@@ -3,7 +3,7 @@
 mod batch;
 mod interval;
 
-use super::{Joined, Side, Source};
+use super::{ColumnSource, Joined, Side};
 use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::ColumnType;
 use crate::job::spec::JoinKind;
@@ -117,7 +117,10 @@ fn layout(kind: KeyKind, times: usize, times_in_front: bool) -> SchemaRef {
 fn joined(kind: KeyKind, id: usize) -> Joined {
     let keys = (0..).zip(kind.columns).map(|(place, kind)| Field::new(format!("k{place}"), kind.arrow(), true));
     let ids = ["first", "second"].map(|name| Field::new(name, ColumnType::Int64.arrow(), true));
-    let sources = (0..kind.columns.len()).map(Source::Both).chain([Source::First(id), Source::Second(id)]).collect();
+    let sources = (0..kind.columns.len())
+        .map(ColumnSource::Both)
+        .chain([ColumnSource::First(id), ColumnSource::Second(id)])
+        .collect();
     Joined { schema: Arc::new(Schema::new(keys.chain(ids).collect::<Vec<_>>())), sources }
 }
 

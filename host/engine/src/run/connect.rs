@@ -1,17 +1,17 @@
 //! The connections between the processes of a job: each connects to those before it in `--hosts` and waits for those
 //! after it. timely's own way of doing so writes to standard output, which belongs to `print` sinks, and trusts whoever
 //! connects. Here both ends of each connection prove that they know the job's key (`hello`), strangers cost nothing that
-//! matters (`door`), and what is sent is sealed (`sealed`) and looked at before timely sees it (`message`).
+//! matters (`port`), and what is sent is sealed (`sealed`) and looked at before timely sees it (`message`).
 
-mod door;
+mod port;
 mod hello;
 mod message;
 mod reach;
 mod sealed;
 mod status;
 
-pub use door::Door;
 pub use hello::Hello;
+pub use port::PeerPort;
 pub use sealed::Sealed;
 #[cfg(test)]
 pub use sealed::pair;
@@ -19,16 +19,16 @@ pub use sealed::pair;
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::running::Cluster;
-use door::Guest;
-use hello::Purpose;
+use hello::ConnectionPurpose;
 use message::Messages;
+use port::PeerConnection;
 use reach::reach;
 use status::{STATUS_SILENCE_MAX, Status};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-/// How often it is looked whether the door still stands open.
+/// How often it is looked whether the port is still open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections of a process with the others.
@@ -51,7 +51,7 @@ pub struct Links {
 }
 
 /// Opens the port of this process, which runs what `own` says.
-pub fn listen(cluster: &Cluster, own: Hello) -> Result<Door> {
+pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     let (process, processes) = (cluster.process, cluster.hosts.len());
     let Some(host) = cluster.hosts.get(process) else {
         return Err(Error::job(format!(
@@ -63,25 +63,25 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<Door> {
             "process {process} cannot listen on {host}: {error}; stop what uses the address, or name another with --hosts"
         ))
     })?;
-    Door::open(listener, own, cluster.key.clone())
+    PeerPort::open(listener, own, cluster.key.clone())
 }
 
 /// Connects with all other processes, for as long as it takes them to start. An error where a process that is there
 /// already runs something else.
-pub fn connect(cluster: &Cluster, own: Hello, door: Door) -> Result<Connected> {
+pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connected> {
     let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
     let mut generation = own.generation;
-    // The doors of all are open before anyone connects, so no two processes can wait for each other.
+    // The ports of all are open before anyone connects, so no two processes can wait for each other.
     for ((process, host), peer) in (0..).zip(&cluster.hosts).take(cluster.process).zip(&mut peers) {
-        let (socket, welcomed) = reach(own, &cluster.key, Purpose::Dataflow, process, host)?;
+        let (socket, welcomed) = reach(own, &cluster.key, ConnectionPurpose::Dataflow, process, host)?;
         peer.dataflow = Some(socket);
         if process == 0 {
             generation = welcomed;
-            peer.liveness = Some(reach(own, &cluster.key, Purpose::Liveness, process, host)?.0);
+            peer.liveness = Some(reach(own, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
         }
     }
     if let Some(later) = peers.get_mut(cluster.process + 1..) {
-        accept_all(later, Hello { generation, ..own }, &door)?;
+        accept_all(later, Hello { generation, ..own }, &port)?;
     }
     let mut links = Links::default();
     for (peer, process) in peers.iter_mut().zip(0..) {
@@ -103,25 +103,25 @@ struct Peer {
 
 /// Waits until the processes behind this one have connected. A process that died while others were waited for may come
 /// again and takes its own place.
-fn accept_all(later: &mut [Peer], own: Hello, door: &Door) -> Result<()> {
+fn accept_all(later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
     let missing = |later: &[Peer]| {
         later.iter().filter(|peer| peer.dataflow.is_none() || (own.process == 0 && peer.liveness.is_none())).count()
     };
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
     }
-    door.ready();
+    port.ready();
     while missing(later) > 0 {
-        let Some(guest) = door.next(LOOK_EVERY)? else { continue };
-        let process = guest.hello.process;
+        let Some(connection) = port.next(LOOK_EVERY)? else { continue };
+        let process = connection.hello.process;
         let place = (process as usize).checked_sub(own.process as usize + 1);
-        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match guest.purpose {
-            Purpose::Liveness => &mut peer.liveness,
-            Purpose::Dataflow => &mut peer.dataflow,
+        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match connection.purpose {
+            ConnectionPurpose::Liveness => &mut peer.liveness,
+            ConnectionPurpose::Dataflow => &mut peer.dataflow,
         });
         match place {
             Some(place) if place.as_ref().is_none_or(|taken| closed(taken.socket())) => {
-                match let_in(guest, Status::Welcome(own.generation)) {
+                match let_in(connection, Status::Welcome(own.generation)) {
                     Ok(socket) => *place = Some(socket),
                     Err(error) => tracing::warn!("process {process} was there, and is lost again: {error}"),
                 }
@@ -129,7 +129,7 @@ fn accept_all(later: &mut [Peer], own: Hello, door: &Door) -> Result<()> {
             _ => {
                 tracing::warn!("a second process {process} wants to take part; it is left out");
                 // It need not hear it.
-                let _ = let_in(guest, Status::Taken);
+                let _ = let_in(connection, Status::Taken);
             }
         }
     }
@@ -137,9 +137,9 @@ fn accept_all(later: &mut [Peer], own: Hello, door: &Door) -> Result<()> {
 }
 
 /// Tells a process how it stands.
-fn let_in(guest: Guest, status: Status) -> io::Result<Sealed> {
-    guest.socket.set_write_timeout(Some(STATUS_SILENCE_MAX))?;
-    let mut sealed = Sealed::new(guest.socket, guest.seals);
+fn let_in(connection: PeerConnection, status: Status) -> io::Result<Sealed> {
+    connection.socket.set_write_timeout(Some(STATUS_SILENCE_MAX))?;
+    let mut sealed = Sealed::new(connection.socket, connection.seals);
     sealed.write_all(&status.bytes())?;
     sealed.socket().set_write_timeout(None)?;
     Ok(sealed)

@@ -1,7 +1,7 @@
 //! A socket on which the process of a running job tells how it stands and is told what to do, for its owner only.
 //!
-//! Each process of a job has a Unix socket of its own. Whoever connects writes one line of JSON, a [`Question`] as
-//! `{"ask":"status"}`, and gets one line back, an [`Answer`] as `{"status":{…}}` or `{"error":"…"}`. Then the connection is
+//! Each process of a job has a Unix socket of its own. Whoever connects writes one line of JSON, a [`ControlQuestion`] as
+//! `{"ask":"status"}`, and gets one line back, an [`ControlAnswer`] as `{"status":{…}}` or `{"error":"…"}`. Then the connection is
 //! closed.
 //!
 //! A job that cannot listen runs as well as any other, and whoever asks can neither slow nor stop it: one thread serves
@@ -9,10 +9,13 @@
 
 mod ask;
 mod facts;
-mod place;
+mod socket;
+mod view;
 
-pub use ask::{Answers, Said, ask, put};
+pub use ask::{ProcessAnswer, StatusAnswers, ask, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
+pub use socket::job_id;
+pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};
 use crate::error::{Error, Kind, Result};
@@ -22,8 +25,8 @@ use crate::running::upgrade;
 use crate::running::upgrade::{Prepare, UpgradeStatus};
 use crate::threads;
 use crate::{private, time};
-use place::Taken;
 use serde::{Deserialize, Serialize};
+use socket::ListeningSocket;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,9 +48,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a job can be asked. Questions about upgrades are for all of its processes, but for `commit`: see [`upgrade`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Question {
+pub enum ControlQuestion {
     /// How it stands.
     Status,
+    /// How it stands, in all that is known and was not told before.
+    View(Known),
     /// Load and check the next plugin of a stage.
     Prepare(Prepare),
     /// How an upgrade stands.
@@ -86,9 +91,11 @@ pub enum Question {
 /// The answer to a question.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum ControlAnswer {
     /// How the process stands.
     Status(Box<ProcessStatus>),
+    /// All that is known.
+    View(Box<ProcessView>),
     /// How the upgrade stands.
     Upgrade(Box<UpgradeStatus>),
     /// It is done, or will be.
@@ -99,12 +106,17 @@ pub enum Answer {
     Error(String),
 }
 
-impl Answer {
-    fn of(upgrade: Result<UpgradeStatus>) -> Answer {
+/// Whoever asks does not know which values are hidden.
+fn told(error: &Error) -> String {
+    crate::secrets::hide(&error.message).into_owned()
+}
+
+impl ControlAnswer {
+    fn of(upgrade: Result<UpgradeStatus>) -> ControlAnswer {
         match upgrade {
-            Ok(status) => Answer::Upgrade(Box::new(status)),
-            Err(error) if error.kind == Kind::Environment => Answer::Error(error.message),
-            Err(error) => Answer::Refused(error.message),
+            Ok(status) => ControlAnswer::Upgrade(Box::new(status)),
+            Err(error) if error.kind == Kind::Environment => ControlAnswer::Error(told(&error)),
+            Err(error) => ControlAnswer::Refused(told(&error)),
         }
     }
 }
@@ -126,7 +138,7 @@ struct Served {
 }
 
 impl Control {
-    /// Answers for the started job of this file. Where that is not possible, the log says so.
+    /// Answers questions about the job of this file that was started. Where that is not possible, the log says so.
     pub fn listen(file: &Path, job: Stopper) -> Control {
         let (stop, stopped) = oneshot::channel();
         let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -176,7 +188,7 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
 }
 
 async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
-    let socket = Taken::take(&served.file, process).await?;
+    let socket = ListeningSocket::bind(&served.file, process).await?;
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(place) = places.clone().acquire_owned().await {
         match socket.listener.accept().await {
@@ -217,40 +229,45 @@ async fn serve(mut client: UnixStream, served: Arc<Served>) -> io::Result<()> {
     tokio::time::timeout(CLIENT_TIME_MAX, writing.write_all(&line)).await?
 }
 
-async fn answer(question: &[u8], served: Arc<Served>) -> Answer {
+async fn answer(question: &[u8], served: Arc<Served>) -> ControlAnswer {
     if !question.ends_with(b"\n") {
-        return Answer::Error(format!("a question is one line of at most {QUESTION_BYTES_MAX} bytes"));
+        return ControlAnswer::Error(format!("a question is one line of at most {QUESTION_BYTES_MAX} bytes"));
     }
-    let question = match serde_json::from_slice::<Question>(question) {
+    let question = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(question) => question,
-        Err(error) => return Answer::Error(format!("a question is written as {{\"ask\":\"status\"}}: {error}")),
+        Err(error) => return ControlAnswer::Error(format!("a question is written as {{\"ask\":\"status\"}}: {error}")),
     };
     let running = &served.job.running;
     match question {
-        Question::Status => Answer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since))),
-        Question::Prepare(wanted) => prepare(wanted, &served).await,
-        Question::Upgrade { id } => {
+        ControlQuestion::Status => {
+            ControlAnswer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since)))
+        }
+        ControlQuestion::View(known) => {
+            ControlAnswer::View(Box::new(ProcessView::of(running, &served.file, served.since, known)))
+        }
+        ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
+        ControlQuestion::Upgrade { id } => {
             let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
-            Answer::of(running.upgrades.status(id, committed))
+            ControlAnswer::of(running.plugins.upgrades.status(id, committed))
         }
-        Question::Shadow { id, batches } => Answer::of(upgrade::shadow(running, id, batches)),
-        Question::Commit { id } => Answer::of(upgrade::commit(running, id)),
-        Question::Drop { id, why } => Answer::of(running.upgrades.give_up(id, &why)),
-        Question::Stop => {
+        ControlQuestion::Shadow { id, batches } => ControlAnswer::of(upgrade::shadow(running, id, batches)),
+        ControlQuestion::Commit { id } => ControlAnswer::of(upgrade::commit(running, id)),
+        ControlQuestion::Drop { id, why } => ControlAnswer::of(running.plugins.upgrades.give_up(id, &why)),
+        ControlQuestion::Stop => {
             served.job.stop(Stop::Graceful);
-            Answer::Done(true)
+            ControlAnswer::Done(true)
         }
-        Question::Restart { replay_from } => match served.job.go_back(replay_from) {
-            Ok(()) => Answer::Done(true),
-            Err(error) => Answer::Refused(error.message),
+        ControlQuestion::Restart { replay_from } => match served.job.go_back(replay_from) {
+            Ok(()) => ControlAnswer::Done(true),
+            Err(error) => ControlAnswer::Refused(told(&error)),
         },
     }
 }
 
 /// Compiling takes its time, so it is done on a thread of its own.
-async fn prepare(wanted: Prepare, served: &Served) -> Answer {
+async fn prepare(wanted: Prepare, served: &Served) -> ControlAnswer {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
-        return Answer::Error("another plugin is being loaded for this job; ask again".into());
+        return ControlAnswer::Error("another plugin is being loaded for this job; ask again".into());
     };
     let job = served.job.clone();
     let prepared = tokio::task::spawn_blocking(move || {
@@ -259,7 +276,7 @@ async fn prepare(wanted: Prepare, served: &Served) -> Answer {
         prepared
     });
     match prepared.await {
-        Ok(prepared) => Answer::of(prepared),
-        Err(error) => Answer::Error(format!("the plugin could not be loaded: {error}")),
+        Ok(prepared) => ControlAnswer::of(prepared),
+        Err(error) => ControlAnswer::Error(format!("the plugin could not be loaded: {error}")),
     }
 }

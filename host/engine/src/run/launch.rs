@@ -2,9 +2,9 @@
 
 use super::connect::Sealed;
 use super::liveness::Liveness;
-use super::{Done, Stopper};
+use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};
-use crate::checkpoint::Kept;
+use crate::checkpoint::JobCheckpoints;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::{Graph, inbox_bytes_max};
@@ -16,16 +16,16 @@ use crate::owner::Owner;
 use crate::receiver::{self, inbox::Inbox};
 use crate::running::upgrade::Upgrades;
 use crate::running::versions::Versions;
-use crate::running::workers;
-use crate::running::{Options, Running};
+use crate::running::{JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers};
 use crate::threads;
 use crate::threads::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
 use std::any::Any;
 use std::fmt::Display;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -47,7 +47,7 @@ pub(super) struct Peers {
 pub(super) fn launch(
     graph: Graph,
     options: Options,
-    kept: Option<Kept>,
+    checkpoints: Option<JobCheckpoints>,
     sinks: OpenSinks,
     failure: Failure,
     mut peers: Option<Peers>,
@@ -68,10 +68,14 @@ pub(super) fn launch(
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
         // Sources that nobody wrote have no rows of their own.
         let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
-        let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
-        let (goes_on, holder) = (kept.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
+        let share = source.kind.share(number, (process, processes));
+        let rows_max = options.limit.filter(|_| written).map_or(u64::MAX, |limit| match source.kind.has_partitions() {
+            true => share_of_limit(limit, process, processes),
+            false => limit,
+        });
+        let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder));
-        inboxes.push((number % processes == process).then(inbox));
+        inboxes.push(share.map(|_| inbox()));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -79,22 +83,21 @@ pub(super) fn launch(
         .enable_all()
         .build()
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
+    let owner = checkpoints.as_ref().map(|checkpoints| &checkpoints.owner);
+    let shares = open_shares(&graph, process * workers..(process + 1) * workers, owner, &failure)?;
     let running = Arc::new(Running {
-        versions: Versions::of(&graph),
-        upgrades: Upgrades::default(),
+        plugins: RunningPlugins { versions: Versions::of(&graph), upgrades: Upgrades::default() },
         graph,
         options,
-        workers,
-        inboxes,
-        first_worker: process * workers,
+        threads: WorkerThreads { count: workers, first: process * workers },
+        ends: JobEnds::new(inboxes, sinks, shares),
         failure,
         metrics: Metrics::default(),
         batches: AtomicU64::new(0),
-        kept: kept.map(Arc::new),
-        stop: AtomicBool::new(false),
-        go_back: OnceLock::new(),
-        sinks: Mutex::new(sinks),
+        checkpoints: checkpoints.map(Arc::new),
+        requests: JobRequests::default(),
     });
+    running.metrics.batches().of_parts(running.parts());
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
     if running.options.replay_until.is_none() {
@@ -104,7 +107,7 @@ pub(super) fn launch(
     let guards = start_workers(&running, sockets, first_thread)?;
     let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
     let liveness = peers.map(|peers| peers.liveness);
-    let done = Arc::new(Done::default());
+    let done = Arc::new(JobEnd::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     let (ending, failing) = (done.clone(), done);
     threads::start(
@@ -120,7 +123,8 @@ pub(super) fn launch(
                 Ok(None) => None,
                 Ok(Some(_)) | Err(_) => Some(lost_connection()),
             };
-            running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+            running.ends.close_inboxes();
+            running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
             receivers.shutdown_background();
             let error = running.failure.error().or(ended);
             if let (Some(liveness), None) = (liveness, &error) {
@@ -130,6 +134,12 @@ pub(super) fn launch(
         },
     )?;
     Ok(stopper)
+}
+
+/// The rows that one of several processes takes at most, where all together take so many.
+fn share_of_limit(limit: u64, process: usize, processes: usize) -> u64 {
+    let (process, processes) = (process as u64, processes.max(1) as u64);
+    limit / processes + u64::from(process < limit % processes)
 }
 
 /// The workers of this process. Where nobody is left to wait for them, they end.
@@ -155,21 +165,23 @@ impl Drop for Workers {
 
 /// Starts the receivers of this process where their sources go on.
 fn receive(running: &Running, runtime: &Handle) {
-    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.inboxes).enumerate() {
-        let Some(inbox) = inbox else { continue };
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate() {
+        let Some((inbox, share)) = inbox.as_ref().zip(source.kind.share(number, running.options.place())) else {
+            continue;
+        };
         let mut from = Positions::new();
-        if let Some(start) = running.kept.as_ref().and_then(|kept| kept.source(number)) {
-            let (positions, leftovers) = start;
-            from = positions;
-            inbox.put_back(leftovers);
+        let start = running.checkpoints.as_ref().and_then(|checkpoints| checkpoints.sources.for_receiver(number));
+        if let Some(start) = start {
+            from = start.positions;
+            inbox.put_back(start.leftovers, start.leftovers_moved);
         }
-        // Its end is something for a batch where it moves the time of a stage.
+        // Its end is something for a batch where it moves the time of a stage. Partitions have no end.
         let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
         if times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32))) {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
             inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
         }
-        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
+        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share);
     }
 }
 
@@ -185,6 +197,19 @@ pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, fail
     Ok(sinks)
 }
 
+/// Opens what these workers have of the sinks that each worker commits to.
+fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, failure: &Failure) -> Result<SinkShares> {
+    let mut shares = SinkShares::new();
+    for (number, spec) in graph.spec.sinks.iter().enumerate().filter(|(_, spec)| spec.kind.by_worker()) {
+        for worker in workers.clone() {
+            let schema = graph.union(&spec.from)?;
+            let share = sink::open_share(spec, schema, &graph.spec.origin, owner, worker, failure)?;
+            shares.insert((number, worker), share);
+        }
+    }
+    Ok(shares)
+}
+
 /// Starts the worker threads; where there are several processes, as soon as all are there.
 fn start_workers(
     running: &Arc<Running>,
@@ -192,7 +217,7 @@ fn start_workers(
     first_thread: Arc<OnceLock<Thread>>,
 ) -> Result<WorkerGuards<()>> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
-    let threads = running.workers;
+    let threads = running.threads.count;
     let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
         match (&running.options.cluster, sockets) {
             (Some(cluster), Some(sockets)) => {
@@ -207,7 +232,7 @@ fn start_workers(
         };
     let running = running.clone();
     timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
-        if worker.index() == running.first_worker {
+        if worker.index() == running.threads.first {
             // The inboxes wake this thread when something arrives.
             let _ = first_thread.set(std::thread::current());
         }

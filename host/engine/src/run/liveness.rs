@@ -21,10 +21,10 @@ const GOODBYE: u8 = b'!';
 
 /// The watch over other processes. Dropping it ends it without a goodbye: the others lose this process.
 pub struct Liveness {
-    shared: Arc<Shared>,
+    watched: Arc<PeerWatch>,
 }
 
-struct Shared {
+struct PeerWatch {
     links: Links,
     ended: Mutex<bool>,
     changed: Condvar,
@@ -40,58 +40,58 @@ pub fn watch(
     on_lost: impl Fn(Error) + Send + Sync + 'static,
     failed: impl Fn() -> bool + Send + 'static,
 ) -> Result<Liveness> {
-    let shared = Arc::new(Shared {
+    let watched = Arc::new(PeerWatch {
         links,
         ended: Mutex::new(false),
         changed: Condvar::new(),
         lost: AtomicBool::new(false),
         on_lost: Box::new(on_lost),
     });
-    let liveness = Liveness { shared };
-    if liveness.shared.links.liveness.is_empty() {
+    let liveness = Liveness { watched };
+    if liveness.watched.links.liveness.is_empty() {
         return Ok(liveness);
     }
     let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
-    for link in &liveness.shared.links.liveness {
+    for link in &liveness.watched.links.liveness {
         let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
         link.socket().set_read_timeout(Some(silence_max)).map_err(broken)?;
         link.socket().set_write_timeout(Some(silence_max)).map_err(broken)?;
-        let (link, shared) = (link.clone(), liveness.shared.clone());
-        spawn("millstream-peer", "the thread that listens to another process", &liveness.shared, move || {
-            shared.listen(link);
+        let (link, watched) = (link.clone(), liveness.watched.clone());
+        spawn("millstream-peer", "the thread that listens to another process", &liveness.watched, move || {
+            watched.listen(link);
         })?;
     }
-    let shared = liveness.shared.clone();
-    spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.shared, move || {
-        shared.beat(failed);
+    let watched = liveness.watched.clone();
+    spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.watched, move || {
+        watched.beat(failed);
     })?;
     Ok(liveness)
 }
 
-fn spawn(name: &str, what: &str, shared: &Arc<Shared>, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let shared = shared.clone();
-    threads::start(name, what, move |error| shared.lose(error), work).map(drop)
+fn spawn(name: &str, what: &str, watched: &Arc<PeerWatch>, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let watched = watched.clone();
+    threads::start(name, what, move |error| watched.lose(error), work).map(drop)
 }
 
 impl Liveness {
     /// The job has ended well: the others are told that this process goes on purpose.
     pub fn goodbye(self) {
-        self.shared.end();
-        self.shared.send(GOODBYE);
+        self.watched.end();
+        self.watched.send(GOODBYE);
     }
 }
 
 impl Drop for Liveness {
     fn drop(&mut self) {
-        self.shared.end();
-        for link in &self.shared.links.liveness {
+        self.watched.end();
+        for link in &self.watched.links.liveness {
             // The others read what was sent before. It may be closed already.
             let _ = link.socket().shutdown(Shutdown::Write);
         }
     }
 }
 
-impl Shared {
+impl PeerWatch {
     fn end(&self) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();

@@ -4,14 +4,18 @@
 mod inputs;
 
 use crate::batch::chunk::Chunk;
+use crate::batch::partition::{Share, source_of};
+use crate::batch::position::{Position, Positions, SOURCE_END};
+use crate::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::record::{self, Recorded};
-use crate::checkpoint::resolve::{self, Found, Planned, Resume, Wanted};
-use crate::checkpoint::save::{CheckpointWriter, Owned, lost};
+use crate::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest};
+use crate::checkpoint::source_start::{SourceStart, SourceStarts};
 use crate::checkpoint::store::{Store, Version};
 use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
-use crate::checkpoint::{FOLDERS, Kept, Lock, Markers, SourceStart, manifest, read, state_file};
+use crate::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
+use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest, state_file};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -21,7 +25,7 @@ use crate::owner::Owner;
 use crate::running::Options;
 use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What was found and decided before anything is changed.
 pub struct Decided {
@@ -29,8 +33,8 @@ pub struct Decided {
     pub resume: Resume,
     /// The start before this one, where there was one.
     pub before: Option<Start>,
-    found: Found,
-    wanted: Wanted,
+    found: StartFacts,
+    wanted: StartRequest,
     version: Option<Version>,
     recorded: Recorded,
 }
@@ -38,7 +42,7 @@ pub struct Decided {
 /// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
-    let sources = graph.spec.sources.iter().map(positions::table_of);
+    let sources = graph.spec.sources.iter().map(|source| positions::table_of(source, &graph.spec.origin));
     stages.chain(sources).chain(graph::counters::table_of(graph)).collect()
 }
 
@@ -71,9 +75,11 @@ pub fn decide(
         )));
     }
     let recorded = graph::record(graph, &options.sets, record)?;
-    let wanted = Wanted {
+    let wanted = StartRequest {
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
+        processes: options.place().1,
+        spread: graph.spec.sources.iter().filter(|of| of.kind.has_partitions()).map(|of| of.name.clone()).collect(),
         tables: tables_of(graph),
         migrates: migrates(graph),
         fresh: options.fresh,
@@ -81,7 +87,7 @@ pub fn decide(
         replay_from: options.replay_from,
         drop: options.drop_state.clone(),
     };
-    let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
+    let mut found = StartFacts { manifest: current, objects: listed(store)?, ..StartFacts::default() };
     let mut logs = Vec::new();
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         found.committed = match fenced {
@@ -163,7 +169,7 @@ fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
 
 /// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not
 /// written again; whoever did it should know.
-fn warn_of_sinks(found: &Found) {
+fn warn_of_sinks(found: &StartFacts) {
     let markers = found.manifest.iter().filter_map(Manifest::newest).flat_map(|newest| &newest.sinks);
     for (sink, marker) in markers {
         let holds = found.committed.get(sink).copied().unwrap_or_default();
@@ -210,7 +216,7 @@ fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<Str
 }
 
 /// Makes this start the one that counts: everything before has lost the job from now on.
-pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<Owned> {
+pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
     let Decided { resume, found, wanted, version, recorded, .. } = decided;
     let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
     manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = crate::time::now().0);
@@ -222,7 +228,7 @@ pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<O
     let blobs = record::blobs_of(store, &manifest.starts);
     fault::point("start.claim");
     let owned = match manifest::replace(store, &manifest, version.as_ref(), failure)? {
-        manifest::Replaced::Done(version) => Owned { manifest, version, blobs },
+        manifest::Replaced::Done(version) => ClaimedManifest { manifest, version, blobs },
         manifest::Replaced::Lost => return Err(lost(store, manifest.generation)),
     };
     fault::point("start.claimed");
@@ -241,11 +247,11 @@ pub fn prepare(
     graph: &Graph,
     store: Arc<dyn Store>,
     manifest: &Manifest,
-    owned: Option<Owned>,
-    lock: Option<Lock>,
+    owned: Option<ClaimedManifest>,
+    lock: Option<FolderLock>,
     options: &Options,
     failure: &Failure,
-) -> Result<Kept> {
+) -> Result<JobCheckpoints> {
     let place = options.place();
     let Some(start) = manifest.starts.last().cloned() else {
         return Err(Error::bug("a claimed manifest without a start"));
@@ -253,14 +259,14 @@ pub fn prepare(
     let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
     let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
     let mut tables = tables_of(graph);
-    let (mut held_places, mut old) = (BTreeSet::new(), BTreeMap::new());
+    let (mut held_places, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
     for (place, table) in tables.iter_mut().enumerate() {
         let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
         if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
             held_places.insert(place);
             match held.state == table.state {
                 true => table.files.clone_from(&held.files),
-                false => drop(old.insert(place, held.clone())),
+                false => drop(old_columns.insert(place, held.clone())),
             }
         }
     }
@@ -272,8 +278,8 @@ pub fn prepare(
     let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
     let generation = manifest.generation;
     let markers = Markers::default();
-    let plan = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
-    let saver = CheckpointWriter::start(
+    let plans = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
+    let writer = CheckpointWriter::start(
         store.clone(),
         generation,
         tables.clone(),
@@ -283,27 +289,27 @@ pub fn prepare(
         failure.clone(),
     )?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
-    Ok(Kept {
-        owner: Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation },
+    let loaded = LoadedCheckpoint {
         store,
-        every: checkpoint.every,
-        plan,
-        saver,
+        last_batch: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         tables,
         held: held_places,
-        old,
-        replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
-        loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
-        first: start.first,
-        resumed: manifest
-            .starts
-            .iter()
-            .filter(|start| !start.upgrade)
-            .map(|start| (start.first, start.started_us))
-            .collect(),
+        old_columns,
+        progress: LoadProgress::default(),
+    };
+    let starts = manifest.starts.iter().filter(|start| !start.upgrade);
+    let replay = ReplaySchedule {
+        batches: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
+        first_new: start.first,
+        starts: starts.map(|start| (start.first, start.started_us)).collect(),
+    };
+    Ok(JobCheckpoints {
+        owner: Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation },
+        every: checkpoint.every,
+        loaded: Arc::new(loaded),
+        replay,
         sources,
-        markers,
-        restored: Default::default(),
+        writers: Writers { plans, checkpoints: writer, markers },
         lock,
     })
 }
@@ -317,21 +323,21 @@ fn sources(
     counted: &BTreeMap<BatchId, Planned>,
     start: &Start,
     (process, processes): (usize, usize),
-) -> Result<Vec<Mutex<Option<SourceStart>>>> {
+) -> Result<SourceStarts> {
     let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();
     for (number, source) in graph.spec.sources.iter().enumerate() {
-        if number % processes != process {
-            continue;
-        }
-        let mut from = SourceStart::default();
-        if let Some(table) = tables.iter().find(|table| table.of == TableOf::Source && table.name == source.name) {
-            let (first, end) = positions::ALL_GROUPS;
-            let rows = read::load_table(store, table, first, end, None)?;
-            from.table = PositionTable::new(positions::restore(&source.name, &rows)?, table.files.clone());
+        let Some(share) = source.kind.share(number, (process, processes)) else { continue };
+        let table = tables.iter().find(|table| table.of == TableOf::Source && table.name == source.name);
+        let load = |share| {
+            table.map_or_else(|| Ok(PositionTable::empty(share)), |table| PositionTable::load(table, share, store))
+        };
+        let mut from = SourceStart::from(share, load(share)?);
+        if !share.tells_clocks() {
+            from.know_clocks(load(Share::of_clocks())?.positions().clone());
         }
         starts.insert(source.name.clone(), from);
     }
-    let mut void: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
+    let mut void: BTreeMap<String, VoidEntries> = BTreeMap::new();
     let keeps: Vec<&String> = graph
         .spec
         .sources
@@ -346,31 +352,57 @@ fn sources(
         head.batch > start.checkpoint && keeps.contains(&&head.source) && !counts(name, head)
     };
     let mine = starts.keys().cloned().collect::<Vec<_>>();
-    plan::read_pieces(
+    plan::read_entries(
         store,
         logs,
-        |name, head| mine.contains(&head.source) && (counts(name, head) || is_void(name, head)),
-        |name, piece| {
-            let Some(from) = starts.get_mut(&piece.source) else { return };
-            let planned = counted.get(&piece.batch).is_some_and(|planned| planned.generation == name.generation);
+        |name, head| {
+            mine.iter().any(|name| name == source_of(&head.source)) && (counts(name, head) || is_void(name, head))
+        },
+        |name, entry| {
+            let Some(from) = starts.get_mut(source_of(&entry.source)) else { return };
+            let planned = counted.get(&entry.batch).is_some_and(|planned| planned.generation == name.generation);
             if planned {
-                from.pieces.insert(piece.batch, piece);
+                from.add(entry);
             } else {
-                let chunks = piece.chunks.into_iter().filter_map(|chunk| chunk.kept);
-                void.entry(piece.source).or_default().extend(chunks.map(|chunk| (name.generation, chunk)));
+                let chunks = entry.chunks.into_iter().filter_map(|chunk| chunk.kept);
+                let void = void.entry(entry.source).or_default();
+                void.chunks.extend(chunks.map(|chunk| (name.generation, chunk)));
+                void.moved.extend(entry.moved);
             }
         },
     )?;
     for source in &graph.spec.sources {
         starts.get_mut(&source.name).into_iter().for_each(|from| from.know_again(source, &graph.spec.origin));
     }
-    for (name, chunks) in void {
+    for (name, void) in void {
         if let Some(from) = starts.get_mut(&name) {
-            from.leftovers = leftovers(from, chunks);
+            from.leftovers = leftovers(from, void.chunks);
+            from.leftovers_moved = further(from, void.moved);
         }
     }
-    let starts = graph.spec.sources.iter().map(|source| Mutex::new(starts.remove(&source.name)));
-    Ok(starts.collect())
+    Ok(SourceStarts::new(graph.spec.sources.iter().map(|source| starts.remove(&source.name))))
+}
+
+/// What plans of batches that do not count say of one source.
+#[derive(Default)]
+struct VoidEntries {
+    chunks: Vec<(Generation, Chunk)>,
+    moved: Vec<(String, Position)>,
+}
+
+/// How far rows that are in no batch that counts move positions beside that of the rows themselves: those of producers, which only
+/// grow.
+fn further(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, Position)> {
+    let before = from.end();
+    let mut further = Positions::new();
+    for (name, position) in moved {
+        let known = further.get(&name).or_else(|| before.get(&name));
+        let is_further = known.is_none_or(|known| position.offset > known.offset);
+        if is_further && !name.is_empty() && name != SOURCE_END && position != Position::GONE {
+            further.insert(name, position);
+        }
+    }
+    further.into_iter().collect()
 }
 
 /// The rows that were received and are in no batch that counts.
@@ -389,4 +421,27 @@ fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk>
         }
     }
     left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::partition::Share;
+
+    #[test]
+    fn producers_of_rows_that_are_put_back_have_come_as_far_as_any_plan_says() {
+        let at = |name: &str, offset| (name.to_owned(), Position { offset, mark: 1 });
+        let mut from = SourceStart::from(Share::ALL, PositionTable::empty(Share::ALL));
+        from.table.apply(vec![at("", 9), at("producer:a", 5), at("producer:b", 5)]);
+        let moved = vec![
+            at("", 20),
+            at(SOURCE_END, 1),
+            at("producer:a", 4),
+            at("producer:b", 7),
+            ("producer:b".into(), Position::GONE),
+            at("producer:b", 6),
+            at("producer:c", 1),
+        ];
+        assert_eq!(further(&from, moved), [at("producer:b", 7), at("producer:c", 1)]);
+    }
 }

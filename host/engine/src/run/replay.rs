@@ -63,12 +63,12 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
     let failure = Failure::default();
     let pretended = pretend(&manifest, base, batch, start);
-    let kept = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;
+    let checkpoints = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;
     let caught = Arc::new(Mutex::new(Vec::new()));
     let sinks = catching(&graph, batch, &caught);
     let (sink_specs, origin) = (graph.spec.sinks.clone(), graph.spec.origin.clone());
     let schemas: Vec<SchemaRef> = sink_specs.iter().map(|spec| graph.union(&spec.from)).collect::<Result<_>>()?;
-    launch(graph, options, Some(kept), sinks, failure, None)?.await_termination(None)?;
+    launch(graph, options, Some(checkpoints), sinks, failure, None)?.await_termination(None)?;
 
     let mut caught = std::mem::take(&mut *caught.lock().unwrap_or_else(PoisonError::into_inner));
     caught.sort_by_key(|caught: &Caught| caught.sink);

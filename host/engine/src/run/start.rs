@@ -1,11 +1,11 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
-use super::connect::{Connected, Door, Hello};
+use super::connect::{Connected, Hello, PeerPort};
 use super::launch::{Peers, launch, open_sinks};
 use super::{Stopper, connect, liveness};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
-use crate::checkpoint::{Lock, manifest, record};
+use crate::checkpoint::{FolderLock, manifest, record};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
@@ -13,11 +13,12 @@ use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OnError, OperatorSpec, SinkKind};
 use crate::memory;
 use crate::plugin::PluginHost;
-use crate::receiver::away::until_there;
+use crate::receiver::outage::until_there;
 use crate::run::recover;
 use crate::run::recover::Decided;
 use crate::running::Options;
 use crate::running::workers;
+use crate::sink::kafka::await_cluster;
 use crate::sink::postgres::await_server;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +32,9 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
-        let door = open_door(&graph, &options)?;
+        let port = open_port(&graph, &options)?;
         let failure = Failure::default();
-        let peers = connected(&options, door, Generation(0), &failure)?;
+        let peers = connected(&options, port, Generation(0), &failure)?;
         let sinks = open_sinks(&graph, owns_sinks(&options), None, &failure)?;
         return launch(graph, options, None, sinks, failure, peers);
     };
@@ -49,7 +50,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     }
 }
 
-/// Waits for the databases of the job that are away: nothing is begun before all are there.
+/// Waits for the servers of the job that are away: nothing is begun before all are there.
 fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
     for stage in &spec.stages {
         if let OperatorSpec::Enrich(EnrichSpec { table: EnrichTable::Postgres { url, wait, .. }, .. }) = &stage.operator
@@ -62,6 +63,11 @@ fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
         if let SinkKind::Postgres { url, wait, .. } = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
             await_server(&format!("{at}sink `{}`", sink.name), url, *wait, options.start_until)?;
+        }
+        if let SinkKind::Kafka(kafka) = &sink.kind {
+            let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));
+            let who = format!("{at}sink `{}`", sink.name);
+            await_cluster(&who, &kafka.cluster, &spec.origin.folder, options.start_until)?;
         }
     }
     Ok(())
@@ -78,31 +84,37 @@ fn own(
     options: Options,
     plugins: &PluginHost,
     store: Arc<dyn Store>,
-    lock: Option<Lock>,
+    lock: Option<FolderLock>,
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
-    let (graph, mut decided) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
-    let door = open_door(&graph, &options)?;
     let failure = Failure::default();
-    // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
-    let mut sinks = None;
-    if let Some(owner) = decided.owner() {
-        let open = open_sinks(&graph, true, Some(&owner), &failure)?;
-        let fenced = graph.spec.sinks.iter().zip(&open);
-        let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
-        decided = recover::decide(&graph, &*store, &options, record, Some(fenced.collect()))?;
-        sinks = Some(open);
-    }
+    let (graph, decided, port, sinks) = loop {
+        let (graph, mut decided) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
+        let port = open_port(&graph, &options)?;
+        // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
+        let mut sinks = None;
+        if let Some(owner) = decided.owner() {
+            let open = open_sinks(&graph, true, Some(&owner), &failure)?;
+            let fenced = graph.spec.sinks.iter().zip(&open);
+            let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
+            decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()))?;
+            sinks = Some(open);
+        }
+        // A commit was under way when the sinks were asked first, and what it committed has to run again as it was.
+        if record.is_some() || decided.resume.as_before.is_none() {
+            break (graph, decided, port, sinks);
+        }
+    };
     decided.warn();
     let owned = recover::claim(decided, &*store, &failure)?;
     let manifest = owned.manifest.clone();
-    let kept = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
+    let checkpoints = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
     let sinks = match sinks {
         Some(sinks) => sinks,
-        None => open_sinks(&graph, true, Some(&kept.owner), &failure)?,
+        None => open_sinks(&graph, true, Some(&checkpoints.owner), &failure)?,
     };
-    let peers = connected(&options, door, manifest.generation, &failure)?;
-    launch(graph, options, Some(kept), sinks, failure, peers)
+    let peers = connected(&options, port, manifest.generation, &failure)?;
+    launch(graph, options, Some(checkpoints), sinks, failure, peers)
 }
 
 /// Looks and decides, until it is clear that the job can go on as what it is now.
@@ -111,7 +123,7 @@ fn settle(
     options: &Options,
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
-    lock: Option<&Lock>,
+    lock: Option<&FolderLock>,
     record: Option<&JobRecord>,
 ) -> Result<(Graph, Decided)> {
     let mut ran_as_before = false;
@@ -155,7 +167,7 @@ fn replay_as_before(
     options: &Options,
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
-    lock: Option<Lock>,
+    lock: Option<FolderLock>,
 ) -> Result<()> {
     let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
     let record = record::read(&**store, start).map_err(within)?;
@@ -198,9 +210,9 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false)?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
-    let door = open_door(&graph, &options)?;
+    let port = open_port(&graph, &options)?;
     let failure = Failure::default();
-    let peers = connected(&options, door, Generation(0), &failure)?;
+    let peers = connected(&options, port, Generation(0), &failure)?;
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
@@ -210,13 +222,13 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
             store.place()
         )));
     };
-    let kept = recover::prepare(&graph, store, &manifest, None, None, &options, &failure)?;
-    launch(graph, options, Some(kept), Vec::new(), failure, peers)
+    let checkpoints = recover::prepare(&graph, store, &manifest, None, None, &options, &failure)?;
+    launch(graph, options, Some(checkpoints), Vec::new(), failure, peers)
 }
 
 /// Opens the port of this process, where there are several. From now on the others may come; they wait until this one is
 /// ready.
-fn open_door(graph: &Graph, options: &Options) -> Result<Option<(Hello, Door)>> {
+fn open_port(graph: &Graph, options: &Options) -> Result<Option<(Hello, PeerPort)>> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let own = Hello {
@@ -232,12 +244,12 @@ fn open_door(graph: &Graph, options: &Options) -> Result<Option<(Hello, Door)>> 
 /// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
 fn connected(
     options: &Options,
-    door: Option<(Hello, Door)>,
+    port: Option<(Hello, PeerPort)>,
     generation: Generation,
     failure: &Failure,
 ) -> Result<Option<Peers>> {
-    let (Some(cluster), Some((own, door))) = (&options.cluster, door) else { return Ok(None) };
-    let Connected { sockets, generation, links } = connect::connect(cluster, Hello { generation, ..own }, door)?;
+    let (Some(cluster), Some((own, port))) = (&options.cluster, port) else { return Ok(None) };
+    let Connected { sockets, generation, links } = connect::connect(cluster, Hello { generation, ..own }, port)?;
     let (failure, failed) = (failure.clone(), failure.clone());
     let liveness = liveness::watch(links, move |error| failure.set(error), move || failed.happened())?;
     Ok(Some(Peers { sockets, generation, liveness }))

@@ -9,7 +9,7 @@ mod prepare;
 pub mod shadow;
 
 use super::Running;
-use super::versions::{Now, Slot};
+use super::versions::{PluginSlot, RunningPlugin};
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -89,19 +89,19 @@ pub enum UpgradeStep {
 
 /// The upgrades of a job on this process: one at a time. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Upgrades(Arc<Shared>);
+pub struct Upgrades(Arc<SharedUpgrades>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedUpgrades {
     /// The one for which worker 0 is to send a barrier; zero: none.
     due: AtomicU64,
-    held: Mutex<Held>,
+    state: Mutex<UpgradeState>,
 }
 
 #[derive(Default)]
-struct Held {
+struct UpgradeState {
     now: Option<Upgrade>,
-    /// Those that are over, the oldest first.
+    /// The upgrades that are over, the oldest first.
     past: VecDeque<UpgradeStatus>,
     /// Why none can take place any more.
     closed: Option<String>,
@@ -114,7 +114,7 @@ struct Held {
 
 /// An upgrade for which worker 0 is to send a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct DueUpgrade {
     /// Which.
     pub upgrade: u64,
     /// For how many batches its plugin runs in a shadow; zero: it takes its place.
@@ -124,8 +124,8 @@ pub struct Due {
 /// An upgrade that is not over.
 struct Upgrade {
     status: UpgradeStatus,
-    /// Where its plugin is to be put.
-    slot: Arc<Slot>,
+    /// The place of the plugin that it replaces.
+    slot: Arc<PluginSlot>,
     /// For how many batches it is to run in a shadow, until it is promoted.
     shadow_batches: u64,
     shadow: Option<Arc<Shadow>>,
@@ -150,34 +150,34 @@ impl Upgrade {
 impl Upgrades {
     /// One that is prepared. It takes the place of one that whoever prepared it has left lying.
     fn begin(&self, upgrade: Upgrade) -> Result<UpgradeStatus> {
-        let mut held = self.held();
-        if let Some(closed) = &held.closed {
+        let mut state = self.state();
+        if let Some(closed) = &state.closed {
             return Err(Error::environment(closed));
         }
-        if held.unsaved {
+        if state.unsaved {
             let words = "state that was migrated is in no checkpoint yet; ask again when the next one is written";
             return Err(Error::environment(words));
         }
-        if let Some(before) = &held.now {
+        if let Some(before) = &state.now {
             if before.is_bound() {
                 let stage = &before.status.stage;
                 return Err(Error::environment(format!("stage `{stage}` is being upgraded at this moment; ask again")));
             }
-            held.end(UpgradeStep::Dropped("another upgrade was begun".into()));
+            state.end(UpgradeStep::Dropped("another upgrade was begun".into()));
         }
         let status = upgrade.status.clone();
-        held.now = Some(upgrade);
+        state.now = Some(upgrade);
         fault::point("upgrade.prepared");
         Ok(status)
     }
 
     /// How an upgrade stands, where batches up to this one are committed.
     pub fn status(&self, id: u64, committed: Option<BatchId>) -> Result<UpgradeStatus> {
-        let mut held = self.held();
-        held.look(committed);
-        let now = held.now.as_ref().map(|upgrade| &upgrade.status);
-        let status = now.into_iter().chain(&held.past).find(|status| status.id == id);
-        let fell_back = held.fell_back.as_ref().filter(|(upgrade, _)| *upgrade == id);
+        let mut state = self.state();
+        state.look(committed);
+        let now = state.now.as_ref().map(|upgrade| &upgrade.status);
+        let status = now.into_iter().chain(&state.past).find(|status| status.id == id);
+        let fell_back = state.fell_back.as_ref().filter(|(upgrade, _)| *upgrade == id);
         let failed = fell_back.map(|(_, why)| UpgradeStep::Failed(why.clone()));
         let status =
             status.map(|status| UpgradeStatus { step: failed.unwrap_or(status.step.clone()), ..status.clone() });
@@ -186,54 +186,54 @@ impl Upgrades {
 
     /// The one that is under way, or else the last one.
     pub fn last(&self, committed: Option<BatchId>) -> Option<UpgradeStatus> {
-        let mut held = self.held();
-        held.look(committed);
-        held.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| held.past.back().cloned())
+        let mut state = self.state();
+        state.look(committed);
+        state.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| state.past.back().cloned())
     }
 
     /// The version of an upgrade was on trial and has failed.
     fn fell_back(&self, id: u64, why: String) {
-        self.held().fell_back = Some((id, why));
+        self.state().fell_back = Some((id, why));
     }
 
     /// Gives one up that does not take place yet.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
-        let mut held = self.held();
-        if held.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
+        let mut state = self.state();
+        if state.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
             return Err(Error::environment("the upgrade takes place at this moment and cannot be given up any more"));
         }
-        if held.of(id).is_some() {
-            held.end(UpgradeStep::Dropped(why.to_owned()));
+        if state.of(id).is_some() {
+            state.end(UpgradeStep::Dropped(why.to_owned()));
         }
-        drop(held);
+        drop(state);
         self.status(id, None)
     }
 
     /// The upgrade for which a barrier is to be sent.
-    pub fn due(&self) -> Option<Due> {
+    pub fn due(&self) -> Option<DueUpgrade> {
         let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
-        let mut held = self.held();
-        let upgrade = held.of(id)?;
+        let mut state = self.state();
+        let upgrade = state.of(id)?;
         let commits = upgrade.status.step == UpgradeStep::Committing;
-        Some(Due { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
+        Some(DueUpgrade { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
     }
 
     /// A stage as it will be if this upgrade takes place and is one of that stage.
     pub fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
-        let mut held = self.held();
-        held.of(id).filter(|upgrade| upgrade.status.stage == stage).map(|upgrade| upgrade.node.clone())
+        let mut state = self.state();
+        state.of(id).filter(|upgrade| upgrade.status.stage == stage).map(|upgrade| upgrade.node.clone())
     }
 
     /// This upgrade cannot take place.
     pub fn object(&self, id: u64, why: String) {
-        if let Some(upgrade) = self.held().of(id) {
+        if let Some(upgrade) = self.state().of(id) {
             upgrade.objection.get_or_insert(why);
         }
     }
 
     /// What stands against an upgrade, in this process; where nothing does, nothing can come in between any more.
     pub fn objection(&self, id: u64) -> Option<String> {
-        match self.held().of(id) {
+        match self.state().of(id) {
             Some(upgrade) => {
                 upgrade.agreed = upgrade.objection.is_none();
                 upgrade.objection.clone()
@@ -246,11 +246,11 @@ impl Upgrades {
     /// An error where this process cannot do what it agreed to: it would go on with another version than the others.
     pub fn decided(&self, id: u64, objection: Option<String>) -> Result<()> {
         self.0.due.store(0, Ordering::Release);
-        let mut held = self.held();
-        match (held.of(id), objection) {
-            (Some(_), Some(why)) => held.end(UpgradeStep::Dropped(why)),
+        let mut state = self.state();
+        match (state.of(id), objection) {
+            (Some(_), Some(why)) => state.end(UpgradeStep::Dropped(why)),
             (Some(upgrade), None) => {
-                upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None });
+                upgrade.slot.set(RunningPlugin { node: upgrade.node.clone(), shadow: None });
                 fault::point("upgrade.swapped");
             }
             (None, Some(_)) => {}
@@ -262,17 +262,17 @@ impl Upgrades {
     /// The same where it is to run in a shadow first, from this batch on.
     pub fn shadows(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
         self.0.due.store(0, Ordering::Release);
-        let mut held = self.held();
-        let Some(upgrade) = held.of(id) else { return };
+        let mut state = self.state();
+        let Some(upgrade) = state.of(id) else { return };
         if let Some(why) = objection {
-            return held.end(UpgradeStep::Dropped(why));
+            return state.end(UpgradeStep::Dropped(why));
         }
         upgrade.agreed = false;
         if upgrade.status.step != UpgradeStep::Prepared {
             return;
         }
         let shadow = Arc::new(Shadow::new(upgrade.node.clone(), first, batches));
-        upgrade.slot.set(Now { shadow: Some(shadow.clone()), ..upgrade.slot.now() });
+        upgrade.slot.set(RunningPlugin { shadow: Some(shadow.clone()), ..upgrade.slot.now() });
         upgrade.shadow = Some(shadow);
         upgrade.status.step = UpgradeStep::Shadowing;
     }
@@ -280,8 +280,8 @@ impl Upgrades {
     /// All up to the swap is done: it takes effect with the next batch. Whether it migrated state, so that no other upgrade
     /// is taken before that is [saved](Upgrades::saved).
     pub fn done(&self, id: u64, after: BatchId, pause: Duration) -> bool {
-        let mut held = self.held();
-        let Some(upgrade) = held.of(id) else { return false };
+        let mut state = self.state();
+        let Some(upgrade) = state.of(id) else { return false };
         let migrates = upgrade.migrates;
         let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
         if *step == UpgradeStep::Shadowing {
@@ -290,37 +290,37 @@ impl Upgrades {
         }
         tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-        held.end(UpgradeStep::Done { after: after.0, pause_us });
-        held.unsaved |= migrates;
+        state.end(UpgradeStep::Done { after: after.0, pause_us });
+        state.unsaved |= migrates;
         migrates
     }
 
     /// State was migrated, and no checkpoint holds it yet.
     pub fn unsaved(&self) {
-        self.held().unsaved = true;
+        self.state().unsaved = true;
     }
 
     /// A checkpoint holds all state.
     pub fn saved(&self) {
-        self.held().unsaved = false;
+        self.state().unsaved = false;
     }
 
     /// No more batches come.
     pub fn close(&self, why: &str) {
         self.0.due.store(0, Ordering::Release);
-        let mut held = self.held();
-        held.closed = Some(why.to_owned());
-        if held.now.is_some() {
-            held.end(UpgradeStep::Dropped(why.to_owned()));
+        let mut state = self.state();
+        state.closed = Some(why.to_owned());
+        if state.now.is_some() {
+            state.end(UpgradeStep::Dropped(why.to_owned()));
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, UpgradeState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl UpgradeState {
     /// The upgrade that is under way, if it is this one.
     fn of(&mut self, id: u64) -> Option<&mut Upgrade> {
         self.now.as_mut().filter(|upgrade| upgrade.status.id == id)
@@ -352,25 +352,25 @@ impl Held {
 
 /// Has a prepared plugin run beside the old one for so many batches, as soon as a batch has ended. Asked of process 0.
 pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus> {
-    let upgrades = &running.upgrades;
-    let mut held = upgrades.held();
-    if let Some(upgrade) = held.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
+    let upgrades = &running.plugins.upgrades;
+    let mut state = upgrades.state();
+    if let Some(upgrade) = state.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
         shadow::check(&upgrade.node, batches)?;
         upgrade.shadow_batches = batches;
-        drop(held);
+        drop(state);
         go(upgrades, &running.failure, id, Ok(()));
     } else {
-        drop(held);
+        drop(state);
     }
     upgrades.status(id, None)
 }
 
 /// Puts a prepared plugin into its place as soon as a batch has ended. Asked of process 0: the barrier tells the others.
 pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
-    let upgrades = &running.upgrades;
-    let mut held = upgrades.held();
-    let Some(upgrade) = held.of(id) else {
-        drop(held);
+    let upgrades = &running.plugins.upgrades;
+    let mut state = upgrades.state();
+    let Some(upgrade) = state.of(id) else {
+        drop(state);
         return upgrades.status(id, None);
     };
     if upgrade.status.step == UpgradeStep::Committing {
@@ -383,26 +383,26 @@ pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
         component: upgrade.component.clone(),
         tables: upgrade.node.tables.clone(),
     };
-    drop(held);
-    let Some(kept) = &running.kept else {
+    drop(state);
+    let Some(checkpoints) = &running.checkpoints else {
         go(upgrades, &running.failure, id, Ok(()));
         return Ok(status);
     };
     let (upgrades, failure) = (upgrades.clone(), running.failure.clone());
-    kept.saver.upgrade(next, move |stored| go(&upgrades, &failure, id, stored));
+    checkpoints.writers.checkpoints.upgrade(next, move |stored| go(&upgrades, &failure, id, stored));
     Ok(status)
 }
 
 /// What a start needs to know is stored: worker 0 may send the barrier.
 fn go(upgrades: &Upgrades, failure: &Failure, id: u64, stored: Result<()>) {
-    let mut held = upgrades.held();
-    if held.of(id).is_none() {
+    let mut state = upgrades.state();
+    if state.of(id).is_none() {
         return;
     }
     match stored {
         Ok(()) => upgrades.0.due.store(id, Ordering::Release),
-        Err(error) => held.end(UpgradeStep::Dropped(error.message)),
+        Err(error) => state.end(UpgradeStep::Dropped(error.message)),
     }
-    drop(held);
+    drop(state);
     failure.wake();
 }

@@ -7,54 +7,54 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What runs in each stage with a plugin, by the stage's name.
+/// The place of each stage's plugin, by the name of the stage.
 #[derive(Default)]
-pub struct Versions(BTreeMap<String, Arc<Slot>>);
+pub struct Versions(BTreeMap<String, Arc<PluginSlot>>);
 
-/// What runs in one stage.
-pub struct Slot {
+/// The place for the plugin of one stage.
+pub struct PluginSlot {
     /// Grows with each change, so that workers see cheaply that there was one.
     number: AtomicU64,
-    now: RwLock<Now>,
+    now: RwLock<RunningPlugin>,
 }
 
-/// What runs now.
+/// The plugin that runs now in a stage, with its shadow.
 #[derive(Clone)]
-pub struct Now {
+pub struct RunningPlugin {
     /// The stage.
     pub node: Arc<StageNode>,
-    /// What runs beside it on the same rows.
+    /// The next version, where it gets the same rows.
     pub shadow: Option<Arc<Shadow>>,
 }
 
-/// Which change of a slot a worker has seen last.
+/// The last change of a slot that a worker has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen(u64);
+pub struct SeenChange(u64);
 
 impl Versions {
-    /// Of a job that starts.
+    /// The plugins of a job that starts.
     pub fn of(graph: &Graph) -> Versions {
         let slot = |stage: &StageNode| {
-            let now = Now { node: Arc::new(stage.clone()), shadow: None };
-            (stage.name.clone(), Arc::new(Slot { number: AtomicU64::new(0), now: RwLock::new(now) }))
+            let now = RunningPlugin { node: Arc::new(stage.clone()), shadow: None };
+            (stage.name.clone(), Arc::new(PluginSlot { number: AtomicU64::new(0), now: RwLock::new(now) }))
         };
         Versions(graph.stages.iter().filter(|stage| stage.plugin().is_some()).map(slot).collect())
     }
 
     /// The slot of a stage that has a plugin.
-    pub fn slot(&self, stage: &str) -> Option<Arc<Slot>> {
+    pub fn slot(&self, stage: &str) -> Option<Arc<PluginSlot>> {
         self.0.get(stage).cloned()
     }
 }
 
-impl Slot {
-    /// What runs now.
-    pub fn now(&self) -> Now {
+impl PluginSlot {
+    /// The plugin that runs now.
+    pub fn now(&self) -> RunningPlugin {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What runs now, if that changed since it was `seen`.
-    pub fn renewed(&self, seen: &mut Seen) -> Option<Now> {
+    pub fn renewed(&self, seen: &mut SeenChange) -> Option<RunningPlugin> {
         let number = self.number.load(Ordering::Acquire);
         (number != std::mem::replace(&mut seen.0, number)).then(|| self.now())
     }
@@ -63,12 +63,12 @@ impl Slot {
     pub fn end_shadow(&self) {
         let now = self.now();
         if now.shadow.is_some() {
-            self.set(Now { shadow: None, ..now });
+            self.set(RunningPlugin { shadow: None, ..now });
         }
     }
 
     /// From now on this runs. Only while no batch is in flight.
-    pub fn set(&self, now: Now) {
+    pub fn set(&self, now: RunningPlugin) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = now;
         self.number.fetch_add(1, Ordering::AcqRel);
     }

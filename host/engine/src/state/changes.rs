@@ -1,7 +1,7 @@
 //! What changed in a state table since it was last asked: the rows of the next file of a checkpoint. Costs a byte a slot
 //! and a push for each first change; what did not change is not looked at.
 
-use super::files::{Slice, Slices};
+use super::files::{SliceSink, TableSlice};
 use super::table::{Idle, Slot, StateTable};
 use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
@@ -25,7 +25,7 @@ const WRITTEN: u8 = 2;
 
 /// The changes since the last [`StateTable::changes`].
 #[derive(Default)]
-pub struct Changes {
+pub struct TrackedChanges {
     /// [`LISTED`] and [`WRITTEN`], by slot.
     marks: Vec<u8>,
     /// Slots that were stored or touched, each once. Their keys may have been removed since.
@@ -43,12 +43,12 @@ struct Removed {
 
 /// A row of a file: a key with its state, or a removed one by its place in `removed`.
 #[derive(Clone, Copy)]
-enum Row {
+enum ChangedRow {
     Known(Slot),
     Removed(u32),
 }
 
-impl Changes {
+impl TrackedChanges {
     /// Makes room for this many slots.
     pub fn grow(&mut self, slots: usize) {
         self.marks.resize(slots, 0);
@@ -98,7 +98,7 @@ impl StateTable {
 
     /// From now on, changes are noted. The keys that the table holds already count as written.
     pub fn track_changes(&mut self) {
-        let mut changes = Changes::default();
+        let mut changes = TrackedChanges::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.written(slot));
         self.changes = Some(changes);
@@ -109,7 +109,7 @@ impl StateTable {
         if self.changes.is_none() {
             return;
         }
-        let mut changes = Changes::default();
+        let mut changes = TrackedChanges::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.changed(slot));
         self.changes = Some(changes);
@@ -124,7 +124,7 @@ impl StateTable {
     /// keys with their states for a `base`, or else what changed since the last call, with a row for each removed key.
     /// Columns: see [`crate::checkpoint::state_file`]. What was changed is forgotten. The rows are made slice by slice, none
     /// larger than `most` but for a single row; a slice has whole key groups where they fit.
-    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let mut changes =
             self.changes.take().ok_or_else(|| Error::bug("the changes of a table that does not note them"))?;
         let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
@@ -136,61 +136,67 @@ impl StateTable {
             some |= !rows.is_empty();
             self.write(&changes, &rows, most, to)?;
             for row in &rows {
-                if let Row::Known(slot) = row {
+                if let ChangedRow::Known(slot) = row {
                     changes.marks[*slot as usize] |= WRITTEN;
                 }
             }
         }
         if !some {
-            to(Slice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
+            to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
         }
-        let Changes { mut marks, slots, .. } = changes;
+        let TrackedChanges { mut marks, slots, .. } = changes;
         slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
-        self.changes = Some(Changes { marks, ..Changes::default() });
+        self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
         Ok(())
     }
 
-    fn write(&self, changes: &Changes, rows: &[Row], most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
-        let group = |row: &Row| (self.row_hash(changes, *row) >> GROUP_SHIFT) as u32;
+    fn write(
+        &self,
+        changes: &TrackedChanges,
+        rows: &[ChangedRow],
+        most: SliceMax,
+        to: &mut SliceSink<'_>,
+    ) -> Result<()> {
+        let group = |row: &ChangedRow| (self.row_hash(changes, *row) >> GROUP_SHIFT) as u32;
         let mut rest = rows;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.changed_slice(changes, rest, most));
             let groups = now.first().map(group).zip(now.last().map(group));
-            to(Slice { rows: self.file_rows(changes, now).map_err(Error::arrow)?, groups });
+            to(TableSlice { rows: self.file_rows(changes, now).map_err(Error::arrow)?, groups });
             rest = later;
         }
         Ok(())
     }
 
     /// How many of the rows are the next slice: as many as fit, without the rest of a key group that has begun within.
-    fn changed_slice(&self, changes: &Changes, rows: &[Row], most: SliceMax) -> usize {
+    fn changed_slice(&self, changes: &TrackedChanges, rows: &[ChangedRow], most: SliceMax) -> usize {
         let mut bytes = 0_usize;
-        let fits = |row: &&Row| {
+        let fits = |row: &&ChangedRow| {
             bytes = bytes.saturating_add(match row {
-                Row::Known(slot) => self.bytes_of(*slot),
-                Row::Removed(_) => self.row_key(changes, **row).len(),
+                ChangedRow::Known(slot) => self.bytes_of(*slot),
+                ChangedRow::Removed(_) => self.row_key(changes, **row).len(),
             });
             bytes <= most.bytes
         };
         let count = rows.iter().take(most.rows).take_while(fits).count().max(1);
-        let group = |row: &Row| self.row_hash(changes, *row) >> GROUP_SHIFT;
+        let group = |row: &ChangedRow| self.row_hash(changes, *row) >> GROUP_SHIFT;
         let (Some(now), Some(next)) = (rows.get(..count), rows.get(count)) else { return rows.len() };
         let begun = now.iter().rev().take_while(|row| group(row) == group(next)).count();
         if begun < count { count - begun } else { count }
     }
 
-    fn row_hash(&self, changes: &Changes, row: Row) -> u64 {
+    fn row_hash(&self, changes: &TrackedChanges, row: ChangedRow) -> u64 {
         match row {
-            Row::Known(slot) => self.hashes[slot as usize],
-            Row::Removed(place) => changes.removed[place as usize].hash,
+            ChangedRow::Known(slot) => self.hashes[slot as usize],
+            ChangedRow::Removed(place) => changes.removed[place as usize].hash,
         }
     }
 
     /// The rows of some key groups, in the order of the hashes of their keys.
-    fn rows_to_write(&self, changes: &Changes, base: bool, groups: Range<u64>) -> Vec<Row> {
+    fn rows_to_write(&self, changes: &TrackedChanges, base: bool, groups: Range<u64>) -> Vec<ChangedRow> {
         let within = |hash: &u64| groups.contains(&(hash >> GROUP_SHIFT));
-        let known = |slot: Slot| (self.hashes[slot as usize], Row::Known(slot));
-        let mut rows: Vec<(u64, Row)> = if base {
+        let known = |slot: Slot| (self.hashes[slot as usize], ChangedRow::Known(slot));
+        let mut rows: Vec<(u64, ChangedRow)> = if base {
             self.all().map(known).filter(|(hash, _)| within(hash)).collect()
         } else {
             let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
@@ -202,7 +208,7 @@ impl StateTable {
                 .iter()
                 .take(lost)
                 .enumerate()
-                .map(|(place, key)| (key.hash, Row::Removed(place as u32)))
+                .map(|(place, key)| (key.hash, ChangedRow::Removed(place as u32)))
                 .filter(|(hash, _)| within(hash));
             stored.chain(removed.filter(|(_, row)| !self.is_back(changes, *row))).collect()
         };
@@ -213,31 +219,32 @@ impl StateTable {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    fn is_back(&self, changes: &Changes, row: Row) -> bool {
+    fn is_back(&self, changes: &TrackedChanges, row: ChangedRow) -> bool {
         self.find(self.row_key(changes, row)).is_some_and(|slot| self.known(slot))
     }
 
-    fn row_key<'a>(&'a self, changes: &'a Changes, row: Row) -> &'a [u8] {
+    fn row_key<'a>(&'a self, changes: &'a TrackedChanges, row: ChangedRow) -> &'a [u8] {
         match row {
-            Row::Known(slot) => self.key(slot),
-            Row::Removed(place) => changes.removed_key(place),
+            ChangedRow::Known(slot) => self.key(slot),
+            ChangedRow::Removed(place) => changes.removed_key(place),
         }
     }
 
-    fn file_rows(&self, changes: &Changes, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-        let slots: Vec<Slot> = rows.iter().map(|row| if let Row::Known(slot) = row { *slot } else { 0 }).collect();
-        let known: BooleanArray = rows.iter().map(|row| Some(matches!(row, Row::Known(_)))).collect();
+    fn file_rows(&self, changes: &TrackedChanges, rows: &[ChangedRow]) -> Result<RecordBatch, ArrowError> {
+        let slots: Vec<Slot> =
+            rows.iter().map(|row| if let ChangedRow::Known(slot) = row { *slot } else { 0 }).collect();
+        let known: BooleanArray = rows.iter().map(|row| Some(matches!(row, ChangedRow::Known(_)))).collect();
         let mut columns = keys::decode(&self.key_fields, rows.iter().map(|row| self.row_key(changes, *row)))?;
         for column in &self.columns {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
         if let Some(idle) = &self.idle {
             let lost = fault::bug!("touched-lost");
-            let touched = |row: &Row| match row {
-                Row::Known(slot) => {
+            let touched = |row: &ChangedRow| match row {
+                ChangedRow::Known(slot) => {
                     Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost)
                 }
-                Row::Removed(_) => None,
+                ChangedRow::Removed(_) => None,
             };
             let touched: TimestampMicrosecondArray = rows.iter().map(touched).collect();
             columns.push(Arc::new(touched.with_timezone("UTC")));
@@ -263,7 +270,7 @@ impl StateTable {
 
 #[cfg(test)]
 impl StateTable {
-    /// All slices in one.
+    /// The rows of all slices as one batch.
     pub fn all_changes(&mut self, base: bool) -> Result<RecordBatch> {
         let mut slices = Vec::new();
         self.changes(base, crate::limits::STATE_SLICE_MAX, &mut |slice| {
@@ -298,13 +305,13 @@ mod tests {
         table.store(&slots, &states, &(0..keys).map(|key| Some(kept(key))).collect());
     }
 
-    fn slices(table: &mut StateTable, base: bool, most: SliceMax) -> Vec<Slice> {
+    fn slices(table: &mut StateTable, base: bool, most: SliceMax) -> Vec<TableSlice> {
         let mut slices = Vec::new();
         table.changes(base, most, &mut |slice| slices.push(slice)).unwrap();
         slices
     }
 
-    fn restored(slices: &[Slice]) -> RecordBatch {
+    fn restored(slices: &[TableSlice]) -> RecordBatch {
         let mut after = table();
         slices.iter().for_each(|slice| after.restore(&slice.rows, |_| true).unwrap());
         after.rows().unwrap()
@@ -337,7 +344,7 @@ mod tests {
             store(&mut table, 400, length + 1, |key| key % 4 != 0);
             let more = slices(&mut table, false, most);
             assert_eq!(more.iter().map(|slice| slice.rows.num_rows()).sum::<usize>(), 400);
-            let all: Vec<Slice> = written.into_iter().chain(more).collect();
+            let all: Vec<TableSlice> = written.into_iter().chain(more).collect();
             assert_eq!(restored(&all), table.rows().unwrap());
         }
     }

@@ -14,17 +14,17 @@ use std::sync::Arc;
 /// A growable column with random access by slot.
 #[derive(Clone)]
 pub struct StateColumn {
-    /// Those of values that lie elsewhere.
+    /// The bytes of values that do not lie in the column itself.
     bytes: usize,
     kind: DataType,
     nullable: bool,
     valid: Vec<bool>,
-    values: Values,
+    values: ColumnValues,
 }
 
 /// The values; those of nulls and of free slots have no meaning.
 #[derive(Clone)]
-enum Values {
+enum ColumnValues {
     Words(Vec<u64>),
     Bytes(Vec<Box<[u8]>>),
 }
@@ -33,11 +33,11 @@ impl StateColumn {
     /// An empty column for a field of one of the six types of job files.
     pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
         let values = match ColumnType::of(field.data_type()) {
-            ColumnType::Text | ColumnType::Binary => Values::Bytes(Vec::new()),
+            ColumnType::Text | ColumnType::Binary => ColumnValues::Bytes(Vec::new()),
             ColumnType::Arrow(other) => {
                 return Err(ArrowError::NotYetImplemented(format!("a state column of type {other}")));
             }
-            _ => Values::Words(Vec::new()),
+            _ => ColumnValues::Words(Vec::new()),
         };
         let kind = field.data_type().clone();
         Ok(StateColumn { bytes: 0, kind, nullable: field.is_nullable(), valid: Vec::new(), values })
@@ -49,8 +49,8 @@ impl StateColumn {
             self.valid.resize(slots, false);
         }
         match &mut self.values {
-            Values::Words(words) => words.resize(slots, 0),
-            Values::Bytes(bytes) => bytes.resize_with(slots, Default::default),
+            ColumnValues::Words(words) => words.resize(slots, 0),
+            ColumnValues::Bytes(bytes) => bytes.resize_with(slots, Default::default),
         }
     }
 
@@ -60,17 +60,17 @@ impl StateColumn {
             self.valid.reserve(slots);
         }
         match &mut self.values {
-            Values::Words(words) => words.reserve(slots),
-            Values::Bytes(bytes) => bytes.reserve(slots),
+            ColumnValues::Words(words) => words.reserve(slots),
+            ColumnValues::Bytes(bytes) => bytes.reserve(slots),
         }
     }
 
     /// The memory that it takes.
     pub fn bytes(&self) -> usize {
         let slots = match &self.values {
-            Values::Words(words) => words.capacity() * size_of::<u64>(),
+            ColumnValues::Words(words) => words.capacity() * size_of::<u64>(),
             // The allocator takes some of its own for each.
-            Values::Bytes(bytes) => bytes.capacity() * (size_of::<Box<[u8]>>() + 16),
+            ColumnValues::Bytes(bytes) => bytes.capacity() * (size_of::<Box<[u8]>>() + 16),
         };
         slots + self.valid.capacity() + self.bytes
     }
@@ -78,14 +78,14 @@ impl StateColumn {
     /// Bytes of the value of a slot.
     pub fn bytes_of(&self, slot: usize) -> usize {
         match &self.values {
-            Values::Words(_) => size_of::<u64>(),
-            Values::Bytes(bytes) => bytes.get(slot).map_or(0, |bytes| bytes.len() + size_of::<i32>()),
+            ColumnValues::Words(_) => size_of::<u64>(),
+            ColumnValues::Bytes(bytes) => bytes.get(slot).map_or(0, |bytes| bytes.len() + size_of::<i32>()),
         }
     }
 
     /// Forgets the value of a slot.
     pub fn clear(&mut self, slot: usize) {
-        if let Values::Bytes(bytes) = &mut self.values {
+        if let ColumnValues::Bytes(bytes) = &mut self.values {
             self.bytes -= std::mem::take(&mut bytes[slot]).len();
         }
     }
@@ -98,28 +98,28 @@ impl StateColumn {
             rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
         }
         match (&mut self.values, ColumnType::of(&self.kind)) {
-            (Values::Words(words), ColumnType::Int64) => {
+            (ColumnValues::Words(words), ColumnType::Int64) => {
                 let values = array.as_primitive::<Int64Type>().values();
                 rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
             }
-            (Values::Words(words), ColumnType::Timestamp) => {
+            (ColumnValues::Words(words), ColumnType::Timestamp) => {
                 let values = array.as_primitive::<TimestampMicrosecondType>().values();
                 rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
             }
-            (Values::Words(words), ColumnType::Float64) => {
+            (ColumnValues::Words(words), ColumnType::Float64) => {
                 let values = array.as_primitive::<Float64Type>().values();
                 rows().for_each(|(row, slot)| words[slot] = values[row].to_bits());
             }
-            (Values::Words(words), _) => {
+            (ColumnValues::Words(words), _) => {
                 let values = array.as_boolean();
                 rows().for_each(|(row, slot)| words[slot] = u64::from(values.value(row)));
             }
-            (Values::Bytes(bytes), ColumnType::Text) => {
+            (ColumnValues::Bytes(bytes), ColumnType::Text) => {
                 let values = array.as_string::<i32>();
                 let mut put = put_into(bytes, &mut self.bytes);
                 rows().for_each(|(row, slot)| put(slot, values.value(row).as_bytes()));
             }
-            (Values::Bytes(bytes), _) => {
+            (ColumnValues::Bytes(bytes), _) => {
                 let values = array.as_binary::<i32>();
                 let mut put = put_into(bytes, &mut self.bytes);
                 rows().for_each(|(row, slot)| put(slot, values.value(row)));
@@ -154,7 +154,7 @@ impl StateColumn {
         let all = all(known);
         let known = |row: usize| all || known.value(row);
         Ok(match &self.values {
-            Values::Words(words) => {
+            ColumnValues::Words(words) => {
                 let value = |(row, slot): (usize, &u32)| if known(row) { words[*slot as usize] } else { 0 };
                 let words = slots.iter().enumerate().map(value);
                 match ColumnType::of(&self.kind) {
@@ -166,7 +166,7 @@ impl StateColumn {
                     ),
                 }
             }
-            Values::Bytes(bytes) => {
+            ColumnValues::Bytes(bytes) => {
                 let none: &[u8] = &[];
                 let value = |(row, slot): (usize, &u32)| if known(row) { &*bytes[*slot as usize] } else { none };
                 let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();

@@ -5,7 +5,7 @@ use crate::checkpoint::changes::Changes;
 use arrow::array::RecordBatch;
 
 /// Some rows of a table as a file has them.
-pub struct Slice {
+pub struct TableSlice {
     /// The rows.
     pub rows: RecordBatch,
     /// The key groups of the first row and of the last one, where all slices together are in the order of key groups.
@@ -13,7 +13,7 @@ pub struct Slice {
 }
 
 /// What takes the slices of a table, one after the other, and at least one.
-pub type Slices<'a> = dyn FnMut(Slice) + 'a;
+pub type SliceSink<'a> = dyn FnMut(TableSlice) + 'a;
 
 /// Puts slices into files. A file ends where it is large and the next slice begins with another key group: each file has
 /// key groups of its own, as if it were of another worker.
@@ -43,7 +43,7 @@ impl<'a> Files<'a> {
     }
 
     /// The next rows.
-    pub fn add(&mut self, slice: Slice) {
+    pub fn add(&mut self, slice: TableSlice) {
         let bytes = slice.rows.get_array_memory_size();
         let is_full = self.bytes > 0 && self.bytes.saturating_add(bytes) > self.bytes_max;
         if let (true, Some((first, _)), Some(last)) = (is_full, slice.groups, self.last)
@@ -77,9 +77,9 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array};
     use std::sync::Arc;
 
-    fn slice(rows: i64, groups: (u32, u32)) -> Slice {
+    fn slice(rows: i64, groups: (u32, u32)) -> TableSlice {
         let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-        Slice { rows: RecordBatch::try_from_iter([("n", rows)]).unwrap(), groups: Some(groups) }
+        TableSlice { rows: RecordBatch::try_from_iter([("n", rows)]).unwrap(), groups: Some(groups) }
     }
 
     /// The key groups and the slices of each file.

@@ -1,6 +1,6 @@
 //! The state table of a stage on one worker: keys to slots, slots to values.
 
-use super::changes::Changes;
+use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
 use crate::batch::keys::{self, KeyHash, TableSeeds};
 use crate::ids::BatchTime;
@@ -39,8 +39,8 @@ pub struct StateTable {
     free: Vec<Slot>,
     /// Keys with a state.
     len: usize,
-    /// What changed; `None`: nobody asked for it.
-    pub(super) changes: Option<Changes>,
+    /// What changed since the last checkpoint; `None` where no checkpoint asks for it.
+    pub(super) changes: Option<TrackedChanges>,
     pub(super) idle: Option<Idle>,
 }
 

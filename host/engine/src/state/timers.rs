@@ -1,7 +1,7 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
-use super::keeper::TableCheckpoint;
 use super::table::{Slot, StateTable};
+use super::table_checkpoint::TableCheckpoint;
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table};
@@ -65,7 +65,7 @@ pub struct Timers {
 pub struct Due {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
-    /// In microseconds.
+    /// The times of the timers, in microseconds.
     pub times_us: Vec<i64>,
 }
 
@@ -85,7 +85,7 @@ impl Timers {
         })
     }
 
-    /// The same timers, whose changes nobody notes.
+    /// A copy of the timers that notes no changes.
     pub fn copied(&self) -> Timers {
         Timers {
             clock: self.clock,
@@ -109,8 +109,8 @@ impl Timers {
     }
 
     /// Takes over the timers of a checkpoint, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &TableCheckpoint) -> Result<()> {
-        keeper.restore(&mut self.table)?;
+    pub fn restore(&mut self, checkpoint: &TableCheckpoint) -> Result<()> {
+        checkpoint.restore(&mut self.table)?;
         let slots: Vec<Slot> = self.table.all().collect();
         let mut rest = slots.as_slice();
         while !rest.is_empty() {

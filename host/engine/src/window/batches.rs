@@ -1,7 +1,7 @@
 //! Aggregates over windows of processing time: a pane is a batch, named by its time.
 
 use super::panes::{Accumulate, KeyId, Panes};
-use super::sums::Sums;
+use super::sums::SlidingSums;
 use crate::error::Result;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
@@ -54,8 +54,8 @@ pub struct BatchWindows {
     panes: Panes,
     /// Keys have running totals.
     inverse: bool,
-    /// Where they have none, once there was a batch.
-    sums: Option<Sums>,
+    /// The sums from which windows are made where keys have no running totals; `None` before the first batch.
+    sums: Option<SlidingSums>,
     /// Totals and sums hold the panes up to this one. Later ones are there where windows wait.
     done: i64,
 }
@@ -93,7 +93,7 @@ impl BatchWindows {
 
     fn begin(&mut self, origin_us: i64) -> Result<()> {
         if !self.inverse && self.sums.is_none() {
-            self.sums = Some(Sums::new(self.size_us, origin_us.saturating_add(1), &self.accumulators)?);
+            self.sums = Some(SlidingSums::new(self.size_us, origin_us.saturating_add(1), &self.accumulators)?);
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl BatchWindows {
         self.panes.add(functions, &keys, &rows.partial, rows.rows).map(drop)
     }
 
-    /// Sums and totals hold the panes up to this one now.
+    /// SlidingSums and totals hold the panes up to this one now.
     fn complete(&mut self, functions: &mut impl Accumulate, to: i64) -> Result<()> {
         if to <= self.done {
             return Ok(());

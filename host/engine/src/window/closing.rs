@@ -3,7 +3,7 @@
 use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
 use super::rows::Slices;
-use super::sums::Sums;
+use super::sums::SlidingSums;
 use crate::error::Result;
 use crate::state::Slot;
 use arrow::array::AsArray;
@@ -17,7 +17,7 @@ pub struct TimeWindows {
     slices: Slices,
     accumulators: SchemaRef,
     panes: Panes,
-    sums: Sums,
+    sums: SlidingSums,
     /// Results with every batch that changes them.
     update: bool,
     began: bool,
@@ -28,13 +28,13 @@ pub struct TimeWindows {
 }
 
 impl TimeWindows {
-    /// Nothing has come yet.
+    /// Begins without rows.
     pub fn new(slices: Slices, update: bool, keys: &[Arc<Field>], accumulators: &SchemaRef) -> Result<TimeWindows> {
         Ok(TimeWindows {
             slices,
             accumulators: accumulators.clone(),
             panes: Panes::new(keys, accumulators.clone())?,
-            sums: Sums::new(slices.size_us, 0, accumulators)?,
+            sums: SlidingSums::new(slices.size_us, 0, accumulators)?,
             update,
             began: false,
             next_end: None,
@@ -49,7 +49,7 @@ impl TimeWindows {
 
     /// Makes all that is not in the panes anew with the next batch, as the functions are others then.
     pub fn remake(&mut self) -> Result<()> {
-        self.sums = Sums::new(self.slices.size_us, 0, &self.accumulators)?;
+        self.sums = SlidingSums::new(self.slices.size_us, 0, &self.accumulators)?;
         (self.began, self.next_end, self.done) = (false, None, i64::MIN);
         Ok(())
     }
@@ -148,7 +148,7 @@ impl TimeWindows {
         Ok(windows)
     }
 
-    /// All windows that end until now are closed.
+    /// Closes all windows that end until now.
     fn close_all(&mut self, functions: &mut impl Accumulate, now: i64) -> Result<()> {
         let next_end = self.slices.first_end(now);
         self.next_end = Some(next_end);
@@ -189,7 +189,7 @@ impl TimeWindows {
         // windows.)
         let several = self.slices.slice_us != size;
         let rows = if several { self.panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
-        let mut sums = Sums::new(size, 0, &self.accumulators)?;
+        let mut sums = SlidingSums::new(size, 0, &self.accumulators)?;
         let (mut done, mut windows) = (range.start, Vec::new());
         for (end, mut ids) in changed {
             self.panes.sort(&mut ids);

@@ -1,9 +1,9 @@
 //! The rows of windows on one worker, aggregated: an accumulator for each key and pane. A pane is what no window cuts
 //! in two: a batch in processing time, a slice of time in event time. Windows share panes and hold no rows of their own.
 
-mod places;
+mod index;
 
-use self::places::Places;
+use self::index::PaneIndex;
 use crate::batch::keys::Keys;
 use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
@@ -59,7 +59,7 @@ pub struct Panes {
     table: StateTable,
     /// The keys: slots of this table are [`KeyId`]s.
     keys: StateTable,
-    places: Places,
+    places: PaneIndex,
     /// Scratch: the group of a slot within a batch, outside of one [`NONE`].
     group_of: Vec<u32>,
     /// All keys in the order of their hashes, until they change.
@@ -74,7 +74,7 @@ impl Panes {
         Ok(Panes {
             table: StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)?,
             keys: StateTable::new(keys.to_vec(), nothing, None).map_err(Error::arrow)?,
-            places: Places::default(),
+            places: PaneIndex::default(),
             group_of: Vec::new(),
             ordered: None,
         })
@@ -115,7 +115,7 @@ impl Panes {
         let (panes, keys) = panes_of(keys_and_pane)?;
         let (panes, keys) = (panes.values(), Keys::encode(keys, rows).map_err(Error::arrow)?);
         let keys = keys.view();
-        let mut groups = Groups::new(&mut self.group_of, rows);
+        let mut groups = PaneGroups::new(&mut self.group_of, rows);
         let (mut new, mut new_rows) = (Vec::new(), Vec::new());
         for (row, pane) in panes.iter().enumerate() {
             let id = self.keys.slot(keys.get(row), keys.short(row).1);
@@ -194,7 +194,7 @@ impl Panes {
         self.places.pane_of(slot)
     }
 
-    /// What these panes hold of some keys.
+    /// The rows of some keys in these panes.
     pub fn rows_of(&mut self, ids: &[KeyId], panes: std::ops::Range<i64>) -> RowsByPane {
         if panes.start >= panes.end {
             return RowsByPane::new();
@@ -303,7 +303,7 @@ pub fn fold_into(
 ) -> Result<Vec<Slot>> {
     let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let view = keys.view();
-    let mut groups = Groups::new(group_of, rows);
+    let mut groups = PaneGroups::new(group_of, rows);
     for row in 0..rows {
         let slot = table.slot(view.get(row), view.short(row).1);
         groups.push(slot, table.slots());
@@ -312,7 +312,7 @@ pub fn fold_into(
 }
 
 /// The slots of partial results.
-struct Groups<'a> {
+struct PaneGroups<'a> {
     /// The group of each slot, outside of a batch [`NONE`].
     group_of: &'a mut Vec<u32>,
     /// The slots, each once, in the order of their first rows.
@@ -321,9 +321,9 @@ struct Groups<'a> {
     groups: Vec<usize>,
 }
 
-impl<'a> Groups<'a> {
-    fn new(group_of: &'a mut Vec<u32>, rows: usize) -> Groups<'a> {
-        Groups { group_of, slots: Vec::with_capacity(rows), groups: Vec::with_capacity(rows) }
+impl<'a> PaneGroups<'a> {
+    fn new(group_of: &'a mut Vec<u32>, rows: usize) -> PaneGroups<'a> {
+        PaneGroups { group_of, slots: Vec::with_capacity(rows), groups: Vec::with_capacity(rows) }
     }
 
     /// The next row has this slot, of so many that there are.
@@ -342,7 +342,7 @@ impl<'a> Groups<'a> {
 
     /// Puts the rows together, and with what the table holds of their slots.
     fn fold(self, table: &mut StateTable, functions: &mut impl Accumulate, partial: &[ArrayRef]) -> Result<Vec<Slot>> {
-        let Groups { group_of, slots, groups } = self;
+        let PaneGroups { group_of, slots, groups } = self;
         slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
         let added = functions.merge(partial, &groups, slots.len())?;
         let (old, new): (Vec<u32>, Vec<u32>) =
@@ -380,7 +380,7 @@ fn without_pane() -> Error {
     Error::bug("rows of panes that do not say which")
 }
 
-/// As many rows, all kept.
+/// The mask that keeps all of so many rows.
 pub fn all(rows: usize) -> BooleanArray {
     BooleanArray::new(BooleanBuffer::new_set(rows), None)
 }

@@ -30,10 +30,10 @@ pub struct Slices {
     pub begin: WindowBegin,
 }
 
-/// Where the row of a time belongs.
+/// The slice that a row belongs to by its time, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the slice that begins then.
+pub enum SlicePlace {
+    /// The row belongs to the slice that begins then.
     Slice(i64),
     /// All windows that it belongs to are closed.
     Late,
@@ -154,7 +154,7 @@ impl Slices {
 /// Says where rows belong.
 pub struct Placer {
     slices: Slices,
-    /// On the grid.
+    /// The watermark, on the grid.
     watermark: Option<i64>,
     /// The moments of the last step of a zone, and what it is on the grid: the next row is likely to be of it, too.
     last: Option<(Range<i64>, i64)>,
@@ -162,7 +162,7 @@ pub struct Placer {
 
 impl Placer {
     /// Where a row of this time belongs.
-    pub fn place(&mut self, time_us: i64) -> Place {
+    pub fn place(&mut self, time_us: i64) -> SlicePlace {
         let slices = self.slices;
         let at = match &self.last {
             Some((moments, step)) if moments.contains(&time_us) => *step,
@@ -175,11 +175,11 @@ impl Placer {
         };
         let last_end = slices.last_end(at);
         if at >= last_end {
-            Place::Nowhere
+            SlicePlace::Nowhere
         } else if self.watermark.is_some_and(|watermark| last_end <= watermark) {
-            Place::Late
+            SlicePlace::Late
         } else {
-            Place::Slice(floor(at, slices.slice_us))
+            SlicePlace::Slice(floor(at, slices.slice_us))
         }
     }
 }

@@ -7,7 +7,7 @@
 mod open;
 mod pieces;
 
-pub use open::{OpenSessions, Results, TouchedSession, rows_kept, start_field, state_schema};
+pub use open::{ClosedSessions, OpenSessions, TouchedSession, rows_kept, start_field, state_schema};
 pub use pieces::{NewPiece, SessionPieces, piece_fields, piece_schema};
 
 use std::collections::BTreeMap;
@@ -30,18 +30,18 @@ pub struct Session {
     pub last_us: i64,
 }
 
-/// Where the rows of a key belong.
+/// The sessions that the rows of a key belong to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Assigned {
     /// By row: a place in `sessions`; `None`: the row is late.
     pub of_row: Vec<Option<usize>>,
     /// The sessions that got rows, by start.
-    pub sessions: Vec<Grown>,
+    pub sessions: Vec<GrownSession>,
 }
 
 /// A session that got rows.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Grown {
+pub struct GrownSession {
     /// As it is now.
     pub session: Session,
     /// The open sessions that it is made of, by place, in the order of their starts.
@@ -136,7 +136,7 @@ fn finish(mut all: Vec<Growing>, of_row: Vec<Option<usize>>, by_start: &BTreeMap
         let grown = &mut all[*place];
         if grown.touched {
             places[*place] = sessions.len();
-            sessions.push(Grown { session: grown.session, of: std::mem::take(&mut grown.of) });
+            sessions.push(GrownSession { session: grown.session, of: std::mem::take(&mut grown.of) });
         }
     }
     // What became part of a session that became part of another: paths are made short on the way.

@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use std::ops::Range;
 
 /// The sums of a stage's windows on one worker. Nothing of it is in checkpoints, as panes tell it all.
-pub struct Sums {
+pub struct SlidingSums {
     /// Length of a block, and of a window.
     size: i64,
     /// Blocks begin at its multiples of `size`.
@@ -36,10 +36,10 @@ pub struct Sums {
     tail_from: Option<i64>,
 }
 
-impl Sums {
+impl SlidingSums {
     /// For windows of this size; blocks begin at multiples of it from `offset`.
-    pub fn new(size: i64, offset: i64, accumulators: &SchemaRef) -> Result<Sums> {
-        Ok(Sums {
+    pub fn new(size: i64, offset: i64, accumulators: &SchemaRef) -> Result<SlidingSums> {
+        Ok(SlidingSums {
             size: size.max(1),
             offset,
             block: i64::MIN,
@@ -165,7 +165,7 @@ impl Sums {
     }
 
     /// The window of these panes: its keys in the order of `ordered`, and their accumulators. All its panes are in by
-    /// [`Sums::extend`]. Windows come in the order of their ends.
+    /// [`SlidingSums::extend`]. Windows come in the order of their ends.
     pub fn window(
         &mut self,
         functions: &mut impl Accumulate,
@@ -214,7 +214,7 @@ impl Sums {
     }
 
     /// Panes of these keys that were complete have changed; `rows` is what the panes hold of these keys now, up to
-    /// where [`Sums::extend`] was.
+    /// where [`SlidingSums::extend`] was.
     pub fn remake(
         &mut self,
         functions: &mut impl Accumulate,

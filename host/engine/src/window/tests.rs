@@ -2,9 +2,9 @@
 
 use super::batches::{BatchEnd, BatchWindows, PartialRows, Window};
 use super::closing::TimeWindows;
-use super::due::Due;
 use super::panes::Accumulate;
 use super::rows::Slices;
+use super::schedule::WindowSchedule;
 use crate::error::Result;
 use crate::state::StateTable;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -54,7 +54,7 @@ impl Accumulate for Concatenation {
 
 /// A row: its key, its time (of its batch in processing time), and a text of its own.
 #[derive(Clone, Debug)]
-struct Row {
+struct TestRow {
     key: i64,
     time: i64,
     text: String,
@@ -64,7 +64,7 @@ fn keys() -> Vec<Arc<Field>> {
     vec![Arc::new(Field::new("key", DataType::Int64, true))]
 }
 
-fn partial(rows: &[Row], pane: Option<&dyn Fn(i64) -> i64>) -> Option<PartialRows> {
+fn partial(rows: &[TestRow], pane: Option<&dyn Fn(i64) -> i64>) -> Option<PartialRows> {
     let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
     let mut keys = vec![column(rows.iter().map(|row| row.key).collect())];
     keys.extend(pane.map(|pane| column(rows.iter().map(|row| pane(row.time)).collect())));
@@ -74,20 +74,20 @@ fn partial(rows: &[Row], pane: Option<&dyn Fn(i64) -> i64>) -> Option<PartialRow
 
 /// A window as a test sees it.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+struct SeenWindow {
     end: i64,
     rows: BTreeMap<i64, String>,
 }
 
-fn seen(window: &Window) -> Seen {
+fn seen(window: &Window) -> SeenWindow {
     let keys = window.keys[0].as_primitive::<Int64Type>().values();
     let texts = window.accumulators.column(0).as_string::<i32>();
     let rows = keys.iter().zip(texts).map(|(key, text)| (*key, text.unwrap_or_default().to_owned())).collect();
-    Seen { end: window.end, rows }
+    SeenWindow { end: window.end, rows }
 }
 
-fn naive(rows: &[Row], end: i64, within: impl Fn(i64) -> bool) -> Seen {
-    let mut seen = Seen { end, rows: BTreeMap::new() };
+fn naive(rows: &[TestRow], end: i64, within: impl Fn(i64) -> bool) -> SeenWindow {
+    let mut seen = SeenWindow { end, rows: BTreeMap::new() };
     for row in rows.iter().filter(|row| within(row.time)) {
         *seen.rows.entry(row.key).or_default() += &row.text;
     }
@@ -100,7 +100,7 @@ fn copy(from: &mut StateTable, to: &mut StateTable) {
 }
 
 /// A batch of this time, an interval of 1 after the last one or later.
-fn batch_end(clock: &mut Due, time: i64) -> BatchEnd {
+fn batch_end(clock: &mut WindowSchedule, time: i64) -> BatchEnd {
     let end_us = clock.batch(time, 1);
     let (origin_us, next_us) = (clock.origin_us().unwrap(), clock.next_us().unwrap());
     BatchEnd { origin_us, time_us: time, holds: clock.holds(time), end_us, next_us }
@@ -136,7 +136,7 @@ fn windows_of_batches_hold_what_came_in_them() {
         let (size, slide, first) = (50 * random.from(1..12), 50 * random.from(1..15), random.from(-300..300));
         let inverse = random.one_in(2);
         let make = || BatchWindows::new(size, inverse, &keys(), &accumulators()).unwrap();
-        let mut clock = Due::new(size, slide);
+        let mut clock = WindowSchedule::new(size, slide);
         let mut functions = Concatenation { combines: 0 };
         let (mut windows, mut all, mut time) = (make(), Vec::new(), first);
         let (mut next_end, mut number, batches) = (first - 1 + slide, 0, random.from(1..60));
@@ -147,7 +147,7 @@ fn windows_of_batches_hold_what_came_in_them() {
                 copy(windows.panes().table(), next.panes().table());
                 next.restored(&mut functions, origin_us, next_us).unwrap();
                 windows = next;
-                clock = Due::restored(size, slide, origin_us, clock.last_us().unwrap(), clock.kept());
+                clock = WindowSchedule::restored(size, slide, origin_us, clock.last_us().unwrap(), clock.kept());
             }
             if number > 0 {
                 time += match number < batches {
@@ -156,9 +156,9 @@ fn windows_of_batches_hold_what_came_in_them() {
                     false => 1,
                 };
             }
-            let row = |place| Row { key: random.from(0..5), time, text: format!("{number}.{place} ") };
+            let row = |place| TestRow { key: random.from(0..5), time, text: format!("{number}.{place} ") };
             let count = if time % 3 == 0 || number >= batches { 0 } else { 4 };
-            let rows: Vec<Row> = (0..count).map(row).collect();
+            let rows: Vec<TestRow> = (0..count).map(row).collect();
             all.extend(rows.clone());
             let told = format!("seed {seed}, time {time}: {size} every {slide}, inverse {inverse}");
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
@@ -195,7 +195,7 @@ fn windows_of_event_time_hold_what_was_not_late() {
         let (lateness, mut newest) = (random.from(0..12), random.from(-50..50));
         let make = || TimeWindows::new(slices, update, &keys(), &accumulators()).unwrap();
         let mut functions = Concatenation { combines: 0 };
-        let (mut windows, mut all, mut now) = (make(), Vec::<Row>::new(), None::<i64>);
+        let (mut windows, mut all, mut now) = (make(), Vec::<TestRow>::new(), None::<i64>);
         for number in 0..random.from(1..25) {
             if random.one_in(8) {
                 let mut next = make();
@@ -207,22 +207,22 @@ fn windows_of_event_time_hold_what_was_not_late() {
             let count = random.from(0..6);
             let row = |place| {
                 let (key, time) = (random.from(0..4), newest + random.from(-14..6));
-                Row { key, time, text: format!("{number}.{place} ") }
+                TestRow { key, time, text: format!("{number}.{place} ") }
             };
-            let rows: Vec<Row> = (0..count).map(row).collect();
+            let rows: Vec<TestRow> = (0..count).map(row).collect();
             let first = all.iter().map(|row| row.time).min().unwrap_or(newest).min(newest - 20) - size;
             let range = first.div_euclid(slide)..(newest + 20).div_euclid(slide) + 1;
             let ends = || range.clone().map(|n| n * slide + size);
             let before = now;
             let open = |end: i64| before.is_none_or(|before| end > before);
-            let holds = |end: i64, row: &Row| end - size <= row.time && row.time < end;
-            let rows: Vec<Row> =
+            let holds = |end: i64, row: &TestRow| end - size <= row.time && row.time < end;
+            let rows: Vec<TestRow> =
                 rows.into_iter().filter(|row| ends().any(|end| open(end) && holds(end, row))).collect();
             newest = newest.max(rows.iter().map(|row| row.time).max().unwrap_or(newest));
             now = now.max(rows.iter().map(|row| row.time - lateness).max());
             let slice = |time: i64| time - time.rem_euclid(slices.slice_us);
             let got = windows.batch(&mut functions, before, now, partial(&rows, Some(&slice))).unwrap();
-            let got: Vec<Seen> = got.iter().map(seen).collect();
+            let got: Vec<SeenWindow> = got.iter().map(seen).collect();
             all.extend(rows.clone());
             // Within a window rows stand by slice, then as they came.
             let mut sorted = all.clone();
@@ -249,9 +249,9 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
     for size in [10, 1000] {
         let mut functions = Concatenation { combines: 0 };
         let mut windows = BatchWindows::new(size, false, &keys(), &accumulators()).unwrap();
-        let mut clock = Due::new(size, 1);
+        let mut clock = WindowSchedule::new(size, 1);
         for time in 1..=10_000 {
-            let rows = [Row { key: 1, time, text: "x".into() }];
+            let rows = [TestRow { key: 1, time, text: "x".into() }];
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
             assert_eq!(seen(&window.unwrap()).rows[&1].len() as i64, time.min(size));
         }
@@ -266,7 +266,7 @@ fn time_that_passes_without_rows_costs_nothing_and_gives_nothing() {
     let mut windows = TimeWindows::new(Slices::new(10, 1), false, &keys(), &accumulators()).unwrap();
     let year_9999 = 253_402_300_799_999_999;
     let slice = |time| time;
-    let row = |time| [Row { key: 1, time, text: "x".into() }];
+    let row = |time| [TestRow { key: 1, time, text: "x".into() }];
     windows.batch(&mut functions, None, Some(0), partial(&row(0), Some(&slice))).unwrap();
     let closed =
         windows.batch(&mut functions, Some(0), Some(year_9999), partial(&row(year_9999), Some(&slice))).unwrap();

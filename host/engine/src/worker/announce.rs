@@ -2,11 +2,14 @@
 //! processes the first worker of each announces it to all.
 
 use crate::error::{Error, Kind};
+use crate::job::spec::SourceSpec;
 use crate::receiver::inbox::Inbox;
 use crate::running::Running;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Exchange;
@@ -29,7 +32,7 @@ pub struct SourceState {
     pub leftover: bool,
 }
 
-/// What a process tells the others.
+/// The state of a process, as it tells it to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Announcement {
     to: u64,
@@ -48,7 +51,8 @@ pub struct Announcer {
     input: Option<AnnouncementInput>,
     last: Option<Announcement>,
     heard: Rc<RefCell<Vec<Announcement>>>,
-    remote: Vec<Option<SourceState>>,
+    /// By source and process, what other processes say.
+    remote: BTreeMap<(usize, usize), SourceState>,
     round: u64,
 }
 
@@ -56,8 +60,8 @@ impl Announcer {
     /// Builds the stream of announcements, where there are several processes.
     pub fn build(worker: &mut Worker, running: &Running) -> Announcer {
         let heard = Rc::new(RefCell::new(Vec::new()));
-        let remote = vec![None; running.inboxes.len()];
-        let mut announcer = Announcer { input: None, last: None, heard: heard.clone(), remote, round: 0 };
+        let mut announcer =
+            Announcer { input: None, last: None, heard: heard.clone(), remote: BTreeMap::new(), round: 0 };
         if running.options.cluster.is_none() {
             return announcer;
         }
@@ -72,7 +76,7 @@ impl Announcer {
                 .exchange(|announcement: &Announcement| announcement.to);
             told.map(move |announcement| heard.borrow_mut().push(announcement));
         });
-        if worker.index() == running.first_worker {
+        if worker.index() == running.threads.first {
             announcer.input = Some(input);
         }
         announcer
@@ -80,20 +84,18 @@ impl Announcer {
 
     /// Says what changed in this process, and takes in what others said.
     pub fn exchange(&mut self, running: &Running) {
-        if let Some(error) = running.inboxes.iter().flatten().find_map(|inbox| inbox.state().failed) {
+        if let Some(error) = running.ends.inboxes.iter().flatten().find_map(|inbox| inbox.state().failed) {
             running.failure.set(error);
         }
         if running.options.cluster.is_none() {
             return;
         }
         self.announce(running, None);
+        let own = running.threads.process();
         for announcement in self.heard.borrow_mut().drain(..) {
-            for (number, state) in announcement.sources {
-                if let Some(remote) = self.remote.get_mut(number) {
-                    *remote = Some(state);
-                }
-            }
-            let own = running.first_worker / running.workers;
+            let process = announcement.process;
+            let told = announcement.sources.into_iter().filter(|_| process != own);
+            self.remote.extend(told.map(|(number, state)| ((number, process), state)));
             if let Some(failed) = announcement.failed.filter(|_| announcement.process != own) {
                 running.failure.set(Error {
                     kind: Kind::Environment,
@@ -108,7 +110,7 @@ impl Announcer {
 
     fn announce(&mut self, running: &Running, failed: Option<String>) {
         let Some(input) = &mut self.input else { return };
-        let own = running.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
+        let own = running.ends.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
             let mut state = local(inbox.as_ref()?);
             // Only the fact counts that it is idle long enough; an exact figure would be news all the time.
             state.idle_ms = if state.idle_ms >= crate::limits::IDLE_MS { crate::limits::IDLE_MS } else { 0 };
@@ -116,7 +118,7 @@ impl Announcer {
         });
         let announcement = Announcement {
             to: 0,
-            process: running.first_worker / running.workers,
+            process: running.threads.process(),
             sources: own.collect(),
             stop: running.stopping(),
             failed,
@@ -129,14 +131,20 @@ impl Announcer {
         }
     }
 
-    /// How things stand with every source after batch `begun` was cut. A source that has not said so much yet has
-    /// nothing and is neither finished nor idle.
+    /// How things stand with every source after batch `begun` was cut. A source that has not said so much yet, from every
+    /// process that receives it, has nothing and is neither finished nor idle.
     pub fn sources(&self, running: &Running, begun: u64) -> Vec<SourceState> {
-        let states = running.inboxes.iter().zip(&self.remote).map(|(inbox, remote)| match inbox {
-            Some(inbox) => local(inbox),
-            None => remote.unwrap_or_default(),
-        });
-        states.map(|state| if state.cut == begun { state } else { SourceState::default() }).collect()
+        let place = running.options.place();
+        let sources = running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate();
+        let state = |(number, (source, inbox)): (usize, (&SourceSpec, &Option<Arc<Inbox>>))| {
+            let receives = |process: &usize| source.kind.share(number, (*process, place.1)).is_some();
+            let states = (0..place.1).filter(receives).map(|process| match inbox {
+                Some(inbox) if process == place.0 => local(inbox),
+                _ => self.remote.get(&(number, process)).copied().unwrap_or_default(),
+            });
+            states.map(|state| (state.cut == begun).then_some(state)).reduce(together).flatten().unwrap_or_default()
+        };
+        sources.map(state).collect()
     }
 
     /// Ends the announcements. A failure is told to the other processes first.
@@ -150,6 +158,22 @@ impl Announcer {
             }
         }
     }
+}
+
+/// What two processes say of one source, where both have.
+fn together(a: Option<SourceState>, b: Option<SourceState>) -> Option<SourceState> {
+    let (a, b) = a.zip(b)?;
+    Some(SourceState {
+        ready: a.ready || b.ready,
+        finished: a.finished && b.finished,
+        idle_ms: match (a.finished, b.finished) {
+            (true, false) => b.idle_ms,
+            (false, true) => a.idle_ms,
+            _ => a.idle_ms.min(b.idle_ms),
+        },
+        cut: a.cut,
+        leftover: a.leftover || b.leftover,
+    })
 }
 
 fn local(inbox: &Inbox) -> SourceState {

@@ -17,12 +17,12 @@ pub struct Barriers {
     stamp: u64,
 }
 
-/// What to do now.
+/// What is to be done about checkpoints now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarrierStep {
     /// Begin a checkpoint after the last batch that was begun.
     Begin,
-    /// Nothing, for this long, or until something happens.
+    /// Do nothing for this long, or until something happens.
     Wait(Option<Duration>),
 }
 

@@ -18,10 +18,10 @@ pub struct JobClock {
 }
 
 impl JobClock {
-    /// Not before the job's last batch.
+    /// A clock that does not begin before the job's last batch.
     pub fn new(last: BatchTime) -> JobClock {
         let (steady, step) = Steady::new(time::now().0, last.0);
-        step.iter().for_each(Step::tell);
+        step.iter().for_each(ClockStep::tell);
         JobClock { started: Instant::now(), steady }
     }
 
@@ -29,14 +29,14 @@ impl JobClock {
     pub fn now(&mut self) -> BatchTime {
         let since_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
         let (now_us, step) = self.steady.now(time::now().0, since_us);
-        step.iter().for_each(Step::tell);
+        step.iter().for_each(ClockStep::tell);
         BatchTime(now_us)
     }
 }
 
-/// What became of the machine's clock.
+/// How the machine's clock was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum ClockStep {
     /// The job starts, and its last batch was so far ahead of the machine's clock.
     Behind(i64),
     /// It was set forward by so much, or the machine slept.
@@ -45,20 +45,20 @@ enum Step {
     Back(i64, i64),
 }
 
-impl Step {
+impl ClockStep {
     fn tell(&self) {
         let shown = |us: i64| show_time(Duration::from_secs((us.unsigned_abs() + 500_000) / 1_000_000));
         match *self {
-            Step::Behind(us) => tracing::warn!(
+            ClockStep::Behind(us) => tracing::warn!(
                 "the machine's clock is {} behind the job's last batch, so it was set back or that batch ran on another \
                  machine; batch times never go back: they go on from that batch",
                 shown(us)
             ),
-            Step::Forward(us) => tracing::warn!(
+            ClockStep::Forward(us) => tracing::warn!(
                 "the machine's clock went forward by {}: it was set, or the machine slept; batch times follow it",
                 shown(us)
             ),
-            Step::Back(us, behind) => tracing::warn!(
+            ClockStep::Back(us, behind) => tracing::warn!(
                 "the machine's clock was set back by {}; batch times never go back: they go on as before, and are {} ahead \
                  of it now",
                 shown(us),
@@ -78,19 +78,19 @@ struct Steady {
 }
 
 impl Steady {
-    fn new(machine_us: i64, last_us: i64) -> (Steady, Option<Step>) {
+    fn new(machine_us: i64, last_us: i64) -> (Steady, Option<ClockStep>) {
         let behind_us = last_us.saturating_sub(machine_us).max(0);
-        let step = (behind_us >= STEP_US).then_some(Step::Behind(behind_us));
+        let step = (behind_us >= STEP_US).then_some(ClockStep::Behind(behind_us));
         (Steady { base_us: machine_us.max(last_us), behind_us }, step)
     }
 
-    fn now(&mut self, machine_us: i64, since_us: i64) -> (i64, Option<Step>) {
+    fn now(&mut self, machine_us: i64, since_us: i64) -> (i64, Option<ClockStep>) {
         let now_us = self.base_us.saturating_add(since_us);
         let behind_us = now_us.saturating_sub(machine_us);
         if behind_us <= -STEP_US {
             self.base_us = machine_us.saturating_sub(since_us);
             self.behind_us = 0;
-            return (machine_us, Some(Step::Forward(behind_us)));
+            return (machine_us, Some(ClockStep::Forward(behind_us)));
         }
         let step_us = behind_us.saturating_sub(self.behind_us);
         if step_us.saturating_abs() < STEP_US {
@@ -98,7 +98,7 @@ impl Steady {
         }
         self.behind_us = behind_us;
         // Where it comes nearer again nothing changes for the job.
-        (now_us, (step_us > 0).then_some(Step::Back(step_us, behind_us)))
+        (now_us, (step_us > 0).then_some(ClockStep::Back(step_us, behind_us)))
     }
 }
 
@@ -113,27 +113,31 @@ mod tests {
         let (mut clock, told) = Steady::new(1000 * S, i64::MIN);
         assert_eq!(told, None);
         assert_eq!(clock.now(1001 * S, S), (1001 * S, None));
-        assert_eq!(clock.now(402 * S, 2 * S), (1002 * S, Some(Step::Back(600 * S, 600 * S))));
+        assert_eq!(clock.now(402 * S, 2 * S), (1002 * S, Some(ClockStep::Back(600 * S, 600 * S))));
         assert_eq!(clock.now(403 * S, 3 * S), (1003 * S, None), "it is told once");
-        assert_eq!(clock.now(304 * S, 4 * S), (1004 * S, Some(Step::Back(100 * S, 700 * S))), "each step is told");
+        assert_eq!(clock.now(304 * S, 4 * S), (1004 * S, Some(ClockStep::Back(100 * S, 700 * S))), "each step is told");
         assert_eq!(clock.now(1005 * S, 5 * S), (1005 * S, None), "it was set right");
         assert_eq!(clock.now(1006 * S, 6 * S), (1006 * S, None));
-        assert_eq!(clock.now(406 * S, 6 * S).1, Some(Step::Back(600 * S, 600 * S)), "a further step is told again");
+        assert_eq!(
+            clock.now(406 * S, 6 * S).1,
+            Some(ClockStep::Back(600 * S, 600 * S)),
+            "a further step is told again"
+        );
     }
 
     #[test]
     fn it_follows_a_step_forward() {
         let (mut clock, _) = Steady::new(1000 * S, i64::MIN);
-        assert_eq!(clock.now(4601 * S, S), (4601 * S, Some(Step::Forward(-3600 * S))));
+        assert_eq!(clock.now(4601 * S, S), (4601 * S, Some(ClockStep::Forward(-3600 * S))));
         assert_eq!(clock.now(4602 * S, 2 * S), (4602 * S, None));
     }
 
     #[test]
     fn it_begins_behind_the_last_batch() {
         let (mut clock, told) = Steady::new(1000 * S, 4600 * S);
-        assert_eq!(told, Some(Step::Behind(3600 * S)));
+        assert_eq!(told, Some(ClockStep::Behind(3600 * S)));
         assert_eq!(clock.now(1001 * S, S), (4601 * S, None));
-        assert_eq!(clock.now(6000 * S, 2 * S), (6000 * S, Some(Step::Forward(-1398 * S))));
+        assert_eq!(clock.now(6000 * S, 2 * S), (6000 * S, Some(ClockStep::Forward(-1398 * S))));
     }
 
     #[test]

@@ -14,9 +14,9 @@ pub struct Pace {
     boundary: BatchTime,
 }
 
-/// How things stand.
+/// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct PaceFacts {
     /// The machine's clock.
     pub now: BatchTime,
     /// The id that the next batch will have.
@@ -35,12 +35,12 @@ pub struct Facts {
     pub wanted: bool,
 }
 
-/// What to do now.
+/// What is to be done about the next batch now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PaceStep {
     /// Begin a batch with this time.
     Begin(BatchTime),
-    /// Nothing, for this long, or until something happens.
+    /// Do nothing for this long, or until something happens.
     Wait(Option<Duration>),
     /// No more batches come.
     Close,
@@ -55,39 +55,39 @@ impl Pace {
     }
 
     /// Decides. After `Begin` the next call is about the next batch.
-    pub fn step(&mut self, facts: &Facts) -> Step {
+    pub fn step(&mut self, facts: &PaceFacts) -> PaceStep {
         if facts.in_flight >= self.in_flight_max {
-            return Step::Wait(None);
+            return PaceStep::Wait(None);
         }
         if self.clock == ClockSpec::Manual {
             return self.manual(facts);
         }
         if !facts.any_ready && (facts.all_finished || facts.stop) {
-            return Step::Close;
+            return PaceStep::Close;
         }
         if self.interval_us == 0 || facts.stop {
-            return if facts.any_ready || facts.wanted { Step::Begin(facts.now) } else { Step::Wait(None) };
+            return if facts.any_ready || facts.wanted { PaceStep::Begin(facts.now) } else { PaceStep::Wait(None) };
         }
         if facts.now < self.boundary {
             let left = self.boundary.0.saturating_sub(facts.now.0);
-            return Step::Wait(Some(Duration::from_micros(left.unsigned_abs())));
+            return PaceStep::Wait(Some(Duration::from_micros(left.unsigned_abs())));
         }
         // A job that fell behind goes on at the last boundary that has passed: it makes up with larger batches, not
         // with a burst of empty ones.
         let next = next_boundary(facts.now, self.interval_us);
         self.boundary = next;
-        Step::Begin(BatchTime(next.0.saturating_sub(self.interval_us)))
+        PaceStep::Begin(BatchTime(next.0.saturating_sub(self.interval_us)))
     }
 
     /// Virtual time: batch i has time i × interval.
-    fn manual(&self, facts: &Facts) -> Step {
+    fn manual(&self, facts: &PaceFacts) -> PaceStep {
         if facts.stop || (facts.all_finished && !facts.any_ready) {
-            Step::Close
+            PaceStep::Close
         } else if facts.all_ready_or_finished {
             let batch = i64::try_from(facts.next_batch).unwrap_or(i64::MAX);
-            Step::Begin(BatchTime(batch.saturating_mul(self.interval_us)))
+            PaceStep::Begin(BatchTime(batch.saturating_mul(self.interval_us)))
         } else {
-            Step::Wait(None)
+            PaceStep::Wait(None)
         }
     }
 }
@@ -111,8 +111,8 @@ mod tests {
         Pace::new(&spec, BatchTime(10 * SECOND + 300_000))
     }
 
-    fn facts(now: i64) -> Facts {
-        Facts {
+    fn facts(now: i64) -> PaceFacts {
+        PaceFacts {
             now: BatchTime(now),
             next_batch: 1,
             in_flight: 0,
@@ -128,47 +128,50 @@ mod tests {
     fn an_interval_begins_at_its_boundaries_also_without_data() {
         let mut pace = pace(1000, ClockSpec::Wall);
         let early = pace.step(&facts(10 * SECOND + 400_000));
-        assert_eq!(early, Step::Wait(Some(Duration::from_millis(600))));
-        let wanted = Facts { wanted: true, ..facts(10 * SECOND + 400_000) };
+        assert_eq!(early, PaceStep::Wait(Some(Duration::from_millis(600))));
+        let wanted = PaceFacts { wanted: true, ..facts(10 * SECOND + 400_000) };
         assert_eq!(pace.step(&wanted), early, "the next one is not far");
-        assert_eq!(pace.step(&facts(11 * SECOND)), Step::Begin(BatchTime(11 * SECOND)));
-        assert_eq!(pace.step(&facts(11 * SECOND)), Step::Wait(Some(Duration::from_secs(1))));
-        assert_eq!(pace.step(&facts(14 * SECOND + 5)), Step::Begin(BatchTime(14 * SECOND)));
-        assert_eq!(pace.step(&facts(14 * SECOND + 9)), Step::Wait(Some(Duration::from_micros(999_991))));
+        assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Begin(BatchTime(11 * SECOND)));
+        assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Wait(Some(Duration::from_secs(1))));
+        assert_eq!(pace.step(&facts(14 * SECOND + 5)), PaceStep::Begin(BatchTime(14 * SECOND)));
+        assert_eq!(pace.step(&facts(14 * SECOND + 9)), PaceStep::Wait(Some(Duration::from_micros(999_991))));
     }
 
     #[test]
     fn without_an_interval_data_begins_a_batch() {
         let mut pace = pace(0, ClockSpec::Wall);
-        assert_eq!(pace.step(&facts(5)), Step::Wait(None));
-        assert_eq!(pace.step(&Facts { any_ready: true, ..facts(6) }), Step::Begin(BatchTime(6)));
-        assert_eq!(pace.step(&Facts { wanted: true, ..facts(7) }), Step::Begin(BatchTime(7)));
-        assert_eq!(pace.step(&Facts { wanted: true, stop: true, ..facts(8) }), Step::Close);
+        assert_eq!(pace.step(&facts(5)), PaceStep::Wait(None));
+        assert_eq!(pace.step(&PaceFacts { any_ready: true, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
+        assert_eq!(pace.step(&PaceFacts { wanted: true, ..facts(7) }), PaceStep::Begin(BatchTime(7)));
+        assert_eq!(pace.step(&PaceFacts { wanted: true, stop: true, ..facts(8) }), PaceStep::Close);
     }
 
     #[test]
     fn batches_in_flight_are_bounded() {
         let mut pace = pace(0, ClockSpec::Wall);
-        assert_eq!(pace.step(&Facts { any_ready: true, in_flight: 2, ..facts(6) }), Step::Wait(None));
-        assert_eq!(pace.step(&Facts { any_ready: true, in_flight: 1, ..facts(6) }), Step::Begin(BatchTime(6)));
+        assert_eq!(pace.step(&PaceFacts { any_ready: true, in_flight: 2, ..facts(6) }), PaceStep::Wait(None));
+        assert_eq!(pace.step(&PaceFacts { any_ready: true, in_flight: 1, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
     }
 
     #[test]
     fn a_stop_processes_what_waits_at_once() {
         let mut pace = pace(1000, ClockSpec::Wall);
         let now = 10 * SECOND + 400_000;
-        assert_eq!(pace.step(&Facts { any_ready: true, stop: true, ..facts(now) }), Step::Begin(BatchTime(now)));
-        assert_eq!(pace.step(&Facts { stop: true, ..facts(now) }), Step::Close);
-        assert_eq!(pace.step(&Facts { all_finished: true, ..facts(now) }), Step::Close);
+        assert_eq!(
+            pace.step(&PaceFacts { any_ready: true, stop: true, ..facts(now) }),
+            PaceStep::Begin(BatchTime(now))
+        );
+        assert_eq!(pace.step(&PaceFacts { stop: true, ..facts(now) }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceFacts { all_finished: true, ..facts(now) }), PaceStep::Close);
     }
 
     #[test]
     fn virtual_time_waits_for_every_queue() {
         let mut pace = pace(500, ClockSpec::Manual);
-        let some = Facts { next_batch: 3, any_ready: true, ..facts(0) };
-        assert_eq!(pace.step(&some), Step::Wait(None));
-        let all = Facts { all_ready_or_finished: true, ..some };
-        assert_eq!(pace.step(&all), Step::Begin(BatchTime(1_500_000)));
-        assert_eq!(pace.step(&Facts { all_finished: true, any_ready: false, ..all }), Step::Close);
+        let some = PaceFacts { next_batch: 3, any_ready: true, ..facts(0) };
+        assert_eq!(pace.step(&some), PaceStep::Wait(None));
+        let all = PaceFacts { all_ready_or_finished: true, ..some };
+        assert_eq!(pace.step(&all), PaceStep::Begin(BatchTime(1_500_000)));
+        assert_eq!(pace.step(&PaceFacts { all_finished: true, any_ready: false, ..all }), PaceStep::Close);
     }
 }

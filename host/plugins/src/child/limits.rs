@@ -1,4 +1,4 @@
-//! What such a process may use up. It takes its limits on itself before it has seen a byte of what others made.
+//! What a child process may use up. It sets these limits for itself before it reads a byte that somebody else made.
 
 use std::io;
 use std::thread;
@@ -25,7 +25,7 @@ pub fn take_on(limits: &Limits) -> io::Result<()> {
     set(libc::RLIMIT_CORE, 0)?;
     set(libc::RLIMIT_FSIZE, 0)?;
     set(libc::RLIMIT_NOFILE, files_max)?;
-    unblock_signals()
+    signals_as_usual()
 }
 
 #[cfg(target_os = "linux")]
@@ -47,8 +47,9 @@ fn set(resource: Resource, most: u64) -> io::Result<()> {
     check(unsafe { libc::setrlimit(resource, &wanted) })
 }
 
-/// The waiting process may have blocked signals for itself (a job does, to stop gracefully), and children inherit that.
-fn unblock_signals() -> io::Result<()> {
+/// The waiting process may have blocked signals for itself (a job does, to stop gracefully), and children inherit that. Safe between
+/// `fork` and `exec`.
+pub fn signals_as_usual() -> io::Result<()> {
     // SAFETY: all bytes zero are a valid `sigset_t`, the calls write to it alone, and the old set is not asked for.
     check(unsafe {
         let mut none = std::mem::zeroed();

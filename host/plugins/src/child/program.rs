@@ -1,4 +1,4 @@
-//! Where the program is that such a process runs.
+//! Finds the program that child processes run: `millstream` itself.
 
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,13 @@
 //! Files that people and programs share: read within bounds, replaced whole or not at all.
 
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::limits::LOCK_FILE_BYTES_MAX;
 use crate::regular;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The text of a lock file; `None`: there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>> {
@@ -36,13 +37,7 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
             Ok(found) => found.permissions(),
             Err(_) => Permissions::from_mode(0o666 & !umask()),
         };
-        let mut file = tempfile::NamedTempFile::new_in(folder_of(&place))?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(permissions)?;
-        file.as_file().sync_all()?;
-        file.persist(&place).map_err(|error| error.error)?;
-        // So that the new name is there after the machine has failed, too.
-        File::open(folder_of(&place))?.sync_all()
+        durable::replace(&place, text.as_bytes(), Some(permissions))
     };
     written().map_err(|error| Error::environment(format!("{} cannot be written: {error}", path.display())))
 }
@@ -50,13 +45,8 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
 /// Nobody else changes the lock file of this folder as long as it lives.
 pub(super) fn alone(folder: &Path) -> Result<File> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let locked = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
-    locked.map_err(|error| Error::environment(format!("{} cannot be locked: {error}", folder.display())))
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
+    let failed = |error| Error::environment(format!("{} cannot be locked: {error}", folder.display()));
+    durable::lock_folder(folder).map_err(failed)
 }
 
 /// What new files of this process are not to be allowed.

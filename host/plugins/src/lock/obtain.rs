@@ -1,12 +1,12 @@
 //! From a reference to a package in the store: found, allowed, fetched, checked. Nothing is compiled or run for it.
 
 use super::Pin;
-use super::store::Store;
+use super::store::PackageStore;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::facts::Facts;
+use crate::package::facts::PackageFacts;
 use crate::package::manifest;
-use crate::package_name::{PackageName, Wanted};
+use crate::package_name::{PackageName, PackageRequest};
 use crate::registry::{Fetched, Registry};
 use crate::trust::policy::Policy;
 use semver::Version;
@@ -18,7 +18,7 @@ pub struct Obtained {
     /// What a lock file says of it.
     pub pin: Pin,
     /// What it is.
-    pub facts: Facts,
+    pub facts: PackageFacts,
     /// Those who signed it and are trusted.
     pub signers: Vec<String>,
 }
@@ -27,10 +27,10 @@ pub struct Obtained {
 /// moved. What is in the store already is not fetched again; where it is pinned, the registry is not even asked.
 pub fn obtain(
     registry: &Registry,
-    wanted: &Wanted,
+    wanted: &PackageRequest,
     pinned: Option<&Pin>,
     policy: &Policy,
-    store: &Store,
+    store: &PackageStore,
 ) -> Result<Obtained> {
     let within = |error: Error| error.within(format!("{wanted} of {registry}"));
     if let Some(pin) = pinned
@@ -69,7 +69,7 @@ pub fn obtain(
 
 /// The file of a pinned package that was fetched from this registry before, as it may be used now; no network is needed.
 /// `None`: it is not in the store, or came from somewhere else.
-pub fn kept(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<PathBuf>> {
+pub fn kept(registry: &Registry, pin: &Pin, policy: &Policy, store: &PackageStore) -> Result<Option<PathBuf>> {
     if signers_of_held(registry, pin, policy, store)?.is_none() {
         return Ok(None);
     }
@@ -77,12 +77,22 @@ pub fn kept(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> R
 }
 
 /// The same with its bytes, and with those who signed it and are trusted.
-fn held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<(Vec<u8>, Vec<String>)>> {
+fn held(
+    registry: &Registry,
+    pin: &Pin,
+    policy: &Policy,
+    store: &PackageStore,
+) -> Result<Option<(Vec<u8>, Vec<String>)>> {
     let Some(signers) = signers_of_held(registry, pin, policy, store)? else { return Ok(None) };
     Ok(store.get(&pin.layer)?.map(|component| (component, signers)))
 }
 
-fn signers_of_held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<Vec<String>>> {
+fn signers_of_held(
+    registry: &Registry,
+    pin: &Pin,
+    policy: &Policy,
+    store: &PackageStore,
+) -> Result<Option<Vec<String>>> {
     let text = registry.to_string();
     policy.allows(&text)?;
     let Some(seen) = store.seen(&text, &pin.name, &pin.version)? else { return Ok(None) };
@@ -108,7 +118,12 @@ fn signers_of_held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Stor
 }
 
 /// The manifest and the component: from the store, else from the registry.
-fn fetched(registry: &Registry, name: &PackageName, digest: &Digest, store: &Store) -> Result<(Vec<u8>, Vec<u8>)> {
+fn fetched(
+    registry: &Registry,
+    name: &PackageName,
+    digest: &Digest,
+    store: &PackageStore,
+) -> Result<(Vec<u8>, Vec<u8>)> {
     let shown = format!("{name} of {registry}");
     // What is damaged there is fetched again.
     if let Ok(Some(manifest)) = store.get(digest)
@@ -130,8 +145,8 @@ fn fetched(registry: &Registry, name: &PackageName, digest: &Digest, store: &Sto
 }
 
 /// What a component is, which must be what it was asked for as.
-fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<Facts> {
-    let facts = Facts::of(component, &format!("{name}@{version}"))?;
+fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<PackageFacts> {
+    let facts = PackageFacts::of(component, &format!("{name}@{version}"))?;
     if facts.name == name.as_str() && facts.version == version.to_string() {
         return Ok(facts);
     }

@@ -1,12 +1,12 @@
 //! The packages that a job names: from `plugin = "name@version"` to a file of the store.
 
 use super::obtain::{kept, obtain};
-use super::store::Store;
-use super::{FILE, Lock, place};
+use super::store::PackageStore;
+use super::{FILE, LockFile, place};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
-use crate::package_name::{PackageName, Wanted};
+use crate::package_name::{PackageName, PackageRequest};
 use crate::trust::policy::Policy;
 use semver::Version;
 use std::collections::BTreeMap;
@@ -47,19 +47,19 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
 
 /// What is needed to find packages; read once for all of a job.
 struct Packages<'a> {
-    lock: Lock,
+    lock: LockFile,
     folder: PathBuf,
     /// For messages.
     job: String,
     policy: &'a Policy,
-    store: Store,
+    store: PackageStore,
     found: BTreeMap<(PackageName, Version), (PathBuf, Digest)>,
 }
 
 impl<'a> Packages<'a> {
     fn open(folder: &Path, job: Option<&Path>, policy: &'a Policy) -> Result<Packages<'a>> {
-        let store = Store::of_user()?;
-        let lock = Lock::read(folder)?;
+        let store = PackageStore::of_user()?;
+        let lock = LockFile::read(folder)?;
         // A store that cannot be written may still hold all that is needed.
         let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
         if !lock.packages.is_empty()
@@ -83,7 +83,7 @@ impl<'a> Packages<'a> {
             Some(file) => file,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");
-                let wanted = Wanted { name: name.clone(), version: Some(version.clone()) };
+                let wanted = PackageRequest { name: name.clone(), version: Some(version.clone()) };
                 let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 file.ok_or_else(|| {

@@ -11,11 +11,12 @@ pub mod gc;
 mod notes;
 
 use crate::digest::Digest;
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::private::{user, who_else_writes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,14 +27,14 @@ const GUARD: &str = "lock";
 
 /// The store.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct PackageStore {
     /// Its folder.
     pub folder: PathBuf,
 }
 
 /// What comparing everything has shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct StoreCheck {
     /// Files that were compared.
     pub files: u64,
     /// What is wrong, in words.
@@ -41,11 +42,11 @@ pub struct Checked {
 }
 
 /// As long as it lives, nothing is removed from the store.
-pub struct Held(#[expect(dead_code, reason = "it is the lock")] File);
+pub struct StoreLock(#[expect(dead_code, reason = "it is the lock")] File);
 
-impl Store {
+impl PackageStore {
     /// Of the user: `$MILLSTREAM_STORE`, or `store` in the cache folder.
-    pub fn of_user() -> Result<Store> {
+    pub fn of_user() -> Result<PackageStore> {
         let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
         let folder = of("MILLSTREAM_STORE").or_else(|| cache.map(|cache| cache.join("millstream").join("store")));
@@ -61,7 +62,7 @@ impl Store {
                 return Err(Error::environment(words));
             }
         }
-        Ok(Store { folder })
+        Ok(PackageStore { folder })
     }
 
     /// Keeps bytes. Whoever dies meanwhile leaves nothing half written under the digest.
@@ -94,22 +95,22 @@ impl Store {
     }
 
     /// Keeps whoever tidies up away, until what is being added is in a lock file.
-    pub fn hold(&self) -> Result<Held> {
+    pub fn hold(&self) -> Result<StoreLock> {
         let file = self.guard()?;
         file.lock_shared().map_err(|error| self.failed("be locked", &self.path(&[GUARD]), &error))?;
-        Ok(Held(file))
+        Ok(StoreLock(file))
     }
 
     /// Waits until nobody adds anything.
-    fn hold_alone(&self) -> Result<Held> {
+    fn hold_alone(&self) -> Result<StoreLock> {
         let file = self.guard()?;
         file.lock().map_err(|error| self.failed("be locked", &self.path(&[GUARD]), &error))?;
-        Ok(Held(file))
+        Ok(StoreLock(file))
     }
 
     /// Compares all bytes with their digests.
-    pub fn check(&self) -> Result<Checked> {
-        let mut checked = Checked::default();
+    pub fn check(&self) -> Result<StoreCheck> {
+        let mut checked = StoreCheck::default();
         for name in self.names(&[BYTES])? {
             checked.files += 1;
             if let Err(error) = format!("sha256:{name}").parse().and_then(|digest| self.get(&digest)) {
@@ -147,13 +148,7 @@ impl Store {
         let folder = path.parent().unwrap_or(&self.folder);
         self.make_folder(&self.folder)?;
         self.make_folder(folder)?;
-        let written = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map(drop).map_err(|error| error.error)
-        };
-        written().map_err(|error| self.failed("be written", &path, &error))
+        durable::replace(&path, bytes, None).map_err(|error| self.failed("be written", &path, &error))
     }
 
     /// Makes a folder where it is missing. Others must not be able to write there: what came from where is noted in it.

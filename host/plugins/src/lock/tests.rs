@@ -10,19 +10,19 @@ fn pin(name: &str, version: &str, registry: &str) -> Pin {
     }
 }
 
-fn parse(text: &str) -> Result<Lock> {
-    Lock::parse(text, Path::new("millstream.lock"))
+fn parse(text: &str) -> Result<LockFile> {
+    LockFile::parse(text, Path::new("millstream.lock"))
 }
 
 #[test]
 fn what_is_written_is_read_again_in_one_order() {
-    let mut lock = Lock::default();
+    let mut lock = LockFile::default();
     lock.add(pin("b", "0.10.0", "oci://host/path")).unwrap();
     lock.add(pin("b", "0.9.0", "../plug \"ins\"")).unwrap();
     lock.add(pin("a-1", "1.0.0-rc.1", "/x")).unwrap();
-    let before = Before { job: "j".into(), stage: "s".into(), plugin: "b@0.9.0".into(), batch: None };
+    let before = PreviousVersion { job: "j".into(), stage: "s".into(), plugin: "b@0.9.0".into(), batch: None };
     lock.set_before(before.clone());
-    lock.set_before(Before { batch: Some(7), ..before });
+    lock.set_before(PreviousVersion { batch: Some(7), ..before });
     let text = lock.text().unwrap();
     let read = parse(&text).unwrap();
     let versions: Vec<String> = read.packages.iter().map(|pin| format!("{}@{}", pin.name, pin.version)).collect();
@@ -30,12 +30,12 @@ fn what_is_written_is_read_again_in_one_order() {
     assert_eq!(read.before("j", "s").unwrap().batch, Some(7));
     assert_eq!(read.before.len(), 1);
     assert_eq!(read.text().unwrap(), text);
-    assert_eq!(parse(&Lock::default().text().unwrap()).unwrap(), Lock::default());
+    assert_eq!(parse(&LockFile::default().text().unwrap()).unwrap(), LockFile::default());
 }
 
 #[test]
 fn a_version_that_was_moved_is_not_pinned() {
-    let mut lock = Lock::default();
+    let mut lock = LockFile::default();
     lock.add(pin("a", "1.0.0", "oci://one")).unwrap();
     lock.add(pin("a", "1.0.0", "oci://two")).unwrap();
     assert_eq!(lock.packages[0].registry, "oci://two", "the same bytes may come from elsewhere");

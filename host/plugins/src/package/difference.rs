@@ -6,7 +6,7 @@
 mod columns;
 mod config;
 
-use super::facts::Facts;
+use super::facts::PackageFacts;
 use crate::shown::printable;
 pub use columns::in_words;
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Difference {
 }
 
 /// All changes from one package to the next.
-pub fn between(old: &Facts, new: &Facts) -> Vec<Difference> {
+pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     let mut all = Vec::new();
     if old.name != new.name {
         all.push(Difference::grave(format!("it is another package: {}, not {}", shown(&new.name), shown(&old.name))));
@@ -72,8 +72,8 @@ pub fn between(old: &Facts, new: &Facts) -> Vec<Difference> {
 }
 
 /// New imports need to be accepted, in whatever version they are.
-fn imports(old: &Facts, new: &Facts, all: &mut Vec<Difference>) {
-    let of = |facts: &Facts| -> BTreeSet<String> {
+fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
+    let of = |facts: &PackageFacts| -> BTreeSet<String> {
         let name = |import: &String| import.split('@').next().unwrap_or_default().to_owned();
         facts.imports.iter().map(name).collect()
     };

@@ -2,19 +2,19 @@
 
 use crate::error::Result;
 use crate::plugin::{Outline, World};
-use crate::sections::{Declared, Package};
+use crate::sections::{Declared, PackageSections};
 use serde_json::Value;
 use std::path::Path;
 
 /// What a component is and says of itself. Texts come from its author and are made safe to print.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct PackageFacts {
     /// Its name; empty where it says none.
     pub name: String,
     /// Its version; empty where it says none.
     pub version: String,
     /// What else it says of itself: licence, authors, description, language, README.
-    pub said: Package,
+    pub said: PackageSections,
     /// The version of `millstream:plugin` that it was built for.
     pub interface: String,
     /// The world that it implements.
@@ -41,13 +41,13 @@ pub struct Facts {
     pub functions_and_modules: (u64, u64),
 }
 
-impl Facts {
+impl PackageFacts {
     /// Reads a component. `shown` names it in messages. An error where this host could not run it.
-    pub fn of(component: &[u8], shown: &str) -> Result<Facts> {
+    pub fn of(component: &[u8], shown: &str) -> Result<PackageFacts> {
         let outline = Outline::of(Path::new(shown), component)?;
-        let said = Package::of(component);
+        let said = PackageSections::of(component);
         let declared = Declared::of(component);
-        Ok(Facts {
+        Ok(PackageFacts {
             name: said.name.clone(),
             version: said.version.clone(),
             said,
@@ -59,9 +59,9 @@ impl Facts {
             schemas: declared.schemas.unwrap_or_default(),
             config_schema: declared.config_schema,
             grants: declared.grants,
-            functions_and_modules: (outline.asks.size.functions, outline.asks.size.modules),
-            imports: outline.asks.imports,
-            exports: outline.asks.exports,
+            functions_and_modules: (outline.needs.size.functions, outline.needs.size.modules),
+            imports: outline.needs.imports,
+            exports: outline.needs.exports,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! A config of type `application/vnd.wasm.config.v0+json` and exactly one layer of type `application/wasm`. The same
 //! component makes the same manifest everywhere, so its digest names the package.
 
-use super::facts::Facts;
+use super::facts::PackageFacts;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
@@ -59,7 +59,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 
 /// A package as it is pushed: manifest, config and component.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct PackedPackage {
     /// The manifest, as JSON.
     pub manifest: Vec<u8>,
     /// The config, as JSON.
@@ -70,7 +70,7 @@ pub struct Made {
 
 /// What a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct ManifestBlobs {
     /// The config.
     pub config: Blob,
     /// The component.
@@ -88,9 +88,9 @@ pub struct Blob {
     pub bytes: u64,
 }
 
-impl Made {
+impl PackedPackage {
     /// Of a component. An error where it has no name or version that a registry takes.
-    pub fn of(component: Vec<u8>, facts: &Facts) -> Result<Made> {
+    pub fn of(component: Vec<u8>, facts: &PackageFacts) -> Result<PackedPackage> {
         let wants = |error: Error| error.within("a package needs a name and a version that registries take");
         let name: PackageName = facts.name.parse().map_err(wants)?;
         let version = package_name::version(&facts.version).map_err(wants)?;
@@ -143,7 +143,7 @@ impl Made {
                  {PACKAGE_MANIFEST_BYTES_MAX} are allowed"
             )));
         }
-        Ok(Made { manifest, config, component })
+        Ok(PackedPackage { manifest, config, component })
     }
 
     /// The digest of the manifest.
@@ -167,7 +167,7 @@ fn descriptor(media_type: &str, digest: &Digest, bytes: usize) -> OciDescriptor 
 /// What tells the kind of a manifest before it is read as one of a package.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kind {
+struct ManifestKind {
     media_type: Option<String>,
     manifests: Option<IgnoredAny>,
 }
@@ -176,7 +176,7 @@ struct Kind {
 ///
 /// # Errors
 /// `Environment`: it is none of a package.
-pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
+pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
     let wrong = |what: &str| Error::environment(format!("{shown}: what the registry has is no package: {what}"));
     let unreadable = |error: serde_json::Error| {
         wrong(&format!("its manifest cannot be read ({})", printable(&error.to_string(), SHOWN_BYTES_MAX)))
@@ -184,7 +184,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
     if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX {
         return Err(wrong(&format!("its manifest has more than {PACKAGE_MANIFEST_BYTES_MAX} bytes")));
     }
-    let kind: Kind = serde_json::from_slice(manifest).map_err(unreadable)?;
+    let kind: ManifestKind = serde_json::from_slice(manifest).map_err(unreadable)?;
     if kind.manifests.is_some() {
         return Err(wrong("it is a list of manifests, where a package is one"));
     }
@@ -203,7 +203,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
         check_title(annotations).map_err(|what| wrong(&what))?;
     }
     let description = annotations.get(annotation::DESCRIPTION).map(String::as_str).unwrap_or_default();
-    Ok(Layout {
+    Ok(ManifestBlobs {
         config: blob(&manifest.config, CONFIG_MEDIA_TYPE, PACKAGE_MANIFEST_BYTES_MAX as u64)
             .map_err(|what| wrong(&format!("its config {what}")))?,
         layer: blob(layer, LAYER_MEDIA_TYPE, COMPONENT_BYTES_MAX)

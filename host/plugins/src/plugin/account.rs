@@ -104,10 +104,10 @@ impl Account {
 
 /// What one call costs, while it runs; it goes to the account when the call has ended.
 #[derive(Default)]
-pub struct Bill {
+pub struct CallCosts {
     /// Where it goes.
     pub account: Account,
-    began: Option<Began>,
+    began: Option<CallStart>,
     costs: Costs,
     /// Rows and bytes that are taken if the call succeeds.
     returned: (u64, u64),
@@ -115,15 +115,15 @@ pub struct Bill {
     pub output_bytes: u64,
 }
 
-struct Began {
-    at: Instant,
+struct CallStart {
+    start: Instant,
     cpu: Duration,
 }
 
-impl Bill {
+impl CallCosts {
     /// The work for a call begins, if it has not.
     pub fn begin(&mut self) {
-        self.began.get_or_insert_with(|| Began { at: Instant::now(), cpu: thread_cpu_time() });
+        self.began.get_or_insert_with(|| CallStart { start: Instant::now(), cpu: thread_cpu_time() });
     }
 
     /// The call passes these columns.
@@ -178,7 +178,7 @@ impl Bill {
             Err(failure) => failure.trap.into_iter().for_each(|trap| costs.count_traps(trap.word(), 1)),
         }
         costs.calls = 1;
-        let took = began.at.elapsed();
+        let took = began.start.elapsed();
         let cpu = if took < SHORT { took } else { thread_cpu_time().saturating_sub(began.cpu) };
         costs.cpu_ns = nanoseconds(cpu);
         costs.host_ns = nanoseconds(took).saturating_sub(costs.guest_ns);
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn only_calls_that_succeed_return_something_and_all_count() {
-        let mut bill = Bill::default();
+        let mut bill = CallCosts::default();
         for result in [Ok(()), failure(Some(Trap::Time)), failure(Some(Trap::Time)), failure(None)] {
             bill.begin();
             bill.passes_rows(3);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_was_not_begun_costs_nothing() {
-        let mut bill = Bill::default();
+        let mut bill = CallCosts::default();
         bill.instance_made();
         bill.ended(&failure(Some(Trap::Memory)));
         assert_eq!(bill.account.costs(), Costs::default());
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn work_takes_cpu_time_and_waiting_takes_none() {
-        let mut bill = Bill::default();
+        let mut bill = CallCosts::default();
         bill.begin();
         let began = Instant::now();
         while thread_cpu_time_since(&bill) < Duration::from_millis(5) {
@@ -255,7 +255,7 @@ mod tests {
         assert!(costs.cpu_ns >= 5_000_000 && costs.host_ns >= costs.cpu_ns + 40_000_000, "{costs:?}");
     }
 
-    fn thread_cpu_time_since(bill: &Bill) -> Duration {
+    fn thread_cpu_time_since(bill: &CallCosts) -> Duration {
         thread_cpu_time().saturating_sub(bill.began.as_ref().unwrap().cpu)
     }
 

@@ -1,22 +1,21 @@
 //! One call of each function of a world: arguments in, results out and checked.
 
+mod keys;
+
 use super::allowance::{Allowance, Given};
 use super::bindings::{self, BatchOut, Context};
-use super::failure::{self, CallFailure, Fault, Identity};
-use super::guest::{Stage, Timers};
+use super::failure::{CallFailure, CallIdentity, OutputFault};
+use super::guest::{CallTimers, Stage};
 use super::instances::Instances;
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
 use super::{Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, lift};
-use crate::batch::slices::RowBytes;
 use crate::context::CallContext;
 use crate::error::Error;
-use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::limits::PLUGIN_TIMER_CHANGES_MAX;
+use crate::job::spec::InstanceSpec;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use std::collections::BTreeMap;
-use std::ops::Range;
+use keys::{check_states, check_timers};
 use std::sync::Arc;
 use wasmtime::component::ComponentExportIndex;
 
@@ -38,7 +37,7 @@ impl Attempts {
     /// For a stage.
     pub fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Attempts {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = Identity { stage: Some(stage.stage), plugin, outside: "describe" };
+        let identity = CallIdentity { stage: Some(stage.stage), plugin, outside: "describe" };
         let keep = stage.instance == InstanceSpec::Worker;
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
@@ -74,7 +73,7 @@ impl Attempts {
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
         let given = Given::of([&input]);
-        let output: bindings::Output = self.instances.call(Some(context.batch.0), process, given, arguments)?;
+        let output: bindings::WitOutput = self.instances.call(Some(context.batch.0), process, given, arguments)?;
         self.instances.bill.returns_rows(&output.rows);
         let checked = self.rows(given, output.rows).and_then(|out| {
             Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
@@ -90,7 +89,7 @@ impl Attempts {
         let (rows, states) = (self.lower_rows(&groups.rows)?, self.lower_batch(&groups.states)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
         let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
-        let arguments = bindings::Groups {
+        let arguments = bindings::WitGroups {
             keys: keys.batch(&key_columns),
             rows: rows.batch(&row_columns),
             ends: ends_of(&groups.ends),
@@ -99,10 +98,10 @@ impl Attempts {
             timed_out: timed_out.as_slice(),
         };
         let arguments = (record(context, &self.config), arguments);
-        self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
+        self.instances.timers = CallTimers { due: groups.due.clone(), changes: Vec::new() };
         self.instances.time_us = context.time.0;
         let given = Given::of([&keys, &rows, &states]);
-        let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
+        let updated: bindings::WitUpdated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
         self.instances.bill.returns(&updated.states);
         self.instances.bill.returns_rows(&updated.output);
@@ -114,10 +113,10 @@ impl Attempts {
         &self,
         given: Given,
         groups: &Groups,
-        updated: bindings::Updated,
+        updated: bindings::WitUpdated,
         timers: Vec<TimerChange>,
-    ) -> Result<Updated, Fault> {
-        let (count, limits) = (groups.keys.num_rows(), &self.instances.limits);
+    ) -> Result<Updated, OutputFault> {
+        let (count, limits) = (groups.keys.num_rows(), &self.instances.callee.limits);
         let states = self.lifted(given, "the new states", &self.state, Some(count), updated.states)?;
         check_states(&states, limits)?;
         Ok(Updated {
@@ -141,12 +140,12 @@ impl Attempts {
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
         let given = Given::of(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
-            .map(|((lowered, columns), (_, ends))| bindings::CogroupInput {
+            .map(|((lowered, columns), (_, ends))| bindings::WitCogroupInput {
                 rows: lowered.batch(columns),
                 ends: ends_of(ends),
             })
             .collect();
-        let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
+        let arguments = bindings::WitCogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
         self.instances.time_us = context.time.0;
         let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, given, arguments)?;
@@ -160,7 +159,7 @@ impl Attempts {
         given: Given,
         groups: &Cogroups,
         output: bindings::CogroupOutput,
-    ) -> Result<Cogrouped, Fault> {
+    ) -> Result<Cogrouped, OutputFault> {
         let (lists, inputs) = (output.rejections.len(), groups.inputs.len());
         if lists != inputs {
             return Err(format!("`rejections` has {lists} lists, and there are {inputs} inputs").into());
@@ -246,8 +245,8 @@ impl Attempts {
 
     /// The rows that a call emits, of which it may return any number within its allowance. Their number is looked at before
     /// anything is made of them: rows without columns cost a guest nothing.
-    fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, Fault> {
-        Allowance::new(self.instances.limits, given).check_rows(raw.rows)?;
+    fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
+        Allowance::new(self.instances.callee.limits, given).check_rows(raw.rows)?;
         self.lifted(given, "the rows", &self.output, None, raw)
     }
 
@@ -258,9 +257,9 @@ impl Attempts {
         schema: &SchemaRef,
         rows: Option<usize>,
         raw: BatchOut,
-    ) -> Result<RecordBatch, Fault> {
+    ) -> Result<RecordBatch, OutputFault> {
         let batch = lift::batch(what, schema, rows, raw)?;
-        Allowance::new(self.instances.limits, given).check_shared(&batch)?;
+        Allowance::new(self.instances.callee.limits, given).check_shared(&batch)?;
         Ok(batch)
     }
 
@@ -279,53 +278,16 @@ impl Attempts {
 
     fn lower_batch(&mut self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
         self.instances.bill.begin();
-        let told = |words| Error::bug(format!("{}: {words}", self.instances.identity.who()));
+        let told = |words| Error::bug(format!("{}: {words}", self.instances.callee.identity.who()));
         let lowered = Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))?;
         self.instances.bill.passes(&lowered);
         Ok(lowered)
     }
 
     fn wrong_world(&self, function: &str) -> CallFailure {
-        let (who, world) = (self.instances.identity.who(), self.loaded.calls.world());
+        let (who, world) = (self.instances.callee.identity.who(), self.loaded.calls.world());
         CallFailure::other(Error::bug(format!("{who} implements world `{world}`, which has no `{function}`")))
     }
-}
-
-/// Checks that no key's state is too large.
-fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), Fault> {
-    let (bytes, most) = (RowBytes::of([states]), limits.state_bytes_per_key_max);
-    let is_within = |rows: Range<usize>| bytes.of_range(&rows) as u64 <= most;
-    if is_within(0..states.num_rows()) || (0..states.num_rows()).all(|row| is_within(row..row + 1)) {
-        return Ok(());
-    }
-    let advice = "Raise `limits.state_per_key` of the stage, or mend the plugin if it should keep less.";
-    Err((format!("the new state of a key is larger than its limit of {}", failure::bytes(most)), advice).into())
-}
-
-/// Checks what a call asked of its timers. A key's timers that were set before and those that the call sets count.
-fn check_timers(groups: &Groups, changes: Vec<TimerChange>, limits: &PluginLimits) -> Result<Vec<TimerChange>, Fault> {
-    let count = groups.keys.num_rows();
-    if changes.len() > PLUGIN_TIMER_CHANGES_MAX {
-        return Err(format!("it sets or cancels more than {PLUGIN_TIMER_CHANGES_MAX} timers in one call").into());
-    }
-    if let Some(wrong) = changes.iter().find(|change| change.group as usize >= count) {
-        let words = format!("a timer is for group {}, but there are {count} groups (they count from 0)", wrong.group);
-        return Err(words.into());
-    }
-    let most = limits.timers_per_key_max;
-    let mut last: BTreeMap<(u32, i64), bool> = BTreeMap::new();
-    last.extend(changes.iter().map(|change| ((change.group, change.at_us), change.is_set)));
-    let mut set: BTreeMap<u32, u64> = BTreeMap::new();
-    for ((group, _), _) in last.into_iter().filter(|(_, is_set)| *is_set) {
-        let before = groups.timers.get(group as usize).copied().unwrap_or_default();
-        let timers = set.entry(group).or_insert_with(|| before.into());
-        *timers += 1;
-        if *timers > most {
-            let advice = "Raise `limits.timers_per_key` of the stage, or mend the plugin if it should set fewer.";
-            return Err((format!("it sets more than {most} timers of one key"), advice).into());
-        }
-    }
-    Ok(changes)
 }
 
 fn ends_of(ends: &UInt32Array) -> &[u8] {
@@ -334,68 +296,4 @@ fn ends_of(ends: &UInt32Array) -> &[u8] {
 
 fn record(context: CallContext, config: &str) -> Context<'_> {
     Context { batch: context.batch.0, time: context.time.0, watermark: context.watermark, config }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
-
-    fn groups(timers: &[u32]) -> Groups {
-        let none: ArrayRef = Arc::new(Int64Array::from(vec![0; timers.len()]));
-        let rows = RecordBatch::try_from_iter([("key", none)]).unwrap();
-        let flags = BooleanArray::from(vec![false; timers.len()]);
-        Groups {
-            keys: rows.clone(),
-            rows: rows.slice(0, 0),
-            ends: UInt32Array::from(vec![0; timers.len()]),
-            states: rows,
-            known: flags.clone(),
-            timed_out: flags.clone(),
-            overdue: flags,
-            timers: timers.to_vec(),
-            due: Default::default(),
-            all: false,
-        }
-    }
-
-    fn words(groups: &Groups, changes: Vec<TimerChange>, limits: &PluginLimits) -> String {
-        match check_timers(groups, changes, limits).unwrap_err() {
-            Fault::Invalid(words) | Fault::TooMuch(words, _) => words,
-        }
-    }
-
-    #[test]
-    fn timers_are_for_groups_that_there_are_and_not_without_end() {
-        let (limits, two) = (PluginLimits::default(), groups(&[0, 0]));
-        let change = |group| TimerChange { group, at_us: i64::MIN, is_set: true };
-        assert_eq!(check_timers(&two, vec![change(1), change(0)], &limits).unwrap().len(), 2);
-        let told = words(&two, vec![change(1), change(2)], &limits);
-        assert_eq!(told, "a timer is for group 2, but there are 2 groups (they count from 0)");
-        let told = words(&groups(&[0]), vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1], &limits);
-        assert_eq!(told, "it sets or cancels more than 1000000 timers in one call");
-    }
-
-    #[test]
-    fn a_key_has_so_many_timers_those_before_included() {
-        let limits = PluginLimits { timers_per_key_max: 3, ..PluginLimits::default() };
-        let set = |group, at_us| TimerChange { group, at_us, is_set: true };
-        let cancel = |group, at_us| TimerChange { group, at_us, is_set: false };
-        let groups = groups(&[2, 0]);
-        let may = [set(0, 1), set(1, 1), set(1, 2), set(1, 3), set(1, 3), set(0, 5), cancel(0, 5)];
-        assert!(check_timers(&groups, may.to_vec(), &limits).is_ok());
-        assert_eq!(words(&groups, vec![set(0, 1), set(0, 2)], &limits), "it sets more than 3 timers of one key");
-    }
-
-    #[test]
-    fn a_state_has_so_many_bytes() {
-        let limits = PluginLimits { state_bytes_per_key_max: 100, ..PluginLimits::default() };
-        let texts = |lengths: &[usize]| {
-            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|n| "x".repeat(*n))));
-            RecordBatch::try_from_iter([("state", texts)]).unwrap()
-        };
-        assert!(check_states(&texts(&[90, 96, 90]), &limits).is_ok());
-        let Err(Fault::TooMuch(words, _)) = check_states(&texts(&[1, 97]), &limits) else { panic!("it is too large") };
-        assert_eq!(words, "the new state of a key is larger than its limit of 100 bytes");
-    }
 }

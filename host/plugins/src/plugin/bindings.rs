@@ -108,7 +108,7 @@ pub enum GuestError {
 /// `types.description`
 #[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
-pub struct Description {
+pub struct WitDescription {
     pub name: String,
     pub version: String,
     pub doc: String,
@@ -124,7 +124,7 @@ pub struct Description {
 /// `transformer.output`
 #[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
-pub struct Output {
+pub struct WitOutput {
     pub rows: BatchOut,
     pub rejections: Vec<Rejection>,
 }
@@ -132,7 +132,7 @@ pub struct Output {
 /// `updater.groups`
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
-pub struct Groups<'a> {
+pub struct WitGroups<'a> {
     pub keys: BatchIn<'a>,
     pub rows: BatchIn<'a>,
     pub ends: &'a [u8],
@@ -145,7 +145,7 @@ pub struct Groups<'a> {
 /// `updater.updated`
 #[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
-pub struct Updated {
+pub struct WitUpdated {
     pub states: BatchOut,
     pub kept: Vec<u8>,
     pub output: BatchOut,
@@ -169,7 +169,7 @@ pub struct CogroupDescription {
 /// `cogrouper.input`
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
-pub struct CogroupInput<'a> {
+pub struct WitCogroupInput<'a> {
     pub rows: BatchIn<'a>,
     pub ends: &'a [u8],
 }
@@ -177,9 +177,9 @@ pub struct CogroupInput<'a> {
 /// `cogrouper.groups`
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
-pub struct Cogroups<'a> {
+pub struct WitCogroups<'a> {
     pub keys: BatchIn<'a>,
-    pub inputs: &'a [CogroupInput<'a>],
+    pub inputs: &'a [WitCogroupInput<'a>],
 }
 
 /// `cogrouper.output`
@@ -193,7 +193,7 @@ pub struct CogroupOutput {
 /// `timers.due-times`
 #[derive(Clone, Debug, ComponentType, Lower)]
 #[component(record)]
-pub struct DueTimes {
+pub struct WitDueTimes {
     pub ends: Vec<u8>,
     pub times: Vec<u8>,
 }
@@ -202,7 +202,7 @@ pub struct DueTimes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-pub enum Level {
+pub enum WitLevel {
     #[component(name = "debug")]
     Debug,
     #[component(name = "info")]
@@ -222,10 +222,10 @@ pub type BatchArgs<'a> = (Context<'a>, BatchIn<'a>);
 /// Arguments of `combine`, `lower` and `inverse`.
 pub type PairArgs<'a> = (Context<'a>, BatchIn<'a>, BatchIn<'a>);
 /// Arguments of `update`.
-pub type UpdateArgs<'a> = (Context<'a>, Groups<'a>);
+pub type UpdateArgs<'a> = (Context<'a>, WitGroups<'a>);
 /// Arguments of `migrate`.
 pub type MigrateArgs<'a> = (&'a str, &'a str, &'a Schema, BatchIn<'a>);
 /// Arguments of `cogroup`.
-pub type CogroupArgs<'a> = (Context<'a>, Cogroups<'a>);
+pub type CogroupArgs<'a> = (Context<'a>, WitCogroups<'a>);
 /// What every function returns.
 pub type Returned<T> = (Result<T, GuestError>,);

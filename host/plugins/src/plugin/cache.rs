@@ -8,6 +8,7 @@
 
 mod refusals;
 
+use crate::hex;
 use crate::limits::{COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use crate::private::{self, Key};
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,16 +23,16 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// A SHA-256 digest.
-pub type Digest = [u8; 32];
+pub type DigestBytes = [u8; 32];
 
 /// The digest of what is compiled of a component: all but what it says of itself in custom sections, in which no code is.
 /// So what `millstream build` compiled to ask a plugin about its columns is there when the plugin is used.
-pub fn code_digest(component: &[u8]) -> Digest {
+pub fn code_digest(component: &[u8]) -> DigestBytes {
     // What cannot be read cannot be compiled either; its refusal is kept under this name.
     without_words(component).unwrap_or_else(|_| Sha256::digest(component).into())
 }
 
-fn without_words(component: &[u8]) -> wasmparser::Result<Digest> {
+fn without_words(component: &[u8]) -> wasmparser::Result<DigestBytes> {
     let mut digest = Sha256::new();
     let mut reader = BinaryReader::new(component, 0);
     digest.update(reader.read_bytes(8)?);
@@ -53,27 +54,27 @@ const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 
 /// What an authentication code is for, so that none stands for something else.
 #[derive(Clone, Copy)]
-enum Purpose {
+enum CacheFileKind {
     Code,
     Refusal,
     Functions,
 }
 
-impl Purpose {
+impl CacheFileKind {
     /// The ending of the files.
     fn extension(self) -> &'static str {
         match self {
-            Purpose::Code => "code",
-            Purpose::Refusal => "refused",
-            Purpose::Functions => "functions",
+            CacheFileKind::Code => "code",
+            CacheFileKind::Refusal => "refused",
+            CacheFileKind::Functions => "functions",
         }
     }
 
     /// How many of them are kept.
     fn files_max(self) -> usize {
         match self {
-            Purpose::Code | Purpose::Refusal => COMPILED_FILES_MAX,
-            Purpose::Functions => FUNCTIONS_FILES_MAX,
+            CacheFileKind::Code | CacheFileKind::Refusal => COMPILED_FILES_MAX,
+            CacheFileKind::Functions => FUNCTIONS_FILES_MAX,
         }
     }
 }
@@ -111,18 +112,18 @@ impl Cache {
 
     /// The name under which the code of a component is kept: it depends on [`code_digest`], on wasmtime and on all
     /// that wasmtime's code depends on (its settings, the processor).
-    pub fn key(engine: &Engine, code: &Digest) -> String {
-        let mut all = Sha(Sha256::new());
+    pub fn key(engine: &Engine, code: &DigestBytes) -> String {
+        let mut all = ShaHasher(Sha256::new());
         all.write(code);
         engine.precompile_compatibility_hash().hash(&mut all);
-        hex(&all.0.finalize().into())
+        hex::encode(&all.0.finalize())
     }
 
     /// Takes compiled code from the cache; `None` where there is none, or none that is whole and ours.
     pub fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
-        let code = self.path(name, Purpose::Code);
+        let code = self.path(name, CacheFileKind::Code);
         let mut bytes = Vec::new();
-        let read = self.authentic(name, Purpose::Code).and_then(|mut file| file.read_to_end(&mut bytes));
+        let read = self.authentic(name, CacheFileKind::Code).and_then(|mut file| file.read_to_end(&mut bytes));
         if let Err(e) = read {
             if e.kind() != io::ErrorKind::NotFound {
                 tracing::warn!("{}: {e}; the plugin is compiled again", code.display());
@@ -138,7 +139,7 @@ impl Cache {
 
     /// Keeps compiled code. A failure costs time at the next start, nothing else, so it is only said.
     pub fn store(&self, name: &str, code: &[u8]) {
-        if let Err(e) = self.keep(name, Purpose::Code, code) {
+        if let Err(e) = self.keep(name, CacheFileKind::Code, code) {
             tracing::warn!("the compiled plugin is not kept in {}: {e}", self.folder.display());
         }
     }
@@ -146,7 +147,7 @@ impl Cache {
     /// The functions of a runtime that were kept; empty where there are none.
     pub fn functions(&self, name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let read = self.authentic(name, Purpose::Functions).and_then(|mut file| {
+        let read = self.authentic(name, CacheFileKind::Functions).and_then(|mut file| {
             // The file that was not used for the longest time goes first.
             file.set_modified(std::time::SystemTime::now())?;
             file.read_to_end(&mut bytes)
@@ -156,12 +157,12 @@ impl Cache {
 
     /// Keeps functions of a runtime. A failure costs time, nothing else.
     pub fn keep_functions(&self, name: &str, functions: &[u8]) {
-        if let Err(e) = self.keep(name, Purpose::Functions, functions) {
+        if let Err(e) = self.keep(name, CacheFileKind::Functions, functions) {
             tracing::debug!("compiled functions are not kept in {}: {e}", self.folder.display());
         }
     }
 
-    fn keep(&self, name: &str, purpose: Purpose, bytes: &[u8]) -> io::Result<()> {
+    fn keep(&self, name: &str, purpose: CacheFileKind, bytes: &[u8]) -> io::Result<()> {
         let code = self.authentication(name, purpose, bytes)?.finalize().into_bytes();
         let path = self.path(name, purpose);
         self.replace(&mac_of(&path), &code)?;
@@ -170,7 +171,7 @@ impl Cache {
     }
 
     /// Opens a file that was kept under this name, if it is whole and ours, at its beginning.
-    fn authentic(&self, name: &str, purpose: Purpose) -> io::Result<File> {
+    fn authentic(&self, name: &str, purpose: CacheFileKind) -> io::Result<File> {
         let path = self.path(name, purpose);
         let mut file = private::open(&path)?;
         let mut expected = Vec::new();
@@ -183,7 +184,7 @@ impl Cache {
         Ok(file)
     }
 
-    fn authentication(&self, name: &str, purpose: Purpose, mut bytes: impl Read) -> io::Result<Hmac<Sha256>> {
+    fn authentication(&self, name: &str, purpose: CacheFileKind, mut bytes: impl Read) -> io::Result<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.bytes()).map_err(io::Error::other)?;
         mac.update(format!("millstream {} {name}\n", purpose.extension()).as_bytes());
         let mut block = vec![0; 1 << 16];
@@ -195,7 +196,7 @@ impl Cache {
         }
     }
 
-    fn path(&self, name: &str, purpose: Purpose) -> PathBuf {
+    fn path(&self, name: &str, purpose: CacheFileKind) -> PathBuf {
         self.folder.join(format!("{name}.{}", purpose.extension()))
     }
 
@@ -208,7 +209,7 @@ impl Cache {
 
     /// Removes the oldest files beyond the limit. Others may do the same at the same time.
     fn prune(&self) -> io::Result<()> {
-        for purpose in [Purpose::Code, Purpose::Refusal, Purpose::Functions] {
+        for purpose in [CacheFileKind::Code, CacheFileKind::Refusal, CacheFileKind::Functions] {
             let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
             files.sort();
             for (_, path) in files.iter().take(files.len().saturating_sub(purpose.files_max())) {
@@ -251,19 +252,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The digest in hexadecimal.
-pub fn hex(digest: &Digest) -> String {
-    use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// Lets wasmtime's compatibility hash flow into a digest.
-struct Sha(Sha256);
+struct ShaHasher(Sha256);
 
-impl Hasher for Sha {
+impl Hasher for ShaHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

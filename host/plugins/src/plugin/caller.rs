@@ -4,10 +4,10 @@ use super::account::Account;
 use super::attempt::Attempts;
 use super::failure::CallFailure;
 use super::load::Loaded;
-use super::reject::{self, Schemas, Story, Trials};
-use super::trial::Before;
+use super::reject::{self, RowFailure, Schemas, Trials};
+use super::trial::Fallback;
 use super::{Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::batch::slices::RowBytes;
 use crate::batch::widen::widened;
 use crate::context::CallContext;
@@ -31,7 +31,7 @@ pub struct Caller {
     on_error: OnError,
     schemas: Schemas,
     /// Where the plugin is on trial.
-    before: Option<Before>,
+    before: Option<Fallback>,
     input: SchemaRef,
     /// Of world `cogroup`.
     inputs: Vec<SchemaRef>,
@@ -47,7 +47,7 @@ impl Caller {
     }
 
     /// From now on the plugin is on trial: what cannot be done with it is done with the one before.
-    pub fn on_trial(&mut self, before: Before) {
+    pub fn on_trial(&mut self, before: Fallback) {
         self.before = Some(before);
     }
 
@@ -56,7 +56,9 @@ impl Caller {
         let Some(before) = self.before.clone() else { return call(self) };
         if !before.is_back() {
             match call(self) {
-                Err(error) if matches!(error.kind, Kind::Plugin | Kind::Job) => before.come_back(&error),
+                Err(error) if matches!(error.kind, Kind::Plugin | Kind::TooLarge | Kind::Job) => {
+                    before.come_back(&error)
+                }
                 other => return other,
             }
         }
@@ -153,7 +155,7 @@ impl Caller {
 
     /// World `aggregate`: the rows of which no accumulator can be made, where a failing call rejects rows; [`Caller::lift`]
     /// is to be called with the others.
-    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<Refusal>> {
+    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
@@ -161,13 +163,13 @@ impl Caller {
         let mut all = Vec::new();
         for slice in RowBytes::of([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
             let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
-            let placed = |refusal: Refusal| Refusal { row: refusal.row + slice.start as u32, ..refusal };
+            let placed = |refusal: RefusedRow| RefusedRow { row: refusal.row + slice.start as u32, ..refusal };
             all.extend(refused.into_iter().map(placed));
         }
         Ok(all)
     }
 
-    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<Refusal>> {
+    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
         // What it counts and says here it counts and says again when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
         self.attempts.instances.set_quiet(true);
@@ -263,17 +265,17 @@ impl Caller {
     }
 
     /// Refused rows stand in the order of the rows where some may have been found to be guilty, in whatever calls.
-    fn in_order(&self, refused: &mut [Refusal]) {
+    fn in_order(&self, refused: &mut [RefusedRow]) {
         if self.on_error == OnError::Reject {
             refused.sort_by_key(|refusal| refusal.row);
         }
     }
 
     /// The story of a failed call that some of its rows are to blame for. An error where nothing is to be rejected.
-    fn blamed(&self, failure: CallFailure, rows: usize) -> Result<Story> {
+    fn blamed(&self, failure: CallFailure, rows: usize) -> Result<RowFailure> {
         if self.on_error == OnError::Fail || failure.trap.is_none() || rows == 0 {
             return Err(failure.error);
         }
-        Ok(Story::of(failure))
+        Ok(RowFailure::of(failure))
     }
 }

@@ -16,7 +16,7 @@ const NAME_BYTES_MAX: usize = 256;
 const DOC_BYTES_MAX: usize = 4096;
 
 /// Makes a description of what `describe` returned. Errors are words for the plugin's author.
-pub fn description(world: World, raw: bindings::Description) -> Result<Description, String> {
+pub fn description(world: World, raw: bindings::WitDescription) -> Result<Description, String> {
     name("its name", &raw.name)?;
     name("its version", &raw.version)?;
     if world == World::Transform && !raw.state.fields.is_empty() {

@@ -16,7 +16,7 @@ use wasmtime::Engine;
 const TICK: Duration = Duration::from_millis(5);
 
 /// How far the clock of an engine has come.
-pub struct Clock {
+pub struct EpochClock {
     began: Instant,
     ticks: AtomicU64,
     /// Up to when ticks are counted, in microseconds since it began.
@@ -25,10 +25,10 @@ pub struct Clock {
     broken: OnceLock<Error>,
 }
 
-impl Clock {
+impl EpochClock {
     /// Starts the clock of an engine. It ends with the engine.
-    pub fn start(engine: &Engine) -> Result<Arc<Clock>> {
-        let (weak, clock) = (engine.weak(), Arc::new(Clock::new()));
+    pub fn start(engine: &Engine) -> Result<Arc<EpochClock>> {
+        let (weak, clock) = (engine.weak(), Arc::new(EpochClock::new()));
         let moving = clock.clone();
         let broken = clock.clone();
         let failed = move |error: Error| drop(broken.broken.set(error));
@@ -42,8 +42,13 @@ impl Clock {
         Ok(clock)
     }
 
-    fn new() -> Clock {
-        Clock { began: Instant::now(), ticks: AtomicU64::new(0), moved_us: AtomicU64::new(0), broken: OnceLock::new() }
+    fn new() -> EpochClock {
+        EpochClock {
+            began: Instant::now(),
+            ticks: AtomicU64::new(0),
+            moved_us: AtomicU64::new(0),
+            broken: OnceLock::new(),
+        }
     }
 
     /// Ticks by the system's clock until `tick` says that there is nothing left to tick for. A panic does not stop it:
@@ -108,8 +113,8 @@ impl Clock {
 
     /// A clock that has stood still for so long.
     #[cfg(test)]
-    pub fn standing_still(silence: Duration) -> Clock {
-        Clock { began: Instant::now().checked_sub(silence).unwrap(), ..Clock::new() }
+    pub fn standing_still(silence: Duration) -> EpochClock {
+        EpochClock { began: Instant::now().checked_sub(silence).unwrap(), ..EpochClock::new() }
     }
 }
 
@@ -160,15 +165,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_is_an_error_that_says_so() {
-        let error = Clock::standing_still(Duration::from_secs(60)).check().unwrap_err();
+        let error = EpochClock::standing_still(Duration::from_secs(60)).check().unwrap_err();
         assert_eq!(error.kind, Kind::Environment);
         assert!(error.message.contains("the clock of plugins' time limits stands still"), "{error}");
-        assert!(Clock::new().check().is_ok());
+        assert!(EpochClock::new().check().is_ok());
     }
 
     #[test]
     fn a_clock_that_goes_on_is_waited_for_and_a_panic_does_not_stop_it() {
-        let clock = Arc::new(Clock::standing_still(Duration::from_secs(60)));
+        let clock = Arc::new(EpochClock::standing_still(Duration::from_secs(60)));
         let moving = clock.clone();
         let mut calls = 0;
         let thread = thread::spawn(move || {

@@ -10,12 +10,12 @@ mod order;
 use super::cache::Cache;
 use super::engine::{self, CodeKind, Metering};
 use super::failure::printable;
-use crate::child::{self, End, Ended, Program, Task, is_out_of_memory};
+use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use crate::error::Kind;
 use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
-pub use functions::Functions;
+pub use functions::CompiledFunctions;
 pub use order::{CompileArguments, obey};
-use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
+use order::{CompileOrder, EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Once};
@@ -24,7 +24,7 @@ use wasmtime::Engine;
 
 /// Why there is no code: words that go on after the name of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct CompileFailure {
     /// Who can mend it.
     pub kind: Kind,
     /// What happened and what to do.
@@ -33,23 +33,23 @@ pub struct Failure {
     pub lasting: bool,
 }
 
-impl Failure {
-    fn lasting(words: String) -> Failure {
-        Failure { kind: Kind::Plugin, words, lasting: true }
+impl CompileFailure {
+    fn lasting(words: String) -> CompileFailure {
+        CompileFailure { kind: Kind::Plugin, words, lasting: true }
     }
 
-    fn passing(words: String) -> Failure {
-        Failure { kind: Kind::Environment, words, lasting: false }
+    fn passing(words: String) -> CompileFailure {
+        CompileFailure { kind: Kind::Environment, words, lasting: false }
     }
 
     /// The code needs more than there is for any plugin, as instances within the component.
-    pub fn unfit(words: &str) -> Failure {
-        Failure::lasting(format!("does not fit this host: {words}\n  The plugin must be made of less."))
+    pub fn unfit(words: &str) -> CompileFailure {
+        CompileFailure::lasting(format!("does not fit this host: {words}\n  The plugin must be made of less."))
     }
 
-    fn invalid(words: &str) -> Failure {
+    fn invalid(words: &str) -> CompileFailure {
         let words = format!("does not compile: {}\n  Build it again: `millstream build`.", words.trim_end());
-        Failure { kind: Kind::Plugin, words, lasting: false }
+        CompileFailure { kind: Kind::Plugin, words, lasting: false }
     }
 }
 
@@ -62,19 +62,20 @@ pub fn compile(
     key: &str,
     bytes: &[u8],
     time_max: Duration,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Vec<u8>, CompileFailure> {
     let Some(program) = Program::find() else { return here(kind, bytes, "there is no `millstream` beside it") };
     let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
     let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
-    let order = Order { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
+    let order = CompileOrder { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
     let input = kept.map(|kept| [kept.as_slice(), bytes].concat());
-    let ended = run(&program.file, &order, input.as_deref().unwrap_or(bytes))
-        .map_err(|e| Failure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display())))?;
+    let ended = run(&program.file, &order, input.as_deref().unwrap_or(bytes)).map_err(|e| {
+        CompileFailure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display()))
+    })?;
     match code(ended, time_max) {
         Err(Outcome::OtherCode) if !program.is_this => {
             here(kind, bytes, &format!("{} is of another version", program.file.display()))
         }
-        Err(Outcome::OtherCode) => Err(Failure {
+        Err(Outcome::OtherCode) => Err(CompileFailure {
             kind: Kind::Bug,
             words: "cannot be compiled: the process that compiles it makes other code".into(),
             lasting: false,
@@ -107,51 +108,51 @@ enum Outcome {
     /// The process would make code that this one cannot run.
     OtherCode,
     /// Said in words.
-    Failed(Failure),
+    Failed(CompileFailure),
 }
 
-fn code(ended: Ended, time_max: Duration) -> Result<Vec<u8>, Outcome> {
-    let Ended { output: code, words, end } = ended;
+fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, Outcome> {
+    let ProcessOutput { output: code, words, end } = ended;
     let too_long = || {
-        Failure::lasting(format!(
+        CompileFailure::lasting(format!(
             "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that large; a \
              component that compiles for ever must be mended."
         ))
     };
     let too_much = || {
-        Failure::lasting(format!(
+        CompileFailure::lasting(format!(
             "needs more memory to compile than {} MiB\n  The plugin must be made smaller.",
             COMPILE_MEMORY_BYTES_MAX >> 20
         ))
     };
     Err(Outcome::Failed(match end {
-        End::Exit(0) => return Ok(code),
-        End::Exit(EXIT_OTHER_CODE | EXIT_USAGE) => return Err(Outcome::OtherCode),
-        End::Late | End::Signal(libc::SIGXCPU) => too_long(),
-        End::Exit(_) | End::Signal(_) if is_out_of_memory(&words) => too_much(),
-        End::Exit(EXIT_REFUSED) => Failure::invalid(&words),
-        End::TooLarge => Failure::lasting(format!(
+        ProcessEnd::Exit(0) => return Ok(code),
+        ProcessEnd::Exit(EXIT_OTHER_CODE | EXIT_USAGE) => return Err(Outcome::OtherCode),
+        ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => too_long(),
+        ProcessEnd::OutOfMemory => too_much(),
+        ProcessEnd::Exit(EXIT_REFUSED) => CompileFailure::invalid(&words),
+        ProcessEnd::TooLarge => CompileFailure::lasting(format!(
             "compiles to more than {} MiB of code\n  The plugin must be made smaller.",
             COMPILED_BYTES_MAX >> 20
         )),
-        End::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT)) => {
-            Failure::passing(format!("is not compiled: the process that compiled it was killed by signal {signal}"))
-        }
-        End::Signal(signal) => crashed(&format!("signal {signal}"), &words),
-        End::Exit(code) => crashed(&format!("exit code {code}"), &words),
+        ProcessEnd::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT)) => CompileFailure::passing(
+            format!("is not compiled: the process that compiled it was killed by signal {signal}"),
+        ),
+        ProcessEnd::Signal(signal) => crashed(&format!("signal {signal}"), &words),
+        ProcessEnd::Exit(code) => crashed(&format!("exit code {code}"), &words),
     }))
 }
 
-fn crashed(how: &str, words: &str) -> Failure {
+fn crashed(how: &str, words: &str) -> CompileFailure {
     let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
     let said = lines.next_back().map(|line| format!(": {line}")).unwrap_or_default();
-    Failure::lasting(format!(
+    CompileFailure::lasting(format!(
         "does not compile: the compiler crashed on it ({how}){said}\n  Build it again with another version of its \
          toolchain; please report it."
     ))
 }
 
-fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
+fn run(program: &Path, order: &CompileOrder, bytes: &[u8]) -> io::Result<ProcessOutput> {
     let (arguments, environment) = (order.arguments(), Vec::new());
     let functions_bytes_max = order.functions.map_or(0, |_| FUNCTIONS_KEPT_BYTES_MAX as u64);
     let (output_bytes_max, time_max) = (COMPILED_BYTES_MAX + functions_bytes_max, order.time_max);
@@ -160,19 +161,19 @@ fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
 
 /// Compiles in this process: without a limit on time and memory. The engine is one that goes when the code is made, as a
 /// compiler keeps what its largest function took for the next one, and a process that runs plugins has no use for that.
-fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
+fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, CompileFailure> {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
     });
-    let engine = engine::compiler(kind, None::<Arc<Functions>>).map_err(|e| Failure {
+    let engine = engine::compiler(kind, None::<Arc<CompiledFunctions>>).map_err(|e| CompileFailure {
         kind: e.kind,
         words: format!("cannot be compiled: {}", e.message),
         lasting: false,
     })?;
     engine
         .precompile_component(bytes)
-        .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
+        .map_err(|e| CompileFailure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
 }
 
 /// Words for the command line and back.

@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts by name of the counter.
-pub type Counted = BTreeMap<String, u64>;
+pub type CounterValues = BTreeMap<String, u64>;
 
 /// What a stage's plugin counted on one worker. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Counters(Arc<Mutex<Inner>>);
+pub struct Counters(Arc<Mutex<CounterState>>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    sums: Counted,
+struct CounterState {
+    sums: CounterValues,
     /// What each batch counted and nobody took yet; `None` where nobody will.
-    batches: Option<BTreeMap<BatchId, Counted>>,
+    batches: Option<BTreeMap<BatchId, CounterValues>>,
 }
 
 impl Counters {
     /// The sums, now.
-    pub fn snapshot(&self) -> Counted {
+    pub fn snapshot(&self) -> CounterValues {
         self.lock().sums.clone()
     }
 
@@ -31,8 +31,8 @@ impl Counters {
     }
 
     /// Takes what the batches up to this one counted.
-    pub fn take(&self, last: BatchId) -> Counted {
-        let mut taken = Counted::new();
+    pub fn take(&self, last: BatchId) -> CounterValues {
+        let mut taken = CounterValues::new();
         if let Some(batches) = &mut self.lock().batches {
             while let Some(first) = batches.first_entry().filter(|first| *first.key() <= last) {
                 add(&mut taken, first.remove());
@@ -42,7 +42,7 @@ impl Counters {
     }
 
     /// Adds what a call counted that succeeded, so that a call that is repeated counts once.
-    pub(super) fn merge(&self, batch: BatchId, counted: Counted) {
+    pub(super) fn merge(&self, batch: BatchId, counted: CounterValues) {
         if counted.is_empty() {
             return;
         }
@@ -53,14 +53,14 @@ impl Counters {
         add(&mut inner.sums, counted);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, CounterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Adds counts. How many names a stage may make is bounded where it makes them; here, where those of several workers and
 /// starts come together, names are dropped beyond what any stage may make.
-pub fn add(sums: &mut Counted, counted: Counted) {
+pub fn add(sums: &mut CounterValues, counted: CounterValues) {
     for (counter, amount) in counted {
         if let Some(sum) = sums.get_mut(&counter) {
             *sum = sum.saturating_add(amount);
@@ -77,21 +77,21 @@ mod tests {
     #[test]
     fn a_batch_is_taken_once_and_stays_in_the_sums() {
         let counters = Counters::default();
-        let counted = |amount: u64| Counted::from([("a".to_owned(), amount)]);
+        let counted = |amount: u64| CounterValues::from([("a".to_owned(), amount)]);
         counters.merge(BatchId(1), counted(1));
-        assert_eq!(counters.take(BatchId(9)), Counted::new(), "nobody said that batches are to be kept");
+        assert_eq!(counters.take(BatchId(9)), CounterValues::new(), "nobody said that batches are to be kept");
         counters.keep_batches();
         for (batch, amount) in [(2, 2), (4, 10), (2, 3)] {
             counters.clone().merge(BatchId(batch), counted(amount));
         }
         assert_eq!(counters.take(BatchId(3)), counted(5));
-        assert_eq!(counters.take(BatchId(3)), Counted::new());
+        assert_eq!(counters.take(BatchId(3)), CounterValues::new());
         assert_eq!((counters.take(BatchId(4)), counters.snapshot()), (counted(10), counted(16)));
     }
 
     #[test]
     fn a_stage_may_have_as_many_names_as_its_limit_says() {
-        let names = |range: std::ops::Range<u64>| range.map(|name| (format!("n{name}"), 1)).collect::<Counted>();
+        let names = |range: std::ops::Range<u64>| range.map(|name| (format!("n{name}"), 1)).collect::<CounterValues>();
         let counters = Counters::default();
         counters.keep_batches();
         (0..3).for_each(|batch| counters.merge(BatchId(batch), names(batch * 100..batch * 100 + 100)));

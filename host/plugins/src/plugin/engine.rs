@@ -1,6 +1,6 @@
 //! The engine: how plugins are compiled and where their instances live.
 
-use super::clock::Clock;
+use super::clock::EpochClock;
 use super::guest::Guest;
 use crate::error::{Error, Result};
 use crate::limits::{
@@ -47,7 +47,7 @@ pub struct Machine {
     /// The imports of every plugin.
     pub linker: Linker<Guest>,
     /// What stops calls that take too long, where a clock does.
-    pub clock: Option<Arc<Clock>>,
+    pub clock: Option<Arc<EpochClock>>,
 }
 
 impl Machine {
@@ -58,7 +58,7 @@ impl Machine {
         super::imports::offer(&mut linker)
             .and_then(|()| super::wasi::offer(&mut linker))
             .map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
-        let clock = (kind.metering == Metering::Epochs).then(|| Clock::start(&engine)).transpose()?;
+        let clock = (kind.metering == Metering::Epochs).then(|| EpochClock::start(&engine)).transpose()?;
         Ok(Machine { kind, engine, linker, clock })
     }
 }

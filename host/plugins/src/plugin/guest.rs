@@ -1,11 +1,11 @@
 //! The host's side of one instance: what its imports work on, and the limits of what it may take.
 
 use super::allowance::Allowance;
-use super::bindings::Level;
-use super::failure::{Identity, in_one_line, printable};
-use super::logged::LogBudget;
-use super::traced::Places;
-use super::wasi::{Call, Wasi};
+use super::bindings::WitLevel;
+use super::failure::{CallIdentity, in_one_line, printable};
+use super::log_budget::LogBudget;
+use super::traced::CallPlaces;
+use super::wasi::{CurrentCall, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::error::Error;
 use crate::job::spec::PluginLimits;
@@ -34,8 +34,8 @@ pub struct Stage {
 }
 
 /// What the instances of one stage on one worker use up together, one after the other.
-pub struct Shared {
-    identity: Arc<Identity>,
+pub struct StageBudget {
+    identity: Arc<CallIdentity>,
     limits: PluginLimits,
     log: Mutex<LogBudget>,
     /// Names of counters, of all calls.
@@ -48,16 +48,16 @@ pub struct Shared {
     mute: AtomicBool,
 }
 
-impl Shared {
+impl StageBudget {
     /// Of a stage on a worker.
-    pub fn new(identity: Arc<Identity>, limits: PluginLimits) -> Shared {
+    pub fn new(identity: Arc<CallIdentity>, limits: PluginLimits) -> StageBudget {
         let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
         let [quiet, mute] = [false; 2].map(AtomicBool::new);
         let holder = Holder::new(format!("instances of plugin {}", identity.plugin));
-        Shared { identity, limits, log, counters: Mutex::default(), holder, quiet, mute }
+        StageBudget { identity, limits, log, counters: Mutex::default(), holder, quiet, mute }
     }
 
-    /// From now on calls write no lines of the log, whatever [`Shared::set_quiet`] says.
+    /// From now on calls write no lines of the log, whatever [`StageBudget::set_quiet`] says.
     pub fn mute(&self) {
         self.mute.store(true, Ordering::Relaxed);
     }
@@ -87,25 +87,25 @@ impl Shared {
 
 /// The host's side of one instance: what its imports work on.
 pub struct Guest {
-    shared: Arc<Shared>,
+    shared: Arc<StageBudget>,
     /// The stage that uses the plugin.
     pub stage: Arc<Stage>,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
     /// The call.
-    pub call: Call,
+    pub call: CurrentCall,
     /// What the call may return.
     pub allowance: Allowance,
     /// Bytes of its linear memories.
-    pub memory: Grown,
+    pub memory: Growth,
     /// Why its memory could not grow though it was within its limit: the job had none left.
     pub no_memory: Option<Error>,
     /// Elements of its tables.
-    pub tables: Grown,
+    pub tables: Growth,
     /// The last lines at level error of this call.
     pub error_lines: Vec<String>,
     /// Timers of this call.
-    pub timers: Timers,
+    pub timers: CallTimers,
     /// What stands behind `wasi:` imports, where the plugin has used one.
     pub wasi: Option<Box<Wasi>>,
     /// How long the host worked in this call on what the component asked for.
@@ -113,13 +113,13 @@ pub struct Guest {
     /// Lines of the log that were dropped in this call.
     pub log_lines_dropped: u64,
     /// Where it stood, if it is called only to see that: then it writes no line of the log and counts nothing.
-    pub places: Option<Places>,
+    pub places: Option<CallPlaces>,
     counted: BTreeMap<String, u64>,
 }
 
 /// What a call is told of its timers, and what it asks for.
 #[derive(Default)]
-pub struct Timers {
+pub struct CallTimers {
     /// Those that are due.
     pub due: DueTimes,
     /// Those set and cancelled, in order; at most [`PLUGIN_TIMER_CHANGES_MAX`] and one more.
@@ -127,7 +127,7 @@ pub struct Timers {
 }
 
 /// What grows in an instance, all of a kind together.
-pub struct Grown {
+pub struct Growth {
     max: u64,
     /// How much there is.
     pub now: u64,
@@ -136,9 +136,9 @@ pub struct Grown {
     last_growth: u64,
 }
 
-impl Grown {
-    fn new(max: u64) -> Grown {
-        Grown { max, now: 0, refused: false, last_growth: 0 }
+impl Growth {
+    fn new(max: u64) -> Growth {
+        Growth { max, now: 0, refused: false, last_growth: 0 }
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
@@ -157,18 +157,18 @@ impl Grown {
 
 impl Guest {
     /// The host's side of a new instance, for a call.
-    pub fn new(shared: Arc<Shared>, stage: Arc<Stage>, call: Call, allowance: Allowance) -> Guest {
+    pub fn new(shared: Arc<StageBudget>, stage: Arc<Stage>, call: CurrentCall, allowance: Allowance) -> Guest {
         let limits = &shared.limits;
         Guest {
             stage,
             batch: call.batch,
             call,
             allowance,
-            memory: Grown::new(limits.memory_bytes_max),
+            memory: Growth::new(limits.memory_bytes_max),
             no_memory: None,
-            tables: Grown::new(limits.table_elements_max),
+            tables: Growth::new(limits.table_elements_max),
             error_lines: Vec::new(),
-            timers: Timers::default(),
+            timers: CallTimers::default(),
             wasi: None,
             time_in_imports: Duration::ZERO,
             log_lines_dropped: 0,
@@ -185,7 +185,7 @@ impl Guest {
     }
 
     /// Another call begins.
-    pub fn begin(&mut self, call: Call, allowance: Allowance) {
+    pub fn begin(&mut self, call: CurrentCall, allowance: Allowance) {
         (self.batch, self.call, self.allowance) = (call.batch, call, allowance);
         if let Some(wasi) = &mut self.wasi {
             wasi.begin(call);
@@ -204,7 +204,7 @@ impl Guest {
     }
 
     /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
-    pub fn log(&mut self, level: Level, message: &str) {
+    pub fn log(&mut self, level: WitLevel, message: &str) {
         if let Some(places) = &mut self.places {
             return places.hear(message);
         }
@@ -212,7 +212,7 @@ impl Guest {
         let quiet = self.shared.quiet.load(Ordering::Relaxed) || self.shared.mute.load(Ordering::Relaxed);
         let within = !quiet && self.shared.log().take(length);
         self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within && !quiet).into());
-        if !within && level != Level::Error {
+        if !within && level != WitLevel::Error {
             return;
         }
         let line = printable(message, PLUGIN_LOG_LINE_BYTES_MAX);
@@ -221,14 +221,14 @@ impl Guest {
             let (stage, plugin, batch) = (identity.stage.as_deref(), identity.plugin.as_str(), self.batch);
             let line = in_one_line(&line);
             match level {
-                Level::Debug => tracing::debug!(stage, plugin, batch, "{line}"),
-                Level::Info => tracing::info!(stage, plugin, batch, "{line}"),
-                Level::Warn => tracing::warn!(stage, plugin, batch, "{line}"),
-                Level::Error => tracing::error!(stage, plugin, batch, "{line}"),
+                WitLevel::Debug => tracing::debug!(stage, plugin, batch, "{line}"),
+                WitLevel::Info => tracing::info!(stage, plugin, batch, "{line}"),
+                WitLevel::Warn => tracing::warn!(stage, plugin, batch, "{line}"),
+                WitLevel::Error => tracing::error!(stage, plugin, batch, "{line}"),
             }
         }
         // A panic's words are kept even where the log is full or quiet: they are what the error message is made of.
-        if level == Level::Error {
+        if level == WitLevel::Error {
             if self.error_lines.len() == ERROR_LINES_KEPT {
                 // Some runtimes say first what has happened, others last.
                 self.error_lines.remove(ERROR_LINES_KEPT / 2);

@@ -2,9 +2,9 @@
 //! call may run. An answer that redirects is an answer; following it is a request of its own, which must be granted too.
 
 mod allow;
-mod lead;
+mod addresses;
 
-use super::failure::Identity;
+use super::failure::CallIdentity;
 use super::guest::{Guest, Stage};
 use super::wasi::Deadline;
 use crate::limits::{
@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{
 
 /// The requests of one instance.
 pub struct Requests {
-    identity: Arc<Identity>,
+    identity: Arc<CallIdentity>,
     stage: Arc<Stage>,
     batch: Option<u64>,
     deadline: Deadline,
@@ -33,14 +33,14 @@ pub struct Requests {
 }
 
 /// The end of a request's own work: its connection.
-type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type HttpDriver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// An answer that is still to come.
-type Answer = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Connection), Error>> + Send>;
+type HttpResponse = Box<dyn Future<Output = Result<(http::Response<WasiBody>, HttpDriver), Error>> + Send>;
 
 impl Requests {
     /// None yet.
-    pub fn new(identity: Arc<Identity>, stage: Arc<Stage>) -> Requests {
+    pub fn new(identity: Arc<CallIdentity>, stage: Arc<Stage>) -> Requests {
         Requests { identity, stage, batch: None, deadline: Deadline::default(), made: 0, open: Arc::new(()) }
     }
 
@@ -103,7 +103,7 @@ impl WasiHttpHooks for Requests {
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Answer {
+    ) -> HttpResponse {
         if let Err(error) = self.check(&request) {
             return Box::new(std::future::ready(Err(error)));
         }
@@ -122,7 +122,7 @@ impl WasiHttpHooks for Requests {
             let request = request.map(|body| limited(body, Error::HttpRequestBodySize));
             // These timeouts do not cover looking up the name, nor the TLS handshake.
             let send = async {
-                let request = match lead::settled(request, stage.grant.http.as_ref()).await? {
+                let request = match addresses::settled(request, stage.grant.http.as_ref()).await? {
                     Ok(request) => request,
                     Err(words) => {
                         let (stage, plugin) = (identity.stage.as_deref(), identity.plugin.as_str());
@@ -135,7 +135,7 @@ impl WasiHttpHooks for Requests {
             let sent = tokio::time::timeout(left, send).await;
             let (response, connection) = sent.map_err(|_| Error::HttpResponseTimeout)??;
             let response = response.map(|body| limited(body, Error::HttpResponseBodySize));
-            let connection: Connection = Box::new(async move {
+            let connection: HttpDriver = Box::new(async move {
                 let _open = open;
                 connection.await
             });

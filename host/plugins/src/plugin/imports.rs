@@ -1,8 +1,8 @@
 //! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`.
 
-use super::bindings::{self, Level, Schema};
+use super::bindings::{self, Schema, WitLevel};
 use super::guest::Guest;
-use super::words::Words;
+use super::guest_text::GuestText;
 use super::{DueTimes, VERSION, lower};
 use crate::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
 use std::time::Instant;
@@ -15,16 +15,16 @@ pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
 pub const TIMERS: &str = "timers";
 
 /// The context of a call of an import.
-type Call<'a> = StoreContextMut<'a, Guest>;
+type ImportCall<'a> = StoreContextMut<'a, Guest>;
 
 /// An interface, where the time that the host works for the guest is noted.
-struct Timed<'a>(LinkerInstance<'a, Guest>);
+struct TimedInterface<'a>(LinkerInstance<'a, Guest>);
 
-impl Timed<'_> {
+impl TimedInterface<'_> {
     fn func_wrap<P, R>(
         &mut self,
         name: &str,
-        serve: impl Fn(Call<'_>, P) -> wasmtime::Result<R> + Send + Sync + 'static,
+        serve: impl Fn(ImportCall<'_>, P) -> wasmtime::Result<R> + Send + Sync + 'static,
     ) -> wasmtime::Result<()>
     where
         P: ComponentNamedList + Lift + 'static,
@@ -41,28 +41,28 @@ impl Timed<'_> {
 
 /// Offers the imports of every plugin.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    Timed(linker.instance(&format!("millstream:plugin/log@{VERSION}"))?).func_wrap(
+    TimedInterface(linker.instance(&format!("millstream:plugin/log@{VERSION}"))?).func_wrap(
         "write",
-        |mut cx: Call<'_>, (level, message): (Level, Words)| {
+        |mut cx: ImportCall<'_>, (level, message): (WitLevel, GuestText)| {
             charge(&mut cx, message.0.len())?;
             cx.data_mut().log(level, &message.0);
             Ok(())
         },
     )?;
-    Timed(linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?).func_wrap(
+    TimedInterface(linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?).func_wrap(
         "add",
-        |mut cx: Call<'_>, (counter, amount): (Words, u64)| {
+        |mut cx: ImportCall<'_>, (counter, amount): (GuestText, u64)| {
             charge(&mut cx, counter.0.len())?;
             cx.data_mut().count(&counter.0, amount);
             Ok(())
         },
     )?;
-    let mut files = Timed(linker.instance(&format!("millstream:plugin/files@{VERSION}"))?);
-    files.func_wrap("size", |mut cx: Call<'_>, (name,): (Words,)| {
+    let mut files = TimedInterface(linker.instance(&format!("millstream:plugin/files@{VERSION}"))?);
+    files.func_wrap("size", |mut cx: ImportCall<'_>, (name,): (GuestText,)| {
         charge(&mut cx, name.0.len())?;
         Ok((cx.data().file(&name.0).map(|bytes| bytes.len() as u64),))
     })?;
-    files.func_wrap("read", |mut cx: Call<'_>, (name, offset, length): (Words, u64, u32)| {
+    files.func_wrap("read", |mut cx: ImportCall<'_>, (name, offset, length): (GuestText, u64, u32)| {
         let length = u64::from(length).min(PLUGIN_FILE_READ_BYTES_MAX);
         let read = cx.data().file(&name.0).map(|bytes| {
             let start = offset.min(bytes.len() as u64);
@@ -77,18 +77,18 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut stage = Timed(linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?);
-    stage.func_wrap("input", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
+    let mut stage = TimedInterface(linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?);
+    stage.func_wrap("input", |mut cx: ImportCall<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
         let input = cx.data().stage.inputs.first().map(|input| lower::schema(input)).unwrap_or_default();
         charge(&mut cx, size(&input))?;
         Ok((input,))
     })?;
-    stage.func_wrap("inputs", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Vec<Schema>,)> {
+    stage.func_wrap("inputs", |mut cx: ImportCall<'_>, (): ()| -> wasmtime::Result<(Vec<Schema>,)> {
         let inputs: Vec<Schema> = cx.data().stage.inputs.iter().map(|input| lower::schema(input)).collect();
         charge(&mut cx, inputs.iter().map(size).sum())?;
         Ok((inputs,))
     })?;
-    stage.func_wrap("key", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
+    stage.func_wrap("key", |mut cx: ImportCall<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
         let key = lower::schema(&cx.data().stage.key);
         charge(&mut cx, size(&key))?;
         Ok((key,))
@@ -97,27 +97,27 @@ fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 fn offer_timers(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut timers = Timed(linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?);
+    let mut timers = TimedInterface(linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?);
     for (name, is_set) in [("set", true), ("cancel", false)] {
-        timers.func_wrap(name, move |mut cx: Call<'_>, (group, at): (u32, i64)| {
+        timers.func_wrap(name, move |mut cx: ImportCall<'_>, (group, at_us): (u32, i64)| {
             charge(&mut cx, 0)?;
-            cx.data_mut().change_timer(group, at, is_set);
+            cx.data_mut().change_timer(group, at_us, is_set);
             Ok(())
         })?;
     }
-    timers.func_wrap("due", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(bindings::DueTimes,)> {
+    timers.func_wrap("due", |mut cx: ImportCall<'_>, (): ()| -> wasmtime::Result<(bindings::WitDueTimes,)> {
         let DueTimes { ends, times_us } = &cx.data().timers.due;
         let bytes = |buffer: &arrow::buffer::Buffer| buffer.as_slice().to_vec();
         let (ends, times) = (bytes(ends.inner()), bytes(times_us.inner()));
         charge(&mut cx, ends.len() + times.len())?;
-        Ok((bindings::DueTimes { ends, times },))
+        Ok((bindings::WitDueTimes { ends, times },))
     })?;
     Ok(())
 }
 
 /// Takes the fuel that a call of an import costs, where calls are metered by fuel: the engine does not see what the host
 /// does for a plugin.
-pub fn charge(cx: &mut Call<'_>, bytes: usize) -> wasmtime::Result<()> {
+pub fn charge(cx: &mut ImportCall<'_>, bytes: usize) -> wasmtime::Result<()> {
     // An error tells that the engine does not count fuel.
     let Ok(fuel) = cx.get_fuel() else { return Ok(()) };
     let cost = PLUGIN_IMPORT_FUEL.saturating_add(bytes as u64);

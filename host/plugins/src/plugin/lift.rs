@@ -2,7 +2,7 @@
 //! of it. Errors are words for the plugin's author; who and when is added by the caller.
 
 use super::bindings::{BatchOut, ColumnOut, Rejection};
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::batch::types::ColumnType;
 use crate::limits::PLUGIN_REASON_BYTES_MAX;
 use crate::panics::caught;
@@ -81,7 +81,7 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
 }
 
 /// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.
-pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<Refusal>, String> {
+pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, String> {
     if raw.len() > rows {
         return Err(format!("{} rows are refused of {rows} given", raw.len()));
     }
@@ -94,7 +94,7 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<Refusal>, Stri
         return Err(format!("row {twice} is refused twice"));
     }
     let refusal =
-        |raw: Rejection| Refusal::new(raw.row, super::failure::printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
+        |raw: Rejection| RefusedRow::new(raw.row, super::failure::printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
     Ok(raw.into_iter().map(refusal).collect())
 }
 

@@ -4,14 +4,15 @@
 mod exports;
 mod folder;
 
-use super::asks::{Size, ours};
-use super::cache::{Cache, Digest, code_digest, hex};
+use super::cache::{Cache, DigestBytes, code_digest};
 use super::compile;
 use super::engine::{CodeKind, Machine, Metering};
 use super::guest::Guest;
+use super::needs::{Size, ours};
 use super::outline::{self, Outline};
 use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
 use crate::sections::{has_section, section};
@@ -34,7 +35,7 @@ pub struct Loaded {
     /// Size of the file.
     pub bytes: u64,
     /// The file's digest.
-    pub digest: Digest,
+    pub digest: DigestBytes,
     /// Whether its compiled code came from the cache.
     pub cached: bool,
     /// Names of the interfaces that it imports.
@@ -99,29 +100,29 @@ impl LoadOptions {
 }
 
 /// A component file by path and digest, as its code is made.
-type Known = (PathBuf, Digest, CodeKind);
+type LoadKey = (PathBuf, DigestBytes, CodeKind);
 
 /// Loads components, each file once while somebody uses it, with an engine for each kind of code.
 pub struct Loader {
     machines: Mutex<HashMap<CodeKind, Arc<Machine>>>,
     cache: Option<Cache>,
-    loaded: Mutex<Shelf>,
+    loaded: Mutex<LoadedPlugins>,
 }
 
 /// What was loaded. A job that is upgraded again and again loads many versions in one process, so what nobody uses any more is
 /// gone; but for those loaded last, which whoever looked at their world is about to load again.
 #[derive(Default)]
-struct Shelf {
-    used: HashMap<Known, Weak<Loaded>>,
+struct LoadedPlugins {
+    used: HashMap<LoadKey, Weak<Loaded>>,
     last: VecDeque<Arc<Loaded>>,
 }
 
-impl Shelf {
-    fn get(&self, known: &Known) -> Option<Arc<Loaded>> {
+impl LoadedPlugins {
+    fn get(&self, known: &LoadKey) -> Option<Arc<Loaded>> {
         self.used.get(known)?.upgrade()
     }
 
-    fn put(&mut self, known: Known, new: &Arc<Loaded>) {
+    fn put(&mut self, known: LoadKey, new: &Arc<Loaded>) {
         self.last.truncate(PLUGINS_UNUSED_MAX.saturating_sub(1));
         self.last.push_front(new.clone());
         self.used.retain(|_, loaded| loaded.strong_count() > 0);
@@ -158,7 +159,7 @@ impl Loader {
                 file.display()
             )));
         }
-        let digest: Digest = sha2::Sha256::digest(&bytes).into();
+        let digest: DigestBytes = sha2::Sha256::digest(&bytes).into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = (file.clone(), digest, kind);
         if let Some(found) = loaded.get(&known) {
@@ -175,12 +176,12 @@ impl Loader {
         &self,
         file: &Path,
         bytes: &[u8],
-        digest: Digest,
+        digest: DigestBytes,
         machine: &Arc<Machine>,
         options: &LoadOptions,
     ) -> Result<Loaded> {
         let engine = &machine.engine;
-        let Outline { interface, asks, .. } = outline::read(file, bytes, options)?;
+        let Outline { interface, needs, .. } = outline::read(file, bytes, options)?;
         let key = Cache::key(engine, &code_digest(bytes));
         let found = self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
         let (component, cached) = match found {
@@ -192,7 +193,7 @@ impl Loader {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
         let is_migrator = |name: &&str| ours(name).is_some_and(|(interface, _)| interface == MIGRATOR);
-        let migrator = asks.exports.iter().map(String::as_str).find(is_migrator);
+        let migrator = needs.exports.iter().map(String::as_str).find(is_migrator);
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface, migrator };
         let describe = exports.describe()?;
         let calls = exports.calls()?;
@@ -201,8 +202,8 @@ impl Loader {
             bytes: bytes.len() as u64,
             digest,
             cached,
-            imports: asks.imports,
-            size: asks.size,
+            imports: needs.imports,
+            size: needs.size,
             traces: has_section(bytes, section::TRACES),
             describe,
             calls,
@@ -220,7 +221,7 @@ impl Loader {
         key: &str,
         time_max: Duration,
     ) -> Result<Component> {
-        let failed = |failure: compile::Failure| Error {
+        let failed = |failure: compile::CompileFailure| Error {
             kind: failure.kind,
             message: format!("plugin {} {}", file.display(), failure.words),
         };
@@ -232,7 +233,7 @@ impl Loader {
         let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
             // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
             let component = unsafe { Component::deserialize(&machine.engine, &code) };
-            Ok((component.map_err(|e| compile::Failure::unfit(&format!("{e:#}")))?, code))
+            Ok((component.map_err(|e| compile::CompileFailure::unfit(&format!("{e:#}")))?, code))
         });
         match (made, &self.cache) {
             (Ok((component, code)), cache) => {
@@ -279,6 +280,6 @@ impl Loaded {
 
     /// `sha256:…`
     pub fn digest_text(&self) -> String {
-        format!("sha256:{}", hex(&self.digest))
+        format!("sha256:{}", hex::encode(&self.digest))
     }
 }

@@ -30,10 +30,10 @@ pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
 /// is shared, not copied.
 pub struct Lowered {
     rows: u32,
-    columns: Vec<Column>,
+    columns: Vec<LoweredColumn>,
 }
 
-struct Column {
+struct LoweredColumn {
     validity: Option<Buffer>,
     offsets: Option<Buffer>,
     data: Buffer,
@@ -58,7 +58,7 @@ impl Lowered {
     /// The bytes of its columns.
     pub fn bytes(&self) -> u64 {
         let length = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::len);
-        let column = |column: &Column| length(&column.validity) + length(&column.offsets) + column.data.len();
+        let column = |column: &LoweredColumn| length(&column.validity) + length(&column.offsets) + column.data.len();
         self.columns.iter().map(column).sum::<usize>() as u64
     }
 
@@ -90,7 +90,7 @@ pub fn flags(array: &BooleanArray) -> Buffer {
     bitmap(array.values())
 }
 
-fn column(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Column, String> {
+fn column(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<LoweredColumn, String> {
     let (offsets, data) = match ColumnType::of(array.data_type()) {
         ColumnType::Bool => (None, flags(array.as_boolean())),
         ColumnType::Int64 => (None, array.as_primitive::<Int64Type>().values().inner().clone()),
@@ -99,10 +99,10 @@ fn column(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Colu
         ColumnType::Text => bytes(array.as_string::<i32>()),
         ColumnType::Binary => bytes(array.as_binary::<i32>()),
         // The stream carries its own nulls.
-        ColumnType::Arrow(_) => return Ok(Column { validity: None, offsets: None, data: ipc(array, field)? }),
+        ColumnType::Arrow(_) => return Ok(LoweredColumn { validity: None, offsets: None, data: ipc(array, field)? }),
     };
     let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bitmap(nulls.inner()));
-    Ok(Column { validity, offsets, data })
+    Ok(LoweredColumn { validity, offsets, data })
 }
 
 fn bytes<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>) -> (Option<Buffer>, Buffer) {

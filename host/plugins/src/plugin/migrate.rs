@@ -2,7 +2,7 @@
 
 use super::allowance::{Allowance, Given};
 use super::bindings::BatchOut;
-use super::failure::{CallFailure, Fault, Identity};
+use super::failure::{CallFailure, CallIdentity, OutputFault};
 use super::guest::Stage;
 use super::instances::Instances;
 use super::load::Calls;
@@ -42,7 +42,7 @@ impl Plugin {
         old: &OldStates<'_>,
     ) -> Result<RecordBatch, CallFailure> {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = Identity { stage: Some(stage.stage.clone()), plugin, outside: "migrate" };
+        let identity = CallIdentity { stage: Some(stage.stage.clone()), plugin, outside: "migrate" };
         let bug = |words: &str| CallFailure::other(Error::bug(format!("{}: {words}", identity.who())));
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));
@@ -57,7 +57,7 @@ impl Plugin {
             instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))
         })?;
         let new = lift::batch("the new states", &description.state, Some(old.rows.num_rows()), made);
-        let checked = new.map_err(Fault::from).and_then(|new| {
+        let checked = new.map_err(OutputFault::from).and_then(|new| {
             Allowance::new(stage.limits, given).check_shared(&new)?;
             Ok(new)
         });

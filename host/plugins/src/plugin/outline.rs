@@ -1,8 +1,8 @@
 //! What a component is, read from its bytes: nothing of it is compiled or run.
 
-use super::asks::{self, Asks, Unreadable, ours};
 use super::failure::printable;
 use super::load::LoadOptions;
+use super::needs::{self, ComponentNeeds, UnreadableComponent, ours};
 use super::releases::{MIGRATOR, release, world_among, world_of};
 use super::{VERSION, World};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +19,7 @@ pub struct Outline {
     /// Whether it can take over states of other versions of itself.
     pub migrates: bool,
     /// What it imports and exports, and its size.
-    pub asks: Asks,
+    pub needs: ComponentNeeds,
 }
 
 impl Outline {
@@ -38,7 +38,7 @@ impl Outline {
 
     /// What it asks for, a phrase for each kind of import.
     pub fn asks_in_words(&self) -> Vec<&'static str> {
-        asks::in_words(&self.asks.imports)
+        needs::in_words(&self.needs.imports)
     }
 }
 
@@ -58,21 +58,21 @@ pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
 /// before anything is compiled.
 pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline> {
     check_is_component(file, bytes)?;
-    let asks = Asks::of(bytes).map_err(|why| match why {
-        Unreadable::Damaged(words) => Error::plugin(format!(
+    let needs = ComponentNeeds::of(bytes).map_err(|why| match why {
+        UnreadableComponent::Damaged(words) => Error::plugin(format!(
             "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
             file.display()
         )),
-        Unreadable::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
+        UnreadableComponent::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
     })?;
-    check_imports(file, &asks.imports, world_among(&asks.exports), options)?;
-    let (interface, world) = interface(file, &asks.exports)?;
-    Ok(Outline { world, interface, migrates: migrates(file, world, &asks.exports)?, asks })
+    check_imports(file, &needs.imports, world_among(&needs.exports), options)?;
+    let (interface, world) = interface(file, &needs.exports)?;
+    Ok(Outline { world, interface, migrates: migrates(file, world, &needs.exports)?, needs })
 }
 
 /// Every import must be one that the plugin is offered.
 pub fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
-    asks::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
+    needs::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
 }
 
 /// Says what a file is that is no component, by its first bytes.

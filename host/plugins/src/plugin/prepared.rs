@@ -70,7 +70,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
     refuse_others(&mut linker, &compiled).map_err(failed)?;
-    let mut store = Store::new(&engine, World { wasi: wasi.build(), table: ResourceTable::new() });
+    let mut store = Store::new(&engine, PreparingHost { wasi: wasi.build(), table: ResourceTable::new() });
     // Nobody moves the epoch on.
     store.set_epoch_deadline(1);
     let instance = linker.instantiate(&mut store, &compiled).map_err(failed)?;
@@ -83,7 +83,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
         Ok(_) => return Err(Error::plugin(printed)),
         Err(error) => return Err(Error::plugin(format!("{printed}{error:?}"))),
     }
-    let mut called = Called { store, instance, has_missed: false };
+    let mut called = CalledComponent { store, instance, has_missed: false };
     // Nothing of it ever waits.
     let made = runtime.block_on(wizer.snapshot_component(&context, &mut called)).map_err(failed)?;
     if called.has_missed {
@@ -93,7 +93,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
 }
 
 /// What it imports beside WASI are calls of the host, which there is none of.
-fn refuse_others(linker: &mut Linker<World>, component: &Component) -> wasmtime::Result<()> {
+fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     for (interface, import) in component.component_type().imports(&engine) {
         if interface.starts_with("wasi:") {
@@ -116,7 +116,7 @@ fn refuse_others(linker: &mut Linker<World>, component: &Component) -> wasmtime:
 fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {
     let options = LoadOptions::default();
     let kind = options.code_kind();
-    let engine = engine::compiler(kind, None::<std::sync::Arc<compile::Functions>>)?;
+    let engine = engine::compiler(kind, None::<std::sync::Arc<compile::CompiledFunctions>>)?;
     let cache = Cache::of_user();
     let key = Cache::key(&engine, &code_digest(component));
     if let Some(found) = cache.as_ref().and_then(|cache| cache.load(&engine, &key)) {
@@ -133,25 +133,25 @@ fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {
 }
 
 /// What a component sees while it is prepared.
-struct World {
+struct PreparingHost {
     wasi: WasiCtx,
     table: ResourceTable,
 }
 
-impl WasiView for World {
+impl WasiView for PreparingHost {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 /// The component when it has been called.
-struct Called {
-    store: Store<World>,
+struct CalledComponent {
+    store: Store<PreparingHost>,
     instance: Instance,
     has_missed: bool,
 }
 
-impl Called {
+impl CalledComponent {
     /// What one of Wizer's functions gives; they stand in an instance that it has added.
     fn get<R: Lift + 'static>(&mut self, instance: &str, function: &str) -> Option<R> {
         let found = self.find(instance, function);
@@ -167,7 +167,7 @@ impl Called {
     }
 }
 
-impl ComponentInstanceState for Called {
+impl ComponentInstanceState for CalledComponent {
     async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
         let memory: Option<WasmList<u8>> = self.get(instance, func);
         contents(memory.as_ref().map_or(&[], |memory| memory.as_le_slice(&self.store)));

@@ -13,9 +13,9 @@ use super::allowance::Given;
 use super::attempt::Attempts;
 use super::failure::{CallFailure, printable};
 use super::instances::fuel;
-use super::search::{Answer, Found, search};
+use super::search::{SearchResult, TriedRows, search};
 use super::{Counters, Processed};
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::context::CallContext;
 use crate::error::{Error, Result};
 use crate::limits::{PLUGIN_ATTEMPTS_FUEL_CALLS, PLUGIN_REASON_BYTES_MAX};
@@ -34,20 +34,20 @@ pub struct Schemas {
 }
 
 /// What is told of a row that made a call fail.
-pub struct Story {
+pub struct RowFailure {
     reason: String,
     backtrace: Option<String>,
 }
 
-impl Story {
+impl RowFailure {
     /// Of a call on this row alone.
-    pub fn of(failure: CallFailure) -> Story {
+    pub fn of(failure: CallFailure) -> RowFailure {
         let reason = printable(&failure.reason, PLUGIN_REASON_BYTES_MAX);
-        Story { reason, backtrace: failure.backtrace }
+        RowFailure { reason, backtrace: failure.backtrace }
     }
 
-    fn refuse(self, row: u32) -> Refusal {
-        Refusal { row, reason: self.reason, backtrace: self.backtrace }
+    fn refuse(self, row: u32) -> RefusedRow {
+        RefusedRow { row, reason: self.reason, backtrace: self.backtrace }
     }
 }
 
@@ -77,7 +77,7 @@ impl Trials<'_> {
 
     /// From now on there may be so many as the limits say, for a call on so many rows.
     fn bound(&mut self, rows: usize) {
-        let limits = self.attempts.instances.limits;
+        let limits = self.attempts.instances.callee.limits;
         let times = Given { longest: rows as u64, ..Given::default() }.times();
         self.calls_left = limits.attempts_max;
         self.fuel_left = fuel(&limits, times).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
@@ -95,21 +95,21 @@ impl Trials<'_> {
         &mut self,
         rows: usize,
         call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
-    ) -> Result<Answer<T, Story>> {
+    ) -> Result<TriedRows<T, RowFailure>> {
         if self.calls_left == 0 || self.fuel_left == 0 {
-            return Ok(Answer::Spent);
+            return Ok(TriedRows::Spent);
         }
         // What was found so far is kept until the search ends.
         memory::check()?;
         let called = if rows == 1 { self.attempts.located(call) } else { call(self.attempts) };
         self.calls_left -= 1;
-        self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.fuel_burnt);
+        self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.last.fuel_burnt);
         match called {
-            Ok(result) => Ok(Answer::Good(result)),
+            Ok(result) => Ok(TriedRows::Good(result)),
             Err(failure) if rows > 0 && failure.trap.is_some() => {
-                let story = Story::of(failure);
+                let story = RowFailure::of(failure);
                 self.last_reason.clone_from(&story.reason);
-                Ok(Answer::Bad(story))
+                Ok(TriedRows::Bad(story))
             }
             Err(failure) => Err(failure.error),
         }
@@ -121,7 +121,7 @@ impl Trials<'_> {
         rows: usize,
         counters: &Counters,
         call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
-    ) -> Result<Answer<T, Story>> {
+    ) -> Result<TriedRows<T, RowFailure>> {
         let own = self.attempts.count_for(counters.clone());
         let answer = self.call(rows, call);
         self.attempts.count_for(own);
@@ -129,19 +129,19 @@ impl Trials<'_> {
     }
 
     /// Why rows are refused that were not found to be guilty, as there are no more calls to look.
-    fn not_found(&self) -> Story {
-        let calls = self.attempts.instances.limits.attempts_max;
+    fn not_found(&self) -> RowFailure {
+        let calls = self.attempts.instances.callee.limits.attempts_max;
         let reason = format!(
             "a call with this row and others failed, and looking for the guilty ones took more than `limits.attempts` \
              allows ({calls} calls, and {PLUGIN_ATTEMPTS_FUEL_CALLS} times the instructions of one call); the last \
              failure: {}",
             self.last_reason
         );
-        Story { reason: printable(&reason, PLUGIN_REASON_BYTES_MAX), backtrace: None }
+        RowFailure { reason: printable(&reason, PLUGIN_REASON_BYTES_MAX), backtrace: None }
     }
 
     /// The refusals of what a search found; `row` says where a place among the rows that were looked at is.
-    fn refusals<T>(&self, found: &mut Found<T, Story>, row: impl Fn(usize) -> u32) -> Vec<Refusal> {
+    fn refusals<T>(&self, found: &mut SearchResult<T, RowFailure>, row: impl Fn(usize) -> u32) -> Vec<RefusedRow> {
         let bad = found.bad.drain(..).map(|(place, story)| story.refuse(row(place))).collect::<Vec<_>>();
         bad.into_iter().chain(found.rest.clone().map(|place| self.not_found().refuse(row(place)))).collect()
     }
@@ -150,12 +150,12 @@ impl Trials<'_> {
 /// Searches; what is known of the call on all rows is not asked again.
 fn search_from<T>(
     rows: usize,
-    known: Story,
-    mut call: impl FnMut(Range<usize>) -> Result<Answer<T, Story>>,
-) -> Result<Found<T, Story>> {
+    known: RowFailure,
+    mut call: impl FnMut(Range<usize>) -> Result<TriedRows<T, RowFailure>>,
+) -> Result<SearchResult<T, RowFailure>> {
     let mut known = Some(known);
     search(rows, |range| match known.take() {
-        Some(story) => Ok(Answer::Bad(story)),
+        Some(story) => Ok(TriedRows::Bad(story)),
         None => call(range),
     })
 }
@@ -163,12 +163,12 @@ fn search_from<T>(
 /// World `transform`. `known`: what the call on all rows said.
 pub fn process(
     trials: &mut Trials<'_>,
-    known: Story,
+    known: RowFailure,
     context: CallContext,
     rows: &RecordBatch,
     schemas: &Schemas,
 ) -> Result<Processed> {
-    if !trials.attempts.calls_are_fixed || !trials.attempts.instances.stage.key.fields().is_empty() {
+    if !trials.attempts.calls_are_fixed || !trials.attempts.instances.callee.stage.key.fields().is_empty() {
         trials.unbound();
     }
     let mut found = search_from(rows.num_rows(), known, |range| {
@@ -187,10 +187,10 @@ pub fn process(
 /// Which of so many rows a call refuses, whose results are thrown away.
 pub fn refused(
     trials: &mut Trials<'_>,
-    known: Story,
+    known: RowFailure,
     call: impl Fn(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
     rows: usize,
-) -> Result<Vec<Refusal>> {
+) -> Result<Vec<RefusedRow>> {
     if !trials.attempts.calls_are_fixed {
         trials.unbound();
     }
@@ -203,7 +203,7 @@ pub fn refused(
 /// World `aggregate`: `lift` on rows that are not guilty one by one. `first`: what the call on all rows said.
 pub fn lift(
     trials: &mut Trials<'_>,
-    first: (Story, Error),
+    first: (RowFailure, Error),
     context: CallContext,
     rows: &RecordBatch,
     schemas: &Schemas,
@@ -221,6 +221,6 @@ pub fn lift(
 }
 
 /// Refusals of a piece that begins at this row.
-fn shifted(refusals: Vec<Refusal>, start: usize) -> impl Iterator<Item = Refusal> {
-    refusals.into_iter().map(move |refusal| Refusal { row: refusal.row + start as u32, ..refusal })
+fn shifted(refusals: Vec<RefusedRow>, start: usize) -> impl Iterator<Item = RefusedRow> {
+    refusals.into_iter().map(move |refusal| RefusedRow { row: refusal.row + start as u32, ..refusal })
 }

@@ -6,8 +6,8 @@
 //! world of each release.
 
 use super::World;
-use super::asks::ours;
 use super::imports::TIMERS;
+use super::needs::ours;
 
 /// One release.
 #[derive(Debug)]

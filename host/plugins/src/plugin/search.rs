@@ -11,7 +11,7 @@ use std::ops::Range;
 mod tests;
 
 /// What a call on some rows said.
-pub enum Answer<T, F> {
+pub enum TriedRows<T, F> {
     /// It succeeded.
     Good(T),
     /// It failed.
@@ -21,7 +21,7 @@ pub enum Answer<T, F> {
 }
 
 /// What a search found, in the order of the rows. `good`, `bad` and `rest` together are all rows, each once.
-pub struct Found<T, F> {
+pub struct SearchResult<T, F> {
     /// Calls that succeeded.
     pub good: Vec<(Range<usize>, T)>,
     /// Rows that fail by themselves.
@@ -34,37 +34,37 @@ pub struct Found<T, F> {
 /// are in smaller calls that succeed. An error of a call ends the search.
 pub fn search<T, F, E>(
     rows: usize,
-    mut call: impl FnMut(Range<usize>) -> Result<Answer<T, F>, E>,
-) -> Result<Found<T, F>, E> {
-    let mut found = Found { good: Vec::new(), bad: Vec::new(), rest: rows..rows };
+    mut call: impl FnMut(Range<usize>) -> Result<TriedRows<T, F>, E>,
+) -> Result<SearchResult<T, F>, E> {
+    let mut found = SearchResult { good: Vec::new(), bad: Vec::new(), rest: rows..rows };
     let (mut start, mut width) = (0, rows);
     while start < rows {
         let mut end = start.saturating_add(width).min(rows);
         let mut alone = match call(start..end)? {
-            Answer::Good(result) => {
+            TriedRows::Good(result) => {
                 found.good.push((start..end, result));
                 start = end;
                 width = width.saturating_mul(2);
                 continue;
             }
-            Answer::Bad(failure) => (end - start == 1).then_some(failure),
-            Answer::Spent => return Ok(Found { rest: start..rows, ..found }),
+            TriedRows::Bad(failure) => (end - start == 1).then_some(failure),
+            TriedRows::Spent => return Ok(SearchResult { rest: start..rows, ..found }),
         };
         // A call up to `end` failed, so that there is a guilty row in `start..end` if each row stands for itself.
         let mut widest = 1;
         while start < end && alone.is_none() {
             let middle = start + (end - start).div_ceil(2);
             match call(start..middle)? {
-                Answer::Good(result) => {
+                TriedRows::Good(result) => {
                     found.good.push((start..middle, result));
                     widest = widest.max(middle - start);
                     start = middle;
                 }
-                Answer::Bad(failure) => {
+                TriedRows::Bad(failure) => {
                     alone = (middle - start == 1).then_some(failure);
                     end = middle;
                 }
-                Answer::Spent => return Ok(Found { rest: start..rows, ..found }),
+                TriedRows::Spent => return Ok(SearchResult { rest: start..rows, ..found }),
             }
         }
         width = match alone {

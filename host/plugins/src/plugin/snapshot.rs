@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::limits::SNAPSHOT_FUEL;
+use crate::random::Random;
 use wasm_encoder::{ConstExpr, DataSection, RawSection};
 use wasmparser::{Data, DataKind, Parser, Payload};
 use wasmtime::{Caller, Config, Engine, Extern, ExternType, Instance, Linker, Module, OptLevel, Store, Val};
@@ -57,7 +58,7 @@ fn failed(error: wasmtime::Error) -> Error {
 }
 
 /// A module as it is after this was done with it.
-fn kept(module: &[u8], run: impl FnOnce(&mut Store<World>, &Instance) -> Result<()>) -> Result<Vec<u8>> {
+fn kept(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> Result<()>) -> Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
     let mut wizer = Wizer::new();
@@ -67,7 +68,7 @@ fn kept(module: &[u8], run: impl FnOnce(&mut Store<World>, &Instance) -> Result<
     config.cranelift_opt_level(OptLevel::None).consume_fuel(true);
     let engine = Engine::new(&config).map_err(failed)?;
     let module = Module::new(&engine, &instrumented).map_err(failed)?;
-    let mut store = Store::new(&engine, World::default());
+    let mut store = Store::new(&engine, StartingHost::default());
     store.set_fuel(SNAPSHOT_FUEL).map_err(failed)?;
     let instance = linker(&module).and_then(|linker| linker.instantiate(&mut store, &module)).map_err(failed)?;
     let ended = run(&mut store, &instance);
@@ -78,7 +79,7 @@ fn kept(module: &[u8], run: impl FnOnce(&mut Store<World>, &Instance) -> Result<
     }
     ended?;
     // Nothing of it ever waits.
-    runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)
+    runtime.block_on(wizer.snapshot(&context, &mut StartedModule { store, instance })).map_err(failed)
 }
 
 /// The module without data segments that hold nothing. Wizer leaves one of these in the place of each that the module had, in
@@ -118,42 +119,34 @@ fn without_empty_segments(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryRe
 
 /// What a module sees while it starts.
 #[derive(Default)]
-struct World {
+struct StartingHost {
     time_ns: i64,
-    random: u64,
+    random: Random,
     printed: Vec<u8>,
 }
 
-impl World {
+impl StartingHost {
     /// A microsecond later than at the last look.
     fn time_ns(&mut self) -> i64 {
         self.time_ns += 1_000;
         self.time_ns
     }
-
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 /// Answers what runtimes ask for when they start; anything else ends the start.
-fn linker(module: &Module) -> wasmtime::Result<Linker<World>> {
+fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
     let mut linker = Linker::new(module.engine());
-    linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, World>, to: i32, length: i32| {
+    linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, StartingHost>, to: i32, length: i32| {
         let length = length.clamp(0, RANDOM_BYTES_MAX);
-        let bytes: Vec<u8> = (0..length).map(|_| caller.data_mut().random() as u8).collect();
+        let bytes: Vec<u8> = (0..length).map(|_| caller.data_mut().random.next() as u8).collect();
         write(&mut caller, to, &bytes)
     })?;
-    linker.func_wrap(WASI, "clock_time_get", |mut caller: Caller<'_, World>, _: i32, _: i64, to: i32| {
+    linker.func_wrap(WASI, "clock_time_get", |mut caller: Caller<'_, StartingHost>, _: i32, _: i64, to: i32| {
         let time_ns = caller.data_mut().time_ns();
         write(&mut caller, to, &time_ns.to_le_bytes())
     })?;
     for nothing in ["args_sizes_get", "environ_sizes_get"] {
-        linker.func_wrap(WASI, nothing, |mut caller: Caller<'_, World>, count: i32, bytes: i32| {
+        linker.func_wrap(WASI, nothing, |mut caller: Caller<'_, StartingHost>, count: i32, bytes: i32| {
             write(&mut caller, count, &[0; 4])?;
             write(&mut caller, bytes, &[0; 4])
         })?;
@@ -163,17 +156,23 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<World>> {
     }
     linker.func_wrap(WASI, "sched_yield", || 0_i32)?;
     // Go sleeps a little before it says why it cannot go on. All that is waited for has come.
-    linker.func_wrap(WASI, "poll_oneoff", |mut caller: Caller<'_, World>, _: i32, _: i32, count: i32, to: i32| {
-        write(&mut caller, to, &count.to_le_bytes())
-    })?;
+    linker.func_wrap(
+        WASI,
+        "poll_oneoff",
+        |mut caller: Caller<'_, StartingHost>, _: i32, _: i32, count: i32, to: i32| {
+            write(&mut caller, to, &count.to_le_bytes())
+        },
+    )?;
     // There are no descriptors: that is what programs look for when they start.
     linker.func_wrap(WASI, "fd_prestat_get", |_: i32, _: i32| BADF)?;
     linker.func_wrap(WASI, "fd_fdstat_get", |_: i32, _: i32| BADF)?;
     linker.func_wrap(WASI, "fd_fdstat_set_flags", |_: i32, _: i32| BADF)?;
     linker.func_wrap(WASI, "fd_filestat_get", |_: i32, _: i32| BADF)?;
-    linker.func_wrap(WASI, "fd_write", |caller: Caller<'_, World>, _: i32, pieces: i32, count: i32, to: i32| {
-        print(caller, pieces, count, to)
-    })?;
+    linker.func_wrap(
+        WASI,
+        "fd_write",
+        |caller: Caller<'_, StartingHost>, _: i32, pieces: i32, count: i32, to: i32| print(caller, pieces, count, to),
+    )?;
     linker.allow_shadowing(false);
     for import in module.imports() {
         let ExternType::Func(ty) = import.ty() else { continue };
@@ -187,15 +186,16 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<World>> {
 }
 
 /// Keeps what the module prints: so many pieces, of which address and length stand in its memory.
-fn print(mut caller: Caller<'_, World>, pieces: i32, count: i32, to: i32) -> wasmtime::Result<i32> {
+fn print(mut caller: Caller<'_, StartingHost>, pieces: i32, count: i32, to: i32) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
     let (data, world) = memory.data_and_store_mut(&mut caller);
-    let word = |at: usize| Some(u32::from_le_bytes(*data.get(at..)?.first_chunk()?) as usize);
+    let word = |address: usize| Some(u32::from_le_bytes(*data.get(address..)?.first_chunk()?) as usize);
     let mut written = 0_u32;
     for piece in 0..count as u32 as usize {
-        let at = (pieces as u32 as usize).saturating_add(piece.saturating_mul(8));
-        let bytes =
-            word(at).zip(word(at.saturating_add(4))).and_then(|(start, length)| data.get(start..)?.get(..length));
+        let address = (pieces as u32 as usize).saturating_add(piece.saturating_mul(8));
+        let bytes = word(address)
+            .zip(word(address.saturating_add(4)))
+            .and_then(|(start, length)| data.get(start..)?.get(..length));
         let Some(bytes) = bytes else { return Ok(FAULT) };
         let left = PRINTED_BYTES_MAX.saturating_sub(world.printed.len());
         world.printed.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
@@ -205,19 +205,19 @@ fn print(mut caller: Caller<'_, World>, pieces: i32, count: i32, to: i32) -> was
 }
 
 /// Writes into the module's memory; the answer is errno.
-fn write(caller: &mut Caller<'_, World>, to: i32, bytes: &[u8]) -> wasmtime::Result<i32> {
+fn write(caller: &mut Caller<'_, StartingHost>, to: i32, bytes: &[u8]) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
     memory.write(caller, to as u32 as usize, bytes)?;
     Ok(0)
 }
 
 /// The module when it has been started.
-struct Started {
-    store: Store<World>,
+struct StartedModule {
+    store: Store<StartingHost>,
     instance: Instance,
 }
 
-impl InstanceState for Started {
+impl InstanceState for StartedModule {
     async fn global_get(&mut self, name: &str, hint: ValType) -> SnapshotVal {
         let value = self.instance.get_global(&mut self.store, name).map(|global| global.get(&mut self.store));
         match (value, hint) {

@@ -22,14 +22,14 @@ pub const SIGN: char = '\u{1}';
 
 /// What a call told of the places at which it stood.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct CallPlaces {
     /// How it came to each place when it told that last.
     known: HashMap<String, String>,
     /// Where it stood last.
     last: Option<String>,
 }
 
-impl Places {
+impl CallPlaces {
     /// Takes a line that was written to the log.
     pub fn hear(&mut self, line: &str) {
         let Some(told) = line.strip_prefix(SIGN) else { return };
@@ -113,28 +113,28 @@ fn took_too_long(failure: &CallFailure) -> bool {
 /// What makes a call once more. `None` where nothing is to be seen: the call failed otherwise, the plugin cannot tell, or a
 /// second call could have an effect outside.
 fn tracing(instances: &Instances, failure: &CallFailure) -> Option<Instances> {
-    if !took_too_long(failure) || !instances.loaded.traces || instances.stage.grant.http.is_some() {
+    if !took_too_long(failure) || !instances.callee.loaded.traces || instances.callee.stage.grant.http.is_some() {
         return None;
     }
-    Some(instances.beside(limits(&instances.limits)))
+    Some(instances.beside(limits(&instances.callee.limits)))
 }
 
 /// The failure, with where the call stood when it was made again.
 fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>) -> CallFailure {
-    match (called, &again.story) {
+    match (called, &again.last.story) {
         (Err(other), Some(story)) if took_too_long(&other) => {
-            let after = match again.loaded.machine.kind.metering {
+            let after = match again.callee.loaded.machine.kind.metering {
                 Metering::Fuel => "After a while".to_owned(),
-                _ => format!("After {:?}", again.limits.time_max),
+                _ => format!("After {:?}", again.callee.limits.time_max),
             };
             let head = format!(
                 "Called a second time with the same rows, only to see where it is (nothing else of that call is used). {after} \
                  it was here:"
             );
-            failure.with_calls(&head, story, &again.limits)
+            failure.with_calls(&head, story, &again.callee.limits)
         }
         // What is told of a rejected row must be the same when its batch runs again, so the batch has to.
-        (Err(other), _) if other.trap.is_none() && again.loaded.machine.kind.metering == Metering::Fuel => other,
+        (Err(other), _) if other.trap.is_none() && again.callee.loaded.machine.kind.metering == Metering::Fuel => other,
         _ => failure,
     }
 }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_place_that_was_told_last_is_the_answer() {
-        let mut places = Places::default();
+        let mut places = CallPlaces::default();
         assert_eq!(places.story(), None);
         places.hear("a line that somebody logs");
         places.hear("\u{1}7");
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_places_is_bounded() {
-        let mut places = Places::default();
+        let mut places = CallPlaces::default();
         for place in 0..PLUGIN_PLACES_MAX + 10 {
             places.hear(&format!("\u{1}{place}\nat {place}"));
         }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The version before the one that is on trial, on all workers of this process.
 #[derive(Clone)]
-pub struct Before(Arc<Shared>);
+pub struct Fallback(Arc<FallbackPlugin>);
 
-struct Shared {
+struct FallbackPlugin {
     plugin: Plugin,
     stage: StageUse,
     description: Description,
@@ -20,16 +20,16 @@ struct Shared {
     tell: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
-impl Before {
+impl Fallback {
     /// This plugin, as the stage used it.
     pub fn new(
         plugin: Plugin,
         stage: StageUse,
         description: Description,
         tell: impl Fn(&Error) + Send + Sync + 'static,
-    ) -> Before {
+    ) -> Fallback {
         let failed = AtomicBool::new(false);
-        Before(Arc::new(Shared { plugin, stage, description, failed, tell: Box::new(tell) }))
+        Fallback(Arc::new(FallbackPlugin { plugin, stage, description, failed, tell: Box::new(tell) }))
     }
 
     /// Whether a call of the next version has failed, on any worker.

@@ -13,17 +13,17 @@ mod streams;
 mod tests;
 mod waiting;
 
-use super::failure::{Identity, Trap};
+use super::failure::{CallIdentity, Trap};
 use super::guest::{Guest, Stage};
 use super::http::Requests;
 use super::instances::{fuel, time};
 use crate::job::spec::PluginLimits;
 use crate::limits::PLUGIN_IMPORT_FUEL;
-use clocks::Clock;
-use plain::Random;
+use clocks::GuestClocks;
+use plain::BatchRandom;
 use std::sync::Arc;
 use std::time::Instant;
-use streams::Printed;
+use streams::PendingOutput;
 pub use waiting::Deadline;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
@@ -32,7 +32,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 /// The call that an instance is in.
 #[derive(Clone, Copy, Debug)]
-pub struct Call {
+pub struct CurrentCall {
     /// Its batch; `None` in `describe`.
     pub batch: Option<u64>,
     /// The batch time, in microseconds since 1970; 0 in `describe`.
@@ -56,9 +56,9 @@ pub struct Wasi {
     /// Limits of what it says in requests.
     pub http: WasiHttpCtx,
     files: WasiFilesystemCtx,
-    clock: Clock,
-    random: Random,
-    printed: Printed,
+    clock: GuestClocks,
+    random: BatchRandom,
+    printed: PendingOutput,
     stage: String,
     limits: PluginLimits,
     deadline: Deadline,
@@ -87,7 +87,7 @@ impl std::error::Error for Stopped {}
 
 impl Wasi {
     /// For an instance that is in this call.
-    pub fn new(identity: &Arc<Identity>, stage: &Arc<Stage>, limits: &PluginLimits, call: Call) -> Wasi {
+    pub fn new(identity: &Arc<CallIdentity>, stage: &Arc<Stage>, limits: &PluginLimits, call: CurrentCall) -> Wasi {
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.handles_max).unwrap_or(usize::MAX));
         let mut wasi = Wasi {
@@ -95,9 +95,9 @@ impl Wasi {
             requests: Requests::new(identity.clone(), stage.clone()),
             http: Requests::context(),
             files: WasiFilesystemCtx::default(),
-            clock: Clock::default(),
-            random: Random::default(),
-            printed: Printed::default(),
+            clock: GuestClocks::default(),
+            random: BatchRandom::default(),
+            printed: PendingOutput::default(),
             stage: identity.stage.clone().unwrap_or_default(),
             limits: *limits,
             deadline: Deadline::default(),
@@ -109,9 +109,9 @@ impl Wasi {
     }
 
     /// A call begins: clocks, random numbers and what it used up begin anew, so that no call depends on those before it.
-    pub fn begin(&mut self, call: Call) {
+    pub fn begin(&mut self, call: CurrentCall) {
         self.clock.begin(call.time_us);
-        self.random = Random::new(&self.stage, call.batch);
+        self.random = BatchRandom::new(&self.stage, call.batch);
         self.deadline = Deadline::new(call.began, time(&self.limits, call.times));
         (self.work, self.work_max) = (0, fuel(&self.limits, call.times));
         self.requests.begin(call.batch, self.deadline);

@@ -8,13 +8,13 @@ mod built;
 mod layout;
 
 use super::listing;
-use super::{Fetched, Hit, Registry};
+use super::{Fetched, Registry, SearchHit};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::manifest::{self, Made};
-use crate::package_name::{PackageName, Wanted};
-use built::Built;
-use layout::Layout;
+use crate::package::manifest::{self, PackedPackage};
+use crate::package_name::{PackageName, PackageRequest};
+use built::BuiltPackage;
+use layout::OciLayout;
 use semver::Version;
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,9 +22,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// See [`super::Registry::find`].
-pub fn find(folder: &Path, wanted: &Wanted) -> Result<(Version, Digest)> {
+pub fn find(folder: &Path, wanted: &PackageRequest) -> Result<(Version, Digest)> {
     check_folder(folder)?;
-    let there = match Layout::of(folder, &wanted.name) {
+    let there = match OciLayout::of(folder, &wanted.name) {
         Some(layout) => layout.versions()?,
         None => {
             let built = built::named(folder, &wanted.name)?;
@@ -47,9 +47,9 @@ pub fn find(folder: &Path, wanted: &Wanted) -> Result<(Version, Digest)> {
 /// See [`super::Registry::fetch`].
 pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetched> {
     check_folder(folder)?;
-    let Some(layout) = Layout::of(folder, name) else {
+    let Some(layout) = OciLayout::of(folder, name) else {
         for built in built::named(folder, name)? {
-            let Made { manifest, component, .. } = built.made()?;
+            let PackedPackage { manifest, component, .. } = built.made()?;
             if Digest::of(&manifest) == *digest {
                 return Ok(Fetched { manifest, component });
             }
@@ -69,17 +69,17 @@ pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetch
 
 /// See [`super::Registry::signatures`].
 pub fn signatures(folder: &Path, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
-    Layout::of(folder, name).map_or(Ok(Vec::new()), |layout| layout.signatures(manifest))
+    OciLayout::of(folder, name).map_or(Ok(Vec::new()), |layout| layout.signatures(manifest))
 }
 
 /// See [`super::Registry::push`].
-pub fn push(folder: &Path, name: &PackageName, version: &Version, made: &Made) -> Result<()> {
-    Layout::make(folder, name)?.push(version, made)
+pub fn push(folder: &Path, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
+    OciLayout::make(folder, name)?.push(version, made)
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(folder: &Path, name: &PackageName, made: &Made, signature: &[u8]) -> Result<()> {
-    let layout = Layout::of(folder, name);
+pub fn attach(folder: &Path, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+    let layout = OciLayout::of(folder, name);
     let layout = layout.ok_or_else(|| {
         Error::job(format!("there is no `{name}` that was pushed to {}; only such can be signed", folder.display()))
     })?;
@@ -87,13 +87,13 @@ pub fn attach(folder: &Path, name: &PackageName, made: &Made, signature: &[u8]) 
 }
 
 /// See [`super::Registry::search`].
-pub fn search(folder: &Path, words: &[String]) -> Result<Vec<Hit>> {
+pub fn search(folder: &Path, words: &[String]) -> Result<Vec<SearchHit>> {
     check_folder(folder)?;
     let mut hits = Vec::new();
-    let mut built: Vec<Built> = Vec::new();
+    let mut built: Vec<BuiltPackage> = Vec::new();
     for path in built::entries(folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<PackageName>().ok());
-        let layout = name.as_ref().and_then(|name| Layout::of(folder, name));
+        let layout = name.as_ref().and_then(|name| OciLayout::of(folder, name));
         match (layout, name) {
             (Some(layout), Some(name)) => {
                 let there = layout.versions()?;
@@ -108,7 +108,8 @@ pub fn search(folder: &Path, words: &[String]) -> Result<Vec<Hit>> {
     built.sort_by(|a, b| a.name.cmp(&b.name));
     for same in built.chunk_by(|a, b| a.name == b.name) {
         // A layout of that name counts alone, as in `find`.
-        let Some(first) = same.first().filter(|first| !hits.iter().any(|hit: &Hit| hit.name == first.name)) else {
+        let Some(first) = same.first().filter(|first| !hits.iter().any(|hit: &SearchHit| hit.name == first.name))
+        else {
             continue;
         };
         let description =

@@ -1,16 +1,16 @@
-//! What all registries do alike with lists of versions and of packages.
+//! What folders and OCI registries have in common when they list versions and packages.
 
-use super::{Hit, Registry};
+use super::{Registry, SearchHit};
 use crate::error::{Error, Result};
 use crate::package::manifest;
-use crate::package_name::{PackageName, Wanted};
+use crate::package_name::{PackageName, PackageRequest};
 use semver::Version;
 
 /// How many versions a message lists.
 const VERSIONS_SHOWN: usize = 10;
 
 /// The version that is wanted, of those that are there.
-pub fn choose<'a>(wanted: &Wanted, there: &'a [Version], registry: &Registry) -> Result<&'a Version> {
+pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &Registry) -> Result<&'a Version> {
     let found = match &wanted.version {
         Some(version) => there.iter().find(|other| *other == version),
         None => there.iter().filter(|version| version.pre.is_empty()).max(),
@@ -19,7 +19,7 @@ pub fn choose<'a>(wanted: &Wanted, there: &'a [Version], registry: &Registry) ->
 }
 
 /// There is no such package. `there`: the versions that are.
-pub fn missing(wanted: &Wanted, there: &[Version], registry: &Registry) -> Error {
+pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &Registry) -> Error {
     let name = &wanted.name;
     let list = listed(there);
     Error::job(match (&wanted.version, there) {
@@ -51,11 +51,11 @@ pub fn shown(versions: &[Version]) -> Option<&Version> {
 }
 
 /// A package of a search, if all words occur in its name or its description.
-pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, words: &[String]) -> Option<Hit> {
+pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, words: &[String]) -> Option<SearchHit> {
     versions.sort_by(|a, b| b.cmp(a));
     let text = format!("{name} {}", description.to_lowercase());
     let found = words.iter().all(|word| text.contains(&word.to_lowercase()));
-    found.then(|| Hit { name: name.clone(), versions, description })
+    found.then(|| SearchHit { name: name.clone(), versions, description })
 }
 
 /// What a package is for, as its manifest says; empty where that is none of a package.

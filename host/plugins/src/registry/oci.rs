@@ -17,23 +17,23 @@ pub use address::Address;
 pub use obey::{RegistryArguments, obey};
 pub use transport::choose_tls;
 
-use super::{Fetched, Hit, Registry, listing};
+use super::{Fetched, Registry, SearchHit, listing};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::manifest::{self, Made};
+use crate::package::manifest::{self, PackedPackage};
 use crate::package_name;
-use crate::package_name::{PackageName, Wanted};
+use crate::package_name::{PackageName, PackageRequest};
 use ask::ask;
-use message::{Answer, Found, Question};
+use message::{FoundPackage, RegistryAnswer, RegistryQuestion};
 use semver::Version;
 
 /// See [`super::Registry::find`].
-pub fn find(address: &Address, wanted: &Wanted) -> Result<(Version, Digest)> {
+pub fn find(address: &Address, wanted: &PackageRequest) -> Result<(Version, Digest)> {
     let version = wanted.version.as_ref().map(ToString::to_string);
-    let question = Question::Find { name: wanted.name.to_string(), version };
+    let question = RegistryQuestion::Find { name: wanted.name.to_string(), version };
     match ask(address, question, &[])? {
-        (Answer::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
-        (Answer::Missing { versions }, _) => {
+        (RegistryAnswer::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
+        (RegistryAnswer::Missing { versions }, _) => {
             let there: Vec<Version> = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
             Err(listing::missing(wanted, &there, &Registry::Oci(address.clone())))
         }
@@ -43,8 +43,8 @@ pub fn find(address: &Address, wanted: &Wanted) -> Result<(Version, Digest)> {
 
 /// See [`super::Registry::fetch`].
 pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<Fetched> {
-    let question = Question::Fetch { name: name.to_string(), digest: digest.to_string() };
-    let (Answer::Bytes, bytes) = ask(address, question, &[])? else { return Err(unexpected()) };
+    let question = RegistryQuestion::Fetch { name: name.to_string(), digest: digest.to_string() };
+    let (RegistryAnswer::Bytes, bytes) = ask(address, question, &[])? else { return Err(unexpected()) };
     let Ok([manifest, component]) = <[Vec<u8>; 2]>::try_from(bytes) else { return Err(unexpected()) };
     let shown = format!("`{name}` {digest} of oci://{address}");
     let layer = manifest::read(&manifest, &shown)?.layer;
@@ -57,43 +57,43 @@ pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<F
 
 /// See [`super::Registry::signatures`].
 pub fn signatures(address: &Address, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
-    let question = Question::Signatures { name: name.to_string(), digest: manifest.to_string() };
+    let question = RegistryQuestion::Signatures { name: name.to_string(), digest: manifest.to_string() };
     match ask(address, question, &[])? {
-        (Answer::Bytes, signatures) => Ok(signatures),
+        (RegistryAnswer::Bytes, signatures) => Ok(signatures),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::push`].
-pub fn push(address: &Address, name: &PackageName, version: &Version, made: &Made) -> Result<()> {
-    let question = Question::Push { name: name.to_string(), version: version.to_string() };
+pub fn push(address: &Address, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
+    let question = RegistryQuestion::Push { name: name.to_string(), version: version.to_string() };
     match ask(address, question, &[&made.manifest, &made.config, &made.component])? {
-        (Answer::Bytes, _) => Ok(()),
-        (Answer::Taken, _) => Err(super::taken(&format!("oci://{address} `{name}`:"), version)),
+        (RegistryAnswer::Bytes, _) => Ok(()),
+        (RegistryAnswer::Taken, _) => Err(super::taken(&format!("oci://{address} `{name}`:"), version)),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(address: &Address, name: &PackageName, made: &Made, signature: &[u8]) -> Result<()> {
-    let question = Question::Attach { name: name.to_string(), digest: made.digest().to_string() };
+pub fn attach(address: &Address, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+    let question = RegistryQuestion::Attach { name: name.to_string(), digest: made.digest().to_string() };
     let manifest = super::referrer::manifest(made, signature)?;
     match ask(address, question, &[&manifest, signature])? {
-        (Answer::Bytes, _) => Ok(()),
+        (RegistryAnswer::Bytes, _) => Ok(()),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::search`].
-pub fn search(address: &Address, words: &[String]) -> Result<Vec<Hit>> {
-    let (Answer::Hits(found), _) = ask(address, Question::List, &[])? else {
+pub fn search(address: &Address, words: &[String]) -> Result<Vec<SearchHit>> {
+    let (RegistryAnswer::Hits(found), _) = ask(address, RegistryQuestion::List, &[])? else {
         return Err(unexpected());
     };
-    let hit = |Found { name, versions, description }: Found| {
+    let hit = |FoundPackage { name, versions, description }: FoundPackage| {
         let versions = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
         listing::hit(&name.parse().ok()?, versions, description, words)
     };
-    let mut hits: Vec<Hit> = found.into_iter().filter_map(hit).collect();
+    let mut hits: Vec<SearchHit> = found.into_iter().filter_map(hit).collect();
     hits.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(hits)
 }

@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::manifest::{Blob, Made};
+use crate::package::manifest::{Blob, PackedPackage};
 use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 
@@ -12,7 +12,7 @@ const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 pub const EMPTY: &[u8] = b"{}";
 
 /// The manifest of a signature of this package.
-pub fn manifest(package: &Made, signature: &[u8]) -> Result<Vec<u8>> {
+pub fn manifest(package: &PackedPackage, signature: &[u8]) -> Result<Vec<u8>> {
     let manifest = OciImageManifest {
         media_type: Some(OCI_IMAGE_MEDIA_TYPE.into()),
         artifact_type: Some(MEDIA_TYPE.into()),

@@ -3,8 +3,9 @@
 //! A secret key is a file that only its user can read (`keys/<signer>.secret`). A new key for the same signer takes its place
 //! and the old one is kept beside it, out of use: what it has signed stays signed until those who trust it revoke it.
 
-use super::hex;
+use crate::durable;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::package_name::PackageName;
 use crate::private;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -12,7 +13,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -89,7 +90,7 @@ impl FromStr for PublicKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<PublicKey> {
-        text.strip_prefix(ALGORITHM).and_then(hex::read).map(PublicKey).ok_or_else(|| {
+        text.strip_prefix(ALGORITHM).and_then(hex::decode_exact).map(PublicKey).ok_or_else(|| {
             let shown = text.escape_debug();
             Error::job(format!(
                 "`{shown}` is no key of a signer: it is written as ed25519: and 64 digits of 0-9a-f, as `millstream key show` \
@@ -115,7 +116,7 @@ impl From<PublicKey> for String {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ALGORITHM}{}", hex::of(&self.0))
+        write!(f, "{ALGORITHM}{}", hex::encode(&self.0))
     }
 }
 
@@ -141,7 +142,7 @@ struct KeyFile {
 }
 
 /// One of the user's own keys.
-pub struct Own {
+pub struct OwnKey {
     /// Whose it is.
     pub signer: Signer,
     /// What others know it by.
@@ -191,7 +192,7 @@ impl SecretKey {
         SystemRandom::new().fill(&mut seed).map_err(|_| Error::environment("the system has no random numbers"))?;
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(Error::bug)?;
         let key = SecretKey { name: name.clone(), pair };
-        key.write(folder, &path, &seed).map_err(failed)?;
+        key.write(&path, &seed).map_err(failed)?;
         Ok(key)
     }
 
@@ -206,27 +207,24 @@ impl SecretKey {
     }
 
     fn of_file(file: KeyFile) -> Option<SecretKey> {
-        let seed: [u8; 32] = hex::read(&file.secret)?;
+        let seed: [u8; 32] = hex::decode_exact(&file.secret)?;
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &file.public.0).ok()?;
         Some(SecretKey { name: file.signer, pair })
     }
 
     /// The file appears with all its bytes, or not at all, and takes no other's place.
-    fn write(&self, folder: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    fn write(&self, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
         let public = self.public().map_err(io::Error::other)?;
-        let file = KeyFile { signer: self.name.clone(), public, secret: hex::of(seed) };
+        let file = KeyFile { signer: self.name.clone(), public, secret: hex::encode(seed) };
         let text = toml::to_string(&file).map_err(io::Error::other)?;
-        // Such files have mode 0600.
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        writeln!(new, "# Whoever has this file signs as {}. Show it to nobody, and keep a copy.\n{text}", self.name)?;
-        new.as_file().sync_all()?;
-        new.persist_noclobber(path)?;
-        fs::File::open(folder)?.sync_all()
+        let name = &self.name;
+        let text = format!("# Whoever has this file signs as {name}. Show it to nobody, and keep a copy.\n{text}\n");
+        durable::make(path, text.as_bytes())
     }
 }
 
 /// All keys of the user, by signer, those in use first.
-pub fn own() -> Result<Vec<Own>> {
+pub fn own() -> Result<Vec<OwnKey>> {
     let folder = folder()?;
     let failed = |path: &Path, e| Error::environment(format!("{}: {e}", path.display()));
     let entries = match fs::read_dir(&folder) {
@@ -240,7 +238,7 @@ pub fn own() -> Result<Vec<Own>> {
         let is = |kind: &str| path.extension().is_some_and(|extension| extension == kind);
         if (is(SECRET) || is(RETIRED)) && own.len() < LISTED_MAX {
             let file = read(&path).map_err(|e| failed(&path, e))?;
-            own.push(Own { signer: file.signer, public: file.public, is_retired: is(RETIRED) });
+            own.push(OwnKey { signer: file.signer, public: file.public, is_retired: is(RETIRED) });
         }
     }
     own.sort_by(|a, b| (&a.signer, a.is_retired, a.public).cmp(&(&b.signer, b.is_retired, b.public)));

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package_name::PackageName;
 pub use file::Trusted;
-use file::{File, Rule};
-use place::Place;
+use file::{PolicyFile, SignatureRule};
+use place::RegistryPlace;
 use semver::Version;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -39,9 +39,9 @@ pub fn config_folder() -> Result<PathBuf> {
 /// All policies together.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    operators: File,
+    operators: PolicyFile,
     /// The user's, and the one that [`FURTHER_FILE`] names.
-    others: Vec<File>,
+    others: Vec<PolicyFile>,
 }
 
 impl Policy {
@@ -59,15 +59,15 @@ impl Policy {
     }
 
     fn of(operators: &Path, further: Option<&Path>, config: Option<&Path>) -> Result<Policy> {
-        let operators = File::read(operators)?.unwrap_or_default();
+        let operators = PolicyFile::read(operators)?.unwrap_or_default();
         let mut others = Vec::new();
         if let Some(path) = further {
             let missing =
                 || Error::job(format!("{}: there is no such file, and {FURTHER_FILE} names it", path.display()));
-            others.push(File::read(path)?.ok_or_else(missing)?);
+            others.push(PolicyFile::read(path)?.ok_or_else(missing)?);
         }
         if let Some(config) = config {
-            let mut users = File::read(&config.join(USERS_FILE))?.unwrap_or_default();
+            let mut users = PolicyFile::read(&config.join(USERS_FILE))?.unwrap_or_default();
             users.add(Trusted::read(config)?);
             users.check_keys()?;
             others.push(users);
@@ -77,7 +77,7 @@ impl Policy {
 
     /// Whether packages of this registry (as [`crate::registry::Registry`] shows itself) may be used at all.
     pub fn allows(&self, registry: &str) -> Result<()> {
-        let place = Place::of(registry)?;
+        let place = RegistryPlace::of(registry)?;
         for file in self.files() {
             let Some(allowed) = &file.allow else { continue };
             if !allowed.iter().any(|prefix| prefix.covers(&place)) {
@@ -122,7 +122,7 @@ impl Policy {
         }
         let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
         let signed: Vec<Signed> = signatures.iter().take(PACKAGE_SIGNATURES_MAX).filter_map(read).collect();
-        let place = Place::of(registry)?;
+        let place = RegistryPlace::of(registry)?;
         for file in self.files() {
             for rule in file.registry.iter().filter(|rule| rule.at.concerns(&place)) {
                 self.meets(rule, file, &signed).map_err(|error| error.within(format!("{shown} may not be used")))?;
@@ -167,24 +167,24 @@ impl Policy {
         keys.chain(self.files().flat_map(|file| file.revoked.manifests.iter().map(ToString::to_string))).collect()
     }
 
-    fn files(&self) -> impl Iterator<Item = &File> {
+    fn files(&self) -> impl Iterator<Item = &PolicyFile> {
         std::iter::once(&self.operators).chain(&self.others)
     }
 
     /// The signatures that count for a file.
-    fn trusted<'a>(&'a self, file: &'a File, signed: &'a [Signed]) -> impl Iterator<Item = &'a Signed> {
+    fn trusted<'a>(&'a self, file: &'a PolicyFile, signed: &'a [Signed]) -> impl Iterator<Item = &'a Signed> {
         signed
             .iter()
             .filter(|signed| self.keys(file, &signed.signer).contains(&signed.key) && !self.is_revoked(&signed.key))
     }
 
     /// The keys of a signer, as a file has them. Whom the operator names has no other keys.
-    fn keys<'a>(&'a self, file: &'a File, signer: &Signer) -> &'a [PublicKey] {
+    fn keys<'a>(&'a self, file: &'a PolicyFile, signer: &Signer) -> &'a [PublicKey] {
         let own = || file.signers.get(signer).map(Vec::as_slice);
         self.keys_of_operator(signer).or_else(own).unwrap_or_default()
     }
 
-    fn meets(&self, rule: &Rule, file: &File, signed: &[Signed]) -> Result<()> {
+    fn meets(&self, rule: &SignatureRule, file: &PolicyFile, signed: &[Signed]) -> Result<()> {
         let by: BTreeSet<&Signer> = self.trusted(file, signed).map(|signed| &signed.signer).collect();
         let count = rule.require.iter().filter(|signer| by.contains(signer)).count();
         if count >= rule.at_least() {
@@ -204,7 +204,7 @@ impl Policy {
     }
 
     /// What else there is to say of a signer whose signature does not count.
-    fn why(&self, signer: &Signer, file: &File, signed: &[Signed], message: &mut String) {
+    fn why(&self, signer: &Signer, file: &PolicyFile, signed: &[Signed], message: &mut String) {
         let keys = self.keys(file, signer);
         let _ = match signed.iter().find(|signed| signed.signer == *signer) {
             _ if keys.is_empty() => {

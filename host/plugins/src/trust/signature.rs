@@ -3,10 +3,10 @@
 //! As JSON: `signer`, `key` (which of the signer's), `name`, `version`, `manifest` and `signature`, in hexadecimal digits. What
 //! is signed is the text of all others, a line each, under a line that says what it is, so that it stands for nothing else.
 
-use super::hex;
 use super::key::{PublicKey, SecretKey, Signer};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::package_name;
 use crate::package_name::PackageName;
 use semver::Version;
@@ -48,7 +48,7 @@ pub fn sign(key: &SecretKey, name: &PackageName, version: &Version, manifest: &D
         name: name.to_string(),
         version: version.to_string(),
         manifest: *manifest,
-        signature: hex::of(&signature),
+        signature: hex::encode(&signature),
     };
     serde_json::to_vec(&written).map_err(Error::bug)
 }
@@ -65,7 +65,7 @@ pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Dige
     if !same_name || !same_version || written.manifest != *manifest {
         return None;
     }
-    let signature: [u8; 64] = hex::read(&written.signature)?;
+    let signature: [u8; 64] = hex::decode_exact(&written.signature)?;
     let message = message(&written.signer, &written.key, name, version, manifest);
     let holds = written.key.has_signed(&message, &signature);
     holds.then_some(Signed { signer: written.signer, key: written.key })

@@ -18,23 +18,23 @@ use datafusion::logical_expr::{
     Signature, StatisticsArgs,
 };
 use datafusion::physical_expr::expressions::Literal;
-use sliding::Sliding;
+use sliding::SlidingAccumulator;
 use std::sync::Arc;
 
 /// The function with what it lacks.
-pub fn careful(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
-    match function.inner().is::<Careful>() {
+pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    match function.inner().is::<ExactAggregate>() {
         true => function.clone(),
-        false => Arc::new(AggregateUDF::new_from_impl(Careful { plain: function.clone() })),
+        false => Arc::new(AggregateUDF::new_from_impl(ExactAggregate { plain: function.clone() })),
     }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Careful {
+struct ExactAggregate {
     plain: Arc<AggregateUDF>,
 }
 
-impl Careful {
+impl ExactAggregate {
     fn sums(&self) -> bool {
         self.plain.name() == "sum"
     }
@@ -76,7 +76,7 @@ impl Careful {
     }
 }
 
-impl AggregateUDFImpl for Careful {
+impl AggregateUDFImpl for ExactAggregate {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         self.check(&arguments)?;
         let own = if self.sums() { sum::accumulator(&arguments) } else { None };
@@ -108,7 +108,7 @@ impl AggregateUDFImpl for Careful {
         let own = if self.sums() { sum::accumulator(&arguments) } else { None };
         let inner = match own {
             Some(own) => own,
-            None if self.loses(&arguments)? => Box::new(Sliding::new(&self.plain, &arguments)?),
+            None if self.loses(&arguments)? => Box::new(SlidingAccumulator::new(&self.plain, &arguments)?),
             None => self.plain.create_sliding_accumulator(arguments)?,
         };
         Ok(Box::new(Measured { inner }))
@@ -164,7 +164,7 @@ impl AggregateUDFImpl for Careful {
 
     fn with_beneficial_ordering(self: Arc<Self>, ordering: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
         let plain = (*self.plain).clone().with_beneficial_ordering(ordering)?;
-        Ok(plain.map(|plain| Arc::new(Careful { plain: Arc::new(plain) }) as Arc<dyn AggregateUDFImpl>))
+        Ok(plain.map(|plain| Arc::new(ExactAggregate { plain: Arc::new(plain) }) as Arc<dyn AggregateUDFImpl>))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -177,7 +177,7 @@ impl AggregateUDFImpl for Careful {
 
     fn reverse_expr(&self) -> ReversedUDAF {
         match self.plain.reverse_udf() {
-            ReversedUDAF::Reversed(other) => ReversedUDAF::Reversed(careful(&other)),
+            ReversedUDAF::Reversed(other) => ReversedUDAF::Reversed(exact(&other)),
             other => other,
         }
     }

@@ -55,7 +55,7 @@ pub fn checked_negative(value: &Expr, kind: &DataType) -> Option<Expr> {
 /// The type of what is put in here, without asking its parts: of an expression of many levels that would take long.
 pub fn type_of(expression: &Expr) -> Option<DataType> {
     let Expr::ScalarFunction(call) = expression else { return None };
-    let checked = call.func.inner().downcast_ref::<Checked>().map(|checked| checked.kind.clone());
+    let checked = call.func.inner().downcast_ref::<CheckedArithmetic>().map(|checked| checked.kind.clone());
     checked.or_else(|| casts::type_of(call))
 }
 
@@ -69,11 +69,11 @@ fn call(operation: Operation, kind: &DataType, arguments: Vec<Expr>) -> Expr {
         Operation::Negate => format!("(- {})", part(0)),
         Operation::ShiftBy => part(0),
     };
-    ScalarUDF::new_from_impl(Checked { operation, kind: kind.clone(), name, signature }).call(arguments)
+    ScalarUDF::new_from_impl(CheckedArithmetic { operation, kind: kind.clone(), name, signature }).call(arguments)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Checked {
+struct CheckedArithmetic {
     operation: Operation,
     /// Of its values.
     kind: DataType,
@@ -82,7 +82,7 @@ struct Checked {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Checked {
+impl ScalarUDFImpl for CheckedArithmetic {
     fn name(&self) -> &str {
         match self.operation {
             Operation::Add => "+",

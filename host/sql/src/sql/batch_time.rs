@@ -1,4 +1,4 @@
-//! `now()` and its kin: the batch time, so that a replay finds the same.
+//! `now()` and the functions like it return the batch time, so that a batch that runs again gets the same value.
 
 use crate::context::BatchContext;
 use arrow::datatypes::{DataType, TimeUnit};

@@ -28,13 +28,14 @@ pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result
         return Ok(None);
     }
     let name = part.schema_name().to_string();
-    let cast = Kept { to: field.data_type().clone(), fails, name, signature: Signature::any(1, Volatility::Immutable) };
+    let cast =
+        ExactCast { to: field.data_type().clone(), fails, name, signature: Signature::any(1, Volatility::Immutable) };
     Ok(Some(ScalarUDF::new_from_impl(cast).call(vec![(**value).clone()])))
 }
 
 /// The type of what is put in here.
 pub fn type_of(call: &ScalarFunction) -> Option<DataType> {
-    call.func.inner().downcast_ref::<Kept>().map(|cast| cast.to.clone())
+    call.func.inner().downcast_ref::<ExactCast>().map(|cast| cast.to.clone())
 }
 
 fn may_lose(from: &DataType, to: &DataType) -> bool {
@@ -60,7 +61,7 @@ fn may_lose(from: &DataType, to: &DataType) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Kept {
+struct ExactCast {
     to: DataType,
     /// Whether a value that cannot be cast is an error, and not null.
     fails: bool,
@@ -69,7 +70,7 @@ struct Kept {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Kept {
+impl ScalarUDFImpl for ExactCast {
     fn name(&self) -> &str {
         if self.fails { "cast" } else { "try_cast" }
     }

@@ -5,8 +5,8 @@ use super::budget;
 use super::mistake::{self, mistake, told};
 use super::plan_thread::planned;
 use super::semantics;
-use super::session::{Names, parser_options, state};
-use super::types::{convert, ours};
+use super::session::{VisibleNames, parser_options, state};
+use super::types::{KeptTypes, convert, ours};
 use crate::context::BatchContext;
 use crate::error::{Error, Kind, Result};
 use crate::job::spec::SqlLimits;
@@ -33,12 +33,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Expression {
     text: Arc<str>,
-    work: Work,
+    work: ExpressionStep,
     data_type: DataType,
 }
 
 #[derive(Clone, Debug)]
-enum Work {
+enum ExpressionStep {
     /// A column as it is.
     Column(usize),
     Compiled(Arc<dyn PhysicalExpr>),
@@ -56,7 +56,7 @@ impl Expression {
     }
 
     pub(super) fn of(text: &str, schema: &SchemaRef) -> Result<Expression> {
-        let names = Names::new(BTreeMap::new(), &[]);
+        let names = VisibleNames::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
         let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
         if parsed.alias.is_some() {
@@ -73,7 +73,7 @@ impl Expression {
     }
 
     fn list_of(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
-        let names = Names::new(BTreeMap::new(), &[]);
+        let names = VisibleNames::new(BTreeMap::new(), &[]);
         let wrong = |error: DataFusionError| mistake(text, &names, &error);
         let mut parser = parser(text).map_err(wrong)?;
         let items = parser.parser.parse_projection().map_err(|error| wrong(error.into()))?;
@@ -87,8 +87,8 @@ impl Expression {
         for item in items {
             for (name, expression) in compiler.item(item)? {
                 let nullable = match expression.work {
-                    Work::Column(place) => schema.field(place).is_nullable(),
-                    Work::Compiled(_) => true,
+                    ExpressionStep::Column(place) => schema.field(place).is_nullable(),
+                    ExpressionStep::Compiled(_) => true,
                 };
                 fields.push(Field::new(name, expression.data_type.clone(), nullable));
                 made.push(expression);
@@ -99,7 +99,11 @@ impl Expression {
 
     fn column(place: usize, schema: &Schema) -> Expression {
         let field = schema.field(place);
-        Expression { text: field.name().as_str().into(), work: Work::Column(place), data_type: ours(field.data_type()) }
+        Expression {
+            text: field.name().as_str().into(),
+            work: ExpressionStep::Column(place),
+            data_type: ours(field.data_type(), KeptTypes::of([schema])),
+        }
     }
 
     /// The type of its values.
@@ -119,8 +123,8 @@ impl Expression {
         limits: SqlLimits,
     ) -> Result<ArrayRef> {
         let values = match &self.work {
-            Work::Column(place) => rows.columns().get(*place).cloned(),
-            Work::Compiled(compiled) => {
+            ExpressionStep::Column(place) => rows.columns().get(*place).cloned(),
+            ExpressionStep::Compiled(compiled) => {
                 let compute = || compiled.evaluate(rows)?.into_array(rows.num_rows());
                 let values = in_batch(context, || budget::within(limits, compute));
                 Some(values.map_err(|error| self.failed(context, &error))?)
@@ -143,7 +147,7 @@ impl Expression {
 /// Makes expressions over one schema.
 struct Compiler<'a> {
     text: &'a str,
-    names: &'a Names,
+    names: &'a VisibleNames,
     schema: &'a SchemaRef,
 }
 
@@ -215,14 +219,14 @@ impl Compiler<'_> {
             let columns = self.columns()?;
             let logical = simplified(logical, &columns)?;
             let compiled = state().create_physical_expr(logical, &columns)?;
-            let kind = ours(&compiled.data_type(self.schema)?);
+            let kind = ours(&compiled.data_type(self.schema)?, KeptTypes::of([self.schema.as_ref()]));
             Ok((compiled, kind))
         };
         let (compiled, data_type) = compile().map_err(|error: DataFusionError| {
             let error = mistake(self.text, self.names, &error);
             if error.message.contains('^') { error } else { told(self.text, first_line(&error.message), span) }
         })?;
-        Ok(Expression { text, work: Work::Compiled(compiled), data_type })
+        Ok(Expression { text, work: ExpressionStep::Compiled(compiled), data_type })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What stands in a query and is more than a query: DataFusion would refuse it in words of its own, or leave it out
-//! without a word.
+//! Parts of a query that are not allowed here. DataFusion would refuse them with messages of its own, or leave them out
+//! without any.
 
 use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, TableFactor, Visit, Visitor};
 use std::ops::ControlFlow;

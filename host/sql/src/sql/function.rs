@@ -1,7 +1,7 @@
 //! Plugins of world `transform` as functions in queries: a row of arguments in, one value out.
 
 use super::batch_time;
-use super::types::{convert, ours};
+use super::types::{KeptTypes, convert, ours};
 use crate::batch::slices::RowBytes;
 use crate::batch::types::{ColumnType, describe};
 use crate::batch::widen::first_inexact;
@@ -72,7 +72,8 @@ impl PluginFunction {
 
     /// Asks the plugin, once for each row of argument types.
     fn describe(&self, arguments: &[FieldRef]) -> Result<Description> {
-        let kinds: Vec<DataType> = arguments.iter().map(|field| ours(field.data_type())).collect();
+        let kinds: Vec<DataType> =
+            arguments.iter().map(|field| ours(field.data_type(), KeptTypes::default())).collect();
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = described.iter().find(|(known, _)| *known == kinds) {
             return Ok(known.clone());
@@ -97,7 +98,7 @@ impl PluginFunction {
         }
         for (field, given) in wants.fields().iter().zip(given) {
             let wanted = field.data_type();
-            let given = &if **given == DataType::Null { wanted.clone() } else { ours(given) };
+            let given = &if **given == DataType::Null { wanted.clone() } else { ours(given, KeptTypes::default()) };
             let wider = (given, wanted) == (&DataType::Int64, &DataType::Float64);
             if given != wanted && !wider {
                 let (wanted, given) = (ColumnType::of(wanted), ColumnType::of(given));

@@ -1,6 +1,7 @@
-//! Rows of a plan put together, and sorted, in an order that depends on nothing but the rows.
+//! Puts the rows of a plan together, and sorts them, in an order that depends on nothing but the rows.
 
 use super::budget;
+use super::plan_step::{common_methods, shown_by_name};
 use super::session::ROWS_AT_ONCE;
 use crate::batch::keys::canonical_column;
 use arrow::array::{RecordBatch, UInt32Array};
@@ -13,12 +14,11 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use std::fmt;
+use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -142,20 +142,10 @@ fn sorted(
     places.chunks(ROWS_AT_ONCE).map(piece).collect()
 }
 
-impl DisplayAs for Gather {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gather")
-    }
-}
+shown_by_name!(Gather);
 
 impl ExecutionPlan for Gather {
-    fn name(&self) -> &str {
-        "Gather"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
+    common_methods!(Gather);
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
@@ -182,10 +172,6 @@ impl ExecutionPlan for Gather {
         let Some(input) = children.into_iter().next() else { return Ok(self) };
         let (properties, order) = (self.properties.clone(), self.order.clone());
         Ok(Arc::new(Gather { input, properties, order, rows_max: self.rows_max, whole: self.whole }))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
     }
 
     /// Works at once, and not when the rows are asked for.

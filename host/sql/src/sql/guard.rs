@@ -1,10 +1,10 @@
 //! DataFusion's functions with a guard around each call: what it would make is known before it is made, a panic becomes
 //! an error that names the function, and time is looked at.
 
-use super::appetite::Appetite;
 use super::budget::{self, bytes_of};
 use super::floats::has_twins;
 use super::function::is_plugin;
+use super::output_size::OutputSize;
 use crate::batch::keys::canonical_column;
 use crate::panics::caught;
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -41,7 +41,7 @@ impl Guarded {
     }
 
     /// Some rows at a time, where it is not known before how much all of them make.
-    fn in_pieces(&self, arguments: &ScalarFunctionArgs, appetite: &Appetite) -> Result<ColumnarValue> {
+    fn in_pieces(&self, arguments: &ScalarFunctionArgs, appetite: &OutputSize) -> Result<ColumnarValue> {
         let mut pieces: Vec<ArrayRef> = Vec::new();
         let mut bytes = 0;
         for rows in appetite.pieces() {
@@ -99,7 +99,7 @@ impl ScalarUDFImpl for Guarded {
         if name == "nullif" && has_twins(arguments.return_field.data_type()) {
             return self.nullif(arguments);
         }
-        if let Some(appetite) = Appetite::of(name, &arguments.args, arguments.number_rows, open)? {
+        if let Some(appetite) = OutputSize::of(name, &arguments.args, arguments.number_rows, open)? {
             appetite.single(&self.words())?;
             return self.in_pieces(&arguments, &appetite);
         }
@@ -208,20 +208,20 @@ impl ScalarUDFImpl for Guarded {
 }
 
 /// Texts put together by `||`, which is no function: an error where they become too large.
-pub fn bounded(expression: Expr) -> Expr {
+pub fn size_guarded(expression: Expr) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     let name = expression.schema_name().to_string();
-    ScalarUDF::new_from_impl(Bounded { name, signature }).call(vec![expression])
+    ScalarUDF::new_from_impl(SizeGuard { name, signature }).call(vec![expression])
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
+struct SizeGuard {
     /// The name of what it stands around: columns get their names from it.
     name: String,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Bounded {
+impl ScalarUDFImpl for SizeGuard {
     fn name(&self) -> &str {
         "bounded"
     }

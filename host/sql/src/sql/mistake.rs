@@ -1,7 +1,7 @@
 //! What is wrong with an SQL text, and where.
 
 use super::budget;
-use super::session::{Names, REFUSED};
+use super::session::{REFUSED, VisibleNames};
 use crate::error::Error;
 use crate::job::spec::SqlLimits;
 use crate::job::suggest::nearest;
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 const SHOWN_MAX: usize = 100;
 
 /// The mistake in words, with the line where it is and a mark below.
-pub fn mistake(text: &str, names: &Names, error: &DataFusionError) -> Error {
+pub fn mistake(text: &str, names: &VisibleNames, error: &DataFusionError) -> Error {
     if let Some(own) = own(error) {
         // A function that does not take what it is given.
         let name = own.message.strip_prefix("function `").and_then(|rest| rest.split('`').next());
@@ -63,7 +63,7 @@ pub fn runtime_words(error: &DataFusionError) -> String {
     }
 }
 
-fn words(error: &DataFusionError, names: &Names) -> (String, Option<Span>) {
+fn words(error: &DataFusionError, names: &VisibleNames) -> (String, Option<Span>) {
     match error.find_root() {
         DataFusionError::SchemaError(inner, _) => (schema_words(inner), schema_span(inner)),
         DataFusionError::SQL(inner, _) => match &**inner {
@@ -165,7 +165,7 @@ fn ended(text: &str, words: &str) -> Option<Span> {
     Some(Span { start: end, end })
 }
 
-fn no_function(name: &str, names: &Names) -> String {
+fn no_function(name: &str, names: &VisibleNames) -> String {
     if REFUSED.contains(&name.to_lowercase().as_str()) {
         return format!(
             "`{name}()` would give something else in a replay of the batch; make such values before the job"

@@ -2,17 +2,17 @@
 
 use super::batch_time::in_batch;
 use super::budget;
+use super::budget_exec::with_budget;
 use super::expression::parser;
 use super::foreign::{foreign, only_reads};
 use super::gather::{finish, gathered, rows_of};
-use super::guard::bounded;
+use super::guard::size_guarded;
+use super::input::InputRows;
 use super::mistake::{self, mistake, place_of, told};
+use super::placement::{QueryPlacement, placement_of};
 use super::plan_thread::planned;
-use super::session::{Names, parser_options, state, task};
-use super::slot::Slot;
-use super::spread::{Spread, spread};
-use super::types::{convert, ours};
-use super::watch::watched;
+use super::session::{VisibleNames, parser_options, state, task};
+use super::types::{KeptTypes, convert, ours};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::job::spec::SqlLimits;
@@ -38,7 +38,7 @@ pub struct Query {
     /// Tables: names and columns.
     inputs: Arc<[(String, SchemaRef)]>,
     output: SchemaRef,
-    spread: Spread,
+    placement: QueryPlacement,
 }
 
 /// A query that is ready to run, on one thread.
@@ -46,7 +46,7 @@ pub struct Prepared {
     stage: Arc<str>,
     query: Query,
     plan: Arc<dyn ExecutionPlan>,
-    slots: Vec<Slot>,
+    slots: Vec<InputRows>,
     task: Arc<TaskContext>,
     limits: SqlLimits,
 }
@@ -62,14 +62,15 @@ impl Query {
     ) -> Result<Query> {
         let (names, _) = names(&inputs, functions);
         let (owned, keys) = (text.to_owned(), keys.to_vec());
-        let (spread, physical) = planned(move || {
+        let (placement, physical) = planned(move || {
             let logical = logical(&owned, &names)?;
             let physical = physical(&logical).map_err(|error| mistake(&owned, &names, &error))?;
-            Ok((spread(&logical, &keys), physical))
+            Ok((placement_of(&logical, &keys), physical))
         })?;
-        let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type()), true);
+        let kept = KeptTypes::of(inputs.iter().map(|(_, schema)| schema.as_ref()));
+        let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type(), kept), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
-        Ok(Query { text: text.into(), inputs: inputs.into(), output, spread })
+        Ok(Query { text: text.into(), inputs: inputs.into(), output, placement })
     }
 
     /// The columns of its rows.
@@ -83,8 +84,8 @@ impl Query {
     }
 
     /// Where it runs.
-    pub fn spread(&self) -> &Spread {
-        &self.spread
+    pub fn placement(&self) -> &QueryPlacement {
+        &self.placement
     }
 
     /// Plans it for a worker of this stage, with the functions that it was checked with or others of the same names and types.
@@ -144,15 +145,15 @@ impl Prepared {
     }
 }
 
-fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Names, Vec<Slot>) {
-    let slots: Vec<Slot> = inputs.iter().map(|(_, schema)| Slot::new(schema.clone())).collect();
+fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (VisibleNames, Vec<InputRows>) {
+    let slots: Vec<InputRows> = inputs.iter().map(|(_, schema)| InputRows::new(schema.clone())).collect();
     let sources = slots.iter().map(|slot| provider_as_source(Arc::new(slot.clone())));
     let tables = inputs.iter().map(|(name, _)| name.clone()).zip(sources).collect();
-    (Names::new(tables, functions), slots)
+    (VisibleNames::new(tables, functions), slots)
 }
 
 /// Reads the one query that a text must be, and plans it.
-fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
+fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
     let wrong = |error: DataFusionError| mistake(text, names, &error);
     let mut statements = parser(text).and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
     let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
@@ -192,7 +193,7 @@ fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
 fn conditions_watched(plan: LogicalPlan) -> Transformed<LogicalPlan> {
     match plan {
         LogicalPlan::Join(mut join) if join.filter.is_some() => {
-            join.filter = join.filter.map(bounded);
+            join.filter = join.filter.map(size_guarded);
             Transformed::yes(LogicalPlan::Join(join))
         }
         plan => Transformed::no(plan),
@@ -217,13 +218,13 @@ const STEPS: [&str; 21] = [
     "Gather",
     "GlobalLimitExec",
     "HashJoinExec",
+    "InputScan",
     "LocalLimitExec",
     "NestedLoopJoinExec",
     "PiecewiseMergeJoinExec",
     "PlaceholderRowExec",
     "ProjectionExec",
     "ScalarSubqueryExec",
-    "SlotScan",
     "UnionExec",
     "UnnestExec",
     "WindowAggExec",
@@ -243,7 +244,7 @@ fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionErro
         let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
         return Err(DataFusionError::Plan(words));
     }
-    watched(plan)
+    with_budget(plan)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 //! are one value, casts are done before their values are compared, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
 //! It is put in before DataFusion computes what is constant.
 
-use super::aggregate::careful;
+use super::aggregate::exact;
 use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
 use super::casts;
 use super::floats::{canonical, compared as of_twins, has_twins};
-use super::guard::{bounded, guarded};
+use super::guard::{guarded, size_guarded};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -163,7 +163,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
                     None => Transformed::no(Expr::BinaryExpr(binary)),
                 }
             }
-            Operator::StringConcat => Transformed::yes(bounded(Expr::BinaryExpr(binary))),
+            Operator::StringConcat => Transformed::yes(size_guarded(Expr::BinaryExpr(binary))),
             op @ (Operator::Eq
             | Operator::NotEq
             | Operator::Lt
@@ -313,7 +313,7 @@ fn aggregate(mut call: AggregateFunction, columns: &DFSchema) -> Result<Aggregat
     }
     let by = |sort: Sort| Ok(Sort { expr: compared(sort.expr, columns)?, ..sort });
     call.params.order_by = call.params.order_by.into_iter().map(by).collect::<Result<_>>()?;
-    call.func = careful(&call.func);
+    call.func = exact(&call.func);
     Ok(call)
 }
 
@@ -323,7 +323,7 @@ fn window(mut call: WindowFunction, columns: &DFSchema) -> Result<WindowFunction
         if call.params.distinct || COMPARING.contains(&function.name()) {
             call.params.args = all_compared(call.params.args, columns)?;
         }
-        call.fun = WindowFunctionDefinition::AggregateUDF(careful(function));
+        call.fun = WindowFunctionDefinition::AggregateUDF(exact(function));
     }
     call.params.partition_by = all_compared(call.params.partition_by, columns)?;
     let by = |sort: Sort| Ok(Sort { expr: compared(sort.expr, columns)?, ..sort });

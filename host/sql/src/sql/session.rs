@@ -84,16 +84,16 @@ pub fn parser_options() -> ParserOptions {
 }
 
 /// The tables and functions that a text may name.
-pub struct Names {
+pub struct VisibleNames {
     /// Tables by name.
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     /// Scalar functions by name and alias.
     functions: BTreeMap<String, Arc<ScalarUDF>>,
 }
 
-impl Names {
+impl VisibleNames {
     /// DataFusion's functions, ours in their place, and these tables and functions.
-    pub fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, more: &[Arc<ScalarUDF>]) -> Names {
+    pub fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, more: &[Arc<ScalarUDF>]) -> VisibleNames {
         let known = state().scalar_functions();
         let known =
             known.iter().filter(|(name, _)| !REFUSED.contains(&name.as_str()) && !OF_FILES.contains(&name.as_str()));
@@ -103,7 +103,7 @@ impl Names {
                 functions.insert(name.to_lowercase(), function.clone());
             }
         }
-        Names { tables, functions }
+        VisibleNames { tables, functions }
     }
 
     /// The names of all functions.
@@ -130,7 +130,7 @@ pub fn table_name(reference: &TableReference) -> String {
     reference.to_vec().join(".")
 }
 
-impl ContextProvider for Names {
+impl ContextProvider for VisibleNames {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match self.tables.get(&table_name(&name)) {
             Some(table) => Ok(table.clone()),

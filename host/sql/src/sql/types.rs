@@ -2,12 +2,43 @@
 
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
+/// Types that a query keeps as they are because the rows have columns of them. Rows that do not know them get floats for
+/// decimals, and timestamps for dates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptTypes {
+    decimals: bool,
+    dates: bool,
+}
+
+impl KeptTypes {
+    /// Those of these columns.
+    pub fn of<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> KeptTypes {
+        let mut kept = KeptTypes::default();
+        for field in schemas.into_iter().flat_map(|schema| schema.fields()) {
+            kept.see(field.data_type());
+        }
+        kept
+    }
+
+    fn see(&mut self, kind: &DataType) {
+        match kind {
+            DataType::Decimal128(..) => self.decimals = true,
+            DataType::Date32 => self.dates = true,
+            DataType::List(item) => self.see(item.data_type()),
+            DataType::Struct(members) => members.iter().for_each(|member| self.see(member.data_type())),
+            _ => {}
+        }
+    }
+}
+
 /// The type of ours that takes the values of an Arrow type; the type itself where there is none.
-pub fn ours(kind: &DataType) -> DataType {
+pub fn ours(kind: &DataType, kept: KeptTypes) -> DataType {
     match kind {
+        DataType::Decimal128(..) if kept.decimals => kind.clone(),
+        DataType::Date32 if kept.dates => kind.clone(),
         DataType::Int8
         | DataType::Int16
         | DataType::Int32
@@ -29,7 +60,7 @@ pub fn ours(kind: &DataType) -> DataType {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => {
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
         }
-        DataType::Dictionary(_, values) => ours(values),
+        DataType::Dictionary(_, values) => ours(values, kept),
         other => other.clone(),
     }
 }

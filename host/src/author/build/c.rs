@@ -2,7 +2,7 @@
 
 use super::failed;
 use crate::author::componentize;
-use crate::author::project::{About, Code, Project};
+use crate::author::project::{Code, Project, ProjectFacts};
 use crate::author::tools::{self, Tool, clang};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn named(core: &[u8], name: &str) -> Result<Vec<u8>> {
 }
 
 /// What the manifest says, as the SDK takes it.
-fn defines(about: &About) -> [String; 3] {
+fn defines(about: &ProjectFacts) -> [String; 3] {
     [("NAME", &about.name), ("VERSION", &about.version), ("DOC", &about.description)]
         .map(|(what, text)| format!("-DMS_PLUGIN_{what}={}", literal(text)))
 }

@@ -2,7 +2,7 @@
 //!
 //! It is asked about no columns and an empty config, and about the config and the columns of each case of its project.
 
-use crate::author::cases::{self, Question};
+use crate::author::cases::{self, DescribeQuestion};
 use crate::author::failed;
 use crate::author::project::Project;
 use crate::batch::types::ColumnType;
@@ -18,8 +18,8 @@ const QUESTIONS_MAX: usize = 50;
 
 /// What it answered.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answers {
-    /// See [`Facts::schemas`](crate::package::facts::Facts); `None`: it could not be asked.
+pub struct DescribedPlugin {
+    /// See [`Facts::schemas`](crate::package::facts::PackageFacts); `None`: it could not be asked.
     pub schemas: Option<Vec<Value>>,
     /// The JSON Schema of its config; empty where it says none.
     pub config_schema: String,
@@ -27,7 +27,7 @@ pub struct Answers {
 
 /// Asks a component; `work` is a folder for what is made on the way. One that cannot be asked, or fails at some questions,
 /// is no failure of the build: the host says what is wrong when it is used.
-pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Answers> {
+pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
     let file = work.join(format!("{}.wasm", project.about.name));
     std::fs::write(&file, component).map_err(|error| failed("write", &file, &error))?;
     let untold = |error: &Error| tracing::warn!("the component will not tell its columns by itself: {error}");
@@ -37,12 +37,12 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Answers> 
         Ok(plugin) => plugin,
         Err(error) => {
             untold(&error);
-            return Ok(Answers::default());
+            return Ok(DescribedPlugin::default());
         }
     };
-    let mut answers = Answers { schemas: Some(Vec::new()), ..Answers::default() };
+    let mut answers = DescribedPlugin { schemas: Some(Vec::new()), ..DescribedPlugin::default() };
     let questions = cases::questions(&project.folder);
-    for question in [Question::default()].iter().chain(&questions).take(QUESTIONS_MAX) {
+    for question in [DescribeQuestion::default()].iter().chain(&questions).take(QUESTIONS_MAX) {
         match answer(&plugin, question) {
             Ok(description) => answers.add(question, &description),
             // It refuses this config or these columns, as it may.
@@ -53,7 +53,7 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Answers> 
     Ok(answers)
 }
 
-fn answer(plugin: &Plugin, question: &Question) -> Result<Description> {
+fn answer(plugin: &Plugin, question: &DescribeQuestion) -> Result<Description> {
     let used = StageUse {
         config: question.config.clone(),
         key: question.key.clone(),
@@ -63,9 +63,9 @@ fn answer(plugin: &Plugin, question: &Question) -> Result<Description> {
     plugin.describe_for(&used, &question.inputs)
 }
 
-impl Answers {
+impl DescribedPlugin {
     /// Notes an answer, as long as all of them fit.
-    fn add(&mut self, question: &Question, description: &Description) {
+    fn add(&mut self, question: &DescribeQuestion, description: &Description) {
         let Some(schemas) = &mut self.schemas else { return };
         let entry = entry(question, description);
         let bytes: usize = schemas.iter().chain([&entry]).map(|entry| entry.to_string().len() + 1).sum();
@@ -79,7 +79,7 @@ impl Answers {
 }
 
 /// An answer as components carry it.
-pub fn entry(question: &Question, said: &Description) -> Value {
+pub fn entry(question: &DescribeQuestion, said: &Description) -> Value {
     let config: Value = serde_json::from_str(&question.config).unwrap_or_default();
     json!({
         "config": config,

@@ -4,6 +4,7 @@ use crate::author::componentize;
 use crate::author::project::Project;
 use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
+use crate::hex;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -42,5 +43,5 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
 fn about(project: &Project) -> String {
     let about = &project.about;
     let text = [&*about.name, &*about.version, &*about.description].join("\0");
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(text.as_bytes())
 }

@@ -97,7 +97,7 @@ fn source_map(line: &str) -> Option<SourceMap> {
 
 /// The parts of `package.json` that the build needs.
 #[derive(Deserialize)]
-struct Package {
+struct BuildPackageJson {
     #[serde(default)]
     dependencies: BTreeMap<String, String>,
 }
@@ -106,7 +106,7 @@ struct Package {
 fn sdk_folder(folder: &Path) -> Result<PathBuf> {
     let manifest = folder.join("package.json");
     let text = fs::read_to_string(&manifest).map_err(|error| failed("read", &manifest, &error))?;
-    let package: Package =
+    let package: BuildPackageJson =
         serde_json::from_str(&text).map_err(|error| Error::job(format!("{}: {error}", manifest.display())))?;
     let path = package.dependencies.get(SDK).and_then(|place| place.strip_prefix("file:"));
     let path = path.ok_or_else(|| {

@@ -1,6 +1,6 @@
-//! Puts into a component what its project says of it, see [`Package`](crate::sections::Package).
+//! Puts into a component what its project says of it, see [`Package`](crate::sections::PackageSections).
 
-use super::described::Answers;
+use super::described::DescribedPlugin;
 use crate::author::new::SDK_VERSION;
 use crate::author::project::{Grants, Project};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use wasmparser::BinaryReader;
 
 /// Puts what a project says of itself, and its plugin when it was asked, into its component. The same project gives the
 /// same bytes.
-pub fn embed(component: &[u8], project: &Project, answers: &Answers) -> Result<Vec<u8>> {
+pub fn embed(component: &[u8], project: &Project, answers: &DescribedPlugin) -> Result<Vec<u8>> {
     let about = &project.about;
     let wrong =
         |error: &dyn std::fmt::Display| Error::plugin(format!("nothing can be put into the component: {error}"));
@@ -49,7 +49,7 @@ pub fn with_section(component: &mut Vec<u8>, name: &str) {
 }
 
 /// What the plugin answered and what the project wants to be granted, as JSON; empty where there is nothing to say.
-fn declared(project: &Project, answers: &Answers) -> Result<(String, String, String)> {
+fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, String, String)> {
     let schemas = answers.schemas.as_ref().map(serde_json::to_string).transpose().map_err(Error::bug)?;
     let config_schema: Option<Value> = serde_json::from_str(&answers.config_schema).ok();
     let config_schema = config_schema.map(|schema| schema.to_string()).unwrap_or_default();

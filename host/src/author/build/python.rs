@@ -12,7 +12,7 @@ use crate::author::project::{Code, Project};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::{Preparation, called};
 use crate::sections::section;
-use base::{Base, Parts, same_times};
+use base::{BaseParts, PythonBase, same_times};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,10 +49,10 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     }
     modules.extend(packages::install(&folder, &dependencies)?);
     let wit = project.world_in_wit();
-    let parts = Parts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates };
+    let parts = BaseParts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates };
     let component = if base::is_possible(&parts) {
         same_times(&work)?;
-        prepared(project, module, &Base::of(&parts, &work)?, &modules, &work)?
+        prepared(project, module, &PythonBase::of(&parts, &work)?, &modules, &work)?
     } else {
         at_once::component(project, module, &parts, &modules, &work)?
     };
@@ -66,7 +66,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
 }
 
 /// Lets the component import the plugin. Its folders have numbers for names, as those of componentize-py.
-fn prepared(project: &Project, module: &str, base: &Base, modules: &[PathBuf], work: &Path) -> Result<Vec<u8>> {
+fn prepared(project: &Project, module: &str, base: &PythonBase, modules: &[PathBuf], work: &Path) -> Result<Vec<u8>> {
     let names: Vec<String> = (10..).take(modules.len()).map(|number| format!("/{number}")).collect();
     let about = &project.about;
     let order = serde_json::json!({

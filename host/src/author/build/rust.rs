@@ -3,11 +3,12 @@
 pub mod toolchain;
 
 use crate::author::failed;
-use crate::author::project::{About, Code, Grants, Project};
+use crate::author::project::{Code, Grants, Project, ProjectFacts};
 use crate::error::{Error, Result};
 use crate::plugin::with_heap;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use toolchain::TARGET;
@@ -19,27 +20,54 @@ const HEAP_BYTES: i32 = 256 << 10;
 
 /// Compiles a project to a component.
 pub fn component(project: &Project) -> Result<Vec<u8>> {
-    let Code::Rust { library, target } = &project.code else { return Err(Error::bug("no project of cargo")) };
-    // Apart from what cargo builds there for the host, perhaps with another version of rustc.
-    let target = target.join("plugins");
+    let Code::Rust { library, target, .. } = &project.code else { return Err(Error::bug("no project of cargo")) };
+    // Only a lone cdylib is optimized as a whole; for tests a project's manifest lists `rlib` too.
+    if !cargo(&["rustc", "--crate-type", "cdylib"], target, project)? {
+        return Err(Error::plugin("cargo could not build it; its messages are above"));
+    }
+    let module = modules(target).join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
+    let module = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
+    encoded(&with_heap(&module, HEAP_BYTES)?)
+}
+
+/// Compiles projects with one call of cargo for each workspace, which takes less time than a call for each project as it
+/// uses all processors to the end. [`component`] finds them compiled then, or says of which project the mistake is.
+pub fn compile_together(projects: &[Project]) -> Result<()> {
+    let mut workspaces: BTreeMap<(&Path, &Path), Vec<&Project>> = BTreeMap::new();
+    for project in projects {
+        if let Code::Rust { module_only: true, workspace, target, .. } = &project.code {
+            workspaces.entry((workspace, target)).or_default().push(project);
+        }
+    }
+    for ((_, target), projects) in workspaces {
+        if let [first, _, ..] = &*projects {
+            let names = projects.iter().flat_map(|project| ["--package", &project.about.name]);
+            cargo(&["build"].into_iter().chain(names).collect::<Vec<_>>(), target, first)?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls cargo for libraries of plugins; whether they were built. What it has to say goes to standard error.
+fn cargo(command: &[&str], target: &Path, project: &Project) -> Result<bool> {
     let status = toolchain::find()?
         .compile()
-        // Only a lone cdylib is optimized as a whole; for tests a project's manifest lists `rlib` too.
-        .args(["rustc", "--lib", "--crate-type", "cdylib", "--target", TARGET, "--profile", PROFILE])
+        .args(command)
+        .args(["--lib", "--target", TARGET, "--profile", PROFILE])
         .args(["--config", &format!("profile.{PROFILE}.inherits=\"release\"")])
         .arg("--target-dir")
-        .arg(&target)
+        .arg(modules(target))
         .arg("--manifest-path")
         .arg(project.folder.join("Cargo.toml"))
         .stdin(Stdio::null())
         .status()
         .map_err(|error| Error::environment(format!("cannot run cargo: {error}")))?;
-    if !status.success() {
-        return Err(Error::plugin("cargo could not build it; its messages are above"));
-    }
-    let module = target.join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
-    let module = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
-    encoded(&with_heap(&module, HEAP_BYTES)?)
+    Ok(status.success())
+}
+
+/// Where modules are compiled: apart from what cargo builds for the host, perhaps with another version of rustc.
+fn modules(target: &Path) -> PathBuf {
+    target.join("plugins")
 }
 
 /// Makes a component of a core module that the SDK's macros were compiled into.
@@ -62,20 +90,21 @@ fn encoded(module: &[u8]) -> Result<Vec<u8>> {
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+struct CargoMetadata {
+    packages: Vec<CargoPackage>,
     target_directory: PathBuf,
+    workspace_root: PathBuf,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct CargoPackage {
     name: String,
     version: String,
     description: Option<String>,
     license: Option<String>,
     authors: Vec<String>,
     manifest_path: PathBuf,
-    targets: Vec<Target>,
+    targets: Vec<CargoTarget>,
     /// `[package.metadata]`: what others than cargo read.
     #[serde(default)]
     metadata: Value,
@@ -84,13 +113,13 @@ struct Package {
 /// `[package.metadata.millstream]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ours {
+struct MillstreamMetadata {
     #[serde(default)]
     grants: Grants,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     name: String,
     crate_types: Vec<String>,
 }
@@ -110,29 +139,34 @@ pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(Error::plugin(format!("{here}: cargo cannot read the project\n{}", words.trim_end())));
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)
+    let metadata: CargoMetadata = serde_json::from_slice(&output.stdout)
         .map_err(|error| Error::environment(format!("cargo's metadata of {here} cannot be read: {error}")))?;
     let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
     let package = package.ok_or_else(|| {
         Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder"))
     })?;
-    let is_component = |target: &&Target| target.crate_types.iter().any(|kind| kind == "cdylib");
+    let is_component = |target: &&CargoTarget| target.crate_types.iter().any(|kind| kind == "cdylib");
     let library = package.targets.iter().find(is_component).ok_or_else(|| {
         Error::job(format!(
             "{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"
         ))
     })?;
     let ours = package.metadata.get("millstream").cloned().map(serde_json::from_value).transpose();
-    let ours: Option<Ours> =
+    let ours: Option<MillstreamMetadata> =
         ours.map_err(|error| Error::job(format!("{here}/Cargo.toml: package.metadata.millstream: {error}")))?;
-    let Ours { grants } = ours.unwrap_or_default();
+    let MillstreamMetadata { grants } = ours.unwrap_or_default();
     Ok(Project {
         folder: folder.into(),
         world: None,
         migrates: false,
         grants,
-        code: Code::Rust { library: library.name.replace('-', "_"), target: metadata.target_directory },
-        about: About {
+        code: Code::Rust {
+            library: library.name.replace('-', "_"),
+            module_only: library.crate_types == ["cdylib"],
+            workspace: metadata.workspace_root,
+            target: metadata.target_directory,
+        },
+        about: ProjectFacts {
             name: package.name,
             version: package.version,
             description: package.description.unwrap_or_default(),

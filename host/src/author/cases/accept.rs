@@ -1,6 +1,6 @@
 //! `millstream test --accept`: what came out is written to where a case expects it.
 
-use super::{Case, Expected, OUTPUT, REJECTED, compare, read_text};
+use super::{ExpectedOutcome, OUTPUT, REJECTED, TestCase, compare, read_text};
 use crate::author::failed;
 use crate::error::Result;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Writes the files that a case which came out so should have had, and says which. None where a job failed that should have
 /// given rows: that is hardly meant.
-pub(super) fn accept(case: &Case, result: &Result<()>, out: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn accept(case: &TestCase, result: &Result<()>, out: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let mut write = |name: &str, text: &str| -> Result<()> {
         let path = case.folder.join(name);
@@ -18,11 +18,13 @@ pub(super) fn accept(case: &Case, result: &Result<()>, out: &Path) -> Result<Vec
         Ok(())
     };
     match (&case.expected, result) {
-        (Expected::Error(_), Err(error)) => write("expected-error.txt", &format!("{}\n", own_words(&error.message)))?,
+        (ExpectedOutcome::Error(_), Err(error)) => {
+            write("expected-error.txt", &format!("{}\n", own_words(&error.message)))?
+        }
         (_, Err(_)) => return Ok(Vec::new()),
         (expected, Ok(())) => {
             let timed = match expected {
-                Expected::Rows(lines) => compare::timed(lines),
+                ExpectedOutcome::Rows(lines) => compare::timed(lines),
                 _ => BTreeSet::new(),
             };
             write("expected.jsonl", &lines(&read_text(&out.join(OUTPUT))?, &timed))?;
@@ -32,7 +34,7 @@ pub(super) fn accept(case: &Case, result: &Result<()>, out: &Path) -> Result<Vec
                 write("expected-rejected.jsonl", &compare::written(&got))?;
             }
             let error = case.folder.join("expected-error.txt");
-            if matches!(expected, Expected::Error(_)) {
+            if matches!(expected, ExpectedOutcome::Error(_)) {
                 fs::remove_file(&error).map_err(|cause| failed("remove", &error, &cause))?;
             }
         }

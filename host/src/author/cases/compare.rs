@@ -16,14 +16,14 @@ const ROWS_SHOWN_MAX: usize = 10;
 /// The rows of a batch, as a `queue` sink writes them and as `expected.jsonl` has them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Line {
+pub(super) struct BatchLine {
     batch: Option<u64>,
     time: Option<String>,
     rows: Vec<Value>,
 }
 
 /// The lines of a file; one that does not say its batch is of the batch of its number.
-pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
+pub(super) fn read_lines(path: &Path) -> Result<Vec<BatchLine>> {
     let text = read_text(path)?;
     let mut lines = Vec::new();
     let mut batches = BTreeSet::new();
@@ -31,7 +31,7 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
         if line.trim().is_empty() {
             continue;
         }
-        let mut line: Line = serde_json::from_str(line).map_err(|cause| {
+        let mut line: BatchLine = serde_json::from_str(line).map_err(|cause| {
             let path = path.display();
             Error::job(format!("{path}:{number}: {cause}; write a batch as {{\"batch\":{number},\"rows\":[{{…}}]}}"))
         })?;
@@ -46,19 +46,19 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
 }
 
 /// The batches whose times are expected.
-pub(super) fn timed(lines: &[Line]) -> BTreeSet<u64> {
+pub(super) fn timed(lines: &[BatchLine]) -> BTreeSet<u64> {
     lines.iter().filter(|line| line.time.is_some()).filter_map(|line| line.batch).collect()
 }
 
 /// The lines of a file that has these rows; those without rows are left out.
-pub(super) fn written(lines: &[Line]) -> String {
+pub(super) fn written(lines: &[BatchLine]) -> String {
     let with_rows = lines.iter().filter(|line| !line.rows.is_empty());
-    let line = |line: &Line| format!("{}\n", serde_json::json!({ "batch": line.batch, "rows": line.rows }));
+    let line = |line: &BatchLine| format!("{}\n", serde_json::json!({ "batch": line.batch, "rows": line.rows }));
     with_rows.map(line).collect()
 }
 
 /// Takes the columns out of rows that came out which no expected row names.
-pub(super) fn keep_columns_of(expected: &[Line], got: &mut [Line]) {
+pub(super) fn keep_columns_of(expected: &[BatchLine], got: &mut [BatchLine]) {
     let members = |row: &'_ Value| row.as_object().into_iter().flat_map(|row| row.keys().cloned()).collect::<Vec<_>>();
     let named: BTreeSet<String> = expected.iter().flat_map(|line| line.rows.iter().flat_map(members)).collect();
     for row in got.iter_mut().flat_map(|line| &mut line.rows).filter_map(Value::as_object_mut) {
@@ -67,8 +67,8 @@ pub(super) fn keep_columns_of(expected: &[Line], got: &mut [Line]) {
 }
 
 /// What is not as expected in the first batch that differs. A batch that is not there counts as one without rows.
-pub(super) fn difference(expected: &[Line], got: &[Line], ordered: bool) -> Option<String> {
-    let by_batch = |lines: &[Line]| -> BTreeMap<u64, Line> {
+pub(super) fn difference(expected: &[BatchLine], got: &[BatchLine], ordered: bool) -> Option<String> {
+    let by_batch = |lines: &[BatchLine]| -> BTreeMap<u64, BatchLine> {
         lines.iter().map(|line| (line.batch.unwrap_or_default(), line.clone())).collect()
     };
     let (mut expected, mut got) = (by_batch(expected), by_batch(got));
@@ -83,7 +83,7 @@ pub(super) fn difference(expected: &[Line], got: &[Line], ordered: bool) -> Opti
     None
 }
 
-fn differing_time(expected: &Line, got: &Line) -> Option<String> {
+fn differing_time(expected: &BatchLine, got: &BatchLine) -> Option<String> {
     let time = expected.time.as_ref()?;
     let got = got.time.as_deref().unwrap_or("none");
     (moment(time) != moment(got)).then(|| format!("  expected time {time}\n  got time      {got}"))
@@ -162,7 +162,7 @@ fn plain(value: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Vec<Line> {
+    fn lines(text: &str) -> Vec<BatchLine> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         read_lines(file.path()).unwrap()

@@ -1,8 +1,9 @@
 //! What the cases of a plugin ask it about before they run.
 
-use super::{Case, case_folders};
+use super::{TestCase, case_folders};
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
+use crate::job::Version;
 use crate::plugin::Granted;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 /// A config, and the columns of inputs and key.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct DescribeQuestion {
     /// JSON text.
     pub config: String,
     /// The columns of each input.
@@ -21,25 +22,27 @@ pub struct Question {
     pub grant: Granted,
 }
 
-impl Default for Question {
+impl Default for DescribeQuestion {
     /// About nothing.
-    fn default() -> Question {
+    fn default() -> DescribeQuestion {
         let none = Arc::new(Schema::empty());
-        Question { config: "{}".into(), inputs: Vec::new(), key: none, grant: Granted::default() }
+        DescribeQuestion { config: "{}".into(), inputs: Vec::new(), key: none, grant: Granted::default() }
     }
 }
 
 /// The questions of all cases of a plugin folder; those of cases that cannot be read are for `millstream test` to tell.
-pub fn questions(folder: &Path) -> Vec<Question> {
+pub fn questions(folder: &Path) -> Vec<DescribeQuestion> {
     let cases = case_folders(folder).unwrap_or_default();
     cases.iter().filter_map(|case| question(case).ok()).collect()
 }
 
-fn question(folder: &Path) -> Result<Question> {
-    let case = Case::read(folder)?;
+fn question(folder: &Path) -> Result<DescribeQuestion> {
+    let case = TestCase::read(folder)?;
     // Neither is looked at: nothing runs.
     let text = case.job(Path::new("plugin"), Path::new("out"))?;
-    let job = crate::job::parse(&text, Path::new("case"), folder, &[])?;
+    // What looks like a variable is data.
+    let as_it_is = Version { has_variables: false, ..Version::default() };
+    let job = crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)?;
     let stage = job.stages.first().ok_or_else(|| Error::bug("a case without a stage"))?;
     let [plugin] = stage.plugins()[..] else { return Err(Error::bug("a case without a plugin")) };
     let inputs: Vec<SchemaRef> = job.sources.iter().map(|source| Decoder::new(source).schema()).collect();
@@ -56,5 +59,5 @@ fn question(folder: &Path) -> Result<Question> {
         let bytes = std::fs::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
         grant.files.insert(name.clone(), bytes.into());
     }
-    Ok(Question { config: plugin.config.to_string(), inputs, key, grant })
+    Ok(DescribeQuestion { config: plugin.config.to_string(), inputs, key, grant })
 }

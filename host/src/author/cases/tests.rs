@@ -15,7 +15,7 @@ fn plugin(cases: &[(&str, &str)]) -> TempDir {
 }
 
 /// Runs the cases with a job that puts out the same for every case.
-fn report(folder: &Path, result: Result<&str>) -> Result<Report> {
+fn report(folder: &Path, result: Result<&str>) -> Result<CasesReport> {
     run_with(folder, false, &|job| {
         let text: toml::Table = toml::from_str(&job.text).unwrap();
         let output = text["sinks"]["output"]["path"].as_str().unwrap();

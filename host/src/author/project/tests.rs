@@ -7,8 +7,8 @@ fn read(manifest: &str, text: &str) -> Result<Project, String> {
     Project::read(folder.path()).map_err(|error| error.message.replace(&folder.path().display().to_string(), "FOLDER"))
 }
 
-fn about(license: &str, authors: &[&str]) -> About {
-    About {
+fn about(license: &str, authors: &[&str]) -> ProjectFacts {
+    ProjectFacts {
         name: "shout".into(),
         version: "1.2.3".into(),
         description: "Loud".into(),

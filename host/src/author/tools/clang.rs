@@ -11,7 +11,7 @@ pub const TARGET: &str = "--target=wasm32-wasi";
 
 /// A part that clang needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct ClangPart {
     /// Its name.
     pub name: &'static str,
     /// What clang is asked for its place.
@@ -21,13 +21,13 @@ pub struct Part {
 }
 
 /// All that clang needs beside itself.
-pub const PARTS: [Part; 3] = [
-    Part { name: "wasm-ld", question: "-print-prog-name=wasm-ld", package: "lld" },
-    Part { name: "wasi-libc", question: "-print-file-name=crt1-reactor.o", package: "wasi-libc" },
-    Part { name: "compiler-rt", question: "-print-libgcc-file-name", package: "libclang-rt-{}-dev-wasm32" },
+pub const PARTS: [ClangPart; 3] = [
+    ClangPart { name: "wasm-ld", question: "-print-prog-name=wasm-ld", package: "lld" },
+    ClangPart { name: "wasi-libc", question: "-print-file-name=crt1-reactor.o", package: "wasi-libc" },
+    ClangPart { name: "compiler-rt", question: "-print-libgcc-file-name", package: "libclang-rt-{}-dev-wasm32" },
 ];
 
-impl Part {
+impl ClangPart {
     /// Where it is.
     pub fn place(&self, clang: &Path) -> Option<PathBuf> {
         let place = output(Command::new(clang).args([TARGET, self.question])).ok()?;

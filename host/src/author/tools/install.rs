@@ -5,9 +5,10 @@
 //! be moved, and counts as there only when the file [`WHOLE`] says that nothing is missing in it. A lock keeps two that
 //! install at the same time apart.
 
-use super::{Registry, Tool, cache_folder, failed, look, runs};
+use super::{Tool, ToolRegistry, cache_folder, failed, look, runs};
 use crate::author::language::Language;
 use crate::error::{Error, Result};
+use crate::hex;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,29 +22,29 @@ const WHOLE: &str = "whole";
 
 /// What is installed together, in a folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Set {
+enum ToolSet {
     /// An environment of Python with the package of this tool.
     Pip(Tool, &'static str),
     /// The tools of npm.
     Npm,
 }
 
-impl Set {
-    fn of(tool: Tool) -> Option<Set> {
+impl ToolSet {
+    fn of(tool: Tool) -> Option<ToolSet> {
         match tool.facts().registry {
-            Registry::Pip(package) => Some(Set::Pip(tool, package)),
-            Registry::Npm(_) => Some(Set::Npm),
-            Registry::Apt(_) => None,
+            ToolRegistry::Pip(package) => Some(ToolSet::Pip(tool, package)),
+            ToolRegistry::Npm(_) => Some(ToolSet::Npm),
+            ToolRegistry::Apt(_) => None,
         }
     }
 
     /// The folder's name: other versions, another folder.
     fn name(self) -> String {
         match self {
-            Set::Pip(tool, package) => format!("{package}-{}", tool.facts().known),
-            Set::Npm => {
-                let digest = Sha256::digest(NPM_LOCK);
-                format!("npm-{}", digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>())
+            ToolSet::Pip(tool, package) => format!("{package}-{}", tool.facts().known),
+            ToolSet::Npm => {
+                let digest: [u8; 32] = Sha256::digest(NPM_LOCK).into();
+                format!("npm-{}", hex::encode(&digest[..4]))
             }
         }
     }
@@ -51,7 +52,7 @@ impl Set {
 
 /// The folder with the program of a tool that was installed here; `None` where there is none.
 pub fn kept(tool: Tool) -> Option<PathBuf> {
-    let folder = cache_folder().ok()?.join("tools").join(Set::of(tool)?.name());
+    let folder = cache_folder().ok()?.join("tools").join(ToolSet::of(tool)?.name());
     folder.join(WHOLE).is_file().then(|| folder.join("bin"))
 }
 
@@ -60,9 +61,9 @@ pub fn kept(tool: Tool) -> Option<PathBuf> {
 /// # Errors
 /// `Environment`: a tool that it needs for that is missing, or the package cannot be had.
 pub fn install(language: Language, project: &Path) -> Result<()> {
-    let mut made: Vec<Set> = Vec::new();
+    let mut made: Vec<ToolSet> = Vec::new();
     for tool in Tool::of(language) {
-        let Some(set) = Set::of(tool).filter(|set| !made.contains(set)) else { continue };
+        let Some(set) = ToolSet::of(tool).filter(|set| !made.contains(set)) else { continue };
         if !works(tool, project) {
             make(set, project)?;
             made.push(set);
@@ -76,7 +77,7 @@ fn works(tool: Tool, project: &Path) -> bool {
     look(tool, project).is_ok_and(|found| runs(tool, &found.path).is_ok())
 }
 
-fn make(set: Set, project: &Path) -> Result<()> {
+fn make(set: ToolSet, project: &Path) -> Result<()> {
     let tools = cache_folder()?.join("tools");
     fs::create_dir_all(&tools).map_err(|error| failed("create", &tools, &error))?;
     let folder = tools.join(set.name());
@@ -85,7 +86,7 @@ fn make(set: Set, project: &Path) -> Result<()> {
         File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| failed("lock", &lock, &e))?;
     // Another process may have made it while this one waited for the lock. What is whole and does not run, say because the
     // Python below it went away, is made anew.
-    let of_set = Tool::ALL.into_iter().filter(|tool| Set::of(*tool) == Some(set));
+    let of_set = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(set));
     let is_made = |tool: Tool| kept(tool).is_some_and(|bin| runs(tool, &bin.join(tool.facts().program)).is_ok());
     if of_set.into_iter().all(is_made) {
         return Ok(());
@@ -95,8 +96,8 @@ fn make(set: Set, project: &Path) -> Result<()> {
         fs::remove_dir_all(&folder).map_err(|error| failed("remove", &folder, &error))?;
     }
     match set {
-        Set::Pip(tool, package) => pip(&folder, package, tool.facts().known, project)?,
-        Set::Npm => npm(&folder, project)?,
+        ToolSet::Pip(tool, package) => pip(&folder, package, tool.facts().known, project)?,
+        ToolSet::Npm => npm(&folder, project)?,
     }
     let whole = folder.join(WHOLE);
     fs::write(&whole, "").map_err(|error| failed("write", &whole, &error))?;
@@ -106,11 +107,11 @@ fn make(set: Set, project: &Path) -> Result<()> {
 }
 
 /// Lets scripts of an SDK find what was installed last by a name without versions: `tools/js`, `tools/node`.
-fn link(tools: &Path, set: Set) -> std::io::Result<()> {
+fn link(tools: &Path, set: ToolSet) -> std::io::Result<()> {
     let name = match set {
-        Set::Npm => "js",
-        Set::Pip(Tool::Node, _) => "node",
-        Set::Pip(tool, _) => tool.facts().language.word(),
+        ToolSet::Npm => "js",
+        ToolSet::Pip(Tool::Node, _) => "node",
+        ToolSet::Pip(tool, _) => tool.facts().language.word(),
     };
     let new = tools.join(format!("{name}.new"));
     if new.symlink_metadata().is_ok() {
@@ -122,10 +123,10 @@ fn link(tools: &Path, set: Set) -> std::io::Result<()> {
 }
 
 /// The packages and their versions.
-fn what(set: Set) -> String {
-    let tools = Tool::ALL.into_iter().filter(|tool| Set::of(*tool) == Some(set));
+fn what(set: ToolSet) -> String {
+    let tools = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(set));
     let names = tools.map(|tool| match tool.facts().registry {
-        Registry::Pip(package) | Registry::Npm(package) | Registry::Apt(package) => {
+        ToolRegistry::Pip(package) | ToolRegistry::Npm(package) | ToolRegistry::Apt(package) => {
             format!("{package} {}", tool.facts().known)
         }
     });
@@ -164,7 +165,7 @@ fn npm(folder: &Path, project: &Path) -> Result<()> {
     command.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     // Its words are for standard error: on standard output is what was found.
     run(command.current_dir(folder).env("PATH", path).stdout(std::io::stderr()), "npm could not install its packages")?;
-    let programs = Tool::ALL.into_iter().filter(|tool| Set::of(*tool) == Some(Set::Npm));
+    let programs = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(ToolSet::Npm));
     programs.map(|tool| tool.facts().program).try_for_each(|program| {
         let path = bin.join(program);
         let script = format!(
@@ -184,7 +185,7 @@ fn with_npm(project: &Path) -> Result<PathBuf> {
     if nodes.join("npm").is_file() {
         return Ok(nodes.to_owned());
     }
-    if let Some(set) = Set::of(Tool::Node) {
+    if let Some(set) = ToolSet::of(Tool::Node) {
         make(set, project)?;
     }
     kept(Tool::Node).ok_or_else(|| Error::environment(format!("there is a {} and no npm beside it", node.display())))

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn versions_are_found_in_what_tools_print() {
-    let text = |text: &str| Version::in_text(text).map(|version| version.to_string());
+    let text = |text: &str| ToolVersion::in_text(text).map(|version| version.to_string());
     for (printed, version) in [
         ("go version go1.26.8 linux/amd64", "1.26.8"),
         ("Debian clang version 14.0.6\nTarget: x86_64-pc-linux-gnu", "14.0.6"),
@@ -14,7 +14,7 @@ fn versions_are_found_in_what_tools_print() {
         assert_eq!(text(printed).as_deref(), Some(version), "{printed}");
     }
     assert_eq!(text("no number. at all ..."), None);
-    let version = |text: &str| Version::in_text(text).expect("a version");
+    let version = |text: &str| ToolVersion::in_text(text).expect("a version");
     assert!(version("1.9") < version("1.24"));
     assert!(version("1.24") < version("1.24.1"));
     assert!(version("2") > version("1.99.9"));
@@ -27,7 +27,7 @@ fn the_packages_of_npm_are_those_of_the_table() {
     let lock: serde_json::Value = serde_json::from_str(include_str!("npm/package-lock.json")).expect("JSON");
     let mut named = 0;
     for facts in Tool::ALL.map(Tool::facts) {
-        if let Registry::Npm(package) = facts.registry {
+        if let ToolRegistry::Npm(package) = facts.registry {
             named += 1;
             assert_eq!(manifest["dependencies"][package], facts.known, "{package} in package.json");
             let locked = &lock["packages"][format!("node_modules/{package}")];
@@ -41,10 +41,10 @@ fn the_packages_of_npm_are_those_of_the_table() {
 #[test]
 fn what_is_known_to_work_will_do() {
     for facts in Tool::ALL.map(Tool::facts) {
-        let least = Version::in_text(facts.least).expect("a version");
+        let least = ToolVersion::in_text(facts.least).expect("a version");
         match facts.registry {
-            Registry::Apt(_) => assert_eq!(facts.known, "", "{} is installed by others", facts.program),
-            _ => assert!(Version::in_text(facts.known).expect("a version") >= least, "{}", facts.program),
+            ToolRegistry::Apt(_) => assert_eq!(facts.known, "", "{} is installed by others", facts.program),
+            _ => assert!(ToolVersion::in_text(facts.known).expect("a version") >= least, "{}", facts.program),
         }
     }
 }

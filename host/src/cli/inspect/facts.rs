@@ -16,11 +16,11 @@ use std::fs::TryLockError;
 use std::path::Path;
 
 /// How the identity of a source begins whose rows the plans keep.
-const SOCKETS: [&str; 2] = ["socket ", "raw-socket "];
+const RECEIVED: [&str; 3] = ["socket ", "raw-socket ", "http server"];
 
 /// A checkpoint folder as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub struct Facts {
+pub struct FolderFacts {
     /// The folder or URL.
     pub place: String,
     pub job: String,
@@ -39,7 +39,7 @@ pub struct Facts {
     /// Batches after the newest checkpoint that the next start replays.
     pub planned: Option<PlannedFacts>,
     /// What lies in the folder, by what it is.
-    pub stored: BTreeMap<String, Stored>,
+    pub stored: BTreeMap<String, StoredObjects>,
     /// What is missing or cannot be read.
     pub problems: Vec<String>,
 }
@@ -96,21 +96,21 @@ pub struct PlannedFacts {
 
 /// Objects of one folder.
 #[derive(Debug, Default, Serialize)]
-pub struct Stored {
+pub struct StoredObjects {
     pub objects: usize,
     pub bytes: u64,
 }
 
-impl Facts {
+impl FolderFacts {
     /// Looks at a checkpoint folder. What cannot be read becomes one of the problems. `folder`: where it is if it is a
     /// local one.
-    pub fn of(store: &dyn Store, manifest: &Manifest, folder: Option<&Path>) -> Result<Facts> {
+    pub fn of(store: &dyn Store, manifest: &Manifest, folder: Option<&Path>) -> Result<FolderFacts> {
         let mut problems = Vec::new();
         let (mut stored, mut lengths) = (BTreeMap::new(), BTreeMap::new());
         for folder in ["plans", "state", "jobs", "blobs"] {
             let objects = store.list(folder).map_err(Error::environment)?;
             let bytes = objects.iter().map(|object| object.bytes).sum();
-            stored.insert(folder.to_owned(), Stored { objects: objects.len(), bytes });
+            stored.insert(folder.to_owned(), StoredObjects { objects: objects.len(), bytes });
             lengths.extend(objects.into_iter().map(|object| (object.path, object.bytes)));
         }
         missing(manifest, &lengths, &mut problems);
@@ -119,7 +119,7 @@ impl Facts {
         let positions = newest.map(|checkpoint| positions(store, checkpoint, &mut note)).unwrap_or_default();
         let received = received(store, manifest, &positions).map_err(&mut note).unwrap_or_default();
         let planned = planned(store, manifest).map_err(&mut note).ok().flatten();
-        Ok(Facts {
+        Ok(FolderFacts {
             place: store.place(),
             job: manifest.job.clone(),
             job_id: manifest.job_id.clone(),
@@ -223,28 +223,28 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     Ok((0..file.len()).map(|row| (file.value(row).to_owned(), position(row))).collect())
 }
 
-/// By source. Rows are counted since the job's first start, so pieces follow each other whichever start wrote them.
+/// By source. Rows are counted since the job's first start, so entries follow each other whichever start wrote them.
 fn received(
     store: &dyn Store,
     manifest: &Manifest,
     positions: &BTreeMap<String, SourceFacts>,
 ) -> Result<BTreeMap<String, u64>> {
     let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
-    let mut pieces: BTreeMap<String, Vec<(Generation, u64, u64)>> = BTreeMap::new();
-    let sockets = positions.iter().filter(|(_, facts)| SOCKETS.iter().any(|kind| facts.source.starts_with(kind)));
-    pieces.extend(sockets.map(|(name, _)| (name.clone(), Vec::new())));
+    let mut entries: BTreeMap<String, Vec<(Generation, u64, u64)>> = BTreeMap::new();
+    let received = positions.iter().filter(|(_, facts)| RECEIVED.iter().any(|kind| facts.source.starts_with(kind)));
+    entries.extend(received.map(|(name, _)| (name.clone(), Vec::new())));
     let logs = plan::read_heads(store)?;
     let later = |_: &plan::LogName, head: &plan::Head| head.batch > newest;
-    plan::read_pieces(store, &logs, later, |name, piece| {
-        for chunk in piece.chunks.iter().filter(|chunk| chunk.kept.is_some()) {
+    plan::read_entries(store, &logs, later, |name, entry| {
+        for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some()) {
             let rows = (name.generation, chunk.extent.row, u64::from(chunk.rows));
-            pieces.entry(piece.source.clone()).or_default().push(rows);
+            entries.entry(entry.source.clone()).or_default().push(rows);
         }
     })?;
     let end = |source: &str| positions.get(source).and_then(|facts| facts.files.get("")).map_or(0, |at| at.offset);
-    let received = pieces.into_iter().map(|(source, pieces)| {
+    let received = entries.into_iter().map(|(source, entries)| {
         let begin = end(&source);
-        let last = resolve::leftovers(begin, &pieces).last().and_then(|(last, _)| pieces.get(*last));
+        let last = resolve::leftovers(begin, &entries).last().and_then(|(last, _)| entries.get(*last));
         let end = last.map_or(begin, |(_, row, rows)| row.saturating_add(*rows));
         (source, end)
     });

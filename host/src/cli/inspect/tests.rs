@@ -14,12 +14,12 @@ fn checkpoints_jobs_and_plugins_are_told_apart() {
         fs::create_dir_all(path(made)).unwrap();
     }
     fs::write(path("checkpoint/manifest.json"), "").unwrap();
-    assert_eq!(what(&path("checkpoint")).unwrap(), What::Checkpoint);
-    assert_eq!(what(Path::new("s3://bucket/prefix")).unwrap(), What::Checkpoint);
-    assert_eq!(what(&path("job.toml")).unwrap(), What::Job);
-    assert_eq!(what(&path("odd.toml")).unwrap(), What::Plugin);
-    assert_eq!(what(&path("plugin")).unwrap(), What::Plugin);
-    assert_eq!(what(&path("plugin.wasm")).unwrap(), What::Plugin);
+    assert_eq!(what(&path("checkpoint")).unwrap(), InspectedKind::Checkpoint);
+    assert_eq!(what(Path::new("s3://bucket/prefix")).unwrap(), InspectedKind::Checkpoint);
+    assert_eq!(what(&path("job.toml")).unwrap(), InspectedKind::Job);
+    assert_eq!(what(&path("odd.toml")).unwrap(), InspectedKind::Plugin);
+    assert_eq!(what(&path("plugin")).unwrap(), InspectedKind::Plugin);
+    assert_eq!(what(&path("plugin.wasm")).unwrap(), InspectedKind::Plugin);
     let lost = what(&path("lost")).unwrap_err().message;
     assert!(lost.ends_with("which says what counts; put back a copy of manifest.json"), "{lost}");
 }
@@ -29,7 +29,7 @@ fn source(source: &str, files: &[(&str, u64, i64)]) -> SourceFacts {
     SourceFacts { source: source.into(), files: files.collect() }
 }
 
-fn facts() -> Facts {
+fn facts() -> FolderFacts {
     let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: false };
     let table = TableFacts {
         of: TableOf::Stage,
@@ -69,7 +69,7 @@ fn facts() -> Facts {
         ("e".to_owned(), source("socket 127.0.0.1:1", &[("", 4, 0)])),
         ("f".to_owned(), source("directory none", &[])),
     ]);
-    Facts {
+    FolderFacts {
         place: "/data/words".into(),
         job: "words".into(),
         job_id: "00ff".into(),
@@ -80,7 +80,7 @@ fn facts() -> Facts {
         positions,
         received: BTreeMap::from([("e".to_owned(), 6)]),
         planned: Some(PlannedFacts { first: BatchId(121), last: BatchId(123), batches: 3 }),
-        stored: BTreeMap::from([("state".to_owned(), Stored { objects: 3, bytes: 21_180 })]),
+        stored: BTreeMap::from([("state".to_owned(), StoredObjects { objects: 3, bytes: 21_180 })]),
         problems: vec!["state/x.arrow is missing; the checkpoint of batch 120 needs it".into()],
     }
 }

@@ -1,8 +1,9 @@
 //! The facts of a checkpoint folder in words.
 
 use super::super::state::describe;
-use super::facts::{CheckpointFacts, Facts, FilesFacts, SourceFacts, TableFacts};
+use super::facts::{CheckpointFacts, FilesFacts, FolderFacts, SourceFacts, TableFacts};
 use crate::batch::position::{Position, SOURCE_END};
+use crate::batch::topic;
 use crate::checkpoint::types::{Start, TableOf};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use std::fmt::Write as _;
 const FILES_SHOWN: usize = 10;
 
 /// The text of `millstream inspect`.
-pub fn of(facts: &Facts) -> String {
+pub fn of(facts: &FolderFacts) -> String {
     let mut text = String::new();
     let mut section = |name: &str, lines: Vec<String>| {
         let lines = lines.join("\n").replace('\n', "\n               ");
@@ -99,19 +100,22 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     // A folder may have a file of that name.
     let of_files = matches!(kind, "directory" | "follow");
     let is_end = |file: &str| !of_files && file == SOURCE_END;
-    let has_ended = source.files.iter().any(|(file, at)| is_end(file) && at.mark == 1);
-    let all = source.files.iter().filter(|(file, _)| !is_end(file));
-    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| of_files && at.ended());
+    let has_ended = source.files.iter().any(|(file, position)| is_end(file) && position.mark == 1);
+    // What else is known of a cluster says nothing of how far it was read.
+    let is_read = |file: &str| kind != "kafka" || topic::is_name(file);
+    let all = source.files.iter().filter(|(file, _)| !is_end(file) && is_read(file));
+    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, position)| of_files && position.ended());
     let mut words: Vec<String> = Vec::new();
     if !ended.is_empty() {
         words.push(format!("{} read to the end", count(ended.len() as u64, "file")));
     }
-    for (file, at) in open.iter().take(FILES_SHOWN) {
-        let at = position(kind, at);
-        words.push(if file.is_empty() || kind == "follow" { at } else { format!("{file} {at}") });
+    for (file, position) in open.iter().take(FILES_SHOWN) {
+        let read = how_far(kind, position);
+        words.push(if file.is_empty() || kind == "follow" { read } else { format!("{} {read}", topic::shown(file)) });
     }
     if open.len() > FILES_SHOWN {
-        words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, "file")));
+        let what = if kind == "kafka" { "partition" } else { "file" };
+        words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, what)));
     }
     if has_ended {
         words.push("its end is in a batch".into());
@@ -120,20 +124,25 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     text
 }
 
-fn position(kind: &str, at: &Position) -> String {
-    let Position { offset, mark } = *at;
+fn how_far(kind: &str, position: &Position) -> String {
+    let Position { offset, mark } = *position;
     match kind {
-        "file" | "directory" if at.ended() => format!("read to the end, byte {offset}"),
+        "file" | "directory" if position.ended() => format!("read to the end, byte {offset}"),
         "file" | "directory" | "follow" => format!("read to byte {offset}"),
         "queue" if mark == 0 => format!("read to byte {offset}"),
         "queue" => format!("read to byte {offset}, and {} of the line there", count(mark.unsigned_abs(), "row")),
+        "kafka" => format!("read to offset {offset}"),
         "rate" => format!("{} made", count(offset, "row")),
-        "socket" | "raw-socket" => format!("{} received", count(offset, "row")),
+        // Where a stream or a poll goes on is told by its name.
+        "http" if mark < 0 => "is where it goes on".into(),
+        // Producers have a time there.
+        "http" if mark != 0 => format!("sent request {offset}"),
+        "socket" | "raw-socket" | "http" => format!("{} received", count(offset, "row")),
         _ => format!("offset {offset}, mark {mark}"),
     }
 }
 
-fn planned(facts: &Facts) -> String {
+fn planned(facts: &FolderFacts) -> String {
     match &facts.planned {
         None => "no batch after the newest checkpoint".into(),
         Some(planned) => {

@@ -15,17 +15,17 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Rows that are given back together, or not at all because they were before: those of a file or, of a queue, those of a
 /// batch, as the file grows.
-pub struct Unit {
+pub struct RetryUnit {
     /// The file, for messages.
     pub place: String,
     /// Of what the sink wrote.
     pub digest: u128,
     /// The rows.
-    pub records: Vec<Record>,
+    pub records: Vec<RejectedRecord>,
 }
 
 /// A rejected row.
-pub struct Record {
+pub struct RejectedRecord {
     /// The file and where it stands there, for messages.
     pub place: String,
     /// A JSON object.
@@ -34,18 +34,18 @@ pub struct Record {
 
 /// What is in a file.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FileKind {
     Json,
     Csv,
     Parquet,
 }
 
 /// How the names of files end that a folder is looked through for.
-const ENDS: [(&str, Kind); 4] =
-    [("jsonl", Kind::Json), ("json", Kind::Json), ("csv", Kind::Csv), ("parquet", Kind::Parquet)];
+const ENDS: [(&str, FileKind); 4] =
+    [("jsonl", FileKind::Json), ("json", FileKind::Json), ("csv", FileKind::Csv), ("parquet", FileKind::Parquet)];
 
 /// All rows of these files and folders. Files without rows are left out.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<Unit>> {
+pub fn read(paths: &[PathBuf]) -> Result<Vec<RetryUnit>> {
     let mut units = Vec::new();
     for path in paths {
         let failed = |error| Error::job(format!("cannot read {}: {error}", path.display()));
@@ -65,7 +65,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Unit>> {
 }
 
 /// The files of a folder that may hold rows, by name.
-fn in_folder(folder: &Path) -> std::io::Result<Vec<(PathBuf, Kind)>> {
+fn in_folder(folder: &Path) -> std::io::Result<Vec<(PathBuf, FileKind)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -76,7 +76,7 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<(PathBuf, Kind)>> {
     Ok(files)
 }
 
-fn kind_of(path: &Path) -> Option<Kind> {
+fn kind_of(path: &Path) -> Option<FileKind> {
     let end = path.extension()?.to_str()?;
     ENDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(end)).map(|(_, kind)| *kind)
 }
@@ -88,7 +88,7 @@ pub fn not_ours(place: impl std::fmt::Display, why: impl std::fmt::Display) -> E
     ))
 }
 
-fn of_file(path: &Path, kind: Kind) -> Result<Vec<Unit>> {
+fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
     let shown = path.display().to_string();
     let failed = |error| Error::job(format!("cannot read {shown}: {error}"));
     let bytes = std::fs::metadata(path).map_err(failed)?.len();
@@ -99,11 +99,11 @@ fn of_file(path: &Path, kind: Kind) -> Result<Vec<Unit>> {
     let bytes = crate::regular::read(path).map_err(failed)?;
     let digest = xxh3_128(&bytes);
     let records = match kind {
-        Kind::Json => return lines(&shown, &bytes),
-        Kind::Csv => csv(&shown, &bytes)?,
-        Kind::Parquet => parquet(&shown, bytes.into())?,
+        FileKind::Json => return lines(&shown, &bytes),
+        FileKind::Csv => csv(&shown, &bytes)?,
+        FileKind::Parquet => parquet(&shown, bytes.into())?,
     };
-    Ok(vec![Unit { place: shown, digest, records }])
+    Ok(vec![RetryUnit { place: shown, digest, records }])
 }
 
 /// A line of a queue sink, as far as it tells it from others.
@@ -116,9 +116,9 @@ struct QueueLine {
 }
 
 /// JSON lines: one unit, or one for each batch where they are those of a queue.
-fn lines(file: &str, bytes: &[u8]) -> Result<Vec<Unit>> {
+fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
-    let mut whole = Unit { place: file.to_owned(), digest: xxh3_128(bytes), records: Vec::new() };
+    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), records: Vec::new() };
     let mut batches = Vec::new();
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let place = format!("{file}:{number}");
@@ -128,10 +128,11 @@ fn lines(file: &str, bytes: &[u8]) -> Result<Vec<Unit>> {
         }
         if serde_json::from_str::<QueueLine>(content).is_ok() {
             let rows = elements(content).map_err(|why| not_ours(&place, why))?;
-            let records = rows.into_iter().map(|json| Record { place: place.clone(), json: json.to_owned() }).collect();
-            batches.push(Unit { place: file.to_owned(), digest: xxh3_128(content.as_bytes()), records });
+            let records =
+                rows.into_iter().map(|json| RejectedRecord { place: place.clone(), json: json.to_owned() }).collect();
+            batches.push(RetryUnit { place: file.to_owned(), digest: xxh3_128(content.as_bytes()), records });
         } else if line.ends_with('\n') || !content.starts_with("{\"batch\":") || batches.is_empty() {
-            whole.records.push(Record { place, json: content.to_owned() });
+            whole.records.push(RejectedRecord { place, json: content.to_owned() });
         }
         // Else it is the last line of a queue, which is still being written.
     }
@@ -148,7 +149,7 @@ fn elements(line: &str) -> Result<Vec<&str>, String> {
 }
 
 /// Each cell as a text, or null where it is empty without quotes.
-fn csv(file: &str, bytes: &[u8]) -> Result<Vec<Record>> {
+fn csv(file: &str, bytes: &[u8]) -> Result<Vec<RejectedRecord>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
     let mut records = csv_records(text.strip_prefix('\u{FEFF}').unwrap_or(text)).into_iter();
     let Some((_, header)) = records.next() else { return Ok(Vec::new()) };
@@ -163,7 +164,7 @@ fn csv(file: &str, bytes: &[u8]) -> Result<Vec<Record>> {
             return Err(wrong(&place, format!("{} cells, the header has {}", cells.len(), names.len())));
         }
         let object = names.iter().cloned().zip(cells.into_iter().map(|cell| cell.map_or(Value::Null, Value::String)));
-        rows.push(Record { place, json: Value::Object(object.collect()).to_string() });
+        rows.push(RejectedRecord { place, json: Value::Object(object.collect()).to_string() });
     }
     Ok(rows)
 }
@@ -191,14 +192,14 @@ fn csv_records(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The rows as the sinks write them as JSON.
-fn parquet(file: &str, bytes: Bytes) -> Result<Vec<Record>> {
+fn parquet(file: &str, bytes: Bytes) -> Result<Vec<RejectedRecord>> {
     let broken = |error: &dyn std::fmt::Display| not_ours(file, format!("it cannot be read as parquet ({error})"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| broken(&error))?;
     let mut records = Vec::new();
     for rows in builder.build().map_err(|error| broken(&error))? {
         let rows = rows.map_err(|error| broken(&error))?;
         for json in json::objects(&rows).map_err(|error| broken(&error))? {
-            records.push(Record { place: format!("{file}, row {}", records.len() + 1), json });
+            records.push(RejectedRecord { place: format!("{file}, row {}", records.len() + 1), json });
         }
     }
     Ok(records)

@@ -1,6 +1,6 @@
 //! What of rejected rows goes back to a stage: the columns of its input, checked as the stage needs them.
 
-use super::files::{Record, Unit, not_ours};
+use super::files::{RejectedRecord, RetryUnit, not_ours};
 use crate::batch::chunk::Chunk;
 use crate::batch::json;
 use crate::batch::types::{ColumnType, schema_of, with_fields};
@@ -18,19 +18,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The stage that takes rows back.
-pub struct Target {
+pub struct RetryStage {
     name: String,
     /// The folder of all its rows.
     pub folder: PathBuf,
     /// Its inputs: the only one, or several by name.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<RetryInput>,
     /// The names of the columns `reason` and `stage` among those of rejected rows.
     reason: String,
     stage: String,
 }
 
 /// An input of the stage.
-pub struct Input {
+pub struct RetryInput {
     /// Its name, in a stage with several.
     name: Option<String>,
     /// The source by which its rows come back.
@@ -38,9 +38,9 @@ pub struct Input {
     schema: SchemaRef,
 }
 
-impl Target {
+impl RetryStage {
     /// The stage of this name, whose sources the graph has.
-    pub fn of(graph: &Graph, name: &str) -> Result<Target> {
+    pub fn of(graph: &Graph, name: &str) -> Result<RetryStage> {
         let missing = || Error::bug(format!("stage `{name}` has no source for rows that are given back"));
         let node = graph.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
         let several = node.inputs.len() > 1;
@@ -59,31 +59,31 @@ impl Target {
                 .iter()
                 .find_map(|from| graph.spec.sources.iter().find(|s| s.name == *from && retry_source::is_name(from)));
             let source = source.ok_or_else(missing)?.clone();
-            inputs.push(Input { name: several.then(|| input.name.clone()), source, schema: input.schema.clone() });
+            inputs.push(RetryInput { name: several.then(|| input.name.clone()), source, schema: input.schema.clone() });
         }
         let (reason, stage) = story(node).ok_or_else(missing)?;
         let folder = graph.spec.origin.folder.join(retry_source::folder(&graph.spec.name, name));
-        Ok(Target { name: name.to_owned(), folder, inputs, reason, stage })
+        Ok(RetryStage { name: name.to_owned(), folder, inputs, reason, stage })
     }
 
     /// The rows of a unit as the files of the stage's inputs hold them, a line each, by input.
-    pub fn rows(&self, unit: &Unit) -> Result<Vec<Vec<String>>> {
-        if let [Input { name: None, schema, .. }] = self.inputs.as_slice() {
+    pub fn rows(&self, unit: &RetryUnit) -> Result<Vec<Vec<String>>> {
+        if let [RetryInput { name: None, schema, .. }] = self.inputs.as_slice() {
             return Ok(vec![encode(&unit.records, &self.own(&unit.records, schema)?)?]);
         }
         let mixed = schema_of(&["input", "row"].map(|name| (name.to_owned(), ColumnType::Text)));
         let mixed = self.own(&unit.records, &mixed)?;
         let (names, rows) = (texts(&mixed, 0)?, texts(&mixed, 1)?);
-        let mut by_input: Vec<Vec<Record>> = self.inputs.iter().map(|_| Vec::new()).collect();
-        for (at, record) in unit.records.iter().enumerate() {
-            let name = names.is_valid(at).then(|| names.value(at));
+        let mut by_input: Vec<Vec<RejectedRecord>> = self.inputs.iter().map(|_| Vec::new()).collect();
+        for (row, record) in unit.records.iter().enumerate() {
+            let name = names.is_valid(row).then(|| names.value(row));
             let place = self.inputs.iter().position(|input| input.name.as_deref() == name);
-            let Some(rows_of) = place.and_then(|place| by_input.get_mut(place)).filter(|_| rows.is_valid(at)) else {
+            let Some(rows_of) = place.and_then(|place| by_input.get_mut(place)).filter(|_| rows.is_valid(row)) else {
                 let known: Vec<&str> = self.inputs.iter().filter_map(|input| input.name.as_deref()).collect();
                 let why = format!("no row of an input of stage `{}`, which reads {}", self.name, known.join(", "));
                 return Err(not_ours(&record.place, why));
             };
-            rows_of.push(Record { place: record.place.clone(), json: rows.value(at).to_owned() });
+            rows_of.push(RejectedRecord { place: record.place.clone(), json: rows.value(row).to_owned() });
         }
         let mut written = Vec::new();
         for (input, records) in self.inputs.iter().zip(by_input) {
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// These columns of rejected rows, which must be of this stage as far as they tell.
-    fn own(&self, records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
+    fn own(&self, records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
         check_columns(records, columns, &[&self.reason])?;
         let stage = Field::new(&self.stage, ColumnType::Text.arrow(), true);
         let rows = decode(records, &with_fields(columns, [Arc::new(stage)]))?;
@@ -103,13 +103,13 @@ impl Target {
     }
 
     /// Whether the rows were rejected by this stage, as far as they tell.
-    fn check_stage(&self, records: &[Record], rows: &RecordBatch) -> Result<()> {
+    fn check_stage(&self, records: &[RejectedRecord], rows: &RecordBatch) -> Result<()> {
         let stages = texts(rows, rows.num_columns().saturating_sub(1))?;
         let other =
             stages.iter().zip(records).find_map(|(stage, record)| Some((stage.filter(|s| *s != self.name)?, record)));
         match other {
             None => Ok(()),
-            Some((stage, Record { place, .. })) => Err(Error::job(format!(
+            Some((stage, RejectedRecord { place, .. })) => Err(Error::job(format!(
                 "{place}: the row was rejected by stage `{stage}`, not by `{}`; give it back to that one",
                 self.name
             ))),
@@ -118,15 +118,15 @@ impl Target {
 }
 
 fn is_foreign(field: &Field) -> bool {
-    matches!(ColumnType::of(field.data_type()), ColumnType::Arrow(_))
+    !ColumnType::of(field.data_type()).is_written()
 }
 
 /// The names of the columns `reason` and `stage`: columns of the input may have taken them.
 fn story(node: &StageNode) -> Option<(String, String)> {
     let fields = node.rejected.schema.fields();
-    let at = node.rejected.reason_at();
+    let reason_column = node.rejected.reason_at();
     // Behind the reason comes the backtrace.
-    Some((fields.get(at)?.name().clone(), fields.get(at + 2)?.name().clone()))
+    Some((fields.get(reason_column)?.name().clone(), fields.get(reason_column + 2)?.name().clone()))
 }
 
 fn texts(rows: &RecordBatch, place: usize) -> Result<&StringArray> {
@@ -135,8 +135,8 @@ fn texts(rows: &RecordBatch, place: usize) -> Result<&StringArray> {
 }
 
 /// Whether each record has all columns. A sink leaves none out, so that what lacks one is something else, and no null.
-fn check_columns(records: &[Record], columns: &SchemaRef, more: &[&str]) -> Result<()> {
-    for Record { place, json } in records {
+fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str]) -> Result<()> {
+    for RejectedRecord { place, json } in records {
         let has: BTreeMap<String, IgnoredAny> =
             serde_json::from_str(json).map_err(|error| not_ours(place, format!("not a JSON object ({error})")))?;
         let names = columns.fields().iter().map(|field| field.name().as_str()).chain(more.iter().copied());
@@ -149,7 +149,7 @@ fn check_columns(records: &[Record], columns: &SchemaRef, more: &[&str]) -> Resu
 }
 
 /// The rows of records; an error names the first that does not fit.
-fn decode(records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
+fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = retry_source::source("", "", None);
     retry_source::with_columns(&mut source, columns);
     let mut decoder = Decoder::new(&source);
@@ -165,7 +165,7 @@ fn decode(records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
     if rows.num_rows() == records.len() { Ok(rows) } else { Err(Error::bug("rows were lost in decoding")) }
 }
 
-fn first_wrong(records: &[Record], decoder: &mut Decoder) -> Error {
+fn first_wrong(records: &[RejectedRecord], decoder: &mut Decoder) -> Error {
     for record in records {
         for chunk in chunks(std::slice::from_ref(record)) {
             let Some(rejected) = decoder.decode(&chunk).rejected else { continue };
@@ -180,9 +180,9 @@ fn first_wrong(records: &[Record], decoder: &mut Decoder) -> Error {
 }
 
 /// Records as a source takes them in.
-fn chunks(records: &[Record]) -> Vec<Chunk> {
+fn chunks(records: &[RejectedRecord]) -> Vec<Chunk> {
     let (mut chunks, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    for Record { json, .. } in records {
+    for RejectedRecord { json, .. } in records {
         if ends.len() == PART_ROWS_MAX || (!ends.is_empty() && bytes.len() + json.len() > PART_BYTES_MAX) {
             chunks.push((std::mem::take(&mut bytes), std::mem::take(&mut ends)));
         }
@@ -194,11 +194,11 @@ fn chunks(records: &[Record]) -> Vec<Chunk> {
 }
 
 /// The rows as JSON, in the form that the source reads.
-fn encode(records: &[Record], rows: &RecordBatch) -> Result<Vec<String>> {
+fn encode(records: &[RejectedRecord], rows: &RecordBatch) -> Result<Vec<String>> {
     let lines = json::objects(rows).map_err(Error::bug)?;
     match lines.iter().zip(records).find(|(line, _)| line.len() as u64 >= RECORD_BYTES_MAX_MAX) {
         None => Ok(lines),
-        Some((_, Record { place, .. })) => Err(Error::job(format!(
+        Some((_, RejectedRecord { place, .. })) => Err(Error::job(format!(
             "{place}: the row is longer than {} MiB, more than a source reads; leave it out",
             RECORD_BYTES_MAX_MAX >> 20
         ))),

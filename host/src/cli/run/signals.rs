@@ -68,16 +68,16 @@ pub fn end_unheard(error: Error) {
 
 /// Stops the job of this process when signals come: the first gracefully, the second at once.
 #[derive(Clone, Default)]
-pub struct StopOnSignals(Arc<Inner>);
+pub struct StopOnSignals(Arc<StopShared>);
 
 #[derive(Default)]
-struct Inner {
+struct StopShared {
     at_once: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<StopState>,
 }
 
 #[derive(Default)]
-struct State {
+struct StopState {
     asked: Option<Stop>,
     job: Option<Stopper>,
     /// No signal is heard any more.

@@ -26,35 +26,35 @@ use tempfile::TempPath;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// When a file was written, and how long it is; `None`: it is not there, as while it is replaced.
-type Seen = Option<(SystemTime, u64)>;
+type FileStamp = Option<(SystemTime, u64)>;
 
 /// The component of a stage.
-struct Watched {
+struct WatchedComponent {
     stage: String,
     /// `plugin` as the job file has it.
     plugin: String,
     /// What it stands for, from the folder of the job.
     path: PathBuf,
-    seen: Seen,
+    seen: FileStamp,
     /// It has changed, and may still be written.
     changed: bool,
     /// A copy of the component that runs, as its file is replaced by the next build; `None`: it could not be copied.
-    runs: Option<Kept>,
+    runs: Option<ComponentCopy>,
     /// The version that has taken its place, while it has not failed.
-    trial: Option<Trial>,
+    trial: Option<TrialVersion>,
 }
 
 /// A copy of a component.
 #[derive(Clone)]
-struct Kept {
+struct ComponentCopy {
     file: Arc<TempPath>,
     digest: Digest,
 }
 
 /// A version on trial: its upgrade, and the version before.
-struct Trial {
+struct TrialVersion {
     upgrade: u64,
-    before: Kept,
+    before: ComponentCopy,
 }
 
 /// Watches the local components of a job that is about to run, for as long as this process lives.
@@ -65,7 +65,7 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
             let path = job.origin.folder.join(&plugin.path);
             let (stage, plugin) = (stage.name.clone(), plugin.path.display().to_string());
             let runs = component(&path).ok().and_then(|(_, bytes)| kept(&bytes));
-            all.push(Watched { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None });
+            all.push(WatchedComponent { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None });
         }
     }
     if all.is_empty() {
@@ -83,7 +83,7 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
     watching.map(drop)
 }
 
-impl Watched {
+impl WatchedComponent {
     fn look(&mut self, job: &Path) {
         let now = seen(&self.path);
         let rests = now.is_some() && now == self.seen;
@@ -94,7 +94,7 @@ impl Watched {
         if !self.changed || !rests {
             return;
         }
-        let Some(runs) = ask(job).ok().and_then(|answers| answers.told.into_iter().next()) else { return };
+        let Some(runs) = ask(job).ok().and_then(|answers| answers.answered.into_iter().next()) else { return };
         self.changed = false;
         let (stage, shown) = (self.stage.clone(), self.path.display().to_string());
         let part = runs.status.stages.into_iter().find(|part| part.name == stage);
@@ -116,7 +116,7 @@ impl Watched {
 
     /// Puts the version before in the place of one that was on trial and has failed.
     fn put_back_what_failed(&mut self, job: &Path) {
-        let Some(Trial { upgrade, before }) = &self.trial else { return };
+        let Some(TrialVersion { upgrade, before }) = &self.trial else { return };
         // A job that ends, or was started again since, knows nothing of it.
         let Ok(all) = RunningJob::find(job).and_then(|running| running.status(*upgrade)) else { return };
         if !all.iter().any(|status| matches!(status.step, UpgradeStep::Failed(_))) {
@@ -160,7 +160,7 @@ impl Watched {
         };
         let status = running.commit(prepared.id)?;
         if matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Failed(_)) {
-            self.trial = before.map(|before| Trial { upgrade: status.id, before });
+            self.trial = before.map(|before| TrialVersion { upgrade: status.id, before });
             self.runs = kept(&bytes);
         }
         Ok(Some(status))
@@ -168,13 +168,13 @@ impl Watched {
 }
 
 /// A copy of a component in a file of its own.
-fn kept(bytes: &[u8]) -> Option<Kept> {
+fn kept(bytes: &[u8]) -> Option<ComponentCopy> {
     let mut file = tempfile::Builder::new().prefix("millstream-").suffix(".wasm").tempfile().ok()?;
     file.write_all(bytes).ok()?;
-    Some(Kept { file: Arc::new(file.into_temp_path()), digest: Digest::of(bytes) })
+    Some(ComponentCopy { file: Arc::new(file.into_temp_path()), digest: Digest::of(bytes) })
 }
 
-fn seen(path: &Path) -> Seen {
+fn seen(path: &Path) -> FileStamp {
     let metadata = fs::metadata(component_file(path).ok()?).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -1,7 +1,7 @@
 use super::*;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
 
-fn tables() -> Vec<State> {
+fn tables() -> Vec<StageState> {
     let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: true };
     let at = TimestampMicrosecondArray::from(vec![Some(1_000_000), None, Some(0)]).with_timezone("UTC");
     let rows = RecordBatch::try_from_iter([
@@ -10,7 +10,7 @@ fn tables() -> Vec<State> {
         ("raw", Arc::new(BinaryArray::from(vec![&[1u8, 255][..], b"", b"x"]))),
         ("lastSeen", Arc::new(at)),
     ]);
-    let table = |name: &str| State {
+    let table = |name: &str| StageState {
         name: name.into(),
         key: vec![column("word", "text")],
         columns: vec![column("count", "int64"), column("raw", "binary"), column("lastSeen", "timestamp")],

@@ -32,8 +32,8 @@ pub fn of(status: &JobStatus) -> String {
         status.job,
         duration(us.saturating_mul(1000))
     );
-    if let (Some(batch), Some(at)) = (status.last_batch, status.last_batch_time_us) {
-        let _ = writeln!(text, "         the last is batch {batch} of {}", time(at.0));
+    if let (Some(batch), Some(time_of_batch)) = (status.last_batch, status.last_batch_time_us) {
+        let _ = writeln!(text, "         the last is batch {batch} of {}", time(time_of_batch.0));
     }
     if status.memory_bytes_max > 0 {
         let tight = if status.memory_tight { "; sources wait until it is less" } else { "" };
@@ -51,7 +51,7 @@ pub fn of(status: &JobStatus) -> String {
     for (kind, parts) in kinds.into_iter().filter(|(_, parts)| !parts.is_empty()) {
         text.push_str(kind);
         text.push('\n');
-        parts.iter().for_each(|part| write_part(&mut text, part, width, us));
+        parts.iter().for_each(|part| write_part(&mut text, part, width));
     }
     text
 }
@@ -73,15 +73,17 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
     format!("`{stage}`: {} -> {}\n         {how}", from.0, to.0)
 }
 
-fn write_part(text: &mut String, part: &PartStatus, width: usize, us: u64) {
-    let PartStatus { name, plugin, counts } = part;
-    let Snapshot { rows, rejected, late, unread_rejected, counters, plugins, held: _ } = counts;
-    let per_second = (*rows as f64 / (us.max(1) as f64 / 1e6)) as u64;
+fn write_part(text: &mut String, part: &PartStatus, width: usize) {
+    let PartStatus { name, plugin, behind, counts } = part;
+    let Snapshot { rows, rows_per_second, rejected, late, unread_rejected, counters, plugins, .. } = counts;
     let _ = write!(text, "{:width$}", format!("  {name}"));
-    for number in [*rows, per_second, *rejected, *unread_rejected, *late] {
+    for number in [*rows, *rows_per_second, *rejected, *unread_rejected, *late] {
         let _ = write!(text, "{:>COLUMN_CHARS$}", grouped(number));
     }
     text.push('\n');
+    if let Some(behind) = behind {
+        write_fact(text, "behind", &count(*behind, "record"));
+    }
     for costs in plugins {
         let replaced = plugin.as_ref().is_some_and(|now| *now != costs.plugin);
         write_plugin(text, if replaced { "before" } else { "plugin" }, costs);
@@ -226,8 +228,18 @@ mod tests {
         };
         let plugins = vec![PluginCosts { plugin, costs }];
         let counters = [("seen".to_owned(), 5)].into();
-        let stage = Snapshot { rows: 11_999, rejected: 1, late: 2, unread_rejected: 1, counters, plugins, held: 0 };
-        let part = |name: &str, counts| PartStatus { name: name.into(), plugin: None, counts };
+        let stage = Snapshot {
+            rows: 11_999,
+            rows_per_second: 999,
+            rejected: 1,
+            late: 2,
+            unread_rejected: 1,
+            counters,
+            plugins,
+            held: 0,
+            held_bytes: 0,
+        };
+        let part = |name: &str, counts| PartStatus { name: name.into(), plugin: None, behind: None, counts };
         JobStatus {
             job: "example".into(),
             processes: 2,
@@ -242,7 +254,7 @@ mod tests {
             memory_bytes: 480 << 20,
             memory_bytes_max: 1 << 30,
             memory_tight: true,
-            sources: vec![part("lines", Snapshot { rows: 12_000, ..Snapshot::default() })],
+            sources: vec![part("lines", Snapshot { rows: 12_000, rows_per_second: 1_000, ..Snapshot::default() })],
             stages: vec![part("guessed", stage)],
             ..JobStatus::default()
         }

@@ -1,7 +1,7 @@
 //! A worker process as its supervisor sees it.
 
-use super::decide::How;
-use super::report::{self, Report, VARIABLE};
+use super::decide::WorkerExit;
+use super::report::{self, VARIABLE, WorkerReport};
 use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
@@ -28,7 +28,7 @@ const GOING_LOOK_EVERY: Duration = Duration::from_millis(2);
 const FAULT: &str = "MILLSTREAM_TEST_FAULT";
 
 /// A worker process. Dropping it kills it.
-pub struct Child {
+pub struct WorkerProcess {
     process: process::Child,
     /// The end that the child waits on: it dies when this closes.
     _lifeline: UnixStream,
@@ -41,7 +41,7 @@ pub struct Child {
     gone: bool,
 }
 
-impl Child {
+impl WorkerProcess {
     /// Starts the program with these arguments. It gets `key` over the socket that only it has. `say` is called with all that the process says, and with `None` when it
     /// has closed its end.
     pub fn start(
@@ -49,8 +49,8 @@ impl Child {
         arguments: Vec<OsString>,
         again: bool,
         key: Option<&ClusterKey>,
-        say: impl Fn(Option<Report>) + Send + Sync + 'static,
-    ) -> io::Result<Child> {
+        say: impl Fn(Option<WorkerReport>) + Send + Sync + 'static,
+    ) -> io::Result<WorkerProcess> {
         let (own, others) = UnixStream::pair()?;
         let supervisor = process::id();
         let mut command = Command::new(program);
@@ -72,7 +72,7 @@ impl Child {
         drop(command);
         // Few bytes, for which a new socket has room. A child that is gone already is noticed below.
         let _ = (&own).write_all(&report::passed(key));
-        let child = Child {
+        let child = WorkerProcess {
             process,
             _lifeline: own,
             quiet: Duration::ZERO,
@@ -84,7 +84,7 @@ impl Child {
         };
         let listen = move || {
             let lines = reader.lines().map_while(Result::ok);
-            lines.filter_map(|line| Report::read(&line)).for_each(|report| say(Some(report)));
+            lines.filter_map(|line| WorkerReport::read(&line)).for_each(|report| say(Some(report)));
             say(None);
         };
         // Nobody would hear of the process any more: it ends, as it does without a supervisor, and another one is started.
@@ -100,12 +100,12 @@ impl Child {
     }
 
     /// The process said this.
-    pub fn said(&mut self, report: Report) {
+    pub fn said(&mut self, report: WorkerReport) {
         self.quiet = Duration::ZERO;
         match report {
-            Report::Ended(kind) => self.ended = Some(kind),
-            Report::Back(batch) => self.back = Some(batch),
-            Report::Beat | Report::Running | Report::Progress => {}
+            WorkerReport::Ended(kind) => self.ended = Some(kind),
+            WorkerReport::Back(batch) => self.back = Some(batch),
+            WorkerReport::Beat | WorkerReport::Running | WorkerReport::Progress => {}
         }
     }
 
@@ -141,7 +141,7 @@ impl Child {
     }
 
     /// Waits until it is gone, and says how it went; it has closed its end or was killed.
-    pub fn wait(&mut self) -> How {
+    pub fn wait(&mut self) -> WorkerExit {
         let deadline = Instant::now() + GOING_MAX;
         let status = loop {
             match self.process.try_wait() {
@@ -159,28 +159,28 @@ impl Child {
         self.how(status)
     }
 
-    fn how(&self, status: Option<ExitStatus>) -> How {
+    fn how(&self, status: Option<ExitStatus>) -> WorkerExit {
         let signal = status.and_then(|status| status.signal());
         let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         if let (Some(batch), Some(None) | None) = (self.back, self.ended) {
             // All that it was to do is done, however it went from there.
-            return How::Back(batch);
+            return WorkerExit::Back(batch);
         }
         match (signal, self.ended) {
             // What it said before counts, also where it was killed on its way out.
-            (_, Some(Some(kind))) => How::Failed(kind, if signal.is_some() { 1 } else { code }),
-            (Some(_), _) if self.hung => How::Hung,
-            (Some(_), _) if self.followed => How::Followed,
-            (Some(_), Some(None)) => How::Done(0),
-            (Some(signal), None) => How::Died(signal),
-            (None, Some(None)) => How::Done(code),
-            (None, None) if code == 0 => How::Done(0),
-            (None, None) => How::Silent(code),
+            (_, Some(Some(kind))) => WorkerExit::Failed(kind, if signal.is_some() { 1 } else { code }),
+            (Some(_), _) if self.hung => WorkerExit::Hung,
+            (Some(_), _) if self.followed => WorkerExit::Followed,
+            (Some(_), Some(None)) => WorkerExit::Done(0),
+            (Some(signal), None) => WorkerExit::Died(signal),
+            (None, Some(None)) => WorkerExit::Done(code),
+            (None, None) if code == 0 => WorkerExit::Done(0),
+            (None, None) => WorkerExit::Silent(code),
         }
     }
 }
 
-impl Drop for Child {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         if !self.gone {
             self.kill();

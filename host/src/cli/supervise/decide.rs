@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// How a worker process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum WorkerExit {
     /// The job has ended well, or was stopped at once; with this exit code.
     Done(u8),
     /// The job has ended well, and is to go on from the checkpoint after this batch.
@@ -26,16 +26,16 @@ pub enum How {
 
 /// The end of a worker process.
 #[derive(Clone, Copy, Debug)]
-pub struct End {
+pub struct WorkerEnd {
     /// Its number among those that the supervisor started.
     pub child: usize,
     /// How.
-    pub how: How,
+    pub how: WorkerExit,
 }
 
 /// What is known beside the ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct JobProgress {
     /// The job was running at least once.
     pub ran: bool,
     /// Batches were committed since the last start.
@@ -59,31 +59,31 @@ pub enum Decision {
 
 /// Failures in a row in which nothing was committed.
 #[derive(Clone, Copy, Debug)]
-pub struct InARow {
+pub struct FailureStreak {
     failures: u32,
     max: u32,
 }
 
-impl InARow {
+impl FailureStreak {
     /// None yet, and at most so many.
-    pub fn new(max: u32) -> InARow {
-        InARow { failures: 0, max }
+    pub fn new(max: u32) -> FailureStreak {
+        FailureStreak { failures: 0, max }
     }
 
     /// Decides, when all worker processes have ended. `ends` are in the order in which they ended.
-    pub fn decide(&mut self, ends: &[End], facts: Facts) -> Decision {
-        let lasting = |end: &End| match end.how {
+    pub fn decide(&mut self, ends: &[WorkerEnd], facts: JobProgress) -> Decision {
+        let lasting = |end: &WorkerEnd| match end.how {
             // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
-            How::Failed(Kind::Environment | Kind::Bug, _) => None,
-            How::Failed(_, code) => Some(code),
+            WorkerExit::Failed(Kind::Environment | Kind::Bug, _) => None,
+            WorkerExit::Failed(_, code) => Some(code),
             // It had no time for more than its words: it needs more memory than it may have, and would again.
-            How::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
+            WorkerExit::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
             _ => None,
         };
         if let Some(code) = ends.iter().find_map(lasting) {
             return Decision::Exit(code);
         }
-        if let Some(How::Back(batch)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
+        if let Some(WorkerExit::Back(batch)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
             return match facts.stopping {
                 false => Decision::Back(batch),
                 true => Decision::GiveUp(format!(
@@ -92,20 +92,24 @@ impl InARow {
             };
         }
         // Worker process 0 commits, so that the job is done when it says so.
-        if let Some(How::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
+        if let Some(WorkerExit::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
             return Decision::Exit(code);
         }
-        let first = ends.iter().find(|end| !matches!(end.how, How::Followed | How::Done(_) | How::Back(_)));
+        let first = ends
+            .iter()
+            .find(|end| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_)));
         let Some(first) = first else { return Decision::Exit(1) };
         let name = if ends.len() > 1 { format!("worker process {}", first.child) } else { "worker process".into() };
         let what = match first.how {
-            How::Died(signal) => format!("{name} died (signal {signal})"),
-            How::Hung => format!("{name} does not answer and was killed"),
-            How::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
+            WorkerExit::Died(signal) => format!("{name} died (signal {signal})"),
+            WorkerExit::Hung => format!("{name} does not answer and was killed"),
+            WorkerExit::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
             _ => format!("{name} failed"),
         };
         match first.how {
-            How::Failed(_, code) | How::Silent(code) if facts.stopping || !facts.ran => Decision::Exit(code),
+            WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
+                Decision::Exit(code)
+            }
             _ if facts.stopping => {
                 let rest = "what it had not committed comes when the job is started the next time";
                 Decision::GiveUp(format!("{what} while it stopped; {rest}"))
@@ -147,14 +151,14 @@ mod tests {
     use super::*;
     use crate::limits::RESTARTS_MAX;
 
-    const RUNNING: Facts = Facts { ran: true, progress: false, stopping: false };
+    const RUNNING: JobProgress = JobProgress { ran: true, progress: false, stopping: false };
 
-    fn decide(hows: &[(usize, How)], facts: Facts) -> Decision {
-        let ends: Vec<_> = hows.iter().map(|(child, how)| End { child: *child, how: *how }).collect();
-        InARow::new(RESTARTS_MAX).decide(&ends, facts)
+    fn decide(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Decision {
+        let ends: Vec<_> = hows.iter().map(|(child, how)| WorkerEnd { child: *child, how: *how }).collect();
+        FailureStreak::new(RESTARTS_MAX).decide(&ends, facts)
     }
 
-    fn again(hows: &[(usize, How)], facts: Facts) -> Option<String> {
+    fn again(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Option<String> {
         match decide(hows, facts) {
             Decision::Again(_, words) => Some(words),
             _ => None,
@@ -164,69 +168,70 @@ mod tests {
     #[test]
     fn deaths_and_failures_of_the_environment_are_restarted() {
         assert_eq!(
-            again(&[(0, How::Died(9))], RUNNING).unwrap(),
+            again(&[(0, WorkerExit::Died(9))], RUNNING).unwrap(),
             "worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)"
         );
         assert_eq!(
-            again(&[(1, How::Hung), (0, How::Followed)], RUNNING).unwrap(),
+            again(&[(1, WorkerExit::Hung), (0, WorkerExit::Followed)], RUNNING).unwrap(),
             "worker process 1 does not answer and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
              of 10)"
         );
-        assert!(again(&[(0, How::Failed(Kind::Environment, 1))], RUNNING).is_some());
-        assert!(again(&[(0, How::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
-        assert!(again(&[(0, How::Silent(101))], RUNNING).is_some());
+        assert!(again(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());
+        assert!(again(&[(0, WorkerExit::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
+        assert!(again(&[(0, WorkerExit::Silent(101))], RUNNING).is_some());
         // The others say that they are done when they are told so, but only process 0 commits.
-        assert!(again(&[(1, How::Done(0)), (0, How::Died(6))], RUNNING).is_some());
+        assert!(again(&[(1, WorkerExit::Done(0)), (0, WorkerExit::Died(6))], RUNNING).is_some());
     }
 
     #[test]
     fn what_a_restart_does_not_mend_ends_the_job() {
         for kind in [Kind::Job, Kind::Plugin] {
-            assert_eq!(decide(&[(0, How::Failed(kind, 2))], RUNNING), Decision::Exit(2));
+            assert_eq!(decide(&[(0, WorkerExit::Failed(kind, 2))], RUNNING), Decision::Exit(2));
             // Also where another one noticed first that its peer is gone.
-            let ends = [(0, How::Failed(Kind::Environment, 1)), (1, How::Failed(kind, 2))];
+            let ends = [(0, WorkerExit::Failed(Kind::Environment, 1)), (1, WorkerExit::Failed(kind, 2))];
             assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
         }
         // Of memory: with an error, or when there was no time for one.
-        for how in [How::Failed(Kind::Memory, MEMORY_EXIT_CODE), How::Silent(MEMORY_EXIT_CODE)] {
+        for how in [WorkerExit::Failed(Kind::Memory, MEMORY_EXIT_CODE), WorkerExit::Silent(MEMORY_EXIT_CODE)] {
             assert_eq!(
-                decide(&[(0, How::Failed(Kind::Environment, 1)), (1, how)], RUNNING),
+                decide(&[(0, WorkerExit::Failed(Kind::Environment, 1)), (1, how)], RUNNING),
                 Decision::Exit(MEMORY_EXIT_CODE)
             );
         }
-        let before = Facts { ran: false, ..RUNNING };
-        assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], before), Decision::Exit(1));
-        assert_eq!(decide(&[(0, How::Silent(101))], before), Decision::Exit(101));
-        assert_eq!(decide(&[(0, How::Done(0)), (1, How::Died(6))], RUNNING), Decision::Exit(0));
+        let before = JobProgress { ran: false, ..RUNNING };
+        assert_eq!(decide(&[(0, WorkerExit::Failed(Kind::Environment, 1))], before), Decision::Exit(1));
+        assert_eq!(decide(&[(0, WorkerExit::Silent(101))], before), Decision::Exit(101));
+        assert_eq!(decide(&[(0, WorkerExit::Done(0)), (1, WorkerExit::Died(6))], RUNNING), Decision::Exit(0));
     }
 
     #[test]
     fn nothing_is_restarted_once_it_is_to_stop() {
-        let stopping = Facts { stopping: true, ..RUNNING };
-        assert_eq!(decide(&[(0, How::Done(0))], stopping), Decision::Exit(0));
-        assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], stopping), Decision::Exit(1));
-        assert!(matches!(decide(&[(0, How::Died(9))], stopping), Decision::GiveUp(_)));
+        let stopping = JobProgress { stopping: true, ..RUNNING };
+        assert_eq!(decide(&[(0, WorkerExit::Done(0))], stopping), Decision::Exit(0));
+        assert_eq!(decide(&[(0, WorkerExit::Failed(Kind::Environment, 1))], stopping), Decision::Exit(1));
+        assert!(matches!(decide(&[(0, WorkerExit::Died(9))], stopping), Decision::GiveUp(_)));
     }
 
     #[test]
     fn a_job_that_asks_for_it_goes_back_at_once() {
-        let back = How::Back(BatchId(7));
+        let back = WorkerExit::Back(BatchId(7));
         assert_eq!(decide(&[(0, back)], RUNNING), Decision::Back(BatchId(7)));
-        assert_eq!(decide(&[(1, How::Back(BatchId(7))), (0, back)], RUNNING), Decision::Back(BatchId(7)));
+        assert_eq!(decide(&[(1, WorkerExit::Back(BatchId(7))), (0, back)], RUNNING), Decision::Back(BatchId(7)));
         // Only process 0 knows that all is committed.
-        assert!(again(&[(1, back), (0, How::Died(9))], RUNNING).is_some());
-        let stopping = decide(&[(0, back)], Facts { stopping: true, ..RUNNING });
+        assert!(again(&[(1, back), (0, WorkerExit::Died(9))], RUNNING).is_some());
+        let stopping = decide(&[(0, back)], JobProgress { stopping: true, ..RUNNING });
         assert!(matches!(stopping, Decision::GiveUp(words) if words.contains("--replay-from 7")));
     }
 
     #[test]
     fn pauses_double_up_to_a_limit_and_progress_resets_them() {
-        let mut in_a_row = InARow::new(RESTARTS_MAX);
-        let mut once =
-            |progress| match in_a_row.decide(&[End { child: 0, how: How::Died(9) }], Facts { progress, ..RUNNING }) {
-                Decision::Again(pause, _) => Some(pause.as_millis()),
-                _ => None,
-            };
+        let mut in_a_row = FailureStreak::new(RESTARTS_MAX);
+        let mut once = |progress| match in_a_row
+            .decide(&[WorkerEnd { child: 0, how: WorkerExit::Died(9) }], JobProgress { progress, ..RUNNING })
+        {
+            Decision::Again(pause, _) => Some(pause.as_millis()),
+            _ => None,
+        };
         let pauses: Vec<_> = std::iter::from_fn(|| once(false)).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
         assert_eq!((once(false), once(true), once(false)), (None, Some(100), Some(200)));

@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a worker process says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum WorkerReport {
     /// It lives.
     Beat,
     /// Its job is started.
@@ -35,32 +35,34 @@ pub enum Report {
     Ended(Option<Kind>),
 }
 
-/// In front of the batch of [`Report::Back`].
+/// In front of the batch of [`WorkerReport::Back`].
 const BACK: &str = "back ";
 
-const WORDS: [(&str, Report); 9] = [
-    ("beat", Report::Beat),
-    ("running", Report::Running),
-    ("progress", Report::Progress),
-    ("ended done", Report::Ended(None)),
-    ("ended job", Report::Ended(Some(Kind::Job))),
-    ("ended plugin", Report::Ended(Some(Kind::Plugin))),
-    ("ended environment", Report::Ended(Some(Kind::Environment))),
-    ("ended memory", Report::Ended(Some(Kind::Memory))),
-    ("ended bug", Report::Ended(Some(Kind::Bug))),
+const WORDS: [(&str, WorkerReport); 10] = [
+    ("beat", WorkerReport::Beat),
+    ("running", WorkerReport::Running),
+    ("progress", WorkerReport::Progress),
+    ("ended done", WorkerReport::Ended(None)),
+    ("ended job", WorkerReport::Ended(Some(Kind::Job))),
+    ("ended plugin", WorkerReport::Ended(Some(Kind::Plugin))),
+    // What is read is the one above: a supervisor treats both alike.
+    ("ended plugin", WorkerReport::Ended(Some(Kind::TooLarge))),
+    ("ended environment", WorkerReport::Ended(Some(Kind::Environment))),
+    ("ended memory", WorkerReport::Ended(Some(Kind::Memory))),
+    ("ended bug", WorkerReport::Ended(Some(Kind::Bug))),
 ];
 
-impl Report {
+impl WorkerReport {
     /// `None`: a line that says nothing.
-    pub fn read(line: &str) -> Option<Report> {
+    pub fn read(line: &str) -> Option<WorkerReport> {
         if let Some(batch) = line.strip_prefix(BACK) {
-            return batch.parse().ok().map(|batch| Report::Back(BatchId(batch)));
+            return batch.parse().ok().map(|batch| WorkerReport::Back(BatchId(batch)));
         }
         WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report)
     }
 
     fn line(self) -> String {
-        if let Report::Back(batch) = self {
+        if let WorkerReport::Back(batch) = self {
             return format!("{BACK}{batch}\n");
         }
         WORDS.iter().find(|(_, report)| *report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
@@ -154,7 +156,7 @@ impl Reporter {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let progress = job.map_or(last, |job| job.progress());
             if progress != last || quiet >= every {
-                self.say(if progress != last { Report::Progress } else { Report::Beat });
+                self.say(if progress != last { WorkerReport::Progress } else { WorkerReport::Beat });
                 (last, quiet) = (progress, Duration::ZERO);
             }
             thread::sleep(LOOK_EVERY);
@@ -170,20 +172,20 @@ impl Reporter {
     /// The job is started.
     pub fn running(&self, job: Stopper) {
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
-        self.say(Report::Running);
+        self.say(WorkerReport::Running);
     }
 
     /// The job is to be started again from the checkpoint after this batch.
     pub fn goes_back(&self, batch: BatchId) {
-        self.say(Report::Back(batch));
+        self.say(WorkerReport::Back(batch));
     }
 
     /// The job has ended so.
     pub fn ended<T>(&self, result: &Result<T>) {
-        self.say(Report::Ended(result.as_ref().err().map(|error| error.kind)));
+        self.say(WorkerReport::Ended(result.as_ref().err().map(|error| error.kind)));
     }
 
-    fn say(&self, report: Report) {
+    fn say(&self, report: WorkerReport) {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if socket.write_all(report.line().as_bytes()).is_err() {
             end_with_supervisor();
@@ -204,14 +206,14 @@ mod tests {
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
         let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Memory, Kind::Bug];
-        let kinds = kinds.map(|kind| Report::Ended(Some(kind)));
-        let others = [Report::Back(BatchId(0)), Report::Back(BatchId(u64::MAX)), Report::Ended(None)];
-        let living = [Report::Beat, Report::Running, Report::Progress];
+        let kinds = kinds.map(|kind| WorkerReport::Ended(Some(kind)));
+        let others = [WorkerReport::Back(BatchId(0)), WorkerReport::Back(BatchId(u64::MAX)), WorkerReport::Ended(None)];
+        let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress];
         for report in living.into_iter().chain(others).chain(kinds) {
             let line = report.line();
-            assert_eq!((line.lines().count(), Report::read(line.trim_end())), (1, Some(report)), "{line:?}");
+            assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
-        assert_eq!((Report::read("ended"), Report::read("back x")), (None, None));
+        assert_eq!((WorkerReport::read("ended"), WorkerReport::read("back x")), (None, None));
     }
 
     #[test]

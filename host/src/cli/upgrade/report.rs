@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 /// What `millstream upgrade --json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct UpgradeReport<'a> {
     stage: &'a str,
     /// Name and version, then the digest.
     from: &'a (String, String),
@@ -32,7 +32,8 @@ pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String
     };
     let UpgradeStatus { stage, from, to, shadow, .. } = status;
     let why = ruled.as_ref().err().map(String::as_str);
-    let report = Report { stage, from, to, promoted: after.is_some(), why, after, pause_us, shadow: shadow.as_ref() };
+    let report =
+        UpgradeReport { stage, from, to, promoted: after.is_some(), why, after, pause_us, shadow: shadow.as_ref() };
     Ok(serde_json::to_string(&report).map_err(Error::bug)? + "\n")
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::run::signals;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, ask, put};
 use crate::running::upgrade::shadow::ShadowReport;
 use crate::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use crate::time;
@@ -30,7 +30,7 @@ impl RunningJob {
         let shown = file.display();
         let silent: String =
             answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
-        let Some(processes) = answers.told.first().map(|told| told.status.processes) else {
+        let Some(processes) = answers.answered.first().map(|told| told.status.processes) else {
             return Err(Error::environment(match silent.is_empty() {
                 true => format!(
                     "the job {shown} is not running (no process of yours answers). To change a plugin of a job that does not \
@@ -39,11 +39,11 @@ impl RunningJob {
                 false => format!("the job {shown} runs, but does not answer{silent}"),
             }));
         };
-        if answers.told.len() < processes {
+        if answers.answered.len() < processes {
             return Err(Error::environment(format!(
                 "{} of {processes} processes of the job {shown} answer on this machine, and an upgrade needs all of them; stop \
                  the job, change it, and start it again{silent}",
-                answers.told.len()
+                answers.answered.len()
             )));
         }
         Ok(RunningJob { file: file.to_owned(), processes })
@@ -70,20 +70,20 @@ impl RunningJob {
         let id = time::now().0.unsigned_abs().max(1);
         let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let (stage, plugin, digest) = (stage.to_owned(), plugin.to_owned(), digest.to_string());
-        let prepared = self.all(&Question::Prepare(Prepare { id, stage, plugin, file, digest, on_trial }));
+        let prepared = self.all(&ControlQuestion::Prepare(Prepare { id, stage, plugin, file, digest, on_trial }));
         if prepared.is_err() {
             // Those that have prepared it need not keep it.
-            let _ = put(&self.file, &Question::Drop { id, why: "another process refused it".into() }, |_| true);
+            let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process refused it".into() }, |_| true);
         }
         self.any(prepared?)
     }
 
     /// Puts a prepared plugin in its place, and waits until that is done or was given up.
     pub fn commit(&self, id: u64) -> Result<UpgradeStatus> {
-        let mut status = self.first(&Question::Commit { id })?;
+        let mut status = self.first(&ControlQuestion::Commit { id })?;
         while !matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Dropped(_) | UpgradeStep::Failed(_)) {
             thread::sleep(LOOK_EVERY);
-            status = self.first(&Question::Upgrade { id })?;
+            status = self.first(&ControlQuestion::Upgrade { id })?;
         }
         Ok(status)
     }
@@ -91,7 +91,7 @@ impl RunningJob {
     /// Runs a prepared plugin in a shadow for so many batches, and waits until it has, or has failed, or was given up: what
     /// all processes have seen of it.
     pub fn shadow(&self, id: u64, batches: u64) -> Result<UpgradeStatus> {
-        self.first(&Question::Shadow { id, batches })?;
+        self.first(&ControlQuestion::Shadow { id, batches })?;
         loop {
             let mut all = self.status(id)?;
             let mut report: Option<ShadowReport> = None;
@@ -115,7 +115,7 @@ impl RunningJob {
         signals::watch(signals::end_unheard, move || {
             if !over.load(Ordering::Acquire) {
                 let why = "whoever asked for it has stopped waiting".into();
-                let _ = put(&file, &Question::Drop { id, why }, |_| true);
+                let _ = put(&file, &ControlQuestion::Drop { id, why }, |_| true);
                 std::process::exit(1);
             }
             true
@@ -124,22 +124,22 @@ impl RunningJob {
 
     /// Gives a prepared plugin up.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
-        self.any(self.all(&Question::Drop { id, why: why.to_owned() })?)
+        self.any(self.all(&ControlQuestion::Drop { id, why: why.to_owned() })?)
     }
 
     /// How an upgrade stands, in each process.
     pub fn status(&self, id: u64) -> Result<Vec<UpgradeStatus>> {
-        self.all(&Question::Upgrade { id })
+        self.all(&ControlQuestion::Upgrade { id })
     }
 
     /// Asks process 0.
-    pub fn first(&self, question: &Question) -> Result<UpgradeStatus> {
+    pub fn first(&self, question: &ControlQuestion) -> Result<UpgradeStatus> {
         let said = put(&self.file, question, |process| process == 0)?;
         said.into_iter().next().map_or_else(|| Err(self.ended()), |said| self.status_of(said))
     }
 
     /// Asks all processes: none may be missing.
-    pub fn all(&self, question: &Question) -> Result<Vec<UpgradeStatus>> {
+    pub fn all(&self, question: &ControlQuestion) -> Result<Vec<UpgradeStatus>> {
         let said = put(&self.file, question, |_| true)?;
         if said.len() < self.processes {
             return Err(self.ended());
@@ -147,15 +147,17 @@ impl RunningJob {
         said.into_iter().map(|said| self.status_of(said)).collect()
     }
 
-    fn status_of(&self, said: Said) -> Result<UpgradeStatus> {
+    fn status_of(&self, said: ProcessAnswer) -> Result<UpgradeStatus> {
         let of = |words: String| {
             if self.processes > 1 { format!("process {} of the job: {words}", said.process) } else { words }
         };
         match said.answer {
-            Ok(Answer::Upgrade(status)) => Ok(*status),
-            Ok(Answer::Refused(words)) => Err(Error::job(words)),
-            Ok(Answer::Error(words)) | Err(words) => Err(Error::environment(of(words))),
-            Ok(Answer::Status(_) | Answer::Done(_)) => Err(Error::environment(of("it answers otherwise".into()))),
+            Ok(ControlAnswer::Upgrade(status)) => Ok(*status),
+            Ok(ControlAnswer::Refused(words)) => Err(Error::job(words)),
+            Ok(ControlAnswer::Error(words)) | Err(words) => Err(Error::environment(of(words))),
+            Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Done(_)) => {
+                Err(Error::environment(of("it answers otherwise".into())))
+            }
         }
     }
 

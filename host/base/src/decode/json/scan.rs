@@ -4,7 +4,7 @@
 //! int64 must tell 2^63 from a float, and rows go straight into columns; a scanner that hands out slices of its input
 //! does all of these at once, and its agreement with `serde_json` is tested.
 
-use super::super::columns::Value;
+use super::super::columns::WrittenValue;
 
 /// Objects and arrays within each other.
 const DEPTH_MAX: u32 = 128;
@@ -12,36 +12,36 @@ const DEPTH_MAX: u32 = 128;
 /// A position in a JSON text.
 pub struct Scanner<'a> {
     text: &'a str,
-    at: usize,
+    offset: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// At the beginning of `text`.
     pub fn new(text: &'a str) -> Scanner<'a> {
-        Scanner { text, at: 0 }
+        Scanner { text, offset: 0 }
     }
 
     /// Bytes from here on.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+        self.text.as_bytes().get(self.offset..).unwrap_or_default()
     }
 
     /// How many bytes were read.
-    pub fn at(&self) -> usize {
-        self.at
+    pub fn offset(&self) -> usize {
+        self.offset
     }
 
     /// The text from `start` to here.
     #[inline]
     pub fn since(&self, start: usize) -> &'a str {
-        self.text.get(start..self.at).unwrap_or_default()
+        self.text.get(start..self.offset).unwrap_or_default()
     }
 
     /// Goes on by so many bytes.
     #[inline]
     pub fn advance(&mut self, bytes: usize) {
-        self.at += bytes;
+        self.offset += bytes;
     }
 
     /// The next byte that is not white space.
@@ -49,8 +49,8 @@ impl<'a> Scanner<'a> {
     pub fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         loop {
-            match bytes.get(self.at) {
-                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+            match bytes.get(self.offset) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.offset += 1,
                 other => return other.copied(),
             }
         }
@@ -60,16 +60,18 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn eat(&mut self, byte: u8) -> bool {
         let eaten = self.peek() == Some(byte);
-        self.at += usize::from(eaten);
+        self.offset += usize::from(eaten);
         eaten
     }
 
     /// An error about what stands here.
     #[cold]
     pub fn expected(&self, what: &str) -> String {
-        match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
-            Some(found) => format!("not JSON: expected {what} at byte {}, found `{}`", self.at, found.escape_debug()),
-            None => format!("not JSON: expected {what}, but the text ends at byte {}", self.at),
+        match self.text.get(self.offset..).and_then(|rest| rest.chars().next()) {
+            Some(found) => {
+                format!("not JSON: expected {what} at byte {}, found `{}`", self.offset, found.escape_debug())
+            }
+            None => format!("not JSON: expected {what}, but the text ends at byte {}", self.offset),
         }
     }
 
@@ -80,20 +82,20 @@ impl<'a> Scanner<'a> {
 
     /// A value of any kind. Strings are unescaped into `scratch` where they need it.
     #[inline]
-    pub fn value<'b>(&mut self, scratch: &'b mut String) -> Result<Value<'b>, String>
+    pub fn value<'b>(&mut self, scratch: &'b mut String) -> Result<WrittenValue<'b>, String>
     where
         'a: 'b,
     {
         match self.peek() {
-            Some(b'"') => Ok(Value::Text(self.string()?.unescaped(scratch)?)),
-            Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
-            Some(b't') => self.word("true").map(|()| Value::Bool(true)),
-            Some(b'f') => self.word("false").map(|()| Value::Bool(false)),
-            Some(b'n') => self.word("null").map(|()| Value::Null),
+            Some(b'"') => Ok(WrittenValue::Text(self.string()?.unescaped(scratch)?)),
+            Some(b'-' | b'0'..=b'9') => Ok(WrittenValue::Number(self.number()?)),
+            Some(b't') => self.word("true").map(|()| WrittenValue::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| WrittenValue::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| WrittenValue::Null),
             Some(b'{' | b'[') => {
-                let start = self.at;
+                let start = self.offset;
                 self.skip(0)?;
-                Ok(Value::Nested(self.since(start)))
+                Ok(WrittenValue::Nested(self.since(start)))
             }
             _ => Err(self.expected("a value")),
         }
@@ -108,10 +110,10 @@ impl<'a> Scanner<'a> {
             Some(b'f') => self.word("false"),
             Some(b'n') => self.word("null"),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => {
-                Err(format!("JSON nested deeper than {DEPTH_MAX} levels at byte {}", self.at))
+                Err(format!("JSON nested deeper than {DEPTH_MAX} levels at byte {}", self.offset))
             }
             Some(open @ (b'{' | b'[')) => {
-                self.at += 1;
+                self.offset += 1;
                 let close = if open == b'{' { b'}' } else { b']' };
                 if self.eat(close) {
                     return Ok(());
@@ -153,7 +155,7 @@ impl<'a> Scanner<'a> {
         if !self.rest().starts_with(word.as_bytes()) {
             return Err(self.expected("a value"));
         }
-        self.at += word.len();
+        self.offset += word.len();
         Ok(())
     }
 
@@ -175,28 +177,28 @@ impl<'a> Scanner<'a> {
         if !ended || leading_zero || !(1..=18).contains(&count) {
             return None;
         }
-        self.at += usize::from(negative) + count;
+        self.offset += usize::from(negative) + count;
         Some(if negative { -value } else { value })
     }
 
     /// The literal of a number.
     #[inline]
     fn number(&mut self) -> Result<&'a str, String> {
-        let start = self.at;
+        let start = self.offset;
         let bytes = self.text.as_bytes();
-        self.at += usize::from(bytes.get(self.at) == Some(&b'-'));
-        if bytes.get(self.at) == Some(&b'0') {
-            self.at += 1;
+        self.offset += usize::from(bytes.get(self.offset) == Some(&b'-'));
+        if bytes.get(self.offset) == Some(&b'0') {
+            self.offset += 1;
         } else {
             self.digits()?;
         }
-        if bytes.get(self.at) == Some(&b'.') {
-            self.at += 1;
+        if bytes.get(self.offset) == Some(&b'.') {
+            self.offset += 1;
             self.digits()?;
         }
-        if let Some(b'e' | b'E') = bytes.get(self.at) {
-            self.at += 1;
-            self.at += usize::from(matches!(bytes.get(self.at), Some(b'+' | b'-')));
+        if let Some(b'e' | b'E') = bytes.get(self.offset) {
+            self.offset += 1;
+            self.offset += usize::from(matches!(bytes.get(self.offset), Some(b'+' | b'-')));
             self.digits()?;
         }
         Ok(self.since(start))
@@ -204,27 +206,27 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn digits(&mut self) -> Result<(), String> {
-        let start = self.at;
+        let start = self.offset;
         let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
+        while bytes.get(self.offset).is_some_and(u8::is_ascii_digit) {
+            self.offset += 1;
         }
-        if self.at > start { Ok(()) } else { Err(self.expected("a digit")) }
+        if self.offset > start { Ok(()) } else { Err(self.expected("a digit")) }
     }
 
     /// A string; the opening quote comes next.
     #[inline]
     fn string(&mut self) -> Result<Text<'a>, String> {
-        let start = self.at + 1;
+        let start = self.offset + 1;
         let bytes = self.text.as_bytes();
-        self.at = start;
+        self.offset = start;
         let mut escaped = false;
         loop {
-            self.at = string_part_end(bytes, self.at);
-            match bytes.get(self.at) {
+            self.offset = string_part_end(bytes, self.offset);
+            match bytes.get(self.offset) {
                 Some(b'"') => {
                     let raw = self.since(start);
-                    self.at += 1;
+                    self.offset += 1;
                     return Ok(Text { raw, escaped });
                 }
                 Some(b'\\') => {
@@ -240,21 +242,21 @@ impl<'a> Scanner<'a> {
     fn escape(&mut self) -> Result<(), String> {
         let rest = self.rest();
         match rest.get(1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-            Some(b'u') if rest.get(2..6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => self.at += 6,
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.offset += 2,
+            Some(b'u') if rest.get(2..6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => self.offset += 6,
             _ => return Err(self.expected("a valid escape")),
         }
         Ok(())
     }
 }
 
-/// The first quote, backslash or control character from `at` on, eight bytes at a time (Mycroft's test for a byte
+/// The first quote, backslash or control character from `offset` on, eight bytes at a time (Mycroft's test for a byte
 /// below a bound; it is exact for the first hit, which is all that counts).
 #[inline]
-fn string_part_end(bytes: &[u8], mut at: usize) -> usize {
+fn string_part_end(bytes: &[u8], mut offset: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    while let Some(word) = bytes.get(offset..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*word);
         let quote = word ^ (ONES * b'"' as u64);
         let backslash = word ^ (ONES * b'\\' as u64);
@@ -263,17 +265,17 @@ fn string_part_end(bytes: &[u8], mut at: usize) -> usize {
             | (word.wrapping_sub(ONES * 0x20) & !word);
         let found = found & HIGHS;
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return offset + found.trailing_zeros() as usize / 8;
         }
-        at += 8;
+        offset += 8;
     }
-    while let Some(byte) = bytes.get(at) {
+    while let Some(byte) = bytes.get(offset) {
         if matches!(byte, b'"' | b'\\' | 0..0x20) {
             break;
         }
-        at += 1;
+        offset += 1;
     }
-    at
+    offset
 }
 
 /// A string between its quotes, as written.

@@ -1,17 +1,6 @@
 use super::scan::Scanner;
 use super::*;
-
-/// A small seeded generator (xorshift64), so that failures repeat.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
+use crate::random::Random;
 
 const PIECES: [&str; 34] = [
     "{",
@@ -51,20 +40,20 @@ const PIECES: [&str; 34] = [
 ];
 
 fn text(random: &mut Random, depth: usize) -> String {
-    match random.below(if depth > 3 { 4 } else { 6 }) {
+    match random.index(if depth > 3 { 4 } else { 6 }) {
         0 => "null".into(),
-        1 => format!("{}{}", ["", "-"][random.below(2)], [0.5, 1e300, 12.25, 7.0][random.below(4)]),
-        2 => format!("{}", random.below(1 << 40)),
+        1 => format!("{}{}", ["", "-"][random.index(2)], [0.5, 1e300, 12.25, 7.0][random.index(4)]),
+        2 => format!("{}", random.index(1 << 40)),
         3 => ["\"\"", "\"plain text of some length\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0041\\uD834\\udd1e\""]
-            [random.below(4)]
+            [random.index(4)]
         .into(),
         4 => {
-            let items: Vec<String> = (0..random.below(4)).map(|_| text(random, depth + 1)).collect();
-            format!("[{}]", items.join([",", " , "][random.below(2)]))
+            let items: Vec<String> = (0..random.index(4)).map(|_| text(random, depth + 1)).collect();
+            format!("[{}]", items.join([",", " , "][random.index(2)]))
         }
         _ => {
             let items: Vec<String> =
-                (0..random.below(4)).map(|i| format!("\"k{i}\":{}", text(random, depth + 1))).collect();
+                (0..random.index(4)).map(|i| format!("\"k{i}\":{}", text(random, depth + 1))).collect();
             format!("{{{}}}", items.join(","))
         }
     }
@@ -76,12 +65,12 @@ fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
     let (mut accepted, mut refused) = (0, 0);
     for _ in 0..40_000 {
         let mut json = text(&mut random, 0);
-        if random.below(2) == 0 {
-            let mut at = random.below(json.len() + 1);
+        if random.index(2) == 0 {
+            let mut at = random.index(json.len() + 1);
             while !json.is_char_boundary(at) {
                 at -= 1;
             }
-            json.insert_str(at, PIECES[random.below(PIECES.len())]);
+            json.insert_str(at, PIECES[random.index(PIECES.len())]);
         }
         let mut scanner = Scanner::new(&json);
         let ours = scanner.skip(0).and_then(|()| scanner.end());
@@ -90,7 +79,7 @@ fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
         if json.starts_with('"') {
             let mut scratch = String::new();
             let ours = Scanner::new(&json).value(&mut scratch).map(|value| match value {
-                Value::Text(text) => text.to_string(),
+                WrittenValue::Text(text) => text.to_string(),
                 other => panic!("{other:?}"),
             });
             let mut de = serde_json::Deserializer::from_str(&json);

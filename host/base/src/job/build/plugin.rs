@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::job::spec::*;
 use crate::limits;
-use crate::package_name::{PackageName, Wanted};
+use crate::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl PluginSpec {
     pub fn package(&self) -> Option<Result<(PackageName, Version)>> {
         let text = self.path.to_str().filter(|text| text.contains('@') && !text.contains('/'))?;
         let help = "write a package as name@1.2.3, or a path with ./ in front";
-        Some(match text.parse::<Wanted>() {
-            Ok(Wanted { name, version: Some(version) }) => Ok((name, version)),
+        Some(match text.parse::<PackageRequest>() {
+            Ok(PackageRequest { name, version: Some(version) }) => Ok((name, version)),
             Ok(_) => Err(Error::job(format!("it has no version; {help}"))),
             Err(error) => Err(Error::job(format!("{}; {help}", error.message))),
         })

@@ -1,13 +1,13 @@
 //! What must hold of joins, cogroups and enrichments.
 
-use super::{Part, file_path, twice};
+use super::{PartMistakes, file_path, twice};
 use crate::job::spec::*;
 use crate::job::{database, read};
 use crate::units;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &Part<'_>) {
+pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
     let inputs = spec.reads().count();
     if inputs != 2 {
         let message = format!(
@@ -39,7 +39,7 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &Part<'_>) {
 }
 
 /// The columns that must be equal.
-fn on(key: &str, pairs: &[(String, String)], part: &Part<'_>) {
+fn on(key: &str, pairs: &[(String, String)], part: &PartMistakes<'_>) {
     if pairs.is_empty() {
         part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, as on = \"user\""));
     }
@@ -49,7 +49,7 @@ fn on(key: &str, pairs: &[(String, String)], part: &Part<'_>) {
     twice(key, &right, part);
 }
 
-pub(super) fn cogroup(spec: &StageSpec, part: &Part<'_>) {
+pub(super) fn cogroup(spec: &StageSpec, part: &PartMistakes<'_>) {
     if spec.key.is_empty() {
         part.wrong("key", "`cogroup` needs `key`; write key = \"user\" with a column that all inputs have");
     }
@@ -63,7 +63,7 @@ pub(super) fn cogroup(spec: &StageSpec, part: &Part<'_>) {
     }
 }
 
-pub(super) fn enrich(enrich: &EnrichSpec, part: &Part<'_>) {
+pub(super) fn enrich(enrich: &EnrichSpec, part: &PartMistakes<'_>) {
     on("enrich.on", &enrich.on, part);
     match &enrich.table {
         EnrichTable::File { path, .. } => file_path("enrich.file", path, part),

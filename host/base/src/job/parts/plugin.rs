@@ -1,12 +1,12 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
-use super::{Part, file_path};
+use super::{PartMistakes, file_path};
 use crate::job::spec::{InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::limits;
 use crate::units;
 
 /// `inside`: of which key it is, as `functions.sentiment.`; empty for that of the stage itself.
-pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     path(plugin, inside, part);
     grant(plugin, inside, part);
     ranges(&plugin.limits, inside, part);
@@ -19,7 +19,7 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
     }
 }
 
-fn path(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+fn path(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     let text = plugin.path.to_string_lossy();
     let key = format!("{inside}plugin");
     if text.contains("://") {
@@ -37,7 +37,7 @@ fn path(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
     }
 }
 
-fn grant(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     for (name, path) in &plugin.grant.files {
         file_path(&format!("{inside}grant.files.{name}"), path, part);
     }
@@ -56,7 +56,7 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
 }
 
 /// What a stage gives up that asks over HTTP: a batch that runs again sees other answers.
-fn http(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+fn http(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     let key = format!("{inside}grant.http");
     match (plugin.grant.http.is_some(), plugin.replayable) {
         (true, _) if !inside.is_empty() => {
@@ -84,7 +84,7 @@ fn http(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
 }
 
 /// Which keys go with which `on_error`.
-fn policy(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+fn policy(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     match plugin.on_error {
         OnError::Fail => {
             let searches = plugin.limits.attempts_max != PluginLimits::default().attempts_max;
@@ -117,7 +117,7 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
 }
 
 /// Limits that a program made: those of a file are within these bounds already.
-fn ranges(set: &PluginLimits, inside: &str, part: &Part<'_>) {
+fn ranges(set: &PluginLimits, inside: &str, part: &PartMistakes<'_>) {
     let any = u64::MAX;
     let memory = (limits::PLUGIN_MEMORY_BYTES_MIN, limits::PLUGIN_MEMORY_BYTES_MAX_MAX);
     let stack = (limits::PLUGIN_STACK_BYTES_MIN, limits::PLUGIN_STACK_BYTES_MAX_MAX);

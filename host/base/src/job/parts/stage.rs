@@ -1,12 +1,12 @@
 //! What must hold of a stage by itself.
 
-use super::{Part, join, plugin, twice, window};
+use super::{PartMistakes, join, plugin, twice, window};
 use crate::job::names;
 use crate::job::spec::*;
 use crate::limits;
 use std::collections::BTreeSet;
 
-pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
+pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
     key(spec, part);
     window::check(spec, part);
     window::event_time(spec, part);
@@ -44,7 +44,7 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
 }
 
 /// Operators that choose or spread rows.
-fn choose(spec: &StageSpec, part: &Part<'_>) {
+fn choose(spec: &StageSpec, part: &PartMistakes<'_>) {
     match &spec.operator {
         OperatorSpec::Top { n, by, .. } => {
             if *n == 0 {
@@ -78,7 +78,7 @@ fn choose(spec: &StageSpec, part: &Part<'_>) {
 }
 
 /// The key: columns that differ, in a stage where they mean something.
-fn key(spec: &StageSpec, part: &Part<'_>) {
+fn key(spec: &StageSpec, part: &PartMistakes<'_>) {
     let place = part.place(["key", "top.key"]);
     twice(place, &spec.key, part);
     if spec.key.is_empty() {
@@ -105,7 +105,7 @@ fn key(spec: &StageSpec, part: &Part<'_>) {
     }
 }
 
-fn split(branches: &[(String, String)], part: &Part<'_>) {
+fn split(branches: &[(String, String)], part: &PartMistakes<'_>) {
     if branches.is_empty() {
         let message = "`split` has no branches; write at least one, as split = { errors = \"level = 'ERROR'\" }";
         part.wrong("split", message);
@@ -125,7 +125,7 @@ fn split(branches: &[(String, String)], part: &Part<'_>) {
 }
 
 /// SQL knows functions by names that need no quotes.
-fn function_name(name: &str, part: &Part<'_>) {
+fn function_name(name: &str, part: &PartMistakes<'_>) {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(fits)
@@ -143,7 +143,7 @@ fn function_name(name: &str, part: &Part<'_>) {
 }
 
 /// Whether an aggregate can take out what leaves a window.
-fn invertible(column: &AggregateSpec, part: &Part<'_>) {
+fn invertible(column: &AggregateSpec, part: &PartMistakes<'_>) {
     let fits = matches!(column.function, AggregateFunction::Count | AggregateFunction::Sum) && !column.distinct;
     if !fits {
         let message = format!(
@@ -155,7 +155,7 @@ fn invertible(column: &AggregateSpec, part: &Part<'_>) {
     }
 }
 
-fn aggregates(columns: &[AggregateSpec], key: &[String], part: &Part<'_>) {
+fn aggregates(columns: &[AggregateSpec], key: &[String], part: &PartMistakes<'_>) {
     if columns.is_empty() {
         part.wrong("aggregate", "`aggregate` is empty; write aggregate = { n = \"count(*)\" }");
     }

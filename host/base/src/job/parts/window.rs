@@ -1,6 +1,6 @@
 //! What must hold of windows and event time.
 
-use super::Part;
+use super::PartMistakes;
 use crate::job::spec::*;
 use crate::limits::WINDOW_SLIDES_MAX;
 use crate::time::microseconds;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What to write for event time.
 const TIME: &str = "write time = \"…\" with a timestamp column";
 
-pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
+pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
     inverse(spec, part);
     let Some(window) = &spec.window else { return };
     let name = part.place(["window", "join.window"]);
@@ -47,7 +47,7 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
 }
 
 /// Totals of all rows: only aggregates need not keep these rows.
-fn all(spec: &StageSpec, name: &str, part: &Part<'_>) {
+fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
     let aggregates = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_));
     if !aggregates {
         let message = format!(
@@ -63,7 +63,7 @@ fn all(spec: &StageSpec, name: &str, part: &Part<'_>) {
 }
 
 /// A length of time that is neither zero nor absurd; whether it is good.
-pub(super) fn length(key: &str, time: Duration, example: &str, part: &Part<'_>) -> bool {
+pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartMistakes<'_>) -> bool {
     let good = time >= Duration::from_micros(1) && units::fits(time);
     if time < Duration::from_micros(1) {
         part.wrong(key, format!("`{key}` is zero; write a time such as \"{example}\""));
@@ -73,7 +73,7 @@ pub(super) fn length(key: &str, time: Duration, example: &str, part: &Part<'_>) 
     good
 }
 
-fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str, part: &Part<'_>) {
+fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str, part: &PartMistakes<'_>) {
     let (size_key, slide_key) = (format!("{name}.size"), format!("{name}.slide"));
     let good = length(&size_key, size, "30s", part);
     if !slide.is_none_or(|slide| length(&slide_key, slide, "10s", part)) || !good {
@@ -121,7 +121,7 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
 }
 
 /// Where windows begin.
-fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &Part<'_>) {
+fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &PartMistakes<'_>) {
     const HOUR_US: u128 = 3_600_000_000;
     let (offset, zone) = (format!("{name}.offset"), format!("{name}.zone"));
     let slide_us = microseconds(slide);
@@ -152,7 +152,7 @@ fn multiple(count: u128, batch: Duration) -> Duration {
 }
 
 /// Whether there is a window that something can be taken out of.
-fn inverse(spec: &StageSpec, part: &Part<'_>) {
+fn inverse(spec: &StageSpec, part: &PartMistakes<'_>) {
     let set = match &spec.operator {
         OperatorSpec::Aggregate { inverse, .. } => *inverse,
         OperatorSpec::Plugin(plugin) => plugin.inverse.is_some(),
@@ -167,7 +167,7 @@ fn inverse(spec: &StageSpec, part: &Part<'_>) {
 }
 
 /// `time` and what goes with it.
-pub(super) fn event_time(spec: &StageSpec, part: &Part<'_>) {
+pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
     let Some(time) = &spec.event_time else { return };
     let place = |key: &str| {
         let (window, join) = (format!("window.{key}"), format!("join.window.{key}"));
@@ -205,7 +205,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &Part<'_>) {
 }
 
 /// One time for all inputs, or one for each.
-fn times(spec: &StageSpec, times: &[String], key: &str, part: &Part<'_>) {
+fn times(spec: &StageSpec, times: &[String], key: &str, part: &PartMistakes<'_>) {
     if times.is_empty() || times.iter().any(|time| time.trim().is_empty()) {
         return part.wrong(key, format!("`{key}` is empty; write the name of a timestamp column"));
     }

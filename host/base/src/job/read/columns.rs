@@ -2,7 +2,7 @@
 
 use crate::batch::types::ColumnType;
 use crate::job::keys::COLUMN;
-use crate::job::spec::{ColumnSpec, TimeForm};
+use crate::job::spec::{ColumnSource, ColumnSpec, TimeForm};
 use crate::job::suggest;
 use crate::job::table::{Reader, type_of};
 use crate::zone::Zone;
@@ -30,7 +30,7 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
             let (kind, form) = column_type(name, word, columns)?;
             let path = column_path(&r);
             let path = path.unwrap_or_else(|| vec![name.into()]);
-            Some(ColumnSpec { path, form, zone: zone(&r), ..ColumnSpec::new(name, kind) })
+            Some(ColumnSpec { path, form, zone: zone(&r), from: from(&r), ..ColumnSpec::new(name, kind) })
         }
         other => {
             let found = type_of(other);
@@ -39,6 +39,17 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
             None
         }
     }
+}
+
+/// `"key"`, and so on.
+fn from(r: &Reader<'_>) -> ColumnSource {
+    let Some(word) = r.text("from", "from = \"key\"") else { return ColumnSource::Value };
+    let from = ColumnSource::of(word);
+    if from.is_none() {
+        let hint = suggest::hint(word, ColumnSource::WORDS, "write one of");
+        r.wrong("from", format!("`{}from = \"{word}\"` is unknown{hint}", r.inside));
+    }
+    from.unwrap_or_default()
 }
 
 /// `"user.id"`, or a list of names where a name holds a dot.
@@ -69,7 +80,10 @@ fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnTy
             ),
             None => {
                 let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
-                format!("column `{name}`: unknown type `{word}`{hint}")
+                // A guess is enough; a list is to be whole.
+                let more = format!(", {}", ColumnType::MORE_NAMES);
+                let more = if hint.ends_with('?') { "" } else { &more };
+                format!("column `{name}`: unknown type `{word}`{hint}{more}")
             }
         };
         columns.wrong(name, message);

@@ -1,7 +1,12 @@
 //! One sink of a job file.
 
+use super::kafka::cluster;
+use super::{http, records};
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
-use crate::job::spec::{FileFormat, SinkKind, SinkSpec, TableMode};
+use crate::job::spec::{
+    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, RecordFormat, SinkKind, SinkSpec,
+    TableMode,
+};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -9,7 +14,7 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need("kind", "kind = \"print\", or one of files, queue, postgres");
+    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, http, websocket, nothing");
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
@@ -23,20 +28,47 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         ("text", FileFormat::Text),
         ("csv", FileFormat::Csv),
         ("parquet", FileFormat::Parquet),
+        ("avro", FileFormat::Avro),
     ];
     let kind = match word {
         Some("files") => SinkKind::Files {
             path: path("path = \"output\""),
-            format: r.choice("format", &formats, &["avro", "arrow", "orc"]).unwrap_or(FileFormat::Json),
+            format: r.choice("format", &formats, &["arrow", "orc"]).unwrap_or(FileFormat::Json),
+            parts: r
+                .choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[])
+                .unwrap_or_default(),
+            layout: layout(r),
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
+        Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
+        Some("http") => SinkKind::Http(http::sink(r)),
+        Some("websocket") => SinkKind::Websocket(http::websocket(r)),
+        Some("nothing") => SinkKind::Nothing,
         _ => {
             let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
             SinkKind::Print { rows: rows.unwrap_or(limits::PRINT_ROWS) }
         }
     };
     SinkSpec { name, from, kind }
+}
+
+/// `partition_by`, `roll`, `open_parts_max`
+fn layout(r: &Reader<'_>) -> FilesLayout {
+    let partition_by = r.texts("partition_by", "partition_by = [\"day\"], names of columns").unwrap_or_default();
+    let roll = r.inner("roll", "roll = { size = \"128MiB\", time = \"5m\" }").map(|roll| {
+        roll.check_keys(keys::ROLL, &[], None);
+        let bytes = roll.size("size", limits::ROLL_BYTES_MIN, limits::ROLL_BYTES_MAX);
+        FilesRoll {
+            bytes: bytes.unwrap_or(limits::ROLL_BYTES),
+            time: roll.time("time").unwrap_or(Duration::from_millis(limits::ROLL_MS)),
+        }
+    });
+    let open = r.whole("open_parts_max", 1, limits::OPEN_PARTS_MAX).and_then(|most| usize::try_from(most).ok());
+    if open.is_some() && roll.is_none() {
+        r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
+    }
+    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS) }
 }
 
 fn postgres(r: &Reader<'_>) -> SinkKind {
@@ -63,4 +95,34 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
     };
     let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
     SinkKind::Postgres { url, table, mode, wait }
+}
+
+fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
+    let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
+    r.need("topic", "topic = \"counts\"");
+    let mut spec = KafkaSinkSpec::new(cluster(r), text("topic", "topic = \"counts\"").unwrap_or_default());
+    let formats = [
+        ("json", RecordFormat::Json),
+        ("text", RecordFormat::Text),
+        ("csv", RecordFormat::Csv),
+        ("binary", RecordFormat::Binary),
+        ("avro", RecordFormat::Avro),
+    ];
+    let format = r.choice("format", &formats, &["protobuf", "parquet"]);
+    spec.format = format.unwrap_or(spec.format);
+    spec.registry = records::subject(r).map(Box::new);
+    match format {
+        Some(RecordFormat::Avro) => r.need("registry", records::REGISTRY),
+        _ if r.has("registry") && (format.is_some() || !r.has("format")) => r.wrong(
+            "registry",
+            "`registry` is for format `avro`, and the format is another one; remove it, or write format = \"avro\"",
+        ),
+        _ => {}
+    }
+    spec.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(spec.compression);
+    spec.key = text("key", "key = \"word\", the name of one column");
+    spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
+    spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
+    spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
+    spec
 }

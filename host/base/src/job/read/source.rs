@@ -1,16 +1,17 @@
 //! One source of a job file.
 
-use super::columns;
+use super::{columns, files, http, http_client, kafka, records, tls};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
+use std::path::Path;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
-pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
-    r.need("kind", "kind = \"socket\", or one of raw-socket, directory, file, rate, queue");
+pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
+    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, rate, queue");
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
@@ -18,21 +19,35 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
         Some(word) => kind(word, r),
         None => SourceKind::Queue { path: "?".into() },
     };
+    let (mut kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
-    let format = format(&kind, &given, r);
+    let format = format(&kind, &given, r, folder);
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
+    let bytes_per_batch_max = size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX);
+    match &mut kind {
+        SourceKind::Http(server) if !r.has("request_bytes_max") => {
+            server.request_bytes_max = server.request_bytes_max.min(bytes_per_batch_max);
+        }
+        SourceKind::HttpClient(client) if !r.has("answer_bytes_max") => {
+            client.answer_bytes_max = client.answer_bytes_max.min(bytes_per_batch_max);
+        }
+        _ => {}
+    }
     SourceSpec {
         name,
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
-        bytes_per_batch_max: size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX),
+        bytes_per_batch_max,
         record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
         rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
         away_max: r.time("away_max").unwrap_or(Duration::from_millis(limits::AWAY_MS_MAX)),
         kind,
         format,
         schema,
+        files,
+        // A cluster has its own.
+        tls: if word == Some("kafka") { None } else { tls::read(r) },
     }
 }
 
@@ -50,6 +65,9 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
     match word {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
+        "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
+        "http" if r.has("url") => SourceKind::HttpClient(Box::new(http_client::client(r))),
+        "http" => SourceKind::Http(http::server(r)),
         "directory" => SourceKind::Directory {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
@@ -78,7 +96,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 }
 
 /// The format with its options; an option of another format is a mistake.
-fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
+fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
         SourceKind::Queue { .. } => "json",
@@ -89,7 +107,16 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
     let chosen = if matches!(kind, SourceKind::Rate { .. }) { None } else { r.choice("format", &words, FORMATS_LATER) };
     let word = chosen.unwrap_or(default);
     let known = chosen.is_some() || !r.has("format");
-    for (key, of) in [("header", "csv"), ("separator", "csv"), ("record_bytes", "binary")] {
+    for (key, of) in [
+        ("header", "csv"),
+        ("separator", "csv"),
+        ("record_bytes", "binary"),
+        ("registry", "avro"),
+        ("schema_file", "avro"),
+        ("descriptor", "protobuf"),
+        ("message", "protobuf"),
+        ("confluent", "protobuf"),
+    ] {
         let fits_kind = keys::SOURCE.iter().any(|k| k.name == key && k.fits(kind.word()));
         if known && fits_kind && r.has(key) && word != of {
             let message = format!(
@@ -103,13 +130,21 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
         "csv" => Format::Csv {
             header: r.flag("header").unwrap_or(matches!(
                 kind,
-                SourceKind::Directory { .. } | SourceKind::File { .. } | SourceKind::Follow { .. }
+                SourceKind::Directory { .. }
+                    | SourceKind::Objects { .. }
+                    | SourceKind::File { .. }
+                    | SourceKind::Follow { .. }
             )),
             separator: separator(r),
         },
+        "parquet" => Format::Parquet,
+        "avro" => Format::Avro(records::avro(r, folder)),
+        "protobuf" => Format::Protobuf(records::protobuf(r, folder)),
         "binary" => Format::Binary {
             record_bytes: match kind {
-                SourceKind::RawSocket { .. } => None,
+                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) => None,
+                // Without any word of it a body is a record.
+                SourceKind::Http(_) | SourceKind::HttpClient(_) if !r.has("record_bytes") && !fixed(schema) => None,
                 SourceKind::Rate { .. } => Some(16),
                 _ => {
                     let given = r.whole("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
@@ -119,6 +154,10 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
         },
         _ => Format::Text,
     }
+}
+
+fn fixed(schema: &[ColumnSpec]) -> bool {
+    SourceSpec::fixed_bytes(schema).is_some()
 }
 
 fn separator(r: &Reader<'_>) -> u8 {

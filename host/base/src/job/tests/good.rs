@@ -126,7 +126,15 @@ fn the_example_is_read_whole() {
 
     assert_eq!(job.sinks[0].from, ["totals", "hot.rejected"]);
     assert_eq!(job.sinks[0].kind, SinkKind::Print { rows: 10 });
-    assert_eq!(job.sinks[1].kind, SinkKind::Files { path: "out".into(), format: FileFormat::Parquet });
+    assert_eq!(
+        job.sinks[1].kind,
+        SinkKind::Files {
+            path: "out".into(),
+            format: FileFormat::Parquet,
+            parts: PartsBy::Batch,
+            layout: FilesLayout::default()
+        }
+    );
 }
 
 #[test]
@@ -221,7 +229,15 @@ fn set_replaces_values() {
     let OperatorSpec::Plugin(words) = &job.stages[1].operator else { panic!("a plugin") };
     assert_eq!((&words.config["separator"], &words.config["depth"]["n"]), (&json!("true or not"), &json!(3)));
     assert_eq!(job.stages[2].key, ["a", "b"]);
-    assert_eq!(job.sinks[1].kind, SinkKind::Files { path: "other".into(), format: FileFormat::Parquet });
+    assert_eq!(
+        job.sinks[1].kind,
+        SinkKind::Files {
+            path: "other".into(),
+            format: FileFormat::Parquet,
+            parts: PartsBy::Batch,
+            layout: FilesLayout::default()
+        }
+    );
     assert_eq!(read_with(EXAMPLE, &[("batch", "5s")]).unwrap().batch, Duration::from_secs(5), "bare text");
 }
 

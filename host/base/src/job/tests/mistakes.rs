@@ -1,5 +1,6 @@
 //! Every mistake of a job file with the whole message that its author sees.
 
+mod kafka;
 mod plugins;
 mod sinks;
 mod stages;
@@ -23,9 +24,10 @@ kind = "print"
 
 #[test]
 fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
-    let groups: [(&str, Cases, String, String); 10] = [
+    let groups: [(&str, Cases, String, String); 11] = [
         ("TOP", TOP, String::new(), format!("{LINES}{SCREEN}")),
         ("SOURCE", SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
+        ("kafka::SOURCE", kafka::SOURCE, "[sources.lines]\nkind = \"kafka\"\n".into(), SCREEN.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
         ("stages::STAGE", stages::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
         ("stages::WHOLE", stages::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
@@ -170,12 +172,12 @@ const TOP: Cases = &[
 const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
-        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, directory, file, rate, queue"#,
+        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, rate, queue"#,
     ),
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
-        r#"kind = "kafka""#,
-        r#"job.toml:2: source `lines`: `kind = "kafka"` is not available in this version; write one of: `socket`, `raw-socket`, `directory`, `file`, `rate`, `queue`"#,
+        r#"kind = "mqtt""#,
+        r#"job.toml:2: source `lines`: `kind = "mqtt"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `rate`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),
@@ -220,8 +222,8 @@ format = "json""#,
     (
         r#"kind = "file"
 path = "a.parquet"
-format = "parquet""#,
-        r#"job.toml:4: source `lines`: `format = "parquet"` is not available in this version; write one of: `text`, `json`, `csv`, `binary`"#,
+format = "orc""#,
+        r#"job.toml:4: source `lines`: `format = "orc"` is not available in this version; write one of: `text`, `json`, `csv`, `binary`, `parquet`, `avro`, `protobuf`"#,
     ),
     (
         r#"kind = "file"
@@ -242,7 +244,7 @@ schema = { k = 5 }"#,
 path = "a.csv"
 format = "csv"
 schema = { k = { type = "text", path = "a.b" } }"#,
-        "job.toml:5: source `lines`: column `k` has a `path`, which is for format `json` and not for `csv`; remove it",
+        "job.toml:5: source `lines`: column `k` has a `path`, which is for formats `json`, `avro` and `protobuf` and not for `csv`; remove it",
     ),
     (
         r#"kind = "file"
@@ -365,14 +367,14 @@ path = """#,
     (
         r#"kind = "file"
 path = "s3://bucket/a.txt""#,
-        r#"job.toml:3: source `lines`: `path = "s3://bucket/a.txt"` is a URL, which is not available in this version; write a local path"#,
+        r#"job.toml:3: source `lines`: `path = "s3://bucket/a.txt"` is in a bucket, which only sources of kind `directory` read, and sinks of kind `files` write; write a local path"#,
     ),
     (r#"kind = "rate""#, "job.toml:1: source `lines`: `rows_per_second` is missing; write rows_per_second = 1000"),
     (
         r#"kind = "rate"
 rows_per_second = 10
 schema = { k = "int64" }"#,
-        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `directory`, `file`, `queue`; remove it",
+        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `queue`; remove it",
     ),
     (
         r#"kind = "rate"

@@ -5,24 +5,12 @@ use super::good::{EXAMPLE, STAGES};
 use super::read;
 use crate::error::Kind;
 use crate::limits;
+use crate::random::Random;
 use std::path::Path;
-
-/// A small generator of numbers, the same in every run (Steele, Lea & Flood, SplitMix).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % most.max(1) as u64) as usize
-    }
-}
 
 #[test]
 fn no_text_makes_it_panic() {
-    let mut numbers = Numbers(7);
+    let mut numbers = Random(7);
     let pieces = [
         "\"",
         "'",
@@ -67,15 +55,15 @@ fn no_text_makes_it_panic() {
     let (mut good, mut bad) = (0, 0);
     for round in 0..6_000 {
         let mut text: Vec<char> = if round % 2 == 0 { EXAMPLE } else { STAGES }.chars().collect();
-        for _ in 0..=numbers.below(3) {
-            let at = numbers.below(text.len());
-            let end = (at + numbers.below(12)).min(text.len());
-            match numbers.below(4) {
+        for _ in 0..=numbers.index(3) {
+            let at = numbers.index(text.len().max(1));
+            let end = (at + numbers.index(12)).min(text.len());
+            match numbers.index(4) {
                 0 => drop(text.drain(at..end)),
                 1 => text.truncate(at),
-                2 => drop(text.splice(at..at, pieces[numbers.below(pieces.len())].chars())),
+                2 => drop(text.splice(at..at, pieces[numbers.index(pieces.len())].chars())),
                 _ => {
-                    let from = numbers.below(text.len());
+                    let from = numbers.index(text.len().max(1));
                     let copied: Vec<char> = text.iter().skip(from).take(40).copied().collect();
                     drop(text.splice(at..end, copied));
                 }

@@ -1,15 +1,15 @@
 //! Which files of a folder are to be read: new ones that nobody writes to any more. What is known of those that were read
 //! is bounded: the names that are there, and a number of those that were.
 
-use super::super::Times;
-use super::super::facts::{Facts, Since};
-use super::{os_name, stored_name};
+use super::super::WatchTimes;
+use super::super::file_facts::{FileChange, FileFacts};
+use super::{Folder, os_name, stored_name};
 use crate::batch::position::Position;
 use crate::job::spec::{SourceKind, SourceSpec};
 use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
@@ -26,21 +26,20 @@ const LOOKS_AT_SETTLING: u32 = 4;
 pub struct Listing {
     source: String,
     path: PathBuf,
-    times: Times,
+    times: WatchTimes,
     /// Of rows that are given back: the folder need not be there, and no name is forgotten.
     retry: bool,
-    known: HashMap<OsString, Known>,
+    known: HashMap<OsString, KnownName>,
     /// Names that were read and were not there when they were looked for, the oldest news first.
     gone: VecDeque<OsString>,
     names_gone_max: usize,
     /// Files that may still be written, as they were when they were first seen so.
-    settling: HashMap<OsString, (Facts, Instant)>,
+    settling: HashMap<OsString, (FileFacts, Instant)>,
     looks: u64,
-    folder_modified: Option<SystemTime>,
 }
 
 /// A name that is not read.
-struct Known {
+struct KnownName {
     /// Where its file was read to its end; `None`: it is no regular file.
     end: Option<Position>,
     /// The last look that saw it.
@@ -53,7 +52,7 @@ struct Known {
 
 /// What a look found.
 #[derive(Debug, Default)]
-pub struct Look {
+pub struct ListingResult {
     /// The files to read, the oldest first.
     pub new: Vec<OsString>,
     /// There are files that may still be written.
@@ -66,8 +65,8 @@ pub struct Look {
 
 impl Listing {
     /// Of a folder in which files were read to their ends.
-    pub fn new(source: &SourceSpec, path: PathBuf, times: Times, ended: Vec<(String, Position)>) -> Listing {
-        let known = |end| Known { end: Some(end), seen: 0, gone: false, told: false };
+    pub fn new(source: &SourceSpec, path: PathBuf, times: WatchTimes, ended: Vec<(String, Position)>) -> Listing {
+        let known = |end| KnownName { end: Some(end), seen: 0, gone: false, told: false };
         Listing {
             source: source.name.clone(),
             path,
@@ -78,69 +77,44 @@ impl Listing {
             names_gone_max: DIRECTORY_NAMES_GONE_MAX,
             settling: HashMap::new(),
             looks: 0,
-            folder_modified: None,
         }
     }
 
     /// A file was read to its end.
     pub fn was_read(&mut self, name: OsString, end: Position) {
         self.settling.remove(&name);
-        self.known.insert(name, Known { end: Some(end), seen: self.looks, gone: false, told: false });
+        self.known.insert(name, KnownName { end: Some(end), seen: self.looks, gone: false, told: false });
     }
 
-    /// Looks at all names. An error tells what could not be looked at.
-    pub fn look(&mut self) -> Result<Look, (PathBuf, io::Error)> {
+    /// Looks at the names of the folder. An error tells what could not be looked at.
+    pub fn look(&mut self, folder: &mut dyn Folder) -> Result<ListingResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         self.looks += 1;
-        let mut look = Look::default();
-        let entries = match std::fs::read_dir(&self.path) {
-            // Nothing was given back yet.
-            Err(error) if error.kind() == ErrorKind::NotFound && self.retry => {
-                return Ok(Look { pause: self.times.poll, ..look });
-            }
-            entries => entries.map_err(|error| (self.path.clone(), error))?,
-        };
-        let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok();
-        let (mut new, mut empty) = (Vec::new(), true);
-        for entry in entries {
-            let entry = entry.map_err(|error| (self.path.clone(), error))?;
-            let name = entry.file_name();
-            empty = false;
-            if is_left_out(&name.to_string_lossy()) {
-                continue;
-            }
-            // Follows links, as opening does.
-            let facts = match std::fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_file() => Facts::of(&metadata),
-                Ok(metadata) if metadata.is_dir() => continue,
-                Ok(_) => {
-                    self.leave_out(name);
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err((entry.path(), error)),
-            };
+        let mut look = ListingResult::default();
+        let mut new = Vec::new();
+        let found = folder.look(&mut |name, facts| {
+            let Some(facts) = facts else { return self.leave_out(name) };
             if self.is_known(&name, facts) {
-                continue;
+                return;
             }
             if self.has_settled(&name, facts) {
                 new.push((facts.modified, name));
             } else {
                 look.settling = true;
             }
-        }
+        })?;
         self.settling.retain(|name, _| self.path.join(name).exists());
-        // The empty folder of a disk that is not mounted tells nothing of its files.
-        if !empty {
+        if found.whole {
             look.forgotten = self.forget();
         }
         new.sort();
         look.new = new.into_iter().map(|(_, name)| name).collect();
-        let busy = look.settling || self.folder_modified != modified;
-        self.folder_modified = modified;
-        let Times { poll, settle } = self.times;
+        let busy = look.settling || !look.new.is_empty() || found.changed;
+        let WatchTimes { poll, settle } = self.times;
         let wanted = if look.settling { poll.min(settle / LOOKS_AT_SETTLING) } else { poll };
-        look.pause = wanted.max(began.elapsed() * if busy { REST_BUSY } else { REST_QUIET });
+        let rest =
+            if found.rests { began.elapsed() * if busy { REST_BUSY } else { REST_QUIET } } else { Duration::ZERO };
+        look.pause = wanted.max(rest);
         Ok(look)
     }
 
@@ -149,14 +123,14 @@ impl Listing {
         let (looks, path) = (self.looks, self.path.join(&name));
         let known = self.known.entry(name).or_insert_with(|| {
             warn!("source `{}`: `{}` is not a regular file and is left out", self.source, path.display());
-            Known { end: None, seen: looks, gone: false, told: true }
+            KnownName { end: None, seen: looks, gone: false, told: true }
         });
         known.seen = looks;
     }
 
     /// Whether this file was read. One that came in the place of a file that was read is new; one that somebody wrote to
     /// after it was read is told.
-    fn is_known(&mut self, name: &OsString, facts: Facts) -> bool {
+    fn is_known(&mut self, name: &OsString, facts: FileFacts) -> bool {
         let Some(known) = self.known.get_mut(name) else { return false };
         let was_gone = std::mem::replace(&mut known.gone, false);
         known.seen = self.looks;
@@ -167,8 +141,8 @@ impl Listing {
         };
         let path = self.path.join(name);
         match facts.since(end) {
-            Since::Same => return true,
-            Since::Changed if !was_gone => {
+            FileChange::Same => return true,
+            FileChange::Changed if !was_gone => {
                 if !known.told {
                     known.told = true;
                     warn!(
@@ -182,7 +156,7 @@ impl Listing {
                 }
                 return true;
             }
-            Since::Changed | Since::Replaced => {
+            FileChange::Changed | FileChange::Replaced => {
                 info!("source `{}`: another file is in the place of `{}`, which was read", self.source, path.display());
             }
         }
@@ -191,7 +165,7 @@ impl Listing {
     }
 
     /// Whether its length and time have stood still for long enough.
-    fn has_settled(&mut self, name: &OsString, facts: Facts) -> bool {
+    fn has_settled(&mut self, name: &OsString, facts: FileFacts) -> bool {
         if self.times.settle.is_zero() {
             return true;
         }
@@ -234,7 +208,7 @@ impl Listing {
 }
 
 /// Hidden and temporary names.
-fn is_left_out(name: &str) -> bool {
+pub fn is_left_out(name: &str) -> bool {
     name.starts_with(['.', '_']) || TEMPORARY_ENDS.iter().any(|end| name.ends_with(end))
 }
 

@@ -1,16 +1,16 @@
 //! Logs that are appended to, rotated and truncated at random, read by receivers that are stopped at random, against a list
 //! of what was written.
 
-use super::super::framing::tests::Random;
-use super::super::inbox::Most;
-use super::super::replay::replay;
-use super::super::tests::{Started, begin_from};
+use super::super::inbox::TakeLimits;
+use super::super::replay::{Again, replay};
+use super::super::tests::{StartedSource, begin_from};
 use super::super::*;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::position::move_all;
 use crate::batch::types::ColumnType;
 use crate::ids::BatchId;
 use crate::job::spec::ColumnSpec;
+use crate::random::Random;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Instant;
@@ -27,14 +27,14 @@ fn log(path: &Path, settle: Duration, format: Format) -> SourceSpec {
 }
 
 /// A log and who writes it.
-struct Writer {
+struct LogWriter {
     path: std::path::PathBuf,
     header: bool,
     lines: u64,
     written: Vec<String>,
 }
 
-impl Writer {
+impl LogWriter {
     fn append(&mut self, text: &str) {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path).unwrap();
         if self.header && file.metadata().unwrap().len() == 0 {
@@ -45,10 +45,10 @@ impl Writer {
 
     /// Some lines; sometimes in pieces.
     fn write(&mut self, random: &mut Random) {
-        for _ in 0..random.below(6) {
-            let line = format!("{} {}", self.lines, "x".repeat(random.below(40)));
+        for _ in 0..random.index(6) {
+            let line = format!("{} {}", self.lines, "x".repeat(random.index(40)));
             self.lines += 1;
-            if random.below(4) == 0 {
+            if random.index(4) == 0 {
                 self.append(&line[..line.len() / 2]);
                 pause(random);
                 self.append(&format!("{}\n", &line[line.len() / 2..]));
@@ -78,7 +78,7 @@ impl Writer {
 }
 
 fn pause(random: &mut Random) {
-    std::thread::sleep(Duration::from_micros(random.below(3_000) as u64));
+    std::thread::sleep(Duration::from_micros(random.index(3_000) as u64));
 }
 
 /// What batches hold so far.
@@ -90,8 +90,8 @@ struct Batches {
 }
 
 impl Batches {
-    fn take(&mut self, started: &Started, rows_max: u64, replays: bool) {
-        let taken = started.inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
+    fn take(&mut self, started: &StartedSource, rows_max: u64, replays: bool) {
+        let taken = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, u64::MAX));
         assert!(started.inbox.state().failed.is_none(), "{:?}", started.inbox.state().failed);
         for chunk in &taken.chunks {
             let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end_matches('\n').to_owned();
@@ -104,7 +104,10 @@ impl Batches {
                 .map(|chunk| PlannedChunk { extent: chunk.extent.clone(), rows: chunk.rows() as u32, kept: None })
                 .collect();
             let origin = Origin { folder: self.folder.clone(), ..Origin::default() };
-            assert_eq!(replay(&self.source, &origin, &plan, &taken.moved).unwrap(), taken.chunks);
+            assert_eq!(
+                replay(&self.source, &origin, &plan, &taken.moved, &mut Again::default()).unwrap(),
+                taken.chunks
+            );
         }
         move_all(&mut self.positions, taken.moved);
     }
@@ -119,23 +122,23 @@ async fn a_log_is_read_once_through_rotations_and_starts() {
         let format = if header { Format::Csv { header: true, separator: b',' } } else { Format::Text };
         let path = folder.path().join("app.log");
         let source = log(&path, Duration::ZERO, format);
-        let mut writer = Writer { path, header, lines: 0, written: Vec::new() };
+        let mut writer = LogWriter { path, header, lines: 0, written: Vec::new() };
         let (positions, records) = (Positions::new(), Vec::new());
         let mut batches = Batches { source: source.clone(), folder: folder.path().into(), positions, records };
         for _ in 0..12 {
             // While no job runs.
-            for _ in 0..random.below(5) {
+            for _ in 0..random.index(5) {
                 writer.write(&mut random);
-                if random.below(2) == 0 {
-                    writer.rotate(random.below(2) == 0);
+                if random.index(2) == 0 {
+                    writer.rotate(random.index(2) == 0);
                 }
             }
             let started = begin_from(&source, folder.path(), &batches.positions);
-            for _ in 0..random.below(30) {
-                match random.below(8) {
-                    0 => writer.rotate(random.below(2) == 0),
+            for _ in 0..random.index(30) {
+                match random.index(8) {
+                    0 => writer.rotate(random.index(2) == 0),
                     1..=4 => writer.write(&mut random),
-                    _ => batches.take(&started, 1 + random.below(9) as u64, random.below(3) == 0),
+                    _ => batches.take(&started, 1 + random.index(9) as u64, random.index(3) == 0),
                 }
                 pause(&mut random);
             }
@@ -172,7 +175,7 @@ async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until
     started.until("all", |state| state.rows == 5).await;
     held.write_all(b"late\n").unwrap();
     started.until("what came late", |state| state.rows == 6).await;
-    let chunks = started.inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
+    let chunks = started.inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
     let records = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
     let text = String::from_utf8(records.flat_map(|record| [record, b"|".to_vec()].concat()).collect()).unwrap();
     assert_eq!(text, "one\n|two\n|three\n|no end|four\n|late\n|");
@@ -200,10 +203,10 @@ async fn positions_of_rotated_files_go_when_the_files_do() {
 }
 
 /// The rows that a log has given, when there are so many.
-async fn rows(started: &Started, count: u64) -> Vec<String> {
+async fn rows(started: &StartedSource, count: u64) -> Vec<String> {
     started.until("the rows", |state| state.rows >= count).await;
     started.until("all is read", |state| state.idle_ms > 0).await;
-    let chunks = started.inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
+    let chunks = started.inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
     let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
     rows.map(|row| String::from_utf8(row).unwrap().trim_end().to_owned()).collect()
 }

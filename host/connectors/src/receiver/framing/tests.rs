@@ -1,21 +1,10 @@
 use super::*;
+use crate::random::Random;
 
 const KEPT: usize = REJECTED_BYTES_MAX as usize;
 
-/// A small seeded generator (xorshift64), so that failures repeat.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 /// What a record must be: its bytes in the chunk, and whether it is refused.
-type Expected = Vec<(Vec<u8>, bool)>;
+type ExpectedRecords = Vec<(Vec<u8>, bool)>;
 
 fn kept(record: &[u8], prefix: usize) -> Vec<u8> {
     record[..record.len().min(prefix + KEPT)].to_vec()
@@ -43,8 +32,8 @@ fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<us
 }
 
 /// The records by the plainest means: one byte after the other, over the whole input.
-fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
-    let mut records = Expected::new();
+fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
+    let mut records = ExpectedRecords::new();
     let mut start = 0;
     let line = |record: &[u8]| {
         let content = record.strip_suffix(b"\n").unwrap_or(record).len();
@@ -80,6 +69,23 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
         Framing::Fixed(bytes) => {
             records.extend(input.chunks(*bytes).map(|record| (kept(record, 0), record.len() < *bytes)));
         }
+        Framing::Blocks => panic!("blocks have tests of their own"),
+        Framing::Varint => {
+            while start < input.len() {
+                let rest = &input[start..];
+                let last = rest.iter().take(10).position(|byte| byte & 0x80 == 0);
+                let prefix = last.map_or(rest.len().min(10), |last| last + 1);
+                let add = |sum: u128, byte: &u8| (sum << 7) | u128::from(byte & 0x7f);
+                // What goes beyond 64 bits is cut off.
+                let length = rest[..prefix].iter().rev().fold(0, add) as u64;
+                let whole = last.map(|_| (prefix as u64).saturating_add(length));
+                let whole = whole.or((rest.len() >= 10).then_some(u64::MAX));
+                let end = whole.unwrap_or(u64::MAX).min(rest.len() as u64) as usize;
+                let refused = whole.is_none_or(|whole| whole > rest.len() as u64 || whole - prefix as u64 > max as u64);
+                records.push((if refused { kept(&rest[..end], prefix) } else { rest[..end].to_vec() }, refused));
+                start += end;
+            }
+        }
         Framing::Frames => {
             while start < input.len() {
                 let rest = &input[start..];
@@ -113,8 +119,8 @@ fn run(framing: &Framing, input: &[u8], max: usize, mut block: impl FnMut() -> (
     chunks
 }
 
-fn records(chunks: &[Chunk]) -> Expected {
-    let mut records = Expected::new();
+fn records(chunks: &[Chunk]) -> ExpectedRecords {
+    let mut records = ExpectedRecords::new();
     for chunk in chunks {
         assert_eq!(chunk.bytes.len(), *chunk.ends.last().unwrap() as usize, "nothing behind the last record");
         let refused = |row: usize| chunk.refused.iter().any(|refusal| refusal.row as usize == row);
@@ -128,24 +134,25 @@ fn records_are_those_of_a_plain_reading_however_the_input_is_split() {
     let mut random = Random(0x5EED);
     let alphabet = b"ab\r\n\n\"\",,\0\0\x02\x07";
     for round in 0..3_000 {
-        let framing = match round % 4 {
+        let framing = match round % 5 {
             0 => Framing::Lines,
             1 => Framing::Csv { separator: b',' },
-            2 => Framing::Fixed(1 + random.below(9)),
+            2 => Framing::Fixed(1 + random.index(9)),
+            3 => Framing::Varint,
             _ => Framing::Frames,
         };
         let mut input = Vec::new();
-        for _ in 0..random.below(60) {
-            match random.below(20) {
-                0 => input.extend(std::iter::repeat_n(b'x', random.below(4 * KEPT))),
-                1 => input.extend_from_slice(&(random.below(3_000) as u32).to_be_bytes()),
-                _ => input.push(alphabet[random.below(alphabet.len())]),
+        for _ in 0..random.index(60) {
+            match random.index(20) {
+                0 => input.extend(std::iter::repeat_n(b'x', random.index(4 * KEPT))),
+                1 => input.extend_from_slice(&(random.index(3_000) as u32).to_be_bytes()),
+                _ => input.push(alphabet[random.index(alphabet.len())]),
             }
         }
-        let max = [3, 50, 1_500, 1 << 20][random.below(4)];
+        let max = [3, 50, 1_500, 1 << 20][random.index(4)];
         let expected = oracle(&framing, &input, max);
-        let block_bytes = [1, 2, 7, 300, 5_000][random.below(5)];
-        let chunks = run(&framing, &input, max, || (random.below(block_bytes) + 1, random.below(3) == 0));
+        let block_bytes = [1, 2, 7, 300, 5_000][random.index(5)];
+        let chunks = run(&framing, &input, max, || (random.index(block_bytes) + 1, random.index(3) == 0));
         assert_eq!(records(&chunks), expected, "round {round}: {framing:?}, record_bytes_max {max}");
         let behind = chunks.iter().fold(0, |offset, chunk| {
             assert_eq!(chunk.extent.start, offset, "round {round}: {framing:?}");
@@ -186,7 +193,7 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
     framer.end();
     let chunk = framer.next(true).unwrap();
     let reason = "100000000 bytes, record_bytes_max is 1048576";
-    assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
+    assert_eq!(chunk.refused, [RefusedRecord { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
     assert_eq!(chunk.extent, Extent { bytes: 7 + 100_000_001 + 5, ..Extent::default() });
     assert_eq!((chunk.record(0), chunk.record(1).len(), chunk.record(2)), (&b"before\n"[..], 1024, &b"after"[..]));
 }
@@ -199,6 +206,13 @@ fn what_is_cut_short_says_so() {
     };
     assert_eq!(reasons(Framing::Fixed(4), b"abcdef"), ["cut short: 2 of the 4 bytes of a record"]);
     assert_eq!(reasons(Framing::Frames, b"\0\0\0\x01a\0\0\0\x05bc"), ["cut short: 2 of the 5 bytes of a frame"]);
+    let lies = b"\x01a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01b";
+    assert_eq!(reasons(Framing::Varint, b"\x01a\x05bc"), ["cut short: 3 of the 6 bytes of a record and its length"]);
+    assert_eq!(reasons(Framing::Varint, b"\x80"), ["cut short within the length of a record, after 1 bytes"]);
+    assert_eq!(
+        reasons(Framing::Varint, lies),
+        ["cut short: 11 of the 18446744073709551615 bytes of a record and its length"]
+    );
     assert_eq!(reasons(Framing::Frames, b"\0\0"), ["cut short: 2 of the 4 bytes of a frame's length"]);
     let open = format!("a\n\"{}", "x".repeat(200));
     let reason = "201 bytes, record_bytes_max is 100";
@@ -213,7 +227,7 @@ fn a_stream_that_breaks_off_has_no_last_line() {
         framer.break_off("the connection broke");
         let chunk = framer.next(true).unwrap();
         let reason = "cut short after 3 bytes: the connection broke";
-        assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into(), dropped: 0 }]);
+        assert_eq!(chunk.refused, [RefusedRecord { row: 1, reason: reason.into(), dropped: 0 }]);
     }
 }
 
@@ -224,7 +238,7 @@ fn one_quote_that_nothing_closes_costs_one_line() {
     for (max, block) in [(1_000, 70), (1_000, 100_000), (1 << 20, 1_000)] {
         let chunks = run(&Framing::Csv { separator: b',' }, text.as_bytes(), max, || (block, false));
         assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), 5_001, "max {max}");
-        let refused: Vec<&Refusal> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
+        let refused: Vec<&RefusedRecord> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
         assert_eq!(refused.len(), 1);
         assert_eq!((refused[0].row, &*refused[0].reason), (100, UNCLOSED));
         assert_eq!(chunks[0].rows(), 101, "the chunk ends with it");

@@ -1,6 +1,6 @@
 //! Small chunks joined into one, so that a record that comes alone costs a copy of its bytes and no more.
 
-use crate::batch::chunk::{Chunk, Refusal};
+use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::receiver::framing::UNCLOSED;
@@ -8,18 +8,23 @@ use bytes::{Bytes, BytesMut};
 
 /// A chunk that still grows.
 #[derive(Default)]
-pub struct Open {
+pub struct GrowingChunk {
     bytes: BytesMut,
     ends: Vec<u32>,
     header: Bytes,
-    refused: Vec<Refusal>,
+    refused: Vec<RefusedRecord>,
     extent: Extent,
 }
 
-impl Open {
+impl GrowingChunk {
     /// Whether it holds no records.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// How many records it holds.
+    pub fn rows(&self) -> usize {
+        self.ends.len()
     }
 
     /// Whether it and this chunk are a part together, from one stretch of their source.
@@ -40,9 +45,8 @@ impl Open {
     /// Whether this chunk comes right behind it in the source.
     fn goes_on(&self, chunk: &Chunk) -> bool {
         let (before, next) = (&self.extent, &chunk.extent);
-        // Files do not count rows: theirs are all 0. What counts rows begins at 0 only once.
-        let rows_go_on =
-            next.row == before.row.saturating_add(self.ends.len() as u64) || (before.row, next.row) == (0, 0);
+        // Files do not count rows: theirs is what the file is known by. No two chunks that count begin at the same row.
+        let rows_go_on = next.row == before.row.saturating_add(self.ends.len() as u64) || next.row == before.row;
         rows_go_on
             && before.start.saturating_add(before.bytes) == next.start
             && before.file == next.file
@@ -61,12 +65,12 @@ impl Open {
         self.bytes.extend_from_slice(&chunk.bytes);
         self.ends.extend(chunk.ends.iter().map(|end| bytes_before + end));
         let refused = chunk.refused.into_iter();
-        self.refused.extend(refused.map(|refusal| Refusal { row: rows_before + refusal.row, ..refusal }));
+        self.refused.extend(refused.map(|refusal| RefusedRecord { row: rows_before + refusal.row, ..refusal }));
     }
 
     /// What was added, as one chunk.
     pub fn into_chunk(self) -> Chunk {
-        let Open { bytes, ends, header, refused, extent } = self;
+        let GrowingChunk { bytes, ends, header, refused, extent } = self;
         Chunk { bytes: bytes.freeze(), ends, header, refused, extent }
     }
 }

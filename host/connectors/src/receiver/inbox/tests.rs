@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::chunk::Refusal;
+use crate::batch::chunk::RefusedRecord;
 use crate::batch::position::Extent;
 use crate::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
@@ -27,14 +27,14 @@ async fn ten_thousand_single_lines_are_one_part_and_one_wake() {
     for i in 0..10_000_u32 {
         let mut line = lines(1, "abc");
         if i == 7_777 {
-            line.refused.push(Refusal { row: 0, reason: "no".into(), dropped: 7 });
+            line.refused.push(RefusedRecord { row: 0, reason: "no".into(), dropped: 7 });
         }
         assert!(inbox.put(line).await);
     }
     assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
     let mut expected = lines(10_000, "abc");
-    expected.refused.push(Refusal { row: 7_777, reason: "no".into(), dropped: 7 });
-    assert_eq!(inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks, [expected]);
+    expected.refused.push(RefusedRecord { row: 7_777, reason: "no".into(), dropped: 7 });
+    assert_eq!(inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks, [expected]);
     assert!(!inbox.state().ready);
     inbox.put(lines(1, "x")).await;
     inbox.finish();
@@ -50,7 +50,7 @@ async fn parts_have_bounds_and_headers_are_kept_apart() {
     }
     inbox.put(Chunk { header: "a,b".into(), ..lines(2, "1,2") }).await;
     let rows: Vec<usize> =
-        inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).collect();
+        inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).collect();
     assert_eq!(rows, [PART_ROWS_MAX / 3 * 3, PART_ROWS_MAX / 3 * 2, 2]);
 }
 
@@ -62,11 +62,17 @@ async fn take_keeps_to_its_limits() {
         inbox.put(large.clone()).await;
     }
     let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
-    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(PART_ROWS_MAX as u64 + 5, u64::MAX)).chunks), PART_ROWS_MAX + 5);
-    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, 10)).chunks), 2, "as many whole records as fit");
-    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, 3)).chunks), 1, "at least one record");
-    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, large.bytes.len() as u64)).chunks), PART_ROWS_MAX - 8);
-    let last = inbox.take(BatchId(1), Most::of(u64::MAX, large.bytes.len() as u64)).chunks;
+    assert_eq!(
+        sum(&inbox.take(BatchId(1), TakeLimits::of(PART_ROWS_MAX as u64 + 5, u64::MAX)).chunks),
+        PART_ROWS_MAX + 5
+    );
+    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 10)).chunks), 2, "as many whole records as fit");
+    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 3)).chunks), 1, "at least one record");
+    assert_eq!(
+        sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, large.bytes.len() as u64)).chunks),
+        PART_ROWS_MAX - 8
+    );
+    let last = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, large.bytes.len() as u64)).chunks;
     assert_eq!(last, [large]);
     assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
 }
@@ -87,12 +93,12 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     inbox.put_batch(vec![lines(2, "a")], behind(10)).await;
     inbox.put_batch(vec![], behind(20)).await;
     inbox.put_batch(vec![in_line(0, lines(3, "b")), in_line(3, lines(1, "c"))], behind(30)).await;
-    let take = |rows_max| inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
+    let take = |rows_max| inbox.take(BatchId(1), TakeLimits::of(rows_max, u64::MAX));
     let first = take(2);
     assert_eq!(first.chunks.len(), 1, "the end of the batch goes with its last row");
     assert_eq!(first.moved, [moved("", 10, 0)]);
     assert!(inbox.state().ready);
-    assert_eq!(take(100), Taken { chunks: vec![], moved: vec![moved("", 20, 0)] });
+    assert_eq!(take(100), TakenRecords { chunks: vec![], moved: vec![moved("", 20, 0)] });
     let begun = take(1);
     assert_eq!((begun.chunks[0].rows(), begun.moved), (1, vec![moved("", 20, 1)]), "so many rows of the line");
     let rest = take(100);
@@ -122,16 +128,16 @@ async fn ends_of_files_go_with_their_last_rows_and_alone_make_no_batch() {
     inbox.put_last(None, "none".into(), end(4)).await;
     inbox.put(of_file("b", 0, lines(1, "z"))).await;
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
-    let first = inbox.take(BatchId(1), Most::of(4, u64::MAX));
+    let first = inbox.take(BatchId(1), TakeLimits::of(4, u64::MAX));
     let joined = [
         of_file("a", 3, lines(2, "x")),
         of_file("a", 9, Chunk { ends: vec![2, 4], bytes: "x\ny\n".into(), ..Chunk::default() }),
     ];
-    assert_eq!(first, Taken { chunks: joined.into(), moved: vec![moved("a", 13, 0), moved("empty", 0, 1)] });
-    let second = inbox.take(BatchId(2), Most::of(1, u64::MAX));
+    assert_eq!(first, TakenRecords { chunks: joined.into(), moved: vec![moved("a", 13, 0), moved("empty", 0, 1)] });
+    let second = inbox.take(BatchId(2), TakeLimits::of(1, u64::MAX));
     let expected = vec![moved("a", 15, 1), moved("none", 4, 1)];
-    assert_eq!(second, Taken { chunks: vec![of_file("a", 13, lines(1, "y"))], moved: expected });
-    assert_eq!(inbox.take(BatchId(3), Most::of(9, 9)).moved, [moved("b", 2, 0)]);
+    assert_eq!(second, TakenRecords { chunks: vec![of_file("a", 13, lines(1, "y"))], moved: expected });
+    assert_eq!(inbox.take(BatchId(3), TakeLimits::of(9, 9)).moved, [moved("b", 2, 0)]);
     assert!(!inbox.state().ready);
     let held = inbox.lock();
     assert_eq!((held.bytes, held.file_ends), (0, 0));
@@ -142,14 +148,14 @@ async fn what_was_put_back_comes_first_and_is_told() {
     let (inbox, _) = counted();
     let from = |row, count| Chunk { extent: Extent { row, ..Extent::default() }, ..lines(count, "abc") };
     inbox.put(from(50, 2)).await;
-    inbox.put_back(vec![from(40, 7), from(47, 3)]);
+    inbox.put_back(vec![from(40, 7), from(47, 3)], Vec::new());
     assert!(inbox.state().leftover && inbox.state().rows == 12);
-    let first = inbox.take(BatchId(1), Most::of(8, u64::MAX));
-    assert_eq!(first, Taken { chunks: vec![from(40, 7), from(47, 1)], moved: vec![moved("", 48, 0)] });
+    let first = inbox.take(BatchId(1), TakeLimits::of(8, u64::MAX));
+    assert_eq!(first, TakenRecords { chunks: vec![from(40, 7), from(47, 1)], moved: vec![moved("", 48, 0)] });
     assert!(inbox.state().leftover);
-    assert_eq!(inbox.take(BatchId(2), Most::of(2, u64::MAX)).chunks, [from(48, 2)]);
+    assert_eq!(inbox.take(BatchId(2), TakeLimits::of(2, u64::MAX)).chunks, [from(48, 2)]);
     assert!(!inbox.state().leftover && inbox.state().ready);
-    assert_eq!(inbox.take(BatchId(3), Most::of(9, 99)).chunks, [from(50, 2)]);
+    assert_eq!(inbox.take(BatchId(3), TakeLimits::of(9, 99)).chunks, [from(50, 2)]);
 }
 
 #[tokio::test]
@@ -159,7 +165,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     let mut waiting = Box::pin(inbox.put(huge.clone()));
     assert!(futures_poll(&mut waiting), "it must wait");
     assert_eq!(
-        inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks,
+        inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks,
         std::slice::from_ref(&huge),
         "but its records are there"
     );
@@ -171,7 +177,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     assert!(!waiting.await);
     assert!(!inbox.put(lines(1, "never")).await);
     inbox.closed().await;
-    let rows: usize = inbox.take(BatchId(2), Most::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).sum();
+    let rows: usize = inbox.take(BatchId(2), TakeLimits::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).sum();
     assert_eq!(rows, 2, "what the receiver had read is not lost");
 }
 
@@ -196,17 +202,68 @@ async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
     inbox.put_instead(large.clone());
     let state = inbox.state();
     assert_eq!((state.rows, state.ready, state.finished), (1, false, true));
-    let taken = inbox.take(BatchId(1), Most::of(u64::MAX, 1));
+    let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 1));
     assert_eq!(taken.chunks.len(), 1);
     assert_eq!(taken.moved, [(String::new(), Position { offset: 2, mark: 88 })]);
-    assert!(inbox.take(BatchId(2), Most::of(u64::MAX, u64::MAX)).moved.is_empty());
+    assert!(inbox.take(BatchId(2), TakeLimits::of(u64::MAX, u64::MAX)).moved.is_empty());
 }
 
 #[test]
 fn parts_have_no_more_rows_than_may_be_decoded_at_once() {
     let inbox = Inbox::new(INBOX_BYTES_MAX, Box::new(|| {}));
-    inbox.put_back(vec![lines(7, "a"), lines(2, "b")]);
-    let most = Most { rows: 8, bytes: u64::MAX, rows_of_part: 3 };
+    inbox.put_back(vec![lines(7, "a"), lines(2, "b")], Vec::new());
+    let most = TakeLimits { rows: 8, bytes: u64::MAX, rows_of_part: 3 };
     let rows: Vec<usize> = inbox.take(BatchId(1), most).chunks.iter().map(Chunk::rows).collect();
     assert_eq!(rows, [3, 3, 1, 1]);
+}
+
+/// A request of so many rows, which begins at this row of the source.
+fn offer(inbox: &Inbox, first: u64, rows: usize, producer: &str, sequence: u64) {
+    let chunk = Chunk { extent: Extent { row: first, ..Extent::default() }, ..lines(rows, "abc") };
+    let offered = inbox.offer(vec![chunk], Some((producer.into(), Position { offset: sequence, mark: 1 })));
+    assert!(matches!(offered, Offered::Taken(_)), "{offered:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_moves_a_position_is_taken_as_a_whole() {
+    let (inbox, wakes) = counted();
+    inbox.put(lines(2, "abc")).await;
+    offer(&inbox, 2, 3, "p", 7);
+    offer(&inbox, 5, 2, "q", 1);
+    offer(&inbox, 7, 9, "p", 8);
+    assert_eq!((inbox.state().rows, wakes.load(Ordering::SeqCst)), (16, 1));
+    let at = |offset| Position { offset, mark: 1 };
+    let rows = |offset| (String::new(), Position { offset, mark: 0 });
+    let taken = inbox.take(BatchId(1), TakeLimits::of(4, u64::MAX));
+    assert_eq!(taken.chunks.iter().map(Chunk::rows).sum::<usize>(), 2, "three more would be too many");
+    assert_eq!(taken.moved, [rows(2)]);
+    let taken = inbox.take(BatchId(2), TakeLimits { rows_of_part: 4, ..TakeLimits::of(6, u64::MAX) });
+    assert_eq!(taken.chunks.iter().map(Chunk::rows).collect::<Vec<_>>(), [3, 2], "no part of more than four");
+    assert_eq!(taken.moved, [rows(7), ("p".into(), at(7)), ("q".into(), at(1))]);
+    let taken = inbox.take(BatchId(3), TakeLimits { rows_of_part: 4, ..TakeLimits::of(6, 1) });
+    assert_eq!(taken.chunks.iter().map(Chunk::rows).collect::<Vec<_>>(), [4, 4, 1], "alone it is taken, however large");
+    assert_eq!(taken.moved, [rows(16), ("p".into(), at(8))]);
+    assert_eq!((inbox.state().rows, inbox.state().ready), (0, false));
+}
+
+#[tokio::test]
+async fn small_requests_are_one_chunk_together() {
+    let (inbox, _) = counted();
+    (0..1_000).for_each(|row| offer(&inbox, row, 1, "p", row));
+    let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
+    assert_eq!(taken.chunks, [lines(1_000, "abc")]);
+    assert_eq!(inbox.lock().bytes, 0, "what was counted is counted back");
+}
+
+#[tokio::test]
+async fn what_is_put_back_moves_its_positions_with_its_last_row() {
+    let (inbox, _) = counted();
+    let chunk = Chunk { extent: Extent { row: 5, ..Extent::default() }, ..lines(3, "abc") };
+    inbox.put_back(vec![chunk], vec![("p".into(), Position { offset: 4, mark: 9 })]);
+    offer(&inbox, 8, 1, "p", 5);
+    let moved = |batch, rows| inbox.take(BatchId(batch), TakeLimits::of(rows, u64::MAX)).moved;
+    assert_eq!(moved(1, 2), [(String::new(), Position { offset: 7, mark: 0 })]);
+    let last = moved(2, 1);
+    assert_eq!(last, [(String::new(), Position { offset: 8, mark: 0 }), ("p".into(), Position { offset: 4, mark: 9 })]);
+    assert_eq!(moved(3, 9)[1], ("p".into(), Position { offset: 5, mark: 1 }));
 }

@@ -16,7 +16,8 @@ use std::fmt;
 pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
     let format = Format::Csv { header: true, separator: b',' };
     let (names, chunks) = records(&format, Vec::new(), content);
-    let mut columns: Vec<(String, Guess)> = header(names)?.into_iter().map(|name| (name, Guess::default())).collect();
+    let mut columns: Vec<(String, PossibleTypes)> =
+        header(names)?.into_iter().map(|name| (name, PossibleTypes::default())).collect();
     for chunk in chunks {
         let mut start = 0;
         for end in &chunk.ends {
@@ -37,12 +38,12 @@ pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
 
 /// The columns of JSON lines, in the order in which they first come.
 pub fn of_json(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
-    let mut columns: Vec<(String, Guess)> = Vec::new();
+    let mut columns: Vec<(String, PossibleTypes)> = Vec::new();
     for line in text(content)?.lines().filter(|line| !line.trim().is_empty()) {
         let pairs = serde_json::Deserializer::from_str(line).deserialize_map(Pairs);
         for (name, value) in pairs.map_err(|error| format!("{error}, in `{line}`"))? {
             let place = columns.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-                columns.push((name, Guess::default()));
+                columns.push((name, PossibleTypes::default()));
                 columns.len() - 1
             });
             if let Some((_, guess)) = columns.get_mut(place) {
@@ -58,7 +59,7 @@ pub fn of_json(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
     Ok(kinds(columns))
 }
 
-fn kinds(columns: Vec<(String, Guess)>) -> Vec<(String, ColumnType)> {
+fn kinds(columns: Vec<(String, PossibleTypes)>) -> Vec<(String, ColumnType)> {
     columns.into_iter().map(|(name, guess)| (name, guess.kind())).collect()
 }
 
@@ -67,7 +68,7 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
 }
 
 /// What the values of a column may still be.
-struct Guess {
+struct PossibleTypes {
     any: bool,
     bool: bool,
     int64: bool,
@@ -75,13 +76,13 @@ struct Guess {
     timestamp: bool,
 }
 
-impl Default for Guess {
-    fn default() -> Guess {
-        Guess { any: false, bool: true, int64: true, float64: true, timestamp: true }
+impl Default for PossibleTypes {
+    fn default() -> PossibleTypes {
+        PossibleTypes { any: false, bool: true, int64: true, float64: true, timestamp: true }
     }
 }
 
-impl Guess {
+impl PossibleTypes {
     /// A value as text; empty: there is none.
     fn text(&mut self, text: &str) {
         if text.is_empty() {
@@ -111,11 +112,11 @@ impl Guess {
 
     fn kind(&self) -> ColumnType {
         match self {
-            Guess { any: false, .. } => ColumnType::Text,
-            Guess { bool: true, .. } => ColumnType::Bool,
-            Guess { int64: true, .. } => ColumnType::Int64,
-            Guess { float64: true, .. } => ColumnType::Float64,
-            Guess { timestamp: true, .. } => ColumnType::Timestamp,
+            PossibleTypes { any: false, .. } => ColumnType::Text,
+            PossibleTypes { bool: true, .. } => ColumnType::Bool,
+            PossibleTypes { int64: true, .. } => ColumnType::Int64,
+            PossibleTypes { float64: true, .. } => ColumnType::Float64,
+            PossibleTypes { timestamp: true, .. } => ColumnType::Timestamp,
             _ => ColumnType::Text,
         }
     }

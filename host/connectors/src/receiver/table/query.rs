@@ -4,10 +4,10 @@ use super::too_large;
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, schema_of};
 use crate::error::{Error, Result};
-use crate::job::database;
+use crate::job::database::{self, Database};
 use crate::limits::ENRICH_BYTES_MAX;
 use crate::postgres::quoted;
-use crate::postgres::{Connection, Fault};
+use crate::postgres::{Connection, DatabaseError};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -20,7 +20,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::types::{FromSql, Kind, Type};
-use tokio_postgres::{Client, Config, IsolationLevel, Row};
+use tokio_postgres::{Client, IsolationLevel, Row};
 
 /// Rows that are fetched at a time.
 const ROWS_AT_A_TIME: i32 = 10_000;
@@ -30,8 +30,8 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 const EPOCH_US: i64 = 946_684_800_000_000;
 
 /// Where the database is, with what the environment gives.
-pub fn config(url: &str) -> Result<Config, String> {
-    database::expand(url, |name| std::env::var(name).ok()).and_then(|url| database::parse(&url))
+pub fn config(url: &str) -> Result<Database, String> {
+    database::config(url)
 }
 
 /// Runs the query. The error says whether the author of the job can mend it.
@@ -41,13 +41,13 @@ pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
         let fetched = runtime.block_on(async {
-            Fault::within(QUERY_TIME_MAX, "to the query of the table", rows(&connection, query)).await
+            DatabaseError::within(QUERY_TIME_MAX, "to the query of the table", rows(&connection, query)).await
         });
         // A look-up of the host's name may still hang.
         runtime.shutdown_background();
         fetched.map_err(|fault| {
             let message = format!("{}: {}", connection.place(), fault.message);
-            if fault.passing { Error::environment(message) } else { Error::job(message) }
+            if fault.passes() { Error::environment(message) } else { Error::job(message) }
         })
     };
     // The caller may be a thread of an async runtime, which must not block on another.
@@ -56,7 +56,7 @@ pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
     })
 }
 
-async fn rows(connection: &Connection, query: &str) -> Result<Bytes, Fault> {
+async fn rows(connection: &Connection, query: &str) -> Result<Bytes, DatabaseError> {
     let (mut client, driver) = connection.connect().await?;
     let fetched = select(&mut client, query).await;
     drop(client);
@@ -65,7 +65,7 @@ async fn rows(connection: &Connection, query: &str) -> Result<Bytes, Fault> {
 }
 
 /// All rows, in a transaction that can change nothing.
-async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
+async fn select(client: &mut Client, query: &str) -> Result<Bytes, DatabaseError> {
     let transaction = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
@@ -73,7 +73,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
         statement = transaction.prepare(&cast).await?;
     }
     let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone()));
-    let mut columns = columns.map(|(name, kind)| Column::new(name, kind)).collect::<Result<Vec<_>, _>>()?;
+    let mut columns = columns.map(|(name, kind)| ResultColumn::new(name, kind)).collect::<Result<Vec<_>, _>>()?;
     let portal = transaction.bind(&statement, &[]).await?;
     let mut bytes = 0;
     let mut count = 0;
@@ -89,14 +89,14 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
             bytes += 1;
             count += 1;
             if bytes > ENRICH_BYTES_MAX {
-                return Err(Fault::lasting(too_large("the rows of the query")));
+                return Err(DatabaseError::lasting(too_large("the rows of the query")));
             }
         }
         if count - before < ROWS_AT_A_TIME as usize {
             break;
         }
     }
-    encode(columns, count).map_err(|error| Fault::lasting(error.to_string()))
+    encode(columns, count).map_err(|error| DatabaseError::lasting(error.to_string()))
 }
 
 /// The query with its columns as types that jobs have, where it has others: numeric becomes a float, a date the beginning of
@@ -125,19 +125,19 @@ fn with_casts(query: &str, columns: &[tokio_postgres::Column]) -> Option<String>
 }
 
 /// Where values of a type are put that need no cast.
-fn values_of(from: &Type) -> Option<Values> {
+fn values_of(from: &Type) -> Option<ResultValues> {
     Some(match *from {
-        Type::BOOL => Values::Bool(Vec::new()),
-        Type::INT2 | Type::INT4 | Type::INT8 => Values::Int64(Vec::new()),
-        Type::FLOAT4 | Type::FLOAT8 => Values::Float64(Vec::new()),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => Values::Text(Vec::new()),
-        Type::BYTEA => Values::Binary(Vec::new()),
-        Type::TIMESTAMPTZ | Type::TIMESTAMP => Values::Timestamp(Vec::new()),
+        Type::BOOL => ResultValues::Bool(Vec::new()),
+        Type::INT2 | Type::INT4 | Type::INT8 => ResultValues::Int64(Vec::new()),
+        Type::FLOAT4 | Type::FLOAT8 => ResultValues::Float64(Vec::new()),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => ResultValues::Text(Vec::new()),
+        Type::BYTEA => ResultValues::Binary(Vec::new()),
+        Type::TIMESTAMPTZ | Type::TIMESTAMP => ResultValues::Timestamp(Vec::new()),
         _ => return None,
     })
 }
 
-fn encode(columns: Vec<Column>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
+fn encode(columns: Vec<ResultColumn>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
     let schema = schema_of(&columns.iter().map(|column| (column.name.clone(), column.kind())).collect::<Vec<_>>());
     let arrays: Vec<ArrayRef> = columns.into_iter().map(|column| column.values.into_array()).collect();
     let keys = Keys::encode(&arrays, rows)?;
@@ -156,13 +156,13 @@ fn encode(columns: Vec<Column>, rows: usize) -> Result<Bytes, arrow::error::Arro
 }
 
 /// A column of the result.
-struct Column {
+struct ResultColumn {
     name: String,
     from: Type,
-    values: Values,
+    values: ResultValues,
 }
 
-enum Values {
+enum ResultValues {
     Bool(Vec<Option<bool>>),
     Int64(Vec<Option<i64>>),
     Float64(Vec<Option<f64>>),
@@ -171,56 +171,56 @@ enum Values {
     Timestamp(Vec<Option<i64>>),
 }
 
-impl Column {
-    fn new(name: String, from: Type) -> Result<Column, Fault> {
+impl ResultColumn {
+    fn new(name: String, from: Type) -> Result<ResultColumn, DatabaseError> {
         let wrong =
             || format!("column `{name}` of the query is {from}, which jobs do not have; write {name}::text in it");
-        let values = values_of(&from).ok_or_else(|| Fault::lasting(wrong()))?;
-        Ok(Column { name, from, values })
+        let values = values_of(&from).ok_or_else(|| DatabaseError::lasting(wrong()))?;
+        Ok(ResultColumn { name, from, values })
     }
 
     fn kind(&self) -> ColumnType {
         match self.values {
-            Values::Bool(_) => ColumnType::Bool,
-            Values::Int64(_) => ColumnType::Int64,
-            Values::Float64(_) => ColumnType::Float64,
-            Values::Text(_) => ColumnType::Text,
-            Values::Binary(_) => ColumnType::Binary,
-            Values::Timestamp(_) => ColumnType::Timestamp,
+            ResultValues::Bool(_) => ColumnType::Bool,
+            ResultValues::Int64(_) => ColumnType::Int64,
+            ResultValues::Float64(_) => ColumnType::Float64,
+            ResultValues::Text(_) => ColumnType::Text,
+            ResultValues::Binary(_) => ColumnType::Binary,
+            ResultValues::Timestamp(_) => ColumnType::Timestamp,
         }
     }
 
     /// Takes the value of a row; how many bytes it has.
-    fn take(&mut self, row: &Row, place: usize) -> Result<usize, Fault> {
+    fn take(&mut self, row: &Row, place: usize) -> Result<usize, DatabaseError> {
         match &mut self.values {
-            Values::Bool(values) => values.push(row.try_get(place)?),
-            Values::Int64(values) => values.push(match self.from {
+            ResultValues::Bool(values) => values.push(row.try_get(place)?),
+            ResultValues::Int64(values) => values.push(match self.from {
                 Type::INT2 => row.try_get::<_, Option<i16>>(place)?.map(i64::from),
                 Type::INT4 => row.try_get::<_, Option<i32>>(place)?.map(i64::from),
                 _ => row.try_get(place)?,
             }),
-            Values::Float64(values) => values.push(match self.from {
+            ResultValues::Float64(values) => values.push(match self.from {
                 Type::FLOAT4 => row.try_get::<_, Option<f32>>(place)?.map(f64::from),
                 _ => row.try_get(place)?,
             }),
-            Values::Text(values) => {
+            ResultValues::Text(values) => {
                 let value: Option<String> = row.try_get(place)?;
                 let bytes = value.as_ref().map_or(0, String::len);
                 values.push(value);
                 return Ok(bytes + 8);
             }
-            Values::Binary(values) => {
+            ResultValues::Binary(values) => {
                 let value: Option<Vec<u8>> = row.try_get(place)?;
                 let bytes = value.as_ref().map_or(0, Vec::len);
                 values.push(value);
                 return Ok(bytes + 8);
             }
-            Values::Timestamp(values) => {
-                let value: Option<Micros> = row.try_get(place)?;
-                let whole = |Micros(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
+            ResultValues::Timestamp(values) => {
+                let value: Option<PostgresTimestamp> = row.try_get(place)?;
+                let whole = |PostgresTimestamp(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
                 let since = value.map(|value| whole(value).and_then(|us| us.checked_add(EPOCH_US)));
                 if since == Some(None) {
-                    return Err(Fault::lasting(format!(
+                    return Err(DatabaseError::lasting(format!(
                         "column `{}` has an infinite time; leave such rows out",
                         self.name
                     )));
@@ -232,25 +232,25 @@ impl Column {
     }
 }
 
-impl Values {
+impl ResultValues {
     fn into_array(self) -> ArrayRef {
         match self {
-            Values::Bool(values) => Arc::new(BooleanArray::from(values)),
-            Values::Int64(values) => Arc::new(Int64Array::from(values)),
-            Values::Float64(values) => Arc::new(Float64Array::from(values)),
-            Values::Text(values) => Arc::new(StringArray::from(values)),
-            Values::Binary(values) => Arc::new(values.into_iter().collect::<BinaryArray>()),
-            Values::Timestamp(values) => Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")),
+            ResultValues::Bool(values) => Arc::new(BooleanArray::from(values)),
+            ResultValues::Int64(values) => Arc::new(Int64Array::from(values)),
+            ResultValues::Float64(values) => Arc::new(Float64Array::from(values)),
+            ResultValues::Text(values) => Arc::new(StringArray::from(values)),
+            ResultValues::Binary(values) => Arc::new(values.into_iter().collect::<BinaryArray>()),
+            ResultValues::Timestamp(values) => Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")),
         }
     }
 }
 
 /// A timestamp as PostgreSQL sends it: microseconds since 2000.
-struct Micros(i64);
+struct PostgresTimestamp(i64);
 
-impl<'a> FromSql<'a> for Micros {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Micros, Box<dyn StdError + Sync + Send>> {
-        Ok(Micros(i64::from_be_bytes(raw.try_into()?)))
+impl<'a> FromSql<'a> for PostgresTimestamp {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<PostgresTimestamp, Box<dyn StdError + Sync + Send>> {
+        Ok(PostgresTimestamp(i64::from_be_bytes(raw.try_into()?)))
     }
 
     fn accepts(kind: &Type) -> bool {

@@ -5,8 +5,10 @@
 
 use crate::batch::cell;
 use crate::batch::cell::Cells;
+use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::types::ColumnType;
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use crate::hex;
+use arrow::array::{Array, ArrayRef, LargeBinaryArray, LargeBinaryBuilder, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::fmt::Write as _;
@@ -15,7 +17,7 @@ use std::io::{self, Write};
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 64 << 10;
 
-pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {
+pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
     if schema.fields().is_empty() {
         return Err("format `csv` needs columns, and the rows have none; choose `json`".into());
     }
@@ -29,7 +31,8 @@ pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {
     }
 }
 
-pub(super) fn write(schema: &SchemaRef, rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
+/// Writes the header.
+pub(super) fn write_head(schema: &SchemaRef, out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut text = String::new();
     for (index, field) in schema.fields().iter().enumerate() {
         if index > 0 {
@@ -38,20 +41,67 @@ pub(super) fn write(schema: &SchemaRef, rows: &[RecordBatch], out: &mut (dyn Wri
         write_text(&mut text, field.name());
     }
     text.push('\n');
-    for part in rows {
-        let columns = part.columns().iter().map(Column::of).collect::<io::Result<Vec<Column>>>()?;
-        for row in 0..part.num_rows() {
-            write_row(&mut text, &columns, row);
-            if text.len() >= WRITE_BYTES {
-                out.write_all(text.as_bytes())?;
-                text.clear();
-            }
-        }
-    }
     out.write_all(text.as_bytes())
 }
 
-fn write_row(text: &mut String, columns: &[Column], row: usize) {
+/// Writes a line for each row.
+pub(super) fn write_rows(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for part in rows {
+        let mut lines = CsvRows::new(part)?;
+        for row in 0..part.num_rows() {
+            lines.write(row, &mut bytes);
+            bytes.push(b'\n');
+            if bytes.len() >= WRITE_BYTES {
+                out.write_all(&bytes)?;
+                bytes.clear();
+            }
+        }
+    }
+    out.write_all(&bytes)
+}
+
+/// Makes the line of each row, for whoever writes them.
+pub(in crate::sink) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
+    let mut lines = CsvRows::new(rows)?;
+    let mut encoded = LargeBinaryBuilder::with_capacity(rows.num_rows(), 0);
+    let mut line = Vec::new();
+    for row in 0..rows.num_rows() {
+        line.clear();
+        lines.write(row, &mut line);
+        encoded.append_value(&line);
+    }
+    encoded::encoded(EncodedForm::Csv, vec![encoded.finish()])
+}
+
+/// The rows of a batch as single lines, also where they are ones already.
+pub(in crate::sink) struct CsvRows<'a> {
+    columns: Vec<CsvColumn<'a>>,
+    scratch: String,
+    encoded: Option<&'a LargeBinaryArray>,
+}
+
+impl<'a> CsvRows<'a> {
+    /// Prepares the columns.
+    pub fn new(rows: &'a RecordBatch) -> io::Result<CsvRows<'a>> {
+        let encoded = encoded::column(rows, EncodedForm::Csv);
+        let columns = rows.columns().iter().filter(|_| encoded.is_none()).map(CsvColumn::of);
+        Ok(CsvRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
+    }
+
+    /// Adds the line of one row, without its end.
+    pub fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        if let Some(encoded) = self.encoded {
+            out.extend_from_slice(encoded.value(row));
+            return;
+        }
+        self.scratch.clear();
+        write_row(&mut self.scratch, &self.columns, row);
+        out.extend_from_slice(self.scratch.as_bytes());
+    }
+}
+
+fn write_row(text: &mut String, columns: &[CsvColumn], row: usize) {
     for (index, column) in columns.iter().enumerate() {
         if index > 0 {
             text.push(',');
@@ -60,21 +110,20 @@ fn write_row(text: &mut String, columns: &[Column], row: usize) {
             column.write(text, row);
         }
     }
-    text.push('\n');
 }
 
-struct Column<'a> {
+struct CsvColumn<'a> {
     array: &'a ArrayRef,
     cells: Cells<'a>,
     /// For types that are not ours.
     formatter: ArrayFormatter<'a>,
 }
 
-impl<'a> Column<'a> {
-    fn of(array: &'a ArrayRef) -> io::Result<Column<'a>> {
+impl<'a> CsvColumn<'a> {
+    fn of(array: &'a ArrayRef) -> io::Result<CsvColumn<'a>> {
         const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
         let formatter = ArrayFormatter::try_new(array.as_ref(), &OPTIONS).map_err(io::Error::other)?;
-        Ok(Column { array, cells: Cells::of(array), formatter })
+        Ok(CsvColumn { array, cells: Cells::of(array), formatter })
     }
 
     fn write(&self, text: &mut String, row: usize) {
@@ -95,7 +144,7 @@ impl<'a> Column<'a> {
                 if a.value(row).is_empty() {
                     text.push_str("\"\"");
                 }
-                cell::write_hex(text, a.value(row));
+                hex::write(text, a.value(row));
                 Ok(())
             }
             Cells::Timestamp(a) => {

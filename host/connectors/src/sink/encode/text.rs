@@ -34,8 +34,8 @@ pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::R
 /// Writes a text without its line breaks.
 fn write_line(text: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut rest = text.as_bytes();
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-        let (before, behind) = rest.split_at(at);
+    while let Some(line_end) = memchr::memchr2(b'\n', b'\r', rest) {
+        let (before, behind) = rest.split_at(line_end);
         out.write_all(before)?;
         out.write_all(if behind.first() == Some(&b'\n') { b"\\n" } else { b"\\r" })?;
         rest = behind.get(1..).unwrap_or_default();

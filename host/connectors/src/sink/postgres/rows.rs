@@ -37,12 +37,12 @@ pub(super) async fn copy(
             .collect();
         for row in 0..part.num_rows() {
             number += 1;
-            let mut values: Vec<Value<'_>> = Vec::with_capacity(types.len());
+            let mut values: Vec<CopiedValue<'_>> = Vec::with_capacity(types.len());
             for (name, array, cells) in &columns {
                 let cells = array.is_valid(row).then_some(cells);
-                values.push(Value::Cell { cells, at: row, name, row: number });
+                values.push(CopiedValue::Cell { cells, index: row, name, row: number });
             }
-            values.extend(numbered.then_some(Value::Number(number)));
+            values.extend(numbered.then_some(CopiedValue::Number(number)));
             writer.as_mut().write_raw(values).await?;
         }
     }
@@ -50,31 +50,31 @@ pub(super) async fn copy(
 }
 
 /// A value on its way; `cells` is `None` where it is null.
-enum Value<'a> {
-    Cell { cells: Option<&'a Cells<'a>>, at: usize, name: &'a str, row: i64 },
+enum CopiedValue<'a> {
+    Cell { cells: Option<&'a Cells<'a>>, index: usize, name: &'a str, row: i64 },
     Number(i64),
 }
 
-impl fmt::Debug for Value<'_> {
+impl fmt::Debug for CopiedValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Cell { name, row, .. } => write!(f, "column {name} of row {row}"),
-            Value::Number(number) => write!(f, "number {number}"),
+            CopiedValue::Cell { name, row, .. } => write!(f, "column {name} of row {row}"),
+            CopiedValue::Number(number) => write!(f, "number {number}"),
         }
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for CopiedValue<'_> {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let (cells, at, name, row) = match *self {
-            Value::Number(number) => {
+        let (cells, index, name, row) = match *self {
+            CopiedValue::Number(number) => {
                 out.put_i64(number);
                 return Ok(IsNull::No);
             }
-            Value::Cell { cells: None, .. } => return Ok(IsNull::Yes),
-            Value::Cell { cells: Some(cells), at, name, row } => (cells, at, name, row),
+            CopiedValue::Cell { cells: None, .. } => return Ok(IsNull::Yes),
+            CopiedValue::Cell { cells: Some(cells), index, name, row } => (cells, index, name, row),
         };
-        write(cells, at, kind, out).map_err(|why| Unfit { column: name.into(), row, why })?;
+        write(cells, index, kind, out).map_err(|why| Unfit { column: name.into(), row, why })?;
         Ok(IsNull::No)
     }
 
@@ -85,19 +85,19 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
-fn write(cells: &Cells<'_>, at: usize, kind: &Type, out: &mut BytesMut) -> Result<(), String> {
+fn write(cells: &Cells<'_>, index: usize, kind: &Type, out: &mut BytesMut) -> Result<(), String> {
     match cells {
-        Cells::Bool(array) => out.put_u8(array.value(at).into()),
-        Cells::Int64(array) => write_whole(array.value(at), kind, out)?,
+        Cells::Bool(array) => out.put_u8(array.value(index).into()),
+        Cells::Int64(array) => write_whole(array.value(index), kind, out)?,
         // Where the server makes a number of it.
         Cells::Float64(array) if *kind == Type::TEXT => {
             let mut text = String::new();
-            cell::write_float(&mut text, array.value(at));
+            cell::write_float(&mut text, array.value(index));
             out.put_slice(text.as_bytes());
         }
-        Cells::Float64(array) => out.put_f64(array.value(at)),
+        Cells::Float64(array) => out.put_f64(array.value(index)),
         Cells::Text(array) => {
-            let text = array.value(at).as_bytes();
+            let text = array.value(index).as_bytes();
             if memchr::memchr(0, text).is_some() {
                 return Err(
                     "its text has a zero byte, which PostgreSQL cannot hold; remove it in a stage before".into()
@@ -105,10 +105,10 @@ fn write(cells: &Cells<'_>, at: usize, kind: &Type, out: &mut BytesMut) -> Resul
             }
             out.put_slice(text);
         }
-        Cells::Binary(array) => out.put_slice(array.value(at)),
+        Cells::Binary(array) => out.put_slice(array.value(index)),
         Cells::Timestamp(array) => {
             // The ends of 64 bits mean infinity there.
-            let since = array.value(at).checked_sub(EPOCH_US).filter(|since| ![i64::MIN, i64::MAX].contains(since));
+            let since = array.value(index).checked_sub(EPOCH_US).filter(|since| ![i64::MIN, i64::MAX].contains(since));
             out.put_i64(since.ok_or("the timestamp is out of the range of PostgreSQL's")?);
         }
         Cells::Other(array) => return Err(format!("a value of type {} cannot be written", array.data_type())),

@@ -1,19 +1,20 @@
 //! The database of a `postgres` sink: connecting, the marker, and the transaction of a batch.
 
+use super::conversion::ColumnConversion;
 use super::rows;
 use super::table;
-use super::table::Table;
-use super::way::Way;
+use super::table::TargetTable;
 use crate::fault;
 use crate::ids::BatchId;
+use crate::job::database::Database;
 use crate::owner::Owner;
 use crate::postgres::quoted;
-use crate::postgres::{Connection, Driver, Fault};
+use crate::postgres::{Connection, DatabaseError, Driver};
 use arrow::array::RecordBatch;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres::{Client, Statement};
 
 /// How long a server may take to hear that a connection ends.
 const END_TIMEOUT_MS: u64 = 1_000;
@@ -23,7 +24,7 @@ const MARKERS: &str = "millstream_commits";
 /// Where and what a sink writes.
 pub(super) struct Server {
     connection: Connection,
-    pub table: Table,
+    pub table: TargetTable,
     pub owner: Option<Owner>,
     sink: String,
     /// The quoted name of the table of markers.
@@ -31,12 +32,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub fn new(sink: &str, config: Config, table: Table, owner: Option<Owner>) -> Server {
+    pub fn new(sink: &str, database: Database, table: TargetTable, owner: Option<Owner>) -> Server {
         let markers = match &table.namespace {
             Some(namespace) => format!("{}.{MARKERS}", quoted(namespace)),
             None => MARKERS.into(),
         };
-        Server { connection: Connection::new(config), table, owner, sink: sink.into(), markers }
+        Server { connection: Connection::new(database), table, owner, sink: sink.into(), markers }
     }
 
     /// See [`Connection::place`].
@@ -45,12 +46,12 @@ impl Server {
     }
 
     /// See [`Connection::connect`].
-    pub async fn connect(&self) -> Result<(Client, Driver), Fault> {
+    pub async fn connect(&self) -> Result<(Client, Driver), DatabaseError> {
         self.connection.connect().await
     }
 
     /// Makes the table where it is not there; or checks that it can take the rows.
-    pub async fn make(&self, client: &Client) -> Result<(), Fault> {
+    pub async fn make(&self, client: &Client) -> Result<(), DatabaseError> {
         if table::find(client, &self.table).await?.is_none() {
             client.batch_execute(&self.table.create()).await?;
         }
@@ -58,14 +59,14 @@ impl Server {
     }
 
     /// How values get into the table's columns, in the order of the rows' columns.
-    async fn ways(&self, client: &Client) -> Result<Vec<Way>, Fault> {
+    async fn ways(&self, client: &Client) -> Result<Vec<ColumnConversion>, DatabaseError> {
         let found = table::find(client, &self.table).await?;
-        let found = found.ok_or_else(|| Fault::lasting(format!("the table {} is gone", self.table.name())))?;
-        self.table.fit(&found).map_err(Fault::lasting)
+        let found = found.ok_or_else(|| DatabaseError::lasting(format!("the table {} is gone", self.table.name())))?;
+        self.table.fit(&found).map_err(DatabaseError::lasting)
     }
 
     /// Writes into the marker that this start of the job commits from now on. The last committed batch.
-    pub async fn claim(&self, client: &Client) -> Result<Option<BatchId>, Fault> {
+    pub async fn claim(&self, client: &Client) -> Result<Option<BatchId>, DatabaseError> {
         let Some(owner) = &self.owner else { return Ok(None) };
         if !table::exists(client, &self.markers).await? {
             let make = format!(
@@ -86,14 +87,14 @@ impl Server {
         let row = client.query_opt(&claim, &[&owner.job_id, &self.sink, &owner.job, &generation]).await?;
         match row {
             Some(row) => Ok(batch(row.try_get(0)?)),
-            None => Err(Fault::lasting(format!(
+            None => Err(DatabaseError::taken_over(format!(
                 "the job was started again elsewhere, and this process (generation {generation}) has lost it"
             ))),
         }
     }
 
     /// The last batch that is committed for this job.
-    pub async fn read_marker(&self, client: &Client, job_id: &str) -> Result<Option<BatchId>, Fault> {
+    pub async fn read_marker(&self, client: &Client, job_id: &str) -> Result<Option<BatchId>, DatabaseError> {
         if !table::exists(client, &self.markers).await? {
             return Ok(None);
         }
@@ -104,7 +105,7 @@ impl Server {
 }
 
 /// Whether a transaction was committed. One that is older than the server remembers was, as it was the last of its connection.
-pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Fault> {
+pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, DatabaseError> {
     loop {
         let row = match client.query_one("select pg_catalog.txid_status($1)", &[&number]).await {
             // A number of the future: the server went down before it wrote anything of that transaction.
@@ -120,7 +121,7 @@ pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Fault
 }
 
 /// A connection with the statements of a commit.
-pub(super) struct Session {
+pub(super) struct CommitSession {
     client: Client,
     driver: Driver,
     types: Vec<Type>,
@@ -129,8 +130,8 @@ pub(super) struct Session {
     marker: Option<(Statement, Statement)>,
 }
 
-impl Session {
-    pub async fn begin((client, driver): (Client, Driver), server: &Server) -> Result<Session, Fault> {
+impl CommitSession {
+    pub async fn begin((client, driver): (Client, Driver), server: &Server) -> Result<CommitSession, DatabaseError> {
         let table = &server.table;
         let ways = server.ways(&client).await?;
         if let Some(make) = table.make_gathering(&ways) {
@@ -151,7 +152,7 @@ impl Session {
             }
         };
         let types = ways.into_iter().map(|way| way.copied).collect();
-        Ok(Session { client, driver, types, copy, merge, marker })
+        Ok(CommitSession { client, driver, types, copy, merge, marker })
     }
 
     /// Closes the connection, so that the server ends what was begun: an open transaction would hold the marker's lock
@@ -172,7 +173,7 @@ impl Session {
         batch: BatchId,
         rows: &[RecordBatch],
         unanswered: &mut Option<i64>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DatabaseError> {
         let late = fault::bug!("marker-late");
         self.client.batch_execute("begin").await?;
         if self.lock(server, batch).await? {
@@ -203,15 +204,15 @@ impl Session {
     }
 
     /// Locks the marker. Whether it says that this batch is committed, by a COMMIT whose answer was lost.
-    async fn lock(&self, server: &Server, batch: BatchId) -> Result<bool, Fault> {
+    async fn lock(&self, server: &Server, batch: BatchId) -> Result<bool, DatabaseError> {
         let (Some((lock, _)), Some(owner)) = (&self.marker, &server.owner) else { return Ok(false) };
         let row = self.client.query_opt(lock, &[&owner.job_id, &server.sink]).await?;
         let row = row.ok_or_else(|| {
-            Fault::lasting(format!("the job's row in the table {} is gone; what removed it?", server.markers))
+            DatabaseError::lasting(format!("the job's row in the table {} is gone; what removed it?", server.markers))
         })?;
         let (generation, committed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if generation > number(owner.generation.0)? {
-            return Err(Fault::lasting(format!(
+            return Err(DatabaseError::taken_over(format!(
                 "the job was started again elsewhere (generation {generation}), and this process (generation {}) has \
                  lost it",
                 owner.generation
@@ -220,7 +221,7 @@ impl Session {
         Ok(committed >= number(batch.0)?)
     }
 
-    async fn mark(&self, server: &Server, batch: BatchId) -> Result<(), Fault> {
+    async fn mark(&self, server: &Server, batch: BatchId) -> Result<(), DatabaseError> {
         if let (Some((_, mark)), Some(owner)) = (&self.marker, &server.owner) {
             self.client.execute(mark, &[&owner.job_id, &server.sink, &number(batch.0)?]).await?;
         }
@@ -228,8 +229,8 @@ impl Session {
     }
 }
 
-fn number(number: u64) -> Result<i64, Fault> {
-    i64::try_from(number).map_err(|_| Fault::lasting(format!("{number} does not fit into a bigint")))
+fn number(number: u64) -> Result<i64, DatabaseError> {
+    i64::try_from(number).map_err(|_| DatabaseError::lasting(format!("{number} does not fit into a bigint")))
 }
 
 /// The batch of a marker; zero: none yet.

@@ -1,9 +1,10 @@
 //! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
 
-use super::way::{There, Way};
+use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::batch::types::{ColumnType, describe};
 use crate::postgres::quoted;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
+use std::borrow::Cow;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -15,7 +16,7 @@ const COLUMNS_MAX: usize = 1_600;
 const GATHERING: &str = "millstream_rows";
 
 /// The table as the job means it.
-pub(super) struct Table {
+pub(super) struct TargetTable {
     /// `schema` of `schema.table`.
     pub namespace: Option<String>,
     table: String,
@@ -25,7 +26,7 @@ pub(super) struct Table {
 }
 
 /// A table as it is.
-pub(super) struct Found {
+pub(super) struct ExistingTable {
     kind: String,
     columns: Vec<FoundColumn>,
     /// The columns of each unique index.
@@ -46,18 +47,18 @@ struct FoundColumn {
     generated: bool,
 }
 
-impl Table {
+impl TargetTable {
     /// The error is a key of the job file and what is wrong with it.
     pub fn new(
         namespace: Option<&str>,
         table: &str,
         schema: SchemaRef,
         key: &[String],
-    ) -> Result<Table, (&'static str, String)> {
+    ) -> Result<TargetTable, (&'static str, String)> {
         let fields = schema.fields();
         for field in fields {
             let (name, kind) = (field.name(), ColumnType::of(field.data_type()));
-            if matches!(kind, ColumnType::Arrow(_)) {
+            if matches!(kind, ColumnType::Arrow(_)) && !is_named(&kind) {
                 let message = format!("column `{name}` is {kind}, which a table cannot hold; leave it out in a stage");
                 return Err(("from", message));
             }
@@ -76,7 +77,7 @@ impl Table {
             let message = format!("`key` names `{name}`, and the rows have {}; write one of these", describe(&schema));
             return Err(("key", message));
         }
-        Ok(Table { namespace: namespace.map(Into::into), table: table.into(), schema, key: key.to_vec() })
+        Ok(TargetTable { namespace: namespace.map(Into::into), table: table.into(), schema, key: key.to_vec() })
     }
 
     /// The quoted name.
@@ -96,7 +97,7 @@ impl Table {
     /// Makes the table.
     pub fn create(&self) -> String {
         let columns = self.schema.fields().iter().map(|field| {
-            let kind = sql_type(&ColumnType::of(field.data_type())).unwrap_or("text");
+            let kind = sql_type(&ColumnType::of(field.data_type())).unwrap_or(Cow::Borrowed("text"));
             format!("{} {kind}", quoted(field.name()))
         });
         let key = (!self.key.is_empty()).then(|| format!("primary key ({})", self.keys()));
@@ -104,12 +105,12 @@ impl Table {
     }
 
     /// Whether rows are gathered before they come into the table: to replace others, or to be cast.
-    pub fn gathers(&self, ways: &[Way]) -> bool {
+    pub fn gathers(&self, ways: &[ColumnConversion]) -> bool {
         !self.key.is_empty() || ways.iter().any(|way| way.cast.is_some())
     }
 
     /// Copies rows into the table, or to where they are gathered.
-    pub fn copy(&self, ways: &[Way]) -> String {
+    pub fn copy(&self, ways: &[ColumnConversion]) -> String {
         let (to, columns) = match !self.gathers(ways) {
             true => (self.name(), self.columns()),
             false => (format!("pg_temp.{GATHERING}"), format!("{}, {}", self.columns(), quoted(&self.number()))),
@@ -118,7 +119,7 @@ impl Table {
     }
 
     /// Makes the place where rows are gathered, for this connection; it is empty again after every transaction.
-    pub fn make_gathering(&self, ways: &[Way]) -> Option<String> {
+    pub fn make_gathering(&self, ways: &[ColumnConversion]) -> Option<String> {
         let (number, name) = (quoted(&self.number()), self.name());
         let columns = list(self.schema.fields().iter().zip(ways).map(|(field, way)| match &way.cast {
             None => quoted(field.name()),
@@ -133,7 +134,7 @@ impl Table {
     }
 
     /// Puts the gathered rows into the table; of those of a key the last.
-    pub fn merge(&self, ways: &[Way]) -> Option<String> {
+    pub fn merge(&self, ways: &[ColumnConversion]) -> Option<String> {
         let values = |names: &mut dyn Iterator<Item = &String>| {
             list(names.map(|name| {
                 let place = self.schema.index_of(name).ok();
@@ -169,7 +170,7 @@ impl Table {
     }
 
     /// Whether a table that is there can take the rows; how, in the order of our columns.
-    pub fn fit(&self, found: &Found) -> Result<Vec<Way>, String> {
+    pub fn fit(&self, found: &ExistingTable) -> Result<Vec<ColumnConversion>, String> {
         let name = self.name();
         if !["r", "p", "f"].contains(&found.kind.as_str()) {
             return Err(format!("{name} is no table but a view or the like; name a table"));
@@ -182,12 +183,12 @@ impl Table {
         let mut ways = Vec::new();
         for field in self.schema.fields() {
             let (column, kind) = (field.name(), ColumnType::of(field.data_type()));
-            let sql = sql_type(&kind).unwrap_or("text");
+            let sql = sql_type(&kind).unwrap_or(Cow::Borrowed("text"));
             let Some(there) = found.columns.iter().find(|there| there.name == *column) else {
                 return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
             };
-            let column_there = There { kind: there.kind.as_ref(), plain: &there.plain, is_array: there.is_array };
-            match Way::of(column, &kind, &column_there) {
+            let column_there = ColumnFacts { kind: there.kind.as_ref(), plain: &there.plain, is_array: there.is_array };
+            match ColumnConversion::of(column, &kind, &column_there) {
                 Some(_) if there.generated => {
                     return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
                 }
@@ -217,7 +218,7 @@ impl Table {
 }
 
 /// Looks at the table; `None`: there is none.
-pub(super) async fn find(client: &Client, table: &Table) -> Result<Option<Found>, tokio_postgres::Error> {
+pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<ExistingTable>, tokio_postgres::Error> {
     const TABLE: &str =
         "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
     const COLUMNS: &str = "select attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), \
@@ -249,7 +250,7 @@ pub(super) async fn find(client: &Client, table: &Table) -> Result<Option<Found>
         names.sort();
         unique.push(names);
     }
-    Ok(Some(Found { kind, columns, unique }))
+    Ok(Some(ExistingTable { kind, columns, unique }))
 }
 
 /// Whether there is a table of this quoted name.
@@ -259,16 +260,21 @@ pub(super) async fn exists(client: &Client, name: &str) -> Result<bool, tokio_po
 }
 
 /// The type that a column of ours gets.
-fn sql_type(kind: &ColumnType) -> Option<&'static str> {
-    Some(match kind {
+fn sql_type(kind: &ColumnType) -> Option<Cow<'static, str>> {
+    Some(Cow::Borrowed(match kind {
         ColumnType::Bool => "boolean",
         ColumnType::Int64 => "bigint",
         ColumnType::Float64 => "double precision",
         ColumnType::Text => "text",
         ColumnType::Binary => "bytea",
         ColumnType::Timestamp => "timestamp with time zone",
+        ColumnType::Arrow(DataType::Decimal128(precision, scale)) => {
+            return Some(format!("numeric({precision},{scale})").into());
+        }
+        ColumnType::Arrow(DataType::Date32) => "date",
+        ColumnType::Arrow(_) if is_named(kind) => "jsonb",
         ColumnType::Arrow(_) => return None,
-    })
+    }))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

@@ -1,6 +1,6 @@
 //! Built-in functions over windows: accumulators that can be put together again and again, a row for each key.
 
-use super::kept::{Kept, halves_of, wide};
+use super::stored::{StoredColumn, halves_of, wide};
 use super::{Builtin, Convert, Function, datafusion};
 use crate::error::{Error, Result};
 use crate::job::spec::AggregateFunction;
@@ -29,7 +29,7 @@ impl Builtin {
     pub fn accumulators(&self) -> Result<SchemaRef> {
         let mut fields = Vec::new();
         for field in self.partial.fields().iter().skip(self.keys.len()) {
-            fields.extend(Kept::of(field.data_type())?.fields(field.name()));
+            fields.extend(StoredColumn::of(field.data_type())?.fields(field.name()));
         }
         Ok(Arc::new(Schema::new(fields)))
     }
@@ -42,11 +42,11 @@ impl Builtin {
 
     /// The functions in words that change when their accumulators mean something else.
     pub fn words(&self) -> String {
-        let told = |function: &Function| {
+        let in_words = |function: &Function| {
             let (kind, distinct) = (function.function, if function.distinct { "distinct " } else { "" });
             format!("{} = {kind:?} {distinct}{:?}", function.name, function.argument)
         };
-        self.functions.iter().map(told).collect::<Vec<_>>().join(", ")
+        self.functions.iter().map(in_words).collect::<Vec<_>>().join(", ")
     }
 
     /// Puts partial results of groups together, in the order of the rows: accumulators, a row for each group. `states`
@@ -118,7 +118,7 @@ impl Builtin {
         let mut start = 0;
         let mut ranges = Vec::new();
         for function in &self.functions {
-            let columns: usize = function.kept()?.iter().map(Kept::columns).sum();
+            let columns: usize = function.kept()?.iter().map(StoredColumn::columns).sum();
             ranges.push((function, start..start + columns));
             start += columns;
         }
@@ -173,8 +173,8 @@ impl Function {
         }
     }
 
-    fn kept(&self) -> Result<Vec<Kept>> {
-        self.states.iter().map(Kept::of).collect()
+    fn kept(&self) -> Result<Vec<StoredColumn>> {
+        self.states.iter().map(StoredColumn::of).collect()
     }
 
     fn keep(&self, states: &[ArrayRef], columns: &mut Vec<ArrayRef>) -> Result<()> {

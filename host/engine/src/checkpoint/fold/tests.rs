@@ -59,7 +59,7 @@ fn a_base_is_due_when_changes_outgrow_the_table_or_lie_in_many_files() {
 #[test]
 fn files_count_where_no_newer_base_covers_them() {
     let files = [file(0, 4096, true, 9), file(1000, 2000, true, 3), file(1500, 2500, false, 2), file(0, 1500, true, 4)];
-    let ranges = |live: Live| live.groups.into_iter().map(move |groups| (live.place, groups.start, groups.end));
+    let ranges = |live: LiveFile| live.groups.into_iter().map(move |groups| (live.place, groups.start, groups.end));
     let told: Vec<_> = live(&files, 0, 4096).into_iter().flat_map(ranges).collect();
     assert_eq!(told, [(0, 2000, 4096), (1, 1500, 2000), (2, 1500, 2500), (3, 0, 1500)]);
     assert_eq!(applicable(&files, 0, 1200), [&files[3]]);

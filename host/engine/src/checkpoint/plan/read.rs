@@ -1,14 +1,14 @@
 //! Reads the logs of a store at a start.
 
-use super::record::{Next, Record, Records, Unreadable};
+use super::frame::{Frame, Frames, NextFrame, UnreadableLog};
 use super::{FOLDER, Head, LogHeads, LogName};
 use crate::checkpoint::store::Store;
-use crate::checkpoint::types::Piece;
+use crate::checkpoint::types::PlanEntry;
 use crate::error::{Error, Result};
 use crate::owner::FORMAT_VERSION;
 use bytes::Bytes;
 
-/// The heads of all whole pieces of all logs, in order of generation, process and `after`. Damage is told with each log
+/// The heads of all whole entries of all logs, in order of generation, process and `after`. Damage is told with each log
 /// ([`LogHeads::check`] makes an error of it), because what lies before it can still be used. An error where the store
 /// cannot be read or a newer version wrote a log. Names that are no log's are left alone, with a warning.
 pub fn read_heads(store: &dyn Store) -> Result<Vec<LogHeads>> {
@@ -28,21 +28,21 @@ fn heads_of(store: &dyn Store, name: LogName) -> Result<LogHeads> {
     let path = name.path();
     let log = store.read_log(&path).map_err(Error::environment)?;
     let mut heads = Vec::new();
-    let damage = walk(store, &name, &log, |record| {
-        heads.push(record.head()?);
+    let damage = walk(store, &name, &log, |frame| {
+        heads.push(frame.head()?);
         Ok(true)
     })?;
     Ok(LogHeads { name, path, heads, damage })
 }
 
-/// Calls `take` for every piece that `wanted` wants among those that [`read_heads`] told of, log by log. Logs without
-/// any are not read again. The kept chunks share the memory of their log. An error where a piece is not there any more
+/// Calls `take` for every entry that `wanted` wants among those that [`read_heads`] told of, log by log. Logs without
+/// any are not read again. The kept chunks share the memory of their log. An error where an entry is not there any more
 /// or cannot be read.
-pub fn read_pieces(
+pub fn read_entries(
     store: &dyn Store,
     logs: &[LogHeads],
     wanted: impl Fn(&LogName, &Head) -> bool,
-    mut take: impl FnMut(&LogName, Piece),
+    mut take: impl FnMut(&LogName, PlanEntry),
 ) -> Result<()> {
     for log in logs {
         // In reverse, so that the next one is popped.
@@ -51,13 +51,13 @@ pub fn read_pieces(
         let Some(last) = expected.iter().position(|(_, wanted)| *wanted) else { continue };
         expected.drain(..last);
         let bytes = store.read_log(&log.path).map_err(Error::environment)?;
-        let damage = walk(store, &log.name, &bytes, |record| {
+        let damage = walk(store, &log.name, &bytes, |frame| {
             let Some((head, wanted)) = expected.pop() else { return Ok(false) };
-            if record.head()? != *head {
+            if frame.head()? != *head {
                 return Err("it has changed since its heads were read".into());
             }
             if wanted {
-                take(&log.name, record.piece()?);
+                take(&log.name, frame.entry()?);
             }
             Ok(!expected.is_empty())
         })?;
@@ -73,13 +73,13 @@ pub fn read_pieces(
     Ok(())
 }
 
-/// Visits the whole records of a log in order, until `visit` says `false` or why a record cannot be read. Returns where
+/// Visits the whole frames of a log in order, until `visit` says `false` or why a frame cannot be read. Returns where
 /// and how the log is damaged. The error: a newer version wrote it.
 fn walk(
     store: &dyn Store,
     name: &LogName,
     log: &Bytes,
-    mut visit: impl FnMut(&Record) -> Result<bool, String>,
+    mut visit: impl FnMut(&Frame) -> Result<bool, String>,
 ) -> Result<Option<String>> {
     let path = name.path();
     let torn = |at: usize| {
@@ -88,11 +88,11 @@ fn walk(
         Ok(None)
     };
     let damaged = |at: usize, what: String| Ok(Some(format!("{what} (at byte {at} of {})", log.len())));
-    let mut records = match Records::open(name, log) {
-        Ok(records) => records,
-        Err(Unreadable::Torn) => return torn(0),
-        Err(Unreadable::Damaged(what)) => return damaged(0, what),
-        Err(Unreadable::Newer(version)) => {
+    let mut frames = match Frames::open(name, log) {
+        Ok(frames) => frames,
+        Err(UnreadableLog::Torn) => return torn(0),
+        Err(UnreadableLog::Damaged(what)) => return damaged(0, what),
+        Err(UnreadableLog::Newer(version)) => {
             let place = store.place();
             return Err(Error::environment(format!(
                 "the log of plans `{path}` in `{place}` was written by a newer version of Millstream (format {version}; \
@@ -101,12 +101,12 @@ fn walk(
         }
     };
     loop {
-        let at = records.at();
-        match records.next() {
-            Next::End => return Ok(None),
-            Next::Torn => return torn(at),
-            Next::Damaged(what) => return damaged(at, what),
-            Next::Record(record) => match visit(&record) {
+        let at = frames.at();
+        match frames.next() {
+            NextFrame::End => return Ok(None),
+            NextFrame::Torn => return torn(at),
+            NextFrame::Damaged(what) => return damaged(at, what),
+            NextFrame::Frame(frame) => match visit(&frame) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(what) => return damaged(at, what),

@@ -1,12 +1,12 @@
-use super::record::{header, put, put_header};
+use super::frame::{header, put, put_header};
 use super::*;
 use crate::batch::chunk::PlannedChunk;
-use crate::batch::chunk::{Chunk, Refusal};
+use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, Position};
 use crate::checkpoint::store::{Guard, Log, Object, Store, Version};
-use crate::checkpoint::types::Piece;
+use crate::checkpoint::types::PlanEntry;
 use crate::failure::Failure;
-use crate::patience::StoreError;
+use crate::patience::{StoreError, StoreErrorKind};
 use crate::random::Random;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -69,7 +69,11 @@ impl Log for MemoryLog {
         self.0.changed.notify_all();
         state = self.0.changed.wait_timeout_while(state, DEADLINE, |state| state.held).unwrap().0;
         if state.full {
-            return Err(StoreError { what: format!("append {}", self.1), reason: "broken".into(), passing: false });
+            return Err(StoreError {
+                what: format!("append {}", self.1),
+                reason: "broken".into(),
+                kind: StoreErrorKind::Lasting,
+            });
         }
         state.logs.get_mut(&self.1).unwrap().extend_from_slice(bytes);
         state.appends += 1;
@@ -121,14 +125,14 @@ fn name(after: u64) -> LogName {
 }
 
 /// What plans are made of, at random.
-trait Pieces {
+trait RandomEntries {
     fn number(&mut self) -> u64;
     fn text(&mut self) -> String;
     fn chunk(&mut self) -> Chunk;
-    fn piece(&mut self, batch: u64) -> Piece;
+    fn entry(&mut self, batch: u64) -> PlanEntry;
 }
 
-impl Pieces for Random {
+impl RandomEntries for Random {
     /// Numbers of all lengths, the extremes included.
     fn number(&mut self) -> u64 {
         let bits = self.below(65) as u32;
@@ -150,12 +154,12 @@ impl Pieces for Random {
         let zeros = self.below(2) == 0;
         let bytes: Vec<u8> = (0..end).map(|_| if zeros { 0 } else { self.next() as u8 }).collect();
         let refused = (0..self.below(3))
-            .map(|row| Refusal { row: row as u32, reason: self.text(), dropped: self.below(100) })
+            .map(|row| RefusedRecord { row: row as u32, reason: self.text(), dropped: self.below(100) })
             .collect();
         Chunk { bytes: bytes.into(), ends, header: self.text().into(), refused, ..Chunk::default() }
     }
 
-    fn piece(&mut self, batch: u64) -> Piece {
+    fn entry(&mut self, batch: u64) -> PlanEntry {
         let mut chunks = Vec::new();
         for _ in 0..self.below(4) {
             let extent = Extent { file: self.text(), start: self.number(), bytes: self.number(), row: self.number() };
@@ -165,36 +169,36 @@ impl Pieces for Random {
         let position = |random: &mut Random| Position { offset: random.number(), mark: random.number() as i64 };
         let moved = (0..self.below(3)).map(|_| (self.text(), position(self))).collect();
         let time = BatchTime(self.number() as i64);
-        Piece { batch: BatchId(batch), time, source: self.text(), chunks, moved }
+        PlanEntry { batch: BatchId(batch), time, source: self.text(), chunks, moved }
     }
 }
 
-fn log_of(name: &LogName, pieces: &[Piece]) -> Vec<u8> {
+fn log_of(name: &LogName, entries: &[PlanEntry]) -> Vec<u8> {
     let mut log = Vec::new();
     let mut seed = put_header(&mut log, name);
-    pieces.iter().for_each(|piece| put(&mut log, &mut seed, piece).unwrap());
+    entries.iter().for_each(|entry| put(&mut log, &mut seed, entry).unwrap());
     log
 }
 
-/// A small log, whose last piece ends in zeros of its own.
-fn small() -> (Vec<Piece>, Vec<u8>) {
+/// A small log, whose last entry ends in zeros of its own.
+fn small() -> (Vec<PlanEntry>, Vec<u8>) {
     let chunk = |bytes: &'static [u8]| Chunk {
         bytes: Bytes::from_static(bytes),
         ends: vec![bytes.len() as u32],
         ..Chunk::default()
     };
     let planned = |bytes| PlannedChunk { extent: Extent::default(), rows: 1, kept: Some(chunk(bytes)) };
-    let piece = |batch, source: &str, bytes| Piece {
+    let entry = |batch, source: &str, bytes| PlanEntry {
         batch: BatchId(batch),
         time: BatchTime(1_000_000),
         source: source.into(),
         chunks: vec![planned(bytes)],
         moved: vec![(String::new(), Position { offset: batch, mark: 0 })],
     };
-    let pieces =
-        vec![piece(8, "a", b"one\n"), piece(8, "b", b"two\n"), piece(9, "a", b"\0\0"), piece(9, "b", &[0; 32])];
-    let log = log_of(&name(7), &pieces);
-    (pieces, log)
+    let entries =
+        vec![entry(8, "a", b"one\n"), entry(8, "b", b"two\n"), entry(9, "a", b"\0\0"), entry(9, "b", &[0; 32])];
+    let log = log_of(&name(7), &entries);
+    (entries, log)
 }
 
 fn heads(memory: &Memory) -> Vec<LogHeads> {
@@ -202,64 +206,64 @@ fn heads(memory: &Memory) -> Vec<LogHeads> {
 }
 
 /// All that can be read, and what is damaged.
-fn read(memory: &Memory) -> (Vec<Piece>, Option<String>) {
+fn read(memory: &Memory) -> (Vec<PlanEntry>, Option<String>) {
     let logs = heads(memory);
-    let mut pieces = Vec::new();
-    read_pieces(memory, &logs, |_, _| true, |_, piece| pieces.push(piece)).unwrap();
+    let mut entries = Vec::new();
+    read_entries(memory, &logs, |_, _| true, |_, entry| entries.push(entry)).unwrap();
     let told: Vec<Head> = logs.iter().flat_map(|log| log.heads.clone()).collect();
-    let head = |piece: &Piece| Head { batch: piece.batch, time: piece.time, source: piece.source.clone() };
-    assert_eq!(told, pieces.iter().map(head).collect::<Vec<_>>());
-    (pieces, logs.into_iter().find_map(|log| log.damage))
+    let head = |entry: &PlanEntry| Head { batch: entry.batch, time: entry.time, source: entry.source.clone() };
+    assert_eq!(told, entries.iter().map(head).collect::<Vec<_>>());
+    (entries, logs.into_iter().find_map(|log| log.damage))
 }
 
 #[test]
-fn pieces_of_all_shapes_are_read_as_they_were_written() {
+fn entries_of_all_shapes_are_read_as_they_were_written() {
     let mut random = Random(7);
     for round in 0..300 {
-        let pieces: Vec<Piece> = (0..random.below(5)).map(|batch| random.piece(round + batch)).collect();
-        for piece in &pieces {
+        let entries: Vec<PlanEntry> = (0..random.below(5)).map(|batch| random.entry(round + batch)).collect();
+        for entry in &entries {
             let mut bytes = Vec::new();
-            super::piece::put(&mut bytes, piece);
-            assert!(bytes.len() <= super::piece::bytes_max(piece), "{piece:?}");
+            super::entry::put(&mut bytes, entry);
+            assert!(bytes.len() <= super::entry::bytes_max(entry), "{entry:?}");
         }
-        assert_eq!(read(&Memory::with(&name(7), &log_of(&name(7), &pieces))), (pieces, None));
+        assert_eq!(read(&Memory::with(&name(7), &log_of(&name(7), &entries))), (entries, None));
     }
 }
 
 #[test]
-fn a_log_that_is_cut_short_anywhere_holds_its_first_pieces() {
-    let (pieces, log) = small();
+fn a_log_that_is_cut_short_anywhere_holds_its_first_entries() {
+    let (entries, log) = small();
     let mut whole = 0;
     for cut in 0..=log.len() {
         for zeros in [0, 1, 15, 100] {
             let torn = [&log[..cut], &vec![0; zeros]].concat();
             let (read, damage) = read(&Memory::with(&name(7), &torn));
             assert_eq!(damage, None, "cut at {cut} and {zeros} zeros");
-            assert_eq!(read, pieces[..read.len()], "cut at {cut} and {zeros} zeros");
+            assert_eq!(read, entries[..read.len()], "cut at {cut} and {zeros} zeros");
             assert!(read.len() >= whole, "cut at {cut} and {zeros} zeros");
             whole = whole.max(if zeros == 0 { read.len() } else { 0 });
         }
     }
-    assert_eq!(whole, pieces.len());
+    assert_eq!(whole, entries.len());
 }
 
 #[test]
-fn every_flipped_bit_is_damage_after_the_pieces_before_it() {
-    let (pieces, log) = small();
-    let records: Vec<usize> = (0..=pieces.len()).map(|count| log_of(&name(7), &pieces[..count]).len()).collect();
+fn every_flipped_bit_is_damage_after_the_entries_before_it() {
+    let (entries, log) = small();
+    let frames: Vec<usize> = (0..=entries.len()).map(|count| log_of(&name(7), &entries[..count]).len()).collect();
     for byte in 0..log.len() {
         for bit in 0..8 {
             let mut flipped = log.clone();
             flipped[byte] ^= 1 << bit;
             let (read, damage) = read(&Memory::with(&name(7), &flipped));
             assert!(damage.is_some(), "bit {bit} of byte {byte}");
-            let before = records.iter().filter(|end| **end <= byte).count().saturating_sub(1);
-            assert_eq!(read, pieces[..before], "bit {bit} of byte {byte}");
+            let before = frames.iter().filter(|end| **end <= byte).count().saturating_sub(1);
+            assert_eq!(read, entries[..before], "bit {bit} of byte {byte}");
 
             // Where the end is cut off too, it may look like nothing more than that.
             flipped.pop();
             let (read, _) = self::read(&Memory::with(&name(7), &flipped));
-            assert_eq!(read, pieces[..before.min(pieces.len() - 1)], "bit {bit} of byte {byte}, cut");
+            assert_eq!(read, entries[..before.min(entries.len() - 1)], "bit {bit} of byte {byte}, cut");
         }
     }
 }
@@ -269,37 +273,37 @@ fn hostile_bodies_are_refused_without_panic() {
     let mut random = Random(11);
     for round in 0..3000 {
         let mut body = Vec::new();
-        super::piece::put(&mut body, &random.piece(round));
+        super::entry::put(&mut body, &random.entry(round));
         for _ in 0..=random.below(3) {
             let at = random.below(body.len() as u64) as usize;
             body[at] = [0xff, random.next() as u8][random.below(2) as usize];
         }
         body.truncate(random.below(body.len() as u64 + 1) as usize + 8);
-        let _ = super::piece::get(&body.into());
+        let _ = super::entry::get(&body.into());
     }
     // More chunks than there are bytes, and a length beyond all memory.
     let huge = [[1, 2, 0, 0xff].as_slice(), &[0xff; 8], &[1]].concat();
-    assert_eq!(super::piece::get(&huge.into()), Err("a record ends within its piece".into()));
+    assert_eq!(super::entry::get(&huge.into()), Err("a frame ends within its entry".into()));
 }
 
 #[test]
 fn damage_names_the_log_and_the_batch_to_go_on_from() {
-    let (pieces, log) = small();
-    let at = log_of(&name(7), &pieces[..3]).len() + 20;
+    let (entries, log) = small();
+    let at = log_of(&name(7), &entries[..3]).len() + 20;
     let memory = Memory::with(&name(7), &[&log[..at], b"?", &log[at + 1..]].concat());
     let logs = heads(&memory);
     let error = logs[0].check("memory").unwrap_err().message;
     assert!(error.contains("`plans/000003-001-000000000007.log` in `memory` is damaged: "), "{error}");
-    // The piece of source `b` for batch 9 is gone.
+    // The entry of source `b` for batch 9 is gone.
     assert!(error.ends_with("millstream run JOB --resume-from 8"), "{error}");
-    read_pieces(&memory, &logs, |_, head| head.batch.0 == 8, |_, piece| assert_eq!(piece.batch.0, 8)).unwrap();
+    read_entries(&memory, &logs, |_, head| head.batch.0 == 8, |_, entry| assert_eq!(entry.batch.0, 8)).unwrap();
 
-    // A log that changes between its heads and its pieces is not passed over.
+    // A log that changes between its heads and its entries is not passed over.
     let logs = heads(&Memory::with(&name(7), &log));
-    let error = read_pieces(&memory, &logs, |_, _| true, |_, _| ()).unwrap_err().message;
+    let error = read_entries(&memory, &logs, |_, _| true, |_, _| ()).unwrap_err().message;
     assert!(error.ends_with("--resume-from 8"), "{error}");
     let cut = Memory::with(&name(7), &log[..log.len() - 1]);
-    let error = read_pieces(&cut, &logs, |_, _| true, |_, _| ()).unwrap_err().message;
+    let error = read_entries(&cut, &logs, |_, _| true, |_, _| ()).unwrap_err().message;
     assert!(error.contains("its end is missing"), "{error}");
 }
 
@@ -321,58 +325,58 @@ fn other_logs_newer_versions_and_strangers_are_told_apart() {
     assert_eq!(heads(&memory).iter().map(|log| log.name.clone()).collect::<Vec<_>>(), [name(7)]);
 }
 
-/// A writer whose callbacks send the number of their piece.
-fn writer(memory: Memory, failure: Failure) -> (PlanWriter, impl Fn(&Piece), Receiver<u64>) {
+/// A writer whose callbacks send the number of their entry.
+fn writer(memory: Memory, failure: Failure) -> (PlanWriter, impl Fn(&PlanEntry), Receiver<u64>) {
     let writer = PlanWriter::start(Arc::new(memory), Generation(3), 1, BatchId(7), failure).unwrap();
     let (durable, heard) = channel();
     let adding = writer.clone();
-    let add = move |piece: &Piece| {
-        let (durable, batch) = (durable.clone(), piece.batch.0);
-        adding.add(piece.clone(), Box::new(move || durable.send(batch).unwrap()));
+    let add = move |entry: &PlanEntry| {
+        let (durable, batch) = (durable.clone(), entry.batch.0);
+        adding.add(entry.clone(), Box::new(move || durable.send(batch).unwrap()));
     };
     (writer, add, heard)
 }
 
 #[test]
-fn pieces_that_wait_are_written_with_one_append_and_told_in_order() {
+fn entries_that_wait_are_written_with_one_append_and_told_in_order() {
     let mut random = Random(13);
-    let pieces: Vec<Piece> = (8..19).map(|batch| random.piece(batch)).collect();
+    let entries: Vec<PlanEntry> = (8..19).map(|batch| random.entry(batch)).collect();
     let memory = Memory::default();
     let looking = Memory(memory.0.clone());
     memory.hold(true);
     let (writer, add, heard) = writer(memory, Failure::default());
-    add(&pieces[0]);
+    add(&entries[0]);
     looking.wait_begun(1);
-    pieces[1..].iter().for_each(&add);
+    entries[1..].iter().for_each(&add);
     assert!(heard.try_recv().is_err(), "told before it was durable");
     looking.hold(false);
-    for piece in &pieces {
-        assert_eq!(heard.recv_timeout(DEADLINE), Ok(piece.batch.0));
+    for entry in &entries {
+        assert_eq!(heard.recv_timeout(DEADLINE), Ok(entry.batch.0));
     }
     assert_eq!(looking.state(|state| state.appends), 2);
     writer.finish();
-    assert_eq!(read(&looking), (pieces, None));
+    assert_eq!(read(&looking), (entries, None));
 }
 
 #[test]
 fn a_rotated_log_ends_where_the_next_one_begins() {
     let mut random = Random(17);
-    let pieces: Vec<Piece> = (8..14).map(|batch| random.piece(batch)).collect();
+    let entries: Vec<PlanEntry> = (8..14).map(|batch| random.entry(batch)).collect();
     let memory = Memory::default();
     let looking = Memory(memory.0.clone());
     memory.hold(true);
     let (writer, add, heard) = writer(memory, Failure::default());
-    assert!(heads(&looking).is_empty(), "a log without a piece");
+    assert!(heads(&looking).is_empty(), "a log without an entry");
     writer.rotate(BatchId(7));
-    add(&pieces[0]);
+    add(&entries[0]);
     looking.wait_begun(1);
-    add(&pieces[1]);
+    add(&entries[1]);
     writer.rotate(BatchId(9));
     writer.rotate(BatchId(9));
-    pieces[2..5].iter().for_each(&add);
+    entries[2..5].iter().for_each(&add);
     writer.rotate(BatchId(12));
     writer.rotate(BatchId(13));
-    add(&pieces[5]);
+    add(&entries[5]);
     looking.hold(false);
     // The last clone gone, all is written all the same.
     drop((writer, add));
@@ -382,22 +386,22 @@ fn a_rotated_log_ends_where_the_next_one_begins() {
     let told: Vec<_> = logs.iter().map(|log| (log.name.clone(), batches(log))).collect();
     assert_eq!(told, [(name(7), vec![8, 9]), (name(9), vec![10, 11, 12]), (name(13), vec![13])]);
     let mut taken = Vec::new();
-    read_pieces(&looking, &logs, |log, head| log.after.0 == 9 && head.batch.0 != 11, |_, piece| taken.push(piece))
+    read_entries(&looking, &logs, |log, head| log.after.0 == 9 && head.batch.0 != 11, |_, entry| taken.push(entry))
         .unwrap();
-    assert_eq!(taken, [pieces[2].clone(), pieces[4].clone()]);
+    assert_eq!(taken, [entries[2].clone(), entries[4].clone()]);
 }
 
 #[test]
 fn a_log_that_cannot_be_written_ends_the_job_and_nobody_is_told() {
-    let (pieces, _) = small();
+    let (entries, _) = small();
     let (memory, failure) = (Memory::default(), Failure::default());
     memory.0.state.lock().unwrap().full = true;
     let (writer, add, heard) = writer(memory, failure.clone());
-    add(&pieces[0]);
+    add(&entries[0]);
     writer.finish();
     let error = failure.error().unwrap().message;
     assert!(error.contains("the log of plans `plans/000003-001-000000000007.log` in `memory`"), "{error}");
-    add(&pieces[1]);
+    add(&entries[1]);
     drop(add);
     assert_eq!(heard.recv(), Err(std::sync::mpsc::RecvError));
 }

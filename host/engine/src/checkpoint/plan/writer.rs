@@ -1,9 +1,9 @@
 //! The thread that makes plans durable: what waits is written together, so that the price of making it durable is paid
 //! once (group commit, as databases do with their logs).
 
-use super::{LogName, record};
+use super::{LogName, frame};
 use crate::checkpoint::store::{Log, Store};
-use crate::checkpoint::types::Piece;
+use crate::checkpoint::types::PlanEntry;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Encoded bytes after which no further piece joins an append.
+/// Encoded bytes after which no further entry joins an append.
 const APPEND_BYTES_MAX: usize = BYTES_PER_BATCH_MAX as usize;
 /// Bytes of the buffer that are kept from append to append, more are given back: memory that is new costs several times
 /// what encoding costs, so batches of the usual sizes keep theirs.
@@ -30,19 +30,19 @@ type Durable = Box<dyn FnOnce() + Send>;
 /// last clone is dropped, or when told to [`PlanWriter::finish`]. What waits is bounded by the batches in flight.
 #[derive(Clone)]
 pub struct PlanWriter {
-    orders: Sender<Order>,
+    orders: Sender<LogOrder>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     failure: Failure,
 }
 
-enum Order {
-    Add(Piece, Durable),
+enum LogOrder {
+    Add(PlanEntry, Durable),
     Rotate(BatchId),
     Finish,
 }
 
 impl PlanWriter {
-    /// Starts the thread. The first log is made with the first piece. A full or read-only disk is waited for; any other
+    /// Starts the thread. The first log is made with the first entry. A full or read-only disk is waited for; any other
     /// failure of the store ends the job through `failure`.
     pub fn start(
         store: Arc<dyn Store>,
@@ -55,7 +55,7 @@ impl PlanWriter {
         let (orders, waiting) = channel();
         let name = LogName { generation, process, after };
         let failing = failure.clone();
-        let writing = Writing { store, name, log: None, buffer: Vec::new(), callbacks: Vec::new(), failure: failing };
+        let writing = LogThread { store, name, log: None, buffer: Vec::new(), callbacks: Vec::new(), failure: failing };
         let failing = failure.clone();
         let failed = move |error| failing.set(error);
         let work = move || writing.run(&waiting);
@@ -63,22 +63,22 @@ impl PlanWriter {
         Ok(PlanWriter { orders, thread: Arc::new(Mutex::new(Some(thread))), failure })
     }
 
-    /// Writes a piece. `durable` is called, on the writer's thread, when it is durable, in the order of these calls; it
+    /// Writes an entry. `durable` is called, on the writer's thread, when it is durable, in the order of these calls; it
     /// is dropped without being called where the job fails first.
-    pub fn add(&self, piece: Piece, durable: Box<dyn FnOnce() + Send>) {
-        self.order(Order::Add(piece, durable));
+    pub fn add(&self, entry: PlanEntry, durable: Box<dyn FnOnce() + Send>) {
+        self.order(LogOrder::Add(entry, durable));
     }
 
-    /// Pieces that are added from now on, those of later batches, go to a new log, so that this one can be deleted when
+    /// Entries that are added from now on, those of later batches, go to a new log, so that this one can be deleted when
     /// nothing needs it any more.
     pub fn rotate(&self, after: BatchId) {
-        self.order(Order::Rotate(after));
+        self.order(LogOrder::Rotate(after));
     }
 
     /// Waits until all that was added before is durable and its callbacks have been called, or until the job has failed.
     /// Nothing can be added afterwards, by no clone.
     pub fn finish(self) {
-        let _ = self.orders.send(Order::Finish);
+        let _ = self.orders.send(LogOrder::Finish);
         self.join();
     }
 
@@ -90,7 +90,7 @@ impl PlanWriter {
         }
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: LogOrder) {
         if self.orders.send(order).is_err() {
             self.join();
             // No news where the thread ended because the job failed: the first error counts.
@@ -100,7 +100,7 @@ impl PlanWriter {
 }
 
 /// What the thread works with.
-struct Writing {
+struct LogThread {
     store: Arc<dyn Store>,
     /// Of the log that is written, or will be.
     name: LogName,
@@ -112,22 +112,22 @@ struct Writing {
     failure: Failure,
 }
 
-impl Writing {
-    fn run(mut self, orders: &Receiver<Order>) {
+impl LogThread {
+    fn run(mut self, orders: &Receiver<LogOrder>) {
         if let Err(error) = self.write_all(orders) {
             self.failure.set(error);
         }
     }
 
-    /// Until nobody can add anything any more.
-    fn write_all(&mut self, orders: &Receiver<Order>) -> Result<()> {
+    /// Writes what comes until nobody can add anything any more.
+    fn write_all(&mut self, orders: &Receiver<LogOrder>) -> Result<()> {
         while let Ok(first) = orders.recv() {
             let mut next = Ok(first);
             loop {
                 match next {
-                    Ok(Order::Add(piece, durable)) => self.take(&piece, durable)?,
-                    Ok(Order::Rotate(after)) => self.rotate(after)?,
-                    Ok(Order::Finish) => return self.append(),
+                    Ok(LogOrder::Add(entry, durable)) => self.take(&entry, durable)?,
+                    Ok(LogOrder::Rotate(after)) => self.rotate(after)?,
+                    Ok(LogOrder::Finish) => return self.append(),
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
                 if self.buffer.len() >= APPEND_BYTES_MAX {
@@ -140,16 +140,16 @@ impl Writing {
         Ok(())
     }
 
-    /// Puts a piece into the buffer.
-    fn take(&mut self, piece: &Piece, durable: Durable) -> Result<()> {
+    /// Puts an entry into the buffer.
+    fn take(&mut self, entry: &PlanEntry, durable: Durable) -> Result<()> {
         if self.log.is_none() {
             let path = self.name.path();
             let log = patiently(&self.failure, || self.store.log(&path)).map_err(|error| self.failed(error))?;
-            let seed = record::put_header(&mut self.buffer, &self.name);
+            let seed = frame::put_header(&mut self.buffer, &self.name);
             self.log = Some((log, seed));
         }
         if let Some((_, seed)) = &mut self.log {
-            record::put(&mut self.buffer, seed, piece)?;
+            frame::put(&mut self.buffer, seed, entry)?;
         }
         self.callbacks.push(durable);
         Ok(())

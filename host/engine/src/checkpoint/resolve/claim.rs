@@ -1,6 +1,7 @@
 //! The manifests that a start and a checkpoint write.
 
-use super::{Resume, Wanted, tables};
+use super::{Resume, StartRequest, tables};
+use crate::batch::partition::plan_name;
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
 use crate::ids::{BatchId, Generation};
@@ -11,7 +12,7 @@ use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 ///
 /// With [`Resume::as_before`] the start is one of the job of before, see there. What was given up leaves the manifest
 /// here and now, so that a restart without `--resume-from`, `--drop-state` and `--fresh` goes on alike.
-pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job: &str, job_id: &str) -> Manifest {
+pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &StartRequest, job: &str, job_id: &str) -> Manifest {
     let generation = Generation(manifest.map_or(0, |manifest| manifest.generation.0).saturating_add(1));
     let mut start = Start {
         generation,
@@ -44,9 +45,14 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job:
     claimed
 }
 
-/// The sources of a job: each has a table of positions.
-fn sources(wanted: &Wanted) -> Vec<String> {
-    wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| table.name.clone()).collect()
+/// The sources of a job: each has a table of positions. Of one that is spread each process plans its share.
+fn sources(wanted: &StartRequest) -> Vec<String> {
+    let names = wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| &table.name);
+    let planned = |name: &String| match wanted.spread.contains(name) {
+        true => (0..wanted.processes).map(|process| plan_name(name, true, (process, wanted.processes))).collect(),
+        false => vec![name.clone()],
+    };
+    names.flat_map(planned).collect()
 }
 
 fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {

@@ -1,7 +1,8 @@
 //! How far a start can come, from which checkpoint, and the refusals where it is not far enough.
 
-use super::{Found, Planned, history};
+use super::{Planned, StartFacts, history};
 use crate::checkpoint::gc;
+use crate::checkpoint::plan::LogName;
 use crate::checkpoint::types::{Checkpoint, Manifest};
 use crate::ids::BatchId;
 
@@ -9,7 +10,7 @@ use crate::ids::BatchId;
 const DAMAGED_SHOWN: usize = 5;
 
 /// A state to begin with: a checkpoint, or none where all batches since the first are planned.
-pub struct Base<'a> {
+pub struct StartingPoint<'a> {
     /// The last batch that it holds.
     pub batch: BatchId,
     /// The checkpoint; `None`: the state is empty.
@@ -18,7 +19,7 @@ pub struct Base<'a> {
     pub run: Vec<(BatchId, Planned)>,
 }
 
-impl Base<'_> {
+impl StartingPoint<'_> {
     /// The last batch that can be reached from here.
     pub fn reach(&self) -> BatchId {
         self.run.last().map_or(self.batch, |(batch, _)| *batch)
@@ -29,13 +30,13 @@ impl Base<'_> {
     }
 }
 
-fn base<'a>(found: &Found, manifest: &Manifest, checkpoint: Option<&'a Checkpoint>) -> Base<'a> {
+fn base<'a>(found: &StartFacts, manifest: &Manifest, checkpoint: Option<&'a Checkpoint>) -> StartingPoint<'a> {
     let batch = checkpoint.map_or(BatchId(0), |checkpoint| checkpoint.batch);
-    Base { batch, checkpoint, run: history::run(&manifest.starts, &found.planned, batch) }
+    StartingPoint { batch, checkpoint, run: history::run(&manifest.starts, &found.planned, batch) }
 }
 
-/// All that can be begun with, oldest first.
-fn bases<'a>(found: &Found, manifest: &'a Manifest) -> Vec<Base<'a>> {
+/// The checkpoints that a start can begin with, the oldest first.
+fn bases<'a>(found: &StartFacts, manifest: &'a Manifest) -> Vec<StartingPoint<'a>> {
     let empty = base(found, manifest, None);
     let reachable = manifest.checkpoints.first().is_none_or(|oldest| empty.reaches(oldest.batch));
     let whole = manifest.checkpoints.iter().filter(|checkpoint| damaged_files(found, checkpoint).is_empty());
@@ -44,7 +45,7 @@ fn bases<'a>(found: &Found, manifest: &'a Manifest) -> Vec<Base<'a>> {
 }
 
 /// The newest checkpoint and all that is planned behind it. Refused where something of it is damaged or missing.
-pub fn newest<'a>(found: &Found, manifest: &'a Manifest) -> Result<Base<'a>, String> {
+pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<StartingPoint<'a>, String> {
     let newest = base(found, manifest, manifest.newest());
     let mut damaged = newest.checkpoint.map_or_else(Vec::new, |checkpoint| damaged_files(found, checkpoint));
     damaged.extend(damaged_logs(found, manifest, newest.batch));
@@ -84,7 +85,7 @@ pub fn newest<'a>(found: &Found, manifest: &'a Manifest) -> Result<Base<'a>, Str
 }
 
 /// The newest checkpoint that is whole and from which this batch can be reached.
-pub fn reaching<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Result<Base<'a>, String> {
+pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) -> Result<StartingPoint<'a>, String> {
     let mut bases = bases(found, manifest);
     if let Some(index) = bases.iter().rposition(|base| base.reaches(batch)) {
         return Ok(bases.swap_remove(index));
@@ -96,7 +97,7 @@ pub fn reaching<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Re
 
 /// The checkpoint after this batch, and all that is planned behind it: as far as the newest one reaches, so that nothing is
 /// given up.
-pub fn behind<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Result<Base<'a>, String> {
+pub fn behind<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) -> Result<StartingPoint<'a>, String> {
     let reach = newest(found, manifest)?.reach();
     let mut whole: Vec<_> = bases(found, manifest).into_iter().filter(|base| base.reach() == reach).collect();
     if let Some(place) = whole.iter().position(|base| base.batch == batch) {
@@ -111,7 +112,7 @@ pub fn behind<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Resu
 }
 
 /// Which batches can be reached, in words.
-fn ranges(bases: &[Base]) -> Vec<String> {
+fn ranges(bases: &[StartingPoint]) -> Vec<String> {
     let mut ranges: Vec<(BatchId, BatchId)> = Vec::new();
     for base in bases {
         match ranges.last_mut() {
@@ -127,9 +128,9 @@ fn batches(first: BatchId, last: BatchId) -> String {
 }
 
 /// What went wrong, and what can still be done.
-fn refusal(story: &str, found: &Found, manifest: &Manifest) -> String {
+fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
     // The newest of those that reach as far: it has the least to replay.
-    let Some(best) = bases(found, manifest).into_iter().max_by_key(Base::reach) else {
+    let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
             "{story}\nNo other checkpoint can be read either: put back what is missing from a copy, or begin anew with \
              `--fresh`."
@@ -161,17 +162,17 @@ fn refusal(story: &str, found: &Found, manifest: &Manifest) -> String {
 }
 
 /// The files of a checkpoint that cannot be read, with the reason.
-fn damaged_files<'a>(found: &'a Found, checkpoint: &Checkpoint) -> Vec<(&'a str, &'a str)> {
+fn damaged_files<'a>(found: &'a StartFacts, checkpoint: &Checkpoint) -> Vec<(&'a str, &'a str)> {
     let files = checkpoint.tables.iter().flat_map(|table| &table.files);
     let damaged = files.filter_map(|file| found.damaged.get_key_value(&file.path));
     damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
 }
 
 /// The logs that cannot be read and that are needed behind this batch, with the reason.
-fn damaged_logs<'a>(found: &'a Found, manifest: &Manifest, checkpoint: BatchId) -> Vec<(&'a str, &'a str)> {
+fn damaged_logs<'a>(found: &'a StartFacts, manifest: &Manifest, checkpoint: BatchId) -> Vec<(&'a str, &'a str)> {
     let logs = gc::logs(found.objects.iter().chain(found.damaged.keys()));
     let damaged = found.damaged.iter().filter(|(path, _)| {
-        gc::log_name(path)
+        LogName::parse(path)
             .is_some_and(|log| history::log_needed(&manifest.starts, &log, gc::successor(&logs, &log), checkpoint))
     });
     damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()

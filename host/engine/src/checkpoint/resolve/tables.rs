@@ -1,6 +1,6 @@
 //! Whether the tables of a checkpoint still fit the job.
 
-use super::Wanted;
+use super::StartRequest;
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::ids::BatchId;
@@ -8,7 +8,7 @@ use crate::job::retry_source;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
 /// fit, and the choice.
-pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), String> {
+pub fn check(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Result<(), String> {
     let mut wrong = unknown_drops(batch, tables, wanted);
     for table in tables.iter().filter(|table| !dropped(&wanted.drop, table)) {
         let now = wanted.tables.iter().find(|now| now.of == table.of && now.name == table.name);
@@ -44,7 +44,7 @@ fn part_of(table: &str) -> &str {
     table.split('.').next().unwrap_or(table)
 }
 
-fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Vec<String> {
+fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec<String> {
     let known: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
     let known =
         if known.is_empty() { "has no tables".to_owned() } else { format!("has tables of {}", known.join(", ")) };

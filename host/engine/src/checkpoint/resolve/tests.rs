@@ -95,21 +95,21 @@ fn plan(generation: u64) -> Planned {
 }
 
 /// What is found: starts, checkpoints, planned batches (with the generation), what sinks `x`, `y` … have committed.
-fn found(starts: &[(u64, u64, u64)], checkpoints: &[u64], batches: &[(u64, u64)], committed: &[u64]) -> Found {
-    Found {
+fn found(starts: &[(u64, u64, u64)], checkpoints: &[u64], batches: &[(u64, u64)], committed: &[u64]) -> StartFacts {
+    StartFacts {
         manifest: Some(manifest(starts, checkpoints)),
         planned: batches.iter().map(|(batch, generation)| (BatchId(*batch), plan(*generation))).collect(),
         committed: ["x", "y"].iter().zip(committed).map(|(name, batch)| ((*name).into(), BatchId(*batch))).collect(),
-        ..Found::default()
+        ..StartFacts::default()
     }
 }
 
-fn wanted() -> Wanted {
-    Wanted { job_digest: "a".into(), workers: 2, tables: tables(), ..Wanted::default() }
+fn wanted() -> StartRequest {
+    StartRequest { job_digest: "a".into(), workers: 2, tables: tables(), ..StartRequest::default() }
 }
 
-fn from(batch: u64) -> Wanted {
-    Wanted { resume_from: Some(BatchId(batch)), ..wanted() }
+fn from(batch: u64) -> StartRequest {
+    StartRequest { resume_from: Some(BatchId(batch)), ..wanted() }
 }
 
 /// A decision, short: checkpoint, replayed batches, after, first, repeated.
@@ -145,9 +145,13 @@ fn a_batch_is_planned_when_each_source_planned_it_in_the_generation_that_counts(
 fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it() {
     let first = [(1, 0, 1)];
     let given_up = [(1, 0, 1), (2, 3, 9)];
-    let cases: [(Found, Wanted, Short); 12] = [
-        (Found::default(), wanted(), (0, vec![], 0, 1, None)),
-        (Found { objects: vec!["jobs/000001-a.json".into()], ..Found::default() }, wanted(), (0, vec![], 0, 1, None)),
+    let cases: [(StartFacts, StartRequest, Short); 12] = [
+        (StartFacts::default(), wanted(), (0, vec![], 0, 1, None)),
+        (
+            StartFacts { objects: vec!["jobs/000001-a.json".into()], ..StartFacts::default() },
+            wanted(),
+            (0, vec![], 0, 1, None),
+        ),
         (found(&first, &[], &[], &[]), wanted(), (0, vec![], 0, 1, None)),
         (found(&first, &[], &[(1, 1), (2, 1)], &[1]), wanted(), (0, vec![1, 2], 2, 3, None)),
         (found(&first, &[2, 4], &[(4, 1), (5, 1), (6, 1)], &[6, 5]), wanted(), (4, vec![5, 6], 6, 7, None)),
@@ -160,7 +164,7 @@ fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it
         (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1), (6, 1)], &[6]), from(5), (4, vec![5], 5, 7, Some((6, 6)))),
         (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1)], &[4]), from(3), (2, vec![3], 3, 6, Some((4, 4)))),
         (found(&first, &[2, 4], &[(5, 1)], &[5]), from(5), (4, vec![5], 5, 6, None)),
-        (found(&given_up, &[2], &[(3, 1)], &[8]), Wanted { fresh: true, ..wanted() }, (0, vec![], 0, 1, None)),
+        (found(&given_up, &[2], &[(3, 1)], &[8]), StartRequest { fresh: true, ..wanted() }, (0, vec![], 0, 1, None)),
     ];
     for (number, (found, wanted, expected)) in cases.into_iter().enumerate() {
         assert_eq!(resolve(&found, &wanted).map(|resume| short(&resume)), Ok(expected), "case {number}");
@@ -169,7 +173,7 @@ fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it
 
 #[test]
 fn only_damage_that_matters_is_refused() {
-    let with = |damaged: &[&str], objects: &[&str]| Found {
+    let with = |damaged: &[&str], objects: &[&str]| StartFacts {
         damaged: damaged.iter().map(|path| ((*path).into(), "cut short".into())).collect(),
         objects: objects.iter().map(|path| (*path).into()).collect(),
         ..found(&[(1, 0, 1), (2, 5, 6)], &[3, 7], &[(4, 1), (5, 1), (6, 2), (7, 2), (8, 2)], &[])
@@ -191,20 +195,21 @@ fn only_damage_that_matters_is_refused() {
 #[test]
 fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     let found = found(&[(1, 0, 1)], &[2], &[(3, 1), (4, 1), (5, 1)], &[3, 4]);
-    let other = Wanted { job_digest: "b".into(), ..wanted() };
-    let as_before = |found: &Found, wanted: &Wanted| resolve(found, wanted).unwrap().as_before.map(|batch| batch.0);
+    let other = StartRequest { job_digest: "b".into(), ..wanted() };
+    let as_before =
+        |found: &StartFacts, wanted: &StartRequest| resolve(found, wanted).unwrap().as_before.map(|batch| batch.0);
     assert_eq!(as_before(&found, &wanted()), None);
     assert_eq!(as_before(&found, &other), Some(4));
-    assert_eq!(as_before(&found, &Wanted { workers: 3, ..wanted() }), Some(4));
-    assert_eq!(as_before(&found, &Wanted { resume_from: Some(BatchId(3)), ..other.clone() }), Some(3));
-    let held = Found { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
+    assert_eq!(as_before(&found, &StartRequest { workers: 3, ..wanted() }), Some(4));
+    assert_eq!(as_before(&found, &StartRequest { resume_from: Some(BatchId(3)), ..other.clone() }), Some(3));
+    let held = StartFacts { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
     assert_eq!(as_before(&held, &other), None);
-    let lost = Found { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
+    let lost = StartFacts { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
     assert_eq!(as_before(&lost, &wanted()), None);
     assert!(resolve(&lost, &other).unwrap_err().contains("batches up to 4"));
 
     // The replay is a start of the job of before. It keeps all tables.
-    let dropping = Wanted { drop: vec!["totals".into()], ..other };
+    let dropping = StartRequest { drop: vec!["totals".into()], ..other };
     let resume = resolve(&found, &dropping).unwrap();
     let claimed = claim(found.manifest.as_ref(), &resume, &dropping, "job", "new");
     assert_eq!(claimed.starts[1], loading(2, start(2, 5, 6)));
@@ -215,7 +220,7 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
 fn a_claim_records_what_counts_from_now_on() {
     let all = found(&[(1, 0, 1)], &[2, 4, 6], &[(5, 1), (6, 1), (7, 1)], &[7]);
     let batches = |manifest: &Manifest| manifest.checkpoints.iter().map(|kept| kept.batch.0).collect::<Vec<_>>();
-    let take = |found: &Found, wanted: &Wanted| {
+    let take = |found: &StartFacts, wanted: &StartRequest| {
         let resume = resolve(found, wanted).unwrap();
         claim(found.manifest.as_ref(), &resume, wanted, "job", "new")
     };
@@ -226,19 +231,19 @@ fn a_claim_records_what_counts_from_now_on() {
     // What is given up does not come back with the next start, nor do its ids.
     let back = take(&all, &from(5));
     assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), loading(4, start(2, 5, 8))], vec![2, 4]));
-    let again = Found { manifest: Some(back), ..all.clone() };
-    let again = Found { planned: again.planned.into_iter().filter(|(batch, _)| batch.0 <= 5).collect(), ..again };
+    let again = StartFacts { manifest: Some(back), ..all.clone() };
+    let again = StartFacts { planned: again.planned.into_iter().filter(|(batch, _)| batch.0 <= 5).collect(), ..again };
     assert_eq!(resolve(&again, &wanted()).map(|resume| short(&resume)), Ok((4, vec![5], 5, 8, None)));
 
     // Neither does dropped state, which older checkpoints still have.
-    let drop = Wanted { drop: vec!["totals".into()], ..wanted() };
+    let drop = StartRequest { drop: vec!["totals".into()], ..wanted() };
     let dropped = take(&all, &drop);
     assert_eq!(dropped.checkpoints.iter().map(|kept| kept.tables.len()).collect::<Vec<_>>(), [3, 3, 2]);
 
-    let fresh = take(&all, &Wanted { fresh: true, ..wanted() });
+    let fresh = take(&all, &StartRequest { fresh: true, ..wanted() });
     assert_eq!((fresh.generation, fresh.job_id.as_str(), batches(&fresh)), (Generation(2), "new", vec![]));
     assert_eq!(fresh.starts, [start(2, 0, 1)]);
-    let very_first = claim(None, &resolve(&Found::default(), &wanted()).unwrap(), &wanted(), "job", "new");
+    let very_first = claim(None, &resolve(&StartFacts::default(), &wanted()).unwrap(), &wanted(), "job", "new");
     assert_eq!((very_first.generation, very_first.starts), (Generation(1), vec![start(1, 0, 1)]));
 }
 
@@ -279,4 +284,32 @@ fn a_sink_commits_each_batch_once() {
     assert!(commits(BatchId(4), Some(BatchId(3))));
     assert!(!commits(BatchId(3), Some(BatchId(3))));
     assert!(!commits(BatchId(2), Some(BatchId(3))));
+}
+
+#[test]
+fn each_process_must_have_planned_its_share_of_a_source_that_is_spread() {
+    let source = |name: &str| Table { of: TableOf::Source, ..Table::of_stage(name, "", Default::default()) };
+    let wanted = |processes| StartRequest {
+        processes,
+        spread: BTreeSet::from(["topic".to_owned()]),
+        tables: vec![source("file"), source("topic")],
+        ..StartRequest::default()
+    };
+    let alone = claim(None, &Resume { first: BatchId(1), ..Resume::default() }, &wanted(1), "job", "id");
+    assert_eq!(alone.starts[0].sources, ["file", "topic"]);
+    let resume = Resume { first: BatchId(3), after: BatchId(2), ..Resume::default() };
+    let spread = claim(Some(&alone), &resume, &wanted(3), "job", "id");
+    assert_eq!(spread.starts[1].sources, ["file", "topic#0", "topic#1", "topic#2"]);
+    let head = |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(0), source: source.into() };
+    let log = |generation, process| LogName { generation: Generation(generation), process, after: BatchId(0) };
+    let mut logs = vec![
+        (log(1, 0), vec![head(1, "file"), head(1, "topic"), head(2, "topic"), head(2, "file"), head(3, "topic")]),
+        (log(2, 0), vec![head(3, "file"), head(3, "topic#0"), head(4, "topic#0"), head(4, "file")]),
+        (log(2, 1), vec![head(3, "topic#1"), head(4, "topic#1")]),
+        (log(2, 2), vec![head(3, "topic#2")]),
+    ];
+    let whole = |logs: &[_]| planned(&spread.starts, logs).into_keys().map(|batch| batch.0).collect::<Vec<_>>();
+    assert_eq!(whole(&logs), [1, 2, 3]);
+    logs[3].1.push(head(4, "topic#2"));
+    assert_eq!(whole(&logs), [1, 2, 3, 4]);
 }

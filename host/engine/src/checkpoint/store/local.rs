@@ -7,7 +7,7 @@ mod log;
 use super::{Guard, Log, Object, Store, Version, inside, outside};
 use crate::digest::checksum;
 use crate::fault;
-use crate::patience::{StoreError, io_failed};
+use crate::patience::{StoreError, StoreErrorKind, io_failed};
 use crate::private;
 use crate::regular;
 use bytes::Bytes;
@@ -16,13 +16,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Name of the file that the process which owns the folder keeps locked. Its text is that process's id.
 const LOCK: &str = "lock";
 /// How long a start waits for a process that is just going away: who was killed may hold the lock a moment longer.
 const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2_000 });
-const LOCK_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A folder.
 pub struct Local {
@@ -79,7 +78,7 @@ impl Local {
         let path = self.root.join(LOCK);
         let mut file = private::open_or_make(&path)
             .map_err(|error| failed(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))?;
-        match lock_within(&file, LOCK_WAIT) {
+        match durable::lock_within(&file, LOCK_WAIT) {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) => {
@@ -88,7 +87,7 @@ impl Local {
                 let owner = owner.trim().parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
                 let reason =
                     format!("a running job uses it{owner}; stop that first, or name another `dir` in [checkpoint]");
-                return Err(StoreError { what, reason, passing: false });
+                return Err(StoreError { what, reason, kind: StoreErrorKind::Lasting });
             }
         }
         // Writing it is also how a folder that cannot be written is noticed; permissions tell root nothing.
@@ -114,17 +113,6 @@ impl Local {
     }
 }
 
-/// Locks a file for as long as it is open.
-fn lock_within(file: &File, wait: Duration) -> Result<(), TryLockError> {
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) if start.elapsed() < wait => std::thread::sleep(LOCK_LOOK_EVERY),
-            done => return done,
-        }
-    }
-}
-
 /// `None` where there is nothing of this name. That a file stands in the place of a folder is told where the lock is taken.
 fn missing_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
@@ -143,7 +131,7 @@ impl Store for Local {
         let lock = self.take()?;
         let tidy = || {
             // A process that died between making a folder and syncing the one above may have left this undone.
-            durable::sync_folder(durable::parent(&self.root))?;
+            durable::sync_folder(durable::folder_of(&self.root))?;
             durable::sync_folder(&self.root)?;
             let mut found = Vec::new();
             self.walk(&self.root, &mut found)?;

@@ -5,22 +5,19 @@ use super::{Guard, Log, Object, Store, Version, inside, outside};
 use crate::digest::checksum;
 use crate::error::{Error, Result as JobResult};
 use crate::fault;
+use crate::objects::{Bucket, Client, no_bucket};
 use crate::patience::StoreError;
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{HttpError, HttpErrorKind};
-use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientConfigKey, Error as S3Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutResult, RetryConfig, UpdateVersion,
+    BackoffConfig, Error as S3Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutResult, RetryConfig,
+    UpdateVersion,
 };
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
 
 /// Larger objects are sent in parts of this size.
 const PART_BYTES: usize = 16 << 20;
@@ -34,133 +31,59 @@ const RETRY: RetryConfig = RetryConfig {
 };
 
 /// A bucket, and a prefix of all names in it.
-pub struct S3(Arc<Bucket>);
+pub struct S3(Arc<Objects>);
 
-struct Bucket {
-    client: Arc<AmazonS3>,
-    /// Requests run here, so that a call may come from any thread. `None` only while it is dropped.
-    runtime: Option<Runtime>,
-    place: String,
-    /// Before all names: empty, or with a `/` at its end.
-    prefix: String,
+/// The objects of a bucket that belong to the store.
+struct Objects(Bucket);
+
+impl std::ops::Deref for Objects {
+    type Target = Bucket;
+
+    fn deref(&self) -> &Bucket {
+        &self.0
+    }
 }
 
 impl S3 {
     /// Settings are environment variables, of which those that begin with `AWS_` count. Asks the server nothing.
     pub fn open(bucket: &str, prefix: &str, settings: &[(String, String)]) -> JobResult<S3> {
+        S3::open_with(bucket, prefix, settings, RETRY)
+    }
+
+    fn open_with(bucket: &str, prefix: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<S3> {
         let prefix = prefix.trim_end_matches('/');
-        let place = format!("s3://{bucket}/{prefix}").trim_end_matches('/').to_owned();
-        if !is_bucket(bucket) || !(prefix.is_empty() || inside(prefix)) {
+        if !(prefix.is_empty() || inside(prefix)) {
             return Err(Error::job(format!(
                 "`dir` of [checkpoint] is \"s3://{bucket}/{prefix}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
             )));
         }
-        let mut builder = AmazonS3Builder::new();
-        for (name, value) in settings.iter().filter(|(name, _)| name.starts_with("AWS_")) {
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let builder = builder.with_bucket_name(bucket).with_retry(RETRY);
-        check_http(&builder)?;
-        let client = builder.build().map_err(|e| Error::environment(format!("cannot use {place}: {}", told(&e))))?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("s3").enable_all().build();
-        let runtime = runtime.map_err(|e| Error::environment(format!("cannot start a thread for {place}: {e}")))?;
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(S3(Arc::new(Bucket { client: Arc::new(client), runtime: Some(runtime), place, prefix })))
+        let bucket = Bucket::open(&format!("s3://{bucket}/{prefix}"), settings, retry);
+        Ok(S3(Arc::new(Objects(bucket.map_err(|error| error.within("`dir` of [checkpoint]"))?))))
     }
 }
 
-/// A bucket's name becomes part of the server's name or of a path; what could lead to another server is none.
-fn is_bucket(name: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    (1..=255).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) && !name.contains("..")
-}
-
-/// `http` has to be allowed, because it shows the data to the network.
-fn check_http(builder: &AmazonS3Builder) -> JobResult<()> {
-    let value = |key| builder.get_config_value(&key).unwrap_or_default();
-    let endpoint = [value(AmazonS3ConfigKey::S3Endpoint), value(AmazonS3ConfigKey::Endpoint)].into_iter();
-    let allowed = value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).parse().unwrap_or(false);
-    match endpoint.into_iter().find(|endpoint| endpoint.starts_with("http://")) {
-        Some(endpoint) if !allowed => Err(Error::job(format!(
-            "the endpoint {endpoint} is not https; set AWS_ALLOW_HTTP=true in the environment if that is meant"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        // The ordinary drop waits, which a thread of another runtime may not.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Bucket {
-    /// Runs requests to their end. Blocks; the thread may belong to any runtime or to none.
-    fn run<T: Send + 'static>(
-        &self,
-        what: &str,
-        path: &str,
-        requests: impl Future<Output = Result<T, S3Error>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (done, result) = mpsc::sync_channel(1);
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(async move {
-                let requests = async move {
-                    fault::thread("s3-request");
-                    requests.await
-                };
-                let _ = done.send(tokio::spawn(requests).await);
-            });
-        }
-        match result.recv() {
-            Ok(Ok(result)) => result.map_err(|error| self.failed(what, path, &error)),
-            // Another try would end in the same way.
-            Ok(Err(ended)) => Err(self.error(what, path, format!("the request panicked: {ended}"), false)),
-            Err(_) => Err(self.error(what, path, "the request ended without an answer", true)),
-        }
-    }
-
-    fn error(&self, what: &str, path: &str, reason: impl Into<String>, passing: bool) -> StoreError {
-        StoreError { what: format!("{what} {}/{path}", self.place), reason: reason.into(), passing }
-    }
-
-    fn failed(&self, what: &str, path: &str, error: &S3Error) -> StoreError {
-        let mut reason = told(error);
-        if no_bucket(error) {
-            reason.push_str("; make the bucket first");
-        } else if matches!(error, S3Error::PermissionDenied { .. } | S3Error::Unauthenticated { .. }) {
-            reason.push_str("; look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do in this bucket");
-        }
-        self.error(what, path, reason, passes(error))
-    }
-
+impl Objects {
     fn at(&self, what: &str, path: &str) -> Result<Path, StoreError> {
-        let name = format!("{}{path}", self.prefix);
-        let parsed = if inside(path) { Path::parse(name).ok() } else { None };
+        let parsed = if inside(path) { self.0.at(path) } else { None };
         parsed.ok_or_else(|| outside(what, path))
     }
 
     /// An object and its ETag.
     fn get(&self, path: &str) -> Result<Option<(Bytes, Option<String>)>, StoreError> {
         let at = self.at("read", path)?;
-        let client = self.client.clone();
-        self.run("read", path, async move { get(&client, &at).await })
+        let client = self.client();
+        self.run("read", path, async move { get(client.as_ref(), &at).await })
     }
 
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let at = self.at("write", path)?;
-        let client = self.client.clone();
+        let client = self.client();
         fault::point("store.write");
         self.run("write", path, async move {
             if bytes.len() <= PART_BYTES {
                 client.put(&at, bytes.into()).await?;
             } else {
-                put_in_parts(&client, &at, bytes).await?;
+                put_in_parts(client.as_ref(), &at, bytes).await?;
             }
             Ok(())
         })
@@ -168,8 +91,8 @@ impl Bucket {
 
     /// All objects whose name begins so, by path, with their lengths.
     fn objects(&self, folder: &str) -> Result<BTreeMap<String, u64>, StoreError> {
-        let client = self.client.clone();
-        let begins = if folder.is_empty() { self.prefix.clone() } else { format!("{}{folder}/", self.prefix) };
+        let client = self.client();
+        let begins = if folder.is_empty() { self.prefix().to_owned() } else { format!("{}{folder}/", self.prefix()) };
         let found = self.run("list", folder, async move {
             let mut found = Vec::new();
             let mut page_token = None;
@@ -183,14 +106,14 @@ impl Bucket {
                 }
             }
         })?;
-        let path = |location: Path| location.as_ref().strip_prefix(&self.prefix).map(str::to_owned);
+        let path = |location: Path| location.as_ref().strip_prefix(self.prefix()).map(str::to_owned);
         Ok(found.into_iter().filter_map(|(location, bytes)| Some((path(location)?, bytes))).collect())
     }
 
     /// Removes objects; none of them need be there.
     fn remove(&self, what: &str, paths: Vec<String>) -> Result<(), StoreError> {
         let places = paths.iter().map(|path| self.at("delete", path)).collect::<Result<Vec<_>, _>>()?;
-        let client = self.client.clone();
+        let client = self.client();
         self.run("delete", what, async move {
             let delete = |at: Path| {
                 let client = client.clone();
@@ -206,7 +129,7 @@ impl Bucket {
     }
 }
 
-async fn get(client: &AmazonS3, at: &Path) -> Result<Option<(Bytes, Option<String>)>, S3Error> {
+async fn get(client: &dyn Client, at: &Path) -> Result<Option<(Bytes, Option<String>)>, S3Error> {
     match client.get(at).await {
         Ok(found) => {
             let tag = found.meta.e_tag.clone();
@@ -217,7 +140,7 @@ async fn get(client: &AmazonS3, at: &Path) -> Result<Option<(Bytes, Option<Strin
     }
 }
 
-async fn put_in_parts(client: &AmazonS3, at: &Path, mut bytes: Bytes) -> Result<PutResult, S3Error> {
+async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Result<PutResult, S3Error> {
     let mut upload = client.put_multipart(at).await?;
     let mut parts = Vec::new();
     while !bytes.is_empty() {
@@ -254,46 +177,9 @@ where
     }
 }
 
-/// The whole story of an error. What lies at its bottom often is the one thing that helps.
-fn told(error: &S3Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if inner.source().is_none() && !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
-/// Whether the bucket itself is missing, and not an object of it.
-fn no_bucket(error: &S3Error) -> bool {
-    matches!(error, S3Error::NotFound { .. }) && error.to_string().contains("NoSuchBucket")
-}
-
-/// Whether a request that failed like this may succeed later: the server cannot be reached, does not answer, or says
-/// that it is in trouble.
-fn passes(error: &S3Error) -> bool {
-    let S3Error::Generic { source, .. } = error else { return matches!(error, S3Error::JoinError { .. }) };
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<HttpError>() {
-            return error.kind() != HttpErrorKind::Unknown;
-        }
-        cause = inner.source();
-    }
-    // The crate keeps the status to itself, but says it.
-    let text = error.to_string();
-    ["status code: 5", "status code: 429", "status code: 408", "returned error response"]
-        .iter()
-        .any(|words| text.contains(words))
-}
-
 impl Store for S3 {
     fn place(&self) -> String {
-        self.0.place.clone()
+        self.0.place().to_owned()
     }
 
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
@@ -318,7 +204,7 @@ impl Store for S3 {
 
     fn replace(&self, path: &str, bytes: Bytes, expected: Option<&Version>) -> Result<Option<Version>, StoreError> {
         let at = self.0.at("write", path)?;
-        let client = self.0.client.clone();
+        let client = self.0.client();
         let mode = match expected {
             None => PutMode::Create,
             Some(Version(tag)) => PutMode::Update(UpdateVersion { e_tag: Some(tag.clone()), version: None }),
@@ -380,7 +266,7 @@ impl Store for S3 {
             }
             places.push(self.0.at("read", &part)?);
         }
-        let client = self.0.client.clone();
+        let client = self.0.client();
         let parts = self.0.run("read", path, async move {
             let read = |at: Path| {
                 let client = client.clone();
@@ -408,7 +294,7 @@ fn append_of(path: &str) -> Option<(&str, usize)> {
 }
 
 struct S3Log {
-    bucket: Arc<Bucket>,
+    bucket: Arc<Objects>,
     path: String,
     next: usize,
     /// Checksum of an append that failed. Its request may still come through, late, so its number cannot be used for
@@ -431,3 +317,6 @@ impl Log for S3Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::timely_ext::Output;
 use crate::window::bounds;
 use crate::window::panes::Accumulate;
 use crate::window::rows::{check_bytes, decode_rows, encode_rows};
-use crate::window::sessions::{Gap, Results, Session, rows_kept};
+use crate::window::sessions::{ClosedSessions, Gap, Session, rows_kept};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -33,15 +33,15 @@ pub enum Contents {
     },
     /// Rows, for the operator behind the window.
     Rows {
-        /// As they come in.
+        /// The columns of rows as they come in.
         input: SchemaRef,
-        /// As they go out.
+        /// The columns of rows as they go out.
         output: SchemaRef,
     },
 }
 
 impl Contents {
-    /// As the stage's operator needs it.
+    /// What sessions have to hold for the operator of this stage.
     pub fn of(stage: &StageNode, metrics: Counts) -> Result<Contents> {
         let Some(input) = stage.inputs.first() else {
             return Err(Error::bug("a stage without inputs"));
@@ -116,11 +116,11 @@ impl Contents {
         context: BatchContext,
         (index, peers): (usize, usize),
         gap: Gap,
-        results: Results,
+        results: ClosedSessions,
         pieces: Vec<Vec<RecordBatch>>,
         output: &mut Output,
     ) -> Result<()> {
-        let Results { keys, sessions, accumulators } = results;
+        let ClosedSessions { keys, sessions, accumulators } = results;
         let Some(first) = sessions.first() else { return Ok(()) };
         match self {
             Contents::Functions { functions, metrics, output: schema } => {

@@ -2,7 +2,7 @@
 //! begin anew. With event time, which rows may arrive out of, a row is dropped that lies as near before or behind one that
 //! was kept.
 
-use super::memory::Memory;
+use super::kept_times::KeptTimes;
 use crate::batch::group::Grouper;
 use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::event_time::END_US;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
-use crate::metrics::{Counts, Held};
-use crate::state::keeper::TableCheckpoint;
+use crate::metrics::{Counts, StateSize};
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -27,54 +27,50 @@ pub fn build<'s>(
     stage: &StageNode,
     within_us: i64,
     input: Input<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let (split, _) = split_parts(stage, input.parts, at);
-    let time = event_time::of(stage, input.progress, at)?;
+    let (split, _) = split_parts(stage, input.parts, build);
+    let time = event_time::of(stage, input.progress, build)?;
     let timed = time.is_some();
-    let work = Work::new(stage, within_us, timed, at)?;
-    let (failure, ticks) = (at.running.failure.clone(), at.ticks.clone());
-    let place = at.running.graph.held_place(stage);
-    let (rows, beside, changes, holds) =
+    let work = Deduplicate::new(stage, within_us, timed, build)?;
+    let (failure, ticks) = (build.running.failure.clone(), build.ticks.clone());
+    let place = build.running.graph.held_place(stage);
+    let (rows, rejected_and_late, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
-    let (rejected, late) = split_late(beside);
+    let (rejected, late) = split_late(rejected_and_late);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
 }
 
 /// The stage on one worker.
-struct Work {
+struct Deduplicate {
     schema: SchemaRef,
     key: Vec<usize>,
     timed: bool,
-    memory: Memory,
+    seen: KeptTimes,
     grouper: Grouper,
     worker: u64,
     metrics: Counts,
-    held: Held,
-    keeper: Option<TableCheckpoint>,
+    held: StateSize,
+    checkpoint: Option<TableCheckpoint>,
 }
 
-impl Work {
-    fn new(stage: &StageNode, within_us: i64, timed: bool, at: &BuildContext<'_, '_>) -> Result<Work> {
+impl Deduplicate {
+    fn new(stage: &StageNode, within_us: i64, timed: bool, build: &BuildContext<'_, '_>) -> Result<Deduplicate> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
-        let mut memory = Memory::new(key_fields.fields().iter().cloned().collect(), within_us)?;
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        if let Some(keeper) = &keeper {
-            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(memory.table()).map_err(told)?;
-            memory.restored()?;
-        }
-        Ok(Work {
+        let mut seen = KeptTimes::new(key_fields.fields().iter().cloned().collect(), within_us)?;
+        let checkpoint = build.restore(&stage.name, &stage.name, seen.table())?;
+        seen.restored()?;
+        Ok(Deduplicate {
             schema: stage.input.clone(),
             key: stage.key.clone(),
             timed,
-            memory,
+            seen,
             grouper: Grouper::default(),
-            worker: at.index as u64,
-            held: at.running.metrics.of(&stage.name).held(&stage.name),
-            metrics: at.running.metrics.of(&stage.name),
-            keeper,
+            worker: build.index as u64,
+            held: build.running.metrics.of(&stage.name).held(&stage.name),
+            metrics: build.running.metrics.of(&stage.name),
+            checkpoint,
         })
     }
 
@@ -96,12 +92,12 @@ impl Work {
     }
 }
 
-impl BatchWork for Work {
+impl BatchWork for Deduplicate {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         // What lies before can have no more duplicates.
         let complete = if self.timed { context.watermark.before } else { Some(context.time.0) };
         if let Some(complete) = complete {
-            self.memory.forget(complete)?;
+            self.seen.forget(complete)?;
         }
         let (rows, times) = self.gather(&parts)?;
         let keys = keys(&self.key, &rows)?;
@@ -115,8 +111,8 @@ impl BatchWork for Work {
         let times = times.as_ref().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let time_of = |row: u32| times.map_or(context.time.0, |times| times.value(row as usize));
 
-        let slots = self.memory.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]));
-        let mut known = self.memory.times(&slots, complete.unwrap_or(i64::MIN))?;
+        let slots = self.seen.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]));
+        let mut known = self.seen.times(&slots, complete.unwrap_or(i64::MIN))?;
         let (mut kept, mut late) = (Vec::new(), Vec::new());
         let mut start = 0;
         for (end, known) in ends.iter().zip(&mut known) {
@@ -124,21 +120,21 @@ impl BatchWork for Work {
                 let time = time_of(*row);
                 if self.timed && context.watermark.before.is_some_and(|before| time < before) {
                     late.push(*row);
-                } else if self.memory.is_new(known, time) {
+                } else if self.seen.is_new(known, time) {
                     kept.push(*row);
                 }
             }
             start = *end as usize;
         }
-        self.memory.store(&slots, &known)?;
+        self.seen.store(&slots, &known)?;
         if self.timed && context.watermark.now == Some(END_US) {
-            self.memory.forget(END_US)?;
+            self.seen.forget(END_US)?;
         }
-        let table = self.memory.table();
+        let table = self.seen.table();
         self.held.set(table.len() as u64, table.bytes());
         self.metrics.add_rows(kept.len());
-        output.push(context, PartOrder::at(self.worker), Work::take(&rows, kept)?);
-        output.late(context, PartOrder::at(self.worker), Work::take(&rows, late)?);
+        output.push(context, PartOrder::at(self.worker), Deduplicate::take(&rows, kept)?);
+        output.late(context, PartOrder::at(self.worker), Deduplicate::take(&rows, late)?);
         Ok(())
     }
 
@@ -148,7 +144,6 @@ impl BatchWork for Work {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        Ok(keeper.changes(after, self.memory.table())?.into_iter().collect())
+        table_checkpoint::changes(&mut self.checkpoint, after, self.seen.table())
     }
 }

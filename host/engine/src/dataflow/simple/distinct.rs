@@ -25,12 +25,12 @@ pub fn build<'s>(
     stage: &StageNode,
     columns: &[usize],
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
     let numbered = with_place(&stage.input);
-    let few = first_of_parts(stage, columns, numbered.clone(), parts, at);
-    let first = first_of_batch(stage, columns, numbered, few, at);
-    let (schema, metrics) = (stage.input.clone(), at.running.metrics.of(&stage.name));
+    let few = first_of_parts(stage, columns, numbered.clone(), parts, build);
+    let first = first_of_batch(stage, columns, numbered, few, build);
+    let (schema, metrics) = (stage.input.clone(), build.running.metrics.of(&stage.name));
     let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
         for pieces in parts.chunk_by(|a, b| a.order == b.order) {
             let Some(first) = pieces.first() else { continue };
@@ -41,8 +41,14 @@ pub fn build<'s>(
         Ok(())
     };
     let name = format!("{} back", stage.name);
-    let (rows, rejected) =
-        each_batch(first, at.ticks.clone(), &name, at.running.failure.clone(), |part| u64::from(part.input), work);
+    let (rows, rejected) = each_batch(
+        first,
+        build.ticks.clone(),
+        &name,
+        build.running.failure.clone(),
+        |part| u64::from(part.input),
+        work,
+    );
     StageStreams::of(rows, rejected)
 }
 
@@ -53,12 +59,12 @@ fn first_of_parts<'s>(
     columns: &[usize],
     numbered: SchemaRef,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Parts<'s> {
-    let (columns, peers, index) = (columns.to_vec(), at.peers, at.index as u32);
+    let (columns, peers, index) = (columns.to_vec(), build.peers, build.index as u32);
     let mut grouper = Grouper::default();
     let name = format!("{} of a part", stage.name);
-    let (few, _) = each_part(parts, &name, at.running.failure.clone(), move |_, part, output| {
+    let (few, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
         let grouped = grouper.group(&keys(&columns, &part.rows)?);
         let places = UInt32Array::from(grouped.first_rows);
         let rows = take_record_batch(&part.rows, &places).map_err(Error::arrow)?;
@@ -77,7 +83,7 @@ fn first_of_batch<'s>(
     columns: &[usize],
     numbered: SchemaRef,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Parts<'s> {
     let columns = columns.to_vec();
     let mut grouper = Grouper::default();
@@ -95,7 +101,7 @@ fn first_of_batch<'s>(
         }
         Ok(())
     };
-    each_batch(parts, at.ticks.clone(), &stage.name, at.running.failure.clone(), |part| part.to, work).0
+    each_batch(parts, build.ticks.clone(), &stage.name, build.running.failure.clone(), |part| part.to, work).0
 }
 
 /// The pieces of a part as one, in the order of their rows' places.

@@ -20,13 +20,13 @@ pub fn build<'s>(
     stage: &StageNode,
     partitions: Option<u32>,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = at.running.metrics.of(&stage.name);
-    let (key, peers) = (stage.key.clone(), at.peers);
+    let metrics = build.running.metrics.of(&stage.name);
+    let (key, peers) = (stage.key.clone(), build.peers);
     let partitions = partitions.map_or(peers, |partitions| partitions as usize).max(1);
     let worker = move |partition: u64| (partition as usize).saturating_mul(peers) as u64 / partitions as u64;
-    let (rows, rejected) = each_part(parts, &stage.name, at.running.failure.clone(), move |_, part, output| {
+    let (rows, rejected) = each_part(parts, &stage.name, build.running.failure.clone(), move |_, part, output| {
         metrics.add_rows(part.rows.num_rows());
         if key.is_empty() {
             output

@@ -22,8 +22,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const COUNT: u32 = 1;
 
 /// Builds the stage. A row stays where its hash is less than `below`.
-pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> StageStreams<'s> {
-    let (failure, index, peers) = (at.running.failure.clone(), at.index as u64, at.peers as u64);
+pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> StageStreams<'s> {
+    let (failure, index, peers) = (build.running.failure.clone(), build.index as u64, build.peers as u64);
     let name = format!("{} count", stage.name);
     let (counts, _) = each_part(parts.clone(), &name, failure.clone(), move |_, part, output| {
         let rows = count(part.rows.num_rows())?;
@@ -31,7 +31,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, at: &BuildCon
         Ok(())
     });
     let parts = parts.map(move |part: Part| Part { to: index, ..part }).concat(counts);
-    let (name, metrics) = (stage.name.clone(), at.running.metrics.of(&stage.name));
+    let (name, metrics) = (stage.name.clone(), build.running.metrics.of(&stage.name));
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         let starts = starts(&parts)?;
         for part in parts.iter().filter(|part| part.input != COUNT) {
@@ -45,7 +45,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, at: &BuildCon
         }
         Ok(())
     };
-    let (rows, rejected) = each_batch(parts, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (rows, rejected) = each_batch(parts, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
     StageStreams::of(rows, rejected)
 }
 

@@ -17,31 +17,32 @@ pub fn build<'s>(
     stage: &StageNode,
     predicates: &[Expression],
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = at.running.metrics.of(&stage.name);
+    let metrics = build.running.metrics.of(&stage.name);
     let branches = predicates.len() as u32;
     let predicates = predicates.to_vec();
-    let (rows, beside) = each_part(parts, &stage.name, at.running.failure.clone(), move |context, part, output| {
-        metrics.add_rows(part.rows.num_rows());
-        let mut rest = part.rows.clone();
-        for (branch, predicate) in (0u32..).zip(&predicates) {
-            let taken = take(context, predicate, &mut rest)?;
-            if taken.num_rows() > 0 {
-                output.rejected.push(Part { input: branch, ..with_rows(&part, taken) });
+    let (rows, branches_of_rows) =
+        each_part(parts, &stage.name, build.running.failure.clone(), move |context, part, output| {
+            metrics.add_rows(part.rows.num_rows());
+            let mut rest = part.rows.clone();
+            for (branch, predicate) in (0u32..).zip(&predicates) {
+                let taken = take(context, predicate, &mut rest)?;
+                if taken.num_rows() > 0 {
+                    output.rejected.push(Part { input: branch, ..with_rows(&part, taken) });
+                }
             }
-        }
-        if rest.num_rows() > 0 {
-            output.rows.push(with_rows(&part, rest));
-        }
-        Ok(())
-    });
+            if rest.num_rows() > 0 {
+                output.rows.push(with_rows(&part, rest));
+            }
+            Ok(())
+        });
     let branch = |number: u32| {
-        let of_branch = beside.clone().filter(move |part: &Part| part.input == number);
+        let of_branch = branches_of_rows.clone().filter(move |part: &Part| part.input == number);
         of_branch.map(|part: Part| Part { input: 0, ..part })
     };
     let sides = (0..branches).map(branch).collect();
-    let rejected = beside.clone().filter(|_: &Part| false);
+    let rejected = branches_of_rows.clone().filter(|_: &Part| false);
     StageStreams { sides, ..StageStreams::of(rows, rejected) }
 }
 

@@ -16,9 +16,9 @@ use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::cmp::Ordering;
 
-/// What a stage wants the first rows of.
+/// The order of which a stage wants the first rows.
 #[derive(Clone)]
-pub struct Order {
+pub struct RowOrder {
     /// How many, of each window and key.
     pub n: usize,
     /// The column.
@@ -30,8 +30,13 @@ pub struct Order {
 }
 
 /// Builds the stage: on the workers that own the keys, or on worker 0.
-pub fn build<'s>(stage: &StageNode, order: Order, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> StageStreams<'s> {
-    let (failure, worker) = (at.running.failure.clone(), at.index as u64);
+pub fn build<'s>(
+    stage: &StageNode,
+    order: RowOrder,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> StageStreams<'s> {
+    let (failure, worker) = (build.running.failure.clone(), build.index as u64);
     let mut chooser = Chooser { order, key: stage.key.clone(), grouper: Grouper::default() };
     let mut local = Chooser { order: chooser.order.clone(), key: chooser.key.clone(), grouper: Grouper::default() };
     let (few, _) = each_part(parts, &format!("{} of a part", stage.name), failure.clone(), move |_, part, output| {
@@ -46,9 +51,9 @@ pub fn build<'s>(stage: &StageNode, order: Order, parts: Parts<'s>, at: &BuildCo
         output.rows.push(with_rows(&part, rows));
         Ok(())
     });
-    let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, at).0 };
+    let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, build).0 };
     let keyed = !stage.key.is_empty();
-    let metrics = at.running.metrics.of(&stage.name);
+    let metrics = build.running.metrics.of(&stage.name);
     let schema = stage.input.clone();
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         chooser.batch(context, &schema, &parts, worker, output)?;
@@ -56,12 +61,12 @@ pub fn build<'s>(stage: &StageNode, order: Order, parts: Parts<'s>, at: &BuildCo
         Ok(())
     };
     let route = move |part: &Part| if keyed { part.to } else { 0 };
-    let (rows, rejected) = each_batch(moved, at.ticks.clone(), &stage.name, failure, route, work);
+    let (rows, rejected) = each_batch(moved, build.ticks.clone(), &stage.name, failure, route, work);
     StageStreams::of(rows, rejected)
 }
 
 struct Chooser {
-    order: Order,
+    order: RowOrder,
     key: Vec<usize>,
     grouper: Grouper,
 }

@@ -10,6 +10,7 @@ use crate::batch::rejected::RejectedRows;
 use crate::batch::slices::RowBytes;
 use crate::checkpoint::read;
 use crate::context::BatchContext;
+use crate::dataflow::stages::in_checkpoint;
 use crate::error::{Error, Result};
 use crate::event_time::END_US;
 use crate::graph::{PluginNode, UpdateNode};
@@ -18,7 +19,7 @@ use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
 use crate::memory::{self, Holder};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
-use crate::state::keeper::TableCheckpoint;
+use crate::state::table_checkpoint::TableCheckpoint;
 use crate::state::timers::{self, TimerClock, Timers};
 use crate::state::{OwnedKey, Slot, StateTable};
 use crate::timely_ext::Output;
@@ -44,7 +45,7 @@ pub struct UpdateStage {
     rejected: RejectedRows,
     caller: Caller,
     table: StateTable,
-    /// Where the plugin asks for calls at a time.
+    /// The timers, where the plugin may set some.
     timers: Option<Timers>,
     worker: usize,
     peers: usize,
@@ -69,7 +70,7 @@ const ROUND_ORDER: u64 = 1 << 62;
 const NOT_CALLED: u32 = u32::MAX;
 
 /// The groups of one batch: slots in order of output, and the rows sorted by group.
-struct Called {
+struct CalledGroups {
     slots: Vec<Slot>,
     timed_out: Vec<bool>,
     /// Which would be timed out if they had no rows.
@@ -84,7 +85,7 @@ struct Called {
     due_us: Vec<i64>,
 }
 
-impl Called {
+impl CalledGroups {
     /// The places of a group's rows.
     fn rows_of(&self, group: usize) -> Range<usize> {
         let end = |group: usize| self.ends.get(group).map_or(0, |end| *end as usize);
@@ -139,24 +140,24 @@ impl UpdateStage {
     pub fn restore(
         &mut self,
         plugin: &PluginNode,
-        keeper: &TableCheckpoint,
+        checkpoint: &TableCheckpoint,
         timers: Option<&TableCheckpoint>,
     ) -> Result<()> {
         let name = self.node.name.clone();
-        let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
-        let old = keeper.old();
+        let within = in_checkpoint(&name);
+        let old = checkpoint.old();
         if let Some((old, _)) = old {
-            let fields = read::fields(&old.state).map_err(told)?;
+            let fields = read::fields(&old.state).map_err(&within)?;
             self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)))?;
         }
-        if keeper.restore(&mut self.table).map_err(told)? {
+        if checkpoint.restore(&mut self.table).map_err(&within)? {
             self.node.initial = None;
         }
         if let Some((old, time)) = old {
             self.migrate(plugin, &old.version, time)?;
         }
-        if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
-            timers.restore(keeper).map_err(told)?;
+        if let (Some(timers), Some(checkpoint)) = (&mut self.timers, timers) {
+            timers.restore(checkpoint).map_err(&within)?;
         }
         Ok(())
     }
@@ -217,7 +218,7 @@ impl UpdateStage {
             noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
         }
         let mut emptied: HashSet<Slot> = HashSet::new();
-        let mut start = Start::default();
+        let mut start = GroupCursor::default();
         let mut order = 0;
         while start.group < called.slots.len() {
             let rows = RowBytes::of_columns(&called.rows, &self.node.reads);
@@ -236,7 +237,7 @@ impl UpdateStage {
 
     /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, idle ones, and those with
     /// timers that are due.
-    fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, Called), ArrowError> {
+    fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, CalledGroups), ArrowError> {
         let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows))?;
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
         let keys = Keys::encode(&keys, rows.num_rows())?;
@@ -281,7 +282,7 @@ impl UpdateStage {
         let due_us = order.into_iter().filter_map(|row| due_us.get(row as usize).copied()).collect();
         slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
         let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
-        Ok((touched, Called { slots, timed_out, overdue, ends, rows, due_ends, due_us }))
+        Ok((touched, CalledGroups { slots, timed_out, overdue, ends, rows, due_ends, due_us }))
     }
 
     /// Takes the timers that are due: the slots of their keys, and their times.
@@ -301,9 +302,14 @@ impl UpdateStage {
         Ok((slots.collect(), times_us))
     }
 
+    /// The memory that keys, states and timers take.
+    pub fn bytes(&self) -> u64 {
+        self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes))
+    }
+
     /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.
     fn check_bytes(&self) -> Result<()> {
-        let bytes = self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes));
+        let bytes = self.bytes();
         self.holder.set(bytes);
         match self.node.state_bytes_max {
             Some(most) if bytes > most => Err(Error::plugin(format!(
@@ -320,9 +326,9 @@ impl UpdateStage {
     fn call(
         &mut self,
         context: BatchContext,
-        called: &Called,
-        start: Start,
-        end: Start,
+        called: &CalledGroups,
+        start: GroupCursor,
+        end: GroupCursor,
         order: u64,
         output: &mut Output,
     ) -> Result<Vec<Slot>> {
@@ -360,7 +366,13 @@ impl UpdateStage {
         Ok(emptied.into_iter().filter_map(|group| slots.get(group as usize).copied()).collect())
     }
 
-    fn groups(&self, called: &Called, start: Start, end: Start, rows: &RecordBatch) -> Result<Groups, ArrowError> {
+    fn groups(
+        &self,
+        called: &CalledGroups,
+        start: GroupCursor,
+        end: GroupCursor,
+        rows: &RecordBatch,
+    ) -> Result<Groups, ArrowError> {
         let slots = &called.slots[start.group..end.group];
         let (states, known) = self.table.states(slots)?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
@@ -425,17 +437,17 @@ impl UpdateStage {
 
 /// A place between two groups.
 #[derive(Clone, Copy, Default)]
-pub struct Start {
+pub struct GroupCursor {
     /// How many groups are before it.
     pub group: usize,
     /// How many rows.
     pub row: u32,
 }
 
-impl Start {
+impl GroupCursor {
     /// Where a call that begins here ends: after at least one group, and then before more rows, groups or bytes than a call
     /// should have. `ends` are those of all groups, `bytes` tells those of one with its rows.
-    pub fn next_call(self, ends: &[u32], bytes: impl Fn(usize) -> usize) -> Start {
+    pub fn next_call(self, ends: &[u32], bytes: impl Fn(usize) -> usize) -> GroupCursor {
         let groups_max = self.group.saturating_add(PLUGIN_CALL_ROWS_MAX).min(ends.len());
         let (mut group, mut sum) = (self.group, 0_usize);
         while group < groups_max {
@@ -446,7 +458,7 @@ impl Start {
             }
             group += 1;
         }
-        Start { group, row: ends[group - 1] }
+        GroupCursor { group, row: ends[group - 1] }
     }
 }
 
@@ -458,7 +470,7 @@ mod tests {
     fn calls(groups: &[(u32, usize)]) -> Vec<usize> {
         let ends: Vec<u32> =
             groups.iter().scan(0, |end, (rows, _)| Some(std::mem::replace(end, *end + rows) + rows)).collect();
-        let (mut start, mut calls) = (Start::default(), Vec::new());
+        let (mut start, mut calls) = (GroupCursor::default(), Vec::new());
         while start.group < ends.len() {
             let end = start.next_call(&ends, |group| groups[group].1);
             assert_eq!(end.row, ends[end.group - 1]);

@@ -1,17 +1,17 @@
 //! Windows of processing time on the worker that owns the keys.
 
-use super::{Results, gather};
+use super::{WindowOutput, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
-use crate::dataflow::begun::Begun;
-use crate::dataflow::stages::BuildContext;
+use crate::dataflow::stages::{BuildContext, in_checkpoint};
+use crate::dataflow::window_ends::WindowEnds;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, BatchTime, PartOrder};
-use crate::metrics::Held;
+use crate::metrics::StateSize;
 use crate::sql::expression::Expression;
-use crate::state::keeper::TableCheckpoint;
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
 use arrow::array::{Array, AsArray};
@@ -19,25 +19,30 @@ use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
 /// The stage on one worker.
-pub struct Work {
+pub struct BatchWindowWork {
     name: String,
     windows: BatchWindows,
-    results: Results,
+    results: WindowOutput,
     partial: SchemaRef,
     keys: usize,
     /// What keys with running totals must fulfil to stay.
     filter: Option<Expression>,
-    keeper: Option<TableCheckpoint>,
-    held: Held,
-    begun: Begun,
+    checkpoint: Option<TableCheckpoint>,
+    held: StateSize,
+    ends: WindowEnds,
     /// The batch before.
     last: (BatchId, BatchTime),
 }
 
-impl Work {
-    /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, size_us: i64, slide_us: i64, at: &BuildContext<'_, '_>) -> Result<Work> {
-        let mut results = Results::new(stage, at)?;
+impl BatchWindowWork {
+    /// Goes on as the checkpoint that is loaded has it.
+    pub fn new(
+        stage: &StageNode,
+        size_us: i64,
+        slide_us: i64,
+        build: &BuildContext<'_, '_>,
+    ) -> Result<BatchWindowWork> {
+        let mut results = WindowOutput::new(stage, build)?;
         let inverse = match &stage.operator {
             Operator::Aggregate(builtin) => builtin.inverse,
             Operator::Reduce(node) => node.description.inverse,
@@ -46,19 +51,17 @@ impl Work {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        let begun = Begun::new(&stage.name, (size_us, slide_us), at)?;
-        if let Some(keeper) = &keeper {
-            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(windows.panes().table()).map_err(told)?;
-            if let Some((origin_us, next_us)) = begun.origin_us().zip(begun.next_us()) {
-                // Sums are made of what was there, in the batch after the one that the checkpoint holds.
-                let context = at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default();
-                let context = BatchContext::new(context.0, context.1).call();
-                windows.restored(&mut results.functions.within(context), origin_us, next_us).map_err(told)?;
-            }
+        let checkpoint = build.restore(&stage.name, &stage.name, windows.panes().table())?;
+        let ends = WindowEnds::new(&stage.name, (size_us, slide_us), build)?;
+        let last = build.last_batch();
+        if checkpoint.is_some()
+            && let Some((origin_us, next_us)) = ends.origin_us().zip(ends.next_us())
+        {
+            // Sums are made of what was there, in the batch after the one that the checkpoint holds.
+            let functions = &mut results.functions.within(BatchContext::new(last.0, last.1).call());
+            windows.restored(functions, origin_us, next_us).map_err(in_checkpoint(&stage.name))?;
         }
-        Ok(Work {
+        Ok(BatchWindowWork {
             name: stage.name.clone(),
             windows,
             held: results.metrics.held(&stage.name),
@@ -66,22 +69,22 @@ impl Work {
             results,
             keys: stage.key.len(),
             filter: stage.shape.as_ref().and_then(|shape| shape.filter.clone()).filter(|_| inverse),
-            keeper,
-            begun,
-            last: at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default(),
+            checkpoint,
+            ends,
+            last,
         })
     }
 
     fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Window>> {
         let last = std::mem::replace(&mut self.last, (context.id, context.time));
         if self.results.renew()?
-            && let Some((origin_us, next_us)) = self.begun.origin_us().zip(self.begun.next_us())
+            && let Some((origin_us, next_us)) = self.ends.origin_us().zip(self.ends.next_us())
         {
             let last = BatchContext::new(last.0, last.1).call();
             self.windows.remade(&mut self.results.functions.within(last), origin_us, next_us)?;
         }
         let rows = gather(parts, &self.partial, self.keys)?;
-        let batch = self.begun.batch(context.time)?;
+        let batch = self.ends.batch(context.time)?;
         self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
     }
 
@@ -111,7 +114,7 @@ impl Work {
     }
 }
 
-impl BatchWork for Work {
+impl BatchWork for BatchWindowWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let window = self.window(context, parts).and_then(|window| match window {
             Some(window) => self.put_out(context, window, output),
@@ -123,8 +126,7 @@ impl BatchWork for Work {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        let panes = keeper.changes(after, self.windows.panes().table())?;
-        Ok(panes.into_iter().chain(self.begun.barrier(after)?).collect())
+        let panes = table_checkpoint::changes(&mut self.checkpoint, after, self.windows.panes().table())?;
+        Ok(panes.into_iter().chain(self.ends.barrier(after)?).collect())
     }
 }

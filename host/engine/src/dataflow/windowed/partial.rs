@@ -14,7 +14,7 @@ use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
 use crate::metrics::Counts;
 use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
-use crate::window::rows::{Place, Slices};
+use crate::window::rows::{SlicePlace, Slices};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 
@@ -22,11 +22,11 @@ use arrow::compute::{concat_batches, filter_record_batch};
 pub fn of_batches<'s>(
     stage: &StageNode,
     parts: Parts<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let mut front = Front::new(stage, at)?;
+    let mut front = Front::new(stage, build)?;
     let name = format!("{} partial", stage.name);
-    Ok(each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
+    Ok(each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
         let rows = front.whole(context, &part, output)?;
         if rows.num_rows() > 0 {
             let partial = front.functions.partial(context.call(), &rows)?;
@@ -44,14 +44,14 @@ pub fn of_times<'s>(
     slices: Slices,
     parts: Parts<'s>,
     progress: ProgressStream<'s>,
-    at: &BuildContext<'s, '_>,
+    build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let late = LateRows::of(stage, &at.running.metrics.of(&stage.name));
-    let work = TimedFront { front: Front::new(stage, at)?, slices, late };
-    let (name, index) = (format!("{} partial", stage.name), at.index as u64);
-    let (ticks, failure) = (at.ticks.clone(), at.running.failure.clone());
+    let late = LateRows::of(stage, &build.running.metrics.of(&stage.name));
+    let work = TimedFront { front: Front::new(stage, build)?, slices, late };
+    let (name, index) = (format!("{} partial", stage.name), build.index as u64);
+    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
     // The stage's other operator has a clock that shows the same, and saves it for both.
-    let time = Some((progress, event_time::clock(stage, node, at)?));
+    let time = Some((progress, event_time::clock(stage, node, build)?));
     let (rows, refused, _) = each_batch_in_time(parts, time, ticks, &name, failure, move |_| index, work);
     Ok((rows, refused))
 }
@@ -60,26 +60,26 @@ struct Front {
     functions: Functions,
     current: Current,
     metrics: Counts,
-    /// Of a plugin.
+    /// Where a plugin aggregates: rejects the rows that it cannot read.
     whole: Option<WholeRows>,
     keys: usize,
     peers: usize,
 }
 
 impl Front {
-    fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Front> {
-        let metrics = at.running.metrics.of(&stage.name);
+    fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<Front> {
+        let metrics = build.running.metrics.of(&stage.name);
         let whole = match &stage.operator {
-            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, at.running)),
+            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build.running)),
             _ => None,
         };
         Ok(Front {
             functions: functions(stage, &metrics)?,
-            current: Current::of(stage, at.running),
+            current: Current::of(stage, &build.running.plugins.versions),
             metrics,
             whole,
             keys: stage.key.len(),
-            peers: at.peers,
+            peers: build.peers,
         })
     }
 
@@ -157,17 +157,17 @@ impl TimedFront {
     fn on_time(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
         let (rows, times) = take_times(part)?;
         let mut placer = self.slices.placer(context.watermark.before);
-        let places: Vec<Place> = times.values().iter().map(|time| placer.place(*time)).collect();
-        let slice = |place: &Place| if let Place::Slice(slice) = place { Some(*slice) } else { None };
+        let places: Vec<SlicePlace> = times.values().iter().map(|time| placer.place(*time)).collect();
+        let slice = |place: &SlicePlace| if let SlicePlace::Slice(slice) = place { Some(*slice) } else { None };
         let slices: Vec<i64> = places.iter().filter_map(slice).collect();
         if slices.len() == rows.num_rows() {
             return Ok((slices, rows));
         }
-        let only = |wanted: &dyn Fn(&Place) -> bool| {
+        let only = |wanted: &dyn Fn(&SlicePlace) -> bool| {
             let mask: BooleanArray = places.iter().map(|place| Some(wanted(place))).collect();
             filter_record_batch(&rows, &mask).map_err(Error::arrow)
         };
-        let late = only(&|place| *place == Place::Late)?;
+        let late = only(&|place| *place == SlicePlace::Late)?;
         if late.num_rows() > 0 {
             self.late.push(context, part, late, output)?;
         }

@@ -1,15 +1,15 @@
 //! Windows of event time on the worker that owns the keys.
 
-use super::{Results, gather};
+use super::{WindowOutput, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
-use crate::dataflow::stages::BuildContext;
-use crate::error::{Error, Result};
+use crate::dataflow::stages::{BuildContext, in_checkpoint};
+use crate::error::Result;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
-use crate::metrics::Held;
-use crate::state::keeper::TableCheckpoint;
+use crate::metrics::StateSize;
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::closing::TimeWindows;
 use crate::window::rows::Slices;
@@ -17,33 +17,34 @@ use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
 /// The stage on one worker.
-pub struct Work {
+pub struct TimeWindowWork {
     name: String,
     windows: TimeWindows,
     slices: Slices,
     update: bool,
-    results: Results,
+    results: WindowOutput,
     partial: SchemaRef,
     /// Key columns and the pane.
     keys: usize,
-    keeper: Option<TableCheckpoint>,
-    held: Held,
+    checkpoint: Option<TableCheckpoint>,
+    held: StateSize,
 }
 
-impl Work {
-    /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, slices: Slices, update: bool, at: &BuildContext<'_, '_>) -> Result<Work> {
-        let results = Results::new(stage, at)?;
+impl TimeWindowWork {
+    /// Goes on as the checkpoint that is loaded has it.
+    pub fn new(
+        stage: &StageNode,
+        slices: Slices,
+        update: bool,
+        build: &BuildContext<'_, '_>,
+    ) -> Result<TimeWindowWork> {
+        let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = TimeWindows::new(slices, update, &keys, &results.functions.accumulators()?)?;
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        if let Some(keeper) = &keeper {
-            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(windows.panes().table()).map_err(told)?;
-            windows.panes().restored().map_err(told)?;
-        }
-        Ok(Work {
+        let checkpoint = build.restore(&stage.name, &stage.name, windows.panes().table())?;
+        windows.panes().restored().map_err(in_checkpoint(&stage.name))?;
+        Ok(TimeWindowWork {
             name: stage.name.clone(),
             slices,
             update,
@@ -52,7 +53,7 @@ impl Work {
             partial: results.functions.partial_schema(true),
             results,
             keys: stage.key.len() + 1,
-            keeper,
+            checkpoint,
         })
     }
 
@@ -70,7 +71,7 @@ impl Work {
     }
 }
 
-impl BatchWork for Work {
+impl BatchWork for TimeWindowWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
@@ -83,7 +84,6 @@ impl BatchWork for Work {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        Ok(keeper.changes(after, self.windows.panes().table())?.into_iter().collect())
+        table_checkpoint::changes(&mut self.checkpoint, after, self.windows.panes().table())
     }
 }

@@ -1,43 +1,39 @@
 //! Running totals on the worker that owns the keys.
 
-use super::{Results, gather};
+use super::{WindowOutput, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::dataflow::stages::BuildContext;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
-use crate::state::keeper::TableCheckpoint;
+use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
 /// The stage on one worker.
-pub struct Work {
+pub struct TotalsWork {
     name: String,
     totals: Totals,
-    results: Results,
+    results: WindowOutput,
     partial: SchemaRef,
     keys: usize,
-    keeper: Option<TableCheckpoint>,
+    checkpoint: Option<TableCheckpoint>,
 }
 
-impl Work {
-    /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Work> {
-        let results = Results::new(stage, at)?;
+impl TotalsWork {
+    /// Goes on as the checkpoint that is loaded has it.
+    pub fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<TotalsWork> {
+        let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
-        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        if let Some(keeper) = &keeper {
-            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(totals.table()).map_err(told)?;
-        }
+        let checkpoint = build.restore(&stage.name, &stage.name, totals.table())?;
         let partial = results.functions.partial_schema(false);
-        Ok(Work { name: stage.name.clone(), totals, results, partial, keys: keys.len(), keeper })
+        Ok(TotalsWork { name: stage.name.clone(), totals, results, partial, keys: keys.len(), checkpoint })
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
@@ -52,14 +48,13 @@ impl Work {
     }
 }
 
-impl BatchWork for Work {
+impl BatchWork for TotalsWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        Ok(keeper.changes(after, self.totals.table())?.into_iter().collect())
+        table_checkpoint::changes(&mut self.checkpoint, after, self.totals.table())
     }
 }

@@ -21,14 +21,14 @@ impl Time for Random {
 type Seen = (i64, Vec<Event>);
 
 fn time((clock_id, max_us): (u32, i64)) -> Event {
-    Event::Time { clock_id: ClockId(clock_id), max_us }
+    Event::Time { clock_id: ClockId::of(clock_id), max_us }
 }
 
 /// The watermark after all of these batches, from the definition: over every prefix, the least of the greatest times of
 /// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where the
 /// job is to go on later, none ends.
 fn naive(clocks: u32, lateness_us: i64, idle_us: Option<i64>, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
-    let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.0 == id);
+    let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.stream == id);
     let after = |end: usize| -> Option<i64> {
         let ended = |id: u32| at_end == AtEnd::Flush && batches[end].1.contains(&Event::Ended(id));
         if (0..clocks).all(ended) {
@@ -57,9 +57,9 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
         let clocks = 1 + random.below(4) as u32;
         let lateness_us = random.below(100) as i64;
         let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
-        let names: ClockNames = (0..clocks).map(|id| (ClockId(id), format!("source-{id}"))).collect();
+        let names: ClockNames = (0..clocks).map(|id| (ClockId::of(id), format!("source-{id}"))).collect();
         let at_end = if random.below(2) == 0 { AtEnd::Keep } else { AtEnd::Flush };
-        let ends = |id: &ClockId| (*id, [id.0].into());
+        let ends = |id: &ClockId| (*id, [id.stream].into());
         let new = || {
             let watermarks = Watermarks::new(names.keys().copied(), lateness_us, idle_us);
             watermarks.ending(names.keys().map(ends).collect(), at_end)
@@ -99,16 +99,108 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
 
 #[test]
 fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
-    let names: ClockNames = [(ClockId(0), "a".to_owned()), (ClockId(1), "b".to_owned())].into();
+    let names: ClockNames = [(ClockId::of(0), "a".to_owned()), (ClockId::of(1), "b".to_owned())].into();
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
     watermarks.batch(0, [(0, 5), (1, 7)].map(time).into_iter());
     let files = [saved::rows(&watermarks, &names, |_| true).unwrap().unwrap()];
     // `a` is gone, `b` has another id, `c` is new.
-    let names: ClockNames = [(ClockId(0), "b".to_owned()), (ClockId(1), "c".to_owned())].into();
+    let names: ClockNames = [(ClockId::of(0), "b".to_owned()), (ClockId::of(1), "c".to_owned())].into();
     let mut restored = Watermarks::new(names.keys().copied(), 0, None);
     saved::restore(&mut restored, &names, &files).unwrap();
-    let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.0, clock.max_us)).collect();
+    let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.stream, clock.max_us)).collect();
     assert_eq!((restored.watermark(), clocks), (Some(5), vec![(0, Some(7)), (1, None)]));
     assert_eq!(restored.batch(1, [(1, 2)].map(time).into_iter()), Some(5));
     assert_eq!(restored.batch(1, [(1, 9)].map(time).into_iter()), Some(7));
+}
+
+/// What is known of a source with partitions, by definition: all events so far, batch by batch.
+fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen]) -> Option<i64> {
+    let after = |end: usize| -> Option<i64> {
+        let seen = |of: &dyn Fn(&Event) -> bool| {
+            let is_there = |batch: &usize| batches[*batch].1.iter().any(of);
+            (0..=end).filter(is_there).collect::<Vec<_>>()
+        };
+        let told = !seen(&|event| matches!(event, Event::Partition(id) if id.stream == 0)).is_empty();
+        // Until then the source as a whole is waited for, as long as any clock without rows.
+        let lapses: i64 = batches[1..=end].iter().map(|(lapse, _)| lapse).sum();
+        if !told && idle_us.is_none_or(|idle_us| lapses < idle_us) {
+            return None;
+        }
+        let mut least: Option<Option<i64>> = None;
+        for partition in 1..=4 {
+            let id = ClockId { stream: 0, partition };
+            let gone = seen(&|event| *event == Event::PartitionGone(id)).last().copied();
+            // What was known before it went does not count.
+            let from = gone.map_or(0, |gone| gone + 1);
+            let times = |batch: usize| {
+                let of = batches[batch].1.iter();
+                of.filter_map(|event| match event {
+                    Event::Time { clock_id, max_us } if *clock_id == id => Some(*max_us),
+                    _ => None,
+                })
+            };
+            let is_time = |event: &Event| matches!(event, Event::Time { clock_id, .. } if *clock_id == id);
+            let known = seen(&|event| *event == Event::Partition(id) || is_time(event));
+            let Some(first) = known.into_iter().find(|batch| *batch >= from) else { continue };
+            let last = seen(&is_time).into_iter().rfind(|batch| *batch >= from).unwrap_or(first);
+            let quiet: i64 = batches[last + 1..=end].iter().map(|(lapse, _)| lapse).sum();
+            if idle_us.is_some_and(|idle_us| quiet >= idle_us) {
+                continue;
+            }
+            let greatest = (from..=end).flat_map(times).max();
+            least = Some(least.map_or(greatest, |least| least.min(greatest)));
+        }
+        least.flatten().map(|least| least.saturating_sub(lateness_us))
+    };
+    (0..batches.len()).filter_map(after).max()
+}
+
+#[test]
+fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
+    let mut moved = 0;
+    for case in 0..5_000 {
+        let mut random = Random(case);
+        let lateness_us = random.below(100) as i64;
+        let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
+        let names: ClockNames = [(ClockId::of(0), "topic".to_owned())].into();
+        let new = || Watermarks::new(names.keys().copied(), lateness_us, idle_us);
+        let mut watermarks = new();
+        let mut batches: Vec<Seen> = Vec::new();
+        for batch in 0..14_usize {
+            let lapse_us = if batch == 0 { 0 } else { random.below(20) as i64 };
+            let mut seen = Vec::new();
+            for _ in 0..random.below(5) {
+                let id = ClockId { stream: 0, partition: 1 + random.below(4) };
+                seen.push(match random.below(12) {
+                    0..3 => Event::Partition(id),
+                    3 if batch > 3 && !seen.contains(&Event::Partition(id)) => Event::PartitionGone(id),
+                    // Another source has partitions, too.
+                    4 => Event::Partition(ClockId { stream: 7, ..id }),
+                    _ => Event::Time { clock_id: id, max_us: random.time() },
+                });
+            }
+            let gone = |id: &ClockId| seen.contains(&Event::PartitionGone(*id));
+            let told = |event: &Event| !matches!(event, Event::Partition(id) if gone(id));
+            let seen: Vec<Event> = seen.iter().copied().filter(told).collect();
+            batches.push((lapse_us, seen));
+            let before = watermarks.watermark();
+            let now = watermarks.batch(lapse_us, batches[batch].1.iter().copied());
+            assert_eq!(now, naive_of_partitions(lateness_us, idle_us, &batches), "case {case}: {batches:?}");
+            moved += usize::from(now > before);
+            if random.below(3) == 0 {
+                let split = random.below(4096);
+                let low = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() < split).unwrap();
+                let high = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() >= split).unwrap();
+                let files: Vec<_> = low.into_iter().chain(high).collect();
+                let mut restored = new();
+                saved::restore(&mut restored, &names, &files).unwrap();
+                // A source of which nothing is left looks as one that has told nothing.
+                if watermarks.clocks().next().is_some() {
+                    assert_eq!(restored, watermarks, "case {case}");
+                    watermarks = restored;
+                }
+            }
+        }
+    }
+    assert!(moved > 3_000, "watermarks moved only {moved} times");
 }

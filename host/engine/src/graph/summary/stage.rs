@@ -20,9 +20,9 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
         lines.extend(node.lines());
     }
     if let Some(node) = stage.plugin() {
-        let told = &node.description;
+        let description = &node.description;
         let (world, digest) = (node.plugin.world(), node.plugin.digest());
-        lines.push(format!("plugin {} {} ({world}), {digest}", told.name, told.version));
+        lines.push(format!("plugin {} {} ({world}), {digest}", description.name, description.version));
     }
     lines.extend(plugin::lines(spec));
     lines.extend(rejected(graph, stage, spec));

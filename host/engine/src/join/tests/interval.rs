@@ -59,9 +59,9 @@ fn case(dice: &mut Dice) -> Case {
 
 /// Files of checkpoints, by side.
 #[derive(Default)]
-struct Disk([Vec<(StateFile, RecordBatch)>; 2]);
+struct SavedFiles([Vec<(StateFile, RecordBatch)>; 2]);
 
-impl Disk {
+impl SavedFiles {
     fn write(&mut self, side: Side, batch: u64, (group_first, group_end): (u32, u32), base: bool, rows: RecordBatch) {
         let file = StateFile {
             path: String::new(),
@@ -88,7 +88,7 @@ impl Disk {
 type IntoLoaded = Vec<RecordBatch>;
 
 /// So many workers, with what the disk holds.
-fn start(interval: &Interval, workers: usize, disk: Option<&Disk>) -> Vec<IntervalJoin> {
+fn start(interval: &Interval, workers: usize, disk: Option<&SavedFiles>) -> Vec<IntervalJoin> {
     let worker = |worker: usize| {
         let mut join = IntervalJoin::new(interval.clone(), disk.is_some()).unwrap();
         for (side, disk) in Side::BOTH.into_iter().zip(disk.into_iter().cycle()) {
@@ -148,7 +148,7 @@ fn checkpoints_and_numbers_of_workers_change_nothing() {
     for number in 0..CASES {
         let mut dice = Dice::of(number);
         let case = case(&mut dice);
-        let mut disk = Disk::default();
+        let mut disk = SavedFiles::default();
         let mut joins = start(&case.interval, 1 + dice.throw(3) as usize, Some(&disk));
         for step in 0..case.steps.len() {
             let rows = run_step(&case, &mut joins, step);

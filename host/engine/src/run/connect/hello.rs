@@ -41,7 +41,7 @@ pub struct Hello {
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum ConnectionPurpose {
     /// Batches.
     Dataflow,
     /// Signs of life, see [`crate::run::liveness`].
@@ -50,11 +50,11 @@ pub enum Purpose {
 
 /// What one end says first, as it goes over the connection.
 #[derive(Clone, Copy)]
-pub struct Said(pub [u8; HELLO_BYTES]);
+pub struct HelloBytes(pub [u8; HELLO_BYTES]);
 
-impl Said {
+impl HelloBytes {
     /// The words of a process, with a new number.
-    pub fn new(hello: Hello, purpose: Purpose) -> io::Result<Said> {
+    pub fn new(hello: Hello, purpose: ConnectionPurpose) -> io::Result<HelloBytes> {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&hello.process.to_le_bytes());
@@ -62,17 +62,17 @@ impl Said {
         bytes[16..20].copy_from_slice(&hello.workers.to_le_bytes());
         bytes[20..28].copy_from_slice(&hello.job.to_le_bytes());
         bytes[28..36].copy_from_slice(&hello.generation.0.to_le_bytes());
-        bytes[36..40].copy_from_slice(&u32::from(purpose == Purpose::Liveness).to_le_bytes());
+        bytes[36..40].copy_from_slice(&u32::from(purpose == ConnectionPurpose::Liveness).to_le_bytes());
         bytes[40..].copy_from_slice(&random()?);
-        Ok(Said(bytes))
+        Ok(HelloBytes(bytes))
     }
 
     /// What is said; it counts for nothing before it is proven.
-    pub fn hello(&self) -> (Hello, Purpose) {
+    pub fn hello(&self) -> (Hello, ConnectionPurpose) {
         let bytes = &self.0;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        let purpose = if word(36) == 0 { Purpose::Dataflow } else { Purpose::Liveness };
+        let purpose = if word(36) == 0 { ConnectionPurpose::Dataflow } else { ConnectionPurpose::Liveness };
         let generation = Generation(long(28));
         let hello = Hello { process: word(8), processes: word(12), workers: word(16), job: long(20), generation };
         (hello, purpose)
@@ -81,7 +81,7 @@ impl Said {
 
 /// The end of a connection that speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     /// It connects.
     Connects,
     /// It listens.
@@ -97,7 +97,7 @@ pub struct Transcript {
 
 impl Transcript {
     /// Of these hellos.
-    pub fn new(key: &ClusterKey, connects: &Said, listens: &Said) -> Transcript {
+    pub fn new(key: &ClusterKey, connects: &HelloBytes, listens: &HelloBytes) -> Transcript {
         let mut said = [0; 2 * HELLO_BYTES];
         said[..HELLO_BYTES].copy_from_slice(&connects.0);
         said[HELLO_BYTES..].copy_from_slice(&listens.0);
@@ -105,20 +105,20 @@ impl Transcript {
     }
 
     /// What only an end with the key can say.
-    pub fn proof(&self, of: End) -> [u8; PROOF_BYTES] {
+    pub fn proof(&self, of: ConnectionEnd) -> [u8; PROOF_BYTES] {
         self.derive(proof_label(of))
     }
 
     /// Whether this is the proof of that end. Takes the same time for every wrong one.
-    pub fn proves(&self, of: End, proof: &[u8; PROOF_BYTES]) -> bool {
+    pub fn proves(&self, of: ConnectionEnd, proof: &[u8; PROOF_BYTES]) -> bool {
         hmac::verify(&self.key, &self.labelled(proof_label(of)), proof).is_ok()
     }
 
     /// What seals the words of `own`, and what opens those of the other end.
-    pub fn seals(&self, own: End) -> (Sealer, Opener) {
+    pub fn seals(&self, own: ConnectionEnd) -> (Sealer, Opener) {
         let connects = self.derive(b"millstream: seal who connects  ");
         let listens = self.derive(b"millstream: seal who listens   ");
-        let (own, other) = if own == End::Connects { (connects, listens) } else { (listens, connects) };
+        let (own, other) = if own == ConnectionEnd::Connects { (connects, listens) } else { (listens, connects) };
         (Sealer::new(&own), Opener::new(&other))
     }
 
@@ -136,10 +136,10 @@ impl Transcript {
 /// What a use of the key begins with. All are of one length, so that no two uses mean the same bytes.
 type Label = [u8; 31];
 
-fn proof_label(of: End) -> &'static Label {
+fn proof_label(of: ConnectionEnd) -> &'static Label {
     match of {
-        End::Connects => b"millstream: this one connects  ",
-        End::Listens => b"millstream: this one listens   ",
+        ConnectionEnd::Connects => b"millstream: this one connects  ",
+        ConnectionEnd::Listens => b"millstream: this one listens   ",
     }
 }
 
@@ -171,24 +171,27 @@ mod tests {
     fn a_proof_holds_for_its_end_its_key_and_its_hellos_only() {
         let hello = |process| Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(9) };
         let keys = [(); 2].map(|()| ClusterKey::generate().unwrap());
-        let said = |process| Said::new(hello(process), Purpose::Liveness).unwrap();
+        let said = |process| HelloBytes::new(hello(process), ConnectionPurpose::Liveness).unwrap();
         let (connects, listens) = (said(1), said(0));
-        assert_eq!((connects.hello(), listens.hello().0), ((hello(1), Purpose::Liveness), hello(0)));
+        assert_eq!((connects.hello(), listens.hello().0), ((hello(1), ConnectionPurpose::Liveness), hello(0)));
         let right = Transcript::new(&keys[0], &connects, &listens);
-        let proof = right.proof(End::Connects);
-        assert!(right.proves(End::Connects, &proof));
-        assert!(!right.proves(End::Listens, &proof), "a proof that comes back is none");
+        let proof = right.proof(ConnectionEnd::Connects);
+        assert!(right.proves(ConnectionEnd::Connects, &proof));
+        assert!(!right.proves(ConnectionEnd::Listens, &proof), "a proof that comes back is none");
         let others = [
             Transcript::new(&keys[1], &connects, &listens),
             Transcript::new(&keys[0], &said(1), &listens),
             Transcript::new(&keys[0], &connects, &said(0)),
             Transcript::new(&keys[0], &listens, &connects),
         ];
-        assert!(others.iter().all(|other| !other.proves(End::Connects, &proof)));
+        assert!(others.iter().all(|other| !other.proves(ConnectionEnd::Connects, &proof)));
         for byte in 0..HELLO_BYTES {
             let mut changed = connects;
             changed.0[byte] ^= 1;
-            assert!(!Transcript::new(&keys[0], &changed, &listens).proves(End::Connects, &proof), "byte {byte}");
+            assert!(
+                !Transcript::new(&keys[0], &changed, &listens).proves(ConnectionEnd::Connects, &proof),
+                "byte {byte}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Connecting to a process that is before this one in `--hosts`, however late it starts.
 
-use super::hello::{End, HELLO_BYTES, Hello, MAGIC, PROOF_BYTES, Purpose, Said, Transcript};
+use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
 use super::sealed::{LENGTH_BYTES, Opener, Sealed};
 use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::error::{Error, Result};
@@ -30,7 +30,13 @@ impl From<io::Error> for Missed {
 }
 
 /// Connects to this process, and waits until it is ready. An error where it runs something else.
-pub fn reach(own: Hello, key: &ClusterKey, purpose: Purpose, process: u32, host: &str) -> Result<(Sealed, Generation)> {
+pub fn reach(
+    own: Hello,
+    key: &ClusterKey,
+    purpose: ConnectionPurpose,
+    process: u32,
+    host: &str,
+) -> Result<(Sealed, Generation)> {
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
@@ -61,7 +67,7 @@ pub fn reach(own: Hello, key: &ClusterKey, purpose: Purpose, process: u32, host:
 fn greet(
     own: Hello,
     key: &ClusterKey,
-    purpose: Purpose,
+    purpose: ConnectionPurpose,
     process: u32,
     host: &str,
 ) -> Result<(Sealed, Generation), Missed> {
@@ -71,9 +77,9 @@ fn greet(
     let deadline = Instant::now() + time_max;
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(time_max))?;
-    let said = Said::new(own, purpose)?;
+    let said = HelloBytes::new(own, purpose)?;
     (&socket).write_all(&said.0)?;
-    let mut other = Said([0; HELLO_BYTES]);
+    let mut other = HelloBytes([0; HELLO_BYTES]);
     read(&socket, &mut other.0, deadline)?;
     if !other.0.starts_with(&MAGIC) {
         return Err(stranger("what answers there is no process of a job, or one of another version").into());
@@ -81,13 +87,13 @@ fn greet(
     let mut proof = [0; PROOF_BYTES];
     read(&socket, &mut proof, deadline)?;
     let transcript = Transcript::new(key, &said, &other);
-    if !transcript.proves(End::Listens, &proof) {
+    if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(stranger(
             "what answers there does not know the key of this process; give all the same file with --cluster-key",
         )
         .into());
     }
-    (&socket).write_all(&transcript.proof(End::Connects))?;
+    (&socket).write_all(&transcript.proof(ConnectionEnd::Connects))?;
     let (hello, _) = other.hello();
     if hello.process != process {
         return Err(Missed::Differs(format!(
@@ -98,7 +104,7 @@ fn greet(
     if let Some(difference) = own.differs(hello) {
         return Err(Missed::Differs(difference));
     }
-    let (sealer, mut opener) = transcript.seals(End::Connects);
+    let (sealer, mut opener) = transcript.seals(ConnectionEnd::Connects);
     let generation = welcome(&socket, &mut opener, process)?;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;

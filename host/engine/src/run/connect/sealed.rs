@@ -14,7 +14,7 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 
 /// Bytes of a frame, before they are sealed.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
-/// Bytes of the number in front.
+/// Bytes of the length in front of a frame.
 pub const LENGTH_BYTES: usize = 4;
 const TAG_BYTES: usize = 16;
 
@@ -43,7 +43,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// With this key, that nothing else uses.
+    /// Seals with this key, which nothing else may use.
     pub fn new(bytes: &[u8; 32]) -> Sealer {
         Sealer { key: key(bytes), count: 0, frame: Vec::new() }
     }
@@ -76,7 +76,7 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// With this key, that nothing else uses.
+    /// Opens what was sealed with this key.
     pub fn new(bytes: &[u8; 32]) -> Opener {
         Opener { key: key(bytes), count: 0, frame: Vec::new(), from: 0, to: 0, messages: None }
     }

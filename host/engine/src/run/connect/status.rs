@@ -20,7 +20,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Bytes of each.
+    /// How many bytes a status has.
     pub const BYTES: usize = 9;
 
     /// As they are sent.

@@ -15,12 +15,12 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, generation| {
         let cluster = Cluster { process: process as usize, hosts: hosts.clone(), key: key.clone() };
-        let door = Door::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
-        thread::spawn(move || connect(&cluster, hello(process, generation), door).unwrap())
+        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
+        thread::spawn(move || connect(&cluster, hello(process, generation), port).unwrap())
     };
     let first = start(0, 42);
     // Process 2 says hello and dies.
-    drop(reach(hello(2, 0), &key, Purpose::Dataflow, 0, &hosts[0]).unwrap());
+    drop(reach(hello(2, 0), &key, ConnectionPurpose::Dataflow, 0, &hosts[0]).unwrap());
     let others = [start(1, 0), start(2, 0)];
     let first = first.join().unwrap();
     assert_eq!((first.generation.0, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
@@ -46,13 +46,13 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let key = ClusterKey::generate().unwrap();
-    let door = Door::open(listener, hello(0, 0), key.clone()).unwrap();
-    let waiting = thread::spawn(move || reach(hello(1, 0), &key, Purpose::Liveness, 0, &host).unwrap().1);
+    let port = PeerPort::open(listener, hello(0, 0), key.clone()).unwrap();
+    let waiting = thread::spawn(move || reach(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).unwrap().1);
     // Longer than a silence: what is waited for is that nothing happens.
-    assert!(door.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
+    assert!(port.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
     assert!(!waiting.is_finished());
-    door.ready();
-    let guest = door.next(LOOK_EVERY).unwrap().unwrap();
-    let_in(guest, Status::Welcome(Generation(3))).unwrap();
+    port.ready();
+    let connection = port.next(LOOK_EVERY).unwrap().unwrap();
+    let_in(connection, Status::Welcome(Generation(3))).unwrap();
     assert_eq!(waiting.join().unwrap(), Generation(3));
 }

@@ -1,6 +1,6 @@
 //! Asking the processes of a running job.
 
-use super::{Answer, ProcessStatus, Question, may_ask, place};
+use super::{ControlAnswer, ControlQuestion, JobStatus, Known, ProcessStatus, may_ask, socket};
 use crate::error::{Error, Result};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -17,30 +17,34 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What the processes of a job said of how they stand.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct StatusAnswers {
     /// How those stand that answered, by their numbers.
-    pub told: Vec<ProcessStatus>,
+    pub answered: Vec<ProcessStatus>,
     /// Numbers of processes that are there and did not answer, each with the reason.
     pub silent: Vec<(usize, String)>,
 }
 
 /// What one process of a job said.
 #[derive(Debug)]
-pub struct Said {
+pub struct ProcessAnswer {
     /// Its number, from 0.
     pub process: usize,
     /// Its answer, or why there is none.
-    pub answer: Result<Answer, String>,
+    pub answer: Result<ControlAnswer, String>,
 }
 
 /// Asks all processes on this machine that run the job of this file how they stand. Those that are dead are passed over.
-pub fn ask(file: &Path) -> Result<Answers> {
-    let mut answers = Answers::default();
-    for Said { process, answer } in put(file, &Question::Status, |_| true)? {
+pub fn ask(file: &Path) -> Result<StatusAnswers> {
+    let mut answers = StatusAnswers::default();
+    for ProcessAnswer { process, answer } in put(file, &ControlQuestion::Status, |_| true)? {
         match answer {
-            Ok(Answer::Status(status)) => answers.told.push(*status),
-            Ok(Answer::Error(words) | Answer::Refused(words)) | Err(words) => answers.silent.push((process, words)),
-            Ok(Answer::Upgrade(_) | Answer::Done(_)) => answers.silent.push((process, "it answers otherwise".into())),
+            Ok(ControlAnswer::Status(status)) => answers.answered.push(*status),
+            Ok(ControlAnswer::Error(words) | ControlAnswer::Refused(words)) | Err(words) => {
+                answers.silent.push((process, words))
+            }
+            Ok(ControlAnswer::View(_) | ControlAnswer::Upgrade(_) | ControlAnswer::Done(_)) => {
+                answers.silent.push((process, "it answers otherwise".into()))
+            }
         }
     }
     Ok(answers)
@@ -48,38 +52,67 @@ pub fn ask(file: &Path) -> Result<Answers> {
 
 /// Puts a question to the processes on this machine that run the job of this file, of these numbers, all at once. Those that
 /// are dead are passed over.
-pub fn put(file: &Path, question: &Question, whom: impl Fn(usize) -> bool) -> Result<Vec<Said>> {
-    let sockets = place::sockets(file)?;
+pub fn put(file: &Path, question: &ControlQuestion, whom: impl Fn(usize) -> bool) -> Result<Vec<ProcessAnswer>> {
+    put_to_each(socket::sockets(file)?, |process| whom(process).then(|| question.clone()))
+}
+
+/// Asks all processes on this machine that run the job of this file for all that is not known of each.
+pub fn view(file: &Path, known: impl Fn(usize) -> Known) -> Result<Vec<ProcessAnswer>> {
+    put_to_each(socket::sockets(file)?, |process| Some(ControlQuestion::View(known(process))))
+}
+
+/// How the jobs of this user on this machine stand, as process 0 of each says.
+pub fn jobs() -> Result<Vec<JobStatus>> {
+    let sockets = socket::listed().into_iter().enumerate().collect();
+    let answers = put_to_each(sockets, |_| Some(ControlQuestion::Status))?;
+    let told = answers.into_iter().filter_map(|said| match said.answer {
+        Ok(ControlAnswer::Status(status)) => Some(status.status),
+        _ => None,
+    });
+    Ok(told.collect())
+}
+
+/// Puts to each process the question that is for it.
+fn put_to_each(
+    sockets: Vec<(usize, PathBuf)>,
+    question: impl Fn(usize) -> Option<ControlQuestion>,
+) -> Result<Vec<ProcessAnswer>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("no process can be asked: {error}")))?;
-    let mut line = serde_json::to_vec(question).map_err(Error::bug)?;
-    line.push(b'\n');
-    let time_max = if matches!(question, Question::Prepare(_)) { PREPARE_TIME_MAX } else { ANSWER_TIME_MAX };
-    let mut said: Vec<Said> = Vec::new();
+    let mut asked = Vec::new();
+    for (process, path) in sockets {
+        let Some(question) = question(process) else { continue };
+        let mut line = serde_json::to_vec(&question).map_err(Error::bug)?;
+        line.push(b'\n');
+        let time_max = if matches!(question, ControlQuestion::Prepare(_)) { PREPARE_TIME_MAX } else { ANSWER_TIME_MAX };
+        asked.push((process, path, line, time_max));
+    }
+    let mut said: Vec<ProcessAnswer> = Vec::new();
     runtime.block_on(async {
-        let asked = sockets.into_iter().filter(|(process, _)| whom(*process));
-        let asking = asked.map(|(process, path)| (process, tokio::spawn(ask_in_time(path, line.clone(), time_max))));
+        let asking = asked
+            .into_iter()
+            .map(|(process, path, line, time_max)| (process, tokio::spawn(ask_in_time(path, line, time_max))));
         // All are asked before the first is waited for.
         for (process, asking) in asking.collect::<Vec<_>>() {
             let answer = asking.await.unwrap_or_else(|error| Err(io::Error::other(error))).transpose();
             // Another run of the job may listen in another folder.
             if let Some(answer) = answer.filter(|_| !said.iter().any(|said| said.process == process)) {
-                said.push(Said { process, answer: answer.map_err(|error| error.to_string()) });
+                said.push(ProcessAnswer { process, answer: answer.map_err(|error| error.to_string()) });
             }
         }
     });
     Ok(said)
 }
 
-async fn ask_in_time(path: PathBuf, question: Vec<u8>, time_max: Duration) -> io::Result<Option<Answer>> {
+async fn ask_in_time(path: PathBuf, question: Vec<u8>, time_max: Duration) -> io::Result<Option<ControlAnswer>> {
     let late = || io::Error::other(format!("it has not answered in {time_max:?}; it may be stopped"));
     tokio::time::timeout(time_max, ask_one(&path, &question)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The answer of the process that listens there; `None` where none does, or it ends while it is asked.
-async fn ask_one(path: &Path, question: &[u8]) -> io::Result<Option<Answer>> {
+async fn ask_one(path: &Path, question: &[u8]) -> io::Result<Option<ControlAnswer>> {
     let gone = |kind| matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::NotFound);
     let mut stream = match UnixStream::connect(path).await {
         Err(error) if gone(error.kind()) => return Ok(None),

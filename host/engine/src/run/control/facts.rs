@@ -63,9 +63,10 @@ pub struct JobStatus {
     pub upgrade: Option<UpgradeStatus>,
 }
 
-/// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), rows `rejected`, those of them that nothing
+/// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
 /// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage as it runs now, the `counters` of its plugin by name, and in `plugins` for each
-/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs).
+/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs). Of a source that reads topics,
+/// `behind`: records that are there and in no batch yet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
     /// Its name.
@@ -73,6 +74,9 @@ pub struct PartStatus {
     /// Of a stage with a plugin of its own: the one that runs now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
+    /// Of a source whose server says how much there is: records that are in no batch yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
     /// What it counted: counters since the job's first start where it keeps checkpoints, all else since this one.
     #[serde(flatten)]
     pub counts: Snapshot,
@@ -84,12 +88,13 @@ impl ProcessStatus {
         let spec = &running.graph.spec;
         let mut all = running.metrics.snapshot();
         let plugin = |name: &String| {
-            let node = running.versions.slot(name)?.now().node;
+            let node = running.plugins.versions.slot(name)?.now().node;
             node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
         };
         let mut part = |name: &String, counted: &str, plugin| PartStatus {
             name: name.clone(),
             plugin,
+            behind: None,
             counts: all.remove(counted).unwrap_or_default(),
         };
         let Committed { batches, last } = running.metrics.batches_committed();
@@ -100,7 +105,7 @@ impl ProcessStatus {
             file: file.display().to_string(),
             processes,
             answered: 1,
-            workers: running.workers,
+            workers: running.threads.count,
             since_us: since.0,
             now_us: time::now().0,
             batches_begun: running.batches.load(Ordering::Relaxed),
@@ -110,10 +115,18 @@ impl ProcessStatus {
             memory_bytes,
             memory_bytes_max,
             memory_tight: memory::tight(),
-            sources: spec.sources.iter().map(|source| part(&source.name, &source.name, None)).collect(),
+            sources: spec
+                .sources
+                .iter()
+                .zip(&running.ends.inboxes)
+                .map(|(source, inbox)| {
+                    let behind = inbox.as_ref().and_then(|inbox| inbox.state().behind);
+                    PartStatus { behind, ..part(&source.name, &source.name, None) }
+                })
+                .collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name, &stage.name, plugin(&stage.name))).collect(),
             sinks: spec.sinks.iter().map(|sink| part(&sink.name, &spec.counts_of_sink(&sink.name), None)).collect(),
-            upgrade: running.upgrades.last(last.map(|(batch, _)| batch)),
+            upgrade: running.plugins.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }
     }
@@ -147,7 +160,13 @@ fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
         sums.iter().enumerate().map(|(place, part)| (part.name.clone(), place)).collect();
     for other in others {
         match places.get(&other.name).and_then(|place| sums.get_mut(*place)) {
-            Some(sum) => sum.counts.add(other.counts),
+            Some(sum) => {
+                sum.counts.add(other.counts);
+                sum.behind = match (sum.behind, other.behind) {
+                    (Some(one), Some(other)) => Some(one.saturating_add(other)),
+                    (one, other) => one.or(other),
+                };
+            }
             None => sums.push(other),
         }
     }
@@ -166,6 +185,7 @@ mod tests {
         PartStatus {
             name: name.into(),
             plugin: None,
+            behind: None,
             counts: Snapshot { rows, counters, plugins, ..Snapshot::default() },
         }
     }
@@ -194,6 +214,11 @@ mod tests {
         let text = serde_json::to_string(&said).unwrap();
         let read: ProcessStatus = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        assert!(text.contains(r#""stages":[{"name":"a","rows":18446744073709551615,"rejected":0,"late":0,"#), "{text}");
+        assert!(
+            text.contains(
+                r#""stages":[{"name":"a","rows":18446744073709551615,"rows_per_second":0,"rejected":0,"late":0,"#
+            ),
+            "{text}"
+        );
     }
 }

@@ -1,17 +1,18 @@
 //! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
 //! before the job is claimed, so that a start without them is refused with nothing touched.
 
+use crate::batch::partition::{Share, source_of};
 use crate::batch::position::{Position, Positions, move_all};
 use crate::checkpoint::plan::{self, LogHeads};
+use crate::checkpoint::positions::PositionTable;
 use crate::checkpoint::resolve::Resume;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Manifest, TableOf};
-use crate::checkpoint::{positions, read};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
-use crate::receiver::{away::Away, replay};
+use crate::receiver::{outage::Outage, replay};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -71,21 +72,22 @@ fn needed(
         last = *batch;
     }
     let mut moved = BTreeMap::new();
-    plan::read_pieces(
+    plan::read_entries(
         store,
         logs,
         |name, head| {
             let counts = before.get(&head.batch).is_some_and(|(generation, _)| *generation == name.generation);
-            counts && head.source == source.name
+            counts && source_of(&head.source) == source.name
         },
-        |_, piece| {
-            let Some((_, before)) = before.get(&piece.batch) else { return };
-            for chunk in piece.chunks {
+        |_, entry| {
+            let Some((_, before)) = before.get(&entry.batch) else { return };
+            for chunk in entry.chunks {
+                let end = chunk.extent.start.saturating_add(chunk.extent.length());
                 let needed = needed.entry(chunk.extent.file).or_default();
-                needed.bytes = needed.bytes.max(chunk.extent.start.saturating_add(chunk.extent.bytes));
-                needed.planned = needed.planned.into_iter().chain([(piece.batch, *before)]).min();
+                needed.bytes = needed.bytes.max(end);
+                needed.planned = needed.planned.into_iter().chain([(entry.batch, *before)]).min();
             }
-            moved.insert(piece.batch, piece.moved);
+            moved.entry(entry.batch).or_insert_with(Vec::new).extend(entry.moved);
         },
     )?;
     move_all(&mut positions, moved.into_values().flatten());
@@ -105,8 +107,7 @@ fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Re
     let tables = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
     let mut tables = tables.filter(|table| table.of == TableOf::Source && !resume.dropped.contains(&table.name));
     let Some(table) = tables.find(|table| table.name == source.name) else { return Ok(Positions::new()) };
-    let (first, end) = positions::ALL_GROUPS;
-    positions::restore(&source.name, &read::load_table(store, table, first, end, None)?)
+    Ok(PositionTable::load(table, Share::ALL, store)?.positions().clone())
 }
 
 fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Result<()> {
@@ -147,12 +148,17 @@ fn look_at(source: &SourceSpec, path: &Path, needed: &Needed) -> Result<Option<S
         std::thread::sleep(time);
         true
     };
-    let _ = Away::new(source, path).wait_out(|| std::fs::metadata(path), pause);
+    let _ = Outage::new(source, path).wait_out(|| std::fs::metadata(path), pause);
     Ok(match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("is not there any more".to_owned()),
         Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
         Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
-        Ok(metadata) if metadata.len() < needed.bytes => Some(format!("has shrunk to {} bytes", metadata.len())),
-        Ok(_) => None,
+        Ok(metadata) => {
+            let cannot = |error| Error::environment(format!("cannot read {}: {error}", path.display()));
+            match replay::holds(source, path, needed.bytes).map_err(cannot)? {
+                true => None,
+                false => Some(format!("has shrunk to {} bytes", metadata.len())),
+            }
+        }
     })
 }

@@ -9,6 +9,7 @@ use crate::graph::{Operator, PluginNode, StageNode};
 use crate::job::spec::PluginSpec;
 use crate::plugin::{Outline, read_component};
 use crate::running::Running;
+use crate::secrets;
 use crate::trust::policy::Policy;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 /// Loads and checks the plugin. The job goes on meanwhile. An error says why it cannot take the other one's place.
 pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     let stage = &wanted.stage;
-    let Some(slot) = running.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
+    let Some(slot) = running.plugins.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
     let key = format!("stages.{stage}.plugin");
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
@@ -49,38 +50,39 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
         return Err(changed(&wanted.file));
     }
     if new.plugin.digest() == old.plugin.digest() {
-        return Err(Error::job(format!("stage `{stage}` runs this component already: {}", told(new))));
+        return Err(Error::job(format!("stage `{stage}` runs this component already: {}", name_and_version(new))));
     }
     let differences = differences(&before, &node)?;
     if !differences.is_empty() {
         return Err(Error::job(format!(
             "stage `{stage}`: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend \
              what depends on it, and start it again.",
-            told(new),
-            told(old),
+            name_and_version(new),
+            name_and_version(old),
             differences.join("\n  ")
         )));
     }
     let status = UpgradeStatus {
         id: wanted.id,
         stage: stage.clone(),
-        from: (told(old), old.plugin.digest()),
-        to: (told(new), new.plugin.digest()),
+        from: (name_and_version(old), old.plugin.digest()),
+        to: (name_and_version(new), new.plugin.digest()),
         step: UpgradeStep::Prepared,
         shadow: None,
     };
     let (shadow_batches, shadow) = (0, None);
     let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
     if let (true, Some(old), Some(new)) = (wanted.on_trial && !migrates, before.plugin(), node.plugin_mut()) {
-        let (upgrades, id, names) = (running.upgrades.clone(), wanted.id, (status.to.0.clone(), status.from.0.clone()));
+        let (upgrades, id, names) =
+            (running.plugins.upgrades.clone(), wanted.id, (status.to.0.clone(), status.from.0.clone()));
         new.on_trial(old, move |error| {
             tracing::warn!("{} goes on in place of {}, which failed: {}", names.1, names.0, error.message);
-            upgrades.fell_back(id, error.message.clone());
+            upgrades.fell_back(id, secrets::hide(&error.message).into_owned());
         });
     }
     let node = Arc::new(node);
     let (objection, agreed) = (None, false);
-    running.upgrades.begin(Upgrade {
+    running.plugins.upgrades.begin(Upgrade {
         status,
         slot,
         shadow_batches,
@@ -122,7 +124,7 @@ fn changed(file: &Path) -> Error {
     Error::environment(format!("plugin {} has changed while it was looked at; ask again", file.display()))
 }
 
-fn told(node: &PluginNode) -> String {
+fn name_and_version(node: &PluginNode) -> String {
     format!("{} {}", node.description.name, node.description.version)
 }
 

@@ -26,11 +26,11 @@ pub struct Shadow {
     /// How many batches both run.
     batches: u64,
     failed: AtomicBool,
-    told: Mutex<Told>,
+    findings: Mutex<Findings>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Findings {
     report: ShadowReport,
     failed_in: Option<BatchId>,
 }
@@ -38,7 +38,7 @@ struct Told {
 impl Shadow {
     /// Of a stage that runs so many batches beside the old one, from this batch on.
     pub fn new(node: Arc<StageNode>, first: BatchId, batches: u64) -> Shadow {
-        Shadow { node, first, batches, failed: AtomicBool::new(false), told: Mutex::default() }
+        Shadow { node, first, batches, failed: AtomicBool::new(false), findings: Mutex::default() }
     }
 
     /// The stage with the new version.
@@ -59,11 +59,11 @@ impl Shadow {
 
     /// What it has shown, where the job has committed batches up to this one.
     pub fn report(&self, committed: Option<BatchId>) -> ShadowReport {
-        let told = self.told();
-        let last = [committed, told.failed_in.map(|batch| BatchId(batch.0.saturating_sub(1)))];
+        let findings = self.findings();
+        let last = [committed, findings.failed_in.map(|batch| BatchId(batch.0.saturating_sub(1)))];
         let last = last.into_iter().flatten().min().filter(|_| committed.is_some());
         let run = last.map_or(0, |last| last.0.saturating_add(1).saturating_sub(self.first.0));
-        ShadowReport { batches: run.min(self.batches), ..told.report.clone() }
+        ShadowReport { batches: run.min(self.batches), ..findings.report.clone() }
     }
 
     /// Whether both have run all batches up to the last, or the new one has failed.
@@ -74,23 +74,23 @@ impl Shadow {
 
     /// The new one is not called any more.
     pub fn fail(&self, batch: BatchId, words: String) {
-        let mut told = self.told();
+        let mut findings = self.findings();
         if !self.failed.swap(true, Ordering::AcqRel) {
-            (told.report.failed, told.failed_in) = (Some(words), Some(batch));
+            (findings.report.failed, findings.failed_in) = (Some(words), Some(batch));
         }
     }
 
     /// Adds what calls for one batch have shown. What comes from a batch in which the new one failed is not whole, and does
     /// not count.
     pub fn add(&self, batch: BatchId, compared: Compared) {
-        let mut told = self.told();
-        if told.failed_in.is_none_or(|failed| batch < failed) {
-            told.report.count(batch, compared);
+        let mut findings = self.findings();
+        if findings.failed_in.is_none_or(|failed| batch < failed) {
+            findings.report.count(batch, compared);
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn findings(&self) -> MutexGuard<'_, Findings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::checkpoint::types::Column;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, PartOrder};
 use crate::limits::SliceMax;
-use crate::state::files::{Slice, Slices};
+use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
@@ -49,9 +49,9 @@ pub struct Pieces {
     pieces: BTreeMap<PieceId, RecordBatch>,
     /// The memory that they take.
     bytes: u64,
-    /// Those that are in no file.
+    /// The pieces that are in no state file yet.
     fresh: BTreeSet<PieceId>,
-    /// Those that are in a file and no longer here.
+    /// The pieces that are in a state file and not kept any more.
     removed: Vec<PieceId>,
     /// Whether anybody asks for changes.
     tracked: bool,
@@ -128,7 +128,7 @@ impl Pieces {
 
     /// The rows of the next file: all pieces for a `base`, or else what changed since the last call. They are made slice by
     /// slice, none larger than `most` but for a single piece.
-    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
         let removed = std::mem::take(&mut self.removed);
         let (kept, removed): (Vec<PieceId>, Vec<PieceId>) = match base {
@@ -142,7 +142,7 @@ impl Pieces {
             let rows = rows.map(encode_rows).transpose()?;
             let more = rows.as_ref().map_or(0, Vec::len);
             if !slice.is_empty() && (slice.len() >= most.rows || bytes + more > most.bytes) {
-                to(Slice { rows: rows_of_file(&slice)?, groups: None });
+                to(TableSlice { rows: rows_of_file(&slice)?, groups: None });
                 slice.clear();
                 bytes = 0;
             }
@@ -151,7 +151,7 @@ impl Pieces {
             some = true;
         }
         if !slice.is_empty() || !some {
-            to(Slice { rows: rows_of_file(&slice)?, groups: None });
+            to(TableSlice { rows: rows_of_file(&slice)?, groups: None });
         }
         Ok(())
     }

@@ -30,16 +30,16 @@ fn windows_hold_and_close_what_the_definition_says() {
                 let open: Vec<i64> = ends_of(time, size, slide);
                 let still: Vec<i64> = open.iter().copied().filter(|end| before.is_none_or(|w| *end > w)).collect();
                 match slices.placer(before).place(time) {
-                    Place::Slice(slice) => {
+                    SlicePlace::Slice(slice) => {
                         assert!(!still.is_empty() && slice <= time, "case {case}");
                         kept.push((slice, rows));
                         expected.extend(still.iter().map(|end| (*end, rows as usize, time)));
                     }
-                    Place::Late => {
+                    SlicePlace::Late => {
                         assert!(still.is_empty() && !open.is_empty(), "case {case}");
                         late_rows += 1;
                     }
-                    Place::Nowhere => {
+                    SlicePlace::Nowhere => {
                         assert!(open.is_empty(), "case {case}");
                         nowhere += 1;
                     }
@@ -108,7 +108,7 @@ fn windows_of_a_zone_are_as_its_clocks_go() {
                     shown == slice || zone.local_us(start - 1) - offset_us < slice,
                     "{name}, {hours} hours, {time}"
                 );
-                assert_eq!(placer.place(time), Place::Slice(slice), "{name}");
+                assert_eq!(placer.place(time), SlicePlace::Slice(slice), "{name}");
                 last = slice;
             }
         }
@@ -129,7 +129,7 @@ fn between_windows_of_a_zone_there_are_rows_of_none() {
             let shown = zone.local_us(time);
             let start = shown - shown.rem_euclid(slide_us);
             let inside = shown < start + size_us;
-            let place = if inside { Place::Slice(start) } else { Place::Nowhere };
+            let place = if inside { SlicePlace::Slice(start) } else { SlicePlace::Nowhere };
             assert_eq!(placer.place(time), place, "{size} of {slide} hours, {time}");
             let over = slices.done(start, Some(time));
             assert_eq!(over, !inside, "{size} of {slide} hours, {time}");

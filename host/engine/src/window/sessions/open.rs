@@ -19,15 +19,15 @@ pub struct OpenSessions {
     gap: Gap,
     keys: usize,
     table: StateTable,
-    /// By key and start.
-    by_key: HashMap<Box<[u8]>, BTreeMap<i64, Open>>,
+    /// The open sessions, by key and start.
+    by_key: HashMap<Box<[u8]>, BTreeMap<i64, OpenSession>>,
     ends: BTreeSet<(i64, Slot)>,
-    /// All of them by their start.
+    /// All open sessions by their start.
     starts: BTreeSet<(i64, Slot)>,
 }
 
 #[derive(Clone, Copy)]
-struct Open {
+struct OpenSession {
     session: Session,
     slot: Slot,
 }
@@ -47,14 +47,14 @@ pub struct TouchedSession {
     pub row: u32,
     /// As it is now.
     pub session: Session,
-    /// What it is made of.
+    /// The slots of the sessions that it is made of.
     pub of: Vec<Slot>,
     /// The starts of these.
     starts: Vec<i64>,
 }
 
 /// Sessions as they are put out: in the order of their ends, then of their starts, then of key hashes.
-pub struct Results {
+pub struct ClosedSessions {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
     /// First and last times.
@@ -75,7 +75,7 @@ pub fn state_schema(accumulators: &Schema) -> SchemaRef {
 }
 
 impl OpenSessions {
-    /// None.
+    /// No session is open yet.
     pub fn new(key: &Schema, accumulators: &Schema, gap: Gap) -> Result<OpenSessions> {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
@@ -94,12 +94,12 @@ impl OpenSessions {
         let found = self.results_of(&slots)?;
         let encoded = Keys::encode(&found.keys, slots.len()).map_err(Error::arrow)?;
         for (row, (session, slot)) in found.sessions.into_iter().zip(slots).enumerate() {
-            self.insert(encoded.view().get(row), Open { session, slot });
+            self.insert(encoded.view().get(row), OpenSession { session, slot });
         }
         Ok(())
     }
 
-    fn insert(&mut self, key: &[u8], open: Open) {
+    fn insert(&mut self, key: &[u8], open: OpenSession) {
         self.ends.insert((self.gap.end(open.session), open.slot));
         self.starts.insert((open.session.start_us, open.slot));
         let sessions = match self.by_key.get_mut(key) {
@@ -133,7 +133,7 @@ impl OpenSessions {
                 continue;
             }
             let open = self.by_key.get(keys.view().get(*first as usize));
-            let open: Vec<Open> = open.into_iter().flat_map(BTreeMap::values).copied().collect();
+            let open: Vec<OpenSession> = open.into_iter().flat_map(BTreeMap::values).copied().collect();
             let sessions: Vec<Session> = open.iter().map(|open| open.session).collect();
             let assigned = self.gap.assign(&sessions, rows.iter().map(|row| times[*row as usize]), watermark);
             let before = touched.sessions.len();
@@ -188,7 +188,7 @@ impl OpenSessions {
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
         self.remove_rows(&gone);
         for (session, slot) in sessions.iter().zip(&slots) {
-            self.insert(key(session), Open { session: session.session, slot: *slot });
+            self.insert(key(session), OpenSession { session: session.session, slot: *slot });
         }
         Ok(slots)
     }
@@ -199,7 +199,7 @@ impl OpenSessions {
     }
 
     /// Takes out the sessions that are complete.
-    pub fn close(&mut self, watermark: Option<i64>) -> Result<Results> {
+    pub fn close(&mut self, watermark: Option<i64>) -> Result<ClosedSessions> {
         let Some(watermark) = watermark else { return self.results(Vec::new()) };
         let slots = self.ends.iter().take_while(|(end, _)| *end <= watermark).map(|(_, slot)| *slot).collect();
         let results = self.results_with_slots(slots)?;
@@ -212,11 +212,11 @@ impl OpenSessions {
     }
 
     /// These sessions as they stand.
-    pub fn results(&self, slots: Vec<Slot>) -> Result<Results> {
+    pub fn results(&self, slots: Vec<Slot>) -> Result<ClosedSessions> {
         Ok(self.results_with_slots(slots)?.1)
     }
 
-    fn results_with_slots(&self, slots: Vec<Slot>) -> Result<(Vec<Slot>, Results)> {
+    fn results_with_slots(&self, slots: Vec<Slot>) -> Result<(Vec<Slot>, ClosedSessions)> {
         let found = self.results_of(&slots)?;
         let encoded = Keys::encode(&found.keys, slots.len()).map_err(Error::arrow)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
@@ -231,7 +231,7 @@ impl OpenSessions {
     }
 
     /// These sessions, in this order.
-    fn results_of(&self, slots: &[Slot]) -> Result<Results> {
+    fn results_of(&self, slots: &[Slot]) -> Result<ClosedSessions> {
         let mut keys = self.table.keys(slots).map_err(Error::arrow)?;
         let starts = keys.split_off(self.keys);
         let (states, _) = self.table.states(slots).map_err(Error::arrow)?;
@@ -242,7 +242,7 @@ impl OpenSessions {
         let starts = values(starts.first())?;
         let session = |(start_us, last_us)| Session { start_us, last_us };
         let sessions = starts.into_iter().zip(values(states.columns().first())?).map(session).collect();
-        Ok(Results { keys, sessions, accumulators: self.accumulators(slots)? })
+        Ok(ClosedSessions { keys, sessions, accumulators: self.accumulators(slots)? })
     }
 }
 

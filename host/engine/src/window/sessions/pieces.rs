@@ -16,17 +16,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Time, batch and number of a piece.
-type Place = (i64, i64, i64);
-type ByKey = HashMap<Box<[u8]>, BTreeMap<Place, Slot>>;
+type PieceKey = (i64, i64, i64);
+type ByKey = HashMap<Box<[u8]>, BTreeMap<PieceKey, Slot>>;
 
-/// See the module.
+/// The pieces of all open sessions on one worker.
 pub struct SessionPieces {
     table: StateTable,
     /// By key, then time, batch and number.
     by_key: ByKey,
 }
 
-/// What a batch brought to a session.
+/// A piece that a batch brought to a session.
 pub struct NewPiece {
     /// A row with its key.
     pub row: u32,
@@ -46,7 +46,7 @@ pub fn piece_schema() -> SchemaRef {
 }
 
 impl SessionPieces {
-    /// None.
+    /// There are no pieces yet.
     pub fn new(key: &Schema) -> Result<SessionPieces> {
         let fields = key.fields().iter().cloned().chain(piece_fields()).collect();
         let table = StateTable::new(fields, piece_schema(), None).map_err(Error::arrow)?;
@@ -117,7 +117,7 @@ impl SessionPieces {
     fn forget(&mut self, key: &[u8], session: Session) -> Vec<Slot> {
         let Some(pieces) = self.by_key.get_mut(key) else { return Vec::new() };
         let within = (session.start_us, i64::MIN, i64::MIN)..=(session.last_us, i64::MAX, i64::MAX);
-        let mut found: Vec<(Place, Slot)> = pieces.range(within).map(|(at, slot)| (*at, *slot)).collect();
+        let mut found: Vec<(PieceKey, Slot)> = pieces.range(within).map(|(at, slot)| (*at, *slot)).collect();
         for (at, _) in &found {
             pieces.remove(at);
         }
@@ -129,7 +129,7 @@ impl SessionPieces {
     }
 }
 
-fn insert(by_key: &mut ByKey, key: &[u8], place: Place, slot: Slot) {
+fn insert(by_key: &mut ByKey, key: &[u8], place: PieceKey, slot: Slot) {
     match by_key.get_mut(key) {
         Some(pieces) => {
             pieces.insert(place, slot);

@@ -1,10 +1,10 @@
 //! Removing from the store what no lock file needs.
 
 use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in};
-use super::{BYTES, Store};
+use super::{BYTES, PackageStore};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::lock::Lock;
+use crate::lock::LockFile;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct RemovedFiles {
     /// Files of packages.
     pub files: u64,
     /// Their bytes.
@@ -25,9 +25,9 @@ pub struct Swept {
 
 /// Removes what no lock file pins: those of all jobs that have used the store. A lock file that cannot be read is an error,
 /// and nothing is removed then.
-pub fn gc(store: &Store) -> Result<Swept> {
+pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
     let _alone = store.hold_alone()?;
-    let mut swept = Swept::default();
+    let mut swept = RemovedFiles::default();
     let mut needed: BTreeSet<String> = BTreeSet::new();
     let mut forgotten = Vec::new();
     for (note, file) in store.locks()? {
@@ -36,7 +36,7 @@ pub fn gc(store: &Store) -> Result<Swept> {
             swept.gone.push(file);
             continue;
         }
-        let lock = Lock::read(file.parent().unwrap_or(Path::new("/")))?;
+        let lock = LockFile::read(file.parent().unwrap_or(Path::new("/")))?;
         let digests = lock.packages.iter().flat_map(|pin| [pin.manifest, pin.layer]);
         needed.extend(digests.map(|digest: Digest| digest.hex()));
         swept.locks.push(file);
@@ -65,7 +65,7 @@ pub fn gc(store: &Store) -> Result<Swept> {
 }
 
 /// Removes what processes were writing when they were killed: nobody writes now.
-fn left_behind(store: &Store, folder: &str) -> Result<()> {
+fn left_behind(store: &PackageStore, folder: &str) -> Result<()> {
     let path = store.path(&[folder]);
     let failed = |error: io::Error| store.failed("be tidied up", &path, &error);
     let entries = match fs::read_dir(&path) {
@@ -83,7 +83,7 @@ fn left_behind(store: &Store, folder: &str) -> Result<()> {
 }
 
 /// Removes a file; how many bytes it had.
-pub(super) fn remove(store: &Store, names: &[&str]) -> Result<u64> {
+pub(super) fn remove(store: &PackageStore, names: &[&str]) -> Result<u64> {
     let path = store.path(names);
     let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());
     fs::remove_file(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;

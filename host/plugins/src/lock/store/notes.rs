@@ -1,6 +1,6 @@
 //! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
 
-use super::{Store, gc};
+use super::{PackageStore, gc};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
@@ -22,7 +22,7 @@ pub(super) const LOCKS: &str = "locks";
 /// Bytes of one note.
 const NOTE_BYTES_MAX: u64 = 16 << 10;
 
-impl Store {
+impl PackageStore {
     /// The manifest that a version had in a registry when it was fetched from there; `None`: it never was. So a tag that was
     /// moved is noticed, and nobody can claim of a package in the store that it came from somewhere else.
     pub fn seen(&self, registry: &str, name: &PackageName, version: &Version) -> Result<Option<Digest>> {

@@ -3,9 +3,9 @@ use crate::package_name::PackageName;
 use semver::Version;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-fn store() -> (tempfile::TempDir, Store) {
+fn store() -> (tempfile::TempDir, PackageStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store { folder: folder.path().join("store") };
+    let store = PackageStore { folder: folder.path().join("store") };
     (folder, store)
 }
 
@@ -26,7 +26,7 @@ fn bytes_come_back_and_damage_is_seen_and_mended() {
     assert_eq!(store.check().unwrap().damages.len(), 1);
     store.put(b"bytes").unwrap();
     assert_eq!(store.get(&digest).unwrap().unwrap(), b"bytes");
-    assert_eq!(store.check().unwrap(), Checked { files: 1, damages: Vec::new() });
+    assert_eq!(store.check().unwrap(), StoreCheck { files: 1, damages: Vec::new() });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Columns that are read, put out and kept, as packages said of themselves when they were built.
 
 use super::{Difference, shown};
-use crate::package::facts::Facts;
+use crate::package::facts::PackageFacts;
 use serde_json::Value;
 
 /// The parts of an answer, and how one is told.
@@ -9,7 +9,7 @@ const PARTS: [(&str, &str); 4] =
     [("inputs", "it reads"), ("output", "it puts out"), ("state", "its state is"), ("key", "it needs as key")];
 
 /// Compares the answers to the same questions.
-pub(super) fn compare(old: &Facts, new: &Facts, all: &mut Vec<Difference>) {
+pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     match (old.is_described, new.is_described) {
         (false, false) => return,
         (true, true) => {}
@@ -18,7 +18,7 @@ pub(super) fn compare(old: &Facts, new: &Facts, all: &mut Vec<Difference>) {
     }
     let mut told: Vec<(String, String)> = Vec::new();
     // Of two answers to one question the first counts.
-    let answer = |facts: &'_ Facts, asked: &Value| {
+    let answer = |facts: &'_ PackageFacts, asked: &Value| {
         facts.schemas.iter().find(|entry| question(entry) == question(asked)).cloned()
     };
     for before in &old.schemas {

@@ -2,9 +2,9 @@ use super::*;
 use crate::plugin::World;
 use serde_json::json;
 
-fn facts() -> Facts {
+fn facts() -> PackageFacts {
     let columns = |name: &str| json!([{ "name": name, "type": "text", "nullable": false }]);
-    Facts {
+    PackageFacts {
         name: "shout".into(),
         version: "1.0.0".into(),
         said: Default::default(),
@@ -29,7 +29,7 @@ fn facts() -> Facts {
 }
 
 /// The differences after a change, those to accept with `!`.
-fn after(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+fn after(change: impl FnOnce(&mut PackageFacts)) -> Vec<String> {
     let mut new = facts();
     change(&mut new);
     let told =

@@ -10,10 +10,10 @@ fn component(version: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a component")
 }
 
-fn made(version: &str) -> Result<Made> {
+fn made(version: &str) -> Result<PackedPackage> {
     let component = component(version);
-    let facts = Facts::of(&component, "shout.wasm").expect("facts");
-    Made::of(component, &facts)
+    let facts = PackageFacts::of(&component, "shout.wasm").expect("facts");
+    PackedPackage::of(component, &facts)
 }
 
 #[test]

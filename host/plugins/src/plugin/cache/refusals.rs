@@ -1,25 +1,25 @@
 //! Components that could not be compiled within their limits are remembered too, for a while: a job that is started again
 //! would only find the same out once more, slowly.
 
-use super::{Cache, Purpose};
+use super::{Cache, CacheFileKind};
 use crate::error::Kind;
 use crate::limits::COMPILE_REFUSED_S;
-use crate::plugin::compile::Failure;
+use crate::plugin::compile::CompileFailure;
 use std::io::Read;
 use std::time::Duration;
 
 impl Cache {
     /// Remembers that a component could not be compiled in this time.
-    pub fn refuse(&self, name: &str, failure: &Failure, time_max: Duration) {
+    pub fn refuse(&self, name: &str, failure: &CompileFailure, time_max: Duration) {
         let text = format!("{}\n{}", time_max.as_millis(), failure.words);
-        if let Err(e) = self.keep(name, Purpose::Refusal, text.as_bytes()) {
+        if let Err(e) = self.keep(name, CacheFileKind::Refusal, text.as_bytes()) {
             tracing::debug!("the failure to compile is not kept in {}: {e}", self.folder.display());
         }
     }
 
     /// Why a component was refused before, if not too long ago, and in at least this time.
-    pub fn refused(&self, name: &str, time_max: Duration) -> Option<Failure> {
-        let file = self.authentic(name, Purpose::Refusal).ok()?;
+    pub fn refused(&self, name: &str, time_max: Duration) -> Option<CompileFailure> {
+        let file = self.authentic(name, CacheFileKind::Refusal).ok()?;
         let age = file.metadata().ok()?.modified().ok()?.elapsed().ok()?;
         let mut text = String::new();
         file.take(1 << 16).read_to_string(&mut text).ok()?;
@@ -31,6 +31,6 @@ impl Cache {
         }
         let words =
             format!("{words}\n  (This was tried before; it is tried again in {} minutes.)", left.div_ceil(60).max(1));
-        Some(Failure { kind: Kind::Plugin, words, lasting: true })
+        Some(CompileFailure { kind: Kind::Plugin, words, lasting: true })
     }
 }

@@ -1,14 +1,14 @@
 use super::*;
 use crate::error::Kind;
-use crate::plugin::compile::Failure;
+use crate::plugin::compile::CompileFailure;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::thread;
 
-struct Folder(tempfile::TempDir);
+struct CacheFolder(tempfile::TempDir);
 
-impl Folder {
-    fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
+impl CacheFolder {
+    fn new() -> CacheFolder {
+        CacheFolder(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -22,7 +22,7 @@ impl Folder {
 
 fn content(cache: &Cache, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    cache.authentic(name, Purpose::Code).ok()?.read_to_end(&mut bytes).unwrap();
+    cache.authentic(name, CacheFileKind::Code).ok()?.read_to_end(&mut bytes).unwrap();
     Some(bytes)
 }
 
@@ -32,7 +32,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn only_what_this_key_signed_is_taken() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
     cache.store("a", b"code of a");
     cache.store("b", b"code of b");
@@ -62,7 +62,7 @@ fn only_what_this_key_signed_is_taken() {
 
 #[test]
 fn links_and_files_of_others_are_not_followed() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
     cache.store("a", b"code");
     let (code, elsewhere) = (folder.path("compiled/a.code"), folder.path("elsewhere"));
@@ -81,7 +81,7 @@ fn links_and_files_of_others_are_not_followed() {
 
 #[test]
 fn the_key_is_the_users_alone() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     folder.open().unwrap();
     let key = folder.path("state/cache.key");
     assert_eq!((mode(&key), mode(&folder.path("state")), fs::metadata(&key).unwrap().len()), (0o600, 0o700, 32));
@@ -100,7 +100,7 @@ fn the_key_is_the_users_alone() {
 
 #[test]
 fn many_that_begin_at_once_have_one_key_and_hurt_nothing() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     let keys: Vec<Vec<u8>> = thread::scope(|scope| {
         let open = || {
             let cache = folder.open().unwrap();
@@ -123,7 +123,7 @@ fn many_that_begin_at_once_have_one_key_and_hurt_nothing() {
 
 #[test]
 fn the_oldest_go_with_what_is_beside_them() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
     for number in 0..COMPILED_FILES_MAX + 3 {
         cache.store(&format!("n{number:03}"), b"code");
@@ -134,9 +134,9 @@ fn the_oldest_go_with_what_is_beside_them() {
 
 #[test]
 fn refusals_are_remembered_for_less_time_only() {
-    let folder = Folder::new();
+    let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
-    let failure = Failure { kind: Kind::Plugin, words: "takes too long".into(), lasting: true };
+    let failure = CompileFailure { kind: Kind::Plugin, words: "takes too long".into(), lasting: true };
     cache.refuse("a", &failure, Duration::from_secs(2));
     assert!(
         cache.refused("a", Duration::from_secs(2)).is_some_and(|found| found.words.starts_with("takes too long\n"))

@@ -5,7 +5,7 @@
 //! file for each runtime, beside the code of whole components and as they are (`cache`).
 
 use crate::limits::FUNCTIONS_KEPT_BYTES_MAX;
-use crate::plugin::cache::Digest;
+use crate::plugin::cache::DigestBytes;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ const MISSING_PART: usize = 8;
 const HEAD_BYTES: usize = 36;
 
 /// What names the large modules within a component: a digest of their code. `None`: there is none.
-pub fn runtime(component: &[u8]) -> Option<Digest> {
+pub fn runtime(component: &[u8]) -> Option<DigestBytes> {
     let mut digest = Sha256::new();
     let mut is_large = false;
     for payload in Parser::new(0).parse_all(component) {
@@ -39,27 +39,27 @@ pub fn runtime(component: &[u8]) -> Option<Digest> {
 }
 
 /// The functions that were there before, and those that are made.
-pub struct Functions {
+pub struct CompiledFunctions {
     kept: Vec<u8>,
     places: HashMap<[u8; 32], Range<usize>>,
     made: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
-impl Functions {
-    /// Reads what [`Functions::written`] wrote. What is damaged is left out.
-    pub fn read(kept: Vec<u8>) -> Functions {
+impl CompiledFunctions {
+    /// Reads what [`CompiledFunctions::written`] wrote. What is damaged is left out.
+    pub fn read(kept: Vec<u8>) -> CompiledFunctions {
         let mut places = HashMap::new();
-        let mut at = 0;
-        while let Some((key, length)) = head(&kept, at) {
-            let start = at + HEAD_BYTES;
+        let mut offset = 0;
+        while let Some((key, length)) = head(&kept, offset) {
+            let start = offset + HEAD_BYTES;
             let end = start.saturating_add(length);
             if end > kept.len() {
                 break;
             }
             places.insert(key, start..end);
-            at = end;
+            offset = end;
         }
-        Functions { kept, places, made: Mutex::default() }
+        CompiledFunctions { kept, places, made: Mutex::default() }
     }
 
     /// What is to be kept for the next time, where that is not what was kept before.
@@ -82,19 +82,19 @@ impl Functions {
     }
 }
 
-fn head(bytes: &[u8], at: usize) -> Option<([u8; 32], usize)> {
-    let (key, rest) = bytes.get(at..)?.split_first_chunk()?;
+fn head(bytes: &[u8], offset: usize) -> Option<([u8; 32], usize)> {
+    let (key, rest) = bytes.get(offset..)?.split_first_chunk()?;
     let (length, _) = rest.split_first_chunk()?;
     Some((*key, u32::from_le_bytes(*length) as usize))
 }
 
-impl fmt::Debug for Functions {
+impl fmt::Debug for CompiledFunctions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} functions", self.places.len())
     }
 }
 
-impl CacheStore for Functions {
+impl CacheStore for CompiledFunctions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         self.kept.get(self.places.get(key)?.clone()).map(Cow::Borrowed)
     }
@@ -111,24 +111,24 @@ mod tests {
 
     #[test]
     fn what_was_made_is_there_the_next_time() {
-        let functions = Functions::read(Vec::new());
+        let functions = CompiledFunctions::read(Vec::new());
         assert!(functions.written().is_none(), "nothing was made");
         let (first, second) = ([1; 32], [2; 32]);
         functions.insert(&first, vec![7; 1_000]);
         functions.insert(&second, Vec::new());
         let kept = functions.written().expect("two functions");
-        let functions = Functions::read(kept.clone());
+        let functions = CompiledFunctions::read(kept.clone());
         assert_eq!(functions.get(&first).as_deref(), Some(&[7; 1_000][..]));
         assert_eq!(functions.get(&second).as_deref(), Some(&[][..]));
         assert_eq!(functions.get(&[3; 32]), None);
         functions.insert(&[3; 32], vec![9; 10]);
         assert!(functions.written().is_none(), "too little is missing");
         functions.insert(&[4; 32], vec![9; 200]);
-        let more = Functions::read(functions.written().expect("more"));
+        let more = CompiledFunctions::read(functions.written().expect("more"));
         assert_eq!(more.get(&[4; 32]).as_deref(), Some(&[9; 200][..]));
         // A file that ends early, or in the middle of a function.
         for end in [0, 10, 36, 500, kept.len() - 1] {
-            assert!(Functions::read(kept[..end].to_vec()).get(&second).is_none());
+            assert!(CompiledFunctions::read(kept[..end].to_vec()).get(&second).is_none());
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the process that compiles is told, and how it obeys.
 
 use super::Metering;
-use super::functions::Functions;
+use super::functions::CompiledFunctions;
 use crate::child::limits::{self, Limits};
 use crate::error::{Error, Result};
 use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX};
@@ -24,7 +24,7 @@ pub const EXIT_OTHER_CODE: i32 = 4;
 pub const EXIT_USAGE: i32 = 2;
 
 /// What is to be compiled, and under which limits.
-pub struct Order {
+pub struct CompileOrder {
     /// What code is wanted.
     pub kind: CodeKind,
     /// The key of that code.
@@ -35,7 +35,7 @@ pub struct Order {
     pub functions: Option<usize>,
 }
 
-impl Order {
+impl CompileOrder {
     /// The command line.
     pub fn arguments(&self) -> Vec<OsString> {
         let pairs = [
@@ -89,7 +89,7 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
     let mut bytes = Vec::new();
     io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };
-    let functions = arguments.functions.map(|_| Arc::new(Functions::read(kept)));
+    let functions = arguments.functions.map(|_| Arc::new(CompiledFunctions::read(kept)));
     let engine = engine::compiler(kind, functions.clone())?;
     if Cache::key(&engine, &code_digest(&bytes)) != arguments.key {
         return Ok(exit(EXIT_OTHER_CODE));

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::plugin::World;
-use crate::plugin::asks::ours;
 use crate::plugin::bindings::{
-    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
-    MigrateArgs, Output, PairArgs, Returned, UpdateArgs, Updated,
+    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, MigrateArgs,
+    PairArgs, Returned, UpdateArgs, WitDescription, WitOutput, WitUpdated,
 };
+use crate::plugin::needs::ours;
 use std::path::Path;
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};
@@ -60,10 +60,10 @@ impl Exports<'_> {
     pub fn calls(&self) -> Result<Calls> {
         Ok(match ours(self.interface).map(|(interface, _)| interface) {
             Some("transformer") => {
-                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
+                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<WitOutput>>("process")? }
             }
             Some("updater") => Calls::Update {
-                update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")?,
+                update: self.function::<UpdateArgs<'_>, Returned<WitUpdated>>("update")?,
                 migrate: self.migrate()?,
             },
             Some("cogrouper") => {
@@ -82,7 +82,7 @@ impl Exports<'_> {
     pub fn describe(&self) -> Result<ComponentExportIndex> {
         match ours(self.interface) {
             Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
-            _ => self.function::<DescribeArgs<'_>, Returned<Description>>("describe"),
+            _ => self.function::<DescribeArgs<'_>, Returned<WitDescription>>("describe"),
         }
     }
 

@@ -12,7 +12,7 @@ use wasmtime::{Result, error::Context as _};
 
 /// The component with an export more: a function of a core module that takes nothing and gives a number.
 pub fn offered(component: &[u8], function: &str) -> Result<Vec<u8>> {
-    let found = Found::read(component, function).context("it cannot be read")?;
+    let found = ItemCounts::read(component, function).context("it cannot be read")?;
     let instance = found.instance.with_context(|| format!("no module of it exports {function}"))?;
     let mut made = component.to_vec();
     let mut aliases = ComponentAliasSection::new();
@@ -32,7 +32,7 @@ pub fn offered(component: &[u8], function: &str) -> Result<Vec<u8>> {
 
 /// How many of each there are in a component, but for those of components within it.
 #[derive(Default)]
-struct Found {
+struct ItemCounts {
     modules: u32,
     core_instances: u32,
     core_functions: u32,
@@ -40,13 +40,12 @@ struct Found {
     types: u32,
     /// The module that exports the function.
     module: Option<u32>,
-    /// Its instance.
     instance: Option<u32>,
 }
 
-impl Found {
-    fn read(component: &[u8], function: &str) -> wasmparser::Result<Found> {
-        let mut found = Found::default();
+impl ItemCounts {
+    fn read(component: &[u8], function: &str) -> wasmparser::Result<ItemCounts> {
+        let mut found = ItemCounts::default();
         // Whether each component or module that we are in is one of the outermost component's modules.
         let mut within: Vec<bool> = Vec::new();
         for payload in Parser::new(0).parse_all(component) {

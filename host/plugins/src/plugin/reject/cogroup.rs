@@ -1,10 +1,10 @@
 //! World `cogroup`: first guilty groups are looked for, then the guilty rows of each, those of the first input first.
 
-use super::{Schemas, Story, Trials, search_from, shifted};
-use crate::batch::rejected::Refusal;
+use super::{RowFailure, Schemas, Trials, search_from, shifted};
+use crate::batch::rejected::RefusedRow;
 use crate::context::CallContext;
 use crate::error::{Error, Result};
-use crate::plugin::search::Answer;
+use crate::plugin::search::TriedRows;
 use crate::plugin::{Cogrouped, Cogroups, Counters};
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
@@ -13,7 +13,7 @@ use std::ops::Range;
 /// `known`: what the call on all groups said.
 pub fn cogroup(
     trials: &mut Trials<'_>,
-    known: Story,
+    known: RowFailure,
     context: CallContext,
     groups: &Cogroups,
     schemas: &Schemas,
@@ -24,7 +24,7 @@ pub fn cogroup(
         let count = part.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
         trials.call(count, |attempts| attempts.cogroup(context, &part))
     })?;
-    let mut rejections: Vec<Vec<Refusal>> = groups.inputs.iter().map(|_| Vec::new()).collect();
+    let mut rejections: Vec<Vec<RefusedRow>> = groups.inputs.iter().map(|_| Vec::new()).collect();
     let mut pieces = Vec::new();
     for (range, piece) in found.good {
         for (input, refused) in piece.rejections.into_iter().enumerate() {
@@ -46,11 +46,11 @@ pub fn cogroup(
 /// to be good, too, so that the last one that succeeded had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
-    story: Story,
+    story: RowFailure,
     context: CallContext,
     groups: &Cogroups,
     group: usize,
-    rejections: &mut [Vec<Refusal>],
+    rejections: &mut [Vec<RefusedRow>],
 ) -> Result<Option<arrow::array::RecordBatch>> {
     let rows: Vec<(usize, u32)> = groups.all_rows_of(group).collect();
     trials.bound(rows.len());
@@ -63,24 +63,24 @@ fn guilty_group(
         let part = groups.with_rows(group, &tried)?;
         let counters = Counters::default();
         Ok(match trials.try_call(count, &counters, |attempts| attempts.cogroup(context, &part))? {
-            Answer::Good(piece) => {
+            TriedRows::Good(piece) => {
                 good = tried;
                 last = Some((piece, counters));
-                Answer::Good(())
+                TriedRows::Good(())
             }
-            Answer::Bad(story) => Answer::Bad(story),
-            Answer::Spent => Answer::Spent,
+            TriedRows::Bad(story) => TriedRows::Bad(story),
+            TriedRows::Spent => TriedRows::Spent,
         })
     })?;
     for refusal in trials.refusals(&mut found, |row| row as u32) {
         let (input, row) = rows[refusal.row as usize];
-        rejections[input].push(Refusal { row, ..refusal });
+        rejections[input].push(RefusedRow { row, ..refusal });
     }
     let Some((piece, counters)) = last else { return Ok(None) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
     for (input, refused) in piece.rejections.into_iter().enumerate() {
         let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
-        let place = |refusal: Refusal| Some(Refusal { row: *of_input.get(refusal.row as usize)?, ..refusal });
+        let place = |refusal: RefusedRow| Some(RefusedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
         rejections[input].extend(refused.into_iter().filter_map(place));
     }
     Ok(Some(piece.rows))

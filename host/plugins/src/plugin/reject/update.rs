@@ -1,11 +1,11 @@
 //! World `update`: first guilty groups are looked for, then the guilty rows of each, which is called with its old state
 //! and all that is good of it.
 
-use super::{Schemas, Story, Trials, search_from, shifted};
-use crate::batch::rejected::Refusal;
+use super::{RowFailure, Schemas, Trials, search_from, shifted};
+use crate::batch::rejected::RefusedRow;
 use crate::context::CallContext;
 use crate::error::{Error, Result};
-use crate::plugin::search::Answer;
+use crate::plugin::search::TriedRows;
 use crate::plugin::{Counters, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -14,7 +14,7 @@ use std::ops::Range;
 /// `known`: what the call on all groups said.
 pub fn update(
     trials: &mut Trials<'_>,
-    known: Story,
+    known: RowFailure,
     context: CallContext,
     groups: &Groups,
     schemas: &Schemas,
@@ -41,11 +41,11 @@ pub fn update(
 /// the last one that succeeded had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
-    story: Story,
+    story: RowFailure,
     context: CallContext,
     of: (&Groups, &Schemas),
     group: usize,
-    refused: &mut Vec<Refusal>,
+    refused: &mut Vec<RefusedRow>,
 ) -> Result<Updated> {
     let (groups, _) = of;
     let rows = groups.rows_of(group);
@@ -59,19 +59,19 @@ fn guilty_group(
         let part = groups.with_rows(group, &tried)?;
         let counters = Counters::default();
         Ok(match trials.try_call(count, &counters, |attempts| attempts.update(context, &part))? {
-            Answer::Good(updated) => {
+            TriedRows::Good(updated) => {
                 good = tried;
                 last = Some((updated, counters));
-                Answer::Good(())
+                TriedRows::Good(())
             }
-            Answer::Bad(story) => Answer::Bad(story),
-            Answer::Spent => Answer::Spent,
+            TriedRows::Bad(story) => TriedRows::Bad(story),
+            TriedRows::Spent => TriedRows::Spent,
         })
     })?;
     refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
     let Some((updated, counters)) = last else { return without_rows(trials, context, of, group) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
-    let place = |refusal: Refusal| Some(Refusal { row: *good.get(refusal.row as usize)?, ..refusal });
+    let place = |refusal: RefusedRow| Some(RefusedRow { row: *good.get(refusal.row as usize)?, ..refusal });
     Ok(Updated { rejections: updated.rejections.into_iter().filter_map(place).collect(), ..updated })
 }
 
@@ -108,7 +108,7 @@ fn without_rows(
 }
 
 /// Puts pieces together, each with the number of its first group; their refusals have places among all rows already.
-fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<Refusal>, of: (&Groups, &Schemas)) -> Result<Updated> {
+fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RefusedRow>, of: (&Groups, &Schemas)) -> Result<Updated> {
     let (groups, schemas) = of;
     let (mut states, mut kept, mut output) = (Vec::new(), Vec::new(), Vec::new());
     let (mut timers, mut untouched, mut emptied) = (Vec::new(), Vec::new(), Vec::new());

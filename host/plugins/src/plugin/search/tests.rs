@@ -1,11 +1,11 @@
-use super::{Answer, Found, search};
+use super::{SearchResult, TriedRows, search};
 use crate::random::Random;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::Range;
 
 /// Searches, where a call on rows fails as `fails` says; also returns the calls, in order.
-fn searched(rows: usize, fails: impl Fn(Range<usize>) -> bool) -> (Found<(), Range<usize>>, Vec<Range<usize>>) {
+fn searched(rows: usize, fails: impl Fn(Range<usize>) -> bool) -> (SearchResult<(), Range<usize>>, Vec<Range<usize>>) {
     bounded(rows, usize::MAX, fails)
 }
 
@@ -13,15 +13,15 @@ fn bounded(
     rows: usize,
     calls_max: usize,
     fails: impl Fn(Range<usize>) -> bool,
-) -> (Found<(), Range<usize>>, Vec<Range<usize>>) {
+) -> (SearchResult<(), Range<usize>>, Vec<Range<usize>>) {
     let mut calls = Vec::new();
     let found: Result<_, Infallible> = search(rows, |range| {
         assert!(range.start < range.end && range.end <= rows, "{range:?}");
         if calls.len() == calls_max {
-            return Ok(Answer::Spent);
+            return Ok(TriedRows::Spent);
         }
         calls.push(range.clone());
-        Ok(if fails(range.clone()) { Answer::Bad(range) } else { Answer::Good(()) })
+        Ok(if fails(range.clone()) { TriedRows::Bad(range) } else { TriedRows::Good(()) })
     });
     let Ok(found) = found;
     check_whole(rows, &found);
@@ -29,7 +29,7 @@ fn bounded(
 }
 
 /// What was found are all rows, each once, in order, and a guilty row failed in a call of its own.
-fn check_whole(rows: usize, found: &Found<(), Range<usize>>) {
+fn check_whole(rows: usize, found: &SearchResult<(), Range<usize>>) {
     let mut all: Vec<Range<usize>> = found.good.iter().map(|(range, ())| range.clone()).collect();
     assert!(all.is_sorted_by_key(|range| range.start));
     for (row, failure) in &found.bad {
@@ -45,7 +45,7 @@ fn check_whole(rows: usize, found: &Found<(), Range<usize>>) {
     assert_eq!(end, rows);
 }
 
-fn rows_of(found: &Found<(), Range<usize>>) -> BTreeSet<usize> {
+fn rows_of(found: &SearchResult<(), Range<usize>>) -> BTreeSet<usize> {
     found.bad.iter().map(|(row, _)| *row).collect()
 }
 
@@ -155,7 +155,7 @@ fn an_error_ends_the_search() {
     let mut calls = 0;
     let found = search(8, |range| {
         calls += 1;
-        if range.len() == 2 { Err("no more of this") } else { Ok(Answer::<(), ()>::Bad(())) }
+        if range.len() == 2 { Err("no more of this") } else { Ok(TriedRows::<(), ()>::Bad(())) }
     });
     assert_eq!((found.err(), calls), (Some("no more of this"), 3));
 }

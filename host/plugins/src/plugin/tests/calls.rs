@@ -1,7 +1,7 @@
 //! Whole calls, into guests that behave and guests that do not.
 
 use super::hand::{self, Body, Image};
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::context::CallContext;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
@@ -57,7 +57,7 @@ fn a_call_returns_rows_and_refused_rows() {
     let processed = caller(&guest, InstanceSpec::Batch).process(CONTEXT, &rows()).unwrap();
     let expected: ArrayRef = Arc::new(StringArray::from(vec![Some("ab"), None, Some("c")]));
     assert_eq!(processed.rows.column(0), &expected);
-    assert_eq!(processed.rejections, [Refusal::new(1, "odd")]);
+    assert_eq!(processed.rejections, [RefusedRow::new(1, "odd")]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn cogroup_checks_every_part() {
     let cogrouped = caller.cogroup(CONTEXT, &groups(&[0, 2])).unwrap();
     assert_eq!(
         (cogrouped.rows.num_rows(), &cogrouped.rejections[..]),
-        (1, &[vec![], vec![Refusal::new(1, "odd")]][..])
+        (1, &[vec![], vec![RefusedRow::new(1, "odd")]][..])
     );
     let message =
         |counts: &[usize], caller: &mut Caller| caller.cogroup(CONTEXT, &groups(counts)).map(drop).unwrap_err();

@@ -1,6 +1,6 @@
 //! Columns there and back again, and columns that lie.
 
-use crate::batch::rejected::Refusal;
+use crate::batch::rejected::RefusedRow;
 use crate::plugin::bindings::{BatchOut, ColumnOut, Rejection};
 use crate::plugin::lift;
 use crate::plugin::lower::Lowered;
@@ -175,7 +175,7 @@ fn refused_rows_must_exist_and_come_once() {
         |rows: &[u32]| rows.iter().map(|row| Rejection { row: *row, reason: "odd\u{1b}[1m".into() }).collect();
     assert_eq!(
         lift::rejections(3, refused(&[2, 0])).unwrap(),
-        [Refusal::new(2, "odd [1m"), Refusal::new(0, "odd [1m")]
+        [RefusedRow::new(2, "odd [1m"), RefusedRow::new(0, "odd [1m")]
     );
     assert!(lift::rejections(3, refused(&[3])).unwrap_err().contains("row 3 is refused, but only 3 rows"));
     assert!(lift::rejections(3, refused(&[1, 0, 1])).unwrap_err().contains("row 1 is refused twice"));

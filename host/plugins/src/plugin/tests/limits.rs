@@ -7,7 +7,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::limits::PLUGIN_CALL_ROWS_MAX;
 use crate::plugin::allowance::Given;
-use crate::plugin::clock::Clock;
+use crate::plugin::clock::EpochClock;
 use crate::plugin::instances::{fuel, time};
 use crate::plugin::{Caller, LoadOptions, Metering, Plugin, StageUse};
 use arrow::array::*;
@@ -95,7 +95,7 @@ fn a_clock_that_stands_still_lets_nothing_begin() {
     for stands_still in [false, true] {
         if stands_still {
             let machine = &mut Arc::get_mut(&mut plugin.loaded).unwrap().machine;
-            Arc::get_mut(machine).unwrap().clock = Some(Arc::new(Clock::standing_still(Duration::from_secs(9))));
+            Arc::get_mut(machine).unwrap().clock = Some(Arc::new(EpochClock::standing_still(Duration::from_secs(9))));
         }
         let stage = StageUse { limits: limits(), ..StageUse::new("words") };
         let description =

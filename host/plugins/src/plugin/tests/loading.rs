@@ -2,7 +2,7 @@
 
 use super::hand::{self, Body, Image};
 use crate::limits::PLUGINS_UNUSED_MAX;
-use crate::plugin::cache::{Cache, Digest};
+use crate::plugin::cache::{Cache, DigestBytes};
 use crate::plugin::engine::{CodeKind, Machine};
 use crate::plugin::{LoadOptions, Metering, World, load::Loader};
 use arrow::datatypes::Schema;
@@ -147,7 +147,7 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     assert!(Cache::open(&compiled, &key).is_err(), "a folder that others can write to is not used");
     let engine = |metering| Machine::new(CodeKind { metering, stack_bytes_max: 1 << 20 }).unwrap().engine;
     let (engine, other) = (engine(Metering::Epochs), engine(Metering::None));
-    let digest: Digest = [7; 32];
+    let digest: DigestBytes = [7; 32];
     assert_ne!(Cache::key(&engine, &digest), Cache::key(&other, &digest), "other settings, other code");
 }
 

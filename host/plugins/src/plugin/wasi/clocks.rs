@@ -17,7 +17,7 @@ const STEP_NS: u64 = 1_000_000;
 
 /// The clocks of one instance.
 #[derive(Default)]
-pub struct Clock {
+pub struct GuestClocks {
     wall_us: u64,
     now_ns: u64,
     /// When pollables of this clock are ready, by their handles.
@@ -32,7 +32,7 @@ impl Pollable for Timer {
     async fn ready(&mut self) {}
 }
 
-impl Clock {
+impl GuestClocks {
     /// A call begins.
     pub fn begin(&mut self, time_us: i64) {
         self.wall_us = u64::try_from(time_us).unwrap_or_default();

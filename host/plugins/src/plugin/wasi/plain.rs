@@ -3,40 +3,32 @@
 use super::{Guest, Stopped};
 use crate::limits::PLUGIN_RANDOM_BYTES_MAX;
 use crate::plugin::failure::Trap;
+use crate::random::Random;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{
     environment, exit, terminal_input, terminal_output, terminal_stderr, terminal_stdin, terminal_stdout,
 };
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 
-/// Numbers that look random and are the same in each call of a stage in a batch: SplitMix64 (Steele, Lea and Flood, "Fast
-/// splittable pseudorandom number generators", 2014). They must not be used as secrets.
+/// The random numbers of a plugin, which are the same in each call of a stage in a batch. They must not be used as secrets.
 #[derive(Default)]
-pub struct Random {
+pub struct BatchRandom {
     seed: (u64, u64),
-    state: u64,
+    numbers: Random,
 }
 
-impl Random {
+impl BatchRandom {
     /// Those of a stage in a batch. Calls of one batch see the same numbers: how many calls there are depends on the number
     /// of workers.
-    pub fn new(stage: &str, batch: Option<u64>) -> Random {
+    pub fn new(stage: &str, batch: Option<u64>) -> BatchRandom {
         let of_stage = xxhash_rust::xxh3::xxh3_64(stage.as_bytes());
-        let mut random = Random { seed: (0, 0), state: of_stage ^ batch.unwrap_or_default().rotate_left(32) };
-        random.seed = (random.next(), random.next());
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let mut numbers = Random(of_stage ^ batch.unwrap_or_default().rotate_left(32));
+        BatchRandom { seed: (numbers.next(), numbers.next()), numbers }
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> =
-            std::iter::repeat_with(|| self.next().to_le_bytes()).take(length.div_ceil(8)).flatten().collect();
+        let numbers = std::iter::repeat_with(|| self.numbers.next().to_le_bytes());
+        let mut bytes: Vec<u8> = numbers.take(length.div_ceil(8)).flatten().collect();
         bytes.truncate(length);
         bytes
     }
@@ -63,7 +55,7 @@ impl random::Host for Guest {
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.wasi_call(0)?.random.next())
+        Ok(self.wasi_call(0)?.random.numbers.next())
     }
 }
 
@@ -73,7 +65,7 @@ impl insecure::Host for Guest {
     }
 
     fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.wasi_call(0)?.random.next())
+        Ok(self.wasi_call(0)?.random.numbers.next())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::waiting::wait;
 use super::{Guest, Stopped, Wasi};
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_READ_BYTES_MAX};
-use crate::plugin::bindings::Level;
+use crate::plugin::bindings::WitLevel;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::Resource;
@@ -17,16 +17,16 @@ use wasmtime_wasi::p2::{
 
 /// What was written to standard output and error since a line of it was last logged.
 #[derive(Default)]
-pub struct Printed {
-    output: Printing,
-    error: Printing,
+pub struct PendingOutput {
+    output: OutputBuffer,
+    error: OutputBuffer,
 }
 
 /// One of the two, as a stream. Clones write to the same.
 #[derive(Clone, Default)]
-struct Printing(Arc<Mutex<Vec<u8>>>);
+struct OutputBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Printing {
+impl OutputBuffer {
     /// What ends with a line end, or all where `all` says so; the rest is kept, as far as a line of the log is long.
     fn take(&self, all: bool) -> Vec<u8> {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,7 +43,7 @@ impl Printing {
     }
 }
 
-impl OutputStream for Printing {
+impl OutputStream for OutputBuffer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes);
         Ok(())
@@ -59,7 +59,7 @@ impl OutputStream for Printing {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Printing {
+impl Pollable for OutputBuffer {
     async fn ready(&mut self) {}
 }
 
@@ -74,7 +74,7 @@ impl Guest {
     pub fn log_printed(&mut self, all: bool) {
         let Some(wasi) = &self.wasi else { return };
         let (output, error) = (wasi.printed.output.take(all), wasi.printed.error.take(all));
-        for (level, bytes) in [(Level::Info, output), (Level::Error, error)] {
+        for (level, bytes) in [(WitLevel::Info, output), (WitLevel::Error, error)] {
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let line = line.get(..PLUGIN_LOG_LINE_BYTES_MAX + 1).unwrap_or(line);
                 self.log(level, String::from_utf8_lossy(line).trim_end_matches('\r'));

@@ -4,7 +4,7 @@ use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
 use crate::plugin::allowance::{Allowance, Given};
-use crate::plugin::guest::Shared;
+use crate::plugin::guest::StageBudget;
 use arrow::datatypes::Schema;
 use std::time::{Duration, Instant};
 use wasmtime::component::Resource;
@@ -15,14 +15,14 @@ use wasmtime_wasi::p2::bindings::sync::io::poll::{Host as _, HostPollable as _};
 use wasmtime_wasi::p2::bindings::sync::io::streams::HostOutputStream as _;
 
 fn guest(stage: &str, limits: PluginLimits) -> Guest {
-    let identity = Identity { stage: Some(stage.to_owned()), plugin: "it 1.0".to_owned(), outside: "describe" };
+    let identity = CallIdentity { stage: Some(stage.to_owned()), plugin: "it 1.0".to_owned(), outside: "describe" };
     let about = Stage { inputs: Vec::new(), key: Arc::new(Schema::empty()), grant: Granted::default() };
-    let shared = Arc::new(Shared::new(Arc::new(identity), limits));
+    let shared = Arc::new(StageBudget::new(Arc::new(identity), limits));
     Guest::new(shared, Arc::new(about), call(None, 0), Allowance::new(limits, Given::default()))
 }
 
-fn call(batch: Option<u64>, time_us: i64) -> Call {
-    Call { batch, time_us, began: Instant::now(), times: 1, rows: 0, rows_before: 0 }
+fn call(batch: Option<u64>, time_us: i64) -> CurrentCall {
+    CurrentCall { batch, time_us, began: Instant::now(), times: 1, rows: 0, rows_before: 0 }
 }
 
 fn begin(guest: &mut Guest, batch: u64, time_us: i64) {

@@ -13,24 +13,24 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deadline {
     time_max: Duration,
-    at: Option<Instant>,
+    end: Option<Instant>,
 }
 
 impl Deadline {
     /// Of a call that began then and may take so long; zero: for ever.
     pub fn new(began: Instant, time_max: Duration) -> Deadline {
-        Deadline { time_max, at: began.checked_add(time_max).filter(|_| !time_max.is_zero()) }
+        Deadline { time_max, end: began.checked_add(time_max).filter(|_| !time_max.is_zero()) }
     }
 
     /// How long it may still wait.
     pub fn left(&self) -> Duration {
         let most = Duration::from_millis(PLUGIN_WAIT_MS_MAX);
-        self.at.map_or(most, |at| at.saturating_duration_since(Instant::now()))
+        self.end.map_or(most, |end| end.saturating_duration_since(Instant::now()))
     }
 
     /// A wait that took too long.
     pub fn missed(&self) -> Stopped {
-        let words = match self.at {
+        let words = match self.end {
             Some(_) => format!("it ran longer than its time limit of {:?}, waiting for an answer", self.time_max),
             None => format!("it waited {PLUGIN_WAIT_MS_MAX} ms for an answer"),
         };
@@ -39,9 +39,9 @@ impl Deadline {
     }
 }
 
-struct Waiting(Thread);
+struct ThreadWaker(Thread);
 
-impl Wake for Waiting {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
@@ -50,7 +50,7 @@ impl Wake for Waiting {
 /// Waits for what may come from the network, no longer than this. `None`: it did not come. The thread needs no runtime of
 /// its own: what is waited for runs elsewhere and wakes it.
 pub fn wait<F: Future>(most: Duration, future: F) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Waiting(std::thread::current())));
+    let waker = Waker::from(Arc::new(ThreadWaker(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     let end = Instant::now().checked_add(most);

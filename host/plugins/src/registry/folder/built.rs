@@ -3,8 +3,8 @@
 use super::failed;
 use crate::error::{Error, Result};
 use crate::limits::REGISTRY_ENTRIES_MAX;
-use crate::package::facts::Facts;
-use crate::package::manifest::Made;
+use crate::package::facts::PackageFacts;
+use crate::package::manifest::PackedPackage;
 use crate::package_name;
 use crate::package_name::PackageName;
 use crate::plugin::{component_file, is_plugin_folder, read_component};
@@ -13,24 +13,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A component that says which package it is.
-pub struct Built {
+pub struct BuiltPackage {
     /// Its name.
     pub name: PackageName,
     /// Its version.
     pub version: Version,
     component: Vec<u8>,
-    facts: Facts,
+    facts: PackageFacts,
 }
 
-impl Built {
+impl BuiltPackage {
     /// As it would be pushed.
-    pub fn made(&self) -> Result<Made> {
-        Made::of(self.component.clone(), &self.facts)
+    pub fn made(&self) -> Result<PackedPackage> {
+        PackedPackage::of(self.component.clone(), &self.facts)
     }
 }
 
 /// The packages of this name in a folder. Where they lie under their own name, nothing else is looked at.
-pub fn named(folder: &Path, name: &PackageName) -> Result<Vec<Built>> {
+pub fn named(folder: &Path, name: &PackageName) -> Result<Vec<BuiltPackage>> {
     let places = [folder.join(name.as_str()), folder.join(format!("{name}.wasm"))];
     let mut found = Vec::new();
     for place in &places {
@@ -48,21 +48,21 @@ pub fn named(folder: &Path, name: &PackageName) -> Result<Vec<Built>> {
 
 /// The package at a path: a component, or a plugin folder that is built; `None` where it is something else, or does not
 /// say what it is called.
-pub fn at(path: &Path) -> Result<Option<Built>> {
+pub fn at(path: &Path) -> Result<Option<BuiltPackage>> {
     let is_component = path.extension().is_some_and(|ending| ending == "wasm") && path.is_file();
     if !is_component && !is_plugin_folder(path) {
         return Ok(None);
     }
     let file = component_file(path)?;
     let component = read_component(&file)?;
-    let facts = Facts::of(&component, &file.display().to_string())?;
+    let facts = PackageFacts::of(&component, &file.display().to_string())?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Ok(None);
     }
     let within = |error: Error| error.within(file.display());
     let name = facts.name.parse().map_err(within)?;
     let version = package_name::version(&facts.version).map_err(within)?;
-    Ok(Some(Built { name, version, component, facts }))
+    Ok(Some(BuiltPackage { name, version, component, facts }))
 }
 
 /// What is in a folder, in the order of names.

@@ -2,11 +2,12 @@
 
 use super::{failed, read};
 use crate::digest::Digest;
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
-use crate::package::manifest::{Blob, Made};
+use crate::package::manifest::{Blob, PackedPackage};
 use crate::package_name;
 use crate::package_name::PackageName;
 use crate::registry::referrer;
@@ -15,7 +16,6 @@ use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImage
 use semver::Version;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,22 +27,22 @@ const INDEX: &str = "index.json";
 const TAG: &str = "org.opencontainers.image.ref.name";
 
 /// The layout of one package.
-pub struct Layout {
+pub struct OciLayout {
     folder: PathBuf,
 }
 
-impl Layout {
+impl OciLayout {
     /// Of this package, if there is one.
-    pub fn of(registry: &Path, name: &PackageName) -> Option<Layout> {
+    pub fn of(registry: &Path, name: &PackageName) -> Option<OciLayout> {
         let folder = registry.join(name.as_str());
-        folder.join(MARK).is_file().then_some(Layout { folder })
+        folder.join(MARK).is_file().then_some(OciLayout { folder })
     }
 
     /// Of this package; it is made where there is none.
-    pub fn make(registry: &Path, name: &PackageName) -> Result<Layout> {
+    pub fn make(registry: &Path, name: &PackageName) -> Result<OciLayout> {
         let folder = registry.join(name.as_str());
-        let layout = Layout { folder };
-        let Layout { folder } = &layout;
+        let layout = OciLayout { folder };
+        let OciLayout { folder } = &layout;
         if folder.join(MARK).is_file() {
             return Ok(layout);
         }
@@ -120,7 +120,7 @@ impl Layout {
     }
 
     /// See [`crate::registry::Registry::push`].
-    pub fn push(&self, version: &Version, made: &Made) -> Result<()> {
+    pub fn push(&self, version: &Version, made: &PackedPackage) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let digest = made.digest();
@@ -138,7 +138,7 @@ impl Layout {
     }
 
     /// See [`crate::registry::Registry::attach`].
-    pub fn attach(&self, made: &Made, signature: &[u8]) -> Result<()> {
+    pub fn attach(&self, made: &PackedPackage, signature: &[u8]) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let manifest = referrer::manifest(made, signature)?;
@@ -181,8 +181,7 @@ impl Layout {
     /// As long as it lives, nobody else changes the layout.
     fn lock(&self) -> Result<File> {
         // Not a file in it: several who make the layout at once would each lock one of their own.
-        let path = &self.folder;
-        File::open(path).and_then(|folder| folder.lock().map(|()| folder)).map_err(|error| failed(path, &error))
+        durable::lock_folder(&self.folder).map_err(|error| failed(&self.folder, &error))
     }
 
     fn put(&self, content: &[u8]) -> Result<()> {
@@ -197,15 +196,7 @@ impl Layout {
     /// Writes a file so that it is there whole or not at all, for all who may read the folder.
     fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
-        let written = || {
-            let folder = path.parent().unwrap_or(&self.folder);
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(content)?;
-            file.as_file().set_permissions(Permissions::from_mode(0o644))?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map(drop).map_err(|error| error.error)
-        };
-        written().map_err(|error| failed(&path, &error))
+        durable::replace(&path, content, Some(Permissions::from_mode(0o644))).map_err(|error| failed(&path, &error))
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {

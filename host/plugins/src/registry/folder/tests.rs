@@ -7,7 +7,7 @@ use tempfile::TempDir;
 const COMPONENT: &[u8] = b"a component";
 
 /// A package with this text in its config; the manifest has what is read of it.
-fn made(config: &str) -> Made {
+fn made(config: &str) -> PackedPackage {
     let blob = |media_type: &str, content: &[u8]| {
         format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, Digest::of(content), content.len())
     };
@@ -16,7 +16,7 @@ fn made(config: &str) -> Made {
         blob("application/vnd.wasm.config.v0+json", config.as_bytes()),
         blob("application/wasm", COMPONENT)
     );
-    Made { manifest: manifest.into(), config: config.into(), component: COMPONENT.into() }
+    PackedPackage { manifest: manifest.into(), config: config.into(), component: COMPONENT.into() }
 }
 
 fn name() -> PackageName {
@@ -28,7 +28,7 @@ fn version(text: &str) -> Version {
 }
 
 /// A registry with one package.
-fn registry() -> (TempDir, PathBuf, Made) {
+fn registry() -> (TempDir, PathBuf, PackedPackage) {
     let folder = tempfile::tempdir().unwrap();
     let (path, made) = (folder.path().to_owned(), made("one"));
     push(&path, &name(), &version("0.1.0"), &made).unwrap();
@@ -115,7 +115,7 @@ fn signatures_belong_to_one_package() {
     attach(&registry, &name(), &one, b"by alice").unwrap();
     attach(&registry, &name(), &one, b"by alice").unwrap();
     attach(&registry, &name(), &one, b"by bob").unwrap();
-    let signatures = |made: &Made| signatures(&registry, &name(), &made.digest()).unwrap();
+    let signatures = |made: &PackedPackage| signatures(&registry, &name(), &made.digest()).unwrap();
     assert_eq!(signatures(&one), [b"by alice".to_vec(), b"by bob".to_vec()]);
     assert_eq!(signatures(&two), Vec::<Vec<u8>>::new());
     let index = fs::read_to_string(registry.join("split-words/index.json")).unwrap();

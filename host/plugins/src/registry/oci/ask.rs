@@ -2,8 +2,8 @@
 
 use super::address::Address;
 use super::login;
-use super::message::{self, Answer, Order, Question};
-use crate::child::{self, End, Ended, Program, Task, is_out_of_memory};
+use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
+use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use crate::error::{Error, Result};
 use crate::limits::{
     COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
@@ -19,14 +19,14 @@ const ENVIRONMENT: [&str; 6] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", 
 const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX;
 
 /// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
-pub fn ask(address: &Address, question: Question, bytes: &[&[u8]]) -> Result<(Answer, Vec<Vec<u8>>)> {
+pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
     // While a component goes to it, a registry has nothing to say.
     let silence_seconds = match question {
-        Question::Push { .. } => seconds,
+        RegistryQuestion::Push { .. } => seconds,
         _ => seconds.min(REGISTRY_SILENCE_S),
     };
-    let order = Order { address: address.clone(), login: login::of(address)?, silence_seconds, question };
+    let order = RegistryOrder { address: address.clone(), login: login::of(address)?, silence_seconds, question };
     let mut input = Vec::new();
     message::write(&mut input, &order, bytes).map_err(Error::bug)?;
     let program = Program::find().ok_or_else(|| {
@@ -44,23 +44,23 @@ pub fn ask(address: &Address, question: Question, bytes: &[&[u8]]) -> Result<(An
     answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
 }
 
-fn answer(ended: Ended, seconds: u64) -> Result<(Answer, Vec<Vec<u8>>), String> {
-    let Ended { output, words, end } = ended;
+fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec<u8>>), String> {
+    let ProcessOutput { output, words, end } = ended;
     match end {
-        End::Exit(0) => match message::read(&output) {
-            Some((Answer::Failed(words), _)) => Err(words),
+        ProcessEnd::Exit(0) => match message::read(&output) {
+            Some((RegistryAnswer::Failed(words), _)) => Err(words),
             Some(answer) => Ok(answer),
             None => Err("was asked by a program of another version; install `millstream` again".into()),
         },
-        End::Late | End::Signal(libc::SIGXCPU) => {
+        ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => {
             Err(format!("took longer than {seconds} seconds; try again later, or allow it more with {SECONDS}"))
         }
-        End::Exit(_) | End::Signal(_) if is_out_of_memory(&words) => {
+        ProcessEnd::OutOfMemory => {
             Err(format!("sent more than is ever needed: its answers filled {} MiB", REGISTRY_MEMORY_BYTES_MAX >> 20))
         }
-        End::TooLarge => Err("sent more than is ever needed".into()),
-        End::Exit(code) => Err(format!("sent what nobody understands{} (exit code {code})", last_line(&words))),
-        End::Signal(signal) => {
+        ProcessEnd::TooLarge => Err("sent more than is ever needed".into()),
+        ProcessEnd::Exit(code) => Err(format!("sent what nobody understands{} (exit code {code})", last_line(&words))),
+        ProcessEnd::Signal(signal) => {
             Err(format!("was asked by a process that was killed by signal {signal}{}", last_line(&words)))
         }
     }

@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::login::Login;
-use super::message::{Answer, Found, Question};
+use super::message::{FoundPackage, RegistryAnswer, RegistryQuestion};
 use super::upload::Uploader;
 use super::{referrers, transport};
 use crate::digest::Digest;
@@ -29,7 +29,7 @@ const PAGE: usize = 1000;
 const TAG_BYTES_MAX: usize = 128;
 
 /// A value, or what went wrong in words that go on after the registry's address.
-pub type Told<T> = Result<T, String>;
+pub type AskResult<T> = Result<T, String>;
 
 /// A registry that can be asked.
 pub struct Client {
@@ -42,7 +42,7 @@ pub struct Client {
 
 impl Client {
     /// For this registry.
-    pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> Told<Client> {
+    pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> AskResult<Client> {
         let silence = Duration::from_secs(silence_seconds);
         let config = transport::config(&address, silence).await?;
         let copy =
@@ -55,23 +55,27 @@ impl Client {
     }
 
     /// The answer to a question, with the bytes that go with each.
-    pub async fn answer(&self, question: Question, bytes: Vec<Vec<u8>>) -> Told<(Answer, Vec<Vec<u8>>)> {
+    pub async fn answer(
+        &self,
+        question: RegistryQuestion,
+        bytes: Vec<Vec<u8>>,
+    ) -> AskResult<(RegistryAnswer, Vec<Vec<u8>>)> {
         match question {
-            Question::Find { name, version } => Ok((self.find(&name, version).await?, Vec::new())),
-            Question::Fetch { name, digest } => Ok((Answer::Bytes, self.fetch(&name, &digest).await?)),
-            Question::Signatures { name, digest } => {
-                Ok((Answer::Bytes, referrers::signatures(self, &self.by_digest(&name, &digest)).await?))
+            RegistryQuestion::Find { name, version } => Ok((self.find(&name, version).await?, Vec::new())),
+            RegistryQuestion::Fetch { name, digest } => Ok((RegistryAnswer::Bytes, self.fetch(&name, &digest).await?)),
+            RegistryQuestion::Signatures { name, digest } => {
+                Ok((RegistryAnswer::Bytes, referrers::signatures(self, &self.by_digest(&name, &digest)).await?))
             }
-            Question::Push { name, version } => Ok((self.push(&name, &version, bytes).await?, Vec::new())),
-            Question::Attach { name, digest } => {
+            RegistryQuestion::Push { name, version } => Ok((self.push(&name, &version, bytes).await?, Vec::new())),
+            RegistryQuestion::Attach { name, digest } => {
                 referrers::attach(self, &self.by_digest(&name, &digest), bytes).await?;
-                Ok((Answer::Bytes, Vec::new()))
+                Ok((RegistryAnswer::Bytes, Vec::new()))
             }
-            Question::List => Ok((Answer::Hits(self.list().await?), Vec::new())),
+            RegistryQuestion::List => Ok((RegistryAnswer::Hits(self.list().await?), Vec::new())),
         }
     }
 
-    async fn find(&self, name: &str, version: Option<String>) -> Told<Answer> {
+    async fn find(&self, name: &str, version: Option<String>) -> AskResult<RegistryAnswer> {
         let wanted = match version {
             Some(version) => Some(version),
             None => {
@@ -83,14 +87,14 @@ impl Client {
         if let Some(version) = wanted
             && let Some(manifest) = self.manifest(&self.by_tag(name, &version)?).await?
         {
-            return Ok(Answer::Found { version, digest: Digest::of(&manifest).to_string() });
+            return Ok(RegistryAnswer::Found { version, digest: Digest::of(&manifest).to_string() });
         }
         // Only for the message: some registries do not list.
         let versions = self.versions(name).await.unwrap_or_default();
-        Ok(Answer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
+        Ok(RegistryAnswer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
     }
 
-    async fn fetch(&self, name: &str, digest: &str) -> Told<Vec<Vec<u8>>> {
+    async fn fetch(&self, name: &str, digest: &str) -> AskResult<Vec<Vec<u8>>> {
         let reference = self.by_digest(name, digest);
         let manifest = self.manifest(&reference).await?;
         let manifest = manifest.ok_or_else(|| format!("does not have `{name}` with the manifest {digest} any more"))?;
@@ -101,13 +105,13 @@ impl Client {
         Ok(vec![manifest, component])
     }
 
-    async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> Told<Answer> {
+    async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
         let reference = self.by_tag(name, version)?;
         let [manifest, config, component] =
             <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
         self.log_in(&reference, RegistryOperation::Push).await?;
         if let Some(there) = self.manifest(&reference).await? {
-            return Ok(if there == manifest { Answer::Bytes } else { Answer::Taken });
+            return Ok(if there == manifest { RegistryAnswer::Bytes } else { RegistryAnswer::Taken });
         }
         for content in [config, component] {
             self.put(&reference, content).await?;
@@ -115,13 +119,13 @@ impl Client {
         self.put_manifest(&reference, manifest.clone(), OCI_IMAGE_MEDIA_TYPE).await?;
         // Two may push at once, and a registry keeps what comes last.
         match self.manifest(&reference).await? {
-            Some(there) if there == manifest => Ok(Answer::Bytes),
-            Some(_) => Ok(Answer::Taken),
+            Some(there) if there == manifest => Ok(RegistryAnswer::Bytes),
+            Some(_) => Ok(RegistryAnswer::Taken),
             None => Err("does not have what was just pushed".into()),
         }
     }
 
-    async fn list(&self) -> Told<Vec<Found>> {
+    async fn list(&self) -> AskResult<Vec<FoundPackage>> {
         let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
         let unlisted =
             |words| format!("does not list its packages ({words}); `millstream show NAME` works all the same");
@@ -135,7 +139,7 @@ impl Client {
             let versions = self.versions(name.as_str()).await?;
             let Some(shown) = listing::shown(&versions) else { continue };
             let manifest = self.manifest(&self.by_tag(name.as_str(), &shown.to_string())?).await?;
-            found.push(Found {
+            found.push(FoundPackage {
                 name: name.to_string(),
                 versions: versions.iter().map(ToString::to_string).collect(),
                 description: manifest
@@ -147,13 +151,13 @@ impl Client {
     }
 
     /// The versions of a package; other tags are left out.
-    async fn versions(&self, name: &str) -> Told<Vec<Version>> {
+    async fn versions(&self, name: &str) -> AskResult<Vec<Version>> {
         let tags = self.pages(Lists::Tags, &self.by_tag(name, "latest")?).await?;
         Ok(tags.iter().filter_map(|tag| package_name::version(tag).ok()).collect())
     }
 
     /// A whole list. Some registries give all at once, whatever they are asked for; others a page at a time.
-    async fn pages(&self, of: Lists, reference: &Reference) -> Told<Vec<String>> {
+    async fn pages(&self, of: Lists, reference: &Reference) -> AskResult<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {
             let last = all.last().cloned();
@@ -186,7 +190,7 @@ impl Client {
     }
 
     /// A manifest or an index as it is; `None`: there is none.
-    pub async fn manifest(&self, reference: &Reference) -> Told<Option<Vec<u8>>> {
+    pub async fn manifest(&self, reference: &Reference) -> AskResult<Option<Vec<u8>>> {
         let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
         match self.oci.pull_manifest_raw(reference, &self.auth, &accepted).await {
             Ok((manifest, _)) if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX => {
@@ -199,8 +203,8 @@ impl Client {
     }
 
     /// These bytes, and no more.
-    pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> Told<Vec<u8>> {
-        let mut bounded = Bounded { bytes: Vec::new(), bytes_max: bytes };
+    pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> AskResult<Vec<u8>> {
+        let mut bounded = LimitedBuffer { bytes: Vec::new(), bytes_max: bytes };
         let digest = digest.to_string();
         let pulled = self.oci.pull_blob(reference, digest.as_str(), &mut bounded).await;
         pulled.map_err(|error| self.words(&error))?;
@@ -211,7 +215,7 @@ impl Client {
     }
 
     /// Makes sure that the registry has these bytes.
-    pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> Told<()> {
+    pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> AskResult<()> {
         let digest = Digest::of(&content).to_string();
         if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.words(&error))? {
             return Ok(());
@@ -222,18 +226,23 @@ impl Client {
     }
 
     /// Makes sure that the registry has this manifest or index.
-    pub async fn put_manifest(&self, reference: &Reference, content: Vec<u8>, media_type: &'static str) -> Told<()> {
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        content: Vec<u8>,
+        media_type: &'static str,
+    ) -> AskResult<()> {
         let put = self.oci.push_manifest_raw(reference, content, HeaderValue::from_static(media_type)).await;
         put.map(drop).map_err(|error| self.words(&error))
     }
 
     /// Logs in, so that a login that is refused is said to be.
-    pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> Told<()> {
+    pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> AskResult<()> {
         self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.words(&error))
     }
 
     /// A version of a package.
-    pub fn by_tag(&self, name: &str, tag: &str) -> Told<Reference> {
+    pub fn by_tag(&self, name: &str, tag: &str) -> AskResult<Reference> {
         if tag.len() > TAG_BYTES_MAX {
             return Err(format!("cannot hold the version {tag}, which has more than {TAG_BYTES_MAX} characters"));
         }
@@ -269,12 +278,12 @@ fn is_missing(error: &OciDistributionError) -> bool {
 }
 
 /// Takes so many bytes and then fails, so that an endless answer is not read on.
-struct Bounded {
+struct LimitedBuffer {
     bytes: Vec<u8>,
     bytes_max: u64,
 }
 
-impl AsyncWrite for Bounded {
+impl AsyncWrite for LimitedBuffer {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.bytes.len() as u64 + bytes.len() as u64 > self.bytes_max {
             let words = format!("sent more than the {} bytes that its manifest says", self.bytes_max);

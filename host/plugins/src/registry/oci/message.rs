@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 /// A question and what is needed to ask it.
 #[derive(Serialize, Deserialize)]
-pub struct Order {
+pub struct RegistryOrder {
     /// The registry.
     pub address: Address,
     /// With which name and password.
@@ -17,13 +17,13 @@ pub struct Order {
     /// How long a single answer may stay away, in seconds.
     pub silence_seconds: u64,
     /// What is asked.
-    pub question: Question,
+    pub question: RegistryQuestion,
 }
 
 /// What a registry is asked. Names, versions and digests are texts of the checked types.
 #[derive(Serialize, Deserialize)]
-pub enum Question {
-    /// [`Answer::Found`] or [`Answer::Missing`].
+pub enum RegistryQuestion {
+    /// [`RegistryAnswer::Found`] or [`RegistryAnswer::Missing`].
     Find {
         /// The package.
         name: String,
@@ -44,7 +44,7 @@ pub enum Question {
         /// The digest of its manifest.
         digest: String,
     },
-    /// With manifest, config and component as bytes. [`Answer::Taken`] where the version has others.
+    /// With manifest, config and component as bytes. [`RegistryAnswer::Taken`] where the version has others.
     Push {
         /// The package.
         name: String,
@@ -58,13 +58,13 @@ pub enum Question {
         /// The digest of its manifest.
         digest: String,
     },
-    /// All packages: [`Answer::Hits`].
+    /// All packages: [`RegistryAnswer::Hits`].
     List,
 }
 
 /// What comes back.
 #[derive(Serialize, Deserialize)]
-pub enum Answer {
+pub enum RegistryAnswer {
     /// A package.
     Found {
         /// Its version.
@@ -82,14 +82,14 @@ pub enum Answer {
     /// The version is there with other bytes.
     Taken,
     /// Packages.
-    Hits(Vec<Found>),
+    Hits(Vec<FoundPackage>),
     /// It did not work, for this reason: words that go on after the registry's address.
     Failed(String),
 }
 
 /// A package that a search found.
 #[derive(Serialize, Deserialize)]
-pub struct Found {
+pub struct FoundPackage {
     /// Its name.
     pub name: String,
     /// Its versions.
@@ -131,16 +131,16 @@ mod tests {
     #[test]
     fn messages_come_back_whole_or_not_at_all() {
         let mut message = Vec::new();
-        write(&mut message, &Answer::Failed("no\nway".into()), &[b"one\n", b"", &[7; 3000]]).unwrap();
-        let (head, bytes) = read::<Answer>(&message).unwrap();
-        assert!(matches!(head, Answer::Failed(words) if words == "no\nway"));
+        write(&mut message, &RegistryAnswer::Failed("no\nway".into()), &[b"one\n", b"", &[7; 3000]]).unwrap();
+        let (head, bytes) = read::<RegistryAnswer>(&message).unwrap();
+        assert!(matches!(head, RegistryAnswer::Failed(words) if words == "no\nway"));
         assert_eq!(bytes, [b"one\n".to_vec(), Vec::new(), vec![7; 3000]]);
         // Where a length ends, a shorter message is one as well.
-        let whole = (0..message.len()).filter(|end| read::<Answer>(&message[..*end]).is_some()).count();
+        let whole = (0..message.len()).filter(|end| read::<RegistryAnswer>(&message[..*end]).is_some()).count();
         assert_eq!(whole, 3);
         assert!(
-            read::<Answer>(b"{}\n").is_none()
-                && read::<Answer>(b"\"Bytes\"\n\xff\xff\xff\xff\xff\xff\xff\xff").is_none()
+            read::<RegistryAnswer>(b"{}\n").is_none()
+                && read::<RegistryAnswer>(b"\"Bytes\"\n\xff\xff\xff\xff\xff\xff\xff\xff").is_none()
         );
     }
 }

@@ -1,7 +1,7 @@
 //! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it by itself.
 
 use super::client::Client;
-use super::message::{self, Answer, Order};
+use super::message::{self, RegistryAnswer, RegistryOrder};
 use crate::child::limits::{self, Limits};
 use crate::error::{Error, Result};
 use crate::limits::{COMPONENT_BYTES_MAX, REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX};
@@ -44,14 +44,15 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     limits::take_on(&limits).map_err(failed)?;
     let mut input = Vec::new();
     io::stdin().lock().take(ORDER_BYTES_MAX).read_to_end(&mut input).map_err(failed)?;
-    let (order, bytes) = message::read::<Order>(&input).ok_or_else(|| Error::bug("asking a registry: no order"))?;
+    let (order, bytes) =
+        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("asking a registry: no order"))?;
     drop(input);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let answered = runtime.block_on(async {
-        let Order { address, login, silence_seconds, question } = order;
+        let RegistryOrder { address, login, silence_seconds, question } = order;
         Client::new(address, login, silence_seconds).await?.answer(question, bytes).await
     });
-    let (answer, bytes) = answered.unwrap_or_else(|words| (Answer::Failed(words), Vec::new()));
+    let (answer, bytes) = answered.unwrap_or_else(|words| (RegistryAnswer::Failed(words), Vec::new()));
     let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     message::write(&mut io::stdout().lock(), &answer, &bytes).map_err(failed)?;
     // A name that is still being looked up has no one to wait for it.

@@ -1,7 +1,7 @@
 //! Signatures in a registry: artifacts that refer to the package. Registries that do not know such have them listed under a
 //! tag made of the package's digest instead, as the specification says.
 
-use super::client::{Client, Told};
+use super::client::{AskResult, Client};
 use crate::digest::Digest;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::registry::referrer;
@@ -10,7 +10,7 @@ use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAG
 use oci_client::{Reference, RegistryOperation};
 
 /// The signatures of a package.
-pub async fn signatures(client: &Client, package: &Reference) -> Told<Vec<Vec<u8>>> {
+pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<Vec<u8>>> {
     let digest = package_digest(package)?;
     let mut signatures = Vec::new();
     for entry in listed(client, package).await? {
@@ -23,7 +23,7 @@ pub async fn signatures(client: &Client, package: &Reference) -> Told<Vec<Vec<u8
 }
 
 /// Puts the manifest of a signature, and the signature, beside a package.
-pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> Told<()> {
+pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> AskResult<()> {
     let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
     client.log_in(package, RegistryOperation::Push).await?;
     for content in [signature, referrer::EMPTY.to_vec()] {
@@ -38,7 +38,7 @@ pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -
 }
 
 /// The entries of signatures that the registry lists, be it by itself or under the tag.
-async fn listed(client: &Client, package: &Reference) -> Told<Vec<ImageIndexEntry>> {
+async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ImageIndexEntry>> {
     client.log_in(package, RegistryOperation::Pull).await?;
     let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.words(&error))?;
     // Not all registries look at the type that they are asked for.
@@ -51,7 +51,7 @@ async fn listed(client: &Client, package: &Reference) -> Told<Vec<ImageIndexEntr
     }
 }
 
-async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexEntry) -> Told<()> {
+async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexEntry) -> AskResult<()> {
     let tag = package_digest(package)?.to_string().replace(':', "-");
     let tag = Reference::with_tag(package.registry().to_owned(), package.repository().to_owned(), tag);
     let mut index = match client.manifest(&tag).await? {
@@ -70,7 +70,7 @@ async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexE
     client.put_manifest(&tag, index, OCI_IMAGE_INDEX_MEDIA_TYPE).await
 }
 
-fn package_digest(package: &Reference) -> Told<Digest> {
+fn package_digest(package: &Reference) -> AskResult<Digest> {
     let digest = package.digest().and_then(|digest| digest.parse().ok());
     digest.ok_or_else(|| "was asked about a package without its digest".into())
 }

@@ -21,6 +21,7 @@
 
 use super::place::Prefix;
 use crate::digest::Digest;
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::limits::POLICY_FILE_BYTES_MAX;
 use crate::private;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The file that `millstream key` writes, in the folder of settings.
@@ -38,7 +39,7 @@ const TRUSTED_FILE: &str = "keys/trusted.toml";
 /// One policy.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct PolicyFile {
     #[serde(skip)]
     path: PathBuf,
     /// The registries that may be used; `None`: all.
@@ -47,7 +48,7 @@ pub struct File {
     pub paths: Option<bool>,
     /// Who must have signed.
     #[serde(default)]
-    pub registry: Vec<Rule>,
+    pub registry: Vec<SignatureRule>,
     /// The keys of signers.
     #[serde(default)]
     pub signers: BTreeMap<Signer, Vec<PublicKey>>,
@@ -59,7 +60,7 @@ pub struct File {
 /// Who must have signed packages of some registries.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct SignatureRule {
     /// Which registries.
     pub at: Prefix,
     /// Who.
@@ -87,7 +88,7 @@ pub struct Trusted {
     pub revoked: Revoked,
 }
 
-impl Rule {
+impl SignatureRule {
     /// How many of them.
     pub fn at_least(&self) -> usize {
         self.at_least.unwrap_or(self.require.len())
@@ -105,7 +106,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for SignatureRule {
     /// `alice and bob`, `2 of alice, bob, carol`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |between: &str| self.require.iter().map(Signer::as_str).collect::<Vec<_>>().join(between);
@@ -116,12 +117,12 @@ impl fmt::Display for Rule {
     }
 }
 
-impl File {
+impl PolicyFile {
     /// Reads a policy; `None` where there is no file.
-    pub fn read(path: &Path) -> Result<Option<File>> {
+    pub fn read(path: &Path) -> Result<Option<PolicyFile>> {
         let Some(text) = text(path)? else { return Ok(None) };
-        let file: File = parsed(&text, path)?;
-        let file = File { path: path.to_owned(), ..file };
+        let file: PolicyFile = parsed(&text, path)?;
+        let file = PolicyFile { path: path.to_owned(), ..file };
         for rule in &file.registry {
             rule.check().map_err(|error| error.within(file.shown()))?;
         }
@@ -169,19 +170,12 @@ impl Trusted {
         let folder = path.parent().unwrap_or(config);
         let failed = |e: io::Error| Error::environment(format!("{}: {e}", path.display()));
         private::folder(folder).map_err(failed)?;
-        let lock = fs::File::open(folder).map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let _alone = durable::lock_folder(folder).map_err(failed)?;
         let mut trusted = Trusted::read(config)?;
         change(&mut trusted)?;
         let text = toml::to_string(&trusted).map_err(Error::bug)?;
-        let written = || -> io::Result<()> {
-            let mut new = tempfile::NamedTempFile::new_in(folder)?;
-            write!(new, "# Written by `millstream key trust` and `millstream key revoke`.\n\n{text}")?;
-            new.as_file().sync_all()?;
-            new.persist(&path)?;
-            lock.sync_all()
-        };
-        written().map_err(failed)
+        let text = format!("# Written by `millstream key trust` and `millstream key revoke`.\n\n{text}");
+        durable::replace(&path, text.as_bytes(), None).map_err(failed)
     }
 }
 

@@ -13,16 +13,16 @@ use std::path::{Component, Path, PathBuf};
 
 /// Where a registry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum RegistryPlace {
     /// `oci://`: the host, and the parts of the path.
     Oci(String, Vec<String>),
     /// A folder, as it is written and as it is without links.
     Folder { written: PathBuf, real: PathBuf },
 }
 
-impl Place {
+impl RegistryPlace {
     /// Of a registry as it shows itself: `oci://…` or the path of a folder.
-    pub fn of(registry: &str) -> Result<Place> {
+    pub fn of(registry: &str) -> Result<RegistryPlace> {
         if let Some(address) = registry.strip_prefix("oci://") {
             return oci(address)
                 .ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in plain letters"));
@@ -32,7 +32,7 @@ impl Place {
         }
         let written = std::path::absolute(registry).map_err(|e| wrong(registry, &e.to_string()))?;
         let real = real(&written).ok_or_else(|| wrong(registry, "its path leads through `..` of what is not there"))?;
-        Ok(Place::Folder { written, real })
+        Ok(RegistryPlace::Folder { written, real })
     }
 }
 
@@ -40,7 +40,7 @@ fn wrong(registry: &str, why: &str) -> Error {
     Error::job(format!("`{}` is no registry: {why}", registry.escape_debug()))
 }
 
-fn oci(address: &str) -> Option<Place> {
+fn oci(address: &str) -> Option<RegistryPlace> {
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
     let host = host.to_ascii_lowercase();
     let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((&host, "443"));
@@ -55,7 +55,7 @@ fn oci(address: &str) -> Option<Place> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         !part.is_empty() && part.bytes().all(plain) && !part.bytes().all(|b| b == b'.')
     };
-    parts.iter().all(is_part).then(|| Place::Oci(format!("{name}:{port}"), parts))
+    parts.iter().all(is_part).then(|| RegistryPlace::Oci(format!("{name}:{port}"), parts))
 }
 
 /// The path without links. Of what is not there yet, the folder above counts.
@@ -80,24 +80,30 @@ fn real(path: &Path) -> Option<PathBuf> {
 pub struct Prefix {
     text: String,
     /// `None`: all.
-    place: Option<Place>,
+    place: Option<RegistryPlace>,
 }
 
 impl Prefix {
     /// Whether this registry is surely one of them.
-    pub fn covers(&self, place: &Place) -> bool {
+    pub fn covers(&self, place: &RegistryPlace) -> bool {
         match (&self.place, place) {
             (None, _) => true,
-            (Some(Place::Oci(host, path)), Place::Oci(its, parts)) => host == its && parts.starts_with(path),
-            (Some(Place::Folder { real, .. }), Place::Folder { real: its, .. }) => its.starts_with(real),
+            (Some(RegistryPlace::Oci(host, path)), RegistryPlace::Oci(its, parts)) => {
+                host == its && parts.starts_with(path)
+            }
+            (Some(RegistryPlace::Folder { real, .. }), RegistryPlace::Folder { real: its, .. }) => {
+                its.starts_with(real)
+            }
             _ => false,
         }
     }
 
     /// Whether this registry may be one of them: also by a path that leads elsewhere.
-    pub fn concerns(&self, place: &Place) -> bool {
+    pub fn concerns(&self, place: &RegistryPlace) -> bool {
         match (&self.place, place) {
-            (Some(Place::Folder { written, .. }), Place::Folder { written: its, .. }) if its.starts_with(written) => {
+            (Some(RegistryPlace::Folder { written, .. }), RegistryPlace::Folder { written: its, .. })
+                if its.starts_with(written) =>
+            {
                 true
             }
             _ => self.covers(place),
@@ -114,7 +120,7 @@ impl TryFrom<String> for Prefix {
             path if !path.contains("://") && !Path::new(path).is_absolute() => {
                 return Err(wrong(path, "write \"*\", oci://HOST/PATH or the whole path of a folder"));
             }
-            _ => Some(Place::of(&text)?),
+            _ => Some(RegistryPlace::of(&text)?),
         };
         Ok(Prefix { text, place })
     }

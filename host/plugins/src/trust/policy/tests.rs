@@ -8,17 +8,17 @@ use tempfile::TempDir;
 const REGISTRY: &str = "oci://registry.example.com/team";
 
 /// A machine with an operator's policy and a user's.
-struct Machine {
+struct TestMachine {
     folder: TempDir,
 }
 
-impl Machine {
-    fn new(operators: &str, users: &str) -> Machine {
+impl TestMachine {
+    fn new(operators: &str, users: &str) -> TestMachine {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("config")).unwrap();
         fs::write(folder.path().join("operators.toml"), operators).unwrap();
         fs::write(folder.path().join("config/policy.toml"), users).unwrap();
-        Machine { folder }
+        TestMachine { folder }
     }
 
     fn load(&self) -> Result<Policy> {
@@ -37,16 +37,16 @@ impl Machine {
 }
 
 /// Somebody with a key.
-struct Person {
+struct KeyHolder {
     _folder: TempDir,
     key: SecretKey,
 }
 
-impl Person {
-    fn new(name: &str) -> Person {
+impl KeyHolder {
+    fn new(name: &str) -> KeyHolder {
         let folder = tempfile::tempdir().unwrap();
         let key = SecretKey::make(&folder.path().join("keys"), &name.parse().unwrap(), false).unwrap();
-        Person { _folder: folder, key }
+        KeyHolder { _folder: folder, key }
     }
 
     fn public(&self) -> PublicKey {
@@ -66,23 +66,23 @@ fn version(text: &str) -> Version {
     Version::parse(text).unwrap()
 }
 
-fn require(what: &str, signers: &[&Person]) -> String {
+fn require(what: &str, signers: &[&KeyHolder]) -> String {
     let keys = signers.iter().map(|person| format!("{} = [\"{}\"]\n", person.key.name, person.public()));
     format!("[[registry]]\nat = \"*\"\n{what}\n[signers]\n{}", keys.collect::<String>())
 }
 
 #[test]
 fn without_policies_everything_may_be_used_and_nobody_is_trusted() {
-    let machine = Machine::new("", "");
+    let machine = TestMachine::new("", "");
     assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
-    assert_eq!(machine.check(&[Person::new("alice").signs(), b"{".to_vec()]).unwrap(), Vec::<String>::new());
+    assert_eq!(machine.check(&[KeyHolder::new("alice").signs(), b"{".to_vec()]).unwrap(), Vec::<String>::new());
     assert!(machine.load().unwrap().allows_path(Path::new("plugins/words")).is_ok());
 }
 
 #[test]
 fn a_signature_counts_for_one_package_alone() {
-    let alice = Person::new("alice");
-    let machine = Machine::new("", &require("require = [\"alice\"]", &[&alice]));
+    let alice = KeyHolder::new("alice");
+    let machine = TestMachine::new("", &require("require = [\"alice\"]", &[&alice]));
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
     let other = |name: &str, number: &str, bytes: &[u8]| {
         sign(&alice.key, &name.parse().unwrap(), &version(number), &Digest::of(bytes)).unwrap()
@@ -92,7 +92,7 @@ fn a_signature_counts_for_one_package_alone() {
         assert!(machine.refuses(&[signature]).contains("alice has not signed it"));
     }
     let text = String::from_utf8(alice.signs()).unwrap();
-    let mallory = Person::new("mallory");
+    let mallory = KeyHolder::new("mallory");
     for (from, to) in [
         ("1.0.0", "1.0.00"),
         ("\"words\"", "\"word\""),
@@ -117,9 +117,9 @@ fn a_signature_counts_for_one_package_alone() {
 
 #[test]
 fn so_many_of_several_must_have_signed() {
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(Person::new);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(KeyHolder::new);
     let rule = require("require = [\"alice\", \"bob\", \"carol\"]\nat_least = 2", &[&alice, &bob, &carol]);
-    let machine = Machine::new(&rule, "");
+    let machine = TestMachine::new(&rule, "");
     assert_eq!(machine.check(&[carol.signs(), alice.signs()]).unwrap(), ["alice", "carol"]);
     assert_eq!(
         machine.refuses(&[bob.signs(), bob.signs()]),
@@ -131,22 +131,22 @@ fn so_many_of_several_must_have_signed() {
 
 #[test]
 fn the_user_cannot_widen_what_the_operator_allows() {
-    let [alice, mallory] = ["alice", "alice"].map(Person::new);
+    let [alice, mallory] = ["alice", "alice"].map(KeyHolder::new);
     let operators = require("require = [\"alice\"]", &[&alice]);
     let users = format!("[signers]\nalice = [\"{}\"]\n", mallory.public());
-    let machine = Machine::new(&operators, &users);
+    let machine = TestMachine::new(&operators, &users);
     let message = machine.refuses(&[mallory.signs()]);
     assert!(message.contains("by a key that is not known as theirs"), "{message}");
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
     // Nor does a user's own policy take the user's word for whom the operator names.
-    let machine = Machine::new(
+    let machine = TestMachine::new(
         &format!("[signers]\nalice = [\"{}\"]\n", alice.public()),
         &require("require = [\"alice\"]", &[&mallory]),
     );
     machine.refuses(&[mallory.signs()]);
 
     let machine =
-        Machine::new("allow = [\"oci://registry.example.com\"]\npaths = false", "allow = [\"*\"]\npaths = true");
+        TestMachine::new("allow = [\"oci://registry.example.com\"]\npaths = false", "allow = [\"*\"]\npaths = true");
     let policy = machine.load().unwrap();
     assert!(policy.allows(REGISTRY).is_ok());
     assert!(
@@ -157,17 +157,17 @@ fn the_user_cannot_widen_what_the_operator_allows() {
             .contains("operators.toml allows oci://reg")
     );
     assert!(policy.allows_path(Path::new("words")).unwrap_err().message.contains("`millstream add`"));
-    assert!(Machine::new("allow = []", "").refuses(&[alice.signs()]).contains("allows none"));
-    let machine = Machine::new("allow = [\"*\"]", "allow = []");
+    assert!(TestMachine::new("allow = []", "").refuses(&[alice.signs()]).contains("allows none"));
+    let machine = TestMachine::new("allow = [\"*\"]", "allow = []");
     assert!(machine.load().unwrap().allows(REGISTRY).unwrap_err().message.ends_with("config/policy.toml allows none"));
 }
 
 #[test]
 fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
-    let [old, new] = ["alice", "alice"].map(Person::new);
+    let [old, new] = ["alice", "alice"].map(KeyHolder::new);
     let keys =
         format!("alice = [\"{}\", \"{}\"]\n[revoked]\nkeys = [\"{}\"]", old.public(), new.public(), old.public());
-    let machine = Machine::new("", &format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\n{keys}"));
+    let machine = TestMachine::new("", &format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\n{keys}"));
     let message = machine.refuses(&[old.signs()]);
     assert!(
         message.contains("alice has not signed it\n  a signature of alice is by a key that is revoked: ed25519:"),
@@ -175,18 +175,18 @@ fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
     );
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
-    let machine = Machine::new("", &format!("[signers]\n{keys}"));
+    let machine = TestMachine::new("", &format!("[signers]\n{keys}"));
     assert!(machine.refuses(&[old.signs()]).contains("nobody vouches for it but alice, with a key that is revoked"));
     assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
-    let machine = Machine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::of(b"it")), "");
+    let machine = TestMachine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::of(b"it")), "");
     assert!(machine.refuses(&[new.signs()]).contains("operators.toml has revoked sha256:"));
 }
 
 #[test]
 fn a_registry_is_the_same_however_it_is_written() {
-    let machine = Machine::new("allow = [\"oci://Registry.example.com/team\", \"oci://localhost:5000\"]", "");
+    let machine = TestMachine::new("allow = [\"oci://Registry.example.com/team\", \"oci://localhost:5000\"]", "");
     let policy = machine.load().unwrap();
     for good in ["oci://REGISTRY.example.com:443/team", "oci://registry.example.com/team/a", "oci://localhost:5000/x"] {
         assert!(policy.allows(good).is_ok(), "{good}");
@@ -212,7 +212,7 @@ fn a_registry_is_the_same_however_it_is_written() {
     }
     // A name with a dot behind it leads to the same host, and is no way around what is asked of it.
     let rule = "[[registry]]\nat = \"oci://registry.example.com\"\nrequire = [\"alice\"]";
-    let policy = Machine::new(rule, "").load().unwrap();
+    let policy = TestMachine::new(rule, "").load().unwrap();
     let checked = |at| policy.check(at, &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
     assert!(checked("oci://elsewhere.example.com/team").is_ok());
     for same in
@@ -230,9 +230,9 @@ fn links_and_dots_lead_nowhere_else() {
     fs::create_dir_all(path("bad")).unwrap();
     symlink(path("bad"), path("good/link")).unwrap();
     symlink(path("good"), path("same")).unwrap();
-    let [alice] = ["alice"].map(Person::new);
+    let [alice] = ["alice"].map(KeyHolder::new);
     let rule = |at: &str| require("require = [\"alice\"]", &[&alice]).replace('*', &path(at));
-    let machine = Machine::new(&format!("allow = [\"{}\"]\n", path("good")), "");
+    let machine = TestMachine::new(&format!("allow = [\"{}\"]\n", path("good")), "");
     let policy = machine.load().unwrap();
     for good in ["good", "good/inside", "good/inside/../", "same/inside", "good/none/yet"] {
         assert!(policy.allows(&path(good)).is_ok(), "{good}");
@@ -242,7 +242,7 @@ fn links_and_dots_lead_nowhere_else() {
     }
     // Whose path it is counts, and where it leads.
     for (at, registry) in [("bad", "good/link"), ("good", "good/link"), ("same", "good/inside"), ("good", "same")] {
-        let policy = Machine::new(&rule(at), "").load().unwrap();
+        let policy = TestMachine::new(&rule(at), "").load().unwrap();
         let checked = policy.check(&path(registry), &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
         assert!(checked.is_err(), "{at} {registry}");
     }
@@ -250,7 +250,7 @@ fn links_and_dots_lead_nowhere_else() {
 
 #[test]
 fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
-    let key = Person::new("alice").public();
+    let key = KeyHolder::new("alice").public();
     for (text, what) in [
         ("alow = []", "line 1, column 1"),
         ("allow = [\"registry.example.com\"]", "write \"*\", oci://HOST/PATH or the whole path of a folder"),
@@ -264,18 +264,18 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
         ("[revoked]\nmanifests = [\"sha256:0\"]", "is no digest"),
         (&format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]"), "alice and bob have the same key"),
     ] {
-        let message = Machine::new("", text).load().unwrap_err().message;
+        let message = TestMachine::new("", text).load().unwrap_err().message;
         assert!(message.contains(what) && message.contains("config/policy.toml"), "{text}: {message}");
     }
     let twice = format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]");
     assert!(
-        Machine::new(&twice, "")
+        TestMachine::new(&twice, "")
             .load()
             .unwrap_err()
             .message
             .contains("operators.toml: alice and bob have the same key")
     );
-    let machine = Machine::new("", &format!("[signers]\nalice = [\"{key}\"]"));
+    let machine = TestMachine::new("", &format!("[signers]\nalice = [\"{key}\"]"));
     let config = machine.folder.path().join("config");
     Trusted::change(&config, |trusted| {
         trusted.signers.insert("bob".parse()?, vec![key]);
@@ -290,7 +290,7 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
     })
     .unwrap();
     assert!(machine.load().unwrap().is_revoked(&key));
-    let machine = Machine::new("", "");
+    let machine = TestMachine::new("", "");
     let file = machine.folder.path().join("operators.toml");
     fs::remove_file(&file).unwrap();
     assert!(machine.load().is_ok());

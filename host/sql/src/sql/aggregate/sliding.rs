@@ -14,13 +14,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-type State = Vec<ScalarValue>;
+type AccumulatorState = Vec<ScalarValue>;
 
 /// See above.
-pub struct Sliding {
-    make: Make,
+pub struct SlidingAccumulator {
+    make: AccumulatorFactory,
     /// The accumulator of each row before the bound, of it and those behind it; the oldest row last.
-    before: Vec<State>,
+    before: Vec<AccumulatorState>,
     /// The rows behind the bound, in pieces, the oldest first.
     behind: VecDeque<Vec<ArrayRef>>,
     /// The accumulator of these.
@@ -28,7 +28,7 @@ pub struct Sliding {
 }
 
 /// Makes accumulators of one function.
-struct Make {
+struct AccumulatorFactory {
     function: Arc<AggregateUDF>,
     name: String,
     return_field: FieldRef,
@@ -38,7 +38,7 @@ struct Make {
     expr_fields: Vec<FieldRef>,
 }
 
-impl Make {
+impl AccumulatorFactory {
     fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
         self.function.accumulator(AccumulatorArgs {
             return_field: self.return_field.clone(),
@@ -54,16 +54,16 @@ impl Make {
     }
 }
 
-impl std::fmt::Debug for Sliding {
+impl std::fmt::Debug for SlidingAccumulator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sliding").field("function", &self.make.name).finish_non_exhaustive()
     }
 }
 
-impl Sliding {
+impl SlidingAccumulator {
     /// Over a frame without rows.
-    pub fn new(function: &Arc<AggregateUDF>, arguments: &AccumulatorArgs<'_>) -> Result<Sliding> {
-        let make = Make {
+    pub fn new(function: &Arc<AggregateUDF>, arguments: &AccumulatorArgs<'_>) -> Result<SlidingAccumulator> {
+        let make = AccumulatorFactory {
             function: function.clone(),
             name: arguments.name.to_owned(),
             return_field: arguments.return_field.clone(),
@@ -73,12 +73,12 @@ impl Sliding {
             expr_fields: arguments.expr_fields.to_vec(),
         };
         let sum = make.accumulator()?;
-        Ok(Sliding { make, before: Vec::new(), behind: VecDeque::new(), sum })
+        Ok(SlidingAccumulator { make, before: Vec::new(), behind: VecDeque::new(), sum })
     }
 
     /// Moves the bound to the newest row.
     fn turn(&mut self) -> Result<()> {
-        let mut newer: Option<State> = None;
+        let mut newer: Option<AccumulatorState> = None;
         for piece in std::mem::take(&mut self.behind).into_iter().rev() {
             let rows = piece.first().map_or(0, |column| column.len());
             for row in (0..rows).rev() {
@@ -98,12 +98,12 @@ impl Sliding {
     }
 }
 
-fn merge(into: &mut dyn Accumulator, state: &State) -> Result<()> {
+fn merge(into: &mut dyn Accumulator, state: &AccumulatorState) -> Result<()> {
     let columns = state.iter().map(|value| value.to_array()).collect::<Result<Vec<_>>>()?;
     into.merge_batch(&columns)
 }
 
-impl Accumulator for Sliding {
+impl Accumulator for SlidingAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         if values.first().is_some_and(|column| !column.is_empty()) {
             self.sum.update_batch(values)?;
@@ -149,6 +149,6 @@ impl Accumulator for Sliding {
 
     fn size(&self) -> usize {
         let states: usize = self.before.first().map_or(0, |state| state.iter().map(ScalarValue::size).sum());
-        size_of_val(self) + self.before.len() * (states + size_of::<State>())
+        size_of_val(self) + self.before.len() * (states + size_of::<AccumulatorState>())
     }
 }

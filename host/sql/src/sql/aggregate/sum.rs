@@ -15,13 +15,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A type that is summed here.
-trait Whole: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync {}
+trait WholeNumber: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync {}
 
-impl<T: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync> Whole for T {}
+impl<T: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync> WholeNumber for T {}
 
 /// An accumulator for such a sum, whose rows can be taken out again; `None`: DataFusion's own is right.
 pub fn accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
-    fn make<T: Whole>(kind: &DataType, distinct: bool) -> Box<dyn Accumulator> {
+    fn make<T: WholeNumber>(kind: &DataType, distinct: bool) -> Box<dyn Accumulator> {
         match distinct {
             true => Box::new(DistinctSum::<T> { kind: kind.clone(), values: HashMap::new(), sum: 0, of: PhantomData }),
             false => Box::new(Sum::<T> { kind: kind.clone(), sum: 0, rows: 0, of: PhantomData }),
@@ -42,8 +42,8 @@ pub fn accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulato
 
 /// The same for many groups.
 pub fn groups_accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn GroupsAccumulator>> {
-    fn make<T: Whole>(kind: &DataType) -> Box<dyn GroupsAccumulator> {
-        Box::new(Sums::<T> { kind: kind.clone(), sums: Vec::new(), any: Vec::new(), of: PhantomData })
+    fn make<T: WholeNumber>(kind: &DataType) -> Box<dyn GroupsAccumulator> {
+        Box::new(GroupSums::<T> { kind: kind.clone(), sums: Vec::new(), any: Vec::new(), of: PhantomData })
     }
     if arguments.is_distinct {
         return None;
@@ -67,16 +67,16 @@ fn too_large(kind: &DataType) -> datafusion::common::DataFusionError {
 }
 
 /// A sum as it leaves the accumulator.
-fn narrow<T: Whole>(sum: i128, kind: &DataType) -> Result<T::Native> {
+fn narrow<T: WholeNumber>(sum: i128, kind: &DataType) -> Result<T::Native> {
     T::Native::try_from(sum).map_err(|_| too_large(kind))
 }
 
-fn scalar<T: Whole>(sum: Option<T::Native>, kind: &DataType) -> Result<ScalarValue> {
+fn scalar<T: WholeNumber>(sum: Option<T::Native>, kind: &DataType) -> Result<ScalarValue> {
     let one = PrimitiveArray::<T>::from_iter([sum]).with_data_type(kind.clone());
     ScalarValue::try_from_array(&one, 0)
 }
 
-fn numbers<T: Whole>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
+fn numbers<T: WholeNumber>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
     let column = values.first().and_then(|values| values.as_primitive_opt::<T>());
     column.ok_or_else(|| internal_datafusion_err!("a sum over other values than it was made for"))
 }
@@ -91,7 +91,7 @@ struct Sum<T> {
     of: PhantomData<T>,
 }
 
-impl<T: Whole> Accumulator for Sum<T> {
+impl<T: WholeNumber> Accumulator for Sum<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for value in numbers::<T>(values)?.iter().flatten() {
             self.sum = self.sum.checked_add(value.into()).ok_or_else(|| too_large(&self.kind))?;
@@ -140,7 +140,7 @@ struct DistinctSum<T> {
     of: PhantomData<T>,
 }
 
-impl<T: Whole> DistinctSum<T> {
+impl<T: WholeNumber> DistinctSum<T> {
     fn add(&mut self, values: &PrimitiveArray<T>) -> Result<()> {
         for value in values.iter().flatten() {
             let value: i128 = value.into();
@@ -154,7 +154,7 @@ impl<T: Whole> DistinctSum<T> {
     }
 }
 
-impl<T: Whole> Accumulator for DistinctSum<T> {
+impl<T: WholeNumber> Accumulator for DistinctSum<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.add(numbers::<T>(values)?)
     }
@@ -204,7 +204,7 @@ impl<T: Whole> Accumulator for DistinctSum<T> {
 }
 
 /// A sum for each group.
-struct Sums<T> {
+struct GroupSums<T> {
     kind: DataType,
     sums: Vec<i128>,
     /// Whether there was a value.
@@ -212,7 +212,7 @@ struct Sums<T> {
     of: PhantomData<T>,
 }
 
-impl<T: Whole> GroupsAccumulator for Sums<T> {
+impl<T: WholeNumber> GroupsAccumulator for GroupSums<T> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

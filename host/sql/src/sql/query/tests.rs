@@ -125,15 +125,15 @@ fn columns_have_our_types_and_names() {
 
 #[test]
 fn where_a_query_runs_follows_from_its_plan() {
-    let one = |why: &str| Spread::One(why.to_owned());
+    let one = |why: &str| QueryPlacement::One(why.to_owned());
     let cases = [
-        ("select word, n + 1 as m from words where n > 2", vec![], Spread::Parts),
-        ("select word from words union all select word from orders.rejected", vec!["word"], Spread::Parts),
-        ("select word, now() as t from (select * from words) w", vec![], Spread::Parts),
+        ("select word, n + 1 as m from words where n > 2", vec![], QueryPlacement::Parts),
+        ("select word from words union all select word from orders.rejected", vec!["word"], QueryPlacement::Parts),
+        ("select word, now() as t from (select * from words) w", vec![], QueryPlacement::Parts),
         ("select 1 as one", vec![], one("it does not work row by row")),
         ("select word, count(*) from words group by word", vec![], one("it groups rows")),
-        ("select word, count(*) from words group by word", vec!["word"], Spread::ByKey(vec![0])),
-        ("select count(*) as c, n, word from words group by n, word", vec!["word"], Spread::ByKey(vec![2])),
+        ("select word, count(*) from words group by word", vec!["word"], QueryPlacement::ByKey(vec![0])),
+        ("select count(*) as c, n, word from words group by n, word", vec!["word"], QueryPlacement::ByKey(vec![2])),
         ("select count(*) as n from words group by word", vec!["word"], one("its rows do not hold the key `word`")),
         (
             "select n, count(*) from words group by n",
@@ -143,11 +143,11 @@ fn where_a_query_runs_follows_from_its_plan() {
         ("select count(*) from words", vec!["word"], one("it aggregates all rows")),
         ("select word from words order by word", vec!["word"], one("it orders all rows")),
         ("select word from words limit 3", vec!["word"], one("it takes the first of all rows")),
-        ("select distinct word, n from words", vec!["word"], Spread::ByKey(vec![0])),
+        ("select distinct word, n from words", vec!["word"], QueryPlacement::ByKey(vec![0])),
         (
             "select word, sum(n) over (partition by word order by n) as s from words",
             vec!["word"],
-            Spread::ByKey(vec![0]),
+            QueryPlacement::ByKey(vec![0]),
         ),
         (
             "select word, sum(n) over (order by n) as s from words",
@@ -157,12 +157,12 @@ fn where_a_query_runs_follows_from_its_plan() {
         (
             "select w.word, n, Price from words w join orders.rejected o on w.word = o.word",
             vec!["word"],
-            Spread::ByKey(vec![0]),
+            QueryPlacement::ByKey(vec![0]),
         ),
         (
             "select w.word, n, Price from words w left join orders.rejected o on w.word = o.word",
             vec!["word"],
-            Spread::ByKey(vec![0]),
+            QueryPlacement::ByKey(vec![0]),
         ),
         (
             "select o.word, n, Price from words w left join orders.rejected o on w.word = o.word",
@@ -186,7 +186,7 @@ fn where_a_query_runs_follows_from_its_plan() {
         ),
     ];
     for (text, keys, expected) in cases {
-        assert_eq!(*query(text, &keys).spread(), expected, "{text}");
+        assert_eq!(*query(text, &keys).placement(), expected, "{text}");
     }
 }
 

@@ -9,7 +9,7 @@ mod tokens;
 
 pub use map::mappings_of;
 use std::fmt::Write as _;
-use tokens::{Kind, Token, Tokens};
+use tokens::{Token, TokenKind, Tokens};
 
 /// What says that a place is passed. `MARKS` in `component/trace.ts` of the SDK takes these texts off again.
 pub const AT: &str = "__at";
@@ -18,7 +18,7 @@ const END: &str = "/*at*/)";
 
 /// What stands in brackets or braces, or is the body of an arrow function without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inside {
+enum BracketKind {
     /// The whole program.
     Program,
     /// Statements.
@@ -46,8 +46,8 @@ enum Inside {
 }
 
 /// Brackets or braces that are open.
-struct Level {
-    inside: Inside,
+struct OpenBracket {
+    inside: BracketKind,
     /// Conditional expressions that wait for their `:`.
     questions: u32,
     /// A class whose members begin with the next brace.
@@ -64,8 +64,8 @@ pub fn marked(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String>
         return None;
     }
     let body = as_function(program, is_wanted)?;
-    let mut marking = Marking { text: &body, out: String::new(), copied: 0, marks: 0, levels: Vec::new() };
-    marking.open(Inside::Program);
+    let mut marking = MarkedText { text: &body, out: String::new(), copied: 0, marks: 0, levels: Vec::new() };
+    marking.open(BracketKind::Program);
     marking.run()?;
     Some(format!("(function ({AT}) {{ \"use strict\";\n{}}})", marking.out))
 }
@@ -102,16 +102,16 @@ fn as_function(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String
 }
 
 /// A text with marks, as far as it is made.
-struct Marking<'a> {
+struct MarkedText<'a> {
     text: &'a str,
     out: String,
     /// Up to where the text has gone out.
     copied: usize,
     marks: u32,
-    levels: Vec<Level>,
+    levels: Vec<OpenBracket>,
 }
 
-impl Marking<'_> {
+impl MarkedText<'_> {
     fn run(&mut self) -> Option<()> {
         let mut tokens = Tokens::new(self.text);
         // What stood in the brackets or braces that were closed last.
@@ -126,13 +126,13 @@ impl Marking<'_> {
             begins = match token.text {
                 "(" | "[" | "${" => {
                     let inside = match (token.text, before.map_or("", |before| before.text)) {
-                        ("${", _) => Inside::Template,
-                        ("(", "for") if self.is_code() => Inside::For(true),
-                        ("(", "switch") if self.is_code() => Inside::Cases,
-                        ("(", "while" | "if" | "with" | "catch") if self.is_code() => Inside::Head,
-                        _ => Inside::Brackets,
+                        ("${", _) => BracketKind::Template,
+                        ("(", "for") if self.is_code() => BracketKind::For(true),
+                        ("(", "switch") if self.is_code() => BracketKind::Cases,
+                        ("(", "while" | "if" | "with" | "catch") if self.is_code() => BracketKind::Head,
+                        _ => BracketKind::Brackets,
                     };
-                    if inside == Inside::Head && before.is_some_and(|before| before.text == "while") {
+                    if inside == BracketKind::Head && before.is_some_and(|before| before.text == "while") {
                         self.mark(token.end(), "", ",");
                     }
                     self.open(inside);
@@ -141,7 +141,7 @@ impl Marking<'_> {
                 "{" => {
                     let inside = self.brace(before, closed);
                     self.open(inside);
-                    if matches!(inside, Inside::Block | Inside::Function) {
+                    if matches!(inside, BracketKind::Block | BracketKind::Function) {
                         self.mark(token.end(), "", ";");
                     }
                     false
@@ -151,7 +151,7 @@ impl Marking<'_> {
                     let inside = self.levels.pop()?.inside;
                     self.levels.last()?;
                     closed = Some(inside);
-                    matches!(inside, Inside::Block | Inside::Switch) && self.is_among_statements()
+                    matches!(inside, BracketKind::Block | BracketKind::Switch) && self.is_among_statements()
                 }
                 "," => {
                     self.end_arrows(token.at);
@@ -159,8 +159,8 @@ impl Marking<'_> {
                 }
                 ";" => {
                     self.end_arrows(token.at);
-                    if let Some(Level { inside: inside @ Inside::For(true), .. }) = self.levels.last_mut() {
-                        *inside = Inside::For(false);
+                    if let Some(OpenBracket { inside: inside @ BracketKind::For(true), .. }) = self.levels.last_mut() {
+                        *inside = BracketKind::For(false);
                         let is_empty = self.text.get(token.end()..)?.trim_start().starts_with(';');
                         self.mark(token.end(), "", if is_empty { "" } else { "," });
                     }
@@ -176,15 +176,15 @@ impl Marking<'_> {
                     if !rest.starts_with('{') {
                         let at = self.text.len() - rest.len();
                         self.mark(at, "(", ",");
-                        self.open(Inside::Arrow);
+                        self.open(BracketKind::Arrow);
                     }
                     false
                 }
-                "class" if token.kind == Kind::Word && self.is_code() => {
+                "class" if token.kind == TokenKind::Word && self.is_code() => {
                     self.levels.last_mut()?.class = true;
                     false
                 }
-                "case" | "default" if token.kind == Kind::Word && self.inside() == Some(Inside::Switch) => {
+                "case" | "default" if token.kind == TokenKind::Word && self.inside() == Some(BracketKind::Switch) => {
                     self.levels.last_mut()?.case = true;
                     false
                 }
@@ -210,11 +210,11 @@ impl Marking<'_> {
         self.copied = to;
     }
 
-    fn open(&mut self, inside: Inside) {
-        self.levels.push(Level { inside, questions: 0, class: false, case: false });
+    fn open(&mut self, inside: BracketKind) {
+        self.levels.push(OpenBracket { inside, questions: 0, class: false, case: false });
     }
 
-    fn inside(&self) -> Option<Inside> {
+    fn inside(&self) -> Option<BracketKind> {
         self.levels.last().map(|level| level.inside)
     }
 
@@ -225,16 +225,16 @@ impl Marking<'_> {
 
     /// Whether words here are not names of members.
     fn is_code(&self) -> bool {
-        !matches!(self.inside(), Some(Inside::Class | Inside::Object))
+        !matches!(self.inside(), Some(BracketKind::Class | BracketKind::Object))
     }
 
     fn is_among_statements(&self) -> bool {
-        matches!(self.inside(), Some(Inside::Block | Inside::Function | Inside::Switch))
+        matches!(self.inside(), Some(BracketKind::Block | BracketKind::Function | BracketKind::Switch))
     }
 
     /// Ends the bodies of arrow functions that end before this.
     fn end_arrows(&mut self, at: usize) {
-        while self.inside() == Some(Inside::Arrow) {
+        while self.inside() == Some(BracketKind::Arrow) {
             self.end_arrow(at);
         }
     }
@@ -247,7 +247,7 @@ impl Marking<'_> {
 
     /// A `:`; whether a statement may begin behind it.
     fn colon(&mut self, at: usize) -> Option<bool> {
-        while let Some(Level { inside: Inside::Arrow, questions: 0, .. }) = self.levels.last() {
+        while let Some(OpenBracket { inside: BracketKind::Arrow, questions: 0, .. }) = self.levels.last() {
             self.end_arrow(at);
         }
         let level = self.levels.last_mut()?;
@@ -259,36 +259,36 @@ impl Marking<'_> {
     }
 
     /// What an opening brace begins.
-    fn brace(&mut self, before: Option<Token<'_>>, closed: Option<Inside>) -> Inside {
+    fn brace(&mut self, before: Option<Token<'_>>, closed: Option<BracketKind>) -> BracketKind {
         if self.levels.last_mut().is_some_and(|level| std::mem::take(&mut level.class)) {
-            return Inside::Class;
+            return BracketKind::Class;
         }
         match before.map_or(";", |before| before.text) {
             ")" => match closed {
-                Some(Inside::Cases) => Inside::Switch,
-                Some(Inside::Head | Inside::For(_)) => Inside::Block,
-                _ => Inside::Function,
+                Some(BracketKind::Cases) => BracketKind::Switch,
+                Some(BracketKind::Head | BracketKind::For(_)) => BracketKind::Block,
+                _ => BracketKind::Function,
             },
-            "=>" => Inside::Function,
-            "else" | "do" | "try" | "finally" | "catch" if self.is_code() => Inside::Block,
-            "static" if self.inside() == Some(Inside::Class) => Inside::Block,
-            ";" | "{" | "}" if self.is_among_statements() || self.is_top() => Inside::Block,
-            ":" if self.inside() == Some(Inside::Switch) => Inside::Block,
-            _ => Inside::Object,
+            "=>" => BracketKind::Function,
+            "else" | "do" | "try" | "finally" | "catch" if self.is_code() => BracketKind::Block,
+            "static" if self.inside() == Some(BracketKind::Class) => BracketKind::Block,
+            ";" | "{" | "}" if self.is_among_statements() || self.is_top() => BracketKind::Block,
+            ":" if self.inside() == Some(BracketKind::Switch) => BracketKind::Block,
+            _ => BracketKind::Object,
         }
     }
 
     /// Whether a `/` behind this token divides; else it begins a regular expression.
-    fn divides(&self, before: Option<Token<'_>>, closed: Option<Inside>) -> bool {
+    fn divides(&self, before: Option<Token<'_>>, closed: Option<BracketKind>) -> bool {
         let Some(before) = before else { return false };
         match before.text {
-            ")" => !matches!(closed, Some(Inside::Head | Inside::For(_))),
-            "}" => !matches!(closed, Some(Inside::Block | Inside::Switch)),
-            _ if before.kind == Kind::Value => true,
+            ")" => !matches!(closed, Some(BracketKind::Head | BracketKind::For(_))),
+            "}" => !matches!(closed, Some(BracketKind::Block | BracketKind::Switch)),
+            _ if before.kind == TokenKind::Value => true,
             "]" | "++" | "--" => true,
             "return" | "typeof" | "case" | "do" | "else" | "in" | "instanceof" | "new" | "void" | "delete"
             | "throw" | "yield" | "await" | "of" => false,
-            _ => before.kind == Kind::Word,
+            _ => before.kind == TokenKind::Word,
         }
     }
 }

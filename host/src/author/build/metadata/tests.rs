@@ -1,12 +1,12 @@
 use super::*;
 use crate::author::language::Language;
-use crate::author::project::{About, Code, Http};
-use crate::sections::{Declared, Package, Producer, in_words};
+use crate::author::project::{Code, Http, ProjectFacts};
+use crate::sections::{Declared, PackageSections, Producer, in_words};
 use serde_json::json;
 use std::path::Path;
 
 fn project(folder: &Path) -> Project {
-    let about = About {
+    let about = ProjectFacts {
         name: "shout".into(),
         version: "1.2.3".into(),
         description: "Puts text in upper case: Ä".into(),
@@ -20,7 +20,7 @@ fn project(folder: &Path) -> Project {
 
 /// The project's component; it could not be asked.
 fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
-    super::embed(component, project, &Answers::default())
+    super::embed(component, project, &DescribedPlugin::default())
 }
 
 fn component(text: &str) -> Vec<u8> {
@@ -36,7 +36,7 @@ fn what_is_put_in_is_read_again() {
     write("sdk/VERSION", "0.7.0\n");
     let bare = component("(component (core module (@custom \"version\" \"of the module\")))");
     let made = embed(&bare, &project(folder.path())).expect("it can be embedded");
-    let package = Package::of(&made);
+    let package = PackageSections::of(&made);
     assert_eq!((package.name.as_str(), package.version.as_str()), ("shout", "1.2.3"));
     assert_eq!(package.description, "Puts text in upper case: Ä");
     assert_eq!(package.license, "MIT OR Apache-2.0");
@@ -61,7 +61,7 @@ fn what_it_answered_is_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let answers = |name: &str| {
         let entry = json!({ "config": {}, "output": [{ "name": name, "type": "text", "nullable": false }] });
-        Answers { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
+        DescribedPlugin { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
     };
     let bare = component("(component)");
     let made = super::embed(&bare, &project(folder.path()), &answers("word")).expect("it can be embedded");
@@ -82,7 +82,7 @@ fn what_a_tool_has_written_is_replaced() {
         "(component (@custom \"version\" \"9\") (@custom \"licenses\" \"GPL-3.0-only\") (@custom \"x\" \"y\"))",
     );
     let made = embed(&old, &project(folder.path())).expect("it can be embedded");
-    let package = Package::of(&made);
+    let package = PackageSections::of(&made);
     assert_eq!((package.version.as_str(), package.license.as_str()), ("1.2.3", "MIT OR Apache-2.0"));
     let count = |name: &[u8]| made.windows(name.len()).filter(|window| *window == name).count();
     assert_eq!((count(b"GPL-3.0-only"), count(b"\x01xy")), (0, 1));
@@ -93,16 +93,16 @@ fn a_readme_that_is_too_large_is_left_out() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
     let made = embed(&component("(component)"), &project(folder.path())).expect("it can be embedded");
-    assert_eq!(Package::of(&made).readme, "");
+    assert_eq!(PackageSections::of(&made).readme, "");
 }
 
 #[test]
 fn hostile_sections_do_no_harm() {
-    let texts = Package::of(&component(
+    let texts = PackageSections::of(&component(
         "(component (@custom \"version\" \"1\\1b[31m\\e2\\80\\ae\") (@custom \"authors\" \"\\ff\\fe\")
          (@custom \"component-name\" \"\\00\\ff\\ff\\ff\\ff\\0f\") (@custom \"producers\" \"\\ff\\ff\\ff\\ff\\0f\"))",
     ));
-    assert_eq!(texts, Package { version: "1 [31m ".into(), ..Package::default() });
+    assert_eq!(texts, PackageSections { version: "1 [31m ".into(), ..PackageSections::default() });
 
     // A million producers, of which a few are shown.
     let mut data = vec![1, 8];
@@ -111,7 +111,7 @@ fn hostile_sections_do_no_harm() {
     data.extend([1, b'a', 0].repeat(1_000_000));
     let mut bytes = component("(component)");
     CustomSection { name: "producers".into(), data: data.into() }.append_to_component(&mut bytes);
-    assert_eq!(Package::of(&bytes).language.len(), 50);
+    assert_eq!(PackageSections::of(&bytes).language.len(), 50);
 
     let declared = Declared::of(&component(
         "(component (@custom \"millstream:schemas\" \"[1, 2]\") (@custom \"millstream:grants\" \"[]\")
@@ -129,8 +129,8 @@ fn hostile_sections_do_no_harm() {
     }
 
     for end in 0..bytes.len().min(64) {
-        Package::of(&bytes[..end]);
+        PackageSections::of(&bytes[..end]);
     }
-    assert_eq!(Package::of(b""), Package::default());
-    assert_eq!(Package::of(b"\0asm\x01\0\0\0"), Package::default());
+    assert_eq!(PackageSections::of(b""), PackageSections::default());
+    assert_eq!(PackageSections::of(b"\0asm\x01\0\0\0"), PackageSections::default());
 }

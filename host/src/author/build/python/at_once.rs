@@ -1,7 +1,7 @@
-//! How componentize-py is called; and components of projects whose SDK is from before [`base`](super::base): it makes one of
-//! CPython, the SDK and the plugin in each build.
+//! Calls componentize-py. Projects with an SDK from before [`base`](super::base) get a component of CPython, the SDK and the
+//! plugin in each build.
 
-use super::base::Parts;
+use super::base::BaseParts;
 use super::{told, write};
 use crate::author::failed;
 use crate::author::project::Project;
@@ -21,7 +21,7 @@ const STARTUP: &str = "millstream_startup.cpython-314-wasm32-wasi.so";
 pub fn component(
     project: &Project,
     module: &str,
-    parts: &Parts<'_>,
+    parts: &BaseParts<'_>,
     modules: &[PathBuf],
     work: &Path,
 ) -> Result<Vec<u8>> {
@@ -55,7 +55,7 @@ pub fn write_entry(entry: &str, to: &Path) -> Result<()> {
 }
 
 /// Calls componentize-py. `modules` are the folders that Python looks for modules in.
-pub fn componentize(tool: &Path, work: &Path, parts: &Parts<'_>, modules: &[PathBuf], to: &Path) -> Result<()> {
+pub fn componentize(tool: &Path, work: &Path, parts: &BaseParts<'_>, modules: &[PathBuf], to: &Path) -> Result<()> {
     // componentize-py adds the packages of the machine's own Python, unless it is told of an environment; this one has none.
     let environment = work.join("environment");
     let packages = environment.join("lib/site-packages");

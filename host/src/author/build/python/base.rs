@@ -8,6 +8,7 @@ use super::copy;
 use crate::author::failed;
 use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::limits::PYTHON_BASES_MAX;
 use crate::plugin::World;
 use crate::private;
@@ -23,14 +24,14 @@ pub const LOAD: &str = "millstream-load";
 const OWN: [&str; 3] = ["/python", "/world", "/bundled"];
 
 /// Such a component.
-pub struct Base {
+pub struct PythonBase {
     /// The component.
     pub component: Vec<u8>,
     folder: PathBuf,
 }
 
 /// What it is made of.
-pub struct Parts<'a> {
+pub struct BaseParts<'a> {
     /// The project that it is for.
     pub project: &'a Path,
     /// The folder of the SDK.
@@ -43,7 +44,7 @@ pub struct Parts<'a> {
     pub migrates: bool,
 }
 
-impl Parts<'_> {
+impl BaseParts<'_> {
     /// The class that componentize-py looks for.
     pub fn class(&self) -> &'static str {
         match self.world {
@@ -56,16 +57,16 @@ impl Parts<'_> {
 }
 
 /// Whether the SDK of a project can wait for its plugin; those of before could not.
-pub fn is_possible(parts: &Parts<'_>) -> bool {
+pub fn is_possible(parts: &BaseParts<'_>) -> bool {
     fs::read_to_string(parts.sdk.join("millstream/glue.py")).is_ok_and(|glue| glue.contains("\ndef load("))
 }
 
-impl Base {
+impl PythonBase {
     /// Takes it from where it is kept, or makes it; in `work` where nothing can be kept.
     ///
     /// # Errors
     /// `Environment`: componentize-py is missing. `Plugin`: the SDK cannot be imported.
-    pub fn of(parts: &Parts<'_>, work: &Path) -> Result<Base> {
+    pub fn of(parts: &BaseParts<'_>, work: &Path) -> Result<PythonBase> {
         // Asking a tool for its version takes a second, and one that was used before is known to do.
         let name = tools::first(Tool::ComponentizePy, parts.project).map(|tool| name(&tool, parts)).transpose()?;
         let Some(name) = name else { return Err(missing(parts)) };
@@ -82,12 +83,12 @@ impl Base {
         if let Ok(component) = fs::read(folder.join("base.wasm")) {
             // The oldest go first.
             let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
-            return Ok(Base { component, folder });
+            return Ok(PythonBase { component, folder });
         }
         make(parts, &all, &folder)?;
         prune(&all);
         let file = folder.join("base.wasm");
-        Ok(Base { component: fs::read(&file).map_err(|error| failed("read", &file, &error))?, folder })
+        Ok(PythonBase { component: fs::read(&file).map_err(|error| failed("read", &file, &error))?, folder })
     }
 
     /// The folders that it was made with, and their names in it. Those of a project come beside.
@@ -106,7 +107,7 @@ fn kept() -> Result<PathBuf> {
 }
 
 /// The error of the search for componentize-py, which found nothing.
-fn missing(parts: &Parts<'_>) -> Error {
+fn missing(parts: &BaseParts<'_>) -> Error {
     match tools::find(Tool::ComponentizePy, parts.project) {
         Err(error) => error,
         Ok(_) => Error::environment("componentize-py came just now; build again"),
@@ -114,7 +115,7 @@ fn missing(parts: &Parts<'_>) -> Error {
 }
 
 /// What tells a component from others: all that it is made of.
-fn name(tool: &Path, parts: &Parts<'_>) -> Result<String> {
+fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
     let mut digest = Sha256::new();
     let found = fs::metadata(tool).map_err(|error| failed("read", tool, &error))?;
     digest.update(format!(
@@ -128,7 +129,7 @@ fn name(tool: &Path, parts: &Parts<'_>) -> Result<String> {
     for part in ["millstream", "wit"] {
         digest_of(&parts.sdk.join(part), &mut digest)?;
     }
-    Ok(crate::plugin::hex(&digest.finalize().into()))
+    Ok(hex::encode(&digest.finalize()))
 }
 
 fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
@@ -152,7 +153,7 @@ fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
 }
 
 /// The module that makes the exports.
-fn entry(parts: &Parts<'_>) -> String {
+fn entry(parts: &BaseParts<'_>) -> String {
     let (world, class) = (parts.world, parts.class());
     let migrator = if parts.migrates { "Migrator = glue.migrator()\n" } else { "" };
     let folders = OWN.map(|name| format!("\"{name}\"")).join(", ");
@@ -162,7 +163,7 @@ fn entry(parts: &Parts<'_>) -> String {
 }
 
 /// Makes it in a folder beside, which gets its name when it is whole.
-fn make(parts: &Parts<'_>, all: &Path, folder: &Path) -> Result<()> {
+fn make(parts: &BaseParts<'_>, all: &Path, folder: &Path) -> Result<()> {
     let tool = tools::find(Tool::ComponentizePy, parts.project)?;
     let work = tempfile::tempdir_in(all).map_err(|error| failed("write to", all, &error))?;
     let (entry_folder, sdk) = (work.path().join("0"), work.path().join("1"));

@@ -76,15 +76,15 @@ fn versions(packages: &Path) -> Result<BTreeMap<String, String>> {
 /// What pip would take of each dependency where machine code is welcome; nothing where it does not tell.
 fn newest(python: &Path, dependencies: &[String]) -> BTreeMap<String, String> {
     #[derive(Default, Deserialize)]
-    struct Report {
-        install: Vec<Item>,
+    struct PipReport {
+        install: Vec<PipItem>,
     }
     #[derive(Deserialize)]
-    struct Item {
-        metadata: Metadata,
+    struct PipItem {
+        metadata: PipMetadata,
     }
     #[derive(Deserialize)]
-    struct Metadata {
+    struct PipMetadata {
         name: String,
         version: String,
     }
@@ -92,7 +92,7 @@ fn newest(python: &Path, dependencies: &[String]) -> BTreeMap<String, String> {
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--no-deps"]);
     command.args(["--ignore-installed", "--report", "-"]).args(dependencies).stdin(Stdio::null());
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
-    let report: Report = serde_json::from_slice(&output).unwrap_or_default();
+    let report: PipReport = serde_json::from_slice(&output).unwrap_or_default();
     report.install.into_iter().map(|item| (plain(&item.metadata.name), item.metadata.version)).collect()
 }
 

@@ -33,7 +33,7 @@ pub fn without(component: &[u8]) -> Result<Vec<u8>> {
     let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
         return Err("it has no world".into());
     };
-    let mut made = Made { bytes: PREAMBLE.to_vec(), imports: Vec::new(), stub: None };
+    let mut made = RewrittenComponent { bytes: PREAMBLE.to_vec(), imports: Vec::new(), stub: None };
     while !rest.is_empty() {
         let (id, content, after) = section(rest)?;
         match id {
@@ -59,7 +59,7 @@ fn section(bytes: &[u8]) -> Result<(u8, &[u8], &[u8])> {
 }
 
 /// The component that is being made.
-struct Made {
+struct RewrittenComponent {
     bytes: Vec<u8>,
     /// The names of the imports so far, all of which are instances.
     imports: Vec<String>,
@@ -68,7 +68,7 @@ struct Made {
     stub: Option<u32>,
 }
 
-impl Made {
+impl RewrittenComponent {
     fn section(&mut self, section: &impl ComponentSection) {
         section.append_to_component(&mut self.bytes);
     }

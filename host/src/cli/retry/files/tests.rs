@@ -1,13 +1,13 @@
 use super::*;
 
-fn of(name: &str, content: &str) -> Result<Vec<Unit>> {
+fn of(name: &str, content: &str) -> Result<Vec<RetryUnit>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
     read(&[path])
 }
 
-fn rows(units: &[Unit]) -> Vec<Vec<&str>> {
+fn rows(units: &[RetryUnit]) -> Vec<Vec<&str>> {
     units.iter().map(|unit| unit.records.iter().map(|record| record.json.as_str()).collect()).collect()
 }
 
@@ -21,7 +21,7 @@ fn a_queue_is_a_unit_for_each_batch_with_rows() {
     assert!(units[0].records[1].place.ends_with("q.jsonl:2"), "{}", units[0].records[1].place);
     // What comes later leaves those before as they were; a line that is not whole is none.
     let longer = of("q.jsonl", &format!("{queue}{{\"batch\":4,\"time\":\"t\",\"rows\":[{{\"a\":")).unwrap();
-    let digests = |units: &[Unit]| units.iter().map(|unit| unit.digest).collect::<Vec<_>>();
+    let digests = |units: &[RetryUnit]| units.iter().map(|unit| unit.digest).collect::<Vec<_>>();
     assert_eq!(digests(&units), digests(&longer));
 }
 

@@ -10,12 +10,37 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres, kafka, http, websocket, nothing"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "mqtt""#,
+        r#"job.toml:3: sink `screen`: `kind = "mqtt"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `http`, `websocket`, `nothing`"#,
     ),
     (
         r#"from = "lines"
 kind = "kafka""#,
-        r#"job.toml:3: sink `screen`: `kind = "kafka"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`"#,
+        r#"job.toml:1: sink `screen`: `topic` is missing; write topic = "counts"
+job.toml:1: sink `screen`: `brokers` is missing; write brokers = "127.0.0.1:9092", or a list of such"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "kafka"
+brokers = "127.0.0.1:9092"
+topic = "a b"
+markers = "c"
+transaction = "10ms""#,
+        r#"job.toml:5: sink `screen`: `a b` is no name of a topic; names are of up to 249 letters, digits, `.`, `_` and `-`
+job.toml:7: sink `screen`: `transaction` is 10ms; write "1s" to "24d""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "kafka"
+brokers = "127.0.0.1"
+topic = "c"
+markers = "c""#,
+        r#"job.toml:4: sink `screen`: `127.0.0.1` is not host and port; write it as "127.0.0.1:9092"
+job.toml:5: sink `screen`: `topic` and `markers` are the same; the job keeps what is committed in a topic of its own"#,
     ),
     (
         r#"from = "lines"
@@ -45,7 +70,7 @@ kind = "postgres"
 url = "postgres://me:${PW@h/a"
 table = "t"
 mode = "append""#,
-        r#"job.toml:4: sink `screen`: `url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}"#,
+        r#"job.toml:4: sink `screen`: `url` has `${` and no `}` behind it; write ${NAME} for an environment variable, or $${ for the characters themselves"#,
     ),
     (
         r#"from = "lines"
@@ -107,7 +132,7 @@ kind = "files""#,
 kind = "files"
 path = "out"
 format = "xml""#,
-        r#"job.toml:5: sink `screen`: `format = "xml"` is unknown; write one of: `json`, `text`, `csv`, `parquet`"#,
+        r#"job.toml:5: sink `screen`: `format = "xml"` is unknown; write one of: `json`, `text`, `csv`, `parquet`, `avro`"#,
     ),
     (
         r#"from = "words"

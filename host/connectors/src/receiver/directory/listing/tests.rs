@@ -1,17 +1,20 @@
+use super::super::walk::LocalFolder;
 use super::*;
 use crate::job::spec::Format;
 use std::fs;
 use std::path::Path;
 
 fn listing(folder: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
-    let times = Times { poll: Duration::from_millis(1), settle };
+    let times = WatchTimes { poll: Duration::from_millis(1), settle };
     let kind = SourceKind::Directory { path: folder.into(), poll: times.poll, settle };
     Listing::new(&SourceSpec::new("in", kind, Format::Text), folder.into(), times, ended)
 }
 
 /// Looks, and takes all new files for read as they are.
-fn look(listing: &mut Listing) -> (Vec<String>, Look) {
-    let look = listing.look().unwrap();
+fn look(listing: &mut Listing) -> (Vec<String>, ListingResult) {
+    let spec = SourceSpec::directory("in", listing.path.clone());
+    let mut folder = LocalFolder::new(&spec, listing.path.clone(), std::sync::Arc::new(|_| true));
+    let look = listing.look(&mut folder).unwrap();
     for name in &look.new {
         listing.was_read(name.clone(), end_of(&listing.path.join(name)));
     }
@@ -19,7 +22,7 @@ fn look(listing: &mut Listing) -> (Vec<String>, Look) {
 }
 
 fn end_of(path: &Path) -> Position {
-    let facts = Facts::of(&fs::metadata(path).unwrap());
+    let facts = FileFacts::of(&fs::metadata(path).unwrap());
     Position { offset: facts.bytes, mark: facts.mark() }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The refusal, which must tell all of `words`.
-fn refused(found: &Found, wanted: &Wanted, words: &[&str]) {
+fn refused(found: &StartFacts, wanted: &StartRequest, words: &[&str]) {
     let message = resolve(found, wanted).unwrap_err();
     for word in words {
         assert!(message.contains(word), "`{word}` is not in:\n{message}");
@@ -13,7 +13,7 @@ fn refused(found: &Found, wanted: &Wanted, words: &[&str]) {
 #[test]
 fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
     let plans = [(3, 1), (4, 1), (5, 1), (6, 1)];
-    let damaged = |batch, found| Found { damaged: [(path(batch), "checksum differs".into())].into(), ..found };
+    let damaged = |batch, found| StartFacts { damaged: [(path(batch), "checksum differs".into())].into(), ..found };
     let newest = damaged(4, found(&[(1, 0, 1)], &[2, 4], &plans, &[6]));
     refused(
         &newest,
@@ -39,8 +39,10 @@ fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
     );
 
     let log = "plans/000001-000-000000000002.log";
-    let cut =
-        Found { damaged: [(log.into(), "a flipped bit".into())].into(), ..found(&[(1, 0, 1)], &[2], &plans, &[6]) };
+    let cut = StartFacts {
+        damaged: [(log.into(), "a flipped bit".into())].into(),
+        ..found(&[(1, 0, 1)], &[2], &plans, &[6])
+    };
     refused(&cut, &wanted(), &[log, "a flipped bit", "`--resume-from 6`"]);
 }
 
@@ -63,24 +65,24 @@ fn batches_that_cannot_be_reached_are_told_with_those_that_can() {
     for batch in [0, 1, 3, 6, 7, 9] {
         refused(&found, &from(batch), &[&format!("`--resume-from {batch}`"), "2, 4 to 8"]);
     }
-    refused(&Found::default(), &from(1), &["no checkpoint"]);
-    refused(&found, &Wanted { fresh: true, ..from(4) }, &["`--fresh`", "without"]);
+    refused(&StartFacts::default(), &from(1), &["no checkpoint"]);
+    refused(&found, &StartRequest { fresh: true, ..from(4) }, &["`--fresh`", "without"]);
 }
 
 #[test]
 fn a_lost_manifest_is_no_fresh_start() {
     for path in ["plans/000001-000-000000000000.log".to_owned(), path(3)] {
-        let found = Found { objects: vec!["blobs/000001-a".into(), path.clone()], ..Found::default() };
+        let found = StartFacts { objects: vec!["blobs/000001-a".into(), path.clone()], ..StartFacts::default() };
         refused(&found, &wanted(), &["`manifest.json`", &path]);
-        refused(&found, &Wanted { fresh: true, ..wanted() }, &["`manifest.json`", &path]);
+        refused(&found, &StartRequest { fresh: true, ..wanted() }, &["`manifest.json`", &path]);
     }
 }
 
 #[test]
 fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     let found = found(&[(1, 0, 1)], &[4], &[], &[]);
-    let with = |tables: &[Table]| Wanted { tables: tables.to_vec(), ..wanted() };
-    let dropping = |tables: &[Table], name: &str| Wanted { drop: vec![name.into()], ..with(tables) };
+    let with = |tables: &[Table]| StartRequest { tables: tables.to_vec(), ..wanted() };
+    let dropping = |tables: &[Table], name: &str| StartRequest { drop: vec![name.into()], ..with(tables) };
     let before = tables();
     let (left, right) = (before[1].clone(), before[2].clone());
 
@@ -123,11 +125,11 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     refused(&found, &with(&[]), &["`totals`", "`left`", "`right`"]);
     assert!(resolve(&found, &with(&[stage("new", "text"), right, left, before[0].clone()])).is_ok());
     refused(&found, &dropping(&before, "total"), &["`--drop-state total`", "`totals`, `left`, `right`"]);
-    refused(&Found::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
+    refused(&StartFacts::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
 }
 
 /// The same with one more table in all checkpoints.
-fn found_with(found: &Found, table: Table) -> Found {
+fn found_with(found: &StartFacts, table: Table) -> StartFacts {
     let mut found = found.clone();
     for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
         checkpoint.tables.push(table.clone());

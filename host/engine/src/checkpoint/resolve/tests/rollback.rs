@@ -3,12 +3,12 @@
 use super::*;
 use crate::limits::ROLLBACK_BATCHES_MAX;
 
-fn replaying(batch: u64) -> Wanted {
-    Wanted { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..wanted() }
+fn replaying(batch: u64) -> StartRequest {
+    StartRequest { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..wanted() }
 }
 
 /// A job whose plugin was replaced after batch 4, with later checkpoints; all its batches are committed.
-fn upgraded() -> Found {
+fn upgraded() -> StartFacts {
     let planned = [(5, 1), (6, 1), (7, 1), (8, 1), (9, 1)];
     let mut found = found(&[(1, 0, 1), (1, 4, 5)], &[4, 6, 8], &planned, &[9]);
     found.manifest.as_mut().unwrap().starts[1].upgrade = true;
@@ -24,14 +24,14 @@ fn all_that_is_planned_behind_the_checkpoint_runs_again_as_the_job_is_now() {
     let claimed = claim(found.manifest.as_ref(), &resume, &wanted, "job", "id");
     let kept: Vec<u64> = claimed.checkpoints.iter().map(|checkpoint| checkpoint.batch.0).collect();
     assert_eq!(kept, [4], "a restart goes on alike without being told");
-    let again = Found { manifest: Some(claimed), ..found };
-    let again = resolve(&again, &Wanted { replay_from: None, ..wanted }).unwrap();
+    let again = StartFacts { manifest: Some(claimed), ..found };
+    let again = resolve(&again, &StartRequest { replay_from: None, ..wanted }).unwrap();
     assert_eq!((short(&again), again.as_before), ((4, vec![5, 6, 7, 8, 9], 9, 10, None), None));
 }
 
 #[test]
 fn it_is_refused_where_batches_between_could_not_run_again() {
-    let words = |found: &Found, batch| resolve(found, &replaying(batch)).unwrap_err();
+    let words = |found: &StartFacts, batch| resolve(found, &replaying(batch)).unwrap_err();
     assert!(words(&upgraded(), 5).ends_with("Batches with such a checkpoint: 4, 6, 8."), "{}", words(&upgraded(), 5));
     let mut gap = upgraded();
     gap.planned.remove(&BatchId(6));
@@ -39,13 +39,13 @@ fn it_is_refused_where_batches_between_could_not_run_again() {
     let mut damaged = upgraded();
     damaged.damaged.insert(path(4), "checksum differs".into());
     assert!(words(&damaged, 4).contains("`--replay-from 4`"));
-    assert!(words(&Found::default(), 4).contains("there is no checkpoint of this job"));
+    assert!(words(&StartFacts::default(), 4).contains("there is no checkpoint of this job"));
 }
 
 #[test]
 fn a_state_that_the_job_of_now_does_not_keep_is_refused() {
     let other =
-        Wanted { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
+        StartRequest { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
     assert!(resolve(&upgraded(), &other).unwrap_err().contains("its state does not fit any more"));
 }
 

@@ -1,5 +1,6 @@
 //! Files that are there whole, under their name, after the machine stopped at any moment, or not there at all.
 
+pub use crate::durable::{folder_of, lock_within, sync_folder};
 use crate::fault;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,7 +19,7 @@ pub fn write(target: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    if sync { sync_folder(parent(target)) } else { Ok(()) }
+    if sync { sync_folder(folder_of(target)) } else { Ok(()) }
 }
 
 fn fill(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
@@ -32,7 +33,7 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     let create = || OpenOptions::new().write(true).create_new(true).open(path);
     match create() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_folders(parent(path))?;
+            make_folders(folder_of(path))?;
             create()
         }
         done => done,
@@ -44,27 +45,13 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    make_folders(parent(folder))?;
+    make_folders(folder_of(folder))?;
     match fs::create_dir(folder) {
         // Another thread was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
         made => made?,
     }
-    sync_folder(parent(folder))
-}
-
-/// Makes the names in a folder durable.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// The folder that a path is in.
-pub fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        None => Path::new("/"),
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-    }
+    sync_folder(folder_of(folder))
 }
 
 /// A name in the same folder that no other write uses.

@@ -35,7 +35,7 @@ impl FileLog {
                 made => made?,
             };
             if !disk.skip_sync {
-                durable::sync_folder(durable::parent(&path))?;
+                durable::sync_folder(durable::folder_of(&path))?;
             }
             Ok(file)
         };

@@ -68,7 +68,7 @@ fn a_folder_in_use_is_refused_by_naming_the_process() {
     let lock = store.lock().expect("nobody has it");
     let other = Local::open(store.root.clone());
     let error = other.lock().expect_err("it is in use");
-    assert!(!error.passing);
+    assert_eq!(error.kind, StoreErrorKind::Lasting);
     let text = error.to_string();
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
     assert!(text.contains(&store.place()) && text.contains("stop that first"), "{text}");
@@ -101,7 +101,7 @@ fn a_log_grows_and_survives_an_append_that_failed() {
     assert_eq!(store.read_log(path).expect("it reads"), Bytes::from("one,two"));
     assert_eq!(store.list("plans").expect("it lists"), [Object { path: path.into(), bytes: 7 }]);
     let error = store.log(path).err().expect("there is one that holds something");
-    assert!(!error.passing && error.to_string().contains(path), "{error}");
+    assert!(error.kind == StoreErrorKind::Lasting && error.to_string().contains(path), "{error}");
     store.delete_log(path).expect("it is deleted");
     store.log(path).expect("it can be made again");
     store.log(path).expect("and again, as it holds nothing");
@@ -112,7 +112,7 @@ fn a_full_disk_is_waited_out() {
     // Writing there always says that there is no space.
     let error = fs::OpenOptions::new().write(true).open("/dev/full").and_then(|mut full| full.write_all(b"x"));
     let error = io_failed("write x".into(), &error.expect_err("/dev/full is full"));
-    assert!(error.passing);
+    assert_eq!(error.kind, StoreErrorKind::Passing);
     assert_eq!(error.reason, "No space left on device");
 
     let (_folder, store) = store();

@@ -8,7 +8,7 @@ use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow::util::display::array_value_to_string;
 use std::collections::{BTreeSet, HashMap};
 
-/// Bytes of one value that is shown.
+/// How many bytes of one value are shown.
 const VALUE_BYTES_MAX: usize = 60;
 /// Columns of one row that are shown.
 const COLUMNS_MAX: usize = 12;
@@ -62,12 +62,12 @@ impl Compared {
         Ok(())
     }
 
-    /// So many rows that both refused, where nobody knows which.
+    /// Compares how many rows each version refused, where it is not known which.
     pub fn refused_counts(&mut self, old: usize, new: usize) {
         self.refused(old, new, old.saturating_sub(new), new.saturating_sub(old));
     }
 
-    /// The same by the places of the rows in an input.
+    /// Compares the rows that both versions refused, given by their places in an input.
     pub fn refused_places(&mut self, rows: &RecordBatch, old: &[u32], new: &[u32]) {
         let sets = [old, new].map(|places| places.iter().copied().collect::<BTreeSet<u32>>());
         let [only_old, only_new] = [(0, 1), (1, 0)].map(|(one, other)| {
@@ -99,7 +99,7 @@ impl Compared {
         let keys = keys()?;
         let (old_rows, new_rows) = (encoded(&olds)?, encoded(&news)?);
         for row in 0..keys.num_rows() {
-            let told = match (old.known.value(row), new.known.value(row)) {
+            let difference = match (old.known.value(row), new.known.value(row)) {
                 (false, false) => continue,
                 (true, true) if old_rows.row(row) == new_rows.row(row) => continue,
                 (true, true) => format!("{} and {}", in_words(&olds, row), in_words(&news, row)),
@@ -107,7 +107,7 @@ impl Compared {
                 (false, true) => format!("the old one has none, and the new one {}", in_words(&news, row)),
             };
             self.states_differing = self.states_differing.saturating_add(1);
-            self.example(format!("state of {}: {told}", in_words(&keys, row)));
+            self.example(format!("state of {}: {difference}", in_words(&keys, row)));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 /// When a version that has run in a shadow is promoted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Rule {
+pub enum ShadowRule {
     /// Where it put out the same rows, rejected the same ones and kept the same states
     #[default]
     Same,
@@ -17,21 +17,21 @@ pub enum Rule {
     Never,
 }
 
-impl Rule {
+impl ShadowRule {
     /// `Ok`: the new version is promoted. The error says in words why it is dropped.
     pub fn decide(self, report: &ShadowReport, batches: u64) -> Result<(), String> {
         if report.failed.is_some() {
             return Err("a call of it failed, as the report says".into());
         }
-        if self == Rule::Never {
+        if self == ShadowRule::Never {
             return Err("`--promote never` asks for the report only".into());
         }
         if report.batches < batches {
             return Err(format!("it has run in {} of {batches} batches", report.batches));
         }
         match self {
-            Rule::Same if !report.is_same() => Err(format!("not the same: {}", differences(report))),
-            Rule::NoMoreRejected if report.rejected_new > report.rejected => {
+            ShadowRule::Same if !report.is_same() => Err(format!("not the same: {}", differences(report))),
+            ShadowRule::NoMoreRejected if report.rejected_new > report.rejected => {
                 let (old, new) = (report.rejected, report.rejected_new);
                 Err(format!("it rejected {new} rows, and the old version {old}"))
             }
@@ -69,22 +69,22 @@ mod tests {
         let more = ShadowReport { rejected_new: 3, rejected_differing: 1, ..report() };
         let failed = ShadowReport { failed: Some("no memory".into()), ..report() };
         let early = ShadowReport { batches: 4, ..report() };
-        let promoted = |rule: Rule| {
+        let promoted = |rule: ShadowRule| {
             [&same, &rows, &states, &others, &fewer, &more, &failed, &early]
                 .map(|report| rule.decide(report, 5).is_ok())
         };
-        assert_eq!(promoted(Rule::Same), [true, false, false, false, false, false, false, false]);
-        assert_eq!(promoted(Rule::NoMoreRejected), [true, true, true, true, true, false, false, false]);
-        assert_eq!(promoted(Rule::Always), [true, true, true, true, true, true, false, false]);
-        assert_eq!(promoted(Rule::Never), [false; 8]);
+        assert_eq!(promoted(ShadowRule::Same), [true, false, false, false, false, false, false, false]);
+        assert_eq!(promoted(ShadowRule::NoMoreRejected), [true, true, true, true, true, false, false, false]);
+        assert_eq!(promoted(ShadowRule::Always), [true, true, true, true, true, true, false, false]);
+        assert_eq!(promoted(ShadowRule::Never), [false; 8]);
     }
 
     #[test]
     fn what_is_dropped_hears_why() {
         let all = ShadowReport { rows_differing: 1, states_differing: 2, rejected_differing: 3, ..report() };
-        let words = Rule::Same.decide(&all, 5).unwrap_err();
+        let words = ShadowRule::Same.decide(&all, 5).unwrap_err();
         assert_eq!(words, "not the same: 1 rows differ, 2 states differ, 3 rows were rejected by one version only");
         let failed = ShadowReport { failed: Some("it trapped".into()), ..report() };
-        assert_eq!(Rule::Always.decide(&failed, 5).unwrap_err(), "a call of it failed, as the report says");
+        assert_eq!(ShadowRule::Always.decide(&failed, 5).unwrap_err(), "a call of it failed, as the report says");
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::STATE_SLICE_MAX;
 use crate::random::Random;
-use crate::state::files::Slice;
+use crate::state::files::TableSlice;
 use crate::window::rows::encode_rows;
 use arrow::array::Int64Array;
 
@@ -71,7 +71,7 @@ fn a_batch_changes_its_own_piece_only() {
         held.add(BatchId(batch as u64), &users(&[7]), &[NewPiece { row: 0, at_us: batch }], bytes).unwrap();
         assert_eq!(held.table().changed(), 1);
         let mut rows = 0;
-        let mut count = |slice: Slice| rows += slice.rows.num_rows();
+        let mut count = |slice: TableSlice| rows += slice.rows.num_rows();
         held.table().changes(false, STATE_SLICE_MAX, &mut count).unwrap();
         assert_eq!(rows, 1);
     }

@@ -2,7 +2,7 @@
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// A name or a word of the language.
     Word,
     /// A number, a text or the end of one, a regular expression.
@@ -15,7 +15,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Token<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// As it is written; of texts with expressions in them the part up to the first expression.
     pub text: &'a str,
     /// Where it begins.
@@ -64,18 +64,19 @@ impl<'a> Tokens<'a> {
         let (kind, length) = match first {
             _ if self.in_template => return self.template(0),
             '`' => return self.template(1),
-            '/' if !divides(self.before) => (Kind::Value, regular_expression(rest)?),
-            '"' | '\'' => (Kind::Value, text(rest, first)?),
-            '0'..='9' => {
-                (Kind::Value, rest.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len()))
-            }
+            '/' if !divides(self.before) => (TokenKind::Value, regular_expression(rest)?),
+            '"' | '\'' => (TokenKind::Value, text(rest, first)?),
+            '0'..='9' => (
+                TokenKind::Value,
+                rest.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len()),
+            ),
             c if is_of_name(c) => {
                 let length = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
                 // A name behind a dot is none of the language's words, whatever it looks like.
                 let is_name = self.before.is_some_and(|before| before.is_dot());
-                (if is_name { Kind::Value } else { Kind::Word }, length)
+                (if is_name { TokenKind::Value } else { TokenKind::Word }, length)
             }
-            _ => (Kind::Sign, sign(rest)),
+            _ => (TokenKind::Sign, sign(rest)),
         };
         match rest.get(..length)? {
             "{" => self.templates.last_mut().into_iter().for_each(|open| *open += 1),
@@ -111,7 +112,7 @@ impl<'a> Tokens<'a> {
         if self.in_template && rest.starts_with("${") {
             self.in_template = false;
             self.templates.push(0);
-            return self.take(Kind::Sign, 2);
+            return self.take(TokenKind::Sign, 2);
         }
         let mut escaped = false;
         for (place, c) in rest.char_indices().skip(from) {
@@ -120,11 +121,11 @@ impl<'a> Tokens<'a> {
                 '\\' => escaped = true,
                 '`' => {
                     self.in_template = false;
-                    return self.take(Kind::Value, place + 1);
+                    return self.take(TokenKind::Value, place + 1);
                 }
                 '$' if rest.get(place..)?.starts_with("${") => {
                     self.in_template = true;
-                    return self.take(Kind::Value, place);
+                    return self.take(TokenKind::Value, place);
                 }
                 _ => {}
             }
@@ -132,7 +133,7 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    fn take(&mut self, kind: Kind, length: usize) -> Option<Option<Token<'a>>> {
+    fn take(&mut self, kind: TokenKind, length: usize) -> Option<Option<Token<'a>>> {
         let token = Token { kind, text: self.rest().get(..length)?, at: self.at };
         self.at += length;
         Some(Some(token))

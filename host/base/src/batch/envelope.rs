@@ -1,0 +1,217 @@
+//! What came with the value of a record of a topic, or with an event that a server sent: it stands before the value in a chunk, so that a record stays one piece of
+//! bytes on its way to the worker that decodes it. Key and headers are only there where a column wants them.
+
+use crate::batch::column::ColumnSource;
+use hashbrown::HashMap;
+use serde_json::Value;
+
+/// The headers under which type and id of an event stand.
+pub const EVENT: &str = "event";
+/// See [`EVENT`].
+pub const ID: &str = "id";
+
+/// What a source keeps beside the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The key.
+    pub key: bool,
+    /// The headers.
+    pub headers: bool,
+}
+
+impl Wanted {
+    /// By what columns hold.
+    pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> Wanted {
+        columns.fold(Wanted::default(), |wanted, column| match column {
+            ColumnSource::Key => Wanted { key: true, ..wanted },
+            ColumnSource::Headers | ColumnSource::Header(_) | ColumnSource::Event | ColumnSource::Id => {
+                Wanted { headers: true, ..wanted }
+            }
+            _ => wanted,
+        })
+    }
+}
+
+/// Bytes of the parts that are always there: the length of all of it, what else is there, the offset and the time.
+const FIXED_BYTES: usize = 4 + 1 + 8 + 8;
+const NULL_VALUE: u8 = 1;
+const HAS_TIME: u8 = 2;
+const HAS_KEY: u8 = 4;
+/// The length of what is null.
+const NULL: u32 = u32::MAX;
+
+/// What stands before a value, as it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    flags: u8,
+    /// The record's offset in its partition.
+    pub offset: u64,
+    time_ms: i64,
+    /// Key, then headers.
+    rest: &'a [u8],
+}
+
+/// What came with a value, as it is written down.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// The record's offset in its partition.
+    pub offset: u64,
+    /// Its time, in milliseconds since 1970.
+    pub time_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its headers, in order; a value may be null.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// Whether it has no value, which is not the same as an empty one.
+    pub null: bool,
+}
+
+/// Writes what stands before a value; `None`: it is too long for that.
+pub fn put(to: &mut Vec<u8>, beside: &Beside<'_>) -> Option<()> {
+    let start = to.len();
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let flags =
+        flag(beside.null, NULL_VALUE) | flag(beside.time_ms.is_some(), HAS_TIME) | flag(beside.key.is_some(), HAS_KEY);
+    to.extend([0; 4]);
+    to.push(flags);
+    to.extend(beside.offset.to_le_bytes());
+    to.extend(beside.time_ms.unwrap_or_default().to_le_bytes());
+    if let Some(key) = beside.key {
+        put_bytes(to, key)?;
+    }
+    for (name, value) in beside.headers {
+        put_bytes(to, name.as_bytes())?;
+        match value {
+            Some(value) => put_bytes(to, value)?,
+            None => to.extend(NULL.to_le_bytes()),
+        }
+    }
+    let bytes = u32::try_from(to.len() - start).ok()?;
+    to.get_mut(start..start + 4)?.copy_from_slice(&bytes.to_le_bytes());
+    Some(())
+}
+
+fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
+    to.extend(u32::try_from(bytes.len()).ok().filter(|bytes| *bytes < NULL)?.to_le_bytes());
+    to.extend(bytes);
+    Some(())
+}
+
+/// Where the value begins in a record.
+#[inline]
+pub fn value_start(record: &[u8]) -> usize {
+    let bytes = record.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
+    bytes.min(record.len())
+}
+
+/// What stands before the value; `None`: the record is none that was written so.
+#[inline]
+pub fn read(record: &[u8]) -> Option<Envelope<'_>> {
+    let whole = record.get(..value_start(record))?;
+    let (fixed, rest) = whole.split_at_checked(FIXED_BYTES)?;
+    let offset = u64::from_le_bytes(*fixed.get(5..)?.first_chunk()?);
+    let time_ms = i64::from_le_bytes(*fixed.get(13..)?.first_chunk()?);
+    Some(Envelope { flags: *fixed.get(4)?, offset, time_ms, rest })
+}
+
+impl<'a> Envelope<'a> {
+    /// Whether the record has no value.
+    pub fn is_null(&self) -> bool {
+        self.flags & NULL_VALUE != 0
+    }
+
+    /// The record's time, in milliseconds since 1970.
+    pub fn time_ms(&self) -> Option<i64> {
+        (self.flags & HAS_TIME != 0).then_some(self.time_ms)
+    }
+
+    /// The record's key, where it has one and it was kept.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        if self.flags & HAS_KEY == 0 { None } else { take_bytes(&mut &*self.rest).flatten() }
+    }
+
+    /// The record's headers, where they were kept.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        let mut rest = self.rest;
+        if self.flags & HAS_KEY != 0 {
+            take_bytes(&mut rest);
+        }
+        std::iter::from_fn(move || {
+            let name = take_bytes(&mut rest)??;
+            Some((name, take_bytes(&mut rest)?))
+        })
+    }
+
+    /// The value of the last header of this name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers().filter(|(header, _)| *header == name.as_bytes()).last().and_then(|(_, value)| value)
+    }
+
+    /// All headers as a JSON object, in their order. Of those of one name the last counts; what is not UTF-8 shows as U+FFFD.
+    pub fn headers_as_json(&self) -> String {
+        let quoted = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes)).to_string();
+        let mut members: Vec<(&[u8], String)> = Vec::new();
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        for (name, value) in self.headers() {
+            let value = value.map_or("null".to_owned(), quoted);
+            let place = *places.entry(name).or_insert(members.len());
+            match members.get_mut(place) {
+                Some((_, known)) => *known = value,
+                None => members.push((name, value)),
+            }
+        }
+        let members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+/// The next bytes with a length before them, which may be null; `None`: there are none.
+fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (length, rest) = from.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length);
+    if length == NULL {
+        *from = rest;
+        return Some(None);
+    }
+    let (bytes, rest) = rest.split_at_checked(length as usize)?;
+    *from = rest;
+    Some(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_with_a_value_is_read_as_it_was_written() {
+        let headers: &[(&str, Option<&[u8]>)] = &[("trace", Some(b"1")), ("gone", None), ("trace", Some(b"2"))];
+        let beside = Beside { offset: 7, time_ms: Some(-5), key: Some(b"k"), headers, null: false };
+        let mut record = Vec::new();
+        put(&mut record, &beside).unwrap();
+        record.extend(b"value");
+        let read = super::read(&record).unwrap();
+        assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (7, Some(-5), Some(&b"k"[..]), false));
+        assert_eq!((read.header("trace"), read.header("gone"), read.header("none")), (Some(&b"2"[..]), None, None));
+        assert_eq!(read.headers_as_json(), r#"{"trace":"2","gone":null}"#);
+        assert_eq!(&record[value_start(&record)..], b"value");
+
+        let mut record = Vec::new();
+        put(&mut record, &Beside { offset: u64::MAX, null: true, ..Beside::default() }).unwrap();
+        let read = super::read(&record).unwrap();
+        assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (u64::MAX, None, None, true));
+        assert_eq!(read.headers_as_json(), "{}");
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        for bytes in
+            [&b""[..], b"\x01", b"\xff\xff\xff\xff", b"\x15\0\0\0\x04", &[0x19, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]]
+        {
+            let _ = super::read(bytes).map(|read| (read.key(), read.headers_as_json()));
+        }
+        let mut record = Vec::new();
+        put(&mut record, &Beside { key: Some(b"key"), ..Beside::default() }).unwrap();
+        record[FIXED_BYTES] = 200;
+        assert_eq!(super::read(&record).unwrap().key(), None, "the key claims to be longer than it can be");
+    }
+}

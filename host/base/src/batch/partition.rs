@@ -1,0 +1,131 @@
+//! Partitions of sources: a partition is read in order, has a position and a clock of its own, and belongs to one process at a
+//! time. Which one depends on its name alone, so that a job which is started with another number of processes finds the
+//! positions of all partitions, and no two processes read one.
+
+use super::keys::{GROUP_SHIFT, KEY_GROUPS, group_range};
+use crate::ids::ClockId;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// In front of the name of a partition: the position under that name tells that the partition is there, with a clock of its own.
+/// The process that owns key group 0 tells it of all partitions, so that no clock is left out before its first row.
+pub const CLOCK_PREFIX: &str = "clock:";
+
+/// Behind the number of a process, in the name of a source: what that process received of a source whose partitions are spread.
+const SHARE: char = '#';
+
+/// The key group of a partition by its name. Partitions that differ in a number at the end (`orders/0`, `orders/1` …) lie evenly
+/// over the key groups, as multiples of the golden ratio do, so that a few partitions are spread as evenly as many.
+pub fn group_of(partition: &str) -> u32 {
+    if partition.starts_with(CLOCK_PREFIX) {
+        return 0;
+    }
+    let number_at = partition.trim_end_matches(|digit: char| digit.is_ascii_digit()).len();
+    let (stem, number) = partition.split_at_checked(number_at).unwrap_or((partition, ""));
+    let (stem, number) = match number.parse::<u64>() {
+        Ok(number) => (stem, number),
+        Err(_) => (partition, 0),
+    };
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let place = xxh3_64(stem.as_bytes()).wrapping_add(number.wrapping_mul(GOLDEN));
+    (place >> GROUP_SHIFT) as u32
+}
+
+/// The name of the position that tells of a partition's clock.
+pub fn clock_name(partition: &str) -> String {
+    format!("{CLOCK_PREFIX}{partition}")
+}
+
+/// The clock of a partition of the source with this number.
+pub fn clock_of(source: u32, partition: &str) -> ClockId {
+    ClockId { stream: source, partition: xxh3_64(partition.as_bytes()).max(1) }
+}
+
+/// The key groups whose partitions a process reads: first, and one behind the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The first.
+    pub first: u32,
+    /// One behind the last.
+    pub end: u32,
+}
+
+impl Share {
+    /// All partitions.
+    pub const ALL: Share = Share { first: 0, end: KEY_GROUPS as u32 };
+
+    /// That of one process of several.
+    pub fn of(process: usize, processes: usize) -> Share {
+        let (first, end) = group_range(process, processes);
+        Share { first, end }
+    }
+
+    /// The group in which all positions lie that tell of clocks.
+    pub fn of_clocks() -> Share {
+        Share { first: 0, end: 1 }
+    }
+
+    /// Whether a partition of this name is in it.
+    pub fn owns(&self, partition: &str) -> bool {
+        (self.first..self.end).contains(&group_of(partition))
+    }
+
+    /// Whether the process that has it tells which partitions there are.
+    pub fn tells_clocks(&self) -> bool {
+        self.first == 0
+    }
+}
+
+/// The name under which a process plans what it received of a source: its own where the source is spread over several.
+pub fn plan_name(source: &str, spread: bool, (process, processes): (usize, usize)) -> String {
+    if spread && processes > 1 { format!("{source}{SHARE}{process}") } else { source.to_owned() }
+}
+
+/// The source whose plan has this name.
+pub fn source_of(name: &str) -> &str {
+    name.split_once(SHARE).map_or(name, |(source, _)| source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_partitions_are_spread_evenly() {
+        for topic in ["orders", "a", "clicks.2026", "t9"] {
+            for processes in 1..=8_u32 {
+                for partitions in 1..=64_u32 {
+                    let mut count = vec![0_u32; processes as usize];
+                    for partition in 0..partitions {
+                        let group = group_of(&format!("{topic}/{partition}"));
+                        assert!(group < KEY_GROUPS as u32);
+                        count[(group * processes / KEY_GROUPS as u32) as usize] += 1;
+                    }
+                    let (least, most) = (count.iter().min().unwrap(), count.iter().max().unwrap());
+                    assert!(most - least <= 3, "{topic}, {partitions} over {processes}: {count:?}");
+                    assert!(partitions != 4 || processes != 2 || most - least <= 2, "{count:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_partition_is_in_one_share() {
+        let shares =
+            [Share { first: 0, end: 1366 }, Share { first: 1366, end: 2731 }, Share { first: 2731, end: 4096 }];
+        for name in ["orders/0", "orders/12345678901234567890123", "", "ünicode/7", "shardId-000000000003", "/"] {
+            assert_eq!(shares.iter().filter(|share| share.owns(name)).count(), 1, "{name}");
+            assert!(Share::ALL.owns(name));
+        }
+        assert!(shares[0].owns("clock:orders/3") && shares[0].tells_clocks() && !shares[1].tells_clocks());
+    }
+
+    #[test]
+    fn a_share_has_the_name_of_its_source() {
+        let names =
+            [(true, 2), (true, 1), (false, 2)].map(|(spread, processes)| plan_name("in", spread, (0, processes)));
+        assert_eq!(names, ["in#0", "in", "in"]);
+        assert!(names.iter().all(|name| source_of(name) == "in"));
+        assert_ne!(clock_of(1, "a/0"), clock_of(1, "a/1"));
+        assert_eq!(clock_of(1, "a/0").whole(), ClockId::of(1));
+    }
+}

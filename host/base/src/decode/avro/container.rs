@@ -1,0 +1,168 @@
+//! Files of Avro records: a header with the schema, and blocks of records, each ended by the file's mark.
+//!
+//! Pure functions over bytes; who reads the file stands above. Nothing that a file says of its lengths is believed before
+//! the bytes are there.
+
+use super::cursor::Cursor;
+use super::schema::{SCHEMA_BYTES_MAX, Schema};
+use bytes::Bytes;
+
+/// How a file begins.
+pub const MAGIC: &[u8; 4] = b"Obj\x01";
+/// Bytes of the mark that ends each block.
+pub const SYNC_BYTES: usize = 16;
+/// Bytes of a file's header; the schema is most of it.
+pub const HEADER_BYTES_MAX: usize = SCHEMA_BYTES_MAX + (64 << 10);
+/// Keys of a header.
+const KEYS_MAX: u64 = 10_000;
+
+/// What the beginning of a file says.
+#[derive(Debug)]
+pub struct Header {
+    /// The schema of all records, as it stands there.
+    pub schema: Bytes,
+    /// How blocks are compressed.
+    pub codec: Codec,
+    /// What stands behind each block.
+    pub sync: [u8; SYNC_BYTES],
+    /// How long the header is.
+    pub bytes: usize,
+}
+
+/// How blocks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Codec {
+    Null,
+    Deflate,
+    Snappy,
+    Zstandard,
+}
+
+/// The head of a block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockHead {
+    /// Its records.
+    pub records: u64,
+    /// Its bytes behind this head, compressed as they are, without the mark.
+    pub bytes: u64,
+    /// Bytes of this head.
+    pub head: usize,
+}
+
+/// Whether something is there as a whole.
+#[derive(Debug)]
+pub enum Found<T> {
+    Whole(T),
+    /// More bytes are needed to see it.
+    More,
+    /// It is not what it should be, and why.
+    Wrong(String),
+}
+
+impl Header {
+    /// Reads the beginning of a file.
+    pub fn read(bytes: &[u8]) -> Found<Header> {
+        let begin = bytes.get(..MAGIC.len()).unwrap_or(bytes);
+        if !MAGIC.starts_with(begin) {
+            return Found::Wrong("it does not begin as Avro files do".into());
+        }
+        if begin.len() < MAGIC.len() {
+            return Found::More;
+        }
+        match Header::behind_magic(bytes) {
+            Ok(header) => Found::Whole(header),
+            Err(why) if why.is_empty() => Found::More,
+            Err(_) if bytes.len() >= HEADER_BYTES_MAX => {
+                Found::Wrong(format!("its header is broken, or longer than {HEADER_BYTES_MAX} bytes"))
+            }
+            // A cursor cannot tell what is cut from what is wrong; more bytes show it.
+            Err(why) if why.starts_with("the record is cut short") => Found::More,
+            Err(why) => Found::Wrong(why),
+        }
+    }
+
+    fn behind_magic(bytes: &[u8]) -> Result<Header, String> {
+        let mut cursor = Cursor::new(bytes.get(MAGIC.len()..).unwrap_or_default());
+        let (mut schema, mut codec, mut keys) = (None, Codec::Null, 0_u64);
+        loop {
+            let (count, _) = cursor.items()?;
+            if count == 0 {
+                break;
+            }
+            keys = keys.saturating_add(count);
+            if keys > KEYS_MAX {
+                return Err("its header has too many keys".into());
+            }
+            for _ in 0..count {
+                let key = cursor.sized()?;
+                let value = cursor.sized()?;
+                match key {
+                    b"avro.schema" => schema = Some(Bytes::copy_from_slice(value)),
+                    b"avro.codec" => codec = Codec::of(value)?,
+                    _ => {}
+                }
+            }
+        }
+        let sync = cursor.take(SYNC_BYTES)?.first_chunk().copied().unwrap_or_default();
+        let schema = schema.ok_or("its header has no schema")?;
+        Ok(Header { schema, codec, sync, bytes: bytes.len() - cursor.left() })
+    }
+}
+
+impl Codec {
+    fn of(name: &[u8]) -> Result<Codec, String> {
+        Ok(match name {
+            b"" | b"null" => Codec::Null,
+            b"deflate" => Codec::Deflate,
+            b"snappy" => Codec::Snappy,
+            b"zstandard" => Codec::Zstandard,
+            other => {
+                let name = String::from_utf8_lossy(other.get(..40).unwrap_or(other)).into_owned();
+                return Err(format!(
+                    "its blocks are compressed by `{name}`, which is not read; write it with deflate, snappy or zstandard"
+                ));
+            }
+        })
+    }
+}
+
+impl BlockHead {
+    /// Reads the head of a block of at most so many bytes.
+    pub fn read(bytes: &[u8], bytes_max: u64) -> Found<BlockHead> {
+        let mut cursor = Cursor::new(bytes);
+        let numbers = (cursor.long(), cursor.long());
+        match numbers {
+            (Ok(records @ 0..), Ok(length @ 0..)) => {
+                let block = BlockHead {
+                    records: records.unsigned_abs(),
+                    bytes: length.unsigned_abs(),
+                    head: bytes.len() - cursor.left(),
+                };
+                if block.bytes > bytes_max {
+                    return Found::Wrong(format!("a block of {length} bytes, more than {bytes_max}"));
+                }
+                Found::Whole(block)
+            }
+            (Ok(records), Ok(length)) => Found::Wrong(format!("a block of {records} records and {length} bytes")),
+            _ if bytes.len() < 20 => Found::More,
+            _ => Found::Wrong("a block without a head".into()),
+        }
+    }
+}
+
+/// Where the records of a block end in its bytes, and why what is behind the last of them cannot be read.
+pub fn record_ends(schema: &Schema, bytes: &[u8], records: u64) -> (Vec<usize>, Option<String>) {
+    let mut cursor = Cursor::new(bytes);
+    let mut ends = Vec::with_capacity(usize::try_from(records).unwrap_or(usize::MAX).min(bytes.len()));
+    if records > (bytes.len() as u64).max(1) {
+        return (ends, Some(format!("a block of {} bytes cannot hold {records} records", bytes.len())));
+    }
+    for _ in 0..records {
+        if let Err(why) = schema.skip(0, &mut cursor, 0) {
+            return (ends, Some(why));
+        }
+        ends.push(bytes.len() - cursor.left());
+    }
+    let left = cursor.left();
+    (ends, (left > 0).then(|| format!("{left} bytes behind the last record of a block")))
+}

@@ -1,0 +1,87 @@
+//! The bytes of an Avro record, which may lie about everything.
+
+use crate::decode::varint;
+
+/// A place in a record.
+#[derive(Clone, Copy)]
+pub struct Cursor<'a> {
+    bytes: &'a [u8],
+}
+
+const SHORT: &str = "the record is cut short";
+
+impl<'a> Cursor<'a> {
+    /// At the beginning.
+    pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { bytes }
+    }
+
+    /// How many bytes are left.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// So many bytes.
+    #[inline]
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(SHORT)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    /// A whole number: seven bits a byte, the lowest first, signs interleaved.
+    #[inline]
+    pub fn long(&mut self) -> Result<i64, String> {
+        varint::read(&mut self.bytes, SHORT).map(varint::unzigzag)
+    }
+
+    /// A length, and as many bytes.
+    #[inline]
+    pub fn sized(&mut self) -> Result<&'a [u8], String> {
+        let length = self.long()?;
+        let length = usize::try_from(length).map_err(|_| format!("a length of {length} bytes"))?;
+        self.take(length)
+    }
+
+    /// Text.
+    #[inline]
+    pub fn text(&mut self) -> Result<&'a str, String> {
+        let bytes = self.sized()?;
+        std::str::from_utf8(bytes).map_err(|error| format!("text that is not UTF-8 at byte {}", error.valid_up_to()))
+    }
+
+    /// A byte that is 0 or 1.
+    #[inline]
+    pub fn bool(&mut self) -> Result<bool, String> {
+        match self.take(1)? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            other => Err(format!("byte {} is not a boolean", other.first().copied().unwrap_or_default())),
+        }
+    }
+
+    /// A float of 32 bits.
+    #[inline]
+    pub fn float(&mut self) -> Result<f32, String> {
+        Ok(f32::from_le_bytes(self.take(4)?.try_into().map_err(|_| SHORT)?))
+    }
+
+    /// A float of 64 bits.
+    #[inline]
+    pub fn double(&mut self) -> Result<f64, String> {
+        Ok(f64::from_le_bytes(self.take(8)?.try_into().map_err(|_| SHORT)?))
+    }
+
+    /// The head of a block of an array or map: how many items follow, and how many bytes they take, where that is said. 0
+    /// items are its end.
+    pub fn items(&mut self) -> Result<(u64, Option<usize>), String> {
+        let count = self.long()?;
+        if count >= 0 {
+            return Ok((count.unsigned_abs(), None));
+        }
+        let bytes = self.long()?;
+        let bytes = usize::try_from(bytes).map_err(|_| format!("a block of {bytes} bytes"))?;
+        Ok((count.unsigned_abs(), Some(bytes)))
+    }
+}

@@ -1,0 +1,493 @@
+//! What becomes of each value of a record: which columns take it, and how. A schema is resolved against the columns once.
+//!
+//! As Avro's rules have it: fields are found by name, a whole number may become a float, bytes text and text bytes; what
+//! stands in a union is resolved by the branch that a value has. Beyond them a text column takes any value, as in JSON.
+
+use super::cursor::Cursor;
+use super::json::json;
+use super::schema::{Decimal, Schema, Time, Type, TypeId, branch, too_deep};
+use crate::batch::cell;
+use crate::batch::times::micros;
+use crate::batch::types::ColumnType;
+use crate::decode::columns::{ColumnBuilders, WrittenValue};
+use crate::decode::infer::COLUMNS_MAX;
+use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
+use arrow::datatypes::DataType;
+
+/// What becomes of a value.
+#[derive(Debug)]
+pub enum Plan {
+    /// No column wants it.
+    Skip(TypeId),
+    /// Columns want it.
+    Take(TypeId, Vec<(usize, Into)>),
+    /// Columns want what is in it.
+    Inside { whole: TypeId, takes: Vec<(usize, Into)>, inside: Inside },
+    /// A plan for each branch.
+    Union(Vec<Plan>),
+    /// A column cannot take it, and why; the places of all columns that want it.
+    Refuse(String, Vec<usize>),
+}
+
+/// What columns want of a value that holds others.
+#[derive(Debug)]
+pub enum Inside {
+    Fields(Vec<Plan>),
+    /// Of an array, by place.
+    Places(TypeId, Vec<(usize, Plan)>),
+    /// Of a map, by key.
+    Keys(TypeId, Vec<(String, Plan)>),
+}
+
+/// How a column takes a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Into {
+    Bool,
+    Int64,
+    Float64,
+    /// A number of this unit.
+    Time(TimeUnit),
+    Days,
+    /// Days as a date.
+    Date,
+    /// As text that the column reads.
+    Text,
+    Binary,
+}
+
+/// A column, and the rest of the path to its value.
+type Target<'a> = (usize, &'a ColumnSpec, &'a [String]);
+
+impl Plan {
+    /// The plan of a schema's records.
+    pub fn of(schema: &Schema, columns: &[ColumnSpec]) -> Plan {
+        plan(schema, 0, &targets(columns))
+    }
+
+    /// Columns for which a schema has nothing, or nothing that they can take.
+    pub fn doubts(schema: &Schema, columns: &[ColumnSpec]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let top = Plan::of(schema, columns);
+        for (place, column) in columns.iter().enumerate() {
+            if !top.reaches(place) {
+                doubts.push(format!("it has nothing for column `{}`, which is null", column.name));
+            }
+        }
+        top.refusals(&mut doubts);
+        doubts
+    }
+
+    fn reaches(&self, column: usize) -> bool {
+        let takes = |takes: &[(usize, Into)]| takes.iter().any(|(place, _)| *place == column);
+        match self {
+            Plan::Skip(_) => false,
+            // It has something, which is told as what it is.
+            Plan::Refuse(_, places) => places.contains(&column),
+            Plan::Take(_, taken) => takes(taken),
+            Plan::Union(branches) => branches.iter().any(|plan| plan.reaches(column)),
+            Plan::Inside { takes: taken, inside, .. } => {
+                takes(taken)
+                    || match inside {
+                        Inside::Fields(fields) => fields.iter().any(|plan| plan.reaches(column)),
+                        Inside::Places(_, places) => places.iter().any(|(_, plan)| plan.reaches(column)),
+                        Inside::Keys(_, keys) => keys.iter().any(|(_, plan)| plan.reaches(column)),
+                    }
+            }
+        }
+    }
+
+    fn refusals(&self, found: &mut Vec<String>) {
+        match self {
+            Plan::Skip(_) | Plan::Take(..) => {}
+            Plan::Refuse(why, _) => found.push(why.clone()),
+            Plan::Union(branches) => branches.iter().for_each(|plan| plan.refusals(found)),
+            Plan::Inside { inside, .. } => match inside {
+                Inside::Fields(fields) => fields.iter().for_each(|plan| plan.refusals(found)),
+                Inside::Places(_, places) => places.iter().for_each(|(_, plan)| plan.refusals(found)),
+                Inside::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.refusals(found)),
+            },
+        }
+    }
+
+    /// Reads a record into the row at hand.
+    pub fn run(&self, schema: &Schema, cursor: &mut Cursor<'_>, columns: &mut ColumnBuilders) -> Result<(), String> {
+        self.step(schema, cursor, columns, 0)
+    }
+
+    fn step(
+        &self,
+        schema: &Schema,
+        cursor: &mut Cursor<'_>,
+        columns: &mut ColumnBuilders,
+        depth: usize,
+    ) -> Result<(), String> {
+        match self {
+            Plan::Skip(id) => schema.skip(*id, cursor, depth),
+            Plan::Take(id, takes) => take(schema, *id, takes, cursor, columns, depth),
+            Plan::Refuse(why, _) => Err(why.clone()),
+            Plan::Union(branches) => {
+                let number = cursor.long()?;
+                let plan = usize::try_from(number).ok().and_then(|number| branches.get(number));
+                let wrong = || format!("branch {number} of a union of {}", branches.len());
+                plan.ok_or_else(wrong)?.step(schema, cursor, columns, depth + 1)
+            }
+            Plan::Inside { whole, takes, inside } => {
+                if depth > super::schema::DEPTH_MAX {
+                    return Err(too_deep());
+                }
+                if !takes.is_empty() {
+                    let mut again = *cursor;
+                    take(schema, *whole, takes, &mut again, columns, depth)?;
+                }
+                inside.step(schema, cursor, columns, depth + 1)
+            }
+        }
+    }
+}
+
+impl Inside {
+    fn step(
+        &self,
+        schema: &Schema,
+        cursor: &mut Cursor<'_>,
+        columns: &mut ColumnBuilders,
+        depth: usize,
+    ) -> Result<(), String> {
+        match self {
+            Inside::Fields(fields) => fields.iter().try_for_each(|plan| plan.step(schema, cursor, columns, depth)),
+            Inside::Places(item, places) => {
+                let mut at = 0_usize;
+                each(cursor, |cursor| {
+                    let plan = places.iter().find(|(place, _)| *place == at);
+                    at = at.saturating_add(1);
+                    match plan {
+                        Some((_, plan)) => plan.step(schema, cursor, columns, depth),
+                        None => schema.skip(*item, cursor, depth),
+                    }
+                })
+            }
+            Inside::Keys(value, keys) => each(cursor, |cursor| {
+                let key = cursor.text()?;
+                match keys.iter().find(|(name, _)| name == key) {
+                    Some((_, plan)) => plan.step(schema, cursor, columns, depth),
+                    None => schema.skip(*value, cursor, depth),
+                }
+            }),
+        }
+    }
+}
+
+/// Items of an array or map that take no bytes are looked at up to here.
+const EMPTY_ITEMS_MAX: u64 = 10_000;
+
+/// All items of an array or map, one after the other.
+pub fn each(
+    cursor: &mut Cursor<'_>,
+    mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut empty = 0;
+    loop {
+        let (count, _) = cursor.items()?;
+        if count == 0 {
+            return Ok(());
+        }
+        for _ in 0..count {
+            let before = cursor.left();
+            read(cursor)?;
+            empty += u64::from(cursor.left() == before);
+            if empty > EMPTY_ITEMS_MAX {
+                return Err(format!("an array of more than {EMPTY_ITEMS_MAX} items of no bytes"));
+            }
+        }
+    }
+}
+
+fn targets(columns: &[ColumnSpec]) -> Vec<Target<'_>> {
+    columns.iter().enumerate().map(|(place, column)| (place, column, column.place())).collect()
+}
+
+fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
+    if targets.is_empty() {
+        return Plan::Skip(id);
+    }
+    if let Type::Union(branches) = schema.of(id) {
+        return Plan::Union(branches.iter().map(|branch| plan(schema, *branch, targets)).collect());
+    }
+    let places = || targets.iter().map(|(place, ..)| *place).collect();
+    let mut takes = Vec::new();
+    for (place, column, _) in targets.iter().filter(|(_, _, rest)| rest.is_empty()) {
+        match into(schema.of(id), column) {
+            Ok(into) => takes.push((*place, into)),
+            Err(why) => return Plan::Refuse(why, places()),
+        }
+    }
+    let deeper: Vec<Target<'_>> = targets.iter().filter(|(_, _, rest)| !rest.is_empty()).copied().collect();
+    if deeper.is_empty() {
+        return Plan::Take(id, takes);
+    }
+    let below = |name: &str| -> Vec<Target<'_>> {
+        let found = deeper.iter().filter(|(_, _, rest)| rest.first().is_some_and(|first| first == name));
+        found.map(|(place, column, rest)| (*place, *column, rest.get(1..).unwrap_or_default())).collect()
+    };
+    let mut names: Vec<&str> = deeper.iter().filter_map(|(_, _, rest)| rest.first().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let inside = match schema.of(id) {
+        Type::Record(fields) => {
+            Inside::Fields(fields.iter().map(|(name, field)| plan(schema, *field, &below(name))).collect())
+        }
+        Type::Map(value) => Inside::Keys(
+            *value,
+            names.iter().map(|name| ((*name).to_owned(), plan(schema, *value, &below(name)))).collect(),
+        ),
+        Type::Array(item) => {
+            let places = names.iter().filter_map(|name| Some((name.parse().ok()?, plan(schema, *item, &below(name)))));
+            Inside::Places(*item, places.collect())
+        }
+        Type::Null => return Plan::Take(id, takes),
+        other => {
+            let column = deeper.first().map_or("", |(_, column, _)| column.name.as_str());
+            let why = format!("column `{column}`: its path leads into {}, which holds nothing", word(other));
+            return Plan::Refuse(why, places());
+        }
+    };
+    Plan::Inside { whole: id, takes, inside }
+}
+
+/// How a column takes values of a type; the error is the reason why it does not.
+fn into(kind: &Type, column: &ColumnSpec) -> Result<Into, String> {
+    let wrong =
+        || Err(format!("column `{}` is {}, and the record has {} there", column.name, column.type_word(), word(kind)));
+    Ok(match (&column.kind, kind) {
+        (ColumnType::Text, _) => Into::Text,
+        (_, Type::Null) => Into::Text,
+        (ColumnType::Bool, Type::Bool) => Into::Bool,
+        (ColumnType::Int64, Type::Long(_)) => Into::Int64,
+        (ColumnType::Int64, Type::Bytes(Some(Decimal { scale: 0 })) | Type::Fixed(_, Some(Decimal { scale: 0 }))) => {
+            Into::Text
+        }
+        (ColumnType::Float64, Type::Long(_) | Type::Float | Type::Double) => Into::Float64,
+        (ColumnType::Float64, Type::Bytes(Some(_)) | Type::Fixed(_, Some(_))) => Into::Text,
+        (ColumnType::Binary, Type::Bytes(_) | Type::Fixed(..) | Type::Text) => Into::Binary,
+        (ColumnType::Timestamp, Type::Text) => Into::Text,
+        (ColumnType::Arrow(DataType::Date32), Type::Long(Some(Time::Days))) => Into::Date,
+        (ColumnType::Arrow(DataType::Date32), Type::Text) => Into::Text,
+        (
+            ColumnType::Arrow(DataType::Decimal128(..)),
+            Type::Bytes(Some(_)) | Type::Fixed(_, Some(_)) | Type::Long(None) | Type::Text,
+        ) => Into::Text,
+        (ColumnType::Arrow(DataType::List(_)), Type::Array(_)) => Into::Text,
+        (ColumnType::Arrow(DataType::Struct(_)), Type::Record(_) | Type::Map(_)) => Into::Text,
+        (ColumnType::Timestamp, Type::Long(time)) => match (time, &column.form) {
+            (Some(Time::Days), _) => Into::Days,
+            (Some(Time::Millis), _) => Into::Time(TimeUnit::Millis),
+            (Some(Time::Micros), _) => Into::Time(TimeUnit::Micros),
+            (Some(Time::Nanos), _) => Into::Time(TimeUnit::Nanos),
+            (None, TimeForm::Number(unit)) => Into::Time(*unit),
+            (None, _) => {
+                let name = &column.name;
+                return Err(format!(
+                    "column `{name}`: the record has a number, and its schema does not say of which unit; write {name} = \
+                     \"timestamp(ms)\", or (s), (us) or (ns)"
+                ));
+            }
+        },
+        _ => return wrong(),
+    })
+}
+
+/// A type in words.
+fn word(kind: &Type) -> &'static str {
+    match kind {
+        Type::Null => "null",
+        Type::Bool => "a boolean",
+        Type::Long(_) => "a whole number",
+        Type::Float | Type::Double => "a floating-point number",
+        Type::Bytes(Some(_)) | Type::Fixed(_, Some(_)) => "a decimal",
+        Type::Bytes(None) | Type::Fixed(_, None) => "bytes",
+        Type::Text => "text",
+        Type::Enum(_) => "an enum",
+        Type::Array(_) => "an array",
+        Type::Map(_) => "a map",
+        Type::Union(_) => "a union",
+        Type::Record(_) => "a record",
+    }
+}
+
+fn take(
+    schema: &Schema,
+    id: TypeId,
+    takes: &[(usize, Into)],
+    cursor: &mut Cursor<'_>,
+    columns: &mut ColumnBuilders,
+    depth: usize,
+) -> Result<(), String> {
+    match schema.of(id) {
+        Type::Null => takes.iter().for_each(|(column, _)| columns.unset(*column)),
+        Type::Long(_) => {
+            let value = cursor.long()?;
+            for (column, into) in takes {
+                whole(value, *column, *into, columns)?;
+            }
+        }
+        Type::Float => {
+            let value = cursor.float()?;
+            for (column, into) in takes {
+                match into {
+                    Into::Float64 => columns.set_float64(*column, f64::from(value)),
+                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                }
+            }
+        }
+        Type::Double => {
+            let value = cursor.double()?;
+            for (column, into) in takes {
+                match into {
+                    Into::Float64 => columns.set_float64(*column, value),
+                    _ => columns.set(*column, WrittenValue::Text(&value.to_string()))?,
+                }
+            }
+        }
+        Type::Bool => {
+            let value = cursor.bool()?;
+            takes.iter().try_for_each(|(column, _)| columns.set(*column, WrittenValue::Bool(value)))?;
+        }
+        Type::Text => {
+            let value = cursor.text()?;
+            for (column, into) in takes {
+                match into {
+                    Into::Binary => bytes(value.as_bytes(), *column, columns)?,
+                    _ => columns.set(*column, WrittenValue::Text(value))?,
+                }
+            }
+        }
+        Type::Enum(symbols) => {
+            let number = cursor.long()?;
+            let symbol = usize::try_from(number).ok().and_then(|number| symbols.get(number));
+            let symbol = symbol.ok_or_else(|| format!("symbol {number} of an enum of {}", symbols.len()))?;
+            takes.iter().try_for_each(|(column, _)| columns.set(*column, WrittenValue::Text(symbol)))?;
+        }
+        Type::Bytes(decimal) => sized(cursor.sized()?, *decimal, takes, columns)?,
+        Type::Fixed(length, decimal) => sized(cursor.take(*length)?, *decimal, takes, columns)?,
+        Type::Union(branches) => {
+            let id = branch(branches, cursor)?;
+            take(schema, id, takes, cursor, columns, depth + 1)?;
+        }
+        Type::Array(_) | Type::Map(_) | Type::Record(_) => {
+            let begin = *cursor;
+            for (column, _) in takes {
+                *cursor = begin;
+                let mut text = String::new();
+                json(schema, id, cursor, columns.nested_form(*column), &mut text, depth)?;
+                columns.set_nested(*column, &text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn whole(value: i64, column: usize, into: Into, columns: &mut ColumnBuilders) -> Result<(), String> {
+    let far = |columns: &ColumnBuilders| {
+        format!("column `{}`: {value} is out of range of {}", columns.name(column), columns.kind_word(column))
+    };
+    match into {
+        Into::Int64 => columns.set_int64(column, value),
+        Into::Float64 => columns.set_float64(column, value as f64),
+        Into::Time(unit) => {
+            let us = micros(value, unit).map_err(|_| far(columns))?;
+            columns.set_int64(column, us);
+        }
+        Into::Days => {
+            let us = value.checked_mul(86_400_000_000).ok_or_else(|| far(columns))?;
+            columns.set_int64(column, us);
+        }
+        Into::Date => {
+            let days = i32::try_from(value).map_err(|_| far(columns))?;
+            let mut date = String::new();
+            cell::write_date(&mut date, days);
+            columns.set(column, WrittenValue::Text(&date))?;
+        }
+        Into::Bool | Into::Text | Into::Binary => columns.set(column, WrittenValue::Text(&value.to_string()))?,
+    }
+    Ok(())
+}
+
+/// Bytes, which may be those of a decimal.
+fn sized(
+    value: &[u8],
+    decimal: Option<Decimal>,
+    takes: &[(usize, Into)],
+    columns: &mut ColumnBuilders,
+) -> Result<(), String> {
+    for (column, into) in takes {
+        match (into, decimal) {
+            (Into::Binary, _) => bytes(value, *column, columns)?,
+            (_, Some(Decimal { scale })) => columns.set(*column, WrittenValue::Text(&decimal_text(value, scale)?))?,
+            (_, None) => bytes(value, *column, columns)?,
+        }
+    }
+    Ok(())
+}
+
+/// Bytes as they are, which a column of text holds if they are UTF-8.
+fn bytes(value: &[u8], column: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
+    columns.unset(column);
+    columns.set_bytes(column, value)
+}
+
+/// A decimal as it is written down: a whole number in two's complement, the highest byte first, with a point in it.
+pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
+    if bytes.len() > 16 || scale > 1_000 {
+        return Err(format!("a decimal of {} bytes and {scale} places; at most 16 bytes are read", bytes.len()));
+    }
+    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let value = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |value, byte| (value << 8) | i128::from(*byte));
+    let digits = value.unsigned_abs().to_string();
+    let scale = scale as usize;
+    let digits =
+        if digits.len() <= scale { format!("{}{digits}", "0".repeat(scale + 1 - digits.len())) } else { digits };
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if fraction.is_empty() { "" } else { "." };
+    Ok(format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" }))
+}
+
+/// How deep records within records become columns of their own; one that holds itself would have no end.
+const COLUMNS_DEPTH_MAX: usize = 4;
+
+/// The paths to values that are columns by themselves, and their types.
+pub fn leaves(schema: &Schema, id: TypeId, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, ColumnType)>) {
+    if found.len() >= COLUMNS_MAX {
+        return;
+    }
+    let mut kind = schema.of(id);
+    // What may be missing is what it is otherwise.
+    if let Type::Union(branches) = kind {
+        let mut others = branches.iter().map(|branch| schema.of(*branch)).filter(|branch| **branch != Type::Null);
+        kind = match (others.next(), others.next()) {
+            (Some(one), None) => one,
+            _ => &Type::Text,
+        };
+    }
+    match kind {
+        Type::Record(fields) if path.len() < COLUMNS_DEPTH_MAX && !fields.is_empty() => {
+            for (name, field) in fields {
+                path.push(name.clone());
+                leaves(schema, *field, path, found);
+                path.pop();
+            }
+        }
+        _ if path.is_empty() => {}
+        kind => found.push((
+            path.clone(),
+            match kind {
+                Type::Bool => ColumnType::Bool,
+                Type::Long(Some(_)) => ColumnType::Timestamp,
+                Type::Long(None) => ColumnType::Int64,
+                Type::Float | Type::Double => ColumnType::Float64,
+                Type::Bytes(None) | Type::Fixed(_, None) => ColumnType::Binary,
+                _ => ColumnType::Text,
+            },
+        )),
+    }
+}

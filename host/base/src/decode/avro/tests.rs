@@ -1,0 +1,220 @@
+use super::*;
+use crate::batch::chunk::Chunk;
+use crate::decode::{Decoder, tests::shown_rows, tests::source};
+use crate::hex;
+use crate::job::spec::{FileContent, Format, SourceKind, WriterSchema};
+use crate::random::Random;
+
+const SCHEMA: &str = r#"{"type":"record","name":"Order","namespace":"shop","doc":"x","fields":[
+ {"name":"id","type":"long"},{"name":"sku","type":["null","string"],"default":null},
+ {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},
+ {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
+ {"name":"colour","type":{"type":"enum","name":"Colour","symbols":["RED","BLUE"]}},
+ {"name":"tags","type":{"type":"array","items":"string"}},
+ {"name":"next","type":["null","Order"]},{"name":"rate","type":"float"}]}"#;
+/// A record of it, as fastavro writes it.
+const RECORD: &str = "0d0204613104fb4bf6a1d5edee66020402780279000280808080808080808001000201000000000000803e0000c03f";
+
+fn decoder(schema: &str, columns: &[(&str, &str)]) -> Decoder {
+    let content = FileContent { path: "order.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
+    let mut source = source(Format::Avro(WriterSchema::Given(content)), columns);
+    source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+    Decoder::new(&source)
+}
+
+/// The records as frames.
+fn chunk(records: &[Vec<u8>]) -> Chunk {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for record in records {
+        bytes.extend_from_slice(&(record.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(record);
+        ends.push(bytes.len() as u32);
+    }
+    Chunk { bytes: bytes.into(), ends, ..Chunk::default() }
+}
+
+fn decoded(schema: &str, columns: &[(&str, &str)], record: &[u8]) -> String {
+    shown_rows(&decoder(schema, columns).decode(&chunk(&[record.to_vec()])))
+}
+
+#[test]
+fn a_record_goes_to_columns_by_name_and_path() {
+    let record = hex::decode(RECORD).unwrap();
+    let cases = [
+        (&[("id", "int64"), ("sku", "text"), ("rate", "float64")][..], "-7|a1|1.5"),
+        (&[("rate", "text"), ("id", "float64"), ("id", "text")], "1.5|-7|-7"),
+        (&[("price", "text"), ("price", "float64"), ("price", "binary")], "-12.05|-12.05|[251, 75]"),
+        (&[("at", "timestamp"), ("at", "int64")], "1767225600123000|1767225600123"),
+        (&[("colour", "text"), ("tags", "text"), ("tags.1", "text"), ("tags.7", "text")], "BLUE|[\"x\",\"y\"]|y|null"),
+        (&[("next.id", "int64"), ("next.sku", "text"), ("next.next.id", "int64")], "4611686018427387904|null|null"),
+        (
+            &[("next", "text")],
+            r#"{"id":4611686018427387904,"sku":null,"price":0.01,"at":0,"colour":"RED","tags":[],"next":null,"rate":0.25}"#,
+        ),
+        (
+            &[("price", "decimal(9,3)"), ("price", "decimal(3,2)")],
+            "!column `price`: -12.05 is out of range of decimal(3,2)",
+        ),
+        (&[("price", "decimal(9,3)"), ("id", "decimal(3,2)")], "-12.050|-7.00"),
+        (
+            &[
+                ("tags", "list<text>"),
+                ("next", "struct<id: int64, price: decimal(4,2), at: timestamp, tags: list<text>>"),
+            ],
+            r#"["x","y"]|{"id":4611686018427387904,"price":0.01,"at":"1970-01-01T00:00:00.000000Z","tags":[]}"#,
+        ),
+        (&[("tags", "struct<a: int64>")], "!column `tags` is struct<a: int64>, and the record has an array there"),
+        (&[("next", "list<int64>")], "!column `next` is list<int64>, and the record has a record there"),
+        (&[("missing", "int64"), ("id", "int64")], "null|-7"),
+        (&[("sku", "binary")], "[97, 49]"),
+        (&[("rate", "int64")], "!column `rate` is int64, and the record has a floating-point number there"),
+        (&[("sku", "int64")], "!column `sku` is int64, and the record has text there"),
+        (&[("sku.x", "text")], "!column `x`: its path leads into text, which holds nothing"),
+    ];
+    for (columns, expected) in cases {
+        assert_eq!(decoded(SCHEMA, columns, &record), expected, "{columns:?}");
+    }
+    let day = r#"{"type":"record","name":"R","fields":[{"name":"at","type":{"type":"int","logicalType":"date"}}]}"#;
+    assert_eq!(decoded(day, &[("at", "date"), ("at", "timestamp")], &[0x04]), "1970-01-03|172800000000");
+    let at = r#"{"type":"record","name":"R","fields":[{"name":"at","type":"long"}]}"#;
+    assert_eq!(decoded(at, &[("at", "timestamp(ms)")], &[0x04]), "2000");
+    assert!(decoded(at, &[("at", "timestamp")], &[0x04]).contains("write at = \"timestamp(ms)\""));
+    assert!(
+        decoded(at, &[("at", "timestamp(s)")], &[0xff; 9].iter().chain(&[1]).copied().collect::<Vec<_>>())
+            .contains("out of range")
+    );
+}
+
+#[test]
+fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
+    let registry = crate::job::spec::RegistrySpec {
+        url: "http://127.0.0.1:1".into(),
+        login: None,
+        ca: None,
+        wait: std::time::Duration::ZERO,
+    };
+    let mut source = source(Format::Avro(WriterSchema::Registry(Box::new(registry))), &[("n", "int64"), ("s", "text")]);
+    source.kind = SourceKind::RawSocket { address: "127.0.0.1:1".into() };
+    let mut decoder = Decoder::new(&source);
+    let one = Bytes::from_static(br#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}"#);
+    let two = Bytes::from_static(
+        br#"{"type":"record","name":"R","fields":[{"name":"s","type":"string"},{"name":"n","type":"int"}]}"#,
+    );
+    let record = |id: u8, body: &[u8]| [&[0, 0, 0, 0, id], body].concat();
+    let mut chunk = chunk(&[
+        record(1, &[2]),
+        record(2, &[2, b'x', 4]),
+        record(3, &[2]),
+        record(1, &[2, 2]),
+        vec![1, 2, 3, 4, 5, 6],
+        vec![0, 1],
+        vec![],
+    ]);
+    chunk.header = SchemaTable::write([(1, Some(&one)), (2, Some(&two)), (3, None)]);
+    assert!(chunk.must_be_kept(), "the registry may know the id later");
+    let expected = "1|null\n2|x\n!schema 3 is not known to the registry\n\
+                    !1 bytes behind the record; it was written with another schema\n\
+                    !begins with byte 1, not with 0 and the id of a schema, as records of a registry do\n\
+                    !2 bytes, too few for the id of a schema\n!0 bytes, too few for the id of a schema";
+    assert_eq!(shown_rows(&decoder.decode(&chunk)), expected);
+    // The next chunk has a table of its own, in which an id is known now.
+    chunk.header = SchemaTable::write([(3, Some(&one))]);
+    assert!(!chunk.must_be_kept());
+    let (_, third) = (chunk.cut_front(2), chunk.cut_front(1));
+    assert_eq!(shown_rows(&decoder.decode(&third)), "1|null");
+    assert!(SchemaTable::read(&Bytes::from_static(b"n,s")).is_empty() && SchemaTable::read(&Bytes::new()).is_empty());
+}
+
+#[test]
+fn schemas_that_make_no_sense_are_refused_with_what_is_wrong() {
+    for (schema, told) in [
+        ("", "not JSON"),
+        ("1", "1 is no type"),
+        ("\"Order\"", "the type `Order` is defined neither in it nor"),
+        (r#"{"name":"x"}"#, "a type without `type`"),
+        (r#"{"type":"record","fields":[]}"#, "a type without `name`"),
+        (r#"{"type":"record","name":"R"}"#, "record without `fields`"),
+        (r#"{"type":"array"}"#, "array without `items`"),
+        (r#"[["null"]]"#, "a union within a union"),
+        (r#"{"type":"fixed","name":"F","size":-1}"#, "no number of bytes"),
+        (
+            r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"enum","name":"R","symbols":[]}}]}"#,
+            "defined twice",
+        ),
+    ] {
+        let why = Schema::parse(schema.as_bytes()).unwrap_err();
+        assert!(why.contains(told), "{schema}: {why}");
+    }
+    let deep = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(200), "}".repeat(200));
+    assert!(Schema::parse(deep.as_bytes()).is_err());
+    let doubts =
+        doubts(SCHEMA.as_bytes(), &decoder_columns(&[("id", "text"), ("gone", "int64"), ("rate", "bool")])).unwrap();
+    assert_eq!(
+        doubts,
+        [
+            "it has nothing for column `gone`, which is null",
+            "column `rate` is bool, and the record has a floating-point number there"
+        ]
+    );
+}
+
+fn decoder_columns(columns: &[(&str, &str)]) -> Vec<ColumnSpec> {
+    source(Format::Json, columns).schema
+}
+
+#[test]
+fn records_that_lie_are_refused_and_take_no_memory() {
+    let record = hex::decode(RECORD).unwrap();
+    let columns = [("id", "int64"), ("next", "text"), ("tags", "text"), ("tags.1", "text"), ("price", "text")];
+    for cut in 0..record.len() {
+        assert!(decoded(SCHEMA, &columns, &record[..cut]).starts_with('!'), "{cut} bytes");
+    }
+    let of = |kind: &str| format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{kind}}}]}}"#);
+    let huge = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    for kind in [
+        r#""bytes""#,
+        r#""string""#,
+        r#"{"type":"array","items":"null"}"#,
+        r#"{"type":"array","items":"int"}"#,
+        r#"{"type":"map","values":"null"}"#,
+    ] {
+        for column in ["a", "b", "a.5"] {
+            let told = decoded(&of(kind), &[(column, "text")], &huge);
+            assert!(told.starts_with('!') || column == "a.5" || column == "b", "{kind} {column}: {told}");
+        }
+    }
+    // A list within itself, without end.
+    let list = r#"{"type":"record","name":"L","fields":[{"name":"a","type":["null","L"]}]}"#;
+    let deep = vec![2; 100_000];
+    for column in ["a", "b"] {
+        let told = decoded(list, &[(column, "text")], &deep);
+        assert!(told.starts_with("!nested deeper than 64 levels"), "{told}");
+    }
+    // Records of two records of two records, and nothing in them.
+    let mut nothing = String::from(r#"{"type":"record","name":"R0","fields":[]}"#);
+    let types: Vec<String> = (1..=60)
+        .map(|n| {
+            let before = std::mem::replace(&mut nothing, format!("\"R{n}\""));
+            let field = |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":{kind}}}"#);
+            let inner = if n == 1 { before } else { format!("\"R{}\"", n - 1) };
+            let second = format!("\"R{}\"", n - 1);
+            let fields = format!("{},{}", field("a", &inner), field("b", &second));
+            format!(r#"{{"name":"f{n}","type":{{"type":"record","name":"R{n}","fields":[{fields}]}}}}"#)
+        })
+        .collect();
+    let laughs = format!(r#"{{"type":"record","name":"Top","fields":[{}]}}"#, types.join(","));
+    assert_eq!(decoded(&laughs, &[("missing", "text")], &[]), "null");
+    assert_eq!(decoded(&laughs, &[("f60", "text")], &[]), "!more than 67108864 bytes as JSON");
+    let mut decoder = decoder(SCHEMA, &columns);
+    let mut random = Random(1);
+    for _ in 0..20_000 {
+        let mut bad = record.clone();
+        for _ in 0..1 + random.below(4) {
+            let at = random.index(bad.len());
+            bad[at] = random.next() as u8;
+        }
+        let decoded = decoder.decode(&chunk(&[bad, record.clone()]));
+        let rejected = decoded.rejected.map_or(0, |rows| rows.num_rows());
+        assert!(decoded.rows.num_rows() + rejected == 2 && rejected < 2, "a good record beside a bad one is a row");
+    }
+}

@@ -1,0 +1,100 @@
+//! Structs and lists from the JSON text that formats write them as.
+
+use super::super::json::scan::Scanner;
+use super::{BuilderValues, ColumnBuilder, WrittenValue};
+
+/// Values that a text may stand for, by its bytes: members of a struct that are not there take memory, too.
+const VALUES_PER_BYTE_MAX: usize = 8;
+/// As many it may always stand for.
+const VALUES_MIN: usize = 10_000;
+
+/// Adds the struct or list that a text holds.
+pub(super) fn push_whole(column: &mut ColumnBuilder, text: &str, hex: bool) -> Result<(), String> {
+    let mut scanner = Scanner::new(text);
+    let mut values = VALUES_MIN.max(text.len().saturating_mul(VALUES_PER_BYTE_MAX));
+    push(column, &mut scanner, hex, &mut values)?;
+    scanner.end()
+}
+
+/// Reads the value that comes next; `values` may still be made.
+fn push(column: &mut ColumnBuilder, scanner: &mut Scanner<'_>, hex: bool, values: &mut usize) -> Result<(), String> {
+    let ColumnBuilder { name, kind, values: builder, .. } = column;
+    match (scanner.peek(), builder) {
+        (Some(b'['), BuilderValues::List { item, ends }) => {
+            scanner.advance(1);
+            if !scanner.eat(b']') {
+                loop {
+                    take(values, 1, name)?;
+                    push(item, scanner, hex, values)?;
+                    if !scanner.eat(b',') {
+                        break;
+                    }
+                }
+                scanner.close(b']')?;
+            }
+            let end = i32::try_from(item.values.len());
+            ends.push(end.map_err(|_| format!("column `{name}`: more than 2^31 values of lists in a part"))?);
+            Ok(())
+        }
+        (Some(b'{'), BuilderValues::Struct { members, rows }) => {
+            take(values, members.len(), name)?;
+            scanner.advance(1);
+            if !scanner.eat(b'}') {
+                loop {
+                    read_member(name, members, *rows, scanner, hex, values)?;
+                    if !scanner.eat(b',') {
+                        break;
+                    }
+                }
+                scanner.close(b'}')?;
+            }
+            members.iter_mut().filter(|member| member.values.len() == *rows).for_each(ColumnBuilder::push_null);
+            *rows += 1;
+            Ok(())
+        }
+        (_, BuilderValues::List { .. } | BuilderValues::Struct { .. }) => {
+            let mut scratch = String::new();
+            match scanner.value(&mut scratch)? {
+                WrittenValue::Null => {
+                    column.push_null();
+                    Ok(())
+                }
+                _ => Err(format!("column `{name}`: not {kind}")),
+            }
+        }
+        (_, _) => {
+            let mut scratch = String::new();
+            let value = scanner.value(&mut scratch)?;
+            column.push(value, hex)
+        }
+    }
+}
+
+/// Reads a key and its value. Of a key that stands twice the last counts, and keys that no member has are left out.
+fn read_member(
+    name: &str,
+    members: &mut [ColumnBuilder],
+    rows: usize,
+    scanner: &mut Scanner<'_>,
+    hex: bool,
+    values: &mut usize,
+) -> Result<(), String> {
+    let mut scratch = String::new();
+    let key = scanner.key()?.unescaped(&mut scratch)?;
+    // The name of a member stands behind that of the struct and a dot.
+    let found = members.iter_mut().find(|member| member.name.get(name.len() + 1..) == Some(key));
+    let Some(member) = found else { return scanner.skip(1) };
+    member.truncate(rows);
+    push(member, scanner, hex, values)
+}
+
+fn take(values: &mut usize, taken: usize, name: &str) -> Result<(), String> {
+    let left = values.checked_sub(taken);
+    *values = left.ok_or_else(|| {
+        format!("column `{name}`: more values than {VALUES_PER_BYTE_MAX} for each byte that they are written in")
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

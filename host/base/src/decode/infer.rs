@@ -1,0 +1,518 @@
+//! Which columns records have whose author did not say them: the narrowest type that takes every value of a column, as
+//! the decoders read it.
+
+use super::columns::WrittenValue;
+use super::json::scan::Scanner;
+use crate::batch::parse::{float64, int64, shown};
+use crate::batch::times::TimeParser;
+use crate::batch::types::ColumnType;
+use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
+use std::collections::HashSet;
+
+/// Columns that are told apart; a record of more keys loses the rest.
+pub const COLUMNS_MAX: usize = 1_000;
+/// How deep objects within objects are opened up into columns.
+const DEPTH_MAX: usize = 8;
+/// Whole numbers up to here are exact as floats.
+const EXACT_MAX: i64 = 1 << 53;
+/// Patterns of times that are tried, beside RFC 3339. None of them can be taken for another one: day and month are told
+/// apart by what stands between them.
+const PATTERNS: [&str; 9] = [
+    "%d/%b/%Y:%H:%M:%S %z",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%Y-%m-%d %H:%M",
+];
+/// How names of columns end that hold times.
+const TIME_NAMES: [&str; 9] = ["ts", "time", "timestamp", "at", "date", "epoch", "when", "millis", "datetime"];
+/// Numbers are taken for times only from 2001 to 2100, in seconds since 1970.
+const TIME_SECONDS: std::ops::Range<f64> = 978_307_200.0..4_102_444_800.0;
+
+/// The columns, as far as they were seen.
+pub struct Guess {
+    top: Node,
+    /// Whether objects in JSON records become columns of their own.
+    opens: bool,
+    /// Records that were looked at.
+    records: u64,
+    columns: usize,
+    /// Keys without a name, which no schema can have.
+    nameless: bool,
+    scratch: String,
+    times: Vec<(TimeForm, TimeParser)>,
+}
+
+/// A column and what is not certain about it.
+#[derive(Debug)]
+pub struct GuessedColumn {
+    /// The column.
+    pub spec: ColumnSpec,
+    /// What was seen that its reader should know.
+    pub notes: Vec<String>,
+}
+
+/// A key of the records.
+#[derive(Default)]
+struct Node {
+    name: String,
+    seen: Seen,
+    /// How often an object stood here, that was opened.
+    objects: u64,
+    children: Vec<Node>,
+}
+
+/// The values of one column.
+#[derive(Default)]
+struct Seen {
+    bool: Class,
+    int64: Class,
+    float64: Class,
+    /// `NaN` and its kin, in text.
+    no_number: Class,
+    /// Numbers that neither int64 nor float64 hold as they are written.
+    large: Class,
+    text: Class,
+    nested: Class,
+    /// Which of the forms of times all texts have; none yet where it is empty.
+    times: Vec<bool>,
+    /// Some time has no offset.
+    local: bool,
+    /// The smallest and largest number.
+    range: Option<(f64, f64)>,
+}
+
+/// Values of one sort.
+#[derive(Default)]
+struct Class {
+    count: u64,
+    /// The record of the first one, from 1, and its beginning.
+    first: Option<(u64, String)>,
+}
+
+impl Guess {
+    /// Nothing seen yet. `opens`: objects in JSON records become columns of their own.
+    pub fn new(opens: bool) -> Guess {
+        let forms = std::iter::once(TimeForm::Text).chain(PATTERNS.map(|text| TimeForm::Pattern(text.into())));
+        let parser =
+            |form: TimeForm| (form.clone(), TimeParser::of(&ColumnSpec::new("", ColumnType::Timestamp).written(form)));
+        let times = forms.map(parser).collect();
+        let (top, scratch) = (Node::default(), String::new());
+        Guess { top, opens, records: 0, columns: 0, nameless: false, scratch, times }
+    }
+
+    /// How many records were looked at.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Looks at a JSON record. The error says what is wrong with it; nothing of it counts then.
+    pub fn json(&mut self, record: &str) -> Result<(), String> {
+        let record = record.strip_prefix('\u{FEFF}').unwrap_or(record);
+        let mut scanner = Scanner::new(record);
+        match scanner.peek() {
+            None => return Ok(()),
+            Some(b'{') => {}
+            _ => return Err("not a JSON object".into()),
+        }
+        scanner.skip(0)?;
+        scanner.end()?;
+        self.records += 1;
+        let mut top = std::mem::take(&mut self.top);
+        let read = self.object(&mut Scanner::new(record), &mut top, 1);
+        self.top = top;
+        read
+    }
+
+    fn object(&mut self, scanner: &mut Scanner<'_>, node: &mut Node, depth: usize) -> Result<(), String> {
+        scanner.eat(b'{');
+        if scanner.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = scanner.key()?.unescaped(&mut self.scratch)?.to_owned();
+            let known = node.children.iter().position(|child| child.name == key);
+            let place = match known {
+                _ if key.is_empty() => {
+                    self.nameless = true;
+                    None
+                }
+                None if self.columns < COLUMNS_MAX => {
+                    self.columns += 1;
+                    node.children.push(Node { name: key, ..Node::default() });
+                    Some(node.children.len() - 1)
+                }
+                known => known,
+            };
+            match place.and_then(|place| node.children.get_mut(place)) {
+                Some(child) if self.opens && depth < DEPTH_MAX && scanner.peek() == Some(b'{') => {
+                    child.objects += 1;
+                    self.object(scanner, child, depth + 1)?;
+                }
+                Some(child) => {
+                    let mut scratch = std::mem::take(&mut self.scratch);
+                    let value = scanner.value(&mut scratch);
+                    let value = value.map(|value| child.seen.add(value, self.records, &self.times));
+                    self.scratch = scratch;
+                    value?;
+                }
+                None => scanner.skip(1)?,
+            }
+            if !scanner.eat(b',') {
+                return scanner.close(b'}');
+            }
+        }
+    }
+
+    /// Names the columns of records of cells.
+    pub fn names(&mut self, names: impl IntoIterator<Item = String>) {
+        for name in names.into_iter().take(COLUMNS_MAX) {
+            self.top.children.push(Node { name, ..Node::default() });
+        }
+    }
+
+    /// Looks at the cells of a record, in the order of the names; `None`: there is nothing in a cell.
+    pub fn cells(&mut self, cells: &[Option<String>]) {
+        self.records += 1;
+        for (node, cell) in self.top.children.iter_mut().zip(cells) {
+            if let Some(cell) = cell {
+                node.seen.add_cell(cell.trim_ascii(), self.records, &self.times);
+            }
+        }
+    }
+
+    /// The columns, in the order in which they first came.
+    pub fn columns(&self) -> Vec<GuessedColumn> {
+        let mut found = Vec::new();
+        leaves(&self.top, &mut Vec::new(), &mut found);
+        let paths: Vec<Vec<String>> = found.iter().map(|(path, _)| path.clone()).collect();
+        let names = names_of(&paths).into_iter();
+        names.zip(found).map(|(name, (path, node))| node.column(name, path, self)).collect()
+    }
+
+    /// What is not certain about the whole.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.columns >= COLUMNS_MAX {
+            notes.push(format!(
+                "there are {COLUMNS_MAX} keys or more; of those behind the first {COLUMNS_MAX} nothing is said"
+            ));
+        }
+        if self.nameless {
+            notes.push("a key is empty, which no column can name; its values are left out".into());
+        }
+        notes
+    }
+}
+
+/// Names of the columns of some paths, no two alike: what stands at the top has its own name.
+pub fn names_of(paths: &[Vec<String>]) -> Vec<String> {
+    let top: HashSet<String> = paths.iter().filter(|path| path.len() == 1).map(|path| named(path)).collect();
+    let mut taken = HashSet::new();
+    let mut names = Vec::with_capacity(paths.len());
+    for path in paths {
+        let wanted = named(path);
+        let mut name = wanted.clone();
+        let mut number = 2;
+        while taken.contains(&name) || (path.len() > 1 && top.contains(&name)) {
+            name = format!("{wanted}_{number}");
+            number += 1;
+        }
+        taken.insert(name.clone());
+        names.push(name);
+    }
+    names
+}
+
+/// The name of the column of a path: of visible characters.
+fn named(path: &[String]) -> String {
+    path.join("_").replace(char::is_control, "_")
+}
+
+/// The keys that become columns, in their order.
+fn leaves<'a>(node: &'a Node, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, &'a Node)>) {
+    for child in &node.children {
+        path.push(child.name.clone());
+        let opened = child.objects > 0 && child.seen.all() == 0 && !child.children.is_empty();
+        if opened {
+            leaves(child, path, found);
+        } else {
+            found.push((path.clone(), child));
+        }
+        path.pop();
+    }
+}
+
+impl Node {
+    fn column(&self, name: String, path: Vec<String>, guess: &Guess) -> GuessedColumn {
+        let seen = &self.seen;
+        let mut notes = Vec::new();
+        let (kind, form) = match self.objects {
+            0 => seen.kind(&name, guess, &mut notes),
+            _ => {
+                if seen.all() > 0 {
+                    notes.push(format!(
+                        "an object in {} records, and something else in {}: kept as text",
+                        self.objects,
+                        seen.all()
+                    ));
+                }
+                (ColumnType::Text, TimeForm::Text)
+            }
+        };
+        let path = if path.len() == 1 && path.first() == Some(&name) { vec![name.clone()] } else { path };
+        GuessedColumn { spec: ColumnSpec::new(name, kind).at(path).written(form), notes }
+    }
+}
+
+impl Class {
+    fn add(&mut self, record: u64, value: &str) {
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some((record, shown(value).into_owned()));
+        }
+    }
+}
+
+impl Seen {
+    /// Values that are not null.
+    fn all(&self) -> u64 {
+        self.classes().iter().map(|(_, class)| class.count).sum()
+    }
+
+    fn classes(&self) -> [(&'static str, &Class); 7] {
+        [
+            ("a bool", &self.bool),
+            ("a whole number", &self.int64),
+            ("a number with a fraction", &self.float64),
+            ("no number", &self.no_number),
+            ("a number that int64 cannot hold", &self.large),
+            ("text", &self.text),
+            ("an object or array", &self.nested),
+        ]
+    }
+
+    /// A value of a JSON record.
+    fn add(&mut self, value: WrittenValue<'_>, record: u64, times: &[(TimeForm, TimeParser)]) {
+        match value {
+            WrittenValue::Null => {}
+            WrittenValue::Bool(value) => self.bool.add(record, if value { "true" } else { "false" }),
+            WrittenValue::Number(literal) => self.number(literal, record),
+            WrittenValue::Text(text) => self.text(text, record, times),
+            WrittenValue::Nested(text) => self.nested.add(record, text),
+        }
+    }
+
+    /// A cell, of which only its look tells what it is.
+    fn add_cell(&mut self, cell: &str, record: u64, times: &[(TimeForm, TimeParser)]) {
+        let digits = cell.strip_prefix('-').unwrap_or(cell);
+        let leading_zero = matches!(digits.as_bytes(), [b'0', b'0'..=b'9', ..]);
+        let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && !leading_zero && float64(cell).is_ok();
+        match cell {
+            "" => {}
+            _ if cell.eq_ignore_ascii_case("true") || cell.eq_ignore_ascii_case("false") => self.bool.add(record, cell),
+            "NaN" | "nan" | "inf" | "-inf" | "Infinity" | "-Infinity" => self.no_number.add(record, cell),
+            _ if is_number => self.number(cell, record),
+            _ => self.text(cell, record, times),
+        }
+    }
+
+    fn number(&mut self, literal: &str, record: u64) {
+        let whole = !literal.contains(['.', 'e', 'E']);
+        match (int64(literal), float64(literal)) {
+            (Ok(_), Ok(value)) if whole => {
+                self.int64.add(record, literal);
+                self.reach(value);
+            }
+            (_, Ok(value)) if !whole => {
+                self.float64.add(record, literal);
+                self.reach(value);
+            }
+            _ => self.large.add(record, literal),
+        }
+    }
+
+    fn reach(&mut self, value: f64) {
+        let (least, most) = self.range.unwrap_or((value, value));
+        self.range = Some((least.min(value), most.max(value)));
+    }
+
+    fn text(&mut self, text: &str, record: u64, times: &[(TimeForm, TimeParser)]) {
+        self.text.add(record, text);
+        if self.times.is_empty() {
+            self.times = vec![true; times.len()];
+        }
+        let trimmed = text.trim_ascii();
+        for (alive, (form, parser)) in self.times.iter_mut().zip(times) {
+            // RFC 3339 begins with a year; other texts that its reader takes are none on purpose.
+            let looks = *form != TimeForm::Text || trimmed.as_bytes().get(4) == Some(&b'-');
+            *alive = *alive && looks && parser.read(trimmed).is_ok();
+        }
+        if self.times.first() == Some(&true) {
+            let clock = trimmed.get(10..).unwrap_or_default();
+            self.local |= !clock.ends_with(['Z', 'z']) && !clock.contains(['+', '-']);
+        }
+    }
+
+    fn kind(&self, name: &str, guess: &Guess, notes: &mut Vec<String>) -> (ColumnType, TimeForm) {
+        let (all, numbers) = (self.all(), self.int64.count + self.float64.count);
+        let plain = |kind| (kind, TimeForm::Text);
+        if all == 0 {
+            notes.push("no record has a value here: text".into());
+            return plain(ColumnType::Text);
+        }
+        if self.bool.count == all {
+            return plain(ColumnType::Bool);
+        }
+        if let Some(unit) = self.unit(name).filter(|_| numbers == all) {
+            let (word, words) = unit.names();
+            notes.push(format!(
+                "its numbers look like {words} since 1970: timestamp({word}); write int64 or float64 if they are none"
+            ));
+            return (ColumnType::Timestamp, TimeForm::Number(unit));
+        }
+        if self.int64.count == all {
+            return plain(ColumnType::Int64);
+        }
+        let exact = self.range.is_none_or(|(least, most)| {
+            self.int64.count == 0 || (least >= -EXACT_MAX as f64 && most <= EXACT_MAX as f64)
+        });
+        if numbers > 0 && numbers + self.no_number.count == all && exact {
+            if self.int64.count > 0 {
+                notes.push(format!("{}: float64", self.mixture()));
+            }
+            return plain(ColumnType::Float64);
+        }
+        if self.text.count == all
+            && let Some(place) = self.times.iter().position(|alive| *alive)
+            && let Some((form, _)) = guess.times.get(place)
+        {
+            let zoned = matches!(form, TimeForm::Pattern(pattern) if pattern.contains("%z"));
+            if self.local || (*form != TimeForm::Text && !zoned) {
+                notes.push("its times have no offset and are read as UTC; add zone = \"Europe/Berlin\" if clocks of a zone showed them".into());
+            }
+            return (ColumnType::Timestamp, form.clone());
+        }
+        if self.classes().iter().filter(|(_, class)| class.count > 0).count() > 1 || self.large.count > 0 {
+            notes.push(format!("{}: kept as text", self.mixture()));
+        }
+        plain(ColumnType::Text)
+    }
+
+    /// Of what sorts the values are, with the first of each.
+    fn mixture(&self) -> String {
+        let mut sorts: Vec<_> = self.classes().into_iter().filter(|(_, class)| class.count > 0).collect();
+        sorts.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
+        let told = sorts.iter().map(|(sort, class)| {
+            let (record, value) = class.first.clone().unwrap_or_default();
+            let records = if class.count == 1 { "record" } else { "records" };
+            format!("{sort} in {} {records} (the first `{value}` in record {record})", class.count)
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The unit of which all numbers look like times, where the name says that they are such.
+    fn unit(&self, name: &str) -> Option<TimeUnit> {
+        let name = name.to_ascii_lowercase();
+        let last = name.rsplit(['_', '-', '.', ' ']).next().unwrap_or(&name);
+        let says = TIME_NAMES.contains(&last) || name.ends_with("time") || name.ends_with("timestamp");
+        let (least, most) = self.range.filter(|_| says)?;
+        TimeUnit::ALL.into_iter().find(|unit| {
+            let a_second = 10_f64.powi(6 - unit.power());
+            TIME_SECONDS.contains(&(least / a_second)) && TIME_SECONDS.contains(&(most / a_second))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_json(lines: &[&str]) -> Vec<GuessedColumn> {
+        let mut guess = Guess::new(true);
+        lines.iter().for_each(|line| guess.json(line).unwrap());
+        guess.columns()
+    }
+
+    fn described(columns: &[GuessedColumn]) -> String {
+        let one = |column: &GuessedColumn| {
+            let GuessedColumn { spec, notes } = column;
+            let path =
+                if spec.path == [spec.name.clone()] { String::new() } else { format!(" at {}", spec.path.join("/")) };
+            let notes = if notes.is_empty() { "" } else { "?" };
+            format!("{} {}{path}{notes}", spec.name, spec.type_word())
+        };
+        columns.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn json_columns_have_the_narrowest_type_that_takes_all_values() {
+        let columns = of_json(&[
+            r#"{"n":1,"x":1,"ok":true,"s":"12","at":"2024-05-01T12:00:00Z","big":18446744073709551616,"none":null,"z":12.0}"#,
+            r#"{"n":-2,"x":2.5,"ok":null,"s":"x","at":"2024-05-01T12:00:00+02:00","big":1,"mix":1,"z":1e400}"#,
+            r#"{"mix":"a","tags":[1]}"#,
+        ]);
+        assert_eq!(
+            described(&columns),
+            "n int64, x float64?, ok bool, s text, at timestamp, big text?, none text?, z text?, mix text?, tags text"
+        );
+        let note = &columns[1].notes[0];
+        assert!(note.contains("`2.5` in record 2") && note.contains("`1` in record 1"), "{note}");
+    }
+
+    #[test]
+    fn objects_become_columns_with_paths_unless_something_else_stands_there_too() {
+        let columns = of_json(&[
+            r#"{"user":{"id":7,"name":{"first":"a"}},"odd":{"a":1},"empty":{},"user_id":1,"l\ti.n e":{"0":true},"":1}"#,
+            r#"{"user":null,"odd":3}"#,
+        ]);
+        assert_eq!(
+            described(&columns),
+            "user_id_2 int64 at user/id, user_name_first text at user/name/first, odd text?, empty text, user_id int64, \
+             l_i.n e_0 bool at l\ti.n e/0"
+        );
+    }
+
+    #[test]
+    fn times_are_known_by_their_look_and_numbers_also_by_their_name() {
+        let columns = of_json(&[
+            r#"{"a":"2024-05-01 12:00:00","b":"10/Oct/2000:13:55:36 -0700","c":"01.07.2026 12:30","created_at":1767225600123,"n":1767225600123,"time":12,"d":"2024-05-01","e":"2024-05-01"}"#,
+            r#"{"e":"2024-05-32"}"#,
+        ]);
+        assert_eq!(
+            described(&columns),
+            "a timestamp?, b timestamp(%d/%b/%Y:%H:%M:%S %z), c timestamp(%d.%m.%Y %H:%M)?, created_at timestamp(ms)?, n int64, \
+             time int64, d timestamp?, e text"
+        );
+    }
+
+    #[test]
+    fn cells_are_what_they_look_like() {
+        let mut guess = Guess::new(false);
+        guess.names(["n", "zip", "x", "ok", "nan", "mix", "t"].map(str::to_owned));
+        let row = |cells: [&str; 7]| cells.map(|cell| (!cell.is_empty()).then(|| cell.to_owned()));
+        guess.cells(&row(["1", "01234", "1.5", "TRUE", "NaN", "1", "2024-05-01T12:00:00Z"]));
+        guess.cells(&row([" 2 ", "99999", "2", "false", "2.5", "x", ""]));
+        assert_eq!(
+            described(&guess.columns()),
+            "n int64, zip text?, x float64?, ok bool, nan float64, mix text?, t timestamp"
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_counts_nothing() {
+        let mut guess = Guess::new(true);
+        for bad in ["[1]", "{\"a\":", "{\"a\":1}x", "1"] {
+            assert!(guess.json(bad).is_err(), "{bad}");
+        }
+        assert_eq!((guess.records(), guess.columns().len()), (0, 0));
+        let wide: Vec<String> = (0..2_000).map(|i| format!("\"k{i}\":{i}")).collect();
+        guess.json(&format!("{{{}}}", wide.join(","))).unwrap();
+        assert_eq!(guess.columns().len(), COLUMNS_MAX);
+        assert_eq!(guess.notes().len(), 1);
+    }
+}

@@ -1,0 +1,310 @@
+//! What `protoc --descriptor_set_out` wrote: the messages of a job, with their fields and enums. It is a message of
+//! Protobuf itself (`google/protobuf/descriptor.proto`), of which only what decoding needs is read.
+
+use super::plan::MessagePlan;
+use super::wire::{Raw, Wire};
+use crate::job::spec::ColumnSpec;
+use crate::job::suggest;
+use std::collections::HashMap;
+
+/// Messages and enums of one descriptor, and values of one enum.
+const TYPES_MAX: usize = 100_000;
+/// How deep messages are defined within each other.
+const NESTED_MAX: usize = 64;
+
+/// All messages and enums of a descriptor.
+#[derive(Debug, Default)]
+pub struct Messages {
+    messages: Vec<Message>,
+    enums: Vec<HashMap<i32, String>>,
+    by_name: HashMap<String, Named>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    Message(usize),
+    Enum(usize),
+}
+
+/// A message.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// Its full name.
+    pub name: String,
+    pub fields: Vec<Field>,
+    /// It is a pair of a map.
+    pub is_entry: bool,
+}
+
+/// A field of a message.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: String,
+    pub number: u32,
+    pub kind: Kind,
+    pub repeated: bool,
+    /// Where it is not written it has its zero; else it has no value.
+    pub implicit: bool,
+    /// The group of fields of which only one has a value.
+    pub oneof: Option<u32>,
+}
+
+/// What a field holds, and how it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Double,
+    Float,
+    Int64,
+    Uint64,
+    Int32,
+    Fixed64,
+    Fixed32,
+    Bool,
+    Text,
+    Bytes,
+    Uint32,
+    Sfixed32,
+    Sfixed64,
+    Sint32,
+    Sint64,
+    Enum(usize),
+    Message(usize),
+    /// Passed over: groups, and what the descriptor does not define.
+    Unknown,
+}
+
+/// A field as its descriptor has it, before names are looked up.
+struct RawField {
+    field: Field,
+    kind: u64,
+    type_name: String,
+    proto3_optional: bool,
+    presence: Option<u64>,
+}
+
+/// What a file says for all that is in it.
+#[derive(Clone, Copy)]
+struct FileRules {
+    implicit: bool,
+}
+
+impl Messages {
+    /// Reads a descriptor set. The error says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Messages, String> {
+        let mut messages = Messages::default();
+        let mut raw: Vec<(usize, Vec<RawField>, FileRules)> = Vec::new();
+        let mut set = Wire::new(bytes);
+        while let Some((number, field)) = set.field()? {
+            if let (1, Raw::Bytes(file)) = (number, field) {
+                messages.file(file, &mut raw)?;
+            }
+        }
+        if messages.messages.is_empty() {
+            return Err("it defines no message".into());
+        }
+        for (message, fields, rules) in raw {
+            let fields = fields.into_iter().map(|raw| messages.field(raw, rules)).collect();
+            if let Some(message) = messages.messages.get_mut(message) {
+                message.fields = fields;
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The message of this full name.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        match self.by_name.get(name) {
+            Some(Named::Message(message)) => Some(*message),
+            _ => None,
+        }
+    }
+
+    /// A message.
+    pub fn message(&self, message: usize) -> Option<&Message> {
+        self.messages.get(message)
+    }
+
+    /// The name of a value of an enum.
+    pub fn symbol(&self, of: usize, value: i32) -> Option<&str> {
+        self.enums.get(of)?.get(&value).map(String::as_str)
+    }
+
+    /// What is wrong with a source of this message and these columns: the key, and why.
+    pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
+        let Some(message) = self.named(name) else {
+            let names = self.messages.iter().filter(|message| !message.is_entry).map(|message| message.name.as_str());
+            let hint = suggest::hint(name, names.take(20), "it defines");
+            return vec![("message".into(), format!("`{name}` is not in the descriptor{hint}"))];
+        };
+        let plan = MessagePlan::of(self, message, columns);
+        let wrong = plan.mistakes(columns).into_iter();
+        wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
+    }
+
+    fn file(&mut self, bytes: &[u8], raw: &mut Vec<(usize, Vec<RawField>, FileRules)>) -> Result<(), String> {
+        let (mut package, mut found, mut enums) = (String::new(), Vec::new(), Vec::new());
+        let (mut rules, mut editions) = (FileRules { implicit: false }, None);
+        let mut wire = Wire::new(bytes);
+        while let Some((number, field)) = wire.field()? {
+            match (number, field) {
+                (2, Raw::Bytes(name)) => package = text(name)?,
+                (4, Raw::Bytes(message)) => found.push(message),
+                (5, Raw::Bytes(of)) => enums.push(of),
+                (8, Raw::Bytes(options)) => editions = presence(options, 50)?,
+                (12, Raw::Bytes(syntax)) => rules.implicit = syntax == b"proto3",
+                _ => {}
+            }
+        }
+        rules.implicit |= editions == Some(IMPLICIT);
+        let prefix = if package.is_empty() { String::new() } else { format!("{package}.") };
+        for of in enums {
+            self.read_enum(of, &prefix)?;
+        }
+        found.into_iter().try_for_each(|message| self.read_message(message, &prefix, raw, rules, 0))
+    }
+
+    fn read_message(
+        &mut self,
+        bytes: &[u8],
+        prefix: &str,
+        raw: &mut Vec<(usize, Vec<RawField>, FileRules)>,
+        rules: FileRules,
+        depth: usize,
+    ) -> Result<(), String> {
+        if self.messages.len() >= TYPES_MAX || depth > NESTED_MAX {
+            return Err("it defines too many messages".into());
+        }
+        let (mut message, mut fields, mut nested, mut enums) = (Message::default(), Vec::new(), Vec::new(), Vec::new());
+        let mut wire = Wire::new(bytes);
+        while let Some((number, field)) = wire.field()? {
+            match (number, field) {
+                (1, Raw::Bytes(name)) => message.name = format!("{prefix}{}", text(name)?),
+                (2, Raw::Bytes(field)) => fields.push(read_field(field)?),
+                (3, Raw::Bytes(message)) => nested.push(message),
+                (4, Raw::Bytes(of)) => enums.push(of),
+                (7, Raw::Bytes(options)) => {
+                    let mut options = Wire::new(options);
+                    while let Some((number, value)) = options.field()? {
+                        message.is_entry |= (number, value) == (7, Raw::Varint(1));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let inner = format!("{}.", message.name);
+        let place = self.messages.len();
+        self.by_name.insert(message.name.clone(), Named::Message(place));
+        self.messages.push(message);
+        raw.push((place, fields, rules));
+        for of in enums {
+            self.read_enum(of, &inner)?;
+        }
+        nested.into_iter().try_for_each(|message| self.read_message(message, &inner, raw, rules, depth + 1))
+    }
+
+    fn read_enum(&mut self, bytes: &[u8], prefix: &str) -> Result<(), String> {
+        let (mut name, mut values) = (String::new(), HashMap::new());
+        let mut wire = Wire::new(bytes);
+        while let Some((number, field)) = wire.field()? {
+            match (number, field) {
+                (1, Raw::Bytes(found)) => name = format!("{prefix}{}", text(found)?),
+                (2, Raw::Bytes(value)) => {
+                    let (mut symbol, mut of) = (String::new(), 0);
+                    let mut value = Wire::new(value);
+                    while let Some((number, field)) = value.field()? {
+                        match (number, field) {
+                            (1, Raw::Bytes(found)) => symbol = text(found)?,
+                            (2, Raw::Varint(number)) => of = number as i32,
+                            _ => {}
+                        }
+                    }
+                    // Of several names of one value the first one counts.
+                    values.entry(of).or_insert(symbol);
+                }
+                _ => {}
+            }
+        }
+        self.by_name.insert(name, Named::Enum(self.enums.len()));
+        self.enums.push(values);
+        Ok(())
+    }
+
+    fn field(&self, raw: RawField, rules: FileRules) -> Field {
+        let named = || self.by_name.get(raw.type_name.trim_start_matches('.')).copied();
+        let kind = match raw.kind {
+            1 => Kind::Double,
+            2 => Kind::Float,
+            3 => Kind::Int64,
+            4 => Kind::Uint64,
+            5 => Kind::Int32,
+            6 => Kind::Fixed64,
+            7 => Kind::Fixed32,
+            8 => Kind::Bool,
+            9 => Kind::Text,
+            12 => Kind::Bytes,
+            13 => Kind::Uint32,
+            15 => Kind::Sfixed32,
+            16 => Kind::Sfixed64,
+            17 => Kind::Sint32,
+            18 => Kind::Sint64,
+            11 | 14 => match named() {
+                Some(Named::Message(message)) => Kind::Message(message),
+                Some(Named::Enum(of)) => Kind::Enum(of),
+                None => Kind::Unknown,
+            },
+            _ => Kind::Unknown,
+        };
+        let of_file = raw.presence.map_or(rules.implicit, |presence| presence == IMPLICIT);
+        let explicit = raw.proto3_optional || raw.field.oneof.is_some() || matches!(kind, Kind::Message(_));
+        // A field that is optional in proto3 is a group of one.
+        let oneof = raw.field.oneof.filter(|_| !raw.proto3_optional);
+        Field { kind, implicit: of_file && !explicit, oneof, ..raw.field }
+    }
+}
+
+/// Presence of fields, where an edition of Protobuf says it: they have their zero where they are not written.
+const IMPLICIT: u64 = 2;
+
+/// `features.field_presence` of options, whose features have this number.
+fn presence(options: &[u8], features: u32) -> Result<Option<u64>, String> {
+    let mut found = None;
+    let mut options = Wire::new(options);
+    while let Some((number, field)) = options.field()? {
+        if let Raw::Bytes(set) = field
+            && number == features
+        {
+            let mut set = Wire::new(set);
+            while let Some((number, value)) = set.field()? {
+                if let (1, Raw::Varint(presence)) = (number, value) {
+                    found = Some(presence);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn read_field(bytes: &[u8]) -> Result<RawField, String> {
+    let field =
+        Field { name: String::new(), number: 0, kind: Kind::Unknown, repeated: false, implicit: false, oneof: None };
+    let mut raw = RawField { field, kind: 0, type_name: String::new(), proto3_optional: false, presence: None };
+    let mut wire = Wire::new(bytes);
+    while let Some((number, field)) = wire.field()? {
+        match (number, field) {
+            (1, Raw::Bytes(name)) => raw.field.name = text(name)?,
+            (3, Raw::Varint(number)) => raw.field.number = number as u32,
+            (4, Raw::Varint(label)) => raw.field.repeated = label == 3,
+            (5, Raw::Varint(kind)) => raw.kind = kind,
+            (6, Raw::Bytes(name)) => raw.type_name = text(name)?,
+            (8, Raw::Bytes(options)) => raw.presence = presence(options, 21)?,
+            (9, Raw::Varint(of)) => raw.field.oneof = Some(of as u32),
+            (17, Raw::Varint(optional)) => raw.proto3_optional = optional == 1,
+            _ => {}
+        }
+    }
+    Ok(raw)
+}
+
+fn text(bytes: &[u8]) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| "a name in it is not UTF-8".into())
+}

@@ -1,0 +1,115 @@
+//! The bytes of a message, which may lie about everything.
+
+use super::DEPTH_MAX;
+use crate::decode::varint;
+
+/// A place in a message.
+#[derive(Clone, Copy)]
+pub struct Wire<'a> {
+    bytes: &'a [u8],
+}
+
+/// A field as it stands in a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Raw<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+    /// A group, which was passed over.
+    Group,
+}
+
+const SHORT: &str = "the message is cut short";
+
+impl<'a> Wire<'a> {
+    /// At the beginning.
+    pub fn new(bytes: &'a [u8]) -> Wire<'a> {
+        Wire { bytes }
+    }
+
+    /// What is left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The next field with its number; `None`: there is none.
+    #[inline]
+    pub fn field(&mut self) -> Result<Option<(u32, Raw<'a>)>, String> {
+        if self.bytes.is_empty() {
+            return Ok(None);
+        }
+        self.tagged(0).map(Some)
+    }
+
+    fn tagged(&mut self, depth: usize) -> Result<(u32, Raw<'a>), String> {
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        let number = number.ok_or_else(|| format!("{} is no number of a field; it is no such message", tag >> 3))?;
+        let raw = match tag & 7 {
+            0 => Raw::Varint(self.varint()?),
+            1 => Raw::Fixed64(self.fixed64()?),
+            2 => {
+                let length = self.varint()?;
+                Raw::Bytes(self.take(usize::try_from(length).map_err(|_| SHORT)?)?)
+            }
+            3 => {
+                self.group(number, depth)?;
+                Raw::Group
+            }
+            5 => Raw::Fixed32(self.fixed32()?),
+            other => return Err(format!("{other} is no kind of a field; it is no such message")),
+        };
+        Ok((number, raw))
+    }
+
+    /// Passes over a group.
+    fn group(&mut self, number: u32, depth: usize) -> Result<(), String> {
+        if depth >= DEPTH_MAX {
+            return Err(too_deep());
+        }
+        loop {
+            let mut ahead = *self;
+            let tag = ahead.varint()?;
+            if tag & 7 == 4 {
+                *self = ahead;
+                let good = tag >> 3 == u64::from(number);
+                return if good { Ok(()) } else { Err("a group ends that did not begin".into()) };
+            }
+            self.tagged(depth + 1)?;
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(SHORT)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    /// A number of seven bits a byte, the lowest first.
+    #[inline]
+    pub fn varint(&mut self) -> Result<u64, String> {
+        varint::read(&mut self.bytes, SHORT)
+    }
+
+    /// The same with a sign.
+    pub fn zigzag(&mut self) -> Result<i64, String> {
+        self.varint().map(varint::unzigzag)
+    }
+
+    #[inline]
+    pub fn fixed64(&mut self) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| SHORT)?))
+    }
+
+    #[inline]
+    pub fn fixed32(&mut self) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().map_err(|_| SHORT)?))
+    }
+}
+
+/// Why a message is refused that goes too deep.
+pub fn too_deep() -> String {
+    format!("nested deeper than {DEPTH_MAX} levels")
+}

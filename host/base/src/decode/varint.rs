@@ -1,0 +1,25 @@
+//! Whole numbers as Avro and Protobuf write them: seven bits a byte, the lowest first, and a bit in each that says whether more
+//! follow.
+
+/// Takes a number from the beginning of the bytes; `short` says that they end within it.
+#[inline]
+pub fn read(bytes: &mut &[u8], short: &str) -> Result<u64, String> {
+    let mut value = 0_u64;
+    for (place, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            if place == 9 && *byte > 1 {
+                break;
+            }
+            *bytes = bytes.get(place + 1..).unwrap_or_default();
+            return Ok(value);
+        }
+    }
+    Err(if bytes.len() < 10 { short.into() } else { "a number of more than 64 bits".into() })
+}
+
+/// The number whose sign is its lowest bit.
+#[inline]
+pub fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}

@@ -1,0 +1,26 @@
+//! The URL of a server that a job sends to or reads from over HTTP.
+
+use super::database::expand;
+use super::variables::{self, Piece};
+use std::path::Path;
+
+/// Whether a URL may be one, whatever the environment gives for its placeholders.
+pub(super) fn check(url: &str) -> Result<(), String> {
+    begins_with(url, &["http://", "https://"])
+}
+
+/// The same of a URL that may begin with one of these.
+pub(super) fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
+    let pieces = variables::pieces(url).map_err(|message| format!("`url` {message}"))?;
+    let begins = schemes.iter().any(|scheme| url.starts_with(scheme));
+    if begins || matches!(pieces.first(), Some(Piece::Variable { .. } | Piece::File(_))) {
+        return Ok(());
+    }
+    let example = schemes.last().copied().unwrap_or_default();
+    Err(format!("`url` begins with neither {}; write it as \"{example}host/path\"", schemes.join(" nor ")))
+}
+
+/// A URL with what the environment gives for its placeholders, which is not shown from then on.
+pub fn url(text: &str) -> Result<String, String> {
+    expand(text, |piece| variables::value(piece, Path::new("")))
+}

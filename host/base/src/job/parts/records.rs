@@ -1,0 +1,57 @@
+//! What must hold of a source whose records have schemas of their own. What is in these is looked at where they are used
+//! (`receiver`).
+
+use super::PartMistakes;
+use crate::job::spec::*;
+
+/// Checks a source of format `avro` or `protobuf`.
+pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
+    let in_files = matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. });
+    let no_frames = match spec.kind {
+        SourceKind::Socket { .. } => "a `socket` source reads lines; write kind = \"raw-socket\", which reads frames",
+        SourceKind::Follow { .. } => {
+            "a log that grows is read by lines; remove `follow`, and read files that are whole"
+        }
+        SourceKind::HttpClient(_) => "they do not come over HTTP yet; ask the server for JSON",
+        SourceKind::Objects { .. } => "they are not read from buckets yet; copy the objects into a folder",
+        _ => "",
+    };
+    if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
+        return part.wrong("format", format!("records of format `{}` are no lines: {no_frames}", spec.format.word()));
+    }
+    match &spec.format {
+        Format::Parquet if !in_files && !matches!(spec.kind, SourceKind::Objects { .. }) => {
+            let message = "files of Parquet are read whole, from their end; write kind = \"directory\" or \"file\", without `follow`";
+            part.wrong("format", message);
+        }
+        Format::Avro(WriterSchema::InFile) if matches!(spec.kind, SourceKind::Http(_)) => {
+            let message =
+                "format `avro` needs the schema that all records were written with; write schema_file = \"order.avsc\"";
+            part.wrong("format", message);
+        }
+        Format::Avro(WriterSchema::InFile) if !in_files => {
+            let message = "format `avro` needs the schema that records were written with; write registry = \
+                           \"http://127.0.0.1:8081\", or schema_file = \"order.avsc\"";
+            part.wrong("format", message);
+        }
+        Format::Avro(WriterSchema::Given(_)) if in_files => {
+            part.wrong("schema_file", "files of Avro hold the schema of their records; remove `schema_file`");
+        }
+        Format::Avro(WriterSchema::Registry(_)) if in_files => {
+            part.wrong("registry", "files of Avro hold the schema of their records; remove `registry`");
+        }
+        Format::Avro(WriterSchema::Registry(spec)) => registry(spec, part),
+        Format::Protobuf(protobuf) if protobuf.message.is_empty() => {
+            part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
+        }
+        _ => {}
+    }
+}
+
+/// A registry of schemas.
+pub(super) fn registry(spec: &RegistrySpec, part: &PartMistakes<'_>) {
+    let url = &spec.url;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        part.wrong("registry", format!("`{url}` is no address; write http://host:port or https://host"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a job file says of sources and sinks that speak HTTP.
+
+use super::{http_client, tls};
+use crate::job::spec::{HttpBody, HttpServerSpec, HttpSinkSpec, WebsocketSinkSpec};
+use crate::job::table::Reader;
+use crate::limits;
+use toml::Value;
+
+/// A source that others POST to.
+pub(in crate::job) fn server(r: &Reader<'_>) -> HttpServerSpec {
+    let example = "listen = \"127.0.0.1:8080\"";
+    r.need(
+        "listen",
+        &format!("{example} to take what others POST, or url = \"https://host/path\" to read from a server"),
+    );
+    for key in http_client::KEYS.iter().filter(|key| r.has(key)) {
+        r.wrong(
+            key,
+            format!("`{key}` is for a source that reads from a server; remove it, or write `url` in place of `listen`"),
+        );
+    }
+    let mut spec = HttpServerSpec::new(r.text("listen", example).unwrap_or_default());
+    spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
+    let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+    spec.request_bytes_max = bytes.unwrap_or(spec.request_bytes_max);
+    spec.request_time_max = r.time("request_time_max").unwrap_or(spec.request_time_max);
+    let count = |key, most, default| r.whole(key, 1, most).unwrap_or(default);
+    spec.connections_max = count("connections_max", limits::HTTP_CONNECTIONS_MAX_MAX, spec.connections_max);
+    spec.producers_max = count("producers_max", limits::HTTP_PRODUCERS_MAX_MAX, spec.producers_max);
+    spec
+}
+
+/// A sink that sends requests.
+pub(in crate::job) fn sink(r: &Reader<'_>) -> HttpSinkSpec {
+    let example = "url = \"https://host/path\"";
+    r.need("url", example);
+    let mut spec = HttpSinkSpec::new(r.text("url", example).unwrap_or_default());
+    spec.put = r.choice("method", &[("POST", false), ("PUT", true)], &["PATCH"]).unwrap_or(false);
+    let forms = [
+        ("lines", HttpBody::Lines),
+        ("array", HttpBody::Array),
+        ("bulk", HttpBody::Bulk { index: r.text("index", "index = \"events\"").map(str::to_owned) }),
+    ];
+    let form = r.choice("body", &forms, &["csv", "arrow", "avro"]);
+    let known = form.is_some() || !r.has("body");
+    spec.body = form.unwrap_or_default();
+    for key in ["index", "on_error"].into_iter().filter(|key| r.has(key)) {
+        if known && !matches!(spec.body, HttpBody::Bulk { .. }) {
+            r.wrong(key, format!("`{key}` is for body = \"bulk\"; write that, or remove `{key}`"));
+        }
+    }
+    spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
+    spec.headers = headers(r);
+    spec.tls = tls::read(r);
+    let rows = r.whole("rows_per_request_max", 1, i64::MAX as u64);
+    spec.rows_per_request_max = rows.unwrap_or(spec.rows_per_request_max);
+    let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+    spec.request_bytes_max = bytes.unwrap_or(spec.request_bytes_max);
+    spec.timeout = r.time("timeout").unwrap_or(spec.timeout);
+    spec.wait = r.time("wait").unwrap_or(spec.wait);
+    spec.reject = r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false);
+    spec
+}
+
+pub(super) fn headers(r: &Reader<'_>) -> Vec<(String, String)> {
+    let example = "headers = { \"X-Key\" = \"${NAME}\" }";
+    let Some(inner) = r.inner("headers", example) else { return Vec::new() };
+    let header = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Some((name.clone(), text.clone())),
+        other => {
+            inner.wrong_type(name, other, "text", example);
+            None
+        }
+    };
+    inner.table.iter().filter_map(header).collect()
+}
+
+/// A sink that listens.
+pub(in crate::job) fn websocket(r: &Reader<'_>) -> WebsocketSinkSpec {
+    let example = "listen = \"127.0.0.1:8090\"";
+    r.need("listen", example);
+    let mut spec = WebsocketSinkSpec::new(r.text("listen", example).unwrap_or_default());
+    spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
+    spec.origins = r.texts("origins", "origins = \"https://dashboard.example.org\"").unwrap_or_default();
+    spec.tls = tls::read(r);
+    let clients = r.whole("clients_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+    spec.clients_max = clients.unwrap_or(spec.clients_max);
+    let rows = r.whole("rows_per_message_max", 1, i64::MAX as u64);
+    spec.rows_per_message_max = rows.unwrap_or(spec.rows_per_message_max);
+    spec
+}

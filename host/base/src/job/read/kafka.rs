@@ -1,0 +1,84 @@
+//! The keys that tell a Kafka cluster, in sources and in sinks.
+
+use super::tls;
+use crate::batch::times::TimeParser;
+use crate::batch::types::ColumnType;
+use crate::job::keys;
+use crate::job::spec::{ColumnSpec, KafkaCluster, KafkaSourceSpec, KafkaStart, KafkaTopics, SaslMechanism, SaslSpec};
+use crate::job::table::Reader;
+use crate::limits;
+use std::time::Duration;
+
+/// `brokers`, `tls`, `sasl` and `wait`.
+pub(super) fn cluster(r: &Reader<'_>) -> KafkaCluster {
+    let example = "brokers = \"127.0.0.1:9092\", or a list of such";
+    r.need("brokers", example);
+    let brokers = r.texts("brokers", example).unwrap_or_default();
+    // As other clients of Kafka write several.
+    let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
+    KafkaCluster {
+        brokers,
+        tls: tls::read_with(r, keys::KAFKA_TLS),
+        sasl: sasl(r),
+        wait: r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS)),
+    }
+}
+
+/// What a source of kind `kafka` reads.
+pub(super) fn source(r: &Reader<'_>) -> KafkaSourceSpec {
+    let example = "topic = \"orders\", or topic = [\"a\", \"b\"]";
+    let topics = match (r.texts("topic", example), r.text("pattern", "pattern = \"orders-*\"")) {
+        (Some(_), Some(_)) => {
+            r.wrong("pattern", "`pattern` and `topic` both say which topics are read; remove one of them");
+            KafkaTopics::Named(Vec::new())
+        }
+        (None, Some(pattern)) => KafkaTopics::Pattern(pattern.into()),
+        (topics, None) => {
+            if !r.has("pattern") {
+                r.need("topic", example);
+            }
+            KafkaTopics::Named(topics.unwrap_or_default())
+        }
+    };
+    KafkaSourceSpec {
+        cluster: cluster(r),
+        topics,
+        start: start(r).unwrap_or_default(),
+        group: r.text("group", "group = \"orders-totals\"").map(str::to_owned),
+        poll: r.time("poll").unwrap_or(Duration::from_millis(limits::KAFKA_POLL_MS)),
+    }
+}
+
+fn start(r: &Reader<'_>) -> Option<KafkaStart> {
+    let text = r.text("start", "start = \"latest\"")?;
+    let time = || {
+        let times = TimeParser::of(&ColumnSpec::new("start", ColumnType::Timestamp));
+        times.read(text).ok().map(|micros| KafkaStart::At(micros.div_euclid(1_000)))
+    };
+    let start = match text {
+        "earliest" => Some(KafkaStart::Earliest),
+        "latest" => Some(KafkaStart::Latest),
+        _ => time(),
+    };
+    if start.is_none() {
+        let hint = "write \"earliest\", \"latest\", or a time as \"2026-11-21T12:00:00Z\"";
+        r.wrong("start", format!("`start = \"{text}\"` is no place to begin at; {hint}"));
+    }
+    start
+}
+
+fn sasl(r: &Reader<'_>) -> Option<SaslSpec> {
+    let inner =
+        r.inner("sasl", "sasl = { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }")?;
+    inner.check_keys(keys::SASL, &[], None);
+    let text = |key: &str, example: &str| {
+        inner.need(key, example);
+        inner.text(key, example).map(str::to_owned)
+    };
+    inner.need("mechanism", "mechanism = \"SCRAM-SHA-512\"");
+    let words = SaslMechanism::ALL.map(|mechanism| (mechanism.word(), mechanism));
+    let mechanism = inner.choice("mechanism", &words, &["OAUTHBEARER", "GSSAPI"]);
+    let user = text("user", "user = \"job\"");
+    let password = text("password", "password = \"${KAFKA_PASSWORD}\"");
+    Some(SaslSpec { mechanism: mechanism?, user: user?, password: password? })
+}

@@ -1,0 +1,123 @@
+//! What a source of a job file says of records that have a schema of their own: Avro and Protobuf.
+
+use crate::job::keys::{self, TableKey};
+use crate::job::spec::{FileContent, ProtobufSpec, RegistrySpec, SubjectSpec, WriterSchema};
+use crate::job::table::Reader;
+use crate::limits::{SCHEMA_FILE_BYTES_MAX, SERVER_WAIT_MS};
+use bytes::Bytes;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Value;
+
+pub(in crate::job) const REGISTRY: &str = "registry = \"http://127.0.0.1:8081\"";
+
+/// Where the schemas of Avro records are.
+pub(in crate::job) fn avro(r: &Reader<'_>, folder: &Path) -> WriterSchema {
+    if r.has("registry") && r.has("schema_file") {
+        r.wrong("schema_file", "`schema_file` is of no use where `registry` has the schemas; remove one of them");
+    }
+    if let Some(registry) = registry(r, keys::REGISTRY) {
+        return WriterSchema::Registry(Box::new(registry));
+    }
+    match content("schema_file", "schema_file = \"order.avsc\"", r, folder) {
+        Some(schema) => WriterSchema::Given(schema),
+        None => WriterSchema::InFile,
+    }
+}
+
+/// Where a sink's schema is.
+pub(in crate::job) fn subject(r: &Reader<'_>) -> Option<SubjectSpec> {
+    let subject = SubjectSpec::new(registry(r, keys::SUBJECT)?);
+    if !matches!(r.table.get("registry"), Some(Value::Table(_))) {
+        return Some(subject);
+    }
+    let inner = r.inner("registry", REGISTRY)?;
+    Some(SubjectSpec {
+        subject: inner.text("subject", "subject = \"orders-value\"").map(str::to_owned),
+        record: inner.text("record", "record = \"shop.Order\"").map_or(subject.record, str::to_owned),
+        register: inner.flag("register").unwrap_or(true),
+        ..subject
+    })
+}
+
+fn registry(r: &Reader<'_>, known: &[TableKey]) -> Option<RegistrySpec> {
+    let plain = |url: &str| RegistrySpec {
+        url: url.to_owned(),
+        login: None,
+        ca: None,
+        wait: Duration::from_millis(SERVER_WAIT_MS),
+    };
+    match r.table.get("registry")? {
+        Value::String(_) => r.text("registry", REGISTRY).map(plain),
+        Value::Table(_) => {
+            let inner = r.inner("registry", REGISTRY)?;
+            inner.check_keys(known, &[], None);
+            inner.need("url", "url = \"http://127.0.0.1:8081\"");
+            let text = |key: &str| inner.text(key, &format!("{key} = \"${{{}}}\"", key.to_uppercase()));
+            let login = match (text("user"), text("password"), text("token")) {
+                (None, None, None) => None,
+                (Some(user), password, None) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
+                (None, None, Some(token)) => Some((String::new(), token.to_owned())),
+                (None, Some(_), _) => {
+                    inner.wrong("password", "`registry.password` is of no use without `registry.user`; write both");
+                    None
+                }
+                (Some(_), _, Some(_)) => {
+                    inner.wrong("token", "`registry` has a `user` and a `token`; remove one of them");
+                    None
+                }
+            };
+            let url = inner.text("url", "url = \"http://127.0.0.1:8081\"")?;
+            Some(RegistrySpec {
+                login,
+                ca: inner.path("ca", "ca = \"issuer.pem\""),
+                wait: inner.time("wait").unwrap_or(Duration::from_millis(SERVER_WAIT_MS)),
+                ..plain(url)
+            })
+        }
+        other => {
+            r.wrong_type("registry", other, "an address or a table", REGISTRY);
+            None
+        }
+    }
+}
+
+/// The messages that Protobuf records are.
+pub(in crate::job) fn protobuf(r: &Reader<'_>, folder: &Path) -> ProtobufSpec {
+    r.need(
+        "descriptor",
+        "descriptor = \"orders.pb\", which `protoc --include_imports --descriptor_set_out=orders.pb` makes",
+    );
+    r.need("message", "message = \"shop.Order\"");
+    let none = || FileContent { path: PathBuf::new(), content: Bytes::new() };
+    ProtobufSpec {
+        descriptor: content("descriptor", "descriptor = \"orders.pb\"", r, folder).unwrap_or_else(none),
+        message: r.text("message", "message = \"shop.Order\"").unwrap_or_default().trim_start_matches('.').to_owned(),
+        confluent: r.flag("confluent").unwrap_or(false),
+    }
+}
+
+/// The content of the file that a key names.
+fn content(key: &str, example: &str, r: &Reader<'_>, folder: &Path) -> Option<FileContent> {
+    let path = r.path(key, example)?;
+    let file = folder.join(&path);
+    let mut content = Vec::new();
+    let read =
+        crate::regular::open(&file).and_then(|file| file.take(SCHEMA_FILE_BYTES_MAX + 1).read_to_end(&mut content));
+    match read {
+        Err(error) => {
+            let why = format!(
+                "`{key}`: `{}` cannot be read: {error}; paths start from the job file's folder",
+                file.display()
+            );
+            r.wrong(key, why);
+            None
+        }
+        Ok(_) if content.len() as u64 > SCHEMA_FILE_BYTES_MAX => {
+            r.wrong(key, format!("`{key}`: `{}` is longer than {SCHEMA_FILE_BYTES_MAX} bytes", file.display()));
+            None
+        }
+        Ok(_) => Some(FileContent { path, content: content.into() }),
+    }
+}

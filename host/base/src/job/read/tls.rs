@@ -1,0 +1,45 @@
+//! TLS towards the server of a source of a job file: `tls = true`, or a table.
+
+use crate::job::keys::{self, TableKey};
+use crate::job::spec::TlsSpec;
+use crate::job::table::Reader;
+use toml::Value;
+
+const EXAMPLE: &str = "tls = true, or tls = { ca = \"issuer.pem\" }";
+
+/// `None`: plain TCP.
+pub(in crate::job) fn read(r: &Reader<'_>) -> Option<TlsSpec> {
+    read_with(r, keys::TLS)
+}
+
+/// The same, where the table may have these keys.
+pub(in crate::job) fn read_with(r: &Reader<'_>, keys: &[TableKey]) -> Option<TlsSpec> {
+    match r.table.get("tls")? {
+        Value::Boolean(wanted) => wanted.then(TlsSpec::default),
+        Value::Table(_) => {
+            let inner = r.inner("tls", EXAMPLE)?;
+            inner.check_keys(keys, &[], None);
+            let path = |key| inner.path(key, &format!("{key} = \"{key}.pem\""));
+            let own = match (path("cert"), path("key")) {
+                (Some(cert), Some(key)) => Some((cert, key)),
+                (None, None) => None,
+                (cert, _) => {
+                    let (is, not) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+                    if !inner.has(not) {
+                        inner.wrong(is, format!("`tls.{is}` is of no use without `tls.{not}`; write both, or none"));
+                    }
+                    None
+                }
+            };
+            Some(TlsSpec {
+                ca: path("ca"),
+                own,
+                name: inner.text("name", "name = \"feed.example.org\"").map(str::to_owned),
+            })
+        }
+        other => {
+            r.wrong_type("tls", other, "true or a table", EXAMPLE);
+            None
+        }
+    }
+}

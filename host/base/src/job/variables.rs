@@ -1,0 +1,244 @@
+//! `${NAME}` in the texts of a job file: environment variables and secret files. The text with the names is what is kept
+//! and shown of a job; only the running job knows the values.
+
+use crate::limits::{JOB_FILE_BYTES_MAX, VARIABLE_BYTES_MAX};
+use crate::{regular, secrets};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// A piece of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Piece<'a> {
+    /// As it stands.
+    Text(&'a str),
+    /// `${NAME}`, or `${NAME:-default}`.
+    Variable { name: &'a str, default: Option<&'a str> },
+    /// `${file:/run/secrets/name}`
+    File(&'a str),
+}
+
+/// A text of the job in which names stood, and what it is with their values.
+#[derive(Clone, PartialEq)]
+pub(super) struct Written {
+    /// The dotted path of its key.
+    pub path: String,
+    /// As it stands in the job file.
+    pub text: String,
+    /// With the values.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Written {
+    /// Without the value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {:?}", self.path, self.text)
+    }
+}
+
+/// The pieces of a text.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, behind) = (&rest[..at], &rest[at + 2..]);
+        if let Some(before) = before.strip_suffix('$') {
+            pieces.extend([Piece::Text(before), Piece::Text("${")]);
+            rest = behind;
+            continue;
+        }
+        pieces.push(Piece::Text(before));
+        let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 && behind[digits..].starts_with('}') {
+            // What a pattern of `regexp_replace` puts there; no variable is called so.
+            pieces.push(Piece::Text("${"));
+            rest = behind;
+            continue;
+        }
+        let (inside, behind) = behind.split_once('}').ok_or_else(|| {
+            "has `${` and no `}` behind it; write ${NAME} for an environment variable, or $${ for the characters themselves"
+                .to_owned()
+        })?;
+        pieces.push(piece(inside)?);
+        rest = behind;
+    }
+    pieces.push(Piece::Text(rest));
+    pieces.retain(|piece| *piece != Piece::Text(""));
+    Ok(pieces)
+}
+
+/// What stands between `${` and `}`.
+fn piece(inside: &str) -> Result<Piece<'_>, String> {
+    if let Some(path) = inside.strip_prefix("file:") {
+        let help = "has `${file:}` without a path; write it as ${file:/run/secrets/password}";
+        return if path.is_empty() { Err(help.into()) } else { Ok(Piece::File(path)) };
+    }
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let mut letters = name.bytes();
+    let begins = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    match begins && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        true => Ok(Piece::Variable { name, default }),
+        false => Err(format!(
+            "has `${{{inside}}}`, which names no environment variable; write ${{NAME}} for one, or $${{ for the characters \
+             `${{` themselves"
+        )),
+    }
+}
+
+/// What a piece stands for. It is hidden from then on.
+pub(super) fn value(piece: &Piece<'_>, folder: &Path) -> Result<String, String> {
+    let (value, name) = match piece {
+        Piece::Text(text) => return Ok((*text).to_owned()),
+        Piece::Variable { name, default } => match (std::env::var(name), default) {
+            (Ok(value), None) => (value, format!("${{{name}}}")),
+            (Ok(value), Some(_)) if !value.is_empty() => (value, format!("${{{name}}}")),
+            (_, Some(default)) => return Ok((*default).to_owned()),
+            (Err(std::env::VarError::NotPresent), None) => {
+                return Err(format!("needs the environment variable `{name}`, which is not set; set it"));
+            }
+            (Err(std::env::VarError::NotUnicode(_)), None) => {
+                return Err(format!("needs the environment variable `{name}`, which is not text; set it to text"));
+            }
+        },
+        Piece::File(path) => (of_file(&folder.join(path), path)?, format!("${{file:{path}}}")),
+    };
+    if value.len() as u64 > VARIABLE_BYTES_MAX {
+        return Err(format!("needs {name}, which has more than {VARIABLE_BYTES_MAX} bytes; give it a shorter value"));
+    }
+    secrets::keep(&value, &name);
+    Ok(value)
+}
+
+/// The content of a secret file, without the end of its last line.
+fn of_file(path: &Path, name: &str) -> Result<String, String> {
+    let failed =
+        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; make it, or mend the path");
+    let bytes = regular::read_at_most(path, VARIABLE_BYTES_MAX).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => failed("there is no such file".into()),
+        std::io::ErrorKind::Other => failed(format!("it is no file of at most {VARIABLE_BYTES_MAX} bytes")),
+        _ => failed(error.to_string()),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8 text".into()))?;
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    Ok(text.to_owned())
+}
+
+/// Puts values into the texts of a job file. What stands for a database (`url`) stays as it is: whoever connects puts the
+/// values in, escaped as URLs need it. The texts in which names stood, or the mistakes by dotted path.
+pub(super) fn expand(table: &mut Table, folder: &Path) -> Result<Vec<Written>, Vec<(String, String)>> {
+    let mut expansion = Expansion { folder, written: Vec::new(), wrong: Vec::new(), bytes: 0 };
+    expansion.table(table, "");
+    if expansion.wrong.is_empty() { Ok(expansion.written) } else { Err(expansion.wrong) }
+}
+
+struct Expansion<'a> {
+    folder: &'a Path,
+    written: Vec<Written>,
+    wrong: Vec<(String, String)>,
+    bytes: u64,
+}
+
+impl Expansion<'_> {
+    fn table(&mut self, table: &mut Table, path: &str) {
+        for (key, value) in table.iter_mut() {
+            self.value(value, &super::document::join(path, key));
+        }
+    }
+
+    fn value(&mut self, value: &mut Value, path: &str) {
+        match value {
+            Value::Table(table) => self.table(table, path),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.value(value, path)),
+            Value::String(text) if text.contains("${") => {
+                match self.text(text, path) {
+                    Ok(value) => {
+                        let written = Written { path: path.into(), text: text.clone(), value: value.clone() };
+                        // What stays as it is needs no note, and a job that has only such is kept as it always was.
+                        self.written.extend((value != *text).then_some(written));
+                        *text = value;
+                    }
+                    Err(message) => {
+                        let key = path.rsplit('.').next().unwrap_or(path);
+                        self.wrong.push((path.into(), format!("`{key}` {message}")));
+                    }
+                };
+            }
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, text: &str, path: &str) -> Result<String, String> {
+        if path == "name" {
+            let help = "has `${`, and a job's name is kept with its checkpoints and shown; write the name itself";
+            return Err(help.into());
+        }
+        let pieces = pieces(text)?;
+        if is_url(path) {
+            return self.of_url(&pieces);
+        }
+        let mut whole = String::new();
+        for piece in &pieces {
+            whole.push_str(&value(piece, self.folder)?);
+            if self.bytes + whole.len() as u64 > JOB_FILE_BYTES_MAX {
+                return Err(format!("makes the job longer than {JOB_FILE_BYTES_MAX} bytes; shorten the values"));
+            }
+        }
+        self.bytes += whole.len() as u64;
+        Ok(whole)
+    }
+
+    /// The same text, in which paths of files begin at the root.
+    fn of_url(&self, pieces: &[Piece<'_>]) -> Result<String, String> {
+        let folder = std::path::absolute(self.folder).unwrap_or_else(|_| self.folder.to_owned());
+        let written = pieces.iter().map(|piece| match piece {
+            Piece::Text("${") => "$${".to_owned(),
+            Piece::Text(text) => (*text).to_owned(),
+            Piece::Variable { name, default: None } => format!("${{{name}}}"),
+            Piece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
+            Piece::File(path) => format!("${{file:{}}}", folder.join(path).display()),
+        });
+        Ok(written.collect())
+    }
+}
+
+/// Whether a key holds the URL of a database.
+fn is_url(path: &str) -> bool {
+    let keys: Vec<&str> = path.split('.').collect();
+    matches!(*keys, ["sinks" | "sources", _, "url"] | ["stages", _, "enrich", "url"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_for_values_and_a_second_sign_takes_that_back() {
+        let variable = |name, default| Piece::Variable { name, default };
+        assert_eq!(pieces("a${B}c"), Ok(vec![Piece::Text("a"), variable("B", None), Piece::Text("c")]));
+        assert_eq!(pieces("$${B} $5 $$"), Ok(vec![Piece::Text("${"), Piece::Text("B} $5 $$")]));
+        assert_eq!(pieces("${A:-x:-y}${_b}"), Ok(vec![variable("A", Some("x:-y")), variable("_b", None)]));
+        assert_eq!(pieces("${file:run/x}"), Ok(vec![Piece::File("run/x")]));
+        assert_eq!(pieces("${12}${A}"), Ok(vec![Piece::Text("${"), Piece::Text("12}"), variable("A", None)]));
+        for wrong in ["${", "${}", "${1", "${1A}", "${A B}", "${file:}", "a${A", "${A-b}"] {
+            assert!(pieces(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn values_come_from_the_environment_and_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), "from a file\r\n").unwrap();
+        let of = |text: &str| -> Result<String, String> {
+            pieces(text)?.iter().map(|piece| value(piece, folder.path())).collect()
+        };
+        assert_eq!(of("<${file:token}>").unwrap(), "<from a file>");
+        assert_eq!(of("${PATH}").unwrap(), std::env::var("PATH").unwrap());
+        assert_eq!(of("${SURELY_NOT_SET:-7}").unwrap(), "7");
+        assert!(of("${SURELY_NOT_SET}").unwrap_err().contains("`SURELY_NOT_SET`, which is not set"));
+        assert!(of("${file:none}").unwrap_err().contains("`none`, which cannot be read: there is no such file"));
+        std::fs::write(folder.path().join("long"), vec![b'a'; VARIABLE_BYTES_MAX as usize + 1]).unwrap();
+        assert!(of("${file:long}").unwrap_err().contains("at most 65536 bytes"));
+    }
+}

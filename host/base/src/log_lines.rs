@@ -1,0 +1,47 @@
+//! The last lines of the log of this process, for whoever looks how it stands. They are kept as they are shown: made harmless,
+//! and without values that are hidden.
+
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// Lines that are kept.
+const KEPT_MAX: usize = 1_000;
+/// Bytes of a line that are kept.
+const LINE_BYTES_MAX: usize = 2_000;
+
+static LINES: Mutex<(u64, VecDeque<LogLine>)> = Mutex::new((0, VecDeque::new()));
+
+/// A line of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its number among all lines of the process, from 1.
+    pub number: u64,
+    /// When.
+    pub at_us: i64,
+    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
+    pub level: String,
+    /// The words.
+    pub text: String,
+}
+
+/// Keeps a line.
+pub fn add(at_us: i64, level: &str, mut text: String) {
+    if text.len() > LINE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
+        text.push('…');
+    }
+    let mut held = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (count, lines) = &mut *held;
+    *count += 1;
+    lines.push_back(LogLine { number: *count, at_us, level: level.to_owned(), text });
+    if lines.len() > KEPT_MAX {
+        lines.pop_front();
+    }
+}
+
+/// The lines after the one of this number.
+pub fn after(number: u64) -> Vec<LogLine> {
+    let held = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    held.1.iter().filter(|line| line.number > number).cloned().collect()
+}

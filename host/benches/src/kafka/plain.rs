@@ -1,0 +1,49 @@
+//! What a program does that is written for one topic: the same client, and JSON by a fast library.
+
+use super::{ANSWER_TIME_MAX, TOPIC, client, reader, send};
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::{Message, Offset};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often what was delivered is asked for.
+const RECORDS_PER_POLL: usize = 1_000;
+
+#[derive(Deserialize, Serialize)]
+struct Row<'a> {
+    user: &'a str,
+    page: &'a str,
+    n: i64,
+    amount: f64,
+}
+
+/// Reads all records once.
+pub fn read(brokers: &str, rows: usize) {
+    let consumer = reader(brokers, TOPIC, Offset::Beginning);
+    let mut sum = 0.0;
+    for _ in 0..rows {
+        let message = consumer.poll(ANSWER_TIME_MAX).expect("a record").expect("no error");
+        let row: Row<'_> = sonic_rs::from_slice(message.payload().unwrap_or_default()).expect("a row");
+        sum += row.amount + (row.n + row.user.len() as i64 + row.page.len() as i64) as f64;
+    }
+    assert!(sum > 0.0);
+}
+
+/// Reads all records once, and writes those with an amount into another topic.
+pub fn copy(brokers: &str, rows: usize) {
+    let consumer = reader(brokers, TOPIC, Offset::Beginning);
+    let mut config = client(brokers);
+    config.set("enable.idempotence", "true").set("delivery.report.only.error", "true");
+    let producer: BaseProducer = config.set("linger.ms", "5").create().expect("a client");
+    for number in 0..rows {
+        let message = consumer.poll(ANSWER_TIME_MAX).expect("a record").expect("no error");
+        let row: Row<'_> = sonic_rs::from_slice(message.payload().unwrap_or_default()).expect("a row");
+        if row.amount > 0.0 {
+            send(&producer, "plain", &sonic_rs::to_vec(&row).expect("JSON"));
+        }
+        if number % RECORDS_PER_POLL == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(ANSWER_TIME_MAX).expect("the broker takes the records");
+}

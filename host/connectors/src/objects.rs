@@ -1,0 +1,158 @@
+//! Buckets of object stores: how they are reached, who asks, and what their errors mean. Calls block; they may come from any
+//! thread.
+
+mod answer;
+mod cloud;
+
+pub use answer::{no_bucket, passes};
+pub use cloud::{Client, Cloud};
+
+use crate::error::{Error, Result as JobResult};
+use crate::fault;
+use crate::patience::{StoreError, StoreErrorKind};
+use object_store::path::Path;
+use object_store::{Error as ClientError, RetryConfig};
+use std::future::Future;
+use std::sync::{Arc, mpsc};
+use tokio::runtime::{Builder, Runtime};
+
+/// A bucket, and a prefix of all names in it.
+pub struct Bucket {
+    client: Arc<dyn Client>,
+    /// Requests run here, so that a call may come from any thread. `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    place: String,
+    /// Before all names: empty, or with a `/` at its end.
+    prefix: String,
+    cloud: Cloud,
+}
+
+/// Environment variables that lead to object stores, and say who asks.
+pub fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.into_string().ok();
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+}
+
+impl Bucket {
+    /// Opens `s3://bucket/prefix`, or the like of another cloud. Settings are environment variables, of which those of the cloud
+    /// count. Asks the server nothing.
+    pub fn open(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<Bucket> {
+        let wrong =
+            || Error::job(format!("\"{url}\" is no bucket and prefix; write them as in \"s3://bucket/prefix\""));
+        let (cloud, rest) = Cloud::of(url).ok_or_else(wrong)?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.trim_end_matches('/');
+        let place = format!("{}{bucket}/{prefix}", cloud.scheme()).trim_end_matches('/').to_owned();
+        if !is_bucket(bucket) || !(prefix.is_empty() || is_name(prefix)) {
+            return Err(wrong());
+        }
+        let client = cloud.client(bucket, settings, retry).map_err(|error| error.within_place(&place))?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("objects").enable_all().build();
+        let runtime = runtime.map_err(|e| Error::environment(format!("cannot start a thread for {place}: {e}")))?;
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Bucket { client, runtime: Some(runtime), place, prefix, cloud })
+    }
+
+    /// Who sends requests.
+    pub fn client(&self) -> Arc<dyn Client> {
+        self.client.clone()
+    }
+
+    /// The bucket and the prefix, as a URL.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What all names begin with: empty, or with a `/` at its end.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where the object of this name is; `None`: it can have none.
+    pub fn at(&self, name: &str) -> Option<Path> {
+        if is_name(name) { Path::parse(format!("{}{name}", self.prefix)).ok() } else { None }
+    }
+
+    /// Runs requests to their end. Blocks; the thread may belong to any runtime or to none.
+    pub fn run<T: Send + 'static>(
+        &self,
+        what: &str,
+        name: &str,
+        requests: impl Future<Output = Result<T, ClientError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.result(what, name, self.start(requests))
+    }
+
+    /// Begins with requests.
+    pub fn start<T: Send + 'static>(
+        &self,
+        requests: impl Future<Output = Result<T, ClientError>> + Send + 'static,
+    ) -> Requests<T> {
+        let (done, result) = mpsc::sync_channel(1);
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move {
+                let requests = async move {
+                    fault::thread("s3-request");
+                    requests.await
+                };
+                let _ = done.send(tokio::spawn(requests).await);
+            });
+        }
+        Requests(result)
+    }
+
+    /// Waits for the end of requests.
+    pub fn result<T>(&self, what: &str, name: &str, requests: Requests<T>) -> Result<T, StoreError> {
+        match requests.0.recv() {
+            Ok(Ok(result)) => result.map_err(|error| self.failed(what, name, &error)),
+            // Another try would end in the same way.
+            Ok(Err(ended)) => Err(self.error(what, name, format!("the request panicked: {ended}"), false)),
+            Err(_) => Err(self.error(what, name, "the request ended without an answer", true)),
+        }
+    }
+
+    /// The error of something that cannot be done to an object.
+    pub fn error(&self, what: &str, name: &str, reason: impl Into<String>, passing: bool) -> StoreError {
+        let kind = StoreErrorKind::passing(passing);
+        let place = format!("{}/{name}", self.place);
+        StoreError { what: format!("{what} {}", place.trim_end_matches('/')), reason: reason.into(), kind }
+    }
+
+    fn failed(&self, what: &str, name: &str, error: &ClientError) -> StoreError {
+        let mut reason = answer::told(error);
+        if no_bucket(error) {
+            reason.push_str("; make the bucket first");
+        } else if answer::denied(error) {
+            reason.push_str(&format!("; look at {} and what they may do in this bucket", self.cloud.credentials()));
+        } else if reason.contains(cloud::MACHINE_IDENTITY) {
+            reason.push_str(&format!(
+                "; this machine was asked who it is, as nothing else says who asks: set {}",
+                self.cloud.credentials()
+            ));
+        }
+        self.error(what, name, reason, answer::passes(error))
+    }
+}
+
+/// Requests that are under way.
+pub struct Requests<T>(mpsc::Receiver<Result<Result<T, ClientError>, tokio::task::JoinError>>);
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        // The ordinary drop waits, which a thread of another runtime may not.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A bucket's name becomes part of the server's name or of a path; what could lead to another server is none.
+fn is_bucket(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=255).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) && !name.contains("..")
+}
+
+/// Whether a name can be one of an object below a prefix. Names are read from files and servers, so they are not trusted.
+fn is_name(name: &str) -> bool {
+    !name.split('/').any(|part| matches!(part, "" | "." | "..") || part.contains('\0'))
+}

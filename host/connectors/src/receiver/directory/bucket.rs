@@ -1,0 +1,237 @@
+//! The objects below a prefix of a bucket, as a folder of files. They come in the order of their names, so that names behind the
+//! last one are listed without all others; all are listed now and then, for those that come between.
+
+use super::walk::Walk;
+use super::{Folder, Found, takes_by};
+use crate::batch::position::Position;
+use crate::error::Error;
+use crate::job::spec::SourceSpec;
+use crate::limits::OBJECTS_LIST_ALL_MS;
+use crate::receiver::content::Content;
+use crate::receiver::file::{OTHER_OBJECT, OpenedFile, SourceFile};
+use crate::receiver::file_facts::FileFacts;
+use crate::receiver::object::{BucketReader, facts};
+use object_store::list::PaginatedListOptions;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How many times longer than listing all names took they are not listed all again.
+const REST: u32 = 20;
+
+/// What is below a prefix of a bucket.
+pub struct BucketFolder {
+    reader: BucketReader,
+    walk: Walk,
+    subfolders: bool,
+    /// The last name there is, with the prefix.
+    last: Option<String>,
+    /// When all names are listed again; `None`: with the next look.
+    all_again: Option<Instant>,
+}
+
+impl BucketFolder {
+    /// Of a source.
+    pub fn new(source: &SourceSpec, reader: BucketReader) -> BucketFolder {
+        let (walk, subfolders) = (Walk::new(&source.files), source.files.subfolders);
+        BucketFolder { reader, walk, subfolders, last: None, all_again: None }
+    }
+
+    /// Lists names, page by page. How many pages and names there were.
+    fn list(
+        &mut self,
+        behind: Option<&str>,
+        see: &mut dyn FnMut(OsString, Option<FileFacts>),
+    ) -> Result<(usize, usize), io::Error> {
+        let (mut pages, mut names, mut token) = (0, 0, None);
+        loop {
+            let (bucket, asked) = (&self.reader.bucket, token.clone());
+            let (client, prefix) = (bucket.client(), bucket.prefix().to_owned());
+            let options = PaginatedListOptions {
+                offset: behind.map(str::to_owned).filter(|_| token.is_none()),
+                // What is deeper is not told at all.
+                delimiter: (!self.subfolders).then(|| "/".into()),
+                page_token: token.take(),
+                ..PaginatedListOptions::default()
+            };
+            let begins = Some(prefix.clone()).filter(|prefix| !prefix.is_empty());
+            let list = async move { client.list_paginated(begins.as_deref(), options).await };
+            let page = bucket.run("list", "", list).map_err(io::Error::other)?;
+            pages += 1;
+            for meta in page.result.objects {
+                let key = meta.location.as_ref();
+                names += 1;
+                if self.last.as_deref().is_none_or(|last| last < key) {
+                    self.last = Some(key.to_owned());
+                }
+                // Consoles make empty objects to show a folder; no empty object has a record.
+                let name = key.strip_prefix(&prefix).filter(|name| meta.size > 0 && !name.is_empty());
+                if let Some(name) = name.filter(|name| takes_by(&self.walk, self.subfolders, Path::new(name))) {
+                    see(name.into(), Some(facts(&meta)));
+                }
+            }
+            if page.page_token.is_some() && page.page_token == asked {
+                let words = format!("the server lists the same names of {} again and again", bucket.place());
+                return Err(io::Error::other(Error::environment(words)));
+            }
+            token = page.page_token;
+            if token.is_none() {
+                return Ok((pages, names));
+            }
+            self.reader.goes_on().map_err(io::Error::other)?;
+        }
+    }
+}
+
+impl Folder for BucketFolder {
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)> {
+        let began = Instant::now();
+        let all = self.all_again.is_none_or(|again| again <= began) || self.last.is_none();
+        let behind = self.last.take().filter(|_| !all);
+        let place = PathBuf::from(self.reader.bucket.place());
+        let listed = self.list(behind.as_deref(), see);
+        // Where nothing came behind it, it still is the last.
+        self.last = self.last.take().or(behind);
+        let (pages, names) = listed.map_err(|error| {
+            // What was told of the names before is forgotten with the error.
+            self.all_again = None;
+            (place, error)
+        })?;
+        if all {
+            let rest = Duration::from_millis(OBJECTS_LIST_ALL_MS).max(began.elapsed() * REST);
+            // Where one answer holds all names it is no more work to list them all.
+            self.all_again = (pages > 1).then(|| Instant::now() + rest);
+        }
+        Ok(Found { whole: all && names > 0, changed: false, rests: false })
+    }
+
+    fn open(&self, name: &str, _: &Path) -> Result<Option<Content>, Error> {
+        Ok(self.reader.open_new(name)?.map(Content::from))
+    }
+
+    fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error> {
+        match self.reader.open(&part.name)? {
+            Some(object) if object.facts().known_by() != from.mark => Err(part.changed(from, OTHER_OBJECT)),
+            Some(object) => part.at(object, from).map(Some),
+            None => Err(part.changed(from, "it is not there any more")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::spec::FilesRead;
+    use crate::objects::Bucket;
+    use object_store::RetryConfig;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+
+    /// Two names an answer.
+    const PAGE: usize = 2;
+
+    /// A server that lists these keys, and what it was asked for.
+    #[derive(Clone, Default)]
+    struct Server {
+        keys: Arc<Mutex<Vec<String>>>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Server {
+        fn serve(&self, mut stream: &TcpStream) -> io::Result<()> {
+            let (mut lines, mut request) = (BufReader::new(stream), String::new());
+            lines.read_line(&mut request)?;
+            loop {
+                let mut line = String::new();
+                lines.read_line(&mut line)?;
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let value = |name: &str| {
+                let found = request.split(['?', '&', ' ']).find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+                found.map(|value| value.replace("%2F", "/"))
+            };
+            let behind = value("continuation-token").or_else(|| value("start-after")).unwrap_or_default();
+            let told = if value("continuation-token").is_some() { "more" } else { "behind" };
+            self.asked.lock().unwrap().push(format!("{told} {behind}"));
+            let keys = self.keys.lock().unwrap().clone();
+            let left: Vec<_> = keys.iter().filter(|key| **key > behind).collect();
+            let shown = left.iter().take(PAGE).map(|key| {
+                format!(
+                    "<Contents><Key>{key}</Key><Size>{}</Size><ETag>e</ETag>\
+                     <LastModified>2026-01-01T00:00:00Z</LastModified></Contents>",
+                    usize::from(!key.ends_with("empty"))
+                )
+            });
+            let shown: String = shown.collect();
+            let next = left.get(PAGE - 1).filter(|_| left.len() > PAGE);
+            let next =
+                next.map_or(String::new(), |key| format!("<NextContinuationToken>{key}</NextContinuationToken>"));
+            let text = format!("<ListBucketResult>{shown}{next}</ListBucketResult>");
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
+            stream.write_all((head + &text).as_bytes())
+        }
+
+        fn folder(&self) -> BucketFolder {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let server = self.clone();
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    // A client that goes away is its own matter.
+                    let _ = server.serve(&stream.unwrap());
+                }
+            });
+            let settings = [
+                ("AWS_ENDPOINT_URL", endpoint.as_str()),
+                ("AWS_ALLOW_HTTP", "true"),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+            ];
+            let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let spec = SourceSpec::objects("in", "s3://bucket/in").files(FilesRead { pattern: None, subfolders: true });
+            let bucket = Bucket::open("s3://bucket/in", &settings, RetryConfig::default()).unwrap();
+            BucketFolder::new(&spec, BucketReader::of(&spec, bucket, Arc::new(|_| true)))
+        }
+
+        /// The names that a look tells, whether they are all, and what it asked for.
+        fn look(&self, folder: &mut BucketFolder) -> (Vec<String>, bool, Vec<String>) {
+            let mut names = Vec::new();
+            let found = folder.look(&mut |name, _| names.push(name.into_string().unwrap())).unwrap();
+            (names, found.whole, std::mem::take(&mut self.asked.lock().unwrap()))
+        }
+
+        fn has(&self, keys: &[&str]) {
+            *self.keys.lock().unwrap() = keys.iter().map(|key| format!("in/{key}")).collect();
+        }
+    }
+
+    #[test]
+    fn names_behind_the_last_are_listed_without_the_others() {
+        let server = Server::default();
+        let mut folder = server.folder();
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind "])), "nothing tells nothing");
+        server.has(&["a", "b.tmp", "c", "d/_e", "d/empty", "d/f"]);
+        let all = texts(&["behind ", "more in/b.tmp", "more in/d/_e"]);
+        assert_eq!(server.look(&mut folder), (texts(&["a", "c", "d/f"]), true, all.clone()));
+        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind in/d/f"])));
+        server.has(&["a", "b", "c", "d/f", "g", "h", "i"]);
+        let more = texts(&["behind in/d/f", "more in/h"]);
+        assert_eq!(server.look(&mut folder), (texts(&["g", "h", "i"]), false, more));
+        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind in/i"])));
+        // All are listed when it is time, and where one answer holds them all, always.
+        folder.all_again = Some(Instant::now());
+        let (names, whole, _) = server.look(&mut folder);
+        assert_eq!((names, whole), (texts(&["a", "b", "c", "d/f", "g", "h", "i"]), true));
+        server.has(&["a"]);
+        folder.all_again = Some(Instant::now());
+        for _ in 0..2 {
+            assert_eq!(server.look(&mut folder), (texts(&["a"]), true, texts(&["behind "])));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The names that are in a folder, and with `subfolders` in the folders in it. Links to folders are not followed: a file has one
+//! name then, whatever leads to it, and no circle of links is walked for ever.
+
+use super::listing::is_left_out;
+use super::{Folder, Found};
+use crate::batch::position::Position;
+use crate::error::Error;
+use crate::job::spec::{FilesRead, SourceKind, SourceSpec};
+use crate::limits::DIRECTORY_FOLDERS_MAX;
+use crate::receiver::content::Content;
+use crate::receiver::file::{OpenedFile, SourceFile, failed};
+use crate::receiver::file_facts::FileFacts;
+use crate::receiver::object::Pause;
+use crate::receiver::outage::Outage;
+use glob::{MatchOptions, Pattern};
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A folder of this machine.
+pub struct LocalFolder {
+    source: SourceSpec,
+    path: PathBuf,
+    walk: Walk,
+    modified: Option<SystemTime>,
+    pause: Pause,
+}
+
+impl LocalFolder {
+    /// Of a source; `pause` says whether to go on waiting.
+    pub fn new(source: &SourceSpec, path: PathBuf, pause: Pause) -> LocalFolder {
+        LocalFolder { walk: Walk::new(&source.files), source: source.clone(), path, modified: None, pause }
+    }
+}
+
+impl Folder for LocalFolder {
+    fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<Found, (PathBuf, io::Error)> {
+        let names = match self.walk.names(&self.path) {
+            // Nothing was given back yet.
+            Err((_, error))
+                if error.kind() == ErrorKind::NotFound && matches!(self.source.kind, SourceKind::Retry { .. }) =>
+            {
+                return Ok(Found::default());
+            }
+            names => names?,
+        };
+        let modified = std::fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok();
+        for (name, metadata) in names.files {
+            see(name, metadata.is_file().then(|| FileFacts::of(&metadata)));
+        }
+        let changed = self.modified != modified;
+        self.modified = modified;
+        // The empty folder of a disk that is not mounted tells nothing of its files.
+        Ok(Found { whole: !names.empty, changed, rests: true })
+    }
+
+    fn open(&self, _: &str, path: &Path) -> Result<Option<Content>, Error> {
+        match crate::regular::open(path) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&self.source, path, &error)),
+        }
+    }
+
+    fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error> {
+        let there =
+            Outage::new(&self.source, &part.path).wait_out(|| std::fs::metadata(&part.path), |time| (self.pause)(time));
+        // What is wrong with a file that is still not there is said by who opens it.
+        if let Ok(None) = there {
+            return Ok(None);
+        }
+        part.open(from).map(Some)
+    }
+}
+
+/// As a shell takes patterns: no `*` goes over a `/`.
+const LIKE_A_SHELL: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// Which names are looked at.
+pub struct Walk {
+    pattern: Option<Pattern>,
+    /// The pattern is one of paths.
+    of_paths: bool,
+    subfolders: bool,
+    folders_max: usize,
+}
+
+/// What a walk found.
+#[derive(Default)]
+pub struct Names {
+    /// Names from the folder on, and what is there, links followed.
+    pub files: Vec<(OsString, Metadata)>,
+    /// Nothing is in the folder, whatever its name.
+    pub empty: bool,
+}
+
+impl Walk {
+    /// A pattern that is none, which is refused before, takes nothing.
+    pub fn new(files: &FilesRead) -> Walk {
+        let pattern = files.pattern.as_ref().map(|pattern| Pattern::new(pattern).unwrap_or_default());
+        let of_paths = files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/'));
+        Walk { pattern, of_paths, subfolders: files.subfolders, folders_max: DIRECTORY_FOLDERS_MAX }
+    }
+
+    /// All names that count. An error tells what could not be looked at.
+    pub fn names(&self, folder: &Path) -> Result<Names, (PathBuf, io::Error)> {
+        let mut found = Names { empty: true, ..Names::default() };
+        let mut waiting = vec![PathBuf::new()];
+        let mut folders = 0;
+        while let Some(below) = waiting.pop() {
+            let place = folder.join(&below);
+            folders += 1;
+            if folders > self.folders_max {
+                let words = format!("there are more than {} folders; read them by several sources", self.folders_max);
+                return Err((place, io::Error::other(words)));
+            }
+            let entries = match std::fs::read_dir(&place) {
+                // Gone since its name was read.
+                Err(error) if error.kind() == ErrorKind::NotFound && folders > 1 => continue,
+                // The folder as a whole waits for what is in it.
+                Err(error) if folders > 1 => {
+                    let words = format!("{}: {error}", place.display());
+                    return Err((folder.to_owned(), io::Error::new(error.kind(), words)));
+                }
+                entries => entries.map_err(|error| (place.clone(), error))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| (place.clone(), error))?;
+                found.empty = false;
+                let name = entry.file_name();
+                if is_left_out(&name.to_string_lossy()) {
+                    continue;
+                }
+                // Follows links, as opening does.
+                let metadata = match std::fs::metadata(entry.path()) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    metadata => metadata.map_err(|error| (entry.path(), error))?,
+                };
+                let name = below.join(name);
+                if !metadata.is_dir() {
+                    if self.takes(&name) {
+                        found.files.push((name.into_os_string(), metadata));
+                    }
+                } else if self.subfolders && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    waiting.push(name);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a file of this name, from the folder on, is one of those that are read.
+    pub fn takes(&self, name: &Path) -> bool {
+        let Some(pattern) = &self.pattern else { return true };
+        let name = if self.of_paths { Some(name.as_os_str()) } else { name.file_name() };
+        name.is_some_and(|name| pattern.matches_with(&name.to_string_lossy(), LIKE_A_SHELL))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn walk(pattern: Option<&str>, subfolders: bool) -> Walk {
+        Walk::new(&FilesRead { pattern: pattern.map(str::to_owned), subfolders })
+    }
+
+    fn names(walk: &Walk, folder: &Path) -> Vec<String> {
+        let found = walk.names(folder).unwrap();
+        let mut names: Vec<_> = found.files.iter().map(|(name, _)| name.to_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_of_folders_in_the_folder_have_their_paths_as_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["b/c", "b/.hidden", "d"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        for name in ["1.csv", "2.json", "b/3.csv", "b/c/4.csv", "b/.hidden/5.csv", "d/6.csv.tmp", "d/[7].csv"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        symlink(at("b"), at("b/c/circle")).unwrap();
+        symlink(at("b/3.csv"), at("link.csv")).unwrap();
+        symlink("nowhere", at("broken.csv")).unwrap();
+        let of = |pattern, subfolders| names(&walk(pattern, subfolders), folder.path());
+        assert_eq!(of(None, false), ["1.csv", "2.json", "link.csv"]);
+        assert_eq!(of(None, true), ["1.csv", "2.json", "b/3.csv", "b/c/4.csv", "d/[7].csv", "link.csv"]);
+        assert_eq!(of(Some("*.csv"), false), ["1.csv", "link.csv"]);
+        assert_eq!(of(Some("*.csv"), true), ["1.csv", "b/3.csv", "b/c/4.csv", "d/[7].csv", "link.csv"]);
+        assert_eq!(of(Some("b/*.csv"), true), ["b/3.csv"]);
+        assert_eq!(of(Some("b/**/*.csv"), true), ["b/3.csv", "b/c/4.csv"]);
+        assert_eq!(of(Some("**/[[]?].csv"), true), ["d/[7].csv"]);
+        assert!(!walk(Some("none"), false).names(folder.path()).unwrap().empty);
+    }
+
+    #[test]
+    fn more_folders_than_are_bearable_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..5 {
+            fs::create_dir(folder.path().join(number.to_string())).unwrap();
+        }
+        let mut walk = walk(None, true);
+        walk.folders_max = 5;
+        let (_, error) = walk.names(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("more than 5 folders"), "{error}");
+        walk.folders_max = 6;
+        assert!(walk.names(folder.path()).unwrap().files.is_empty());
+        assert!(walk.names(&folder.path().join("none")).is_err());
+    }
+}

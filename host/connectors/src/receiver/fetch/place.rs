@@ -1,0 +1,128 @@
+//! How far a stream or a poll has come, in the server's own words: the name of a position holds them.
+
+use crate::batch::position::{Position, Positions};
+use crate::limits::HTTP_PLACE_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+
+/// What the name of such a position begins with.
+const MARK: &str = "at:";
+
+/// Where a source goes on.
+#[derive(Default)]
+pub struct Place {
+    now: String,
+    /// The names that positions may have, of which the last is the one that counts.
+    named: Vec<String>,
+    /// Larger with each move, so that of several names the newest is known.
+    count: u64,
+}
+
+impl Place {
+    /// As positions tell.
+    pub fn of(from: &Positions) -> Place {
+        let mut found: Vec<(u64, &String)> =
+            from.iter().filter(|(name, _)| name.starts_with(MARK)).map(|(name, at)| (at.offset, name)).collect();
+        found.sort_unstable();
+        let count = found.last().map_or(0, |(count, _)| *count);
+        let named: Vec<String> = found.into_iter().map(|(_, name)| name.clone()).collect();
+        let now = named.last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
+        Place { now, named, count }
+    }
+
+    /// The words; empty at the beginning.
+    pub fn now(&self) -> &str {
+        &self.now
+    }
+
+    /// It is there from now on. `false`: the words are too long to be kept.
+    pub fn set(&mut self, now: &str) -> bool {
+        if now.len() > HTTP_PLACE_BYTES_MAX {
+            return false;
+        }
+        now.clone_into(&mut self.now);
+        true
+    }
+
+    /// What the rows that brought it here move.
+    pub fn moves(&mut self) -> Vec<(String, Position)> {
+        let name = format!("{MARK}{}", self.now);
+        if self.named.as_slice() == std::slice::from_ref(&name) || (self.now.is_empty() && self.named.is_empty()) {
+            return Vec::new();
+        }
+        self.count += 1;
+        let mut moves: Vec<(String, Position)> =
+            self.named.drain(..).filter(|old| *old != name).map(|old| (old, Position::GONE)).collect();
+        if !self.now.is_empty() {
+            moves.push((name.clone(), Position { offset: self.count, mark: -1 }));
+            self.named.push(name);
+        }
+        moves
+    }
+}
+
+/// What a poll knows of the answer before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// `ETag`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// `Last-Modified`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// What the next request says of what came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+impl Answered {
+    /// As a place tells.
+    pub fn of(place: &Place) -> Answered {
+        serde_json::from_str(place.now()).unwrap_or_default()
+    }
+
+    /// As a place keeps it.
+    pub fn words(&self) -> String {
+        if *self == Answered::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::position::move_all;
+
+    #[test]
+    fn the_newest_name_counts_and_old_ones_go() {
+        let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
+        let mut place = Place::of(&positions);
+        assert_eq!(place.now(), "");
+        assert_eq!(place.moves(), Vec::new());
+        for id in ["a", "b", "b", "a", "ü", "c"] {
+            assert!(place.set(id));
+            move_all(&mut positions, place.moves());
+            assert_eq!((Place::of(&positions).now(), positions.len()), (id, 2));
+        }
+        // As a start puts them together that found a batch which does not count.
+        positions.insert("at:later".into(), Position { offset: 99, mark: -1 });
+        let mut place = Place::of(&positions);
+        assert_eq!(place.now(), "later");
+        place.set("d");
+        move_all(&mut positions, place.moves());
+        assert_eq!(positions.keys().collect::<Vec<_>>(), ["", "at:d"]);
+        place.set("");
+        move_all(&mut positions, place.moves());
+        assert_eq!(Place::of(&positions).now(), "");
+        assert!(!place.set(&"x".repeat(HTTP_PLACE_BYTES_MAX + 1)));
+    }
+
+    #[test]
+    fn what_is_known_of_an_answer_is_read_as_it_was_written() {
+        let all = Answered { etag: Some("\"x\"".into()), modified: None, cursor: Some("7".into()) };
+        let mut place = Place::default();
+        place.set(&all.words());
+        assert_eq!(Answered::of(&place), all);
+        place.set("{");
+        assert_eq!(Answered::of(&place), Answered::default());
+        assert_eq!(Answered::default().words(), "");
+    }
+}

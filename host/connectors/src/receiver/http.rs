@@ -1,0 +1,191 @@
+//! Source `http`: others POST rows to us. A request is answered with 200 when the plan that holds its rows is durable, so that
+//! a sender who repeats what was not answered so loses nothing; one that numbers its requests brings nothing twice, either.
+
+mod accept;
+mod answer;
+mod body;
+pub(super) mod cut;
+mod producers;
+
+use super::inbox::{Inbox, Offered, Ticket};
+use crate::batch::chunk::Chunk;
+use crate::batch::position::Positions;
+use crate::fault;
+use crate::http::certificate::Certificate;
+use crate::http::refusals::Refusals;
+use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
+use crate::limits::{DECODED_TIMES_MAX, HTTP_BODIES_BYTES_MAX};
+use body::BodiesBudget;
+use producers::{Numbered, Producers, Standing};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tracing::warn;
+
+/// Checks what can be checked before anything listens.
+pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, folder));
+    certificate.map_or(Ok(()), |certificate| certificate.check())
+}
+
+/// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
+pub fn start(
+    source: &SourceSpec,
+    server: &HttpServerSpec,
+    origin: &Origin,
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    from: &Positions,
+) {
+    let name = format!("the receiver of source `{}`", source.name);
+    let intake = Intake::new(source, server, inbox.clone(), from);
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
+    let receiving = runtime.spawn(async move {
+        fault::thread("receiver");
+        accept::listen(Arc::new(intake), certificate).await;
+    });
+    runtime.spawn(async move {
+        match receiving.await {
+            Err(error) if error.is_panic() => inbox.fail(super::panicked(&name, error)),
+            _ => {}
+        }
+    });
+}
+
+/// What all connections share.
+struct Intake {
+    source: SourceSpec,
+    server: HttpServerSpec,
+    inbox: Arc<Inbox>,
+    /// Rows of one request.
+    rows_max: u64,
+    order: Mutex<IntakeOrder>,
+    budget: BodiesBudget,
+    refusals: Refusals,
+    /// Requests that are coming in.
+    receiving: AtomicU64,
+}
+
+/// What happens one request after the other.
+struct IntakeOrder {
+    /// Rows since the job's first start.
+    rows: u64,
+    producers: Producers,
+    /// Producers that were forgotten.
+    forgotten: u64,
+}
+
+/// What became of a request.
+enum Took {
+    /// Its rows are on their way.
+    Rows(Ticket),
+    /// Its rows came before; they may be on their way.
+    Repeated(Option<Ticket>),
+    /// A later one of the same producer came before it.
+    Behind,
+    Full,
+    Closed,
+}
+
+impl Intake {
+    fn new(source: &SourceSpec, server: &HttpServerSpec, inbox: Arc<Inbox>, from: &Positions) -> Intake {
+        let decoded = source.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX);
+        let rows_max = source.rows_per_batch_max.min(decoded / SourceSpec::decoded_row_bytes(&source.schema)).max(1);
+        let rows = from.get("").map_or(0, |position| position.offset);
+        let producers = Producers::new(from, server.producers_max);
+        inbox.idle(true);
+        Intake {
+            source: source.clone(),
+            server: server.clone(),
+            inbox,
+            rows_max,
+            order: Mutex::new(IntakeOrder { rows, producers, forgotten: 0 }),
+            budget: BodiesBudget::new(HTTP_BODIES_BYTES_MAX.max(server.request_bytes_max)),
+            refusals: Refusals::new(format!("source `{}`", source.name)),
+            receiving: AtomicU64::new(0),
+        }
+    }
+
+    fn order(&self) -> MutexGuard<'_, IntakeOrder> {
+        // Nothing that is done under the lock can leave it half done.
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_safe(&self, ticket: Ticket) -> bool {
+        self.inbox.is_durable(ticket)
+    }
+
+    /// Hands the records of a request to the next batch.
+    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>) -> Took {
+        let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
+        let mut order = self.order();
+        if let Some(numbered) = numbered {
+            match order.producers.standing(numbered, |ticket| self.is_safe(ticket)) {
+                Standing::New => {}
+                Standing::Repeated(ticket) => {
+                    order.producers.came(&numbered.producer);
+                    return Took::Repeated(ticket);
+                }
+                Standing::Behind => return Took::Behind,
+            }
+        }
+        cut::number(&mut chunks, order.rows);
+        let end = numbered.map(|numbered| numbered.position(now_ms()));
+        match self.inbox.offer(chunks, end) {
+            Offered::Full => Took::Full,
+            Offered::Closed => Took::Closed,
+            Offered::Taken(ticket) => {
+                order.rows = order.rows.saturating_add(rows);
+                if let Some(numbered) = numbered {
+                    order.producers.took(numbered, ticket);
+                    self.forget(&mut order);
+                }
+                Took::Rows(ticket)
+            }
+        }
+    }
+
+    /// Forgets producers, where there are too many.
+    fn forget(&self, order: &mut IntakeOrder) {
+        while let Some((producer, position)) = order.producers.forget(|ticket| self.is_safe(ticket)) {
+            order.forgotten += 1;
+            self.inbox.forget(vec![position]);
+            // By and by less often, as there may be many.
+            if order.forgotten.is_power_of_two() {
+                let (name, max, times) = (&self.source.name, self.server.producers_max, order.forgotten);
+                warn!(
+                    "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which was silent \
+                     for longest, is forgotten ({times} so far); if it repeats its last request, the rows count twice. Raise \
+                     `producers_max`, or let senders keep their names"
+                );
+            }
+        }
+    }
+}
+
+/// A request that is coming in: the source has something to read until then.
+struct Receiving<'a>(&'a Intake);
+
+impl<'a> Receiving<'a> {
+    fn new(intake: &'a Intake) -> Receiving<'a> {
+        intake.receiving.fetch_add(1, Ordering::AcqRel);
+        intake.inbox.idle(false);
+        Receiving(intake)
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if self.0.receiving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.inbox.idle(true);
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,133 @@
+//! Listens, and serves each connection with a task of its own. Strangers may connect: there is a bound on connections, on the
+//! head of a request and on the time for it, and nobody waits for anybody else.
+
+use super::{Intake, answer};
+use crate::error::Error;
+use crate::fault;
+use crate::http::certificate::Certificate;
+use crate::http::listener::{Acceptor, bind, cannot_listen};
+use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
+use crate::receiver::panicked;
+use crate::tls;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+const HEAD_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
+
+/// Serves until the inbox is closed and all requests are answered.
+pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
+    let (name, address) = (&intake.source.name, &intake.server.listen);
+    let listener = tokio::select! {
+        bound = bind(address) => bound,
+        () = intake.inbox.closed() => return,
+    };
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => {
+            let who = format!("source `{name}`");
+            return intake.inbox.fail(Error::job(cannot_listen(&who, address, &error)));
+        }
+    };
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    info!("source `{name}`: listening on {scheme}://{address}");
+    let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
+    if reachable && intake.server.token.is_none() {
+        warn!("source `{name}`: whoever reaches {address} can send rows; set `token`");
+    } else if reachable && certificate.is_none() {
+        warn!("source `{name}`: the token comes to {address} as it is, for all on the way to see; set `tls`");
+    }
+    let certificate = certificate.map(Arc::new);
+    let (closing, closed) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let who = format!("source `{name}`");
+    let mut acceptor = Acceptor::new(&listener, &who, intake.server.connections_max);
+    loop {
+        tokio::select! {
+            () = intake.inbox.closed() => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => tell_panic(&intake, ended),
+            (stream, peer, place) = acceptor.next() => {
+                let (intake, certificate, closed) = (intake.clone(), certificate.clone(), closed.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    fault::thread("http-connection");
+                    serve(stream, peer, &intake, certificate.as_deref(), closed).await;
+                });
+            }
+        }
+    }
+    drop(acceptor);
+    drop(listener);
+    // Those that wait for a request end, and the others when they are answered.
+    closing.send_replace(true);
+    while let Some(ended) = connections.join_next().await {
+        tell_panic(&intake, ended);
+    }
+}
+
+fn tell_panic(intake: &Intake, ended: Result<(), tokio::task::JoinError>) {
+    match ended {
+        Err(error) if error.is_panic() => {
+            let name = format!("a connection of source `{}`", intake.source.name);
+            intake.inbox.fail(panicked(&name, error));
+        }
+        _ => {}
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    intake: &Arc<Intake>,
+    certificate: Option<&Certificate>,
+    closed: watch::Receiver<bool>,
+) {
+    // Answers are small and somebody waits for them.
+    let _ = stream.set_nodelay(true);
+    let Some(certificate) = certificate else { return speak(stream, peer, intake, closed).await };
+    let acceptor = match certificate.acceptor(&format!("source `{}`", intake.source.name)) {
+        Ok(acceptor) => acceptor,
+        Err(why) => return intake.refusals.tell(peer, &why),
+    };
+    match timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => speak(stream, peer, intake, closed).await,
+        Ok(Err(error)) => intake.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error))),
+        Err(_) => intake.refusals.tell(peer, "TLS: it did not finish its greeting in time"),
+    }
+}
+
+async fn speak<S>(stream: S, peer: SocketAddr, intake: &Arc<Intake>, mut closed: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let intake = intake.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer::answer(&intake, peer, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    server.max_headers(HTTP_HEADERS_MAX).max_header_size(HTTP_HEAD_BYTES_MAX);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let closing = async {
+        let _ = closed.wait_for(|closed| *closed).await;
+    };
+    // What is wrong with a connection has been answered where that was possible.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = closing => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What a request is answered.
+
+use super::body::{BodyFault, HeldBody, drain};
+use super::producers::Numbered;
+use super::{Intake, Receiving, Took, cut};
+use crate::units;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+type Answer = Response<Full<Bytes>>;
+
+const PRODUCER: HeaderName = HeaderName::from_static("millstream-producer");
+const SEQUENCE: HeaderName = HeaderName::from_static("millstream-sequence");
+/// After how many seconds to try again.
+const AGAIN_S: HeaderValue = HeaderValue::from_static("1");
+
+/// Answers a request when its rows are safe, or at once where they are not taken.
+pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    if matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == "/health" {
+        return told(StatusCode::OK, json!({ "source": intake.source.name }));
+    }
+    let (head, mut body) = request.into_parts();
+    let taken = match admitted(intake, &head) {
+        Ok(numbered) => take(intake, &mut body, numbered.as_ref()).await,
+        Err(refusal) => Err(Refused { drains: true, ..refusal }),
+    };
+    match taken {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            if !refusal.passes() {
+                intake.refusals.tell(peer, &refusal.why);
+            }
+            // Who waits for a word before it writes gets the answer anyway.
+            if refusal.drains && !head.headers.contains_key(EXPECT) {
+                drain(&mut body).await;
+            }
+            refusal.answer()
+        }
+    }
+}
+
+/// Why a request is not taken.
+struct Refused {
+    status: StatusCode,
+    why: String,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// Its sender may still write.
+    drains: bool,
+}
+
+impl Refused {
+    fn new(status: StatusCode, why: impl Into<String>) -> Refused {
+        Refused { status, why: why.into(), header: None, drains: false }
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Refused {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// Whether it may be taken later as it is: nobody has to do anything.
+    fn passes(&self) -> bool {
+        self.header.as_ref().is_some_and(|(name, _)| *name == RETRY_AFTER)
+    }
+
+    fn answer(self) -> Answer {
+        let mut answer = told(self.status, json!({ "error": self.why }));
+        self.header.into_iter().for_each(|(name, value)| drop(answer.headers_mut().insert(name, value)));
+        answer
+    }
+}
+
+fn told(status: StatusCode, what: serde_json::Value) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{what}\n"))));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// Looks at the head of a request: which of a producer it is, where it says so.
+fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Option<Numbered>, Refused> {
+    if head.method != Method::POST {
+        let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
+        return Err(refused.with(ALLOW, HeaderValue::from_static("POST")));
+    }
+    match &intake.server.token {
+        Some(token) => {
+            let given = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+            let (scheme, given) = given.split_at_checked("Bearer ".len()).unwrap_or_default();
+            // However much of it is right, it takes as long.
+            let right: bool = given.ct_eq(token.as_bytes()).into();
+            if !right || !scheme.eq_ignore_ascii_case(b"Bearer ") {
+                let why = "the token is wrong or missing; send it as `Authorization: Bearer …`";
+                let refused = Refused::new(StatusCode::UNAUTHORIZED, why);
+                return Err(refused.with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+        }
+        // Pages of any site can make a browser on this machine send something here, and cannot know a token.
+        None if head.headers.contains_key(ORIGIN) => {
+            let why = "a page in a browser sent it, which a source without `token` does not take";
+            return Err(Refused::new(StatusCode::FORBIDDEN, why));
+        }
+        None => {}
+    }
+    let packed = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
+        let why = "bodies are taken as they are; send it without Content-Encoding";
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    let header = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
+    Numbered::of(header(&PRODUCER), header(&SEQUENCE)).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))
+}
+
+/// Takes a request in, and waits until its rows are safe.
+async fn take(intake: &Intake, body: &mut Incoming, numbered: Option<&Numbered>) -> Result<Answer, Refused> {
+    let receiving = Receiving::new(intake);
+    let deadline = Instant::now() + intake.server.request_time_max;
+    let held = intake.budget.receive(body, intake.server.request_bytes_max, deadline).await;
+    let held = held.map_err(|fault| not_received(intake, fault))?;
+    let rows = put(intake, held, numbered)?;
+    drop(receiving);
+    let (rows, ticket, repeated) = match rows {
+        (0, _) => return Ok(told(StatusCode::OK, json!({ "rows": 0 }))),
+        (rows, Took::Rows(ticket)) => (rows, Some(ticket), false),
+        (_, Took::Repeated(ticket)) => (0, ticket, true),
+        (_, Took::Behind) => {
+            let why = "a later request of this producer came before and is not safe yet; send them one after the other";
+            return Err(Refused::new(StatusCode::CONFLICT, why).with(RETRY_AFTER, AGAIN_S));
+        }
+        (_, Took::Full) => {
+            let why = "the job cannot take more at the moment; send it again later";
+            return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S));
+        }
+        (_, Took::Closed) => return Err(stopping()),
+    };
+    match ticket {
+        Some(ticket) if !intake.inbox.durable(ticket).await => Err(stopping()),
+        _ if repeated => Ok(told(StatusCode::OK, json!({ "rows": 0, "repeated": true }))),
+        _ => Ok(told(StatusCode::OK, json!({ "rows": rows }))),
+    }
+}
+
+/// Cuts a body into records and hands them over: how many there are, and what became of them.
+fn put(intake: &Intake, held: HeldBody, numbered: Option<&Numbered>) -> Result<(u64, Took), Refused> {
+    let chunks = cut::cut(&intake.source, &held.bytes).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+    drop(held);
+    let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
+    if rows > intake.rows_max {
+        let most = intake.rows_max;
+        let why = format!("the request has {rows} rows, and at most {most} fit into a batch; send it in several");
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+    }
+    if rows == 0 {
+        return Ok((0, Took::Repeated(None)));
+    }
+    Ok((rows, intake.take(chunks, numbered)))
+}
+
+fn not_received(intake: &Intake, fault: BodyFault) -> Refused {
+    let refused = match fault {
+        BodyFault::TooLarge => {
+            let most = units::show_size(intake.server.request_bytes_max);
+            let why = format!("the request has more than {most} (`request_bytes_max`); send it in several");
+            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+        }
+        BodyFault::TooSlow => {
+            let most = units::show_time(intake.server.request_time_max);
+            let why = format!("the request did not come within {most} (`request_time_max`)");
+            return Refused::new(StatusCode::REQUEST_TIMEOUT, why);
+        }
+        BodyFault::NoRoom => {
+            let why = "too many requests are coming in at the same time; send it again later";
+            Refused::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, AGAIN_S)
+        }
+        BodyFault::Broken(why) => return Refused::new(StatusCode::BAD_REQUEST, format!("it broke off: {why}")),
+    };
+    Refused { drains: true, ..refused }
+}
+
+fn stopping() -> Refused {
+    let why = "the job is stopping; send it again when it runs";
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, why).with(RETRY_AFTER, AGAIN_S)
+}

@@ -1,0 +1,99 @@
+//! Takes in the body of a request, within its bounds of bytes and time and a bound for all requests together.
+
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+/// What bodies are counted in.
+const UNIT_BYTES: u64 = 1024;
+/// How much of a refused request is read, so that its sender sees the answer.
+const DRAIN_BYTES_MAX: u64 = 256 << 20;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The bytes of all bodies that are coming in.
+pub struct BodiesBudget(Arc<Semaphore>);
+
+/// A body, and what it has of the budget.
+#[derive(Debug)]
+pub struct HeldBody {
+    /// Its bytes.
+    pub bytes: BytesMut,
+    permits: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body was not taken in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// It is too large.
+    TooLarge,
+    /// It took too long.
+    TooSlow,
+    /// Too much is coming in at the same time.
+    NoRoom,
+    /// The connection broke off; nobody hears an answer.
+    Broken(String),
+}
+
+impl BodiesBudget {
+    /// So many bytes, and one unit for each body.
+    pub fn new(bytes_max: u64) -> BodiesBudget {
+        let units = usize::try_from(bytes_max.div_ceil(UNIT_BYTES) + 1).unwrap_or(usize::MAX);
+        BodiesBudget(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Reads a body to its end.
+    pub async fn receive(&self, body: &mut Incoming, bytes_max: u64, deadline: Instant) -> Result<HeldBody, BodyFault> {
+        if body.size_hint().lower() > bytes_max {
+            return Err(BodyFault::TooLarge);
+        }
+        let mut held = HeldBody { bytes: BytesMut::new(), permits: None };
+        loop {
+            let frame = match timeout_at(deadline, body.frame()).await {
+                Err(_) => return Err(BodyFault::TooSlow),
+                Ok(None) => return Ok(held),
+                Ok(Some(Err(error))) => return Err(BodyFault::Broken(error.to_string())),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            // Trailers say nothing to us.
+            let Ok(data) = frame.into_data() else { continue };
+            let bytes = held.bytes.len() as u64 + data.len() as u64;
+            if bytes > bytes_max {
+                return Err(BodyFault::TooLarge);
+            }
+            self.grow(&mut held, bytes)?;
+            held.bytes.extend_from_slice(&data);
+        }
+    }
+
+    fn grow(&self, held: &mut HeldBody, bytes: u64) -> Result<(), BodyFault> {
+        let has = held.permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(has);
+        let Ok(more) = u32::try_from(more) else { return Err(BodyFault::NoRoom) };
+        if more == 0 {
+            return Ok(());
+        }
+        let permits = self.0.clone().try_acquire_many_owned(more).map_err(|_| BodyFault::NoRoom)?;
+        match &mut held.permits {
+            Some(before) => before.merge(permits),
+            none => *none = Some(permits),
+        }
+        Ok(())
+    }
+}
+
+/// Reads what is left of a refused request and keeps nothing: a sender that still writes would otherwise find its connection
+/// broken, and no answer.
+pub async fn drain(body: &mut Incoming) {
+    let deadline = Instant::now() + DRAIN_TIME_MAX;
+    let mut bytes = 0_u64;
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if bytes > DRAIN_BYTES_MAX {
+            return;
+        }
+    }
+}

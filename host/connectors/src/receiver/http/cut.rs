@@ -1,0 +1,227 @@
+//! Cuts the body of a request into records, by the format of the source.
+//!
+//! JSON: a body that begins with `[` is an array of rows; one that is a single value over several lines is one row; everything
+//! else is lines. Text and CSV are lines. Binary records have a fixed length, or the whole body is one, as it is of Avro and
+//! Protobuf.
+
+use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::position::Extent;
+use crate::decode::binary::row_bytes;
+use crate::decode::json::{array_elements, is_one_value};
+use crate::job::spec::{Format, SourceSpec};
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use crate::receiver::framer;
+use crate::receiver::framing::{Counter, StreamCursor};
+use bytes::Bytes;
+
+/// The records of a body, numbered from 0; or why there is no way to tell them apart.
+pub fn cut(source: &SourceSpec, body: &[u8]) -> Result<Vec<Chunk>, String> {
+    match source.format {
+        Format::Json => json(source, body),
+        Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(whole(source, body)),
+        Format::Avro(_) | Format::Protobuf(_) => Ok(whole(source, body)),
+        _ => Ok(framed(source, body)),
+    }
+}
+
+/// Numbers the records of a request on from this row of the source.
+pub fn number(chunks: &mut [Chunk], first: u64) {
+    for chunk in chunks {
+        chunk.extent.row = chunk.extent.row.saturating_add(first);
+    }
+}
+
+/// The body as one record.
+fn whole(source: &SourceSpec, body: &[u8]) -> Vec<Chunk> {
+    let mut records = Records::new(source, b"");
+    if !body.is_empty() {
+        records.add(body);
+    }
+    records.end()
+}
+
+fn framed(source: &SourceSpec, body: &[u8]) -> Vec<Chunk> {
+    let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
+    framer.buffer(body.len()).extend_from_slice(body);
+    framer.end();
+    std::iter::from_fn(|| framer.next(true)).collect()
+}
+
+fn json(source: &SourceSpec, body: &[u8]) -> Result<Vec<Chunk>, String> {
+    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
+    let is_array = body.first() == Some(&b'[');
+    if !is_array && !body.contains(&b'\n') {
+        return Ok(framed(source, body));
+    }
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) if is_array => {
+            return Err(format!("the body is a JSON array that is not UTF-8 at byte {}", error.valid_up_to()));
+        }
+        // The lines that are not are rejected one by one.
+        Err(_) => return Ok(framed(source, body)),
+    };
+    let mut records = Records::new(source, b"\n");
+    if is_array {
+        let elements = array_elements(text).map_err(|why| format!("the body is not a whole JSON array: {why}"))?;
+        elements.into_iter().for_each(|element| records.add(element.as_bytes()));
+    } else if is_one_value(text) {
+        records.add(body);
+    } else {
+        return Ok(framed(source, body));
+    }
+    Ok(records.end())
+}
+
+/// Records that do not stand in lines, as chunks.
+struct Records<'a> {
+    source: &'a SourceSpec,
+    delimiter: &'static [u8],
+    chunks: Vec<Chunk>,
+    rows: u64,
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    refused: Vec<RefusedRecord>,
+}
+
+impl<'a> Records<'a> {
+    fn new(source: &'a SourceSpec, delimiter: &'static [u8]) -> Records<'a> {
+        Records {
+            source,
+            delimiter,
+            chunks: Vec::new(),
+            rows: 0,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Adds a record; of one that is too long the beginning stays, with the reason.
+    fn add(&mut self, record: &[u8]) {
+        let most = self.source.record_bytes_max;
+        let too_long = record.len() as u64 > most;
+        let kept =
+            if too_long { usize::try_from(self.source.rejected_bytes_max).unwrap_or(usize::MAX) } else { usize::MAX };
+        let kept = record.get(..kept).unwrap_or(record);
+        if self.ends.len() == PART_ROWS_MAX || (!self.ends.is_empty() && self.bytes.len() + kept.len() > PART_BYTES_MAX)
+        {
+            self.flush();
+        }
+        if too_long {
+            let (row, bytes) = (self.ends.len() as u32, record.len());
+            let reason = format!("{bytes} bytes, record_bytes_max is {most}");
+            self.refused.push(RefusedRecord { row, reason, dropped: (bytes - kept.len()) as u64 });
+        }
+        self.bytes.extend_from_slice(kept);
+        self.bytes.extend_from_slice(self.delimiter);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    fn flush(&mut self) {
+        let extent = Extent { row: self.rows, ..Extent::default() };
+        self.rows += self.ends.len() as u64;
+        self.chunks.push(Chunk {
+            bytes: std::mem::take(&mut self.bytes).into(),
+            ends: std::mem::take(&mut self.ends),
+            header: Bytes::new(),
+            refused: std::mem::take(&mut self.refused),
+            extent,
+        });
+    }
+
+    fn end(mut self) -> Vec<Chunk> {
+        if !self.ends.is_empty() {
+            self.flush();
+        }
+        self.chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Decoder;
+    use crate::job::spec::ColumnSpec;
+    use millstream_base::batch::types::ColumnType;
+
+    fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
+        let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();
+        SourceSpec::http("in", "h:1").format(format).schema(columns)
+    }
+
+    /// How many rows decode, and how many are rejected.
+    fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
+        let mut decoder = Decoder::new(source);
+        let chunks = cut(source, body).unwrap();
+        let mut rows = 0;
+        for chunk in &chunks {
+            assert_eq!(chunk.extent.row, rows, "rows are numbered");
+            rows += chunk.rows() as u64;
+        }
+        chunks.iter().map(|chunk| decoder.decode(chunk)).fold((0, 0), |(good, bad), decoded| {
+            (good + decoded.rows.num_rows(), bad + decoded.rejected.map_or(0, |rows| rows.num_rows()))
+        })
+    }
+
+    #[test]
+    fn json_is_an_array_a_value_or_lines() {
+        let source = source(Format::Json, &[("a", ColumnType::Int64)]);
+        for (body, expected) in [
+            ("", (0, 0)),
+            ("{\"a\":1}", (1, 0)),
+            ("{\"a\":1}\n", (1, 0)),
+            ("\u{FEFF} {\n\"a\" :\r\n 1}\r\n", (1, 0)),
+            ("{\"a\":1}\n{\"a\":2}\r\n\n{\"a\":3}", (3, 0)),
+            ("{\"a\":1}\nnone\n{\"a\":3}", (2, 1)),
+            ("[]", (0, 0)),
+            (" [ {\"a\":1} , {\"a\":\n2} ]\n", (2, 0)),
+            ("[{\"a\":1},7,\"x\",[{\"a\":2}]]", (1, 3)),
+            ("{\"a\":1", (0, 1)),
+            ("7", (0, 1)),
+        ] {
+            assert_eq!(counts(&source, body.as_bytes()), expected, "{body:?}");
+        }
+        assert_eq!(counts(&source, b"{\"a\":1}\n\xff\n{\"a\":2}"), (2, 1));
+        for broken in ["[", "[1", "[1,]", "[1]2", "[1]\n[2]"] {
+            assert!(cut(&source, broken.as_bytes()).unwrap_err().starts_with("the body is not a whole JSON array"));
+        }
+        assert!(cut(&source, b"[\"\xff\"]").unwrap_err().contains("not UTF-8"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_with_its_beginning() {
+        let mut source = source(Format::Json, &[("a", ColumnType::Text)]);
+        (source.record_bytes_max, source.rejected_bytes_max) = (20, 5);
+        let body = format!("[{{\"a\":\"b\"}},{{\"a\":\"{}\"}},{{\"a\":\"c\"}}]", "x".repeat(100));
+        assert_eq!(counts(&source, body.as_bytes()), (2, 1));
+        let chunks = cut(&source, body.as_bytes()).unwrap();
+        assert_eq!(chunks[0].record(1), b"{\"a\":\n");
+        assert_eq!(chunks[0].refused[0].dropped, 103);
+    }
+
+    #[test]
+    fn large_arrays_are_several_chunks() {
+        let source = source(Format::Json, &[("a", ColumnType::Int64)]);
+        let rows = PART_ROWS_MAX + 5;
+        let body = format!("[{}]", vec!["{\"a\":5}"; rows].join(","));
+        assert_eq!(counts(&source, body.as_bytes()), (rows, 0));
+        assert_eq!(cut(&source, body.as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn lines_and_binary_records() {
+        let text = source(Format::Text, &[("a", ColumnType::Text)]);
+        assert_eq!(counts(&text, b"a\nb\n\nc"), (4, 0));
+        assert_eq!(counts(&text, b""), (0, 0));
+        let csv = Format::Csv { header: true, separator: b',' };
+        let csv = source(csv, &[("a", ColumnType::Int64), ("b", ColumnType::Text)]);
+        assert_eq!(counts(&csv, b"b,a\nx,1\n\"y\nz\",2\nw,none\n"), (2, 1));
+        let whole = source(Format::Binary { record_bytes: None }, &[("a", ColumnType::Binary)]);
+        assert_eq!(counts(&whole, b"a\nb\n"), (1, 0));
+        assert_eq!(counts(&whole, b""), (0, 0));
+        let fixed = source(Format::Binary { record_bytes: Some(8) }, &[("a", ColumnType::Int64)]);
+        assert_eq!(counts(&fixed, &[7; 20]), (2, 1));
+    }
+}

@@ -1,0 +1,214 @@
+//! Producers: senders that number their requests, so that one that is repeated brings no row twice. How far each has come is a
+//! position of the source, by its name.
+
+use crate::batch::position::{Position, Positions};
+use crate::limits::HTTP_PRODUCER_BYTES_MAX;
+use crate::receiver::inbox::Ticket;
+use std::collections::{BTreeMap, HashMap};
+
+/// What the names of producers begin with among the positions of a source.
+const MARK: &str = "producer:";
+
+/// The request of a producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// The producer.
+    pub producer: String,
+    /// Which of its requests.
+    pub sequence: u64,
+}
+
+impl Numbered {
+    /// What the headers of a request say; the error says what is wrong with them.
+    pub fn of(producer: Option<&[u8]>, sequence: Option<&[u8]>) -> Result<Option<Numbered>, String> {
+        let (producer, sequence) = match (producer, sequence) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err("Millstream-Producer is of no use without Millstream-Sequence".into()),
+            (None, Some(_)) => return Err("Millstream-Sequence is of no use without Millstream-Producer".into()),
+            (Some(producer), Some(sequence)) => (producer, sequence),
+        };
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap_or_default().to_owned();
+        if producer.is_empty() || producer.len() > HTTP_PRODUCER_BYTES_MAX || !producer.iter().all(u8::is_ascii_graphic)
+        {
+            return Err(format!(
+                "Millstream-Producer is not a name of 1 to {HTTP_PRODUCER_BYTES_MAX} visible ASCII letters"
+            ));
+        }
+        let digits = sequence.iter().all(u8::is_ascii_digit);
+        match text(sequence).parse::<i64>().ok().filter(|_| digits).and_then(|number| u64::try_from(number).ok()) {
+            Some(sequence) => Ok(Some(Numbered { producer: text(producer), sequence })),
+            None => Err(format!("Millstream-Sequence is not a whole number of 0 to {}", i64::MAX)),
+        }
+    }
+
+    /// The position of the producer once this request is in a batch. `now` tells which producer was silent for longest.
+    pub fn position(&self, now_ms: i64) -> (String, Position) {
+        (name(&self.producer), Position { offset: self.sequence, mark: now_ms })
+    }
+}
+
+fn name(producer: &str) -> String {
+    format!("{MARK}{producer}")
+}
+
+/// How a request stands to those that its producer sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is behind all of them.
+    New,
+    /// Its rows came before: in an earlier start of the job, or with this ticket.
+    Repeated(Option<Ticket>),
+    /// It should have come before one whose rows are not safe yet.
+    Behind,
+}
+
+/// How far each producer has come.
+pub struct Producers {
+    known: HashMap<String, Known>,
+    /// By when they sent last.
+    order: BTreeMap<u64, String>,
+    clock: u64,
+    max: usize,
+}
+
+struct Known {
+    sequence: u64,
+    ticket: Option<Ticket>,
+    used: u64,
+}
+
+impl Producers {
+    /// As positions tell.
+    pub fn new(from: &Positions, max: u64) -> Producers {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut producers = Producers { known: HashMap::new(), order: BTreeMap::new(), clock: 0, max };
+        let mut found: Vec<_> = from
+            .iter()
+            .filter_map(|(name, position)| Some((position.mark, name.strip_prefix(MARK)?, position.offset)))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().for_each(|(_, producer, sequence)| producers.set(producer, sequence, None));
+        producers
+    }
+
+    /// How a request stands. `is_safe`: whether the rows of a ticket are.
+    pub fn standing(&self, numbered: &Numbered, is_safe: impl FnOnce(Ticket) -> bool) -> Standing {
+        match self.known.get(&numbered.producer) {
+            Some(known) if numbered.sequence == known.sequence => Standing::Repeated(known.ticket),
+            Some(known) if numbered.sequence < known.sequence => match known.ticket {
+                Some(ticket) if !is_safe(ticket) => Standing::Behind,
+                _ => Standing::Repeated(None),
+            },
+            _ => Standing::New,
+        }
+    }
+
+    /// The rows of a request are on their way.
+    pub fn took(&mut self, numbered: &Numbered, ticket: Ticket) {
+        self.set(&numbered.producer, numbered.sequence, Some(ticket));
+    }
+
+    /// A producer has shown that it is there.
+    pub fn came(&mut self, producer: &str) {
+        let known = self.known.get(producer).map(|known| (known.sequence, known.ticket));
+        if let Some((sequence, ticket)) = known {
+            self.set(producer, sequence, ticket);
+        }
+    }
+
+    fn set(&mut self, producer: &str, sequence: u64, ticket: Option<Ticket>) {
+        self.clock += 1;
+        let known = Known { sequence, ticket, used: self.clock };
+        if let Some(before) = self.known.insert(producer.to_owned(), known) {
+            self.order.remove(&before.used);
+        }
+        self.order.insert(self.clock, producer.to_owned());
+    }
+
+    /// Forgets who was silent for longest, where there are too many: its name, and how positions name it. One whose rows are not
+    /// safe is not forgotten.
+    pub fn forget(&mut self, is_safe: impl FnOnce(Ticket) -> bool) -> Option<(String, String)> {
+        if self.known.len() <= self.max {
+            return None;
+        }
+        let (used, producer) = self.order.first_key_value()?;
+        let (used, producer) = (*used, producer.clone());
+        if self.known.get(&producer)?.ticket.is_some_and(|ticket| !is_safe(ticket)) {
+            return None;
+        }
+        self.order.remove(&used);
+        self.known.remove(&producer);
+        let name = name(&producer);
+        Some((producer, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(producer: &str, sequence: u64) -> Numbered {
+        Numbered { producer: producer.into(), sequence }
+    }
+
+    #[test]
+    fn headers_are_checked() {
+        let of = |producer: Option<&str>, sequence: Option<&str>| {
+            Numbered::of(producer.map(str::as_bytes), sequence.map(str::as_bytes))
+        };
+        assert_eq!(of(None, None), Ok(None));
+        assert_eq!(of(Some("a"), Some("0")), Ok(Some(numbered("a", 0))));
+        assert_eq!(of(Some("a"), Some("9223372036854775807")), Ok(Some(numbered("a", i64::MAX as u64))));
+        let long = "x".repeat(HTTP_PRODUCER_BYTES_MAX + 1);
+        for (producer, sequence) in [
+            (Some("a"), None),
+            (None, Some("1")),
+            (Some(""), Some("1")),
+            (Some("a b"), Some("1")),
+            (Some("ü"), Some("1")),
+            (Some(long.as_str()), Some("1")),
+            (Some("a"), Some("")),
+            (Some("a"), Some("-1")),
+            (Some("a"), Some("+1")),
+            (Some("a"), Some("1.0")),
+            (Some("a"), Some("9223372036854775808")),
+        ] {
+            assert!(of(producer, sequence).is_err(), "{producer:?} {sequence:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_before_is_known() {
+        let from = Positions::from([numbered("a", 7).position(5), (String::new(), Position { offset: 9, mark: 0 })]);
+        let producers = Producers::new(&from, 10);
+        assert_eq!(producers.standing(&numbered("a", 8), |_| true), Standing::New);
+        assert_eq!(producers.standing(&numbered("a", 7), |_| true), Standing::Repeated(None));
+        assert_eq!(producers.standing(&numbered("a", 6), |_| true), Standing::Repeated(None));
+        assert_eq!(producers.standing(&numbered("b", 7), |_| true), Standing::New);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_waited_for() {
+        let mut producers = Producers::new(&Positions::new(), 10);
+        let ticket = Ticket::of(3);
+        producers.took(&numbered("a", 5), ticket);
+        assert_eq!(producers.standing(&numbered("a", 5), |_| false), Standing::Repeated(Some(ticket)));
+        assert_eq!(producers.standing(&numbered("a", 4), |_| false), Standing::Behind);
+        assert_eq!(producers.standing(&numbered("a", 4), |_| true), Standing::Repeated(None));
+        assert_eq!(producers.standing(&numbered("a", 6), |_| false), Standing::New);
+    }
+
+    #[test]
+    fn who_was_silent_for_longest_is_forgotten() {
+        let from = Positions::from([numbered("a", 1).position(30), numbered("b", 1).position(10)]);
+        let mut producers = Producers::new(&from, 2);
+        assert_eq!(producers.forget(|_| true), None);
+        producers.took(&numbered("c", 1), Ticket::of(1));
+        assert_eq!(producers.forget(|_| false), Some(("b".into(), "producer:b".into())));
+        producers.took(&numbered("d", 1), Ticket::of(3));
+        producers.came("a");
+        assert_eq!(producers.forget(|_| false), None, "its rows are on their way");
+        assert_eq!(producers.forget(|_| true), Some(("c".into(), "producer:c".into())));
+        assert_eq!(producers.forget(|_| true), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What a source asks a cluster: which partitions there are, where each begins, and whether what the job needs is still there.
+
+use super::bounds;
+use crate::batch::position::Positions;
+use crate::batch::topic;
+use crate::error::{Error, Result};
+use crate::job::spec::{KafkaSourceSpec, KafkaStart, KafkaTopics};
+use crate::kafka::consumer::{Bounds, Consumer};
+use crate::kafka::fault::KafkaFault;
+use crate::kafka::{ANSWER_TIME_MAX, PAUSE_MAX};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::time::{Duration, Instant};
+use tracing::debug;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How long a partition may end before a position, or a topic not be there: a new leader does not know at once how far it may be
+/// read.
+pub const LEADER_TIME_MAX: Duration = PAUSE_MAX;
+
+/// Topics of a source.
+#[derive(Default)]
+pub struct Topics {
+    /// Those that are there, and how many partitions each has.
+    pub there: Vec<(String, i32)>,
+    /// Those that are named and are not there.
+    pub missing: Vec<String>,
+}
+
+/// What an earlier start has left.
+pub struct Known<'a> {
+    /// Nothing was read before, and this is the first look.
+    pub first: bool,
+    /// Positions of partitions.
+    pub from: &'a Positions,
+}
+
+/// Why a partition cannot be read from where the job needs it.
+pub enum Lost {
+    /// Records were deleted.
+    Deleted { of: (String, i32), wanted: u64, there: Bounds },
+    /// It ends before.
+    Shorter { of: (String, i32), wanted: u64, there: Bounds },
+    /// It gave a record once more.
+    Backwards { of: (String, i32), wanted: u64, there: u64 },
+    /// The cluster does not say.
+    Fault(KafkaFault),
+}
+
+impl Lost {
+    /// In words, which say what to do.
+    pub fn told(self, source: &str) -> Error {
+        let place = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
+        match self {
+            Lost::Deleted { of, wanted, there } => Error::job(format!(
+                "source `{source}`: {} goes on at offset {wanted}, and the oldest record there has offset {}: what lies between \
+                 was deleted before the job had read it. Keep records for longer than the job may be behind (`retention.ms` and \
+                 `retention.bytes` of the topic); to go on without them, begin anew with `--fresh`",
+                place(&of),
+                there.low
+            )),
+            Lost::Shorter { of, wanted, there } => Error::job(format!(
+                "source `{source}`: {} goes on at offset {wanted}, and it ends at offset {}: the topic was made anew, or its \
+                 brokers have lost records. Bring it back as it was, or begin anew with `--fresh`",
+                place(&of),
+                there.high
+            )),
+            Lost::Backwards { of, wanted, there } => Error::environment(format!(
+                "source `{source}`: {} gave the record of offset {there} where that of {wanted} or a later one was to come",
+                place(&of)
+            )),
+            Lost::Fault(fault) => Error::environment(format!("source `{source}`: {fault}")),
+        }
+    }
+}
+
+/// The number by which a position knows a cluster.
+pub fn mark_of(id: &str) -> i64 {
+    // No file of a folder; so that it is never taken for one that has ended, the lowest bit is free.
+    (xxh3_64(id.as_bytes()) & !1) as i64
+}
+
+/// The topics of a source, as they are now.
+pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, KafkaFault> {
+    let mut topics = Topics::default();
+    match wanted {
+        KafkaTopics::Named(names) => {
+            for name in names {
+                match consumer.partitions(Some(name), ANSWER_TIME_MAX) {
+                    Ok(found) => topics.there.extend(found.into_iter().filter(|(found, _)| found == name)),
+                    Err(fault) if fault.is_no_topic() && fault.code != Some(Code::TopicAuthorizationFailed) => {
+                        topics.missing.push(name.clone());
+                    }
+                    Err(fault) => return Err(KafkaFault { message: format!("topic `{name}`: {fault}"), ..fault }),
+                }
+            }
+        }
+        KafkaTopics::Pattern(pattern) => {
+            let like = glob::Pattern::new(pattern).map_err(|error| KafkaFault::lasting(error.to_string()))?;
+            let found = consumer.partitions(None, ANSWER_TIME_MAX)?;
+            // Those of the cluster itself are meant where they are named.
+            let own = |name: &str| name.starts_with("__") && !pattern.starts_with("__");
+            topics.there = found.into_iter().filter(|(name, _)| like.matches(name) && !own(name)).collect();
+        }
+    }
+    Ok(topics)
+}
+
+/// Where each of these partitions begins, in their order.
+pub fn starts(
+    consumer: &Consumer,
+    spec: &KafkaSourceSpec,
+    partitions: &[(String, i32)],
+    known: &Known<'_>,
+) -> Result<Vec<u64>, Lost> {
+    let at = match spec.start {
+        KafkaStart::At(time_ms) => {
+            Some(consumer.offsets_at(partitions, time_ms, ANSWER_TIME_MAX).map_err(Lost::Fault)?)
+        }
+        KafkaStart::Earliest | KafkaStart::Latest => None,
+    };
+    let mut starts = Vec::new();
+    for (place, (topic, number)) in partitions.iter().enumerate() {
+        let position = known.from.get(&topic::name(topic, *number));
+        let there = bounds(consumer, topic, *number).map_err(Lost::Fault)?;
+        starts.push(match (position, spec.start) {
+            (Some(position), _) => still_there(consumer, (topic, *number), position.offset, there)?,
+            (None, KafkaStart::Earliest) => there.low,
+            // What came since the job was started for the first time was not there then.
+            (None, KafkaStart::Latest) if known.first => there.high,
+            (None, KafkaStart::Latest) => there.low,
+            (None, KafkaStart::At(_)) => {
+                let found = at.as_ref().and_then(|at| at.get(place).copied().flatten());
+                found.map_or(there.high, |offset| offset.max(there.low))
+            }
+        });
+    }
+    Ok(starts)
+}
+
+/// The offset, where the partition can be read from there.
+pub fn still_there(
+    consumer: &Consumer,
+    (topic, number): (&str, i32),
+    wanted: u64,
+    mut there: Bounds,
+) -> Result<u64, Lost> {
+    let of = || (topic.to_owned(), number);
+    let since = Instant::now();
+    loop {
+        if wanted < there.low {
+            return Err(Lost::Deleted { of: of(), wanted, there });
+        }
+        if wanted <= there.high {
+            return Ok(wanted);
+        }
+        if since.elapsed() >= LEADER_TIME_MAX {
+            return Err(Lost::Shorter { of: of(), wanted, there });
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        there = bounds(consumer, topic, number).map_err(Lost::Fault)?;
+    }
+}
+
+/// What the client says of one partition.
+pub fn of_partition(
+    consumer: &Consumer,
+    (topic, number): (&str, i32),
+    wanted: u64,
+    fault: KafkaFault,
+    source: &str,
+) -> Result<()> {
+    match fault.code {
+        Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
+            let lost = match bounds(consumer, topic, number) {
+                Ok(there) => still_there(consumer, (topic, number), wanted, there).map(drop),
+                Err(fault) => Err(Lost::Fault(fault)),
+            };
+            let unclear = || {
+                Error::environment(format!(
+                    "source `{source}`: partition {number} of topic `{topic}` cannot be read from offset {wanted} on: {fault}"
+                ))
+            };
+            Err(lost.map_or_else(|lost| lost.told(source), |()| unclear()))
+        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            Err(Error::environment(format!(
+                "source `{source}`: partition {number} of topic `{topic}` is not there any more: {fault}; make the topic again as it \
+             was, or leave it out"
+            )))
+        }
+        _ if fault.passes() => {
+            debug!("source `{source}`: partition {number} of topic `{topic}`: {fault}");
+            Ok(())
+        }
+        _ => Err(Error::environment(format!("source `{source}`: partition {number} of topic `{topic}`: {fault}"))),
+    }
+}

@@ -1,0 +1,228 @@
+//! What a source finds out of its cluster: whether it is the one from before, and which topics and partitions there are.
+
+use super::cluster::{self, Known, Lost};
+use super::records::Records;
+use super::{Closed, Partition, Reading, Step};
+use crate::batch::partition::clock_name;
+use crate::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
+use crate::batch::topic;
+use crate::error::{Error, Result};
+use crate::job::spec::{KafkaStart, KafkaTopics};
+use crate::kafka::ANSWER_TIME_MAX;
+use crate::kafka::fault::KafkaFault;
+use crate::limits::KAFKA_PARTITIONS_MAX;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Why topics are not looked at any further.
+enum TopicsStop {
+    Closed,
+    Later(KafkaFault),
+}
+
+impl Reading<'_> {
+    /// The offsets that an earlier start has left are of one cluster.
+    pub(super) fn know_cluster(&mut self) -> Step {
+        let some_topic = match &self.order.spec.topics {
+            KafkaTopics::Named(topics) => topics.first().map(String::as_str),
+            KafkaTopics::Pattern(_) => None,
+        };
+        let id = loop {
+            // A client connects when it has something to ask, whatever the answer is.
+            let _ = self.consumer.partitions(some_topic, Duration::from_secs(1));
+            if let Some(id) = self.consumer.cluster(Duration::from_secs(1)) {
+                break id;
+            }
+            while self.hear(Duration::ZERO)? {}
+            open!(self.look_at_outage());
+            if self.inbox.closed_within(self.runtime, Duration::ZERO) {
+                return Ok(Err(Closed));
+            }
+        };
+        self.outage.back(&self.consumer);
+        self.inbox.idle(false);
+        if !self.order.share.owns(CLUSTER) {
+            return Ok(Ok(()));
+        }
+        let mark = cluster::mark_of(&id);
+        match self.from.remove(CLUSTER) {
+            Some(known) if known.mark != mark => {
+                let name = &self.order.source.name;
+                Err(Error::job(format!(
+                    "source `{name}`: the brokers are of another cluster than the one whose offsets the job has: its id is `{id}` \
+                     now; name brokers of the same cluster, or begin anew with `--fresh`"
+                )))
+            }
+            Some(_) => Ok(Ok(())),
+            None => Ok(self.move_to(CLUSTER.to_owned(), Position { offset: 0, mark })),
+        }
+    }
+
+    /// Looks for topics and partitions that are new.
+    pub(super) fn look(&mut self) -> Step {
+        let found = match cluster::topics(&self.consumer, &self.order.spec.topics) {
+            Ok(found) => found,
+            Err(fault) => return self.later(&fault).map(Ok),
+        };
+        self.tell_missing(&found.missing)?;
+        match self.know_topics(&found.there)? {
+            Ok(()) => {}
+            Err(TopicsStop::Closed) => return Ok(Err(Closed)),
+            Err(TopicsStop::Later(fault)) => return self.later(&fault).map(Ok),
+        }
+        let mut new: Vec<(String, i32)> = Vec::new();
+        let mut names = Vec::new();
+        for (topic, partitions) in &found.there {
+            for number in 0..*partitions {
+                if self.places.contains_key(&(topic.clone(), number)) {
+                    continue;
+                }
+                let name = topic::name(topic, number);
+                if self.order.share.owns(&name) {
+                    new.push((topic.clone(), number));
+                }
+                names.push(name);
+            }
+        }
+        if self.partitions.len() + new.len() > KAFKA_PARTITIONS_MAX {
+            let (source, all) = (&self.order.source.name, self.partitions.len() + new.len());
+            let what = format!("{all} partitions, and one source reads at most {KAFKA_PARTITIONS_MAX}");
+            return Err(Error::environment(format!("source `{source}`: there are {what}; name fewer topics")));
+        }
+        if self.order.share.tells_clocks() {
+            self.known_clocks(&names);
+        }
+        if new.is_empty() {
+            self.looked = true;
+            return Ok(Ok(()));
+        }
+        new.sort();
+        self.begin(new)
+    }
+
+    /// Reads these partitions as well.
+    fn begin(&mut self, new: Vec<(String, i32)>) -> Step {
+        let known = Known { first: self.first && !self.looked, from: &self.from };
+        let starts = match cluster::starts(&self.consumer, self.order.spec, &new, &known) {
+            Ok(starts) => starts,
+            Err(Lost::Fault(fault)) => return self.later(&fault).map(Ok),
+            Err(lost) => return Err(lost.told(&self.order.source.name)),
+        };
+        let assigned: Vec<(&str, i32, u64)> =
+            new.iter().zip(&starts).map(|((topic, number), start)| (topic.as_str(), *number, *start)).collect();
+        if let Err(fault) = self.consumer.assign(&assigned) {
+            return self.later(&fault).map(Ok);
+        }
+        let more = if self.partitions.is_empty() { "" } else { "more " };
+        let plural = if new.len() == 1 { "" } else { "s" };
+        info!("source `{}`: reads {} {more}partition{plural}", self.order.source.name, new.len());
+        // They may have something.
+        self.inbox.idle(false);
+        let begun = self.first && !self.looked && self.order.spec.start == KafkaStart::Latest;
+        self.looked = true;
+        for ((topic, number), start) in new.into_iter().zip(starts) {
+            let name = topic::name(&topic, number);
+            if self.from.remove(&name).is_none()
+                && let Err(closed) = self.move_to(name.clone(), Position { offset: start, mark: 0 })
+            {
+                return Ok(Err(closed));
+            }
+            self.places.insert((topic.clone(), number), self.partitions.len());
+            self.partitions.push(Partition {
+                name,
+                topic,
+                number,
+                records: Records::new(self.order.source, start),
+                at_end: false,
+            });
+        }
+        // What comes from now on must be read whatever happens, so where the job began is something for a batch.
+        if begun {
+            self.inbox.begin_batch();
+        }
+        Ok(Ok(()))
+    }
+
+    /// The offsets that the job has are of these very topics, and not of others of the same names.
+    fn know_topics(&mut self, there: &[(String, i32)]) -> Result<Result<(), TopicsStop>> {
+        let own = |(topic, _): &&(String, i32)| self.order.share.owns(&format!("{TOPIC_PREFIX}{topic}"));
+        let topics: Vec<&str> = there.iter().filter(own).map(|(topic, _)| topic.as_str()).collect();
+        if topics.is_empty() {
+            return Ok(Ok(()));
+        }
+        let ids = match self.consumer.topic_ids(&topics, ANSWER_TIME_MAX) {
+            Ok(ids) => ids,
+            Err(fault) => return Ok(Err(TopicsStop::Later(fault))),
+        };
+        for (topic, id) in ids {
+            let (name, mark) = (format!("{TOPIC_PREFIX}{topic}"), cluster::mark_of(&format!("{id:?}")));
+            match self.from.get(&name) {
+                Some(known) if known.mark != mark => {
+                    let source = &self.order.source.name;
+                    return Err(Error::job(format!(
+                        "source `{source}`: topic `{topic}` is another one than the one whose offsets the job has: it was deleted \
+                         and made anew; bring it back as it was, or begin anew with `--fresh`"
+                    )));
+                }
+                Some(_) => {}
+                None => {
+                    let position = Position { offset: 0, mark };
+                    self.from.insert(name.clone(), position);
+                    if let Err(Closed) = self.move_to(name, position) {
+                        return Ok(Err(TopicsStop::Closed));
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Tells of partitions that have a clock now.
+    fn known_clocks(&mut self, names: &[String]) {
+        let of_clock = |name: &String| !self.from.contains_key(&clock_name(name));
+        let new: Vec<String> = names.iter().filter(|name| of_clock(name)).cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        self.inbox.tell_partitions(&new, &[]);
+        self.from.extend(new.iter().map(|name| (clock_name(name), Position::default())));
+    }
+
+    /// Topics that are named and not there, each told once.
+    fn tell_missing(&mut self, missing: &[String]) -> Result<()> {
+        let source = &self.order.source.name;
+        for topic in missing {
+            // One that was read and has gone is told by the client.
+            if self.partitions.iter().any(|partition| partition.topic == *topic) {
+                continue;
+            }
+            let told = self.missing.contains_key(topic);
+            let since = *self.missing.entry(topic.clone()).or_insert_with(Instant::now);
+            let was_read = |name: &&String| topic::parse(name).is_some_and(|(of, _)| of == topic);
+            match self.from.keys().find(was_read) {
+                // A broker that has just come does not know all topics at once.
+                Some(_) if since.elapsed() < cluster::LEADER_TIME_MAX => {}
+                Some(name) => {
+                    let offset = self.from.get(name).map_or(0, |position| position.offset);
+                    return Err(Error::job(format!(
+                        "source `{source}`: topic `{topic}` is not there any more, and the job goes on at offset {offset} of its \
+                         partition {}; make it again as it was, or begin anew with `--fresh`",
+                        topic::shown(name).rsplit('/').next().unwrap_or_default()
+                    )));
+                }
+                None if !told => {
+                    warn!("source `{source}`: there is no topic `{topic}`; it is read as soon as somebody makes it")
+                }
+                None => {}
+            }
+        }
+        self.missing.retain(|topic, _| {
+            let still = missing.contains(topic);
+            if !still {
+                info!("source `{source}`: topic `{topic}` is there now");
+            }
+            still
+        });
+        Ok(())
+    }
+}

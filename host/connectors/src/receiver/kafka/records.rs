@@ -1,0 +1,120 @@
+//! Records of one partition on their way into a chunk.
+
+use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::envelope::{self, Beside, Wanted};
+use crate::batch::position::Extent;
+use crate::job::spec::SourceSpec;
+use crate::kafka::consumer::Record;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use bytes::Bytes;
+
+/// Records that follow each other in a partition.
+pub struct Records {
+    wanted: Wanted,
+    record_bytes_max: usize,
+    rejected_bytes_max: usize,
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    refused: Vec<RefusedRecord>,
+    /// The offset behind what was taken before.
+    start: u64,
+    /// The offset behind the last of them, and behind all that is known to hold no record.
+    end: u64,
+}
+
+impl Records {
+    /// None yet; the first has this offset or one behind it.
+    pub fn new(source: &SourceSpec, start: u64) -> Records {
+        let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Records {
+            wanted: Wanted::by(source.schema.iter().map(|column| &column.from)),
+            record_bytes_max: limit(source.record_bytes_max),
+            rejected_bytes_max: limit(source.rejected_bytes_max),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            refused: Vec::new(),
+            start,
+            end: start,
+        }
+    }
+
+    /// The offset that comes next.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many there are.
+    pub fn rows(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether they are a whole chunk.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= PART_BYTES_MAX || self.ends.len() >= PART_ROWS_MAX
+    }
+
+    /// Adds a record. `false`: its offset was read already.
+    pub fn add(&mut self, record: &Record<'_>) -> bool {
+        let offset = record.offset();
+        if offset < self.end {
+            return false;
+        }
+        let headers = if self.wanted.headers { record.headers() } else { Vec::new() };
+        let beside = Beside {
+            offset,
+            time_ms: record.time_ms(),
+            key: record.key().filter(|_| self.wanted.key),
+            headers: &headers,
+            null: record.value().is_none(),
+        };
+        let value = record.value().unwrap_or_default();
+        let of_headers = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
+        let whole = value.len() + beside.key.map_or(0, <[u8]>::len) + of_headers;
+        let start = self.bytes.len();
+        let fits = whole <= self.record_bytes_max && envelope::put(&mut self.bytes, &beside).is_some();
+        if fits {
+            self.bytes.extend_from_slice(value);
+        } else {
+            self.bytes.truncate(start);
+            // Nothing of what is left out is needed to tell that it is.
+            let _ = envelope::put(&mut self.bytes, &Beside { key: None, headers: &[], ..beside });
+            let kept = value.get(..self.rejected_bytes_max).unwrap_or(value);
+            self.bytes.extend_from_slice(kept);
+            let reason = format!("{whole} bytes, record_bytes_max is {}", self.record_bytes_max);
+            let dropped = (value.len() - kept.len()) as u64;
+            self.refused.push(RefusedRecord { row: self.ends.len() as u32, reason, dropped });
+        }
+        // A chunk is passed on when it is full, so it holds one record more than that at most.
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.end = offset.saturating_add(1);
+        true
+    }
+
+    /// There is no record before this offset but those that were added.
+    pub fn nothing_before(&mut self, offset: u64) {
+        self.end = self.end.max(offset);
+    }
+
+    /// What was added, as a chunk of this partition; or, where that is nothing, the offset up to which there is none.
+    pub fn take(&mut self, name: &str) -> (Option<Chunk>, Option<u64>) {
+        let (start, end) = (self.start, self.end);
+        self.start = end;
+        if self.ends.is_empty() {
+            return (None, (start < end).then_some(end));
+        }
+        let extent = Extent { file: name.to_owned(), start, bytes: end - start, row: 0 };
+        let chunk = Chunk {
+            bytes: Bytes::from(std::mem::take(&mut self.bytes)),
+            ends: std::mem::take(&mut self.ends),
+            header: Bytes::new(),
+            refused: std::mem::take(&mut self.refused),
+            extent,
+        };
+        (Some(chunk), None)
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading planned chunks of partitions again: the same records of the same offsets, or none at all.
+
+use super::cluster::Lost;
+use super::outage::Outage;
+use super::records::Records;
+use super::{ReadOrder, bounds, consumer};
+use crate::batch::chunk::{Chunk, PlannedChunk};
+use crate::batch::topic;
+use crate::error::{Error, Result};
+use crate::kafka::consumer::{Consumer, Heard};
+use crate::kafka::fault::KafkaFault;
+use crate::receiver::registry::Schemas;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::runtime::Builder;
+
+const LISTEN: Duration = Duration::from_millis(100);
+
+/// The planned chunks of a partition, in the order of their offsets.
+struct Wanted<'a> {
+    /// The places of those that are not whole yet in the plan.
+    left: VecDeque<(usize, &'a PlannedChunk)>,
+    records: Records,
+    /// Why the partition cannot be read.
+    low: u64,
+}
+
+/// The client that reads partitions again, kept from batch to batch: connecting takes longer than reading.
+#[derive(Default)]
+pub struct Again(Option<Consumer>);
+
+/// Makes the chunks of a planned batch again. Where records of it are gone the error says which, and is of kind `Job`.
+pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Again) -> Result<Vec<Chunk>> {
+    let source = &order.source.name;
+    if planned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = |fault: KafkaFault| Error::environment(format!("source `{source}`: {fault}"));
+    let client = match again.0.take() {
+        Some(client) => client,
+        None => consumer(order.source, order.spec, order.folder, "-again").map_err(told)?,
+    };
+    let mut outage = Outage::new(order.source, order.spec);
+    let mut wanted: HashMap<(String, i32), Wanted<'_>> = HashMap::new();
+    for (place, chunk) in planned.iter().enumerate() {
+        let (topic, number) = topic::parse(&chunk.extent.file)
+            .ok_or_else(|| Error::bug(format!("source `{source}`: a plan names `{}`", chunk.extent.file)))?;
+        let empty = || Wanted { left: VecDeque::new(), records: Records::new(order.source, 0), low: 0 };
+        wanted.entry((topic.to_owned(), number)).or_insert_with(empty).left.push_back((place, chunk));
+    }
+    for ((topic, number), partition) in &mut wanted {
+        partition.left.make_contiguous().sort_by_key(|(_, chunk)| chunk.extent.start);
+        let first = partition.left.front().map_or(0, |(_, chunk)| chunk.extent.start);
+        let end = partition.left.back().map_or(0, |(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes));
+        let there = ask(order, &client, &mut outage, || bounds(&client, topic, *number))?;
+        if end > there.high {
+            return Err(Lost::Shorter { of: (topic.clone(), *number), wanted: end, there }.told(source));
+        }
+        partition.low = there.low;
+        partition.records = Records::new(order.source, first);
+        // What was before the oldest record may have been none of the batch: its records are counted.
+        client.assign(&[(topic, *number, first.max(there.low))]).map_err(told)?;
+    }
+    let mut found: Vec<Option<Chunk>> = planned.iter().map(|_| None).collect();
+    while wanted.values().any(|partition| !partition.left.is_empty()) {
+        let heard = client.next(LISTEN, |heard| match heard {
+            Heard::Record(record) => {
+                let of = (record.topic(), record.partition());
+                // What is still on its way of the batch before is of no other partition, or of no offset that is wanted.
+                let Some(partition) = wanted.get_mut(&of) else { return Ok(()) };
+                if record.offset() < partition.records.end() {
+                    return Ok(());
+                }
+                finish(order, &of, partition, record.offset(), &mut found)?;
+                if partition.left.front().is_some_and(|(_, chunk)| record.offset() >= chunk.extent.start) {
+                    partition.records.add(&record);
+                    finish(order, &of, partition, record.offset().saturating_add(1), &mut found)?;
+                }
+                Ok(())
+            }
+            Heard::End { topic, partition, offset } => {
+                let of = (topic.to_owned(), partition);
+                let Some(partition) = wanted.get_mut(&of) else { return Ok(()) };
+                finish(order, &of, partition, offset, &mut found)
+            }
+            Heard::Fault { of, fault } if !fault.passes() => {
+                let of =
+                    of.map(|(topic, number)| format!("partition {number} of topic `{topic}`: ")).unwrap_or_default();
+                Err(Error::environment(format!("source `{source}`: {of}{fault}")))
+            }
+            _ => Ok(()),
+        });
+        match heard {
+            Some(heard) => heard?,
+            None => {
+                if let Some(refusal) = client.told().refusal() {
+                    return Err(told(refusal));
+                }
+                outage.look(&client, order.spec)?;
+            }
+        }
+    }
+    outage.back(&client);
+    let read: Vec<_> = wanted.keys().map(|(topic, number)| (topic.as_str(), *number, 0)).collect();
+    client.unassign(&read).map_err(told)?;
+    again.0 = Some(client);
+    let mut chunks: Vec<Chunk> = found.into_iter().flatten().collect();
+    if let Some(mut schemas) = Schemas::of(order.source, order.folder) {
+        // A schema never changes under its id, so the records become the rows that they were.
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::environment(format!("source `{source}`: {error}")))?;
+        for chunk in &mut chunks {
+            runtime.block_on(schemas.give(chunk))?;
+        }
+    }
+    Ok(chunks)
+}
+
+/// There is no record before this offset that did not come: chunks that end there are whole.
+fn finish(
+    order: &ReadOrder<'_>,
+    (topic, number): &(String, i32),
+    partition: &mut Wanted<'_>,
+    offset: u64,
+    found: &mut [Option<Chunk>],
+) -> Result<()> {
+    while let Some((place, planned)) =
+        partition.left.pop_front_if(|(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes) <= offset)
+    {
+        let extent = &planned.extent;
+        let (rows, end) = (partition.records.rows(), extent.start.saturating_add(extent.bytes));
+        if rows != planned.rows as usize {
+            let low = partition.low;
+            return Err(Error::job(format!(
+                "source `{}`: a batch cannot be replayed: of partition {number} of topic `{topic}` it holds {} records, offsets {} \
+                 to {end}, and {rows} of them are there; the oldest record there has offset {low}. They were deleted or compacted \
+                 away since: keep records for longer (`retention.ms`, `min.compaction.lag.ms`), or go on from an earlier batch \
+                 with `--resume-from`",
+                order.source.name, planned.rows, extent.start
+            )));
+        }
+        let (chunk, _) = partition.records.take(&extent.file);
+        if let Some(slot) = found.get_mut(place) {
+            *slot = chunk.map(|chunk| Chunk { extent: extent.clone(), ..chunk });
+        }
+        let next = partition.left.front().map_or(end, |(_, next)| next.extent.start);
+        partition.records = Records::new(order.source, next);
+    }
+    Ok(())
+}
+
+/// Asks until there is an answer, as long as the job may wait.
+fn ask<T>(
+    order: &ReadOrder<'_>,
+    client: &Consumer,
+    outage: &mut Outage,
+    mut ask: impl FnMut() -> Result<T, KafkaFault>,
+) -> Result<T> {
+    loop {
+        match ask() {
+            Ok(answer) => {
+                outage.back(client);
+                return Ok(answer);
+            }
+            Err(fault) => {
+                // The reasons come this way.
+                while client.next(Duration::ZERO, |_| ()).is_some() {}
+                let fault = client.told().refusal().unwrap_or(fault);
+                if !fault.passes() {
+                    return Err(Error::environment(format!("source `{}`: {fault}", order.source.name)));
+                }
+                outage.failed(&fault, order.spec)?;
+                std::thread::sleep(LISTEN);
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Objects of a bucket as they are read: in pieces, of which the next is on its way while one is at hand. A server that is away is
+//! waited for in the middle of a read, so that no decoder sees it.
+
+use super::file_facts::FileFacts;
+use super::outage::Outage;
+use crate::error::Error;
+use crate::job::spec::{SourceKind, SourceSpec};
+use crate::limits::OBJECT_PIECE_BYTES;
+use crate::objects::{Bucket, Client, Requests, environment, no_bucket, passes};
+use crate::patience::StoreError;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use object_store::path::Path as Place;
+use object_store::{
+    BackoffConfig, Error as ClientError, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt,
+    RetryConfig,
+};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the client tries a request again by itself: what lasts longer is told, and waited for here.
+const RETRY: RetryConfig = RetryConfig {
+    backoff: BackoffConfig {
+        init_backoff: Duration::from_millis(50),
+        max_backoff: Duration::from_millis(200),
+        base: 2.,
+    },
+    max_retries: 2,
+    retry_timeout: Duration::from_secs(5),
+};
+
+/// Waits for so long; whether to go on.
+pub type Pause = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+
+/// A source's way to its bucket.
+#[derive(Clone)]
+pub struct BucketReader {
+    source: Arc<SourceSpec>,
+    /// The bucket.
+    pub bucket: Arc<Bucket>,
+    pause: Pause,
+}
+
+/// The bucket that a source reads, opened with what the environment says. Asks the server nothing.
+pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
+    let SourceKind::Objects { url, .. } = &source.kind else { return Err(Error::bug("no source of objects")) };
+    Bucket::open(url, &environment(), RETRY)
+}
+
+/// Where an object is, for people.
+pub fn shown(place: &str, name: &str) -> PathBuf {
+    Path::new(place).join(name)
+}
+
+impl BucketReader {
+    /// Of a source; `pause` says whether to go on waiting.
+    pub fn new(source: &SourceSpec, pause: Pause) -> Result<BucketReader, Error> {
+        let bucket = bucket_of(source).map_err(|error| error.within(format!("source `{}`", source.name)))?;
+        Ok(BucketReader::of(source, bucket, pause))
+    }
+
+    /// Of a source whose bucket is open.
+    pub fn of(source: &SourceSpec, bucket: Bucket, pause: Pause) -> BucketReader {
+        BucketReader { source: Arc::new(source.clone()), bucket: Arc::new(bucket), pause }
+    }
+
+    /// Of a source that waits until its server is there, or has been away for too long.
+    pub fn patient(source: &SourceSpec) -> Result<BucketReader, Error> {
+        let pause = |time| {
+            std::thread::sleep(time);
+            true
+        };
+        BucketReader::new(source, Arc::new(pause))
+    }
+
+    /// Opens an object that is new, with its first bytes. `None`: there is none of this name, or it is empty.
+    pub fn open_new(&self, name: &str) -> Result<Option<Object>, Error> {
+        let Some(place) = self.bucket.at(name) else { return Ok(None) };
+        let found = self.waiting(name, || {
+            let (client, place) = (self.bucket.client(), place.clone());
+            let found = self.bucket.run("read", name, async move {
+                let range = Some(GetRange::Bounded(0..OBJECT_PIECE_BYTES));
+                let found = match client.get_opts(&place, GetOptions { range, ..GetOptions::default() }).await {
+                    Ok(found) => found,
+                    Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(None),
+                    Err(error) if passes(&error) => return Err(error),
+                    Err(error) => {
+                        // What is empty has no first byte.
+                        let empty = client.head(&place).await.is_ok_and(|meta| meta.size == 0);
+                        return if empty { Ok(None) } else { Err(error) };
+                    }
+                };
+                let (meta, wanted) = (found.meta.clone(), found.meta.size.min(OBJECT_PIECE_BYTES));
+                Ok(Some((meta, collect(found, wanted).await)))
+            })?;
+            let whole = |(meta, piece): (_, Result<_, String>)| match piece {
+                Ok(piece) => Ok((meta, piece)),
+                Err(why) => Err(self.bucket.error("read", name, why, true)),
+            };
+            found.map(whole).transpose()
+        })?;
+        Ok(found.map(|(meta, piece)| {
+            let mut object = Object::new(self.clone(), name, meta);
+            object.piece = piece;
+            object.ask_next();
+            object
+        }))
+    }
+
+    /// Opens an object. `None`: there is none of this name.
+    pub fn open(&self, name: &str) -> Result<Option<Object>, Error> {
+        let Some(place) = self.bucket.at(name) else { return Ok(None) };
+        let found = self.waiting(name, || {
+            let (client, place) = (self.bucket.client(), place.clone());
+            self.bucket.run("look at", name, async move {
+                match client.head(&place).await {
+                    Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(None),
+                    found => found.map(Some),
+                }
+            })
+        })?;
+        Ok(found.map(|meta| Object::new(self.clone(), name, meta)))
+    }
+
+    /// Tries again while the server is away. The error of a source that ends for it, or whose job does.
+    fn waiting<T>(&self, name: &str, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, Error> {
+        let path = shown(self.bucket.place(), name);
+        let mut outage = Outage::new(&self.source, &path);
+        let done = outage.wait_out(|| attempt().map_err(io::Error::other), |time| (self.pause)(time))?;
+        done.ok_or_else(|| self.ends())
+    }
+
+    /// An error where the job ends.
+    pub fn goes_on(&self) -> Result<(), Error> {
+        if (self.pause)(Duration::ZERO) { Ok(()) } else { Err(self.ends()) }
+    }
+
+    fn ends(&self) -> Error {
+        Error::environment(format!("source `{}`: the job ends", self.source.name))
+    }
+}
+
+/// What is known of an object by whoever lists or opens it.
+pub fn facts(meta: &ObjectMeta) -> FileFacts {
+    FileFacts::of_object(meta.size, meta.last_modified.into(), meta.e_tag.as_deref())
+}
+
+/// An object that is read.
+pub struct Object {
+    reader: BucketReader,
+    name: String,
+    place: Place,
+    facts: FileFacts,
+    etag: Option<String>,
+    /// The byte that is read next.
+    at: u64,
+    /// What is at hand from there on.
+    piece: Bytes,
+    /// The piece from a byte on that is on its way.
+    next: Option<(u64, Requests<Fetched>)>,
+}
+
+/// What became of a request for a piece.
+enum Fetched {
+    Piece(Bytes),
+    /// The answer broke off, and why.
+    Broken(String),
+    /// Another object has the name now.
+    Other,
+    /// No object has it.
+    Gone,
+}
+
+impl Clone for Object {
+    fn clone(&self) -> Object {
+        let Object { reader, name, place, facts, etag, at, piece, .. } = self;
+        Object {
+            reader: reader.clone(),
+            name: name.clone(),
+            place: place.clone(),
+            facts: *facts,
+            etag: etag.clone(),
+            at: *at,
+            piece: piece.clone(),
+            next: None,
+        }
+    }
+}
+
+impl Object {
+    fn new(reader: BucketReader, name: &str, meta: ObjectMeta) -> Object {
+        Object {
+            reader,
+            name: name.to_owned(),
+            facts: facts(&meta),
+            etag: meta.e_tag,
+            place: meta.location,
+            at: 0,
+            piece: Bytes::new(),
+            next: None,
+        }
+    }
+
+    /// As it was when it was opened.
+    pub fn facts(&self) -> FileFacts {
+        self.facts
+    }
+
+    /// Goes to a byte, which need not be there.
+    pub fn seek_to(&mut self, offset: u64) {
+        match offset.checked_sub(self.at).and_then(|ahead| usize::try_from(ahead).ok()) {
+            Some(ahead) if ahead <= self.piece.len() => drop(self.piece.split_to(ahead)),
+            _ => self.piece = Bytes::new(),
+        }
+        self.at = offset;
+    }
+
+    fn ask(&self, from: u64) -> Requests<Fetched> {
+        let bucket = &self.reader.bucket;
+        let to = from.saturating_add(OBJECT_PIECE_BYTES).min(self.facts.bytes);
+        bucket.start(fetch(bucket.client(), self.place.clone(), self.etag.clone(), self.facts, from..to))
+    }
+
+    /// Asks for what is behind the piece at hand.
+    fn ask_next(&mut self) {
+        let behind = self.at.saturating_add(self.piece.len() as u64);
+        self.next = (behind < self.facts.bytes).then(|| (behind, self.ask(behind)));
+    }
+
+    /// Sees to it that what comes next is at hand. `false`: this is the end.
+    fn have(&mut self) -> io::Result<bool> {
+        if self.piece.is_empty() && self.at < self.facts.bytes {
+            self.get().map_err(io::Error::other)?;
+        }
+        Ok(!self.piece.is_empty())
+    }
+
+    /// The first bytes, as many as fit. The next read begins with them.
+    pub fn first(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.seek_to(0);
+        self.have()?;
+        let count = self.piece.len().min(bytes.len());
+        if let (Some(to), Some(from)) = (bytes.get_mut(..count), self.piece.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(count)
+    }
+
+    /// Adds at most so many bytes to the buffer; less is the end.
+    pub fn fill(&mut self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
+        let before = buffer.len();
+        let mut left = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        while left > 0 && self.have()? {
+            let given = self.give(left);
+            left -= given.len();
+            buffer.extend_from_slice(&given);
+        }
+        Ok(buffer.len() - before)
+    }
+
+    /// What comes next, at most so many bytes of what is at hand.
+    fn give(&mut self, bytes_max: usize) -> Bytes {
+        let given = self.piece.split_to(self.piece.len().min(bytes_max));
+        self.at = self.at.saturating_add(given.len() as u64);
+        given
+    }
+
+    /// Gets the piece that begins here, and asks for the one behind it.
+    fn get(&mut self) -> Result<(), Error> {
+        let mut asked = self.next.take().filter(|(from, _)| *from == self.at).map(|(_, requests)| requests);
+        let bucket = &self.reader.bucket;
+        let fetched = self.reader.waiting(&self.name, || {
+            let requests = asked.take().unwrap_or_else(|| self.ask(self.at));
+            match bucket.result("read", &self.name, requests)? {
+                Fetched::Broken(why) => Err(bucket.error("read", &self.name, why, true)),
+                fetched => Ok(fetched),
+            }
+        })?;
+        let what = match fetched {
+            Fetched::Piece(piece) => {
+                self.piece = piece;
+                self.ask_next();
+                return Ok(());
+            }
+            Fetched::Other => "another object came in its place",
+            Fetched::Gone | Fetched::Broken(_) => "it was removed",
+        };
+        let (source, path, at) = (&self.reader.source.name, shown(bucket.place(), &self.name), self.at);
+        Err(Error::job(format!(
+            "source `{source}`: cannot read on in `{}` from byte {at}: {what} while it was read. Objects that are read must stay \
+             as they are, so write new data under new names; bring this one back as it was, or forget what was read with \
+             `--drop-state {source}`, and all that is there is read from its beginning",
+            path.display()
+        )))
+    }
+}
+
+/// Reads a range of an object, if it is still the same.
+async fn fetch(
+    client: Arc<dyn Client>,
+    place: Place,
+    etag: Option<String>,
+    known: FileFacts,
+    range: std::ops::Range<u64>,
+) -> Result<Fetched, ClientError> {
+    let wanted = range.end.saturating_sub(range.start);
+    let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match: etag, ..GetOptions::default() };
+    let found = match client.get_opts(&place, options).await {
+        Err(ClientError::Precondition { .. }) => return Ok(Fetched::Other),
+        Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(Fetched::Gone),
+        found => found?,
+    };
+    // A server may not know conditions.
+    if facts(&found.meta).known_by() != known.known_by() {
+        return Ok(Fetched::Other);
+    }
+    Ok(collect(found, wanted).await.map_or_else(Fetched::Broken, Fetched::Piece))
+}
+
+/// All bytes of an answer, which are to be so many; or why they are not.
+async fn collect(found: GetResult, wanted: u64) -> Result<Bytes, String> {
+    let mut piece = BytesMut::with_capacity(usize::try_from(wanted).unwrap_or_default());
+    let mut bytes = found.into_stream();
+    while let Some(some) = bytes.try_next().await.map_err(|error| error.to_string())? {
+        piece.extend_from_slice(&some);
+        if piece.len() as u64 > wanted {
+            break;
+        }
+    }
+    if piece.len() as u64 != wanted {
+        return Err(format!("{} bytes came where {wanted} were asked for", piece.len()));
+    }
+    Ok(piece.freeze())
+}
+
+impl Read for Object {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() || !self.have()? {
+            return Ok(0);
+        }
+        let given = self.give(buffer.len());
+        if let Some(to) = buffer.get_mut(..given.len()) {
+            to.copy_from_slice(&given);
+        }
+        Ok(given.len())
+    }
+}

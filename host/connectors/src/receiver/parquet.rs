@@ -1,0 +1,193 @@
+//! Files of Parquet as lines of JSON, an object a row, which are then cut and decoded as such: a position counts the bytes of these
+//! lines, as it counts those that a compressed file holds. Only columns that the job has are read.
+
+use super::content::Content;
+use crate::batch::json;
+use crate::job::spec::ColumnSpec;
+use crate::panics::caught;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows that are read at a time.
+const ROWS: usize = 1_024;
+/// How much is read at a time where nothing says how much is wanted.
+const READ_BYTES: u64 = 8 << 10;
+
+/// Gives the rows of a file as lines.
+pub struct ParquetLines {
+    file: SharedFile,
+    columns: BTreeSet<String>,
+    rows: Option<ParquetRecordBatchReader>,
+    /// Lines at hand, and how much of them was given out.
+    lines: Vec<u8>,
+    given: usize,
+}
+
+impl ParquetLines {
+    /// Of a file, for these columns.
+    pub fn new(content: Content, columns: &[ColumnSpec]) -> io::Result<ParquetLines> {
+        let bytes = content.facts()?.bytes;
+        let file = SharedFile(Arc::new(Inner { content: Mutex::new(content), bytes, failed: Mutex::new(None) }));
+        let root = |column: &ColumnSpec| column.path.first().unwrap_or(&column.name).clone();
+        let columns = columns.iter().map(root).collect();
+        Ok(ParquetLines { file, columns, rows: None, lines: Vec::new(), given: 0 })
+    }
+
+    /// Reads the next rows into `lines`; whether there are any.
+    fn next(&mut self) -> io::Result<bool> {
+        self.lines.clear();
+        self.given = 0;
+        // What the library makes of a damaged file is not always an error.
+        let read = caught(|| self.read_rows());
+        match read.unwrap_or_else(|panic| Err(format!("it cannot be read: {panic}"))) {
+            Ok(more) => Ok(more),
+            Err(why) => Err(self.file.failure().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, why))),
+        }
+    }
+
+    fn read_rows(&mut self) -> Result<bool, String> {
+        if self.rows.is_none() {
+            self.rows =
+                Some(self.open().map_err(|error| format!("it is no file of Parquet that can be read: {error}"))?);
+        }
+        let Some(rows) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(false) };
+        let rows = rows.map_err(|error| error.to_string())?;
+        let rows = plain_times(&rows).map_err(|error| error.to_string())?;
+        json::write(&[rows], &mut self.lines).map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    fn open(&self) -> ParquetResult<ParquetRecordBatchReader> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(self.file.clone())?;
+        let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
+        let wanted: Vec<usize> =
+            roots.filter(|(_, field)| self.columns.contains(field.name())).map(|(place, _)| place).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+        builder.with_projection(mask).with_batch_size(ROWS).build()
+    }
+}
+
+impl Read for ParquetLines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.given >= self.lines.len() {
+            if !self.next()? {
+                return Ok(0);
+            }
+        }
+        let left = self.lines.get(self.given..).unwrap_or_default();
+        let count = left.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), left.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// Times of any unit and zone in that of the job's timestamps; other columns as they are.
+fn plain_times(rows: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let schema = rows.schema();
+    let utc = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        let is_time = matches!(field.data_type(), DataType::Timestamp(..)) && *field.data_type() != utc();
+        columns.push(if is_time { cast(column, &utc())? } else { column.clone() });
+        let field = field.as_ref().clone();
+        fields.push(if is_time { field.with_data_type(utc()) } else { field });
+    }
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+}
+
+/// A file that the library reads here and there.
+#[derive(Clone)]
+struct SharedFile(Arc<Inner>);
+
+struct Inner {
+    content: Mutex<Content>,
+    bytes: u64,
+    /// What the disk or the server said: no fault of the file.
+    failed: Mutex<Option<io::Error>>,
+}
+
+impl SharedFile {
+    fn failure(&self) -> Option<io::Error> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn read_at(&self, start: u64, bytes: u64) -> io::Result<Vec<u8>> {
+        let mut content = self.0.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = bytes.min(self.0.bytes.saturating_sub(start));
+        let mut buffer = Vec::new();
+        let read = content.seek_to(start).and_then(|()| {
+            while (buffer.len() as u64) < wanted {
+                let left = wanted - buffer.len() as u64;
+                if content.fill(&mut buffer, left)? == 0 {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        read.map(|()| buffer).map_err(|error| {
+            let told = io::Error::other(error.to_string());
+            *self.0.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            told
+        })
+    }
+}
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.0.bytes
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = ReaderFrom;
+
+    fn get_read(&self, start: u64) -> ParquetResult<ReaderFrom> {
+        Ok(ReaderFrom { file: self.clone(), at: start, piece: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.read_at(start, length as u64)?;
+        match bytes.len() == length {
+            true => Ok(bytes.into()),
+            false => Err(ParquetError::EOF(format!(
+                "{length} bytes are told of from byte {start} on, {} are there",
+                bytes.len()
+            ))),
+        }
+    }
+}
+
+/// A file from one of its bytes on.
+struct ReaderFrom {
+    file: SharedFile,
+    at: u64,
+    piece: Bytes,
+}
+
+impl Read for ReaderFrom {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.file.read_at(self.at, READ_BYTES)?.into();
+            self.at += self.piece.len() as u64;
+        }
+        let count = self.piece.len().min(buffer.len());
+        let given = self.piece.split_to(count);
+        if let Some(to) = buffer.get_mut(..count) {
+            to.copy_from_slice(&given);
+        }
+        Ok(count)
+    }
+}

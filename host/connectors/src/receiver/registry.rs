@@ -1,0 +1,155 @@
+//! A registry of schemas, as Confluent's is: the schema of each record by the id that it begins with.
+//!
+//! Ids are looked up before records go into the inbox, and what was found travels with them in the header of their chunk. So
+//! workers need no network, and a batch that runs again sees what it saw: the schema of an id never changes, and a chunk with an
+//! id that the registry does not know is kept in the plan.
+
+use crate::batch::chunk::Chunk;
+use crate::batch::envelope;
+use crate::decode::avro::schemas::SchemaTable;
+use crate::decode::avro::{self, doubts};
+use crate::error::Error;
+use crate::job::spec::{ColumnSpec, Format, RegistrySpec, SourceKind, SourceSpec, WriterSchema};
+use crate::schema_registry::SchemaRegistry;
+use crate::units;
+use bytes::Bytes;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// How long to wait before the registry is asked again; doubled from attempt to attempt.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the registry is not asked again for an id that it did not know.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// Schemas that are remembered.
+const KNOWN_MAX: usize = 10_000;
+
+/// The schemas of one source.
+pub struct Schemas {
+    source: String,
+    columns: Vec<ColumnSpec>,
+    spec: RegistrySpec,
+    registry: SchemaRegistry,
+    /// Where a record begins behind what stands before it: the length of a frame, or what comes with a value.
+    begin: fn(&[u8]) -> usize,
+    known: HashMap<u32, Known>,
+}
+
+enum Known {
+    Schema(Bytes),
+    /// The registry did not know it then.
+    Unknown(Instant),
+}
+
+impl Schemas {
+    /// Those of a source whose records begin with ids; `None`: they do not.
+    pub fn of(source: &SourceSpec, folder: &Path) -> Option<Schemas> {
+        let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
+        let begin = match source.kind {
+            SourceKind::RawSocket { .. } => |_: &[u8]| crate::batch::chunk::FRAME_PREFIX_BYTES,
+            SourceKind::Kafka(_) => envelope::value_start,
+            _ => |_: &[u8]| 0,
+        };
+        Some(Schemas {
+            source: source.name.clone(),
+            // What comes beside a value is in no schema.
+            columns: source.value_columns().cloned().collect(),
+            registry: SchemaRegistry::new(registry, folder),
+            spec: (**registry).clone(),
+            begin,
+            known: HashMap::new(),
+        })
+    }
+
+    /// Gives a chunk the schemas of its records. Waits while the registry is away, up to `wait`; then it is an error.
+    pub async fn give(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
+        let refused: BTreeSet<u32> = chunk.refused.iter().map(|refusal| refusal.row).collect();
+        let records = (0..chunk.rows()).filter(|row| !refused.contains(&(*row as u32)));
+        // A record without an id is refused by whoever decodes it.
+        let id = |row| {
+            let record = chunk.record(row);
+            avro::wire(record.get((self.begin)(record)..).unwrap_or_default()).ok().map(|(id, _)| id)
+        };
+        let ids: BTreeSet<u32> = records.filter_map(id).collect();
+        for id in &ids {
+            self.know(*id).await?;
+        }
+        let schema = |id: &u32| match self.known.get(id) {
+            Some(Known::Schema(schema)) => (*id, Some(schema)),
+            _ => (*id, None),
+        };
+        chunk.header = SchemaTable::write(ids.iter().map(schema));
+        Ok(())
+    }
+
+    /// Asks for a schema, unless it is known.
+    async fn know(&mut self, id: u32) -> Result<(), Error> {
+        match self.known.get(&id) {
+            Some(Known::Schema(_)) => return Ok(()),
+            Some(Known::Unknown(since)) if since.elapsed() < UNKNOWN_FOR => return Ok(()),
+            _ => {}
+        }
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        let found = self.patiently(id).await?;
+        let (source, url) = (&self.source, &self.spec.url);
+        match found {
+            Some(schema) => {
+                match doubts(&schema, &self.columns) {
+                    Ok(doubts) => {
+                        for doubt in doubts {
+                            warn!("source `{source}`: schema {id} of {url}: {doubt}");
+                        }
+                    }
+                    Err(why) => {
+                        warn!("source `{source}`: schema {id} of {url} cannot be used: {why}; its records are rejected")
+                    }
+                }
+                self.known.insert(id, Known::Schema(schema));
+            }
+            None => {
+                if !self.known.contains_key(&id) {
+                    warn!("source `{source}`: {url} knows no schema {id}; records that begin with it are rejected");
+                }
+                self.known.insert(id, Known::Unknown(Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks until there is an answer. What is wrong is told once, as often as it is something else.
+    async fn patiently(&self, id: u32) -> Result<Option<Bytes>, Error> {
+        let (source, url) = (&self.source, &self.spec.url);
+        let (since, mut pause, mut trouble) = (Instant::now(), PAUSE_MIN, None);
+        loop {
+            let reason = match self.registry.schema(id).await {
+                Ok(found) => {
+                    if trouble.is_some() {
+                        info!("source `{source}`: the schema registry {url} answers again");
+                    }
+                    return Ok(found);
+                }
+                Err(fault) => fault.to_string(),
+            };
+            let wait = self.spec.wait;
+            if since.elapsed() >= wait {
+                let wait = units::show_time(wait);
+                return Err(Error::environment(format!(
+                    "source `{source}`: the schema registry {url} gave no answer for {wait} (`registry.wait`): {reason}"
+                )));
+            }
+            if trouble.as_ref() != Some(&reason) {
+                let wait = units::show_time(wait);
+                warn!(
+                    "source `{source}`: cannot get schema {id} from {url}: {reason}; it waits for up to {wait} (`registry.wait`)"
+                );
+                trouble = Some(reason);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}

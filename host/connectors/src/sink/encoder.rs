@@ -1,0 +1,63 @@
+//! What is made of rows on the worker that has them, so that whoever commits for all workers only copies bytes.
+
+use super::encode::csv;
+use super::kafka::{self, RecordEncoder};
+use super::written_by;
+use crate::batch::json;
+use crate::error::{Error, Result};
+use crate::job::spec::{FileFormat, Origin, RecordFormat, SinkKind, SinkSpec};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// Makes bytes of rows, each by itself.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    sink: String,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Json,
+    Csv,
+    Records(RecordEncoder),
+}
+
+impl Encoder {
+    /// That of a sink to which all workers send their rows of this schema. `None`: whoever commits needs the rows themselves, as
+    /// for a format that is not made row by row, or where the medium tells how they are written.
+    pub fn of(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
+        let form = match &spec.kind {
+            // What grows over batches is kept as rows until it is complete.
+            SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
+            SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => Form::Json,
+            SinkKind::Files { format: FileFormat::Csv, .. } => Form::Csv,
+            // Which schema the registry has is known to who opened the sink.
+            SinkKind::Kafka(kafka) if kafka.format == RecordFormat::Avro => return Ok(None),
+            SinkKind::Kafka(_) => Form::Records(kafka::encoder(spec, schema, origin)?),
+            // Text is bytes already.
+            SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet | FileFormat::Avro, .. }
+            | SinkKind::Postgres { .. }
+            | SinkKind::Print { .. }
+            | SinkKind::Sample { .. }
+            | SinkKind::Nothing
+            // Mostly nobody listens.
+            | SinkKind::Websocket(_) => return Ok(None),
+        };
+        Ok(Some(Encoder { sink: spec.name.clone(), form }))
+    }
+
+    /// What the sink's commit takes instead of these rows.
+    ///
+    /// # Errors
+    ///
+    /// The rows have other columns than the schema.
+    pub fn encode(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let encoded = match &self.form {
+            Form::Json => json::encode(rows),
+            Form::Csv => csv::encode(rows),
+            Form::Records(encoder) => encoder.encode_ahead(rows),
+        };
+        encoded.map_err(|cause| Error::bug(format!("sink `{}`: rows cannot be encoded: {cause}", self.sink)))
+    }
+}

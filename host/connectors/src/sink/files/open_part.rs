@@ -1,0 +1,125 @@
+//! A part that is being written, under a hidden name.
+
+use super::place::Place;
+use super::{Share, part_name};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::job::spec::FileFormat;
+use crate::patience::{io_failed, patiently};
+use crate::sink::encode::Encoder;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What all parts that somebody writes have in common.
+#[derive(Clone)]
+pub struct Writer {
+    pub place: Arc<dyn Place>,
+    pub share: Share,
+    pub format: FileFormat,
+    /// Of the rows in the files.
+    pub schema: SchemaRef,
+    pub generation: Generation,
+    pub failure: Failure,
+}
+
+/// A part that grows.
+pub struct OpenPart {
+    /// Its name, with its folder.
+    pub part: String,
+    /// Its first batch, which names it.
+    pub from: BatchId,
+    /// When that was, as batches have it, and by the clock.
+    pub since: (BatchTime, Instant),
+    /// When it last had rows, in the order of all.
+    pub used: u64,
+    /// The rows in it.
+    pub rows: u64,
+    encoder: Encoder<BufWriter<PatientFile>>,
+}
+
+/// Where the hidden files of a share are.
+pub fn hidden_folder(share: Share) -> String {
+    format!("{}-open", super::exactly_once::marker_name(share))
+}
+
+/// Where a part is before it gets its name. Each start has names of its own, so that one that comes back late spoils nothing.
+pub fn hidden(share: Share, generation: Generation, part: &str) -> String {
+    format!("{}/{:06}-{}.tmp", hidden_folder(share), generation.0, Digest::of(part.as_bytes()).hex())
+}
+
+/// Where the rows of a batch are as long as parts are open that they belong to.
+pub fn reserve(share: Share, generation: Generation, batch: BatchId) -> String {
+    format!("{}/{:06}-{:012}.rows", hidden_folder(share), generation.0, batch.0)
+}
+
+impl Writer {
+    /// Begins a part of a folder.
+    pub fn begin(&self, folder: &str, from: BatchId, time: BatchTime) -> Result<OpenPart> {
+        let name = part_name(from, self.share, self.format);
+        let part = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let hidden = hidden(self.share, self.generation, &part);
+        let file = patiently(&self.failure, || self.place.begin(&hidden))?;
+        let file = PatientFile { file, what: format!("write {part}"), failure: self.failure.clone(), bytes: 0 };
+        let encoder = Encoder::begin(self.format, &self.schema, BufWriter::with_capacity(64 << 10, file));
+        let encoder = encoder.map_err(|cause| io_failed(format!("write {part}"), &cause))?;
+        Ok(OpenPart { part, from, since: (time, Instant::now()), used: 0, rows: 0, encoder })
+    }
+
+    /// Completes a part and makes it durable under its hidden name. Its name.
+    pub fn finish(&self, open: OpenPart) -> Result<String> {
+        let OpenPart { part, encoder, .. } = open;
+        let hidden = hidden(self.share, self.generation, &part);
+        let finished = encoder.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
+        let mut file = finished.map_err(|cause| io_failed(format!("write {part}"), &cause))?.file;
+        patiently(&self.failure, || self.place.stage(&hidden, &mut file))?;
+        Ok(part)
+    }
+}
+
+impl OpenPart {
+    /// Adds rows.
+    pub fn add(&mut self, rows: &[RecordBatch]) -> Result<()> {
+        let added = self.encoder.add(rows);
+        added.map_err(|cause| io_failed(format!("write {}", self.part), &cause))?;
+        self.rows += rows.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// How large it is by now.
+    pub fn bytes(&self) -> u64 {
+        let out = self.encoder.out();
+        out.get_ref().bytes + out.buffer().len() as u64 + self.encoder.held()
+    }
+}
+
+/// A file that waits where its disk is full: an encoder cannot begin again in the middle.
+struct PatientFile {
+    file: File,
+    what: String,
+    failure: Failure,
+    bytes: u64,
+}
+
+impl Write for PatientFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (file, what) = (&mut self.file, &self.what);
+        let written = patiently(&self.failure, || match file.write(bytes) {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
+            written => written.map(Some).map_err(|cause| io_failed(what.clone(), &cause)),
+        });
+        let written = written.map_err(|error| io::Error::other(error.message))?;
+        let written = written.ok_or(io::ErrorKind::Interrupted)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

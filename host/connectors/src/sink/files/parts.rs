@@ -1,0 +1,451 @@
+//! Files of a sink whose parts lie in folders by their values, grow over batches, or are objects of a bucket.
+//!
+//! A part is written under a hidden name. When it is complete it is *staged*: durable, still hidden. The marker then says that
+//! the batch is committed, and which staged parts are to get their names; whoever opens the place next gives them, if the process
+//! died in between. So a part gets its name once.
+//!
+//! The rows of parts that are not complete are durable as well: before its marker, all rows of a batch go into one small file,
+//! its *reserve*, which stays until no open part needs it. A start makes parts of what the start before it left open: no upload,
+//! no half a file and no encoder has to survive.
+
+use super::open_part::{OpenPart, Writer, hidden, hidden_folder, reserve};
+use super::partitions::Partitions;
+use super::place::{BucketPlace, FolderPlace, MarkerTag, Place};
+use super::{Share, Written, exactly_once, is_part_path, twice};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::job::spec::{FilesRoll, bucket_url};
+use crate::owner::Owner;
+use crate::patience::{io_failed, patiently};
+use crate::shown::harmless;
+use crate::sink::marker::{self, Marker, Pending};
+use crate::sink::{Sink, commit_failed, encode, open_failed};
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Writes parts that are more than a file a batch.
+pub struct PartsSink {
+    name: String,
+    writer: Writer,
+    partitions: Partitions,
+    partition_by: Vec<String>,
+    roll: Option<FilesRoll>,
+    open_max: usize,
+    /// Parts that grow, by folder.
+    open: BTreeMap<String, OpenPart>,
+    /// Counts when parts had rows.
+    turn: u64,
+    /// Where the job keeps checkpoints.
+    kept: Option<Kept>,
+    /// The last batch that the shares of workers held when the place was opened.
+    of_workers: Option<BatchId>,
+}
+
+/// What a job with checkpoints has of a place, or of a worker's share of it.
+struct Kept {
+    owner: Owner,
+    marker_name: String,
+    tag: MarkerTag,
+    /// The last batch that came, with rows or without; at first the one that the marker named.
+    passed: Option<BatchId>,
+    /// The batch that the marker names.
+    committed: Option<BatchId>,
+    /// The batches that have reserves.
+    reserves: BTreeSet<BatchId>,
+    /// Held while the place is open, where it can be locked.
+    _lock: Option<File>,
+}
+
+const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.path=<place>)";
+
+/// The last batch that a bucket holds for this job, without changing anything.
+pub fn committed(url: &str, job_id: &str) -> Result<Option<BatchId>, String> {
+    let place = BucketPlace::open(url).map_err(|error| error.message)?;
+    let failure = Failure::default();
+    let read = || {
+        let mut markers: Vec<_> = place.marker(exactly_once::MARKER)?.into_iter().collect();
+        for worker in place.workers()? {
+            markers.extend(place.marker(&exactly_once::marker_name(Some(worker)))?);
+        }
+        Ok(markers)
+    };
+    let mut last = None;
+    for (marker, _) in patiently(&failure, read).map_err(|error| error.message)? {
+        let ours = marker::of_job(Some(marker), Some(job_id), &place.shown(), &remedy())?;
+        last = last.max(ours.and_then(|marker| marker.batch));
+    }
+    Ok(last)
+}
+
+fn remedy() -> String {
+    format!("empty it, its files {}* as well, or {ELSEWHERE}", exactly_once::MARKER)
+}
+
+impl PartsSink {
+    /// Makes the place, and brings to its end what an earlier start left. Without a share, those of all workers there ever were,
+    /// too, which are taken over with the rest.
+    pub fn open(written: Written, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<PartsSink> {
+        let Written { name, path, format, schema, layout } = written;
+        let partitions = Partitions::new(&schema, &layout.partition_by);
+        let partitions =
+            partitions.map_err(|message| Error::job(format!("sink `{name}`: `partition_by`: {message}")))?;
+        let folder = bucket_url(&path).is_none().then_some(&*path);
+        let place: Arc<dyn Place> = match bucket_url(&path) {
+            Some(url) => Arc::new(BucketPlace::open(url).map_err(|error| error.within(format!("sink `{name}`")))?),
+            None => {
+                fs::create_dir_all(&path).map_err(|cause| open_failed(&name, "make the folder", &path, &cause))?;
+                Arc::new(FolderPlace::new(path.clone()))
+            }
+        };
+        let within = |error: Error| error.within(format!("sink `{name}`"));
+        let (mut kept, mut of_workers) = (None, None);
+        match owner {
+            Some(owner) => {
+                let take = |share: Share| -> Result<Kept> {
+                    let lock = folder.map(|folder| exactly_once::lock(&name, folder, share)).transpose()?;
+                    let taken = Kept::take_over(&place, folder, share, owner, lock, failure);
+                    taken.map_err(within)
+                };
+                kept = Some(take(share)?);
+                let others = if share.is_none() { patiently(failure, || place.workers()) } else { Ok(Vec::new()) };
+                for worker in others.map_err(within)? {
+                    of_workers = of_workers.max(take(Some(worker))?.committed);
+                }
+            }
+            None => {
+                if share.is_none() {
+                    let found = patiently(failure, || place.marker(exactly_once::MARKER)).map_err(within)?;
+                    let found = found.map(|(marker, _)| marker);
+                    let none = marker::of_job(found, None, &place.shown(), &remedy());
+                    none.map_err(|message| within(Error::job(message)))?;
+                    check_empty(&*place, failure).map_err(within)?;
+                }
+                tidy(&*place, share, failure).map_err(within)?;
+            }
+        }
+        let generation = owner.map_or(Generation(0), |owner| owner.generation);
+        let schema = partitions.schema.clone();
+        let writer = Writer { place, share, format, schema, generation, failure: failure.clone() };
+        let (roll, open_max, partition_by) = (layout.roll, layout.open_parts_max, layout.partition_by);
+        let open = BTreeMap::new();
+        Ok(PartsSink { name, writer, partitions, partition_by, roll, open_max, open, turn: 0, kept, of_workers })
+    }
+
+    /// Completes parts of these folders.
+    fn complete(&mut self, folders: Vec<String>) -> Result<Vec<String>> {
+        let open: Vec<_> = folders.iter().filter_map(|folder| self.open.remove(folder)).collect();
+        open.into_iter().map(|part| self.writer.finish(part)).collect()
+    }
+
+    /// The folders whose parts are as old as they may get, where batches have come to this time.
+    fn due(&self, time: Option<BatchTime>) -> Vec<String> {
+        let Some(roll) = self.roll else { return Vec::new() };
+        let age_us = i64::try_from(roll.time.as_micros()).unwrap_or(i64::MAX);
+        let old = |part: &OpenPart| {
+            let (since, began) = part.since;
+            began.elapsed() >= roll.time || time.is_some_and(|time| time.0.saturating_sub(since.0) >= age_us)
+        };
+        self.open.iter().filter(|(_, part)| old(part)).map(|(folder, _)| folder.clone()).collect()
+    }
+
+    /// Adds the rows of a batch to their parts. The names of those that are complete then.
+    fn add(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<Vec<String>> {
+        let by_folder = self.partitions.split(rows);
+        let place = self.writer.place.shown();
+        let by_folder = by_folder.map_err(|cause| commit_failed(&self.name, batch, place, cause))?;
+        let mut complete = self.complete(self.due(Some(time)))?;
+        for (folder, rows) in by_folder {
+            let mut part = match self.open.remove(&folder) {
+                Some(part) => part,
+                None => self.writer.begin(&folder, batch, time)?,
+            };
+            part.add(&rows)?;
+            self.turn += 1;
+            part.used = self.turn;
+            if self.roll.is_none_or(|roll| part.bytes() >= roll.bytes) {
+                complete.push(self.writer.finish(part)?);
+                continue;
+            }
+            self.open.insert(folder, part);
+            if self.open.len() > self.open_max {
+                let longest = self.open.iter().min_by_key(|(_, part)| part.used).map(|(folder, _)| folder.clone());
+                complete.extend(self.complete(longest.into_iter().collect())?);
+            }
+        }
+        Ok(complete)
+    }
+
+    /// Says what is committed now, and gives complete parts their names.
+    fn publish(&mut self, batch: Option<BatchId>, complete: Vec<String>) -> Result<()> {
+        let Writer { place, share, format, generation, failure, .. } = &self.writer;
+        if let Some(kept) = &mut self.kept {
+            let committed = batch.or(kept.committed);
+            let open: Vec<_> = self.open.iter().map(|(folder, part)| (folder.clone(), part.from, part.rows)).collect();
+            let pending = (!open.is_empty() || !complete.is_empty()).then(|| Pending {
+                by: *generation,
+                shows: complete.clone(),
+                extension: encode::extension(*format).to_owned(),
+                partition_by: self.partition_by.clone(),
+                open,
+            });
+            let marker = Marker::new(&kept.owner, committed, None).with(pending);
+            let replace = || place.replace_marker(&kept.marker_name, &marker, Some(&kept.tag), &kept.owner);
+            kept.tag = patiently(failure, replace)?;
+            kept.committed = committed;
+            kept.passed = kept.passed.max(committed);
+        }
+        fault::point("commit.marked");
+        show_all(&**place, *share, *generation, &complete, failure)?;
+        if let Some(kept) = &mut self.kept {
+            let needed = self.open.values().map(|part| part.from).min();
+            // What cannot be removed now is tried again with the next batch.
+            let gone = |batch: &BatchId| {
+                let needed = needed.is_some_and(|needed| *batch >= needed);
+                !needed && place.remove(&reserve(*share, *generation, *batch)).is_ok()
+            };
+            kept.reserves.retain(|batch| !gone(batch));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for PartsSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let within = |name: &str, error: Error| error.within(format!("sink `{name}`: batch {batch}"));
+        if rows.iter().all(|part| part.num_rows() == 0) {
+            self.kept.iter_mut().for_each(|kept| kept.passed = kept.passed.max(Some(batch)));
+            let due = self.due(Some(time));
+            if due.is_empty() {
+                return Ok(());
+            }
+            let complete = self.complete(due).map_err(|error| within(&self.name, error))?;
+            return self.publish(None, complete).map_err(|error| within(&self.name, error));
+        }
+        if self.kept.as_ref().is_some_and(|kept| kept.passed.is_some_and(|passed| batch <= passed)) {
+            return Err(twice(batch));
+        }
+        fault::point("commit.before");
+        if let Some(kept) = self.kept.as_mut().filter(|_| self.roll.is_some()) {
+            let bytes = reserve_of(&rows).map_err(|cause| commit_failed(&self.name, batch, "its rows", cause))?;
+            let name = reserve(self.writer.share, self.writer.generation, batch);
+            kept.reserves.insert(batch);
+            let write = || self.writer.place.write(&name, bytes.clone());
+            patiently(&self.writer.failure, write).map_err(|error| within(&self.name, error))?;
+        }
+        let complete = self.add(batch, time, &rows).map_err(|error| within(&self.name, error))?;
+        drop(rows);
+        fault::point("commit.written");
+        self.publish(Some(batch), complete).map_err(|error| within(&self.name, error))?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.kept.as_ref().and_then(|kept| kept.committed).max(self.of_workers)
+    }
+
+    fn idle(&mut self) -> Result<()> {
+        let due = self.due(None);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let published = self.complete(due).and_then(|complete| self.publish(None, complete));
+        published.map_err(|error| error.within(format!("sink `{}`", self.name)))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let all: Vec<_> = self.open.keys().cloned().collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        fault::point("finish.before");
+        let published = self.complete(all).and_then(|complete| self.publish(None, complete));
+        published.map_err(|error| error.within(format!("sink `{}`", self.name)))
+    }
+}
+
+impl Kept {
+    /// Takes a share of a place over: writes this start's generation into its marker, and brings to its end what is pending.
+    fn take_over(
+        place: &Arc<dyn Place>,
+        folder: Option<&Path>,
+        share: Share,
+        owner: &Owner,
+        lock: Option<File>,
+        failure: &Failure,
+    ) -> Result<Kept> {
+        let marker_name = exactly_once::marker_name(share);
+        let found = patiently(failure, || place.marker(&marker_name))?;
+        if found.is_none() && share.is_none() {
+            check_empty(&**place, failure)?;
+        }
+        let (marker, tag) = found.unzip();
+        let marker = marker::of_job(marker, Some(&owner.job_id), &place.shown(), &remedy()).map_err(Error::job)?;
+        if let Some(marker) = &marker {
+            let ours = marker.check_ours(owner);
+            ours.map_err(|cause| io_failed(format!("open {}", place.shown()), &cause))?;
+            // As a sink with a file a batch left it.
+            if let Some(folder) = folder {
+                let finish = || exactly_once::finish(folder, share, marker.part.as_deref());
+                patiently(failure, || finish().map_err(|cause| io_failed(format!("tidy {}", place.shown()), &cause)))?;
+            }
+        }
+        let claimed = Marker::new(owner, marker.as_ref().and_then(|marker| marker.batch), None);
+        let claimed = claimed.with(marker.and_then(|marker| marker.pending));
+        let tag = patiently(failure, || place.replace_marker(&marker_name, &claimed, tag.as_ref(), owner))?;
+        fault::point("start.sink");
+        let (marker, tag) = settle(place, share, owner, claimed, &tag, failure)?;
+        tidy(&**place, share, failure)?;
+        let (owner, batch) = (owner.clone(), marker.batch);
+        Ok(Kept { owner, marker_name, tag, passed: batch, committed: batch, reserves: BTreeSet::new(), _lock: lock })
+    }
+}
+
+/// Brings to its end what a marker says is pending: complete parts get their names, and of what is in reserves parts are made. The
+/// marker must be that of this start, or its place locked. The marker as it is then.
+pub fn settle(
+    place: &Arc<dyn Place>,
+    share: Share,
+    owner: &Owner,
+    marker: Marker,
+    tag: &MarkerTag,
+    failure: &Failure,
+) -> Result<(Marker, MarkerTag)> {
+    let Some(pending) = &marker.pending else { return Ok((marker, tag.clone())) };
+    if let Some(odd) = pending.shows.iter().find(|path| !is_part_path(path)) {
+        let (shown, odd) = (place.shown(), harmless(odd, 100));
+        return Err(Error::environment(format!(
+            "the marker of {shown} names `{odd}`, which is no part; restore it from a copy"
+        )));
+    }
+    show_all(&**place, share, pending.by, &pending.shows, failure)?;
+    let complete = rebuild(place, share, owner.generation, &marker, pending, failure)?;
+    let name = exactly_once::marker_name(share);
+    let settled = Marker::new(owner, marker.batch, marker.part.clone());
+    let mut tag = tag.clone();
+    if !complete.is_empty() {
+        let pending = Pending { by: owner.generation, shows: complete.clone(), ..Pending::default() };
+        let marked = settled.clone().with(Some(pending));
+        tag = patiently(failure, || place.replace_marker(&name, &marked, Some(&tag), owner))?;
+        fault::point("start.settled");
+        show_all(&**place, share, owner.generation, &complete, failure)?;
+    }
+    let tag = patiently(failure, || place.replace_marker(&name, &settled, Some(&tag), owner))?;
+    tidy(&**place, share, failure)?;
+    Ok((settled, tag))
+}
+
+/// Writes the parts that were open, from the reserves of their batches, and stages them. Their names.
+fn rebuild(
+    place: &Arc<dyn Place>,
+    share: Share,
+    generation: Generation,
+    marker: &Marker,
+    pending: &Pending,
+    failure: &Failure,
+) -> Result<Vec<String>> {
+    let damaged = |why: String| {
+        Error::environment(format!(
+            "{}: rows that are committed and not in a part yet cannot be read: {why}; restore {} from a copy",
+            place.shown(),
+            hidden_folder(share)
+        ))
+    };
+    let Some(first) = pending.open.iter().map(|(_, from, _)| *from).min() else { return Ok(Vec::new()) };
+    let format = encode::of_extension(&pending.extension);
+    let format = format.ok_or_else(|| damaged(format!("their format `{}` is unknown", pending.extension)))?;
+    let listed = patiently(failure, || place.hidden(&hidden_folder(share)))?;
+    let mut batches: Vec<BatchId> = listed.iter().filter_map(|name| batch_of(name, pending.by)).collect();
+    batches.retain(|batch| *batch >= first && Some(*batch) <= marker.batch);
+    batches.sort();
+    let from: BTreeMap<&str, BatchId> = pending.open.iter().map(|(folder, from, _)| (folder.as_str(), *from)).collect();
+    let mut open: BTreeMap<String, (Writer, OpenPart)> = BTreeMap::new();
+    for batch in batches {
+        let name = reserve(share, pending.by, batch);
+        let bytes = patiently(failure, || place.read(&name))?;
+        let rows = rows_of(&bytes.unwrap_or_default()).map_err(|cause| damaged(format!("{name}: {cause}")))?;
+        let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
+        let partitions =
+            Partitions::new(&schema, &pending.partition_by).map_err(|why| damaged(format!("{name}: {why}")))?;
+        let by_folder = partitions.split(&rows).map_err(|cause| damaged(format!("{name}: {cause}")))?;
+        for (folder, rows) in by_folder {
+            let Some(from) = from.get(folder.as_str()).copied().filter(|from| batch >= *from) else { continue };
+            if !open.contains_key(&folder) {
+                let place = place.clone();
+                let schema = partitions.schema.clone();
+                let writer = Writer { place, share, format, schema, generation, failure: failure.clone() };
+                let part = writer.begin(&folder, from, BatchTime(0))?;
+                open.insert(folder.clone(), (writer, part));
+            }
+            if let Some((_, part)) = open.get_mut(&folder) {
+                part.add(&rows)?;
+            }
+        }
+    }
+    for (folder, from, rows) in &pending.open {
+        let found = open.get(folder).map_or(0, |(_, part)| part.rows);
+        if found != *rows {
+            return Err(damaged(format!(
+                "a part of \"{folder}\" from batch {from} on had {rows} rows, and {found} are there"
+            )));
+        }
+    }
+    open.into_values().map(|(writer, part)| writer.finish(part)).collect()
+}
+
+/// The batch of a reserve of this start.
+fn batch_of(name: &str, by: Generation) -> Option<BatchId> {
+    let batch = name.strip_suffix(".rows")?.strip_prefix(&format!("{:06}-", by.0))?;
+    batch.parse().ok().map(BatchId)
+}
+
+/// The rows of a batch as a stream of Arrow IPC.
+fn reserve_of(rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema()).map_err(io::Error::other)?;
+    for part in rows {
+        writer.write(part).map_err(io::Error::other)?;
+    }
+    writer.into_inner().map_err(io::Error::other)
+}
+
+fn rows_of(bytes: &[u8]) -> io::Result<Vec<RecordBatch>> {
+    let reader = StreamReader::try_new(bytes, None).map_err(io::Error::other)?;
+    reader.collect::<std::result::Result<_, _>>().map_err(io::Error::other)
+}
+
+fn show_all(place: &dyn Place, share: Share, by: Generation, parts: &[String], failure: &Failure) -> Result<()> {
+    for part in parts {
+        let hidden = hidden(share, by, part);
+        patiently(failure, || place.show(&hidden, part))?;
+    }
+    Ok(())
+}
+
+/// Refuses rows of which nothing tells whose they are.
+fn check_empty(place: &dyn Place, failure: &Failure) -> Result<()> {
+    match patiently(failure, || place.any_part())? {
+        None => Ok(()),
+        Some(part) => Err(Error::job(format!(
+            "{} holds parts of an earlier run ({part}), and nothing is overwritten; empty it or {ELSEWHERE}",
+            place.shown()
+        ))),
+    }
+}
+
+/// Removes hidden files that nothing needs any more.
+fn tidy(place: &dyn Place, share: Share, failure: &Failure) -> Result<()> {
+    let folder = hidden_folder(share);
+    for name in patiently(failure, || place.hidden(&folder))? {
+        patiently(failure, || place.remove(&format!("{folder}/{name}")))?;
+    }
+    Ok(())
+}

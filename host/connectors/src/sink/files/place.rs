@@ -1,0 +1,63 @@
+//! Where the files of a sink are: a folder of this machine, or objects below a prefix of a bucket. Names are relative to it,
+//! with `/` between their parts.
+
+mod bucket;
+mod folder;
+
+pub use bucket::BucketPlace;
+pub use folder::FolderPlace;
+
+use crate::owner::Owner;
+use crate::patience::StoreError;
+use crate::sink::marker::Marker;
+use std::fs::File;
+
+/// By what a place tells one version of a marker from another; empty where it needs none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarkerTag(pub Option<String>);
+
+/// What a sink needs of where it writes. Each call may be made again after it has failed.
+pub trait Place: Send + Sync {
+    /// The place, for people.
+    fn shown(&self) -> String;
+
+    /// Reads a marker; `None`: there is none.
+    fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError>;
+
+    /// Puts a marker in the place of the one that was read. Where a later start has the place the error is of kind
+    /// [`TakenOver`](crate::patience::StoreErrorKind::TakenOver).
+    fn replace_marker(
+        &self,
+        name: &str,
+        marker: &Marker,
+        before: Option<&MarkerTag>,
+        owner: &Owner,
+    ) -> Result<MarkerTag, StoreError>;
+
+    /// All markers of workers, by their numbers.
+    fn workers(&self) -> Result<Vec<usize>, StoreError>;
+
+    /// The name of a part that is there, of any worker or none.
+    fn any_part(&self) -> Result<Option<String>, StoreError>;
+
+    /// A file into which something is written that is to be staged under this name.
+    fn begin(&self, hidden: &str) -> Result<File, StoreError>;
+
+    /// Makes durable, under its hidden name, what was written into such a file. Its bytes begin at the start of the file.
+    fn stage(&self, hidden: &str, file: &mut File) -> Result<(), StoreError>;
+
+    /// Gives what is staged its name, where that has not been done yet.
+    fn show(&self, hidden: &str, part: &str) -> Result<(), StoreError>;
+
+    /// Writes a small hidden file, which is durable then.
+    fn write(&self, hidden: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Reads such a file; `None`: there is none.
+    fn read(&self, hidden: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The names of what is in a hidden folder, without the folder's.
+    fn hidden(&self, folder: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Removes a hidden file; it need not be there.
+    fn remove(&self, hidden: &str) -> Result<(), StoreError>;
+}

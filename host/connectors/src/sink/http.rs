@@ -1,0 +1,327 @@
+//! Sink `http`: each batch is sent to a server in one or several requests.
+//!
+//! A server keeps no marker for us, so a start sends what the last one may have sent already. Each request has a key that is the
+//! same then, and each row of a `_bulk` an id, by which a server can tell.
+
+mod bulk;
+mod requests;
+
+use super::waiting::{await_or_end, longer, new_runtime};
+use super::{Sink, wrong};
+use crate::batch::json;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::http::{Asked, Client, Fault, Reply, Server};
+use crate::ids::{BatchId, BatchTime};
+use crate::job::http_url;
+use crate::job::spec::{HttpBody, HttpSinkSpec, Origin, SinkKind, SinkSpec};
+use crate::owner::Owner;
+use crate::tls::Tls;
+use crate::{shown, units};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use requests::RowsOfRequest;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each.
+const KEY: &str = "{key}";
+const SEQUENCE: &str = "{sequence}";
+/// Requests of one batch, in bits of that number.
+const NUMBER_BITS: u32 = 20;
+const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// Bytes of an answer that are read: of one that nobody reads, and of one to `_bulk`, which has a line for each row.
+const REPLY_BYTES_MAX: usize = 64 << 10;
+const BULK_REPLY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of an answer that a message shows.
+const SHOWN_BYTES_MAX: usize = 400;
+/// Refused rows of a request that are told in words.
+const REFUSED_SHOWN: usize = 3;
+
+/// Sends every batch that has rows.
+struct HttpSink {
+    name: String,
+    spec: HttpSinkSpec,
+    client: Client,
+    headers: HeaderMap,
+    /// In front of all keys: the job, as long as it goes on.
+    job_id: String,
+    failure: Failure,
+    runtime: Runtime,
+    /// Rows that the server refused.
+    refused: u64,
+}
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
+    let http = of(spec)?;
+    let server = server(spec, http, origin)?;
+    server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
+    headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message))
+}
+
+/// Prepares to send; the first batch connects.
+pub(super) fn open(
+    spec: &SinkSpec,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let http = of(spec)?;
+    let name = &spec.name;
+    if owner.is_some() {
+        tracing::info!(
+            "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
+        );
+    }
+    let job_id = match owner {
+        Some(owner) => owner.job_id.clone(),
+        // What no other start has.
+        None => format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
+    };
+    Ok(Box::new(HttpSink {
+        name: name.clone(),
+        spec: http.clone(),
+        client: Client::new(server(spec, http, origin)?),
+        headers: headers(http).map_err(|message| wrong(spec, origin, "headers", message))?,
+        job_id,
+        failure: failure.clone(),
+        runtime: new_runtime()?,
+        refused: 0,
+    }))
+}
+
+fn of(spec: &SinkSpec) -> Result<&HttpSinkSpec> {
+    match &spec.kind {
+        SinkKind::Http(http) => Ok(http),
+        _ => Err(Error::bug(format!("sink `{}` sends nothing", spec.name))),
+    }
+}
+
+fn server(spec: &SinkSpec, http: &HttpSinkSpec, origin: &Origin) -> Result<Server> {
+    let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, &origin.folder));
+    let url = http_url::url(&http.url).and_then(|url| {
+        // A key is put in later, and stands for letters that a URL may have.
+        Server::of(&url.replace(KEY, "0key0"), tls).map_err(|message| format!("`url` {message}"))
+    });
+    url.map_err(|message| wrong(spec, origin, "url", message))
+}
+
+/// The headers of all requests.
+fn headers(http: &HttpSinkSpec) -> std::result::Result<HeaderMap, String> {
+    let kind = if http.body == HttpBody::Array { "application/json" } else { "application/x-ndjson" };
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+    if let Some(token) = &http.token {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| "`token` has letters that no header can have".to_owned())?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    for (name, value) in &http.headers {
+        let wrong = |what: &str| format!("`headers.{name}` {what}");
+        let name = HeaderName::try_from(name).map_err(|_| wrong("is no name of a header"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| wrong("has letters that no header can have"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// What became of a request.
+enum Outcome {
+    Done,
+    /// These rows are to be sent again, for this reason, after this time at least.
+    Again(Vec<usize>, String, Duration),
+}
+
+/// What ends the sending of a batch.
+struct Ended(Error);
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Ended {
+        Ended(Error::bug(format!("rows cannot be written as JSON: {error}")))
+    }
+}
+
+impl Sink for HttpSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        fault::point("commit.before");
+        let (rows_max, bytes_max) = (self.spec.rows_per_request_max, self.spec.request_bytes_max);
+        let [rows_max, bytes_max] = [rows_max, bytes_max].map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        requests::each(&rows, rows_max, bytes_max, |request| self.send(batch, &request).map_err(Ended))
+            .map_err(|ended| ended.0)?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
+
+impl HttpSink {
+    /// Sends a request until it is taken, the job has ended, or something is wrong that does not pass.
+    fn send(&mut self, batch: BatchId, request: &RowsOfRequest) -> Result<()> {
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let mut rows = requests::all(request);
+        loop {
+            let (left, why, after) = match self.attempt(batch, request, &rows)? {
+                Outcome::Done => break,
+                Outcome::Again(left, why, after) => (left, why, after),
+            };
+            rows = left;
+            let (name, place) = (&self.name, self.client.server().place());
+            let waited = began.elapsed();
+            if waited >= self.spec.wait {
+                let wait = units::show_time(self.spec.wait);
+                return Err(Error::environment(format!(
+                    "sink `{name}`: batch {batch}: {place}: {why}; the job has waited for {wait} (`wait`)"
+                )));
+            }
+            if pause.is_zero() {
+                tracing::warn!(
+                    "sink `{name}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
+                );
+            }
+            pause = longer(pause);
+            // Those who were turned away together do not come back together.
+            let spread = RandomState::new().hash_one(batch.0) % 1000;
+            let pause = pause.mul_f64(0.5 + spread as f64 / 2000.0).max(after).min(self.spec.wait - waited);
+            if await_or_end(&self.runtime, &self.failure, async { tokio::time::sleep(pause).await }).is_none() {
+                return Err(self.ended(batch));
+            }
+        }
+        if !pause.is_zero() {
+            let (name, place) = (&self.name, self.client.server().place());
+            tracing::info!("sink `{name}`: batch {batch}: {place} takes rows again; the job goes on");
+        }
+        Ok(())
+    }
+
+    fn ended(&self, batch: BatchId) -> Error {
+        Error::environment(format!("sink `{}`: batch {batch}: the job has ended", self.name))
+    }
+
+    /// Sends these rows of a request once.
+    fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<Outcome> {
+        let prefix = format!("{}/{}/{batch}", self.job_id, self.name);
+        let key = format!("{prefix}/{}", request.number);
+        let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
+        let mut headers = self.headers.clone();
+        let sequence = ((batch.0 << NUMBER_BITS) | request.number.min((1 << NUMBER_BITS) - 1)).to_string();
+        for value in headers.values_mut() {
+            let Some(text) = value.to_str().ok().filter(|text| text.contains(KEY) || text.contains(SEQUENCE)) else {
+                continue;
+            };
+            let text = text.replace(KEY, &key).replace(SEQUENCE, &sequence);
+            *value = HeaderValue::try_from(text).map_err(|error| Error::bug(format!("a key is no header: {error}")))?;
+        }
+        headers.insert(KEY_HEADER, HeaderValue::try_from(&key).map_err(|error| Error::bug(format!("{key}: {error}")))?);
+        let method = if self.spec.put { Method::PUT } else { Method::POST };
+        let path = self.client.server().path().replace("0key0", &key);
+        let asked = Asked { method, path, headers, body };
+        let bulk = matches!(self.spec.body, HttpBody::Bulk { .. });
+        let most = if bulk { BULK_REPLY_BYTES_MAX } else { REPLY_BYTES_MAX };
+        let asking = self.client.ask(&asked, self.spec.timeout, most);
+        let reply = match await_or_end(&self.runtime, &self.failure, asking) {
+            None => return Err(self.ended(batch)),
+            Some(Ok(reply)) => reply,
+            Some(Err(Fault::Passing(why))) => return Ok(Outcome::Again(rows.to_vec(), why, Duration::ZERO)),
+            Some(Err(Fault::Lasting(why))) => return Err(self.lasting(batch, &why)),
+        };
+        let status = reply.status;
+        if status.is_success() {
+            return if bulk { self.bulk(batch, request, rows, &reply) } else { Ok(Outcome::Done) };
+        }
+        let why = format!("{status}{}", beginning(&reply));
+        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        if passes.contains(&status) || status.is_server_error() {
+            return Ok(Outcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
+        }
+        Err(self.lasting(batch, &format!("{why}; {}", help(&reply))))
+    }
+
+    fn lasting(&self, batch: BatchId, why: &str) -> Error {
+        let (name, place) = (&self.name, self.client.server().place());
+        Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}"))
+    }
+
+    /// What became of the rows of a `_bulk`, each for itself.
+    fn bulk(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize], reply: &Reply) -> Result<Outcome> {
+        let found = bulk::outcome(&reply.body, rows.len());
+        let found =
+            found.map_err(|why| self.lasting(batch, &format!("{why}; mend `url`, or choose another `body`")))?;
+        let row_at = |place: usize| rows.get(place).copied().unwrap_or_default();
+        if !found.refused.is_empty() {
+            let (name, place, count) = (&self.name, self.client.server().place(), found.refused.len());
+            let told: Vec<String> = found
+                .refused
+                .iter()
+                .take(REFUSED_SHOWN)
+                .map(|(place, why)| {
+                    let row = row_at(*place);
+                    let text = String::from_utf8_lossy(request.row(row));
+                    let text = shown::harmless(&text, SHOWN_BYTES_MAX);
+                    format!(
+                        "row {} of the batch, {text}: {}",
+                        request.first_row + row as u64,
+                        shown::harmless(why, SHOWN_BYTES_MAX)
+                    )
+                })
+                .collect();
+            let more =
+                if count > REFUSED_SHOWN { format!("; and {} more", count - REFUSED_SHOWN) } else { String::new() };
+            let told = format!("{place} refuses {count} of {} rows: {}{more}", rows.len(), told.join("; "));
+            if !self.spec.reject {
+                return Err(Error::plugin(format!(
+                    "sink `{name}`: batch {batch}: {told}; mend the rows or the index, or write on_error = \"reject\""
+                )));
+            }
+            self.refused += count as u64;
+            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} so far are not there", self.refused);
+        }
+        if found.later.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let why = format!(
+            "{} of {} rows are not taken: {}",
+            found.later.len(),
+            rows.len(),
+            shown::harmless(&found.why, SHOWN_BYTES_MAX)
+        );
+        let left = found.later.into_iter().map(row_at).collect();
+        Ok(Outcome::Again(left, why, reply.retry_after.unwrap_or_default()))
+    }
+}
+
+/// The beginning of an answer, in a line.
+fn beginning(reply: &Reply) -> String {
+    let text = String::from_utf8_lossy(&reply.body);
+    let text = shown::printable(text.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// What to do about a status that does not pass.
+fn help(reply: &Reply) -> String {
+    let help = match reply.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "mend `token` or `headers`, or what they may do there",
+        StatusCode::NOT_FOUND | StatusCode::GONE => "there is nothing at that address; mend `url`",
+        StatusCode::METHOD_NOT_ALLOWED => "mend `url`, or write another `method`",
+        StatusCode::PAYLOAD_TOO_LARGE => "lower `request_bytes_max` or `rows_per_request_max`",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "choose another `body`, or name what it wants in `headers`",
+        status if status.is_redirection() => {
+            let to = reply
+                .location
+                .as_deref()
+                .map_or_else(String::new, |to| format!(" to {}", shown::harmless(to, SHOWN_BYTES_MAX)));
+            return format!("it leads{to}, which is not followed; write the address that is meant into `url`");
+        }
+        _ => "it does not take what it was sent; mend `url`, `body` or the columns",
+    };
+    help.into()
+}

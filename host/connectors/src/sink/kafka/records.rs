@@ -1,0 +1,235 @@
+//! Rows as records of a topic: a key, and a value or none.
+
+use super::super::encode::avro::{self, AvroRows};
+use super::super::encode::csv::CsvRows;
+use crate::batch::cell::{self, Cells};
+use crate::batch::encoded::{self, EncodedForm};
+use crate::batch::json::{self, JsonRows};
+use crate::batch::types::{ColumnType, describe};
+use crate::job::spec::{KafkaSinkSpec, RecordFormat};
+use arrow::array::{Array, LargeBinaryArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::io;
+use std::ops::Range;
+
+/// What a record takes on its way beside key and value, and the batch of records that it stands in: more than either.
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// Which columns are what.
+#[derive(Clone, Debug)]
+pub(in crate::sink) struct RecordEncoder {
+    key: Option<usize>,
+    tombstones: Option<usize>,
+    format: RecordFormat,
+    /// The columns of the value.
+    values: Vec<usize>,
+    /// The same with their names.
+    schema: SchemaRef,
+    /// What stands before each value: of format `avro`, the id of the schema.
+    prefix: Vec<u8>,
+}
+
+/// The records of a batch, in order. They are made before the first is sent: a row that no record can hold then leaves nothing
+/// behind, and a batch that has to be sent again is as it was.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+}
+
+/// What is sent: key and value.
+pub(super) type Record<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+impl Records {
+    /// Adds a key or a value.
+    fn add(&mut self, bytes: Option<&[u8]>) -> Option<Range<usize>> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes?);
+        Some(start..self.bytes.len())
+    }
+
+    /// Key and value of each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let bytes = |place: &Option<Range<usize>>| place.clone().and_then(|place| self.bytes.get(place));
+        self.places.iter().map(move |place| (bytes(&place.key), bytes(&place.value)))
+    }
+}
+
+impl RecordEncoder {
+    /// For rows of this schema. The error has the key of the sink that is wrong.
+    pub fn new(spec: &KafkaSinkSpec, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
+        let place = |name: &String, key: &'static str| {
+            let unknown = || {
+                let there = describe(schema);
+                (key, format!("`{key}` names `{name}`, and the rows have {there}; write one of these"))
+            };
+            schema.index_of(name).map_err(|_| unknown())
+        };
+        let kind = |at: usize| ColumnType::of(schema.field(at).data_type());
+        let key = spec.key.as_ref().map(|name| place(name, "key")).transpose()?;
+        if let Some(other) = key.map(kind).filter(|kind| matches!(kind, ColumnType::Arrow(_))) {
+            return Err((
+                "key",
+                format!("`key` names a column of type {other}, and a key is text, bytes or a plain value"),
+            ));
+        }
+        let tombstones = spec.tombstones.as_ref().map(|name| place(name, "tombstones")).transpose()?;
+        if let Some(other) = tombstones.map(kind).filter(|kind| *kind != ColumnType::Bool) {
+            return Err(("tombstones", format!("`tombstones` names a column of type {other}; it has to be bool")));
+        }
+        let mut values: Vec<_> = (0..schema.fields().len()).filter(|at| Some(*at) != tombstones).collect();
+        let projected = |values: &[usize]| {
+            SchemaRef::new(Schema::new(values.iter().map(|at| schema.field(*at).clone()).collect::<Vec<_>>()))
+        };
+        let single = |wanted: ColumnType, values: &mut Vec<usize>| {
+            // A key that is the only column is the value as well.
+            if values.len() > 1 {
+                values.retain(|at| Some(*at) != key);
+            }
+            if matches!(values[..], [at] if kind(at) == wanted) {
+                return Ok(());
+            }
+            let rest = describe(&projected(values));
+            Err(format!(
+                "format `{}` writes a single {wanted} column beside `key` and `tombstones`, and the rows have {rest}; choose \
+                 `json`, or put a stage with `select` before the sink",
+                if wanted == ColumnType::Text { "text" } else { "binary" }
+            ))
+        };
+        let fits = match spec.format {
+            RecordFormat::Json => json::check(&projected(&values)),
+            RecordFormat::Csv => super::super::encode::csv::check(&projected(&values)),
+            RecordFormat::Text => single(ColumnType::Text, &mut values),
+            RecordFormat::Binary => single(ColumnType::Binary, &mut values),
+            RecordFormat::Avro if spec.registry.is_none() => {
+                Err("format `avro` needs a registry for the schema of the records".into())
+            }
+            RecordFormat::Avro => avro::check(&projected(&values)),
+        };
+        fits.map_err(|message| ("format", message))?;
+        let schema = projected(&values);
+        Ok(RecordEncoder { key, tombstones, format: spec.format, values, schema, prefix: Vec::new() })
+    }
+
+    /// The columns of the value.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Values begin with the id that the registry has for their schema.
+    pub fn begin_with(&mut self, schema_id: u32) {
+        self.prefix = [&[0][..], &schema_id.to_be_bytes()].concat();
+    }
+
+    /// The records of these rows.
+    pub(super) fn encode(&self, rows: &[RecordBatch]) -> io::Result<Records> {
+        let mut records = Records::default();
+        records.places.reserve(rows.iter().map(RecordBatch::num_rows).sum());
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            self.encode_part(part, &mut records)?;
+        }
+        Ok(records)
+    }
+
+    /// Key and value of each row, for whoever sends them.
+    pub fn encode_ahead(&self, rows: &RecordBatch) -> io::Result<RecordBatch> {
+        let mut records = Records::default();
+        self.encode_part(rows, &mut records)?;
+        let (keys, values): (Vec<_>, Vec<_>) = records.iter().unzip();
+        let columns = [keys, values].map(LargeBinaryArray::from_iter);
+        encoded::encoded(EncodedForm::Record, columns.into())
+    }
+
+    fn encode_part(&self, part: &RecordBatch, records: &mut Records) -> io::Result<()> {
+        if let Some([keys, values]) = encoded::columns(part, EncodedForm::Record).as_deref() {
+            for row in 0..part.num_rows() {
+                let [key, value] =
+                    [keys, values].map(|column| records.add(column.is_valid(row).then(|| column.value(row))));
+                records.places.push(Place { key, value });
+            }
+            return Ok(());
+        }
+        let projected = part.project(&self.values).map_err(io::Error::other)?;
+        let key = self.key.map(|at| (part.column(at), Cells::of(part.column(at))));
+        let tombstones = self.tombstones.map(|at| Cells::of(part.column(at)));
+        let mut values = Values::of(self.format, &projected, &self.schema)?;
+        let mut scratch = String::new();
+        for row in 0..part.num_rows() {
+            let bytes = &mut records.bytes;
+            let key = match &key {
+                Some((array, cells)) if array.is_valid(row) => {
+                    let start = bytes.len();
+                    write_key(cells, row, &mut scratch, bytes)?;
+                    Some(start..bytes.len())
+                }
+                _ => None,
+            };
+            let dead = matches!(&tombstones, Some(Cells::Bool(flags)) if flags.is_valid(row) && flags.value(row));
+            let start = bytes.len();
+            if !dead {
+                bytes.extend_from_slice(&self.prefix);
+            }
+            let value = if !dead && values.write(row, bytes)? { Some(start..bytes.len()) } else { None };
+            records.places.push(Place { key, value });
+        }
+        Ok(())
+    }
+}
+
+/// The values of a part.
+enum Values<'a> {
+    Json(JsonRows<'a>),
+    Csv(CsvRows<'a>),
+    Avro(AvroRows<'a>),
+    Plain(Cells<'a>),
+}
+
+impl<'a> Values<'a> {
+    fn of(format: RecordFormat, rows: &'a RecordBatch, schema: &SchemaRef) -> io::Result<Values<'a>> {
+        Ok(match (format, rows.columns()) {
+            (RecordFormat::Json, _) => Values::Json(JsonRows::new(rows)?),
+            (RecordFormat::Csv, _) => Values::Csv(CsvRows::new(rows)?),
+            (RecordFormat::Avro, _) => Values::Avro(AvroRows::new(rows, schema)?),
+            (_, [column]) => Values::Plain(Cells::of(column)),
+            _ => return Err(io::Error::other("rows without the column of their values")),
+        })
+    }
+
+    /// Adds the value of a row; false: it is null.
+    fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<bool> {
+        match self {
+            Values::Json(rows) => rows.write(row, out)?,
+            Values::Csv(rows) => rows.write(row, out),
+            Values::Avro(rows) => rows.write(row, out),
+            Values::Plain(Cells::Text(array)) if array.is_valid(row) => {
+                out.extend_from_slice(array.value(row).as_bytes())
+            }
+            Values::Plain(Cells::Binary(array)) if array.is_valid(row) => out.extend_from_slice(array.value(row)),
+            Values::Plain(Cells::Text(_) | Cells::Binary(_)) => return Ok(false),
+            Values::Plain(_) => return Err(io::Error::other("rows without a column of text or bytes")),
+        }
+        Ok(true)
+    }
+}
+
+/// The bytes of a key: text and bytes as they are, so that every client finds the same partition; other values as text.
+fn write_key(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+    scratch.clear();
+    match cells {
+        Cells::Text(array) => scratch.push_str(array.value(row)),
+        Cells::Binary(array) => out.extend_from_slice(array.value(row)),
+        Cells::Bool(array) => scratch.push_str(if array.value(row) { "true" } else { "false" }),
+        Cells::Int64(array) => scratch.push_str(&array.value(row).to_string()),
+        Cells::Float64(array) => cell::write_float(scratch, array.value(row)),
+        Cells::Timestamp(array) => cell::write_rfc3339(scratch, array.value(row)),
+        Cells::Other(array) => return Err(io::Error::other(format!("a key of type {}", array.data_type()))),
+    }
+    out.extend_from_slice(scratch.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! How values get into a column of a table: copied as they are, or copied as another type and cast by the server.
+
+use crate::batch::types::ColumnType;
+use crate::postgres::quoted;
+use tokio_postgres::types::Type;
+
+/// A column of a table as it is.
+pub(super) struct ColumnFacts<'a> {
+    /// Where the driver knows it.
+    pub kind: Option<&'a Type>,
+    /// Its type without length and the like, as SQL writes it.
+    pub plain: &'a str,
+    /// Whether it is an array.
+    pub is_array: bool,
+}
+
+/// The way of one column.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ColumnConversion {
+    /// What is copied.
+    pub copied: Type,
+    /// What becomes of it, with the quoted name of the column in it; `None`: it is copied into the column itself.
+    pub cast: Option<String>,
+}
+
+impl ColumnConversion {
+    /// How values of a type get into the column of this name; `None`: they do not.
+    pub fn of(name: &str, kind: &ColumnType, there: &ColumnFacts<'_>) -> Option<ColumnConversion> {
+        if let Some(same) = there.kind.filter(|there| fits(kind, there)) {
+            return Some(ColumnConversion { copied: same.clone(), cast: None });
+        }
+        let (column, plain) = (quoted(name), there.plain);
+        // Structs, lists, decimals and dates are copied as text.
+        let kind = if is_named(kind) { &ColumnType::Text } else { kind };
+        let way = |copied, cast| Some(ColumnConversion { copied, cast: Some(cast) });
+        match (kind, there.kind) {
+            (ColumnType::Int64, Some(&Type::NUMERIC)) => way(Type::INT8, format!("{column}::numeric")),
+            // As text no digit of a float is lost.
+            (ColumnType::Float64, Some(&Type::NUMERIC)) => way(Type::TEXT, format!("{column}::numeric")),
+            (ColumnType::Float64, Some(&Type::FLOAT4)) => way(Type::FLOAT8, format!("{column}::real")),
+            (ColumnType::Timestamp, Some(&Type::DATE)) => {
+                way(Type::TIMESTAMPTZ, format!("({column} at time zone 'UTC')::date"))
+            }
+            // A JSON array, or as PostgreSQL itself writes one.
+            (ColumnType::Text, _) if there.is_array => way(
+                Type::TEXT,
+                format!(
+                    "case when {column} like '[%' then array(select pg_catalog.jsonb_array_elements_text({column}::jsonb))::{plain} \
+                     else {column}::{plain} end"
+                ),
+            ),
+            (ColumnType::Text, there) if !there.is_some_and(is_ours) => way(Type::TEXT, format!("{column}::{plain}")),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a column of this type can be written with ours as it is.
+fn fits(kind: &ColumnType, there: &Type) -> bool {
+    match kind {
+        ColumnType::Bool => *there == Type::BOOL,
+        ColumnType::Int64 => [Type::INT8, Type::INT4, Type::INT2].contains(there),
+        ColumnType::Float64 => *there == Type::FLOAT8,
+        ColumnType::Text => [Type::TEXT, Type::VARCHAR, Type::BPCHAR].contains(there),
+        ColumnType::Binary => *there == Type::BYTEA,
+        ColumnType::Timestamp => [Type::TIMESTAMPTZ, Type::TIMESTAMP].contains(there),
+        // Of those, what is text there.
+        kind => is_named(kind) && fits(&ColumnType::Text, there),
+    }
+}
+
+/// Whether values of this type have a form as text.
+pub(super) fn is_named(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Arrow(_)) && kind.is_written()
+}
+
+/// Types that rows have themselves, so that text in such a column is a mistake of the job.
+fn is_ours(there: &Type) -> bool {
+    [
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::BYTEA,
+        Type::TIMESTAMP,
+        Type::TIMESTAMPTZ,
+    ]
+    .contains(there)
+}

@@ -1,0 +1,47 @@
+//! Waiting for servers on the thread that commits.
+
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use std::future::Future;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Pauses between attempts to reach a server that is away: they double from the first to the last.
+const PAUSE_MS_MIN: u64 = 100;
+const PAUSE_MS_MAX: u64 = 5_000;
+/// How often a waiting sink looks whether the job has ended.
+const LOOK_MS: u64 = 100;
+
+/// The pause before the next attempt.
+pub fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
+}
+
+/// A runtime of a sink's own.
+pub fn new_runtime() -> Result<Runtime> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))
+}
+
+/// The same with a thread of this name, which does what is spawned.
+pub fn runtime_of(thread: &str) -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(1).thread_name(thread).enable_all().build();
+    built.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))
+}
+
+/// Waits for this, unless the job ends before.
+pub fn await_or_end<T>(runtime: &Runtime, failure: &Failure, work: impl Future<Output = T>) -> Option<T> {
+    let ended = async {
+        while !failure.happened() {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = ended => None,
+        }
+    })
+}

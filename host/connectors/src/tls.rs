@@ -1,0 +1,296 @@
+//! TLS towards servers that a job connects to, sockets and databases, and with those who send to a source that listens. Who the server is, is checked with certificates of the
+//! system or with those that the job names, and what is wrong is said in words that tell what to do.
+
+use crate::job::spec::TlsSpec;
+use crate::regular;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Bytes of a file of certificates: those of a whole system have a quarter of it.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// What is checked of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing: what is sent is encrypted, to whomever.
+    Nothing,
+    /// That somebody who is trusted made its certificate, for whatever name.
+    Issuer,
+    /// Also that the certificate is for its name.
+    #[default]
+    Name,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// What is checked.
+    pub check: Check,
+    /// Who is trusted: certificates in a PEM file; `None`: whom the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The job's own certificate, and its key: PEM files.
+    pub own: Option<(PathBuf, PathBuf)>,
+}
+
+/// Something that does not go away by itself, for a person to read.
+#[derive(Debug)]
+pub struct Refusal(pub String);
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Tls {
+    /// As a job file says; paths start from this folder.
+    pub fn of(spec: &TlsSpec, folder: &Path) -> Tls {
+        let own = spec.own.as_ref().map(|(cert, key)| (folder.join(cert), folder.join(key)));
+        Tls { check: Check::Name, ca: spec.ca.as_ref().map(|ca| folder.join(ca)), own }
+    }
+
+    /// What is needed of files: an error names the one that cannot be used.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, Refusal> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?;
+        let builder = match self.check {
+            Check::Name => builder.with_root_certificates(self.roots()?),
+            check => {
+                let issuers = match check {
+                    Check::Nothing => None,
+                    _ => {
+                        let roots = Arc::new(self.roots()?);
+                        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+                        Some(verifier.map_err(|error| Refusal(format!("the issuers cannot be used: {error}")))?)
+                    }
+                };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { issuers, provider }))
+            }
+        };
+        let config = match &self.own {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|error| not_together(cert, key, &error))?,
+        };
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Refusal> {
+        let mut roots = RootCertStore::empty();
+        if let Some(ca) = &self.ca {
+            for certificate in certificates(ca)? {
+                let told =
+                    |error| Refusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
+                roots.add(certificate).map_err(told)?;
+            }
+            return Ok(roots);
+        }
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        match roots.is_empty() {
+            true => Err(Refusal(
+                "this system has no certificates of issuers that it trusts; install its package ca-certificates, or name a \
+                 file with the issuer's certificate"
+                    .into(),
+            )),
+            false => Ok(roots),
+        }
+    }
+
+    /// Begins to speak TLS with the server of this name. What passes by itself is an error with a number of the system, or one
+    /// about the end of the connection; everything else is a [`Refusal`].
+    pub async fn handshake<S>(&self, stream: S, name: &str) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|_| io::Error::other(Refusal(format!("`{name}` is no name that a certificate could have"))))?;
+        let config = self.config().map_err(io::Error::other)?;
+        TlsConnector::from(config).connect(server, stream).await.map_err(|error| in_words(error, name))
+    }
+}
+
+/// How a source that listens speaks TLS, with this certificate and key.
+pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Refusal> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?.with_no_client_auth();
+    let config = builder.with_single_cert(certificates(cert)?, private_key(key)?);
+    config.map(Arc::new).map_err(|error| not_together(cert, key, &error))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Refusal> {
+    PrivateKeyDer::from_pem_slice(&pem(path)?).map_err(|error| unusable(path, &error, "a private key"))
+}
+
+fn not_together(cert: &Path, key: &Path, error: &rustls::Error) -> Refusal {
+    Refusal(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
+}
+
+/// Why somebody who connected could not speak TLS with us.
+pub fn of_client(error: &io::Error) -> String {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS; let it send to https://".into(),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("it does not accept the certificate ({alert:?}); let it trust the issuer")
+        }
+        Some(cause) => cause.to_string(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it went away in the middle of the greeting".into(),
+        None => error.to_string(),
+    }
+}
+
+/// All certificates of a PEM file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let bytes = pem(path)?;
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(unusable(path, &"there is no such section in it", "a certificate")),
+        Err(error) => Err(unusable(path, &error, "a certificate")),
+    }
+}
+
+/// The content of a PEM file.
+fn pem(path: &Path) -> Result<Vec<u8>, Refusal> {
+    regular::read_at_most(path, PEM_BYTES_MAX)
+        .map_err(|error| Refusal(format!("`{}` cannot be read: {error}", path.display())))
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> Refusal {
+    Refusal(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
+}
+
+/// An error of a connection with TLS: where TLS itself is to blame, what to do about it.
+pub fn in_words(error: io::Error, name: &str) -> io::Error {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(cause) => io::Error::other(Refusal(words(cause, name))),
+        None => error,
+    }
+}
+
+/// The refusal that an error of a connection is; `None`: it may pass by itself.
+pub fn refusal(error: &io::Error) -> Option<&Refusal> {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<Refusal>())
+}
+
+fn words(error: &rustls::Error, name: &str) -> String {
+    use CertificateError as Wrong;
+    let alert = |alert: &AlertDescription| match alert {
+        AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure => {
+            "it may want a certificate of the job; give `cert` and `key`".to_owned()
+        }
+        AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
+            "it does not accept the job's certificate; give `cert` and `key` of an issuer that it trusts".to_owned()
+        }
+        AlertDescription::CertificateExpired => "the job's certificate has expired; renew it".to_owned(),
+        other => format!("{other:?}"),
+    };
+    match error {
+        rustls::Error::InvalidCertificate(wrong) => match wrong {
+            Wrong::Expired | Wrong::ExpiredContext { .. } => {
+                "the server's certificate has expired; renew it there, and look at this machine's clock".into()
+            }
+            Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet; look at this machine's clock".into()
+            }
+            Wrong::NotValidForName => {
+                format!("the server's certificate is not for the name `{name}`; use a name it is for")
+            }
+            Wrong::NotValidForNameContext { presented, .. } => format!(
+                "the server's certificate is not for the name `{name}` but for {}; use a name it is for",
+                if presented.is_empty() { "no name at all".into() } else { presented.join(", ") }
+            ),
+            // An issuer of the right name with another key signed it.
+            Wrong::UnknownIssuer | Wrong::BadSignature => {
+                "the server's certificate was made by somebody whom this job does not trust; name a file with \
+                                     the issuer's certificate (PEM), or have it made by one that this system trusts"
+                    .into()
+            }
+            other => format!("the server's certificate cannot be accepted: {}", of_certificate(&other.to_string())),
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "what answers there does not speak TLS; turn TLS on in the server, or off in the job".into()
+        }
+        rustls::Error::AlertReceived(received) => format!("the server refuses to go on: {}", alert(received)),
+        rustls::Error::PeerIncompatible(why) => {
+            format!("the server speaks no TLS that is safe today (1.2 or 1.3): {why:?}; renew the server")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Self-made certificates are often those of an issuer.
+fn of_certificate(words: &str) -> String {
+    match words.contains("CaUsedAsEndEntity") {
+        true => "it is one of an issuer (`CA:TRUE`) and not of a server; make it with `-addext basicConstraints=CA:FALSE`, or \
+                 make one for the server and sign it with this one"
+            .into(),
+        false => words.to_owned(),
+    }
+}
+
+/// Checks less than names: issuers, or nothing but that the server holds the key of the certificate it shows.
+#[derive(Debug)]
+struct Lenient {
+    issuers: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Lenient {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(issuers) = &self.issuers else { return Ok(ServerCertVerified::assertion()) };
+        match issuers.verify_server_cert(certificate, between, name, ocsp, now) {
+            // Names are looked at last.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

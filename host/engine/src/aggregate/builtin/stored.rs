@@ -1,0 +1,176 @@
+//! Partial results of the built-in functions as columns of the six types that state tables hold.
+
+use crate::batch::keys::{self, Keys};
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int64Array, ListArray, UInt64Array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, UInt64Type};
+use std::sync::Arc;
+
+/// How a column of a function's partial result is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredColumn {
+    /// The column is kept as it is.
+    Same(DataType),
+    /// An unsigned number is kept as the int64 with the same bits.
+    Unsigned,
+    /// 128 bits are kept in two int64: the upper half and the lower.
+    Wide(u8, i8),
+    /// A list is kept in one binary: each value with its length before it, as keys are encoded.
+    List(Arc<Field>),
+}
+
+impl StoredColumn {
+    /// How a column of this type is kept.
+    pub fn of(kind: &DataType) -> Result<StoredColumn> {
+        match kind {
+            DataType::UInt64 => Ok(StoredColumn::Unsigned),
+            DataType::Decimal128(precision, scale) => Ok(StoredColumn::Wide(*precision, *scale)),
+            DataType::List(field) => Ok(StoredColumn::List(field.clone())),
+            other => match ColumnType::of(other) {
+                ColumnType::Arrow(other) => Err(Error::bug(format!("a partial result of type {other}"))),
+                _ => Ok(StoredColumn::Same(other.clone())),
+            },
+        }
+    }
+
+    /// The columns that it is kept in.
+    pub fn fields(&self, name: &str) -> Vec<Field> {
+        let field = |name: String, kind| Field::new(name, kind, true);
+        match self {
+            StoredColumn::Same(kind) => vec![field(name.into(), kind.clone())],
+            StoredColumn::Unsigned => vec![field(name.into(), DataType::Int64)],
+            StoredColumn::Wide(..) => {
+                vec![field(format!("{name}_upper"), DataType::Int64), field(format!("{name}_lower"), DataType::Int64)]
+            }
+            StoredColumn::List(_) => vec![field(name.into(), DataType::Binary)],
+        }
+    }
+
+    /// How many columns these are.
+    pub fn columns(&self) -> usize {
+        if matches!(self, StoredColumn::Wide(..)) { 2 } else { 1 }
+    }
+
+    /// The column as it is kept.
+    pub fn keep(&self, column: &ArrayRef, kept: &mut Vec<ArrayRef>) -> Result<()> {
+        match self {
+            StoredColumn::Same(_) => kept.push(column.clone()),
+            StoredColumn::Unsigned => {
+                kept.push(Arc::new(column.as_primitive::<UInt64Type>().unary::<_, Int64Type>(|value| value as i64)));
+            }
+            StoredColumn::Wide(..) => kept.extend(halves(column.as_primitive::<Decimal128Type>())),
+            StoredColumn::List(_) => kept.push(Arc::new(pack(column.as_list())?)),
+        }
+        Ok(())
+    }
+
+    /// The column that was kept in these.
+    pub fn bring_back(&self, kept: &[ArrayRef]) -> Result<ArrayRef> {
+        match (self, kept) {
+            (StoredColumn::Same(_), [column]) => Ok(column.clone()),
+            (StoredColumn::Unsigned, [column]) => {
+                let values: UInt64Array = column.as_primitive::<Int64Type>().unary(|value| value as u64);
+                Ok(Arc::new(values))
+            }
+            (StoredColumn::Wide(precision, scale), [upper, lower]) => {
+                let values: Decimal128Array = wide(upper, lower).collect();
+                Ok(Arc::new(values.with_precision_and_scale(*precision, *scale).map_err(Error::arrow)?))
+            }
+            (StoredColumn::List(field), [column]) => Ok(Arc::new(unpack(column.as_binary(), field)?)),
+            _ => Err(Error::bug("a partial result is kept in other columns")),
+        }
+    }
+}
+
+/// Numbers of 128 bits that are kept in two columns.
+pub fn wide<'a>(upper: &'a ArrayRef, lower: &'a ArrayRef) -> impl Iterator<Item = Option<i128>> + 'a {
+    let (upper, lower) = (upper.as_primitive::<Int64Type>(), lower.as_primitive::<Int64Type>());
+    let whole = |(upper, lower): (i64, i64)| (i128::from(upper) << 64) | i128::from(lower as u64);
+    upper.iter().zip(lower.iter()).map(move |(upper, lower)| upper.zip(lower).map(whole))
+}
+
+/// The two columns for numbers of 128 bits.
+pub fn halves_of(values: impl Iterator<Item = Option<i128>>) -> [ArrayRef; 2] {
+    let (upper, lower): (Vec<Option<i64>>, Vec<Option<i64>>) =
+        values.map(|value| (value.map(|value| (value >> 64) as i64), value.map(|value| value as i64))).unzip();
+    [Arc::new(Int64Array::from(upper)), Arc::new(Int64Array::from(lower))]
+}
+
+fn halves(values: &Decimal128Array) -> [ArrayRef; 2] {
+    halves_of(values.iter())
+}
+
+fn pack(lists: &ListArray) -> Result<BinaryArray> {
+    let values = lists.values();
+    let encoded = Keys::encode(std::slice::from_ref(values), values.len()).map_err(Error::arrow)?;
+    let encoded = encoded.view();
+    let mut packed = BinaryBuilder::new();
+    let mut bytes = Vec::new();
+    for (row, ends) in lists.offsets().windows(2).enumerate() {
+        if lists.is_null(row) {
+            packed.append_null();
+            continue;
+        }
+        bytes.clear();
+        for value in ends[0] as usize..ends[1] as usize {
+            let value = encoded.get(value);
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+        packed.append_value(&bytes);
+    }
+    Ok(packed.finish())
+}
+
+fn unpack(packed: &BinaryArray, field: &Arc<Field>) -> Result<ListArray> {
+    let damaged = || Error::environment("the values of a `count(distinct …)` in the checkpoint are damaged");
+    let (mut values, mut lengths): (Vec<&[u8]>, Vec<usize>) = (Vec::new(), Vec::new());
+    for row in 0..packed.len() {
+        let before = values.len();
+        let mut rest = if packed.is_null(row) { &[] } else { packed.value(row) };
+        while !rest.is_empty() {
+            let (length, after) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+            let (value, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+            values.push(value);
+            rest = after;
+        }
+        lengths.push(values.len() - before);
+    }
+    let columns = keys::decode(std::slice::from_ref(field), values.iter().copied()).map_err(Error::arrow)?;
+    let column = columns.into_iter().next().ok_or_else(damaged)?;
+    let nulls: Option<NullBuffer> = packed.nulls().cloned();
+    ListArray::try_new(field.clone(), OffsetBuffer::from_lengths(lengths), column, nulls).map_err(Error::arrow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, StringArray};
+
+    fn there_and_back(column: ArrayRef) {
+        let kept = StoredColumn::of(column.data_type()).unwrap();
+        let mut columns = Vec::new();
+        kept.keep(&column, &mut columns).unwrap();
+        let kinds: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
+        let fields: Vec<DataType> = kept.fields("x").iter().map(|field| field.data_type().clone()).collect();
+        assert_eq!((kinds.len(), kinds), (kept.columns(), fields));
+        assert_eq!(kept.bring_back(&columns).unwrap().to_data(), column.to_data());
+    }
+
+    #[test]
+    fn what_is_kept_comes_back() {
+        there_and_back(Arc::new(UInt64Array::from(vec![Some(0), None, Some(u64::MAX)])));
+        let wide = [Some(0), Some(-1), None, Some(i128::from(i64::MAX) + 1), Some(-(1 << 90)), Some(1 << 64)];
+        there_and_back(Arc::new(Decimal128Array::from(wide.to_vec()).with_precision_and_scale(38, 0).unwrap()));
+        let lists = |values: ArrayRef, lengths: [usize; 3]| -> ArrayRef {
+            let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+            Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), values, None))
+        };
+        there_and_back(lists(Arc::new(StringArray::from(vec!["", "Ä", "bc", "d"])), [3, 0, 1]));
+        there_and_back(lists(Arc::new(Float64Array::from(vec![-0.5, f64::INFINITY])), [0, 2, 0]));
+    }
+}

@@ -1,0 +1,65 @@
+//! What the checkpoint holds that a start goes on from.
+
+use super::store::Store;
+use super::types::{Table, TableOf};
+use crate::ids::{BatchId, BatchTime};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The checkpoint that was loaded; where there was none, nothing is held.
+pub struct LoadedCheckpoint {
+    /// Where its files are.
+    pub store: Arc<dyn Store>,
+    /// The last batch that it holds, with its time; batch 0 where there is no checkpoint.
+    pub last_batch: (BatchId, BatchTime),
+    /// The job's tables, with the files of the checkpoint.
+    pub tables: Vec<Table>,
+    /// Places of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
+    pub held: BTreeSet<usize>,
+    /// Those of them that have other state columns in the checkpoint, by place, as they are there: the plugin migrates what
+    /// is loaded. They have no files in `tables`: none that is there may count for the new columns.
+    pub old_columns: BTreeMap<usize, Table>,
+    /// How much the workers have loaded so far.
+    pub progress: LoadProgress,
+}
+
+impl LoadedCheckpoint {
+    /// The place of a table among [`LoadedCheckpoint::tables`].
+    pub fn place(&self, of: TableOf, name: &str) -> Option<usize> {
+        self.tables.iter().position(|table| table.of == of && table.name == name)
+    }
+
+    /// The table at this place as the checkpoint holds it; `None` where it does not.
+    pub fn table(&self, place: usize) -> Option<&Table> {
+        self.held.contains(&place).then(|| self.old_columns.get(&place).or_else(|| self.tables.get(place)))?
+    }
+}
+
+/// How much the workers of a process have loaded.
+pub struct LoadProgress {
+    rows: AtomicU64,
+    workers: AtomicUsize,
+    since: Instant,
+}
+
+impl Default for LoadProgress {
+    fn default() -> LoadProgress {
+        LoadProgress { rows: AtomicU64::new(0), workers: AtomicUsize::new(0), since: Instant::now() }
+    }
+}
+
+impl LoadProgress {
+    /// A stage on one worker has loaded so many rows.
+    pub fn add(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// One more worker has loaded what it needs. The last of `workers` gets how many rows all have loaded, and how long that
+    /// took.
+    pub fn worker_done(&self, workers: usize) -> Option<(u64, Duration)> {
+        let last = self.workers.fetch_add(1, Ordering::AcqRel) + 1 >= workers;
+        last.then(|| (self.rows.load(Ordering::Relaxed), self.since.elapsed()))
+    }
+}

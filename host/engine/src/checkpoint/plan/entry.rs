@@ -1,0 +1,218 @@
+//! An entry as bytes. Numbers take seven bits a byte, the lowest first; signed ones are folded so that small ones stay
+//! short; texts and bytes follow their length. The head comes first, so that it is read without the chunks.
+//!
+//! `batch time source | chunks: file start bytes row rows kept | moved: name offset mark`, where `kept` is 0, or 1 and
+//! `bytes header ends refused`. Ends are told by the lengths of the records, mostly one byte each.
+
+use super::Head;
+use crate::batch::chunk::PlannedChunk;
+use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::position::{Extent, Position};
+use crate::checkpoint::types::PlanEntry;
+use crate::ids::{BatchId, BatchTime};
+use bytes::Bytes;
+
+/// The most bytes that a number takes.
+const NUMBER_BYTES_MAX: usize = 10;
+/// The most bytes that a number of 32 bits takes.
+const SHORT_BYTES_MAX: usize = 5;
+/// Elements that memory is taken for before they are read: their number is not to be trusted.
+const FIRST_ELEMENTS_MAX: usize = 1024;
+
+/// A bound on how many bytes [`put`] appends.
+pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
+    let chunks = entry.chunks.iter().map(|chunk| {
+        let kept = chunk.kept.as_ref().map_or(0, |kept| {
+            let refused = kept.refused.iter().map(|refusal| 3 * NUMBER_BYTES_MAX + refusal.reason.len());
+            let ends = kept.ends.len().saturating_mul(SHORT_BYTES_MAX);
+            4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + refused.sum::<usize>()
+        });
+        7 * NUMBER_BYTES_MAX + chunk.extent.file.len() + kept
+    });
+    let moved = entry.moved.iter().map(|(name, _)| 3 * NUMBER_BYTES_MAX + name.len());
+    5 * NUMBER_BYTES_MAX + entry.source.len() + chunks.sum::<usize>() + moved.sum::<usize>()
+}
+
+/// Appends an entry.
+pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) {
+    put_number(to, entry.batch.0);
+    put_signed(to, entry.time.0);
+    put_bytes(to, entry.source.as_bytes());
+    put_number(to, entry.chunks.len() as u64);
+    for chunk in &entry.chunks {
+        put_bytes(to, chunk.extent.file.as_bytes());
+        put_number(to, chunk.extent.start);
+        put_number(to, chunk.extent.bytes);
+        put_number(to, chunk.extent.row);
+        put_number(to, chunk.rows.into());
+        put_number(to, chunk.kept.is_some().into());
+        if let Some(kept) = &chunk.kept {
+            put_kept(to, kept);
+        }
+    }
+    put_number(to, entry.moved.len() as u64);
+    for (name, position) in &entry.moved {
+        put_bytes(to, name.as_bytes());
+        put_number(to, position.offset);
+        put_signed(to, position.mark);
+    }
+}
+
+fn put_kept(to: &mut Vec<u8>, kept: &Chunk) {
+    put_bytes(to, &kept.bytes);
+    put_bytes(to, &kept.header);
+    put_number(to, kept.ends.len() as u64);
+    let mut begin = 0u32;
+    for end in &kept.ends {
+        put_number(to, end.wrapping_sub(begin).into());
+        begin = *end;
+    }
+    put_number(to, kept.refused.len() as u64);
+    for refusal in &kept.refused {
+        put_number(to, refusal.row.into());
+        put_bytes(to, refusal.reason.as_bytes());
+        put_number(to, refusal.dropped);
+    }
+}
+
+fn put_number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+fn put_signed(to: &mut Vec<u8>, number: i64) {
+    put_number(to, ((number << 1) ^ (number >> 63)) as u64);
+}
+
+fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(to, bytes.len() as u64);
+    to.extend_from_slice(bytes);
+}
+
+/// The head of an entry; the error says what is wrong.
+pub(super) fn head(from: &Bytes) -> Result<Head, String> {
+    EntryReader { from, at: 0 }.head()
+}
+
+/// An entry; the error says what is wrong. Its chunks share the memory of `from`.
+pub(super) fn get(from: &Bytes) -> Result<PlanEntry, String> {
+    let mut fields = EntryReader { from, at: 0 };
+    let Head { batch, time, source } = fields.head()?;
+    let chunks = fields.list(EntryReader::chunk)?;
+    let moved = fields.list(|fields| {
+        let name = fields.text()?;
+        Ok((name, Position { offset: fields.number()?, mark: fields.signed()? }))
+    })?;
+    if fields.at != from.len() {
+        return Err("a frame goes on after its entry".into());
+    }
+    Ok(PlanEntry { batch, time, source, chunks, moved })
+}
+
+/// Reads field by field.
+struct EntryReader<'a> {
+    from: &'a Bytes,
+    at: usize,
+}
+
+impl EntryReader<'_> {
+    fn head(&mut self) -> Result<Head, String> {
+        Ok(Head { batch: BatchId(self.number()?), time: BatchTime(self.signed()?), source: self.text()? })
+    }
+
+    fn chunk(&mut self) -> Result<PlannedChunk, String> {
+        let (file, start, bytes, row) = (self.text()?, self.number()?, self.number()?, self.number()?);
+        let extent = Extent { file, start, bytes, row };
+        let rows = self.short()?;
+        let kept = match self.number()? {
+            0 => None,
+            1 => {
+                let (bytes, header) = (self.bytes()?, self.bytes()?);
+                let ends = self.ends(bytes.len())?;
+                let refused = self.list(EntryReader::refusal)?;
+                Some(Chunk { bytes, ends, header, refused, extent: extent.clone() })
+            }
+            _ => return Err("a chunk is neither kept nor not".into()),
+        };
+        Ok(PlannedChunk { extent, rows, kept })
+    }
+
+    fn refusal(&mut self) -> Result<RefusedRecord, String> {
+        let (row, reason, dropped) = (self.short()?, self.text()?, self.number()?);
+        Ok(RefusedRecord { row, reason, dropped })
+    }
+
+    /// Ends of records within so many bytes.
+    fn ends(&mut self, bytes: usize) -> Result<Vec<u32>, String> {
+        let count = self.count()?;
+        let mut ends = Vec::with_capacity(count); // A byte each at least, see `count`.
+        let mut end = 0u32;
+        for _ in 0..count {
+            let record = self.short()?;
+            end =
+                end.checked_add(record).filter(|end| *end as usize <= bytes).ok_or("a record ends behind its chunk")?;
+            ends.push(end);
+        }
+        Ok(ends)
+    }
+
+    fn list<T>(&mut self, mut element: impl FnMut(&mut Self) -> Result<T, String>) -> Result<Vec<T>, String> {
+        let count = self.count()?;
+        let mut list = Vec::with_capacity(count.min(FIRST_ELEMENTS_MAX));
+        for _ in 0..count {
+            list.push(element(self)?);
+        }
+        Ok(list)
+    }
+
+    /// How many elements follow. Each takes a byte at least, so there cannot be more than bytes.
+    fn count(&mut self) -> Result<usize, String> {
+        let count = usize::try_from(self.number()?).ok();
+        count.filter(|count| *count <= self.from.len().saturating_sub(self.at)).ok_or_else(cut_short)
+    }
+
+    fn text(&mut self) -> Result<String, String> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| "a name is not UTF-8".into())
+    }
+
+    fn bytes(&mut self) -> Result<Bytes, String> {
+        let count = self.count()?;
+        let begin = self.at;
+        self.at = begin.checked_add(count).filter(|end| *end <= self.from.len()).ok_or_else(cut_short)?;
+        Ok(self.from.slice(begin..self.at))
+    }
+
+    fn short(&mut self) -> Result<u32, String> {
+        u32::try_from(self.number()?).map_err(|_| "a number is too large".into())
+    }
+
+    fn signed(&mut self) -> Result<i64, String> {
+        let folded = self.number()?;
+        Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
+    }
+
+    fn number(&mut self) -> Result<u64, String> {
+        let mut number = 0;
+        for (place, byte) in self.from.get(self.at..).unwrap_or_default().iter().take(NUMBER_BYTES_MAX).enumerate() {
+            let bits = u64::from(byte & 0x7f);
+            let shift = 7 * place as u32;
+            if bits > u64::MAX >> shift {
+                return Err("a number is too large".into());
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                self.at = self.at.saturating_add(place + 1);
+                return Ok(number);
+            }
+        }
+        Err(cut_short())
+    }
+}
+
+fn cut_short() -> String {
+    "a frame ends within its entry".into()
+}

@@ -1,0 +1,67 @@
+//! The last checkpoints that were published: for whoever looks how the job stands.
+
+use crate::ids::BatchId;
+use crate::time;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Checkpoints that are kept.
+const KEPT_MAX: usize = 100;
+
+/// A checkpoint that was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointFacts {
+    /// The last batch that it holds.
+    pub batch: BatchId,
+    /// When it was published.
+    pub published_us: i64,
+    /// How long after the first worker had handed something over.
+    pub took_us: u64,
+    /// Files that were written for it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The last ones. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct RecentCheckpoints(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    begun: BTreeMap<BatchId, Instant>,
+    published: VecDeque<CheckpointFacts>,
+}
+
+impl RecentCheckpoints {
+    /// A worker hands something over for the checkpoint after this batch.
+    pub fn begun(&self, batch: BatchId) {
+        let mut held = self.lock();
+        held.begun.entry(batch).or_insert_with(Instant::now);
+        while held.begun.len() > KEPT_MAX {
+            held.begun.pop_first();
+        }
+    }
+
+    /// The checkpoint after this batch counts.
+    pub fn published(&self, batch: BatchId, files: u64, bytes: u64) {
+        let mut held = self.lock();
+        let begun = held.begun.remove(&batch);
+        let took_us = begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        held.published.push_back(CheckpointFacts { batch, published_us: time::now().0, took_us, files, bytes });
+        if held.published.len() > KEPT_MAX {
+            held.published.pop_front();
+        }
+    }
+
+    /// The oldest first.
+    pub fn all(&self) -> Vec<CheckpointFacts> {
+        self.lock().published.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

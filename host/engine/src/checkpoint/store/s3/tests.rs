@@ -1,0 +1,97 @@
+//! What servers answer, and what is made of it: here the crate that speaks with them tells an error's kind in words only.
+
+use super::*;
+use crate::patience::StoreErrorKind;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+/// A bucket on a server that answers each request, told by its first line, so; nothing is tried again.
+fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> S3 {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            // A client that goes away is its own matter.
+            let _ = serve(&stream.unwrap(), &answer);
+        }
+    });
+    let settings = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    S3::open_with("bucket", "", &settings, RetryConfig { max_retries: 0, ..RETRY }).unwrap()
+}
+
+/// One request, one answer.
+fn serve(mut stream: &TcpStream, answer: impl Fn(&str) -> String) -> std::io::Result<()> {
+    let (mut lines, mut request, mut body_bytes) = (BufReader::new(stream), String::new(), 0);
+    lines.read_line(&mut request)?;
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            body_bytes = value.trim().parse().unwrap();
+        }
+    }
+    std::io::copy(&mut lines.take(body_bytes), &mut std::io::sink())?;
+    stream.write_all(answer(&request).as_bytes())
+}
+
+/// An answer with this status, further headers and text.
+fn http(status: &str, headers: &str, text: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+}
+
+fn error_text(code: &str) -> String {
+    format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message></Error>")
+}
+
+#[test]
+fn a_status_tells_whether_it_helps_to_try_again() {
+    for (status, passing) in [
+        ("500 Internal Server Error", true),
+        ("503 Slow Down", true),
+        ("429 Too Many Requests", true),
+        ("408 Request Timeout", true),
+        ("400 Bad Request", false),
+        ("403 Forbidden", false),
+    ] {
+        let error = bucket(move |_| http(status, "", &error_text("Code"))).read("a").unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::passing(passing), "{status}: {error}");
+    }
+    // What people choose as a name is no answer of a server.
+    let named = bucket(|_| http("400 Bad Request", "", "")).read("status code: 503").unwrap_err();
+    assert_eq!(named.kind, StoreErrorKind::Lasting, "{named}");
+}
+
+#[test]
+fn a_server_that_says_well_and_then_means_trouble_is_asked_again() {
+    let store = bucket(|request| match request {
+        request if request.starts_with("POST") && request.contains("uploads") => {
+            http("200 OK", "", "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>")
+        }
+        request if request.starts_with("PUT") => http("200 OK", "ETag: \"1\"\r\n", ""),
+        request if request.starts_with("POST") => http("200 OK", "", &error_text("InternalError")),
+        _ => http("204 No Content", "", ""),
+    });
+    let error = store.write("a", vec![0; PART_BYTES + 1].into()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Passing, "{error}");
+}
+
+#[test]
+fn a_bucket_that_is_missing_is_told_from_an_object_that_is() {
+    let missing = bucket(|_| http("404 Not Found", "", &error_text("NoSuchBucket"))).read("a").unwrap_err();
+    assert!(missing.reason.ends_with("; make the bucket first"), "{missing}");
+    assert_eq!(missing.kind, StoreErrorKind::Lasting);
+    let store = bucket(|_| http("404 Not Found", "", &error_text("NoSuchKey")));
+    assert_eq!(store.read("NoSuchBucket").unwrap(), None, "an object of that name");
+}

@@ -1,0 +1,141 @@
+//! The thread on which the sinks of a job commit, so that no worker waits for a disk or a server. It is one for all of them: a
+//! batch is committed by one sink after the other, in the order of the job file, and before the next batch.
+
+use crate::batch::part::Part;
+use crate::checkpoint::Markers;
+use crate::checkpoint::resolve::commits;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::memory::{self, at_work};
+use crate::metrics::work::Work;
+use crate::metrics::{Counts, Metrics};
+use crate::sink::Sink;
+use crate::threads;
+use crate::timely_ext::Completions;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often sinks are called while no batch comes.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// A batch that a sink may commit: all of it is there, and nothing of it can fail any more.
+pub struct CompleteBatch {
+    /// The sink's place in the job.
+    pub sink: usize,
+    /// The batch's id.
+    pub id: BatchId,
+    /// Its time.
+    pub time: BatchTime,
+    /// Its rows, in order.
+    pub parts: Vec<Part>,
+    /// Who hears that it is committed.
+    pub committed: Arc<Completions<()>>,
+}
+
+/// What a sink does with batches.
+pub struct Commits {
+    /// The open sink.
+    pub sink: Box<dyn Sink>,
+    /// Its name, as its part of the job's markers has it.
+    pub name: &'static String,
+    /// The last batch that is run again: the sink may hold some of those up to this one.
+    pub replayed: BatchId,
+    /// Where the job keeps what its sinks have committed.
+    pub markers: Markers,
+    /// What is counted of the sink.
+    pub counts: Counts,
+    /// Told that the job goes on.
+    pub metrics: Metrics,
+    /// Told for how long it works.
+    pub work: Work,
+}
+
+impl Commits {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, parts: Vec<Part>) -> Result<()> {
+        memory::check()?;
+        let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
+        let committed = self.sink.committed().filter(|_| batch <= self.replayed && !fault::bug!("no-skip"));
+        if commits(batch, committed) {
+            self.counts.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
+            self.sink.commit(batch, time, rows)?;
+            self.metrics.progressed();
+        }
+        self.markers.set(self.name, self.sink.committed());
+        Ok(())
+    }
+}
+
+/// The thread, for as long as this lives. No more batches wait for it than the job has in flight.
+pub struct CommitThread {
+    batches: Option<Sender<CompleteBatch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CommitThread {
+    /// Starts the thread, for sinks by their place in the job. The first error of one is the job's, and ends the thread. Where the
+    /// job fails otherwise, what was handed over is committed all the same.
+    pub fn start(sinks: BTreeMap<usize, Commits>, failure: &Failure) -> Result<CommitThread> {
+        let (batches, waiting) = channel();
+        let (failed, failure) = (failure.clone(), failure.clone());
+        let work = move || commit_all(sinks, &waiting, &failure);
+        let what = "the thread that commits";
+        let thread = threads::start("millstream-sinks", what, move |error| failed.set(error), work)?;
+        Ok(CommitThread { batches: Some(batches), thread: Some(thread) })
+    }
+
+    /// Hands a batch over. Those that are handed over are committed in this order. Where the thread has ended, the job fails, and
+    /// nobody hears of the batch.
+    pub fn add(&self, batch: CompleteBatch) {
+        // Whatever ended the thread is the job's failure, or is about to be.
+        let _ = self.batches.as_ref().map(|batches| batches.send(batch));
+    }
+}
+
+impl Drop for CommitThread {
+    /// Waits for what was handed over: nobody else may open a sink before it is done.
+    fn drop(&mut self) {
+        self.batches = None;
+        // A panic of the thread is the job's failure already.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn commit_all(mut sinks: BTreeMap<usize, Commits>, waiting: &Receiver<CompleteBatch>, failure: &Failure) {
+    loop {
+        let done = match waiting.recv_timeout(IDLE) {
+            Ok(CompleteBatch { sink: place, id, time, parts, committed }) => {
+                let Some(sink) = sinks.get_mut(&place) else { continue };
+                let _at_work = at_work(sink.name);
+                let begun = sink.work.begin();
+                let done = sink.commit(id, time, parts);
+                sink.work.end(id, begun);
+                done.map(|()| committed.complete(id.stamp(), ())).map_err(|error| (error, sink.name))
+            }
+            Err(RecvTimeoutError::Timeout) => each(&mut sinks, |sink| sink.idle()),
+            Err(RecvTimeoutError::Disconnected) if failure.happened() => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Err((error, name)) = each(&mut sinks, |sink| sink.finish()) {
+                    failure.set(error.in_operator(name));
+                }
+                return;
+            }
+        };
+        if let Err((error, name)) = done {
+            failure.set(error.in_operator(name));
+            return;
+        }
+    }
+}
+
+/// Does this to all sinks, up to the first error, which comes with the sink's name.
+fn each(
+    sinks: &mut BTreeMap<usize, Commits>,
+    work: impl Fn(&mut dyn Sink) -> Result<()>,
+) -> std::result::Result<(), (Error, &'static String)> {
+    sinks.values_mut().try_for_each(|of| work(&mut *of.sink).map_err(|error| (error, of.name)))
+}

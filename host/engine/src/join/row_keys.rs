@@ -1,0 +1,44 @@
+//! The keys of rows that arrive at a join.
+
+use crate::batch::keys::Keys;
+use crate::state::{Slot, StateTable};
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// An index of keys: a table of nothing but keys.
+pub fn key_index() -> Result<StateTable, ArrowError> {
+    StateTable::new(Vec::new(), Arc::new(Schema::empty()), None)
+}
+
+/// The keys of the rows of a batch: its first columns.
+pub struct RowKeys {
+    keys: Keys,
+    nulls: Option<NullBuffer>,
+}
+
+impl RowKeys {
+    /// Of these rows; `on`: how many columns make the key.
+    pub fn of(rows: &RecordBatch, on: usize) -> Result<RowKeys, ArrowError> {
+        let missing = || ArrowError::SchemaError("a row of a join lacks columns of `on`".into());
+        let columns = rows.columns().get(..on).ok_or_else(missing)?;
+        let mut nulls = None;
+        for column in columns {
+            nulls = NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref());
+        }
+        Ok(RowKeys { keys: Keys::encode(columns, rows.num_rows())?, nulls })
+    }
+
+    /// Whether a column of the key is null, so that the row has no partner, as in SQL.
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// The place of a row's key; a new one where it is not there.
+    pub fn slot(&self, row: usize, index: &mut StateTable) -> Slot {
+        let keys = self.keys.view();
+        index.slot(keys.get(row), keys.short(row).1)
+    }
+}

@@ -1,0 +1,254 @@
+//! All that is told of a running job: what the page, its JSON and `/metrics` show, from one answer.
+
+use super::facts::{JobStatus, ProcessStatus};
+use crate::checkpoint::recent::CheckpointFacts;
+use crate::graph::{Graph, StageNode};
+use crate::ids::BatchTime;
+use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SinkKind, SourceKind};
+use crate::log_lines::{self, LogLine};
+use crate::metrics::Snapshot;
+use crate::metrics::batches::BatchesView;
+use crate::metrics::refused::RefusedRow;
+use crate::running::Running;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Batches that one answer tells of.
+const BATCHES_MAX: usize = 240;
+
+/// What whoever asks knows already, by the numbers that the process gave. Nothing of it: what is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// The last commit.
+    pub commit: u64,
+    /// The last refused row.
+    pub refused: u64,
+    /// The last line of the log.
+    pub log: u64,
+}
+
+/// How one process of a job stands, in all that is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// What `millstream status` tells.
+    pub process: ProcessStatus,
+    /// How the job is made.
+    pub graph: JobGraph,
+    /// By part, in the order of the graph's.
+    pub parts: Vec<PartFacts>,
+    /// What became of batches.
+    pub batches: BatchesView,
+    /// The last checkpoints, where this process publishes them.
+    pub checkpoints: Vec<CheckpointFacts>,
+    /// Lines of the log, the oldest first.
+    pub log: Vec<LogLine>,
+}
+
+/// How a job is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobGraph {
+    /// Sources, then stages, then sinks.
+    pub parts: Vec<GraphPart>,
+    /// The batch interval; zero: a batch as soon as data waits.
+    pub interval_us: u64,
+    /// Whether batches have virtual times.
+    pub virtual_time: bool,
+    /// Batches that may be in flight.
+    pub in_flight_max: u64,
+    /// Where checkpoints are kept.
+    pub checkpoints: Option<String>,
+    /// How often one is made, in words.
+    pub checkpoint_every: Option<String>,
+}
+
+/// A source, stage or sink of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphPart {
+    /// Its name.
+    pub name: String,
+    /// `source`, `stage` or `sink`.
+    pub role: String,
+    /// As the job file has it: `kafka`, `plugin`, `sql`, `postgres` …
+    pub kind: String,
+    /// The streams that it reads.
+    pub from: Vec<String>,
+    /// Nobody wrote it: the table of a stage, or the rows that are given back to it.
+    #[serde(default)]
+    pub hidden: bool,
+    /// What its plugin may use beside its input, in words.
+    #[serde(default)]
+    pub grants: Vec<String>,
+}
+
+/// What is known of a part beside what the status tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartFacts {
+    /// Of a source: records that wait.
+    pub waiting_rows: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// About how many bytes may wait.
+    pub waiting_bytes_max: u64,
+    /// Of a source: since when it has nothing to read, in milliseconds; zero: it has.
+    pub idle_ms: u64,
+    /// Of a source: nothing more will come.
+    pub finished: bool,
+    /// Of a stage: rows, keys, windows and timers that it keeps.
+    pub state_rows: u64,
+    /// The bytes that these take.
+    pub state_bytes: u64,
+}
+
+impl ProcessView {
+    /// How this process stands now.
+    pub(super) fn of(running: &Running, file: &Path, since: BatchTime, known: Known) -> ProcessView {
+        let counts = running.metrics.snapshot();
+        let checkpoints = running.checkpoints.as_ref();
+        ProcessView {
+            process: ProcessStatus::of(running, file, since),
+            graph: graph(&running.graph),
+            parts: parts(running, &counts),
+            batches: running.metrics.batches().view(known.commit, BATCHES_MAX, known.refused),
+            checkpoints: checkpoints.map(|checkpoints| checkpoints.writers.checkpoints.recent()).unwrap_or_default(),
+            log: log_lines::after(known.log),
+        }
+    }
+
+    /// Adds how another process of the job stands.
+    pub fn add(&mut self, other: ProcessView) {
+        self.process.status.add(other.process.status);
+        for (sum, more) in self.parts.iter_mut().zip(other.parts) {
+            sum.waiting_rows = sum.waiting_rows.saturating_add(more.waiting_rows);
+            sum.waiting_bytes = sum.waiting_bytes.saturating_add(more.waiting_bytes);
+            sum.waiting_bytes_max = sum.waiting_bytes_max.saturating_add(more.waiting_bytes_max);
+            sum.idle_ms = sum.idle_ms.min(more.idle_ms);
+            sum.finished &= more.finished;
+            sum.state_rows = sum.state_rows.saturating_add(more.state_rows);
+            sum.state_bytes = sum.state_bytes.saturating_add(more.state_bytes);
+        }
+        let batches = &mut self.batches;
+        batches.last_10_s.add(&other.batches.last_10_s);
+        batches.last_minute.add(&other.batches.last_minute);
+        for (sum, more) in batches.busy_us.iter_mut().zip(other.batches.busy_us) {
+            *sum = sum.saturating_add(more);
+        }
+        for (known, more) in batches.watermarks_us.iter_mut().zip(other.batches.watermarks_us) {
+            // Every worker shows the same; what comes later is no older.
+            *known = (*known).max(more);
+        }
+        batches.refused.extend(other.batches.refused);
+        self.log.extend(other.log);
+    }
+
+    /// The status of the job.
+    pub fn status(&self) -> &JobStatus {
+        &self.process.status
+    }
+
+    /// The last numbers that it tells of, with those that were known before.
+    pub fn known(&self, before: Known) -> Known {
+        let last = |row: Option<&RefusedRow>| row.map(|row| row.number);
+        Known {
+            commit: self.batches.committed.last().map_or(before.commit, |batch| batch.commit),
+            refused: last(self.batches.refused.last()).unwrap_or(before.refused),
+            log: self.log.last().map_or(before.log, |line| line.number),
+        }
+    }
+}
+
+fn parts(running: &Running, counts: &BTreeMap<String, Snapshot>) -> Vec<PartFacts> {
+    let spec = &running.graph.spec;
+    let sources = spec.sources.iter().zip(&running.ends.inboxes).map(|(_, inbox)| {
+        let Some(inbox) = inbox else { return PartFacts { finished: true, ..PartFacts::default() } };
+        let (state, (waiting_bytes, waiting_bytes_max)) = (inbox.state(), inbox.fill());
+        let (idle_ms, finished) = (state.idle_ms, state.finished);
+        PartFacts {
+            waiting_rows: state.rows,
+            waiting_bytes,
+            waiting_bytes_max,
+            idle_ms,
+            finished,
+            ..PartFacts::default()
+        }
+    });
+    let stages = spec.stages.iter().map(|stage| {
+        let (state_rows, state_bytes) = counts.get(&stage.name).map(|c| (c.held, c.held_bytes)).unwrap_or_default();
+        PartFacts { state_rows, state_bytes, ..PartFacts::default() }
+    });
+    sources.chain(stages).chain(spec.sinks.iter().map(|_| PartFacts::default())).collect()
+}
+
+fn graph(graph: &Graph) -> JobGraph {
+    let spec = &graph.spec;
+    let nodes: BTreeMap<&String, &StageNode> = graph.stages.iter().map(|node| (&node.name, node)).collect();
+    let sources = spec.sources.iter().map(|source| GraphPart {
+        name: source.name.clone(),
+        role: "source".into(),
+        kind: source.kind.word().into(),
+        hidden: matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. }),
+        ..GraphPart::default()
+    });
+    let stages = spec.stages.iter().map(|stage| {
+        let inputs = nodes.get(&stage.name).map(|node| node.inputs.iter());
+        GraphPart {
+            name: stage.name.clone(),
+            role: "stage".into(),
+            kind: stage.operator.word().unwrap_or("union").into(),
+            from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
+            hidden: false,
+            grants: grants(&stage.operator),
+        }
+    });
+    let sinks = spec.sinks.iter().map(|sink| GraphPart {
+        name: sink.name.clone(),
+        role: "sink".into(),
+        kind: sink_kind(&sink.kind).into(),
+        from: sink.from.clone(),
+        ..GraphPart::default()
+    });
+    let checkpoint = spec.checkpoint.as_ref();
+    JobGraph {
+        parts: sources.chain(stages).chain(sinks).collect(),
+        interval_us: u64::try_from(spec.batch.as_micros()).unwrap_or(u64::MAX),
+        virtual_time: spec.clock == ClockSpec::Manual,
+        in_flight_max: spec.in_flight_max,
+        // It may hold the value of a variable.
+        checkpoints: checkpoint.map(|checkpoint| crate::secrets::hide(&checkpoint.dir).into_owned()),
+        checkpoint_every: checkpoint.map(|checkpoint| match checkpoint.every {
+            CheckpointEvery::Time(time) => format!("{time:?}"),
+            CheckpointEvery::Batches(batches) => format!("{batches} batches"),
+        }),
+    }
+}
+
+/// What a plugin was granted, by the names of what it is.
+fn grants(operator: &OperatorSpec) -> Vec<String> {
+    let plugin = match operator {
+        OperatorSpec::Plugin(plugin) => plugin,
+        OperatorSpec::Cogroup { plugin, .. } => plugin,
+        _ => return Vec::new(),
+    };
+    let grant = &plugin.grant;
+    let files = grant.files.keys().map(|name| format!("file {name}"));
+    let hosts = grant.http.iter().flat_map(|http| &http.hosts);
+    let hosts = hosts.map(|host| format!("http {}", crate::secrets::hide(host)));
+    let variables = grant.env.keys().map(|name| format!("variable {name}"));
+    files.chain(hosts).chain(variables).collect()
+}
+
+fn sink_kind(kind: &SinkKind) -> &'static str {
+    match kind {
+        SinkKind::Print { .. } => "print",
+        SinkKind::Sample { .. } => "sample",
+        SinkKind::Files { .. } => "files",
+        SinkKind::Queue { .. } => "queue",
+        SinkKind::Nothing => "nothing",
+        SinkKind::Http(_) => "http",
+        SinkKind::Websocket(_) => "websocket",
+        SinkKind::Postgres { .. } => "postgres",
+        SinkKind::Kafka(_) => "kafka",
+    }
+}

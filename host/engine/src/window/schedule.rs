@@ -1,0 +1,178 @@
+//! When windows of processing time end: pure functions over batch times.
+//!
+//! Windows end at the bounds of a grid: the multiples of the slide from the beginning of the job's first batch. A batch
+//! belongs to the one slide of the grid that holds its time, and a window that ends at a bound holds the batches of the
+//! slides up to it, whether or not a batch stood at the bound. At most one window comes out with a batch, so that
+//! operators that know nothing of windows never see two at once; where a batch passes several bounds, the others wait for
+//! the batches after it. [`super::empty_batches`] makes up the batches that are missing, so that in a running job none waits.
+
+use std::collections::VecDeque;
+
+/// The windows of a stage that have not come out yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSchedule {
+    size_us: i64,
+    slide_us: i64,
+    begun: Option<SinceFirstBatch>,
+}
+
+/// See [`WindowSchedule::kept`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedSchedule {
+    /// The end of the next window.
+    pub next_us: i64,
+    /// The slides with batches: runs, by the ends of their first and last slides.
+    pub runs: Vec<(i64, i64)>,
+}
+
+/// What there is after the first batch. Times are in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SinceFirstBatch {
+    /// When the first batch began: an interval before its time.
+    origin_us: i64,
+    /// The end of the next window.
+    next_us: i64,
+    /// The time of the last batch.
+    last_us: i64,
+    /// The slides in which batches stood, those that no window to come needs left out: runs of slides that follow each
+    /// other, by the ends of the first and the last.
+    runs: VecDeque<(i64, i64)>,
+}
+
+impl WindowSchedule {
+    /// A schedule before the first batch.
+    pub fn new(size_us: i64, slide_us: i64) -> WindowSchedule {
+        WindowSchedule { size_us: size_us.max(1), slide_us: slide_us.max(1), begun: None }
+    }
+
+    /// Goes on behind a batch of time `last_us`, with what [`WindowSchedule::kept`] said then.
+    pub fn restored(
+        size_us: i64,
+        slide_us: i64,
+        origin_us: i64,
+        last_us: i64,
+        kept: Option<SavedSchedule>,
+    ) -> WindowSchedule {
+        let mut due = WindowSchedule::new(size_us, slide_us);
+        let SavedSchedule { next_us, runs } = kept.unwrap_or_else(|| {
+            let next_us = due.bound_behind(origin_us, last_us);
+            let (first, last) = (due.first_slide(origin_us, next_us), due.bound_at(origin_us, last_us));
+            SavedSchedule { next_us, runs: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        });
+        due.begun = Some(SinceFirstBatch { origin_us, next_us, last_us, runs: runs.into() });
+        due
+    }
+
+    /// What has to be kept beside the beginning of the first batch and the time of the last, as these do not tell it: where
+    /// windows wait, or slides were without batches.
+    pub fn kept(&self) -> Option<SavedSchedule> {
+        let begun = self.begun.as_ref()?;
+        let plain = WindowSchedule::restored(self.size_us, self.slide_us, begun.origin_us, begun.last_us, None);
+        (plain != *self).then(|| SavedSchedule { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })
+    }
+
+    /// The first slide in a window that ends then.
+    fn first_slide(&self, origin_us: i64, end_us: i64) -> i64 {
+        self.bound_at(origin_us, end_us.saturating_sub(self.size_us).max(origin_us).saturating_add(1))
+    }
+
+    /// The first bound at or behind a time.
+    fn bound_at(&self, origin_us: i64, time_us: i64) -> i64 {
+        let slides = time_us.saturating_sub(origin_us).saturating_sub(1).div_euclid(self.slide_us).saturating_add(1);
+        origin_us.saturating_add(slides.saturating_mul(self.slide_us))
+    }
+
+    /// The first bound behind a time.
+    fn bound_behind(&self, origin_us: i64, time_us: i64) -> i64 {
+        self.bound_at(origin_us, time_us.saturating_add(1))
+    }
+
+    /// The next batch is of this time, and an interval of this length ends with it. Returns the end of the window that comes
+    /// out with it.
+    pub fn batch(&mut self, time_us: i64, interval_us: i64) -> Option<i64> {
+        let origin_us = self.begun.as_ref().map_or(time_us.saturating_sub(interval_us), |begun| begun.origin_us);
+        let bound = self.bound_at(origin_us, time_us);
+        let slide_us = self.slide_us;
+        let begun = self.begun.get_or_insert_with(|| SinceFirstBatch {
+            origin_us,
+            next_us: origin_us.saturating_add(slide_us),
+            last_us: origin_us,
+            runs: VecDeque::new(),
+        });
+        begun.last_us = time_us.max(begun.last_us);
+        match begun.runs.back_mut() {
+            Some((_, last)) if bound <= *last => {}
+            Some((_, last)) if bound == last.saturating_add(slide_us) => *last = bound,
+            _ => begun.runs.push_back((bound, bound)),
+        }
+        self.skip();
+        let begun = self.begun.as_mut()?;
+        let end = begun.next_us;
+        if end > time_us {
+            return None;
+        }
+        begun.next_us = end.saturating_add(slide_us);
+        self.skip();
+        Some(end)
+    }
+
+    /// Leaves out windows in which no batch stands, up to one in which one does or a batch may still come.
+    fn skip(&mut self) {
+        let (size_us, slide_us) = (self.size_us, self.slide_us);
+        let Some(mut begun) = self.begun.take() else { return };
+        let SinceFirstBatch { origin_us, next_us, runs, .. } = &mut begun;
+        while let Some((first, last)) = runs.front().copied() {
+            // Up to the last bound before the window, all slides have left it.
+            if last <= next_us.saturating_sub(size_us) {
+                runs.pop_front();
+                continue;
+            }
+            // Its first slide begins behind the window, so the first window that holds a batch of it ends with that slide.
+            if first.saturating_sub(slide_us) >= *next_us {
+                *next_us = first;
+            }
+            if let Some((first, _)) = runs.front_mut() {
+                *first = self.first_slide(*origin_us, *next_us).max(*first);
+            }
+            break;
+        }
+        self.begun = Some(begun);
+    }
+
+    /// When the first batch began.
+    pub fn origin_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.origin_us)
+    }
+
+    /// The end of the next window.
+    pub fn next_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.next_us)
+    }
+
+    /// The time of the last batch.
+    pub fn last_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.last_us)
+    }
+
+    /// Whether the next window waits although it is over.
+    pub fn waits(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.next_us <= begun.last_us)
+    }
+
+    /// Whether the batches of this time are in any window: in no other where there is time between windows.
+    pub fn holds(&self, time_us: i64) -> bool {
+        let Some(begun) = &self.begun else { return true };
+        time_us > self.bound_at(begun.origin_us, time_us).saturating_sub(self.size_us)
+    }
+
+    /// Whether a batch of this time is behind the next window, and that window may hold rows of a batch of time `last_us`
+    /// or ends at most `empty` slides after those that may.
+    pub fn misses(&self, time_us: i64, last_us: i64, empty: i64) -> Option<i64> {
+        let next_us = self.next_us()?;
+        let until_us = last_us.saturating_add(self.size_us).saturating_add(self.slide_us.saturating_mul(empty));
+        (next_us < time_us && next_us < until_us).then_some(next_us)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! Worker 0's part: it begins batches, and the barriers between them, by sending their ticks to all workers.
+
+use super::announce::{Announcer, SourceState};
+use super::barriers::{BarrierStep, Barriers};
+use super::clock::JobClock;
+use super::pace::{Pace, PaceFacts, PaceStep};
+use crate::context::Tick;
+use crate::dataflow::{TickInput, window_ends};
+use crate::error::Result;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::ClockSpec;
+use crate::limits::IDLE_MS;
+use crate::memory;
+use crate::metrics::batches::WaitCause;
+use crate::running::Running;
+use crate::running::upgrade::DueUpgrade;
+use crate::window::empty_batches::EmptyBatches;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often worker 0 looks whether sources are idle, when it is to stop then.
+pub const IDLE_CHECK: Duration = Duration::from_millis(200);
+
+/// The part of worker 0 that decides when batches and barriers begin, and sends their ticks.
+pub struct Coordinator {
+    begun: BegunBatches,
+    schedule: BatchSchedule,
+    between: BetweenBatches,
+    /// Why no batch begins, as it was told last.
+    waits_for: Option<WaitCause>,
+}
+
+/// The batches that were begun, and the stream on which the next one is.
+struct BegunBatches {
+    /// `None` once no more batches come.
+    ticks: Option<TickInput>,
+    /// The last batch that this run began; zero: none.
+    last: BatchId,
+    /// The time of the last batch of any run.
+    last_time: BatchTime,
+    /// The first batch that was never begun before.
+    next: BatchId,
+    /// Timestamps and times of batches that are not committed.
+    in_flight: VecDeque<(u64, BatchTime)>,
+}
+
+/// What decides when a batch begins.
+struct BatchSchedule {
+    /// The batches to run again, which come first.
+    replay: VecDeque<(BatchId, BatchTime)>,
+    clock: JobClock,
+    pace: Pace,
+    /// The time of a batch that is due, where empty ones come before it.
+    due: Option<BatchTime>,
+    empty: EmptyBatches,
+}
+
+/// What stands between two batches: barriers of checkpoints, and of upgrades.
+struct BetweenBatches {
+    /// When a checkpoint is due, in a job that writes some.
+    checkpoints: Option<Barriers>,
+    /// The timestamp of the last barrier of any kind: only one can follow on a batch.
+    last: u64,
+    swap: Option<PendingSwap>,
+    /// State was migrated, and no checkpoint holds it yet: the timestamp of the barrier of the one that will, zero before.
+    unsaved: Option<u64>,
+    /// A checkpoint is wanted as soon as there can be one.
+    soon: bool,
+}
+
+/// A barrier behind which a plugin is replaced: nothing begins until all up to it is done.
+struct PendingSwap {
+    upgrade: u64,
+    after: BatchId,
+    since: Instant,
+}
+
+impl Coordinator {
+    /// Goes on where the checkpoint that is loaded ends.
+    pub fn new(mut ticks: TickInput, running: &Running) -> Result<Coordinator> {
+        let checkpoints = running.checkpoints.as_ref();
+        let next = checkpoints.map_or(BatchId(1), |checkpoints| checkpoints.replay.first_new);
+        let last_time = checkpoints.map_or(BatchTime(i64::MIN), |checkpoints| checkpoints.loaded.last_batch.1);
+        let replay = checkpoints.map(|checkpoints| checkpoints.replay.batches.clone());
+        let replay: VecDeque<_> = replay.unwrap_or_default().into();
+        ticks.advance_to(replay.front().map_or(next, |(batch, _)| *batch).stamp());
+        let spec = &running.graph.spec;
+        // Virtual time says nothing about the machine's.
+        let last_known = replay.back().map_or(last_time, |(_, time)| last_time.max(*time));
+        let virtual_time = spec.clock == ClockSpec::Manual;
+        let mut clock = JobClock::new(if virtual_time { BatchTime(i64::MIN) } else { last_known });
+        let now = clock.now();
+        let unsaved = checkpoints.filter(|checkpoints| !checkpoints.loaded.old_columns.is_empty()).map(|_| 0);
+        unsaved.iter().for_each(|_| running.plugins.upgrades.unsaved());
+        let written = checkpoints.filter(|_| !running.options.dry);
+        let barriers = written.map(|checkpoints| Barriers::new(checkpoints.every, spec.clock, now, last_time));
+        let (pace, empty) = (Pace::new(spec, now), window_ends::empty_batches(running)?);
+        let in_flight = VecDeque::new();
+        Ok(Coordinator {
+            begun: BegunBatches { ticks: Some(ticks), last: BatchId(0), last_time, next, in_flight },
+            schedule: BatchSchedule { replay, clock, pace, due: None, empty },
+            between: BetweenBatches { checkpoints: barriers, last: 0, swap: None, unsaved, soon: false },
+            waits_for: None,
+        })
+    }
+
+    /// Begins a batch or a checkpoint if one is due, and says how long to sleep; `None`: until something happens. All
+    /// timestamps before `committed` are committed; before `finished` also the checkpoints and upgrades behind them are done.
+    pub fn poll(
+        &mut self,
+        running: &Running,
+        announcer: &Announcer,
+        committed: u64,
+        finished: u64,
+    ) -> Option<Duration> {
+        self.begun.tell_committed(running, committed);
+        self.begun.ticks.as_ref()?;
+        if self.between.waits_for_swap(running, finished) {
+            self.waits_for(running, WaitCause::Upgrade);
+            return None;
+        }
+        let sources = announcer.sources(running, self.begun.last.0);
+        let now = self.schedule.clock.now();
+        let leftover = !self.schedule.replay.is_empty() || sources.iter().any(|source| source.leftover);
+        let upgrade = running.plugins.upgrades.due().filter(|_| !leftover && self.between.last < finished);
+        if upgrade.is_some() && self.begun.last.barrier() > self.between.last && self.begun.last > BatchId(0) {
+            self.send_barrier(upgrade);
+            return None;
+        }
+        let barrier = self.between.checkpoint_step(now, self.begun.last_time, finished, leftover);
+        if barrier == Some(BarrierStep::Begin) {
+            self.send_barrier(None);
+            return Some(Duration::ZERO);
+        }
+        let until_barrier = match barrier {
+            Some(BarrierStep::Wait(sleep)) => sleep,
+            _ => None,
+        };
+        if let Some((batch, time)) = self.schedule.replay.front().copied() {
+            return self.run_again(running, batch, if fault::bug!("wrong-times") { now } else { time });
+        }
+        let full = self.begun.are_full(running);
+        let facts = PaceFacts {
+            now,
+            next_batch: self.begun.next.0,
+            // Where memory is tight each batch waits until the one before has given back its own.
+            in_flight: if full { u64::MAX } else { self.begun.in_flight.len() as u64 },
+            any_ready: sources.iter().any(|source| source.ready),
+            all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
+            all_finished: sources.iter().all(|source| source.finished),
+            stop: running.stopping() || (running.options.until_idle && idle(&sources)),
+            // No barrier can follow on the last batch any more.
+            wanted: upgrade.is_some(),
+        };
+        if running.options.replay_until.is_some() {
+            return self.step(running, PaceStep::Close, until_barrier);
+        }
+        let clock = running.graph.spec.clock;
+        let step = match self.schedule.due {
+            Some(_) if full => PaceStep::Wait(None),
+            Some(due) => PaceStep::Begin(due),
+            None => self.schedule.pace.step(&facts),
+        };
+        // Windows of processing time that have ended come first.
+        let behind = match step {
+            PaceStep::Begin(time) => Some(time.max(self.begun.after_last())),
+            // A job that was told to stop and keeps checkpoints puts them out when it goes on.
+            PaceStep::Close
+                if clock == ClockSpec::Wall && !(running.stopping() && self.between.checkpoints.is_some()) =>
+            {
+                Some(now)
+            }
+            PaceStep::Wait(_) | PaceStep::Close => None,
+        };
+        match step {
+            _ if full => self.waits_for(running, full_because()),
+            PaceStep::Wait(Some(_)) => self.waits_for(running, WaitCause::Interval),
+            PaceStep::Wait(None) => self.waits_for(running, WaitCause::Data),
+            PaceStep::Begin(_) | PaceStep::Close => {}
+        }
+        let empty = &self.schedule.empty;
+        let empty_us = behind.map_or_else(|| empty.waiting(), |time| empty.before(time.0));
+        let Some(time_us) = empty_us.filter(|_| !full) else { return self.step(running, step, until_barrier) };
+        if let PaceStep::Begin(time) = step {
+            self.schedule.due = Some(time);
+        }
+        self.begin(running, BatchTime(time_us), true);
+        Some(Duration::ZERO)
+    }
+
+    /// Does what was decided.
+    fn step(&mut self, running: &Running, step: PaceStep, until_barrier: Option<Duration>) -> Option<Duration> {
+        match step {
+            PaceStep::Begin(time) => {
+                self.schedule.due = None;
+                self.begin(running, time, false);
+                Some(Duration::ZERO)
+            }
+            PaceStep::Wait(sleep) => {
+                let idle_check = running.options.until_idle.then_some(IDLE_CHECK);
+                [sleep, until_barrier, idle_check].into_iter().flatten().min()
+            }
+            PaceStep::Close => {
+                if self.between.checkpoints.as_ref().is_some_and(Barriers::owing) {
+                    self.send_barrier(None);
+                }
+                running.plugins.upgrades.close("the job has come to its end");
+                self.begun.ticks = None;
+                Some(Duration::ZERO)
+            }
+        }
+    }
+
+    /// Begins the next batch. `empty`: it only lets windows out, and no source puts anything into it.
+    fn begin(&mut self, running: &Running, time: BatchTime, empty: bool) {
+        self.send(running, self.begun.next, time.max(self.begun.after_last()), empty);
+        self.begun.next = self.begun.next.next();
+    }
+
+    /// Begins a planned batch with its time of then, as soon as one more may be in flight.
+    fn run_again(&mut self, running: &Running, batch: BatchId, time: BatchTime) -> Option<Duration> {
+        if self.begun.are_full(running) {
+            self.waits_for(running, full_because());
+            return None;
+        }
+        self.schedule.replay.pop_front();
+        fault::point("replay.batch");
+        self.send(running, batch, time, false);
+        Some(Duration::ZERO)
+    }
+
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, empty: bool) {
+        self.waits_for = None;
+        running.metrics.batches().begun(batch, time);
+        self.begun.send(running, batch, time, empty);
+        self.schedule.empty.batch(time.0, empty);
+        if let Some(barriers) = &mut self.between.checkpoints {
+            barriers.batch_begun();
+        }
+        running.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nothing begins for this reason.
+    fn waits_for(&mut self, running: &Running, cause: WaitCause) {
+        if self.waits_for.replace(cause) != Some(cause) {
+            running.metrics.batches().wait_for(Some(cause));
+        }
+    }
+
+    /// A barrier after the last batch that was begun: for a checkpoint, where the job keeps some, and for an upgrade.
+    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>) {
+        if self.begun.send_barrier(upgrade) {
+            self.between.barrier_begun(self.begun.last, upgrade, self.schedule.clock.now(), self.begun.last_time);
+        }
+    }
+}
+
+impl BegunBatches {
+    /// Tells of the batches that are committed now.
+    fn tell_committed(&mut self, running: &Running, committed: u64) {
+        while let Some((stamp, time)) = self.in_flight.pop_front_if(|(stamp, _)| *stamp < committed) {
+            running.metrics.committed(BatchId::of_stamp(stamp).0, time);
+        }
+    }
+
+    /// Whether no more batches may be in flight now.
+    fn are_full(&self, running: &Running) -> bool {
+        let in_flight_max = if memory::tight() { 1 } else { running.graph.spec.in_flight_max };
+        self.in_flight.len() as u64 >= in_flight_max
+    }
+
+    /// The least time that the next batch can have.
+    fn after_last(&self) -> BatchTime {
+        BatchTime(self.last_time.0.saturating_add(1))
+    }
+
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, empty: bool) {
+        if let Some(ticks) = &mut self.ticks {
+            let starts = running.checkpoints.as_ref().map(|checkpoints| &checkpoints.replay.starts);
+            let start = starts.and_then(|starts| starts.range(..=batch).next_back());
+            let resumed = start.is_some_and(|(first, _)| *first == batch);
+            let wall = running.graph.spec.clock == ClockSpec::Wall;
+            let stopped = wall && !resumed && start.is_some_and(|(_, started_us)| self.last_time.0 < *started_us);
+            ticks.advance_to(batch.stamp());
+            ticks.send(Tick { to: 0, time, resumed, stopped, made_up: empty, swap: None, shadow: None });
+            // The barrier after it may still come.
+            ticks.advance_to(batch.barrier());
+        }
+        self.last_time = time;
+        self.last = batch;
+        self.in_flight.push_back((batch.stamp(), time));
+    }
+
+    /// Sends the barrier after the last batch; `false` where nothing can be sent any more.
+    fn send_barrier(&mut self, upgrade: Option<DueUpgrade>) -> bool {
+        let Some(ticks) = &mut self.ticks else { return false };
+        let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
+        let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
+        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, stopped: false, made_up: false, swap, shadow });
+        ticks.advance_to(self.last.next().stamp());
+        true
+    }
+}
+
+impl BetweenBatches {
+    /// Whether a plugin is being replaced, so that nothing may begin. Notes what of that, and of the checkpoint with migrated
+    /// state, is done by now.
+    fn waits_for_swap(&mut self, running: &Running, finished: u64) -> bool {
+        let upgrades = &running.plugins.upgrades;
+        if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished)
+            && upgrades.done(swap.upgrade, swap.after, swap.since.elapsed())
+        {
+            match &self.checkpoints {
+                Some(_) => (self.unsaved, self.soon) = (Some(0), true),
+                None => upgrades.saved(),
+            }
+        }
+        if self.swap.is_some() && !fault::bug!("begin-early") {
+            return true;
+        }
+        if self.unsaved.take_if(|stamp| *stamp > 0 && *stamp < finished).is_some() {
+            upgrades.saved();
+        }
+        false
+    }
+
+    /// What the next checkpoint waits for; `None` where the job writes none.
+    fn checkpoint_step(
+        &mut self,
+        now: BatchTime,
+        last_time: BatchTime,
+        finished: u64,
+        leftover: bool,
+    ) -> Option<BarrierStep> {
+        let soon = self.soon;
+        self.checkpoints.as_mut().map(|barriers| barriers.step(now, last_time, finished, leftover, soon))
+    }
+
+    /// The barrier after this batch was begun.
+    fn barrier_begun(&mut self, after: BatchId, upgrade: Option<DueUpgrade>, now: BatchTime, last_time: BatchTime) {
+        self.last = after.barrier();
+        self.unsaved = self.unsaved.map(|_| self.last);
+        self.soon = false;
+        if let Some(barriers) = &mut self.checkpoints {
+            barriers.barrier_begun(self.last, now, last_time);
+        }
+        if let Some(due) = upgrade {
+            self.swap = Some(PendingSwap { upgrade: due.upgrade, after, since: Instant::now() });
+            if due.shadow_batches == 0 {
+                fault::point("upgrade.barrier");
+            }
+        }
+    }
+}
+
+/// Why no more batches may be in flight.
+fn full_because() -> WaitCause {
+    if memory::tight() { WaitCause::Memory } else { WaitCause::InFlight }
+}
+
+fn idle(sources: &[SourceState]) -> bool {
+    sources.iter().all(|source| !source.ready && (source.finished || source.idle_ms >= IDLE_MS))
+}

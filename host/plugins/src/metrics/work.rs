@@ -1,0 +1,70 @@
+//! Who works: operators tell for how long they worked on which batch, for the part of the job that they belong to.
+
+use super::batches::{Batches, PartPlace};
+use crate::ids::BatchId;
+use arrow::array::RecordBatch;
+use std::cell::RefCell;
+use std::time::Instant;
+
+thread_local! {
+    /// The part whose operators this thread builds.
+    static BUILT: RefCell<Option<(Batches, PartPlace)>> = const { RefCell::new(None) };
+}
+
+/// Operators that this thread builds belong to this part, until what this gives is dropped.
+#[must_use]
+pub fn building(batches: &Batches, part: PartPlace) -> Building {
+    BUILT.with_borrow_mut(|built| *built = Some((batches.clone(), part)));
+    Building(())
+}
+
+/// See [`building`].
+pub struct Building(());
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        BUILT.with_borrow_mut(|built| *built = None);
+    }
+}
+
+/// The work of one operator.
+#[derive(Clone, Default)]
+pub struct Work(Option<(Batches, PartPlace)>);
+
+impl Work {
+    /// Of the part whose operators this thread builds; of none, where it builds something else.
+    pub fn of_built() -> Work {
+        Work(BUILT.with_borrow(Clone::clone))
+    }
+
+    /// Of this part.
+    pub fn of(batches: &Batches, part: PartPlace) -> Work {
+        Work(Some((batches.clone(), part)))
+    }
+
+    /// It begins now; `None` where nobody wants to know.
+    pub fn begin(&self) -> Option<Instant> {
+        self.0.as_ref().map(|_| Instant::now())
+    }
+
+    /// It was for this batch, and is done for now.
+    pub fn end(&self, batch: BatchId, begun: Option<Instant>) {
+        if let (Some((batches, part)), Some(begun)) = (&self.0, begun) {
+            batches.worked(*part, batch, begun);
+        }
+    }
+
+    /// The event time up to which the input is complete.
+    pub fn watermark(&self, watermark_us: Option<i64>) {
+        if let Some((batches, part)) = &self.0 {
+            batches.watermark(*part, watermark_us);
+        }
+    }
+
+    /// These rows were rejected, or came too late.
+    pub fn refused(&self, batch: BatchId, rows: &RecordBatch, late: bool) {
+        if let Some((batches, part)) = &self.0 {
+            batches.refused(*part, batch, rows, late);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a plugin is offered, by the names of its imports.
+
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::plugin::failure::printable;
+use crate::plugin::imports::{OFFERED, TIMERS};
+use crate::plugin::load::LoadOptions;
+use crate::plugin::outline::needs;
+use crate::plugin::releases::release;
+use crate::plugin::{VERSION, World};
+use std::fmt::Write as _;
+
+/// The harmless part of WASI 0.2, by package. What stands behind it is virtual: clocks show the batch time, random numbers
+/// are seeded, output goes to the log, and there is no folder to open.
+const WASI: [(&str, &[&str]); 5] = [
+    (
+        "cli",
+        &[
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
+    ("clocks", &["monotonic-clock", "wall-clock"]),
+    ("random", &["random", "insecure", "insecure-seed"]),
+    ("io", &["error", "poll", "streams"]),
+    ("filesystem", &["types", "preopens"]),
+];
+
+/// Requests over HTTP, which need a grant.
+const HTTP: (&str, &[&str]) = ("http", &["types", "outgoing-handler"]);
+
+/// The versions of WASI that this host has.
+const WASI_SERIES: &str = "0.2.";
+
+/// Why an import is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportRefusal {
+    /// It needs a grant of HTTP.
+    NeedsHttp,
+    /// It is of a version of our interface that this host does not speak.
+    NewerInterface,
+    /// It is offered in world `update` only.
+    ForUpdate(World),
+    /// Nobody is offered it.
+    NotOffered,
+}
+
+/// Whether a plugin of this world may have an import. The world is not known where it exports none of ours.
+pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), ImportRefusal> {
+    if let Some((interface, version)) = ours(name) {
+        return match (release(version), world) {
+            (None, _) => Err(ImportRefusal::NewerInterface),
+            (Some(_), Some(world)) if interface == TIMERS && world != World::Update => {
+                Err(ImportRefusal::ForUpdate(world))
+            }
+            (Some(release), _) if release.imports.contains(&interface) => Ok(()),
+            (Some(_), _) => Err(ImportRefusal::NotOffered),
+        };
+    }
+    let Some((package, interface)) = wasi(name) else { return Err(ImportRefusal::NotOffered) };
+    let has = |(of, interfaces): &(&str, &[&str])| *of == package && interfaces.contains(&interface);
+    match (WASI.iter().any(has), has(&HTTP), options.http) {
+        (true, ..) | (_, true, true) => Ok(()),
+        (_, true, false) => Err(ImportRefusal::NeedsHttp),
+        (_, false, _) => Err(ImportRefusal::NotOffered),
+    }
+}
+
+/// Checks all imports. The error goes on after the name of the plugin, and says what to do.
+pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<(), String> {
+    let refused = imports.iter().filter_map(|name| Some((name.as_str(), offered(name, world, options).err()?)));
+    let refused: Vec<(&str, ImportRefusal)> = refused.collect();
+    if refused.is_empty() { Ok(()) } else { Err(words(&refused)) }
+}
+
+fn words(refused: &[(&str, ImportRefusal)]) -> String {
+    let of = |wanted: fn(&ImportRefusal) -> bool| {
+        let names: Vec<&str> = refused.iter().filter(|(_, why)| wanted(why)).map(|(name, _)| *name).collect();
+        (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
+    };
+    if let Some((name, _)) = refused.iter().find(|(_, why)| *why == ImportRefusal::NewerInterface) {
+        return needs(ours(name).map_or("?", |(_, version)| version));
+    }
+    let mut all = Vec::new();
+    if let Some(http) = of(|why| *why == ImportRefusal::NeedsHttp) {
+        all.push(format!(
+            "imports {http}, which needs a grant: requests over HTTP\n  To let it make them, add to the stage: `grant = {{ \
+             http = {{ hosts = [\"api.example.com\"] }} }}` and `replayable = false`."
+        ));
+    }
+    if let Some((_, ImportRefusal::ForUpdate(world))) =
+        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForUpdate(_)))
+    {
+        all.push(format!("imports timers, which are for world update, and is of world {world}"));
+    }
+    if let Some(none) = of(|why| *why == ImportRefusal::NotOffered) {
+        let mut text = format!("imports what plugins are not offered: {none}\n  Offered: {}", list());
+        if none.contains("wasi:") {
+            text.push_str(
+                "\n  `wasi:` imports come from the toolchain; `millstream build` makes a component without them.",
+            );
+        }
+        all.push(text);
+    }
+    all.join("\n  It also ")
+}
+
+/// All that is offered.
+fn list() -> String {
+    let mut list = format!("{} of millstream:plugin@{VERSION}", OFFERED.join(", "));
+    for (package, interfaces) in WASI {
+        let _ = write!(list, "; wasi:{package}/{{{}}}", interfaces.join(","));
+    }
+    list + " of WASI 0.2; wasi:http with a grant."
+}
+
+/// What a plugin asks for, in words; a phrase for each kind of import.
+pub fn in_words(imports: &[String]) -> Vec<&'static str> {
+    /// Words, and which imports they are for.
+    type Kind = (&'static str, fn(&str) -> bool);
+    let kinds: [Kind; 11] = [
+        ("the log", |name| is_ours(name, "log")),
+        ("counters", |name| is_ours(name, "metrics")),
+        ("granted files", |name| is_ours(name, "files")),
+        ("the columns of its stage", |name| is_ours(name, "stage")),
+        ("timers", |name| is_ours(name, TIMERS)),
+        ("clocks (virtual)", |name| name.starts_with("wasi:clocks/")),
+        ("random numbers (seeded)", |name| name.starts_with("wasi:random/")),
+        ("granted variables of an environment", |name| name.starts_with("wasi:cli/environment@")),
+        ("standard output (the log)", |name| {
+            ["wasi:cli/stdout@", "wasi:cli/stderr@"].iter().any(|start| name.starts_with(start))
+        }),
+        ("files and folders (there are none)", |name| name.starts_with("wasi:filesystem/")),
+        ("requests over HTTP (needs a grant)", |name| name.starts_with("wasi:http/")),
+    ];
+    let asked = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));
+    asked.map(|(words, _)| words).collect()
+}
+
+fn is_ours(name: &str, interface: &str) -> bool {
+    ours(name).is_some_and(|(own, _)| own == interface)
+}
+
+/// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
+pub fn ours(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("millstream:plugin/")?.split_once('@')
+}
+
+/// Package and interface of WASI 0.2: `wasi:io/poll@0.2.3` is `io` and `poll`.
+fn wasi(name: &str) -> Option<(&str, &str)> {
+    let (path, version) = name.strip_prefix("wasi:")?.split_once('@')?;
+    version.strip_prefix(WASI_SERIES)?.parse::<u32>().ok()?;
+    path.split_once('/')
+}

@@ -1,0 +1,210 @@
+//! `millstream infer`: the lines of a job file for a file of which there is a sample.
+
+use super::LogOutput;
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::job::spec::{ColumnSpec, Format, SourceSpec};
+use crate::{limits, shown, units};
+use clap::Args;
+use millstream_connectors::receiver::infer::{self, Inferred, Sample};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The arguments of `millstream infer`.
+#[derive(Args)]
+pub struct InferArguments {
+    /// A file as the source will read it: JSON lines, csv, text or Avro, also compressed by gzip or zstd
+    sample: PathBuf,
+    /// The name of the source; by default made of the file's name
+    #[arg(long)]
+    name: Option<String>,
+    /// The format; by default as the file looks
+    #[arg(long, value_parser = ["json", "csv", "text", "avro"])]
+    format: Option<String>,
+    /// Format csv: whether the first record names the columns; by default as it looks
+    #[arg(long, value_name = "BOOL")]
+    header: Option<bool>,
+    /// Format csv: the character between cells; by default as it looks
+    #[arg(long, value_parser = one_byte)]
+    separator: Option<u8>,
+    /// Records to look at
+    #[arg(long, default_value_t = limits::INFER_ROWS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// Bytes to look at, as "64MiB", decompressed where the file is compressed
+    #[arg(long, value_parser = bytes, default_value = "64MiB")]
+    bytes: u64,
+}
+
+fn one_byte(text: &str) -> std::result::Result<u8, String> {
+    match text {
+        "\\t" | "tab" => Ok(b'\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+            _ => Err("write one character, as ; or \\t".into()),
+        },
+    }
+}
+
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let most = limits::INFER_BYTES_MAX_MAX;
+    let bytes = text.parse().ok().or_else(|| units::size(text).ok());
+    bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or("write a size from 1 to 1GiB, as 64MiB".into())
+}
+
+/// The lines for the job file. What is not certain goes to standard error.
+pub fn infer(arguments: &InferArguments) -> Result<String> {
+    let InferArguments { sample: path, name, format, header, separator, rows, bytes } = arguments;
+    let sample =
+        Sample { format: format.clone(), header: *header, separator: *separator, rows_max: *rows, bytes_max: *bytes };
+    let name = name.clone().unwrap_or_else(|| name_of(path));
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic())
+        || name.len() > limits::NAME_BYTES_MAX
+        || !name.chars().all(fits)
+    {
+        return Err(Error::job(format!(
+            "--name: `{name}` is no name; write letters, digits, `-` and `_`, a letter first"
+        )));
+    }
+    let Inferred { source, notes, records, rejected, whole } = infer::infer(&name, path, &sample)?;
+    for note in &notes {
+        let _ = writeln!(LogOutput, "{}", shown::message(&format!("note: {note}")));
+    }
+    let of = if whole && records < *rows { "all" } else { "the first" };
+    let told = match rejected {
+        0 => "all of them decode".to_owned(),
+        1 => "1 of them would be rejected".to_owned(),
+        more => format!("{more} of them would be rejected"),
+    };
+    let _ = writeln!(LogOutput, "looked at {of} {records} records: {told}");
+    lines(&source, path)
+}
+
+fn fits(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// A name made of that of the file, up to its first dot.
+fn name_of(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = file.split('.').find(|part| !part.is_empty()).unwrap_or_default();
+    let mut name: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name = format!("source-{}", name.trim_start_matches('-'));
+    }
+    name.truncate(limits::NAME_BYTES_MAX);
+    let name = name.trim_end_matches('-');
+    // These words stand for rows of another sort behind the name of a stream.
+    if matches!(name, "rejected" | "late") { format!("{name}-rows") } else { name.to_owned() }
+}
+
+/// The source as a job file has it.
+fn lines(source: &SourceSpec, path: &Path) -> Result<String> {
+    let path =
+        path.to_str().ok_or_else(|| Error::job(format!("`{}` is not UTF-8, and a job file is", path.display())))?;
+    let mut text = format!(
+        "[sources.{}]\nkind = \"file\"\npath = {}\nformat = \"{}\"\n",
+        source.name,
+        value(path),
+        source.format.word()
+    );
+    if let Format::Csv { header, separator } = source.format {
+        if !header {
+            text.push_str("header = false\n");
+        }
+        if separator != b',' {
+            let _ = writeln!(text, "separator = {}", value(&char::from(separator).to_string()));
+        }
+    }
+    let only_value = source.format == Format::Text && source.schema == [ColumnSpec::new("value", ColumnType::Text)];
+    if !only_value {
+        let _ = write!(text, "\n[sources.{}.schema]\n", source.name);
+        for column in &source.schema {
+            let _ = writeln!(text, "{} = {}", key(&column.name), described(column));
+        }
+    }
+    Ok(text)
+}
+
+/// A column behind its name.
+fn described(column: &ColumnSpec) -> String {
+    let word = value(&column.type_word());
+    if column.path == [column.name.as_str()] {
+        return word;
+    }
+    let dotted = column.path.iter().all(|name| !name.is_empty() && !name.contains('.'));
+    let path = match dotted {
+        true => value(&column.path.join(".")),
+        false => format!("[{}]", column.path.iter().map(|name| value(name)).collect::<Vec<_>>().join(", ")),
+    };
+    format!("{{ type = {word}, path = {path} }}")
+}
+
+fn key(name: &str) -> String {
+    if !name.is_empty() && name.chars().all(fits) { name.to_owned() } else { quoted(name) }
+}
+
+/// A text of a job file, in which `${` would stand for a variable.
+fn value(text: &str) -> String {
+    quoted(&text.replace("${", "$${"))
+}
+
+/// A basic string of TOML, in which nothing is left that a terminal would not show as it is.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\t' => quoted.push_str("\\t"),
+            c if shown::is_unsafe(c) || matches!(c, '\u{200b}'..='\u{200d}') => {
+                let _ = write!(quoted, "\\U{:08x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_again_as_they_were() {
+        for text in [
+            "a",
+            "a b",
+            "",
+            "a\"b\\c",
+            "l\ti\r\n\u{1b}[2J\u{7f}\u{85}",
+            "\u{202e}\u{e0041}\u{feff}\u{200b}",
+            "日本 ä",
+            "${HOME}",
+            "$${",
+        ] {
+            let line = format!("{} = {}\n", key(text), quoted(text));
+            let table: toml::Table = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(
+                table.iter().next().map(|(key, value)| (key.as_str(), value.as_str())),
+                Some((text, Some(text)))
+            );
+            assert_eq!(shown::text(&line), line, "shown otherwise than it is");
+        }
+        assert_eq!(value("${HOME}"), "\"$${HOME}\"");
+    }
+
+    #[test]
+    fn a_source_is_named_as_its_file() {
+        for (path, name) in [
+            ("a/clicks.jsonl.gz", "clicks"),
+            (".x.csv", "x"),
+            ("2026-11.log", "source-2026-11"),
+            ("ä", "source"),
+            ("late.csv", "late-rows"),
+        ] {
+            assert_eq!(name_of(Path::new(path)).trim_end_matches('-'), name);
+        }
+    }
+}

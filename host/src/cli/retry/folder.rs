@@ -1,0 +1,136 @@
+//! The files of rows that were given back, each named by the digest of what the sink wrote, so that it is known again.
+
+use crate::batch::position::Positions;
+use crate::checkpoint::types::TableOf;
+use crate::checkpoint::{manifest, positions, read, store};
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::job::spec::{SourceKind, SourceSpec};
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// How often positions are read, each time from a newer manifest: a running job deletes what no checkpoint needs.
+const READS_MAX: usize = 3;
+const END: &str = ".jsonl";
+
+/// The folder of one source.
+pub struct RetryFolder {
+    path: PathBuf,
+    /// The folder of the job file, which is there.
+    root: PathBuf,
+    /// The names of files that the job has read. Some may be gone by now.
+    read: BTreeSet<String>,
+}
+
+impl RetryFolder {
+    /// The folder of this source of a job with a checkpoint.
+    pub fn of(graph: &Graph, source: &SourceSpec) -> Result<RetryFolder> {
+        let SourceKind::Retry { path, .. } = &source.kind else { return Err(Error::bug("a source of another kind")) };
+        let root = graph.spec.origin.folder.clone();
+        let read = held(graph, &source.name)?.into_keys().collect();
+        Ok(RetryFolder { path: root.join(path), root, read })
+    }
+
+    /// Writes rows, a line each; `false`: they were given before, and not again. With `dry_run` nothing is written.
+    pub fn give(&self, digest: u128, rows: &[String], again: bool, dry_run: bool) -> Result<bool> {
+        let failed =
+            |error: io::Error| Error::environment(format!("cannot write into {}: {error}", self.path.display()));
+        let mut number = self.last(digest).map_err(failed)?.map_or(1, |last| last.saturating_add(1));
+        if number > 1 && !again {
+            return Ok(false);
+        }
+        if dry_run {
+            return Ok(true);
+        }
+        self.make().map_err(failed)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".")
+            .suffix(".tmp")
+            // As a file is that nothing special is said of: the job may run as somebody else.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(&self.path)
+            .map_err(failed)?;
+        let text = rows.join("\n") + "\n";
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        loop {
+            match file.persist_noclobber(self.path.join(name(digest, number))) {
+                Ok(_) => break,
+                // Somebody gave the same rows back at the same time.
+                Err(error) if error.error.kind() == ErrorKind::AlreadyExists && !again => return Ok(false),
+                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+                    number = number.saturating_add(1);
+                    file = error.file;
+                }
+                Err(error) => return Err(failed(error.error)),
+            }
+        }
+        durable::sync_folder(&self.path).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// How often rows of this digest were given.
+    fn last(&self, digest: u128) -> io::Result<Option<u64>> {
+        let mut names = self.read.clone();
+        match fs::read_dir(&self.path) {
+            Ok(entries) => {
+                for entry in entries {
+                    names.extend(entry?.file_name().into_string());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(names.iter().filter_map(|name| number_of(name, digest)).max())
+    }
+
+    /// Makes the folder, durably.
+    fn make(&self) -> io::Result<()> {
+        let missing: Vec<&Path> = self.path.ancestors().take_while(|folder| !folder.exists()).collect();
+        fs::create_dir_all(&self.path)?;
+        // A new name is durable when the folder around it is.
+        missing
+            .iter()
+            .filter_map(|folder| folder.parent())
+            .filter(|folder| folder.starts_with(&self.root))
+            .try_for_each(durable::sync_folder)
+    }
+}
+
+/// The name of the file of rows that are given for the n-th time.
+fn name(digest: u128, number: u64) -> String {
+    match number {
+        1 => format!("{digest:032x}{END}"),
+        _ => format!("{digest:032x}-{number}{END}"),
+    }
+}
+
+/// For the how-manieth time a file of this name gave rows; `None`: it is of others.
+fn number_of(file: &str, digest: u128) -> Option<u64> {
+    match file.strip_suffix(END)?.strip_prefix(&format!("{digest:032x}"))? {
+        "" => Some(1),
+        number => number.strip_prefix('-')?.parse().ok(),
+    }
+}
+
+/// What the newest checkpoint tells of the files of a source.
+fn held(graph: &Graph, source: &str) -> Result<Positions> {
+    let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(Positions::new()) };
+    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let mut before = None;
+    for _ in 0..READS_MAX {
+        let Some((manifest, _)) = manifest::read(&*store)? else { break };
+        let tables = manifest.newest().into_iter().flat_map(|newest| &newest.tables);
+        let mut tables = tables.filter(|table| table.of == TableOf::Source && table.name == source);
+        let Some(table) = tables.next() else { return Ok(Positions::new()) };
+        let (first, end) = positions::ALL_GROUPS;
+        match read::load_table(&*store, table, first, end, None) {
+            Ok(rows) => return positions::restore(source, &rows),
+            Err(error) => before = Some(error),
+        }
+    }
+    before.map_or_else(|| Ok(Positions::new()), Err)
+}

@@ -1,0 +1,35 @@
+//! `millstream --version`: what the program is made of, and which plugins it runs.
+
+use crate::plugin::RELEASES;
+use std::sync::LazyLock;
+
+/// The version of the program, as packages have it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit, or what the environment said of it when the program was built (`build/commit.rs`).
+const COMMIT: &str = env!("MILLSTREAM_BUILT_FROM");
+const IS_CHANGED: bool = !env!("MILLSTREAM_BUILT_FROM_CHANGED").is_empty();
+/// How many letters of a commit tell it from others, for people.
+const COMMIT_LETTERS: usize = 12;
+
+/// One line, for `-V`.
+pub fn short() -> &'static str {
+    static SHORT: LazyLock<String> = LazyLock::new(|| {
+        let commit = COMMIT.get(..COMMIT_LETTERS).unwrap_or(COMMIT);
+        format!("{VERSION} ({})", with_changes(commit, IS_CHANGED, ", changed"))
+    });
+    &SHORT
+}
+
+/// A line for each fact, for `--version`.
+pub fn long() -> &'static str {
+    static LONG: LazyLock<String> = LazyLock::new(|| {
+        let commit = with_changes(COMMIT, IS_CHANGED, ", and changes that are not in it");
+        let releases: Vec<&str> = RELEASES.iter().map(|release| release.version).collect();
+        format!("{VERSION}\ncommit: {commit}\nplugin interface: millstream:plugin {}", releases.join(", "))
+    });
+    &LONG
+}
+
+fn with_changes(commit: &str, is_changed: bool, words: &str) -> String {
+    format!("{commit}{}", if is_changed { words } else { "" })
+}

@@ -1,0 +1,128 @@
+//! The page of a running job: what `millstream run` and `millstream ui` serve to a browser, to Prometheus and to programs.
+//!
+//! ```text
+//! processes of the job -> (control socket, once a second) poll -> record -> routes -> who looks
+//! ```
+//!
+//! It stands beside the job and not in it: where there is a supervisor, the page is its own, goes on when the job's processes die,
+//! and tells of that. Whatever goes wrong here is told in the log and does nothing to the job.
+
+mod access;
+mod assets;
+mod body;
+mod diagnosis;
+mod numbers;
+mod poll;
+mod prometheus;
+mod query;
+mod record;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use poll::{Jobs, Told};
+
+use crate::error::{Error, Result};
+use crate::private;
+use access::Access;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the page listens where nobody says: any free port, for this machine alone.
+pub const ADDRESS: &str = "127.0.0.1:0";
+/// A token that somebody chose has so many letters at least.
+const TOKEN_CHARS_MIN: usize = 16;
+const TOKEN_BYTES_MAX: u64 = 4096;
+
+/// How a page is served.
+#[derive(Clone, Debug, Default)]
+pub struct PageOptions {
+    /// `host:port`; `None`: [`ADDRESS`].
+    pub address: Option<String>,
+    /// A file with the token; `None`: one is made.
+    pub token_file: Option<PathBuf>,
+    /// Whether jobs can be stopped from the page.
+    pub actions: bool,
+}
+
+/// A page that is served, for as long as the process lives.
+pub struct Page {
+    /// The address for a browser, with the token where it was made here.
+    pub address: String,
+}
+
+/// Serves a page about these jobs.
+pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
+    let wanted = options.address.as_deref().unwrap_or(ADDRESS);
+    let token = options.token_file.as_deref().map(read_token).transpose()?;
+    let (listener, bound) = listen(wanted, token.is_some())?;
+    let made = token.is_none();
+    let token = match token {
+        Some(token) => token,
+        None => crate::hex::encode(&private::random().map_err(Error::environment)?[..16]),
+    };
+    let host = wanted.rsplit_once(':').map_or(wanted, |(host, _)| host);
+    let access = Access::new(token.clone(), host, bound);
+    let shown = match bound.ip().is_unspecified() {
+        true => format!("{host}:{}", bound.port()),
+        false => bound.to_string(),
+    };
+    let address = match made {
+        true => format!("http://{shown}/?token={token}"),
+        false => format!("http://{shown}/ (the token is in the file of --ui-token-file)"),
+    };
+    server::start(listener, access, jobs, options.actions)?;
+    Ok(Page { address })
+}
+
+/// Listens there. Others than this machine are let in only where somebody chose a token for them.
+fn listen(wanted: &str, has_token: bool) -> Result<(TcpListener, SocketAddr)> {
+    let failed = |why: String| Error::job(format!("the page cannot be served at {wanted} (--ui): {why}"));
+    let addresses = wanted.to_socket_addrs();
+    let addresses: Vec<SocketAddr> =
+        addresses.map_err(|error| failed(format!("{error}; write it as 127.0.0.1:8080")))?.collect();
+    if let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback() && !has_token) {
+        return Err(failed(format!(
+            "others than this machine can reach {}, and what they send is not encrypted. Let it listen on 127.0.0.1 behind \
+             a server that speaks TLS, or tunnel it (ssh -L); in a network that you trust, choose a token: --ui-token-file FILE",
+            open.ip()
+        )));
+    }
+    let listener = TcpListener::bind(addresses.as_slice()).map_err(|error| failed(error.to_string()))?;
+    let bound = listener.local_addr().map_err(|error| failed(error.to_string()))?;
+    listener.set_nonblocking(true).map_err(|error| failed(error.to_string()))?;
+    Ok((listener, bound))
+}
+
+/// The token in a file that only this user may use.
+fn read_token(file: &Path) -> Result<String> {
+    let failed = |why: String| Error::job(format!("--ui-token-file {}: {why}", file.display()));
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file);
+    let opened = opened.map_err(|error| failed(error.to_string()))?;
+    let found = opened.metadata().map_err(|error| failed(error.to_string()))?;
+    if !found.is_file() || ![0, private::user()].contains(&found.uid()) || found.mode() & 0o077 != 0 {
+        return Err(failed("it must be a file that only you may use: chmod 600".into()));
+    }
+    let mut text = String::new();
+    opened.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
+    let token = text.trim().to_owned();
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+    if token.len() < TOKEN_CHARS_MIN || !token.chars().all(good) {
+        let why = format!(
+            "a token is {TOKEN_CHARS_MIN} or more letters, digits and -_.~; as `openssl rand -hex 16` makes one"
+        );
+        return Err(failed(why));
+    }
+    Ok(token)
+}
+
+/// Whether only this machine can reach an address.
+fn is_loopback(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}

@@ -1,0 +1,160 @@
+//! Who may look: whoever knows the token, and comes by a name of this server.
+//!
+//! The token is in the address that is printed, once; then a cookie takes its place, which no script can read and no other site
+//! can send. A page of another site that gives its own name the address of this machine comes by that name, and is refused.
+
+use super::is_loopback;
+use crate::hex;
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode, Uri};
+use sha2::{Digest, Sha256};
+use std::net::{IpAddr, SocketAddr};
+
+/// Whether and how a request is let in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It is.
+    Granted,
+    /// It brings the token in its address: it gets this cookie, and is sent on without it.
+    Cookie(String),
+    /// It is not, for this reason.
+    Refused(StatusCode, &'static str),
+}
+
+/// What is asked of those who come.
+pub struct Access {
+    token: String,
+    /// The cookie's name, as cookies are shared by all ports of a machine, and its value.
+    cookie: (String, String),
+    port: u16,
+    /// The name or address that it listens at.
+    host: String,
+    loopback: bool,
+}
+
+impl Access {
+    /// Of a server at this name or address.
+    pub fn new(token: String, host: &str, bound: SocketAddr) -> Access {
+        let session: [u8; 32] = Sha256::digest(format!("a cookie of the page: {token}").as_bytes()).into();
+        let cookie = (format!("millstream_{}", bound.port()), hex::encode(&session));
+        Access { token, cookie, port: bound.port(), host: host.to_owned(), loopback: bound.ip().is_loopback() }
+    }
+
+    /// Looks at a request, whatever it is for, before anything else does. `open`: it is for something that anybody may know.
+    pub fn entry(&self, request: &Parts, open: bool) -> Entry {
+        let Some(host) = only(&request.headers, &HOST).filter(|host| self.is_own(host)) else {
+            let words = "this server does not go by that name; use the address that it printed";
+            return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, words);
+        };
+        let origin = only(&request.headers, &ORIGIN);
+        let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("http://{host}"));
+        if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
+            return Entry::Refused(StatusCode::FORBIDDEN, "a page of another site asks; only this server's own may");
+        }
+        if open || self.has_cookie(&request.headers) || self.has_header(&request.headers) {
+            return Entry::Granted;
+        }
+        if request.method == Method::GET && token_of(&request.uri).is_some_and(|token| same(token, &self.token)) {
+            let (name, value) = &self.cookie;
+            return Entry::Cookie(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict"));
+        }
+        let words = "a token is needed: open the address that the command has printed; programs send it as \
+                     `Authorization: Bearer TOKEN`";
+        Entry::Refused(StatusCode::UNAUTHORIZED, words)
+    }
+
+    /// Whether that is a name of this server. Names that could be anybody's are not, but addresses are: no other site can have a
+    /// page at them.
+    fn is_own(&self, host: &str) -> bool {
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+            _ => (host, Some(80)),
+        };
+        let address: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        let known =
+            is_loopback(name) || (!self.loopback && (address.is_some() || name.eq_ignore_ascii_case(&self.host)));
+        known && port == Some(self.port)
+    }
+
+    fn has_cookie(&self, headers: &HeaderMap) -> bool {
+        let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+        cookies.any(|(name, value)| name == self.cookie.0 && same(value, &self.cookie.1))
+    }
+
+    fn has_header(&self, headers: &HeaderMap) -> bool {
+        let token = only(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        token.is_some_and(|token| same(token.trim(), &self.token))
+    }
+}
+
+/// A header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next().filter(|_| all.next().is_none());
+    first.and_then(|value| value.to_str().ok())
+}
+
+fn token_of(uri: &Uri) -> Option<&str> {
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("token="))
+}
+
+/// Compares without telling by its time where the first difference is.
+fn same(given: &str, secret: &str) -> bool {
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
+    let different = digest(given).iter().zip(digest(secret)).fold(0, |sum, (one, other)| sum | (one ^ other));
+    different == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::Request;
+
+    fn entry(access: &Access, path: &str, headers: &[(&str, &str)]) -> Entry {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        access.entry(&request.body(()).unwrap().into_parts().0, false)
+    }
+
+    #[test]
+    fn a_token_opens_and_a_cookie_after_it() {
+        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap());
+        let host = ("host", "127.0.0.1:8080");
+        assert!(matches!(entry(&access, "/", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
+        assert!(matches!(entry(&access, "/?token=secre", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
+        let Entry::Cookie(cookie) = entry(&access, "/?token=secret", &[host]) else { panic!("no cookie") };
+        assert!(cookie.starts_with("millstream_8080=") && cookie.ends_with("; HttpOnly; SameSite=Strict"), "{cookie}");
+        let pair = format!("other=1; {}", cookie.split(';').next().unwrap());
+        assert_eq!(entry(&access, "/", &[host, ("cookie", &pair)]), Entry::Granted);
+        assert_eq!(entry(&access, "/", &[host, ("authorization", "Bearer secret")]), Entry::Granted);
+    }
+
+    #[test]
+    fn names_that_are_not_its_own_and_pages_of_others_are_refused() {
+        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap());
+        let token = ("authorization", "Bearer secret");
+        for host in
+            ["evil.example:8080", "127.0.0.1:8081", "127.0.0.1", "127.0.0.1.evil.example:8080", "10.0.0.1:8080", ""]
+        {
+            let refused = entry(&access, "/", &[("host", host), token]);
+            assert!(matches!(refused, Entry::Refused(StatusCode::MISDIRECTED_REQUEST, _)), "{host}");
+        }
+        for host in ["localhost:8080", "[::1]:8080", "127.0.0.1:8080"] {
+            assert_eq!(entry(&access, "/", &[("host", host), token]), Entry::Granted, "{host}");
+            let own = format!("http://{host}");
+            assert_eq!(entry(&access, "/", &[("host", host), token, ("origin", &own)]), Entry::Granted, "{host}");
+            for origin in ["http://evil.example", "null", "http://127.0.0.1:9"] {
+                let refused = entry(&access, "/", &[("host", host), token, ("origin", origin)]);
+                assert!(matches!(refused, Entry::Refused(StatusCode::FORBIDDEN, _)), "{origin}");
+            }
+        }
+        let open = Access::new("secret".into(), "stream.example", "0.0.0.0:80".parse().unwrap());
+        for (host, known) in [("stream.example", true), ("10.0.0.1", true), ("evil.example", false)] {
+            assert_eq!(entry(&open, "/", &[("host", host), token]) == Entry::Granted, known, "{host}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+// Elements are made of names and text alone: nothing that a job, row or plugin brings is ever read as markup.
+const SVG = 'http://www.w3.org/2000/svg';
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+/** Text as it may be shown: what would be invisible, or turn around what stands beside it, is written out. */
+export function safe(text) {
+  return String(text ?? '').replace(HIDDEN, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
+}
+
+function make(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name === 'on') Object.entries(value).forEach(([event, call]) => { element['on' + event] = call; });
+    else if (name === 'value') element.value = value;
+    else element.setAttribute(name, value === true ? '' : safe(value));
+  }
+  element.append(...children.flat(9).filter((c) => c !== null && c !== undefined && c !== false).map((c) => c instanceof Node ? c : safe(c)));
+  return element;
+}
+export const h = (tag, attributes, ...children) => make(document.createElement(tag), attributes, children);
+export const s = (tag, attributes, ...children) => make(document.createElementNS(SVG, tag), attributes, children);
+/** A name that somebody chose: it does not change the direction of what stands around it. */
+export const name = (text) => h('bdi', {}, text);
+
+/** A sentence: what stands between backquotes is a name. */
+export const sentence = (text) => String(text ?? '').split('`').map((words, at) => at % 2 ? h('code', {}, name(words)) : words);
+
+const CALLS = ['onclick', 'onsubmit', 'oninput', 'onkeydown'];
+
+/** Makes `old` what `next` is, and touches nothing that is so already: no flicker, and what is typed or chosen stays. */
+export function morph(old, next) {
+  if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName || old.id !== next.id) {
+    old.replaceWith(next);
+    return;
+  }
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== next.data) old.data = next.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
+  for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  CALLS.forEach((call) => { if (old[call] !== next[call]) old[call] = next[call]; });
+  children(old, [...next.childNodes]);
+}
+
+/** The same for what is within an element. */
+export function children(element, next) {
+  next.forEach((child, place) => {
+    const there = element.childNodes[place];
+    if (there) morph(there, child); else element.append(child);
+  });
+  while (element.childNodes.length > next.length) element.lastChild.remove();
+}

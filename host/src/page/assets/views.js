@@ -1,0 +1,118 @@
+// The views of a job that change every second.
+import { h, name, sentence } from './dom.js';
+import { bytes, clock, number, percent, plural, short, time } from './words.js';
+import { draw } from './graph.js';
+import * as chart from './chart.js';
+
+/** What is known of the part at this place, in one object. */
+export function facts(job, place) {
+  const { view } = job, { status, graph } = view;
+  const counts = status.sources.length > place ? status.sources[place]
+    : status.stages[place - status.sources.length] ?? status.sinks[place - status.sources.length - status.stages.length] ?? {};
+  const recent = view.batches.last_10_s, part = graph.parts[place], own = view.parts[place] ?? {};
+  const threads = part?.role === 'sink' ? 1 : Math.max(status.workers, 1);
+  const watermark = view.batches.watermarks_us[place];
+  const behind = watermark !== null && watermark !== undefined && status.last_batch_time_us && watermark < 9e15 ? status.last_batch_time_us - watermark : null;
+  return {
+    counts, own, watermark, rate: counts.rows_per_second ?? 0, busy: (recent.busy_us[place] ?? 0) / Math.max(recent.span_us, 1) / threads,
+    fill: (own.waiting_bytes ?? 0) / Math.max(own.waiting_bytes_max ?? 0, 1), behind: counts.behind ?? null, state: own.state_bytes,
+    rejected: counts.rejected ?? 0, lag: behind === null ? null : time(behind),
+  };
+}
+
+const tile = (label, value, more, line) => h('div', { class: 'tile' }, h('div', { class: 'name' }, label), h('div', { class: 'value' }, value), h('div', { class: 'more' }, more), line);
+
+export function overview(job) {
+  const { view, history } = job, { status, batches, graph } = view, recent = batches.last_10_s;
+  const sum = (all, of) => all.reduce((total, one) => total + of(one), 0);
+  const written = status.sources.filter((_, i) => !graph.parts[i]?.hidden);
+  const come = sum(written, (p) => p.rows_per_second), out = sum(status.sinks, (p) => p.rows_per_second);
+  const flying = batches.in_flight.length, state = sum(view.parts, (p) => p.state_bytes), last = view.checkpoints.at(-1);
+  const limit = status.memory_bytes_max;
+  return [
+    h('div', { class: 'tiles' },
+      tile('Rows in, a second', short(come), plural(sum(written, (p) => p.rows), 'row') + ' since the start', chart.spark(history.map((x) => x.come))),
+      tile('Rows out, a second', short(out), plural(sum(status.sinks, (p) => p.rows), 'row') + ' since the start', chart.spark(history.map((x) => x.out))),
+      tile('A batch takes', recent.batches ? time(recent.took_p50_us) : '–', recent.batches ? `99 %: ${time(recent.took_p99_us)} · most: ${time(recent.took_max_us)}` : 'none in ten seconds', chart.spark(history.map((x) => x.took))),
+      tile('Batches a second', short(recent.batches * 1e6 / Math.max(recent.span_us, 1)), `${number(status.batches_committed)} committed · ${number(flying)} in flight`),
+      tile('Memory', bytes(status.memory_bytes), limit ? `${percent(status.memory_bytes / limit)} of ${bytes(limit)}${status.memory_tight ? ' · short' : ''}` : '', chart.spark(history.map((x) => x.memory))),
+      tile('State', bytes(state), plural(sum(view.parts, (p) => p.state_rows), 'row, key or window', 'rows, keys and windows')),
+      tile('Last checkpoint', last ? time(view.now_us - last.published_us) + ' ago' : graph.checkpoints ? 'none yet' : 'off', last ? `batch ${number(last.batch)} · ${time(last.took_us)} · ${bytes(last.bytes)}` : ''),
+      tile('Running for', time(status.now_us - status.since_us), `${plural(status.workers, 'worker')} in ${plural(status.answered, 'process', 'processes')}${view.restarts.length ? ' · ' + plural(view.restarts.length, 'restart') : ''}`)),
+    h('h2', {}, 'The graph'),
+    h('div', { class: 'card graph', tabindex: '0', role: 'region', 'aria-label': 'The graph of the job' }, draw(view, (i) => facts(job, i), (part) => job.link('part', `${part.role}/${encodeURIComponent(part.name)}`))),
+    view.diagnosis.sentences.length > 0 && [h('h2', {}, 'What stands out'), h('div', { class: 'card' }, said(job))],
+    h('h2', {}, 'Parts'), h('div', { class: 'card scroll' }, parts(job)),
+  ];
+}
+
+const said = (job) => h('ul', { class: 'said' }, job.view.diagnosis.sentences.slice(0, 40).map((one) => h('li', { class: one.level }, sentence(one.text))));
+
+function parts(job) {
+  const { graph } = job.view;
+  const row = (part, i) => {
+    if (part.hidden) return null;
+    const told = facts(job, i), { counts, own } = told, n = (value) => h('td', { class: 'n' }, value ? number(value) : '–');
+    return h('tr', {}, h('td', {}, h('a', { href: job.link('part', `${part.role}/${encodeURIComponent(part.name)}`) }, name(part.name))), h('td', { class: 'quiet' }, `${part.role} · ${part.kind}`),
+      h('td', { class: 'n' }, number(counts.rows)), h('td', { class: 'n' }, number(told.rate)), h('td', { class: 'n' }, percent(told.busy)), n(counts.rejected), n(counts.late),
+      h('td', { class: 'n' }, own.state_bytes ? bytes(own.state_bytes) : '–'), h('td', { class: 'n' }, part.role === 'source' ? `${number(own.waiting_rows)} · ${percent(told.fill)}` : '–'));
+  };
+  return h('table', {}, h('thead', {}, h('tr', {}, ['Name', 'Kind'].map((t) => h('th', {}, t)), ['Rows', 'Rows/s', 'At work', 'Rejected', 'Late', 'State', 'Waiting'].map((t) => h('th', { class: 'n' }, t)))),
+    h('tbody', {}, graph.parts.map(row)));
+}
+
+const causes = [['interval_us', 'its time'], ['data_us', 'data'], ['in_flight_us', 'batches before it'], ['memory_us', 'memory'], ['upgrade_us', 'an upgrade']];
+const waited = (waits) => { const [us, words] = causes.map(([key, words]) => [waits[key] ?? 0, words]).sort((a, b) => b[0] - a[0])[0]; return us > 0 ? `${time(us)} for ${words}` : '–'; };
+
+export function batches(job) {
+  const { view } = job, last = job.batches.slice(-120), chosen = job.chosen === null ? null : job.batches.find((b) => b.number === job.chosen);
+  const minute = view.batches.last_minute, choose = (n) => job.choose(n);
+  const row = (b) => h('tr', { class: b.number === job.chosen && 'chosen' }, h('td', {}, h('a', { href: job.link('batches'), on: { click: (event) => { event.preventDefault(); choose(b.number); } } }, number(b.batch))), h('td', {}, clock(b.begun_us)),
+    h('td', { class: 'n' }, number(b.rows)), h('td', { class: 'n' }, bytes(b.bytes)), h('td', {}, waited(b.waits)), h('td', { class: 'n' }, time(b.waits.in_flight_us + b.waits.memory_us)),
+    h('td', { class: 'n' }, b.planned_us === undefined ? '–' : time(b.planned_us)), h('td', { class: 'n' }, b.ready_us === undefined ? '–' : time(b.ready_us)), h('td', { class: 'n' }, b.committed_us === undefined ? 'in flight' : time(b.committed_us)));
+  const heads = [['Batch'], ['Begun'], ['Rows', 1], ['Bytes', 1], ['Waited most'], ['Held up', 1], ['Planned', 1], ['Stages done', 1], ['Committed', 1]];
+  return [
+    h('div', { class: 'card' }, h('h2', {}, 'How long batches take'), chart.batches(last, view.graph.interval_us, job.chosen, choose),
+      h('span', { class: 'key' }, 'until all stages were done'), h('span', { class: 'key b' }, 'until all sinks had committed'), view.graph.interval_us > 0 && h('span', { class: 'small quiet' }, `one is due every ${time(view.graph.interval_us)}`)),
+    h('div', { class: 'card' }, h('h2', {}, 'Rows of a batch'), chart.rows(last)),
+    chosen && h('div', { class: 'card' }, h('h2', {}, `Batch ${number(chosen.batch)}: who worked on it when`), chosen.parts.length ? chart.timeline(chosen, view.graph.parts) : h('p', { class: 'quiet' }, 'It is too long ago: what each part did is kept of the last batches.')),
+    h('p', { class: 'small quiet' }, `The last minute: ${plural(minute.batches, 'batch', 'batches')}; half took no more than ${time(minute.took_p50_us)}, 99 of 100 no more than ${time(minute.took_p99_us)}. Nothing began while ${causes.map(([key, words]) => [minute.waits[key] ?? 0, words]).filter(([us]) => us > 0).map(([us, words]) => `${time(us)} were waited for ${words}`).join(', ') || 'nothing was waited for'}. Choose a batch to see its timeline.`),
+    h('div', { class: 'card scroll' }, h('table', {}, h('thead', {}, h('tr', {}, heads.map(([t, n]) => h('th', { class: n && 'n' }, t)))), h('tbody', {}, [...view.batches.in_flight].reverse().map(row), job.batches.slice(-60).reverse().map(row)))),
+  ];
+}
+
+export function part(job, path) {
+  const [role, ...rest] = path.split('/'), wanted = decodeURIComponent(rest.join('/')), { graph, batches: b } = job.view;
+  const place = graph.parts.findIndex((p) => p.role === role && p.name === wanted);
+  if (place < 0) return [h('p', { class: 'quiet' }, 'The job has no such part.')];
+  const is = graph.parts[place], told = facts(job, place), { counts, own } = told, all = [];
+  const fact = (label, value) => { if (value !== null && value !== undefined && value !== '') all.push(h('dt', {}, label), h('dd', {}, value)); };
+  fact('Reads', is.from.map((stream, i) => [i > 0 && ', ', name(stream)]));
+  fact(role === 'sink' ? 'Rows taken in' : 'Rows put out', `${number(counts.rows)} · ${number(told.rate)} a second`);
+  fact('At work', `${percent(told.busy)} of the last ten seconds · ${time(b.busy_us[place])} in all`);
+  if (role === 'source') fact('Waiting', `${plural(own.waiting_rows, 'record')}, ${bytes(own.waiting_bytes)} of ${bytes(own.waiting_bytes_max)}${own.finished ? ' · nothing more comes' : own.idle_ms ? ' · nothing to read for ' + time(own.idle_ms * 1000) : ''}`);
+  if (told.behind !== null) fact('Behind', plural(told.behind, 'record'));
+  if (role !== 'sink') fact('Rejected', `${number(counts.rejected)}${counts.unread_rejected ? `, ${number(counts.unread_rejected)} of them read by nothing` : ''}`);
+  if (counts.late) fact('Late', number(counts.late));
+  if (told.lag !== null) fact('Watermark', `${clock(told.watermark)}, ${told.lag} behind the last batch`);
+  if (own.state_rows) fact('State', `${number(own.state_rows)} rows, keys and windows, ${bytes(own.state_bytes)}`);
+  if (is.grants.length) fact('May use', is.grants.join(', '));
+  const counters = Object.entries(counts.counters ?? {});
+  const plugin = (p) => {
+    const cost = [], line = (label, value) => cost.push(h('dt', {}, label), h('dd', {}, value)), both = p.guest_ns + p.host_ns;
+    line('Digest', h('code', {}, p.digest));
+    line('Calls', `${number(p.calls)} in ${plural(p.instances, 'instance')} · ${time(p.cpu_ns / 1000 / Math.max(p.calls, 1))} each`);
+    line('Time', `guest ${time(p.guest_ns / 1000)} (${percent(p.guest_ns / Math.max(both, 1))}), host ${time(p.host_ns / 1000)}`);
+    line('In', `${number(p.rows_in)} rows, ${bytes(p.bytes_in)}`); line('Out', `${number(p.rows_out)} rows, ${bytes(p.bytes_out)}`);
+    line('Memory', `${bytes(p.memory_bytes_max)} at most`);
+    const traps = Object.entries(p.traps ?? {});
+    if (traps.length) line('Failed', traps.map(([kind, count]) => `${kind} ${number(count)}`).join(', '));
+    if (p.log_lines_dropped) line('Log', `${number(p.log_lines_dropped)} lines dropped`);
+    return h('div', { class: 'card' }, h('h2', {}, 'Plugin ', name(p.name), ' ', name(p.version), counts.plugin && counts.plugin.digest !== p.digest && ' (ran before)'), h('dl', { class: 'facts' }, cost));
+  };
+  const last = job.batches.filter((x) => x.parts.some((p) => p.part === place)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === place); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
+  return [h('h2', {}, name(is.name), ' ', h('span', { class: 'badge' }, `${is.role} · ${is.kind}`)), h('div', { class: 'card' }, h('dl', { class: 'facts' }, all)),
+    last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Work on each of the last batches'), chart.batches(last, 0, null, () => {})),
+    (counts.plugins ?? []).map(plugin),
+    counters.length > 0 && h('div', { class: 'card scroll' }, h('h2', {}, 'Counters of the plugin'), h('table', {}, h('tbody', {}, counters.slice(0, 200).map(([key, count]) => h('tr', {}, h('td', { class: 'text' }, name(key)), h('td', { class: 'n' }, number(count)))))))];
+}

@@ -1,0 +1,265 @@
+//! What the numbers mean, in sentences: whether a job keeps up, what holds it up, and what else somebody should know. Pure.
+//!
+//! What is marked as the bottleneck is the part that is at work all the time, and not those that wait for it: their inboxes fill
+//! because of it.
+
+use super::numbers::{count, percent, time};
+use super::record::{JobState, JobView};
+use crate::run::control::GraphPart;
+use serde::Serialize;
+
+/// A part that works for so much of the time is what others wait for.
+const BUSY: f64 = 0.8;
+/// No batch could begin for so much of the time.
+const HELD_UP: f64 = 0.2;
+/// A source whose inbox is so full waits.
+const FULL: f64 = 0.8;
+/// A watermark that is so far behind the batches is worth a sentence.
+const WATERMARK_BEHIND_US: i64 = 60_000_000;
+const REJECTED_SHARE: f64 = 0.01;
+const IDLE_MS: u64 = 60_000;
+const CHECKPOINT_OLD_US: i64 = 300_000_000;
+
+/// How good or bad something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As it should be.
+    #[default]
+    Good,
+    /// Worth knowing.
+    Note,
+    /// Somebody should do something.
+    Bad,
+}
+
+/// A sentence about a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sentence {
+    /// How good it is.
+    pub level: Level,
+    /// The sentence.
+    pub text: String,
+    /// The part that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+}
+
+/// What holds a job up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Bottleneck {
+    /// The part.
+    pub part: String,
+    /// For how much of the time it is at work, in percent.
+    pub busy_percent: u64,
+}
+
+/// The diagnosis of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// Whether it keeps up with what comes; `None`: nobody can say.
+    pub keeps_up: Option<bool>,
+    /// That, in a sentence.
+    pub summary: String,
+    /// What holds it up, or would first.
+    pub bottleneck: Option<Bottleneck>,
+    /// What else is to be said, the worst first.
+    pub sentences: Vec<Sentence>,
+}
+
+/// Looks at a job.
+pub fn of(view: &JobView) -> Diagnosis {
+    match view.state {
+        JobState::Starting => return told(None, "The job has not answered yet: it is starting."),
+        JobState::Silent => {
+            let since = time(view.now_us.saturating_sub(view.answered_us).max(0).unsigned_abs());
+            let why = match (&view.trouble, view.restarts.last()) {
+                (Some(trouble), _) => format!(" {trouble}."),
+                (None, Some(restart)) if restart.at_us >= view.answered_us - 2_000_000 => format!(" {}.", restart.why),
+                (None, _) => " No process of it is there: it ends, or is started again.".into(),
+            };
+            return told(Some(false), &format!("The job has not answered for {since}.{why}"));
+        }
+        JobState::Running => {}
+    }
+    let busiest = busiest(view);
+    let bottleneck = busiest.filter(|(_, share)| *share >= 0.05);
+    let mut sentences = Vec::new();
+    let (keeps_up, summary) = keeping_up(view, busiest);
+    about_parts(view, &mut sentences);
+    about_job(view, &mut sentences);
+    sentences.sort_by_key(|sentence| match sentence.level {
+        Level::Bad => 0,
+        Level::Note => 1,
+        Level::Good => 2,
+    });
+    let bottleneck =
+        bottleneck.map(|(part, share)| Bottleneck { part: part.name.clone(), busy_percent: percent(share) });
+    Diagnosis { keeps_up, summary, bottleneck, sentences }
+}
+
+fn told(keeps_up: Option<bool>, summary: &str) -> Diagnosis {
+    Diagnosis { keeps_up, summary: summary.into(), ..Diagnosis::default() }
+}
+
+/// The part that is at work for the greatest share of what it could be. Stages have all workers; all sinks have one thread.
+fn busiest(view: &JobView) -> Option<(&GraphPart, f64)> {
+    let recent = &view.batches.last_10_s;
+    let span = recent.span_us.max(1) as f64;
+    let workers = view.status.workers.max(1) as f64;
+    let shares = view.graph.parts.iter().zip(&recent.busy_us).map(|(part, busy_us)| {
+        let threads = if part.role == "sink" { 1.0 } else { workers };
+        (part, *busy_us as f64 / span / threads)
+    });
+    shares.max_by(|(_, one), (_, other)| one.total_cmp(other))
+}
+
+fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<bool>, String) {
+    let (recent, interval_us) = (&view.batches.last_10_s, view.graph.interval_us);
+    let span = recent.span_us.max(1) as f64;
+    let held_up = recent.waits.in_flight_us as f64 / span;
+    let memory = recent.waits.memory_us as f64 / span;
+    let waiting = view.batches.in_flight.iter().map(|batch| view.now_us.saturating_sub(batch.begun_us)).max();
+    let oldest_us = waiting.unwrap_or(0).max(0).unsigned_abs();
+    let full = view.parts.iter().zip(&view.graph.parts).find(|(facts, _)| {
+        facts.waiting_bytes_max > 0 && facts.waiting_bytes as f64 / facts.waiting_bytes_max as f64 >= FULL
+    });
+    let cause = match busiest {
+        Some((part, share)) if share >= 0.25 => {
+            let why = if part.role == "sink" { "commits" } else { "is at work" };
+            format!(" {} `{}` {why} for {} % of the time.", capital(&part.role), part.name, percent(share))
+        }
+        _ => String::new(),
+    };
+    if view.status.memory_tight || memory > HELD_UP {
+        return (Some(false), format!("Not keeping up: memory is short, so sources wait.{cause}"));
+    }
+    if oldest_us > 10_000_000_u64.max(interval_us.saturating_mul(5)) {
+        let took = time(oldest_us);
+        return (Some(false), format!("Not keeping up: a batch was begun {took} ago and is not committed yet.{cause}"));
+    }
+    if recent.batches == 0 {
+        return match view.status.batches_committed {
+            0 => (None, "No batch is committed yet.".into()),
+            _ if view.batches.in_flight.is_empty() => (Some(true), "Idle: nothing has come for ten seconds.".into()),
+            _ => (None, format!("A batch is being worked on since {}.", time(oldest_us))),
+        };
+    }
+    let (p50, p99) = (time(recent.took_p50_us), time(recent.took_p99_us));
+    let too_slow = interval_us > 0 && recent.took_p50_us > interval_us.saturating_mul(view.graph.in_flight_max.max(1));
+    if held_up > HELD_UP || too_slow {
+        let why = match interval_us {
+            0 => format!("batches wait for those before them {} % of the time", percent(held_up)),
+            _ => format!("a batch takes {p50}, and one is due every {}", time(interval_us)),
+        };
+        return (Some(false), format!("Not keeping up: {why}.{cause}"));
+    }
+    if let Some((_, part)) = full {
+        return (Some(false), format!("Not keeping up: more comes from `{}` than is taken in.{cause}", part.name));
+    }
+    let of = if interval_us > 0 { format!(" of {}", time(interval_us)) } else { String::new() };
+    (Some(true), format!("Keeping up: a batch takes {p50}{of}, 99 of 100 take no more than {p99}."))
+}
+
+fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
+    let status = &view.status;
+    let workers = status.workers.max(1) as f64;
+    let minute = &view.batches.last_minute;
+    let counts = status.sources.iter().chain(&status.stages).chain(&status.sinks);
+    let all = view.graph.parts.iter().zip(counts).zip(&view.parts);
+    for (place, ((part, counted), facts)) in all.enumerate() {
+        let name = &part.name;
+        let mut say = |level, text| sentences.push(Sentence { level, text, part: Some(name.clone()) });
+        let busy = minute.busy_us.get(place).copied().unwrap_or(0) as f64 / minute.span_us.max(1) as f64;
+        let busy = if part.role == "sink" { busy } else { busy / workers };
+        if busy >= BUSY {
+            let minute = percent(busy);
+            say(
+                Level::Bad,
+                match part.role.as_str() {
+                    "sink" => {
+                        format!("Sink `{name}` waits for its {}: {minute} % of the last minute.", medium(&part.kind))
+                    }
+                    role => {
+                        format!("{} `{name}` is at work {minute} % of the last minute, on all workers.", capital(role))
+                    }
+                },
+            );
+        }
+        if counted.counts.unread_rejected > 0 {
+            let rows = count(counted.counts.unread_rejected, "row");
+            say(
+                Level::Bad,
+                format!(
+                    "`{name}` has rejected {rows} that nothing reads; a sink of `{name}.rejected` would keep them."
+                ),
+            );
+        } else if counted.counts.rejected > 0 {
+            let all = (counted.counts.rows + counted.counts.rejected) as f64;
+            let share = counted.counts.rejected as f64 / all;
+            let level = if share > REJECTED_SHARE { Level::Bad } else { Level::Note };
+            say(level, format!("`{name}` has rejected {}.", count(counted.counts.rejected, "row")));
+        }
+        if counted.counts.late > 0 {
+            say(Level::Note, format!("{} came too late for `{name}`.", count(counted.counts.late, "row")));
+        }
+        if part.role == "source" && facts.idle_ms >= IDLE_MS && !facts.finished {
+            say(Level::Note, format!("Source `{name}` has had nothing to read for {}.", time(facts.idle_ms * 1000)));
+        }
+        if let (Some(watermark), Some(now)) =
+            (view.batches.watermarks_us.get(place).copied().flatten(), status.last_batch_time_us)
+        {
+            let behind = now.0.saturating_sub(watermark);
+            if behind > WATERMARK_BEHIND_US && watermark < i64::MAX / 2 {
+                let behind = time(behind.unsigned_abs());
+                say(
+                    Level::Note,
+                    format!("The watermark of `{name}` is {behind} behind: windows close that much later."),
+                );
+            }
+        }
+    }
+}
+
+fn about_job(view: &JobView, sentences: &mut Vec<Sentence>) {
+    let mut say = |level, text| sentences.push(Sentence { level, text, part: None });
+    let hour_ago = view.now_us.saturating_sub(3_600_000_000);
+    let lately = view.restarts.iter().filter(|restart| restart.at_us > hour_ago).count() as u64;
+    if let (Some(last), 1..) = (view.restarts.last(), lately) {
+        let times = if lately == 1 { "once".into() } else { format!("{lately} times") };
+        say(Level::Bad, format!("The job was started again {times} in the last hour; the last reason: {}.", last.why));
+    }
+    if view.graph.checkpoints.is_none() {
+        say(Level::Note, "The job keeps no checkpoints: when it ends, what it holds is gone.".into());
+    } else if let Some(last) = view.checkpoints.last() {
+        let age = view.now_us.saturating_sub(last.published_us);
+        if age > CHECKPOINT_OLD_US && view.batches.last_minute.batches > 0 {
+            say(Level::Note, format!("The last checkpoint is {} old.", time(age.unsigned_abs())));
+        }
+    }
+    if view.status.answered < view.status.processes {
+        let (answered, processes) = (view.status.answered, view.status.processes);
+        say(
+            Level::Note,
+            format!("{answered} of {processes} processes are told of here; the others are not on this machine."),
+        );
+    }
+    if let Some(trouble) = &view.trouble {
+        say(Level::Bad, format!("A process does not answer: {trouble}."));
+    }
+}
+
+/// What a sink of this kind waits for.
+fn medium(kind: &str) -> &'static str {
+    match kind {
+        "postgres" => "database",
+        "kafka" | "http" => "server",
+        "websocket" => "clients",
+        _ => "disk",
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,43 @@
+//! Numbers in sentences.
+
+/// `3 rows`
+pub fn count(number: u64, what: &str) -> String {
+    let plural = match what {
+        _ if number == 1 => "",
+        "batch" => "es",
+        _ => "s",
+    };
+    format!("{} {what}{plural}", grouped(number))
+}
+
+/// `12,345`
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1.2 s`, from microseconds.
+pub fn time(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..10_000 => format!("{:.1} ms", us as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
+        1_000_000..10_000_000 => format!("{:.1} s", us as f64 / 1e6),
+        10_000_000..120_000_000 => format!("{} s", us / 1_000_000),
+        120_000_000..7_200_000_000 => format!("{} min", us / 60_000_000),
+        7_200_000_000..172_800_000_000 => format!("{} h", us / 3_600_000_000),
+        _ => format!("{} days", us / 86_400_000_000),
+    }
+}
+
+/// So many percent, from a share.
+pub fn percent(share: f64) -> u64 {
+    (share * 100.0).round().clamp(0.0, 100.0) as u64
+}

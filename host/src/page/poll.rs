@@ -1,0 +1,231 @@
+//! Asks the processes of jobs how they stand: once a second while somebody looks, seldom otherwise.
+
+use super::record::{JobState, Record};
+use crate::error::Result;
+use crate::log_lines;
+use crate::run::control::{ControlAnswer, job_id, jobs, view};
+use crate::threads;
+use crate::time;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often jobs are asked while somebody looks, and otherwise.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+const POLL_SELDOM: Duration = Duration::from_secs(10);
+/// For so long after the last request somebody looks.
+const LOOKED_AT: Duration = Duration::from_secs(30);
+/// Whoever asks for an answer gets one that is no older, unless a process takes its time.
+const FRESH: Duration = Duration::from_millis(1_200);
+const FRESH_WAIT_MAX: Duration = Duration::from_secs(6);
+/// Jobs of a user that are shown.
+const JOBS_MAX: usize = 200;
+
+/// What a supervisor tells of its job.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// It is started again, for this reason.
+    Restarted(String),
+}
+
+/// The jobs that a page is about.
+pub struct Jobs {
+    held: Mutex<Held>,
+    kicked: Condvar,
+    polled: watch::Sender<u64>,
+}
+
+struct Held {
+    records: BTreeMap<String, Record>,
+    /// All jobs of the user are looked for.
+    all: bool,
+    /// The log of this process belongs to the job.
+    own_log: Option<u64>,
+    looked: Instant,
+    polled: Option<Instant>,
+    kick: bool,
+    actions: bool,
+}
+
+impl Jobs {
+    /// The job of one file. `supervised`: its processes are others than this one.
+    pub fn of_file(file: &Path, supervised: bool) -> Result<Arc<Jobs>> {
+        let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        let id = job_id(file)?;
+        let record = Record::new(&id, &whole.display().to_string(), supervised);
+        Ok(Jobs::new(BTreeMap::from([(id, record)]), false, supervised))
+    }
+
+    /// All jobs of the user that run on this machine.
+    pub fn of_user() -> Arc<Jobs> {
+        Jobs::new(BTreeMap::new(), true, false)
+    }
+
+    fn new(records: BTreeMap<String, Record>, all: bool, own_log: bool) -> Arc<Jobs> {
+        let own_log = own_log.then_some(0);
+        let looked = Instant::now();
+        let held = Held { records, all, own_log, looked, polled: None, kick: false, actions: false };
+        Arc::new(Jobs { held: Mutex::new(held), kicked: Condvar::new(), polled: watch::Sender::new(0) })
+    }
+
+    /// Whether the page is one of all jobs of a user.
+    pub fn are_all(&self) -> bool {
+        self.lock().all
+    }
+
+    /// Jobs may be stopped from the page.
+    pub fn allow_actions(&self) {
+        self.lock().actions = true;
+    }
+
+    /// Something happened to the job that only its supervisor knows.
+    pub fn tell(&self, told: Told) {
+        let Told::Restarted(why) = told;
+        let now_us = time::now().0;
+        self.lock().records.values_mut().for_each(|record| record.restarted(now_us, why.clone()));
+        self.kick();
+    }
+
+    /// Starts to ask, on a thread of its own.
+    pub fn poll(self: &Arc<Self>) -> Result<()> {
+        let jobs = self.clone();
+        let failed = |error| tracing::warn!("the page shows nothing new any more: {error}");
+        threads::start("millstream-page-poll", "the thread that asks for the page", failed, move || {
+            loop {
+                jobs.ask_all();
+                jobs.wait();
+            }
+        })
+        .map(drop)
+    }
+
+    /// What is known of a job, no older than a second or so; `None`: there is no such job.
+    pub async fn with<T>(&self, id: &str, what: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.freshen().await;
+        self.lock().records.get(id).map(what)
+    }
+
+    /// The same of all jobs.
+    pub async fn each<T>(&self, mut what: impl FnMut(&Record) -> T) -> Vec<T> {
+        self.freshen().await;
+        self.lock().records.values().map(&mut what).collect()
+    }
+
+    /// The file of a job.
+    pub fn file(&self, id: &str) -> Option<PathBuf> {
+        self.lock().records.get(id).map(|record| PathBuf::from(&record.view.file))
+    }
+
+    /// Tells when something was asked.
+    pub fn watched(&self) -> watch::Receiver<u64> {
+        self.polled.subscribe()
+    }
+
+    /// Somebody still looks.
+    pub fn looked_at(&self) {
+        self.lock().looked = Instant::now();
+    }
+
+    /// Waits until what is known is no older than it may be.
+    async fn freshen(&self) {
+        let mut polled = self.watched();
+        polled.mark_unchanged();
+        let old = {
+            let mut held = self.lock();
+            held.looked = Instant::now();
+            held.polled.is_none_or(|polled| polled.elapsed() > FRESH)
+        };
+        if old {
+            self.kick();
+            // What there is will do where nobody answers in time.
+            let _ = tokio::time::timeout(FRESH_WAIT_MAX, polled.changed()).await;
+        }
+    }
+
+    fn kick(&self) {
+        self.lock().kick = true;
+        self.kicked.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut held = self.lock();
+        let began = Instant::now();
+        loop {
+            let every = if held.looked.elapsed() < LOOKED_AT { POLL_EVERY } else { POLL_SELDOM };
+            let left = every.saturating_sub(began.elapsed());
+            if std::mem::take(&mut held.kick) || left.is_zero() {
+                return;
+            }
+            held = self.kicked.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn ask_all(&self) {
+        if self.are_all() {
+            self.look_for_jobs();
+        }
+        let files: Vec<(String, PathBuf)> = {
+            let held = self.lock();
+            held.records.iter().map(|(id, record)| (id.clone(), PathBuf::from(&record.view.file))).collect()
+        };
+        for (id, file) in files {
+            self.ask(&id, &file);
+        }
+        self.lock().polled = Some(Instant::now());
+        self.polled.send_modify(|count| *count += 1);
+    }
+
+    fn look_for_jobs(&self) {
+        let found = match jobs() {
+            Ok(found) => found,
+            Err(error) => return tracing::debug!("no jobs are found: {error}"),
+        };
+        let mut held = self.lock();
+        for status in found {
+            let file = PathBuf::from(&status.file);
+            if let (Ok(id), true) = (job_id(&file), held.records.len() < JOBS_MAX) {
+                held.records.entry(id.clone()).or_insert_with(|| Record::new(&id, &status.file, false));
+            }
+        }
+    }
+
+    fn ask(&self, id: &str, file: &Path) {
+        let known = |process| self.lock().records.get(id).map(|record| record.known(process)).unwrap_or_default();
+        let (mut views, mut silent) = (Vec::new(), Vec::new());
+        match view(file, known) {
+            Ok(answers) => {
+                for said in answers {
+                    match said.answer {
+                        Ok(ControlAnswer::View(view)) => views.push(*view),
+                        Ok(ControlAnswer::Error(words) | ControlAnswer::Refused(words)) | Err(words) => {
+                            silent.push(format!("process {}: {words}", said.process));
+                        }
+                        Ok(_) => silent.push(format!("process {} answers otherwise", said.process)),
+                    }
+                }
+            }
+            Err(error) => silent.push(error.to_string()),
+        }
+        let mut held = self.lock();
+        let Held { records, own_log, actions, all, .. } = &mut *held;
+        let Some(record) = records.get_mut(id) else { return };
+        record.view.actions = *actions;
+        if let Some(last) = own_log {
+            for line in log_lines::after(*last) {
+                *last = line.number;
+                record.own_line(line);
+            }
+        }
+        record.told(time::now().0, views, silent);
+        // A job that ended is gone from the list of all.
+        if *all && record.view.state == JobState::Silent && record.view.trouble.is_none() {
+            records.remove(id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,202 @@
+//! What is known of a job, from what its processes have told so far: it outlives them.
+
+use super::diagnosis::{self, Diagnosis};
+use crate::checkpoint::recent::CheckpointFacts;
+use crate::ids::BatchId;
+use crate::log_lines::LogLine;
+use crate::metrics::batches::{BatchFacts, BatchesView};
+use crate::metrics::refused::RefusedRow;
+use crate::run::control::{JobGraph, JobStatus, Known, PartFacts, ProcessView};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What is kept of each.
+const BATCHES_MAX: usize = 3_600;
+const LOG_MAX: usize = 1_000;
+const REFUSED_MAX: usize = 100;
+const CHECKPOINTS_MAX: usize = 100;
+const RESTARTS_MAX: usize = 100;
+
+/// How a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Nobody has answered yet.
+    #[default]
+    Starting,
+    /// It answers.
+    Running,
+    /// It has answered, and does not now: it is being started again, has ended, or has no time.
+    Silent,
+}
+
+/// A restart, or something else that a supervisor has told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restart {
+    /// When.
+    pub at_us: i64,
+    /// Why.
+    pub why: String,
+}
+
+/// Something with a number of its own in this record, from 1: what was told before is not told again.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Numbered<T> {
+    /// The number.
+    pub number: u64,
+    /// The process that told of it.
+    pub process: u32,
+    /// What it is.
+    #[serde(flatten)]
+    pub what: T,
+}
+
+/// The newest of some things.
+#[derive(Debug)]
+pub struct Newest<T> {
+    count: u64,
+    max: usize,
+    all: VecDeque<Numbered<T>>,
+}
+
+impl<T: Clone> Newest<T> {
+    fn of(max: usize) -> Newest<T> {
+        Newest { count: 0, max, all: VecDeque::new() }
+    }
+
+    fn add(&mut self, process: u32, what: T) {
+        self.count += 1;
+        self.all.push_back(Numbered { number: self.count, process, what });
+        if self.all.len() > self.max {
+            self.all.pop_front();
+        }
+    }
+
+    /// The last number.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Those after this number, no more than so many of the newest.
+    pub fn after(&self, number: u64, max: usize) -> Vec<Numbered<T>> {
+        let newer = self.all.iter().filter(|one| one.number > number).count().min(max);
+        self.all.iter().skip(self.all.len() - newer).cloned().collect()
+    }
+}
+
+/// How a job stands, as JSON has it. Docs: `docs/page.md`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct JobView {
+    pub id: String,
+    pub file: String,
+    pub state: JobState,
+    pub now_us: i64,
+    pub answered_us: i64,
+    pub supervised: bool,
+    pub actions: bool,
+    pub trouble: Option<String>,
+    pub diagnosis: Diagnosis,
+    pub status: JobStatus,
+    pub pids: Vec<u32>,
+    pub graph: JobGraph,
+    pub parts: Vec<PartFacts>,
+    pub batches: BatchesView,
+    pub checkpoints: Vec<CheckpointFacts>,
+    pub restarts: Vec<Restart>,
+}
+
+/// The record of a job.
+pub struct Record {
+    /// How it stands.
+    pub view: JobView,
+    /// Batches that are committed.
+    pub batches: Newest<BatchFacts>,
+    /// Lines of the log.
+    pub log: Newest<LogLine>,
+    /// Rejected and late rows.
+    pub refused: Newest<RefusedRow>,
+    known: BTreeMap<usize, (u32, Known)>,
+}
+
+impl Record {
+    /// Of a job of which nothing is known.
+    pub fn new(id: &str, file: &str, supervised: bool) -> Record {
+        let view = JobView { id: id.into(), file: file.into(), supervised, ..JobView::default() };
+        Record {
+            view,
+            batches: Newest::of(BATCHES_MAX),
+            log: Newest::of(LOG_MAX),
+            refused: Newest::of(REFUSED_MAX),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// What a process has told already.
+    pub fn known(&self, process: usize) -> Known {
+        self.known.get(&process).map(|(_, known)| *known).unwrap_or_default()
+    }
+
+    /// A line of the log of the process that serves the page.
+    pub fn own_line(&mut self, line: LogLine) {
+        self.log.add(std::process::id(), line);
+    }
+
+    /// A supervisor starts the job again.
+    pub fn restarted(&mut self, at_us: i64, why: String) {
+        self.view.restarts.push(Restart { at_us, why });
+        let over = self.view.restarts.len().saturating_sub(RESTARTS_MAX);
+        self.view.restarts.drain(..over);
+    }
+
+    /// Takes over what the processes tell now; `silent`: those that did not answer, in words.
+    pub fn told(&mut self, now_us: i64, views: Vec<ProcessView>, silent: Vec<String>) {
+        self.view.now_us = now_us;
+        self.view.trouble = (!silent.is_empty()).then(|| silent.join("; "));
+        let mut sum: Option<ProcessView> = None;
+        let mut pids = Vec::new();
+        for mut view in views {
+            let (process, pid) = (view.process.process, view.process.pid);
+            if self.known.get(&process).is_some_and(|(known, _)| *known != pid) {
+                // It was asked for what comes after what another one had told: it is asked again.
+                self.known.insert(process, (pid, Known::default()));
+            } else {
+                self.take_news(process, pid, &mut view);
+            }
+            view.batches.committed.clear();
+            view.batches.refused.clear();
+            view.log.clear();
+            pids.push(pid);
+            match &mut sum {
+                Some(sum) => sum.add(view),
+                None => sum = Some(view),
+            }
+        }
+        match sum {
+            Some(sum) => self.take(now_us, pids, sum),
+            None if self.view.state == JobState::Running => self.view.state = JobState::Silent,
+            None => {}
+        }
+        self.view.diagnosis = diagnosis::of(&self.view);
+    }
+
+    /// Batches, rows and lines that the process has not told before.
+    fn take_news(&mut self, process: usize, pid: u32, view: &mut ProcessView) {
+        let known = view.known(self.known(process));
+        view.batches.committed.drain(..).for_each(|batch| self.batches.add(pid, batch));
+        view.batches.refused.drain(..).for_each(|row| self.refused.add(pid, row));
+        view.log.drain(..).for_each(|line| self.log.add(pid, line));
+        self.known.insert(process, (pid, known));
+    }
+
+    fn take(&mut self, now_us: i64, pids: Vec<u32>, sum: ProcessView) {
+        let view = &mut self.view;
+        (view.state, view.answered_us, view.pids) = (JobState::Running, now_us, pids);
+        (view.graph, view.parts, view.batches) = (sum.graph, sum.parts, sum.batches);
+        view.status = sum.process.status;
+        let last = view.checkpoints.last().map_or((BatchId(0), 0), |last| (last.batch, last.published_us));
+        let newer = sum.checkpoints.into_iter().filter(|checkpoint| checkpoint.published_us > last.1);
+        view.checkpoints.extend(newer);
+        let over = view.checkpoints.len().saturating_sub(CHECKPOINTS_MAX);
+        view.checkpoints.drain(..over);
+    }
+}

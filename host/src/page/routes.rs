@@ -1,0 +1,236 @@
+//! What is at which address. All of it but the page's own files is JSON below `/api/v1`, described in `docs/page.md`.
+
+use super::access::{Access, Entry};
+use super::body::{self, Answer};
+use super::poll::Jobs;
+use super::record::{JobState, Record};
+use super::{assets, prometheus, query};
+use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Sender, channel};
+
+/// Streams of events at a time; more are refused.
+const STREAMS_MAX: usize = 64;
+static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
+/// What one answer tells of.
+const BATCHES_MAX: usize = 3_600;
+const FIRST_BATCHES: usize = 600;
+const LOG_MAX: usize = 1_000;
+const REFUSED_MAX: usize = 100;
+
+/// What is served.
+pub struct Site {
+    /// Who may look.
+    pub access: Access,
+    /// What there is to see.
+    pub jobs: Arc<Jobs>,
+    /// Whether jobs can be stopped.
+    pub actions: bool,
+}
+
+/// The answer to a request.
+pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
+    let (request, _) = request.into_parts();
+    let path = request.uri.path().to_owned();
+    let open = matches!(path.as_str(), "/healthz" | "/readyz");
+    match site.access.entry(&request, open) {
+        Entry::Granted => {}
+        Entry::Cookie(cookie) => return sent_on(&cookie),
+        Entry::Refused(status, words) => return body::words(status, words),
+    }
+    let query = request.uri.query().unwrap_or_default();
+    match (&request.method, path.as_str()) {
+        (&Method::GET, "/healthz") => body::words(StatusCode::OK, "ok"),
+        (&Method::GET, "/readyz") => ready(site).await,
+        (&Method::GET, "/metrics") => {
+            let views = site.jobs.each(|record| record.view.clone()).await;
+            body::of(StatusCode::OK, prometheus::KIND, prometheus::text(&views))
+        }
+        (&Method::GET, path) if path.starts_with("/api/v1/") => {
+            let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
+            api(site, &parts, query).await
+        }
+        (&Method::POST, path) if path.starts_with("/api/v1/jobs/") => {
+            let parts: Vec<&str> = path.trim_start_matches("/api/v1/jobs/").split('/').collect();
+            act(site, &parts).await
+        }
+        (&Method::GET, path) => match assets::find(path) {
+            Some((kind, text)) => body::of(StatusCode::OK, kind, text),
+            None => body::words(StatusCode::NOT_FOUND, "there is nothing here"),
+        },
+        _ => body::words(StatusCode::METHOD_NOT_ALLOWED, "this can only be read"),
+    }
+}
+
+/// To the page itself, with a cookie in the place of the token.
+fn sent_on(cookie: &str) -> Answer {
+    let mut answer = body::words(StatusCode::SEE_OTHER, "");
+    let headers = answer.headers_mut();
+    headers.insert(LOCATION, HeaderValue::from_static("/"));
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        headers.insert(SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// Whether the job answers, and a batch is committed or none is wanted.
+async fn ready(site: &Site) -> Answer {
+    let states = site.jobs.each(|record| record.view.state).await;
+    match !states.is_empty() && states.iter().all(|state| *state == JobState::Running) {
+        true => body::words(StatusCode::OK, "ready"),
+        false => body::words(StatusCode::SERVICE_UNAVAILABLE, "the job does not answer"),
+    }
+}
+
+async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
+    let after = number(query, "after").unwrap_or(0);
+    let limit =
+        |most: usize| number(query, "limit").map_or(most, |wanted| usize::try_from(wanted).unwrap_or(most).min(most));
+    let jobs = &site.jobs;
+    let found = match path {
+        ["jobs"] => {
+            let list = jobs.each(listed).await;
+            Some(json!({ "jobs": list, "all": jobs.are_all() }))
+        }
+        ["jobs", id] => jobs.with(id, |record| json!(record.view)).await,
+        ["jobs", id, "batches"] => jobs.with(id, |record| json!(record.batches.after(after, limit(BATCHES_MAX)))).await,
+        ["jobs", id, "log"] => jobs.with(id, |record| json!(record.log.after(after, limit(LOG_MAX)))).await,
+        ["jobs", id, "refused"] => jobs.with(id, |record| json!(record.refused.after(after, limit(REFUSED_MAX)))).await,
+        ["jobs", id, "checkpoints"] => jobs.with(id, |record| json!(record.view.checkpoints)).await,
+        ["jobs", id, "diagnosis"] => jobs.with(id, |record| json!(record.view.diagnosis)).await,
+        ["jobs", id, "events"] => return events(site, id).await,
+        ["jobs", id, "state"] => return state(site, id, query).await,
+        _ => None,
+    };
+    match found {
+        Some(value) => body::json(&value),
+        None => body::error(StatusCode::NOT_FOUND, "there is no such job, or nothing of that name is told of it"),
+    }
+}
+
+/// A job in the list of all.
+fn listed(record: &Record) -> Value {
+    let view = &record.view;
+    json!({
+        "id": view.id, "job": view.status.job, "file": view.file, "state": view.state,
+        "since_us": view.status.since_us, "keeps_up": view.diagnosis.keeps_up, "summary": view.diagnosis.summary,
+        "rows_per_second": view.status.sources.iter().map(|source| source.counts.rows_per_second).sum::<u64>(),
+        "batches_committed": view.status.batches_committed,
+        "rejected": view.status.stages.iter().chain(&view.status.sources).map(|part| part.counts.rejected).sum::<u64>(),
+    })
+}
+
+/// The state in the job's checkpoint: of all stages, or what a query says of it.
+async fn state(site: &Site, id: &str, query: &str) -> Answer {
+    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "there is no such job") };
+    let sql = text(query, "sql").unwrap_or_default();
+    if sql.trim().is_empty() || sql.len() > query::SQL_BYTES_MAX {
+        return body::error(
+            StatusCode::BAD_REQUEST,
+            "write a query, as `select * from totals limit 10`, of at most 8 KiB",
+        );
+    }
+    match query::state(file, sql).await {
+        Ok(rows) => {
+            let rows: Vec<Value> = rows.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            body::json(&json!({ "rows": rows }))
+        }
+        Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
+    }
+}
+
+async fn act(site: &Site, path: &[&str]) -> Answer {
+    let [id, "stop"] = path else { return body::error(StatusCode::NOT_FOUND, "nothing of that name can be done") };
+    if !site.actions {
+        let words = "the page only shows; start the job with --ui-actions to stop it from here";
+        return body::error(StatusCode::FORBIDDEN, words);
+    }
+    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "there is no such job") };
+    tracing::info!("the page was asked to stop the job");
+    // It waits for the job's answer, so it has a thread of its own.
+    let asked = tokio::task::spawn_blocking(move || put(&file, &ControlQuestion::Stop, |_| true)).await;
+    let hears = |said: &ProcessAnswer| matches!(said.answer, Ok(ControlAnswer::Done(_)));
+    match asked {
+        Ok(Ok(said)) if said.iter().any(hears) => body::json(&json!({ "stopping": true })),
+        Ok(Ok(_)) => {
+            body::error(StatusCode::SERVICE_UNAVAILABLE, "no process of the job hears; try again when it runs")
+        }
+        Ok(Err(error)) => body::error(StatusCode::SERVICE_UNAVAILABLE, &error.message),
+        Err(_) => body::error(StatusCode::INTERNAL_SERVER_ERROR, "the question to the job ended in a panic"),
+    }
+}
+
+/// All news of a job once a second, for as long as somebody reads them.
+async fn events(site: &Arc<Site>, id: &str) -> Answer {
+    let Ok(place) = STREAMS.try_acquire() else {
+        return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many look at once; close a page");
+    };
+    if site.jobs.file(id).is_none() {
+        return body::error(StatusCode::NOT_FOUND, "there is no such job");
+    }
+    let (sender, receiver) = channel(2);
+    let (site, id) = (site.clone(), id.to_owned());
+    tokio::spawn(async move {
+        tell(&site, &id, sender).await;
+        drop(place);
+    });
+    body::events(receiver)
+}
+
+async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
+    let mut polled = site.jobs.watched();
+    let (mut batches, mut log, mut refused) = (0, 0, 0);
+    let mut most = FIRST_BATCHES;
+    loop {
+        site.jobs.looked_at();
+        let news = site.jobs.with(id, |record| {
+            let news = json!({
+                "view": record.view,
+                "batches": record.batches.after(batches, most),
+                "log": record.log.after(log, LOG_MAX),
+                "refused": record.refused.after(refused, REFUSED_MAX),
+            });
+            (batches, log, refused) = (record.batches.count(), record.log.count(), record.refused.count());
+            news
+        });
+        let Some(news) = news.await else { return };
+        most = BATCHES_MAX;
+        polled.mark_unchanged();
+        if sender.send(Bytes::from(format!("event: news\ndata: {news}\n\n"))).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            changed = polled.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// A parameter of a query, decoded.
+fn text(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn number(query: &str, name: &str) -> Option<u64> {
+    text(query, name)?.parse().ok()
+}

@@ -1,0 +1,76 @@
+//! Listens, and serves each connection with a task of its own. There is a bound on connections, on the head of a request and on the
+//! time for it.
+
+use super::access::Access;
+use super::poll::Jobs;
+use super::routes::{self, Site};
+use crate::error::{Error, Result};
+use crate::threads;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+const CONNECTIONS_MAX: usize = 128;
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+/// After an error of the system, as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves for as long as the process lives, on a thread of its own.
+pub fn start(listener: TcpListener, access: Access, jobs: Arc<Jobs>, actions: bool) -> Result<()> {
+    if actions {
+        jobs.allow_actions();
+    }
+    jobs.poll()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::environment(format!("the page cannot be served: {error}")))?;
+    let site = Arc::new(Site { access, jobs, actions });
+    let failed = |error| tracing::warn!("there is no page any more: {error}");
+    threads::start("millstream-page", "the thread that serves the page", failed, move || {
+        runtime.block_on(async {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, site).await,
+                Err(error) => tracing::warn!("the page cannot be served: {error}"),
+            }
+        });
+    })
+    .map(drop)
+}
+
+async fn serve(listener: tokio::net::TcpListener, site: Arc<Site>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let site = site.clone();
+                tokio::spawn(async move {
+                    connection(stream, site).await;
+                    drop(place);
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, site: Arc<Site>) {
+    let service = service_fn(move |request| {
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(routes::answer(&site, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    server.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    // Whoever goes away or says nonsense has no answer.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}

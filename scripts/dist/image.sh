@@ -1,0 +1,91 @@
+# A part of make.sh: an OCI image, as a layout in a tarball that docker, podman and skopeo read. In it are the program and what
+# it needs of this system; no shell, and nobody with rights.
+name=millstream-$version-oci-linux-$machine
+layout=$work/$name
+blobs=$layout/blobs/sha256
+mkdir -p "$blobs"
+created=$(date --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+user=65532
+
+# What the program needs of the system: its loader and libraries, where they say they are, certificates, and names.
+base=$work/base
+mkdir -p "$base"/{etc/ssl/certs,home/millstream,tmp,usr/share/doc}
+# The licence of what a file belongs to, where the system knows: by the names that the file has.
+licence_of() {
+    local owner
+    owner=$(dpkg-query --search "$@" 2>/dev/null | head -n 1 | cut -d : -f 1) || true
+    [[ -z $owner || ! -e /usr/share/doc/$owner/copyright ]] ||
+        install -D -m 644 -t "$base/usr/share/doc/$owner" "/usr/share/doc/$owner/copyright"
+}
+ldd "$work/millstream" | grep -o '/[^ ]*' | sort -u >"$work/libraries"
+while read -r library; do
+    install -D -m 755 "$(realpath "$library")" "$base$library"
+    licence_of "$library" "$(realpath "$library")"
+done <"$work/libraries"
+certificates=/etc/ssl/certs/ca-certificates.crt
+if [[ -e $certificates ]]; then
+    install -m 644 "$certificates" "$base$certificates"
+    licence_of /usr/sbin/update-ca-certificates
+else
+    echo "dist: no $certificates here, so the image trusts no server of https"
+fi
+cat >"$base/etc/passwd" <<END
+root:x:0:0:root:/root:/sbin/nologin
+millstream:x:$user:$user:Millstream:/home/millstream:/sbin/nologin
+END
+printf 'root:x:0:\nmillstream:x:%s:\n' $user >"$base/etc/group"
+echo 'hosts: files dns' >"$base/etc/nsswitch.conf"
+app=$work/app
+install -D -m 755 "$work/millstream" "$app/usr/bin/millstream"
+install -D -m 644 LICENSE "$app/usr/share/doc/millstream/LICENSE"
+
+# The folders that users without rights write to come last, as they have other owners and modes than the rest.
+layer_base() {
+    pack "$base" --exclude=./home/millstream --exclude=./tmp . >"$work/base.tar"
+    tar --append --file "$work/base.tar" --directory "$base" --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --numeric-owner \
+        --owner=$user --group=$user --mode=700 home/millstream
+    tar --append --file "$work/base.tar" --directory "$base" --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --numeric-owner \
+        --owner=0 --group=0 --mode=1777 tmp
+}
+layer_base
+pack "$app" . >"$work/app.tar"
+
+digest_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+# Puts a file among the blobs, and prints how others refer to it.
+blob() {
+    local digest
+    digest=$(digest_of "$2")
+    mv "$2" "$blobs/$digest"
+    printf '{"mediaType":"%s","digest":"sha256:%s","size":%s}' "$1" "$digest" "$(stat -c %s "$blobs/$digest")"
+}
+
+layers=() contents=()
+for layer in base app; do
+    contents+=("\"sha256:$(digest_of "$work/$layer.tar")\"")
+    compress <"$work/$layer.tar" >"$work/$layer.tar.gz"
+    rm "$work/$layer.tar"
+    layers+=("$(blob application/vnd.oci.image.layer.v1.tar+gzip "$work/$layer.tar.gz")")
+done
+labels=$(printf '"org.opencontainers.image.%s":"%s",' title Millstream version "$version" revision "$revision" \
+    licenses Apache-2.0 description "A stream processor whose user code is WebAssembly")
+labels+="\"org.opencontainers.image.created\":\"$created\""
+listed() { local IFS=,; echo "$*"; }
+cat >"$work/config" <<END
+{"created":"$created","architecture":"$architecture","os":"linux","config":{"User":"$user:$user","Env":["PATH=/usr/bin","HOME=/home/millstream"],"Entrypoint":["/usr/bin/millstream"],"Cmd":["--help"],"WorkingDir":"/home/millstream","Labels":{$labels},"StopSignal":"SIGTERM"},"rootfs":{"type":"layers","diff_ids":[$(listed "${contents[@]}")]},"history":[{"created":"$created","created_by":"libraries and certificates"},{"created":"$created","created_by":"millstream"}]}
+END
+config=$(blob application/vnd.oci.image.config.v1+json "$work/config")
+cat >"$work/manifest" <<END
+{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":$config,"layers":[$(listed "${layers[@]}")],"annotations":{$labels}}
+END
+manifest=$(blob application/vnd.oci.image.manifest.v1+json "$work/manifest")
+echo '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
+cat >"$layout/index.json" <<END
+{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[${manifest%\}},"platform":{"architecture":"$architecture","os":"linux"},"annotations":{"org.opencontainers.image.ref.name":"$version","io.containerd.image.name":"docker.io/library/millstream:$version"}}]}
+END
+# For `docker load` of versions that know no layouts.
+path_of() { sed 's/.*"sha256:\([0-9a-f]*\)".*/"blobs\/sha256\/\1"/' <<<"$1"; }
+cat >"$layout/manifest.json" <<END
+[{"Config":$(path_of "$config"),"RepoTags":["millstream:$version"],"Layers":[$(path_of "${layers[0]}"),$(path_of "${layers[1]}")]}]
+END
+pack "$layout" blobs index.json manifest.json oci-layout >"$out/$name.tar"
+made+=("$name.tar")

@@ -1,0 +1,221 @@
+//! A small client and a small server of HTTP/1.1 over plain TCP: tests say every byte, also wrong ones, and see all that comes.
+
+use crate::DEADLINE;
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A connection that stays open from request to request.
+pub struct HttpClient {
+    stream: BufReader<TcpStream>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// As 200.
+    pub status: u16,
+    /// Names in small letters.
+    pub headers: Vec<(String, String)>,
+    /// All of it.
+    pub body: String,
+}
+
+impl Reply {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl HttpClient {
+    /// Connects with this port of 127.0.0.1.
+    pub fn connect(port: u16) -> io::Result<HttpClient> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(HttpClient { stream: BufReader::new(stream) })
+    }
+
+    /// Writes these bytes, whatever they are.
+    pub fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// The next bytes, so many, whatever they are.
+    pub fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Sends a request and does not wait for its answer. `headers`: whole lines without their ends.
+    pub fn send(&mut self, method: &str, headers: &[&str], body: &[u8]) -> io::Result<()> {
+        let mut head = format!("{method} / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n", body.len());
+        headers.iter().for_each(|line| head.extend([line, "\r\n"]));
+        head.push_str("\r\n");
+        self.say(&[head.as_bytes(), body].concat())
+    }
+
+    /// Waits for an answer.
+    pub fn reply(&mut self) -> io::Result<Reply> {
+        let mut line = String::new();
+        let mut next = |stream: &mut BufReader<TcpStream>| {
+            line.clear();
+            match stream.read_line(&mut line)? {
+                0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                _ => Ok(line.trim_end().to_owned()),
+            }
+        };
+        let first = next(&mut self.stream)?;
+        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("no status in {first:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = next(&mut self.stream)?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let length = length.and_then(|(_, length)| length.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    /// Posts a body and waits for the answer.
+    pub fn post(&mut self, headers: &[&str], body: impl AsRef<[u8]>) -> io::Result<Reply> {
+        self.send("POST", headers, body.as_ref())?;
+        self.reply()
+    }
+}
+
+/// A server that answers as a test says, and remembers what it was asked. It ends with its handle.
+pub struct HttpServer {
+    port: u16,
+    asked: Arc<Mutex<Vec<HttpRequest>>>,
+    end: Arc<AtomicBool>,
+}
+
+/// A request that a server got.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// As `POST /path HTTP/1.1`.
+    pub line: String,
+    /// Names in small letters.
+    pub headers: Vec<(String, String)>,
+    /// All of it.
+    pub body: String,
+}
+
+impl HttpRequest {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl HttpServer {
+    /// Listens on this port of 127.0.0.1. `answer`: the status, further lines of the head, and the body, for a request and how many
+    /// came before it; no answer at all where it is `None`.
+    pub fn start(
+        port: u16,
+        answer: impl Fn(&HttpRequest, usize) -> Option<(u16, String, String)> + Send + Sync + 'static,
+    ) -> HttpServer {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody listens there");
+        listener.set_nonblocking(true).expect("a listener");
+        let (asked, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let server = HttpServer { port, asked: asked.clone(), end: end.clone() };
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            while !end.load(Ordering::Acquire) {
+                let Ok((stream, _)) = listener.accept() else {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                let (asked, answer, end) = (asked.clone(), answer.clone(), end.clone());
+                std::thread::spawn(move || serve(stream, &asked, &*answer, &end));
+            }
+        });
+        server
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it was asked so far.
+    pub fn asked(&self) -> Vec<HttpRequest> {
+        self.asked.lock().expect("no server panics").clone()
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Release);
+    }
+}
+
+type Answering = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
+
+/// Answers on one connection, until it or the server ends.
+fn serve(stream: TcpStream, asked: &Mutex<Vec<HttpRequest>>, answer: &Answering, end: &AtomicBool) {
+    let _ = stream.set_nonblocking(false);
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    let mut stream = BufReader::new(stream);
+    loop {
+        let Some(request) = read_request(&mut stream, end) else { return };
+        let before = {
+            let mut asked = asked.lock().expect("no server panics");
+            asked.push(request.clone());
+            asked.len() - 1
+        };
+        let Some((status, more, body)) = answer(&request, before) else { return };
+        let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());
+        if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The next request; `None` at the end of the connection.
+pub(crate) fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<HttpRequest> {
+    let mut bytes = Vec::new();
+    let until = |stream: &mut BufReader<TcpStream>, bytes: &mut Vec<u8>, whole: &dyn Fn(&[u8]) -> bool| {
+        while !whole(bytes) {
+            let mut next = [0];
+            match stream.read(&mut next) {
+                Ok(0) => return None,
+                Ok(_) => bytes.push(next[0]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if end.load(Ordering::Acquire) {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+        Some(())
+    };
+    until(stream, &mut bytes, &|bytes| bytes.ends_with(b"\r\n\r\n"))?;
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    let mut lines = head.lines();
+    let line = lines.next().unwrap_or_default().to_owned();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length: usize = length.and_then(|(_, length)| length.parse().ok()).unwrap_or(0);
+    let mut body = Vec::new();
+    until(stream, &mut body, &|bytes| bytes.len() == length)?;
+    Some(HttpRequest { line, headers, body: String::from_utf8_lossy(&body).into_owned() })
+}

@@ -1,0 +1,268 @@
+//! A real Kafka broker in a folder of its own, and what tests do with its topics: all by its client library, as the tools
+//! that come with Kafka take seconds to start.
+
+mod cluster;
+mod topics;
+
+pub use cluster::Cluster;
+pub use topics::{Follower, OpenTransaction, Record};
+
+use crate::{DEADLINE, free_port, root};
+use cluster::Member;
+use rdkafka::ClientConfig;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+/// A broker that dies with its handle, and with the process of the test.
+pub struct Broker {
+    folder: TempDir,
+    port: u16,
+    controller_port: u16,
+    /// Where clients need a password, or TLS.
+    guarded_port: u16,
+    options: BrokerOptions,
+    /// Where it is one of several.
+    member: Option<Member>,
+    running: Option<Running>,
+}
+
+/// What a broker wants of clients at [`Broker::guarded`]. At [`Broker::address`] it wants nothing, and lets them do everything.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerOptions {
+    /// A name and a password, by any of `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`. [`Broker::USER`] may do everything,
+    /// and [`Broker::STRANGER`] nothing.
+    pub login: bool,
+    /// TLS, with this certificate and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// A certificate of this issuer from clients.
+    pub clients_of: Option<PathBuf>,
+    /// More settings of the broker, as `name=value`.
+    pub settings: Vec<String>,
+}
+
+impl Broker {
+    /// Who may do everything.
+    pub const USER: &str = "me";
+    /// Who may do nothing.
+    pub const STRANGER: &str = "stranger";
+    /// The password of both.
+    pub const PASSWORD: &str = "p@ss/w:rd%";
+
+    /// A broker that all tests of this process share; each has topics of its own.
+    pub fn shared() -> &'static Broker {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(Broker::start)
+    }
+
+    /// A broker of its own, which a test may kill.
+    pub fn start() -> Broker {
+        Broker::with(BrokerOptions::default())
+    }
+
+    /// A broker that wants this of clients, once it answers.
+    pub fn with(options: BrokerOptions) -> Broker {
+        let mut broker = Broker::new(options, [free_port(), free_port(), free_port()], None);
+        broker.start_again();
+        broker
+    }
+
+    /// One that does not run yet.
+    fn new(options: BrokerOptions, ports: [u16; 3], member: Option<Member>) -> Broker {
+        let folder = TempDir::new().expect("a temporary folder");
+        let [port, controller_port, guarded_port] = ports;
+        let broker = Broker { folder, port, controller_port, guarded_port, options, member, running: None };
+        broker.write("more.properties", &broker.settings());
+        if broker.options.login {
+            let user = |name| format!("name={name},password={}\n", Broker::PASSWORD);
+            broker.write("scram", &(user(Broker::USER) + &user(Broker::STRANGER)));
+        }
+        broker
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Starts the broker that was killed, with the same data, on the same port, and waits until it answers.
+    pub fn start_again(&mut self) {
+        self.start_without_waiting();
+        self.await_answer();
+    }
+
+    /// As [`start_again`](Self::start_again), and does not wait.
+    pub fn start_without_waiting(&mut self) {
+        let mut command = Command::new(root().join("scripts/kafka.sh"));
+        command.arg(self.port.to_string()).arg(self.folder.path());
+        command.env("KAFKA_CONTROLLER_PORT", self.controller_port.to_string());
+        command.envs(self.member.as_ref().map(|member| ("KAFKA_CLUSTER_ID", &member.cluster_id)));
+        self.running = Some(Running::start(command));
+    }
+
+    /// Waits until it answers.
+    pub fn await_answer(&self) {
+        let answers = crate::holds_within(DEADLINE, || self.answers());
+        assert!(answers, "the broker does not answer; it says:\n{}", self.said());
+    }
+
+    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
+    pub fn hang(&self) {
+        crate::signal("STOP", self.id());
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        crate::signal("CONT", self.id());
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running.as_ref().expect("it runs").id
+    }
+
+    /// Host and port where it wants nothing of clients.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Host and port where it wants of clients what the options say.
+    pub fn guarded(&self) -> String {
+        format!("127.0.0.1:{}", self.guarded_port)
+    }
+
+    /// Bytes of the records of a topic, as they lie on its disk.
+    pub fn stored_bytes(&self, topic: &str) -> u64 {
+        let folders = std::fs::read_dir(self.folder.path().join("data")).expect("it has a folder").flatten();
+        let of_topic = |name: &str| name.rsplit_once('-').is_some_and(|(of, _)| of == topic);
+        let folders = folders.filter(|folder| of_topic(&folder.file_name().to_string_lossy()));
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        logs.map(|file| file.metadata().map_or(0, |known| known.len())).sum()
+    }
+
+    /// What it has written so far.
+    pub fn said(&self) -> String {
+        let said = self.running.as_ref().map(|running| running.said.lock().expect("no reader panics").clone());
+        String::from_utf8_lossy(&said.unwrap_or_default()).into_owned()
+    }
+
+    /// For a client that may do everything.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let brokers = self.member.as_ref().map_or_else(|| self.address(), |member| member.all.clone());
+        config.set("bootstrap.servers", brokers).set("client.id", "test");
+        // It is there again soon after it was killed.
+        config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
+        config
+    }
+
+    fn settings(&self) -> String {
+        let BrokerOptions { login, tls, clients_of, settings } = &self.options;
+        // Records of tests have times of long ago, and would be deleted for their age.
+        let mut lines = vec!["log.retention.ms=-1".to_owned()];
+        lines.extend(settings.iter().cloned());
+        let kind = match (login, tls) {
+            (false, None) => return lines.join("\n"),
+            (true, None) => "SASL_PLAINTEXT",
+            (false, Some(_)) => "SSL",
+            (true, Some(_)) => "SASL_SSL",
+        };
+        let (open, guarded) = (self.address(), self.guarded());
+        lines.push(format!(
+            "listeners=PLAINTEXT://{open},GUARDED://{guarded},CONTROLLER://127.0.0.1:{}",
+            self.controller_port
+        ));
+        lines.push(format!("advertised.listeners=PLAINTEXT://{open},GUARDED://{guarded}"));
+        lines.push(format!("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,GUARDED:{kind},CONTROLLER:PLAINTEXT"));
+        let guarded = "listener.name.guarded";
+        if *login {
+            let module = "org.apache.kafka.common.security";
+            let (user, stranger, password) = (Broker::USER, Broker::STRANGER, Broker::PASSWORD);
+            lines.push(format!("{guarded}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"));
+            lines.push(format!(
+                "{guarded}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required \
+                 user_{user}=\"{password}\" user_{stranger}=\"{password}\";"
+            ));
+            for mechanism in ["scram-sha-256", "scram-sha-512"] {
+                lines.push(format!("{guarded}.{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;"));
+            }
+            lines.push("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
+            lines.push(format!("super.users=User:ANONYMOUS;User:{user}"));
+        }
+        if let Some((certificate, key)) = tls {
+            let read = |path: &Path| std::fs::read_to_string(path).expect("a file can be read");
+            let both = self.write("keystore.pem", &(read(key) + &read(certificate)));
+            lines.push(format!("{guarded}.ssl.keystore.type=PEM\n{guarded}.ssl.keystore.location={}", both.display()));
+        }
+        if let Some(issuer) = clients_of {
+            lines.push(format!("{guarded}.ssl.client.auth=required\n{guarded}.ssl.truststore.type=PEM"));
+            lines.push(format!("{guarded}.ssl.truststore.location={}", issuer.display()));
+        }
+        lines.join("\n")
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        path
+    }
+}
+
+/// A process that dies with its handle and with this process, however it ends.
+struct Running {
+    id: u32,
+    child: Arc<Mutex<Child>>,
+    /// Lives as long as the process: it dies with the thread that started it.
+    keeper: Option<JoinHandle<()>>,
+    end: mpsc::Sender<()>,
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // SAFETY: `prctl` is one system call, which a child may make before it becomes another program.
+        unsafe {
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        let (end, ends) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let keeper = std::thread::spawn(move || {
+            let child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {command:?}: {cause}"));
+            let _ = tell.send(child);
+            // A thread that nobody ends is ended with the process.
+            let _ = ends.recv();
+        });
+        let mut child = told.recv().expect("it starts");
+        let (id, said) = (child.id(), Arc::new(Mutex::new(Vec::new())));
+        let (mut from, to) = (child.stderr.take().expect("it is piped"), said.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                to.lock().expect("no reader panics").extend_from_slice(&buffer[..count]);
+            }
+        });
+        Running { id, child: Arc::new(Mutex::new(child)), keeper: Some(keeper), end, said }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().expect("nobody panics with it");
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+        let _ = self.end.send(());
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What `make dist` makes can be installed: each archive is unpacked into a folder that has nothing else in it, which becomes the
+//! root of a user without rights, who runs the demo there. And `docs/install.md` is true.
+
+mod archives;
+mod image;
+mod page;
+mod root;
+mod service;
+mod shells;
+
+use millstream_tests::{Process, millstream, root};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Compressing and unpacking takes longer on a busy machine.
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// What `scripts/dist/make.sh` made.
+struct Made {
+    folder: TempDir,
+}
+
+impl Made {
+    /// One for all tests.
+    fn once() -> &'static Made {
+        static MADE: OnceLock<Made> = OnceLock::new();
+        MADE.get_or_init(Made::anew)
+    }
+
+    fn anew() -> Made {
+        let folder = TempDir::new().unwrap();
+        let mut command = Command::new(root().join("scripts/dist/make.sh"));
+        does(command.arg(millstream()).arg(folder.path()).arg("quick"));
+        Made { folder }
+    }
+
+    /// The one archive whose name ends like this.
+    #[track_caller]
+    fn archive(&self, end: &str) -> PathBuf {
+        let names = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let found: Vec<PathBuf> = names.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        assert_eq!(found.len(), 1, "so many archives end with {end}");
+        found[0].clone()
+    }
+
+    /// The tarball, unpacked in a folder of its own.
+    fn unpacked(&self) -> (TempDir, PathBuf) {
+        let around = TempDir::new().unwrap();
+        does(Command::new("tar").arg("-xzf").arg(self.archive(".tar.gz")).arg("-C").arg(around.path()));
+        let inside: Vec<PathBuf> = fs::read_dir(around.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(inside.len(), 1, "it unpacks into one folder: {inside:?}");
+        (around, inside[0].clone())
+    }
+}
+
+/// Runs a command that must do; its standard output.
+#[track_caller]
+fn does(command: &mut Command) -> String {
+    let ended = Process::start(command).wait_within(WITHIN);
+    assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// Whether this machine has a program. Says so where it has not, as something is not tested then.
+fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|folder| folder.join(program).is_file());
+    if !found {
+        eprintln!("NOT TESTED: there is no {program} here");
+    }
+    found
+}
+
+/// How often each word is in the demo's text.
+fn words() -> BTreeMap<String, u64> {
+    let mut words = BTreeMap::new();
+    for word in fs::read_to_string(root().join("demo/text.txt")).unwrap().split_whitespace() {
+        *words.entry(word.to_owned()).or_default() += 1;
+    }
+    words
+}
+
+/// How often each word came at last, by what the demo's job `kept.toml` wrote into this folder.
+#[track_caller]
+fn counted(results: &Path) -> BTreeMap<String, u64> {
+    let entries = fs::read_dir(results).unwrap_or_else(|error| panic!("{}: {error}", results.display()));
+    let mut parts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    parts.retain(|path| path.extension().is_some_and(|kind| kind == "csv"));
+    parts.sort();
+    let mut counts = BTreeMap::new();
+    for part in parts {
+        for line in fs::read_to_string(&part).unwrap().lines().skip(1) {
+            let (word, count) = line.rsplit_once(',').unwrap_or_else(|| panic!("{}: {line}", part.display()));
+            let quoted = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
+            let word = quoted.map_or_else(|| word.to_owned(), |word| word.replace("\"\"", "\""));
+            counts.insert(word, count.parse().unwrap());
+        }
+    }
+    counts
+}

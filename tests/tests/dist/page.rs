@@ -1,0 +1,150 @@
+//! `docs/install.md`, block by block.
+
+use super::{Made, WITHIN, counted, does, has, words};
+use millstream_tests::{Block, Process, block, blocks, millstream, root};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+const PAGE: &str = "docs/install.md";
+
+/// What a shell makes of these lines, with only these programs before those of the path.
+#[track_caller]
+fn shell(folder: &Path, programs: &Path, lines: &str) -> String {
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.args(["-euc", lines]).current_dir(folder).env("PATH", path).env("HOME", folder);
+    let ended = Process::start(&mut shell).wait_within(WITHIN);
+    assert_eq!(ended.code, Some(0), "{lines}\n{}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// A folder with programs of these names that say what they were asked for, instead of changing this machine.
+fn speaking(names: &[&str]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for name in names {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\"\n")).unwrap();
+        does(Command::new("chmod").arg("755").arg(path));
+    }
+    folder
+}
+
+#[test]
+fn the_files_are_as_the_page_names_them() {
+    let made = Made::once();
+    let page = fs::read_to_string(root().join(PAGE)).unwrap();
+    if std::env::consts::ARCH == "x86_64" {
+        for name in ["millstream-0.1.0-linux-x86_64.tar.gz", "millstream-0.1.0-oci-linux-x86_64.tar"] {
+            assert!(made.folder.path().join(name).is_file() && page.contains(name), "{name}");
+        }
+    }
+    let none = speaking(&[]);
+    shell(made.folder.path(), none.path(), &block(PAGE, "sh", "sha256sum").text);
+}
+
+#[test]
+fn the_tarball_is_used_as_the_page_says() {
+    let (folder, none) = (TempDir::new().unwrap(), speaking(&[]));
+    does(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(folder.path()));
+    let told = shell(folder.path(), none.path(), &block(PAGE, "sh", "tar -xzf").text);
+    let words = words();
+    assert!(told.contains(&format!("| {} |", words.values().sum::<u64>())), "{told}");
+    let unpacked = Made::once().archive(".tar.gz");
+    let name = unpacked.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz");
+    assert_eq!(counted(&folder.path().join(name).join("demo/out/kept-totals")), words);
+
+    // To somewhere else than the machine's own folder.
+    let around = folder.path().join("local");
+    fs::create_dir(&around).unwrap();
+    let copy = block(PAGE, "sh", "cp -r bin").text;
+    assert_eq!(copy.matches("/usr/local/").count(), 1, "{copy}");
+    let copy = copy.replace("sudo ", "").replace("/usr/local/", &format!("{}/", around.display()));
+    shell(&folder.path().join(name), none.path(), &copy);
+    does(Command::new(around.join("bin/millstream")).arg("--version"));
+}
+
+/// What would change this machine is asked for as it should be; the files that it names are there.
+#[test]
+fn what_needs_rights_is_as_the_page_says() {
+    if !has("dpkg-deb") {
+        return;
+    }
+    let (folder, speaking) = (TempDir::new().unwrap(), speaking(&["sudo", "docker"]));
+    let says = |text: &str| shell(folder.path(), speaking.path(), &block(PAGE, "sh", text).text);
+    let package = Made::once().archive(".deb");
+    let name = package.file_name().unwrap().to_str().unwrap();
+    assert_eq!(says("apt install"), format!("sudo apt install ./{name}\n"));
+    assert_eq!(says("systemd-sysusers"), "sudo systemd-sysusers /usr/local/lib/sysusers.d/millstream.conf\n");
+    let service = says("systemctl enable");
+    for path in service.split_whitespace().filter(|word| word.starts_with("/usr/share/doc")) {
+        let inside = does(Command::new("dpkg-deb").arg("--contents").arg(&package));
+        assert!(inside.contains(&format!(".{}/\n", path.trim_end_matches("/."))), "{path} is not in {inside}");
+    }
+    assert!(service.contains("sudo mv /var/lib/millstream/demo/kept.toml /var/lib/millstream/demo/job.toml\n"));
+    let unit = fs::read_to_string(root().join("scripts/dist/millstream@.service")).unwrap();
+    let status = says("millstream status");
+    assert!(unit.contains("RuntimeDirectory=millstream\n") && status.contains("XDG_RUNTIME_DIR=/run/millstream "));
+    let image = Made::once().archive(".tar");
+    let docker = says("docker load");
+    assert!(docker.contains(image.file_name().unwrap().to_str().unwrap()), "{docker}");
+    assert!(docker.contains("millstream:0.1.0 run /jobs/demo/kept.toml\n"), "{docker}");
+}
+
+#[test]
+fn completions_and_manual_come_from_the_program() {
+    let folder = TempDir::new().unwrap();
+    let program = millstream();
+    shell(folder.path(), program.parent().unwrap(), &block(PAGE, "sh", "millstream completions").text);
+    let share = folder.path().join(".local/share");
+    assert!(share.join("bash-completion/completions/millstream").is_file());
+    assert!(share.join("man/man1/millstream-run.1").is_file());
+}
+
+/// The program tells what the page shows: the same lines, and the commit that is checked out.
+#[test]
+fn the_version_is_told_as_the_page_shows() {
+    let told = does(Command::new(millstream()).arg("--version"));
+    let shown = block(PAGE, "text", "millstream 0.1.0").text;
+    let shape = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| if line.starts_with("commit: ") { "commit: …".into() } else { line.to_owned() })
+            .collect()
+    };
+    assert_eq!(shape(&told), shape(&shown));
+    let short = does(Command::new(millstream()).arg("-V"));
+    let commit = told.lines().nth(1).unwrap().trim_start_matches("commit: ");
+    assert!(short.starts_with("millstream 0.1.0 (") && short.lines().count() == 1, "{short}");
+    assert!(short.contains(&commit[..12.min(commit.len())]), "{short}");
+    let is_given = std::env::var_os("MILLSTREAM_COMMIT").is_some() || std::env::var_os("MILLSTREAM_BIN").is_some();
+    if root().join(".git").exists() && !is_given {
+        let head = does(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()));
+        assert!(commit.starts_with(head.trim()), "{told} is not of {head}");
+    }
+}
+
+#[test]
+fn no_block_of_the_page_is_left_out() {
+    let taken = [
+        ("sh", "sha256sum"),
+        ("sh", "tar -xzf"),
+        ("sh", "cp -r bin"),
+        ("sh", "apt install"),
+        ("sh", "systemd-sysusers"),
+        ("sh", "systemctl enable"),
+        ("sh", "millstream status"),
+        ("sh", "docker load"),
+        ("sh", "millstream completions"),
+        ("ini", "ReadWritePaths"),
+        ("text", "millstream 0.1.0"),
+    ];
+    let mut taken: Vec<Block> = taken.map(|(language, text)| block(PAGE, language, text)).to_vec();
+    // This test comes of it, and the next tells of the program.
+    taken.extend(
+        blocks(PAGE).into_iter().filter(|block| ["make dist\n", "millstream --version\n"].contains(&&*block.text)),
+    );
+    for block in blocks(PAGE) {
+        assert!(taken.contains(&block), "{}: nothing runs this", block.place);
+    }
+}

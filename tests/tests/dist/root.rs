@@ -1,0 +1,71 @@
+//! A folder that becomes the root of a user without rights.
+
+use super::{WITHIN, does, words};
+use millstream_tests::{Ended, Process, root};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Whom images run as, and tests.
+pub const USER: u32 = 65532;
+
+/// What `scripts/dist/root.sh` ends with where nobody may have another root.
+const CANNOT: i32 = 77;
+
+/// A folder with some files of a system.
+pub struct Root {
+    folder: TempDir,
+}
+
+impl Root {
+    /// One with nothing but `/tmp`.
+    pub fn new() -> Root {
+        let folder = TempDir::new().unwrap();
+        // Others may go through it, as through every root.
+        does(Command::new("chmod").arg("755").arg(folder.path()));
+        does(Command::new("install").args(["-d", "-m", "1777"]).arg(folder.path().join("tmp")));
+        Root { folder }
+    }
+
+    /// Where a path of it is outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.folder.path().join(inside.trim_start_matches('/'))
+    }
+
+    /// Puts a file or folder there; folders on the way are made.
+    pub fn copy(&self, from: &Path, inside: &str) {
+        let to = self.path(inside);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        does(Command::new("cp").args(["-r", "--dereference"]).args([from, &to]));
+    }
+
+    /// Puts the libraries of a program there, and its loader.
+    pub fn copy_libraries_of(&self, program: &Path) {
+        let told = does(Command::new("ldd").arg(program));
+        for library in told.split_whitespace().filter(|word| word.starts_with('/')) {
+            self.copy(Path::new(library), library);
+        }
+    }
+
+    /// Runs a command in it as this user, who may write to `home`. `None`, said, where this machine lets nobody do so.
+    pub fn run(&self, user: u32, home: &str, command: &[&str]) -> Option<Ended> {
+        let mut script = Command::new(root().join("scripts/dist/root.sh"));
+        script.arg(self.folder.path()).args([&user.to_string(), home]).args(command);
+        let ended = Process::start(&mut script).wait_within(WITHIN);
+        if ended.code == Some(CANNOT) {
+            eprintln!("NOT TESTED: nobody may have another root here");
+            return None;
+        }
+        Some(ended)
+    }
+
+    /// Runs the demo's job in this folder of the root, with that program, and compares what it counted.
+    #[track_caller]
+    pub fn counts(&self, user: u32, home: &str, command: &[&str], results: &str) {
+        let Some(ended) = self.run(user, home, command) else { return };
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+        assert_eq!(super::counted(&self.path(results)), words());
+    }
+}

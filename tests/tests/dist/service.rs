@@ -1,0 +1,72 @@
+//! The unit of systemd, which the tarball, the package and `docs/install.md` have from one file.
+
+use super::root::Root;
+use super::{does, has};
+use millstream_tests::{Process, blocks, root};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Where the unit lies in the root that `systemd-analyze` looks at.
+const UNITS: &str = "etc/systemd/system";
+
+fn unit() -> String {
+    fs::read_to_string(root().join("scripts/dist/millstream@.service")).unwrap()
+}
+
+/// What the unit says of a key; nothing where it does not name it.
+fn says(key: &str) -> Vec<String> {
+    let line = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+    unit().lines().filter_map(line).collect()
+}
+
+/// What a job needs: without these it does not stop gracefully, has no home, starts again for ever, or cannot run plugins.
+#[test]
+fn the_unit_fits_the_program() {
+    assert_eq!(says("User"), ["millstream"]);
+    assert_eq!(says("KillMode"), ["mixed"]);
+    assert_eq!(says("Restart"), ["on-failure"]);
+    assert_eq!(says("RestartPreventExitStatus"), ["2 3"]);
+    assert_eq!(says("ProtectSystem"), ["strict"]);
+    assert_eq!(says("CapabilityBoundingSet"), [""]);
+    assert_eq!(says("MemoryDenyWriteExecute"), [""; 0], "plugins are compiled");
+    assert_eq!(says("ProcSubset"), [""; 0], "the budget of memory is read there");
+    let user = fs::read_to_string(root().join("scripts/dist/sysusers.conf")).unwrap();
+    assert!(user.contains("\nu millstream - \"Millstream jobs\" /var/lib/millstream\n"), "{user}");
+}
+
+/// systemd understands every line, those of the page as well.
+#[test]
+fn systemd_takes_the_unit_and_what_the_page_adds() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    let around = Root::new();
+    around.copy(&root().join("scripts/dist/millstream@.service"), &format!("{UNITS}/millstream@.service"));
+    around.copy(Path::new("/bin/true"), "usr/bin/millstream");
+    let added = blocks("docs/install.md").into_iter().find(|block| block.language == "ini").unwrap();
+    let beside = around.path(UNITS).join("millstream@demo.service.d");
+    fs::create_dir_all(&beside).unwrap();
+    fs::write(beside.join("override.conf"), &added.text).unwrap();
+    // Only this unit counts: of those that it names, none is there.
+    let verify = |folder: &Root| {
+        let mut command = Command::new("systemd-analyze");
+        command
+            .args(["verify", "--man=no", "--recursive-errors=no"])
+            .arg(format!("--root={}", folder.path("").display()));
+        Process::start(command.arg("millstream@demo.service")).wait()
+    };
+    let ended = verify(&around);
+    assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{}{}", ended.stdout, ended.stderr);
+    // It would tell.
+    fs::write(beside.join("override.conf"), "[Service]\nProtectSystems=strict\n").unwrap();
+    let told = verify(&around).stderr;
+    assert!(told.contains("ProtectSystems"), "{told}");
+
+    let security = does(
+        Command::new("systemd-analyze")
+            .args(["security", "--offline=yes", "--no-pager", "--threshold=25"])
+            .arg(around.path(UNITS).join("millstream@.service")),
+    );
+    assert!(security.contains("Overall exposure level"), "{security}");
+}

@@ -1,0 +1,161 @@
+//! Senders that number their requests, and repeat what was not answered: no row is lost, and none is there twice, whenever the
+//! job dies.
+
+use super::client;
+use millstream_tests::{HttpClient, Process, Random, Trial, free_port, passing, until};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+fn job(port: u16, more: &str) -> Trial {
+    let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\n{more}");
+    passing("batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5\n", &source, "")
+}
+
+fn start(trial: &Trial, fault: &str) -> Process {
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    Process::start(command.env("MILLSTREAM_TEST_FAULT", fault))
+}
+
+fn numbered(producer: &str, sequence: u64) -> [String; 2] {
+    [format!("Millstream-Producer: {producer}"), format!("Millstream-Sequence: {sequence}")]
+}
+
+fn post(
+    client: &mut HttpClient,
+    producer: &str,
+    sequence: u64,
+    body: &str,
+) -> std::io::Result<millstream_tests::Reply> {
+    let headers = numbered(producer, sequence);
+    client.post(&[&headers[0], &headers[1]], body)
+}
+
+#[test]
+fn a_repeated_request_brings_no_row_and_a_start_remembers_it() {
+    let port = free_port();
+    let trial = job(port, "");
+    for round in 0..2 {
+        let mut job = start(&trial, "");
+        job.until_stderr("listening on http");
+        let mut client = client(port);
+        let mut told = |producer: &str, sequence: u64, body: &str| {
+            let reply = post(&mut client, producer, sequence, body).unwrap();
+            (reply.status, reply.json())
+        };
+        let repeated = json!({ "rows": 0, "repeated": true });
+        let first = if round == 0 { json!({ "rows": 2 }) } else { repeated.clone() };
+        assert_eq!(told("p", 7, "a\nb"), (200, first), "{round}");
+        assert_eq!(told("p", 7, "a\nb"), (200, repeated.clone()));
+        assert_eq!(told("p", 3, "old"), (200, repeated.clone()), "it came before");
+        assert_eq!(told("q", 7 + round, "c"), (200, json!({ "rows": 1 })), "another producer, or a later one");
+        // A start that knows the batches by their plans only, and one that has a checkpoint.
+        job.kill();
+    }
+    let ended = trial.run_well(&["--until-idle"]);
+    assert_eq!(trial.values("out.jsonl"), ["a", "b", "c", "c"], "{}", ended.stderr);
+    let inspected = trial.well(&["inspect", "kept"]);
+    assert!(inspected.contains("producer:p sent request 7"), "{inspected}");
+}
+
+#[test]
+fn who_was_silent_for_longest_is_forgotten_with_a_warning() {
+    let port = free_port();
+    let trial = job(port, "producers_max = 2");
+    let mut job = start(&trial, "");
+    job.until_stderr("listening on http");
+    let mut client = client(port);
+    for (producer, sequence) in [("a", 1), ("b", 1), ("a", 2), ("c", 1)] {
+        assert_eq!(post(&mut client, producer, sequence, producer).unwrap().json(), json!({ "rows": 1 }));
+    }
+    job.until_stderr("more than 2 producers (`producers_max`): `b`, which was silent for longest, is forgotten");
+    assert_eq!(post(&mut client, "a", 2, "a").unwrap().json()["repeated"], json!(true));
+    for sequence in 1..=2 {
+        assert_eq!(
+            post(&mut client, "b", sequence, "b").unwrap().json(),
+            json!({ "rows": 1 }),
+            "nobody knows it any more"
+        );
+    }
+    job.stop();
+    let inspected = trial.well(&["inspect", "kept"]);
+    assert!(inspected.contains("producer:b") && !inspected.contains("producer:c"), "{inspected}");
+}
+
+/// Sends requests of one to three rows, one after the other, each until it is answered with 200.
+fn sender(
+    port: u16,
+    producer: &'static str,
+    until: Arc<AtomicBool>,
+    repeated: Arc<AtomicU64>,
+) -> thread::JoinHandle<Vec<String>> {
+    thread::spawn(move || {
+        let (mut sent, mut connection) = (Vec::new(), None);
+        for sequence in 1.. {
+            if until.load(Ordering::Acquire) {
+                break;
+            }
+            let rows: Vec<String> = (0..=sequence % 3).map(|row| format!("{producer} {sequence} {row}")).collect();
+            loop {
+                if connection.is_none() {
+                    connection = HttpClient::connect(port).ok();
+                }
+                let reply = connection.as_mut().map(|client| post(client, producer, sequence, &rows.join("\n")));
+                match reply {
+                    Some(Ok(reply)) if reply.status == 200 => {
+                        repeated.fetch_add(u64::from(reply.body.contains("repeated")), Ordering::AcqRel);
+                        break;
+                    }
+                    Some(Ok(reply)) => assert!([429, 503].contains(&reply.status), "{reply:?}"),
+                    _ => {
+                        connection = None;
+                        // The job is away.
+                        thread::sleep(Duration::from_millis(2));
+                    }
+                }
+            }
+            sent.extend(rows);
+        }
+        sent
+    })
+}
+
+#[test]
+fn no_kill_loses_or_doubles_a_row_of_senders_that_repeat() {
+    let port = free_port();
+    let trial = job(port, "");
+    let (done, repeated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let senders = ["p", "q", "r"].map(|producer| sender(port, producer, done.clone(), repeated.clone()));
+    let mut random = Random::new(7);
+    let steps = ["plan.before", "plan.durable", "commit.before", "commit.written", "commit.after", "start.claim"];
+    for kill in 0..24_usize {
+        let before = trial.rows("out.jsonl").len();
+        if kill % 4 == 3 {
+            // At any moment.
+            let mut job = start(&trial, "");
+            let more = random.from(0, 199) as usize;
+            job.until("some rows are there", |_| trial.rows("out.jsonl").len() > before + more);
+            job.kill();
+        } else {
+            let at = random.from(1, 10);
+            let step = steps[kill % steps.len()];
+            let at = if step.starts_with("start") { 1 } else { at };
+            let ended = start(&trial, &format!("kill@{step}:{at}")).wait();
+            assert_eq!(ended.code, None, "{step}: {}", ended.stderr);
+        }
+    }
+    let mut job = start(&trial, "");
+    job.until_stderr("listening on http");
+    until("requests were repeated whose rows were there", || repeated.load(Ordering::Acquire) > 0);
+    done.store(true, Ordering::Release);
+    let sent = senders.map(|sender| sender.join().unwrap());
+    job.stop();
+    let values = trial.values("out.jsonl");
+    for (producer, sent) in ["p ", "q ", "r "].iter().zip(&sent) {
+        let came: Vec<&String> = values.iter().filter(|value| value.starts_with(producer)).collect();
+        assert_eq!(came, sent.iter().collect::<Vec<_>>());
+    }
+    assert_eq!(values.len(), sent.iter().map(Vec::len).sum::<usize>());
+}

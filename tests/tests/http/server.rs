@@ -1,0 +1,283 @@
+//! The `http` source that listens: what it takes, what it answers, and that nobody holds up anybody else.
+
+use super::{client, listening};
+use millstream_tests::{Certificates, HttpClient, Process, Reply, Trial, free_port, passing, until};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+const JSON: &str = "format = \"json\"\nschema = { a = \"int64\" }";
+const REJECTED: &str = "[sinks.bad]\nfrom = \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"\n";
+
+fn numbers(trial: &Trial) -> Vec<Value> {
+    trial.rows("out.jsonl").iter().map(|row| row["a"].clone()).collect()
+}
+
+/// The status and body that curl sees.
+fn curl(arguments: &[&str]) -> (String, String) {
+    let mut command = Command::new("curl");
+    let ended = Process::start(command.args(["-sS", "-w", "\n%{http_code}"]).args(arguments)).wait();
+    let (body, status) = ended.stdout.rsplit_once('\n').unwrap_or_else(|| panic!("{ended:?}"));
+    (status.to_owned(), format!("{body}{}", ended.stderr))
+}
+
+#[track_caller]
+fn answered(reply: &Reply, status: u16, words: &str) {
+    assert!(reply.status == status && reply.body.contains(words), "{status} {words}: {reply:?}");
+}
+
+#[test]
+fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable() {
+    let port = free_port();
+    let checkpoint = "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n";
+    let (trial, job) = listening(port, checkpoint, JSON, REJECTED);
+    let url = format!("http://127.0.0.1:{port}/any/path?x=1");
+    trial.write("lines.jsonl", "{\"a\":2}\n\nno json\n{\"a\":3}\n");
+    for (arguments, rows) in [
+        (vec!["-d", "{\"a\":1}", &url], 1),
+        (vec!["--data-binary", "@lines.jsonl", &url], 4),
+        (vec!["-H", "Content-Type: application/json", "-d", "[{\"a\":4},{\"a\":\n5},7]", &url], 3),
+        (vec!["-H", "Transfer-Encoding: chunked", "-d", "{\n\"a\":\n6}", &url], 1),
+        (vec!["-d", "", &url], 0),
+        (vec!["-d", "[]", &url], 0),
+    ] {
+        let arguments: Vec<String> =
+            arguments.iter().map(|text| text.replace("@", &format!("@{}/", trial.folder().display()))).collect();
+        let (status, body) = curl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(
+            (status.as_str(), body.trim()),
+            ("200", json!({ "rows": rows }).to_string().as_str()),
+            "{arguments:?}"
+        );
+    }
+    let (status, body) = curl(&["-d", "[{\"a\":9},", &url]);
+    assert!(status == "400" && body.contains("the body is not a whole JSON array"), "{status} {body}");
+    let (status, body) = curl(&["-i", &url]);
+    assert!(status == "405" && body.to_lowercase().contains("allow: post"), "{status} {body}");
+    let (status, body) = curl(&[&format!("http://127.0.0.1:{port}/health")]);
+    assert!(status == "200" && body.contains("\"source\":\"in\""), "{status} {body}");
+    job.stop();
+    assert_eq!(numbers(&trial), [1, 2, 3, 4, 5, 6]);
+    let bad: Vec<String> = trial.values("bad.jsonl");
+    assert_eq!(bad, ["no json", "7"]);
+}
+
+#[test]
+fn what_is_answered_with_200_is_in_the_plan() {
+    let port = free_port();
+    let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\n{JSON}");
+    let trial = passing("batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n", &source, "");
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.before:1"));
+    job.until_stderr("listening on http");
+    // The sink never comes to commit it.
+    // Where it died before the answer was out, there is none.
+    if let Ok(reply) = client(port).post(&[], "{\"a\":1}") {
+        answered(&reply, 200, "{\"rows\":1}");
+    }
+    assert_eq!(job.wait().code, None);
+    assert_eq!(numbers(&trial), [0; 0]);
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on http");
+    until("what was planned is there", || numbers(&trial) == [1]);
+    job.stop();
+}
+
+#[test]
+fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
+    let port = free_port();
+    let trial = passing(
+        "batch = \"0s\"",
+        &format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\ntoken = \"${{TOKEN}}\""),
+        "",
+    );
+    let mut job = Process::start(trial.command(&["run", "job.toml"]).env("TOKEN", "secret-7"));
+    job.until_stderr("listening on http");
+    let mut client = client(port);
+    for wrong in [
+        &[][..],
+        &["Authorization: Bearer secret-8"],
+        &["Authorization: Bearer secret-77"],
+        &["Authorization: Bearer secret-"],
+        &["Authorization: Bearer "],
+        &["Authorization: Bearer\u{1f}secret-7"],
+        &["Authorization: Basic secret-7"],
+        &["Authorization: secret-7"],
+    ] {
+        match client.post(wrong, "a") {
+            Ok(reply) if reply.status == 400 => client = HttpClient::connect(port).unwrap(),
+            Ok(reply) => {
+                answered(&reply, 401, "the token is wrong or missing");
+                assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+            }
+            Err(error) => panic!("{wrong:?}: {error}"),
+        }
+    }
+    let token = "authorization: bearer secret-7";
+    answered(&client.post(&[token], "a\nb").unwrap(), 200, "{\"rows\":2}");
+    answered(&client.post(&[token, "Origin: http://evil.example"], "c").unwrap(), 200, "{\"rows\":1}");
+    answered(&client.post(&[token, "Content-Encoding: gzip"], "x").unwrap(), 415, "without Content-Encoding");
+    answered(&client.post(&[token, "Millstream-Producer: p"], "x").unwrap(), 400, "Millstream-Sequence");
+    let told = job.stop();
+    assert_eq!(trial.values("out.jsonl"), ["a", "b", "c"]);
+    assert!(told.contains("refused what 127.0.0.1:") && !told.contains("secret-7"), "{told}");
+    let (trial, job) = listening(port, "batch = \"0s\"", "", "");
+    let mut client = self::client(port);
+    answered(&client.post(&["Origin: http://evil.example"], "x").unwrap(), 403, "a page in a browser");
+    answered(&client.post(&[], "y").unwrap(), 200, "1");
+    job.stop();
+    assert_eq!(trial.values("out.jsonl"), ["y"]);
+}
+
+#[test]
+fn what_is_too_large_or_too_slow_is_refused() {
+    let port = free_port();
+    let bounds = "request_bytes_max = \"64KiB\"\nrows_per_batch_max = 100\nrequest_time_max = \"300ms\"";
+    let (trial, mut job) = listening(port, "batch = \"0s\"", bounds, "");
+    let (_, before) = job.memory_bytes();
+    // Its sender gets an answer, although it writes much more than is taken.
+    let huge = vec![b'x'; 20 << 20];
+    answered(&client(port).post(&[], &huge).unwrap(), 413, "more than 64KiB (`request_bytes_max`)");
+    let mut chunked = client(port);
+    chunked.say(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    for _ in 0..100 {
+        chunked.say(&[b"1000\r\n", &[b'y'; 4096][..], b"\r\n"].concat()).unwrap();
+    }
+    chunked.say(b"0\r\n\r\n").unwrap();
+    answered(&chunked.reply().unwrap(), 413, "request_bytes_max");
+    answered(&client(port).post(&[], "z\n".repeat(101)).unwrap(), 413, "101 rows, and at most 100");
+    answered(&client(port).post(&[], "z\n".repeat(100)).unwrap(), 200, "100");
+    let mut slow = client(port);
+    slow.say(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();
+    answered(&slow.reply().unwrap(), 408, "within 300ms (`request_time_max`)");
+    let mut heads = client(port);
+    heads.say(format!("POST / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(100_000)).as_bytes()).unwrap();
+    answered(&heads.reply().unwrap(), 431, "");
+    let mut many = client(port);
+    many.say(format!("POST / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(200)).as_bytes()).unwrap();
+    answered(&many.reply().unwrap(), 431, "");
+    client(port).say(b"\x16\x03\x01 no HTTP at all\r\n\r\n").unwrap();
+    let (_, most) = job.memory_bytes();
+    assert!(most < before + (10 << 20), "it held {before} bytes before, and then {most}");
+    job.until("it goes on", |_| trial.rows("out.jsonl").len() == 100);
+    job.stop();
+}
+
+#[test]
+fn a_full_inbox_is_429_and_a_stop_answers_what_it_takes() {
+    let port = free_port();
+    let (trial, job) = listening(port, "batch = \"1h\"", "bytes_per_batch_max = \"1KiB\"", "");
+    let (tell, told) = mpsc::channel();
+    for letter in ["a", "b", "c", "d", "e"] {
+        let tell = tell.clone();
+        thread::spawn(move || tell.send((letter, client(port).post(&[], letter.repeat(900)).unwrap())).unwrap());
+    }
+    // Two are as much as the inbox takes; they wait for their batch.
+    for (_, reply) in told.iter().take(3) {
+        answered(&reply, 429, "send it again later");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+    }
+    job.signal("TERM");
+    let mut taken: Vec<&str> = Vec::new();
+    for (letter, reply) in told.iter().take(2) {
+        answered(&reply, 200, "{\"rows\":1}");
+        taken.push(letter);
+    }
+    assert_eq!(job.wait().code, Some(0));
+    taken.sort_unstable();
+    let mut values = trial.values("out.jsonl");
+    values.sort();
+    assert_eq!(values, taken.iter().map(|letter| letter.repeat(900)).collect::<Vec<_>>());
+}
+
+#[test]
+fn clients_that_are_slow_or_gone_hold_up_nobody() {
+    let port = free_port();
+    let (trial, job) = listening(port, "batch = \"0s\"", "connections_max = 100", "");
+    let slow: Vec<HttpClient> = (0..90)
+        .map(|number| {
+            let mut slow = client(port);
+            let begin: &[u8] = match number % 3 {
+                0 => b"",
+                1 => b"POST / HTT",
+                _ => b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc",
+            };
+            slow.say(begin).unwrap();
+            slow
+        })
+        .collect();
+    let clients = (0..5).map(|number| {
+        thread::spawn(move || {
+            let mut client = client(port);
+            (0..20).for_each(|row| answered(&client.post(&[], format!("{number} {row}")).unwrap(), 200, "1"));
+        })
+    });
+    clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
+    until("all rows are there", || trial.values("out.jsonl").len() == 100);
+    drop(slow);
+    answered(&client(port).post(&[], "last").unwrap(), 200, "1");
+    job.stop();
+    assert_eq!(trial.values("out.jsonl").len(), 101, "nothing of a request that broke off");
+}
+
+#[test]
+fn senders_may_speak_tls_and_a_certificate_may_be_renewed() {
+    let (made, port) = (Certificates::make(), free_port());
+    let (cert, key) = made.of("first", "DNS:localhost", 2);
+    let source =
+        format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\ntls = {{ cert = \"own.pem\", key = \"own.key\" }}");
+    let trial = passing("batch = \"0s\"", &source, "");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("source `in`: tls cannot be used: `./own.pem` cannot be read"), "{told}");
+    let put = |cert: &std::path::Path, key: &std::path::Path| {
+        std::fs::copy(cert, trial.path("own.pem")).unwrap();
+        std::fs::copy(key, trial.path("own.key")).unwrap();
+    };
+    put(&cert, &key);
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on https://127.0.0.1");
+    let ca = made.ca().display().to_string();
+    let url = format!("https://localhost:{port}");
+    let resolve = format!("localhost:{port}:127.0.0.1");
+    let post = |body: &str| curl(&["--cacert", &ca, "--resolve", &resolve, "-d", body, &url]);
+    let (status, body) = post("one");
+    assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
+    // Plain HTTP gets no answer, and is told.
+    assert!(client(port).post(&[], "plain").is_err());
+    job.until_stderr("it does not speak TLS; let it send to https://");
+    let (cert, key) = made.of("second", "DNS:localhost", 2);
+    put(&cert, &key);
+    let (status, body) = post("two");
+    assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
+    trial.write("own.pem", "no certificate");
+    assert_eq!(post("three").0, "200");
+    job.until_stderr("the new certificate cannot be used, and the one before stays");
+    job.stop();
+    assert_eq!(trial.values("out.jsonl"), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_port_that_somebody_has_ends_the_start_with_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let checkpoint = "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n";
+    let trial = passing(checkpoint, &format!("kind = \"http\"\nlisten = \"{address}\""), "");
+    let ended = trial.run(&[]);
+    let words =
+        format!("source `in`: cannot listen on {address}: another program listens there; stop that program, or choose");
+    assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("cannot listen").count(), 1, "it is not tried again: {}", ended.stderr);
+}
+
+#[test]
+fn a_job_that_is_to_end_when_idle_does() {
+    let port = free_port();
+    let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"");
+    let trial = passing("batch = \"100ms\"", &source, "");
+    let mut job = trial.start(&["--until-idle"]);
+    job.until_stderr("listening on http");
+    answered(&client(port).post(&[], "a").unwrap(), 200, "1");
+    assert_eq!(job.wait().code, Some(0));
+    assert_eq!(trial.values("out.jsonl"), ["a"]);
+}

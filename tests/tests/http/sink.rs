@@ -1,0 +1,241 @@
+//! The `http` sink: what it sends, that it waits for what passes, and what it says of what does not.
+
+use super::listening;
+use millstream_tests::{Certificates, HttpServer, Process, Trial, free_port, queue_source, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A job whose test batches go to a server on this port, at `path`.
+fn job(head: &str, port: u16, path: &str, more: &str, batches: &[&str]) -> Trial {
+    let source = queue_source("in", "a = \"int64\"");
+    let sink =
+        format!("[sinks.out]\nfrom = \"in\"\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}{path}\"\n{more}\n");
+    let trial = Trial::new(&format!("clock = \"manual\"\n{head}\n{source}{sink}"));
+    trial.write("in.jsonl", batches.iter().map(|batch| format!("{batch}\n")).collect::<String>());
+    trial
+}
+
+fn ok() -> Option<(u16, String, String)> {
+    Some((200, String::new(), "{}".into()))
+}
+
+#[test]
+fn batches_are_sent_as_lines_or_arrays_with_keys_headers_and_a_token() {
+    let server = HttpServer::start(free_port(), |_, _| ok());
+    let rows = ["[[1],[2],[3]]", "[]", "[[4]]"];
+    let more = "token = \"tok-7\"\nrows_per_request_max = 2\nheaders = { X-Own = \"a {key} {sequence}\", Content-Type = \"text/x\" }";
+    let trial = job("", server.port(), "/in?dedup={key}", more, &rows);
+    trial.run_well(&[]);
+    let asked = server.asked();
+    assert_eq!(
+        asked.iter().map(|asked| asked.body.as_str()).collect::<Vec<_>>(),
+        ["{\"a\":1}\n{\"a\":2}\n", "{\"a\":3}\n", "{\"a\":4}\n"]
+    );
+    for (asked, (place, sequence)) in asked.iter().zip([("1/0", 1 << 20), ("1/1", (1 << 20) + 1), ("3/0", 3 << 20)]) {
+        let key = asked.header("idempotency-key").unwrap();
+        assert!(key.len() > 32 && key.ends_with(&format!("/out/{place}")), "{key}");
+        assert_eq!(asked.line, format!("POST /in?dedup={key} HTTP/1.1"));
+        assert_eq!(asked.header("authorization"), Some("Bearer tok-7"));
+        assert_eq!(asked.header("x-own"), Some(format!("a {key} {sequence}").as_str()));
+        assert_eq!(asked.header("content-type"), Some("text/x"));
+    }
+    let trial = job("", server.port(), "/", "body = \"array\"\nmethod = \"PUT\"", &rows[..1]);
+    trial.run_well(&[]);
+    let last = server.asked().pop().unwrap();
+    assert_eq!((last.line.as_str(), last.body.as_str()), ("PUT / HTTP/1.1", "[{\"a\":1},{\"a\":2},{\"a\":3}]"));
+    assert_eq!(last.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn a_server_that_is_away_busy_or_breaks_off_is_waited_for() {
+    let port = free_port();
+    let trial = job("", port, "/", "timeout = \"200ms\"", &["[[1]]", "[[2]]"]);
+    let mut waiting = trial.start(&[]);
+    waiting.until_stderr("connection refused; the job waits, and tries again until it works");
+    let began = std::sync::Mutex::new(Vec::new());
+    let server = HttpServer::start(port, move |_, before| {
+        began.lock().unwrap().push(std::time::Instant::now());
+        match before {
+            0 => Some((503, "Retry-After: 1\r\n".into(), "later".into())),
+            1 => {
+                let times = began.lock().unwrap();
+                assert!(times[1] - times[0] >= std::time::Duration::from_millis(990), "it was told when to come again");
+                Some((429, String::new(), String::new()))
+            }
+            2 => None,
+            // Longer than the job waits for an answer.
+            3 => {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                ok()
+            }
+            _ => ok(),
+        }
+    });
+    let ended = waiting.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("the job waits").count(), 1, "told once: {}", ended.stderr);
+    assert!(ended.stderr.contains("takes rows again; the job goes on"), "{}", ended.stderr);
+    let asked = server.asked();
+    let keys: Vec<&str> = asked.iter().map(|asked| asked.header("idempotency-key").unwrap()).collect();
+    assert!(asked.len() >= 6 && keys[..5].iter().all(|key| key == &keys[0]), "repeated under one key: {keys:?}");
+    assert_eq!(asked.last().unwrap().body, "{\"a\":2}\n");
+}
+
+#[test]
+fn what_does_not_pass_ends_the_job_with_what_to_do() {
+    for (status, head, more, words) in [
+        (401, "", "", "401 Unauthorized: no way; mend `token` or `headers`"),
+        (404, "", "", "there is nothing at that address; mend `url`"),
+        (413, "", "", "lower `request_bytes_max`"),
+        (302, "Location: http://elsewhere/\r\n", "", "it leads to http://elsewhere/, which is not followed"),
+        (422, "", "", "mend `url`, `body` or the columns"),
+        (200, "", "body = \"bulk\"", "it does not answer as _bulk does"),
+        (503, "", "wait = \"100ms\"", "the job has waited for 100ms (`wait`)"),
+    ] {
+        let server = HttpServer::start(free_port(), move |_, _| Some((status, head.into(), "no way".into())));
+        let trial = job("", server.port(), "/p?secret=7", more, &["[[1]]"]);
+        let ended = trial.run(&[]);
+        let place = format!("sink `out`: batch 1: http://127.0.0.1:{}/p: ", server.port());
+        assert!(
+            ended.code == Some(1) && ended.stderr.contains(&place) && ended.stderr.contains(words),
+            "{words}: {}",
+            ended.stderr
+        );
+    }
+}
+
+/// What a `_bulk` answers: a status for each of these values, 201 for others.
+fn bulk(body: &str, status_of: impl Fn(i64) -> u16) -> String {
+    let values =
+        body.lines().skip(1).step_by(2).map(|line| serde_json::from_str::<Value>(line).unwrap()["a"].as_i64().unwrap());
+    let items: Vec<Value> = values
+        .map(|value| match status_of(value) {
+            201 => json!({ "index": { "status": 201 } }),
+            status => json!({ "index": { "status": status, "error": { "type": "t", "reason": format!("no {value}\u{1b}") } } }),
+        })
+        .collect();
+    json!({ "took": 1, "errors": items.iter().any(|item| item["index"]["status"] != json!(201)), "items": items })
+        .to_string()
+}
+
+#[test]
+fn failed_rows_of_a_bulk_are_treated_one_by_one() {
+    let busy = Arc::new(AtomicBool::new(true));
+    let flag = busy.clone();
+    let server = HttpServer::start(free_port(), move |asked, before| {
+        let status = |value| match value {
+            2 if before == 0 && flag.load(Ordering::Acquire) => 429,
+            3 => 400,
+            _ => 201,
+        };
+        Some((200, String::new(), bulk(&asked.body, status)))
+    });
+    let more = "body = \"bulk\"\nindex = \"events\"\non_error = \"reject\"";
+    let trial = job("", server.port(), "/_bulk", more, &["[[1],[2],[3]]", "[[4]]"]);
+    let ended = trial.run_well(&[]);
+    assert!(
+        ended.stderr.contains("refuses 1 of 3 rows: row 2 of the batch, {\"a\":3}: status 400: t: no 3"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    let asked = server.asked();
+    let ids = |asked: &millstream_tests::HttpRequest| -> BTreeMap<String, Value> {
+        let lines: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines
+            .chunks(2)
+            .map(|pair| (pair[0]["index"]["_id"].as_str().unwrap().to_owned(), pair[1]["a"].clone()))
+            .collect()
+    };
+    assert_eq!(asked.len(), 3);
+    assert_eq!(ids(&asked[0]).len(), 3);
+    let again = ids(&asked[1]);
+    assert_eq!(again.len(), 1, "only the row that may be taken later");
+    let (id, value) = again.first_key_value().unwrap();
+    assert!(value == &json!(2) && ids(&asked[0])[id] == json!(2) && id.ends_with("/out/1/1"), "{id}");
+    assert!(asked[0].body.contains("\"_index\":\"events\""));
+    // By default nothing is left out.
+    busy.store(false, Ordering::Release);
+    let trial = job("", server.port(), "/_bulk", "body = \"bulk\"", &["[[1],[3]]"]);
+    let ended = trial.run(&[]);
+    let words = "refuses 1 of 2 rows: row 1 of the batch, {\"a\":3}: status 400: t: no 3";
+    assert!(ended.code == Some(1) && ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+#[test]
+fn after_a_crash_requests_come_again_under_their_keys() {
+    let server = HttpServer::start(free_port(), |_, _| ok());
+    let head = "[checkpoint]\ndir = \"kept\"\nevery = 100";
+    let trial = job(head, server.port(), "/", "", &["[[1]]", "[[2],[3]]", "[[4]]"]);
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.after:2")).wait();
+    assert_eq!(ended.code, None, "{}", ended.stderr);
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("sink `out` sends at least once"), "{}", ended.stderr);
+    let asked = server.asked();
+    assert!(asked.len() > 3, "what was sent before the crash was sent again");
+    let mut by_key: BTreeMap<String, String> = BTreeMap::new();
+    for asked in &asked {
+        let key = asked.header("idempotency-key").unwrap().to_owned();
+        assert_eq!(*by_key.entry(key).or_insert(asked.body.clone()), asked.body, "one key, one body");
+    }
+    assert_eq!(by_key.values().flat_map(|body| body.lines()).count(), 4, "by key, each row is there once");
+}
+
+#[test]
+fn one_job_sends_to_another_over_tls_exactly_once() {
+    let (made, port) = (Certificates::make(), free_port());
+    let (cert, key) = made.of("own", "DNS:localhost", 2);
+    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
+    let source = format!("{tls}\ntoken = \"tok-7\"\nformat = \"json\"\nschema = {{ value = \"int64\" }}");
+    let (to, receiving) = listening(port, "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"", &source, "");
+    let from = Trial::new(&format!(
+        "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 3\n[sources.in]\nkind = \"rate\"\nrows_per_second = 1000\n\
+         rows_max = 500\n[sinks.out]\nfrom = \"in\"\nkind = \"http\"\nurl = \"https://localhost:{port}/\"\ntoken = \"tok-7\"\n\
+         tls = {{ ca = \"{}\" }}\nheaders = {{ Millstream-Producer = \"from\", Millstream-Sequence = \"{{sequence}}\" }}\n",
+        made.ca().display()
+    ));
+    for step in ["commit.after:4", "commit.before:3", "commit.after:9"] {
+        let mut command = from.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
+        assert_eq!(ended.code, None, "{step}: {}", ended.stderr);
+    }
+    from.run_well(&[]);
+    until("all is there", || to.rows("out.jsonl").len() >= 500);
+    receiving.stop();
+    let values: Vec<i64> = to.rows("out.jsonl").iter().map(|row| row["value"].as_i64().unwrap()).collect();
+    assert_eq!(values, (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn validate_says_what_is_promised() {
+    for (more, words) in [("", "the header Idempotency-Key"), ("body = \"bulk\"", "the _id of each row")] {
+        let told = job("", 9, "/", more, &["[[1]]"]).well(&["validate", "job.toml"]);
+        assert!(told.contains(&format!("at least once; exactly once where the server goes by {words}\n")), "{told}");
+    }
+}
+
+#[test]
+fn mistakes_of_the_job_file_are_told_with_their_lines() {
+    for (more, words) in [
+        ("index = \"i\"", "`index` is for body = \"bulk\""),
+        ("token = \"a b\"", "`token` is empty, or has blanks"),
+        ("headers = { a = 5 }", "`headers.a` is "),
+        ("headers = { \"a b\" = \"c\" }", "`headers.a b` is no name of a header"),
+        ("timeout = \"0s\"", "`timeout` is 0s; write a time from 1ms to 1h"),
+    ] {
+        let trial = job("", 9, "/", more, &["[[1]]"]);
+        let told = trial.refused(&["validate", "job.toml"]);
+        assert!(told.contains("sink `out`: ") && told.contains(words), "{words}: {told}");
+    }
+    for (url, words) in
+        [("ftp://h", "begins with neither http:// nor https://"), ("http://a:b@h/", "has a login in it")]
+    {
+        let trial = job("", 9, "/", "", &["[[1]]"]);
+        trial.change("http://127.0.0.1:9/", url);
+        let told = trial.refused(&["validate", "job.toml"]);
+        assert!(told.contains(words), "{told}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The `websocket` sink: who may listen, what they hear, and that nobody holds up the job.
+
+use millstream_tests::{Certificates, HttpClient, Process, Trial, free_port, until};
+use serde_json::{Value, json};
+
+/// A job whose rows come from `in.txt`, which is followed, and go to whoever listens.
+fn job(port: u16, more: &str) -> (Trial, Process) {
+    let trial = Trial::new(&format!(
+        "batch = \"0s\"\n[sources.in]\nkind = \"file\"\npath = \"in.txt\"\nfollow = true\npoll = \"5ms\"\n[sinks.live]\nfrom = \"in\"\n\
+         kind = \"websocket\"\nlisten = \"127.0.0.1:{port}\"\n{more}\n"
+    ));
+    trial.write("in.txt", "");
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on ws");
+    (trial, job)
+}
+
+fn add(trial: &Trial, text: &str) {
+    let before = trial.text("in.txt");
+    trial.write("in.txt", before + text);
+}
+
+/// Greets; the connection where that was accepted, and else the status.
+fn greet(port: u16, target: &str, headers: &[&str]) -> Result<HttpClient, (u16, String)> {
+    let mut client = HttpClient::connect(port).unwrap();
+    let mut head =
+        format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+    head.push_str("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+    headers.iter().for_each(|line| head.extend([line, "\r\n"]));
+    client.say(format!("{head}\r\n").as_bytes()).unwrap();
+    let reply = client.reply().unwrap();
+    if reply.status != 101 {
+        return Err((reply.status, reply.body));
+    }
+    assert_eq!(reply.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    Ok(client)
+}
+
+/// The next message; pings are left out.
+fn message(client: &mut HttpClient) -> Value {
+    loop {
+        let head = client.bytes(2).unwrap();
+        let length = match head[1] {
+            126 => client.bytes(2).unwrap().iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+            127 => client.bytes(8).unwrap().iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+            short => usize::from(short),
+        };
+        let body = client.bytes(length).unwrap();
+        match head[0] {
+            0x81 => return serde_json::from_slice(&body).unwrap(),
+            0x89 => {}
+            other => panic!("{other:x} {body:?}"),
+        }
+    }
+}
+
+/// The values that were told so far, up to this one.
+fn values(client: &mut HttpClient, last: &str) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    while values.last().map(String::as_str) != Some(last) {
+        let message = message(client);
+        let rows = message["rows"].as_array().unwrap_or_else(|| panic!("{message}"));
+        assert!(message["batch"].is_u64() && message["time"].is_string(), "{message}");
+        values.extend(rows.iter().map(|row| row["value"].as_str().unwrap().to_owned()));
+    }
+    values
+}
+
+#[test]
+fn whoever_listens_hears_of_each_batch() {
+    let port = free_port();
+    let (trial, job) = job(port, "rows_per_message_max = 2");
+    let mut clients =
+        [greet(port, "/", &[]).unwrap(), greet(port, "/any", &["Origin: http://localhost:3000"]).unwrap()];
+    add(&trial, "a\nb\nc\nd\ne\n");
+    for client in &mut clients {
+        assert_eq!(values(client, "e"), ["a", "b", "c", "d", "e"]);
+    }
+    let mut later = greet(port, "/", &[]).unwrap();
+    add(&trial, "f\n");
+    assert_eq!(values(&mut later, "f"), ["f"], "from then on");
+    drop(clients);
+    add(&trial, "g\n");
+    assert_eq!(values(&mut later, "g"), ["g"]);
+    job.stop();
+}
+
+#[test]
+fn tokens_and_origins_are_checked() {
+    let port = free_port();
+    let (trial, mut job) = job(port, "token = \"tok-7\"\norigins = [\"https://dash.example\"]");
+    for (target, header, status) in [
+        ("/", "X: y", 401),
+        ("/?token=tok-8", "X: y", 401),
+        ("/", "Authorization: Bearer tok-77", 401),
+        ("/?token=tok-7", "Origin: https://evil.example", 403),
+        ("/?token=tok-7", "Origin: null", 403),
+        ("/?token=tok-7", "Origin: http://localhost.evil.example", 403),
+    ] {
+        let refused = greet(port, target, &[header]).map(drop).unwrap_err();
+        assert_eq!(refused.0, status, "{target} {header}: {}", refused.1);
+    }
+    job.until_stderr("sink `live`: refused what 127.0.0.1:");
+    let mut good = [
+        greet(port, "/?token=tok%2D7", &["Origin: https://dash.example"]).unwrap(),
+        greet(port, "/", &["Authorization: Bearer tok-7"]).unwrap(),
+    ];
+    add(&trial, "a\n");
+    good.iter_mut().for_each(|client| assert_eq!(values(client, "a"), ["a"]));
+    assert!(!job.stop().contains("tok-7"));
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_left_behind_and_told() {
+    let port = free_port();
+    let (trial, job) = job(port, "");
+    let mut slow = greet(port, "/", &[]).unwrap();
+    let mut quick = greet(port, "/", &[]).unwrap();
+    let wide = "x".repeat(500_000);
+    for number in 0..200 {
+        add_line(&trial, &format!("{number} {wide}\n"));
+        assert!(message(&mut quick)["rows"][0]["value"].as_str().unwrap().starts_with(&format!("{number} ")));
+    }
+    let mut skipped = 0;
+    let mut heard = 0;
+    while skipped + heard < 200 {
+        let message = message(&mut slow);
+        skipped += message["skipped"].as_u64().unwrap_or(0);
+        heard += u64::from(message["rows"].is_array());
+    }
+    assert!(skipped > 50 && skipped + heard == 200, "{skipped} skipped, {heard} heard");
+    assert_eq!(json!(skipped).as_u64(), Some(skipped));
+    job.stop();
+}
+
+/// Appends to the file that is followed.
+fn add_line(trial: &Trial, line: &str) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().append(true).open(trial.path("in.txt")).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
+
+#[test]
+fn clients_may_speak_tls_and_a_port_in_use_is_told() {
+    let (made, port) = (Certificates::make(), free_port());
+    let (cert, key) = made.of("own", "DNS:localhost", 2);
+    let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
+    let (trial, mut job) = job(port, &tls);
+    let url = format!("https://localhost:{port}/");
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "-N", "--http1.1", "--max-time", "20", "--cacert"]).arg(made.ca()).arg(url);
+    curl.args([
+        "--resolve",
+        &format!("localhost:{port}:127.0.0.1"),
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        "Connection: Upgrade",
+    ]);
+    curl.args(["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]);
+    let client = Process::start(&mut curl);
+    let mut number = 0;
+    until("a message comes through TLS", || {
+        number += 1;
+        add_line(&trial, &format!("line {number}\n"));
+        client.stdout().contains("\"rows\":[{\"value\":\"line ")
+    });
+    let second = Trial::new(&trial.text("job.toml"));
+    second.write("in.txt", "");
+    let ended = second.run(&[]);
+    let words = format!("sink `live`: cannot listen on 127.0.0.1:{port}: another program listens there");
+    assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
+    // Who does not speak WebSocket gets no rows, and is told.
+    assert!(HttpClient::connect(port).unwrap().post(&[], "x").is_err());
+    job.until_stderr("refused what 127.0.0.1:");
+    job.stop();
+}

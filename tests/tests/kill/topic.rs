@@ -1,0 +1,115 @@
+//! Rows from a file through a plugin with state into two topics of a real Kafka broker, each by a transaction a batch: a reader
+//! of what is committed follows them, and must see each row once.
+
+use super::entries::{Entry, compare, expected, keys};
+use millstream_tests::kafka::{Follower, Record};
+use millstream_tests::{Broker, Killer, Process, Trial, Victim, plugin};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+const ROWS: u64 = 3000;
+const PARTITIONS: i32 = 3;
+
+const JOB: &str = r#"name = "topic"
+batch = "BATCH"
+[checkpoint]
+dir = "checkpoint"
+every = EVERY
+[sources.lines]
+kind = "file"
+path = "lines.jsonl"
+format = "json"
+schema = { n = "int64", k = "text" }
+rows_per_batch_max = 20
+[stages.entries]
+from = "lines"
+key = "k"
+plugin = "PLUGIN"
+[sinks.all]
+from = "entries"
+kind = "kafka"
+brokers = "BROKER"
+topic = "TOPIC"
+key = "k"
+[sinks.again]
+from = "entries"
+kind = "kafka"
+brokers = "BROKER"
+topic = "TOPIC-again"
+key = "k"
+"#;
+
+/// A trial with a setting of the killer's choice.
+pub fn trial(broker: &Broker, killer: &mut Killer, kills: u64) -> Result<(), String> {
+    let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
+    let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
+    trial_of(broker, killer, kills, (batch, every)).map_err(|told| format!("batch {batch}, every {every}: {told}"))
+}
+
+/// Runs the job to its end, killed this many times, and compares.
+pub fn trial_of(broker: &Broker, killer: &mut Killer, kills: u64, (batch, every): (&str, &str)) -> Result<(), String> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let topic = format!("killed-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let topics = [topic.clone(), format!("{topic}-again")];
+    topics.iter().for_each(|topic| broker.topic(topic, PARTITIONS, &[]));
+    let keys = keys(ROWS, &mut killer.random);
+    let expected = expected(&keys);
+    let text = JOB.replace("BATCH", batch).replace("EVERY", every).replace("TOPIC", &topic);
+    let text = text.replace("PLUGIN", &plugin("ledger").display().to_string()).replace("BROKER", &broker.address());
+    let job = Topic { trial: Trial::new(&text) };
+    let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
+    job.trial.write("lines.jsonl", lines.collect::<String>());
+    let stop = AtomicBool::new(false);
+    let (ran, followed) = std::thread::scope(|scope| {
+        let followers = topics.each_ref().map(|topic| {
+            let (follower, stop) = (broker.follow(topic), &stop);
+            scope.spawn(move || follow(&follower, stop))
+        });
+        let ran = killer.run(&job, kills);
+        stop.store(true, Ordering::Release);
+        (ran, followers.map(|follower| follower.join().expect("a reader does not panic")))
+    });
+    ran?;
+    for (topic, followed) in topics.iter().zip(followed) {
+        compare(&format!("reader of {topic}"), &entries(&followed)?, &expected)?;
+        killer.tally.rows += compare(topic, &entries(&broker.read(topic))?, &expected)?;
+    }
+    Ok(())
+}
+
+/// Reads until told to stop, and what is there then.
+fn follow(follower: &Follower, stop: &AtomicBool) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let last = stop.load(Ordering::Acquire);
+        // The last look has to reach the end.
+        records.extend(follower.more(Duration::from_millis(if last { 1_000 } else { 50 })));
+        if last {
+            return records;
+        }
+    }
+}
+
+fn entries(records: &[Record]) -> Result<Vec<Entry>, String> {
+    let value = |record: &Record| -> Result<Value, String> {
+        serde_json::from_str(&record.text()).map_err(|cause| format!("not a row: {record:?}: {cause}"))
+    };
+    records.iter().map(|record| Entry::of(&value(record)?)).collect()
+}
+
+struct Topic {
+    trial: Trial,
+}
+
+impl Victim for Topic {
+    fn folder(&self) -> &Path {
+        self.trial.folder()
+    }
+
+    fn start(&self, workers: u64, faults: &str) -> Process {
+        let mut command = self.trial.command(&["run", "job.toml", "--workers", &workers.to_string()]);
+        Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
+    }
+}

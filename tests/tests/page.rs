@@ -1,0 +1,444 @@
+//! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
+
+use millstream_tests::{DEADLINE, Process, Reply, Trial, free_port, holds_within, plugin, root, signal};
+use regex::Regex;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+
+/// A job with checkpoints that reads lines as JSON, counts them by name, and goes on for ever.
+fn job(port: u16, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        name = "counted"
+        batch = "20ms"
+        workers = 2
+        {more}
+        [checkpoint]
+        dir = "checkpoint"
+        every = "100ms"
+        [sources.in]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "json"
+        schema = {{ name = "text", n = "int64" }}
+        [stages.totals]
+        from = "in"
+        key = "name"
+        plugin = "{}"
+        config = {{ column = "n" }}
+        [sinks.out]
+        from = "totals"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin("running-total").display()
+    ))
+}
+
+/// A job without checkpoints, in one process, that makes its rows itself.
+fn simple(more: &str) -> Trial {
+    Trial::new(&format!(
+        "name = \"simple\"\nbatch = \"20ms\"\nworkers = 1\n{more}\n[sources.in]\nkind = \"rate\"\nrows_per_second = 200\n\
+         [stages.odd]\nfrom = \"in\"\nsql = \"select value from \\\"in\\\" where value % 2 = 1\"\n\
+         [sinks.out]\nfrom = \"odd\"\nkind = \"nothing\"\n"
+    ))
+}
+
+/// A page that a process serves.
+struct Seen {
+    port: u16,
+    token: String,
+}
+
+impl Seen {
+    fn start(trial: &Trial, arguments: &[&str]) -> (Process, Seen) {
+        let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
+        let seen = Seen::of(&mut job);
+        (job, seen)
+    }
+
+    fn of(process: &mut Process) -> Seen {
+        process.until("it says where its page is", |process| address(process).is_some());
+        address(process).unwrap()
+    }
+
+    /// A request with these lines of a header behind the name of the server.
+    fn ask(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> Reply {
+        let mut stream = self.send(method, path, host, headers);
+        let (status, headers) = head(&mut stream);
+        let mut body = String::new();
+        stream.read_to_string(&mut body).unwrap();
+        Reply { status, headers, body }
+    }
+
+    fn send(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n").unwrap();
+        BufReader::new(stream)
+    }
+
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Authorization: Bearer {}", self.token)
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &self.host(), &[&self.bearer()])
+    }
+
+    /// What the API tells at this path of the only job.
+    fn told(&self, path: &str) -> Value {
+        let reply = self.get(&format!("/api/v1/jobs/{}{path}", self.id()));
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        serde_json::from_str(unchunked(&reply).as_str()).unwrap()
+    }
+
+    fn id(&self) -> String {
+        let list: Value = serde_json::from_str(&unchunked(&self.get("/api/v1/jobs"))).unwrap();
+        list["jobs"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until what is told at this path is as it should be.
+    fn told_so(&self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let came = holds_within(DEADLINE, || {
+            last = self.told(path);
+            so(&last)
+        });
+        assert!(came, "{path}: {last}");
+        last
+    }
+}
+
+fn unchunked(reply: &Reply) -> String {
+    assert!(reply.header("transfer-encoding").is_none(), "{reply:?}");
+    reply.body.clone()
+}
+
+fn head(stream: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
+            None => return (status, headers),
+        }
+    }
+}
+
+/// The address that a process has printed.
+fn address(process: &Process) -> Option<Seen> {
+    let printed = Regex::new(r"http://127\.0\.0\.1:(\d+)/\?token=([0-9a-f]+)\n").unwrap();
+    let text = process.stderr() + &process.stdout();
+    let found = printed.captures(&text)?;
+    Some(Seen { port: found[1].parse().unwrap(), token: found[2].to_owned() })
+}
+
+#[test]
+fn the_page_is_for_who_has_the_token_and_comes_by_its_own_name() {
+    let trial = simple("");
+    let (job, page) = Seen::start(&trial, &[]);
+    let (host, bearer) = (page.host(), page.bearer());
+    assert_eq!(page.ask("GET", "/", &host, &[]).status, 401);
+    assert_eq!(page.ask("GET", "/?token=0123456789abcdef", &host, &[]).status, 401);
+    for path in ["/api/v1/jobs", "/metrics", "/assets/page.js", "/nothing"] {
+        assert_eq!(page.ask("GET", path, &host, &[]).status, 401, "{path}");
+    }
+    assert_eq!(page.ask("GET", "/healthz", &host, &[]).status, 200);
+    let opened = page.ask("GET", &format!("/?token={}", page.token), &host, &[]);
+    assert_eq!((opened.status, opened.header("location")), (303, Some("/")), "the token leaves the address");
+    let cookie = opened.header("set-cookie").unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains(&page.token), "{cookie}");
+    let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    let whole = page.ask("GET", "/", &host, &[&cookie]);
+    assert_eq!((whole.status, whole.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = whole.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(whole.header("x-content-type-options"), Some("nosniff"));
+    // All that it names is there.
+    let names = Regex::new("(?:href|src)=\"(/[^\"]+)\"").unwrap();
+    let files: Vec<&str> = names.captures_iter(&whole.body).map(|name| name.get(1).unwrap().as_str()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    files.iter().for_each(|file| assert_eq!(page.ask("GET", file, &host, &[&cookie]).status, 200, "{file}"));
+
+    for wrong in ["evil.example", "localhost", "10.1.2.3:80", &format!("evil.example:{}", page.port)] {
+        assert_eq!(page.ask("GET", "/", wrong, &[&bearer]).status, 421, "{wrong}");
+        assert_eq!(page.ask("GET", "/healthz", wrong, &[]).status, 421, "{wrong}");
+    }
+    assert_eq!(page.ask("GET", "/", &format!("localhost:{}", page.port), &[&bearer]).status, 200);
+    for origin in ["Origin: http://evil.example", "Origin: null", "Origin: https://127.0.0.1"] {
+        assert_eq!(page.ask("GET", "/api/v1/jobs", &host, &[&cookie, origin]).status, 403, "{origin}");
+    }
+    assert_eq!(page.ask("PUT", "/", &host, &[&bearer, &format!("Origin: http://{host}")]).status, 405);
+    assert!(!job.stop().contains("panicked"));
+}
+
+#[test]
+fn a_page_can_be_left_out_and_is_not_for_others_unless_somebody_chose_a_token() {
+    for (more, arguments) in [("ui = false", vec!["--timeout", "300ms"]), ("", vec!["--no-ui", "--timeout", "300ms"])] {
+        let ended = simple(more).run_well(&arguments);
+        assert!(!ended.stderr.contains("http://"), "{}", ended.stderr);
+    }
+    let trial = simple("");
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let ended = trial.told(&["run", "job.toml", "--ui", address]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        for words in ["others than this machine can reach", "not encrypted", "--ui-token-file FILE"] {
+            assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        }
+    }
+    let file = trial.write("token", "0123456789abcdefgh\n");
+    let ended = trial.told(&["run", "job.toml", "--ui-token-file", "token"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("chmod 600"), "{}", ended.stderr);
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let port = free_port();
+    let arguments = ["run", "job.toml", "--ui", &format!("0.0.0.0:{port}"), "--ui-token-file", "token"];
+    let mut job = Process::start(&mut trial.command_apart(&arguments));
+    job.until_stderr("page: http://0.0.0.0:");
+    assert!(!job.stderr().contains("0123456789abcdefgh"), "{}", job.stderr());
+    let page = Seen { port, token: "0123456789abcdefgh".into() };
+    assert_eq!(page.get("/metrics").status, 200);
+    assert_eq!(page.ask("GET", "/metrics", "evil.example", &[&page.bearer()]).status, 421);
+    job.stop();
+}
+
+#[test]
+fn what_is_told_changes_as_rows_flow() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let (job, page) = Seen::start(&trial, &[]);
+    nc.say("{\"name\":\"a\",\"n\":1}\n{\"name\":\"b\",\"n\":2}\n");
+    let view = page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(2));
+    assert_eq!(
+        (&view["state"], &view["status"]["job"], &view["supervised"]),
+        (&"running".into(), &"counted".into(), &true.into())
+    );
+    let parts: Vec<&str> =
+        view["graph"]["parts"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(&parts[..1], ["in"]);
+    assert!(parts.contains(&"totals") && parts.contains(&"out"), "{parts:?}");
+    let totals = parts.iter().position(|part| *part == "totals").unwrap();
+    let view = page.told_so("", |view| view["parts"][totals]["state_rows"] == 2 && view["checkpoints"][0].is_object());
+    assert!(view["parts"][totals]["state_bytes"].as_u64() > Some(0), "{view}");
+    assert!(view["checkpoints"][0]["bytes"].as_u64() > Some(0), "{view}");
+
+    // A batch from its beginning to its commit, with the work of each part.
+    let all =
+        page.told_so("/batches", |all| all.as_array().unwrap().iter().any(|batch| batch["rows"].as_u64() > Some(0)));
+    let with_rows = all.as_array().unwrap().iter().find(|batch| batch["rows"].as_u64() > Some(0)).unwrap();
+    let us = |name: &str| with_rows[name].as_u64().unwrap_or_else(|| panic!("{name}: {with_rows}"));
+    assert!(us("ready_us") <= us("committed_us") && us("planned_us") <= us("committed_us"), "{with_rows}");
+    let worked: BTreeSet<u64> =
+        with_rows["parts"].as_array().unwrap().iter().map(|part| part["part"].as_u64().unwrap()).collect();
+    let places = ["in", "totals", "out"].map(|name| parts.iter().position(|part| *part == name).unwrap() as u64);
+    assert!(places.iter().all(|place| worked.contains(place)), "{with_rows}");
+    let last = all.as_array().unwrap().last().unwrap()["number"].as_u64().unwrap();
+    let newer = page.told_so(&format!("/batches?after={last}"), |newer| !newer.as_array().unwrap().is_empty());
+    assert!(newer.as_array().unwrap().iter().all(|batch| batch["number"].as_u64() > Some(last)), "{newer}");
+    let log = page.told("/log").to_string();
+    assert!(log.contains("begins at batch 1"), "{log}");
+
+    // News come by themselves.
+    let path = format!("/api/v1/jobs/{}/events", page.id());
+    let mut stream = page.send("GET", &path, &page.host(), &[&page.bearer()]);
+    assert_eq!(head(&mut stream).0, 200);
+    let first = news(&mut stream);
+    assert!(!first["batches"].as_array().unwrap().is_empty(), "{first}");
+    nc.say("{\"name\":\"c\",\"n\":3}\n");
+    let rows = |news: &Value| news["view"]["status"]["sources"][0]["rows"].as_u64().unwrap();
+    let before = rows(&first);
+    let came = holds_within(DEADLINE, || rows(&news(&mut stream)) > before);
+    assert!(came, "the row is told of");
+
+    // What the checkpoint holds.
+    let answer = page.told_so("/state?sql=select+count(*)+as+n+from+totals", |answer| answer["rows"][0]["n"] == 3);
+    assert_eq!(answer["rows"].as_array().unwrap().len(), 1);
+    let wrong = page.get(&format!("/api/v1/jobs/{}/state?sql=select%20nonsense", page.id()));
+    assert!(wrong.status == 400 && wrong.body.contains("nonsense"), "{wrong:?}");
+    assert_eq!(page.get("/api/v1/jobs/0000000000000000").status, 404);
+    drop(stream);
+    job.stop();
+}
+
+/// The next event of a stream.
+fn news(stream: &mut impl BufRead) -> Value {
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
+        if let Some(data) = line.strip_prefix("data: ") {
+            return serde_json::from_str(data).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let (mut job, page) = Seen::start(&trial, &[]);
+    nc.say("{\"name\":\"a\",\"n\":1}\n");
+    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(1));
+    let path = format!("/api/v1/jobs/{}/events", page.id());
+    let mut stream = page.send("GET", &path, &page.host(), &[&page.bearer()]);
+    head(&mut stream);
+    let first = news(&mut stream);
+    let (pid, kept) = (first["view"]["pids"][0].as_u64().unwrap(), first["batches"].as_array().unwrap().len());
+    assert_eq!(job.children(), [u32::try_from(pid).unwrap()], "the page is not in the process that runs the job");
+    signal("KILL", u32::try_from(pid).unwrap());
+    let again = holds_within(DEADLINE, || {
+        let view = &news(&mut stream)["view"];
+        view["state"] == "running" && view["pids"][0].as_u64().is_some_and(|now| now != pid)
+    });
+    assert!(again, "the same stream tells of the job that goes on: {}", job.stderr());
+    let view = page.told("");
+    let why = view["restarts"][0]["why"].as_str().unwrap();
+    assert!(why.starts_with("worker process died (signal 9)"), "{why}");
+    assert!(view["diagnosis"]["sentences"].to_string().contains("started again once"), "{view}");
+    let all = page.told("/batches");
+    assert!(all.as_array().unwrap().len() >= kept.min(100), "batches of the process that died are kept");
+    let numbers: Vec<u64> = all.as_array().unwrap().iter().map(|batch| batch["number"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert!(page.told("/log").to_string().contains("died (signal 9)"));
+    job.until_stderr("goes on after the checkpoint");
+    job.stop();
+}
+
+#[test]
+fn what_a_row_brings_stays_text() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let (job, page) = Seen::start(&trial, &[]);
+    let hostile = "</script><script>alert(1)</script> \\u202e \\u0007 \\u001b[31m data:\\n\\nevent: x";
+    nc.say(&format!("{{\"name\":\"{hostile}\",\"n\":\"{hostile}\"}}\n"));
+    let refused = page.told_so("/refused", |rows| rows[0].is_object());
+    assert_eq!((&refused[0]["part"], &refused[0]["late"]), (&"in".into(), &false.into()));
+    let reply = page.get(&format!("/api/v1/jobs/{}/refused", page.id()));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert!(reply.body.contains("<script>alert(1)</script>"), "{}", reply.body);
+    assert!(!reply.body.contains(['\u{7}', '\u{1b}', '\n']), "{}", reply.body);
+    // One event is one line of data, whatever is in it.
+    let mut stream = page.send("GET", &format!("/api/v1/jobs/{}/events", page.id()), &page.host(), &[&page.bearer()]);
+    head(&mut stream);
+    assert!(news(&mut stream)["refused"].to_string().contains("alert(1)"));
+    drop(stream);
+    job.stop();
+}
+
+#[test]
+fn a_job_is_stopped_from_the_page_only_where_that_is_allowed() {
+    let trial = simple("");
+    let (job, page) = Seen::start(&trial, &[]);
+    let path = format!("/api/v1/jobs/{}/stop", page.id());
+    let own = format!("Origin: http://{}", page.host());
+    let reply = page.ask("POST", &path, &page.host(), &[&page.bearer(), &own]);
+    assert!(reply.status == 403 && reply.body.contains("--ui-actions"), "{reply:?}");
+    job.stop();
+    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    for (headers, status) in [(vec![own.as_str()], 403), (vec![page.bearer().as_str()], 403)] {
+        assert_eq!(page.ask("POST", &path, &page.host(), &headers).status, status, "{headers:?}");
+    }
+    let own = format!("Origin: http://{}", page.host());
+    assert_eq!(page.ask("POST", &path, &page.host(), &[&own]).status, 401);
+    assert_eq!(page.ask("POST", &path, &page.host(), &[&page.bearer(), &own]).status, 200);
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn one_page_shows_all_jobs_of_a_user() {
+    let (trial, other) = (simple(""), simple(""));
+    let (first, _) = Seen::start(&trial, &[]);
+    let mut command = other.command(&["run", "job.toml", "--no-ui"]);
+    let mut second = Process::start(command.env("XDG_RUNTIME_DIR", trial.folder()));
+    second.until("it runs", |second| second.stderr().contains("the job keeps no checkpoints"));
+    // Jobs of other tests have their sockets in the folder that is common to all.
+    let mut ui = Process::start(trial.command_apart(&["ui"]).env("TMPDIR", trial.folder()));
+    let page = Seen::of(&mut ui);
+    let list = || -> Value { serde_json::from_str(&page.get("/api/v1/jobs").body).unwrap() };
+    let both = holds_within(DEADLINE, || list()["jobs"].as_array().unwrap().len() == 2);
+    assert!(both, "{}", list());
+    assert_eq!(list()["all"], true);
+    second.stop();
+    assert!(holds_within(DEADLINE, || list()["jobs"].as_array().unwrap().len() == 1), "{}", list());
+    first.stop();
+}
+
+#[test]
+fn a_panic_of_the_page_is_none_of_the_jobs() {
+    for thread in ["millstream-page", "millstream-page-poll"] {
+        let trial = simple("");
+        let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "500ms"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1"))).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("any more: the thread that "), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let trial = simple("");
+    let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "300ms"]);
+    let ended = Process::start(command.env("MILLSTREAM_LOG_FORMAT", "json")).wait();
+    let lines: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines.iter().any(|line| line["level"] == "INFO" && line["message"].as_str().unwrap().starts_with("done: "))
+    );
+}
+
+/// What `/metrics` gives of a job with all that jobs have.
+fn metrics(page: &Seen) -> String {
+    let reply = page.get("/metrics");
+    assert!(reply.header("content-type").unwrap().starts_with("application/openmetrics-text"), "{reply:?}");
+    reply.body
+}
+
+#[test]
+fn every_metric_that_dashboard_and_alerts_ask_for_is_there() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let (job, page) = Seen::start(&trial, &[]);
+    nc.say("{\"name\":\"a\",\"n\":1}\nno json\n");
+    page.told_so("", |view| {
+        view["checkpoints"][0].is_object() && view["status"]["sinks"][0]["rows"].as_u64() >= Some(1)
+    });
+    let text = metrics(&page);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let value = |line: &str| text.lines().find_map(|told| told.strip_prefix(line)?.trim().parse::<f64>().ok());
+    assert_eq!(value("millstream_up{job_name=\"counted\"}"), Some(1.0), "{text}");
+    assert_eq!(
+        value("millstream_rejected_rows_total{job_name=\"counted\",part=\"in\",role=\"source\"}"),
+        Some(1.0),
+        "{text}"
+    );
+    let given: BTreeSet<&str> =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+    let names = Regex::new(r"millstream_[a-z_]+").unwrap();
+    for file in ["deploy/grafana.json", "deploy/alerts.yml"] {
+        let asked = std::fs::read_to_string(root().join(file)).unwrap();
+        let asked: BTreeSet<&str> = names.find_iter(&asked).map(|name| name.as_str()).collect();
+        assert!(asked.len() > 5, "{file}: {asked:?}");
+        // Only a server that counts what it has tells this.
+        let rare = ["millstream_behind_rows", "millstream_plugin_failures_total", "millstream_watermark_seconds"];
+        let missing: Vec<_> = asked.iter().filter(|name| !given.contains(**name) && !rare.contains(name)).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}; there are {given:?}");
+    }
+    let dashboard = std::fs::read_to_string(root().join("deploy/grafana.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 5);
+    assert_eq!(page.ask("GET", "/readyz", &page.host(), &[]).status, 200);
+    job.stop();
+}
