@@ -100,8 +100,14 @@ impl HttpClient {
 /// A server that answers as a test says, and remembers what it was asked. It ends with its handle.
 pub struct HttpServer {
     port: u16,
-    asked: Arc<Mutex<Vec<HttpRequest>>>,
-    end: Arc<AtomicBool>,
+    heard: Arc<Heard>,
+}
+
+/// What all connections of a server know.
+#[derive(Default)]
+pub(crate) struct Heard {
+    asked: Mutex<Vec<HttpRequest>>,
+    over: AtomicBool,
 }
 
 /// A request that a server got.
@@ -129,19 +135,31 @@ impl HttpServer {
         port: u16,
         answer: impl Fn(&HttpRequest, usize) -> Option<(u16, String, String)> + Send + Sync + 'static,
     ) -> HttpServer {
+        HttpServer::listen(port, move |stream, heard| serve(stream, heard, &answer))
+    }
+
+    /// Listens on this port of 127.0.0.1; each connection has a thread of its own.
+    pub(crate) fn listen(
+        port: u16,
+        serve: impl Fn(BufReader<TcpStream>, &Arc<Heard>) + Send + Sync + 'static,
+    ) -> HttpServer {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody listens there");
         listener.set_nonblocking(true).expect("a listener");
-        let (asked, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let server = HttpServer { port, asked: asked.clone(), end: end.clone() };
-        let answer = Arc::new(answer);
+        let heard = Arc::new(Heard::default());
+        let server = HttpServer { port, heard: heard.clone() };
+        let serve = Arc::new(serve);
         std::thread::spawn(move || {
-            while !end.load(Ordering::Acquire) {
+            while !heard.over() {
                 let Ok((stream, _)) = listener.accept() else {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 };
-                let (asked, answer, end) = (asked.clone(), answer.clone(), end.clone());
-                std::thread::spawn(move || serve(stream, &asked, &*answer, &end));
+                let (heard, serve) = (heard.clone(), serve.clone());
+                std::thread::spawn(move || {
+                    let _ = stream.set_nonblocking(false);
+                    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+                    serve(BufReader::new(stream), &heard);
+                });
             }
         });
         server
@@ -154,30 +172,38 @@ impl HttpServer {
 
     /// What it was asked so far.
     pub fn asked(&self) -> Vec<HttpRequest> {
-        self.asked.lock().expect("no server panics").clone()
+        self.heard.asked.lock().expect("no server panics").clone()
     }
 }
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Release);
+        self.heard.over.store(true, Ordering::Release);
     }
 }
 
-type Answering = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
+impl Heard {
+    /// Whether the test is over.
+    pub fn over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// The next request of a connection, and how many came before it on all of them; `None` at its end.
+    pub fn next(&self, stream: &mut BufReader<TcpStream>) -> Option<(HttpRequest, usize)> {
+        let request = read_request(stream, &self.over)?;
+        let mut asked = self.asked.lock().expect("no server panics");
+        asked.push(request.clone());
+        Some((request, asked.len() - 1))
+    }
+}
 
 /// Answers on one connection, until it or the server ends.
-fn serve(stream: TcpStream, asked: &Mutex<Vec<HttpRequest>>, answer: &Answering, end: &AtomicBool) {
-    let _ = stream.set_nonblocking(false);
-    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
-    let mut stream = BufReader::new(stream);
-    loop {
-        let Some(request) = read_request(&mut stream, end) else { return };
-        let before = {
-            let mut asked = asked.lock().expect("no server panics");
-            asked.push(request.clone());
-            asked.len() - 1
-        };
+fn serve(
+    mut stream: BufReader<TcpStream>,
+    heard: &Heard,
+    answer: &dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>,
+) {
+    while let Some((request, before)) = heard.next(&mut stream) {
         let Some((status, more, body)) = answer(&request, before) else { return };
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());
         if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
@@ -187,7 +213,7 @@ fn serve(stream: TcpStream, asked: &Mutex<Vec<HttpRequest>>, answer: &Answering,
 }
 
 /// The next request; `None` at the end of the connection.
-pub(crate) fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<HttpRequest> {
+fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<HttpRequest> {
     let mut bytes = Vec::new();
     let until = |stream: &mut BufReader<TcpStream>, bytes: &mut Vec<u8>, whole: &dyn Fn(&[u8]) -> bool| {
         while !whole(bytes) {

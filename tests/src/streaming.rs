@@ -1,23 +1,17 @@
 //! A server of HTTP that answers byte by byte as a test says: it stalls, breaks off, says things twice, and speaks WebSocket.
 
-use crate::http::{HttpRequest, read_request};
+use crate::http::{Heard, HttpRequest, HttpServer};
 use std::io::{self, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::net::TcpStream;
+use std::sync::Arc;
 
 /// Such a server. It ends with its handle, and so do its connections.
-pub struct StreamServer {
-    port: u16,
-    asked: Arc<Mutex<Vec<HttpRequest>>>,
-    end: Arc<AtomicBool>,
-}
+pub struct StreamServer(HttpServer);
 
 /// A connection with a request that a test answers.
 pub struct Asking {
     stream: BufReader<TcpStream>,
-    end: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     /// What is asked.
     pub request: HttpRequest,
     /// How many requests came before.
@@ -28,50 +22,21 @@ impl StreamServer {
     /// Listens on this port of 127.0.0.1; `answer` is called for each connection, on a thread of its own, and closes it when it
     /// returns.
     pub fn start(port: u16, answer: impl Fn(&mut Asking) -> io::Result<()> + Send + Sync + 'static) -> StreamServer {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody listens there");
-        listener.set_nonblocking(true).expect("a listener");
-        let (asked, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let server = StreamServer { port, asked: asked.clone(), end: end.clone() };
-        let answer = Arc::new(answer);
-        std::thread::spawn(move || {
-            while !end.load(Ordering::Acquire) {
-                let Ok((stream, _)) = listener.accept() else {
-                    std::thread::sleep(Duration::from_millis(1));
-                    continue;
-                };
-                let (asked, answer, end) = (asked.clone(), answer.clone(), end.clone());
-                std::thread::spawn(move || {
-                    let _ = stream.set_nonblocking(false);
-                    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
-                    let mut stream = BufReader::new(stream);
-                    let Some(request) = read_request(&mut stream, &end) else { return };
-                    let before = {
-                        let mut asked = asked.lock().expect("no server panics");
-                        asked.push(request.clone());
-                        asked.len() - 1
-                    };
-                    // Who has gone hears no more.
-                    let _ = answer(&mut Asking { stream, end, request, before });
-                });
-            }
-        });
-        server
+        StreamServer(HttpServer::listen(port, move |mut stream, heard| {
+            let Some((request, before)) = heard.next(&mut stream) else { return };
+            // Who has gone hears no more.
+            let _ = answer(&mut Asking { stream, heard: heard.clone(), request, before });
+        }))
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 
     /// What it was asked so far.
     pub fn asked(&self) -> Vec<HttpRequest> {
-        self.asked.lock().expect("no server panics").clone()
-    }
-}
-
-impl Drop for StreamServer {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Release);
+        self.0.asked()
     }
 }
 
@@ -109,7 +74,7 @@ impl Asking {
     pub fn heard(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut heard = Vec::new();
         let mut next = [0];
-        while heard.len() < count && !self.end.load(Ordering::Acquire) {
+        while heard.len() < count && !self.heard.over() {
             match self.stream.read(&mut next) {
                 Ok(0) => break,
                 Ok(_) => heard.push(next[0]),
@@ -122,7 +87,7 @@ impl Asking {
 
     /// Whether the test is over.
     pub fn over(&self) -> bool {
-        self.end.load(Ordering::Acquire)
+        self.heard.over()
     }
 
     /// A frame of a WebSocket, unmasked as servers send them.

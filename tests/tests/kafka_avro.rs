@@ -1,6 +1,6 @@
 //! Records of Avro in topics, whose schemas are in a registry: what the sink writes, others read (fastavro and the source `kafka`).
 
-use millstream_tests::{Broker, Ended, HttpRequest, HttpServer, Process, Trial, free_port, root, until};
+use millstream_tests::{Broker, Certificates, Ended, HttpRequest, HttpServer, Process, Trial, free_port, root, until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -223,6 +223,26 @@ fn a_schema_may_have_to_be_there_and_a_registry_that_is_away_is_waited_for() {
     let ended = run(&trial);
     assert_ne!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("the job has waited for 200ms (`wait`)"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_registry_whose_certificate_is_not_trusted_is_told_with_what_to_do() {
+    Broker::shared().topic("avro-tls", 1, &[]);
+    let made = Certificates::make();
+    let port = free_port();
+    let _registry = Process::start(&mut Certificates::server(port, &made.of("server", "DNS:elsewhere", 2), &[]));
+    until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let trial = job("avro-tls", "n = \"int64\"", port, "", "");
+    trial.change(&format!("http://127.0.0.1:{port}"), &format!("https://127.0.0.1:{port}"));
+    trial.write("input.jsonl", "[[1]]\n");
+    let refused = |told: &str| {
+        let ended = run(&trial);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("TLS: ") && ended.stderr.contains(told), "{}", ended.stderr);
+    };
+    refused("was made by somebody whom this job does not trust; name a file");
+    trial.change("user = \"w\"", &format!("ca = \"{}\", user = \"w\"", made.ca().display()));
+    refused("is not for the name `127.0.0.1` but for");
 }
 
 #[test]

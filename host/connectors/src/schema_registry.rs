@@ -1,7 +1,7 @@
 //! A registry of schemas, as Confluent's is: what it is asked, and what its answers mean.
 
 use crate::job::spec::{RegistrySpec, TlsSpec};
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 use bytes::{Bytes, BytesMut};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
@@ -210,7 +210,7 @@ impl SchemaRegistry {
             Some((user, token)) if user.is_empty() => request.bearer_auth(token),
             Some((user, password)) => request.basic_auth(user, Some(password)),
         };
-        let mut response = request.send().await.map_err(|error| story(&error))?;
+        let mut response = request.send().await.map_err(|error| self.story(&error))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let words = "it refuses the login; check `user` and `password`, or `token`, of `registry`";
@@ -220,7 +220,7 @@ impl SchemaRegistry {
             return Err(RegistryFault::Passing(format!("it answers {status}")));
         }
         let mut body = BytesMut::new();
-        while let Some(more) = response.chunk().await.map_err(|error| story(&error))? {
+        while let Some(more) = response.chunk().await.map_err(|error| self.story(&error))? {
             if body.len() + more.len() > ANSWER_BYTES_MAX {
                 return Err(RegistryFault::Lasting(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
             }
@@ -234,7 +234,33 @@ impl SchemaRegistry {
         let tls = TlsSpec { ca: self.spec.ca.clone(), ..TlsSpec::default() };
         let config = Tls::of(&tls, &self.folder).config().map_err(|refusal| RegistryFault::Lasting(refusal.0))?;
         let client = Client::builder().tls_backend_preconfigured((*config).clone());
-        client.no_proxy().redirect(Policy::none()).timeout(ANSWER_TIME_MAX).build().map_err(|error| story(&error))
+        client.no_proxy().redirect(Policy::none()).timeout(ANSWER_TIME_MAX).build().map_err(|error| self.story(&error))
+    }
+
+    /// What went wrong, without the address, which is told beside it.
+    fn story(&self, error: &reqwest::Error) -> RegistryFault {
+        if error.is_timeout() {
+            return RegistryFault::Passing(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()));
+        }
+        let mut cause = error.source();
+        let mut innermost = None;
+        while let Some(inner) = cause {
+            if let Some(error) = inner.downcast_ref::<io::Error>() {
+                let url = Url::parse(&self.spec.url).ok();
+                let name = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+                if let Some(refusal) = tls::refused(error, name) {
+                    return RegistryFault::Lasting(format!("TLS: {refusal}"));
+                }
+                innermost = Some(match error.kind() {
+                    io::ErrorKind::ConnectionRefused => "connection refused".into(),
+                    _ => error.to_string(),
+                });
+                break;
+            }
+            innermost = Some(inner.to_string());
+            cause = inner.source();
+        }
+        RegistryFault::Passing(innermost.unwrap_or_else(|| error.to_string()))
     }
 
     /// Parts of a path may hold any letter; the last one may begin with `?`.
@@ -249,27 +275,6 @@ impl SchemaRegistry {
         url.path_segments_mut().map_err(|()| wrong("it has no path".into()))?.pop_if_empty().extend(path);
         Ok(url)
     }
-}
-
-/// What went wrong, without the address, which is told beside it.
-fn story(error: &reqwest::Error) -> RegistryFault {
-    if error.is_timeout() {
-        return RegistryFault::Passing(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()));
-    }
-    let mut cause = error.source();
-    let mut innermost = None;
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<io::Error>() {
-            innermost = Some(match error.kind() {
-                io::ErrorKind::ConnectionRefused => "connection refused".into(),
-                _ => error.to_string(),
-            });
-            break;
-        }
-        innermost = Some(inner.to_string());
-        cause = inner.source();
-    }
-    RegistryFault::Passing(innermost.unwrap_or_else(|| error.to_string()))
 }
 
 /// The beginning of what a registry said.

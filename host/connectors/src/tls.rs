@@ -179,9 +179,19 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> Refusal {
 
 /// An error of a connection with TLS: where TLS itself is to blame, what to do about it.
 pub fn in_words(error: io::Error, name: &str) -> io::Error {
-    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(cause) => io::Error::other(Refusal(words(cause, name))),
+    match refused(&error, name) {
+        Some(refusal) => io::Error::other(refusal),
         None => error,
+    }
+}
+
+/// What TLS itself has against a connection with the server of this name, where that is what the error is about.
+pub fn refused(error: &io::Error, name: &str) -> Option<Refusal> {
+    let cause = error.get_ref()?;
+    match cause.downcast_ref::<rustls::Error>() {
+        Some(cause) => Some(Refusal(words(cause, name))),
+        // Libraries wrap what they pass on.
+        None => refused(cause.downcast_ref()?, name),
     }
 }
 

@@ -81,9 +81,11 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
             let (ticks, (index, peers)) = (all_ticks.clone(), this);
             let build = stages::BuildContext { ticks, upstream, table, index, peers, running };
-            let told = running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
-            let streams = stages::build(stage, input.clone(), &build)?;
-            drop(told);
+            let streams = {
+                let _of_stage =
+                    running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
+                stages::build(stage, input.clone(), &build)?
+            };
             built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &build));
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);

@@ -31,7 +31,7 @@ fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
     let fetched = Process::start(&mut Command::new(root().join("scripts/opensearch.sh"))).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
     let port = free_port();
-    let job = |source: &str| {
+    let job_text = |source: &str| {
         format!(
             "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\n{source}\nformat = \"json\"\n\
              schema = {{ n = \"int64\", word = \"text\" }}\nrows_per_batch_max = 50\n[sinks.search]\nfrom = \"in\"\nkind = \"http\"\n\
@@ -39,7 +39,7 @@ fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
         )
     };
     // A folder never ends, so that the job is there for as long as it is needed.
-    let trial = Trial::new(&job("kind = \"directory\"\npath = \"in\""));
+    let trial = Trial::new(&job_text("kind = \"directory\"\npath = \"in\""));
     let rows = |range: std::ops::Range<u32>| {
         range.map(|n| format!("{{\"n\":{n},\"word\":\"w{}\"}}\n", n % 7)).collect::<String>()
     };
@@ -77,7 +77,7 @@ fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
     assert_eq!(found["aggregations"]["sum"]["value"], json!(2_001_000.0));
 
     // A number that the mapping does not take is refused by itself.
-    trial.write("job.toml", job("kind = \"file\"\npath = \"in.jsonl\""));
+    trial.write("job.toml", job_text("kind = \"file\"\npath = \"in.jsonl\""));
     trial.write(
         "in.jsonl",
         "{\"n\":1,\"word\":\"taken\"}\n{\"n\":99999,\"word\":\"too large\"}\n{\"n\":2,\"word\":\"taken\"}\n",

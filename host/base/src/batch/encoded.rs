@@ -1,7 +1,7 @@
 //! Rows that are bytes already: what a sink writes of each was made on the worker that had it, and whoever commits copies it.
 //! They travel as other rows do, a row for each, so that they are ordered, counted and exchanged like them.
 
-use arrow::array::{ArrayRef, AsArray, LargeBinaryArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, LargeBinaryArray, LargeBinaryBuilder, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::HashMap;
 use std::io;
@@ -40,6 +40,22 @@ pub fn encoded(form: EncodedForm, columns: Vec<LargeBinaryArray>) -> io::Result<
     let columns = columns.into_iter().map(|column| Arc::new(column) as ArrayRef).collect();
     let options = RecordBatchOptions::new().with_row_count(rows);
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(io::Error::other)
+}
+
+/// Makes rows of one column: `write` adds the bytes of a row.
+pub fn each_row(
+    form: EncodedForm,
+    rows: usize,
+    mut write: impl FnMut(usize, &mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<RecordBatch> {
+    let mut column = LargeBinaryBuilder::with_capacity(rows, 0);
+    let mut bytes = Vec::new();
+    for row in 0..rows {
+        bytes.clear();
+        write(row, &mut bytes)?;
+        column.append_value(&bytes);
+    }
+    encoded(form, vec![column.finish()])
 }
 
 /// The columns of rows in this form; nothing where the rows are others.

@@ -8,8 +8,8 @@ use super::nested;
 use crate::batch::types::ColumnType;
 use crate::hex;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, LargeBinaryArray, LargeBinaryBuilder, ListArray,
-    RecordBatch, StringBuilder, new_empty_array,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, LargeBinaryArray, ListArray, RecordBatch, StringBuilder,
+    new_empty_array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
@@ -88,14 +88,7 @@ impl<'a> JsonRows<'a> {
 /// Makes the object of each row, for whoever writes them.
 pub fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let mut objects = JsonRows::new(rows)?;
-    let mut encoded = LargeBinaryBuilder::with_capacity(rows.num_rows(), 0);
-    let mut object = Vec::new();
-    for row in 0..rows.num_rows() {
-        object.clear();
-        objects.write(row, &mut object)?;
-        encoded.append_value(&object);
-    }
-    encoded::encoded(EncodedForm::Json, vec![encoded.finish()])
+    encoded::each_row(EncodedForm::Json, rows.num_rows(), |row, object| objects.write(row, object))
 }
 
 /// The rows with text in place of structs, lists, decimals and dates: JSON, or a number or date as it is written.

@@ -444,31 +444,36 @@ pub(super) const ROLL: &[TableKey] = &[
     key("time", KeyShape::Time, "How long after its first batch a file is complete, 5m by default."),
 ];
 
+// What registries have in common.
+const REGISTRY_URL: TableKey =
+    key("url", KeyShape::Text, "Its address, as \"https://registry.example.org:8081\".").needed(&[""]);
+const REGISTRY_USER: TableKey = key("user", KeyShape::Text, "The name to log in with.");
+const REGISTRY_PASSWORD: TableKey = key("password", KeyShape::Text, "The password of `user`, as \"${PASSWORD}\".");
+const REGISTRY_TOKEN: TableKey =
+    key("token", KeyShape::Text, "A token in place of `user` and `password`, as \"${TOKEN}\".");
+const REGISTRY_CA: TableKey = key(
+    "ca",
+    KeyShape::Text,
+    "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
+);
+
 /// `registry` of a source, where it is a table.
 pub(super) const REGISTRY: &[TableKey] = &[
-    key("url", KeyShape::Text, "Its address, as \"https://registry.example.org:8081\".").needed(&[""]),
-    key("user", KeyShape::Text, "The name to log in with."),
-    key("password", KeyShape::Text, "The password of `user`, as \"${PASSWORD}\"."),
-    key("token", KeyShape::Text, "A token in place of `user` and `password`, as \"${TOKEN}\"."),
-    key(
-        "ca",
-        KeyShape::Text,
-        "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
-    ),
+    REGISTRY_URL,
+    REGISTRY_USER,
+    REGISTRY_PASSWORD,
+    REGISTRY_TOKEN,
+    REGISTRY_CA,
     key("wait", KeyShape::Time, "How long the source waits for it where it is away; 1h by default."),
 ];
 
 /// The same of a sink.
 pub(super) const SUBJECT: &[TableKey] = &[
-    key("url", KeyShape::Text, "Its address, as \"https://registry.example.org:8081\".").needed(&[""]),
-    key("user", KeyShape::Text, "The name to log in with."),
-    key("password", KeyShape::Text, "The password of `user`, as \"${PASSWORD}\"."),
-    key("token", KeyShape::Text, "A token in place of `user` and `password`, as \"${TOKEN}\"."),
-    key(
-        "ca",
-        KeyShape::Text,
-        "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
-    ),
+    REGISTRY_URL,
+    REGISTRY_USER,
+    REGISTRY_PASSWORD,
+    REGISTRY_TOKEN,
+    REGISTRY_CA,
     key("wait", KeyShape::Time, "How long a start waits for it where it is away; 1h by default."),
     key(
         "subject",

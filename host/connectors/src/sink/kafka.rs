@@ -98,8 +98,8 @@ pub fn await_cluster(who: &str, cluster: &KafkaCluster, folder: &Path, until: Op
 
 /// Checks schema and keys, and asks the cluster about the topic, where it is there.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    let encoder = encoder(spec, schema, origin)?;
     let target = Target::new(spec, origin, None)?;
-    let encoder = target.encoder(schema).map_err(|(key, message)| wrong(spec, origin, key, message))?;
     if let Some(subject) = target.subject(origin) {
         subject.check(encoder.schema()).map_err(|message| wrong(spec, origin, "registry", message))?;
     }
@@ -115,7 +115,7 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
 
 /// What makes records of rows of this schema.
 pub(super) fn encoder(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<RecordEncoder> {
-    Target::new(spec, origin, None)?.encoder(schema).map_err(|(key, message)| wrong(spec, origin, key, message))
+    RecordEncoder::new(of(spec)?, schema).map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
 /// Makes the topics that are not there, and takes the sink over from earlier starts of the job.
@@ -126,8 +126,8 @@ pub(super) fn open(
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
+    let mut encoder = encoder(spec, &schema, origin)?;
     let target = Target::new(spec, origin, owner.cloned())?;
-    let mut encoder = target.encoder(&schema).map_err(|(key, message)| wrong(spec, origin, key, message))?;
     if let Some(subject) = target.subject(origin) {
         let id = subject.id(encoder.schema(), failure);
         encoder.begin_with(id.map_err(|message| wrong(spec, origin, "registry", message))?);
@@ -159,6 +159,13 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
     Ok(marker.and_then(|marker| marker.batch))
 }
 
+fn of(spec: &SinkSpec) -> Result<&KafkaSinkSpec> {
+    match &spec.kind {
+        SinkKind::Kafka(kafka) => Ok(kafka),
+        _ => Err(Error::bug(format!("sink `{}` is no topic", spec.name))),
+    }
+}
+
 fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFault) -> Error {
     let location = origin.at(&format!("sinks.{}.brokers", spec.name));
     let help = if fault.passes() { "; start that cluster, or mend `brokers`" } else { "" };
@@ -172,23 +179,14 @@ fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFa
 
 impl Target {
     fn new(spec: &SinkSpec, origin: &Origin, owner: Option<Owner>) -> Result<Target> {
-        let SinkKind::Kafka(kafka) = &spec.kind else {
-            return Err(Error::bug(format!("sink `{}` is no topic", spec.name)));
-        };
+        let kafka = of(spec)?;
         let settings = kafka::settings(&kafka.cluster, &origin.folder, "millstream");
         let settings = settings.map_err(|why| wrong(spec, origin, "tls", why.0))?;
-        Ok(Target { sink: spec.name.clone(), spec: (**kafka).clone(), settings, owner })
+        Ok(Target { sink: spec.name.clone(), spec: kafka.clone(), settings, owner })
     }
 
     fn place(&self) -> String {
         format!("topic `{}` of Kafka at {}", self.spec.topic, self.spec.cluster.brokers.join(","))
-    }
-
-    fn encoder(&self, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
-        if self.spec.tombstones.is_some() && self.spec.key.is_none() {
-            return Err(("tombstones", "`tombstones` needs `key`: a tombstone says which key is gone".into()));
-        }
-        RecordEncoder::new(&self.spec, schema)
     }
 
     /// Where the schema of records is that have one.

@@ -8,7 +8,7 @@ use crate::batch::cell::Cells;
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::types::ColumnType;
 use crate::hex;
-use arrow::array::{Array, ArrayRef, LargeBinaryArray, LargeBinaryBuilder, RecordBatch};
+use arrow::array::{Array, ArrayRef, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::fmt::Write as _;
@@ -64,14 +64,10 @@ pub(super) fn write_rows(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> 
 /// Makes the line of each row, for whoever writes them.
 pub(in crate::sink) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let mut lines = CsvRows::new(rows)?;
-    let mut encoded = LargeBinaryBuilder::with_capacity(rows.num_rows(), 0);
-    let mut line = Vec::new();
-    for row in 0..rows.num_rows() {
-        line.clear();
-        lines.write(row, &mut line);
-        encoded.append_value(&line);
-    }
-    encoded::encoded(EncodedForm::Csv, vec![encoded.finish()])
+    encoded::each_row(EncodedForm::Csv, rows.num_rows(), |row, line| {
+        lines.write(row, line);
+        Ok(())
+    })
 }
 
 /// The rows of a batch as single lines, also where they are ones already.

@@ -64,6 +64,9 @@ impl Records {
 impl RecordEncoder {
     /// For rows of this schema. The error has the key of the sink that is wrong.
     pub fn new(spec: &KafkaSinkSpec, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
+        if spec.tombstones.is_some() && spec.key.is_none() {
+            return Err(("tombstones", "`tombstones` needs `key`: a tombstone says which key is gone".into()));
+        }
         let place = |name: &String, key: &'static str| {
             let unknown = || {
                 let there = describe(schema);
