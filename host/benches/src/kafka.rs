@@ -87,9 +87,9 @@ topic = "{topic}"
     let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1s\"\n";
     show_command(
         &format!("millstream run job.toml --workers 1 --limit {rows}"),
-        &(checkpoint.to_owned() + &text("once")),
+        &(text("once") + checkpoint),
     );
-    let once_job = job(&once, &(checkpoint.to_owned() + &text("once")));
+    let once_job = job(&once, &(text("once") + checkpoint));
     let (mut of_least, mut of_once) = (Vec::new(), Vec::new());
     let job_of = |path: &PathBuf, cpu: &mut Vec<f64>| {
         // Each round begins anew.
@@ -118,8 +118,10 @@ topic = "{topic}"
 }
 
 fn source(brokers: &str) -> String {
+    // A job of a few seconds would wait for a good part of them until its first second is over.
     format!(
-        r#"[sources.rows]
+        r#"batch = "100ms"
+[sources.rows]
 kind = "kafka"
 brokers = "{brokers}"
 topic = "{TOPIC}"
