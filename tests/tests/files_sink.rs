@@ -1,12 +1,12 @@
 //! Sinks of kind `files` whose parts lie in folders by their values, grow over batches, or are objects of a real S3 server that is
 //! killed and started again.
 
-use millstream_tests::{Process, Trial, WeedServer, root, until};
+use millstream_tests::{Process, Trial, WeedServer, root, two_hosts, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const DAYS: [&str; 3] = ["mon/day", "tue", "wed"];
 
@@ -359,4 +359,36 @@ fn mistakes_are_told_with_their_lines() {
     trial.change("dir = \"kept\"", "dir = \"s3://bucket/a\"");
     let words = trial.refused(&["validate", "job.toml"]);
     assert!(words.contains("sink `out` writes to s3://bucket/a/b, and the job keeps its checkpoints there"), "{words}");
+}
+
+/// Rows that come from a source as they are lie with whichever worker has them: a batch that runs again gives each the same ones.
+#[test]
+fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
+    const ROWS: u64 = 4_000;
+    let trial = Trial::new(
+        "batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5\n[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\n\
+         format = \"json\"\nbytes_per_batch_max = \"100KiB\"\nschema = { n = \"int64\", pad = \"text\" }\n[sinks.out]\nfrom = \"in\"\n\
+         kind = \"files\"\npath = \"out\"\nparts = \"worker\"\n",
+    );
+    let pad = "x".repeat(1_000);
+    trial.write("in.jsonl", (0..ROWS).map(|n| format!("{{\"n\":{n},\"pad\":\"{pad}\"}}\n")).collect::<String>());
+    let hosts = two_hosts();
+    let together = ["--workers", "1", "--processes", "2", "--hosts", &hosts];
+    let out = || files(&trial.path("out"));
+    // Each is killed after batches that it has committed behind its last checkpoint; the next one runs these again.
+    for (place, layout) in
+        [&["--workers", "2"][..], &together, &["--workers", "2"], &["--workers", "3"]].iter().enumerate()
+    {
+        let (mut job, parts) = (trial.start(layout), out().len());
+        job.until("there are more parts", |_| out().len() >= parts + 8);
+        let children = job.children();
+        job.kill();
+        for child in children {
+            // It may have ended with the one that started it.
+            let _ = Command::new("kill").args(["-KILL", &child.to_string()]).stderr(Stdio::null()).status();
+        }
+        assert!(out().len() < 60, "it was at its end too soon, layout {place}");
+    }
+    trial.run_well(&[]);
+    assert_eq!(numbers(&out(), false), (0..ROWS).collect::<Vec<_>>());
 }

@@ -85,10 +85,7 @@ topic = "{topic}"
     [&least, &once].iter().for_each(|folder| std::fs::create_dir_all(folder).expect("a folder"));
     let least = job(&least, &text("least"));
     let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1s\"\n";
-    show_command(
-        &format!("millstream run job.toml --workers 1 --limit {rows}"),
-        &(text("once") + checkpoint),
-    );
+    show_command(&format!("millstream run job.toml --workers 1 --limit {rows}"), &(text("once") + checkpoint));
     let once_job = job(&once, &(text("once") + checkpoint));
     let (mut of_least, mut of_once) = (Vec::new(), Vec::new());
     let job_of = |path: &PathBuf, cpu: &mut Vec<f64>| {

@@ -1,8 +1,10 @@
 //! Sources in the graph: cut a batch when its tick comes, have its plan written, spread the chunks over the workers,
 //! decode them there.
 
-use crate::batch::chunk::Chunk;
-use crate::batch::chunk::PlannedChunk;
+mod spread;
+
+use self::spread::Spread;
+use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::partition::{self, CLOCK_PREFIX};
 use crate::batch::position::{Position, SOURCE_END};
 use crate::checkpoint::changes::Changes;
@@ -70,7 +72,9 @@ pub fn build<'s>(
     running: &Arc<Running>,
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
-    let Cutting { cuts, planned, changes, ended } = cut(ticks, spec, cutter, worker, running.failure.clone());
+    let spread = Spread::new(&running.graph.spec, worker);
+    let Cutting { cuts, planned, changes, ended } =
+        cut(ticks, spec, (cutter, spread), worker.1, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, running);
     SourceStreams { rows, rejected, planned, changes, ended }
 }
@@ -255,8 +259,8 @@ struct Cutting<'s> {
 fn cut<'s>(
     ticks: Ticks<'s>,
     spec: &SourceSpec,
-    mut cutter: Option<Cutter>,
-    (index, peers): (usize, usize),
+    (mut cutter, mut spread): (Option<Cutter>, Spread),
+    peers: usize,
     failure: Failure,
 ) -> Cutting<'s> {
     let scope = ticks.scope();
@@ -270,7 +274,6 @@ fn cut<'s>(
     let mut ended = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(ended);
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
-    let mut spread = LeastLoaded { bytes: vec![0; peers] };
     builder.build(move |_| {
         // Capabilities of batches whose plans are not durable, and of what failed.
         let mut planning = BTreeMap::new();
@@ -297,11 +300,11 @@ fn cut<'s>(
                         let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
                         let rows = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
                         cutter.batches.cut(batch, rows, bytes as u64);
-                        let small = bytes <= SMALL_BATCH_BYTES;
-                        let cuts = cutter.in_order(chunks).into_iter().map(|(order, chunk)| {
-                            let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
-                            Cut { to, order, time: tick.time, chunk }
-                        });
+                        let chunks = cutter.in_order(chunks);
+                        let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes.len())).collect();
+                        let workers = spread.batch(batch, &places);
+                        let cuts = workers.into_iter().zip(chunks);
+                        let cuts = cuts.map(|(to, (order, chunk))| Cut { to, order, time: tick.time, chunk });
                         output.activate().session(&capability).give_iterator(cuts);
                         for what in cutter.told.events() {
                             let copies = (0..peers as u64).map(|to| Progress { to, what });
@@ -320,22 +323,6 @@ fn cut<'s>(
         }
     });
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
-}
-
-/// A batch of so many bytes stays where it is: waking another worker takes longer than what it could help.
-const SMALL_BATCH_BYTES: usize = 64 << 10;
-
-/// Spreads chunks over the workers: each goes to the one that has had the least.
-struct LeastLoaded {
-    bytes: Vec<u64>,
-}
-
-impl LeastLoaded {
-    fn next(&mut self, bytes: u64) -> u64 {
-        let least = (0..self.bytes.len()).min_by_key(|worker| self.bytes[*worker]).unwrap_or(0);
-        self.bytes[least] = self.bytes[least].saturating_add(bytes);
-        least as u64
-    }
 }
 
 /// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
