@@ -8,8 +8,10 @@
 //! and tells of that. Whatever goes wrong here is told in the log and does nothing to the job.
 
 mod access;
+mod act;
 mod assets;
 mod body;
+mod command;
 mod diagnosis;
 mod numbers;
 mod poll;
@@ -46,7 +48,7 @@ pub struct PageOptions {
     pub address: Option<String>,
     /// A file with the token; `None`: one is made.
     pub token_file: Option<PathBuf>,
-    /// Whether jobs can be stopped from the page.
+    /// Whether jobs can be stopped, given rows back and upgraded from the page.
     pub actions: bool,
 }
 

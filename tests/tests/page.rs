@@ -1,11 +1,10 @@
 //! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
 
-use millstream_tests::{DEADLINE, Process, Reply, Trial, free_port, holds_within, plugin, root, signal};
+use millstream_tests::page::{Seen, head, news};
+use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
 /// A job with checkpoints that reads lines as JSON, counts them by name, and goes on for ever.
@@ -45,105 +44,6 @@ fn simple(more: &str) -> Trial {
          [stages.odd]\nfrom = \"in\"\nsql = \"select value from \\\"in\\\" where value % 2 = 1\"\n\
          [sinks.out]\nfrom = \"odd\"\nkind = \"nothing\"\n"
     ))
-}
-
-/// A page that a process serves.
-struct Seen {
-    port: u16,
-    token: String,
-}
-
-impl Seen {
-    fn start(trial: &Trial, arguments: &[&str]) -> (Process, Seen) {
-        let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
-        let seen = Seen::of(&mut job);
-        (job, seen)
-    }
-
-    fn of(process: &mut Process) -> Seen {
-        process.until("it says where its page is", |process| address(process).is_some());
-        address(process).unwrap()
-    }
-
-    /// A request with these lines of a header behind the name of the server.
-    fn ask(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> Reply {
-        let mut stream = self.send(method, path, host, headers);
-        let (status, headers) = head(&mut stream);
-        let mut body = String::new();
-        stream.read_to_string(&mut body).unwrap();
-        Reply { status, headers, body }
-    }
-
-    fn send(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> BufReader<TcpStream> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n").unwrap();
-        BufReader::new(stream)
-    }
-
-    fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn bearer(&self) -> String {
-        format!("Authorization: Bearer {}", self.token)
-    }
-
-    fn get(&self, path: &str) -> Reply {
-        self.ask("GET", path, &self.host(), &[&self.bearer()])
-    }
-
-    /// What the API tells at this path of the only job.
-    fn told(&self, path: &str) -> Value {
-        let reply = self.get(&format!("/api/v1/jobs/{}{path}", self.id()));
-        assert_eq!(reply.status, 200, "{path}: {reply:?}");
-        serde_json::from_str(unchunked(&reply).as_str()).unwrap()
-    }
-
-    fn id(&self) -> String {
-        let list: Value = serde_json::from_str(&unchunked(&self.get("/api/v1/jobs"))).unwrap();
-        list["jobs"][0]["id"].as_str().unwrap().to_owned()
-    }
-
-    /// Waits until what is told at this path is as it should be.
-    fn told_so(&self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let came = holds_within(DEADLINE, || {
-            last = self.told(path);
-            so(&last)
-        });
-        assert!(came, "{path}: {last}");
-        last
-    }
-}
-
-fn unchunked(reply: &Reply) -> String {
-    assert!(reply.header("transfer-encoding").is_none(), "{reply:?}");
-    reply.body.clone()
-}
-
-fn head(stream: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
-    let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
-            None => return (status, headers),
-        }
-    }
-}
-
-/// The address that a process has printed.
-fn address(process: &Process) -> Option<Seen> {
-    let printed = Regex::new(r"http://127\.0\.0\.1:(\d+)/\?token=([0-9a-f]+)\n").unwrap();
-    let text = process.stderr() + &process.stdout();
-    let found = printed.captures(&text)?;
-    Some(Seen { port: found[1].parse().unwrap(), token: found[2].to_owned() })
 }
 
 #[test]
@@ -271,17 +171,6 @@ fn what_is_told_changes_as_rows_flow() {
     assert_eq!(page.get("/api/v1/jobs/0000000000000000").status, 404);
     drop(stream);
     job.stop();
-}
-
-/// The next event of a stream.
-fn news(stream: &mut impl BufRead) -> Value {
-    loop {
-        let mut line = String::new();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
-        if let Some(data) = line.strip_prefix("data: ") {
-            return serde_json::from_str(data).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod objects;
 mod packages;
 mod packed;
 mod page;
+mod page_acts;
 mod parquet;
 mod plugin_failures;
 mod postgres;

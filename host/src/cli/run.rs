@@ -98,7 +98,7 @@ pub struct RunArguments {
     /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
     #[arg(long, value_name = "FILE")]
     ui_token_file: Option<PathBuf>,
-    /// Let the page stop the job; without this it only shows
+    /// Let the page stop the job, give rejected rows back and upgrade plugins; without this it only shows
     #[arg(long)]
     ui_actions: bool,
     /// Run in this process, also where the job has [checkpoint]
@@ -178,7 +178,7 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
         token_file: arguments.ui_token_file.clone(),
         actions: arguments.ui_actions,
     };
-    let jobs = Jobs::of_file(&arguments.job, supervised)?;
+    let jobs = Jobs::of_file(&arguments.job, &arguments.sets, supervised)?;
     match page::serve(&options, jobs.clone()) {
         Ok(page) => tracing::info!("page: {}", page.address),
         Err(error) if wanted => return Err(error),

@@ -17,7 +17,7 @@ pub struct UiArguments {
     /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
     #[arg(long = "ui-token-file", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Let the page stop jobs; without this it only shows
+    /// Let the page stop jobs, give rejected rows back and upgrade plugins; without this it only shows
     #[arg(long = "ui-actions")]
     actions: bool,
 }

@@ -147,8 +147,16 @@ impl JobStatus {
         if self.last_batch < other.last_batch {
             (self.last_batch, self.last_batch_time_us) = (other.last_batch, other.last_batch_time_us);
         }
-        // Process 0 is the first that is asked, and knows best.
-        self.upgrade = self.upgrade.take().or(other.upgrade);
+        // Process 0 is the first that is asked, and knows best; each has seen a share of the rows.
+        match (&mut self.upgrade, other.upgrade) {
+            (Some(own), Some(other)) if own.id == other.id => {
+                if let (Some(report), Some(more)) = (&mut own.shadow, other.shadow) {
+                    report.add(more);
+                }
+            }
+            (Some(_), _) => {}
+            (own, other) => *own = other,
+        }
         add_parts(&mut self.sources, other.sources);
         add_parts(&mut self.stages, other.stages);
         add_parts(&mut self.sinks, other.sinks);

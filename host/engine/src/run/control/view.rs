@@ -4,6 +4,7 @@ use super::facts::{JobStatus, ProcessStatus};
 use crate::checkpoint::recent::CheckpointFacts;
 use crate::graph::{Graph, StageNode};
 use crate::ids::BatchTime;
+use crate::job::retry_source;
 use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SinkKind, SourceKind};
 use crate::log_lines::{self, LogLine};
 use crate::metrics::Snapshot;
@@ -80,6 +81,9 @@ pub struct GraphPart {
     /// What its plugin may use beside its input, in words.
     #[serde(default)]
     pub grants: Vec<String>,
+    /// Of a stage to which `millstream retry` gives rows back: the sinks whose files that command reads by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries_from: Option<Vec<String>>,
 }
 
 /// What is known of a part beside what the status tells.
@@ -200,6 +204,10 @@ fn graph(graph: &Graph) -> JobGraph {
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
             grants: grants(&stage.operator),
+            retries_from: retry_source::takes_back(spec, &stage.name).then(|| {
+                let kept = retry_source::kept(spec, &stage.name);
+                kept.into_iter().map(|(sink, _)| sink.name.clone()).collect()
+            }),
         }
     });
     let sinks = spec.sinks.iter().map(|sink| GraphPart {
