@@ -96,7 +96,7 @@ fn a_page_can_be_left_out_and_is_not_for_others_unless_somebody_chose_a_token() 
     for address in ["0.0.0.0:0", "[::]:0"] {
         let ended = trial.told(&["run", "job.toml", "--ui", address]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        for words in ["others than this machine can reach", "not encrypted", "--ui-token-file FILE"] {
+        for words in ["others than this machine can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
             assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
         }
     }

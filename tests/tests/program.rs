@@ -30,6 +30,7 @@ mod packages;
 mod packed;
 mod page;
 mod page_acts;
+mod page_tls;
 mod parquet;
 mod plugin_failures;
 mod postgres;
