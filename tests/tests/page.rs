@@ -1,7 +1,7 @@
 //! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
 
 use millstream_tests::page::{Seen, head, news};
-use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within, plugin, root, signal};
+use millstream_tests::{DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -170,6 +170,41 @@ fn what_is_told_changes_as_rows_flow() {
     assert!(wrong.status == 400 && wrong.body.contains("nonsense"), "{wrong:?}");
     assert_eq!(page.get("/api/v1/jobs/0000000000000000").status, 404);
     drop(stream);
+    job.stop();
+}
+
+#[test]
+fn the_hottest_keys_and_the_largest_key_groups_are_told() {
+    let hot = "<b>hot</b>";
+    let feeder = Feeder::start(move |number| {
+        let name = if number % 10 < 7 { hot.to_owned() } else { format!("cold {number} {}", "x".repeat(100)) };
+        format!("{{\"name\":\"{name}\",\"n\":1}}")
+    });
+    let trial = job(feeder.port(), "");
+    let (job, page) = Seen::start(&trial, &[]);
+    let parts = |view: &Value| view["graph"]["parts"].as_array().unwrap().clone();
+    let totals = |view: &Value| {
+        let place = parts(view).iter().position(|part| part["name"] == "totals");
+        place.map(|place| view["parts"][place].clone()).unwrap_or_default()
+    };
+    let view = page.told_so("", |view| {
+        let own = totals(view);
+        own["hot_keys"]["looked_at"].as_u64() > Some(100) && own["spread"]["rows"].as_u64() > Some(100)
+    });
+    let own = totals(&view);
+    let hottest = &own["hot_keys"]["keys"][0];
+    assert_eq!(hottest["key"], hot, "{own}");
+    let share = hottest["rows"].as_f64().unwrap() / own["hot_keys"]["looked_at"].as_f64().unwrap();
+    assert!((0.5..0.9).contains(&share), "{own}");
+    let others = own["hot_keys"]["keys"].as_array().unwrap().len() - 1;
+    assert!(others <= 9, "{own}");
+    let largest = own["spread"]["largest"].as_array().unwrap();
+    assert_eq!(largest.len(), 16, "{own}");
+    assert!(
+        largest.iter().all(|group| group["group"].as_u64() < Some(4096) && group["bytes"].as_u64() > Some(100)),
+        "{own}"
+    );
+    assert!(own["spread"]["groups"].as_u64() > Some(50) && own["spread"]["bytes"].as_u64() > Some(10_000), "{own}");
     job.stop();
 }
 

@@ -9,7 +9,9 @@ use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SinkKind, Sourc
 use crate::log_lines::{self, LogLine};
 use crate::metrics::Snapshot;
 use crate::metrics::batches::BatchesView;
+use crate::metrics::hot_keys::HotKeys;
 use crate::metrics::refused::RefusedRow;
+use crate::metrics::spread::Spread;
 use crate::running::Running;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +106,12 @@ pub struct PartFacts {
     pub state_rows: u64,
     /// The bytes that these take.
     pub state_bytes: u64,
+    /// How these lie over key groups, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+    /// Of a stage with a key: those that come most often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_keys: Option<HotKeys>,
 }
 
 impl ProcessView {
@@ -132,6 +140,14 @@ impl ProcessView {
             sum.finished &= more.finished;
             sum.state_rows = sum.state_rows.saturating_add(more.state_rows);
             sum.state_bytes = sum.state_bytes.saturating_add(more.state_bytes);
+            match (&mut sum.spread, more.spread) {
+                (Some(sum), Some(more)) => sum.add(more),
+                (sum, more) => *sum = sum.take().or(more),
+            }
+            match (&mut sum.hot_keys, more.hot_keys) {
+                (Some(sum), Some(more)) => sum.add(more),
+                (sum, more) => *sum = sum.take().or(more),
+            }
         }
         let batches = &mut self.batches;
         batches.last_10_s.add(&other.batches.last_10_s);
@@ -178,9 +194,12 @@ fn parts(running: &Running, counts: &BTreeMap<String, Snapshot>) -> Vec<PartFact
             ..PartFacts::default()
         }
     });
+    let mut hottest = running.metrics.batches().hottest();
     let stages = spec.stages.iter().map(|stage| {
         let (state_rows, state_bytes) = counts.get(&stage.name).map(|c| (c.held, c.held_bytes)).unwrap_or_default();
-        PartFacts { state_rows, state_bytes, ..PartFacts::default() }
+        let spread = running.metrics.of(&stage.name).spread();
+        let hot_keys = running.part_of_stage(&stage.name).and_then(|part| hottest.remove(&part)).map(HotKeys::notable);
+        PartFacts { state_rows, state_bytes, spread, hot_keys, ..PartFacts::default() }
     });
     sources.chain(stages).chain(spec.sinks.iter().map(|_| PartFacts::default())).collect()
 }
