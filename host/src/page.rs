@@ -8,8 +8,10 @@
 //! and tells of that. Whatever goes wrong here is told in the log and does nothing to the job.
 
 mod access;
+mod act;
 mod assets;
 mod body;
+mod command;
 mod diagnosis;
 mod numbers;
 mod poll;
@@ -24,6 +26,7 @@ mod tests;
 pub use poll::{Jobs, Told};
 
 use crate::error::{Error, Result};
+use crate::http::certificate::Certificate;
 use crate::private;
 use access::Access;
 use std::fs::OpenOptions;
@@ -46,7 +49,9 @@ pub struct PageOptions {
     pub address: Option<String>,
     /// A file with the token; `None`: one is made.
     pub token_file: Option<PathBuf>,
-    /// Whether jobs can be stopped from the page.
+    /// Files with a certificate and its key (PEM), for TLS.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether jobs can be stopped, given rows back and upgraded from the page.
     pub actions: bool,
 }
 
@@ -60,36 +65,43 @@ pub struct Page {
 pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
     let wanted = options.address.as_deref().unwrap_or(ADDRESS);
     let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let (listener, bound) = listen(wanted, token.is_some())?;
+    let certificate = options.certificate.clone().map(|(cert, key)| Certificate::new(cert, key));
+    if let Some(certificate) = &certificate {
+        let unusable = |why| Error::job(format!("the page cannot have TLS (--ui-cert, --ui-key): {why}"));
+        certificate.check().map_err(unusable)?;
+    }
+    let (listener, bound) = listen(wanted, token.is_some() || certificate.is_some())?;
     let made = token.is_none();
     let token = match token {
         Some(token) => token,
         None => crate::hex::encode(&private::random().map_err(Error::environment)?[..16]),
     };
     let host = wanted.rsplit_once(':').map_or(wanted, |(host, _)| host);
-    let access = Access::new(token.clone(), host, bound);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let access = Access::new(token.clone(), host, bound, certificate.is_some());
     let shown = match bound.ip().is_unspecified() {
         true => format!("{host}:{}", bound.port()),
         false => bound.to_string(),
     };
     let address = match made {
-        true => format!("http://{shown}/?token={token}"),
-        false => format!("http://{shown}/ (the token is in the file of --ui-token-file)"),
+        true => format!("{scheme}://{shown}/?token={token}"),
+        false => format!("{scheme}://{shown}/ (the token is in the file of --ui-token-file)"),
     };
-    server::start(listener, access, jobs, options.actions)?;
+    server::start(listener, certificate, access, jobs, options.actions)?;
     Ok(Page { address })
 }
 
-/// Listens there. Others than this machine are let in only where somebody chose a token for them.
-fn listen(wanted: &str, has_token: bool) -> Result<(TcpListener, SocketAddr)> {
+/// Listens there. Others than this machine are let in only with TLS, or where somebody chose a token for them.
+fn listen(wanted: &str, for_others: bool) -> Result<(TcpListener, SocketAddr)> {
     let failed = |why: String| Error::job(format!("the page cannot be served at {wanted} (--ui): {why}"));
     let addresses = wanted.to_socket_addrs();
     let addresses: Vec<SocketAddr> =
         addresses.map_err(|error| failed(format!("{error}; write it as 127.0.0.1:8080")))?.collect();
-    if let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback() && !has_token) {
+    if let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback() && !for_others) {
         return Err(failed(format!(
-            "others than this machine can reach {}, and what they send is not encrypted. Let it listen on 127.0.0.1 behind \
-             a server that speaks TLS, or tunnel it (ssh -L); in a network that you trust, choose a token: --ui-token-file FILE",
+            "others than this machine can reach {}, and what they send is not encrypted. Give it a certificate (--ui-cert FILE \
+             --ui-key FILE), let it listen on 127.0.0.1 behind a server that speaks TLS, or tunnel it (ssh -L); in a network that \
+             you trust, choose a token: --ui-token-file FILE",
             open.ip()
         )));
     }

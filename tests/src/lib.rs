@@ -13,6 +13,7 @@ pub mod kafka;
 mod lying;
 mod measured;
 pub mod package;
+pub mod page;
 mod parts;
 mod postgres;
 mod process;

@@ -2,8 +2,9 @@
 //! each has a clock of its own.
 
 use millstream_tests::kafka::Record;
+use millstream_tests::page::Seen;
 use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -241,4 +242,70 @@ fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning()
         let found = by_partition(&trial);
         assert!((1..6).all(|p| found[&p] == (1000..1010).collect::<Vec<_>>()), "{found:?}");
     }
+}
+
+/// Each partition tells its position, how far it is behind, and how far its event time has come: of both processes.
+#[test]
+fn a_status_tells_of_each_partition() {
+    let broker = Broker::shared();
+    broker.topic("told", 3, &[]);
+    let trial = Trial::new(&format!(
+        r#"name = "told"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 3
+[sources.in]
+kind = "kafka"
+brokers = "{}"
+topic = "told"
+poll = "100ms"
+format = "json"
+schema = {{ at = "timestamp(s)" }}
+[stages.counts]
+from = "in"
+aggregate = {{ n = "count(*)" }}
+time = "at"
+window = {{ size = "10s" }}
+[sinks.out]
+from = "counts"
+kind = "queue"
+path = "out.jsonl"
+"#,
+        broker.address()
+    ));
+    let rows = |p: i32, count: u64| -> Vec<Record> {
+        (0..count).map(|at| Record::at(p, &json!({ "at": 1_600_000_000 + at }).to_string())).collect()
+    };
+    [(0, 40), (1, 30), (2, 20)].into_iter().for_each(|(p, count)| broker.produce("told", &rows(p, count)));
+    let (job, page) = Seen::start(&trial, &["--processes", "2", "--hosts", &hosts(2)]);
+    let told = |status: &Value| -> Vec<(String, u64, Option<u64>, Option<i64>)> {
+        let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
+        let mut all: Vec<_> = furthest
+            .iter()
+            .map(|p| {
+                let (name, position) = (p["name"].as_str().unwrap().to_owned(), p["position"].as_u64().unwrap());
+                (name, position, p["behind"].as_u64(), p["times_us"]["counts"].as_i64())
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let seen = |at: i64| Some((1_600_000_000 + at) * 1_000_000);
+    let expected = vec![
+        ("told/0".to_owned(), 40, Some(0), seen(39)),
+        ("told/1".to_owned(), 30, Some(0), seen(29)),
+        ("told/2".to_owned(), 20, Some(0), seen(19)),
+    ];
+    let view = page.told_so("", |view| told(&view["status"]) == expected);
+    assert_eq!(view["status"]["sources"][0]["partitions"]["count"], 3);
+    let json = trial.well(&["status", "job.toml", "--json"]);
+    assert_eq!(told(&serde_json::from_str(&json).unwrap()), expected);
+    let words = trial.well(&["status", "job.toml"]);
+    for line in
+        ["part    told/0 at 40, 0 behind, counts: 2020-09-13 12:27:19.000 UTC", "part    told/2 at 20, 0 behind"]
+    {
+        assert!(words.contains(line), "{words}");
+    }
+    job.stop();
 }

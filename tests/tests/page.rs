@@ -1,11 +1,10 @@
 //! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
 
-use millstream_tests::{DEADLINE, Process, Reply, Trial, free_port, holds_within, plugin, root, signal};
+use millstream_tests::page::{Seen, head, news};
+use millstream_tests::{DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
 /// A job with checkpoints that reads lines as JSON, counts them by name, and goes on for ever.
@@ -45,105 +44,6 @@ fn simple(more: &str) -> Trial {
          [stages.odd]\nfrom = \"in\"\nsql = \"select value from \\\"in\\\" where value % 2 = 1\"\n\
          [sinks.out]\nfrom = \"odd\"\nkind = \"nothing\"\n"
     ))
-}
-
-/// A page that a process serves.
-struct Seen {
-    port: u16,
-    token: String,
-}
-
-impl Seen {
-    fn start(trial: &Trial, arguments: &[&str]) -> (Process, Seen) {
-        let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
-        let seen = Seen::of(&mut job);
-        (job, seen)
-    }
-
-    fn of(process: &mut Process) -> Seen {
-        process.until("it says where its page is", |process| address(process).is_some());
-        address(process).unwrap()
-    }
-
-    /// A request with these lines of a header behind the name of the server.
-    fn ask(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> Reply {
-        let mut stream = self.send(method, path, host, headers);
-        let (status, headers) = head(&mut stream);
-        let mut body = String::new();
-        stream.read_to_string(&mut body).unwrap();
-        Reply { status, headers, body }
-    }
-
-    fn send(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> BufReader<TcpStream> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n").unwrap();
-        BufReader::new(stream)
-    }
-
-    fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn bearer(&self) -> String {
-        format!("Authorization: Bearer {}", self.token)
-    }
-
-    fn get(&self, path: &str) -> Reply {
-        self.ask("GET", path, &self.host(), &[&self.bearer()])
-    }
-
-    /// What the API tells at this path of the only job.
-    fn told(&self, path: &str) -> Value {
-        let reply = self.get(&format!("/api/v1/jobs/{}{path}", self.id()));
-        assert_eq!(reply.status, 200, "{path}: {reply:?}");
-        serde_json::from_str(unchunked(&reply).as_str()).unwrap()
-    }
-
-    fn id(&self) -> String {
-        let list: Value = serde_json::from_str(&unchunked(&self.get("/api/v1/jobs"))).unwrap();
-        list["jobs"][0]["id"].as_str().unwrap().to_owned()
-    }
-
-    /// Waits until what is told at this path is as it should be.
-    fn told_so(&self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let came = holds_within(DEADLINE, || {
-            last = self.told(path);
-            so(&last)
-        });
-        assert!(came, "{path}: {last}");
-        last
-    }
-}
-
-fn unchunked(reply: &Reply) -> String {
-    assert!(reply.header("transfer-encoding").is_none(), "{reply:?}");
-    reply.body.clone()
-}
-
-fn head(stream: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
-    let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
-            None => return (status, headers),
-        }
-    }
-}
-
-/// The address that a process has printed.
-fn address(process: &Process) -> Option<Seen> {
-    let printed = Regex::new(r"http://127\.0\.0\.1:(\d+)/\?token=([0-9a-f]+)\n").unwrap();
-    let text = process.stderr() + &process.stdout();
-    let found = printed.captures(&text)?;
-    Some(Seen { port: found[1].parse().unwrap(), token: found[2].to_owned() })
 }
 
 #[test]
@@ -196,7 +96,7 @@ fn a_page_can_be_left_out_and_is_not_for_others_unless_somebody_chose_a_token() 
     for address in ["0.0.0.0:0", "[::]:0"] {
         let ended = trial.told(&["run", "job.toml", "--ui", address]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        for words in ["others than this machine can reach", "not encrypted", "--ui-token-file FILE"] {
+        for words in ["others than this machine can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
             assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
         }
     }
@@ -273,15 +173,39 @@ fn what_is_told_changes_as_rows_flow() {
     job.stop();
 }
 
-/// The next event of a stream.
-fn news(stream: &mut impl BufRead) -> Value {
-    loop {
-        let mut line = String::new();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
-        if let Some(data) = line.strip_prefix("data: ") {
-            return serde_json::from_str(data).unwrap();
-        }
-    }
+#[test]
+fn the_hottest_keys_and_the_largest_key_groups_are_told() {
+    let hot = "<b>hot</b>";
+    let feeder = Feeder::start(move |number| {
+        let name = if number % 10 < 7 { hot.to_owned() } else { format!("cold {number} {}", "x".repeat(100)) };
+        format!("{{\"name\":\"{name}\",\"n\":1}}")
+    });
+    let trial = job(feeder.port(), "");
+    let (job, page) = Seen::start(&trial, &[]);
+    let parts = |view: &Value| view["graph"]["parts"].as_array().unwrap().clone();
+    let totals = |view: &Value| {
+        let place = parts(view).iter().position(|part| part["name"] == "totals");
+        place.map(|place| view["parts"][place].clone()).unwrap_or_default()
+    };
+    let view = page.told_so("", |view| {
+        let own = totals(view);
+        own["hot_keys"]["looked_at"].as_u64() > Some(100) && own["spread"]["rows"].as_u64() > Some(100)
+    });
+    let own = totals(&view);
+    let hottest = &own["hot_keys"]["keys"][0];
+    assert_eq!(hottest["key"], hot, "{own}");
+    let share = hottest["rows"].as_f64().unwrap() / own["hot_keys"]["looked_at"].as_f64().unwrap();
+    assert!((0.5..0.9).contains(&share), "{own}");
+    let others = own["hot_keys"]["keys"].as_array().unwrap().len() - 1;
+    assert!(others <= 9, "{own}");
+    let largest = own["spread"]["largest"].as_array().unwrap();
+    assert_eq!(largest.len(), 16, "{own}");
+    assert!(
+        largest.iter().all(|group| group["group"].as_u64() < Some(4096) && group["bytes"].as_u64() > Some(100)),
+        "{own}"
+    );
+    assert!(own["spread"]["groups"].as_u64() > Some(50) && own["spread"]["bytes"].as_u64() > Some(10_000), "{own}");
+    job.stop();
 }
 
 #[test]

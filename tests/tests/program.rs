@@ -29,6 +29,8 @@ mod objects;
 mod packages;
 mod packed;
 mod page;
+mod page_acts;
+mod page_tls;
 mod parquet;
 mod plugin_failures;
 mod postgres;

@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, StageNode, rejected_name};
 use crate::ids::ClockId;
 use crate::job::table_source;
+use crate::metrics::hot_keys::KeySamples;
 use crate::metrics::work::building;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Ticks};
@@ -84,7 +85,8 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let streams = {
                 let _of_stage =
                     running.part_of_stage(&stage.name).map(|part| building(running.metrics.batches(), part));
-                stages::build(stage, input.clone(), &build)?
+                let input = sampled(stage, input.clone(), this.0);
+                stages::build(stage, input, &build)?
             };
             built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &build));
             built.streams.insert(stage.name.clone(), streams.rows);
@@ -183,6 +185,18 @@ fn inputs<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, stage: &StageNode, g
         }));
     }
     Ok(scope.concatenate(inputs))
+}
+
+/// The same rows, of whose keys some are counted: those of a stage with one input and a key.
+fn sampled<'s>(stage: &StageNode, input: Parts<'s>, worker: usize) -> Parts<'s> {
+    if stage.key.is_empty() || stage.inputs.len() != 1 {
+        return input;
+    }
+    let mut samples = KeySamples::of_built(stage.key.clone(), worker);
+    input.map(move |part: Part| {
+        samples.see(&part.rows);
+        part
+    })
 }
 
 /// One stream of several, whose order is the same however their parts arrive.

@@ -74,6 +74,12 @@ impl EventClock {
         Watermark { before: None, now: self.watermarks.watermark() }
     }
 
+    /// The newest time that was seen in each partition of a source, as far as one was.
+    pub fn partitions(&self) -> BTreeMap<ClockId, i64> {
+        let of_partitions = self.watermarks.clocks().filter(|(id, _)| *id != id.whole());
+        of_partitions.filter_map(|(id, clock)| Some((id, clock.max_us?))).collect()
+    }
+
     /// The newest time that was seen.
     pub fn seen_us(&self) -> Option<i64> {
         self.watermarks.clocks().filter_map(|(_, clock)| clock.max_us).max()

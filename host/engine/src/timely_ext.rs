@@ -286,7 +286,7 @@ pub fn each_batch_that_holds<'s>(
                     told.end(id, begun);
                 }
                 output.rejected.iter().for_each(|part| told.refused(id, &part.rows, part.input == LATE));
-                clock.iter().for_each(|clock| told.watermark(clock.watermark().now));
+                clock.iter().for_each(|clock| told.watermark(clock.watermark().now, || clock.partitions()));
                 if let (Some(stage), Some(clock), false) = (stage, &clock, barrier) {
                     let hold = work.hold(clock.watermark(), clock.seen_us());
                     let progress = |to| Progress { to, what: Event::Held { stage, hold } };

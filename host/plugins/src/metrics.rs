@@ -2,9 +2,11 @@
 //! what the calls of plugins cost.
 
 pub mod batches;
+pub mod hot_keys;
 mod rate;
 pub mod recent;
 pub mod refused;
+pub mod spread;
 pub mod work;
 
 use crate::batch::rejected::plugin_columns;
@@ -17,9 +19,11 @@ use arrow::util::display::array_value_to_string;
 use batches::Batches;
 use rate::Rate;
 use serde::{Deserialize, Serialize};
+use spread::Spread;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The counts of a process, by name of source, stage or sink.
 #[derive(Clone, Default)]
@@ -46,11 +50,16 @@ struct CountsInner {
     unread_rejected: AtomicU64,
     held: AtomicU64,
     held_bytes: AtomicU64,
+    /// How state lies over key groups, by operator and worker.
+    spreads: Mutex<BTreeMap<u64, Spread>>,
     counters: Mutex<Vec<Counters>>,
     accounts: Mutex<Vec<(PluginId, Account)>>,
     /// What plugins count is kept by batch.
     keep_batches: Arc<AtomicBool>,
 }
+
+/// Tells operators with state apart.
+static NEXT_STATE: AtomicU64 = AtomicU64::new(0);
 
 /// How much one operator on one worker holds in its state.
 pub struct StateSize {
@@ -58,13 +67,28 @@ pub struct StateSize {
     last: u64,
     last_bytes: u64,
     memory: Holder,
+    /// Among those of the stage.
+    number: u64,
+    spread: Option<Instant>,
 }
+
+/// How often an operator tells how its state lies over key groups.
+const SPREAD_EVERY: Duration = Duration::from_secs(2);
 
 impl StateSize {
     /// It is so much now, and takes so many bytes, which count for the memory of the job.
     pub fn set(&mut self, now: u64, bytes: u64) {
         self.memory.set(bytes);
         self.show(now, bytes);
+    }
+
+    /// How it lies over key groups, which is asked now and then.
+    pub fn spread(&mut self, spread: impl FnOnce() -> Spread) {
+        if self.spread.is_none_or(|told| told.elapsed() >= SPREAD_EVERY) {
+            self.spread = Some(Instant::now());
+            let spread = spread();
+            self.counts.spreads().insert(self.number, spread);
+        }
     }
 
     /// The same, where the bytes count for the memory of the job elsewhere.
@@ -315,8 +339,25 @@ impl Counts {
             counts: self.clone(),
             last: 0,
             last_bytes: 0,
+            number: NEXT_STATE.fetch_add(1, Ordering::Relaxed),
+            spread: None,
             memory: Holder::new(format!("the state of stage `{stage}`")),
         }
+    }
+
+    /// How the state lies over key groups; `None`: that is not known.
+    pub fn spread(&self) -> Option<Spread> {
+        let spreads = self.spreads();
+        let mut all = spreads.values().cloned();
+        let first = all.next()?;
+        Some(all.fold(first, |mut sum, more| {
+            sum.add(more);
+            sum
+        }))
+    }
+
+    fn spreads(&self) -> MutexGuard<'_, BTreeMap<u64, Spread>> {
+        self.0.spreads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -8,7 +8,7 @@ use super::run::parse_set;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec};
-use crate::job::{self, suggest};
+use crate::job::{self, retry_source, suggest};
 use crate::plugin::PluginHost;
 use clap::Args;
 use files::RetryUnit;
@@ -44,8 +44,7 @@ pub struct RetryArguments {
     job: PathBuf,
     /// The stage that rejected the rows
     stage: String,
-    /// Rejected rows as a sink wrote them: files, or folders of them
-    #[arg(required = true)]
+    /// Rejected rows as a sink wrote them: files, or folders of them (default: what sinks of the job have kept of this stage)
     files: Vec<PathBuf>,
     /// Also rows of files that were given back before
     #[arg(long)]
@@ -74,7 +73,10 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let target = RetryStage::of(&graph, &arguments.stage)?;
     let folders =
         target.inputs.iter().map(|input| RetryFolder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
-    let units = files::read(&arguments.files)?;
+    let units = match arguments.files.as_slice() {
+        [] => files::read(&own(&graph.spec, &arguments.stage)?)?,
+        files => files::read(files)?,
+    };
     let mut given = Vec::new();
     for unit in &units {
         for (place, rows) in target.rows(unit)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
@@ -91,6 +93,21 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
         }
     }
     Ok(told(&arguments.stage, &target.folder.display().to_string(), &done, arguments.dry_run))
+}
+
+/// Where sinks of the job have kept the rows that this stage rejected.
+fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
+    let kept = retry_source::kept(spec, stage);
+    if kept.is_empty() {
+        return Err(Error::job(format!(
+            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; give the files, or \
+             folders of them, that hold the rows",
+            spec.name
+        )));
+    }
+    let places = kept.into_iter().map(|(_, path)| spec.origin.folder.join(path));
+    // A sink that has had no rows yet has no file.
+    Ok(places.filter(|place| place.exists()).collect())
 }
 
 /// Whether rows can be given back to this stage of the job; the error says why not, and what to write.

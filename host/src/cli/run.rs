@@ -89,7 +89,7 @@ pub struct RunArguments {
     #[arg(long)]
     watch: bool,
     /// Where the page about the job is served (default: a free port of 127.0.0.1, which is printed). Other machines may only look
-    /// with --ui-token-file
+    /// with --ui-cert or --ui-token-file
     #[arg(long, value_name = "ADDRESS", conflicts_with = "no_ui")]
     ui: Option<String>,
     /// Serve no page
@@ -98,7 +98,13 @@ pub struct RunArguments {
     /// A file with the token that the page asks for, mode 0600 (default: one is made, and printed with the address)
     #[arg(long, value_name = "FILE")]
     ui_token_file: Option<PathBuf>,
-    /// Let the page stop the job; without this it only shows
+    /// Serve the page with TLS: a file with a certificate and those of its issuers (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "no_ui", requires = "ui_key")]
+    ui_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "ui_cert")]
+    ui_key: Option<PathBuf>,
+    /// Let the page stop the job, give rejected rows back and upgrade plugins; without this it only shows
     #[arg(long)]
     ui_actions: bool,
     /// Run in this process, also where the job has [checkpoint]
@@ -169,16 +175,18 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
 
 /// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<Arc<Jobs>>> {
-    let wanted = arguments.ui.is_some() || arguments.ui_token_file.is_some();
+    let wanted =
+        [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
     if arguments.no_ui || (!spec.ui && !wanted) || arguments.process.unwrap_or(0) != 0 {
         return Ok(None);
     }
     let options = PageOptions {
         address: arguments.ui.clone(),
         token_file: arguments.ui_token_file.clone(),
+        certificate: arguments.ui_cert.clone().zip(arguments.ui_key.clone()),
         actions: arguments.ui_actions,
     };
-    let jobs = Jobs::of_file(&arguments.job, supervised)?;
+    let jobs = Jobs::of_file(&arguments.job, &arguments.sets, supervised)?;
     match page::serve(&options, jobs.clone()) {
         Ok(page) => tracing::info!("page: {}", page.address),
         Err(error) if wanted => return Err(error),

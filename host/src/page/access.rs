@@ -31,14 +31,15 @@ pub struct Access {
     /// The name or address that it listens at.
     host: String,
     loopback: bool,
+    tls: bool,
 }
 
 impl Access {
     /// Of a server at this name or address.
-    pub fn new(token: String, host: &str, bound: SocketAddr) -> Access {
+    pub fn new(token: String, host: &str, bound: SocketAddr, tls: bool) -> Access {
         let session: [u8; 32] = Sha256::digest(format!("a cookie of the page: {token}").as_bytes()).into();
         let cookie = (format!("millstream_{}", bound.port()), hex::encode(&session));
-        Access { token, cookie, port: bound.port(), host: host.to_owned(), loopback: bound.ip().is_loopback() }
+        Access { token, cookie, port: bound.port(), host: host.to_owned(), loopback: bound.ip().is_loopback(), tls }
     }
 
     /// Looks at a request, whatever it is for, before anything else does. `open`: it is for something that anybody may know.
@@ -48,7 +49,7 @@ impl Access {
             return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, words);
         };
         let origin = only(&request.headers, &ORIGIN);
-        let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("http://{host}"));
+        let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("{}://{host}", self.scheme()));
         if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
             return Entry::Refused(StatusCode::FORBIDDEN, "a page of another site asks; only this server's own may");
         }
@@ -57,23 +58,28 @@ impl Access {
         }
         if request.method == Method::GET && token_of(&request.uri).is_some_and(|token| same(token, &self.token)) {
             let (name, value) = &self.cookie;
-            return Entry::Cookie(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict"));
+            let secure = if self.tls { "; Secure" } else { "" };
+            return Entry::Cookie(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"));
         }
         let words = "a token is needed: open the address that the command has printed; programs send it as \
                      `Authorization: Bearer TOKEN`";
         Entry::Refused(StatusCode::UNAUTHORIZED, words)
     }
 
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
     /// Whether that is a name of this server. Names that could be anybody's are not, but addresses are: no other site can have a
-    /// page at them.
+    /// page at them. With TLS a browser has compared the name with the certificate.
     fn is_own(&self, host: &str) -> bool {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-            _ => (host, Some(80)),
+            _ => (host, Some(if self.tls { 443 } else { 80 })),
         };
         let address: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        let known =
-            is_loopback(name) || (!self.loopback && (address.is_some() || name.eq_ignore_ascii_case(&self.host)));
+        let for_others = || self.tls || address.is_some() || name.eq_ignore_ascii_case(&self.host);
+        let known = is_loopback(name) || (!self.loopback && for_others());
         known && port == Some(self.port)
     }
 
@@ -122,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_and_a_cookie_after_it() {
-        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap());
+        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap(), false);
         let host = ("host", "127.0.0.1:8080");
         assert!(matches!(entry(&access, "/", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
         assert!(matches!(entry(&access, "/?token=secre", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn names_that_are_not_its_own_and_pages_of_others_are_refused() {
-        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap());
+        let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap(), false);
         let token = ("authorization", "Bearer secret");
         for host in
             ["evil.example:8080", "127.0.0.1:8081", "127.0.0.1", "127.0.0.1.evil.example:8080", "10.0.0.1:8080", ""]
@@ -152,9 +158,16 @@ mod tests {
                 assert!(matches!(refused, Entry::Refused(StatusCode::FORBIDDEN, _)), "{origin}");
             }
         }
-        let open = Access::new("secret".into(), "stream.example", "0.0.0.0:80".parse().unwrap());
+        let open = Access::new("secret".into(), "stream.example", "0.0.0.0:80".parse().unwrap(), false);
         for (host, known) in [("stream.example", true), ("10.0.0.1", true), ("evil.example", false)] {
             assert_eq!(entry(&open, "/", &[("host", host), token]) == Entry::Granted, known, "{host}");
         }
+        let tls = Access::new("secret".into(), "0.0.0.0", "0.0.0.0:443".parse().unwrap(), true);
+        for (origin, own) in [("https://stream.example", true), ("http://stream.example", false)] {
+            let entered = entry(&tls, "/", &[("host", "stream.example"), token, ("origin", origin)]);
+            assert_eq!(entered == Entry::Granted, own, "{origin}");
+        }
+        let Entry::Cookie(cookie) = entry(&tls, "/?token=secret", &[("host", "a")]) else { panic!("no cookie") };
+        assert!(cookie.ends_with("; Secure"), "{cookie}");
     }
 }

@@ -12,7 +12,7 @@ pub fn find(path: &str) -> Option<(&'static str, &'static str)> {
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("page.js", include_str!("assets/page.js")),
     ("dom.js", include_str!("assets/dom.js")),
     ("words.js", include_str!("assets/words.js")),
@@ -20,6 +20,7 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("chart.js", include_str!("assets/chart.js")),
     ("views.js", include_str!("assets/views.js")),
     ("more.js", include_str!("assets/more.js")),
+    ("acts.js", include_str!("assets/acts.js")),
 ];
 
 #[cfg(test)]

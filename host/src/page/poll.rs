@@ -1,5 +1,6 @@
 //! Asks the processes of jobs how they stand: once a second while somebody looks, seldom otherwise.
 
+use super::act::Asked;
 use super::record::{JobState, Record};
 use crate::error::Result;
 use crate::log_lines;
@@ -7,6 +8,7 @@ use crate::run::control::{ControlAnswer, job_id, jobs, view};
 use crate::threads;
 use crate::time;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,15 +49,20 @@ struct Held {
     polled: Option<Instant>,
     kick: bool,
     actions: bool,
+    /// Values that job files have not, as arguments.
+    sets: Vec<OsString>,
 }
 
 impl Jobs {
-    /// The job of one file. `supervised`: its processes are others than this one.
-    pub fn of_file(file: &Path, supervised: bool) -> Result<Arc<Jobs>> {
+    /// The job of one file, which was started with these values in the place of its own. `supervised`: its processes are others than
+    /// this one.
+    pub fn of_file(file: &Path, sets: &[(String, String)], supervised: bool) -> Result<Arc<Jobs>> {
         let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let id = job_id(file)?;
         let record = Record::new(&id, &whole.display().to_string(), supervised);
-        Ok(Jobs::new(BTreeMap::from([(id, record)]), false, supervised))
+        let jobs = Jobs::new(BTreeMap::from([(id, record)]), false, supervised);
+        jobs.lock().sets = sets.iter().map(|(key, value)| format!("--set={key}={value}").into()).collect();
+        Ok(jobs)
     }
 
     /// All jobs of the user that run on this machine.
@@ -66,7 +73,7 @@ impl Jobs {
     fn new(records: BTreeMap<String, Record>, all: bool, own_log: bool) -> Arc<Jobs> {
         let own_log = own_log.then_some(0);
         let looked = Instant::now();
-        let held = Held { records, all, own_log, looked, polled: None, kick: false, actions: false };
+        let held = Held { records, all, own_log, looked, polled: None, kick: false, actions: false, sets: Vec::new() };
         Arc::new(Jobs { held: Mutex::new(held), kicked: Condvar::new(), polled: watch::Sender::new(0) })
     }
 
@@ -75,7 +82,7 @@ impl Jobs {
         self.lock().all
     }
 
-    /// Jobs may be stopped from the page.
+    /// The page may do something to jobs.
     pub fn allow_actions(&self) {
         self.lock().actions = true;
     }
@@ -116,6 +123,33 @@ impl Jobs {
     /// The file of a job.
     pub fn file(&self, id: &str) -> Option<PathBuf> {
         self.lock().records.get(id).map(|record| PathBuf::from(&record.view.file))
+    }
+
+    /// Values that the job was started with in the place of those in its file, as arguments of a command.
+    pub fn sets(&self) -> Vec<OsString> {
+        self.lock().sets.clone()
+    }
+
+    /// Whether a job has answered and has this stage.
+    pub fn has_stage(&self, id: &str, stage: &str) -> bool {
+        let held = self.lock();
+        let parts = held.records.get(id).map(|record| record.view.graph.parts.iter());
+        parts.is_some_and(|mut parts| parts.any(|part| part.role == "stage" && part.name == stage))
+    }
+
+    /// Something is to be done to a job: its number, unless something else is being done.
+    pub fn begin(&self, id: &str, asked: Asked) -> Option<u64> {
+        let number = self.lock().records.get_mut(id)?.begin(asked)?;
+        self.kick();
+        Some(number)
+    }
+
+    /// It is done.
+    pub fn ended(&self, id: &str, number: u64, failed: bool, words: String) {
+        if let Some(record) = self.lock().records.get_mut(id) {
+            record.ended(number, failed, words);
+        }
+        self.kick();
     }
 
     /// Tells when something was asked.

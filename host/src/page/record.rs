@@ -1,5 +1,6 @@
 //! What is known of a job, from what its processes have told so far: it outlives them.
 
+use super::act::Asked;
 use super::diagnosis::{self, Diagnosis};
 use crate::checkpoint::recent::CheckpointFacts;
 use crate::ids::BatchId;
@@ -7,6 +8,8 @@ use crate::log_lines::LogLine;
 use crate::metrics::batches::{BatchFacts, BatchesView};
 use crate::metrics::refused::RefusedRow;
 use crate::run::control::{JobGraph, JobStatus, Known, PartFacts, ProcessView};
+use crate::running::upgrade::UpgradeStatus;
+use crate::time;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +19,8 @@ const LOG_MAX: usize = 1_000;
 const REFUSED_MAX: usize = 100;
 const CHECKPOINTS_MAX: usize = 100;
 const RESTARTS_MAX: usize = 100;
+const UPGRADES_MAX: usize = 20;
+const ASKED_MAX: usize = 20;
 
 /// How a job is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,6 +108,8 @@ pub struct JobView {
     pub batches: BatchesView,
     pub checkpoints: Vec<CheckpointFacts>,
     pub restarts: Vec<Restart>,
+    pub upgrades: Vec<UpgradeStatus>,
+    pub asked: Vec<Asked>,
 }
 
 /// The record of a job.
@@ -146,6 +153,25 @@ impl Record {
         self.view.restarts.push(Restart { at_us, why });
         let over = self.view.restarts.len().saturating_sub(RESTARTS_MAX);
         self.view.restarts.drain(..over);
+    }
+
+    /// The page is to do something: its number, unless something else is being done.
+    pub fn begin(&mut self, asked: Asked) -> Option<u64> {
+        let all = &mut self.view.asked;
+        if all.iter().any(|asked| asked.ended_us.is_none()) {
+            return None;
+        }
+        let number = all.last().map_or(1, |last| last.number + 1);
+        all.push(Asked { number, ..asked });
+        all.drain(..all.len().saturating_sub(ASKED_MAX));
+        Some(number)
+    }
+
+    /// It is done, or has failed.
+    pub fn ended(&mut self, number: u64, failed: bool, words: String) {
+        if let Some(asked) = self.view.asked.iter_mut().find(|asked| asked.number == number) {
+            (asked.ended_us, asked.failed, asked.words) = (Some(time::now().0), failed, words);
+        }
     }
 
     /// Takes over what the processes tell now; `silent`: those that did not answer, in words.
@@ -193,6 +219,11 @@ impl Record {
         (view.state, view.answered_us, view.pids) = (JobState::Running, now_us, pids);
         (view.graph, view.parts, view.batches) = (sum.graph, sum.parts, sum.batches);
         view.status = sum.process.status;
+        if let Some(upgrade) = view.status.upgrade.clone() {
+            view.upgrades.retain(|known| known.id != upgrade.id);
+            view.upgrades.push(upgrade);
+            view.upgrades.drain(..view.upgrades.len().saturating_sub(UPGRADES_MAX));
+        }
         let last = view.checkpoints.last().map_or((BatchId(0), 0), |last| (last.batch, last.published_us));
         let newer = sum.checkpoints.into_iter().filter(|checkpoint| checkpoint.published_us > last.1);
         view.checkpoints.extend(newer);

@@ -4,8 +4,7 @@ use super::access::{Access, Entry};
 use super::body::{self, Answer};
 use super::poll::Jobs;
 use super::record::{JobState, Record};
-use super::{assets, prometheus, query};
-use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
+use super::{act, assets, prometheus, query};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
@@ -30,7 +29,7 @@ pub struct Site {
     pub access: Access,
     /// What there is to see.
     pub jobs: Arc<Jobs>,
-    /// Whether jobs can be stopped.
+    /// Whether the page may do something to jobs.
     pub actions: bool,
 }
 
@@ -58,7 +57,7 @@ pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
         }
         (&Method::POST, path) if path.starts_with("/api/v1/jobs/") => {
             let parts: Vec<&str> = path.trim_start_matches("/api/v1/jobs/").split('/').collect();
-            act(site, &parts).await
+            act::act(site, &parts, query).await
         }
         (&Method::GET, path) => match assets::find(path) {
             Some((kind, text)) => body::of(StatusCode::OK, kind, text),
@@ -136,33 +135,12 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
             "write a query, as `select * from totals limit 10`, of at most 8 KiB",
         );
     }
-    match query::state(file, sql).await {
+    match query::state(file, site.jobs.sets(), sql).await {
         Ok(rows) => {
             let rows: Vec<Value> = rows.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
             body::json(&json!({ "rows": rows }))
         }
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
-    }
-}
-
-async fn act(site: &Site, path: &[&str]) -> Answer {
-    let [id, "stop"] = path else { return body::error(StatusCode::NOT_FOUND, "nothing of that name can be done") };
-    if !site.actions {
-        let words = "the page only shows; start the job with --ui-actions to stop it from here";
-        return body::error(StatusCode::FORBIDDEN, words);
-    }
-    let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "there is no such job") };
-    tracing::info!("the page was asked to stop the job");
-    // It waits for the job's answer, so it has a thread of its own.
-    let asked = tokio::task::spawn_blocking(move || put(&file, &ControlQuestion::Stop, |_| true)).await;
-    let hears = |said: &ProcessAnswer| matches!(said.answer, Ok(ControlAnswer::Done(_)));
-    match asked {
-        Ok(Ok(said)) if said.iter().any(hears) => body::json(&json!({ "stopping": true })),
-        Ok(Ok(_)) => {
-            body::error(StatusCode::SERVICE_UNAVAILABLE, "no process of the job hears; try again when it runs")
-        }
-        Ok(Err(error)) => body::error(StatusCode::SERVICE_UNAVAILABLE, &error.message),
-        Err(_) => body::error(StatusCode::INTERNAL_SERVER_ERROR, "the question to the job ended in a panic"),
     }
 }
 
@@ -213,7 +191,7 @@ async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
 }
 
 /// A parameter of a query, decoded.
-fn text(query: &str, name: &str) -> Option<String> {
+pub fn text(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();
@@ -231,6 +209,7 @@ fn text(query: &str, name: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn number(query: &str, name: &str) -> Option<u64> {
+/// The same as a number.
+pub fn number(query: &str, name: &str) -> Option<u64> {
     text(query, name)?.parse().ok()
 }

@@ -5,6 +5,7 @@ use super::access::Access;
 use super::poll::Jobs;
 use super::routes::{self, Site};
 use crate::error::{Error, Result};
+use crate::http::certificate::Certificate;
 use crate::threads;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -13,8 +14,10 @@ use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 const CONNECTIONS_MAX: usize = 128;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -24,7 +27,13 @@ const HEADERS_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for as long as the process lives, on a thread of its own.
-pub fn start(listener: TcpListener, access: Access, jobs: Arc<Jobs>, actions: bool) -> Result<()> {
+pub fn start(
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+    access: Access,
+    jobs: Arc<Jobs>,
+    actions: bool,
+) -> Result<()> {
     if actions {
         jobs.allow_actions();
     }
@@ -38,7 +47,7 @@ pub fn start(listener: TcpListener, access: Access, jobs: Arc<Jobs>, actions: bo
     threads::start("millstream-page", "the thread that serves the page", failed, move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve(listener, site).await,
+                Ok(listener) => serve(listener, certificate.map(Arc::new), site).await,
                 Err(error) => tracing::warn!("the page cannot be served: {error}"),
             }
         });
@@ -46,15 +55,15 @@ pub fn start(listener: TcpListener, access: Access, jobs: Arc<Jobs>, actions: bo
     .map(drop)
 }
 
-async fn serve(listener: tokio::net::TcpListener, site: Arc<Site>) {
+async fn serve(listener: tokio::net::TcpListener, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Never closed.
     while let Ok(place) = places.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let site = site.clone();
+                let (site, certificate) = (site.clone(), certificate.clone());
                 tokio::spawn(async move {
-                    connection(stream, site).await;
+                    greet(stream, certificate, site).await;
                     drop(place);
                 });
             }
@@ -63,7 +72,20 @@ async fn serve(listener: tokio::net::TcpListener, site: Arc<Site>) {
     }
 }
 
-async fn connection(stream: TcpStream, site: Arc<Site>) {
+/// Serves a connection, behind TLS where there is a certificate.
+async fn greet(stream: TcpStream, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
+    let Some(certificate) = certificate else { return connection(stream, site).await };
+    let acceptor = match certificate.acceptor("the page") {
+        Ok(acceptor) => acceptor,
+        Err(why) => return tracing::warn!("the page cannot have TLS: {why}"),
+    };
+    // Whoever does not speak TLS, or takes its time, has no answer.
+    if let Ok(Ok(stream)) = timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
+        connection(stream, site).await;
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, site: Arc<Site>) {
     let service = service_fn(move |request| {
         let site = site.clone();
         async move { Ok::<_, Infallible>(routes::answer(&site, request).await) }

@@ -2,7 +2,10 @@
 //! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
 
 use crate::batch::types::ColumnType;
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::job::spec::{
+    ColumnSpec, FileFormat, Format, JobSpec, OnError, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec,
+    bucket_url,
+};
 use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::{Path, PathBuf};
@@ -56,4 +59,34 @@ pub fn folder_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
         "" => Some(path),
         input => input.starts_with('.').then(|| path.parent()).flatten(),
     }
+}
+
+/// The sinks that keep the rejected rows of a stage in files which `millstream retry` can read, and the file or folder of each.
+pub fn kept<'a>(spec: &'a JobSpec, stage: &str) -> Vec<(&'a SinkSpec, &'a Path)> {
+    let rejected = format!("{stage}.rejected");
+    let of_stage = spec.sinks.iter().filter(|sink| sink.from.contains(&rejected));
+    // Rows of others would stand between them.
+    let alone = of_stage.filter(|sink| sink.from.len() == 1);
+    alone.filter_map(|sink| Some((sink, files_of(&sink.kind)?))).collect()
+}
+
+/// Where a sink keeps rows as files on this machine, none of them in folders below.
+fn files_of(kind: &SinkKind) -> Option<&Path> {
+    match kind {
+        SinkKind::Files { path, format: FileFormat::Json | FileFormat::Csv | FileFormat::Parquet, layout, .. } => {
+            (layout.partition_by.is_empty() && bucket_url(path).is_none()).then_some(path)
+        }
+        SinkKind::Queue { path } => Some(path),
+        _ => None,
+    }
+}
+
+/// Whether a stage of the job takes rows back.
+pub fn takes_back(spec: &JobSpec, stage: &str) -> bool {
+    let operator = spec.stages.iter().find(|own| own.name == stage).map(|own| &own.operator);
+    let rejects = match operator {
+        Some(OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) => plugin.on_error == OnError::Reject,
+        _ => false,
+    };
+    rejects && spec.checkpoint.is_some()
 }

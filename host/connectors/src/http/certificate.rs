@@ -29,7 +29,12 @@ impl Certificate {
     /// The one that a source or sink names; paths start from this folder.
     pub fn of(tls: &TlsSpec, folder: &Path) -> Option<Certificate> {
         let (cert, key) = tls.own.as_ref()?;
-        Some(Certificate { cert: folder.join(cert), key: folder.join(key), loaded: Mutex::default() })
+        Some(Certificate::new(folder.join(cert), folder.join(key)))
+    }
+
+    /// The one in these files.
+    pub fn new(cert: PathBuf, key: PathBuf) -> Certificate {
+        Certificate { cert, key, loaded: Mutex::default() }
     }
 
     /// Whether it can be used.

@@ -18,7 +18,7 @@ use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use open::GrowingChunk;
 use signals::Signals;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +68,17 @@ pub struct InboxState {
     pub cut: BatchId,
 }
 
+/// How far a partition is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionRead {
+    /// Its name.
+    pub name: String,
+    /// The offset that comes next.
+    pub next: u64,
+    /// Records that its server has from there on; `None`: that is not known.
+    pub missing: Option<u64>,
+}
+
 /// What a batch takes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TakenRecords {
@@ -112,6 +123,8 @@ struct InboxContents {
     idle_since: Option<Instant>,
     /// Records that were not received yet.
     behind: Option<u64>,
+    /// What was told last of the partitions that are read here.
+    partitions: Vec<PartitionRead>,
     finished: bool,
     closed: bool,
     failed: Option<Error>,
@@ -302,9 +315,36 @@ impl Inbox {
         }
     }
 
-    /// Receiver: its server has so many records that it has not received.
-    pub fn tell_behind(&self, records: u64) {
-        self.lock().behind = Some(records);
+    /// Receiver: how far all partitions are read that are read here.
+    pub fn tell_read(&self, partitions: Vec<PartitionRead>) {
+        let missing = partitions.iter().map(|partition| partition.missing.unwrap_or(0));
+        let behind = missing.fold(0, u64::saturating_add);
+        let mut held = self.lock();
+        (held.behind, held.partitions) = (Some(behind), partitions);
+    }
+
+    /// How far batches have taken these partitions: what waits counts as missing.
+    pub fn partitions(&self) -> Vec<PartitionRead> {
+        let held = self.lock();
+        let mut partitions = held.partitions.clone();
+        let mut waiting: HashMap<&str, (u64, u64)> = HashMap::new();
+        if !partitions.is_empty() {
+            let chunks = held.waiting.iter().filter_map(|item| match item {
+                QueuedItem::Chunk(chunk) => Some((&chunk.extent, chunk.rows())),
+                _ => None,
+            });
+            let open = (!held.open.is_empty()).then(|| (held.open.extent(), held.open.rows()));
+            for (extent, rows) in chunks.chain(open) {
+                let (_, waits) = waiting.entry(extent.file.as_str()).or_insert((extent.start, 0));
+                *waits += rows as u64;
+            }
+        }
+        for partition in &mut partitions {
+            let Some((first, rows)) = waiting.get(partition.name.as_str()) else { continue };
+            partition.next = *first;
+            partition.missing = partition.missing.map(|missing| missing.saturating_add(*rows));
+        }
+        partitions
     }
 
     /// Receiver: waits until the inbox is closed.

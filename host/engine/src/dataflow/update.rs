@@ -124,6 +124,7 @@ impl BatchWork for StateWork {
         // For the memory of the job, the stage counts them itself after each call.
         let bytes = self.state.bytes();
         self.held.show(self.state.table().len() as u64 + timers, bytes);
+        self.held.spread(|| self.state.table().spread());
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())

@@ -9,11 +9,13 @@
 
 mod ask;
 mod facts;
+mod partitions;
 mod socket;
 mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
+pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::job_id;
 pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
 

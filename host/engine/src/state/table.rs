@@ -5,6 +5,7 @@ use super::column::{self, StateColumn};
 use crate::batch::keys::{self, KeyHash, TableSeeds};
 use crate::ids::BatchTime;
 use crate::limits::SliceMax;
+use crate::metrics::spread::Spread;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, SchemaRef};
@@ -13,6 +14,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Slots that are looked at to tell how a table lies over key groups: it takes less than a millisecond.
+const SPREAD_SLOTS_MAX: usize = 16_384;
 
 /// A place in the table; reused after its key was removed.
 pub type Slot = u32;
@@ -255,6 +259,18 @@ impl StateTable {
     pub fn bytes_of(&self, slot: Slot) -> usize {
         let key = self.key_lengths[slot as usize] as usize;
         self.columns.iter().fold(key, |sum, column| sum.saturating_add(column.bytes_of(slot as usize)))
+    }
+
+    /// About how many rows and bytes lie in each key group: of a large table some slots stand for all.
+    pub fn spread(&self) -> Spread {
+        let step = self.slots().div_ceil(SPREAD_SLOTS_MAX).max(1);
+        let mut groups: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for slot in (0..self.slots()).step_by(step).map(|slot| slot as Slot).filter(|slot| self.known(*slot)) {
+            let (rows, bytes) = groups.entry(KeyHash(self.hashes[slot as usize]).group()).or_default();
+            *rows += step as u64;
+            *bytes += (self.bytes_of(slot) * step) as u64;
+        }
+        Spread::of(&groups)
     }
 
     /// How many of the slots, from the first on, fit into a slice: at least one.

@@ -4,15 +4,16 @@
 //! It is told once a batch or part of a batch, never for rows, and by the machine's clock at the start and steps from there,
 //! so that times of one process never go back.
 
+use super::hot_keys::HotKeys;
 use super::recent::{Recent, Seconds, Took};
 use super::refused::{RefusedRow, RefusedRows};
-use crate::ids::{BatchId, BatchTime};
+use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::time;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Batches that are kept.
 const KEPT_MAX: usize = 3_600;
@@ -164,11 +165,27 @@ struct Held {
     took: Took,
     busy_us: Vec<u64>,
     watermarks_us: Vec<Option<i64>>,
+    clocks: Vec<PartClocks>,
+    /// By part and worker.
+    hot_keys: BTreeMap<(PartPlace, usize), HotKeys>,
     waits: Waits,
     waits_for: Option<WaitCause>,
     waits_since_us: u64,
     commits: u64,
     refused: RefusedRows,
+}
+
+/// How often a part tells of the clocks that its watermark is made of.
+const CLOCKS_EVERY: Duration = Duration::from_secs(1);
+
+/// By clock, how far the event time of a source's partition has come.
+pub type Clocks = BTreeMap<ClockId, i64>;
+
+/// What a part with event time has told of the partitions that it reads.
+#[derive(Clone, Default)]
+struct PartClocks {
+    told: Option<Instant>,
+    clocks: Arc<Clocks>,
 }
 
 /// A batch, with a place for each part.
@@ -191,6 +208,7 @@ impl Batches {
         let mut held = self.lock();
         held.busy_us = vec![0; parts.len()];
         held.watermarks_us = vec![None; parts.len()];
+        held.clocks = vec![PartClocks::default(); parts.len()];
         held.parts = parts;
     }
 
@@ -274,11 +292,46 @@ impl Batches {
         }
     }
 
-    /// The watermark of a part, as one of its workers sees it.
-    pub fn watermark(&self, part: PartPlace, watermark_us: Option<i64>) {
-        if let Some(place) = self.lock().watermarks_us.get_mut(usize::from(part)) {
+    /// The watermark of a part, as one of its workers sees it. `true`: it is time to tell of the clocks that it is made of.
+    pub fn watermark(&self, part: PartPlace, watermark_us: Option<i64>) -> bool {
+        let mut held = self.lock();
+        if let Some(place) = held.watermarks_us.get_mut(usize::from(part)) {
             *place = (*place).max(watermark_us);
         }
+        let Some(clocks) = held.clocks.get_mut(usize::from(part)) else { return false };
+        let due = clocks.told.is_none_or(|told| told.elapsed() >= CLOCKS_EVERY);
+        if due {
+            clocks.told = Some(Instant::now());
+        }
+        due
+    }
+
+    /// How far event time has come in partitions that a part reads.
+    pub fn clocks(&self, part: PartPlace, clocks: Clocks) {
+        if let Some(place) = self.lock().clocks.get_mut(usize::from(part)) {
+            place.clocks = Arc::new(clocks);
+        }
+    }
+
+    /// The same, of all parts that have told, by their places.
+    pub fn told_clocks(&self) -> Vec<(usize, Arc<Clocks>)> {
+        let held = self.lock();
+        let told = held.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
+        told.map(|(place, own)| (place, own.clocks.clone())).collect()
+    }
+
+    /// The keys that come most often to a part, as one of its workers sees them.
+    pub fn hot_keys(&self, part: PartPlace, worker: usize, keys: HotKeys) {
+        self.lock().hot_keys.insert((part, worker), keys);
+    }
+
+    /// The keys that come most often to each part, where that is known.
+    pub fn hottest(&self) -> BTreeMap<PartPlace, HotKeys> {
+        let mut hottest: BTreeMap<PartPlace, HotKeys> = BTreeMap::new();
+        for ((part, _), keys) in &self.lock().hot_keys {
+            hottest.entry(*part).or_default().add(keys.clone());
+        }
+        hottest
     }
 
     /// A part refuses these rows of a batch, or finds them `late`.

@@ -1,6 +1,6 @@
 //! Who works: operators tell for how long they worked on which batch, for the part of the job that they belong to.
 
-use super::batches::{Batches, PartPlace};
+use super::batches::{Batches, Clocks, PartPlace};
 use crate::ids::BatchId;
 use arrow::array::RecordBatch;
 use std::cell::RefCell;
@@ -42,6 +42,11 @@ impl Work {
         Work(Some((batches.clone(), part)))
     }
 
+    /// Where to tell more of the part.
+    pub fn place(self) -> Option<(Batches, PartPlace)> {
+        self.0
+    }
+
     /// It begins now; `None` where nobody wants to know.
     pub fn begin(&self) -> Option<Instant> {
         self.0.as_ref().map(|_| Instant::now())
@@ -54,10 +59,15 @@ impl Work {
         }
     }
 
-    /// The event time up to which the input is complete.
-    pub fn watermark(&self, watermark_us: Option<i64>) {
-        if let Some((batches, part)) = &self.0 {
-            batches.watermark(*part, watermark_us);
+    /// The event time up to which the input is complete. `clocks`: those of partitions that it is made of, asked for now and then.
+    pub fn watermark(&self, watermark_us: Option<i64>, clocks: impl FnOnce() -> Clocks) {
+        if let Some((batches, part)) = &self.0
+            && batches.watermark(*part, watermark_us)
+        {
+            let clocks = clocks();
+            if !clocks.is_empty() {
+                batches.clocks(*part, clocks);
+            }
         }
     }
 

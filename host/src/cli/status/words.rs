@@ -3,7 +3,7 @@
 use super::super::inspect::words::{count, size, time};
 use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
-use crate::run::control::{JobStatus, PartStatus};
+use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus};
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use std::fmt::Write as _;
 
@@ -12,6 +12,8 @@ const DIGEST_CHARS: usize = 12;
 /// The columns of the table behind the name, and how wide each is.
 const COLUMNS: [&str; 5] = ["rows", "rows/s", "rejected", "not read", "late"];
 const COLUMN_CHARS: usize = 12;
+/// Partitions of a source that are shown one by one.
+const PARTITIONS_MAX: usize = 20;
 
 /// The text of `millstream status`.
 pub fn of(status: &JobStatus) -> String {
@@ -74,7 +76,7 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
 }
 
 fn write_part(text: &mut String, part: &PartStatus, width: usize) {
-    let PartStatus { name, plugin, behind, counts } = part;
+    let PartStatus { name, plugin, behind, partitions, counts } = part;
     let Snapshot { rows, rows_per_second, rejected, late, unread_rejected, counters, plugins, .. } = counts;
     let _ = write!(text, "{:width$}", format!("  {name}"));
     for number in [*rows, *rows_per_second, *rejected, *unread_rejected, *late] {
@@ -84,12 +86,31 @@ fn write_part(text: &mut String, part: &PartStatus, width: usize) {
     if let Some(behind) = behind {
         write_fact(text, "behind", &count(*behind, "record"));
     }
+    partitions.iter().for_each(|partitions| write_partitions(text, partitions));
     for costs in plugins {
         let replaced = plugin.as_ref().is_some_and(|now| *now != costs.plugin);
         write_plugin(text, if replaced { "before" } else { "plugin" }, costs);
     }
     if !counters.is_empty() {
         write_fact(text, "counted", &list(counters.iter().map(|(name, sum)| (name, *sum))));
+    }
+}
+
+/// How far partitions are read, those that are furthest behind first.
+fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &PartitionsStatus) {
+    for PartitionStatus { name, position, behind, times_us } in furthest.iter().take(PARTITIONS_MAX) {
+        let mut words = format!("{name} at {}", grouped(*position));
+        if let Some(behind) = behind {
+            let _ = write!(words, ", {} behind", grouped(*behind));
+        }
+        times_us.iter().for_each(|(stage, us)| {
+            let _ = write!(words, ", {stage}: {}", time(*us));
+        });
+        write_fact(text, "part", &words);
+    }
+    let others = count.saturating_sub(furthest.len().min(PARTITIONS_MAX) as u64);
+    if others > 0 {
+        write_fact(text, "parts", &format!("{} more, none of them further behind", grouped(others)));
     }
 }
 
@@ -239,7 +260,16 @@ mod tests {
             held: 0,
             held_bytes: 0,
         };
-        let part = |name: &str, counts| PartStatus { name: name.into(), plugin: None, behind: None, counts };
+        let part = |name: &str, counts| PartStatus { name: name.into(), counts, ..PartStatus::default() };
+        let at = |name: &str, position, behind| PartitionStatus {
+            name: name.into(),
+            position,
+            behind: Some(behind),
+            times_us: [("hourly".to_owned(), 1_700_000_000_000_000)].into(),
+        };
+        let furthest = vec![at("lines/1", 5_000, 1_200), at("lines/0", 7_000, 0)];
+        let partitions = Some(PartitionsStatus { count: 3, furthest });
+        let read = Snapshot { rows: 12_000, rows_per_second: 1_000, ..Snapshot::default() };
         JobStatus {
             job: "example".into(),
             processes: 2,
@@ -254,7 +284,7 @@ mod tests {
             memory_bytes: 480 << 20,
             memory_bytes_max: 1 << 30,
             memory_tight: true,
-            sources: vec![part("lines", Snapshot { rows: 12_000, rows_per_second: 1_000, ..Snapshot::default() })],
+            sources: vec![PartStatus { behind: Some(1_200), partitions, ..part("lines", read) }],
             stages: vec![part("guessed", stage)],
             ..JobStatus::default()
         }
@@ -274,6 +304,10 @@ memory   480.0 MiB of 1.0 GiB; sources wait until it is less
                   rows      rows/s    rejected    not read        late
 sources
   lines         12,000       1,000           0           0           0
+    behind  1200 records
+    part    lines/1 at 5,000, 1,200 behind, hourly: 2023-11-14 22:13:20.000 UTC
+    part    lines/0 at 7,000, 0 behind, hourly: 2023-11-14 22:13:20.000 UTC
+    parts   1 more, none of them further behind
 stages
   guessed       11,999         999           1           1           2
     plugin  guess 0.1.0, sha256:0123456789ab

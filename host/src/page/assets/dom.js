@@ -12,6 +12,8 @@ function make(element, attributes, children) {
     if (value === false || value === null || value === undefined) continue;
     if (name === 'on') Object.entries(value).forEach(([event, call]) => { element['on' + event] = call; });
     else if (name === 'value') element.value = value;
+    // What is within is drawn by a call, into the element that is shown.
+    else if (name === 'live') element.live = value;
     else element.setAttribute(name, value === true ? '' : safe(value));
   }
   element.append(...children.flat(9).filter((c) => c !== null && c !== undefined && c !== false).map((c) => c instanceof Node ? c : safe(c)));
@@ -31,6 +33,7 @@ const CALLS = ['onclick', 'onsubmit', 'oninput', 'onkeydown'];
 export function morph(old, next) {
   if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName || old.id !== next.id) {
     old.replaceWith(next);
+    next.live?.(next);
     return;
   }
   if (old.nodeType === Node.TEXT_NODE) {
@@ -40,14 +43,14 @@ export function morph(old, next) {
   for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
   for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   CALLS.forEach((call) => { if (old[call] !== next[call]) old[call] = next[call]; });
-  children(old, [...next.childNodes]);
+  if (next.live) next.live(old); else children(old, [...next.childNodes]);
 }
 
 /** The same for what is within an element. */
 export function children(element, next) {
   next.forEach((child, place) => {
     const there = element.childNodes[place];
-    if (there) morph(there, child); else element.append(child);
+    if (there) morph(there, child); else { element.append(child); child.live?.(child); }
   });
   while (element.childNodes.length > next.length) element.lastChild.remove();
 }

@@ -72,52 +72,115 @@ export function layout(parts, upright) {
     }
   });
   const long = 24 + rows.length * (along + gap) - gap;
-  kept = { key, edges, spots, width: upright ? size + 8 : long, height: upright ? long : size + 8 };
+  kept = { key, edges, spots, upright, width: upright ? size + 8 : long, height: upright ? long : size + 8 };
   return kept;
 }
 
 const cut = (text, most) => { const all = [...safe(text)]; return all.length > most ? all.slice(0, most - 1).join('') + '…' : all.join(''); };
 
-/** Draws it. `facts(i)`: rows a second, share of work, and so on. */
-export function draw(view, facts, link) {
-  const upright = matchMedia('(max-width: 720px)').matches;
-  const { parts } = view.graph, { edges, spots, width, height } = layout(parts, upright);
-  const most = Math.max(1, ...parts.map((_, i) => facts(i).rate));
-  const hot = view.diagnosis.bottleneck?.part, held = view.diagnosis.keeps_up === false;
-  const line = ({ from, to, side, by }) => {
-    const a = spots[from], b = spots[to];
-    if (!a || !b) return null;
-    // Points along the way: out of one, through the layers between, into the other.
-    const points = [upright ? [a.x + WIDE / 2, a.y + HIGH] : [a.x + WIDE, a.y + HIGH / 2]];
-    for (const id of by) points.push(...(upright ? [[spots[id].x, spots[id].y], [spots[id].x, spots[id].y + HIGH]] : [[spots[id].x, spots[id].y], [spots[id].x + WIDE, spots[id].y]]));
-    points.push(upright ? [b.x + WIDE / 2, b.y] : [b.x, b.y + HIGH / 2]);
-    const step = ([x, y], [u, v]) => upright ? `C${x} ${(y + v) / 2} ${u} ${(y + v) / 2} ${u} ${v}` : `C${(x + u) / 2} ${y} ${(x + u) / 2} ${v} ${u} ${v}`;
-    const path = `M${points[0].join(' ')}` + points.slice(1).map((point, at) => step(points[at], point)).join('');
-    const thick = side ? 1.3 : 1.3 + 5 * Math.sqrt(facts(from).rate / most);
-    const stuck = held && parts[to].name === hot;
-    return s('path', { d: path, class: 'edge' + (side ? ' side' : '') + (stuck ? ' held' : ''), 'stroke-width': thick.toFixed(1) },
-      s('title', {}, `${safe(parts[from].name)} → ${safe(parts[to].name)}: ${short(facts(from).rate)} rows a second`));
+const text = (x, y, kind, more) => s('text', { x, y, class: kind, ...more });
+const set = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
+const write = (element, words) => { const clean = safe(words); if (element.textContent !== clean) element.textContent = clean; };
+
+/** One part, whose numbers `tell` changes: elements are made once, as most of a second would go into making those of a large job. */
+function node(part, at, link) {
+  const title = s('title'), rate = text(WIDE - 12, 38, 'facts', { 'text-anchor': 'end' }), facts = text(13, 55, 'facts');
+  const busy = s('rect', { class: 'busy', x: 13, y: 62, height: 4, rx: 2 }), fixed = (x, y, kind, words) => { const made = text(x, y, kind); write(made, words); return made; };
+  const element = s('a', { href: link(part), transform: `translate(${at.x},${at.y})` }, title, s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }));
+  let empty = true;
+  const fill = () => {
+    if (!empty) return;
+    empty = false;
+    element.append(s('rect', { class: 'role', x: 0, y: 12, width: 3.5, height: HIGH - 24, rx: 1.7 }), fixed(13, 21, 'name', cut(part.name, 20)), fixed(13, 38, 'kind', cut(part.kind, 12)), rate, facts,
+      s('rect', { class: 'track', x: 13, y: 62, width: WIDE - 26, height: 4, rx: 2 }), busy);
   };
-  const node = (part, i) => {
-    const at = spots[i];
-    if (!at) return null;
-    const told = facts(i), is = part.name === hot && told.busy >= 0.25;
-    const text = (x, y, kind, words) => s('text', { x, y, class: kind }, words);
+  const tell = (told, hot) => {
+    const is = part.name === hot && told.busy >= 0.25;
     let more = part.role === 'sink' ? '' : told.state ? `state ${bytes(told.state)}` : '';
     if (part.role === 'source') more = told.behind !== null ? `${short(told.behind)} behind` : `inbox ${percent(told.fill)}`;
     if (told.rejected) more = `${short(told.rejected)} rejected`;
     if (told.lag !== null) more = `watermark −${told.lag}`;
-    const label = `${part.role} ${safe(part.name)}, ${part.kind}: ${short(told.rate)} rows a second, at work ${percent(told.busy)}${is ? '; the bottleneck' : ''}`;
-    return s('a', { href: link(part), class: `node ${part.role}${is ? ' hot' : ''}`, transform: `translate(${at.x},${at.y})` },
-      s('title', {}, label),
-      s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }), s('rect', { class: 'role', x: 0, y: 12, width: 3.5, height: HIGH - 24, rx: 1.7 }),
-      text(13, 21, 'name', cut(part.name, 20)), text(13, 38, 'kind', cut(part.kind, 12)),
-      s('text', { x: WIDE - 12, y: 38, class: 'facts', 'text-anchor': 'end' }, short(told.rate) + '/s'),
-      text(13, 55, is ? 'facts why' : 'facts', is ? `bottleneck: ${percent(told.busy)} busy` : more),
-      s('rect', { class: 'track', x: 13, y: 62, width: WIDE - 26, height: 4, rx: 2 }),
-      s('rect', { class: 'busy', x: 13, y: 62, width: ((WIDE - 26) * Math.min(told.busy, 1)).toFixed(1), height: 4, rx: 2 }));
+    write(title, `${part.role} ${safe(part.name)}, ${part.kind}: ${short(told.rate)} rows a second, at work ${percent(told.busy)}${is ? '; the bottleneck' : ''}`);
+    write(rate, short(told.rate) + '/s');
+    write(facts, is ? `bottleneck: ${percent(told.busy)} busy` : more);
+    set(facts, 'class', is ? 'facts why' : 'facts');
+    set(element, 'class', `node ${part.role}${is ? ' hot' : ''}`);
+    set(busy, 'width', ((WIDE - 26) * Math.min(told.busy, 1)).toFixed(1));
   };
+  return { element, tell, fill };
+}
+
+/** What flows from one part to another. */
+function line({ from, to, side, by }, parts, spots, upright) {
+  const a = spots[from], b = spots[to];
+  if (!a || !b) return null;
+  // Points along the way: out of one, through the layers between, into the other.
+  const points = [upright ? [a.x + WIDE / 2, a.y + HIGH] : [a.x + WIDE, a.y + HIGH / 2]];
+  for (const id of by) points.push(...(upright ? [[spots[id].x, spots[id].y], [spots[id].x, spots[id].y + HIGH]] : [[spots[id].x, spots[id].y], [spots[id].x + WIDE, spots[id].y]]));
+  points.push(upright ? [b.x + WIDE / 2, b.y] : [b.x, b.y + HIGH / 2]);
+  const step = ([x, y], [u, v]) => upright ? `C${x} ${(y + v) / 2} ${u} ${(y + v) / 2} ${u} ${v}` : `C${(x + u) / 2} ${y} ${(x + u) / 2} ${v} ${u} ${v}`;
+  const title = s('title'), element = s('path', { d: `M${points[0].join(' ')}` + points.slice(1).map((point, at) => step(points[at], point)).join('') }, title);
+  const names = `${safe(parts[from].name)} → ${safe(parts[to].name)}`;
+  const tell = (told, most, stuck) => {
+    set(element, 'class', 'edge' + (side ? ' side' : '') + (stuck ? ' held' : ''));
+    set(element, 'stroke-width', (side ? 1.3 : 1.3 + 5 * Math.sqrt(told.rate / most)).toFixed(1));
+    write(title, `${names}: ${short(told.rate)} rows a second`);
+  };
+  return { element, tell, from, to };
+}
+
+/**
+ * Draws it into an element. `facts(i)`: rows a second, share of work, and so on. `room`: how wide and high the window is, asked before
+ * anything was changed, as a browser lays all out anew to answer. `whole`: also what is written in parts that are out of sight.
+ */
+export function draw(element, view, facts, link, room, whole) {
+  const { parts } = view.graph, found = layout(parts, room.upright), { edges, spots, width, height, upright } = found;
+  if (element.drawn?.found !== found) {
+    const nodes = parts.map((part, i) => spots[i] && node(part, spots[i], link)), lines = edges.map((edge) => line(edge, parts, spots, upright)).filter(Boolean);
+    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'The graph of the job' }, lines.map((one) => one.element), nodes.map((one) => one?.element));
+    element.replaceChildren(svg);
+    element.drawn = { found, nodes, lines, svg };
+  }
+  const { nodes, lines, svg } = element.drawn, hot = view.diagnosis.bottleneck?.part, held = view.diagnosis.keeps_up === false;
+  const most = parts.reduce((most, _, i) => Math.max(most, facts(i).rate), 1);
+  lines.forEach((one) => one.tell(facts(one.from), most, held && parts[one.to].name === hot));
+  nodes.forEach((one, i) => {
+    if (!one) return;
+    if (whole || (spots[i].x < room.width && spots[i].y < room.height)) one.fill();
+    one.tell(facts(i), hot);
+  });
   // A little too wide is made narrower; much too wide is scrolled.
-  const space = (document.getElementById('content')?.clientWidth ?? width) - 44, scale = width > space && width < space * 1.3 ? space / width : 1;
-  return s('svg', { width: width * scale, height: height * scale, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'The graph of the job' }, edges.map(line), parts.map(node));
+  const scale = width > room.width && width < room.width * 1.3 ? room.width / width : 1;
+  set(svg, 'width', String(width * scale)); set(svg, 'height', String(height * scale));
+  if (whole && !element.drawn.shown) {
+    // What holds the job up is seen first, or where rows come from.
+    const first = spots[Math.max(held ? parts.findIndex((part) => part.name === hot) : 0, 0)];
+    element.drawn.shown = true;
+    if (first && scale === 1) element.scrollTo({ left: first.x - (room.width - WIDE) / 2, top: first.y - (element.clientHeight - HIGH) / 2 });
+  }
+}
+
+/** A graph that is much too large to be seen at once, in small: where work is done, and a way to there. */
+export function outline(element, view, facts, room) {
+  const { parts } = view.graph, found = layout(parts, room.upright), { spots, width, height } = found;
+  const small = width < room.width * 1.3 && height < room.height;
+  element.hidden = small;
+  if (small) return element.replaceChildren();
+  if (element.drawn?.found !== found) {
+    const boxes = parts.map((_, i) => spots[i] && s('rect', { x: spots[i].x, y: spots[i].y, width: WIDE, height: HIGH, rx: 14 }));
+    const go = (event) => {
+      const graph = document.querySelector('.graph'), area = svg.getBoundingClientRect(), drawn = graph.firstChild.getBoundingClientRect();
+      graph.scrollTo({ left: (event.clientX - area.left) / area.width * drawn.width - graph.clientWidth / 2, top: (event.clientY - area.top) / area.height * drawn.height - graph.clientHeight / 2 });
+    };
+    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true', on: { click: go } }, boxes);
+    element.replaceChildren(svg);
+    element.drawn = { found, boxes };
+  }
+  const hot = view.diagnosis.bottleneck?.part;
+  element.drawn.boxes.forEach((box, i) => {
+    if (!box) return;
+    const busy = facts(i).busy, is = parts[i].name === hot && busy >= 0.25;
+    set(box, 'class', is ? 'hot' : 'part');
+    set(box, 'fill-opacity', is ? '1' : (0.15 + 0.85 * Math.min(busy, 1)).toFixed(2));
+  });
 }

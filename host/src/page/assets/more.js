@@ -1,5 +1,6 @@
 // Rejected rows, state, checkpoints and the log.
 import { h, name, safe, sentence } from './dom.js';
+import * as acts from './acts.js';
 import { bytes, clock, date, number, time } from './words.js';
 
 const kept = { refused: '', log: '', sql: null, answer: null };
@@ -15,7 +16,7 @@ export function refused(job) {
     h('dl', { class: 'facts mono' }, r.cells.map(([column, value]) => [h('dt', {}, name(column)), h('dd', {}, name(value))])),
     r.backtrace && h('details', {}, h('summary', {}, 'Where in the plugin'), h('pre', {}, r.backtrace)));
   return [search(job, 'refused', 'Search rows and reasons'),
-    h('p', { class: 'quiet small' }, 'The last hundred that were seen. When the plugin is mended, ', h('code', {}, `millstream retry ${safe(job.view.file)} STAGE`), ' gives back those that a sink of ', h('code', {}, 'STAGE.rejected'), ' has kept.'),
+    acts.retries(job), h('p', { class: 'quiet small' }, 'The last hundred that were seen.'),
     rows.length ? rows.map(card) : h('p', {}, job.refused.length ? 'None of them matches.' : 'No row was rejected or late since somebody looks.')];
 }
 
@@ -42,13 +43,13 @@ export function state(job) {
 }
 
 export function history(job) {
-  const { view } = job, { upgrade } = view.status, { graph } = view;
-  const step = (value) => typeof value === 'string' ? value : JSON.stringify(value);
+  const { view } = job, { graph } = view;
   const head = (all) => h('thead', {}, h('tr', {}, all.map(([t, n]) => h('th', { class: n && 'n' }, t))));
   return [h('h2', {}, 'Checkpoints'), h('div', { class: 'card scroll' }, graph.checkpoints ? [h('p', { class: 'small quiet' }, `In ${safe(graph.checkpoints)}, every ${graph.checkpoint_every}.`),
     h('table', {}, head([['After batch'], ['Published'], ['Took', 1], ['Files', 1], ['Bytes', 1]]), h('tbody', {}, [...view.checkpoints].reverse().slice(0, 50).map((c) => h('tr', {}, h('td', {}, number(c.batch)), h('td', {}, date(c.published_us)), h('td', { class: 'n' }, time(c.took_us)), h('td', { class: 'n' }, number(c.files)), h('td', { class: 'n' }, bytes(c.bytes))))))] : 'The job keeps none.'),
   h('h2', {}, 'Restarts'), h('div', { class: 'card' }, view.restarts.length ? h('ul', { class: 'said' }, [...view.restarts].reverse().map((r) => h('li', { class: 'bad' }, date(r.at_us), ': ', sentence(r.why)))) : view.supervised ? 'None since the start.' : 'This page knows of none: the job has no supervisor here.'),
-  h('h2', {}, 'Upgrades'), h('div', { class: 'card' }, upgrade ? [h('h2', {}, 'Stage ', name(upgrade.stage)), h('dl', { class: 'facts' }, [['From', upgrade.from], ['To', upgrade.to], ['Step', step(upgrade.step)], ['Shadow', upgrade.shadow && step(upgrade.shadow)]].filter(([, v]) => v).flatMap(([k, v]) => [h('dt', {}, k), h('dd', {}, h('code', {}, step(v)))]))] : 'None since the start.')];
+  h('h2', {}, 'Upgrades'), view.upgrades.length ? [...view.upgrades].reverse().map((one) => acts.upgrade(job, one)) : h('div', { class: 'card' }, 'None since the start.'),
+  view.asked.length > 0 && [h('h2', {}, 'Asked for from this page'), h('div', { class: 'card' }, acts.asked(job))]];
 }
 
 export function log(job) {

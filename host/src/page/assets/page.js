@@ -3,6 +3,7 @@ import { children, h, name, sentence } from './dom.js';
 import { number, short, time } from './words.js';
 import * as views from './views.js';
 import * as more from './more.js';
+import * as acts from './acts.js';
 
 const KEPT = { batches: 3600, log: 1000, refused: 100, history: 180 };
 const TABS = [['overview', 'Job'], ['batches', 'Batches'], ['refused', 'Rejected and late'], ['state', 'State'], ['history', 'Checkpoints and restarts'], ['log', 'Log']];
@@ -39,9 +40,10 @@ function news(own, { view, batches, log, refused }) {
 
 function show() {
   if (!job?.view) return;
+  job.room = { upright: matchMedia('(max-width: 720px)').matches, width: content.clientWidth - 44, height: innerHeight };
   const { view } = job, { tab, rest } = where(), { keeps_up: up, summary } = view.diagnosis;
   const sign = view.state === 'silent' ? ['bad', 'no answer'] : up === false ? ['bad', 'not keeping up'] : up ? ['good', 'keeping up'] : ['', view.state];
-  const stop = view.actions && view.state === 'running' && h('button', { class: 'plain', type: 'button', on: { click: () => { if (confirm('Stop the job? What it has received is worked on and committed first.')) fetch(`/api/v1/jobs/${job.id}/stop`, { method: 'POST' }); } } }, 'Stop');
+  const stop = view.actions && view.state === 'running' && h('button', { class: 'plain', type: 'button', on: { click: () => acts.stop(job) } }, 'Stop');
   document.title = `${sign[0] === 'bad' ? '▲ ' : ''}${view.status.job || 'job'} · Millstream`;
   children(head, [h('div', { class: 'title' }, all && h('a', { href: '#/' }, 'All jobs'), h('h1', {}, name(view.status.job || '…')), h('span', { class: 'sign ' + sign[0] }, sign[1]), h('span', { class: 'quiet small' }, name(view.file)), stop), h('p', { class: 'summary', role: 'status' }, sentence(summary))]);
   const badge = { refused: view.status.stages.concat(view.status.sources).reduce((sum, p) => sum + (p.rejected ?? 0) + (p.late ?? 0), 0), history: view.restarts.length, log: 0 };
@@ -50,6 +52,7 @@ function show() {
   const nodes = [made(job)].flat(9).filter((node) => node instanceof Node);
   if (content.dataset.tab !== tab + rest) { content.replaceChildren(); content.dataset.tab = tab + rest; }
   children(content, nodes);
+  if (!job.whole) { const own = job; requestAnimationFrame(() => setTimeout(() => { own.whole = true; show(); })); }
   mark();
 }
 
@@ -60,7 +63,10 @@ async function start() {
     if (!reply.ok) throw new Error(await reply.text());
     const told = await reply.json();
     all = told.all;
-    if (id) { open(id); show(); } else if (!all && told.jobs.length === 1) location.replace(`#/${told.jobs[0].id}/overview`);
+    const only = !all && told.jobs.length === 1 && told.jobs[0].id;
+    // The address changes, and nothing is asked again.
+    if (!id && only) history.replaceState(null, '', `#/${only}/overview`);
+    if (id || only) { open(id || only); show(); }
     else { close(); job = null; list(told.jobs); waiting = setTimeout(start, 2000); }
   } catch (error) {
     children(content, job?.view ? [...content.childNodes] : [h('p', { class: 'error' }, String(error.message || error))]);

@@ -1,11 +1,19 @@
 // The views of a job that change every second.
 import { h, name, sentence } from './dom.js';
 import { bytes, clock, number, percent, plural, short, time } from './words.js';
-import { draw } from './graph.js';
+import { draw, outline } from './graph.js';
 import * as chart from './chart.js';
+import * as acts from './acts.js';
 
-/** What is known of the part at this place, in one object. */
+let known = { view: null, parts: [] };
+
+/** What is known of the part at this place, in one object; put together once for each view. */
 export function facts(job, place) {
+  if (known.view !== job.view) known = { view: job.view, parts: [] };
+  return known.parts[place] ??= factsOf(job, place);
+}
+
+function factsOf(job, place) {
   const { view } = job, { status, graph } = view;
   const counts = status.sources.length > place ? status.sources[place]
     : status.stages[place - status.sources.length] ?? status.sinks[place - status.sources.length - status.stages.length] ?? {};
@@ -40,12 +48,15 @@ export function overview(job) {
       tile('Last checkpoint', last ? time(view.now_us - last.published_us) + ' ago' : graph.checkpoints ? 'none yet' : 'off', last ? `batch ${number(last.batch)} · ${time(last.took_us)} · ${bytes(last.bytes)}` : ''),
       tile('Running for', time(status.now_us - status.since_us), `${plural(status.workers, 'worker')} in ${plural(status.answered, 'process', 'processes')}${view.restarts.length ? ' · ' + plural(view.restarts.length, 'restart') : ''}`)),
     h('h2', {}, 'The graph'),
-    h('div', { class: 'card graph', tabindex: '0', role: 'region', 'aria-label': 'The graph of the job' }, draw(view, (i) => facts(job, i), (part) => job.link('part', `${part.role}/${encodeURIComponent(part.name)}`))),
+    h('div', { class: 'outline', hidden: true, live: (element) => outline(element, view, (i) => facts(job, i), job.room) }),
+    h('div', { class: 'card graph', tabindex: '0', role: 'region', 'aria-label': 'The graph of the job', live: (element) => draw(element, view, (i) => facts(job, i), (part) => job.link('part', `${part.role}/${encodeURIComponent(part.name)}`), job.room, job.whole) }),
     view.diagnosis.sentences.length > 0 && [h('h2', {}, 'What stands out'), h('div', { class: 'card' }, said(job))],
-    h('h2', {}, 'Parts'), h('div', { class: 'card scroll' }, parts(job)),
+    h('h2', {}, 'Parts'), h('div', { class: 'card scroll later' }, parts(job)),
   ];
 }
 
+// So many rows of the table are there at once; the others follow when the first have been seen.
+const FIRST = 30;
 const said = (job) => h('ul', { class: 'said' }, job.view.diagnosis.sentences.slice(0, 40).map((one) => h('li', { class: one.level }, sentence(one.text))));
 
 function parts(job) {
@@ -58,7 +69,7 @@ function parts(job) {
       h('td', { class: 'n' }, own.state_bytes ? bytes(own.state_bytes) : '–'), h('td', { class: 'n' }, part.role === 'source' ? `${number(own.waiting_rows)} · ${percent(told.fill)}` : '–'));
   };
   return h('table', {}, h('thead', {}, h('tr', {}, ['Name', 'Kind'].map((t) => h('th', {}, t)), ['Rows', 'Rows/s', 'At work', 'Rejected', 'Late', 'State', 'Waiting'].map((t) => h('th', { class: 'n' }, t)))),
-    h('tbody', {}, graph.parts.map(row)));
+    h('tbody', {}, graph.parts.slice(0, job.whole ? graph.parts.length : FIRST).map((part, i) => row(part, i))));
 }
 
 const causes = [['interval_us', 'its time'], ['data_us', 'data'], ['in_flight_us', 'batches before it'], ['memory_us', 'memory'], ['upgrade_us', 'an upgrade']];
@@ -110,9 +121,18 @@ export function part(job, path) {
     if (p.log_lines_dropped) line('Log', `${number(p.log_lines_dropped)} lines dropped`);
     return h('div', { class: 'card' }, h('h2', {}, 'Plugin ', name(p.name), ' ', name(p.version), counts.plugin && counts.plugin.digest !== p.digest && ' (ran before)'), h('dl', { class: 'facts' }, cost));
   };
+  const { partitions } = counts, stages = partitions ? [...new Set(partitions.furthest.flatMap((p) => Object.keys(p.times_us ?? {})))].slice(0, 4) : [];
+  const moved = (us) => us === undefined ? '–' : `${clock(us)} · ${time(Math.max(job.view.status.last_batch_time_us - us, 0))} ago`;
+  const partition = (p) => h('tr', {}, h('td', {}, name(p.name)), h('td', { class: 'n' }, number(p.position)), h('td', { class: 'n' }, p.behind === undefined ? '–' : number(p.behind)), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
   const last = job.batches.filter((x) => x.parts.some((p) => p.part === place)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === place); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
   return [h('h2', {}, name(is.name), ' ', h('span', { class: 'badge' }, `${is.role} · ${is.kind}`)), h('div', { class: 'card' }, h('dl', { class: 'facts' }, all)),
     last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Work on each of the last batches'), chart.batches(last, 0, null, () => {})),
-    (counts.plugins ?? []).map(plugin),
+    own.hot_keys && h('div', { class: 'card' }, h('h2', {}, 'Hottest keys'), own.hot_keys.keys.length ? h('table', {}, h('tbody', {}, own.hot_keys.keys.map((k) => h('tr', {}, h('td', { class: 'text' }, name(k.key)), h('td', { class: 'n' }, percent(k.rows / own.hot_keys.looked_at)))))) : 'No key makes up one in a hundred of the rows.',
+      h('p', { class: 'quiet small' }, `Of ${plural(own.hot_keys.looked_at, 'row')} that were looked at lately.`)),
+    own.spread && h('div', { class: 'card' }, h('h2', {}, 'State by key group'), h('p', { class: 'quiet small' }, `${plural(own.spread.groups, 'key group')} hold about ${plural(own.spread.rows, 'row')}, ${bytes(own.spread.bytes)} of keys and states; the largest:`),
+      h('table', {}, h('thead', {}, h('tr', {}, ['Group', 'Rows', 'Bytes', 'Share'].map((t) => h('th', { class: 'n' }, t)))), h('tbody', {}, own.spread.largest.map((g) => h('tr', {}, [number(g.group), number(g.rows), bytes(g.bytes), percent(g.bytes / Math.max(own.spread.bytes, 1))].map((text) => h('td', { class: 'n' }, text))))))),
+    partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), h('th', { class: 'n' }, 'Next offset'), h('th', { class: 'n' }, 'Behind'), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
+      partitions.count > partitions.furthest.length && h('p', { class: 'quiet small' }, `${number(partitions.count - partitions.furthest.length)} more, none of them further behind.`)),
+    (counts.plugins ?? []).map(plugin), counts.plugin && acts.upgrading(job, is.name),
     counters.length > 0 && h('div', { class: 'card scroll' }, h('h2', {}, 'Counters of the plugin'), h('table', {}, h('tbody', {}, counters.slice(0, 200).map(([key, count]) => h('tr', {}, h('td', { class: 'text' }, name(key)), h('td', { class: 'n' }, number(count)))))))];
 }

@@ -27,6 +27,11 @@ impl GrowingChunk {
         self.ends.len()
     }
 
+    /// Where its records come from.
+    pub fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
     /// Whether it and this chunk are a part together, from one stretch of their source.
     pub fn fits(&self, chunk: &Chunk) -> bool {
         self.ends.is_empty()

@@ -23,18 +23,17 @@ struct Partition {
     ls_offset: i64,
 }
 
-/// How many records are there that were not received; `at`: the offset of a partition that comes next, where it is read.
-pub fn records(statistics: &[u8], at: impl Fn(&str, i32) -> Option<u64>) -> Option<u64> {
+/// The offset behind the last record that may be read, by topic and partition, where the client knows it.
+pub fn ends(statistics: &[u8]) -> Option<BTreeMap<(String, i32), u64>> {
     let statistics: Statistics = serde_json::from_slice(statistics).ok()?;
-    let mut behind: u64 = 0;
-    for (topic, known) in &statistics.topics {
-        for partition in known.partitions.values() {
-            let Some(next) = at(topic, partition.partition) else { continue };
-            let end = u64::try_from(partition.ls_offset).unwrap_or_default();
-            behind = behind.saturating_add(end.saturating_sub(next));
-        }
-    }
-    Some(behind)
+    let all = statistics
+        .topics
+        .into_iter()
+        .flat_map(|(topic, known)| known.partitions.into_values().map(move |partition| (topic.clone(), partition)));
+    let known = all.filter_map(|(topic, Partition { partition, ls_offset })| {
+        (partition >= 0).then_some(((topic, partition), u64::try_from(ls_offset).ok()?))
+    });
+    Some(known.collect())
 }
 
 #[cfg(test)]
@@ -42,14 +41,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_elsewhere_or_not_known_does_not_count() {
+    fn what_is_not_known_is_left_out() {
         let told = br#"{"name":"x","topics":{"t":{"topic":"t","partitions":{
             "0":{"partition":0,"ls_offset":10,"hi_offset":12},"1":{"partition":1,"ls_offset":-1001},
             "2":{"partition":2,"ls_offset":7},"-1":{"partition":-1,"ls_offset":5}}}}}"#;
-        let at = |topic: &str, number: i32| {
-            [Some(4), Some(3), None].get(usize::try_from(number).ok()?).copied()?.filter(|_| topic == "t")
-        };
-        assert_eq!(records(told, at), Some(6));
-        assert_eq!(records(b"{", at), None);
+        let of = |partition, end| (("t".to_owned(), partition), end);
+        assert_eq!(ends(told), Some([of(0, 10), of(2, 7)].into()));
+        assert_eq!(ends(b"{"), None);
     }
 }

@@ -1,10 +1,11 @@
 //! What comes of the partitions of a source, on its way into the inbox.
 
 use super::cluster::{self, Lost};
-use super::{Closed, Reading, Step, behind};
+use super::{Closed, Partition, Reading, Step, behind};
 use crate::batch::position::Position;
 use crate::error::Result;
 use crate::kafka::consumer::{Heard, Record};
+use crate::receiver::inbox::PartitionRead;
 use hashbrown::HashMap;
 use std::time::Duration;
 
@@ -51,13 +52,14 @@ impl Reading<'_> {
                 None => Ok(None),
             },
             Heard::Statistics(told) => {
-                let at = |topic: &str, number: i32| {
-                    let place = places.get(&(topic.to_owned(), number))?;
-                    partitions.get(*place).map(|partition| partition.records.end())
-                };
-                if let Some(records) = behind::records(told, at) {
-                    let gathered: usize = partitions.iter().map(|partition| partition.records.rows()).sum();
-                    inbox.tell_behind(records.saturating_add(gathered as u64));
+                if let Some(ends) = behind::ends(told) {
+                    let read = partitions.iter().map(|partition| {
+                        let Partition { name, topic, number, records, .. } = partition;
+                        let (end, gathered) = (ends.get(&(topic.clone(), *number)), records.rows() as u64);
+                        let missing = end.map(|end| end.saturating_sub(records.end()).saturating_add(gathered));
+                        PartitionRead { name: name.clone(), next: records.next(), missing }
+                    });
+                    inbox.tell_read(read.collect());
                 }
                 Ok(None)
             }

@@ -38,6 +38,11 @@ impl Records {
         }
     }
 
+    /// The offset behind what was taken, where nothing was added since then.
+    pub fn next(&self) -> u64 {
+        if self.ends.is_empty() { self.end } else { self.start }
+    }
+
     /// The offset that comes next.
     pub fn end(&self) -> u64 {
         self.end

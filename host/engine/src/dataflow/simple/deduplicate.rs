@@ -132,6 +132,7 @@ impl BatchWork for Deduplicate {
         }
         let table = self.seen.table();
         self.held.set(table.len() as u64, table.bytes());
+        self.held.spread(|| table.spread());
         self.metrics.add_rows(kept.len());
         output.push(context, PartOrder::at(self.worker), Deduplicate::take(&rows, kept)?);
         output.late(context, PartOrder::at(self.worker), Deduplicate::take(&rows, late)?);

@@ -122,6 +122,7 @@ impl BatchWork for BatchWindowWork {
         });
         let panes = self.windows.panes().table();
         self.held.set(panes.len() as u64, panes.bytes());
+        self.held.spread(|| panes.spread());
         window.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 

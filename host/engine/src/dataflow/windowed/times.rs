@@ -67,6 +67,7 @@ impl TimeWindowWork {
         let windows = self.windows.batch(functions, before, now, rows)?;
         let panes = self.windows.panes().table();
         self.held.set(panes.len() as u64, panes.bytes());
+        self.held.spread(|| panes.spread());
         self.results.put_out(context, &windows, output)
     }
 }

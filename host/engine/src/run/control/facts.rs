@@ -1,5 +1,6 @@
 //! How a job stands, as its processes tell it and as they add up.
 
+use super::partitions::PartitionsStatus;
 use crate::ids::{BatchId, BatchTime};
 use crate::memory;
 use crate::metrics::{Committed, PluginId, Snapshot};
@@ -66,7 +67,8 @@ pub struct JobStatus {
 /// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
 /// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage as it runs now, the `counters` of its plugin by name, and in `plugins` for each
 /// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs). Of a source that reads topics,
-/// `behind`: records that are there and in no batch yet.
+/// `behind`: records that are there and in no batch yet; `partitions`: their `count` and the `furthest` behind, each with `name`, `position`,
+/// `behind` and the newest event time by stage (`times_us`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
     /// Its name.
@@ -77,6 +79,9 @@ pub struct PartStatus {
     /// Of a source whose server says how much there is: records that are in no batch yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
+    /// Of a source with partitions: how far they are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<PartitionsStatus>,
     /// What it counted: counters since the job's first start where it keeps checkpoints, all else since this one.
     #[serde(flatten)]
     pub counts: Snapshot,
@@ -95,8 +100,17 @@ impl ProcessStatus {
             name: name.clone(),
             plugin,
             behind: None,
+            partitions: None,
             counts: all.remove(counted).unwrap_or_default(),
         };
+        let clocks = running.metrics.batches().told_clocks();
+        let clocks: Vec<_> = clocks
+            .into_iter()
+            .filter_map(|(place, clocks)| {
+                let stage = spec.stages.get(place.checked_sub(spec.sources.len())?)?;
+                Some((stage.name.as_str(), clocks))
+            })
+            .collect();
         let Committed { batches, last } = running.metrics.batches_committed();
         let (process, processes) = running.options.place();
         let (memory_bytes_max, memory_bytes) = memory::budget::state();
@@ -119,9 +133,11 @@ impl ProcessStatus {
                 .sources
                 .iter()
                 .zip(&running.ends.inboxes)
-                .map(|(source, inbox)| {
+                .enumerate()
+                .map(|(number, (source, inbox))| {
                     let behind = inbox.as_ref().and_then(|inbox| inbox.state().behind);
-                    PartStatus { behind, ..part(&source.name, &source.name, None) }
+                    let partitions = inbox.as_ref().and_then(|inbox| PartitionsStatus::of(number, inbox, &clocks));
+                    PartStatus { behind, partitions, ..part(&source.name, &source.name, None) }
                 })
                 .collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name, &stage.name, plugin(&stage.name))).collect(),
@@ -147,8 +163,16 @@ impl JobStatus {
         if self.last_batch < other.last_batch {
             (self.last_batch, self.last_batch_time_us) = (other.last_batch, other.last_batch_time_us);
         }
-        // Process 0 is the first that is asked, and knows best.
-        self.upgrade = self.upgrade.take().or(other.upgrade);
+        // Process 0 is the first that is asked, and knows best; each has seen a share of the rows.
+        match (&mut self.upgrade, other.upgrade) {
+            (Some(own), Some(other)) if own.id == other.id => {
+                if let (Some(report), Some(more)) = (&mut own.shadow, other.shadow) {
+                    report.add(more);
+                }
+            }
+            (Some(_), _) => {}
+            (own, other) => *own = other,
+        }
         add_parts(&mut self.sources, other.sources);
         add_parts(&mut self.stages, other.stages);
         add_parts(&mut self.sinks, other.sinks);
@@ -166,6 +190,10 @@ fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
                     (Some(one), Some(other)) => Some(one.saturating_add(other)),
                     (one, other) => one.or(other),
                 };
+                match (&mut sum.partitions, other.partitions) {
+                    (Some(sum), Some(more)) => sum.add(more),
+                    (sum, more) => *sum = sum.take().or(more),
+                }
             }
             None => sums.push(other),
         }
@@ -186,6 +214,7 @@ mod tests {
             name: name.into(),
             plugin: None,
             behind: None,
+            partitions: None,
             counts: Snapshot { rows, counters, plugins, ..Snapshot::default() },
         }
     }

@@ -4,11 +4,14 @@ use super::facts::{JobStatus, ProcessStatus};
 use crate::checkpoint::recent::CheckpointFacts;
 use crate::graph::{Graph, StageNode};
 use crate::ids::BatchTime;
+use crate::job::retry_source;
 use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SinkKind, SourceKind};
 use crate::log_lines::{self, LogLine};
 use crate::metrics::Snapshot;
 use crate::metrics::batches::BatchesView;
+use crate::metrics::hot_keys::HotKeys;
 use crate::metrics::refused::RefusedRow;
+use crate::metrics::spread::Spread;
 use crate::running::Running;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,6 +83,9 @@ pub struct GraphPart {
     /// What its plugin may use beside its input, in words.
     #[serde(default)]
     pub grants: Vec<String>,
+    /// Of a stage to which `millstream retry` gives rows back: the sinks whose files that command reads by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries_from: Option<Vec<String>>,
 }
 
 /// What is known of a part beside what the status tells.
@@ -100,6 +106,12 @@ pub struct PartFacts {
     pub state_rows: u64,
     /// The bytes that these take.
     pub state_bytes: u64,
+    /// How these lie over key groups, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+    /// Of a stage with a key: those that come most often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_keys: Option<HotKeys>,
 }
 
 impl ProcessView {
@@ -128,6 +140,14 @@ impl ProcessView {
             sum.finished &= more.finished;
             sum.state_rows = sum.state_rows.saturating_add(more.state_rows);
             sum.state_bytes = sum.state_bytes.saturating_add(more.state_bytes);
+            match (&mut sum.spread, more.spread) {
+                (Some(sum), Some(more)) => sum.add(more),
+                (sum, more) => *sum = sum.take().or(more),
+            }
+            match (&mut sum.hot_keys, more.hot_keys) {
+                (Some(sum), Some(more)) => sum.add(more),
+                (sum, more) => *sum = sum.take().or(more),
+            }
         }
         let batches = &mut self.batches;
         batches.last_10_s.add(&other.batches.last_10_s);
@@ -174,9 +194,12 @@ fn parts(running: &Running, counts: &BTreeMap<String, Snapshot>) -> Vec<PartFact
             ..PartFacts::default()
         }
     });
+    let mut hottest = running.metrics.batches().hottest();
     let stages = spec.stages.iter().map(|stage| {
         let (state_rows, state_bytes) = counts.get(&stage.name).map(|c| (c.held, c.held_bytes)).unwrap_or_default();
-        PartFacts { state_rows, state_bytes, ..PartFacts::default() }
+        let spread = running.metrics.of(&stage.name).spread();
+        let hot_keys = running.part_of_stage(&stage.name).and_then(|part| hottest.remove(&part)).map(HotKeys::notable);
+        PartFacts { state_rows, state_bytes, spread, hot_keys, ..PartFacts::default() }
     });
     sources.chain(stages).chain(spec.sinks.iter().map(|_| PartFacts::default())).collect()
 }
@@ -200,6 +223,10 @@ fn graph(graph: &Graph) -> JobGraph {
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
             grants: grants(&stage.operator),
+            retries_from: retry_source::takes_back(spec, &stage.name).then(|| {
+                let kept = retry_source::kept(spec, &stage.name);
+                kept.into_iter().map(|(sink, _)| sink.name.clone()).collect()
+            }),
         }
     });
     let sinks = spec.sinks.iter().map(|sink| GraphPart {

@@ -1,0 +1,92 @@
+// What the page does to a job where it may; where it may not, the command that does.
+import { h, name, sentence } from './dom.js';
+import { clock, date, number, time } from './words.js';
+
+const kept = { to: '', shadow: '20', promote: 'same', stage: null, error: null };
+const RULES = [['same', 'both did the same'], ['no-more-rejected', 'it rejected no more rows'], ['always', 'no call of it failed'], ['never', 'never: only compare']];
+const STAGES_MAX = 20;
+
+async function post(job, what, query) {
+  try {
+    const reply = await fetch(`/api/v1/jobs/${job.id}/${what}?${new URLSearchParams(query)}`, { method: 'POST' });
+    kept.error = reply.ok ? null : (await reply.json()).error;
+  } catch (error) { kept.error = String(error); }
+  job.show();
+}
+
+export const stop = (job) => { if (confirm('Stop the job? What it has received is worked on and committed first.')) post(job, 'stop', {}); };
+
+// What a shell takes as one word.
+const word = (text) => /^[\w./=@:,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+const command = (...words) => h('code', {}, name('millstream ' + words.map(word).join(' ')));
+const busy = (job) => job.view.asked.some((one) => one.ended_us === null);
+const button = (job, words, call) => h('button', { type: 'button', class: 'plain', disabled: busy(job), on: { click: call } }, words);
+
+/** What was asked for from the page, the newest first. `about`: of which it is. */
+export function asked(job, about = () => true) {
+  const all = job.view.asked.filter(about).reverse();
+  const said = (one) => h('li', { class: one.ended_us === null ? 'note' : one.failed ? 'bad' : '' },
+    `${clock(one.begun_us)}: ${one.what} of `, h('code', {}, name(one.stage)), one.ended_us === null ? ' is under way' : one.failed ? ' was not done' : ` was done in ${time(one.ended_us - one.begun_us)}`,
+    one.words && h('pre', {}, one.words), h('p', { class: 'quiet small' }, 'The same in a terminal: ', h('code', {}, name(one.command))));
+  return [kept.error && h('p', { class: 'error', role: 'alert' }, kept.error), all.length > 0 && h('ul', { class: 'said', 'aria-live': 'polite' }, all.map(said))];
+}
+
+/** How rejected rows go back to the stages that refused them. */
+export function retries(job) {
+  const { view } = job, { parts } = view.graph, counts = new Map(view.status.stages.map((s) => [s.name, s.rejected ?? 0]));
+  const stages = parts.filter((p) => p.role === 'stage' && (p.retries_from || counts.get(p.name) > 0)).sort((a, b) => counts.get(b.name) - counts.get(a.name)).slice(0, STAGES_MAX);
+  const line = (p) => {
+    const stage = h('code', {}, name(p.name)), from = p.retries_from;
+    if (!from) return ['Rows cannot be given back to ', stage, ': that needs ', h('code', {}, 'on_error = "reject"'), ' there and a ', h('code', {}, '[checkpoint]'), ' of the job.'];
+    if (!from.length) return ['No sink keeps what ', stage, ' rejects as files on this machine, so the page cannot give it back. With files that hold it: ', command('retry', view.file, p.name), ' FILES'];
+    const sinks = from.map((sink, i) => [i > 0 && ', ', h('code', {}, name(sink))]);
+    if (!view.actions) return ['Rows that ', sinks, ' has kept go back to ', stage, ' with ', command('retry', view.file, p.name)];
+    return [button(job, 'Give back', () => { if (confirm(`Give back all rows that stage ${p.name} has rejected? Those that were given back before are left out.`)) post(job, 'retry', { stage: p.name }); }), ' what ', sinks, ' has kept of ', stage, '. Rows that were given back before are left out.'];
+  };
+  if (!stages.length) return null;
+  return h('div', { class: 'card' }, h('h2', {}, 'Give rows back'), h('ul', { class: 'said acts' }, stages.map((p) => h('li', {}, line(p)))), asked(job, (one) => one.what === 'retry'));
+}
+
+const STEPS = { prepared: 'is loaded and checked', shadowing: 'runs beside it and is compared', shadowed: 'ran beside it and was compared', committing: 'takes its place with the next batch' };
+const step = (at) => STEPS[at] ?? (at.done ? `took its place after batch ${number(at.done.after)}; no batch could begin for ${time(at.done.pause_us)}` : at.dropped ? `was given up: ${at.dropped}` : at.failed ? `has failed, and the one before goes on: ${at.failed}` : JSON.stringify(at));
+
+/** What running two versions side by side has shown. */
+function shadow(report) {
+  const cells = (all) => h('tr', {}, all.map((text, i) => h(i ? 'td' : 'th', { class: i && 'n', scope: !i && 'row' }, text)));
+  return [h('p', { class: 'small quiet' }, `Both versions ran ${number(report.batches)} batches on the same rows.`),
+    h('table', { class: 'shadow' }, h('thead', {}, h('tr', {}, ['', 'Old', 'New', 'Differ'].map((t, i) => h('th', { class: i && 'n' }, t)))), h('tbody', {},
+      cells(['Rows', number(report.rows), '', number(report.rows_differing)]), cells(['States', number(report.states), '', number(report.states_differing)]),
+      cells(['Rejected rows', number(report.rejected), number(report.rejected_new), number(report.rejected_differing)]),
+      cells(['Processor time', time(report.cost_ns / 1000), time(report.cost_new_ns / 1000), report.cost_ns ? (report.cost_new_ns / report.cost_ns).toFixed(2) + ' ×' : '']))),
+    report.examples.length > 0 && h('pre', {}, report.examples.join('\n')),
+    report.failed && h('p', { class: 'error' }, 'The new version failed, and was not called any more: ', report.failed)];
+}
+
+/** How an upgrade stands or went. */
+export const upgrade = (job, one) => h('div', { class: 'card' }, h('h2', {}, 'Upgrade of ', name(one.stage)),
+  h('dl', { class: 'facts' }, h('dt', {}, 'From'), h('dd', {}, name(one.from[0]), ' ', h('code', { class: 'quiet' }, one.from[1])), h('dt', {}, 'To'), h('dd', {}, name(one.to[0]), ' ', h('code', { class: 'quiet' }, one.to[1])), h('dt', {}, 'The new one'), h('dd', {}, sentence(step(one.step)))),
+  job.view.actions && ['prepared', 'shadowing', 'shadowed'].includes(one.step) && h('button', { type: 'button', class: 'plain', on: { click: () => post(job, 'drop', { upgrade: one.id }) } }, 'Give it up'),
+  one.shadow && shadow(one.shadow));
+
+/** How another version of a stage's plugin takes its place. */
+export function upgrading(job, stage) {
+  if (kept.stage !== stage) Object.assign(kept, { stage, to: '', error: null });
+  const { view } = job, own = (key) => ({ id: 'upgrade-' + key, value: kept[key], on: { input: (event) => { kept[key] = event.target.value; } } });
+  const field = (key, label, more) => h('label', {}, label, h('input', { ...own(key), ...more }));
+  const ask = (event) => {
+    event.preventDefault();
+    const { to, shadow, promote } = kept;
+    if (to && confirm(`Put ${to} in the place of the plugin of stage ${stage}? The job file is changed with it.`)) post(job, 'upgrade', { stage, to, shadow: shadow || '0', promote });
+  };
+  // Paths begin in the folder of the job.
+  const there = (to) => /^[^/]*@|^[\d.]*$|^\//.test(to) ? to : view.file.replace(/[^/]*$/, '') + to;
+  const form = view.actions ? [
+    h('form', { on: { submit: ask } }, field('to', 'Version, name@version or a path in the job’s folder', { required: true, placeholder: '0.2.0', autocomplete: 'off' }),
+      field('shadow', 'Batches beside the old one first', { type: 'number', min: 0 }),
+      h('label', {}, 'It takes its place where', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
+      h('button', { type: 'submit', disabled: busy(job) }, 'Upgrade')),
+    h('p', { class: 'quiet small' }, 'A version that needs your consent, as it may do more or has other columns, is refused here, with what differs. In a terminal you can give it: ', command('upgrade', view.file, stage, there(kept.to) || 'VERSION', '--accept'))]
+    : h('p', { class: 'quiet small' }, 'Another version takes its place with ', command('upgrade', view.file, stage, 'VERSION', '--shadow', '20'), '. The page only shows; a job that is started with ', h('code', {}, '--ui-actions'), ' can be changed from here.');
+  return [h('div', { class: 'card' }, h('h2', {}, 'Upgrade'), form, asked(job, (one) => one.what === 'upgrade' && one.stage === stage)),
+    [...view.upgrades].reverse().filter((one) => one.stage === stage).slice(0, 3).map((one) => upgrade(job, one))];
+}
