@@ -10,12 +10,13 @@
 mod access;
 mod assets;
 mod body;
-mod diagnosis;
-mod numbers;
+pub mod diagnosis;
+pub mod numbers;
+pub mod part;
 mod poll;
 mod prometheus;
 mod query;
-mod record;
+pub mod record;
 mod routes;
 mod server;
 #[cfg(test)]
