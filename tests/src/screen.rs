@@ -25,11 +25,16 @@ pub struct Screen {
 impl Screen {
     /// Starts a command on a terminal of so many columns and rows that knows colours.
     pub fn start(command: &mut Command, columns: u16, rows: u16) -> Screen {
-        Screen::with(command, columns, rows, |_| {})
+        Screen::with(command, columns, rows, |command| command)
     }
 
     /// The same for a command whose outputs, input or environment are `prepare`d otherwise.
-    pub fn with(command: &mut Command, columns: u16, rows: u16, prepare: impl FnOnce(&mut Command)) -> Screen {
+    pub fn with(
+        command: &mut Command,
+        columns: u16,
+        rows: u16,
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Screen {
         let (own, terminal) = pair(columns, rows);
         let shown = format!("{command:?}");
         let end = || File::from(terminal.try_clone().expect("an open file"));

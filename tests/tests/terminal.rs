@@ -105,18 +105,18 @@ fn no_line_is_drawn_where_nobody_would_see_it_or_wants_it() {
     assert_eq!(lines(&mut Screen::start(&mut quiet, 100, 40)), 0);
     for (name, value) in [("MILLSTREAM_LOG_FORMAT", "json"), ("MILLSTREAM_LOG", "warn"), ("TERM", "dumb")] {
         let mut command = trial.command_apart(&arguments);
-        let mut screen = Screen::with(&mut command, 100, 40, |command| drop(command.env(name, value)));
+        let mut screen = Screen::with(&mut command, 100, 40, |command| command.env(name, value));
         assert_eq!(lines(&mut screen), 0, "{name}={value}");
         assert!(!screen.bytes().contains("\x1b[K"), "{name}={value}");
     }
     // What stands behind a pipe may write to the terminal as well.
     let mut piped =
-        Screen::with(&mut trial.command_apart(&arguments), 100, 40, |command| drop(command.stdout(Stdio::piped())));
+        Screen::with(&mut trial.command_apart(&arguments), 100, 40, |command| command.stdout(Stdio::piped()));
     assert_eq!(lines(&mut piped), 0);
     // A file gets rows alone, and the terminal the line.
     let rows = trial.path("rows.txt");
     let mut command = trial.command_apart(&arguments);
-    let mut screen = Screen::with(&mut command, 100, 40, |command| drop(command.stdout(File::create(&rows).unwrap())));
+    let mut screen = Screen::with(&mut command, 100, 40, |command| command.stdout(File::create(&rows).unwrap()));
     assert_ne!(lines(&mut screen), 0);
     let rows = trial.text("rows.txt");
     assert!(rows.contains("| n ") && !rows.contains('\x1b') && !rows.contains("rows/s"), "{rows}");
