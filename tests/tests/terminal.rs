@@ -128,16 +128,17 @@ fn no_line_is_drawn_where_nobody_would_see_it_or_wants_it() {
 #[test]
 fn a_job_in_the_background_does_not_draw() {
     let trial = job("");
-    // A shell that knows jobs, and has this one behind itself.
-    let script = "set -m; \"$@\" & job=$!; sleep 2; kill -TERM $job; wait $job";
-    let run = trial.command_apart(&["run", "job.toml"]);
-    let mut shell = Command::new("bash");
-    shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.folder());
-    shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut screen = Screen::start(&mut shell, 100, 40);
-    screen.until_shows("done: ");
-    screen.wait();
-    assert!(!screen.bytes().contains("rows/s"), "{}", screen.bytes());
+    // A shell that knows jobs, and has this one in front or behind itself.
+    for (script, draws) in [("set -m; \"$@\"; true", true), ("set -m; \"$@\" & wait", false)] {
+        let run = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.folder());
+        shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut screen = Screen::start(&mut shell, 100, 40);
+        screen.until_shows("done: ");
+        screen.wait();
+        assert_eq!(screen.bytes().contains("rows/s"), draws, "{script}: {}", screen.bytes());
+    }
 }
 
 #[test]
