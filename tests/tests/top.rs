@@ -1,6 +1,6 @@
 //! `millstream top`, on a terminal of its own: what its screen shows, what keys do, and what it leaves behind.
 
-use millstream_tests::{Process, Screen, Trial, free_port, plugin, signal};
+use millstream_tests::{Process, Screen, Trial, block, free_port, plugin, signal};
 
 /// A job of a plugin that is slow enough to be seen, with a second way and rows that are refused.
 fn job(more: &str) -> Trial {
@@ -229,4 +229,68 @@ fn what_a_job_brings_steers_no_terminal() {
     let bytes = screen.bytes();
     assert!(!bytes.contains("\x1b]") && !bytes.contains('\u{9b}') && !bytes.contains('\u{202e}'), "{bytes:?}");
     assert_eq!(bytes.matches("\x1b[2J").count(), 1, "it was wiped once, in the beginning: {bytes:?}");
+}
+
+#[test]
+fn the_documentation_shows_what_is_on_the_screen() {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "word-count"
+        batch = "100ms"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        every = "1s"
+        [sources.in]
+        kind = "rate"
+        rows_per_second = 2000
+        [stages.lines]
+        from = "in"
+        sql = "select 'to be or not to be' as value from \"in\""
+        [stages.words]
+        from = "lines"
+        plugin = "{}"
+        [stages.counts]
+        from = "words"
+        key = "word"
+        aggregate = {{ n = "count(*)" }}
+        [stages.totals]
+        from = "words"
+        key = "word"
+        plugin = "{}"
+        emit = "state"
+        [stages.joined]
+        from = "counts"
+        join = {{ with = "totals", on = "word" }}
+        [sinks.screen]
+        from = "counts"
+        kind = "print"
+        [sinks.nothing]
+        from = "joined"
+        kind = "nothing"
+        "#,
+        plugin("split-words").display(),
+        plugin("running-count").display()
+    ));
+    let _job = run(&trial);
+    let mut screen = top(&trial, 80, 14);
+    screen.until("all of it is there", |text| {
+        ["Keeping up: ", "delay ", "takes ", "checkpoint ", "└ nothing"].iter().all(|words| text.contains(words))
+    });
+    let (page, shown) = (block("docs/page.md", "text", "NAME").text, screen.rows());
+    let page: Vec<&str> = page.lines().collect();
+    assert_eq!(page.len(), shown.len());
+    // Names and kinds, heads and keys are the same; of what counts, the words are.
+    let words =
+        |line: &str| line.split(|c: char| !c.is_alphabetic()).filter(|w| w.len() > 3).collect::<Vec<_>>().join(" ");
+    for (at, (told, shown)) in page.iter().zip(&shown).enumerate() {
+        match at {
+            0..=3 => assert_eq!(words(told), words(shown)),
+            4 | 13 => assert_eq!(told, shown),
+            _ => {
+                let start = |line: &str| line.chars().take(36).collect::<String>().replace(" ◄", "  ");
+                assert_eq!(start(told), start(shown), "{}", screen.text());
+            }
+        }
+    }
 }
