@@ -144,6 +144,17 @@ fn a_job_in_the_background_does_not_draw() {
 }
 
 #[test]
+fn a_panic_of_the_line_is_none_of_the_jobs() {
+    let trial = job("");
+    let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+    command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-line:1").env("RUST_BACKTRACE", "0");
+    let mut screen = Screen::start(&mut command, 140, 60);
+    assert_eq!(screen.wait(), Some(0), "{}", screen.text());
+    assert!(screen.bytes().contains("the terminal shows no more how the job stands"), "{}", screen.text());
+    assert!(!screen.bytes().contains("rows/s"), "{}", screen.text());
+}
+
+#[test]
 fn what_takes_long_is_told_on_a_terminal_and_gives_way_to_what_is_said() {
     let trial = Trial::new(&format!(
         "[sources.in]\nkind = \"rate\"\nrows_per_second = 10\n[stages.text]\nfrom = \"in\"\n\
