@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the first answer is waited for.
 const FIRST_MAX: Duration = Duration::from_secs(6);
+/// Whoever asks the job has an answer, or knows that there is none, within a few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Refused rows that are shown.
 const REFUSED_MAX: usize = 100;
 
@@ -84,13 +86,20 @@ fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut Look, ended: &AtomicBool) 
     let failed = |error: io::Error| Error::environment(format!("the terminal cannot be used any more: {error}"));
     let ink = Ink::of_environment();
     let (mut polls, mut size, mut changed) = (None, None, true);
+    // For how long nothing was heard. Time in which this process stood still is not counted.
+    let mut silence = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
+        let looked = Instant::now();
         jobs.looked_at();
         let now = jobs.polls();
         if polls.replace(now) != Some(now) {
             fault::thread("millstream-top");
             look.take(told(jobs));
+            silence = Duration::ZERO;
             changed = true;
+        }
+        if silence > SILENCE_MAX {
+            return Err(Error::bug("nobody asks the job any more how it stands; start `millstream top` again"));
         }
         if std::mem::take(&mut changed) {
             let drawn = screen.terminal.draw(|frame| {
@@ -107,6 +116,7 @@ fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut Look, ended: &AtomicBool) 
         }
         let now = screen.terminal.size().map_err(failed)?;
         changed |= size.replace(now) != Some(now);
+        silence += looked.elapsed().min(2 * LOOK_EVERY);
     }
     Ok(())
 }
