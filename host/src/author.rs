@@ -13,6 +13,12 @@ pub mod tools;
 pub mod watch;
 
 use crate::error::Error;
+use crate::terminal;
+
+/// Tells whoever reads standard error what happens. Who does not read it misses it.
+fn say(text: &str) {
+    let _ = terminal::write_error(text.as_bytes());
+}
 
 fn failed(verb: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
     Error::environment(format!("cannot {verb} {}: {error}", path.display()))

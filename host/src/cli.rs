@@ -24,6 +24,7 @@ mod stop;
 mod store;
 mod supervise;
 mod test;
+mod top;
 mod ui;
 mod upgrade;
 mod version;
@@ -39,6 +40,7 @@ use crate::plugin::PluginHost;
 use crate::running::{Options, workers_of_all};
 use crate::secrets;
 use crate::shown;
+use crate::terminal;
 use clap::{Parser, Subcommand};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -97,6 +99,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
+    /// Show how a running job stands on the whole terminal, once a second: the graph, rates, what holds it up, what plugins cost
+    Top(top::TopArguments),
     /// Serve a page about all your jobs that run on this machine
     Ui(ui::UiArguments),
     /// Stop a running job: what it has received is worked on and committed first
@@ -157,7 +161,9 @@ fn quiet_caught_panics() {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::start();
+    if log::start() {
+        terminal::start();
+    }
     quiet_caught_panics();
     match execute(arguments.command) {
         Ok(code) => code,
@@ -174,7 +180,7 @@ struct LogOutput;
 
 impl io::Write for LogOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().lock().write_all(bytes);
+        let _ = terminal::write_error(bytes);
         Ok(bytes.len())
     }
 
@@ -227,6 +233,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
+        Command::Top(arguments) => top::top(&arguments)?,
         Command::Ui(arguments) => ui::ui(&arguments)?,
         Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::Upgrade(arguments) => {
@@ -271,6 +278,5 @@ fn show(text: &str) -> Result<()> {
 
 /// The same for what Millstream says by itself, to a terminal.
 fn show_as_it_is(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::environment(format!("output: {e}")))
+    terminal::Output.write_all(text.as_bytes()).map_err(|e| Error::environment(format!("output: {e}")))
 }

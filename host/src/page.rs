@@ -12,12 +12,13 @@ mod act;
 mod assets;
 mod body;
 mod command;
-mod diagnosis;
-mod numbers;
+pub mod diagnosis;
+pub mod numbers;
+pub mod part;
 mod poll;
 mod prometheus;
 mod query;
-mod record;
+pub mod record;
 mod routes;
 mod server;
 #[cfg(test)]

@@ -78,7 +78,12 @@ impl Process {
 
     /// The ids of its children that live.
     pub fn children(&self) -> Vec<u32> {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        Process::children_of(self.id())
+    }
+
+    /// The ids of the children of a process that live.
+    pub fn children_of(id: u32) -> Vec<u32> {
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
         let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
         let all: Vec<u32> = lists.collect::<String>().split_whitespace().filter_map(|id| id.parse().ok()).collect();
         all.into_iter().filter(|id| lives(*id)).collect()

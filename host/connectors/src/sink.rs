@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use crate::owner::Owner;
+use crate::terminal;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::fmt::Display;
@@ -97,10 +98,10 @@ pub fn open(
             if owner.is_some() {
                 tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
             }
-            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(io::stdout())))
+            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)))
         }
         SinkKind::Sample { rows } => {
-            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(io::stdout())).once())
+            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(terminal::Output)).once())
         }
         SinkKind::Files { .. } => files::open(written_by(spec, schema, origin)?, None, owner, failure)?,
         SinkKind::Queue { path } => Box::new(queue::QueueSink::open(name, &origin.folder.join(path), owner, failure)?),

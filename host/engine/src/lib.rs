@@ -20,7 +20,7 @@ pub mod worker;
 
 use millstream_base::{
     batch, context, decode, digest, durable, error, failure, fault, hex, ids, job, limits, log_lines, memory, owner,
-    patience, private, regular, secrets, shown, threads, time, units,
+    patience, private, progress, regular, secrets, shown, threads, time, units,
 };
 
 use millstream_plugins::{lock, metrics, plugin, trust};

@@ -13,6 +13,7 @@ use super::failed;
 use super::project::{Code, Project};
 use crate::error::{Error, Result};
 use crate::plugin::check_component;
+use crate::progress;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// `Job`: the folder holds no plugin project. `Plugin`: it does not compile, or is no plugin. `Environment`: a tool is
 /// missing or cannot be run, or the file not written.
 pub fn build(folder: &Path) -> Result<PathBuf> {
-    build_project(&Project::read(folder)?)
+    build_project(&Project::read(folder)?, "")
 }
 
 /// As [`build`], several projects one after the other; `built` hears of each component. The first mistake ends it.
@@ -33,11 +34,23 @@ pub fn build(folder: &Path) -> Result<PathBuf> {
 pub fn build_all(folders: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let projects = folders.iter().map(|folder| Project::read(folder)).collect::<Result<Vec<_>>>()?;
     rust::compile_together(&projects)?;
-    projects.iter().try_for_each(|project| built(&build_project(project)?))
+    let place =
+        |at: usize| if projects.len() > 1 { format!(" ({} of {})", at + 1, projects.len()) } else { String::new() };
+    projects.iter().enumerate().try_for_each(|(at, project)| built(&build_project(project, &place(at))?))
 }
 
-fn build_project(project: &Project) -> Result<PathBuf> {
+/// `place`: among several, for whoever waits.
+fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     let work = tempfile::tempdir().map_err(|error| Error::environment(format!("no temporary folder: {error}")))?;
+    let doing = |what: &str| progress::of(&format!("building {}{place}: {what}", project.about.name));
+    // cargo tells by itself how far it has come.
+    let shown = match project.code {
+        Code::Rust { .. } => None,
+        Code::Python { .. } => Some(doing("CPython, the SDK and its modules")),
+        Code::JavaScript { .. } => Some(doing("types, bundle, component")),
+        Code::Go => Some(doing("go")),
+        Code::C { .. } => Some(doing("clang")),
+    };
     let component = match project.code {
         Code::Rust { .. } => rust::component(project),
         Code::Python { .. } => python::component(project, work.path()),
@@ -45,6 +58,8 @@ fn build_project(project: &Project) -> Result<PathBuf> {
         Code::Go => go::component(project, work.path()),
         Code::C { .. } => c::component(project, work.path()),
     };
+    drop(shown);
+    let _shown = doing("what it says of itself");
     let named = |error: Error| error.within(format!("plugin `{}`", project.about.name));
     let component = component.map_err(named)?;
     let file = format!("{}.wasm", project.about.name);

@@ -24,6 +24,7 @@ mod compare;
 mod questions;
 
 use crate::error::{Error, Result};
+use crate::progress;
 use compare::BatchLine;
 pub use questions::{DescribeQuestion, questions};
 use serde::Deserialize;
@@ -142,8 +143,11 @@ fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport
     let plugin = fs::canonicalize(folder)
         .map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))?;
     let mut cases = Vec::new();
-    for case in case_folders(folder)? {
+    let folders = case_folders(folder)?;
+    let shown = progress::of_steps("cases", folders.len() as u64);
+    for case in folders {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        shown.say(&format!("cases, now {name}"));
         let mut accepted = Vec::new();
         let mut difference = TestCase::read(&case)?.differs(&plugin, accepts.then_some(&mut accepted), runner)?;
         if !accepted.is_empty() {
@@ -151,6 +155,7 @@ fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport
             difference = TestCase::read(&case)?.differs(&plugin, None, runner)?;
         }
         cases.push(CaseReport { name, difference, accepted });
+        shown.at(cases.len() as u64);
     }
     Ok(CasesReport { cases })
 }

@@ -7,9 +7,11 @@ mod version;
 use super::failed;
 use super::language::Language;
 use crate::error::{Error, Result};
+use crate::terminal;
 pub use install::install;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 pub use version::ToolVersion;
 
 /// A program that `millstream build` runs, or that such a program needs.
@@ -206,6 +208,21 @@ fn fit(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
 /// Tries whether a program runs at all; else why not, in words that go on after its name.
 pub fn runs(tool: Tool, program: &Path) -> Result<(), String> {
     output(Command::new(program).arg(tool.facts().ask)).map(drop)
+}
+
+/// Runs a tool that speaks to whoever reads standard error: above the line there that tells how far something has come.
+pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    if !terminal::draws() {
+        return command.status();
+    }
+    let mut tool = command.stderr(Stdio::piped()).spawn()?;
+    if let Some(mut said) = tool.stderr.take() {
+        let mut bytes = [0; 4096];
+        while let count @ 1.. = said.read(&mut bytes)? {
+            terminal::write_error(&bytes[..count])?;
+        }
+    }
+    tool.wait()
 }
 
 /// What a program prints; else why it cannot be run, in words that go on after its name.

@@ -7,6 +7,7 @@ use crate::time;
 use std::fmt;
 use std::io::{self, Write};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
@@ -19,8 +20,8 @@ const LEVEL: &str = "MILLSTREAM_LOG";
 /// How: `json`, or as for people.
 const FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
 
-/// From now on what is logged is written, and kept.
-pub fn start() {
+/// From now on what is logged is written, and kept. Whether people read it, and want to hear what happens.
+pub fn start() -> bool {
     let filter = EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| "info,object_store=warn".into());
     let json = std::env::var(FORMAT).is_ok_and(|format| format == "json");
     let for_people = lines::layer()
@@ -29,6 +30,7 @@ pub fn start() {
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false);
     tracing_subscriber::registry().with(filter).with((!json).then_some(for_people)).with(Kept { json }).init();
+    !json && LevelFilter::current() >= LevelFilter::INFO
 }
 
 /// Writes the words of a log line, or a fact beside them, which may hold anything that came from outside.

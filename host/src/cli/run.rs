@@ -1,6 +1,7 @@
 //! `millstream run`: in this process, or in worker processes under a supervisor where the job keeps checkpoints.
 
 mod fresh;
+mod line;
 pub mod signals;
 mod watch;
 
@@ -19,11 +20,12 @@ use crate::run::control::Control;
 use crate::run::{ClusterKey, Job, Stop, Stopper};
 use crate::running::{Cluster, Options};
 use crate::threads::is_lost_connection;
-use crate::{job, units};
+use crate::{job, terminal, units};
 use clap::Args;
+use line::JobLine;
 use signals::StopOnSignals;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +109,9 @@ pub struct RunArguments {
     /// Let the page stop the job, give rejected rows back and upgrade plugins; without this it only shows
     #[arg(long)]
     ui_actions: bool,
+    /// Draw no line on the terminal that tells how the job stands
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,
@@ -124,13 +129,21 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let blocked = signals::block();
     blocked.map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
+    if arguments.quiet {
+        terminal::stop();
+    }
+    if arguments.process.unwrap_or(0) != 0 {
+        // Process 0 tells of all.
+        terminal::mute();
+    }
     if let Some(reporter) = Reporter::of_this_process()? {
-        let result = run_here(arguments, Some(&reporter));
+        terminal::share(true);
+        let result = run_here(arguments, Some(&reporter), None);
         reporter.ended(&result);
         return result;
     }
     if arguments.sample {
-        return run_here(arguments, None);
+        return run_here(arguments, None, None);
     }
     let spec = job::load(&arguments.job, &arguments.sets)?;
     if arguments.process.unwrap_or(0) == 0 {
@@ -147,8 +160,8 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
                 arguments.job.display()
             )));
         }
-        serve_page(&arguments, &spec, false)?;
-        return run_here(arguments, None);
+        let page = serve_page(&arguments, &spec, false)?;
+        return run_here(arguments, None, page);
     };
     if arguments.fresh && !arguments.yes && arguments.process.unwrap_or(0) == 0 {
         fresh::confirm(&spec, checkpoint)?;
@@ -156,8 +169,9 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let supervised = !arguments.unsupervised;
     let page = serve_page(&arguments, &spec, supervised)?;
     if !supervised {
-        return run_here(arguments, None);
+        return run_here(arguments, None, page);
     }
+    terminal::share(false);
     let (processes, key) = match (arguments.processes, arguments.process) {
         (Some(processes @ 2..), None) => {
             place(&arguments, Some(0))?;
@@ -198,8 +212,8 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
     Ok(Some(jobs))
 }
 
-/// Runs a job in this process.
-fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<ExitCode> {
+/// Runs a job in this process. `page`: that of the job, where this process serves it.
+fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<Arc<Jobs>>) -> Result<ExitCode> {
     let signals = StopOnSignals::listen()?;
     let cluster = match place(&arguments, arguments.process)? {
         Some((process, hosts)) => {
@@ -243,6 +257,10 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         reporter.running(stopper.clone());
     }
     signals.started(stopper.clone());
+    let line = match control.is_some() && arguments.process.unwrap_or(0) == 0 {
+        true => show_line(&arguments.job, page),
+        false => None,
+    };
     // To start took its part of the time.
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if !stopper.await_termination(left)? {
@@ -250,6 +268,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
     }
+    drop(line);
     drop(control);
     summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
     if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
@@ -257,6 +276,27 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
     }
     // Batches were dropped, so whoever started the job must not take it for done.
     Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Shows on the terminal how the job stands. Whoever has no terminal to draw on misses nothing.
+fn show_line(file: &Path, page: Option<Arc<Jobs>>) -> Option<JobLine> {
+    if !terminal::draws() {
+        return None;
+    }
+    let jobs = page.map_or_else(
+        || {
+            let jobs = Jobs::of_file(file, false)?;
+            jobs.poll().map(|()| jobs)
+        },
+        Ok,
+    );
+    match jobs {
+        Ok(jobs) => Some(JobLine::show(jobs)),
+        Err(error) => {
+            tracing::debug!("the terminal does not show how the job stands: {error}");
+            None
+        }
+    }
 }
 
 /// Where the connection to another process breaks, several threads end in panics one after the other; the job's error

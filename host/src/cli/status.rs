@@ -5,7 +5,7 @@ pub(super) mod words;
 use crate::error::{Error, Result};
 use crate::run::control::{JobStatus, StatusAnswers, ask};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
@@ -20,8 +20,17 @@ pub struct StatusArguments {
 
 /// The output of the command. An error where the job does not run.
 pub fn status(arguments: &StatusArguments) -> Result<String> {
-    let answers = ask(&arguments.job)?;
-    let job = arguments.job.display();
+    let status = of(&arguments.job)?;
+    match arguments.json {
+        true => serde_json::to_string(&status).map(|json| json + "\n").map_err(Error::bug),
+        false => Ok(words::of(&status)),
+    }
+}
+
+/// How the job of this file stands. An error where it does not run.
+pub fn of(file: &Path) -> Result<JobStatus> {
+    let answers = ask(file)?;
+    let job = file.display();
     let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not answer: {words}"));
     let silent: Vec<String> = silent.collect();
     let Some(status) = sum(answers) else {
@@ -33,10 +42,7 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
         }));
     };
     silent.iter().for_each(|words| tracing::warn!("{words}"));
-    match arguments.json {
-        true => serde_json::to_string(&status).map(|json| json + "\n").map_err(Error::bug),
-        false => Ok(words::of(&status)),
-    }
+    Ok(status)
 }
 
 fn sum(answers: StatusAnswers) -> Option<JobStatus> {

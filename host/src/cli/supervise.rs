@@ -246,7 +246,8 @@ impl Supervisor<'_> {
                 add("drop-state", Some(name.clone()));
             }
         }
-        let flags = [("--until-idle", given.until_idle), ("--fresh", given.fresh && !self.ran)];
+        let flags =
+            [("--quiet", given.quiet), ("--until-idle", given.until_idle), ("--fresh", given.fresh && !self.ran)];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         all.extend(["--".into(), given.job.clone().into()]);
         all

@@ -4,6 +4,7 @@
 //! because of it.
 
 use super::numbers::{count, percent, time};
+use super::part::{self, PartNow};
 use super::record::{JobState, JobView};
 use crate::run::control::GraphPart;
 use serde::Serialize;
@@ -15,7 +16,7 @@ const HELD_UP: f64 = 0.2;
 /// A source whose inbox is so full waits.
 const FULL: f64 = 0.8;
 /// A watermark that is so far behind the batches is worth a sentence.
-const WATERMARK_BEHIND_US: i64 = 60_000_000;
+const WATERMARK_BEHIND_US: u64 = 60_000_000;
 const REJECTED_SHARE: f64 = 0.01;
 const IDLE_MS: u64 = 60_000;
 const CHECKPOINT_OLD_US: i64 = 300_000_000;
@@ -102,15 +103,9 @@ fn told(keeps_up: Option<bool>, summary: &str) -> Diagnosis {
     Diagnosis { keeps_up, summary: summary.into(), ..Diagnosis::default() }
 }
 
-/// The part that is at work for the greatest share of what it could be. Stages have all workers; all sinks have one thread.
+/// The part that is at work for the greatest share of what it could be.
 fn busiest(view: &JobView) -> Option<(&GraphPart, f64)> {
-    let recent = &view.batches.last_10_s;
-    let span = recent.span_us.max(1) as f64;
-    let workers = view.status.workers.max(1) as f64;
-    let shares = view.graph.parts.iter().zip(&recent.busy_us).map(|(part, busy_us)| {
-        let threads = if part.role == "sink" { 1.0 } else { workers };
-        (part, *busy_us as f64 / span / threads)
-    });
+    let shares = part::all(view).into_iter().map(|now| (now.part, now.busy));
     shares.max_by(|(_, one), (_, other)| one.total_cmp(other))
 }
 
@@ -165,9 +160,8 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
     let status = &view.status;
     let workers = status.workers.max(1) as f64;
     let minute = &view.batches.last_minute;
-    let counts = status.sources.iter().chain(&status.stages).chain(&status.sinks);
-    let all = view.graph.parts.iter().zip(counts).zip(&view.parts);
-    for (place, ((part, counted), facts)) in all.enumerate() {
+    for now in part::all(view) {
+        let PartNow { place, part, counted, facts, .. } = now;
         let name = &part.name;
         let mut say = |level, text| sentences.push(Sentence { level, text, part: Some(name.clone()) });
         let busy = minute.busy_us.get(place).copied().unwrap_or(0) as f64 / minute.span_us.max(1) as f64;
@@ -206,17 +200,9 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
         if part.role == "source" && facts.idle_ms >= IDLE_MS && !facts.finished {
             say(Level::Note, format!("Source `{name}` has had nothing to read for {}.", time(facts.idle_ms * 1000)));
         }
-        if let (Some(watermark), Some(now)) =
-            (view.batches.watermarks_us.get(place).copied().flatten(), status.last_batch_time_us)
-        {
-            let behind = now.0.saturating_sub(watermark);
-            if behind > WATERMARK_BEHIND_US && watermark < i64::MAX / 2 {
-                let behind = time(behind.unsigned_abs());
-                say(
-                    Level::Note,
-                    format!("The watermark of `{name}` is {behind} behind: windows close that much later."),
-                );
-            }
+        if let Some(behind) = now.lag_us.filter(|behind| *behind > WATERMARK_BEHIND_US) {
+            let behind = time(behind);
+            say(Level::Note, format!("The watermark of `{name}` is {behind} behind: windows close that much later."));
         }
     }
 }

@@ -23,6 +23,16 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// `12.3k`, in six letters at most.
+pub fn short(number: u64) -> String {
+    match number {
+        0..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{:.1}k", number as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1}M", number as f64 / 1e6),
+        _ => format!("{:.1}G", number as f64 / 1e9),
+    }
+}
+
 /// `1.2 s`, from microseconds.
 pub fn time(us: u64) -> String {
     match us {

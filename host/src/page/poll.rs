@@ -120,6 +120,16 @@ impl Jobs {
         self.lock().records.values().map(&mut what).collect()
     }
 
+    /// What is known now of the job of a file, however old that is.
+    pub fn only<T>(&self, what: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.lock().records.values().next().map(what)
+    }
+
+    /// How often jobs were asked.
+    pub fn polls(&self) -> u64 {
+        *self.polled.borrow()
+    }
+
     /// The file of a job.
     pub fn file(&self, id: &str) -> Option<PathBuf> {
         self.lock().records.get(id).map(|record| PathBuf::from(&record.view.file))

@@ -69,7 +69,8 @@ impl<T: Clone> Newest<T> {
         Newest { count: 0, max, all: VecDeque::new() }
     }
 
-    fn add(&mut self, process: u32, what: T) {
+    /// One more.
+    pub fn add(&mut self, process: u32, what: T) {
         self.count += 1;
         self.all.push_back(Numbered { number: self.count, process, what });
         if self.all.len() > self.max {
@@ -80,6 +81,11 @@ impl<T: Clone> Newest<T> {
     /// The last number.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<&T> {
+        self.all.back().map(|last| &last.what)
     }
 
     /// Those after this number, no more than so many of the newest.

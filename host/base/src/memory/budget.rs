@@ -10,6 +10,7 @@
 
 use super::{give_back, holders, resident};
 use crate::error::{Error, MEMORY_EXIT_CODE, Result};
+use crate::terminal;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -230,6 +231,7 @@ fn last_resort(more: u64, max: u64, last: u64) {
     let now = resident::bytes();
     if now.saturating_add(more) > last {
         let line = format!("error: {}\n", Error::memory(story(now, more, max)));
+        terminal::wipe_at_once();
         // SAFETY: the bytes are as many as is said. Whether they are written or not, the process ends: nothing may run on
         // exit, as locks may be held.
         unsafe {

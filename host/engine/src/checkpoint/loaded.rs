@@ -3,9 +3,10 @@
 use super::store::Store;
 use super::types::{Table, TableOf};
 use crate::ids::{BatchId, BatchTime};
+use crate::progress::{self, Progress};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The checkpoint that was loaded; where there was none, nothing is held.
@@ -42,15 +43,30 @@ pub struct LoadProgress {
     rows: AtomicU64,
     workers: AtomicUsize,
     since: Instant,
-}
-
-impl Default for LoadProgress {
-    fn default() -> LoadProgress {
-        LoadProgress { rows: AtomicU64::new(0), workers: AtomicUsize::new(0), since: Instant::now() }
-    }
+    /// How far that is, for whoever waits; `None`: all is loaded.
+    shown: Mutex<Option<Progress>>,
 }
 
 impl LoadProgress {
+    /// Of these tables nothing is loaded yet.
+    pub fn of<'a>(tables: impl Iterator<Item = &'a Table>) -> LoadProgress {
+        let stages = tables.filter(|table| table.of == TableOf::Stage);
+        let rows = stages.flat_map(|table| &table.files).map(|file| file.rows).fold(0, u64::saturating_add);
+        let shown = (rows > 0).then(|| progress::of_steps("rows of state loaded", rows));
+        LoadProgress {
+            rows: AtomicU64::new(0),
+            workers: AtomicUsize::new(0),
+            since: Instant::now(),
+            shown: Mutex::new(shown),
+        }
+    }
+
+    /// So many rows were read from files, which may hold more than count.
+    pub fn read(&self, rows: usize) {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.iter().for_each(|shown| shown.add(rows as u64));
+    }
+
     /// A stage on one worker has loaded so many rows.
     pub fn add(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
@@ -60,6 +76,9 @@ impl LoadProgress {
     /// took.
     pub fn worker_done(&self, workers: usize) -> Option<(u64, Duration)> {
         let last = self.workers.fetch_add(1, Ordering::AcqRel) + 1 >= workers;
+        if last {
+            self.shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         last.then(|| (self.rows.load(Ordering::Relaxed), self.since.elapsed()))
     }
 }

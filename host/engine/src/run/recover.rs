@@ -289,13 +289,14 @@ pub fn prepare(
         failure.clone(),
     )?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
+    let progress = LoadProgress::of(tables.iter().chain(old_columns.values()));
     let loaded = LoadedCheckpoint {
         store,
         last_batch: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         tables,
         held: held_places,
         old_columns,
-        progress: LoadProgress::default(),
+        progress,
     };
     let starts = manifest.starts.iter().filter(|start| !start.upgrade);
     let replay = ReplaySchedule {

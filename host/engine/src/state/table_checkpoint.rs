@@ -51,7 +51,9 @@ impl TableCheckpoint {
 
     fn load_groups(&self, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
         let Some(table) = self.loaded.table(self.place) else { return Ok(None) };
-        read::load_table(&*self.loaded.store, table, first, end, None).map(Some)
+        let rows = read::load_table(&*self.loaded.store, table, first, end, None)?;
+        self.loaded.progress.read(rows.iter().map(RecordBatch::num_rows).sum());
+        Ok(Some(rows))
     }
 
     /// The table as the checkpoint that is loaded describes it, where it has other state columns there, and the time of the
@@ -70,7 +72,10 @@ impl TableCheckpoint {
         table.track_changes();
         let Some(held) = self.loaded.table(self.place) else { return Ok(false) };
         let (first, end) = self.groups;
-        read::each_file(&*self.loaded.store, held, first, end, |rows| table.restore(&rows, |_| true))?;
+        read::each_file(&*self.loaded.store, held, first, end, |rows| {
+            self.loaded.progress.read(rows.num_rows());
+            table.restore(&rows, |_| true)
+        })?;
         self.loaded.progress.add(table.len());
         Ok(true)
     }

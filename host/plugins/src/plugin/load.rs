@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hex;
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
+use crate::progress;
 use crate::sections::{has_section, section};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
@@ -229,6 +230,7 @@ impl Loader {
             return Err(failed(refused));
         }
         tracing::info!("compiling plugin {} (kept for the next start)", file.display());
+        let _shown = progress::of(&format!("compiling plugin {}, for the first time", file.display()));
         let cache = self.cache.as_ref();
         let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
             // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.

@@ -5,6 +5,7 @@ use crate::author::componentize;
 use crate::author::project::{Code, Project, ProjectFacts};
 use crate::author::tools::{self, Tool, clang};
 use crate::error::{Error, Result};
+use crate::terminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasm_metadata::{AddMetadata, AddMetadataField};
@@ -25,7 +26,8 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let world = project.world_in_wit();
     let module = work.join("core.wasm");
     let program = tools::find(Tool::Clang, &project.folder)?;
-    let status = Command::new(&program)
+    let mut clang = Command::new(&program);
+    clang
         // Paths in messages, and in the component, start from there.
         .current_dir(&project.folder)
         .arg(clang::TARGET)
@@ -37,8 +39,12 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .arg(&module)
         .args(own_sources(&project.folder)?)
         .args(sdk_sources(project, sdk, &world)?)
-        .stdin(Stdio::null())
-        .status()
+        .stdin(Stdio::null());
+    if terminal::draws() && terminal::has_colours() {
+        // It would not see the terminal.
+        clang.arg("-fcolor-diagnostics");
+    }
+    let status = tools::status(&mut clang)
         .map_err(|error| Error::environment(format!("cannot run {}: {error}", program.display())))?;
     if !status.success() {
         return Err(if clang::is_complete(&program) {

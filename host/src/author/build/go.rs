@@ -16,8 +16,8 @@ const ABOUT: &str = "millstream.dev/sdk.about";
 pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let world = project.world_in_wit();
     let module = work.join("core.wasm");
-    let status = Command::new(tools::find(Tool::Go, &project.folder)?)
-        .current_dir(&project.folder)
+    let mut go = Command::new(tools::find(Tool::Go, &project.folder)?);
+    go.current_dir(&project.folder)
         .env("GOOS", "wasip1")
         .env("GOARCH", "wasm")
         // The same sources give the same bytes, wherever they are and whatever else the user has set.
@@ -28,9 +28,8 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .arg("-o")
         .arg(&module)
         .arg(".")
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| Error::environment(format!("cannot run go: {error}")))?;
+        .stdin(Stdio::null());
+    let status = tools::status(&mut go).map_err(|error| Error::environment(format!("cannot run go: {error}")))?;
     if !status.success() {
         return Err(Error::plugin("go could not build it; its messages are above"));
     }

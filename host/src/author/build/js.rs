@@ -4,9 +4,9 @@
 mod marked;
 
 use super::metadata::with_section;
-use crate::author::failed;
 use crate::author::project::{Code, Project};
 use crate::author::tools::{self, Tool};
+use crate::author::{failed, say};
 use crate::error::{Error, Result};
 use crate::plugin::World;
 use crate::sections::section;
@@ -189,7 +189,7 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     command.arg(format!("--outfile={}", path(&work.join("bundle.js"))?));
     let output = run(&mut command, &entry)?;
     if output.status.success() {
-        eprint!("{}", shown::text(&String::from_utf8_lossy(&output.stderr)));
+        say(&shown::text(&String::from_utf8_lossy(&output.stderr)));
         return Ok(());
     }
     let words = words(&output);
@@ -214,7 +214,7 @@ fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
     let places: Vec<String> = own.flat_map(|source| places_of_intl(&folder.join(&source), &source)).collect();
     let instead = "plugins have no `Intl`, and `toLocaleString` and its kin know no languages";
     if places.is_empty() {
-        eprintln!("warning: a package uses `Intl` where it is called: {instead}");
+        say(&format!("warning: a package uses `Intl` where it is called: {instead}\n"));
         return Ok(());
     }
     let advice = "Write dates and numbers by hand, or with a package that needs no `Intl`.";

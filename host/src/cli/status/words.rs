@@ -76,24 +76,32 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
 }
 
 fn write_part(text: &mut String, part: &PartStatus, width: usize) {
-    let PartStatus { name, plugin, behind, partitions, counts } = part;
-    let Snapshot { rows, rows_per_second, rejected, late, unread_rejected, counters, plugins, .. } = counts;
+    let PartStatus { name, counts, .. } = part;
+    let Snapshot { rows, rows_per_second, rejected, late, unread_rejected, .. } = counts;
     let _ = write!(text, "{:width$}", format!("  {name}"));
     for number in [*rows, *rows_per_second, *rejected, *unread_rejected, *late] {
         let _ = write!(text, "{:>COLUMN_CHARS$}", grouped(number));
     }
     text.push('\n');
+    text.push_str(&facts(part));
+}
+
+/// What there is to say of a part beside its numbers, a line for each fact.
+pub fn facts(PartStatus { plugin, behind, partitions, counts, .. }: &PartStatus) -> String {
+    let mut text = String::new();
     if let Some(behind) = behind {
-        write_fact(text, "behind", &count(*behind, "record"));
+        write_fact(&mut text, "behind", &count(*behind, "record"));
     }
-    partitions.iter().for_each(|partitions| write_partitions(text, partitions));
-    for costs in plugins {
+    partitions.iter().for_each(|partitions| write_partitions(&mut text, partitions));
+    for costs in &counts.plugins {
         let replaced = plugin.as_ref().is_some_and(|now| *now != costs.plugin);
-        write_plugin(text, if replaced { "before" } else { "plugin" }, costs);
+        write_plugin(&mut text, if replaced { "before" } else { "plugin" }, costs);
     }
+    let counters = &counts.counters;
     if !counters.is_empty() {
-        write_fact(text, "counted", &list(counters.iter().map(|(name, sum)| (name, *sum))));
+        write_fact(&mut text, "counted", &list(counters.iter().map(|(name, sum)| (name, *sum))));
     }
+    text
 }
 
 /// How far partitions are read, those that are furthest behind first.

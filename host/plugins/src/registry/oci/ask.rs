@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::limits::{
     COMPONENT_BYTES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S,
 };
+use crate::progress;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX
 /// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
 pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
+    let _shown = progress::of(&doing(address, &question, bytes));
     // While a component goes to it, a registry has nothing to say.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
@@ -42,6 +44,20 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     let ended = child::run(&program.file, &task)
         .map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
     answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
+}
+
+/// What takes its time, in words.
+fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> String {
+    let kib = bytes.iter().map(|piece| piece.len() as u64).sum::<u64>().div_ceil(1024);
+    let what = match question {
+        RegistryQuestion::Find { name, .. } => format!("looking for {name} in"),
+        RegistryQuestion::Fetch { name, .. } => format!("fetching {name} from"),
+        RegistryQuestion::Signatures { name, .. } => format!("fetching the signatures of {name} from"),
+        RegistryQuestion::Push { name, version } => format!("pushing {name} {version} ({kib} KiB) to"),
+        RegistryQuestion::Attach { name, .. } => format!("pushing a signature of {name} to"),
+        RegistryQuestion::List => "asking for all packages of".into(),
+    };
+    format!("{what} oci://{address}")
 }
 
 fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec<u8>>), String> {

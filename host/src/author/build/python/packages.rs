@@ -1,7 +1,7 @@
 //! The packages that a project needs, put into a folder of it by pip.
 
-use crate::author::failed;
 use crate::author::tools::{self, Tool};
+use crate::author::{failed, say};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>
     let (packages, list, taken) = (kept.join("modules"), kept.join("installed.txt"), kept.join("taken.txt"));
     let wanted = dependencies.join("\n");
     if fs::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
-        eprint!("{}", fs::read_to_string(&taken).unwrap_or_default());
+        say(&fs::read_to_string(&taken).unwrap_or_default());
         return Ok(Some(packages));
     }
     match fs::remove_dir_all(&kept) {
@@ -55,7 +55,7 @@ pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>
     }
     let told = older(&versions(&packages)?, &newest(&python, dependencies));
     fs::write(&taken, &told).map_err(|error| failed("write", &taken, &error))?;
-    eprint!("{told}");
+    say(&told);
     fs::write(&list, wanted).map_err(|error| failed("write", &list, &error))?;
     Ok(Some(packages))
 }

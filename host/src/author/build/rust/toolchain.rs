@@ -4,8 +4,9 @@
 //! comes with the sources of its standard library, of which a copy for wasm32 is built once and kept.
 
 use crate::author::failed;
-use crate::author::tools::cache_folder;
+use crate::author::tools::{self, cache_folder};
 use crate::error::{Error, Result};
+use crate::progress;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -185,7 +186,8 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
     write("Cargo.toml", SYSROOT_PROJECT)?;
     write("lib.rs", "")?;
     let target = work.path().join("target");
-    let status = Command::new(cargo)
+    let mut building = Command::new(cargo);
+    building
         .current_dir(work.path())
         .args(["build", "--quiet", "--release", "-Zbuild-std=std,panic_abort", "--target", TARGET, "--target-dir"])
         .arg(&target)
@@ -194,9 +196,9 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
         .env("RUSTC", rustc)
         .env_remove("RUSTFLAGS")
         // As rustup's: without bitcode a plugin cannot be optimized together with the standard library.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes")
-        .status()
-        .map_err(|error| failed("run", cargo, &error))?;
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
+    let _shown = progress::of("building Rust's standard library");
+    let status = tools::status(&mut building).map_err(|error| failed("run", cargo, &error))?;
     if !status.success() {
         let message = "cargo could not build the standard library for wasm32; its messages are above. It needs the \
                        crates registry, and the packages rustc-web, cargo-web and rust-web-src of one version.";

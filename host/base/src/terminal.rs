@@ -1,0 +1,352 @@
+//! The terminal that a command was started at: a line at its end that changes, above which rows and lines of the log stand.
+//!
+//! Only the command line [starts](start) this. Elsewhere, and where standard error is no terminal, nothing is drawn, and what is
+//! written goes out as it is. All that this program writes to standard output and standard error goes through here: the line
+//! is wiped away, the text written, and the line drawn anew, in one write where that is possible.
+//!
+//! Other processes may write to the same terminal: those of a job and their supervisor. Each wipes the line before its text,
+//! whoever has drawn it ([`share`]), and only one of them draws.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// To the beginning of the line, and nothing more on it.
+const WIPE: &[u8] = b"\r\x1b[K";
+/// Bytes that are kept for the end of a [`Hold`]; the rest is lost.
+const HELD_BYTES_MAX: usize = 256 << 10;
+/// Where a terminal does not say how wide it is.
+const COLUMNS: usize = 80;
+
+/// Whether a line can be drawn.
+static DRAWS: AtomicBool = AtomicBool::new(false);
+static SCREEN: Mutex<Screen> = Mutex::new(Screen {
+    job: None,
+    work: Vec::new(),
+    works: 0,
+    drawn: false,
+    last: Vec::new(),
+    within: false,
+    shared: false,
+    mute: false,
+    of_parent: false,
+    held: None,
+});
+
+struct Screen {
+    /// How the job stands.
+    job: Option<String>,
+    /// What takes long, each with its number: the last of them is shown, in the place of `job`.
+    work: Vec<(u64, String)>,
+    works: u64,
+    /// The line is on the screen.
+    drawn: bool,
+    /// As it was drawn last, where nothing was written since.
+    last: Vec<u8>,
+    /// What was written last has not ended its line.
+    within: bool,
+    /// Others write here as well.
+    shared: bool,
+    /// It is for others to draw.
+    mute: bool,
+    /// This process was put out of the terminal's sight by its parent, which counts.
+    of_parent: bool,
+    /// What waits for the end of a [`Hold`].
+    held: Option<Vec<u8>>,
+}
+
+/// From now on lines are drawn, where standard error is a terminal that can wipe them away, and nobody else writes to it what
+/// this program puts out: a pipe may end there.
+pub fn start() {
+    let term = std::env::var("TERM").unwrap_or_default();
+    let good = io::stderr().is_terminal() && !matches!(term.as_str(), "" | "dumb") && !is_pipe(&io::stdout());
+    // SAFETY: the function takes nothing, and what it does is allowed when a process ends.
+    if good && unsafe { libc::atexit(wipe_at_exit) } == 0 {
+        DRAWS.store(true, Ordering::Release);
+    }
+}
+
+/// From now on no line is drawn by this process.
+pub fn stop() {
+    let mut screen = lock();
+    if DRAWS.swap(false, Ordering::AcqRel) && screen.drawn {
+        screen.drawn = false;
+        let _ = io::stderr().write_all(WIPE);
+    }
+}
+
+/// Whether lines are drawn.
+pub fn draws() -> bool {
+    DRAWS.load(Ordering::Acquire)
+}
+
+/// Others write to this terminal as well, and perhaps draw. `of_parent`: this process is in a group of its own, so it is its
+/// parent that a shell puts into the background.
+pub fn share(of_parent: bool) {
+    let mut screen = lock();
+    (screen.shared, screen.of_parent) = (true, of_parent);
+}
+
+/// From now on it is for others to draw. What this process writes has its place above their line all the same.
+pub fn mute() {
+    let mut screen = lock();
+    screen.mute = true;
+    screen.redraw();
+}
+
+/// Shows in one line how the job stands, or no longer.
+pub fn set_job(line: Option<String>) {
+    if draws() {
+        let mut screen = lock();
+        screen.job = line;
+        screen.redraw();
+    }
+}
+
+/// Shows in one line what takes long; the last that began is seen, before [`set_job`]. A number by which it is changed.
+pub fn begin_work() -> u64 {
+    let mut screen = lock();
+    screen.works += 1;
+    screen.works
+}
+
+/// What is to be seen of the work of this number; empty: nothing.
+pub fn set_work(number: u64, line: String) {
+    let mut screen = lock();
+    match screen.work.iter_mut().find(|(other, _)| *other == number) {
+        Some((_, shown)) if !line.is_empty() => *shown = line,
+        None if !line.is_empty() => screen.work.push((number, line)),
+        _ => screen.work.retain(|(other, _)| *other != number),
+    }
+    screen.redraw();
+}
+
+/// Writes to standard error.
+pub fn write_error(text: &[u8]) -> io::Result<()> {
+    let mut screen = lock();
+    if let Some(held) = &mut screen.held {
+        let room = HELD_BYTES_MAX.saturating_sub(held.len());
+        held.extend_from_slice(text.get(..room).unwrap_or(text));
+        return Ok(());
+    }
+    if !draws() {
+        drop(screen);
+        return io::stderr().lock().write_all(text);
+    }
+    let mut all = screen.wiped();
+    all.extend_from_slice(text);
+    screen.within = !text.ends_with(b"\n") && !(text.is_empty() && !screen.within);
+    all.extend(screen.line());
+    io::stderr().write_all(&all)
+}
+
+/// Standard output, in whole lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Output;
+
+impl Write for Output {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.write_all(text)?;
+        Ok(text.len())
+    }
+
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        if !draws() {
+            let mut out = io::stdout().lock();
+            return out.write_all(text).and_then(|()| out.flush());
+        }
+        let mut screen = lock();
+        let mut out = io::stdout().lock();
+        if !out.is_terminal() {
+            return out.write_all(text).and_then(|()| out.flush());
+        }
+        let mut all = screen.wiped();
+        all.extend_from_slice(text);
+        screen.within = !text.ends_with(b"\n") && !(text.is_empty() && !screen.within);
+        all.extend(screen.line());
+        out.write_all(&all).and_then(|()| out.flush())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+/// While it lives, somebody else has the terminal: what is written to standard error waits for its end.
+pub struct Hold(());
+
+/// Takes the whole terminal.
+pub fn hold() -> Hold {
+    lock().held.get_or_insert_default();
+    Hold(())
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let held = lock().held.take().unwrap_or_default();
+        let _ = write_error(&held);
+    }
+}
+
+/// How many columns the terminal at standard error has.
+pub fn columns() -> usize {
+    size(libc::STDERR_FILENO).map_or(COLUMNS, |(columns, _)| columns.into())
+}
+
+/// How many columns and lines a terminal says that it has.
+pub fn size(terminal: libc::c_int) -> Option<(u16, u16)> {
+    // SAFETY: all bytes zero are a valid `winsize`.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes to the `winsize` alone.
+    let told = unsafe { libc::ioctl(terminal, libc::TIOCGWINSZ, &mut size) };
+    (told == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Text in at most so many columns, with `…` where something was cut. It holds no control characters.
+pub fn fitted(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let (mut fitted, mut used) = (String::new(), 1);
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        fitted.push(c);
+    }
+    if columns > 0 {
+        fitted.push('…');
+    }
+    fitted
+}
+
+/// Whether colours are wanted: nobody has said no, and the terminal has some.
+pub fn has_colours() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && std::env::var("TERM").is_ok_and(|term| !matches!(term.as_str(), "" | "dumb"))
+}
+
+impl Screen {
+    /// What wipes the line away, if one may be there.
+    fn wiped(&mut self) -> Vec<u8> {
+        let drawn = std::mem::replace(&mut self.drawn, false);
+        if drawn || (self.shared && !self.within) { WIPE.to_vec() } else { Vec::new() }
+    }
+
+    /// The line as it is drawn behind what was written.
+    fn line(&mut self) -> Vec<u8> {
+        let shown = self.work.last().map(|(_, line)| line).or(self.job.as_ref());
+        let may = !self.within && !self.mute && self.held.is_none();
+        let Some(shown) = shown.filter(|_| may && in_sight(self.of_parent)) else { return Vec::new() };
+        self.drawn = true;
+        // The last column is left free: a terminal that goes to the next line when it is full would keep a line of it.
+        fitted(shown, columns().saturating_sub(1)).into_bytes()
+    }
+
+    fn redraw(&mut self) {
+        if !draws() || self.within || self.held.is_some() {
+            return;
+        }
+        let drawn = self.drawn;
+        let mut all = self.wiped();
+        let before = std::mem::take(&mut self.last);
+        let line = self.line();
+        if drawn && !self.shared && before == line {
+            // Whoever has chosen some of it with the mouse would lose that.
+            (self.drawn, self.last) = (true, line);
+            return;
+        }
+        self.last.clone_from(&line);
+        if !line.is_empty() && all.is_empty() {
+            all.extend_from_slice(WIPE);
+        }
+        all.extend(line);
+        if drawn || self.drawn {
+            // Nobody sees it: that is no reason for the job to end.
+            let _ = io::stderr().write_all(&all);
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the shell has this job in the foreground; where it does not know jobs, it has.
+fn in_sight(of_parent: bool) -> bool {
+    // SAFETY: these take and return numbers.
+    unsafe {
+        let front = libc::tcgetpgrp(libc::STDERR_FILENO);
+        front < 0 || front == libc::getpgrp() || (of_parent && front == libc::getpgid(libc::getppid()))
+    }
+}
+
+fn is_pipe(file: &impl AsFd) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: all bytes zero are a valid `stat`.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes to the `stat` alone.
+    let told = unsafe { libc::fstat(file.as_fd().as_raw_fd(), &mut found) };
+    told == 0 && matches!(found.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
+}
+
+/// Wipes the line away for what a process that ends has to say at once: it may do so in the middle of anything, so no lock is
+/// waited for, and no memory asked for.
+pub fn wipe_at_once() {
+    if SCREEN.try_lock().is_ok_and(|screen| screen.drawn) {
+        // SAFETY: the bytes are as many as is said. Whether they are written or not, the process ends.
+        unsafe { libc::write(libc::STDERR_FILENO, WIPE.as_ptr().cast(), WIPE.len()) };
+    }
+}
+
+extern "C" fn wipe_at_exit() {
+    wipe_at_once();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_by_what_it_takes_on_the_screen() {
+        let cases =
+            [("", 0, ""), ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("日本語", 6, "日本語"), ("日本語", 5, "日本…")];
+        for (text, columns, expected) in cases.into_iter().chain([("日本", 2, "…"), ("a", 0, ""), ("ab", 1, "…")])
+        {
+            assert_eq!(fitted(text, columns), expected);
+            assert!(fitted(text, columns).width() <= columns);
+        }
+    }
+
+    #[test]
+    fn the_work_that_began_last_is_seen_and_gives_way_when_it_is_done() {
+        let mut screen = Screen {
+            job: Some("job".into()),
+            work: Vec::new(),
+            works: 0,
+            drawn: false,
+            last: Vec::new(),
+            within: false,
+            shared: false,
+            mute: false,
+            of_parent: false,
+            held: None,
+        };
+        assert_eq!(screen.line(), b"job");
+        assert_eq!(screen.wiped(), WIPE);
+        assert!(screen.wiped().is_empty(), "nothing is there any more");
+        screen.work = vec![(1, "one".into()), (2, "two".into())];
+        assert_eq!(screen.line(), b"two");
+        screen.within = true;
+        assert!(screen.line().is_empty(), "the line that somebody writes is not his");
+        screen.within = false;
+        screen.held = Some(Vec::new());
+        assert!(screen.line().is_empty());
+        screen.shared = true;
+        screen.drawn = false;
+        assert_eq!(screen.wiped(), WIPE, "another process may have drawn");
+    }
+}

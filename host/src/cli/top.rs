@@ -1,0 +1,131 @@
+//! `millstream top`: how a running job stands, on the whole terminal, once a second.
+//!
+//! ```text
+//! processes of the job -> (control socket) page::poll -> page::record -> state -> draw -> screen
+//! ```
+//!
+//! What the numbers mean is computed where the page has it from, in the same words.
+
+mod details;
+mod draw;
+mod keys;
+mod look;
+mod rates;
+mod screen;
+mod state;
+mod tree;
+
+use super::run::signals;
+use super::status;
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::page::Jobs;
+use clap::Args;
+use look::Ink;
+use screen::Screen;
+use state::{Look, Told};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How soon a signal, or something new, is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the first answer is waited for.
+const FIRST_MAX: Duration = Duration::from_secs(6);
+/// Whoever asks the job has an answer, or knows that there is none, within a few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Refused rows that are shown.
+const REFUSED_MAX: usize = 100;
+
+/// The arguments of `millstream top`.
+#[derive(Args)]
+#[command(
+    after_help = "Keys: q quits, arrows choose a part, Enter tells more of it, s sorts, ? helps. It begins while the job runs \
+                        (the exit code is 1 where it does not), and goes on when the job is started again. NO_COLOR=1: without colours."
+)]
+pub struct TopArguments {
+    /// The job file
+    job: PathBuf,
+}
+
+/// Shows the job until somebody has seen enough.
+pub fn top(arguments: &TopArguments) -> Result<()> {
+    let job = &arguments.job;
+    if !io::stdout().is_terminal() {
+        return Err(Error::job(format!(
+            "standard output is no terminal, which `millstream top` draws on; `millstream status {0}` prints how the job stands, \
+             and `millstream status {0} --json` tells it to programs",
+            job.display()
+        )));
+    }
+    // Before anything else starts a thread.
+    signals::block().map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
+    // Said in words where it does not run.
+    status::of(job)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let (signalled, unheard) = (ended.clone(), ended.clone());
+    let failed = move |_| unheard.store(true, Ordering::Release);
+    signals::watch(failed, move || {
+        signalled.store(true, Ordering::Release);
+        true
+    })?;
+    let jobs = Jobs::of_file(job, false)?;
+    jobs.poll()?;
+    let mut look = Look::default();
+    let began = Instant::now();
+    while jobs.polls() == 0 && began.elapsed() < FIRST_MAX && !ended.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut screen = Screen::take()?;
+    watch(&mut screen, &jobs, &mut look, &ended)
+}
+
+fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut Look, ended: &AtomicBool) -> Result<()> {
+    let failed = |error: io::Error| Error::environment(format!("the terminal cannot be used any more: {error}"));
+    let ink = Ink::of_environment();
+    let (mut polls, mut size, mut changed) = (None, None, true);
+    // For how long nothing was heard. Time in which this process stood still is not counted.
+    let mut silence = Duration::ZERO;
+    while !ended.load(Ordering::Acquire) {
+        let looked = Instant::now();
+        jobs.looked_at();
+        let now = jobs.polls();
+        if polls.replace(now) != Some(now) {
+            fault::thread("millstream-top");
+            look.take(told(jobs));
+            silence = Duration::ZERO;
+            changed = true;
+        }
+        if silence > SILENCE_MAX {
+            return Err(Error::bug("nobody asks the job any more how it stands; start `millstream top` again"));
+        }
+        if std::mem::take(&mut changed) {
+            let drawn = screen.terminal.draw(|frame| {
+                let area = frame.area();
+                draw::draw(look, ink, frame.buffer_mut(), area);
+            });
+            drawn.map_err(failed)?;
+        }
+        for key in screen.keyboard.keys(LOOK_EVERY).map_err(failed)? {
+            if !look.press(key) {
+                return Ok(());
+            }
+            changed = true;
+        }
+        let now = screen.terminal.size().map_err(failed)?;
+        changed |= size.replace(now) != Some(now);
+        silence += looked.elapsed().min(2 * LOOK_EVERY);
+    }
+    Ok(())
+}
+
+fn told(jobs: &Jobs) -> Told {
+    let told = jobs.only(|record| Told {
+        view: record.view.clone(),
+        last: record.batches.last().cloned(),
+        refused: record.refused.after(0, REFUSED_MAX).into_iter().map(|row| row.what).collect(),
+    });
+    told.unwrap_or_default()
+}

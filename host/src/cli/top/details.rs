@@ -1,0 +1,76 @@
+//! What is known of one part, in lines.
+
+use super::draw::core_percent;
+use super::state::{Line, Told};
+use crate::cli::inspect::words::size;
+use crate::cli::status::words;
+use crate::page::numbers::{count, grouped, percent, time};
+use crate::shown::harmless;
+
+/// Letters of a name, or of words.
+const CHARS_MAX: usize = 2_000;
+/// Refused rows that are shown.
+const REFUSED_MAX: usize = 20;
+
+/// The lines: those without a space in front are heads.
+pub fn of(line: &Line<'_>, told: &Told) -> Vec<String> {
+    let (now, view) = (&line.now, &told.view);
+    let clean = |text: &str| harmless(text, CHARS_MAX);
+    let mut lines = vec![format!("{} {} ({})", now.part.role, clean(&now.part.name), clean(&now.part.kind))];
+    let mut fact = |name: &str, fact: String| lines.push(format!("    {name:9}{fact}"));
+    if !now.part.from.is_empty() {
+        let from: Vec<String> = now.part.from.iter().map(|stream| clean(stream)).collect();
+        fact("reads", from.join(", "));
+    }
+    let counts = &now.counted.counts;
+    let what = if now.part.role == "sink" { "rows" } else { "rows out" };
+    fact(what, format!("{}, {} a second", grouped(counts.rows), grouped(counts.rows_per_second)));
+    let all_us = view.batches.busy_us.get(now.place).copied().unwrap_or(0);
+    fact("at work", format!("{} % of the last ten seconds, {} in all", percent(now.busy), time(all_us)));
+    let facts = now.facts;
+    if let Some(fill) = now.fill() {
+        let (rows, bytes, most) =
+            (count(facts.waiting_rows, "record"), size(facts.waiting_bytes), size(facts.waiting_bytes_max));
+        fact("inbox", format!("{} % full: {rows}, {bytes} of {most}", percent(fill)));
+    }
+    match (facts.finished && now.part.role == "source", facts.idle_ms) {
+        (true, _) => fact("source", "nothing more comes".into()),
+        (false, 1..) => fact("source", format!("nothing to read for {}", time(facts.idle_ms.saturating_mul(1000)))),
+        (false, 0) => {}
+    }
+    if counts.rejected > 0 {
+        let unread = counts.unread_rejected;
+        let unread = if unread > 0 { format!(", {} of them read by nothing", grouped(unread)) } else { String::new() };
+        fact("rejected", format!("{}{unread}", count(counts.rejected, "row")));
+    }
+    if counts.late > 0 {
+        fact("late", count(counts.late, "row"));
+    }
+    if let Some(lag) = now.lag_us {
+        fact("watermark", format!("{} behind the last batch", time(lag)));
+    }
+    if facts.state_rows > 0 {
+        fact("state", format!("{} rows, keys and windows, {}", grouped(facts.state_rows), size(facts.state_bytes)));
+    }
+    if !now.part.grants.is_empty() {
+        fact("may use", clean(&now.part.grants.join(", ")));
+    }
+    if line.cost.has_plugin {
+        let (guest, calls) = (core_percent(line.cost.guest), grouped(line.cost.calls.round() as u64));
+        fact("now", format!("{guest} % of a core in the guest, {calls} calls a second"));
+    }
+    lines.extend(words::facts(now.counted).lines().map(clean));
+    let refused: Vec<_> = told.refused.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
+    if !refused.is_empty() && now.part.role != "sink" {
+        lines.push("the last refused rows".into());
+    }
+    for row in refused {
+        let why = if row.late { "late" } else { &row.reason };
+        let cells: Vec<String> = row.cells.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        lines.push(format!("    batch {}: {}", row.batch, clean(why)));
+        lines.push(format!("      {}", clean(&cells.join(", "))));
+    }
+    let said = view.diagnosis.sentences.iter().filter(|sentence| sentence.part.as_ref() == Some(&now.part.name));
+    lines.extend(said.map(|sentence| format!("  {}", clean(&sentence.text))));
+    lines
+}

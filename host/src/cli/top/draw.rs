@@ -1,0 +1,374 @@
+//! What is on the screen: the job in some lines, its parts as a table, one of them in detail, or what keys do.
+
+use super::details;
+use super::look::Ink;
+use super::state::{Line, Look, Shown, refused};
+use crate::cli::inspect::words::size;
+use crate::page::diagnosis::Level;
+use crate::page::numbers::{count, grouped, percent, short, time};
+use crate::page::part;
+use crate::page::record::JobState;
+use crate::shown::harmless;
+use crate::terminal::fitted;
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
+use ratatui_core::style::Style;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// From so many lines on the job is told with all that there is room for.
+const ROOMY: u16 = 18;
+/// Sentences below the parts.
+const SENTENCES_MAX: usize = 4;
+/// Letters of a name: more than any terminal is wide.
+const NAME_CHARS_MAX: usize = 300;
+/// A part that works for so much of the time is marked as what others wait for.
+const BUSY: f64 = 0.25;
+
+/// A column of the parts: its head, its width, and from which rank on it is left out where there is no room.
+struct Column {
+    head: &'static str,
+    width: usize,
+    rank: usize,
+    cell: fn(&Line<'_>) -> String,
+}
+
+const NAME_COLUMNS_MIN: usize = 14;
+const NAME_COLUMNS_WISHED: usize = 24;
+
+/// In the order in which they stand, behind the name.
+static COLUMNS: [Column; 11] = [
+    Column { head: "KIND", width: 10, rank: 6, cell: |line| harmless(&line.now.part.kind, 10) },
+    Column { head: "ROWS/S", width: 7, rank: 0, cell: |line| short(line.now.counted.counts.rows_per_second) },
+    Column { head: "WORK", width: 5, rank: 1, cell: |line| format!("{}%", percent(line.now.busy)) },
+    Column {
+        head: "INBOX",
+        width: 5,
+        rank: 4,
+        cell: |line| line.now.fill().map_or(dash(), |fill| format!("{}%", percent(fill))),
+    },
+    Column { head: "LAG", width: 8, rank: 3, cell: lag },
+    Column { head: "REFUSED", width: 7, rank: 2, cell: |line| some(refused(&line.now), short) },
+    Column { head: "GUEST", width: 6, rank: 5, cell: guest },
+    Column {
+        head: "CALLS/S",
+        width: 7,
+        rank: 7,
+        cell: |line| if line.cost.has_plugin { short(line.cost.calls as u64) } else { dash() },
+    },
+    Column { head: "MEMORY", width: 10, rank: 8, cell: |line| some(line.cost.memory_bytes_max, size) },
+    Column { head: "STATE", width: 10, rank: 9, cell: |line| some(line.now.facts.state_bytes, size) },
+    Column { head: "ROWS", width: 14, rank: 10, cell: |line| grouped(line.now.counted.counts.rows) },
+];
+
+fn dash() -> String {
+    "-".into()
+}
+
+fn some(number: u64, words: fn(u64) -> String) -> String {
+    if number == 0 { dash() } else { words(number) }
+}
+
+fn lag(line: &Line<'_>) -> String {
+    match (line.now.counted.behind, line.now.lag_us) {
+        (Some(records), _) => short(records),
+        (None, Some(us)) => time(us),
+        (None, None) => dash(),
+    }
+}
+
+/// It may be more than 100 %: each worker has a core.
+fn guest(line: &Line<'_>) -> String {
+    if line.cost.has_plugin { format!("{}%", core_percent(line.cost.guest)) } else { dash() }
+}
+
+/// `28`, or `0.3`: what a plugin costs is often little.
+pub fn core_percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
+}
+
+/// A pen on the screen: from line to line.
+struct Pen<'a> {
+    buffer: &'a mut Buffer,
+    area: Rect,
+    y: u16,
+}
+
+impl Pen<'_> {
+    /// Lines that are left.
+    fn room(&self) -> u16 {
+        self.area.bottom().saturating_sub(self.y)
+    }
+
+    fn write(&mut self, text: &str, style: Style) {
+        self.pieces(&[(text, style)]);
+    }
+
+    /// A line of several pieces.
+    fn pieces(&mut self, pieces: &[(&str, Style)]) {
+        if self.room() == 0 {
+            return;
+        }
+        let (mut x, end) = (self.area.x, self.area.right());
+        for (text, style) in pieces {
+            let room = end.saturating_sub(x);
+            let text = fitted(text, room.into());
+            x = self.buffer.set_stringn(x, self.y, text, room.into(), *style).0;
+        }
+        self.y += 1;
+    }
+
+    /// Words in as many lines as they need, but no more than these.
+    fn words(&mut self, text: &str, lines_max: usize, style: Style) {
+        wrapped(text, self.area.width.into(), lines_max).iter().for_each(|line| self.write(line, style));
+    }
+}
+
+/// Draws all of it.
+pub fn draw(look: &mut Look, ink: Ink, buffer: &mut Buffer, area: Rect) {
+    let mut pen = Pen { buffer, area, y: area.y };
+    head(look, ink, &mut pen);
+    // The last line is for the keys.
+    let keys = Rect { y: area.bottom().saturating_sub(1), height: area.height.min(1), ..area };
+    pen.area.height = pen.area.height.saturating_sub(1);
+    match look.shown {
+        Shown::Parts => parts(look, ink, &mut pen),
+        Shown::Details(from) => {
+            let lines = {
+                let all = look.lines();
+                all.get(look.chosen(&all)).map(|line| details::of(line, &look.told)).unwrap_or_default()
+            };
+            look.shown = Shown::Details(scrolled(&lines, from, ink, &mut pen));
+        }
+        Shown::Help(from) => {
+            let lines: Vec<String> = HELP.lines().map(str::to_owned).collect();
+            look.shown = Shown::Help(scrolled(&lines, from, ink, &mut pen));
+        }
+    }
+    let mut pen = Pen { buffer: pen.buffer, area: keys, y: keys.y };
+    let words = match look.shown {
+        Shown::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", look.sort.word()),
+        _ => "Esc back  ↑↓ scroll  q quit".into(),
+    };
+    pen.write(&words, ink.quiet());
+}
+
+/// How the job stands, in some lines.
+fn head(look: &Look, ink: Ink, pen: &mut Pen<'_>) {
+    let view = &look.told.view;
+    let (status, recent, roomy) = (&view.status, &view.batches.last_10_s, pen.area.height >= ROOMY);
+    let name = harmless(if status.job.is_empty() { &view.file } else { &status.job }, NAME_CHARS_MAX);
+    let since = time(status.now_us.saturating_sub(status.since_us).max(0).unsigned_abs());
+    let workers = count(status.workers as u64, "worker");
+    let processes = match status.answered {
+        0 | 1 => String::new(),
+        answered => format!(" in {answered} processes"),
+    };
+    let more = match view.state {
+        JobState::Running => format!("  running for {since}, {workers}{processes}"),
+        JobState::Starting | JobState::Silent => String::new(),
+    };
+    pen.pieces(&[(&name, ink.strong()), (&more, ink.quiet())]);
+    let silent = view.state != JobState::Running;
+    let style = match view.diagnosis.keeps_up {
+        Some(true) => ink.good(),
+        Some(false) => ink.bad(),
+        None => Style::new(),
+    };
+    let summary = clean(&view.diagnosis.summary);
+    pen.words(&summary, if roomy || silent { 3 } else { 1 }, style);
+    let old = if silent { ink.quiet() } else { Style::new() };
+    let (come, gone) = part::rates(view);
+    let last = status.last_batch.map_or_else(String::new, |batch| format!("  batch {}", grouped(batch.0)));
+    let delay = look.told.last.as_ref().and_then(|batch| part::delay_us(view, batch));
+    let delay = delay.map_or_else(String::new, |us| format!("  delay {}", time(us)));
+    let took = if recent.batches > 0 { format!("  takes {}", time(recent.took_p50_us)) } else { String::new() };
+    let flying = view.batches.in_flight.len();
+    pen.write(&format!("in {}/s  out {}/s{delay}{last}{took}  {flying} in flight", short(come), short(gone)), old);
+    if pen.area.height < 12 {
+        return;
+    }
+    let mut facts = Vec::new();
+    if look.comebacks > 0 {
+        let ago = time(view.now_us.saturating_sub(look.came_back_us).max(0).unsigned_abs());
+        facts.push(format!("started again {}, {ago} ago", count(look.comebacks, "time")));
+    }
+    let most =
+        if status.memory_bytes_max > 0 { format!(" of {}", size(status.memory_bytes_max)) } else { String::new() };
+    facts.push(format!("memory {}{most}", size(status.memory_bytes)));
+    facts.push(format!("state {}", size(view.parts.iter().map(|part| part.state_bytes).fold(0, u64::saturating_add))));
+    if let Some(last) = view.checkpoints.last() {
+        let ago = time(view.now_us.saturating_sub(last.published_us).max(0).unsigned_abs());
+        facts.push(format!("checkpoint {ago} ago"));
+    }
+    pen.words(&facts.join("  "), if roomy { 2 } else { 1 }, old);
+}
+
+fn parts(look: &mut Look, ink: Ink, pen: &mut Pen<'_>) {
+    let columns = columns(pen.area.width.into());
+    let used: usize = columns.iter().map(|column| column.width + 1).sum();
+    let names = usize::from(pen.area.width).saturating_sub(used);
+    let mut heads = format!("{:names$}", fitted("NAME", names));
+    for column in &columns {
+        heads.push_str(&format!(" {:>width$}", column.head, width = column.width));
+    }
+    pen.write(&heads, ink.head());
+    let sentences = look.told.view.diagnosis.sentences.len().min(SENTENCES_MAX);
+    let below = if pen.area.height >= ROOMY { sentences as u16 } else { 0 };
+    let room = usize::from(pen.room().saturating_sub(below).max(1));
+    let lines = look.lines();
+    let (chosen, lines_count) = (look.chosen(&lines), lines.len());
+    drop(lines);
+    let first = look.first(chosen, lines_count, room);
+    let view = &look.told.view;
+    let (hot, silent) = (view.diagnosis.bottleneck.as_ref(), view.state != JobState::Running);
+    for (at, line) in look.lines().iter().enumerate().skip(first).take(room) {
+        let is_hot = !silent && line.now.busy >= BUSY && hot.is_some_and(|hot| hot.part == line.now.part.name);
+        let mark = if is_hot { " ◄" } else { "" };
+        let others = if line.branch.others.is_empty() { "" } else { " +" };
+        let name = format!("{}{}{others}", line.branch.lines, harmless(&line.now.part.name, NAME_CHARS_MAX));
+        let name = fitted(&name, names.saturating_sub(mark.width())) + mark;
+        let mut text = padded(&name, names);
+        for column in &columns {
+            let cell = fitted(&(column.cell)(line), column.width);
+            text.push(' ');
+            text.push_str(&" ".repeat(column.width.saturating_sub(cell.width())));
+            text.push_str(&cell);
+        }
+        let style = match (is_hot, silent) {
+            (true, _) if view.diagnosis.keeps_up == Some(false) => ink.bad(),
+            (true, _) => ink.warm(),
+            (false, true) => ink.quiet(),
+            (false, false) => Style::new(),
+        };
+        pen.write(&text, if at == chosen { ink.chosen(style) } else { style });
+    }
+    let wanted = pen.area.bottom().saturating_sub(below);
+    pen.y = pen.y.max(wanted);
+    for sentence in view.diagnosis.sentences.iter().take(below.into()) {
+        let style = if sentence.level == Level::Bad { ink.bad() } else { ink.quiet() };
+        pen.write(&clean(&sentence.text), style);
+    }
+}
+
+/// Those columns for which there is room, in their order.
+fn columns(width: usize) -> Vec<&'static Column> {
+    let mut by_rank: Vec<&Column> = COLUMNS.iter().collect();
+    by_rank.sort_by_key(|column| column.rank);
+    let (mut left, mut rank) = (width, 0);
+    for column in by_rank {
+        // The first ones may make the name narrow, all others not.
+        let name = if column.rank < 2 { NAME_COLUMNS_MIN } else { NAME_COLUMNS_WISHED };
+        if left < column.width + 1 + name {
+            break;
+        }
+        left -= column.width + 1;
+        rank = column.rank + 1;
+    }
+    COLUMNS.iter().filter(|column| column.rank < rank).collect()
+}
+
+/// Shows lines from this one on; from which one there is something to see.
+fn scrolled(lines: &[String], from: usize, ink: Ink, pen: &mut Pen<'_>) -> usize {
+    let width = usize::from(pen.area.width);
+    let lines: Vec<String> = lines.iter().flat_map(|line| wrapped(line, width, usize::MAX)).collect();
+    let from = from.min(lines.len().saturating_sub(usize::from(pen.room().max(1))));
+    for line in lines.iter().skip(from).take(pen.room().into()) {
+        let style = if line.starts_with(' ') { Style::new() } else { ink.strong() };
+        pen.write(line, style);
+    }
+    from
+}
+
+/// Text that may hold what came from outside, in one line.
+fn clean(text: &str) -> String {
+    harmless(text, 2_000)
+}
+
+fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
+}
+
+/// Cuts text into lines between its words. Lines behind the first stand further to the right than one that does so itself. What
+/// does not fit into the last line is cut off.
+pub fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let indent = text.chars().take_while(|c| *c == ' ').count();
+    let hang = if indent > 0 && indent + 2 <= columns / 2 { indent + 2 } else { 0 };
+    let (mut lines, mut before, mut rest) = (Vec::new(), String::new(), text.trim_end());
+    loop {
+        let room = columns - before.len();
+        let cut = if rest.width() <= room || lines.len() + 1 >= lines_max { 0 } else { cut_at(rest, room) };
+        if cut == 0 {
+            lines.push(before + &fitted(rest, room));
+            return lines;
+        }
+        lines.push(before + &rest[..cut]);
+        rest = rest[cut..].trim_start();
+        before = " ".repeat(hang);
+    }
+}
+
+/// How many bytes of text go into so many columns, up to a gap between words where there is one; 0: not one letter.
+fn cut_at(text: &str, columns: usize) -> usize {
+    let (mut end, mut used, mut gap) = (0, 0, None);
+    for (at, c) in text.char_indices() {
+        if c == ' ' && !text[..at].trim().is_empty() {
+            gap = Some(at);
+        }
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        end = at + c.len_utf8();
+    }
+    gap.unwrap_or(end)
+}
+
+const HELP: &str = "\
+Keys
+  ↑ ↓ j k      choose a part; PageUp, PageDown, Home, End
+  Enter        what is known of it
+  s S          another order: by the graph, work, rows/s, guest, memory, refused, name
+  ?            this
+  q Esc Ctrl-C quit
+Columns
+  ROWS/S   rows put out (of a sink: committed) a second, of the last ten
+  WORK     for how much of the time it is at work: 100% is all workers, of a sink its one thread
+  REFUSED  rows rejected or late since the start
+  LAG      of a source: records that are in no batch yet; of a stage: how far its watermark is behind
+  INBOX    how full it is: a source waits when it is full
+  GUEST    for how much of the time of one core its plugin runs
+  CALLS/S  calls of its plugin a second
+  MEMORY   the most memory that a call of its plugin had
+  STATE    what it keeps
+Signs
+  ◄        the bottleneck: at work most, so that others wait for it
+  +        it reads more than the part above it
+Above
+  delay    how long after its time the last batch was committed
+  takes    how long a batch takes, half of them no longer";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_between_words() {
+        assert_eq!(wrapped("one two three", 7, 9), ["one two", "three"]);
+        assert_eq!(wrapped("one two three", 7, 1), ["one tw…"]);
+        assert_eq!(wrapped("  a: one two three", 10, 9), ["  a: one", "    two", "    three"]);
+        assert_eq!(wrapped("abcdefgh", 3, 9), ["abc", "def", "gh"]);
+        assert_eq!(wrapped("日本", 1, 9).len(), 1);
+        assert_eq!((wrapped("", 5, 9), wrapped("x", 0, 9)), (vec![String::new()], vec!["x".to_owned()]));
+    }
+
+    #[test]
+    fn columns_are_those_that_fit() {
+        let heads = |width| columns(width).iter().map(|column| column.head).collect::<Vec<_>>();
+        assert_eq!(heads(20), [] as [&str; 0]);
+        assert_eq!(heads(40), ["ROWS/S", "WORK"]);
+        assert_eq!(heads(80), ["KIND", "ROWS/S", "WORK", "INBOX", "LAG", "REFUSED", "GUEST"]);
+        assert_eq!(heads(200).len(), COLUMNS.len());
+    }
+}

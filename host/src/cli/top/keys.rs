@@ -1,0 +1,199 @@
+//! What somebody types, as keys.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Behind the first byte of a key that has several, the others come at once; where they do not, it was the key Escape.
+const REST_MAX: Duration = Duration::from_millis(40);
+/// Bytes of a key that nobody knows: it is forgotten then.
+const KEY_BYTES_MAX: usize = 16;
+const ESCAPE: u8 = 0x1b;
+
+/// A key, as far as it does anything here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Char(char),
+    /// Ctrl-C, which is no signal while keys are read one by one.
+    Interrupt,
+    Enter,
+    Escape,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    Help,
+}
+
+/// What a terminal sends for keys that have no letter, behind the escape.
+const SEQUENCES: [(&str, Key); 20] = [
+    ("[A", Key::Up),
+    ("[B", Key::Down),
+    ("OA", Key::Up),
+    ("OB", Key::Down),
+    ("[5~", Key::PageUp),
+    ("[6~", Key::PageDown),
+    ("[H", Key::Home),
+    ("[F", Key::End),
+    ("OH", Key::Home),
+    ("OF", Key::End),
+    ("[1~", Key::Home),
+    ("[4~", Key::End),
+    ("[7~", Key::Home),
+    ("[8~", Key::End),
+    ("OP", Key::Help),
+    ("[11~", Key::Help),
+    ("[[A", Key::Help),
+    ("[1;5A", Key::Up),
+    ("[1;5B", Key::Down),
+    ("OM", Key::Enter),
+];
+
+/// Where keys come from: standard input, or the terminal itself where that is something else.
+pub struct Keyboard {
+    input: File,
+    /// What has come of a key that is not whole.
+    begun: Vec<u8>,
+}
+
+impl Keyboard {
+    /// That of the terminal.
+    pub fn open() -> io::Result<Keyboard> {
+        let input = match io::stdin().is_terminal() {
+            true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            false => File::open("/dev/tty")?,
+        };
+        Ok(Keyboard { input, begun: Vec::new() })
+    }
+
+    /// The terminal that keys come from.
+    pub fn terminal(&self) -> io::Result<OwnedFd> {
+        self.input.as_fd().try_clone_to_owned()
+    }
+
+    /// The keys that come within this time; the first of them ends it. An error where no key can come any more.
+    pub fn keys(&mut self, within: Duration) -> io::Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        let mut left = if self.begun.is_empty() { within } else { REST_MAX };
+        while keys.is_empty() {
+            if !self.comes_within(left)? {
+                if !std::mem::take(&mut self.begun).is_empty() {
+                    keys.push(Key::Escape);
+                }
+                break;
+            }
+            let mut bytes = [0; 256];
+            match self.input.read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => keys = read(&mut self.begun, &bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            left = REST_MAX;
+        }
+        Ok(keys)
+    }
+
+    fn comes_within(&self, time: Duration) -> io::Result<bool> {
+        let mut asked = libc::pollfd { fd: self.input.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let ms = libc::c_int::try_from(time.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: it is one `pollfd`, valid for the call.
+        match unsafe { libc::poll(&mut asked, 1, ms) } {
+            0 => Ok(false),
+            1.. => Ok(true),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// The keys in these bytes, behind what had `begun`; what is not whole has then.
+fn read(begun: &mut Vec<u8>, bytes: &[u8]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for byte in bytes {
+        if *byte == ESCAPE && !begun.is_empty() {
+            keys.extend((*begun == [ESCAPE]).then_some(Key::Escape));
+            begun.clear();
+        }
+        begun.push(*byte);
+        match key(begun) {
+            Found::Whole(key) => {
+                keys.extend(key);
+                begun.clear();
+            }
+            Found::Part if begun.len() < KEY_BYTES_MAX => {}
+            Found::Part => begun.clear(),
+        }
+    }
+    keys
+}
+
+enum Found {
+    /// A key, or what does nothing here.
+    Whole(Option<Key>),
+    Part,
+}
+
+fn key(bytes: &[u8]) -> Found {
+    let Some(([ESCAPE], rest)) = bytes.split_at_checked(1) else {
+        return match std::str::from_utf8(bytes) {
+            Ok(text) => Found::Whole(text.chars().next().and_then(|c| match c {
+                '\u{3}' => Some(Key::Interrupt),
+                '\r' | '\n' => Some(Key::Enter),
+                c if c.is_control() => None,
+                c => Some(Key::Char(c)),
+            })),
+            Err(error) if error.error_len().is_none() => Found::Part,
+            Err(_) => Found::Whole(None),
+        };
+    };
+    let rest = std::str::from_utf8(rest).unwrap_or("?");
+    if let Some((_, key)) = SEQUENCES.iter().find(|(sequence, _)| *sequence == rest) {
+        return Found::Whole(Some(*key));
+    }
+    // A sequence ends with a letter or `~`; behind `O` and `[[` stands one letter.
+    let ends = |c: char| c.is_ascii_alphabetic() || c == '~';
+    match rest {
+        "" | "[" | "O" | "[[" => Found::Part,
+        _ if rest.starts_with('[') && !rest.ends_with(ends) => Found::Part,
+        _ => Found::Whole(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_in_pieces_or_many_at_once() {
+        let mut begun = Vec::new();
+        assert_eq!(
+            read(&mut begun, b"jq\r\x03?"),
+            [Key::Char('j'), Key::Char('q'), Key::Enter, Key::Interrupt, Key::Char('?')]
+        );
+        assert_eq!(read(&mut begun, b"\x1b[A\x1bOB\x1b[6~"), [Key::Up, Key::Down, Key::PageDown]);
+        assert_eq!(read(&mut begun, b"\x1b"), []);
+        assert_eq!(read(&mut begun, b"["), []);
+        assert_eq!(read(&mut begun, b"5"), []);
+        assert_eq!(read(&mut begun, b"~"), [Key::PageUp]);
+        assert_eq!(read(&mut begun, "ä\u{1}x".as_bytes()), [Key::Char('ä'), Key::Char('x')]);
+        assert_eq!(read(&mut begun, b"\xc3"), []);
+        assert_eq!(read(&mut begun, b"\xa4"), [Key::Char('ä')]);
+        assert_eq!((read(&mut begun, b"\xff\xfe"), begun.len()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_passed_over() {
+        let mut begun = Vec::new();
+        assert_eq!(read(&mut begun, b"\x1b[200~\x1b[<0;1;2Mq"), [Key::Char('q')]);
+        assert_eq!(read(&mut begun, b"\x1b\x1b[B"), [Key::Escape, Key::Down]);
+        let noise = [&b"\x1b["[..], &[b'1'; 100]].concat();
+        read(&mut begun, &noise);
+        assert!(begun.len() < KEY_BYTES_MAX);
+    }
+}

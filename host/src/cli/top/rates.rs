@@ -1,0 +1,97 @@
+//! What plugins cost now: the difference between what is told and what was told some seconds ago. Pure.
+
+use crate::page::record::JobView;
+use crate::run::control::PartStatus;
+use std::collections::VecDeque;
+
+/// As all other rates: of the last ten seconds.
+const KEPT_MAX: usize = 10;
+
+/// What the plugins of a part cost now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// For how much of the time of one core it is in the guest.
+    pub guest: f64,
+    /// Calls a second.
+    pub calls: f64,
+    /// The most memory that a call had.
+    pub memory_bytes_max: u64,
+    /// Whether it has a plugin.
+    pub has_plugin: bool,
+}
+
+/// What was told in the last seconds: when, and by part how many nanoseconds plugins ran and how often they were called.
+#[derive(Default)]
+pub struct CostRates(VecDeque<(i64, Vec<(u64, u64)>)>);
+
+impl CostRates {
+    /// One more of what was told.
+    pub fn take(&mut self, view: &JobView) {
+        if self.0.back().is_some_and(|(last_us, _)| *last_us >= view.status.now_us) {
+            return;
+        }
+        self.0.push_back((view.status.now_us, counted(view).map(sums).collect()));
+        if self.0.len() > KEPT_MAX + 1 {
+            self.0.pop_front();
+        }
+    }
+
+    /// Of the part at this place.
+    pub fn of(&self, view: &JobView, place: usize) -> Cost {
+        let Some(part) = counted(view).nth(place) else { return Cost::default() };
+        let plugins = &part.counts.plugins;
+        let memory_bytes_max = plugins.iter().map(|plugin| plugin.costs.memory_bytes_max).max().unwrap_or(0);
+        let cost = Cost { memory_bytes_max, has_plugin: !plugins.is_empty(), ..Cost::default() };
+        let (Some((from_us, before)), Some((to_us, now))) = (self.0.front(), self.0.back()) else { return cost };
+        let us = to_us.saturating_sub(*from_us);
+        match (before.get(place), now.get(place)) {
+            (Some(before), Some(now)) if us > 0 => Cost {
+                guest: now.0.saturating_sub(before.0) as f64 / 1e3 / us as f64,
+                calls: now.1.saturating_sub(before.1) as f64 * 1e6 / us as f64,
+                ..cost
+            },
+            _ => cost,
+        }
+    }
+}
+
+fn counted(view: &JobView) -> impl Iterator<Item = &PartStatus> {
+    let status = &view.status;
+    status.sources.iter().chain(&status.stages).chain(&status.sinks)
+}
+
+fn sums(part: &PartStatus) -> (u64, u64) {
+    part.counts.plugins.iter().fold((0, 0), |(ns, calls), plugin| {
+        (ns.saturating_add(plugin.costs.guest_ns), calls.saturating_add(plugin.costs.calls))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{PluginCosts, PluginId};
+    use crate::plugin::Costs;
+
+    fn view(now_us: i64, guest_ns: u64, calls: u64) -> JobView {
+        let costs = Costs { guest_ns, calls, memory_bytes_max: 5, ..Costs::default() };
+        let mut part = PartStatus::default();
+        part.counts.plugins = vec![PluginCosts { plugin: PluginId::default(), costs }];
+        let mut view = JobView::default();
+        (view.status.now_us, view.status.stages) = (now_us, vec![part]);
+        view
+    }
+
+    #[test]
+    fn costs_are_those_of_the_last_seconds() {
+        let mut rates = CostRates::default();
+        rates.take(&view(0, 1_000_000_000, 10));
+        let now = view(2_000_000, 2_000_000_000, 30);
+        let cost = rates.of(&now, 0);
+        assert_eq!((cost.guest, cost.calls, cost.memory_bytes_max, cost.has_plugin), (0.0, 0.0, 5, true));
+        rates.take(&now);
+        assert_eq!(rates.of(&now, 0), Cost { guest: 0.5, calls: 10.0, memory_bytes_max: 5, has_plugin: true });
+        assert_eq!(rates.of(&now, 1), Cost::default());
+        (3..100).for_each(|second| rates.take(&view(second * 1_000_000, 2_000_000_000, 30)));
+        assert_eq!((rates.0.len(), rates.of(&now, 0).guest), (KEPT_MAX + 1, 0.0));
+    }
+}

@@ -1,0 +1,89 @@
+//! What is known of each part of a job now, put together from the lists of a view. Pure.
+
+use super::record::JobView;
+use crate::metrics::batches::BatchFacts;
+use crate::run::control::{GraphPart, PartFacts, PartStatus};
+
+/// A source, stage or sink as it is now.
+#[derive(Clone, Copy, Debug)]
+pub struct PartNow<'a> {
+    /// Its place in the graph.
+    pub place: usize,
+    /// How it is made.
+    pub part: &'a GraphPart,
+    /// What it counted.
+    pub counted: &'a PartStatus,
+    /// What waits, and what it keeps.
+    pub facts: &'a PartFacts,
+    /// For which share of what it could be it was at work in the last ten seconds. Stages have all workers; all sinks have
+    /// one thread.
+    pub busy: f64,
+    /// How far its watermark is behind the last batch, in microseconds.
+    pub lag_us: Option<u64>,
+}
+
+impl PartNow<'_> {
+    /// How full its inbox is, where it has one.
+    pub fn fill(&self) -> Option<f64> {
+        let max = self.facts.waiting_bytes_max;
+        (max > 0).then(|| self.facts.waiting_bytes as f64 / max as f64)
+    }
+}
+
+/// All parts, in the order of the graph.
+pub fn all(view: &JobView) -> Vec<PartNow<'_>> {
+    let (status, recent) = (&view.status, &view.batches.last_10_s);
+    let (span, workers) = (recent.span_us.max(1) as f64, status.workers.max(1) as f64);
+    let counted = status.sources.iter().chain(&status.stages).chain(&status.sinks);
+    let parts = view.graph.parts.iter().zip(counted).zip(&view.parts).enumerate();
+    let now = parts.map(|(place, ((part, counted), facts))| {
+        let busy_us = recent.busy_us.get(place).copied().unwrap_or(0) as f64;
+        let busy = busy_us / span / if part.role == "sink" { 1.0 } else { workers };
+        let watermark = view.batches.watermarks_us.get(place).copied().flatten();
+        let watermark = watermark.filter(|watermark| *watermark < i64::MAX / 2);
+        let lag_us = watermark.zip(status.last_batch_time_us);
+        let lag_us = lag_us.map(|(watermark, now)| now.0.saturating_sub(watermark).max(0).unsigned_abs());
+        PartNow { place, part, counted, facts, busy, lag_us }
+    });
+    now.collect()
+}
+
+/// Rows a second that sources of the job file bring, and that sinks take.
+pub fn rates(view: &JobView) -> (u64, u64) {
+    let written = view.status.sources.iter().zip(&view.graph.parts).filter(|(_, part)| !part.hidden);
+    let come = written.map(|(source, _)| source.counts.rows_per_second).fold(0, u64::saturating_add);
+    let gone = view.status.sinks.iter().map(|sink| sink.counts.rows_per_second).fold(0, u64::saturating_add);
+    (come, gone)
+}
+
+/// How long after its time a batch was committed: what a row has waited at most once its batch was due. `None`: it is in
+/// flight.
+pub fn delay_us(view: &JobView, batch: &BatchFacts) -> Option<u64> {
+    let took = u64::from(batch.committed_us?);
+    let late = batch.begun_us.saturating_sub(batch.time.0).max(0).unsigned_abs();
+    Some(if view.graph.virtual_time { took } else { took.saturating_add(late) })
+}
+
+/// The streams of the parts that each part reads, as places: a stream is named as its part, or as that and a side of it.
+pub fn inputs(parts: &[GraphPart]) -> Vec<Vec<usize>> {
+    let places: std::collections::BTreeMap<&str, usize> =
+        parts.iter().enumerate().filter(|(_, part)| part.role != "sink").map(|(at, part)| (&*part.name, at)).collect();
+    let origin = |stream: &str| {
+        let mut name = stream;
+        loop {
+            match (places.get(name), name.rsplit_once('.')) {
+                (Some(place), _) => return Some(*place),
+                (None, Some((before, _))) => name = before,
+                (None, None) => return None,
+            }
+        }
+    };
+    let of = |(at, part): (usize, &GraphPart)| {
+        let mut all: Vec<usize> =
+            part.from.iter().filter_map(|stream| origin(stream)).filter(|from| *from != at).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    parts.iter().enumerate().map(of).collect()
+}

@@ -1,0 +1,193 @@
+//! A terminal that a test sits at: a program runs on it, and what its screen shows is read, key by key.
+
+use crate::{DEADLINE, holds_within};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use vt100::Parser;
+
+/// A terminal with a program on it. Dropping it ends the program.
+pub struct Screen {
+    child: Child,
+    shown: String,
+    /// What the terminal makes of all that was written to it, and that itself.
+    made: Arc<Mutex<(Parser, Vec<u8>)>>,
+    keys: File,
+    /// The program's end, which stays open for what was left behind.
+    terminal: OwnedFd,
+}
+
+impl Screen {
+    /// Starts a command on a terminal of so many columns and rows that knows colours.
+    pub fn start(command: &mut Command, columns: u16, rows: u16) -> Screen {
+        Screen::with(command, columns, rows, |command| command)
+    }
+
+    /// The same for a command whose outputs, input or environment are `prepare`d otherwise.
+    pub fn with(
+        command: &mut Command,
+        columns: u16,
+        rows: u16,
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Screen {
+        let (own, terminal) = pair(columns, rows);
+        let shown = format!("{command:?}");
+        let end = || File::from(terminal.try_clone().expect("an open file"));
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR").stdin(end()).stdout(end()).stderr(end());
+        prepare(command);
+        Screen::on(command, own, terminal, shown, columns, rows)
+    }
+
+    fn on(command: &mut Command, own: OwnedFd, terminal: OwnedFd, shown: String, columns: u16, rows: u16) -> Screen {
+        let controlling = terminal.as_raw_fd();
+        let take = move || {
+            // SAFETY: these are system calls that take numbers.
+            let taken = unsafe { libc::setsid() >= 0 && libc::ioctl(controlling, libc::TIOCSCTTY, 0) >= 0 };
+            if taken { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        };
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe { command.pre_exec(take) };
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        let made = Arc::new(Mutex::new((Parser::new(some(rows), some(columns), 500), Vec::new())));
+        let mut from = File::from(own.try_clone().expect("an open file"));
+        let making = made.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 8192];
+            while let Ok(count @ 1..) = from.read(&mut bytes) {
+                let mut made = making.lock().expect("no reader panics");
+                made.0.process(&bytes[..count]);
+                made.1.extend_from_slice(&bytes[..count]);
+            }
+        });
+        Screen { child, shown, made, keys: File::from(own), terminal }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the screen shows: its rows, without spaces at their ends.
+    pub fn rows(&self) -> Vec<String> {
+        let made = self.made.lock().expect("no reader panics");
+        let (_, columns) = made.0.screen().size();
+        made.0.screen().rows(0, columns.get()).map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    /// The same in one text.
+    pub fn text(&self) -> String {
+        self.rows().join("\n")
+    }
+
+    /// All that was ever written to it, escapes included.
+    pub fn bytes(&self) -> String {
+        String::from_utf8_lossy(&self.made.lock().expect("no reader panics").1).into_owned()
+    }
+
+    /// Whether the program has taken the whole screen, or hidden the cursor.
+    pub fn is_taken(&self) -> bool {
+        let made = self.made.lock().expect("no reader panics");
+        made.0.screen().alternate_screen() || made.0.screen().hide_cursor()
+    }
+
+    /// Whether what is typed is shown and comes in lines, as a shell leaves it.
+    pub fn is_as_a_shell_leaves_it(&self) -> bool {
+        // SAFETY: all bytes zero are a valid `termios`, and the call writes to it alone.
+        let settings = unsafe {
+            let mut settings: libc::termios = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(self.terminal.as_raw_fd(), &mut settings), 0);
+            settings
+        };
+        let wanted = libc::ICANON | libc::ECHO | libc::ISIG;
+        settings.c_lflag & wanted == wanted && settings.c_oflag & libc::OPOST != 0
+    }
+
+    /// Types.
+    pub fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("somebody may type");
+    }
+
+    /// Makes the terminal larger or smaller.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.made.lock().expect("no reader panics").0.screen_mut().set_size(some(rows), some(columns));
+        set_size(&self.terminal, columns, rows);
+    }
+
+    /// Waits until the screen is so.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, mut so: impl FnMut(&str) -> bool) -> String {
+        let mut text = String::new();
+        let came = holds_within(DEADLINE, || {
+            text = self.text();
+            so(&text)
+        });
+        assert!(came, "waited in vain until {what}: {}\n--- the screen\n{text}\n---", self.shown);
+        text
+    }
+
+    /// Waits until the screen shows this.
+    #[track_caller]
+    pub fn until_shows(&mut self, words: &str) -> String {
+        self.until(&format!("it shows {words:?}"), |text| text.contains(words))
+    }
+
+    /// Waits until the program has ended; its exit code.
+    #[track_caller]
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        let ended = holds_within(DEADLINE, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        assert!(ended, "{} does not end\n--- the screen\n{}\n---", self.shown, self.text());
+        // What it has written is read.
+        let mut length = usize::MAX;
+        holds_within(Duration::from_secs(1), || {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = self.made.lock().expect("no reader panics").1.len();
+            now == std::mem::replace(&mut length, now)
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A new terminal: our end, and that of programs.
+fn pair(columns: u16, rows: u16) -> (OwnedFd, OwnedFd) {
+    let (mut own, mut terminal) = (0, 0);
+    // SAFETY: the two numbers are written, all else may be null.
+    let opened = unsafe {
+        libc::openpty(&mut own, &mut terminal, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
+    };
+    assert_eq!(opened, 0, "a terminal can be opened");
+    // SAFETY: both were just opened, and nobody else has them. Programs get copies of theirs.
+    let (own, terminal) = unsafe {
+        libc::fcntl(own, libc::F_SETFD, libc::FD_CLOEXEC);
+        libc::fcntl(terminal, libc::F_SETFD, libc::FD_CLOEXEC);
+        (OwnedFd::from_raw_fd(own), OwnedFd::from_raw_fd(terminal))
+    };
+    set_size(&terminal, columns, rows);
+    (own, terminal)
+}
+
+fn some(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("a terminal has a size")
+}
+
+fn set_size(terminal: &OwnedFd, columns: u16, rows: u16) {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the size is read only.
+    let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+    assert_eq!(set, 0, "a terminal has a size");
+}

@@ -1,0 +1,224 @@
+//! What commands draw on a terminal beside their output: the line of `millstream run`, and how far something has come.
+
+use millstream_tests::{Process, Screen, Trial, block, plugin, signal, until};
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A job that prints a row a batch.
+fn job(more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        name = "lined"
+        batch = "100ms"
+        workers = 1
+        ui = false
+        {more}
+        [sources.in]
+        kind = "rate"
+        rows_per_second = 10
+        [stages.one]
+        from = "in"
+        sql = "select count(*) as n from \"in\""
+        [sinks.screen]
+        from = "one"
+        kind = "print"
+        rows = 1
+        "#
+    ))
+}
+
+const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"\n";
+
+fn run(trial: &Trial, columns: u16, arguments: &[&str]) -> Screen {
+    Screen::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()), columns, 40)
+}
+
+fn is_line(row: &str) -> bool {
+    row.starts_with("batch ") && row.contains(" rows/s")
+}
+
+/// The last row that is not empty.
+fn last(text: &str) -> String {
+    text.lines().rfind(|row| !row.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// No row of the screen is a mixture: each line of a table, and of the log, stands alone.
+#[track_caller]
+fn is_clean(screen: &Screen) {
+    let text = screen.text();
+    let rows: Vec<&str> = text.lines().filter(|row| !row.is_empty()).collect();
+    for (at, row) in rows.iter().enumerate() {
+        let is_last = at + 1 == rows.len();
+        assert!(is_last || !row.contains(" rows/s"), "a line was left behind: {row}\n{text}");
+        let known =
+            ["---", "Time: ", "+---", "| ", "20", "(", "batch ", "  "].iter().any(|start| row.starts_with(start));
+        assert!(known, "{row}\n{text}");
+    }
+}
+
+#[test]
+fn a_line_below_rows_and_log_tells_how_the_job_stands() {
+    for more in ["", CHECKPOINT] {
+        let trial = job(more);
+        let mut screen = run(&trial, 100, &[]);
+        let text = screen.until("the line is there", |text| is_line(&last(text)) && text.contains("| n "));
+        let line = last(&text);
+        assert!(line.contains(" · delay ") && line.contains(" · Keeping up"), "{line}");
+        let words = |line: &str| line.split(' ').filter(|word| !word.contains(char::is_numeric)).count();
+        assert_eq!(words(&line), words(block("docs/page.md", "text", "rows/s").text.trim()), "{line}");
+        // Rows go on, the line stays the last.
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(37));
+            is_clean(&screen);
+        }
+        screen.press("\x03");
+        assert_eq!(screen.wait(), Some(0), "{}", screen.text());
+        let text = screen.text();
+        assert!(text.contains("stopping; batches in flight") && last(&text).contains("done: "), "{text}");
+        assert!(!text.contains(" rows/s"), "the line is gone: {text}");
+    }
+}
+
+#[test]
+fn the_line_is_cut_where_the_terminal_is_narrow_and_comes_back_with_the_job() {
+    let trial = job(CHECKPOINT);
+    let mut screen = run(&trial, 30, &[]);
+    screen.until("the line is there", |text| last(text).starts_with("batch "));
+    screen.until("it is cut", |text| last(text).starts_with("batch ") && last(text).ends_with('…'));
+    let children = Process::children_of(screen.id());
+    signal("KILL", children[0]);
+    screen.until_shows("worker process died");
+    screen.until("the line is back", |text| last(text).starts_with("batch "));
+    signal("TERM", screen.id());
+    assert_eq!(screen.wait(), Some(0));
+}
+
+#[test]
+fn no_line_is_drawn_where_nobody_would_see_it_or_wants_it() {
+    let trial = job("");
+    let lines = |screen: &mut Screen| {
+        screen.wait();
+        screen.bytes().matches("rows/s").count()
+    };
+    let arguments = ["run", "job.toml", "--timeout", "2s"];
+    assert_ne!(lines(&mut Screen::start(&mut trial.command_apart(&arguments), 100, 40)), 0);
+    let mut quiet = trial.command_apart(&[&arguments[..], &["--quiet"]].concat());
+    assert_eq!(lines(&mut Screen::start(&mut quiet, 100, 40)), 0);
+    for (name, value) in [("MILLSTREAM_LOG_FORMAT", "json"), ("MILLSTREAM_LOG", "warn"), ("TERM", "dumb")] {
+        let mut command = trial.command_apart(&arguments);
+        let mut screen = Screen::with(&mut command, 100, 40, |command| command.env(name, value));
+        assert_eq!(lines(&mut screen), 0, "{name}={value}");
+        assert!(!screen.bytes().contains("\x1b[K"), "{name}={value}");
+    }
+    // What stands behind a pipe may write to the terminal as well.
+    let mut piped =
+        Screen::with(&mut trial.command_apart(&arguments), 100, 40, |command| command.stdout(Stdio::piped()));
+    assert_eq!(lines(&mut piped), 0);
+    // A file gets rows alone, and the terminal the line.
+    let rows = trial.path("rows.txt");
+    let mut command = trial.command_apart(&arguments);
+    let mut screen = Screen::with(&mut command, 100, 40, |command| command.stdout(File::create(&rows).unwrap()));
+    assert_ne!(lines(&mut screen), 0);
+    let rows = trial.text("rows.txt");
+    assert!(rows.contains("| n ") && !rows.contains('\x1b') && !rows.contains("rows/s"), "{rows}");
+    // And without a terminal nothing is as it was not before.
+    let told = trial.told(&arguments);
+    assert!(!told.stderr.contains('\x1b') && !told.stdout.contains('\x1b') && !told.stderr.contains("rows/s"));
+}
+
+#[test]
+fn a_job_in_the_background_does_not_draw() {
+    let trial = job("");
+    // A shell that knows jobs, and has this one in front or behind itself.
+    for (script, draws) in [("set -m; \"$@\"; true", true), ("set -m; \"$@\" & wait", false)] {
+        let run = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.folder());
+        shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut screen = Screen::start(&mut shell, 100, 40);
+        screen.until_shows("done: ");
+        screen.wait();
+        assert_eq!(screen.bytes().contains("rows/s"), draws, "{script}: {}", screen.bytes());
+    }
+}
+
+#[test]
+fn a_panic_of_the_line_is_none_of_the_jobs() {
+    let trial = job("");
+    let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+    command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-line:1").env("RUST_BACKTRACE", "0");
+    let mut screen = Screen::start(&mut command, 140, 60);
+    assert_eq!(screen.wait(), Some(0), "{}", screen.text());
+    assert!(screen.bytes().contains("the terminal shows no more how the job stands"), "{}", screen.text());
+    assert!(!screen.bytes().contains("rows/s"), "{}", screen.text());
+}
+
+#[test]
+fn what_takes_long_is_told_on_a_terminal_and_gives_way_to_what_is_said() {
+    let trial = Trial::new(&format!(
+        "[sources.in]\nkind = \"rate\"\nrows_per_second = 10\n[stages.text]\nfrom = \"in\"\n\
+         sql = \"select 'a b' as value from \\\"in\\\"\"\n[stages.words]\nfrom = \"text\"\nplugin = \"{}\"\n\
+         [sinks.out]\nfrom = \"words\"\nkind = \"nothing\"\n",
+        plugin("split-words").display()
+    ));
+    // Nothing is compiled yet.
+    let validate = |name: &str| {
+        let mut command = trial.command_apart(&["validate", "job.toml"]);
+        command.env("XDG_CACHE_HOME", trial.path(name));
+        command
+    };
+    let mut screen = Screen::start(&mut validate("one"), 120, 40);
+    let compiler = || Process::children_of(screen.id()).first().copied();
+    until("the compiler is started", || compiler().is_some());
+    let compiler = i32::try_from(compiler().expect("it has just begun")).unwrap();
+    // It needs longer than anybody waits in silence.
+    // SAFETY: it takes two numbers.
+    assert_eq!(unsafe { libc::kill(compiler, libc::SIGSTOP) }, 0);
+    let text = screen.until_shows(", for the first time (");
+    assert!(last(&text).contains("compiling plugin "), "{text}");
+    // SAFETY: as before.
+    assert_eq!(unsafe { libc::kill(compiler, libc::SIGCONT) }, 0);
+    assert_eq!(screen.wait(), Some(0), "{}", screen.text());
+    let text = screen.text();
+    assert!(last(&text).ends_with("job.toml: valid"), "{text}");
+    assert!(!text.contains("for the first time"), "the line is gone: {text}");
+    let told = Process::start(&mut validate("two")).wait();
+    assert!(!told.stderr.contains('\x1b') && !told.stderr.contains("for the first time"), "{}", told.stderr);
+}
+
+#[test]
+fn whoever_asks_a_registry_sees_that_it_has_not_answered() {
+    // It listens, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let registry = format!("oci://127.0.0.1:{}/plugins", silent.local_addr().unwrap().port());
+    let trial = Trial::new("");
+    let component = plugin("split-words");
+    let push = ["push", component.to_str().unwrap(), "--registry", &registry];
+    for (arguments, words) in [
+        (&["search", "words", "--registry", &registry][..], "asking for all packages of"),
+        (&["pull", "words@1.0.0", "--registry", &registry], "looking for words in"),
+        (&push, "pushing split-words 0.1.0 ("),
+    ] {
+        let mut screen = Screen::start(&mut trial.command_apart(arguments), 100, 20);
+        let text = screen.until_shows(words);
+        assert!(last(&text).contains(words), "{text}");
+        // A narrow terminal has one line of it as well.
+        screen.resize(30, 20);
+        screen.until("it is cut", |text| last(text).chars().count() < 30 && last(text).ends_with('…'));
+        screen.press("\x03");
+        assert_eq!(screen.wait(), None, "Ctrl-C ends it: {}", screen.text());
+    }
+}
+
+#[test]
+fn cases_are_counted_while_they_run() {
+    let trial = Trial::new("");
+    let mut command = trial.command_apart(&["test"]);
+    command.arg(plugin("running-count"));
+    let mut screen = Screen::start(&mut command, 120, 40);
+    assert_eq!(screen.wait(), Some(0), "{}", screen.text());
+    let text = screen.text();
+    assert!(last(&text).ends_with(" 0 failed"), "{text}");
+    assert!(!text.contains(" of "), "no line is left: {text}");
+}
