@@ -61,15 +61,15 @@ fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
         job.kill();
     }
     // The server dies as well, and comes back with what it has said to hold.
-    let mut job = trial.start(&["--unsupervised"]);
-    job.until("some rows are there", |_| count() > 1000);
+    let mut running = trial.start(&["--unsupervised"]);
+    running.until("some rows are there", |_| count() > 1000);
     end_all(server);
     // There are rows to send, however far the job has come.
     trial.move_in("in/b.jsonl", rows(1500..2000) + "{\"n\":2000,\"word\":\"last\"}\n");
-    job.until_stderr("the job waits, and tries again until it works");
+    running.until_stderr("the job waits, and tries again until it works");
     let server = search(port, &trial);
     until("all rows are there", || count() >= 2001);
-    job.stop();
+    running.stop();
     assert_eq!(count(), 2001);
     let sum = json!({ "size": 0, "aggs": { "sum": { "sum": { "field": "n" } }, "kinds": { "cardinality": { "field": "n" } } } });
     let found =
