@@ -1,5 +1,8 @@
 //! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
 
+mod browser;
+mod prometheus;
+
 use millstream_tests::{DEADLINE, Process, Reply, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;
 use serde_json::Value;
