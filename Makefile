@@ -14,7 +14,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 	$(filter-out host/benches/languages/own/%,$(patsubst %/.,%,$(wildcard host/benches/languages/*/*/.)))
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 
-.PHONY: help setup host build tools servers demo test torture bench lint dist
+.PHONY: help setup host build tools servers demo test torture bench lint dist pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -26,7 +26,8 @@ help:
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make tools   what plugins in all languages are built with'
-	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, OpenSearch, Flume, and a registry of packages'
+	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, OpenSearch, Flume, Prometheus, a browser, and a registry of packages'
+	@echo 'make pictures those of docs/page.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
 setup:
@@ -51,6 +52,13 @@ servers: setup
 	@scripts/flume.sh >/dev/null
 	@scripts/pekko.sh >/dev/null
 	@scripts/opensearch.sh >/dev/null
+	@scripts/prometheus.sh >/dev/null
+	@scripts/browser.sh >/dev/null
+
+# Those of docs/page.md, of the demo while it runs.
+pictures: host
+	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
+	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
 
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)

@@ -4,6 +4,7 @@
 //! give up with everything that the processes have said.
 
 mod alone;
+mod browser;
 mod certificates;
 mod document;
 pub mod fault;
@@ -27,6 +28,7 @@ mod varied;
 mod weed;
 
 pub use alone::{alone, is_alone};
+pub use browser::Browser;
 pub use certificates::Certificates;
 pub use document::{Block, block, blocks};
 pub use feeder::Feeder;

@@ -1,5 +1,8 @@
 //! The page of a running job, as a browser, Prometheus and programs get it: over plain HTTP, byte by byte.
 
+mod browser;
+mod prometheus;
+
 use millstream_tests::page::{Seen, head, news};
 use millstream_tests::{DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;

@@ -16,6 +16,8 @@ function make(element, attributes, children) {
     else if (name === 'live') element.live = value;
     else element.setAttribute(name, value === true ? '' : safe(value));
   }
+  // What can be scrolled must be reached by keyboard as well.
+  if (element.classList.contains('scroll')) element.tabIndex = 0;
   element.append(...children.flat(9).filter((c) => c !== null && c !== undefined && c !== false).map((c) => c instanceof Node ? c : safe(c)));
   return element;
 }

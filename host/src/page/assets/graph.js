@@ -71,7 +71,8 @@ export function layout(parts, upright) {
       b += room(i);
     }
   });
-  const long = 24 + rows.length * (along + gap) - gap;
+  // A job that is starting has told of no parts yet.
+  const long = 24 + Math.max(rows.length, 1) * (along + gap) - gap;
   kept = { key, edges, spots, upright, width: upright ? size + 8 : long, height: upright ? long : size + 8 };
   return kept;
 }

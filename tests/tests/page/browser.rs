@@ -1,0 +1,329 @@
+//! The page in a real Chromium, which `tests/page/driver.js` drives. `make servers` fetches it.
+
+use super::Seen;
+use millstream_tests::{Browser, Process, Trial, free_port, holds_within, plugin, signal, until};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// What loading the page may take over the wire, all of its files together.
+const PAGE_BYTES_MAX: u64 = 100 << 10;
+const TOKEN: &str = "0123456789abcdefgh";
+/// Markup, scripts, and signs that are not seen or turn around what stands beside them.
+const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u{202e}txet\u{7}\u{1b}[31m&lt;b&gt;javascript:alert(3)";
+
+/// A job with a bit of everything that views show, and a column whose name is markup.
+fn job(port: u16) -> String {
+    format!(
+        r#"
+        name = "looked-at"
+        batch = "50ms"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        every = "500ms"
+        [sources.in]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "json"
+        schema = {{ name = "text", n = "int64", todo = "text", second = "int64", "<img src=x onerror=alert(7)>" = "text" }}
+        [stages.totals]
+        from = "in"
+        key = "name"
+        plugin = "{}"
+        config = {{ column = "n" }}
+        [stages.alarms]
+        from = "in"
+        key = "name"
+        plugin = "{}"
+        on_error = "reject"
+        [sinks.out]
+        from = "totals"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.rung]
+        from = "alarms"
+        kind = "nothing"
+        [sinks.kept]
+        from = "alarms.rejected"
+        kind = "nothing"
+        "#,
+        plugin("running-total").display(),
+        plugin("alarm").display()
+    )
+}
+
+/// A job that runs, what it reads from, and its page.
+struct Looked {
+    nc: Process,
+    job: Process,
+    page: Seen,
+    trial: Trial,
+}
+
+impl Looked {
+    fn start(file: &str) -> Looked {
+        let (rows, served) = (free_port(), free_port());
+        let trial = Trial::new("");
+        trial.write(file, job(rows));
+        let token = trial.write("page.token", TOKEN);
+        std::fs::set_permissions(token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let nc = Process::nc(rows);
+        let job = run(&trial, file, served);
+        let looked = Looked { nc, job, page: Seen { port: served, token: TOKEN.into() }, trial };
+        looked.page.told_so("", |view| view["state"] == "running");
+        looked
+    }
+
+    /// So many rows, of as many keys.
+    fn rows(&mut self, count: usize) {
+        let row = |i| format!("{{\"name\":\"k{i}\",\"n\":1,\"todo\":\"set\",\"second\":{i}}}\n");
+        self.nc.say(&(0..count).map(row).collect::<String>());
+    }
+
+    fn open(&self, browser: &mut Browser, more: Value) -> Value {
+        let mut order = more;
+        order["url"] = json!(format!("http://127.0.0.1:{}/?token={}", self.page.port, self.page.token));
+        browser.tell("open", order)
+    }
+
+    /// The address of a view within the page.
+    fn hash(&self, view: &str) -> String {
+        format!("#/{}/{view}", self.page.id())
+    }
+}
+
+fn run(trial: &Trial, file: &str, served: u16) -> Process {
+    let served = format!("127.0.0.1:{served}");
+    let arguments = ["run", file, "--ui", &served, "--ui-token-file", "page.token"];
+    let mut job = Process::start(&mut trial.command_apart(&arguments));
+    job.until_stderr("page: http://127.0.0.1:");
+    job
+}
+
+/// The addresses of all views: the tabs, and a page of each kind of part.
+fn views(looked: &Looked, browser: &mut Browser) -> Vec<String> {
+    let tabs = browser.tell("views", json!({}));
+    let mut views: Vec<String> = tabs.as_array().unwrap().iter().map(|tab| tab.as_str().unwrap().into()).collect();
+    assert!(views.len() >= 6, "{views:?}");
+    views.extend(["source/in", "stage/totals", "sink/out"].map(|part| looked.hash(&format!("part/{part}"))));
+    views
+}
+
+#[test]
+fn every_view_opens_and_changes_by_itself_while_rows_flow() {
+    let mut looked = Looked::start("job.toml");
+    looked.rows(3);
+    looked.nc.say("no json, the first\n");
+    looked.page.told_so("/refused", |rows| rows[0].is_object());
+    let mut browser = Browser::start();
+    let opened = looked.open(&mut browser, json!({}));
+    let files = opened["files"].as_array().unwrap();
+    let bytes: u64 =
+        files.iter().filter(|file| file["type"] != "EventSource").map(|file| file["bytes"].as_u64().unwrap_or(0)).sum();
+    println!("first paint after {} ms; {} files, {bytes} bytes", opened["paint"], files.len());
+    assert!(files.len() > 5 && bytes > 5_000 && bytes < PAGE_BYTES_MAX, "{bytes}: {opened:#}");
+
+    // The overview counts on, and nothing is loaded anew for it.
+    browser.tell("evaluate", json!({ "code": "void (window.stays = true)" }));
+    browser.until("#content", r"3 rows since the start");
+    looked.rows(3);
+    browser.until("#content", r"6 rows since the start");
+    assert!(browser.text("#head").contains("looked-at"));
+    for name in ["in", "totals", "alarms", "out"] {
+        browser.tell("there", json!({ "selector": format!(".graph a[href$='/{name}']") }));
+    }
+    // One clicks on a part in the graph, and its page comes.
+    browser.tell("click", json!({ "selector": ".graph a[href$='stage/totals']" }));
+    let part = browser.until("#content", r"Plugin running-total");
+    assert!(part.contains("Digest") && part.contains("Calls"), "{part}");
+
+    for view in views(&looked, &mut browser) {
+        browser.view(&view);
+        let text = browser.text("#content");
+        assert!(text.len() > 10, "{view}: {text:?}");
+        browser.nothing_wrong();
+    }
+    // Each of them goes on: batches with time, rows that are refused, checkpoints, the log.
+    let batches = "#content table tbody tr:nth-child(6) td:first-child";
+    browser.view(&looked.hash("batches"));
+    let before: u64 = browser.until(batches, r"\d").replace(',', "").trim().parse().unwrap();
+    let grows = holds_within(Duration::from_secs(20), || {
+        browser.text(batches).replace(',', "").trim().parse::<u64>().is_ok_and(|now| now > before)
+    });
+    assert!(grows, "batches stand still at {before}");
+    browser.view(&looked.hash("refused"));
+    browser.until("#content", "the first|not JSON|no json");
+    // What is typed stays, while the list goes on.
+    browser.tell("fill", json!({ "selector": "#search-refused", "text": "second" }));
+    looked.nc.say("no json, the second\n");
+    browser.until("#content", r"no json, the second");
+    assert!(!browser.text("#content").contains("the first"), "only what was searched for");
+    let typed = browser.tell("evaluate", json!({ "code": "document.getElementById('search-refused').value" }));
+    assert_eq!(typed, "second");
+    browser.view(&looked.hash("history"));
+    let last = r"After batch";
+    let shown = browser.until("#content", last);
+    looked.rows(1);
+    let grows = holds_within(Duration::from_secs(20), || browser.text("#content") != shown);
+    assert!(grows, "no checkpoint more: {shown}");
+    browser.view(&looked.hash("log"));
+    browser.until("#content", "begins at batch 1");
+    browser.view(&looked.hash("state"));
+    browser.tell("fill", json!({ "selector": "#sql", "text": "select count(*) as rows_there from totals" }));
+    browser.tell("click", json!({ "selector": "form button" }));
+    browser.until("#content table", "rows_there");
+    // By keyboard: the first thing that is reached skips what stands on every view.
+    browser.view(&looked.hash("overview"));
+    browser.tell("press", json!({ "key": "Tab" }));
+    let stays = browser.tell("evaluate", json!({ "code": "window.stays === true" }));
+    assert_eq!(stays, true, "the page was loaded again");
+    browser.nothing_wrong();
+    looked.job.stop();
+}
+
+#[test]
+fn no_view_stands_in_anybodys_way_in_light_or_dark_wide_or_narrow() {
+    let mut looked = Looked::start("job.toml");
+    looked.rows(4);
+    looked.nc.say("no json\n");
+    looked.page.told_so("/refused", |rows| rows[0].is_object());
+    looked.page.told_so("", |view| view["checkpoints"][0].is_object());
+    let mut wrong = Vec::new();
+    for (dark, width) in [(false, 1280), (true, 1280), (false, 390), (true, 390)] {
+        let mut browser = Browser::start();
+        looked.open(&mut browser, json!({ "dark": dark, "width": width, "height": 800 }));
+        for view in views(&looked, &mut browser) {
+            browser.view(&view);
+            let found = browser.tell("axe", json!({}));
+            if found != json!([]) {
+                wrong.push(format!("{view}, dark: {dark}, {width} wide: {found:#}"));
+            }
+            let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+            if browser.tell("evaluate", json!({ "code": fits })) != true {
+                wrong.push(format!("{view} is wider than {width}"));
+            }
+        }
+        browser.nothing_wrong();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    looked.job.stop();
+}
+
+#[test]
+fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
+    let mut looked = Looked::start("job.toml");
+    looked.rows(2);
+    let mut browser = Browser::start();
+    looked.open(&mut browser, json!({}));
+    browser.until("#content", "2 rows since the start");
+    // The process that works stands still, until its supervisor gives it up.
+    let [worker] = looked.job.children()[..] else { panic!("{:?}", looked.job.children()) };
+    signal("STOP", worker);
+    browser.until(".sign", "^no answer");
+    browser.until(".summary", "has not answered for");
+    browser.until(".sign", "^(keeping up|running)");
+    browser.until("#content", "1 restart");
+    looked.rows(3);
+    let rows = |told: &Value| told["status"]["sources"][0]["rows"].as_u64();
+    looked.page.told_so("", |view| rows(view) >= Some(3));
+    browser.view(&looked.hash("history"));
+    browser.until("#content", "worker process does not answer and was killed");
+
+    // All of it dies, page and job; somebody starts it again.
+    let server = looked.job.id();
+    let workers = looked.job.children();
+    signal("KILL", server);
+    until("its processes have gone", || !workers.iter().any(|worker| millstream_tests::lives(*worker)));
+    browser.tell("there", json!({ "selector": "body.stale" }));
+    looked.job = run(&looked.trial, "job.toml", looked.page.port);
+    browser.tell("there", json!({ "selector": "body:not(.stale)" }));
+    browser.view(&looked.hash("overview"));
+    looked.rows(1);
+    browser.until("#content", r"[1-9]\d* rows? since the start");
+    browser.until(".sign", "^(keeping up|running)");
+    browser.nothing_wrong();
+    looked.job.stop();
+}
+
+#[test]
+fn names_and_rows_of_strangers_stay_text_in_every_view() {
+    let mut looked = Looked::start("<img src=x onerror=alert(4)>.toml");
+    let text = serde_json::to_string(HOSTILE).unwrap();
+    let row = |name: &str, n: &str, todo: &str| {
+        format!("{{\"name\":{name},\"n\":{n},\"todo\":{todo},\"second\":1,\"<img src=x onerror=alert(7)>\":{text}}}\n")
+    };
+    // In a key of a state and a column; in what a plugin says of a row; in what a decoder says of one.
+    looked.nc.say(&[row(&text, "1", "\"set\""), row(&text, "1", &text), row(&text, &text, "\"set\"")].concat());
+    looked.page.told_so("/refused", |rows| rows.as_array().unwrap().len() >= 2);
+    looked.page.told_so("", |view| view["checkpoints"][0].is_object());
+    let mut browser = Browser::start();
+    looked.open(&mut browser, json!({}));
+    let mut seen = 0;
+    for view in views(&looked, &mut browser) {
+        browser.view(&view);
+        if view.ends_with("/state") {
+            browser.tell("fill", json!({ "selector": "#sql", "text": "select * from totals" }));
+            browser.tell("click", json!({ "selector": "form button" }));
+            browser.until("#content table", "alert");
+        }
+        let text = browser.text("body");
+        seen += usize::from(text.contains("<script>alert(1)</script>"));
+        assert!(!text.contains(['\u{202e}', '\u{7}', '\u{1b}']), "{view}: {text:?}");
+        let made = browser
+            .tell("evaluate", json!({ "code": "document.querySelectorAll('body script, body img, body b').length" }));
+        assert_eq!(made, 0, "{view}: markup of a stranger became elements");
+        browser.nothing_wrong();
+    }
+    assert!(seen >= 2, "the text is shown in {seen} views only");
+    browser.view(&looked.hash("refused"));
+    let text = browser.text("#content");
+    assert!(
+        text.contains("is no order") && text.contains(r"\u202e") && text.contains("<img src=x onerror=alert(7)>"),
+        "{text}"
+    );
+    assert!(browser.text("#head").contains("<img src=x onerror=alert(4)>"), "the name of the file");
+    looked.job.stop();
+}
+
+#[test]
+fn ten_viewers_at_once_all_see_the_job_go_on() {
+    let mut looked = Looked::start("job.toml");
+    looked.rows(1);
+    let mut browser = Browser::start();
+    looked.open(&mut browser, json!({ "pages": 10, "width": 800, "height": 600 }));
+    let batches = |looked: &Looked| looked.page.told("")["status"]["batches_committed"].as_u64().unwrap();
+    let before = batches(&looked);
+    for rows in [2, 4] {
+        looked.rows(rows / 2);
+        for at in 0..10 {
+            let order = json!({ "at": at, "selector": "#content", "pattern": format!("{rows} rows since the start") });
+            browser.tell("until", order);
+        }
+    }
+    for at in 0..10 {
+        assert_eq!(browser.tell("wrong", json!({ "at": at })), json!([]), "viewer {at}");
+    }
+    assert!(batches(&looked) > before, "the job goes on");
+    looked.job.stop();
+}
+
+#[test]
+fn the_list_of_all_jobs_is_a_view_as_well() {
+    let mut looked = Looked::start("job.toml");
+    let mut ui = Process::start(looked.trial.command_apart(&["ui"]).env("TMPDIR", looked.trial.folder()));
+    let page = Seen::of(&mut ui);
+    let mut browser = Browser::start();
+    for dark in [false, true] {
+        let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
+        browser.tell("open", json!({ "url": url, "dark": dark, "width": 390 }));
+        browser.until("#content", "looked-at");
+        assert_eq!(browser.tell("axe", json!({})), json!([]));
+        browser.tell("click", json!({ "selector": ".jobs a" }));
+        looked.rows(1);
+        browser.until("#content", "The graph");
+        browser.nothing_wrong();
+        browser.tell("close", json!({}));
+    }
+    looked.job.stop();
+}
