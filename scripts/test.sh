@@ -26,8 +26,9 @@ group() {
 		echo "tests: $name passed in $took s"
 	fi
 }
+# A test that hangs is a failure like any other.
 cargo_test() {
-	cargo test --release --workspace --no-fail-fast "$@"
+	timeout 2700 cargo test --release --workspace --no-fail-fast "$@"
 }
 cases() {
 	wrong=0

@@ -285,7 +285,7 @@ fn show_line(file: &Path, page: Option<Arc<Jobs>>) -> Option<JobLine> {
     }
     let jobs = page.map_or_else(
         || {
-            let jobs = Jobs::of_file(file, false)?;
+            let jobs = Jobs::of_file(file, &[], false)?;
             jobs.poll().map(|()| jobs)
         },
         Ok,

@@ -71,7 +71,7 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
         signalled.store(true, Ordering::Release);
         true
     })?;
-    let jobs = Jobs::of_file(job, false)?;
+    let jobs = Jobs::of_file(job, &[], false)?;
     jobs.poll()?;
     let mut look = Look::default();
     let began = Instant::now();

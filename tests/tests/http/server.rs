@@ -1,7 +1,7 @@
 //! The `http` source that listens: what it takes, what it answers, and that nobody holds up anybody else.
 
 use super::{client, listening};
-use millstream_tests::{Certificates, HttpClient, Process, Reply, Trial, free_port, passing, until};
+use millstream_tests::{Certificates, DEADLINE, HttpClient, Process, Reply, Trial, free_port, passing, until};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::mpsc;
@@ -171,16 +171,20 @@ fn a_full_inbox_is_429_and_a_stop_answers_what_it_takes() {
     let (tell, told) = mpsc::channel();
     for letter in ["a", "b", "c", "d", "e"] {
         let tell = tell.clone();
-        thread::spawn(move || tell.send((letter, client(port).post(&[], letter.repeat(900)).unwrap())).unwrap());
+        thread::spawn(move || tell.send((letter, client(port).post(&[], letter.repeat(900)))).unwrap());
     }
+    let next = || {
+        let (letter, reply) = told.recv_timeout(DEADLINE).expect("each client is answered");
+        (letter, reply.unwrap_or_else(|error| panic!("{letter}: {error}: {}", job.stderr())))
+    };
     // Two are as much as the inbox takes; they wait for their batch.
-    for (_, reply) in told.iter().take(3) {
+    for (_, reply) in (0..3).map(|_| next()) {
         answered(&reply, 429, "send it again later");
         assert_eq!(reply.header("retry-after"), Some("1"));
     }
     job.signal("TERM");
     let mut taken: Vec<&str> = Vec::new();
-    for (letter, reply) in told.iter().take(2) {
+    for (letter, reply) in (0..2).map(|_| next()) {
         answered(&reply, 200, "{\"rows\":1}");
         taken.push(letter);
     }

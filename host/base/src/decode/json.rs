@@ -269,6 +269,39 @@ pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
     Ok(elements)
 }
 
+/// The text or number at a path of a JSON value, a number as it is written; `None`: there is none. Of a name that stands there
+/// several times the last one counts.
+pub fn text_at(text: &str, path: &[String]) -> Option<String> {
+    let mut scanner = Scanner::new(text);
+    let mut scratch = String::new();
+    let Some((name, below)) = path.split_first() else {
+        return match scanner.value(&mut scratch).ok()? {
+            WrittenValue::Text(text) | WrittenValue::Number(text) => Some(text.to_owned()),
+            _ => None,
+        };
+    };
+    if scanner.peek() == Some(b'[') {
+        return text_at(array_elements(text).ok()?.get(place_of(name)?)?, below);
+    }
+    if !scanner.eat(b'{') || scanner.eat(b'}') {
+        return None;
+    }
+    let mut found = None;
+    loop {
+        let is_it = scanner.key().ok()?.unescaped(&mut scratch).ok()? == name;
+        scanner.peek();
+        let start = scanner.offset();
+        scanner.skip(1).ok()?;
+        if is_it {
+            found = Some(scanner.since(start));
+        }
+        if !scanner.eat(b',') {
+            break;
+        }
+    }
+    text_at(found?, below)
+}
+
 /// Whether a text is one JSON value, and nothing else.
 pub fn is_one_value(text: &str) -> bool {
     let mut scanner = Scanner::new(text);

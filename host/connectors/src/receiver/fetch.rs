@@ -168,10 +168,9 @@ impl Fetch<'_> {
         if let Some(came) = at_once.await {
             return Some(came);
         }
+        // Until rows come: what keeps a connection alive is nothing to read.
         self.inbox.idle(true);
-        let came = timeout(time, coming).await.ok();
-        self.inbox.idle(false);
-        came
+        timeout(time, coming).await.ok()
     }
 
     fn stalled(&self) -> Ended {

@@ -144,7 +144,6 @@ struct InboxContents {
 struct EndMark {
     /// See [`Inbox::tells_end`].
     told: bool,
-    begins_batch: bool,
     /// A batch held it.
     taken: bool,
 }
@@ -275,10 +274,10 @@ impl Inbox {
         self.lock().begins_no_batch = true;
     }
 
-    /// That nothing more will come is to be in a batch, too: the first one that is cut when all else was taken. `begins_batch`:
-    /// it is a reason for one. `taken`: a batch of an earlier start held it.
-    pub fn tells_end(&self, begins_batch: bool, taken: bool) {
-        self.lock().end = EndMark { told: true, begins_batch, taken };
+    /// `told`: that nothing more will come is to be in a batch, too, and a reason for one: the first that is cut when all else was
+    /// taken. `taken`: a batch of an earlier start held it.
+    pub fn tells_end(&self, told: bool, taken: bool) {
+        self.lock().end = EndMark { told, taken };
     }
 
     /// Puts back what an earlier start had taken for a batch that did not come about, and the positions beside that of the rows
@@ -374,7 +373,7 @@ impl Inbox {
         let held = self.lock();
         InboxState {
             rows: held.rows,
-            ready: (!held.is_empty() || (held.at_end() && held.end.begins_batch)) && !held.begins_no_batch,
+            ready: (!held.is_empty() || held.at_end()) && !held.begins_no_batch,
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),

@@ -308,11 +308,10 @@ impl Sink for KafkaSink {
             let sink = &self.target.sink;
             return Err(Error::bug(format!("sink `{sink}`: batch {batch} is committed already, and came again")));
         }
+        // Of a batch without rows there is no trace, so it does not count as held.
         if rows.iter().any(|part| part.num_rows() > 0) {
             self.write(batch, &rows)?;
-        }
-        if owned {
-            self.committed = Some(batch);
+            self.committed = Some(batch).filter(|_| owned);
         }
         Ok(())
     }

@@ -203,9 +203,8 @@ impl Sink for PostgresSink {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
             let rows = rows.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
             self.write(batch, &rows)?;
-        }
-        if owned {
-            self.committed = Some(batch);
+            // Of a batch without rows there is no trace, so it does not count as held.
+            self.committed = Some(batch).filter(|_| owned);
         }
         Ok(())
     }

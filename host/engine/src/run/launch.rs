@@ -175,7 +175,8 @@ fn receive(running: &Running, runtime: &Handle) {
             from = start.positions;
             inbox.put_back(start.leftovers, start.leftovers_moved);
         }
-        // Its end is something for a batch where it moves the time of a stage. Partitions have no end.
+        // Its end is something for a batch where it moves the time of a stage. Partitions have no end, and no source has one
+        // whose job is to go on later: it would stand in the checkpoint, and a job that is to end then would not tell it again.
         let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
         if times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32))) {
             let flush = running.graph.spec.at_end == AtEnd::Flush;

@@ -107,3 +107,23 @@ fn the_elements_of_an_array_are_as_they_stand() {
     assert_eq!(array_elements("[1,]").unwrap_err(), "not JSON: expected a value at byte 3, found `]`");
     assert_eq!(array_elements("[1").unwrap_err(), "not JSON: expected `,` or `]`, but the text ends at byte 2");
 }
+
+#[test]
+fn what_stands_at_a_path_is_taken_as_it_is_written() {
+    let at = |text: &str, path: &str| {
+        let path: Vec<String> = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        super::text_at(text, &path)
+    };
+    let row = r#"{"ts": 1795318072.323456789, "big":100000000000000000003, "a":[{"b":"x\"y"},-1e3], "ts2":null, "n":1, "n":2}"#;
+    assert_eq!(at(row, "ts").as_deref(), Some("1795318072.323456789"));
+    assert_eq!(at(row, "big").as_deref(), Some("100000000000000000003"));
+    assert_eq!(at(row, "a.0.b").as_deref(), Some("x\"y"));
+    assert_eq!(at(row, "a.1").as_deref(), Some("-1e3"));
+    assert_eq!(at(row, "n").as_deref(), Some("2"));
+    assert_eq!(at("7", "").as_deref(), Some("7"));
+    for none in ["ts2", "a", "a.2", "b", "ts.0"] {
+        assert_eq!(at(row, none), None, "{none}");
+    }
+    assert_eq!(at("{\"a\":1", "a"), Some("1".into()), "whoever decodes the row tells that it is broken");
+    assert_eq!(at("{\"a\" 1}", "a"), None);
+}

@@ -71,6 +71,14 @@ async fn take(fetch: &mut Fetch<'_>, reader: &mut EventReader, data: &[u8]) -> R
                 let piece = Piece { data: &event.data, dropped: event.dropped, event: &event.kind, id };
                 let next = fetch.rows.of_piece(piece);
                 let rows_of_next: u64 = next.iter().map(|chunk| chunk.rows() as u64).sum();
+                if rows_of_next > fetch.rows.rows_max() && !id.is_empty() {
+                    // Half an event has no id to go on behind.
+                    let most = fetch.rows.rows_max();
+                    return Err(fetch.failed(&format!(
+                        "an event has {rows_of_next} rows, and a batch holds {most} of this source at most; let the server send smaller \
+                         events, or raise `rows_per_batch_max` or `bytes_per_batch_max`"
+                    )));
+                }
                 if rows + rows_of_next > fetch.rows.rows_max() {
                     // No batch takes them all: the id of those before goes with them.
                     if !fetch.rows.put_together(std::mem::take(&mut chunks)).await {

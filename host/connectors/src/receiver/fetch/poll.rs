@@ -6,6 +6,7 @@ use super::packed::{too_long, unpack};
 use super::place::Answered;
 use super::{Ended, Fetch};
 use crate::batch::chunk::Chunk;
+use crate::decode::json;
 use crate::job::spec::{CursorFrom, HttpCursor};
 use crate::limits::HTTP_PLACE_BYTES_MAX;
 use crate::receiver::http::cut;
@@ -16,7 +17,6 @@ use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED,
 };
-use serde_json::Value;
 use tokio::time::timeout;
 
 /// Asks once.
@@ -30,7 +30,6 @@ pub async fn ask(fetch: &mut Fetch<'_>, cursor: Option<&HttpCursor>) -> Ended {
             headers.insert(name, value);
         }
     }
-    fetch.inbox.idle(false);
     let asking = async {
         let mut answer = fetch.asker.get(target, &headers).await?;
         let body = content(fetch, answer.response.body_mut()).await?;
@@ -102,16 +101,8 @@ async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, Ende
     Ok(content)
 }
 
-/// The value of a field of the last row, as a URL can say it.
+/// The value of a field of the last row, as a URL can say it: a number digit by digit, as it is compared with others there.
 fn field(chunk: &Chunk, path: &[String]) -> Option<String> {
-    let row: Value = serde_json::from_slice(chunk.record(chunk.rows().checked_sub(1)?)).ok()?;
-    let value = path.iter().try_fold(&row, |value, name| match value {
-        Value::Array(elements) => elements.get(name.parse::<usize>().ok()?),
-        value => value.get(name),
-    })?;
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+    let row = chunk.record(chunk.rows().checked_sub(1)?);
+    json::text_at(std::str::from_utf8(row).ok()?, path)
 }

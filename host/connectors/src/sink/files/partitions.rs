@@ -19,6 +19,10 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 const ESCAPED: &[char] =
     &['"', '#', '%', '\'', '*', '/', ':', '=', '?', '\\', '\u{7f}', '{', '}', '[', ']', '^', '<', '>', '|', '~', '`'];
 
+/// Ends of names that readers of folders take for files that somebody still writes, sources of kind `directory` among them: their last
+/// letter is written by its number. (`~` always is.)
+const UNFINISHED_ENDS: [&str; 3] = [".tmp", ".part", "_COPYING_"];
+
 /// The columns that say where a row goes.
 #[derive(Clone)]
 pub struct Partitions {
@@ -138,20 +142,27 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
     if null {
         out.push_str(NULL);
     } else {
-        escape(&text, out);
+        // A text that reads as a null would be one.
+        let first = if text == NULL { 1 } else { 0 };
+        let last = if UNFINISHED_ENDS.iter().any(|end| text.ends_with(end)) { 1 } else { 0 };
+        escape(&text, (first, last), out);
     }
     Ok(())
 }
 
-fn escaped(text: &str) -> String {
+/// The name of a column, which hides nothing.
+fn escaped(name: &str) -> String {
     let mut out = String::new();
-    escape(text, &mut out);
+    escape(name, (usize::from(name.starts_with('_')), 0), &mut out);
     out
 }
 
-fn escape(text: &str, out: &mut String) {
-    for letter in text.chars() {
-        if letter.is_ascii_control() || ESCAPED.contains(&letter) {
+/// Writes letters by their numbers where they have to be, and so many of the first and the last in any case.
+fn escape(text: &str, (first, last): (usize, usize), out: &mut String) {
+    let letters = text.chars().count();
+    for (place, letter) in text.chars().enumerate() {
+        let at_edge = place < first || place + last >= letters;
+        if at_edge || letter.is_ascii_control() || ESCAPED.contains(&letter) {
             // Writing to a String cannot fail.
             let _ = write!(out, "%{:02X}", u32::from(letter));
         } else {
@@ -191,6 +202,18 @@ mod tests {
             ("n=__HIVE_DEFAULT_PARTITION__/t=å %3D", vec![30]),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn no_folder_looks_unfinished_or_hidden_or_null() {
+        let values = ["film.part", "x.tmp", "f_COPYING_", "a~", NULL, "v.1"];
+        let text: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![0; values.len()]));
+        let rows = RecordBatch::try_from_iter([("_t", text), ("v", number)]).unwrap();
+        let by = Partitions::new(&rows.schema(), &["_t".into()]).unwrap();
+        let found: Vec<_> = by.split(&[rows]).unwrap().into_keys().collect();
+        let expected = ["%5F_HIVE_DEFAULT_PARTITION__", "a%7E", "f_COPYING%5F", "film.par%74", "v.1", "x.tm%70"];
+        assert_eq!(found, expected.map(|value| format!("%5Ft={value}")));
     }
 
     #[test]
