@@ -197,12 +197,10 @@ impl Heard {
     }
 }
 
+type Answering = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
+
 /// Answers on one connection, until it or the server ends.
-fn serve(
-    mut stream: BufReader<TcpStream>,
-    heard: &Heard,
-    answer: &dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>,
-) {
+fn serve(mut stream: BufReader<TcpStream>, heard: &Heard, answer: &Answering) {
     while let Some((request, before)) = heard.next(&mut stream) {
         let Some((status, more, body)) = answer(&request, before) else { return };
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());

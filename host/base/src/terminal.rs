@@ -137,7 +137,7 @@ pub fn write_error(text: &[u8]) -> io::Result<()> {
     }
     let mut all = screen.wiped();
     all.extend_from_slice(text);
-    screen.within = !text.ends_with(b"\n") && !(text.is_empty() && !screen.within);
+    screen.within = !text.ends_with(b"\n") && (screen.within || !text.is_empty());
     all.extend(screen.line());
     io::stderr().write_all(&all)
 }
@@ -164,7 +164,7 @@ impl Write for Output {
         }
         let mut all = screen.wiped();
         all.extend_from_slice(text);
-        screen.within = !text.ends_with(b"\n") && !(text.is_empty() && !screen.within);
+        screen.within = !text.ends_with(b"\n") && (screen.within || !text.is_empty());
         all.extend(screen.line());
         out.write_all(&all).and_then(|()| out.flush())
     }
