@@ -311,7 +311,7 @@ fn answers_and_requests_have_a_size() {
 #[test]
 fn connections_are_few_at_a_time() {
     let server = Server::start();
-    let (found, _) = asked(&granted(&server), &[&format!("many 100 http://{}/hello", server.authority)]);
+    let (found, _) = asked(&granted(&server), &[&format!("many 100 http://{}/slow", server.authority)]);
     let (good, rest) = found[0].split_once(" of 100; ").unwrap();
     assert!((32..100).contains(&good.parse::<u32>().unwrap()), "{}", found[0]);
     assert!(rest.contains("ConnectionLimitReached"), "{rest}");

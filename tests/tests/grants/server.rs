@@ -70,6 +70,11 @@ fn serve(
     match path {
         "/hello" if method == "HEAD" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
         "/hello" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+        "/slow" => {
+            // All who ask at once wait at once, however late some of them come to it.
+            std::thread::sleep(Duration::from_secs(3));
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow")
+        }
         "/length" => length(reader, stream),
         "/redirect" => {
             let location = elsewhere.lock().unwrap().clone();
