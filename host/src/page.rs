@@ -24,7 +24,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use poll::{Jobs, Told};
+pub use poll::Jobs;
 
 use crate::error::{Error, Result};
 use crate::http::certificate::Certificate;

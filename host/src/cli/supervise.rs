@@ -11,7 +11,7 @@ pub mod report;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
-use crate::page::{Jobs, Told};
+use crate::page::Jobs;
 use crate::run::ClusterKey;
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
@@ -124,7 +124,7 @@ impl Supervisor<'_> {
     /// Tells whoever looks at the page.
     fn tell(&self, why: String) {
         if let Some(page) = self.page {
-            page.tell(Told::Restarted(why));
+            page.restarted(&why);
         }
     }
 

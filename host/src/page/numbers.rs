@@ -1,5 +1,7 @@
 //! Numbers in sentences.
 
+pub use crate::units::grouped;
+
 /// `3 rows`
 pub fn count(number: u64, what: &str) -> String {
     let plural = match what {
@@ -8,19 +10,6 @@ pub fn count(number: u64, what: &str) -> String {
         _ => "s",
     };
     format!("{} {what}{plural}", grouped(number))
-}
-
-/// `12,345`
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `12.3k`, in six letters at most.

@@ -25,13 +25,6 @@ const FRESH_WAIT_MAX: Duration = Duration::from_secs(6);
 /// Jobs of a user that are shown.
 const JOBS_MAX: usize = 200;
 
-/// What a supervisor tells of its job.
-#[derive(Clone, Debug)]
-pub enum Told {
-    /// It is started again, for this reason.
-    Restarted(String),
-}
-
 /// The jobs that a page is about.
 pub struct Jobs {
     held: Mutex<Held>,
@@ -87,11 +80,10 @@ impl Jobs {
         self.lock().actions = true;
     }
 
-    /// Something happened to the job that only its supervisor knows.
-    pub fn tell(&self, told: Told) {
-        let Told::Restarted(why) = told;
+    /// The supervisor of the job starts it again, for this reason.
+    pub fn restarted(&self, why: &str) {
         let now_us = time::now().0;
-        self.lock().records.values_mut().for_each(|record| record.restarted(now_us, why.clone()));
+        self.lock().records.values_mut().for_each(|record| record.restarted(now_us, why.to_owned()));
         self.kick();
     }
 

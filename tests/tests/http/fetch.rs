@@ -451,3 +451,46 @@ fn job_files_that_cannot_be_are_refused_in_words() {
         assert!(told.contains(promise), "{told}");
     }
 }
+
+/// Half of an event has no place to go on from.
+#[test]
+fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
+    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
+        asking.begin("text/event-stream")?;
+        let rows: Vec<String> = (0..30).map(|n| format!("{{\"n\":{n}}}")).collect();
+        asking.chunk(format!("id: 7\ndata: [{}]\n\n", rows.join(",")))?;
+        asking.silence()
+    });
+    let source = format!(
+        "kind = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nstream = \"sse\"\nformat = \"json\"\nrows_per_batch_max = 20\n\
+         schema = {{ n = \"int64\" }}",
+        server.port()
+    );
+    let ended = passing("batch = \"0s\"", &source, "").run(&["--unsupervised"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("an event has 30 rows, and a batch holds 20 of this source at most"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// A double would make another number of it, for which the server has other rows.
+#[test]
+fn a_cursor_that_is_a_number_is_told_digit_by_digit() {
+    let server = StreamServer::start(free_port(), |asking: &mut Asking| match asking.before {
+        0 => asking.reply(200, "", "[{\"n\":1795318072.323456789}]"),
+        1 => asking.reply(200, "", "[{\"n\":100000000000000000003}]"),
+        _ => asking.reply(200, "", "[]"),
+    });
+    let source = format!(
+        "kind = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nevery = \"100ms\"\ncursor = {{ parameter = \"since\", field = \"n\" }}\n\
+         format = \"json\"\nschema = {{ n = \"text\" }}",
+        server.port()
+    );
+    // An empty answer every now and then is nothing to read.
+    passing("batch = \"0s\"", &source, "").run_well(&["--until-idle"]);
+    let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.line).collect();
+    assert!(asked[1].contains("since=1795318072.323456789 "), "{asked:?}");
+    assert!(asked[2].contains("since=100000000000000000003 "), "{asked:?}");
+}

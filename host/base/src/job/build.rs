@@ -352,6 +352,23 @@ impl SourceKind {
     }
 }
 
+impl SinkKind {
+    /// The kind as a job file names it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SinkKind::Print { .. } => "print",
+            SinkKind::Sample { .. } => "sample",
+            SinkKind::Files { .. } => "files",
+            SinkKind::Queue { .. } => "queue",
+            SinkKind::Nothing => "nothing",
+            SinkKind::Http(_) => "http",
+            SinkKind::Websocket(_) => "websocket",
+            SinkKind::Postgres { .. } => "postgres",
+            SinkKind::Kafka(_) => "kafka",
+        }
+    }
+}
+
 impl Format {
     /// The format as a job file names it.
     pub fn word(&self) -> &'static str {

@@ -5,6 +5,7 @@ use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
 use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus};
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::units::grouped;
 use std::fmt::Write as _;
 
 /// Digits of a plugin's digest that are shown.
@@ -179,19 +180,6 @@ fn list<'a>(counts: impl Iterator<Item = (&'a String, u64)>) -> String {
 fn share(guest_ns: u64, host_ns: u64) -> Option<u64> {
     let all = u128::from(guest_ns) + u128::from(host_ns);
     (u128::from(guest_ns) * 100 + all / 2).checked_div(all).and_then(|share| u64::try_from(share).ok())
-}
-
-/// A number with a comma before each three digits.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A time with three digits or so: `12.3 µs`, `1.24 s`, `3 min 12 s`, `2 d 5 h`.

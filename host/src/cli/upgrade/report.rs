@@ -1,9 +1,10 @@
 //! How an upgrade went, for people and for programs.
 
-use crate::cli::status::words::{duration, grouped};
+use crate::cli::status::words::duration;
 use crate::error::{Error, Result};
 use crate::running::upgrade::shadow::ShadowReport;
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::units::grouped;
 use serde::Serialize;
 use std::fmt::Write as _;
 

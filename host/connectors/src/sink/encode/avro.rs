@@ -30,7 +30,8 @@ pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
                 name.escape_debug()
             ));
         }
-        if let ColumnType::Arrow(kind) = ColumnType::of(field.data_type()) {
+        let kind = ColumnType::of(field.data_type());
+        if matches!(kind, ColumnType::Arrow(_)) {
             return Err(format!("column `{name}` is {kind}, which format `avro` does not write; choose `parquet`"));
         }
     }

@@ -5,7 +5,7 @@ use crate::checkpoint::recent::CheckpointFacts;
 use crate::graph::{Graph, StageNode};
 use crate::ids::BatchTime;
 use crate::job::retry_source;
-use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SinkKind, SourceKind};
+use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SourceKind};
 use crate::log_lines::{self, LogLine};
 use crate::metrics::Snapshot;
 use crate::metrics::batches::BatchesView;
@@ -232,7 +232,7 @@ fn graph(graph: &Graph) -> JobGraph {
     let sinks = spec.sinks.iter().map(|sink| GraphPart {
         name: sink.name.clone(),
         role: "sink".into(),
-        kind: sink_kind(&sink.kind).into(),
+        kind: sink.kind.word().into(),
         from: sink.from.clone(),
         ..GraphPart::default()
     });
@@ -264,18 +264,4 @@ fn grants(operator: &OperatorSpec) -> Vec<String> {
     let hosts = hosts.map(|host| format!("http {}", crate::secrets::hide(host)));
     let variables = grant.env.keys().map(|name| format!("variable {name}"));
     files.chain(hosts).chain(variables).collect()
-}
-
-fn sink_kind(kind: &SinkKind) -> &'static str {
-    match kind {
-        SinkKind::Print { .. } => "print",
-        SinkKind::Sample { .. } => "sample",
-        SinkKind::Files { .. } => "files",
-        SinkKind::Queue { .. } => "queue",
-        SinkKind::Nothing => "nothing",
-        SinkKind::Http(_) => "http",
-        SinkKind::Websocket(_) => "websocket",
-        SinkKind::Postgres { .. } => "postgres",
-        SinkKind::Kafka(_) => "kafka",
-    }
 }
