@@ -102,11 +102,11 @@ struct Peer {
 }
 
 /// Waits until the processes behind this one have connected. A process that died while others were waited for may come
-/// again and takes its own place.
+/// again and takes its own place; none of its connections counts until then.
 fn accept_all(later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
-    let missing = |later: &[Peer]| {
-        later.iter().filter(|peer| peer.dataflow.is_none() || (own.process == 0 && peer.liveness.is_none())).count()
-    };
+    let is_there = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
+    let is_missing = |peer: &&Peer| !is_there(&peer.dataflow) || (own.process == 0 && !is_there(&peer.liveness));
+    let missing = |later: &[Peer]| later.iter().filter(is_missing).count();
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
     }
