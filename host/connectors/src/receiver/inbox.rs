@@ -20,7 +20,7 @@ use open::GrowingChunk;
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -44,6 +44,8 @@ pub struct Inbox {
     holder: Option<Holder>,
     /// What receivers hear of what became of their rows.
     signals: Signals,
+    /// One more than there are connections on which somebody waits for an answer.
+    answering: Arc<()>,
 }
 
 /// What a worker needs to know to decide about the next batch.
@@ -169,7 +171,17 @@ impl Inbox {
         let held = Mutex::default();
         let room = Notify::new();
         let signals = Signals::default();
-        Inbox { held, room, bytes_max, rows_max: u64::MAX, goes_on: false, wake, holder: None, signals }
+        Inbox {
+            held,
+            room,
+            bytes_max,
+            rows_max: u64::MAX,
+            goes_on: false,
+            wake,
+            holder: None,
+            signals,
+            answering: Arc::default(),
+        }
     }
 
     /// The same, which takes nothing more when batches have taken so many rows. `goes_on`: a later start does, so that this is
@@ -461,6 +473,16 @@ impl Inbox {
         drop(held);
         self.room.notify_waiters();
         TakenRecords { chunks: chunks.into_chunks(), moved: moved.into_iter().collect() }
+    }
+
+    /// Receiver: a connection is open on which an answer may be due, as long as what this gives is kept.
+    pub fn answers(&self) -> Arc<()> {
+        self.answering.clone()
+    }
+
+    /// Whether such a connection is open.
+    pub fn is_answering(&self) -> bool {
+        Arc::strong_count(&self.answering) > 1
     }
 
     /// Worker: no more is wanted; receivers end.

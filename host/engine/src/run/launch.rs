@@ -27,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
@@ -124,7 +125,10 @@ pub(super) fn launch(
                 Ok(Some(_)) | Err(_) => Some(lost_connection()),
             };
             running.ends.close_inboxes();
+            // Those whose rows are safe hear it, then the others that theirs are not.
+            await_answers(&running);
             running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
+            await_answers(&running);
             receivers.shutdown_background();
             let error = running.failure.error().or(ended);
             if let (Some(liveness), None) = (liveness, &error) {
@@ -134,6 +138,17 @@ pub(super) fn launch(
         },
     )?;
     Ok(stopper)
+}
+
+/// How long the end of a job waits for those who are being answered, and for strangers who say nothing.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+
+/// An answer that is known has to be written before the job is gone.
+fn await_answers(running: &Running) {
+    let began = Instant::now();
+    while running.ends.inboxes.iter().flatten().any(|inbox| inbox.is_answering()) && began.elapsed() < ANSWERED_WITHIN {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The rows that one of several processes takes at most, where all together take so many.

@@ -58,8 +58,9 @@ pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
             Some(ended) = connections.join_next(), if !connections.is_empty() => tell_panic(&intake, ended),
             (stream, peer, place) = acceptor.next() => {
                 let (intake, certificate, closed) = (intake.clone(), certificate.clone(), closed.clone());
+                let answering = intake.inbox.answers();
                 connections.spawn(async move {
-                    let _place = place;
+                    let _kept = (place, answering);
                     fault::thread("http-connection");
                     serve(stream, peer, &intake, certificate.as_deref(), closed).await;
                 });
