@@ -26,7 +26,7 @@ help:
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make tools   what plugins in all languages are built with'
-	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, OpenSearch, Flume, Prometheus, a browser, and a registry of packages'
+	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, a browser, and a registry of packages'
 	@echo 'make pictures those of docs/page.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
@@ -52,6 +52,8 @@ servers: setup
 	@scripts/flume.sh >/dev/null
 	@scripts/pekko.sh >/dev/null
 	@scripts/opensearch.sh >/dev/null
+	@scripts/hdfs.sh >/dev/null
+	@scripts/clickhouse.sh >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 

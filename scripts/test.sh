@@ -45,13 +45,13 @@ cargo_test --no-run || exit 1
 printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 {
 	group units cargo_test --lib --bins
-	group sdk cargo_test --test bindings --test worlds
+	group sdk cargo_test --test bindings --test worlds --test source
 	group program cargo_test --test program
-	group torture cargo_test --test torture
 } &
 {
 	group toolchains cargo_test --test toolchains
 	group library cargo_test --test library
+	group torture cargo_test --test torture
 	group examples cargo_test --doc
 	group cases cases
 } &

@@ -39,7 +39,7 @@ use crate::memory;
 use crate::plugin::PluginHost;
 use crate::running::{Options, workers_of_all};
 use crate::secrets;
-use crate::shown;
+use crate::shown::{self, harmless};
 use crate::terminal;
 use clap::{Parser, Subcommand};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -83,7 +83,7 @@ enum Command {
         /// The core module: binary, or text as `.wat`
         module: PathBuf,
         /// The kind of plugin that it is
-        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"])]
+        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source"])]
         world: String,
         /// Where to write the component
         #[arg(short, long)]
@@ -207,9 +207,14 @@ fn execute(command: Command) -> Result<ExitCode> {
             let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
             if !begins {
-                graph.check_sinks(resumed(&graph)?.as_deref())?;
+                let goes_on = resumed(&graph)?;
+                graph.check_sinks(goes_on.as_deref())?;
+                if goes_on.is_none() {
+                    graph.check_tables()?;
+                }
             }
-            show(&format!("{}{}: valid\n", graph.summary(), job.display()))?;
+            let job = harmless(&job.display().to_string(), usize::MAX);
+            show(&format!("{}{job}: valid\n", graph.summary()))?;
         }
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
@@ -242,7 +247,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             ruled?;
         }
         Command::Rollback(arguments) => show(&rollback::rollback(&arguments)?)?,
-        Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::State(arguments) => state::state(&arguments, &mut |text| show(text))?,
         Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::Push(arguments) => show(&push::push(&arguments)?)?,

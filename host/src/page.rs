@@ -23,6 +23,7 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 pub use poll::Jobs;
 
@@ -30,12 +31,14 @@ use crate::error::{Error, Result};
 use crate::http::certificate::Certificate;
 use crate::private;
 use access::Access;
+use routes::Site;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use unanswered::Unanswered;
 
 /// Where the page listens where nobody says: any free port, for this machine alone.
 pub const ADDRESS: &str = "127.0.0.1:0";
@@ -56,10 +59,17 @@ pub struct PageOptions {
     pub actions: bool,
 }
 
-/// A page that is served, for as long as the process lives.
+/// A page that is served, for as long as the process lives. Who drops it waits until whoever asked for something is answered.
 pub struct Page {
     /// The address for a browser, with the token where it was made here.
     pub address: String,
+    unanswered: Unanswered,
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.unanswered.wait();
+    }
 }
 
 /// Serves a page about these jobs.
@@ -88,8 +98,14 @@ pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
         true => format!("{scheme}://{shown}/?token={token}"),
         false => format!("{scheme}://{shown}/ (the token is in the file of --ui-token-file)"),
     };
-    server::start(listener, certificate, access, jobs, options.actions)?;
-    Ok(Page { address })
+    let unanswered = Unanswered::default();
+    if options.actions {
+        jobs.allow_actions();
+    }
+    jobs.poll()?;
+    let site = Site { access, jobs, actions: options.actions, unanswered: unanswered.clone() };
+    server::start(listener, certificate, site)?;
+    Ok(Page { address, unanswered })
 }
 
 /// Listens there. Others than this machine are let in only with TLS, or where somebody chose a token for them.

@@ -4,12 +4,12 @@ package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-//go:wasmexport millstream:plugin/aggregator@0.1.2#describe
+//go:wasmexport millstream:plugin/aggregator@0.1.3#describe
 func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
 	return describeOne(config, configLength, fields, fieldsLength)
 }
 
-//go:wasmexport millstream:plugin/aggregator@0.1.2#lift
+//go:wasmexport millstream:plugin/aggregator@0.1.3#lift
 func exportLift(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	rows, columns, columnsLength uint32,
@@ -20,7 +20,7 @@ func exportLift(
 	})
 }
 
-//go:wasmexport millstream:plugin/aggregator@0.1.2#combine
+//go:wasmexport millstream:plugin/aggregator@0.1.3#combine
 func exportCombine(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	leftRows, left, leftLength, rightRows, right, rightLength uint32,
@@ -31,7 +31,7 @@ func exportCombine(
 	})
 }
 
-//go:wasmexport millstream:plugin/aggregator@0.1.2#lower
+//go:wasmexport millstream:plugin/aggregator@0.1.3#lower
 func exportLower(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	keyRows, keys, keysLength, rows, columns, columnsLength uint32,
@@ -42,7 +42,7 @@ func exportLower(
 	})
 }
 
-//go:wasmexport millstream:plugin/aggregator@0.1.2#inverse
+//go:wasmexport millstream:plugin/aggregator@0.1.3#inverse
 func exportInverse(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	wholeRows, whole, wholeLength, partRows, part, partLength uint32,

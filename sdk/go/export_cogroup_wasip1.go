@@ -4,7 +4,7 @@ package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-//go:wasmexport millstream:plugin/cogrouper@0.1.2#describe
+//go:wasmexport millstream:plugin/cogrouper@0.1.3#describe
 func exportDescribe(config, configLength, inputs, inputsLength uint32) uint32 {
 	stage := &Stage{config: abi.String(config, configLength), inputs: make([]Schema, inputsLength), hasInputs: true}
 	for i := range stage.inputs {
@@ -26,7 +26,7 @@ func exportDescribe(config, configLength, inputs, inputsLength uint32) uint32 {
 	})
 }
 
-//go:wasmexport millstream:plugin/cogrouper@0.1.2#cogroup
+//go:wasmexport millstream:plugin/cogrouper@0.1.3#cogroup
 func exportCogroup(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	keyRows, keys, keysLength, inputs, inputsLength uint32,

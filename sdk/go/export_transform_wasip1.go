@@ -4,12 +4,12 @@ package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-//go:wasmexport millstream:plugin/transformer@0.1.2#describe
+//go:wasmexport millstream:plugin/transformer@0.1.3#describe
 func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
 	return describeOne(config, configLength, fields, fieldsLength)
 }
 
-//go:wasmexport millstream:plugin/transformer@0.1.2#process
+//go:wasmexport millstream:plugin/transformer@0.1.3#process
 func exportProcess(
 	batch uint64, time int64, hasWatermark uint32, watermark int64, config, configLength uint32,
 	rows, columns, columnsLength uint32,

@@ -8,7 +8,7 @@ func init() {
 	migrationsExported = true
 }
 
-//go:wasmexport millstream:plugin/migrator@0.1.2#migrate
+//go:wasmexport millstream:plugin/migrator@0.1.3#migrate
 func exportMigrate(_, _, version, versionLength, fields, fieldsLength, rows, columns, columnsLength uint32) uint32 {
 	from, schema := abi.String(version, versionLength), liftSchema(fields, fieldsLength)
 	states := liftBatch(rows, columns, columnsLength)

@@ -4,7 +4,7 @@ package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-//go:wasmexport millstream:plugin/updater@0.1.2#describe
+//go:wasmexport millstream:plugin/updater@0.1.3#describe
 func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
 	if len(migrations) > 0 && !migrationsExported {
 		return call(func(*abi.Area) error {
@@ -16,7 +16,7 @@ func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
 
 // The arguments stand in memory: there are more than are passed singly.
 //
-//go:wasmexport millstream:plugin/updater@0.1.2#update
+//go:wasmexport millstream:plugin/updater@0.1.3#update
 func exportUpdate(at uint32) uint32 {
 	ctx := contextOf(uint64(abi.LoadWide(at, 0)), abi.LoadWide(at, 8), uint32(abi.LoadTag(at, 16)), abi.LoadWide(at, 24))
 	stage := &Stage{config: abi.String(abi.Load(at, 32), abi.Load(at, 36))}

@@ -8,31 +8,31 @@ func init() {
 	takeLog()
 }
 
-//go:wasmimport millstream:plugin/stage@0.1.2 inputs
+//go:wasmimport millstream:plugin/stage@0.1.3 inputs
 func importInputs(to *[2]uint32)
 
-//go:wasmimport millstream:plugin/stage@0.1.2 key
+//go:wasmimport millstream:plugin/stage@0.1.3 key
 func importKey(to *[2]uint32)
 
-//go:wasmimport millstream:plugin/timers@0.1.2 due
+//go:wasmimport millstream:plugin/timers@0.1.3 due
 func importDue(to *[4]uint32)
 
-//go:wasmimport millstream:plugin/timers@0.1.2 set
+//go:wasmimport millstream:plugin/timers@0.1.3 set
 func importSet(group uint32, at int64)
 
-//go:wasmimport millstream:plugin/timers@0.1.2 cancel
+//go:wasmimport millstream:plugin/timers@0.1.3 cancel
 func importCancel(group uint32, at int64)
 
-//go:wasmimport millstream:plugin/log@0.1.2 write
+//go:wasmimport millstream:plugin/log@0.1.3 write
 func importWrite(level int32, line string)
 
-//go:wasmimport millstream:plugin/metrics@0.1.2 add
+//go:wasmimport millstream:plugin/metrics@0.1.3 add
 func importAdd(counter string, amount uint64)
 
-//go:wasmimport millstream:plugin/files@0.1.2 size
+//go:wasmimport millstream:plugin/files@0.1.3 size
 func importSize(name string, to *[2]uint64)
 
-//go:wasmimport millstream:plugin/files@0.1.2 read
+//go:wasmimport millstream:plugin/files@0.1.3 read
 func importRead(name string, offset uint64, length uint32, to *[3]uint32)
 
 func hostInputs() []Schema {

@@ -2,6 +2,6 @@
 ;; in: load
 ;; says: system
 ;; wit: package test:hostile;
-;; wit: world w { include millstream:plugin/transform@0.1.2; import system: func() -> u32; }
+;; wit: world w { include millstream:plugin/transform@0.1.3; import system: func() -> u32; }
 (import "$root" "system" (func $system (result i32)))
 (func $evil (type $evil) (call $system))

@@ -2,7 +2,7 @@
 ;; in: nowhere
 ;; wit: package test:hostile;
 ;; wit: package wasi:cli@0.2.0 { interface environment { get-environment: func() -> list<tuple<string, string>>; get-arguments: func() -> list<string>; } }
-;; wit: world w { include millstream:plugin/transform@0.1.2; import wasi:cli/environment@0.2.0; }
+;; wit: world w { include millstream:plugin/transform@0.1.3; import wasi:cli/environment@0.2.0; }
 (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
 (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
 (func $evil (param $rows i32) (param $columns i32) (result i32)

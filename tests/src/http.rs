@@ -143,7 +143,13 @@ impl HttpServer {
         port: u16,
         serve: impl Fn(BufReader<TcpStream>, &Arc<Heard>) + Send + Sync + 'static,
     ) -> HttpServer {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody listens there");
+        // Another test may have tried this port for itself just now.
+        let mut listener = None;
+        crate::holds_within(DEADLINE, || {
+            listener = TcpListener::bind(("127.0.0.1", port)).ok();
+            listener.is_some()
+        });
+        let listener = listener.expect("nobody listens there");
         listener.set_nonblocking(true).expect("a listener");
         let heard = Arc::new(Heard::default());
         let server = HttpServer { port, heard: heard.clone() };

@@ -46,7 +46,10 @@ impl Screen {
     fn on(command: &mut Command, own: OwnedFd, terminal: OwnedFd, shown: String, columns: u16, rows: u16) -> Screen {
         let controlling = terminal.as_raw_fd();
         let take = move || {
+            // A shell that runs the tests beside something else lets them ignore Ctrl-C, and so would what they start.
             // SAFETY: these are system calls that take numbers.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+            // SAFETY: as before.
             let taken = unsafe { libc::setsid() >= 0 && libc::ioctl(controlling, libc::TIOCSCTTY, 0) >= 0 };
             if taken { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         };

@@ -1,7 +1,8 @@
 //! A job in a folder of its own.
 
-use crate::{Ended, Process, millstream, root};
+use crate::{Ended, Process, hosts, millstream, root};
 use serde_json::Value;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -82,6 +83,14 @@ impl Trial {
     /// Starts `millstream run job.toml` with these arguments behind.
     pub fn start(&self, arguments: &[&str]) -> Process {
         Process::start(&mut self.command(&[&["run", "job.toml"], arguments].concat()))
+    }
+
+    /// Starts the job with so many processes and workers of each.
+    pub fn start_processes(&self, processes: usize, workers: impl Display) -> Process {
+        let (number, workers, addresses) = (processes.to_string(), workers.to_string(), hosts(processes));
+        let alone = ["--workers", &workers];
+        let together = ["--workers", &workers, "--processes", &number, "--hosts", &addresses];
+        self.start(if processes == 1 { &alone } else { &together })
     }
 
     /// Runs the job to its end.

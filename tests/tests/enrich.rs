@@ -109,6 +109,31 @@ fn a_table_is_read_again_while_the_job_runs_and_survives_restarts() {
     assert!(process.stop().contains(NOW));
 }
 
+/// The supervisor starts it again by itself, so it must not depend on a file that the job did without.
+#[test]
+fn a_job_goes_on_with_its_table_where_the_file_is_gone_or_broken() {
+    for content in [None, Some("sku,name\n1,\"")] {
+        let mut shop = Shop::new("file = \"names.csv\", schema = { sku = \"int64\", name = \"text\" }");
+        let refused = shop.trial.refused(&["run", "job.toml"]);
+        assert!(refused.contains("`names.csv` cannot be read: there is no such file"), "{refused}");
+        shop.trial.write("names.csv", "sku,name\n1,one\n");
+        let mut process = shop.start();
+        for _ in 0..8 {
+            assert_eq!(shop.sell(1)["name"], "one");
+        }
+        match content {
+            None => std::fs::remove_file(shop.trial.path("names.csv")).unwrap(),
+            Some(content) => drop(shop.trial.write("names.csv", content)),
+        }
+        process.until_stderr("the table stays as it was");
+        process.kill();
+        let process = shop.start();
+        assert_eq!(shop.sell(1)["name"], "one");
+        let told = process.stop();
+        assert_eq!(told.matches("the table stays as it was").count(), 1, "{told}");
+    }
+}
+
 /// A planned batch that is run again sees the table that it saw, though the file has changed since.
 #[test]
 fn a_batch_that_is_run_again_sees_its_table() {

@@ -188,7 +188,7 @@ fn columns() {
     );
     refused(
         &changed("sum(n)", "sum(value)"),
-        "job.toml:9: stage `counts`: `n_sum`: column `value` is text, and sum and avg need int64 or float64",
+        "job.toml:9: stage `counts`: `n_sum`: column `value` is text, and sum and avg need int64, float64 or a decimal",
     );
     let other =
         "[sources.other]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.counts]";
@@ -325,7 +325,7 @@ fn plugins_that_are_none() {
         "nothing.wasm",
         b"\0asm\x0d\0\x01\0",
         "job.toml:9: stage `counts`: ./nothing.wasm is a component, but no Millstream plugin: it exports nothing, and \
-         none of transformer, updater, aggregator and cogrouper of millstream:plugin@0.1.2",
+         none of transformer, updater, aggregator, cogrouper and reader of millstream:plugin@0.1.3",
     );
     let trial = trial(&with_plugin("folder"));
     fs::create_dir(trial.path("folder")).unwrap();
@@ -373,16 +373,16 @@ fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
 fn plugins_of_another_interface_or_world() {
     refused_plugin(
         "newer.wasm",
-        &patched("misbehave", "@0.1.2", "@0.2.1"),
-        "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.1, and this host speaks 0.1.2: \
-         install a Millstream that speaks it, or build the plugin with an SDK for 0.1.2",
+        &patched("misbehave", "@0.1.3", "@0.2.1"),
+        "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.1, and this host speaks 0.1.3: \
+         install a Millstream that speaks it, or build the plugin with an SDK for 0.1.3",
     );
     refused_plugin(
         "other.wasm",
         &patched("misbehave", "millstream:plugin/transformer@", "millstream:plugin/transfarmer@"),
         "job.toml:9: stage `counts`: ./other.wasm is a component, but no Millstream plugin: it exports \
-         millstream:plugin/transfarmer@0.1.2, and none of transformer, updater, aggregator and cogrouper of \
-         millstream:plugin@0.1.2",
+         millstream:plugin/transfarmer@0.1.3, and none of transformer, updater, aggregator, cogrouper and reader of \
+         millstream:plugin@0.1.3",
     );
 }
 

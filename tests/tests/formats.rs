@@ -64,7 +64,7 @@ const SCHEMA: &str =
     r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"},{"name":"s","type":"string"}]}"#;
 
 /// A file of the records `first` to `end`, so many in a block.
-fn container(first: i64, end: i64, in_block: usize) -> Vec<u8> {
+pub fn container(first: i64, end: i64, in_block: usize) -> Vec<u8> {
     let mark = [7_u8; 16];
     let mut file = [b"Obj\x01".to_vec(), long(1), sized(b"avro.schema"), sized(SCHEMA.as_bytes()), long(0)].concat();
     file.extend_from_slice(&mark);

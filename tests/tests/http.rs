@@ -1,7 +1,9 @@
 //! Sources and sinks that speak HTTP.
 
+mod clickhouse;
 mod exactly_once;
 mod fetch;
+mod fetch_broken;
 mod fetch_kill;
 mod page;
 mod receivers;

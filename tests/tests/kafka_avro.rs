@@ -16,7 +16,7 @@ for line in lines[1:]:
     stream = io.BytesIO(bytes.fromhex(line))
     row = fastavro.schemaless_reader(stream, schema, None)
     assert stream.read() == b'', 'bytes behind the record'
-    print(json.dumps(row, default=lambda v: v.isoformat() if hasattr(v, 'isoformat') else v.hex(), sort_keys=True))
+    print(json.dumps(row, default=lambda v: v.isoformat() if hasattr(v, 'isoformat') else v.hex() if isinstance(v, bytes) else str(v), sort_keys=True))
 ";
 
 /// Subject and schema, in the order of ids from 1 on.
@@ -118,13 +118,15 @@ fn others_read_what_is_written_by_the_schema_that_was_registered() {
     let (broker, schemas) = (Broker::shared(), Schemas::default());
     broker.topic("avro-out", 1, &[]);
     let registry = registry(free_port(), &schemas);
-    let columns = "k = \"text\", n = \"int64\", x = \"float64\", ok = \"bool\", at = \"timestamp\", raw = \"binary\", gone = \"bool\"";
+    let columns = "k = \"text\", n = \"int64\", x = \"float64\", ok = \"bool\", at = \"timestamp\", raw = \"binary\", gone = \"bool\", \
+                   day = \"date\", price = \"decimal(38,2)\"";
     let more = ", record = \"shop.Order\"";
     let trial = job("avro-out", columns, registry.port(), more, "key = \"k\"\ntombstones = \"gone\"");
     trial.write(
         "input.jsonl",
-        "[[\"a\",-9223372036854775808,0.5,true,\"2026-01-02T03:04:05.000006Z\",\"é\",false]]\n\
-         [[null,null,null,null,null,null,null],[\"b\",1,null,null,null,null,true]]\n",
+        "[[\"a\",-9223372036854775808,0.5,true,\"2026-01-02T03:04:05.000006Z\",\"é\",false,\"2026-11-20\",\"-1.28\"]]\n\
+         [[null,null,null,null,null,null,null,\"1969-12-31\",123456789012345678901234567890.12],\
+         [\"b\",1,null,null,null,null,true,null,null]]\n",
     );
     let ended = run(&trial);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -142,8 +144,10 @@ fn others_read_what_is_written_by_the_schema_that_was_registered() {
     assert!(values.iter().all(|value| value.starts_with(&[0, 0, 0, 0, 1])), "{values:?}");
     let bodies: Vec<Vec<u8>> = values.iter().map(|value| value[5..].to_vec()).collect();
     let expected = json!([
-        { "k": "a", "n": i64::MIN, "x": 0.5, "ok": true, "at": "2026-01-02T03:04:05.000006+00:00", "raw": "c3a9" },
-        { "k": null, "n": null, "x": null, "ok": null, "at": null, "raw": null },
+        { "k": "a", "n": i64::MIN, "x": 0.5, "ok": true, "at": "2026-01-02T03:04:05.000006+00:00", "raw": "c3a9",
+          "day": "2026-11-20", "price": "-1.28" },
+        { "k": null, "n": null, "x": null, "ok": null, "at": null, "raw": null,
+          "day": "1969-12-31", "price": "123456789012345678901234567890.12" },
     ]);
     assert_eq!(Value::from(read_by_others(&registered[0].1, &bodies)), expected);
 

@@ -36,14 +36,6 @@ path = "out.jsonl"
     ))
 }
 
-/// Starts a job with so many processes and workers of each.
-fn start(trial: &Trial, processes: usize, workers: u64) -> Process {
-    let (number, workers, addresses) = (processes.to_string(), workers.to_string(), hosts(processes));
-    let alone = ["--workers", &workers];
-    let together = ["--workers", &workers, "--processes", &number, "--hosts", &addresses];
-    trial.start(if processes == 1 { &alone } else { &together })
-}
-
 /// Ends a process, which may have ended by itself.
 fn kill(id: u32) {
     let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
@@ -85,7 +77,7 @@ fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
     let trial = numbers(&topic, "");
     let start = |random: &mut Random| {
         let (processes, workers) = (random.from(1, 3) as usize, random.from(1, 2));
-        let mut job = start(&trial, processes, workers);
+        let mut job = trial.start_processes(processes, workers);
         // From then on a signal ends it in an orderly way.
         job.until("it runs", |job| {
             ["goes on after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
@@ -146,7 +138,7 @@ fn all_processes_receive() {
     Broker::shared().topic(topic, 4, &[]);
     let trial = numbers(topic, "");
     produce(topic, 4, 0..100);
-    let mut job = start(&trial, 2, 1);
+    let mut job = trial.start_processes(2, 1);
     job.until("all rows", |_| is_whole(&by_partition(&trial), 4, 100));
     let said = job.stderr();
     assert_eq!(said.matches("source `in`: reads 2 partitions").count(), 2, "{said}");
@@ -203,13 +195,13 @@ path = "late.jsonl"
         for partition in [2, 0, 3] {
             Broker::shared().produce(&topic, &rows(partition, 0..300));
         }
-        let mut job = start(&trial, processes, 2);
+        let mut job = trial.start_processes(processes, 2);
         let read = |job: &Process| job.stderr().contains("reads");
         job.until("the partitions are known", |job| read(job));
         Broker::shared().produce(&topic, &rows(1, 0..100));
         job.until("windows up to where the partition that is behind has come", |_| windows() >= 9);
         job.kill();
-        let mut job = start(&trial, 2, 1);
+        let mut job = trial.start_processes(2, 1);
         job.until("it runs again", |job| read(job));
         Broker::shared().produce(&topic, &rows(1, 100..300));
         job.until("all windows but the last", |_| windows() >= 29);
@@ -225,7 +217,7 @@ fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning()
     for (processes, topic) in [(1, "grown-1"), (3, "grown-3")] {
         Broker::shared().topic(topic, 1, &[]);
         let trial = numbers(topic, "start = \"latest\"");
-        let mut job = start(&trial, processes, 2);
+        let mut job = trial.start_processes(processes, 2);
         job.until("the partition is read", |job| job.stderr().contains("reads 1 partition"));
         until("where it begins is in a plan", || {
             produce(topic, 1, 0..1);
@@ -235,7 +227,7 @@ fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning()
         let before = trial.rows("out.jsonl").len();
         Broker::shared().add_partitions(topic, 6);
         produce(topic, 6, 1000..1010);
-        let mut job = start(&trial, processes, 2);
+        let mut job = trial.start_processes(processes, 2);
         job.until("all rows of all partitions", |_| trial.rows("out.jsonl").len() >= before + 60);
         assert!(!holds_within(Duration::from_millis(300), || trial.rows("out.jsonl").len() > before + 60));
         job.stop();

@@ -4,6 +4,8 @@
 //! are called here as they are called there. What is modelled is the world around them: a store, two sinks, the steps of a
 //! job, and what can go wrong between any two of them.
 //!
+//! What workers have of one sink, each with a marker of its own, and starts with other workers are a world of their own: `shares`.
+//!
 //! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a source that can be read again, worker 1
 //! receives from a socket. Each writes its own file of every checkpoint. Three batches, two of them in flight; how many
 //! rows a batch takes differs by generation, so that a batch planned anew is another batch. Checkpoints follow on each
@@ -26,12 +28,15 @@
 
 mod check;
 mod objects;
+mod shares;
 mod start;
 mod state;
 mod steps;
 
+use shares::{ShareBug, Shares};
 use state::{Bug, Protocol};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use std::fmt::Debug;
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -61,17 +66,44 @@ fn every_rule_is_needed() {
     for bug in Bug::ALL {
         let began = Instant::now();
         let search = protocol(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        let checker = search.spawn_dfs().join();
-        let must_hold = |name| checker.model().property(name).expectation != Expectation::Sometimes;
-        let broken = checker.discoveries().into_iter().find(|(name, _)| must_hold(name));
-        let Some((name, path)) = broken else { panic!("{bug:?}: no counterexample was found") };
-        let actions: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
-        say(&format!(
-            "model: {bug:?} breaks `{name}`, in {:.1} s: {}",
-            began.elapsed().as_secs_f64(),
-            actions.join(", ")
-        ));
+        let found = counterexample(&search.spawn_dfs().join());
+        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
+        say(&format!("model: {bug:?} breaks `{name}`, in {:.1} s: {actions}", began.elapsed().as_secs_f64()));
     }
+}
+
+#[test]
+fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
+    let began = Instant::now();
+    let checker = Shares { bug: None }.checker().threads(THREADS).spawn_bfs().join();
+    say(&format!(
+        "model of shares: {} different states, {} steps between them, in {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        began.elapsed().as_secs_f64()
+    ));
+    checker.assert_properties();
+}
+
+#[test]
+fn every_rule_of_shares_is_needed() {
+    for bug in ShareBug::ALL {
+        let search = Shares { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        let found = counterexample(&search.spawn_bfs().join());
+        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
+        say(&format!("model of shares: {bug:?} breaks `{name}`: {actions}"));
+    }
+}
+
+/// A property that does not hold, and what leads there.
+fn counterexample<M>(checker: &impl Checker<M>) -> Option<(&'static str, String)>
+where
+    M: Model<State: Clone + PartialEq, Action: Clone + PartialEq + Debug>,
+{
+    let must_hold = |name| checker.model().property(name).expectation != Expectation::Sometimes;
+    let (name, path) = checker.discoveries().into_iter().find(|(name, _)| must_hold(name))?;
+    let actions: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
+    Some((name, actions.join(", ")))
 }
 
 fn protocol(bug: Option<Bug>) -> Protocol {

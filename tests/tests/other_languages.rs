@@ -121,12 +121,17 @@ fn the_signatures_are_those_that_the_page_tells() {
         *part += &format!("(func (export \"cabi_post_{name}\") (param i32))\n");
     }
     let worlds: Vec<_> = exports.keys().map(String::as_str).collect();
-    assert_eq!(worlds, ["aggregate", "cogroup", "transform", "update"]);
+    assert_eq!(worlds, ["aggregate", "cogroup", "source", "transform", "update"]);
     for (world, exports) in &exports {
         let mut imports = String::new();
         for row in table("| module | function |") {
             let [module, function, parameters] = &row[..] else { panic!("{row:?}") };
-            if module.contains("(world `update`)") && world != "update" {
+            let is_there = match quoted(module).get(1) {
+                Some(of) if module.contains("(not world ") => of != world,
+                Some(of) => of == world,
+                None => true,
+            };
+            if !is_there {
                 continue;
             }
             let (module, function) = (quoted(module)[0], quoted(function)[0]);
@@ -177,6 +182,8 @@ fn the_layouts_are_those_that_the_page_tells() {
             ("groups", Some("update")) | ("updated", None) => "updater",
             ("due-times", None) => "timers",
             (_, Some("cogroup")) => "cogrouper",
+            (_, Some("source")) | ("refusal" | "polled", None) => "reader",
+            ("datagram", None) => "net",
             _ => "types",
         };
         let is_it = |(_, interface_of): &(_, &wit_parser::Interface)| interface_of.name.as_deref() == Some(interface);

@@ -172,6 +172,22 @@ fn upsert_keeps_the_last_row_of_each_key() {
     assert_eq!(server.sql("select k, n from theirs where at is not null order by k"), format!("{expected}\nz|26"));
 }
 
+/// Names that statements of the sink use themselves.
+#[test]
+fn a_table_may_have_any_name() {
+    let server = Postgres::start();
+    for table in ["millstream_rows", "millstream_rows_", "excluded", "millstream_target", "select"] {
+        for mode in ["mode = \"append\"", "mode = \"upsert\"\nkey = \"k\""] {
+            let columns = "k = \"date\", n = \"int64\"";
+            let trial = job_at(&server.url(), columns, &format!("table = \"{table}\"\n{mode}"));
+            trial.write("input.jsonl", "[[\"2026-11-22\",1],[\"2026-11-23\",2]]\n[[\"2026-11-24\",3]]\n");
+            run_well(&trial);
+            assert_eq!(server.sql(&format!("select sum(n) from \"{table}\"")), "6", "{table} {mode}");
+            server.sql(&format!("drop table \"{table}\""));
+        }
+    }
+}
+
 #[test]
 fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
     let server = Postgres::start();

@@ -1,6 +1,8 @@
 //! Starting a job with checkpoints again: it goes on where it was, says so, and refuses what would lose something before
 //! it touches anything.
 
+mod input;
+
 use millstream_tests::{Ended, Process, Trial, plugin, root, until};
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -150,6 +152,53 @@ fn stages_without_state_may_change_their_name_place_and_operator() {
         trial.write("job.toml", format!("{head}[stages.totals]{}\n{some}\n{z}", rest.replace("\"some\"", "\"a\"")));
         trial.run_well(&["--set", &every]);
         assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
+    }
+}
+
+/// Columns of states tell neither what they were made of nor whose they are.
+#[test]
+fn state_that_was_made_of_something_else_is_refused() {
+    let head = "clock = \"manual\"\nat_end = \"keep\"\n[checkpoint]\ndir = \"kept\"\nevery = 1\n";
+    let source = |name: &str| {
+        let schema = "{ k = \"text\", v = \"int64\", w = \"int64\", at = \"timestamp(s)\" }";
+        format!("[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\nschema = {schema}\n")
+    };
+    let sink = "\n[sinks.out]\nfrom = \"t\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
+    let windowed = "time = \"at\"\nwindow = { size = \"10s\" }";
+    for (stage, from, to) in [
+        ("from = \"a\"\nkey = \"k\"\nwindow = \"all\"\naggregate = { s = \"sum(v)\" }".to_owned(), "sum(v)", "sum(w)"),
+        (format!("from = \"a\"\n{windowed}\naggregate = {{ f = \"first(v)\" }}"), "first(v)", "first(w)"),
+        (
+            "from = \"a\"\ntime = \"at\"\nwindow = { gap = \"10s\" }\naggregate = { n = \"count(v)\" }".to_owned(),
+            "count(v)",
+            "count(w)",
+        ),
+        (
+            format!("from = \"a\"\nkey = \"k\"\n{windowed}\naggregate = {{ s = \"sum(v)\" }}"),
+            "size = \"10s\"",
+            "size = \"10s\", emit = \"update\"",
+        ),
+        (
+            format!("from = [\"a\", \"b\"]\n{windowed}\nsql = \"select a.v from a, b\""),
+            "[\"a\", \"b\"]",
+            "[\"b\", \"a\"]",
+        ),
+        (
+            "from = \"a\"\njoin = { with = \"b\", on = \"k\", within = \"30s\" }\ntime = \"at\"".to_owned(),
+            "from = \"a\"\njoin = { with = \"b\"",
+            "from = \"b\"\njoin = { with = \"a\"",
+        ),
+    ] {
+        let trial = Trial::new(&format!("{head}{}{}[stages.t]\n{stage}{sink}", source("a"), source("b")));
+        trial.write("a.jsonl", "[[\"p\",1,2,1]]\n");
+        trial.write("b.jsonl", "[[\"p\",3,4,1]]\n");
+        trial.run_well(&[]);
+        trial.run_well(&[]);
+        trial.change(from, to);
+        let told = trial.refused(&["run", "job.toml"]);
+        contains(&told, &["stage `t`", "its state does not fit any more", "`--drop-state t`"]);
+        trial.change(to, from);
+        trial.run_well(&[]);
     }
 }
 
@@ -504,6 +553,29 @@ fn a_job_that_was_changed_after_a_kill_replays_as_before() {
     }
 }
 
+/// What a sink has committed that the job has elsewhere now, or no more, is not committed there again.
+#[test]
+fn a_sink_that_was_moved_after_a_kill_leaves_nothing_twice() {
+    let golden = golden();
+    for (from, to) in [
+        ("path = \"out.jsonl\"", "path = \"new.jsonl\""),
+        (
+            "[sinks.out]\nfrom = \"totals\"\nkind = \"queue\"\npath = \"out.jsonl\"",
+            "[sinks.new]\nfrom = \"totals\"\nkind = \"queue\"\npath = \"new.jsonl\"",
+        ),
+    ] {
+        for workers in ["1", "2"] {
+            let trial = trial();
+            let every = ["--set", "checkpoint.every=1000", "--workers", workers];
+            killed(&trial, &every, "commit.after:4");
+            trial.change(from, to);
+            let ended = trial.run_well(&every);
+            let whole = trial.text("out.jsonl") + &trial.text("new.jsonl");
+            assert_eq!(whole, golden, "{to}: {}", ended.stderr);
+        }
+    }
+}
+
 /// Such a replay is itself killed, at each of its steps.
 #[test]
 fn a_replay_as_before_may_be_killed_too() {
@@ -604,133 +676,4 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
         trial.run_well(&["--workers", &(line % 3 + 1).to_string()]);
         assert_eq!(counts(&trial), is(expected), "after batch {line}");
     }
-}
-
-/// Sources of files, of which batches were planned that no sink has committed, and others that are in the checkpoint.
-fn reading(kind: &str, rows_per_batch_max: u64) -> Trial {
-    let trial = Trial::new(&format!(
-        r#"name = "reading"
-batch = "10ms"
-[checkpoint]
-dir = "checkpoint"
-every = 2
-[sources.words]
-{kind}
-rows_per_batch_max = {rows_per_batch_max}
-[sinks.out]
-from = "words"
-kind = "queue"
-path = "out.jsonl"
-"#
-    ));
-    let lines = |from: usize| (from..from + 10).map(|line| format!("line {line}\n")).collect::<String>();
-    trial.write("in/a.txt", lines(10));
-    trial.write("in/b.txt", lines(20));
-    trial
-}
-
-#[test]
-fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
-    let file = "kind = \"file\"\npath = \"in/a.txt\"\naway_max = \"100ms\"";
-    let directory = "kind = \"directory\"\npath = \"in\"\naway_max = \"100ms\"\npoll = \"10ms\"\nsettle = \"0s\"";
-    for kind in [file, directory] {
-        let trial = reading(kind, 2);
-        killed(&trial, &["--until-idle"], "commit.before:4");
-        let whole = trial.text("in/a.txt");
-        let planned = "`./in/a.txt`, of which batches hold the first ";
-        // Gone.
-        fs::rename(trial.path("in/a.txt"), trial.path("kept")).unwrap();
-        let told = refused(&trial, &[]);
-        if kind == file {
-            contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: there is no such file"]);
-        } else {
-            contains(
-                &told,
-                &["source `words`: ", planned, " is not there any more; batch ", "Bring it back as it was"],
-            );
-        }
-        // Shorter than what was planned.
-        trial.write("in/a.txt", &whole[..20]);
-        let told = refused(&trial, &[]);
-        contains(
-            &told,
-            &["source `words`: ", planned, "has shrunk to 20 bytes; batch ", "which is to be run again, needs it"],
-        );
-        assert!(told.contains("`--resume-from ") || told.contains("`--fresh`"), "{told}");
-        // As long, but other records: the program cannot know before it reads them.
-        trial.write("in/a.txt", whole.replace("line 1", "line\n1"));
-        let before = trial.text("out.jsonl");
-        let ended = trial.run(&["--until-idle"]);
-        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        contains(
-            &ended.stderr,
-            &[
-                "source `words`: a batch cannot be replayed: bytes ",
-                "of `./in/a.txt`: the file was changed: 2 records are planned",
-            ],
-        );
-        assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
-        assert_eq!(trial.text("out.jsonl"), before);
-        // As it was.
-        trial.write("in/a.txt", &whole);
-        trial.run_well(&["--until-idle"]);
-        let expected = if kind == file { 10..20 } else { 10..30 };
-        let rows: Vec<String> =
-            trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
-        let mut sorted = rows.clone();
-        sorted.sort();
-        assert_eq!(sorted, expected.map(|line| format!("line {line}")).collect::<Vec<_>>());
-    }
-}
-
-#[test]
-fn a_file_that_is_brought_back_for_batches_that_read_all_of_it_is_not_new() {
-    for kind in ["file\"\npath = \"in/a.txt", "directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s"] {
-        // The plan of the first batch holds the end of the file.
-        let trial = reading(&format!("kind = \"{kind}\""), 10);
-        killed(&trial, &["--until-idle"], "commit.before:1");
-        let whole = trial.text("in/a.txt");
-        // Another file with another time, as a backup brings it.
-        trial.write("in/backup.tmp", &whole);
-        fs::rename(trial.path("in/backup.tmp"), trial.path("in/a.txt")).unwrap();
-        let expected = if kind.starts_with("file") { 10..20 } else { 10..30 };
-        let expected: Vec<String> = expected.map(|line| format!("line {line}")).collect();
-        let rows = || {
-            let rows = trial.rows("out.jsonl").into_iter();
-            rows.map(|row| row["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        trial.run_well(&["--until-idle"]);
-        assert_eq!(rows(), expected);
-        // Nor is it when only the checkpoint knows it, and what is moved to its name then is.
-        let ended = trial.run_well(&["--until-idle"]);
-        assert_eq!(rows(), expected);
-        assert!(!ended.stderr.contains("has changed"), "{}", ended.stderr);
-        if kind.starts_with("directory") {
-            trial.write("in/new.tmp", "line 30\n");
-            fs::rename(trial.path("in/new.tmp"), trial.path("in/a.txt")).unwrap();
-            trial.run_well(&["--until-idle"]);
-            assert_eq!(rows(), [&expected[..], &["line 30".to_owned()]].concat());
-        }
-    }
-}
-
-#[test]
-fn input_that_shrank_after_it_was_committed_can_be_given_up() {
-    let trial = trial();
-    trial.write("input.jsonl", lines(4));
-    trial.run_well(&[]);
-    trial.write("input.jsonl", lines(2));
-    let told = refused(&trial, &[]);
-    let words =
-        ["source `words`: `./input.jsonl`, of which batches hold the first ", "has shrunk to ", "`--drop-state words`"];
-    contains(&told, &words);
-    trial.run_well(&["--drop-state", "words"]);
-    let batches = trial.batches("out.jsonl");
-    assert_eq!(batches.len(), 6);
-    let count = |word: &str| {
-        let rows = batches[4]["rows"].as_array().unwrap();
-        rows.iter().find(|row| row["word"] == word).map(|row| row["count"].as_i64().unwrap())
-    };
-    // What was counted stays, and the first line is counted once more.
-    assert_eq!((count("a"), count("b"), count("c")), (Some(5), Some(3), None), "{batches:?}");
 }

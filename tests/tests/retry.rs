@@ -400,3 +400,24 @@ fn rows_that_are_given_back_move_no_event_time() {
     assert_eq!(late, ["old"]);
     assert_eq!(trial.rows("out.jsonl").iter().map(|row| row["n"].clone()).collect::<Vec<_>>(), [1, 2]);
 }
+
+/// What one stage with a plugin passes, another one reads: the rows that are given back to the first go through both.
+#[test]
+fn stages_behind_each_other_both_take_rows_back() {
+    let trial = trial(BAD, QUEUE);
+    trial.change(
+        "[sinks.bad]",
+        &format!(
+            "[stages.again]\nfrom = \"pick\"\nplugin = \"{}\"\nconfig = {{ reject = [\"bad1\"] }}\non_error = \"reject\"\n\
+             [sinks.again]\nfrom = \"again\"\nkind = \"queue\"\npath = \"again.jsonl\"\n[sinks.bad]",
+            plugin("picky").display()
+        ),
+    );
+    trial.run_well(&[]);
+    let before = trial.rows("again.jsonl").len();
+    assert_eq!(trial.rows("bad.jsonl").len(), 5);
+    trial.change(&format!("config = {{ reject = [{BAD}] }}"), "config = { reject = [] }");
+    retry(&trial, &["pick", "bad.jsonl"]);
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("again.jsonl").len(), before + 4, "all but the one that the second stage rejects");
+}

@@ -1,9 +1,13 @@
 //! Going back to the state before an upgrade: the batches since run again with the plugin of before, and nothing that sinks
 //! hold is written twice.
 
-use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, varied_line, write_varied};
+use millstream_tests::{
+    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, until, varied_line, write_varied,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 /// A job with virtual time that keeps a sum of each word in a local component, whose plugin a test replaces.
 fn sums(way: &str) -> Trial {
@@ -56,6 +60,21 @@ fn state(trial: &Trial) -> Value {
     let ended = Process::start(&mut trial.command(&query)).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect()
+}
+
+/// Rows come as they are made: who wants the first of very many need not wait for all.
+#[test]
+fn rows_of_a_query_come_one_by_one() {
+    let trial = sums("same");
+    six_batches(&trial);
+    let query = "select value from generate_series(1, 100000000000)";
+    let mut command = trial.command(&["state", "job.toml", "--sql", query, "--json"]);
+    let mut asked = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(asked.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "{\"value\":1}\n");
+    // Nobody reads on, so it ends.
+    assert!(holds_within(DEADLINE, || asked.try_wait().unwrap().is_some()));
 }
 
 /// What sinks hold stays, the state is as if the other plugin had run since the checkpoint, and the job goes on.
@@ -224,6 +243,55 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
         assert!(again.stderr.contains("nothing to go back to"), "{}", again.stderr);
         stopped_well(job);
     }
+}
+
+/// What ran before came by an upgrade as well; and the job has the workers that it was started with, not those of this machine.
+#[test]
+fn a_job_that_was_upgraded_twice_goes_back_once() {
+    let feeder = Feeder::start(varied_line);
+    let trial = running(feeder.port(), "varied-update");
+    let parts = "[sinks.parts]\nfrom = \"made\"\nkind = \"files\"\npath = \"parts\"\nparts = \"worker\"\n";
+    trial.write("job.toml", trial.text("job.toml") + parts);
+    let mut job = start(&trial, &["--workers", "3"]);
+    let mut digests = Vec::new();
+    for way in ["plus", "alike"] {
+        write_varied("varied-update", way, &trial.path(&format!("{way}.wasm")));
+        trial.well(&["upgrade", "job.toml", "made", &format!("{way}.wasm"), "--accept"]);
+        more_rows(&trial, &mut job);
+        digests.push(status(&trial).1);
+    }
+    let shown = trial.well(&["rollback", "job.toml", "made"]);
+    assert!(shown.contains("stage `made` has plus.wasm again, with the state after batch "), "{shown}");
+    assert_eq!(status(&trial).1, digests[0]);
+    more_rows(&trial, &mut job);
+    stopped_well(job);
+}
+
+/// As it is while it is started again, which comes and goes too fast for a test.
+#[test]
+fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
+    let feeder = Feeder::start(varied_line);
+    let trial = running(feeder.port(), "varied-update");
+    let mut job = start(&trial, &[]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    let text = trial.text("job.toml");
+    let signal = |name: &str| {
+        for child in job.children() {
+            assert!(Command::new("kill").args([name, &child.to_string()]).status().unwrap().success());
+        }
+    };
+    signal("-STOP");
+    let told = trial.told(&["rollback", "job.toml", "made"]);
+    signal("-CONT");
+    assert_eq!((told.code, trial.text("job.toml")), (Some(1), text), "{told:?}");
+    assert!(told.stderr.contains("the job runs and does not answer"), "{}", told.stderr);
+    // The supervisor may have taken it for hung.
+    until("it has gone back", || {
+        let told = trial.told(&["rollback", "job.toml", "made"]);
+        told.stdout.contains("stage `made` has old.wasm again, with the state after batch ")
+    });
+    stopped_well(job);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use millstream::internals::checkpoint::store;
 use millstream::internals::checkpoint::store::{Store, Version};
 use millstream::internals::failure::Failure;
 use millstream::internals::patience::{StoreError, StoreErrorKind, patiently};
-use millstream_tests::{FailingProxy, Process, S3Server, Trial, free_port, root};
+use millstream_tests::{FailingProxy, Hdfs, Process, S3Server, Trial, free_port, root};
 use std::sync::Arc;
 
 fn open(url: &str, settings: &[(String, String)]) -> Arc<dyn Store> {
@@ -105,6 +105,45 @@ fn a_bucket_keeps_what_a_store_promises() {
         let error = error.expect("there is no such bucket");
         assert!(error.kind == StoreErrorKind::Lasting && error.reason.contains("make the bucket first"), "{error}");
     }
+}
+
+#[test]
+fn a_folder_of_hdfs_keeps_what_a_store_promises() {
+    let hdfs = Hdfs::start();
+    let store = open(&hdfs.url("/jobs/mine"), &[]);
+    let other = open(&hdfs.url("/jobs/mine-too/"), &[]);
+    other.write("state/x", "of another job".into()).expect("it writes");
+    keeps_its_promises(store.as_ref());
+    assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
+    assert_eq!(hdfs.paths("/jobs"), Some(vec!["/jobs/mine-too/state/x".into()]), "nothing else is left");
+
+    // HDFS replaces nothing on condition: what stands for it has to let one of many through.
+    let count = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).expect("a text");
+        text.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number")
+    };
+    let (threads, each) = (6, 12);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let hdfs = &hdfs;
+            scope.spawn(move || {
+                let store = open(&hdfs.url("/jobs/many"), &[]);
+                let mut done = 0;
+                while done < each {
+                    let found = surely(|| store.read_version("count"));
+                    let next = found.as_ref().map_or(0, |(bytes, _)| count(bytes)) + 1;
+                    // Bytes that are told apart, as the store asks for.
+                    let bytes = format!("{next} {thread} {done}");
+                    let version = found.as_ref().map(|(_, version)| version);
+                    if let Ok(Some(_)) = store.replace("count", bytes.into(), version) {
+                        done += 1;
+                    }
+                }
+            });
+        }
+    });
+    let (bytes, _) = open(&hdfs.url("/jobs/many"), &[]).read_version("count").expect("it reads").expect("it is there");
+    assert_eq!(count(&bytes), threads * each);
 }
 
 #[test]

@@ -229,6 +229,8 @@ fn a_shadow_runs_in_all_processes_of_a_job() {
         let plus = is_dropped(&trial, world, "plus", "same", "not the same");
         assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
         is_promoted(&trial, world);
+        // It is over in all of them, so another one may begin.
+        is_dropped(&trial, world, "plus", "same", "not the same");
         stopped_well(job);
     }
 }

@@ -35,6 +35,22 @@ fn job(port: u16, config: &str) -> Trial {
     ))
 }
 
+/// No process of it answers at the moment: it is neither stopped nor does it not run.
+#[test]
+fn a_job_that_is_being_started_again_is_stopped() {
+    let trial = Trial::new(
+        "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml"]));
+    job.until("it runs", |_| !trial.rows("out.jsonl").is_empty());
+    job.children().into_iter().for_each(|child| signal("KILL", child));
+    assert_eq!(trial.well(&["stop", "job.toml"]), "job.toml: stopped\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("starting it again"), "{}", ended.stderr);
+}
+
 /// The only worker process of a job that has connected to its server `times` times.
 fn worker(job: &mut Process, times: usize) -> u32 {
     until_connected(job, times);

@@ -143,13 +143,35 @@ fn the_page_is_true_for_c() {
 }
 
 #[test]
+fn the_page_is_true_for_a_source() {
+    let trial = Trial::new(&block(PAGE, "toml", "[sources.lines]").text);
+    let told = shell(&trial, &block(PAGE, "sh", "--world source").text);
+    for part in
+        ["test result: ok. 1 passed", "built ./feed.wasm", "world:         source", "connections (need a grant)"]
+    {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+    let address = format!("127.0.0.1:{}", free_port());
+    trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7000", &address));
+    let mut job = trial.start(&[]);
+    job.until_stderr("Connection refused");
+    let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
+    nc.say("to\nbe\n");
+    job.until("the lines are shown", |job| job.stdout().contains("| 1      | be   |"));
+    assert!(nc.stdout().starts_with("FROM 0\n"), "{}", nc.stdout());
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+#[test]
 fn no_block_of_the_page_is_left_out() {
     let ways = WAYS.iter().flat_map(|way| {
         let Way { lang, fence, failed, .. } = way;
         [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
     });
     let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
-    let others = others.into_iter().chain([("toml", "[grants]")]);
+    let others =
+        others.into_iter().chain([("toml", "[grants]"), ("toml", "[sources.lines]"), ("sh", "--world source")]);
     let mut taken: Vec<Block> = ways.map(|(language, text)| block(PAGE, language, &text)).collect();
     taken.extend(others.map(|(language, text)| block(PAGE, language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.

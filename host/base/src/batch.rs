@@ -14,6 +14,7 @@ pub mod parse;
 pub mod part;
 pub mod partition;
 pub mod position;
+pub mod reading;
 pub mod rejected;
 pub mod slices;
 pub mod times;

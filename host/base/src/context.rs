@@ -78,6 +78,15 @@ pub enum Event {
     },
     /// A source has this partition, with a clock of its own from now on, though no row may have come of it.
     Partition(ClockId),
+    /// Plans tell of this partition whether it is at its end; until one does, it is not.
+    TellsEnd(ClockId),
+    /// Whether batches have all of a partition, or of a source of which no partition is known.
+    AtEnd {
+        /// Its clock.
+        clock_id: ClockId,
+        /// Nothing more was there. Otherwise there is, or nobody knows.
+        at_end: bool,
+    },
     /// A source does not have this partition any more.
     PartitionGone(ClockId),
     /// The source of this number has ended: after the batches before, nothing came of it.

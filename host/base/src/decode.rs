@@ -144,11 +144,14 @@ impl Decoder {
         let named: Vec<_> = all.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let (schema, required) = match &source.kind {
             SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
+            SourceKind::Plugin(source) => (source.columns.clone(), required(&source.columns)),
             _ => (schema_of(&named), Vec::new()),
         };
         let columns = ColumnBuilders::new(schema.clone(), &all);
-        let given_back = matches!(source.kind, SourceKind::Retry { .. });
-        let columns = if given_back { columns.with_hex() } else { columns };
+        // These lines of JSON are our own.
+        let is_ours = |kind: &SourceKind| matches!(kind, SourceKind::Retry { .. } | SourceKind::Plugin(_));
+        let ours = is_ours(&source.kind) || source.format == Format::Parquet;
+        let columns = if ours { columns.with_hex() } else { columns };
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
         // What is given to others has the columns in the order of the job file.
         let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));

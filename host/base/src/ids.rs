@@ -11,61 +11,82 @@ pub struct BatchId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchTime(pub i64);
 
-/// Where a part stands among the parts of its batch at one point of the graph: a path, compared place by place. It does
-/// not depend on the number of workers, so sorting by it restores the order of arrival.
+/// Where a part stands among the parts of its batch at one point of the graph: a path, compared place by place. Sorting by it
+/// restores the order of arrival. What a stage with a key makes of a batch has the worker's number in it, as workers own ranges
+/// of keys: such rows stand in the same order on any number of workers, but not in the same parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PartOrder(Vec<u64>);
+pub struct PartOrder {
+    places: Vec<u64>,
+    /// How many of the first places are those of a window.
+    windows: usize,
+}
 
 impl PartOrder {
     /// A path of one place.
     pub fn at(place: u64) -> PartOrder {
-        PartOrder(vec![place])
+        PartOrder { places: vec![place], windows: 0 }
     }
 
     /// A place within the part's own.
     #[must_use]
     pub fn then(mut self, place: u64) -> PartOrder {
-        self.0.push(place);
+        self.places.push(place);
         self
     }
 
     /// The part's place within an outer one.
     #[must_use]
     pub fn under(mut self, outer: u64) -> PartOrder {
-        self.0.insert(0, outer);
+        self.places.insert(0, outer);
+        self.windows = 0;
+        self
+    }
+
+    /// The part's place among those of several streams, of which this is that of one; of the rows of windows, those of each
+    /// window stand together.
+    #[must_use]
+    pub fn of_stream(mut self, stream: u64) -> PartOrder {
+        self.places.insert(self.windows, stream);
+        self
+    }
+
+    /// The place of the window that the part is of; before all others where it is of none.
+    #[must_use]
+    pub fn of_window(mut self) -> PartOrder {
+        self.places.truncate(self.windows);
         self
     }
 
     /// A path of one place: that of a window, by its end and start in microseconds. Windows that end first stand first,
     /// also before 1970.
     pub fn at_window(end_us: i64, start_us: i64) -> PartOrder {
-        PartOrder(vec![place_of(end_us), place_of(start_us)])
+        PartOrder { places: vec![place_of(end_us), place_of(start_us)], windows: 2 }
     }
 
     /// The part's place within the windows that end then.
     #[must_use]
     pub fn under_time(self, end_us: i64) -> PartOrder {
-        self.under(place_of(end_us))
+        PartOrder { windows: 1, ..self.under(place_of(end_us)) }
     }
 
     /// Before all others.
     pub fn first() -> PartOrder {
-        PartOrder(Vec::new())
+        PartOrder { places: Vec::new(), windows: 0 }
     }
 
     /// The places as bytes, big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|place| place.to_be_bytes()).collect()
+        self.places.iter().flat_map(|place| place.to_be_bytes()).collect()
     }
 
-    /// What [`PartOrder::to_bytes`] wrote.
+    /// What [`PartOrder::to_bytes`] wrote, which does not tell of windows.
     pub fn from_bytes(bytes: &[u8]) -> PartOrder {
-        PartOrder(bytes.as_chunks().0.iter().map(|place| u64::from_be_bytes(*place)).collect())
+        PartOrder { places: bytes.as_chunks().0.iter().map(|place| u64::from_be_bytes(*place)).collect(), windows: 0 }
     }
 
     /// The places, the outermost first.
     pub fn places(&self) -> &[u64] {
-        &self.0
+        &self.places
     }
 }
 

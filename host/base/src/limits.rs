@@ -42,6 +42,8 @@ pub const HTTP_STALL_MS: u64 = 30_000;
 pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of the id of an event, or of a cursor, and of what an answer is known by. Longer ones are no positions.
 pub const HTTP_PLACE_BYTES_MAX: usize = 1 << 10;
+/// Pages of an answer that an `http` source asks for one behind the other, before it rests for as long as between two polls.
+pub const HTTP_PAGES_MAX: u32 = 1_000;
 /// The longest that an `http` source waits because a server says so (`Retry-After`), in milliseconds.
 pub const HTTP_RETRY_AFTER_MS_MAX: u64 = 300_000;
 /// Messages that a `websocket` sink keeps for clients that are slow.
@@ -469,3 +471,18 @@ pub struct SliceMax {
     /// Bytes of their columns.
     pub bytes: usize,
 }
+
+/// Bytes that a plugin reads from a connection at a time.
+pub const PLUGIN_NET_READ_BYTES_MAX: u32 = 1 << 20;
+/// Bytes that a plugin writes to a connection at a time.
+pub const PLUGIN_NET_WRITE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a position of a source plugin.
+pub const PLUGIN_POSITION_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the name of a partition of a source plugin.
+pub const PLUGIN_PARTITION_NAME_BYTES_MAX: usize = 256;
+/// Partitions of a source plugin: each has an instance and a thread.
+pub const PLUGIN_PARTITIONS_MAX: usize = 64;
+/// How long a poll of a source plugin waits for rows, in milliseconds.
+pub const PLUGIN_POLL_WAIT_MS: u64 = 500;
+/// The same while somebody waits to hear that rows are safe.
+pub const PLUGIN_POLL_WAIT_SHORT_MS: u64 = 10;

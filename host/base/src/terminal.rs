@@ -22,18 +22,7 @@ const COLUMNS: usize = 80;
 
 /// Whether a line can be drawn.
 static DRAWS: AtomicBool = AtomicBool::new(false);
-static SCREEN: Mutex<Screen> = Mutex::new(Screen {
-    job: None,
-    work: Vec::new(),
-    works: 0,
-    drawn: false,
-    last: Vec::new(),
-    within: false,
-    shared: false,
-    mute: false,
-    of_parent: false,
-    held: None,
-});
+static SCREEN: Mutex<Screen> = Mutex::new(Screen::EMPTY);
 
 struct Screen {
     /// How the job stands.
@@ -230,6 +219,20 @@ pub fn has_colours() -> bool {
 }
 
 impl Screen {
+    /// Before anything is drawn.
+    const EMPTY: Screen = Screen {
+        job: None,
+        work: Vec::new(),
+        works: 0,
+        drawn: false,
+        last: Vec::new(),
+        within: false,
+        shared: false,
+        mute: false,
+        of_parent: false,
+        held: None,
+    };
+
     /// What wipes the line away, if one may be there.
     fn wiped(&mut self) -> Vec<u8> {
         let drawn = std::mem::replace(&mut self.drawn, false);
@@ -323,18 +326,7 @@ mod tests {
 
     #[test]
     fn the_work_that_began_last_is_seen_and_gives_way_when_it_is_done() {
-        let mut screen = Screen {
-            job: Some("job".into()),
-            work: Vec::new(),
-            works: 0,
-            drawn: false,
-            last: Vec::new(),
-            within: false,
-            shared: false,
-            mute: false,
-            of_parent: false,
-            held: None,
-        };
+        let mut screen = Screen { job: Some("job".into()), ..Screen::EMPTY };
         assert_eq!(screen.line(), b"job");
         assert_eq!(screen.wiped(), WIPE);
         assert!(screen.wiped().is_empty(), "nothing is there any more");

@@ -100,13 +100,17 @@ impl Server {
             return Err(format!("has a port that is none; {help}"));
         }
         let port = authority.port_u16().unwrap_or(usual_port);
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            // Nobody can be asked for a query alone.
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        };
         let scheme = if tls.is_some() { "https" } else { "http" };
         // What stands behind `?` may be secret.
         let place = format!("{scheme}://{authority}{}", uri.path());
         let authority =
             HeaderValue::from_str(authority.as_str()).map_err(|_| format!("has no host that is one; {help}"))?;
-        Ok(Server { host, port, tls, authority, path: path.to_owned(), place })
+        Ok(Server { host, port, tls, authority, path, place })
     }
 
     /// Path and query of the URL.
@@ -139,11 +143,12 @@ impl Server {
         self.authority.to_str().unwrap_or_default()
     }
 
-    /// Makes a connection for another protocol that begins as HTTP does.
-    pub async fn stream(&self) -> Result<Box<dyn Wire>, Fault> {
+    /// Makes a connection for another protocol that begins as HTTP does. `over`: puts something between it and the network.
+    pub async fn stream<S: Wire + 'static>(&self, over: impl FnOnce(TcpStream) -> S) -> Result<Box<dyn Wire>, Fault> {
         let connecting = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| passing(&error))?;
             let _ = stream.set_nodelay(true);
+            let stream = over(stream);
             let wire: Box<dyn Wire> = match &self.tls {
                 None => Box::new(stream),
                 Some(tls) => {
@@ -157,7 +162,7 @@ impl Server {
 
     /// Makes a connection.
     async fn connect(&self) -> Result<Open, Fault> {
-        open(TokioIo::new(self.stream().await?)).await
+        open(TokioIo::new(self.stream(|stream| stream).await?)).await
     }
 }
 
@@ -353,6 +358,8 @@ mod tests {
         assert_eq!(of("http://h"), parts("h", 80, false, "/", "http://h/"));
         assert_eq!(of("https://h:9/a?b=c"), parts("h", 9, true, "/a?b=c", "https://h:9/a"));
         assert_eq!(of("http://[::1]:9/"), parts("::1", 9, false, "/", "http://[::1]:9/"));
+        assert_eq!(of("http://h:9?b=c"), parts("h", 9, false, "/?b=c", "http://h:9/"));
+        assert_eq!(of("https://h?"), parts("h", 443, true, "/?", "https://h/"));
         for wrong in ["", "h", "h:9", "/a", "ftp://h", "http://", "http://me:pw@h/", "http://h h/", "http://h:99999"] {
             assert!(of(wrong).is_err(), "{wrong}: {:?}", of(wrong));
         }

@@ -3,15 +3,18 @@
 
 mod answer;
 mod cloud;
+mod hdfs;
 
 pub use answer::{no_bucket, passes};
 pub use cloud::{Client, Cloud};
+pub use hdfs::is_draft;
 
 use crate::error::{Error, Result as JobResult};
 use crate::fault;
 use crate::patience::{StoreError, StoreErrorKind};
+use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
-use object_store::{Error as ClientError, RetryConfig};
+use object_store::{Error as ClientError, ObjectMeta, RetryConfig};
 use std::future::Future;
 use std::sync::{Arc, mpsc};
 use tokio::runtime::{Builder, Runtime};
@@ -43,14 +46,20 @@ impl Bucket {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
         let place = format!("{}{bucket}/{prefix}", cloud.scheme()).trim_end_matches('/').to_owned();
-        if !is_bucket(bucket) || !(prefix.is_empty() || is_name(prefix)) {
+        if !cloud.is_bucket(bucket) || !(prefix.is_empty() || is_name(prefix)) {
             return Err(wrong());
         }
-        let client = cloud.client(bucket, settings, retry).map_err(|error| error.within_place(&place))?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("objects").enable_all().build();
         let runtime = runtime.map_err(|e| Error::environment(format!("cannot start a thread for {place}: {e}")))?;
+        let client = cloud.client(bucket, settings, retry, runtime.handle());
+        let client = client.map_err(|error| error.within_place(&place))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Bucket { client, runtime: Some(runtime), place, prefix, cloud })
+    }
+
+    /// Whose it is.
+    pub fn cloud(&self) -> Cloud {
+        self.cloud
     }
 
     /// Who sends requests.
@@ -71,6 +80,35 @@ impl Bucket {
     /// Where the object of this name is; `None`: it can have none.
     pub fn at(&self, name: &str) -> Option<Path> {
         if is_name(name) { Path::parse(format!("{}{name}", self.prefix)).ok() } else { None }
+    }
+
+    /// What `take` makes of the objects whose names begin so, page by page; until it made something where `one` is enough.
+    pub fn list<T: Send + 'static>(
+        &self,
+        name: &str,
+        begin: &str,
+        one: bool,
+        take: impl Fn(&str, &ObjectMeta) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        let (client, prefix) = (self.client.clone(), self.prefix.clone());
+        let begins = format!("{prefix}{begin}");
+        self.run("list", name, async move {
+            let (mut found, mut page_token) = (Vec::new(), None);
+            loop {
+                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
+                let page = match client.list_paginated(Some(&begins), options).await {
+                    // Where there are folders, this one is not made yet.
+                    Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(found),
+                    page => page?,
+                };
+                let taken = |object: &ObjectMeta| take(object.location.as_ref().strip_prefix(&prefix)?, object);
+                found.extend(page.result.objects.iter().filter_map(taken));
+                page_token = page.page_token;
+                if page_token.is_none() || (one && !found.is_empty()) {
+                    return Ok(found);
+                }
+            }
+        })
     }
 
     /// Runs requests to their end. Blocks; the thread may belong to any runtime or to none.
@@ -120,10 +158,13 @@ impl Bucket {
 
     fn failed(&self, what: &str, name: &str, error: &ClientError) -> StoreError {
         let mut reason = answer::told(error);
-        if no_bucket(error) {
-            reason.push_str("; make the bucket first");
+        if no_bucket(error) || (self.cloud == Cloud::Hdfs && matches!(error, ClientError::NotFound { .. })) {
+            reason.push_str(&format!("; {}", self.cloud.missing()));
+        } else if matches!(error, ClientError::AlreadyExists { .. }) {
+            reason.push_str("; nothing is overwritten: is another job writing here?");
         } else if answer::denied(error) {
-            reason.push_str(&format!("; look at {} and what they may do in this bucket", self.cloud.credentials()));
+            let credentials = self.cloud.credentials();
+            reason.push_str(&format!("; look at {credentials} and what whoever they name may do at this place"));
         } else if reason.contains(cloud::MACHINE_IDENTITY) {
             reason.push_str(&format!(
                 "; this machine was asked who it is, as nothing else says who asks: set {}",
@@ -144,12 +185,6 @@ impl Drop for Bucket {
             runtime.shutdown_background();
         }
     }
-}
-
-/// A bucket's name becomes part of the server's name or of a path; what could lead to another server is none.
-fn is_bucket(name: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    (1..=255).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) && !name.contains("..")
 }
 
 /// Whether a name can be one of an object below a prefix. Names are read from files and servers, so they are not trusted.

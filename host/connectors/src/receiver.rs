@@ -4,6 +4,7 @@ mod compressed;
 mod content;
 pub mod outage;
 mod parquet;
+pub mod plugin;
 mod directory;
 mod file_facts;
 mod file;
@@ -14,6 +15,7 @@ mod http;
 pub mod inbox;
 pub mod infer;
 mod kafka;
+mod named;
 mod object;
 mod queue;
 mod rate;
@@ -84,10 +86,12 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
-            return table::check(enrich, origin).map_err(told);
+            return table::check(enrich).map_err(told);
         }
         // What is given back later is looked at then.
         SourceKind::Retry { .. } => return Ok(()),
+        // Its plugin has said what is wrong with its config.
+        SourceKind::Plugin(_) => return Ok(()),
     }
     check_columns(source, origin)?;
     check_schema(source, origin)?;
@@ -179,6 +183,9 @@ pub fn start(
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
+        SourceKind::Plugin(_) => {
+            inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod nothing;
 pub mod postgres;
 mod print;
 mod queue;
+pub mod shares;
 mod waiting;
 mod websocket;
 #[cfg(test)]
@@ -74,7 +75,7 @@ pub fn check(
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Http(_) => http::check(spec, schema, origin),
+        SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
@@ -109,7 +110,7 @@ pub fn open(
         SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
-        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, owner, failure)?,
+        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
     })
 }
 
@@ -123,7 +124,10 @@ pub fn open_share(
     worker: usize,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure)
+    match &spec.kind {
+        SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure),
+        _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure),
+    }
 }
 
 /// How a `files` sink writes.

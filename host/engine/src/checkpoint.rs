@@ -111,11 +111,11 @@ impl JobCheckpoints {
 pub struct Markers(Arc<Mutex<BTreeMap<String, BatchId>>>);
 
 impl Markers {
-    /// A sink stands here now.
+    /// A sink, or a worker's share of it, stands here now: the furthest counts.
     pub fn set(&self, sink: &str, committed: Option<BatchId>) {
         let mut markers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (markers.get_mut(sink), committed) {
-            (Some(marker), Some(committed)) => *marker = committed,
+            (Some(marker), Some(committed)) => *marker = committed.max(*marker),
             (None, Some(committed)) => drop(markers.insert(sink.to_owned(), committed)),
             (_, None) => {}
         }

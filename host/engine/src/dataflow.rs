@@ -199,7 +199,8 @@ fn sampled<'s>(stage: &StageNode, input: Parts<'s>, worker: usize) -> Parts<'s> 
     })
 }
 
-/// One stream of several, whose order is the same however their parts arrive.
+/// One stream of several, whose order is the same however their parts arrive: that of arrival, or one stream behind the other
+/// where their parts are others with another number of workers.
 fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], graph: &Graph) -> Result<Parts<'s>> {
     let find = |name: &String| {
         streams.get(name).cloned().ok_or_else(|| Error::bug(format!("the stream `{name}` is not built yet")))
@@ -208,10 +209,11 @@ fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], grap
         return find(only);
     }
     let mut inputs = Vec::new();
+    let fixed = graph.places_are_fixed(from);
     for (place, name) in (0u64..).zip(from) {
         let made = graph.clock_among(name, from.len(), ClockId::MADE);
         inputs.push(find(name)?.map(move |part: Part| Part {
-            order: part.order.then(place),
+            order: if fixed { part.order.then(place) } else { part.order.of_stream(place) },
             clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },
             ..part
         }));

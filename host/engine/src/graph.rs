@@ -14,6 +14,7 @@ mod recorded;
 mod retry;
 mod shape;
 mod simple;
+mod source;
 mod sql;
 mod summary;
 mod window;
@@ -25,6 +26,7 @@ pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use recorded::record;
 pub use shape::OutputShape;
 pub use simple::{SimpleNode, deduplicate_state};
+pub use source::SourceNode;
 pub use sql::SqlNode;
 pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_ends_table, with_bounds};
 
@@ -35,8 +37,10 @@ use crate::checkpoint::types::Table;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
-use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec};
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec};
+use crate::job::{retry_source, table_source};
 use crate::plugin::PluginHost;
+use crate::receiver::table;
 use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use crate::{job, limits, lock, receiver, sink};
@@ -55,6 +59,8 @@ pub struct Graph {
     pub streams: BTreeMap<String, SchemaRef>,
     /// Whose clocks the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
+    /// The sources that are plugins, by name.
+    pub readers: BTreeMap<String, SourceNode>,
     /// Loads plugins, also those that come later.
     host: PluginHost,
 }
@@ -168,7 +174,8 @@ impl Graph {
     /// Of a job whose plugins do not matter, without its stages.
     pub fn without_stages(spec: JobSpec) -> Graph {
         let host = PluginHost::new().unwrap();
-        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), host, spec }
+        let readers = BTreeMap::new();
+        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), readers, host, spec }
     }
 }
 
@@ -180,7 +187,8 @@ impl Graph {
         let mut spec = spec;
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let mut graph = Graph { stages, streams, clocks, host: host.clone(), spec };
+        let readers = source::load(&mut spec, host)?;
+        let mut graph = Graph { stages, streams, clocks, readers, host: host.clone(), spec };
         graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
@@ -215,6 +223,9 @@ impl Graph {
                 sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None)?;
             }
         }
+        if owns_sinks {
+            graph.check_tables()?;
+        }
         paths::check(&graph.spec)?;
         Ok(graph)
     }
@@ -248,6 +259,15 @@ impl Graph {
             sink::check(spec, &schema, &self.spec.origin, self.spec.checkpoint.is_some(), owner_id)?;
         }
         Ok(())
+    }
+
+    /// Looks for the files of tables, which a job that begins needs: one that goes on has them in its checkpoint.
+    pub fn check_tables(&self) -> Result<()> {
+        self.spec.sources.iter().try_for_each(|source| match &source.kind {
+            SourceKind::Table(enrich) => table::check_file(enrich, &self.spec.origin)
+                .map_err(|error| error.within(table_source::place(source, &self.spec.origin))),
+            _ => Ok(()),
+        })
     }
 
     /// The columns that several streams have in common: all must have the same.
@@ -348,14 +368,42 @@ impl Graph {
 
     /// Whether the parts of these streams hold the same rows on any number of workers.
     fn parts_are_fixed(&self, streams: &[String]) -> bool {
+        self.all_pass(streams, |stage| !matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_)))
+    }
+
+    /// Whether the parts of these streams have the same places on any number of workers.
+    pub fn places_are_fixed(&self, streams: &[String]) -> bool {
+        self.all_pass(streams, |_| true)
+    }
+
+    /// Whether these streams come from sources through nothing but stages without a key that parts pass through, each of which
+    /// is one of these.
+    fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
         streams.iter().all(|stream| {
-            let stage = self.stages.iter().find(|stage| stage.name == part_of(stream));
-            stage.is_none_or(|stage| {
-                let spreads = matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_));
-                let keeps = stage.keeps_parts() && !spreads && stage.key.is_empty();
-                keeps && stage.inputs.iter().all(|input| self.parts_are_fixed(&input.from))
+            // Rows that are given back to a stage have its name, but come from a source.
+            let made_by = |stage: &&StageNode| stage.name == part_of(stream) && !retry_source::is_name(stream);
+            self.stages.iter().find(made_by).is_none_or(|stage| {
+                let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
+                passes && stage.inputs.iter().all(|input| self.all_pass(&input.from, good))
             })
         })
+    }
+
+    /// Whether rows of a stage come into one stream with those of others, somewhere behind it.
+    pub fn meets_others(&self, stage: &str) -> bool {
+        let (mut behind, mut seen) = (vec![stage], BTreeSet::new());
+        while let Some(name) = behind.pop() {
+            let reads =
+                |from: &[String]| from.iter().any(|stream| part_of(stream) == name && !retry_source::is_name(stream));
+            let merges = |from: &[String]| from.len() > 1 && reads(from);
+            let stages = || self.stages.iter().flat_map(|stage| stage.inputs.iter().map(move |input| (stage, input)));
+            if self.spec.sinks.iter().any(|sink| merges(&sink.from)) || stages().any(|(_, input)| merges(&input.from)) {
+                return true;
+            }
+            let readers = stages().filter(|(_, input)| reads(&input.from)).map(|(stage, _)| stage.name.as_str());
+            behind.extend(readers.filter(|name| seen.insert(*name)));
+        }
+        false
     }
 
     /// Whose clocks the rows of these inputs follow.
@@ -475,9 +523,10 @@ fn key_places(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
     let mut places = Vec::new();
     for name in &stage.key {
         let place = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
-        if let other @ ColumnType::Arrow(_) = ColumnType::of(input.field(place).data_type()) {
+        let kind = ColumnType::of(input.field(place).data_type());
+        if !kind.is_scalar() {
             return Err(Error::job(format!(
-                "key `{name}` is of type {other}, which cannot be a key; make text of it in a stage with `select`"
+                "key `{name}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));
         }
         places.push(place);

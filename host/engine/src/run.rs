@@ -8,6 +8,7 @@ mod liveness;
 pub mod recover;
 pub mod replay;
 mod start;
+mod traces;
 
 pub use crate::running::cluster_key::ClusterKey;
 pub use crate::running::{Cluster, Options};

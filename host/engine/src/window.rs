@@ -70,6 +70,11 @@ impl WindowNode {
         }
     }
 
+    /// Whether results come out whenever they change, and not only at the end.
+    pub fn updates(&self) -> bool {
+        matches!(self, WindowNode::Sliding { update: true, .. } | WindowNode::Session { update: true, .. })
+    }
+
     /// The windows in words, by which checkpoints tell whether a table is still theirs.
     pub fn words(&self) -> String {
         let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));

@@ -59,6 +59,9 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
         };
         worker.step_or_park(sleep);
     }
+    if let Some(coordinator) = &mut coordinator {
+        coordinator.end(running, reached(&committed));
+    }
     announcer.finish(worker, running);
 }
 

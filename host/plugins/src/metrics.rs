@@ -2,6 +2,7 @@
 //! what the calls of plugins cost.
 
 pub mod batches;
+pub mod calls;
 pub mod hot_keys;
 mod rate;
 pub mod recent;

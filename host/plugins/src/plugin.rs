@@ -20,6 +20,7 @@ mod attempt;
 mod bindings;
 mod cache;
 mod caller;
+pub mod calls;
 mod check;
 mod clock;
 mod compile;
@@ -35,8 +36,10 @@ mod load;
 mod log_budget;
 mod lower;
 mod migrate;
+mod net;
 mod outline;
 mod prepared;
+mod reader;
 mod reject;
 mod releases;
 mod search;
@@ -60,11 +63,12 @@ pub use load::{LoadOptions, find as component_file, is_plugin_folder, read as re
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
 pub use prepared::{Preparation, called};
+pub use reader::Reader;
 pub use releases::{RELEASES, Release};
 pub use snapshot::{started, with_heap};
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
-pub const VERSION: &str = "0.1.2";
+pub const VERSION: &str = "0.1.3";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
@@ -89,6 +93,8 @@ pub enum World {
     Aggregate,
     /// Several inputs by key.
     Cogroup,
+    /// Rows from elsewhere.
+    Source,
 }
 
 /// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`. In world `cogroup` `input`
@@ -154,6 +160,10 @@ pub struct Granted {
     pub env: BTreeMap<String, String>,
     /// Requests over HTTP.
     pub http: Option<HttpGrant>,
+    /// Servers that it may connect to over TCP, as `host:port`.
+    pub tcp: Vec<String>,
+    /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
+    pub udp: Vec<String>,
 }
 
 /// What `process` returns.
@@ -250,6 +260,7 @@ impl std::fmt::Display for World {
             World::Update => "update",
             World::Aggregate => "aggregate",
             World::Cogroup => "cogroup",
+            World::Source => "source",
         })
     }
 }
@@ -300,9 +311,9 @@ impl Plugin {
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
-        let identity = failure::CallIdentity { stage: None, plugin, outside: "describe" };
+        let identity = failure::CallIdentity { stage: None, of_source: false, plugin, outside: failure::DESCRIBE };
         let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
-        if about.inputs.is_empty() && self.world() != World::Cogroup {
+        if about.inputs.is_empty() && !matches!(self.world(), World::Cogroup | World::Source) {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
             about.inputs.push(Arc::new(Schema::empty()));
         }
@@ -311,17 +322,24 @@ impl Plugin {
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
         let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
-        let checked = if self.world() == World::Cogroup {
-            let asked = |instances: &mut Instances, config: &str| {
-                instances.call(None, describe, given, (config, inputs.as_slice()))
-            };
-            check::cogroup_description(traced::located(&mut instances, config, asked)?)
-        } else {
-            let none = bindings::Schema::default();
-            let input = inputs.first().unwrap_or(&none);
-            let asked =
-                |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
-            check::description(self.world(), traced::located(&mut instances, config, asked)?)
+        let checked = match self.world() {
+            World::Cogroup => {
+                let asked = |instances: &mut Instances, config: &str| {
+                    instances.call(None, describe, given, (config, inputs.as_slice()))
+                };
+                check::cogroup_description(traced::located(&mut instances, config, asked)?)
+            }
+            World::Source => {
+                let asked = |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config,));
+                check::reader_description(traced::located(&mut instances, config, asked)?)
+            }
+            world => {
+                let none = bindings::Schema::default();
+                let input = inputs.first().unwrap_or(&none);
+                let asked =
+                    |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
+                check::description(world, traced::located(&mut instances, config, asked)?)
+            }
         };
         Ok(instances.settle(None, &Counters::default(), checked)?)
     }
@@ -329,6 +347,11 @@ impl Plugin {
     /// A caller for one stage on one worker. `description` is what `describe` returned for the stage.
     pub fn caller(&self, stage: StageUse, description: &Description) -> Caller {
         Caller::new(self.loaded.clone(), stage, description)
+    }
+
+    /// What reads one partition of a source, or asks which there are. `description` is what `describe` returned for the source.
+    pub fn reader(&self, source: StageUse, description: &Description) -> Result<Reader> {
+        Reader::new(self.loaded.clone(), source, description)
     }
 
     /// The SHA-256 digest of the component: `sha256:…`.

@@ -1,17 +1,21 @@
 //! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
 
+mod accumulators;
 mod aggregate;
 mod output_size;
 mod arithmetic;
 mod batch_time;
 pub mod budget;
 mod casts;
+mod decimals;
 pub mod expression;
 mod floats;
 mod foreign;
+mod frames;
 pub mod function;
 pub mod gather;
 mod guard;
+mod join_keys;
 mod mistake;
 pub mod query;
 mod plan_step;

@@ -19,7 +19,7 @@ static SDKS: Dir<'_> = include_dir!("$OUT_DIR/sdk");
 /// The file in it that says which Millstream it came with.
 pub const SDK_VERSION: &str = "sdk/VERSION";
 
-/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate` or `cogroup`), whole or not at all, and
+/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate`, `cogroup` or `source`), whole or not at all, and
 /// returns its folder.
 ///
 /// # Errors
@@ -30,10 +30,8 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     let missing = || Error::job(format!("this Millstream comes without an SDK for {language}"));
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
-    let template = templates.get_dir(templates.path().join(world)).ok_or_else(|| {
-        let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
-        Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
-    })?;
+    let template =
+        templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world, language))?;
     if declares(template, name) {
         return Err(Error::job(format!("`{name}` is what something in the example is named; choose another name")));
     }
@@ -48,6 +46,21 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     write(&project.join(SDK_VERSION), concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes())?;
     std::fs::rename(&project, &folder).map_err(|error| failed("create", &folder, &error))?;
     Ok(folder)
+}
+
+/// The error where a language has no template of a world: no language has, or others have.
+fn no_world(templates: &Dir<'_>, world: &str, language: Language) -> Error {
+    let has = |other: &Language| {
+        let templates = TEMPLATES.get_dir(other.word());
+        templates.is_some_and(|dir| dir.get_dir(dir.path().join(world)).is_some())
+    };
+    let others: Vec<String> = Language::ALL.into_iter().filter(has).map(|other| other.to_string()).collect();
+    if !others.is_empty() {
+        let others = others.join(", ");
+        return Error::job(format!("there is no SDK of world `{world}` for {language} yet; there is one for {others}"));
+    }
+    let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
+    Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }
 
 /// A name as templates write `my_plugin`, `MyPlugin` and `myPlugin`.

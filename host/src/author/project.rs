@@ -382,6 +382,12 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
+        if word == World::Source.to_string() {
+            return wrong(
+                manifest,
+                &format!("there is no SDK of world `{word}` for this language yet; there is one for Rust"),
+            );
+        }
         let words =
             format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
         wrong(manifest, &words)

@@ -54,8 +54,8 @@ pub fn stale(plugin: &Path) -> Option<StaleComponent> {
 
 /// Those of the plugins of a job, each once.
 pub fn of_job(job: &JobSpec) -> BTreeSet<StaleComponent> {
-    let plugins = job.stages.iter().flat_map(|stage| stage.plugins()).filter(|plugin| plugin.package().is_none());
-    plugins.filter_map(|plugin| stale(&plugin.place(&job.origin.folder))).collect()
+    let plugins = job.plugins().filter(|(_, plugin)| plugin.package().is_none());
+    plugins.filter_map(|(_, plugin)| stale(&plugin.place(&job.origin.folder))).collect()
 }
 
 fn is_source(path: &Path) -> bool {

@@ -10,7 +10,9 @@ use crate::checkpoint::{manifest, store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
+use crate::job::spec::CHECKPOINT_SCHEMES;
 use crate::plugin::PluginHost;
+use crate::shown::harmless;
 use clap::Args;
 use facts::FolderFacts;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// The arguments of `millstream inspect`.
 #[derive(Args)]
 pub struct InspectArguments {
-    /// A component file or plugin folder, a checkpoint (its folder, or s3://bucket/prefix), or a job file
+    /// A component file or plugin folder, a checkpoint (its folder, s3://bucket/prefix, or hdfs://namenode:8020/folder), or a job file
     what: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -71,7 +73,7 @@ fn what(path: &Path) -> Result<InspectedKind> {
 }
 
 fn is_url(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| path.starts_with("s3://"))
+    path.to_str().is_some_and(|path| CHECKPOINT_SCHEMES.iter().any(|scheme| path.starts_with(scheme)))
 }
 
 fn checkpoint(path: &Path, json: bool) -> Result<String> {
@@ -103,7 +105,9 @@ fn job(path: &Path, json: bool) -> Result<String> {
     }
     let told = match (&facts, &graph.spec.checkpoint) {
         (Some(facts), _) => words::of(facts),
-        (None, Some(checkpoint)) => format!("there is no checkpoint in {} yet\n", checkpoint.dir),
+        (None, Some(checkpoint)) => {
+            format!("there is no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
+        }
         (None, None) => "the job keeps no checkpoint\n".into(),
     };
     Ok(format!("{}\n{told}", graph.summary()))

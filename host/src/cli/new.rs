@@ -16,7 +16,7 @@ pub struct NewArguments {
     #[arg(long, default_value = "rust")]
     lang: String,
     /// The kind of plugin
-    #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"], default_value = "transform")]
+    #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source"], default_value = "transform")]
     world: String,
 }
 
@@ -30,9 +30,12 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }
-    let _ = write!(
-        text,
-        "  millstream build {folder}\n  millstream test {folder}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n"
-    );
+    // What a source reads is elsewhere, so it has no cases.
+    let test = match arguments.world.as_str() {
+        "source" => format!("millstream inspect {folder}"),
+        _ => format!("millstream test {folder}"),
+    };
+    let _ =
+        write!(text, "  millstream build {folder}\n  {test}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n");
     Ok(text)
 }

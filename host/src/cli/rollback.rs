@@ -12,7 +12,7 @@ use crate::job::{self, spec::JobSpec};
 use crate::lock::{LockFile, PreviousVersion, add, edit};
 use crate::package_name::PackageRequest;
 use crate::plugin::{PluginHost, component_file};
-use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, ask, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
 use crate::run::recover;
 use crate::running::Options;
 use crate::running::upgrade::UpgradeStatus;
@@ -61,6 +61,12 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     check(&spec, &before)?;
     let as_of = if *keep_state { None } else { as_of(&spec, &before)? };
     let runs = !ask(job)?.answered.is_empty();
+    if !runs && RunningMark::is_held(job)? {
+        return Err(Error::environment(
+            "the job runs and does not answer, as when it is being started again; try again when it does (millstream status), or \
+             stop it first. Nothing was changed",
+        ));
+    }
     match (as_of, runs) {
         (None, true) => between_batches(job, &before),
         (None, false) => {
@@ -99,7 +105,9 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
             error.message
         ))
     };
-    let Some(ran) = record::ran_before(&*store, &manifest.starts, BatchId(batch), &before.plugin).map_err(told)? else {
+    let Some(ran) =
+        record::ran_before(&*store, &manifest.starts, BatchId(batch), (&before.stage, &before.plugin)).map_err(told)?
+    else {
         return Ok(());
     };
     let is = digest_of(&spec.origin.folder, &before.plugin).map_err(|error| error.within(&before.plugin))?;
@@ -202,13 +210,16 @@ impl RollbackUndo {
     }
 }
 
-/// Whether the job can be started as its file is now, as of this batch. A running job changes what is looked at, so that an
+/// Whether the job can be started as its file is now, as of this batch or from where it is. A running job changes what is looked at, so that an
 /// error counts when it comes again and again.
 fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
     let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false)?;
-    let (Some(batch), Some(checkpoint)) = (as_of, &graph.spec.checkpoint) else { return Ok(()) };
+    let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
-    let options = Options { replay_from: Some(BatchId(batch)), ..Options::default() };
+    // Whoever starts it does so as before: with other workers some batches may not be run again.
+    let last = manifest::read(&*store)?.and_then(|(manifest, _)| manifest.starts.last().map(|start| start.workers));
+    let workers = last.and_then(|workers| usize::try_from(workers).ok());
+    let options = Options { replay_from: as_of.map(BatchId), workers, ..Options::default() };
     let mut decided = recover::decide(&graph, &*store, &options, None, None);
     for _ in 1..LOOKS_MAX {
         if decided.is_err() {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
-use crate::page::{self, Jobs, PageOptions};
+use crate::page::{self, Jobs, Page, PageOptions};
 use crate::run::control::Control;
 use crate::run::{ClusterKey, Job, Stop, Stopper};
 use crate::running::{Cluster, Options};
@@ -117,6 +117,13 @@ pub struct RunArguments {
     unsupervised: bool,
 }
 
+/// The page about the job, which this process serves.
+struct ServedPage {
+    /// Dropped at the end, which lets whoever asked for something have the answer.
+    _page: Page,
+    jobs: Arc<Jobs>,
+}
+
 /// Splits `key=value`.
 pub fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -161,7 +168,7 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
             )));
         }
         let page = serve_page(&arguments, &spec, false)?;
-        return run_here(arguments, None, page);
+        return run_here(arguments, None, page.as_ref());
     };
     if arguments.fresh && !arguments.yes && arguments.process.unwrap_or(0) == 0 {
         fresh::confirm(&spec, checkpoint)?;
@@ -169,7 +176,7 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let supervised = !arguments.unsupervised;
     let page = serve_page(&arguments, &spec, supervised)?;
     if !supervised {
-        return run_here(arguments, None, page);
+        return run_here(arguments, None, page.as_ref());
     }
     terminal::share(false);
     let (processes, key) = match (arguments.processes, arguments.process) {
@@ -184,11 +191,11 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
             (vec![None], place.map(|(_, hosts)| key(&arguments, &hosts)).transpose()?)
         }
     };
-    supervise::supervise(&arguments, processes, key, page.as_deref())
+    supervise::supervise(&arguments, processes, key, page.as_ref().map(|page| &*page.jobs))
 }
 
 /// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
-fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<Arc<Jobs>>> {
+fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
     if arguments.no_ui || (!spec.ui && !wanted) || arguments.process.unwrap_or(0) != 0 {
@@ -202,18 +209,20 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
     };
     let jobs = Jobs::of_file(&arguments.job, &arguments.sets, supervised)?;
     match page::serve(&options, jobs.clone()) {
-        Ok(page) => tracing::info!("page: {}", page.address),
-        Err(error) if wanted => return Err(error),
+        Ok(page) => {
+            tracing::info!("page: {}", page.address);
+            Ok(Some(ServedPage { _page: page, jobs }))
+        }
+        Err(error) if wanted => Err(error),
         Err(error) => {
             tracing::warn!("{error}");
-            return Ok(None);
+            Ok(None)
         }
     }
-    Ok(Some(jobs))
 }
 
 /// Runs a job in this process. `page`: that of the job, where this process serves it.
-fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<Arc<Jobs>>) -> Result<ExitCode> {
+fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&ServedPage>) -> Result<ExitCode> {
     let signals = StopOnSignals::listen()?;
     let cluster = match place(&arguments, arguments.process)? {
         Some((process, hosts)) => {
@@ -258,7 +267,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<A
     }
     signals.started(stopper.clone());
     let line = match control.is_some() && arguments.process.unwrap_or(0) == 0 {
-        true => show_line(&arguments.job, page),
+        true => show_line(&arguments.job, page.map(|page| page.jobs.clone())),
         false => None,
     };
     // To start took its part of the time.

@@ -26,6 +26,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion_common::TableReference;
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -62,14 +63,17 @@ struct StageState {
 /// How often the tables are read, each time from a newer manifest: a running job deletes what no checkpoint needs.
 const READS_MAX: usize = 3;
 
-/// The output of the command.
-pub fn state(arguments: &StateArguments) -> Result<String> {
+/// Who shows a part of the output.
+type Show<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
+
+/// Runs the command.
+pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
     let job = job::load(&arguments.job, &arguments.sets)?;
     let store = open(&job)?;
     let (checkpoint, tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
     match &arguments.sql {
-        Some(sql) => answer(&tables, sql, arguments.json),
-        None => list(&checkpoint, &tables, arguments.json),
+        Some(sql) => answer(&tables, sql, arguments.json, show),
+        None => show(&list(&checkpoint, &tables, arguments.json)?),
     }
 }
 
@@ -179,16 +183,16 @@ pub fn describe(columns: &[Column]) -> String {
 }
 
 /// Runs a query over the tables and shows its rows.
-fn answer(tables: &[StageState], sql: &str, json: bool) -> Result<String> {
+fn answer(tables: &[StageState], sql: &str, json: bool, show: Show<'_>) -> Result<()> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     // Whoever asks waits as long as he likes.
     let limits = SqlLimits { time_max: Duration::ZERO, ..SqlLimits::default() };
-    let answer = budget::within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits))));
+    let answer = budget::within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits, show))));
     answer.unwrap_or_else(|error| Err(Error::job(words(error))))
 }
 
-async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: SqlLimits) -> Result<String> {
+async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: SqlLimits, show: Show<'_>) -> Result<()> {
     let context = SessionContext::new_with_state(session::of_state(limits.memory_bytes_max).map_err(Error::bug)?);
     for StageState { name, rows, .. } in tables {
         let starts = (0..rows.num_rows()).step_by(PART_ROWS_MAX);
@@ -202,14 +206,22 @@ async fn answer_within(tables: &[StageState], sql: &str, json: bool, limits: Sql
     let schema = Arc::new(query.schema().as_arrow().clone());
     let task = context.task_ctx();
     let plan = query.create_physical_plan().await.and_then(with_budget);
-    let rows = async { collected(execute_stream(plan?, task.clone())?, &task).await };
-    let (parts, _reserved) = rows.await.map_err(|error| match error.find_root() {
+    let told = |error: DataFusionError| match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => {
             Error::job(format!("the query cannot be run: {}", budget::no_room(limits.memory_bytes_max)))
         }
         _ => Error::job(words(error)),
-    })?;
-    if json { json_lines(&parts) } else { shown(&schema, &parts) }
+    };
+    let mut stream = plan.and_then(|plan| execute_stream(plan, task.clone())).map_err(told)?;
+    if !json {
+        let (parts, _reserved) = collected(stream, &task).await.map_err(told)?;
+        return show(&shown(&schema, &parts)?);
+    }
+    // Who reads may have enough of it long before all is there.
+    while let Some(part) = stream.next().await {
+        show(&json_lines(&part.map_err(told)?)?)?;
+    }
+    Ok(())
 }
 
 /// What is wrong with a query.
@@ -238,16 +250,13 @@ fn shown(schema: &arrow::datatypes::SchemaRef, parts: &[RecordBatch]) -> Result<
     Ok(format!("{table}\n({rows} row{plural})\n"))
 }
 
-fn json_lines(parts: &[RecordBatch]) -> Result<String> {
+fn json_lines(part: &RecordBatch) -> Result<String> {
     let mut out = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
-    parts.iter().try_for_each(|part| writer.write(part)).and_then(|()| writer.finish()).map_err(|error| {
-        let columns = parts.first().map(|part| part.schema());
-        let kinds = columns.map_or(String::new(), |schema| {
-            let kinds: Vec<String> =
-                schema.fields().iter().map(|f| ColumnType::of(f.data_type()).to_string()).collect();
-            kinds.join(", ")
-        });
+    writer.write(part).and_then(|()| writer.finish()).map_err(|error| {
+        let schema = part.schema();
+        let kinds: Vec<String> = schema.fields().iter().map(|f| ColumnType::of(f.data_type()).to_string()).collect();
+        let kinds = kinds.join(", ");
         Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; leave out --json or cast them"))
     })?;
     String::from_utf8(out).map_err(Error::bug)

@@ -1,7 +1,7 @@
 //! `millstream stop`: ends a running job as Ctrl-C does.
 
 use crate::error::{Error, Result};
-use crate::run::control::{ControlAnswer, ControlQuestion, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, RunningMark, put};
 use clap::Args;
 use std::path::PathBuf;
 use std::thread;
@@ -34,6 +34,8 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
         let hears = said.iter().any(|said| matches!(said.answer, Ok(ControlAnswer::Done(_))));
         heard |= hears;
         match (said.is_empty(), heard) {
+            // Its supervisor starts it again, and what is asked now would be heard by nobody.
+            (true, _) if RunningMark::is_held(&arguments.job)? => {}
             (true, true) => return Ok(format!("{job}: stopped\n")),
             (true, false) => {
                 let words = format!("the job {job} is not running (no process of yours answers)");

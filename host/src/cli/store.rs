@@ -100,8 +100,7 @@ impl StoreReport {
 
     /// Packages that a job names and its lock file does not.
     fn unpinned(&mut self, job: &JobSpec, lock: &LockFile) {
-        let plugins = job.stages.iter().flat_map(|stage| stage.plugins());
-        for (name, version) in plugins.filter_map(|plugin| plugin.package()?.ok()) {
+        for (name, version) in job.plugins().filter_map(|(_, plugin)| plugin.package()?.ok()) {
             if lock.pin(&name, &version).is_none() {
                 self.bad(&format!("  {name}@{version}: is not pinned; pin it with `millstream add {name}@{version}`"));
             }

@@ -13,6 +13,7 @@ use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
 use crate::page::Jobs;
 use crate::run::ClusterKey;
+use crate::run::control::RunningMark;
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
 use report::WorkerReport;
@@ -73,6 +74,9 @@ pub fn supervise(
     let program = std::env::current_exe()
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    // Other commands must not take the job for stopped while it is started again.
+    let mark = RunningMark::hold(&arguments.job);
+    let _mark = mark.map_err(|error| tracing::warn!("that the job runs cannot be told to other commands: {error}"));
     let (round, stopping, ran, progress) = (0, false, false, false);
     let replay_from = arguments.replay_from;
     let supervisor = Supervisor {

@@ -3,12 +3,17 @@
 use super::access::{Access, Entry};
 use super::body::{self, Answer};
 use super::poll::Jobs;
-use super::record::{JobState, Record};
+use super::record::{JobState, JobView, Numbered, Record};
+use super::unanswered::Unanswered;
 use super::{act, assets, prometheus, query};
+use crate::log_lines::LogLine;
+use crate::metrics::batches::BatchFacts;
+use crate::metrics::refused::RefusedRow;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -20,6 +25,9 @@ static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
 /// What one answer tells of.
 const BATCHES_MAX: usize = 3_600;
 const FIRST_BATCHES: usize = 600;
+/// Of so many parts of stages, sources and sinks the first event says when they worked on batches: a page that is just opened waits
+/// for it.
+const FIRST_PART_TIMES: usize = 2_000;
 const LOG_MAX: usize = 1_000;
 const REFUSED_MAX: usize = 100;
 
@@ -31,6 +39,8 @@ pub struct Site {
     pub jobs: Arc<Jobs>,
     /// Whether the page may do something to jobs.
     pub actions: bool,
+    /// Who asked for that.
+    pub unanswered: Unanswered,
 }
 
 /// The answer to a request.
@@ -161,6 +171,27 @@ async fn events(site: &Arc<Site>, id: &str) -> Answer {
     body::events(receiver)
 }
 
+/// What is new of a job.
+#[derive(Serialize)]
+struct News<'a> {
+    view: &'a JobView,
+    batches: Vec<Numbered<BatchFacts>>,
+    log: Vec<Numbered<LogLine>>,
+    refused: Vec<Numbered<RefusedRow>>,
+}
+
+impl News<'_> {
+    fn forget_old_parts(&mut self) {
+        let mut told = 0;
+        for batch in self.batches.iter_mut().rev() {
+            told += batch.what.parts.len();
+            if told > FIRST_PART_TIMES {
+                batch.what.parts.clear();
+            }
+        }
+    }
+}
+
 async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     let mut polled = site.jobs.watched();
     let (mut batches, mut log, mut refused) = (0, 0, 0);
@@ -168,16 +199,19 @@ async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
     loop {
         site.jobs.looked_at();
         let news = site.jobs.with(id, |record| {
-            let news = json!({
-                "view": record.view,
-                "batches": record.batches.after(batches, most),
-                "log": record.log.after(log, LOG_MAX),
-                "refused": record.refused.after(refused, REFUSED_MAX),
-            });
+            let mut news = News {
+                view: &record.view,
+                batches: record.batches.after(batches, most),
+                log: record.log.after(log, LOG_MAX),
+                refused: record.refused.after(refused, REFUSED_MAX),
+            };
+            if batches == 0 {
+                news.forget_old_parts();
+            }
             (batches, log, refused) = (record.batches.count(), record.log.count(), record.refused.count());
-            news
+            serde_json::to_string(&news)
         });
-        let Some(news) = news.await else { return };
+        let Some(Ok(news)) = news.await else { return };
         most = BATCHES_MAX;
         polled.mark_unchanged();
         if sender.send(Bytes::from(format!("event: news\ndata: {news}\n\n"))).await.is_err() {

@@ -1,18 +1,19 @@
 //! Listens, and serves each connection with a task of its own. There is a bound on connections, on the head of a request and on the
 //! time for it.
 
-use super::access::Access;
-use super::poll::Jobs;
 use super::routes::{self, Site};
 use crate::error::{Error, Result};
 use crate::http::certificate::Certificate;
 use crate::threads;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -27,22 +28,12 @@ const HEADERS_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for as long as the process lives, on a thread of its own.
-pub fn start(
-    listener: TcpListener,
-    certificate: Option<Certificate>,
-    access: Access,
-    jobs: Arc<Jobs>,
-    actions: bool,
-) -> Result<()> {
-    if actions {
-        jobs.allow_actions();
-    }
-    jobs.poll()?;
+pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("the page cannot be served: {error}")))?;
-    let site = Arc::new(Site { access, jobs, actions });
+    let site = Arc::new(site);
     let failed = |error| tracing::warn!("there is no page any more: {error}");
     threads::start("millstream-page", "the thread that serves the page", failed, move || {
         runtime.block_on(async {
@@ -86,9 +77,20 @@ async fn greet(stream: TcpStream, certificate: Option<Arc<Certificate>>, site: A
 }
 
 async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, site: Arc<Site>) {
-    let service = service_fn(move |request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&site, request).await) }
+    // Kept until the answer is written: the connection ends then.
+    let acted = OnceLock::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (site, acts) = (site.clone(), request.method() == Method::POST);
+        if acts {
+            acted.get_or_init(|| site.unanswered.begin());
+        }
+        async move {
+            let mut answer = routes::answer(&site, request).await;
+            if acts {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);

@@ -3,17 +3,19 @@
 use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
 use crate::bindings::cogroup::exports::millstream::plugin::cogrouper;
 use crate::bindings::migrate::exports::millstream::plugin::migrator;
+use crate::bindings::source::exports::millstream::plugin::reader;
 use crate::bindings::transform::exports::millstream::plugin::transformer;
 use crate::bindings::transform::millstream::plugin::types;
 use crate::bindings::update::exports::millstream::plugin::updater;
 use crate::{
-    Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Stage, Transform,
-    Update, cogroup, log, printed, update,
+    Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Source, Stage,
+    Transform, Update, cogroup, log, printed, source, update,
 };
 use std::any::Any;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Once;
+use std::time::Duration;
 
 /// A plugin as a component exports it.
 pub struct Exported<P>(PhantomData<P>);
@@ -42,6 +44,24 @@ fn with_plugin<P: 'static, T>(
     });
     printed::flush();
     returned
+}
+
+/// Runs `call`, which needs no plugin.
+fn without_plugin<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    begin_call();
+    let returned = call();
+    printed::flush();
+    returned
+}
+
+/// Runs `call` on the source that `open` has made.
+fn with_source<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> Result<T, Error> {
+    without_plugin(|| {
+        PLUGIN.with_borrow_mut(|opened| match opened.as_mut().and_then(|(_, source)| source.downcast_mut::<S>()) {
+            Some(source) => call(source),
+            None => Err(Error::internal("no partition is open")),
+        })
+    })
 }
 
 /// Asks a plugin about itself.
@@ -169,5 +189,52 @@ impl<P: Cogroup> cogrouper::Guest for Exported<P> {
                 rejections: cogrouped.rejected.into_iter().map(rejections).collect(),
             })
         })
+    }
+}
+
+impl<S: Source + source::Described> reader::Guest for Exported<S> {
+    fn describe(config: String) -> Result<reader::Description, Error> {
+        without_plugin(|| source::describe::<S>(&config))
+    }
+
+    fn partitions(config: String) -> Result<Vec<String>, Error> {
+        without_plugin(|| S::partitions(&source::config(&config)?))
+    }
+
+    fn open(config: String, partition: String, position: Option<Vec<u8>>) -> Result<(), Error> {
+        without_plugin(|| {
+            let opened = S::open(source::config(&config)?, &partition, position.as_deref())?;
+            PLUGIN.set(Some((config, Box::new(opened))));
+            Ok(())
+        })
+    }
+
+    fn poll(rows_max: u32, wait_ms: u32) -> Result<reader::Polled, Error> {
+        with_source(|source: &mut S| {
+            let mut rows = source::Arrivals::new(rows_max as usize);
+            let polled = source.poll(&mut rows, Duration::from_millis(wait_ms.into()))?;
+            let (rows, refused) = rows.finish()?;
+            let refused = refused.into_iter().map(|source::Refused { data, reason }| reader::Refusal { data, reason });
+            Ok(reader::Polled {
+                rows: rows.into_wire()?,
+                refused: refused.collect(),
+                position: polled.position,
+                next: match polled.next {
+                    source::Next::Ready => reader::Next::Ready,
+                    source::Next::Pause(time) => {
+                        reader::Next::Pause(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
+                    }
+                    source::Next::Ended => reader::Next::Ended,
+                },
+            })
+        })
+    }
+
+    fn durable(position: Vec<u8>) -> Result<(), Error> {
+        with_source(|source: &mut S| source.durable(&position))
+    }
+
+    fn published(position: Vec<u8>) -> Result<(), Error> {
+        with_source(|source: &mut S| source.published(&position))
     }
 }

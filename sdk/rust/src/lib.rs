@@ -25,8 +25,8 @@
 //! assert_eq!(run.rows, json!([{"word": "to"}, {"word": "be"}]));
 //! ```
 //!
-//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`] and [`macro@cogroup`]
-//! make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
+//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`], [`macro@cogroup`] and
+//! [`macro@source`] make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
 //! work on any columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`], [`Cogroup`]) on whole
 //! batches.
 
@@ -50,11 +50,13 @@ pub mod export;
 pub mod files;
 pub mod log;
 pub mod migrate;
+pub mod net;
 mod out;
 mod printed;
 #[doc(hidden)]
 pub mod row;
 mod schema;
+pub mod source;
 mod stage;
 pub mod testing;
 pub mod text;
@@ -140,6 +142,53 @@ pub use millstream_sdk_macros::aggregate;
 /// }
 /// ```
 pub use millstream_sdk_macros::cogroup;
+/// Makes an `impl Source for …` block a plugin of world `source`: rows from elsewhere.
+///
+/// ```
+/// # use millstream_sdk::{Error, Row, Source, source, source::{Arrivals, Polled}};
+/// # use std::time::Duration;
+/// #[derive(Row)]
+/// struct Number {
+///     n: i64,
+/// }
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     up_to: i64,
+/// }
+///
+/// struct Numbers {
+///     next: i64,
+///     up_to: i64,
+/// }
+///
+/// /// The numbers from 0 on.
+/// #[source]
+/// impl Source for Numbers {
+///     type Config = Config;
+///     type Row = Number;
+///
+///     fn open(config: Config, _partition: &str, position: Option<&[u8]>) -> Result<Self, Error> {
+///         let next = match position {
+///             Some(position) => i64::from_le_bytes(position.try_into().map_err(Error::internal)?),
+///             None => 0,
+///         };
+///         Ok(Numbers { next, up_to: config.up_to })
+///     }
+///
+///     fn poll(&mut self, rows: &mut Arrivals<Number>, _wait: Duration) -> Result<Polled, Error> {
+///         while rows.left() > 0 && self.next < self.up_to {
+///             rows.push(Number { n: self.next });
+///             self.next += 1;
+///         }
+///         let polled = if self.next < self.up_to { Polled::ready() } else { Polled::ended() };
+///         Ok(polled.at(self.next.to_le_bytes()))
+///     }
+/// }
+/// ```
+///
+/// The doc comment becomes the plugin's description, `#[source(config_schema = "…")]` gives it a JSON Schema of its config.
+pub use millstream_sdk_macros::source;
 /// Makes a function a plugin of world `transform`: rows in, rows out.
 ///
 /// The function takes a row, and may take in any order `&mut Out<Row>` for the rows it returns, `&Config` for the
@@ -232,6 +281,7 @@ pub use out::{Append, KeyedOut, Out};
 pub use row::Row;
 pub use schema::{Description, Field, Schema, Type};
 pub use serde_json::json;
+pub use source::Source;
 pub use stage::{Context, Stage};
 pub use timers::Timers;
 pub use transform::Transform;

@@ -1,20 +1,22 @@
 //! Runs plugins in a plain `cargo test`, without a host: rows go in and come out as JSON.
 //!
 //! Timestamps are numbers of microseconds, binary is text of hexadecimal digits. `log` writes to standard error,
-//! `counter` does nothing, `files` reads from `testdata/`.
+//! `counter` does nothing, `files` reads from `testdata/`, and `net` has the sockets of the machine.
 
 mod json;
+mod source;
 
 use crate::cogroup::{self, Cogroup};
 use crate::timers::host as timers;
 use crate::update::Groups;
 use crate::writer::{BitWriter, Writer};
 use crate::{
-    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Stage, Timestamp, Transform,
-    Update, row,
+    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Source, Stage, Timestamp,
+    Transform, Update, row,
 };
 use json::{from_json, to_json};
 use serde_json::{Map, Value};
+pub use source::{Partition, Poll};
 use std::marker::PhantomData;
 
 /// What a run gave.
@@ -28,7 +30,7 @@ pub struct Run {
 }
 
 /// A plugin under test: how its stage uses it. Made by [`transform`], [`update`],
-/// [`aggregate`] and [`cogroup()`].
+/// [`aggregate`], [`cogroup()`] and [`source()`].
 pub struct Test<P, W> {
     config: Value,
     inputs: Vec<Schema>,
@@ -51,6 +53,8 @@ pub struct UpdateWorld;
 pub struct AggregateWorld;
 /// World `cogroup`, as a mark on [`Test`].
 pub struct CogroupWorld;
+/// World `source`, as a mark on [`Test`].
+pub struct SourceWorld;
 
 /// Tests a plugin of world `transform`: the name of a function with `#[transform]` is its type.
 pub fn transform<P: Transform>() -> Test<P, TransformWorld> {
@@ -69,6 +73,11 @@ pub fn aggregate<P: Aggregate>() -> Test<P, AggregateWorld> {
 
 /// Tests a plugin of world `cogroup`: the name of a function with `#[cogroup]` is its type.
 pub fn cogroup<P: Cogroup>() -> Test<P, CogroupWorld> {
+    Test::new()
+}
+
+/// Tests a plugin of world `source`: its type is the one with `#[source]`.
+pub fn source<S: Source>() -> Test<S, SourceWorld> {
     Test::new()
 }
 

@@ -121,7 +121,7 @@ fn whole(world: &str, parts: &str) -> String {
 }
 
 /// Writes out the names of our interfaces: `"process"` of world `transform` is
-/// `"millstream:plugin/transformer@0.1.2#process"`.
+/// `"millstream:plugin/transformer@0.1.3#process"`.
 fn names(text: &str, world: &str, version: &str) -> String {
     let interface = match world {
         "aggregate" => "aggregator",

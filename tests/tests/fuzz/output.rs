@@ -151,6 +151,8 @@ fn returns(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitra
             let lists = image.words(&[refused, [0, 0]].concat());
             [[0].as_slice(), &batch, &[lists, 2]].concat()
         }
+        // None of the worlds that are fuzzed here.
+        World::Source => return Err(arbitrary::Error::IncorrectFormat),
     };
     image.returns(&words);
     let input: SchemaRef = calls::text().schema();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A job that takes what a server on this port says to `out.jsonl`, and rejected rows to `rejected.jsonl`.
-fn job(port: u16, how: &str, more: &str) -> Trial {
+pub fn job(port: u16, how: &str, more: &str) -> Trial {
     let scheme = if how == "websocket" { "ws" } else { "http" };
     let shape = if how.contains('=') { how.to_owned() } else { format!("stream = \"{how}\"") };
     let source = format!("kind = \"http\"\nurl = \"{scheme}://127.0.0.1:{port}/feed?a=b\"\n{shape}\n{more}");
@@ -18,14 +18,14 @@ fn job(port: u16, how: &str, more: &str) -> Trial {
     passing("batch = \"0s\"", &source, rejected)
 }
 
-const JSON: &str = "format = \"json\"\nschema = { n = \"int64\" }";
+pub const JSON: &str = "format = \"json\"\nschema = { n = \"int64\" }";
 
-fn numbers(trial: &Trial) -> Vec<i64> {
+pub fn numbers(trial: &Trial) -> Vec<i64> {
     trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect()
 }
 
 /// A line or event of a number.
-fn row(number: usize) -> String {
+pub fn row(number: usize) -> String {
     format!("{{\"n\":{number}}}")
 }
 
@@ -179,7 +179,7 @@ fn events_are_followed_with_their_ids_and_types() {
     assert_eq!(asked[0].header("accept"), Some("text/event-stream"));
     assert_eq!(asked[1].header("last-event-id"), Some("b c"));
     let times = times.lock().unwrap();
-    assert!((times[1] - times[0]).as_millis() >= 350, "half of what `retry` says at least");
+    assert!((times[1] - times[0]).as_millis() >= 700, "what `retry` says at least");
     running.stop();
 }
 
@@ -195,7 +195,7 @@ fn a_server_that_has_no_more_events_ends_the_source() {
     assert!(ended.stderr.contains("204: the server has nothing more"), "{}", ended.stderr);
 }
 
-fn packed(content: &[u8]) -> Vec<u8> {
+pub fn packed(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -280,8 +280,59 @@ fn a_cursor_leads_through_all_pages() {
     running.stop();
 }
 
+#[test]
+fn pages_follow_each_other_and_rows_stand_within_answers() {
+    // A snapshot of three pages, of which one is empty; the last one goes when it was read once.
+    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
+        let path = asking.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let (rows, next) = match path.as_str() {
+            "/feed?a=b" => (vec![row(1), row(2)], "</feed?page=2>; rel=\"next\", </feed?page=4>; rel=\"last\""),
+            "/feed?page=2" => (vec![], "<?page=3>; rel=next"),
+            "/feed?page=3" if asking.before > 5 => return asking.reply(410, "", "no more"),
+            "/feed?page=3" => (vec![row(3)], "<?page=4>; rel=next"),
+            "/feed?page=4" => (vec![row(4)], "<?page=4>; rel=next"),
+            other => panic!("{other}"),
+        };
+        asking.reply(200, &format!("Link: {next}\r\n"), format!("{{\"total\":4,\"rows\":[{}]}}", rows.join(",")))
+    });
+    let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"rows\"\npages = \"link\""));
+    let mut running = trial.start(&[]);
+    running.until("all pages are there", |_| numbers(&trial).len() >= 4);
+    assert_eq!(numbers(&trial)[..4], [1, 2, 3, 4]);
+    running.until_stderr("a further page is not there");
+    running.until_stderr("beginning with the first one");
+    running.until("it begins again", |_| numbers(&trial).iter().filter(|n| **n == 1).count() >= 3);
+    running.stop();
+}
+
+#[test]
+fn what_is_no_page_is_told() {
+    let told = |link: &'static str, body: &'static str, words: &str| {
+        let server = StreamServer::start(free_port(), move |asking: &mut Asking| {
+            asking.reply(200, &format!("Link: <{link}>; rel=\"next\"\r\n"), body)
+        });
+        let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"data.items\"\npages = \"link\""));
+        let mut running = trial.start(&["--unsupervised"]);
+        running.until_stderr(words);
+        running.kill();
+        assert!(server.asked().iter().all(|asked| asked.line.starts_with("GET /feed?a=b ")));
+    };
+    told(
+        "http://localhost:1/x",
+        "{\"data\":{\"items\":[]}}",
+        "its next page is http://localhost:1/x, which is at another server",
+    );
+    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); trying again");
+    told("/x", "{\"data\":{\"items\":7}}", "what the answer has at `data.items` (`rows`) is no array");
+    told("/x", "{\"data\"", "the answer is not JSON: ");
+    let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));
+    assert!(trial.refused(&["validate", "job.toml"]).contains("`rows` has an empty name"));
+    let trial = job(1, "stream = \"lines\"", &format!("{JSON}\npages = \"link\""));
+    assert!(trial.refused(&["validate", "job.toml"]).contains("`pages` is for sources that ask again and again"));
+}
+
 /// Greets a client of a WebSocket.
-fn greet(asking: &mut Asking) -> io::Result<()> {
+pub fn greet(asking: &mut Asking) -> io::Result<()> {
     let key = asking.request.header("sec-websocket-key").unwrap_or_default().to_owned();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
@@ -473,6 +524,24 @@ fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
         "{}",
         ended.stderr
     );
+}
+
+/// Of an event without an id nothing has to be kept together.
+#[test]
+fn an_event_without_an_id_goes_to_as_many_batches_as_it_needs() {
+    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
+        asking.begin("text/event-stream")?;
+        let rows: Vec<String> = (0..1000).map(row).collect();
+        asking.chunk(format!("data: [{}]\n\n", rows.join(",")))?;
+        asking.silence()
+    });
+    let trial = job(server.port(), "sse", &format!("{JSON}\nrows_per_batch_max = 30"));
+    let mut running = trial.start(&[]);
+    running.until("all rows", |_| numbers(&trial).len() == 1000);
+    running.stop();
+    assert_eq!(numbers(&trial), (0..1000).collect::<Vec<_>>());
+    let largest = trial.batches("out.jsonl").iter().map(|batch| batch["rows"].as_array().unwrap().len()).max();
+    assert_eq!(largest, Some(30));
 }
 
 /// A double would make another number of it, for which the server has other rows.

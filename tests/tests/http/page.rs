@@ -50,7 +50,7 @@ fn the_page_of_a_stage_connects_to_where_its_sink_listens() {
 
 #[test]
 fn the_sources_that_fetch_are_valid() {
-    for (text, name) in [("every = \"10s\"", "orders"), ("wss://", "posts")] {
+    for (text, name) in [("every = \"10s\"", "orders"), ("wss://", "posts"), ("pages = \"link\"", "issues")] {
         let sources = block(PAGE, "toml", text).text;
         let trial = Trial::new(&format!("{sources}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"nothing\"\n"));
         let mut command = trial.command(&["validate", "job.toml"]);

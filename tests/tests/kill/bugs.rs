@@ -60,7 +60,7 @@ fn a_marker_after_the_transaction_is_found() {
 fn a_marker_after_the_transaction_of_a_topic_is_found() {
     let broker = Broker::start();
     let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
-    let setting = ("5ms", "4");
+    let setting = topic::Setting { batch: "5ms", every: "4", parts: "batch" };
     found("bug@marker-late", &points, |killer| {
         let mut patient = killer.clone().patient();
         let ran = topic::trial_of(&broker, &mut patient, KILLS, setting);
@@ -132,6 +132,19 @@ fn a_sink_that_skips_nothing_is_found() {
 fn a_marker_ahead_that_counts_for_all_workers_is_found() {
     let shared = Setting { parts: "worker", ..FILES };
     found_in_files("bug@marker-of-others", &[at("commit.after", 3, 25)], shared);
+}
+
+/// The same with a broker, where each worker has a transaction of its own.
+#[test]
+fn a_marker_ahead_that_counts_for_all_workers_of_a_topic_is_found() {
+    let broker = Broker::start();
+    let setting = topic::Setting { batch: "5ms", every: "8", parts: "worker" };
+    found("bug@marker-of-others", &[at("commit.after", 3, 25)], |killer| {
+        let mut patient = killer.clone().patient();
+        let ran = topic::trial_of(&broker, &mut patient, KILLS, setting);
+        killer.tally = patient.tally;
+        ran
+    });
 }
 
 /// The state does not tell when its keys had their last rows.

@@ -1,9 +1,10 @@
-//! Rows from a file through a plugin with state into two topics of a real Kafka broker, each by a transaction a batch: a reader
-//! of what is committed follows them, and must see each row once.
+//! Rows from a file through a plugin with state into two topics of a real Kafka broker, by a transaction a batch, or one of each
+//! worker: a reader of what is committed follows them, and must see each row once. Each life of the job has other workers, in one
+//! process or in several.
 
 use super::entries::{Entry, compare, expected, keys};
 use millstream_tests::kafka::{Follower, Record};
-use millstream_tests::{Broker, Killer, Process, Trial, Victim, plugin};
+use millstream_tests::{Broker, Killer, Process, Trial, Victim, hosts, plugin};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,7 @@ kind = "kafka"
 brokers = "BROKER"
 topic = "TOPIC"
 key = "k"
+parts = "PARTS"
 [sinks.again]
 from = "entries"
 kind = "kafka"
@@ -41,24 +43,40 @@ topic = "TOPIC-again"
 key = "k"
 "#;
 
+/// How the job is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// As the job file has them.
+    pub batch: &'static str,
+    pub every: &'static str,
+    /// Who commits to the first sink.
+    pub parts: &'static str,
+}
+
 /// A trial with a setting of the killer's choice.
 pub fn trial(broker: &Broker, killer: &mut Killer, kills: u64) -> Result<(), String> {
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
-    trial_of(broker, killer, kills, (batch, every)).map_err(|told| format!("batch {batch}, every {every}: {told}"))
+    // The second sink is written by whole batches.
+    trial_of(broker, killer, kills, Setting { batch, every, parts: "worker" })
 }
 
 /// Runs the job to its end, killed this many times, and compares.
-pub fn trial_of(broker: &Broker, killer: &mut Killer, kills: u64, (batch, every): (&str, &str)) -> Result<(), String> {
+pub fn trial_of(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> Result<(), String> {
+    tried(broker, killer, kills, setting).map_err(|told| format!("{setting:?}: {told}"))
+}
+
+fn tried(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> Result<(), String> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let topic = format!("killed-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let topics = [topic.clone(), format!("{topic}-again")];
     topics.iter().for_each(|topic| broker.topic(topic, PARTITIONS, &[]));
     let keys = keys(ROWS, &mut killer.random);
     let expected = expected(&keys);
-    let text = JOB.replace("BATCH", batch).replace("EVERY", every).replace("TOPIC", &topic);
+    let Setting { batch, every, parts } = setting;
+    let text = JOB.replace("BATCH", batch).replace("EVERY", every).replace("TOPIC", &topic).replace("PARTS", parts);
     let text = text.replace("PLUGIN", &plugin("ledger").display().to_string()).replace("BROKER", &broker.address());
-    let job = Topic { trial: Trial::new(&text) };
+    let job = Topic { trial: Trial::new(&text), starts: AtomicU64::new(0) };
     let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
     job.trial.write("lines.jsonl", lines.collect::<String>());
     let stop = AtomicBool::new(false);
@@ -101,6 +119,7 @@ fn entries(records: &[Record]) -> Result<Vec<Entry>, String> {
 
 struct Topic {
     trial: Trial,
+    starts: AtomicU64,
 }
 
 impl Victim for Topic {
@@ -108,8 +127,14 @@ impl Victim for Topic {
         self.trial.folder()
     }
 
+    /// Every third start has a process for each of the workers that are asked for.
     fn start(&self, workers: u64, faults: &str) -> Process {
-        let mut command = self.trial.command(&["run", "job.toml", "--workers", &workers.to_string()]);
+        let apart = self.starts.fetch_add(1, Ordering::Relaxed) % 3 == 2 && workers > 1;
+        let (number, addresses) = (workers.to_string(), hosts(workers as usize));
+        let together = ["--workers", &number];
+        let processes = ["--workers", "1", "--processes", &number, "--hosts", &addresses];
+        let place = if apart { &processes[..] } else { &together };
+        let mut command = self.trial.command(&[&["run", "job.toml"], place].concat());
         Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
     }
 }

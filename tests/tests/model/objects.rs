@@ -136,6 +136,7 @@ pub fn tables(files: Vec<StateFile>) -> Vec<Table> {
         of,
         name: name.into(),
         identity: name.into(),
+        reads: String::new(),
         sub: Vec::new(),
         key: vec![column("word", "text")],
         state: vec![column("n", "int64")],

@@ -46,11 +46,13 @@ pub enum Bug {
     FenceLate,
     /// A checkpoint is made before all rows that were left over have been taken.
     CheckpointEarly,
+    /// One of two markers is ahead, and counts for both.
+    MarkerOfOthers,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 9] = [
+    pub const ALL: [Bug; 10] = [
         Bug::PublishEarly,
         Bug::CommitAgain,
         Bug::DeleteByBatch,
@@ -60,6 +62,7 @@ impl Bug {
         Bug::PlanHalf,
         Bug::FenceLate,
         Bug::CheckpointEarly,
+        Bug::MarkerOfOthers,
     ];
 }
 
@@ -127,7 +130,7 @@ pub struct Content {
     pub found: u8,
 }
 
-/// What a sink keeps.
+/// What a sink keeps, or a worker's share of one: its own marker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Medium {
     /// Who may commit.

@@ -121,7 +121,9 @@ impl Protocol {
     fn commit(&self, state: &mut State, mut job: Job, sink: usize) -> Option<Job> {
         let batch = job.done[sink] + 1;
         job.done[sink] = batch;
-        let marker = Some(job.markers[sink]).filter(|marker| *marker > 0).map(|marker| BatchId(marker.into()));
+        let others = self.is(Bug::MarkerOfOthers);
+        let marker = if others { job.markers[0].max(job.markers[1]) } else { job.markers[sink] };
+        let marker = Some(marker).filter(|marker| *marker > 0).map(|marker| BatchId(marker.into()));
         if !commits(BatchId(batch.into()), marker) && !self.is(Bug::CommitAgain) {
             return Some(job);
         }

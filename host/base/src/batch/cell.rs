@@ -2,10 +2,10 @@
 
 use crate::batch::types::ColumnType;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use std::fmt::Write as _;
 
 /// A column by its type.
@@ -22,6 +22,10 @@ pub enum Cells<'a> {
     Binary(&'a BinaryArray),
     /// `timestamp`
     Timestamp(&'a TimestampMicrosecondArray),
+    /// `date`
+    Date(&'a Date32Array),
+    /// `decimal`
+    Decimal(&'a Decimal128Array),
     /// Any other Arrow type.
     Other(&'a ArrayRef),
 }
@@ -36,6 +40,10 @@ impl<'a> Cells<'a> {
             ColumnType::Text => array.as_string_opt::<i32>().map(Cells::Text),
             ColumnType::Binary => array.as_binary_opt::<i32>().map(Cells::Binary),
             ColumnType::Timestamp => array.as_primitive_opt::<TimestampMicrosecondType>().map(Cells::Timestamp),
+            ColumnType::Arrow(DataType::Date32) => array.as_primitive_opt::<Date32Type>().map(Cells::Date),
+            ColumnType::Arrow(DataType::Decimal128(..)) => {
+                array.as_primitive_opt::<Decimal128Type>().map(Cells::Decimal)
+            }
             ColumnType::Arrow(_) => None,
         };
         typed.unwrap_or(Cells::Other(array))

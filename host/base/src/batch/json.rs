@@ -8,8 +8,7 @@ use super::nested;
 use crate::batch::types::ColumnType;
 use crate::hex;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, LargeBinaryArray, ListArray, RecordBatch, StringBuilder,
-    new_empty_array,
+    Array, ArrayRef, AsArray, LargeBinaryArray, ListArray, RecordBatch, StringBuilder, new_empty_array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
@@ -137,10 +136,8 @@ struct JsonColumn<'a> {
     other: Option<OtherCells<'a>>,
 }
 
-/// Values of other types than the six plain ones.
+/// Values of types that [`Cells`] has not.
 enum OtherCells<'a> {
-    Date(&'a Date32Array),
-    Decimal(&'a Decimal128Array),
     List(&'a ListArray, Box<JsonColumn<'a>>),
     Struct(Vec<JsonColumn<'a>>),
     Encoded(NullableEncoder<'a>),
@@ -173,6 +170,8 @@ impl<'a> JsonColumn<'a> {
             Cells::Float64(a) => quoted(scratch, out, |text| cell::write_float(text, a.value(row))),
             Cells::Binary(a) => quoted(scratch, out, |text| hex::write(text, a.value(row))),
             Cells::Timestamp(a) => quoted(scratch, out, |text| cell::write_rfc3339(text, a.value(row))),
+            Cells::Date(a) => quoted(scratch, out, |text| cell::write_date(text, a.value(row))),
+            Cells::Decimal(a) => write!(out, "{}", a.value_as_string(row))?,
             Cells::Other(_) => match &mut self.other {
                 Some(other) => other.write(row, scratch, out)?,
                 None => out.extend_from_slice(b"null"),
@@ -185,8 +184,6 @@ impl<'a> JsonColumn<'a> {
 impl<'a> OtherCells<'a> {
     fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<OtherCells<'a>> {
         Ok(match array.data_type() {
-            DataType::Date32 => OtherCells::Date(array.as_primitive()),
-            DataType::Decimal128(..) => OtherCells::Decimal(array.as_primitive()),
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
                 // The type of the array knows its item as long as the array lives, as the field does.
@@ -204,8 +201,6 @@ impl<'a> OtherCells<'a> {
 
     fn write(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            OtherCells::Date(dates) => quoted(scratch, out, |text| cell::write_date(text, dates.value(row))),
-            OtherCells::Decimal(numbers) => write!(out, "{}", numbers.value_as_string(row))?,
             OtherCells::List(list, items) => {
                 let offsets = list.value_offsets();
                 let place = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);

@@ -2,11 +2,11 @@
 
 use crate::batch::types::ColumnType;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -100,7 +100,7 @@ pub struct Keys {
 const NULL_TEXT: &[u8] = &[0xff];
 
 impl Keys {
-    /// Encodes the keys of all rows. Columns may have any of the six types of job files; `rows` is their length.
+    /// Encodes the keys of all rows. Columns are of types that are [scalar](ColumnType::is_scalar); `rows` is their length.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Result<Keys, ArrowError> {
         match columns {
             [only] if only.data_type() == &DataType::Utf8 && only.null_count() == 0 => {
@@ -283,6 +283,14 @@ fn writer(column: &ArrayRef) -> Result<KeyWriter<'_>, ArrowError> {
             let values = column.as_binary::<i32>();
             nullable(column, move |row, out| sized(values.value(row), out))
         }
+        ColumnType::Arrow(DataType::Date32) => {
+            let values = column.as_primitive::<Date32Type>();
+            nullable(column, move |row, out| out.extend_from_slice(&values.value(row).to_le_bytes()))
+        }
+        ColumnType::Arrow(DataType::Decimal128(..)) => {
+            let values = column.as_primitive::<Decimal128Type>();
+            nullable(column, move |row, out| out.extend_from_slice(&values.value(row).to_le_bytes()))
+        }
         ColumnType::Arrow(other) => {
             return Err(ArrowError::NotYetImplemented(format!("a key column of type {other}")));
         }
@@ -339,6 +347,8 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
                 continue;
             }
             (_, ColumnType::Bool) => 1,
+            (_, ColumnType::Arrow(DataType::Date32)) => 4,
+            (_, ColumnType::Arrow(DataType::Decimal128(..))) => 16,
             (_, ColumnType::Text | ColumnType::Binary) => {
                 let (length, after) = key.split_first_chunk::<4>().ok_or_else(damaged)?;
                 *key = after;
@@ -372,6 +382,14 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
         ColumnType::Binary => Arc::new(values.into_iter().collect::<BinaryArray>()),
         ColumnType::Text => {
             Arc::new(values.into_iter().map(|v| v.and_then(|v| std::str::from_utf8(v).ok())).collect::<StringArray>())
+        }
+        ColumnType::Arrow(DataType::Date32) => {
+            let day = |value: &[u8]| i32::from_le_bytes(value.try_into().unwrap_or_default());
+            Arc::new(values.iter().map(|v| v.map(day)).collect::<Date32Array>())
+        }
+        ColumnType::Arrow(kind @ DataType::Decimal128(..)) => {
+            let number = |value: &[u8]| i128::from_le_bytes(value.try_into().unwrap_or_default());
+            Arc::new(values.iter().map(|v| v.map(number)).collect::<Decimal128Array>().with_data_type(kind))
         }
         ColumnType::Arrow(_) => return Err(damaged()),
     })

@@ -10,6 +10,17 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The process that owns key group 0 tells it of all partitions, so that no clock is left out before its first row.
 pub const CLOCK_PREFIX: &str = "clock:";
 
+/// The mark of a partition's position after a batch that has all of it: its server said that there was nothing more. So that it
+/// may be left out of the watermark when no rows come of it, see `receiver/inbox/ends`. A plan without such marks says nothing of it.
+pub const AT_END: i64 = 1;
+
+/// The mark of a partition's position after a batch behind which there is more, or nobody knows. Under [`CLOCK_PREFIX`] alone both
+/// marks tell of a source of which no partition is known yet.
+pub const MORE: i64 = 2;
+
+/// The mark of the position that tells of a partition's clock, where plans have the marks above: without one there is more.
+pub const TELLS_END: i64 = 1;
+
 /// Behind the number of a process, in the name of a source: what that process received of a source whose partitions are spread.
 const SHARE: char = '#';
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How far one file of a source (or the source itself, with the empty name) was read.
 ///
@@ -9,18 +10,19 @@ use std::collections::BTreeMap;
 /// |---|---|---|---|
 /// | `file` | empty | byte of the next record | odd: its end was reached, as the file was then (`receiver/file_facts`) |
 /// | `directory`, rows given back | file name | byte of the next record | the same; of an object, odd or not, what it is known by |
-/// | both, of Avro | the same | byte of a block | odd: as above; even: twice how many of the records from there on were taken |
+/// | both, of Avro | the same | byte of a block | odd: as above; even: twice how many of the records from there on were taken; of an object with [`known_shortly`] above |
 /// | `file` that is followed | which file (`receiver/follow/identity`) | byte of the next record | the bytes before it; odd: all of it was read |
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket`, `http` | empty | rows received | 0 |
-/// | `kafka` | partition (`batch/topic`) | offset of the next record | 0 |
+/// | `kafka` | partition (`batch/topic`) | offset of the next record | [`super::partition::AT_END`], [`super::partition::MORE`], or 0: not said |
 /// | | [`CLUSTER`] | – | which cluster the offsets are of |
 /// | | [`TOPIC_PREFIX`] and a topic | – | which topic of that name |
 /// | `http`, a producer | `producer:` and its name | sequence of its last request | when that came, in milliseconds |
 /// | `http` with a `url` | `at:` and an id or a cursor of the server | how often that has moved | -1 |
 /// | table of a stage | empty | how many contents there were | digest of the last one |
-/// | all with partitions | [`super::partition::CLOCK_PREFIX`] and a partition | 0: the partition is there, with a clock of its own | – |
+/// | all with partitions | [`super::partition::CLOCK_PREFIX`] and a partition | – | the partition is there, with a clock of its own; [`super::partition::TELLS_END`], or 0: as above |
+/// | | [`super::partition::CLOCK_PREFIX`] alone | – | as of a partition: of the source, as long as none is known |
 /// | all that end | [`SOURCE_END`] | – | 1: a batch held the end of the source |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
@@ -36,12 +38,30 @@ impl Position {
 
     /// Of a file that is read by blocks: how many records were taken from the block at `offset` on.
     pub fn records(&self) -> u64 {
-        if self.ended() { 0 } else { u64::try_from(self.mark / 2).unwrap_or(0) }
+        if self.ended() { 0 } else { u64::try_from(self.mark / 2).unwrap_or(0) & RECORDS }
+    }
+
+    /// Of an object that is read by blocks: what it is known by, in short.
+    pub fn of_known(&self) -> u64 {
+        u64::try_from(self.mark / 2).unwrap_or(0) & !RECORDS
     }
 
     /// Of a file: whether its end was reached.
     pub fn ended(&self) -> bool {
         self.mark & 1 == 1
+    }
+}
+
+/// Records of a block, and of a chunk, are fewer than this.
+const RECORDS: u64 = (1 << 31) - 1;
+const KNOWN_BITS: u32 = 31;
+
+/// What an object is known by, short enough to stand above the number of a record: 0 for a file, to which somebody may write, and
+/// for no object.
+pub fn known_shortly(known_by: u64) -> u64 {
+    match known_by {
+        0 => 0,
+        known => (xxh3_64(&known.to_le_bytes()) >> (64 - KNOWN_BITS) | 1) << KNOWN_BITS,
     }
 }
 
@@ -74,7 +94,7 @@ pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (Stri
 /// | source | `file` | `start`, `bytes` | `row` |
 /// |---|---|---|---|
 /// | `file`, `directory`, rows given back | as in [`Position`] | range of the file | what an object is known by |
-/// | both, of Avro | the same | range of whole blocks, with [`Extent::OF_BLOCKS`] | first record from there on |
+/// | both, of Avro | the same | range of whole blocks, with [`Extent::OF_BLOCKS`] | first record from there on; of an object with [`known_shortly`] above |
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
 /// | sockets, `http` | empty | – | first row since the job's first start |
@@ -99,6 +119,16 @@ impl Extent {
     /// Whether the range is one of whole blocks, of which some records are meant.
     pub fn is_of_blocks(&self) -> bool {
         self.bytes & Extent::OF_BLOCKS != 0
+    }
+
+    /// Of blocks: the first record from the first of them on.
+    pub fn first_record(&self) -> u64 {
+        self.row & RECORDS
+    }
+
+    /// Of blocks: what their object is known by, in short.
+    pub fn of_known(&self) -> u64 {
+        self.row & !RECORDS
     }
 
     /// How many bytes the range has.

@@ -73,6 +73,14 @@ impl ColumnType {
         }
     }
 
+    /// Whether keys, state tables and built-in functions hold its values: the six plain types, dates and decimals.
+    pub fn is_scalar(&self) -> bool {
+        match self {
+            ColumnType::Arrow(other) => matches!(other, DataType::Date32 | DataType::Decimal128(..)),
+            _ => true,
+        }
+    }
+
     /// Bytes of a value in a fixed-length binary record; `None` for types of no fixed width.
     pub fn fixed_bytes(&self) -> Option<u32> {
         match self {

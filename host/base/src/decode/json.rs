@@ -248,8 +248,15 @@ fn place_of(name: &str) -> Option<usize> {
 
 /// The elements of a JSON array as text; the error says what is wrong with it.
 pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
-    let mut scanner = Scanner::new(text);
     let mut elements = Vec::new();
+    each_element(text, |element| elements.push(element))?;
+    Ok(elements)
+}
+
+/// The same one by one: elements may be many more than fit into memory with what is made of them. Where there is an error, it comes
+/// behind the elements before it.
+pub fn each_element<'a>(text: &'a str, mut take: impl FnMut(&'a str)) -> Result<(), String> {
+    let mut scanner = Scanner::new(text);
     if !scanner.eat(b'[') {
         return Err("not a JSON array".into());
     }
@@ -258,48 +265,59 @@ pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
             scanner.peek();
             let start = scanner.offset();
             scanner.skip(1)?;
-            elements.push(scanner.since(start));
+            take(scanner.since(start));
             if !scanner.eat(b',') {
                 break;
             }
         }
         scanner.close(b']')?;
     }
-    scanner.end()?;
-    Ok(elements)
+    scanner.end()
 }
 
 /// The text or number at a path of a JSON value, a number as it is written; `None`: there is none. Of a name that stands there
 /// several times the last one counts.
 pub fn text_at(text: &str, path: &[String]) -> Option<String> {
-    let mut scanner = Scanner::new(text);
     let mut scratch = String::new();
-    let Some((name, below)) = path.split_first() else {
-        return match scanner.value(&mut scratch).ok()? {
-            WrittenValue::Text(text) | WrittenValue::Number(text) => Some(text.to_owned()),
-            _ => None,
-        };
-    };
+    match Scanner::new(found(text, path).ok()??).value(&mut scratch).ok()? {
+        WrittenValue::Text(text) | WrittenValue::Number(text) => Some(text.to_owned()),
+        _ => None,
+    }
+}
+
+/// The JSON text of what stands at a path of a JSON value; `None`: there is no such place. Of a name that stands there several
+/// times the last one counts. The error says why the text is no JSON.
+pub fn value_at<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> {
+    let mut scanner = Scanner::new(text);
+    scanner.skip(0)?;
+    scanner.end()?;
+    found(text, path)
+}
+
+// The error may stay unseen where what is broken stands behind the place.
+fn found<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> {
+    let Some((name, below)) = path.split_first() else { return Ok(Some(text.trim())) };
+    let mut scanner = Scanner::new(text);
     if scanner.peek() == Some(b'[') {
-        return text_at(array_elements(text).ok()?.get(place_of(name)?)?, below);
+        let place = place_of(name).and_then(|place| Some(*array_elements(text).ok()?.get(place)?));
+        return place.map_or(Ok(None), |element| found(element, below));
     }
     if !scanner.eat(b'{') || scanner.eat(b'}') {
-        return None;
+        return Ok(None);
     }
-    let mut found = None;
+    let (mut value, mut scratch) = (None, String::new());
     loop {
-        let is_it = scanner.key().ok()?.unescaped(&mut scratch).ok()? == name;
+        let is_it = scanner.key()?.unescaped(&mut scratch)? == name;
         scanner.peek();
         let start = scanner.offset();
-        scanner.skip(1).ok()?;
+        scanner.skip(1)?;
         if is_it {
-            found = Some(scanner.since(start));
+            value = Some(scanner.since(start));
         }
         if !scanner.eat(b',') {
-            break;
+            return value.map_or(Ok(None), |value| found(value, below));
         }
     }
-    text_at(found?, below)
 }
 
 /// Whether a text is one JSON value, and nothing else.

@@ -8,7 +8,9 @@ mod stage;
 use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
+use arrow::datatypes::{Field, SchemaRef};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Default for JobSpec {
@@ -41,6 +43,15 @@ impl JobSpec {
             stages: Vec::new(),
             sinks: Vec::new(),
         }
+    }
+
+    /// The plugins of all sources and stages, each with the name of the part that uses it.
+    pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginSpec)> {
+        let sources = self.sources.iter().filter_map(|source| Some((source.name.as_str(), source.plugin()?)));
+        let stages = self.stages.iter();
+        let of_stages =
+            stages.flat_map(|stage| stage.plugins().into_iter().map(|plugin| (stage.name.as_str(), plugin)));
+        sources.chain(of_stages)
     }
 
     /// Sets the batch interval; zero: a batch as soon as data waits.
@@ -124,6 +135,39 @@ impl SourceSpec {
             files: FilesRead::default(),
             tls: None,
         }
+    }
+
+    /// The plugin that it is, if it is one.
+    pub fn plugin(&self) -> Option<&PluginSpec> {
+        match &self.kind {
+            SourceKind::Plugin(source) => Some(&source.plugin),
+            _ => None,
+        }
+    }
+
+    /// See [`SourceSpec::plugin`].
+    pub fn plugin_mut(&mut self) -> Option<&mut PluginSpec> {
+        match &mut self.kind {
+            SourceKind::Plugin(source) => Some(&mut source.plugin),
+            _ => None,
+        }
+    }
+
+    /// Gives the source the very columns that its rows have, where nobody wrote them.
+    pub fn with_columns(&mut self, given: &SchemaRef) {
+        match &mut self.kind {
+            SourceKind::Retry { columns, .. } => columns.clone_from(given),
+            SourceKind::Plugin(source) => source.columns.clone_from(given),
+            _ => return,
+        }
+        let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+        self.schema = given.fields().iter().map(column).collect();
+    }
+
+    /// Rows of a plugin of world `source`.
+    pub fn of_plugin(name: impl Into<String>, plugin: impl Into<PluginSpec>) -> SourceSpec {
+        let kind = SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin.into())));
+        SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
     }
 
     /// Lines of the TCP server at `host:port`.
@@ -247,6 +291,12 @@ impl SourceSpec {
         schema.iter().map(column).sum::<u64>().max(1)
     }
 
+    /// How many rows one batch takes together of this source at most: no more than may be decoded at a time.
+    pub fn rows_together_max(&self) -> u64 {
+        let decoded = self.bytes_per_batch_max.saturating_mul(limits::DECODED_TIMES_MAX);
+        self.rows_per_batch_max.min(decoded / SourceSpec::decoded_row_bytes(&self.schema)).max(1)
+    }
+
     /// Whether something stands before the value in each of its records (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
         matches!(self.kind, SourceKind::Kafka(_)) || self.schema.iter().any(|column| column.from != ColumnSource::Value)
@@ -346,6 +396,7 @@ impl SourceKind {
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
+            SourceKind::Plugin(_) => "plugin",
             SourceKind::Table(_) => "table",
             SourceKind::Retry { .. } => "retry",
         }

@@ -8,12 +8,15 @@ use crate::error::{Error, Result};
 use crate::limits::JOB_PATH_BYTES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 /// A job file that is TOML, its meaning not yet looked at.
 #[derive(Debug)]
 pub(super) struct Document {
+    /// The whole text.
+    pub text: Arc<str>,
     /// The keys and values, in the order of the file.
     pub table: Table,
     /// Line (from 1) of each key by its dotted path.
@@ -26,6 +29,7 @@ pub(super) struct Document {
 
 /// Reads the text of the job file `file`.
 pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
+    let whole: Arc<str> = text.into();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let starts = line_starts(text);
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -38,7 +42,8 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
     }));
     let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), Some("")) } else { Table::new() };
     if builder.wrong.is_empty() {
-        return Ok(Document { table, lines: builder.lines, sets: BTreeSet::new(), written: Vec::new() });
+        let (sets, written) = (BTreeSet::new(), Vec::new());
+        return Ok(Document { text: whole, table, lines: builder.lines, sets, written });
     }
     let wrong = builder.wrong.iter().map(|(line, what)| format!("{}:{line}: {what}", file.display()));
     Err(Error::job(wrong.collect::<Vec<_>>().join("\n")))

@@ -98,7 +98,7 @@ impl TableKey {
 
 /// The kinds of sources.
 pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "rate", "queue"];
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "plugin", "rate", "queue"];
 /// The kinds of sources of versions to come.
 pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats", "kinesis"];
 /// The formats of sources.
@@ -112,7 +112,7 @@ pub(super) const SINK_KINDS: &[&str] =
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
-/// The ways in which a `kafka` sink compresses records.
+/// The ways in which sinks compress records, and pages of Parquet.
 pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 /// Keys of a source of versions to come.
 pub(super) const SOURCE_KEYS_LATER: &[&str] = &["compression"];
@@ -122,6 +122,7 @@ pub(super) const SINK_KEYS_LATER: &[&str] = &["partition", "headers"];
 pub(super) const CHECKPOINT_KEYS_LATER: &[&str] = &["keep", "compression"];
 const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
+const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
 const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka"];
 const FILES: &[&str] = &["directory", "file", "queue"];
@@ -136,7 +137,7 @@ const TABLES: &[&str] = &["postgres"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
-const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "rate"];
+const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "plugin", "rate"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
 
 /// The whole file.
@@ -185,8 +186,12 @@ pub(super) const JOB: &[TableKey] = &[
 
 /// `checkpoint`
 pub(super) const CHECKPOINT: &[TableKey] = &[
-    key("dir", KeyShape::Text, "A folder, relative to the job file, or s3://bucket/prefix. One job, one folder.")
-        .needed(&[""]),
+    key(
+        "dir",
+        KeyShape::Text,
+        "A folder, relative to the job file, s3://bucket/prefix, or hdfs://namenode:8020/folder. One job, one folder.",
+    )
+    .needed(&[""]),
     key(
         "every",
         KeyShape::Every,
@@ -201,9 +206,20 @@ pub(super) const SOURCE: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
+    key(
+        "plugin",
+        KeyShape::Text,
+        "The plugin, of world `source`: a component or plugin folder, relative to the job file, or a package that millstream.lock \
+         pins: name@version.",
+    )
+    .of(PLUGIN)
+    .needed(PLUGIN),
+    key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
+    key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
+    key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
     key("address", KeyShape::Address, "The TCP server to read from, as \"127.0.0.1:9999\".").of(WIRE).needed(WIRE),
     key(
         "tls",
@@ -258,6 +274,19 @@ pub(super) const SOURCE: &[TableKey] = &[
         "cursor",
         KeyShape::Table(CURSOR),
         "With `every`: how the next request tells what came already: { parameter = \"since\", field = \"id\" }.",
+    )
+    .of(OVER_HTTP),
+    key(
+        "rows",
+        KeyShape::Text,
+        "With `every`: where the rows are within an answer, an array of JSON: \"items\" or \"data.items\". Without it the answer is \
+         the rows.",
+    )
+    .of(OVER_HTTP),
+    key(
+        "pages",
+        KeyShape::Word(&["link"]),
+        "With `every`: an answer that is not all says where its next page is, in a header `Link: <…>; rel=\"next\"` (`link`).",
     )
     .of(OVER_HTTP),
     key(
@@ -428,11 +457,7 @@ pub(super) const CURSOR: &[TableKey] = &[
 
 /// `tls` of a source, where it is a table.
 pub(super) const TLS: &[TableKey] = &[
-    key(
-        "ca",
-        KeyShape::Text,
-        "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
-    ),
+    TRUSTED_CA,
     key("cert", KeyShape::Text, "The job's own certificate (PEM), for servers that want one."),
     key("key", KeyShape::Text, "The key of that certificate (PEM)."),
     key("name", KeyShape::Text, "The name that the server's certificate is for; by default the host of `address`."),
@@ -444,6 +469,13 @@ pub(super) const ROLL: &[TableKey] = &[
     key("time", KeyShape::Time, "How long after its first batch a file is complete, 5m by default."),
 ];
 
+// Whose certificates are trusted, wherever there is TLS.
+const TRUSTED_CA: TableKey = key(
+    "ca",
+    KeyShape::Text,
+    "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
+);
+
 // What registries have in common.
 const REGISTRY_URL: TableKey =
     key("url", KeyShape::Text, "Its address, as \"https://registry.example.org:8081\".").needed(&[""]);
@@ -451,11 +483,6 @@ const REGISTRY_USER: TableKey = key("user", KeyShape::Text, "The name to log in 
 const REGISTRY_PASSWORD: TableKey = key("password", KeyShape::Text, "The password of `user`, as \"${PASSWORD}\".");
 const REGISTRY_TOKEN: TableKey =
     key("token", KeyShape::Text, "A token in place of `user` and `password`, as \"${TOKEN}\".");
-const REGISTRY_CA: TableKey = key(
-    "ca",
-    KeyShape::Text,
-    "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
-);
 
 /// `registry` of a source, where it is a table.
 pub(super) const REGISTRY: &[TableKey] = &[
@@ -463,7 +490,7 @@ pub(super) const REGISTRY: &[TableKey] = &[
     REGISTRY_USER,
     REGISTRY_PASSWORD,
     REGISTRY_TOKEN,
-    REGISTRY_CA,
+    TRUSTED_CA,
     key("wait", KeyShape::Time, "How long the source waits for it where it is away; 1h by default."),
 ];
 
@@ -473,7 +500,7 @@ pub(super) const SUBJECT: &[TableKey] = &[
     REGISTRY_USER,
     REGISTRY_PASSWORD,
     REGISTRY_TOKEN,
-    REGISTRY_CA,
+    TRUSTED_CA,
     key("wait", KeyShape::Time, "How long a start waits for it where it is away; 1h by default."),
     key(
         "subject",
@@ -490,11 +517,7 @@ pub(super) const SUBJECT: &[TableKey] = &[
 
 /// `tls` of a Kafka cluster, where it is a table: each broker has a name of its own.
 pub(super) const KAFKA_TLS: &[TableKey] = &[
-    key(
-        "ca",
-        KeyShape::Text,
-        "Certificates of the issuers that are trusted (PEM); by default those that the system trusts.",
-    ),
+    TRUSTED_CA,
     key("cert", KeyShape::Text, "The job's own certificate (PEM), for clusters that want one."),
     key("key", KeyShape::Text, "The key of that certificate (PEM)."),
 ];
@@ -552,7 +575,7 @@ pub(super) const SINK: &[TableKey] = &[
     .needed(&[""]),
     key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
         .of(&["print"]),
-    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` also \"s3://bucket/prefix\", gs:// or az://.")
+    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
         .of(&["files", "queue"])
         .needed(&["files", "queue"]),
     key(
@@ -564,10 +587,10 @@ pub(super) const SINK: &[TableKey] = &[
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
-        "One file a batch, with its rows in order (`batch`, the default), or one of each worker that has rows (`worker`): all \
-         workers then encode and write at once, each under a marker of its own.",
+        "One file a batch, or transaction of `kafka`, with its rows in order (`batch`, the default), or one of each worker that has \
+         rows (`worker`): all workers then encode and write at once, each under a marker of its own.",
     )
-    .of(&["files"]),
+    .of(&["files", "kafka"]),
     key(
         "partition_by",
         KeyShape::Texts,
@@ -636,7 +659,7 @@ pub(super) const SINK: &[TableKey] = &[
     key(
         "headers",
         KeyShape::ByName(&KeyShape::Text),
-        "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows.",
+        "Headers of each request, by name. `{key}` stands for the key of the request, `{sequence}` for a number that grows, `{sender}` for whose number it is.",
     )
     .of(OVER_HTTP),
     key(
@@ -696,7 +719,12 @@ pub(super) const SINK: &[TableKey] = &[
          user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
     )
     .of(KAFKA),
-    key("compression", KeyShape::Word(COMPRESSIONS), "How records are compressed, none by default.").of(KAFKA),
+    key(
+        "compression",
+        KeyShape::Word(COMPRESSIONS),
+        "How records of `kafka` are compressed, none by default, or the pages in files of format parquet, snappy by default.",
+    )
+    .of(&["files", "kafka"]),
     key(
         "transaction",
         KeyShape::Time,

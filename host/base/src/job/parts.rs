@@ -88,16 +88,17 @@ fn top(job: &JobSpec, mistakes: &Mistakes) {
 fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
     let wrong = |key: &str, message: &str| mistakes.add_new(format!("checkpoint.{key}"), "", message);
     let dir = &spec.dir;
-    let help = "write a folder, as dir = \"checkpoints/word-count\", or s3://bucket/prefix";
+    let help =
+        "write a folder, as dir = \"checkpoints/word-count\", s3://bucket/prefix, or hdfs://namenode:8020/folder";
     if mistakes.within("checkpoint.dir") {
         // What could not be read is empty here.
     } else if dir.is_empty() {
         wrong("dir", &format!("`checkpoint.dir` is empty; {help}"));
     } else if dir.contains('\0') {
         wrong("dir", "`checkpoint.dir` has a zero byte, which no path can have; write it without");
-    } else if let Some(rest) = dir.strip_prefix("s3://") {
-        if rest.is_empty() || rest.starts_with('/') {
-            wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` names no bucket; write s3://bucket/prefix"));
+    } else if CHECKPOINT_SCHEMES.iter().any(|scheme| dir.starts_with(scheme)) {
+        if let Some(nothing) = no_bucket(dir) {
+            wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` {nothing}"));
         }
     } else if dir.contains("://") {
         wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` is a URL of another kind; {help}"));
@@ -146,6 +147,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
+        SourceKind::Plugin(source) => plugin::check_source(&source.plugin, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
@@ -258,6 +260,8 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
                 part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
             }
         }
+        // The plugin says what its columns are.
+        (SourceKind::Plugin(_), _) => {}
         (SourceKind::Queue { .. }, format) if *format != Format::Json => part.wrong(
             "format",
             format!("a `queue` source holds JSON, not {}; remove `format`, or use kind `file`", format.word()),
@@ -361,10 +365,20 @@ fn is_address(text: &str) -> bool {
     })
 }
 
+/// What is wrong with a URL that does not say whose files these are.
+fn no_bucket(url: &str) -> Option<&'static str> {
+    let (scheme, rest) = url.split_once("://")?;
+    rest.split('/').next().is_none_or(str::is_empty).then_some(match scheme {
+        "hdfs" => {
+            "names no server; write hdfs://namenode:8020/folder, or the name service in the place of host and port"
+        }
+        _ => "names no bucket; write s3://bucket/prefix",
+    })
+}
+
 fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
-    let bucket = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
-    if bucket.unwrap_or_default().is_empty() {
-        part.wrong("path", format!("`path = \"{url}\"` names no bucket; write s3://bucket/prefix"));
+    if let Some(nothing) = no_bucket(url) {
+        part.wrong("path", format!("`path = \"{url}\"` {nothing}"));
     } else if url.chars().any(char::is_control) {
         part.wrong("path", "`path` has a control character, which no name of an object has here; write it without");
     }

@@ -31,6 +31,7 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
         Origin { file: Some(file.into()), folder: folder.into(), lines: document.lines.clone(), ..Origin::default() };
+    job.origin.text = document.text.clone();
     job.origin.written = Texts(document.written.clone());
     if let Some(name) = top.text("name", "name = \"word-count\"") {
         job.name = name.into();

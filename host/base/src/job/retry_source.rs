@@ -1,13 +1,11 @@
 //! Rows that `millstream retry` gives back to a stage which rejected them, as a source that the author of a job did not
 //! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
 
-use crate::batch::types::ColumnType;
 use crate::job::spec::{
-    ColumnSpec, FileFormat, Format, JobSpec, OnError, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec,
-    bucket_url,
+    FileFormat, Format, JobSpec, OnError, OperatorSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, bucket_url,
 };
 use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,23 +31,12 @@ pub fn is_name(source: &str) -> bool {
     source.split('.').nth(1) == Some(WORD)
 }
 
-/// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`with_columns`].
+/// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::with_columns`].
 pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
     let path = input.map_or_else(|| folder(job, stage), |input| folder(job, stage).join(input));
     let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
     // Written as JSON, a row may be longer than it was in its source.
     SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
-}
-
-/// Gives the source the columns of the input that it is for.
-pub fn with_columns(source: &mut SourceSpec, input: &SchemaRef) {
-    if let SourceKind::Retry { columns, .. } = &mut source.kind {
-        columns.clone_from(input);
-        let column = |field: &Arc<arrow::datatypes::Field>| {
-            ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()))
-        };
-        source.schema = input.fields().iter().map(column).collect();
-    }
 }
 
 /// The folder of all rows that are given back to this stage, where the source is one of them.
@@ -73,9 +60,9 @@ pub fn kept<'a>(spec: &'a JobSpec, stage: &str) -> Vec<(&'a SinkSpec, &'a Path)>
 /// Where a sink keeps rows as files on this machine, none of them in folders below.
 fn files_of(kind: &SinkKind) -> Option<&Path> {
     match kind {
-        SinkKind::Files { path, format: FileFormat::Json | FileFormat::Csv | FileFormat::Parquet, layout, .. } => {
-            (layout.partition_by.is_empty() && bucket_url(path).is_none()).then_some(path)
-        }
+        SinkKind::Files {
+            path, format: FileFormat::Json | FileFormat::Csv | FileFormat::Parquet(_), layout, ..
+        } => (layout.partition_by.is_empty() && bucket_url(path).is_none()).then_some(path),
         SinkKind::Queue { path } => Some(path),
         _ => None,
     }

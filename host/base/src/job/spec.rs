@@ -14,10 +14,11 @@ pub use stage::*;
 
 use super::variables::Written;
 use crate::batch::partition::Share;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A whole job: named sources, stages and sinks, in the order of the file.
@@ -54,7 +55,7 @@ pub struct JobSpec {
 /// The table `[checkpoint]` of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointSpec {
-    /// A folder, as in the job file, or `s3://bucket/prefix`.
+    /// A folder, as in the job file, `s3://bucket/prefix`, or `hdfs://namenode:8020/folder`.
     pub dir: String,
     /// How often a checkpoint is written.
     pub every: CheckpointEvery,
@@ -94,6 +95,8 @@ pub enum AtEnd {
 pub struct Origin {
     /// The job file; `None` for a job that a program built.
     pub file: Option<PathBuf>,
+    /// What that file held when it was read.
+    pub text: Arc<str>,
     /// The folder that relative paths of the job start from.
     pub folder: PathBuf,
     /// Line (from 1) of each key by its dotted path, as `stages.words.from`.
@@ -259,6 +262,8 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
+    /// A plugin of world `source`.
+    Plugin(Box<PluginSourceSpec>),
     /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
     Table(Box<EnrichSpec>),
     /// Rows that `millstream retry` gives back to a stage: JSON lines in the files of a folder, which need not be there.
@@ -272,7 +277,10 @@ pub enum SourceKind {
 }
 
 /// How the paths of what is in a bucket begin.
-pub const OBJECT_SCHEMES: [&str; 3] = ["s3://", "gs://", "az://"];
+pub const OBJECT_SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "hdfs://"];
+
+/// How those begin where checkpoints can be kept.
+pub const CHECKPOINT_SCHEMES: [&str; 2] = ["s3://", "hdfs://"];
 
 impl SourceKind {
     /// Whether the source has partitions, which are spread over all processes of a job, each with a clock of its own.
@@ -286,6 +294,22 @@ impl SourceKind {
             true => Some(Share::of(process, processes)),
             false => (number % processes.max(1) == process).then_some(Share::ALL),
         }
+    }
+}
+
+/// A source that is a plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginSourceSpec {
+    /// The plugin.
+    pub plugin: PluginSpec,
+    /// The columns of its rows. The graph asks the plugin for them.
+    pub columns: SchemaRef,
+}
+
+impl PluginSourceSpec {
+    /// Of a plugin that was not asked yet.
+    pub fn new(plugin: PluginSpec) -> PluginSourceSpec {
+        PluginSourceSpec { plugin, columns: Arc::new(Schema::empty()) }
     }
 }
 
@@ -475,10 +499,10 @@ pub enum SinkKind {
     Kafka(Box<KafkaSinkSpec>),
 }
 
-/// Who writes the files of a sink.
+/// Who writes the files, or the records, of a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartsBy {
-    /// Worker 0: one a batch, with its rows in order.
+    /// Worker 0: one file, or transaction, a batch, with its rows in order.
     #[default]
     Batch,
     /// Each worker: one a batch with the rows that it has, under a marker of its own.
@@ -519,7 +543,11 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 impl SinkKind {
     /// Whether each worker commits the rows that it has by itself.
     pub fn by_worker(&self) -> bool {
-        matches!(self, SinkKind::Files { parts: PartsBy::Worker, .. })
+        match self {
+            SinkKind::Files { parts, .. } => *parts == PartsBy::Worker,
+            SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
+            _ => false,
+        }
     }
 }
 
@@ -604,8 +632,8 @@ pub enum FileFormat {
     Json,
     /// CSV with a header.
     Csv,
-    /// Parquet.
-    Parquet,
+    /// Parquet, whose pages are compressed so.
+    Parquet(Compression),
     /// Container files of Avro.
     Avro,
 }

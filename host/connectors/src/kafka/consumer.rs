@@ -200,6 +200,28 @@ impl Consumer {
         partitions.iter().map(offset).collect()
     }
 
+    /// The offsets behind the newest records that may be read, of all partitions of which the cluster says so.
+    pub fn ends(
+        &self,
+        partitions: &[(String, i32)],
+        time_max: Duration,
+    ) -> Result<Vec<(String, i32, u64)>, KafkaFault> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            // In the place of a time this asks for the end.
+            let added = asked.add_partition_offset(topic, *partition, Offset::End);
+            added.map_err(|error| KafkaFault::of(&error))?;
+        }
+        let answered = self.client.offsets_for_times(asked, time_max).map_err(|error| self.fault(&error))?;
+        let ends = answered.elements().into_iter().filter_map(|found| match (found.error(), found.offset()) {
+            (Ok(()), Offset::Offset(end)) => {
+                Some((found.topic().to_owned(), found.partition(), u64::try_from(end).ok()?))
+            }
+            _ => None,
+        });
+        Ok(ends.collect())
+    }
+
     /// Reads these partitions as well, from these offsets on.
     pub fn assign(&self, partitions: &[(&str, i32, u64)]) -> Result<(), KafkaFault> {
         let list = list(partitions)?;

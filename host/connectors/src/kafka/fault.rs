@@ -19,6 +19,8 @@ pub struct KafkaFault {
 pub enum KafkaFaultKind {
     /// It may go away by itself: brokers are away, or have no leader for a partition, or no room.
     Passing,
+    /// The cluster is there, and a transaction of somebody else is under way.
+    HeldUp,
     /// Somebody has to mend something.
     Lasting,
     /// A record is to blame, so trying again, or starting again, would come to the same record.
@@ -46,7 +48,7 @@ impl KafkaFault {
 
     /// Whether it may go away by itself.
     pub fn passes(&self) -> bool {
-        self.kind == KafkaFaultKind::Passing
+        matches!(self.kind, KafkaFaultKind::Passing | KafkaFaultKind::HeldUp)
     }
 
     /// Whether there is no such topic, or none that the job may see.

@@ -1,5 +1,6 @@
 //! What servers of object stores answer when they do not do what they were asked.
 
+use super::hdfs::Fault;
 use object_store::Error as StoreError;
 use object_store::client::{HttpError, HttpErrorKind};
 use std::error::Error as StdError;
@@ -36,6 +37,9 @@ pub fn denied(error: &StoreError) -> bool {
 pub fn passes(error: &StoreError) -> bool {
     if !matches!(error, StoreError::Generic { .. }) {
         return matches!(error, StoreError::JoinError { .. });
+    }
+    if let Some(fault) = chain(error).find_map(|cause| cause.downcast_ref::<Fault>()) {
+        return fault.passes;
     }
     if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         return error.kind() != HttpErrorKind::Unknown;

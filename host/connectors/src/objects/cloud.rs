@@ -1,6 +1,7 @@
 //! The object stores that there are, and how environment variables lead to them.
 
 use super::answer;
+use super::hdfs::Hdfs;
 use crate::error::Error;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -9,6 +10,7 @@ use object_store::list::PaginatedListStore;
 use object_store::{ClientConfigKey, Error as ClientError, ObjectStore, RetryConfig};
 use std::str::FromStr;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Where machines in a cloud are told who they are.
 pub const MACHINE_IDENTITY: &str = "169.254.169.254";
@@ -26,6 +28,8 @@ pub enum Cloud {
     Google,
     /// Azure Blob Storage.
     Azure,
+    /// The files of a Hadoop cluster: what is a bucket elsewhere is its name node, or its name service.
+    Hdfs,
 }
 
 /// Why there is no client.
@@ -47,7 +51,7 @@ impl NoClient {
 }
 
 impl Cloud {
-    const ALL: [Cloud; 3] = [Cloud::S3, Cloud::Google, Cloud::Azure];
+    const ALL: [Cloud; 4] = [Cloud::S3, Cloud::Google, Cloud::Azure, Cloud::Hdfs];
 
     /// The cloud of a URL, and what comes behind its scheme.
     pub fn of(url: &str) -> Option<(Cloud, &str)> {
@@ -60,6 +64,7 @@ impl Cloud {
             Cloud::S3 => "s3://",
             Cloud::Google => "gs://",
             Cloud::Azure => "az://",
+            Cloud::Hdfs => "hdfs://",
         }
     }
 
@@ -69,7 +74,36 @@ impl Cloud {
             Cloud::S3 => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
             Cloud::Google => "GOOGLE_SERVICE_ACCOUNT (the path of a key file)",
             Cloud::Azure => "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+            Cloud::Hdfs => "HADOOP_USER_NAME (where the cluster uses Kerberos: the ticket that `klist` shows)",
         }
+    }
+
+    /// Whether an object gets another name by a rename, which never puts it in the place of another one. Elsewhere it is copied.
+    pub fn renames(self) -> bool {
+        self == Cloud::Hdfs
+    }
+
+    /// What to do where there is nothing at a place.
+    pub fn missing(self) -> &'static str {
+        match self {
+            Cloud::Hdfs => "make the folder first, or write the path of another one",
+            _ => "make the bucket first",
+        }
+    }
+
+    /// Whether a text can be the first part of a place. It becomes part of a server's name or of a path; what could lead to
+    /// another server is none.
+    pub fn is_bucket(self, name: &str) -> bool {
+        let (name, port) = match name.split_once(':') {
+            Some((name, port)) if self == Cloud::Hdfs => (name, port),
+            _ => (name, "1"),
+        };
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let is_name = (1..=255).contains(&name.len()) && name.bytes().all(fits);
+        is_name
+            && !name.starts_with(['.', '-'])
+            && !name.contains("..")
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     }
 
     /// A client for a bucket.
@@ -78,6 +112,7 @@ impl Cloud {
         bucket: &str,
         settings: &[(String, String)],
         retry: RetryConfig,
+        handle: &Handle,
     ) -> Result<Arc<dyn Client>, NoClient> {
         Ok(match self {
             Cloud::S3 => {
@@ -104,6 +139,7 @@ impl Cloud {
                 check_http("AZURE_ALLOW_HTTP", [value(AzureConfigKey::Endpoint)], allowed)?;
                 Arc::new(builder.with_container_name(bucket).with_retry(retry).build().map_err(NoClient::Client)?)
             }
+            Cloud::Hdfs => Arc::new(Hdfs::open(bucket, settings, handle.clone()).map_err(NoClient::Client)?),
         })
     }
 }
@@ -148,7 +184,21 @@ mod tests {
         let azure = [("AZURE_STORAGE_ACCOUNT_NAME", "me"), ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")];
         assert_eq!(open("az://container/a", &azure), Ok("az://container/a".into()));
         assert!(open("az://container/a", &[]).unwrap_err().contains("cannot use az://container/a"), "no account");
-        for url in ["s3://", "s3:///x", "s3://a..b/x", "s3://a/b/../c", "s3://a//b", "ftp://a/b", "bucket"] {
+        assert_eq!(open("hdfs://namenode:8020/a/", &[]), Ok("hdfs://namenode:8020/a".into()));
+        assert_eq!(open("hdfs://127.0.0.1:9000", &[]), Ok("hdfs://127.0.0.1:9000".into()));
+        for url in [
+            "s3://",
+            "s3:///x",
+            "s3://a..b/x",
+            "s3://a/b/../c",
+            "s3://a//b",
+            "s3://a:1/b",
+            "hdfs://a:x/b",
+            "hdfs:///b",
+            "hdfs://a@b/c",
+            "ftp://a/b",
+            "bucket",
+        ] {
             assert!(open(url, &s3).unwrap_err().contains(&format!("\"{url}\"")), "{url}");
         }
     }

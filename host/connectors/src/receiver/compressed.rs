@@ -192,7 +192,8 @@ impl Packed {
         self.block.get(self.given..).unwrap_or_default()
     }
 
-    /// Decompresses the next block, where nothing is left of the one at hand. An error is one of the file's disk.
+    /// Decompresses the next block, where nothing is left of the one at hand. An error is one of the file's disk, or
+    /// of kind `Unsupported`: the file is whole, and cannot be read here.
     fn fill(&mut self) -> io::Result<()> {
         if !self.left().is_empty() || self.end.is_some() {
             return Ok(());
@@ -207,7 +208,9 @@ impl Packed {
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
-                    if error.raw_os_error().is_some() || error.get_ref().is_some_and(|why| why.is::<Error>()) =>
+                    if error.raw_os_error().is_some()
+                        || error.kind() == ErrorKind::Unsupported
+                        || error.get_ref().is_some_and(|why| why.is::<Error>()) =>
                 {
                     self.block.truncate(filled);
                     return Err(error);

@@ -3,8 +3,11 @@
 
 mod asker;
 mod backoff;
+mod cursor;
 mod events;
+mod heard;
 mod lines;
+mod link;
 mod packed;
 mod place;
 mod poll;
@@ -84,6 +87,8 @@ struct Fetch<'a> {
     /// What was told of the connection last.
     trouble: Option<String>,
     backoff: Backoff,
+    /// Pages that were asked for since the last rest.
+    pages: u32,
 }
 
 /// Reads until the inbox is closed.
@@ -93,10 +98,12 @@ pub async fn receive(source: &SourceSpec, client: &HttpClientSpec, folder: &Path
         Err((key, why)) => return inbox.fail(Error::job(format!("source `{}`: `{key}`: {why}", source.name))),
     };
     let rows = Rows::new(source, from, inbox);
-    let mut fetch = Fetch { source, client, asker, inbox, rows, trouble: None, backoff: Backoff::default() };
+    let mut fetch = Fetch { source, client, asker, inbox, rows, trouble: None, backoff: Backoff::default(), pages: 0 };
     loop {
         let ended = match &client.shape {
-            HttpShape::Poll { cursor, .. } => poll::ask(&mut fetch, cursor.as_ref()).await,
+            HttpShape::Poll { cursor, rows, pages, .. } => {
+                poll::ask(&mut fetch, &poll::Asked { cursor: cursor.as_ref(), rows, pages: *pages }).await
+            }
             HttpShape::Lines => lines::follow(&mut fetch).await,
             HttpShape::Events => events::follow(&mut fetch).await,
             HttpShape::Websocket => websocket::follow(&mut fetch).await,

@@ -9,9 +9,9 @@ use super::outage::Outage;
 use super::replay::NOT_A_FILE;
 use super::{framer, plain, until_closed};
 use crate::batch::chunk::Chunk;
-use crate::batch::position::{Position, Positions};
+use crate::batch::position::{Position, Positions, known_shortly};
 use crate::error::Error;
-use crate::job::spec::SourceSpec;
+use crate::job::spec::{Format, SourceSpec};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -124,7 +124,7 @@ impl<'a> SourceFile<'a> {
             let framer = framer(self.source).at(self.cursor(0, &facts)).skipping(from.records());
             return Ok(OpenedFile { part: self, file, framer });
         }
-        if facts.known_by() != 0 && facts.known_by() != from.mark {
+        if facts.known_by() != 0 && !self.goes_on_in(&facts, from) {
             return Err(self.changed(from, OTHER_OBJECT));
         }
         let framer = self.framer(&self.header(&mut file)?, from.offset, &facts).skipping(from.records());
@@ -135,6 +135,14 @@ impl<'a> SourceFile<'a> {
             return Err(self.changed(from, &now));
         }
         Ok(OpenedFile { part: self, file, framer })
+    }
+
+    /// Whether an object is the one of a position within it.
+    pub fn goes_on_in(&self, facts: &FileFacts, from: Position) -> bool {
+        match self.source.format {
+            Format::Avro(_) => known_shortly(facts.known_by().unsigned_abs()) == from.of_known(),
+            _ => facts.known_by() == from.mark,
+        }
     }
 
     /// A framer for the records from a byte of the file on.
@@ -279,5 +287,7 @@ pub fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error
     if let Some(told) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
         return told.clone();
     }
-    Error::environment(format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error)))
+    let told = format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error));
+    // Starting again mends no file.
+    if error.kind() == ErrorKind::Unsupported { Error::job(told) } else { Error::environment(told) }
 }

@@ -14,7 +14,7 @@ use crate::fault;
 use crate::http::certificate::Certificate;
 use crate::http::refusals::Refusals;
 use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
-use crate::limits::{DECODED_TIMES_MAX, HTTP_BODIES_BYTES_MAX};
+use crate::limits::HTTP_BODIES_BYTES_MAX;
 use body::BodiesBudget;
 use producers::{Numbered, Producers, Standing};
 use std::path::Path;
@@ -91,8 +91,7 @@ enum Took {
 
 impl Intake {
     fn new(source: &SourceSpec, server: &HttpServerSpec, inbox: Arc<Inbox>, from: &Positions) -> Intake {
-        let decoded = source.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX);
-        let rows_max = source.rows_per_batch_max.min(decoded / SourceSpec::decoded_row_bytes(&source.schema)).max(1);
+        let rows_max = source.rows_together_max();
         let rows = from.get("").map_or(0, |position| position.offset);
         let producers = Producers::new(from, server.producers_max);
         inbox.idle(true);

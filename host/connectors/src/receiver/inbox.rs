@@ -3,6 +3,7 @@
 //! What a receiver has read is in the inbox at once; if that is too much, the receiver waits before it reads on. So a
 //! source that cannot be read again loses nothing when the inbox is closed.
 
+mod ends;
 pub mod open;
 mod signals;
 mod whole;
@@ -10,12 +11,13 @@ mod whole;
 pub use signals::{Offered, Ticket};
 
 use crate::batch::chunk::Chunk;
-use crate::batch::partition::clock_name;
+use crate::batch::partition::{TELLS_END, clock_name};
 use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
+use ends::PartitionEnds;
 use open::GrowingChunk;
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
@@ -139,6 +141,8 @@ struct InboxContents {
     /// See [`Inbox::begins_no_batch`].
     begins_no_batch: bool,
     end: EndMark,
+    /// What is known of the ends of partitions, where plans tell of them.
+    ends: Option<PartitionEnds>,
 }
 
 /// How it stands with the end of the source, where a batch is to hold it.
@@ -191,6 +195,11 @@ impl Inbox {
         Inbox { rows_max, goes_on, ..self }
     }
 
+    /// How many rows batches take in all.
+    pub fn rows_max(&self) -> u64 {
+        self.rows_max
+    }
+
     /// The same, which tells there how much waits.
     #[must_use]
     pub fn held_by(self, holder: Holder) -> Inbox {
@@ -208,6 +217,26 @@ impl Inbox {
     /// what comes right before and behind them in the same way, to so many rows.
     pub async fn put_whole(&self, chunks: Vec<Chunk>, moves: Vec<(String, Position)>, rows_max: u64) -> bool {
         self.add(|held| held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max))).await
+    }
+
+    /// Receiver: as [`Inbox::put_whole`], and what to ask whether these rows are durable; `None`: the inbox is closed.
+    pub async fn put_whole_for(
+        &self,
+        chunks: Vec<Chunk>,
+        moves: Vec<(String, Position)>,
+        rows_max: u64,
+    ) -> Option<Ticket> {
+        let mut ticket = None;
+        let added = self.add(|held| {
+            held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max));
+            ticket = Some(held.ticket());
+        });
+        if added.await { ticket } else { None }
+    }
+
+    /// Receiver: these positions have moved without rows; goes with the next records. `false`: the inbox is closed.
+    pub fn note(&self, moves: Vec<(String, Position)>) -> bool {
+        self.move_positions(moves.into_iter())
     }
 
     /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to this end. The batch
@@ -230,7 +259,8 @@ impl Inbox {
     /// once, from the process that tells (`Share::tells_clocks`). It goes with the next records. `false`: the inbox is closed.
     pub fn tell_partitions(&self, new: &[String], gone: &[String]) -> bool {
         let clock = |name: &String, position| (clock_name(name), position);
-        let new = new.iter().map(|name| clock(name, Position::default()));
+        let mark = if self.lock().partitions_are_told() { TELLS_END } else { 0 };
+        let new = new.iter().map(|name| clock(name, Position { offset: 0, mark }));
         self.move_positions(new.chain(gone.iter().map(|name| clock(name, Position::GONE))))
     }
 
@@ -469,6 +499,7 @@ impl Inbox {
             held.end.taken = true;
             moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
+        held.tell_of_ends(&mut moved, true);
         self.tell(&held);
         drop(held);
         self.room.notify_waiters();

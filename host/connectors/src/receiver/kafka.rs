@@ -1,7 +1,8 @@
 //! Source `kafka`: the records of topics, each partition read by itself from where the job left off.
 //!
 //! One thread a source looks for partitions ([`discover`], which asks by [`cluster`]), and puts what comes of them ([`hear`]) into the
-//! inbox ([`records`]). It polls no further while the inbox is full, and then the client fetches no further either.
+//! inbox ([`records`]). It polls no further while the inbox is full, and then the client fetches no further either. Where stages
+//! want to know of partitions that are silent, a second thread asks how far all go ([`ends`]).
 
 /// Goes on with a step, or ends with what ends the caller.
 macro_rules! open {
@@ -17,6 +18,7 @@ mod behind;
 mod cluster;
 mod commits;
 mod discover;
+mod ends;
 mod hear;
 mod outage;
 mod records;
@@ -36,6 +38,7 @@ use crate::kafka::fault::KafkaFault;
 use crate::kafka::{ANSWER_TIME_MAX, settings};
 use crate::limits::PART_BYTES_MAX;
 use commits::Commits;
+use ends::Ends;
 use hashbrown::HashMap;
 use outage::Outage;
 use records::Records;
@@ -86,6 +89,7 @@ struct Reading<'a> {
     consumer: Consumer,
     outage: Outage,
     commits: Commits,
+    ends: Ends,
     /// Positions of an earlier start, as long as their partitions are not read.
     from: Positions,
     /// No earlier start has read anything.
@@ -133,6 +137,7 @@ impl<'a> Reading<'a> {
         let consumer = consumer(source, spec, folder, "")
             .map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
         Ok(Reading {
+            ends: Ends::ask(order, inbox, runtime)?,
             commits: Commits::new(source, spec, inbox),
             outage: Outage::new(source, spec),
             order,
@@ -141,7 +146,9 @@ impl<'a> Reading<'a> {
             consumer,
             from: from.clone(),
             // Partitions are known by their clocks also where another process reads them.
-            first: !from.keys().any(|name| topic::is_name(name) || name.starts_with(CLOCK_PREFIX)),
+            first: !from
+                .keys()
+                .any(|name| topic::is_name(name) || (name.starts_with(CLOCK_PREFIX) && name != CLOCK_PREFIX)),
             looked: false,
             partitions: Vec::new(),
             places: HashMap::new(),

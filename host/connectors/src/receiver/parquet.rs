@@ -1,19 +1,19 @@
 //! Files of Parquet as lines of JSON, an object a row, which are then cut and decoded as such: a position counts the bytes of these
 //! lines, as it counts those that a compressed file holds. Only columns that the job has are read.
 
+mod columns;
+
 use super::content::Content;
 use crate::batch::json;
 use crate::job::spec::ColumnSpec;
 use crate::panics::caught;
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use crate::shown::harmless;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
-use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,11 +21,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 const ROWS: usize = 1_024;
 /// How much is read at a time where nothing says how much is wanted.
 const READ_BYTES: u64 = 8 << 10;
+/// How much of a name a message shows.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// Gives the rows of a file as lines.
 pub struct ParquetLines {
     file: SharedFile,
-    columns: BTreeSet<String>,
+    columns: Vec<ColumnSpec>,
     rows: Option<ParquetRecordBatchReader>,
     /// Lines at hand, and how much of them was given out.
     lines: Vec<u8>,
@@ -37,9 +39,7 @@ impl ParquetLines {
     pub fn new(content: Content, columns: &[ColumnSpec]) -> io::Result<ParquetLines> {
         let bytes = content.facts()?.bytes;
         let file = SharedFile(Arc::new(Inner { content: Mutex::new(content), bytes, failed: Mutex::new(None) }));
-        let root = |column: &ColumnSpec| column.path.first().unwrap_or(&column.name).clone();
-        let columns = columns.iter().map(root).collect();
-        Ok(ParquetLines { file, columns, rows: None, lines: Vec::new(), given: 0 })
+        Ok(ParquetLines { file, columns: columns.to_vec(), rows: None, lines: Vec::new(), given: 0 })
     }
 
     /// Reads the next rows into `lines`; whether there are any.
@@ -48,32 +48,67 @@ impl ParquetLines {
         self.given = 0;
         // What the library makes of a damaged file is not always an error.
         let read = caught(|| self.read_rows());
-        match read.unwrap_or_else(|panic| Err(format!("it cannot be read: {panic}"))) {
-            Ok(more) => Ok(more),
-            Err(why) => Err(self.file.failure().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, why))),
-        }
+        let read = read.unwrap_or_else(|panic| Err(damaged(format!("it cannot be read: {panic}"))));
+        read.map_err(|error| self.file.failure().unwrap_or(error))
     }
 
-    fn read_rows(&mut self) -> Result<bool, String> {
+    fn read_rows(&mut self) -> io::Result<bool> {
         if self.rows.is_none() {
-            self.rows =
-                Some(self.open().map_err(|error| format!("it is no file of Parquet that can be read: {error}"))?);
+            self.rows = Some(self.open()?);
         }
         let Some(rows) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(false) };
-        let rows = rows.map_err(|error| error.to_string())?;
-        let rows = plain_times(&rows).map_err(|error| error.to_string())?;
-        json::write(&[rows], &mut self.lines).map_err(|error| error.to_string())?;
+        let rows = columns::as_wanted(&rows.map_err(damaged)?, &self.columns)?;
+        json::write(&[rows], &mut self.lines).map_err(damaged)?;
         Ok(true)
     }
 
-    fn open(&self) -> ParquetResult<ParquetRecordBatchReader> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(self.file.clone())?;
+    /// An error of kind `Unsupported` where the file may be whole, and cannot be read all the same.
+    fn open(&self) -> io::Result<ParquetRecordBatchReader> {
+        let foreign = |error| damaged(format!("it is no file of Parquet that can be read: {error}"));
+        let builder = ParquetRecordBatchReaderBuilder::try_new(self.file.clone()).map_err(foreign)?;
         let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
-        let wanted: Vec<usize> =
-            roots.filter(|(_, field)| self.columns.contains(field.name())).map(|(place, _)| place).collect();
+        let wanted: Vec<usize> = roots
+            .filter(|(_, field)| self.columns.iter().any(|column| root(column) == field.name()))
+            .map(|(place, _)| place)
+            .collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-        builder.with_projection(mask).with_batch_size(ROWS).build()
+        for group in builder.metadata().row_groups() {
+            for (_, column) in group.columns().iter().enumerate().filter(|(place, _)| mask.leaf_included(*place)) {
+                if !is_known(column.compression()) {
+                    let by = column.compression().to_string().split('(').next().unwrap_or_default().to_lowercase();
+                    let why = format!(
+                        "its column `{}` is compressed with {by}, which is not read here; write the file with zstd, gzip, lz4, \
+                         snappy or no compression",
+                        harmless(&column.column_path().string(), SHOWN_BYTES_MAX)
+                    );
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+                }
+            }
+        }
+        builder.with_projection(mask).with_batch_size(ROWS).build().map_err(foreign)
     }
+}
+
+/// The column of the file in which a value stands.
+fn root(column: &ColumnSpec) -> &String {
+    column.path.first().unwrap_or(&column.name)
+}
+
+/// Whether pages that are compressed so can be read: not all that the library knows of is compiled in.
+fn is_known(by: Compression) -> bool {
+    match by {
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::LZ4
+        | Compression::LZ4_RAW
+        | Compression::ZSTD(_) => true,
+        Compression::LZO | Compression::BROTLI(_) => false,
+    }
+}
+
+fn damaged(why: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
 }
 
 impl Read for ParquetLines {
@@ -91,21 +126,6 @@ impl Read for ParquetLines {
         self.given += count;
         Ok(count)
     }
-}
-
-/// Times of any unit and zone in that of the job's timestamps; other columns as they are.
-fn plain_times(rows: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let schema = rows.schema();
-    let utc = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
-    for (field, column) in schema.fields().iter().zip(rows.columns()) {
-        let is_time = matches!(field.data_type(), DataType::Timestamp(..)) && *field.data_type() != utc();
-        columns.push(if is_time { cast(column, &utc())? } else { column.clone() });
-        let field = field.as_ref().clone();
-        fields.push(if is_time { field.with_data_type(utc()) } else { field });
-    }
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
 /// A file that the library reads here and there.

@@ -13,7 +13,7 @@ use super::{kafka, plain, queue, rate};
 use crate::batch::chunk::Chunk;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::partition::Share;
-use crate::batch::position::{Extent, Position};
+use crate::batch::position::{Extent, Position, known_shortly};
 use crate::error::{Error, Result};
 use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use crate::limits::PART_ROWS_MAX;
@@ -93,6 +93,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::RawSocket { .. }
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
+            | SourceKind::Plugin(_)
             | SourceKind::Kafka(_)
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
@@ -131,9 +132,7 @@ impl<'a> Replayer<'a> {
 
     /// The file of an extent, which is long enough.
     fn open(&mut self, extent: &Extent) -> Result<&mut ReplayedFile<'a>, String> {
-        let same = |opened: &ReplayedFile<'_>| {
-            opened.part.name == extent.file && (extent.is_of_blocks() || opened.known_by == extent.row)
-        };
+        let same = |opened: &ReplayedFile<'_>| opened.part.name == extent.file && is_same(opened.known_by, extent);
         let opened = match self.opened.take().filter(same) {
             Some(opened) => opened,
             None if matches!(self.source.kind, SourceKind::Objects { .. }) => self.open_object(extent)?,
@@ -163,7 +162,7 @@ impl<'a> Replayer<'a> {
         let reader = self.bucket.insert(reader);
         let path = object::shown(reader.bucket.place(), &extent.file);
         let object = reader.open(&extent.file).map_err(|error| error.message)?.ok_or("it is not there any more")?;
-        if object.facts().known_by().unsigned_abs() != extent.row {
+        if !is_same(object.facts().known_by().unsigned_abs(), extent) {
             return Err(OTHER_OBJECT.into());
         }
         let part = SourceFile { source: self.source, path, name: extent.file.clone() };
@@ -229,6 +228,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::Kafka(_)
         | SourceKind::Http(_)
         | SourceKind::HttpClient(_)
+        | SourceKind::Plugin(_)
         | SourceKind::Objects { .. }
         | SourceKind::Table(_) => None,
     }
@@ -237,6 +237,14 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
 /// Whether a file still has so many bytes, decompressed where it is compressed.
 pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
     Stream::of(source, path, crate::regular::open(path)?)?.seek_to(bytes)
+}
+
+/// Whether an extent is of what is known so.
+fn is_same(known_by: u64, extent: &Extent) -> bool {
+    match extent.is_of_blocks() {
+        true => known_shortly(known_by) == extent.of_known(),
+        false => known_by == extent.row,
+    }
 }
 
 /// Opens a file to read parts of it again.
@@ -311,7 +319,7 @@ impl ReplayedFile<'_> {
     /// The records of some blocks, from one of them on.
     fn read_blocks(&mut self, planned: &PlannedChunk, framer: Framer) -> Result<Chunk, String> {
         let extent = &planned.extent;
-        let mut framer = framer.skipping(extent.row);
+        let mut framer = framer.skipping(extent.first_record());
         let (mut left, wanted_rows) = (extent.length(), planned.rows as usize);
         let mut joined = GrowingChunk::default();
         let mut rows = 0;

@@ -31,11 +31,19 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A table is not looked at more often than this.
 const POLL_MIN: Duration = Duration::from_millis(1);
 
-/// Checks what can be checked of a table without looking into it.
-pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
+/// Checks what can be checked of a table without asking for it. A file need not be there where a job goes on.
+pub fn check(enrich: &EnrichSpec) -> Result<()> {
+    match &enrich.table {
+        EnrichTable::File { .. } => Ok(()),
+        EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
+    }
+}
+
+/// Whether the file of a table can be read.
+pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     match &enrich.table {
         EnrichTable::File { path, .. } => open(path, origin).map(drop).map_err(Error::job),
-        EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
+        EnrichTable::Postgres { .. } => Ok(()),
     }
 }
 
@@ -70,6 +78,8 @@ pub fn start(
     inbox.begins_no_batch();
     match watch.look() {
         Ok(changed) => watch.put(changed, &inbox),
+        // The job ran with another one, and goes on with it as it would have if it had not been started again.
+        Err(error) if watch.in_effect.is_some() => watch.stays(error),
         Err(error) => return inbox.fail(error.within(place(source, origin))),
     }
     inbox.finish();
@@ -122,6 +132,14 @@ impl WatchedTable {
         info!("stage `{}`: its table has {rows} rows now", self.stage);
     }
 
+    /// Says once why the table in effect stays.
+    fn stays(&mut self, error: Error) {
+        if self.trouble.as_ref() != Some(&error.message) {
+            warn!("stage `{}`: enrich: {}; the table stays as it was", self.stage, error.message);
+            self.trouble = Some(error.message);
+        }
+    }
+
     /// Looks for changes until it is dropped.
     async fn go_on(mut self, poll: Duration, inbox: &Inbox) {
         loop {
@@ -141,11 +159,7 @@ impl WatchedTable {
                     self.trouble = None;
                     self.put(changed, inbox);
                 }
-                Err(error) if self.trouble.as_ref() == Some(&error.message) => {}
-                Err(error) => {
-                    warn!("stage `{}`: enrich: {}; the table stays as it was", self.stage, error.message);
-                    self.trouble = Some(error.message);
-                }
+                Err(error) => self.stays(error),
             }
         }
     }

@@ -7,7 +7,7 @@ mod parquet;
 mod text;
 
 use crate::batch::json;
-use crate::job::spec::FileFormat;
+use crate::job::spec::{Compression, FileFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::io::{self, Write};
@@ -21,15 +21,24 @@ pub(super) fn extension(format: FileFormat) -> &'static str {
         FileFormat::Text => EXTENSIONS[0],
         FileFormat::Json => EXTENSIONS[1],
         FileFormat::Csv => EXTENSIONS[2],
-        FileFormat::Parquet => EXTENSIONS[3],
+        FileFormat::Parquet(_) => EXTENSIONS[3],
         FileFormat::Avro => EXTENSIONS[4],
     }
 }
 
-/// The format whose files have names that end so.
-pub(super) fn of_extension(text: &str) -> Option<FileFormat> {
-    let all = [FileFormat::Text, FileFormat::Json, FileFormat::Csv, FileFormat::Parquet, FileFormat::Avro];
-    all.into_iter().find(|format| extension(*format) == text)
+/// How a marker names the format: by its extension, and behind a `+` by how it is compressed where that is not usual.
+pub(super) fn word(format: FileFormat) -> String {
+    match format {
+        FileFormat::Parquet(by) if by != Compression::Snappy => format!("{}+{}", extension(format), by.word()),
+        _ => extension(format).to_owned(),
+    }
+}
+
+/// The format that a marker names so.
+pub(super) fn of_word(text: &str) -> Option<FileFormat> {
+    let parquet = Compression::ALL.map(|(_, by)| FileFormat::Parquet(by));
+    let all = [FileFormat::Text, FileFormat::Json, FileFormat::Csv, FileFormat::Avro];
+    all.into_iter().chain(parquet).find(|format| word(*format) == text)
 }
 
 /// Whether rows of this schema can be written in this format; the error says what to do instead.
@@ -38,7 +47,7 @@ pub(super) fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String
         FileFormat::Text => text::check(schema),
         FileFormat::Json => json::check(schema),
         FileFormat::Csv => csv::check(schema),
-        FileFormat::Parquet => parquet::check(schema),
+        FileFormat::Parquet(by) => parquet::check(schema, by),
         FileFormat::Avro => avro::check(schema),
     }
 }
@@ -74,7 +83,7 @@ impl<W: Write + Send> Encoder<W> {
                 csv::write_head(schema, &mut out)?;
                 Encoder::Csv(out)
             }
-            FileFormat::Parquet => Encoder::Parquet(Box::new(parquet::ParquetFile::begin(schema, out)?)),
+            FileFormat::Parquet(by) => Encoder::Parquet(Box::new(parquet::ParquetFile::begin(schema, by, out)?)),
             FileFormat::Avro => Encoder::Avro(avro::AvroFile::begin(schema, out)?),
         })
     }

@@ -36,7 +36,7 @@ impl Encoder {
             SinkKind::Kafka(kafka) if kafka.format == RecordFormat::Avro => return Ok(None),
             SinkKind::Kafka(_) => Form::Records(kafka::encoder(spec, schema, origin)?),
             // Text is bytes already.
-            SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet | FileFormat::Avro, .. }
+            SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }

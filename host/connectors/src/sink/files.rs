@@ -7,7 +7,9 @@ mod open_part;
 mod partitions;
 mod parts;
 mod place;
+mod reserve;
 
+use super::shares::Share;
 use super::{Sink, check_writable, commit_failed, encode, open_failed};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -44,12 +46,9 @@ pub(super) struct FilesSink {
     schema: SchemaRef,
     /// Where the job keeps checkpoints.
     kept: Option<CommittedFolder>,
-    /// The last batch that the shares of workers held when the folder was opened.
-    of_workers: Option<BatchId>,
+    /// The last batch that others held when the folder was opened: the shares of workers or, of a share, whole batches.
+    of_others: Option<BatchId>,
 }
-
-/// What of a folder somebody writes: the worker whose rows they are, or `None` for whole batches.
-type Share = Option<usize>;
 
 impl FilesSink {
     /// Makes the folder, and removes what an earlier run left unfinished in it, or finishes it. Without a share, those of all
@@ -62,18 +61,21 @@ impl FilesSink {
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<FilesSink> {
-        let mut of_workers = None;
+        let mut of_others = None;
         let kept = match owner {
             Some(owner) => {
                 let kept = CommittedFolder::open(name, folder, share, owner, failure)?;
+                if share.is_some() {
+                    of_others = exactly_once::whole(name, folder, owner)?;
+                }
                 if share.is_some() && fault::bug!("marker-of-others") {
-                    of_workers = exactly_once::committed(folder, &owner.job_id).unwrap_or_default();
+                    of_others = exactly_once::committed(folder, &owner.job_id).unwrap_or_default();
                 }
                 let others = if share.is_none() { exactly_once::workers(folder) } else { Ok(Vec::new()) };
                 for worker in others.map_err(|cause| open_failed(name, "read the folder", folder, &cause))? {
                     // Who had it until now does not write any more once it is open here.
                     let taken_over = CommittedFolder::open(name, folder, Some(worker), owner, failure)?;
-                    of_workers = of_workers.max(taken_over.committed());
+                    of_others = of_others.max(taken_over.committed());
                 }
                 Some(kept)
             }
@@ -85,7 +87,7 @@ impl FilesSink {
                 None
             }
         };
-        Ok(FilesSink { name: name.into(), folder: folder.into(), share, format, schema, kept, of_workers })
+        Ok(FilesSink { name: name.into(), folder: folder.into(), share, format, schema, kept, of_others })
     }
 }
 
@@ -113,7 +115,7 @@ impl Sink for FilesSink {
     }
 
     fn committed(&self) -> Option<BatchId> {
-        self.kept.as_ref().and_then(CommittedFolder::committed).max(self.of_workers)
+        self.kept.as_ref().and_then(CommittedFolder::committed).max(self.of_others)
     }
 }
 

@@ -29,9 +29,11 @@ use std::io;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each.
+/// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
+/// number that is.
 const KEY: &str = "{key}";
 const SEQUENCE: &str = "{sequence}";
+const SENDER: &str = "{sender}";
 /// Requests of one batch, in bits of that number.
 const NUMBER_BITS: u32 = 20;
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -58,12 +60,26 @@ struct HttpSink {
 }
 
 /// Checks what can be checked without asking the server.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
     let http = of(spec)?;
     let server = server(spec, http, origin)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
-    headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message))
+    match counts_for_nobody(http) && !keeps_checkpoints {
+        true => Err(wrong(spec, origin, "headers", format!("{COUNTS_ANEW}; {NAME_SENDER}"))),
+        false => headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message)),
+    }
+}
+
+const COUNTS_ANEW: &str = "a job that begins anew counts `{sequence}` from the beginning, and a server that knows the larger ones \
+                           takes its rows for repeated ones";
+const NAME_SENDER: &str =
+    "write `{sender}` into the header that says whose number it is, as Millstream-Producer = \"{sender}\"";
+
+/// Whether requests have a number, and do not say whose.
+fn counts_for_nobody(http: &HttpSinkSpec) -> bool {
+    let has = |what: &str| http.headers.iter().any(|(_, value)| value.contains(what));
+    has(SEQUENCE) && !has(SENDER) && !has(KEY)
 }
 
 /// Prepares to send; the first batch connects.
@@ -79,6 +95,9 @@ pub(super) fn open(
         tracing::info!(
             "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
         );
+    }
+    if counts_for_nobody(http) {
+        tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
     }
     let job_id = match owner {
         Some(owner) => owner.job_id.clone(),
@@ -209,16 +228,19 @@ impl HttpSink {
 
     /// Sends these rows of a request once.
     fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<Outcome> {
-        let prefix = format!("{}/{}/{batch}", self.job_id, self.name);
+        let sender = format!("{}/{}", self.job_id, self.name);
+        let prefix = format!("{sender}/{batch}");
         let key = format!("{prefix}/{}", request.number);
         let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.number.min((1 << NUMBER_BITS) - 1)).to_string();
         for value in headers.values_mut() {
-            let Some(text) = value.to_str().ok().filter(|text| text.contains(KEY) || text.contains(SEQUENCE)) else {
+            let stand_ins = [(KEY, &key), (SEQUENCE, &sequence), (SENDER, &sender)];
+            let Some(text) = value.to_str().ok().filter(|text| stand_ins.iter().any(|(word, _)| text.contains(word)))
+            else {
                 continue;
             };
-            let text = text.replace(KEY, &key).replace(SEQUENCE, &sequence);
+            let text = stand_ins.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
             *value = HeaderValue::try_from(text).map_err(|error| Error::bug(format!("a key is no header: {error}")))?;
         }
         headers.insert(KEY_HEADER, HeaderValue::try_from(&key).map_err(|error| Error::bug(format!("{key}: {error}")))?);

@@ -4,23 +4,26 @@
 //! [`markers`]. A batch is begun, written and committed within one [`Sink::commit`], so no transaction has to be finished after
 //! a crash: whoever opens the sink next ends what is open, and then the marker says what is committed. The same is done where
 //! the answer to a commit is lost, or the cluster has ended a transaction: begin anew under the same name, and look.
+//!
+//! With `parts = "worker"` each worker does so with its share of a batch, under a name and a marker of its own, see [`target`].
 
 mod markers;
 mod records;
 mod session;
 mod subject;
+mod target;
 #[cfg(test)]
 mod tests;
 mod topic;
 mod watch;
 
-use self::markers::KafkaMarker;
 pub(super) use self::records::RecordEncoder;
 use self::records::{RECORD_OVERHEAD_BYTES, Records};
-use self::session::{Batch, Session};
-use self::subject::Subject;
+use self::session::Session;
+use self::target::Target;
 use self::topic::{Admin, TopicFacts};
 use self::watch::Watch;
+use super::shares::Share;
 use super::{Sink, wrong};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -29,32 +32,22 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{KafkaCluster, KafkaSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::kafka;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
-use crate::limits::{KAFKA_QUEUE_BYTES_MAX, KAFKA_QUEUE_RECORDS_MAX};
 use crate::owner::Owner;
 use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use rdkafka::config::ClientConfig;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Writes every batch that has rows in a transaction of its own.
+/// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
 struct KafkaSink {
     target: Target,
     encoder: RecordEncoder,
     facts: TopicFacts,
     failure: Failure,
-    /// `None`: something went wrong with the one before.
+    /// `None`: something went wrong with the one before, or only shares are committed.
     session: Option<Session>,
     committed: Option<BatchId>,
-}
-
-/// Where a sink writes, and who it is there.
-struct Target {
-    sink: String,
-    spec: KafkaSinkSpec,
-    settings: ClientConfig,
-    owner: Option<Owner>,
 }
 
 /// Waits until a broker answers, where all are away, so that a job and its cluster may start in any order. What does not pass is
@@ -99,7 +92,7 @@ pub fn await_cluster(who: &str, cluster: &KafkaCluster, folder: &Path, until: Op
 /// Checks schema and keys, and asks the cluster about the topic, where it is there.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
     let encoder = encoder(spec, schema, origin)?;
-    let target = Target::new(spec, origin, None)?;
+    let target = Target::new(spec, origin, None, None)?;
     if let Some(subject) = target.subject(origin) {
         subject.check(encoder.schema()).map_err(|message| wrong(spec, origin, "registry", message))?;
     }
@@ -118,45 +111,55 @@ pub(super) fn encoder(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> R
     RecordEncoder::new(of(spec)?, schema).map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
-/// Makes the topics that are not there, and takes the sink over from earlier starts of the job.
+/// Makes the topics that are not there, and takes the sink over from earlier starts of the job; without a share, those of all
+/// workers there ever were, too.
 pub(super) fn open(
     spec: &SinkSpec,
     schema: SchemaRef,
     origin: &Origin,
+    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
     let mut encoder = encoder(spec, &schema, origin)?;
-    let target = Target::new(spec, origin, owner.cloned())?;
+    let target = Target::new(spec, origin, share, owner.cloned())?;
     if let Some(subject) = target.subject(origin) {
         let id = subject.id(encoder.schema(), failure);
         encoder.begin_with(id.map_err(|message| wrong(spec, origin, "registry", message))?);
     }
-    let mut watch = Watch::new(failure, format!("sink `{}`: {}", target.sink, target.place()), None);
+    let watch = Watch::new(failure, format!("{}: {}", target.who(), target.place()), None);
+    let mut watch = watch.for_transactions(target.spec.transaction);
     let opened = target.prepare().and_then(|facts| Ok((target.take_over(&facts, &mut watch)?, facts)));
     let ((session, committed), facts) = opened.map_err(|fault| unreachable(spec, origin, &target, fault))?;
     target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message))?;
-    if owner.is_none() {
+    if owner.is_none() && share.is_none() {
         let sink = &target.sink;
         tracing::info!(
             "sink `{sink}` writes at least once, as the job keeps no checkpoints: a batch that is under way when the job ends \
              may be there in part"
         );
     }
+    // Whoever holds all shares together commits nothing itself.
+    let session = match share.is_none() && spec.kind.by_worker() {
+        true => {
+            session.end();
+            None
+        }
+        false => Some(session),
+    };
     let failure = failure.clone();
-    Ok(Box::new(KafkaSink { target, encoder, facts, failure, session: Some(session), committed }))
+    Ok(Box::new(KafkaSink { target, encoder, facts, failure, session, committed }))
 }
 
-/// Reads the marker, as it is while other starts of the job may be at work: a transaction of theirs does not count. Once the
+/// Reads the markers, as they are while other starts of the job may be at work: a transaction of theirs does not count. Once the
 /// sink is open there is none.
 pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
-    let target = Target::new(spec, origin, None)?;
+    let target = Target::new(spec, origin, None, None)?;
     let failure = Failure::default();
-    let mut watch = Watch::new(&failure, format!("sink `{}`: {}", target.sink, target.place()), None);
-    let key = markers::key(job_id, &target.sink);
-    let read = markers::peek(&target.settings, &target.spec.markers, &key, &mut watch);
-    let marker = read.map_err(|fault| unreachable(spec, origin, &target, fault))?;
-    Ok(marker.and_then(|marker| marker.batch))
+    let mut watch = Watch::new(&failure, format!("{}: {}", target.who(), target.place()), None);
+    let read = markers::peek(&target.settings, &target.spec.markers, (job_id, &target.sink), &mut watch);
+    let markers = read.map_err(|fault| unreachable(spec, origin, &target, fault))?;
+    Ok(markers.held(None))
 }
 
 fn of(spec: &SinkSpec) -> Result<&KafkaSinkSpec> {
@@ -168,8 +171,8 @@ fn of(spec: &SinkSpec) -> Result<&KafkaSinkSpec> {
 
 fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFault) -> Error {
     let location = origin.at(&format!("sinks.{}.brokers", spec.name));
-    let help = if fault.passes() { "; start that cluster, or mend `brokers`" } else { "" };
-    let message = format!("{location}sink `{}`: {}: {}{help}", spec.name, target.place(), fault.message);
+    let help = if fault.kind == KafkaFaultKind::Passing { "; start that cluster, or mend `brokers`" } else { "" };
+    let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
     match fault.kind {
         // It is not started again, as it would only take the job back.
         KafkaFaultKind::TakenOver => Error::job(message),
@@ -177,141 +180,12 @@ fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFa
     }
 }
 
-impl Target {
-    fn new(spec: &SinkSpec, origin: &Origin, owner: Option<Owner>) -> Result<Target> {
-        let kafka = of(spec)?;
-        let settings = kafka::settings(&kafka.cluster, &origin.folder, "millstream");
-        let settings = settings.map_err(|why| wrong(spec, origin, "tls", why.0))?;
-        Ok(Target { sink: spec.name.clone(), spec: kafka.clone(), settings, owner })
-    }
-
-    fn place(&self) -> String {
-        format!("topic `{}` of Kafka at {}", self.spec.topic, self.spec.cluster.brokers.join(","))
-    }
-
-    /// Where the schema of records is that have one.
-    fn subject<'a>(&'a self, origin: &'a Origin) -> Option<Subject<'a>> {
-        let spec = self.spec.registry.as_deref()?;
-        Some(Subject { sink: &self.sink, topic: &self.spec.topic, spec, folder: &origin.folder })
-    }
-
-    /// Whether the topic can take what this sink writes.
-    fn fits(&self, facts: &TopicFacts) -> Result<(), String> {
-        if facts.compacted && self.spec.key.is_none() {
-            return Err(format!(
-                "the topic `{}` is compacted, so that all of its records have keys; write key = \"…\" with the name of a column",
-                self.spec.topic
-            ));
-        }
-        Ok(())
-    }
-
-    /// Makes topics that are not there.
-    fn prepare(&self) -> Result<TopicFacts, KafkaFault> {
-        let topic = &self.spec.topic;
-        let (client, admin) = (topic::asking(&self.settings, "read_uncommitted")?, Admin::new(&self.settings)?);
-        if !topic::exists(&client, topic)? {
-            let compacted: &[_] = &[("cleanup.policy", "compact")];
-            let config = if self.spec.tombstones.is_some() { compacted } else { &[] };
-            admin.make(topic, None, config)?;
-            tracing::info!(
-                "sink `{}`: there was no topic `{topic}`; it was made, as the cluster has them by default",
-                self.sink
-            );
-        }
-        if self.owner.is_some() {
-            markers::ensure(&client, &admin, &self.spec.markers)?;
-        }
-        admin.facts(topic)
-    }
-
-    /// A producer for what the topic takes.
-    fn producer(&self, facts: &TopicFacts) -> ClientConfig {
-        let mut config = self.settings.clone();
-        config
-            .set("enable.idempotence", "true")
-            .set("compression.type", self.spec.compression.word())
-            // As Java's client does, so that other writers of the topic put a key where this one does.
-            .set("partitioner", "murmur2_random")
-            // Records go in as large requests as there can be: what waits for a request to fill is sent as soon as the batch is
-            // handed over, see `Session::progress`.
-            .set("linger.ms", "50")
-            .set("delivery.report.only.error", "true")
-            .set("message.max.bytes", facts.record_bytes_max.clamp(1_000, 1_000_000_000).to_string())
-            .set("queue.buffering.max.kbytes", (KAFKA_QUEUE_BYTES_MAX >> 10).to_string())
-            .set("queue.buffering.max.messages", KAFKA_QUEUE_RECORDS_MAX.to_string());
-        match &self.owner {
-            Some(owner) => {
-                config.set("transactional.id", format!("millstream-{}-{}", owner.job_id, self.sink));
-                config.set("transaction.timeout.ms", self.spec.transaction.as_millis().to_string());
-            }
-            // The library tries again for as long as it is asked to.
-            None => drop(config.set("message.timeout.ms", "0")),
-        }
-        config
-    }
-
-    /// A session, and the marker as it is once nobody else can commit.
-    fn begin(&self, facts: &TopicFacts, watch: &mut Watch<'_>) -> Result<(Session, Option<KafkaMarker>), KafkaFault> {
-        let session = Session::begin(&self.producer(facts), watch)?;
-        let Some(owner) = &self.owner else { return Ok((session, None)) };
-        let key = markers::key(&owner.job_id, &self.sink);
-        let marker = markers::read(&self.settings, &self.spec.markers, &key, watch)?;
-        if let Some(marker) = &marker {
-            marker.check_ours(owner)?;
-        }
-        Ok((session, marker))
-    }
-
-    /// Writes into the marker that this start of the job commits from now on. The last committed batch.
-    fn take_over(&self, facts: &TopicFacts, watch: &mut Watch<'_>) -> Result<(Session, Option<BatchId>), KafkaFault> {
-        loop {
-            let (mut session, marker) = self.begin(facts, watch)?;
-            let committed = marker.and_then(|marker| marker.batch);
-            if self.owner.is_none() {
-                return Ok((session, None));
-            }
-            fault::point("start.sink");
-            match self.write(&mut session, &Records::default(), committed, watch) {
-                Ok(()) => return Ok((session, committed)),
-                Err(fault) if fault.passes() => {
-                    session.end();
-                    watch.again(&fault)?;
-                }
-                Err(fault) => return Err(fault),
-            }
-        }
-    }
-
-    /// Records and marker of a batch.
-    fn write(
-        &self,
-        session: &mut Session,
-        records: &Records,
-        batch: Option<BatchId>,
-        watch: &mut Watch<'_>,
-    ) -> Result<(), KafkaFault> {
-        let marked = self.owner.as_ref().map(|owner| {
-            let key = markers::key(&owner.job_id, &self.sink);
-            Ok::<_, KafkaFault>((key, KafkaMarker::new(owner, &self.sink, batch).bytes()?))
-        });
-        let marked = marked.transpose()?;
-        let marker = marked.as_ref().map(|(key, value)| (self.spec.markers.as_str(), key.as_str(), value.clone()));
-        session.write(&Batch { topic: &self.spec.topic, records, marker }, watch)
-    }
-}
-
 impl Sink for KafkaSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
-        let owned = self.target.owner.is_some();
-        if owned && self.committed.is_some_and(|committed| batch <= committed) {
-            let sink = &self.target.sink;
-            return Err(Error::bug(format!("sink `{sink}`: batch {batch} is committed already, and came again")));
-        }
         // Of a batch without rows there is no trace, so it does not count as held.
         if rows.iter().any(|part| part.num_rows() > 0) {
             self.write(batch, &rows)?;
-            self.committed = Some(batch).filter(|_| owned);
+            self.committed = Some(batch).filter(|_| self.target.owner.is_some());
         }
         Ok(())
     }
@@ -324,19 +198,19 @@ impl Sink for KafkaSink {
 impl KafkaSink {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
-        let sink = self.target.sink.clone();
+        let who = format!("{}: batch {batch}", self.target.who());
         let records = self.encoder.encode(rows);
-        let records = records.map_err(|cause| Error::bug(format!("sink `{sink}`: batch {batch}: {cause}")))?;
+        let records = records.map_err(|cause| Error::bug(format!("{who}: {cause}")))?;
         fault::point("commit.before");
         let failure = self.failure.clone();
-        let who = format!("sink `{sink}`: batch {batch}: {}", self.target.place());
-        let mut watch = Watch::new(&failure, who, Some(self.target.spec.cluster.wait));
+        let waits = format!("{who}: {}", self.target.place());
+        let mut watch = Watch::new(&failure, waits, Some(self.target.spec.cluster.wait));
         while let Err(mut fault) = self.attempt(batch, &records, &mut watch) {
             if let Some(session) = self.session.take() {
                 session.end();
             }
             if fault.code.is_some_and(session::ends_transactions) {
-                tracing::warn!("sink `{sink}`: batch {batch}: {}; it is begun anew", fault.message);
+                tracing::warn!("{who}: {}; it is begun anew", fault.message);
             }
             if fault.passes() {
                 match watch.again(&fault) {
@@ -344,11 +218,13 @@ impl KafkaSink {
                     Err(over) => fault = over,
                 }
             }
-            let message = format!("sink `{sink}`: batch {batch}: {}: {}", self.target.place(), fault.message);
+            let message = format!("{who}: {}: {}", self.target.place(), fault.message);
             return Err(match fault.kind {
                 KafkaFaultKind::Row => Error::plugin(message),
                 KafkaFaultKind::TakenOver => Error::job(message),
-                KafkaFaultKind::Lasting | KafkaFaultKind::Passing => Error::environment(message),
+                KafkaFaultKind::Lasting | KafkaFaultKind::Passing | KafkaFaultKind::HeldUp => {
+                    Error::environment(message)
+                }
             });
         }
         watch.done();
@@ -362,8 +238,8 @@ impl KafkaSink {
             Some(session) => session,
             None => {
                 self.facts = Admin::new(&self.target.settings)?.facts(&self.target.spec.topic)?;
-                let (session, marker) = self.target.begin(&self.facts, watch)?;
-                if marker.and_then(|marker| marker.batch).is_some_and(|committed| committed >= batch) {
+                let (session, markers) = self.target.begin(&self.facts, watch)?;
+                if markers.held(self.target.share).is_some_and(|committed| committed >= batch) {
                     self.session = Some(session);
                     return Ok(());
                 }

@@ -163,6 +163,8 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
                 text = harmless(&text, CELL_CHARS_MAX);
             }
             Cells::Timestamp(a) => cell::write_timestamp(&mut text, a.value(row)),
+            Cells::Date(a) => cell::write_date(&mut text, a.value(row)),
+            Cells::Decimal(a) => text.push_str(&a.value_as_string(row)),
             Cells::Other(_) => {
                 if let Some(formatter) = &formatter {
                     text = harmless(&formatter.value(row).to_string(), CELL_CHARS_MAX);

@@ -84,12 +84,6 @@ impl Sink for QueueSink {
             // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
             return self.file.write_all(&line).map_err(failed);
         };
-        if kept.committed.is_some_and(|committed| batch <= committed) {
-            return Err(Error::bug(format!(
-                "sink `{}`: batch {batch} is committed already, and came again",
-                self.name
-            )));
-        }
         kept.commit(&self.path, &self.file, batch, &line)
             .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
     }

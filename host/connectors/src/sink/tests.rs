@@ -5,7 +5,7 @@ mod exactly_once;
 use super::*;
 use crate::batch::types::{ColumnType, schema_of};
 use crate::error::Kind;
-use crate::job::spec::{FileFormat, FilesLayout, PartsBy};
+use crate::job::spec::{Compression, FileFormat, FilesLayout, PartsBy};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
 };
@@ -111,7 +111,7 @@ fn text_formats_hold_every_type() {
 #[test]
 fn parquet_reads_back_the_same() {
     let folder = TempDir::new().unwrap();
-    let (batch, spec) = (every_type(), files("out", FileFormat::Parquet));
+    let (batch, spec) = (every_type(), files("out", FileFormat::Parquet(Compression::Snappy)));
     let mut sink = open(&spec, batch.schema(), &origin(folder.path()), None, &Failure::default()).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let file = fs::File::open(folder.path().join("out/part-0000000001.parquet")).unwrap();
@@ -239,7 +239,7 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         (files("new", FileFormat::Text), &none, "job.toml:7: sink `out`: ", "no columns"),
         (files("new", FileFormat::Csv), &list, "job.toml:7: sink `out`: ", "column `l` is arrow List"),
         (files("new", FileFormat::Csv), &none, "job.toml:7: sink `out`: ", "needs columns"),
-        (files("new", FileFormat::Parquet), &none, "job.toml:7: sink `out`: ", "needs columns"),
+        (files("new", FileFormat::Parquet(Compression::Snappy)), &none, "job.toml:7: sink `out`: ", "needs columns"),
         (queue("."), &one, "job.toml:9: sink `out`: ", "is a folder"),
         (queue("missing/out.jsonl"), &one, "job.toml:9: sink `out`: ", "does not exist; make it"),
         (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
@@ -250,7 +250,7 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         assert!(error.message.starts_with(start) && error.message.contains(part), "{error}");
     }
     assert_eq!(names(folder.path()), ["file"], "a check makes nothing");
-    check(&files("new", FileFormat::Parquet), &list, &origin(folder.path()), false, None).unwrap();
+    check(&files("new", FileFormat::Parquet(Compression::Snappy)), &list, &origin(folder.path()), false, None).unwrap();
 }
 
 #[test]

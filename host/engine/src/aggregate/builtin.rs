@@ -37,6 +37,8 @@ struct Function {
     expression: Arc<AggregateFunctionExpr>,
     /// The argument's column in the stage's input; `None` for `count(*)`.
     column: Option<usize>,
+    /// Its name.
+    column_name: Option<String>,
     /// The type that the function takes the argument in.
     argument: DataType,
     /// What it does to values before and to results after.
@@ -156,6 +158,9 @@ impl Builtin {
     }
 }
 
+/// A decimal of so many digits is summed up in one of ten more, as SQL has it: so many rows there never are that it would not fit.
+const SUM_DIGITS_MAX: u8 = 28;
+
 /// Rows that are grouped and aggregated together: few enough that their groups stay in the processor's nearest cache.
 const ROWS_AT_ONCE: usize = 4096;
 
@@ -194,6 +199,7 @@ impl Function {
         Ok(Function {
             expression,
             column,
+            column_name: spec.column.clone(),
             argument,
             convert,
             name: spec.output.clone(),
@@ -235,8 +241,9 @@ impl Function {
 
     fn does_not_fit(&self) -> Error {
         Error::plugin(format!(
-            "`{}`: the sum does not fit int64; make the column float64, or the batches smaller",
-            self.name
+            "`{}`: the sum does not fit {}; make the column float64, or the batches smaller",
+            self.name,
+            ColumnType::of(&self.output())
         ))
     }
 
@@ -282,12 +289,23 @@ fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
     match (spec.function, &kind) {
         (AggregateFunction::Sum, ColumnType::Int64 | ColumnType::Float64) => Ok(given.clone()),
         (AggregateFunction::Avg, ColumnType::Int64 | ColumnType::Float64) => Ok(DataType::Float64),
+        (AggregateFunction::Sum | AggregateFunction::Avg, ColumnType::Arrow(DataType::Decimal128(digits, _))) => {
+            if *digits > SUM_DIGITS_MAX {
+                return Err(Error::job(format!(
+                    "`{}`: column `{}` is {kind}, and sum and avg take decimals of at most {SUM_DIGITS_MAX} digits, as a sum has \
+                     ten more; make one of it in a stage with `select`",
+                    spec.output,
+                    spec.column.as_deref().unwrap_or("*"),
+                )));
+            }
+            Ok(given.clone())
+        }
         (AggregateFunction::Sum | AggregateFunction::Avg, _) => Err(Error::job(format!(
-            "`{}`: column `{}` is {kind}, and sum and avg need int64 or float64",
+            "`{}`: column `{}` is {kind}, and sum and avg need int64, float64 or a decimal",
             spec.output,
             spec.column.as_deref().unwrap_or("*"),
         ))),
-        (_, ColumnType::Arrow(_)) => Err(Error::job(format!(
+        (_, kind) if !kind.is_scalar() => Err(Error::job(format!(
             "`{}`: column `{}` is {kind}, which the built-in aggregates do not take; use a plugin",
             spec.output,
             spec.column.as_deref().unwrap_or("*"),

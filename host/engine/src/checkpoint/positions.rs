@@ -152,6 +152,11 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
         SourceKind::Kafka(_) => "kafka".to_owned(),
         SourceKind::Rate { .. } => "rate".to_owned(),
+        // Another version of it goes on where the one before was.
+        SourceKind::Plugin(source) => match source.plugin.package() {
+            Some(Ok((name, _))) => format!("plugin {name}"),
+            _ => format!("plugin {}", written("plugin").unwrap_or(&source.plugin.path.display().to_string())),
+        },
         SourceKind::Queue { path } => format!("queue {}", place(path)),
         // From wherever it comes: what counts is whether it differs from what is in effect.
         SourceKind::Table(_) => "table".to_owned(),
@@ -161,6 +166,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         of: TableOf::Source,
         name: source.name.clone(),
         identity,
+        reads: String::new(),
         key: vec![column("file", "text")],
         sub: Vec::new(),
         state: vec![column("offset", "int64"), column("mark", "int64")],
@@ -182,6 +188,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::RawSocket { .. }
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
+            | SourceKind::Plugin(_)
             | SourceKind::Table(_)
     )
 }

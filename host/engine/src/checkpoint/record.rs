@@ -85,15 +85,20 @@ pub struct Upgraded {
     pub next: NextPlugin,
 }
 
+/// The name of a component that came to a stage by an upgrade. It is that of no file of the job: another stage may have the old
+/// component under the name of the new one.
+fn upgraded(stage: &str, digest: &str) -> String {
+    format!("upgraded/{stage}-{digest}.wasm")
+}
+
 /// Stores the record of a running job with the next plugin of a stage. It counts for nothing before the manifest names it.
 pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
     let mut record = read(store, running)?;
     let wanted = digest(&next.component);
-    let (key, folder) = (format!("stages.{}.plugin", next.stage), format!("upgraded/{}-", next.stage));
-    // The name is that of no file of the job: another stage may have the old component under the name of the new one.
-    let name = format!("{folder}{wanted}.wasm");
+    let key = format!("stages.{}.plugin", next.stage);
+    let name = upgraded(&next.stage, &wanted);
     let held = record.blobs.values().find(|place| digest_in(place) == wanted && blob(store, place).is_ok()).cloned();
-    record.blobs.retain(|path, _| !path.starts_with(&folder));
+    record.blobs.retain(|path, place| *path != upgraded(&next.stage, digest_in(place)));
     record.sets.retain(|(path, _)| *path != key);
     record.sets.push((key, toml::Value::String(name.clone()).to_string()));
     let place = held.clone().unwrap_or_else(|| blob_path(running.generation, &wanted));
@@ -134,11 +139,16 @@ pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
     }
 }
 
-/// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
-pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
+/// The job of a record, without its components and files.
+pub fn text(record: &JobRecord) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.folder);
     let version = Version { says_units: record.units_are_said, has_variables: record.has_variables };
-    let mut spec = job::parse_as(&record.text, &origin.join("job.toml"), &origin, &record.sets, version)?;
+    job::parse_as(&record.text, &origin.join("job.toml"), &origin, &record.sets, version)
+}
+
+/// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
+pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
+    let mut spec = text(record)?;
     let written = spec.origin.written.clone();
     let mut places = BTreeMap::new();
     for (path, from) in &record.blobs {
@@ -158,12 +168,12 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
             *path = place;
         }
     };
-    for stage in &mut spec.stages {
-        for plugin in stage.plugins_mut() {
-            plugin.file = place_of(&plugin.path);
-            plugin.grant.files.values_mut().for_each(replace);
-            plugin.update.initial.iter_mut().for_each(replace);
-        }
+    let of_sources = spec.sources.iter_mut().filter_map(|source| source.plugin_mut());
+    let of_stages = spec.stages.iter_mut().flat_map(|stage| stage.plugins_mut());
+    for plugin in of_sources.chain(of_stages) {
+        plugin.file = place_of(&plugin.path);
+        plugin.grant.files.values_mut().for_each(replace);
+        plugin.update.initial.iter_mut().for_each(replace);
     }
     Ok(spec)
 }
@@ -192,13 +202,20 @@ fn damaged(store: &dyn Store, path: &str) -> Error {
     ))
 }
 
-/// The digest of the component that the job file named so before the upgrade after this batch; `None`: these starts do not
-/// tell. An error where they tell that it was named otherwise.
-pub fn ran_before(store: &dyn Store, starts: &[Start], batch: BatchId, plugin: &str) -> Result<Option<String>> {
+/// The digest of the component that a stage had before its upgrade after this batch, where the job file named it so or it came
+/// by an upgrade itself; `None`: these starts do not tell. An error where they tell that it was named otherwise.
+pub fn ran_before(
+    store: &dyn Store,
+    starts: &[Start],
+    batch: BatchId,
+    (stage, plugin): (&str, &str),
+) -> Result<Option<String>> {
     let upgrade = starts.iter().position(|start| start.upgrade && start.after == batch);
     let Some(before) = upgrade.and_then(|at| starts.get(at.checked_sub(1)?)) else { return Ok(None) };
     let record = read(store, before)?;
-    match record.blobs.get(plugin) {
+    let is_upgraded = |(path, place): &(&String, &String)| **path == upgraded(stage, digest_in(place));
+    let upgraded = record.blobs.iter().find(is_upgraded).map(|(_, place)| place);
+    match upgraded.or_else(|| record.blobs.get(plugin)) {
         Some(place) => Ok(Some(digest_in(place).to_owned())),
         None => Err(Error::job(format!(
             "{}: before the upgrade after batch {batch} the job had no plugin `{plugin}`",

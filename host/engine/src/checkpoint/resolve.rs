@@ -40,6 +40,8 @@ pub struct StartFacts {
     /// The last batch that each sink has committed, by name; no entry for a sink that does not remember, or that has
     /// nothing of this job.
     pub committed: BTreeMap<String, BatchId>,
+    /// The same of the sinks of the last start that are not those of this one, all together.
+    pub committed_before: Option<BatchId>,
     /// Objects that the manifest names or that hold plans, and that cannot be read or are not there, by path, with the
     /// reason. Of `jobs/` and `blobs/`: only those of the last start.
     pub damaged: BTreeMap<String, String>,
@@ -70,6 +72,8 @@ pub struct StartRequest {
     pub spread: BTreeSet<String>,
     /// The tables that the job keeps, without files.
     pub tables: Vec<Table>,
+    /// Names of the sinks to which each worker commits its share of a batch under a marker of its own.
+    pub by_worker: BTreeSet<String>,
     /// Names of the tables that may have other state columns in the checkpoint: plugins migrate them.
     pub migrates: BTreeSet<String>,
     /// `--fresh`, confirmed.
@@ -120,7 +124,11 @@ pub fn resolve(found: &StartFacts, wanted: &StartRequest) -> Result<Resume, Stri
     }
     let base = match (wanted.resume_from, wanted.replay_from) {
         (Some(batch), _) => furthest::reaching(found, manifest, batch)?,
-        (None, Some(batch)) => furthest::behind(found, manifest, batch)?,
+        (None, Some(batch)) => {
+            let behind = furthest::behind(found, manifest, batch)?;
+            same_shares(found, manifest, wanted, (batch, &behind.run))?;
+            behind
+        }
         (None, None) => furthest::newest(found, manifest)?,
     };
     let after = wanted.resume_from.unwrap_or(base.reach());
@@ -173,7 +181,7 @@ fn as_before(
     if last.job_digest == wanted.job_digest && last.workers == wanted.workers {
         return Ok(None);
     }
-    let committed = found.committed.values().copied().max().unwrap_or_default();
+    let committed = found.committed.values().copied().chain(found.committed_before).max().unwrap_or_default();
     let Some(batch) = replay.iter().map(|(batch, _)| *batch).filter(|batch| *batch <= committed).max() else {
         return Ok(None);
     };
@@ -186,6 +194,28 @@ fn as_before(
             last.workers
         )),
         None => Ok(Some(batch)),
+    }
+}
+
+/// Refuses other workers where batches run again as what is started now, and some workers hold their shares of them: each skips what
+/// it holds, so it must have the same rows.
+fn same_shares(
+    found: &StartFacts,
+    manifest: &Manifest,
+    wanted: &StartRequest,
+    (batch, run): (BatchId, &[(BatchId, Planned)]),
+) -> Result<(), String> {
+    let Some((first, planned)) = run.first() else { return Ok(()) };
+    let held = |(name, committed): &(&String, &BatchId)| wanted.by_worker.contains(*name) && *committed >= first;
+    let Some((sink, committed)) = found.committed.iter().find(held) else { return Ok(()) };
+    let mut starts = manifest.starts.iter().filter(|start| start.generation >= planned.generation);
+    match starts.find(|start| start.workers != wanted.workers) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "`--replay-from {batch}`: the workers of the sink `{sink}` hold their shares of batches up to {committed}, each by \
+             itself, and with another number of workers they would have other rows: start the job with {} workers in all.",
+            other.workers
+        )),
     }
 }
 

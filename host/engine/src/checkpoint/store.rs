@@ -1,12 +1,13 @@
-//! Where checkpoints are kept: a folder, or a bucket of an object store. All calls block; they belong to threads that
+//! Where checkpoints are kept: a folder, a bucket of an object store, or a folder of HDFS. All calls block; they belong to threads that
 //! may wait.
 
+mod bucket;
 mod local;
-mod s3;
 
 use crate::patience::{StoreError, StoreErrorKind};
 
 use crate::error::{Error, Result};
+use crate::job::spec::CHECKPOINT_SCHEMES;
 use bytes::Bytes;
 use std::any::Any;
 use std::path::Path;
@@ -66,7 +67,7 @@ pub struct Object {
     pub bytes: u64,
 }
 
-/// Opens a store: a folder (relative to `base`) or `s3://bucket/prefix`. Makes nothing.
+/// Opens a store: a folder (relative to `base`), `s3://bucket/prefix`, or `hdfs://namenode:8020/folder`. Makes nothing.
 ///
 /// S3 is told where and who by the usual environment variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
 /// `AWS_SESSION_TOKEN`, `AWS_REGION`, for other servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` where that is not
@@ -77,13 +78,12 @@ pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
 
 /// As [`open`], with these in place of environment variables.
 pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Result<Arc<dyn Store>> {
-    if let Some(rest) = dir.strip_prefix("s3://") {
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        return Ok(Arc::new(s3::S3::open(bucket, prefix, settings)?));
+    if CHECKPOINT_SCHEMES.iter().any(|scheme| dir.starts_with(scheme)) {
+        return Ok(Arc::new(bucket::BucketStore::open(dir, settings)?));
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
-            "`dir` of [checkpoint] is \"{dir}\"; write a folder, as in \"checkpoints/my-job\", or \"s3://bucket/prefix\""
+            "`dir` of [checkpoint] is \"{dir}\"; write a folder, as in \"checkpoints/my-job\", \"s3://bucket/prefix\", or \"hdfs://namenode:8020/folder\""
         )));
     }
     Ok(Arc::new(local::Local::open(base.join(dir))))

@@ -129,6 +129,10 @@ pub struct Table {
     pub name: String,
     /// What it belongs to, in words that change when it must not be used any more: of a source, kind and path or address.
     pub identity: String,
+    /// What its rows were made of, where their columns do not tell: streams and columns, by place. Empty in checkpoints of earlier
+    /// versions, and where nothing has to be told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reads: String,
     /// The key columns: their hash decides which worker has a row.
     pub key: Vec<Column>,
     /// Columns that tell the rows of one key apart, as the start of a window; none: a key has one row.
@@ -147,8 +151,15 @@ impl Table {
     /// A table of a stage, without files. `columns`: key, what tells the rows of a key apart, and state.
     pub fn of_stage(name: impl Into<String>, identity: impl Into<String>, columns: [Vec<Column>; 3]) -> Table {
         let [key, sub, state] = columns;
-        let (name, identity) = (name.into(), identity.into());
-        Table { of: TableOf::Stage, name, identity, key, sub, state, version: String::new(), files: Vec::new() }
+        let (name, identity, reads, version) = (name.into(), identity.into(), String::new(), String::new());
+        Table { of: TableOf::Stage, name, identity, reads, key, sub, state, version, files: Vec::new() }
+    }
+
+    /// Sets what its rows are made of.
+    #[must_use]
+    pub fn reading(mut self, reads: impl Into<String>) -> Table {
+        self.reads = reads.into();
+        self
     }
 }
 

@@ -3,11 +3,15 @@
 use super::stages::BuildContext;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::StageNode;
-use crate::timely_ext::{Parts, each_part};
+use crate::ids::{ClockId, PartOrder};
+use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
+use std::collections::BTreeMap;
 use timely::dataflow::operators::Exchange;
 
 /// Brings rows to the worker that owns their key, where the stage has one. The rows of a part come out in the order of
@@ -33,6 +37,50 @@ pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, 
         Ok(())
     });
     ordered
+}
+
+/// The same, of rows whose parts may be others with another number of workers: those of a batch, clock and window become one
+/// part, in the order of their key groups as well.
+pub fn by_key_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    if stage.key.is_empty() || places_are_fixed(stage, build) {
+        return by_key(stage, input, build);
+    }
+    in_order(stage, split_parts(stage, input, build).0, build)
+}
+
+/// The same, of rows in which it stands already where they go; without a key, they only go there.
+pub fn moved_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    if stage.key.is_empty() || places_are_fixed(stage, build) {
+        return input.exchange(|part: &Part| part.to);
+    }
+    in_order(stage, input, build)
+}
+
+fn places_are_fixed(stage: &StageNode, build: &BuildContext<'_, '_>) -> bool {
+    stage.inputs.iter().all(|input| build.running.graph.places_are_fixed(&input.from))
+}
+
+/// Makes one part of those of a batch, clock and window, where they go.
+fn in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    let (key, index) = (stage.key.clone(), build.index as u64);
+    let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
+        let mut together: BTreeMap<(PartOrder, ClockId, u32), Vec<RecordBatch>> = BTreeMap::new();
+        for part in parts {
+            let place = (part.order.of_window(), part.clock_id, part.input);
+            together.entry(place).or_default().push(part.rows);
+        }
+        for ((window, clock_id, input), rows) in together {
+            let Some(first) = rows.first() else { continue };
+            let rows = concat_batches(first.schema_ref(), &rows).map_err(Error::arrow)?;
+            let rows = by_key_group(&rows, &hashes(&key, &rows)?).map_err(Error::arrow)?;
+            let order = window.then(clock_id.stream.into()).then(clock_id.partition).then(index);
+            (output.clock_id, output.input) = (clock_id, input);
+            output.push(context, order, rows);
+        }
+        Ok(())
+    };
+    let (name, failure) = (format!("{} gather", stage.name), build.running.failure.clone());
+    each_batch(input, build.ticks.clone(), &name, failure, |part| part.to, work).0
 }
 
 /// The hashes of the keys in these columns.

@@ -81,7 +81,8 @@ pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildConte
 pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
         .ending(node.ends.clone(), build.running.graph.spec.at_end)
-        .behind(node.behind.clone());
+        .behind(node.behind.clone())
+        .fed(node.fed.clone());
     let mut lapses = Lapses { interval_us: microseconds(build.running.graph.spec.batch), last: None };
     let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
     if let Some(checkpoint) = &checkpoint

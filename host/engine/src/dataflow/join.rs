@@ -145,7 +145,7 @@ impl Intervals {
 
     /// The rows of a side that are not late, as one batch; the others go out as late.
     fn on_time(&self, context: BatchContext, side: Side, parts: Vec<Part>, output: &mut Output) -> Result<RecordBatch> {
-        let mut good = Vec::with_capacity(parts.len());
+        let (mut good, mut late_rows) = (Vec::with_capacity(parts.len()), Vec::new());
         for part in parts {
             let last = part.rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
             let times = last.ok_or_else(|| Error::bug("a row of an interval join without its time"))?.values();
@@ -157,8 +157,12 @@ impl Intervals {
             let late: BooleanArray = times.iter().map(|time| Some(*time < before)).collect();
             let filter = |which: &BooleanArray| filter_record_batch(&part.rows, which).map_err(Error::arrow);
             good.push(filter(&on_time)?);
-            let rows = self.late(side, before, &filter(&late)?)?;
-            output.late(context, part.order.under(side as u64).then(self.worker), rows);
+            late_rows.push(filter(&late)?);
+        }
+        if let (Some(before), [first, ..]) = (context.watermark.before, late_rows.as_slice()) {
+            let rows = concat_batches(first.schema_ref(), &late_rows).map_err(Error::arrow)?;
+            let rows = self.late(side, before, &rows)?;
+            output.late(context, PartOrder::at(side as u64).then(self.worker), rows);
         }
         concat_batches(&self.node.columns[side.place()], &good).map_err(Error::arrow)
     }

@@ -18,10 +18,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
 use crate::metrics::{Counts, StateSize};
+use crate::state::Slot;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
-use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
+use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPart, SessionPieces, TouchedSession, with_places};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -85,8 +86,10 @@ struct SessionWork {
     late: LateRows,
     held: StateSize,
     current: Current,
-    /// This worker, of how many.
-    worker: (usize, usize),
+    /// This worker.
+    index: usize,
+    /// Whether all rows that stand in one stream with those of this stage are of this worker and stage.
+    alone: bool,
 }
 
 impl SessionWork {
@@ -126,7 +129,8 @@ impl SessionWork {
             late,
             held,
             current: Current::of(stage, &build.running.plugins.versions),
-            worker: (build.index, build.peers),
+            index: build.index,
+            alone: build.peers == 1 && !build.running.graph.meets_others(&stage.name),
         })
     }
 
@@ -149,7 +153,7 @@ impl SessionWork {
                 Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
                 None => Vec::new(),
             };
-            self.contents.put_out(context, self.worker, self.gap, closed, pieces, output)?;
+            self.contents.put_out(context, (self.index, self.alone), self.gap, closed, pieces, output)?;
         }
         Ok(())
     }
@@ -177,23 +181,25 @@ impl SessionWork {
         } else {
             take_record_batch(&all, &on_time).map_err(Error::arrow)?
         };
-        let of_row: Vec<usize> = touched.of_row.iter().flatten().copied().collect();
-        let made = self.contents.make(context, self.key.len(), &all, &of_row, touched.sessions.len())?;
+        let (of_row, runs): (Vec<usize>, Vec<usize>) = touched.of_row.iter().flatten().copied().unzip();
+        let made = self.contents.make(context, self.key.len(), &all, &runs, touched.runs)?;
         if let Some((pieces, _)) = &mut self.pieces {
             let mut new: Vec<NewPiece> =
                 touched.sessions.iter().map(|session| NewPiece { row: session.row, at_us: i64::MAX }).collect();
             for (time_us, session) in times.iter().zip(&touched.of_row) {
-                if let Some(piece) = session.and_then(|session| new.get_mut(session)) {
+                if let Some(piece) = session.and_then(|(session, _)| new.get_mut(session)) {
                     piece.at_us = piece.at_us.min(*time_us);
                 }
             }
+            let several = touched.sessions.windows(2).any(|pair| pair[0].row == pair[1].row);
+            let all = if several { with_places(&all)? } else { all };
             pieces.add(context.id, &keys, &new, by_session(&all, &of_row, new.len())?)?;
         }
-        let accumulators = self.with_what_was(context, &touched.sessions, made)?;
+        let accumulators = self.put_together(context, &touched.sessions, &made)?;
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(slots)?;
-            self.contents.put_out(context, self.worker, self.gap, results, Vec::new(), output)?;
+            self.contents.put_out(context, (self.index, self.alone), self.gap, results, Vec::new(), output)?;
         }
         Ok(())
     }
@@ -203,7 +209,7 @@ impl SessionWork {
         context: BatchContext,
         parts: &[Part],
         rows: &[RecordBatch],
-        of_row: &[Option<usize>],
+        of_row: &[Option<(usize, usize)>],
         output: &mut Output,
     ) -> Result<()> {
         let mut rest = of_row;
@@ -219,30 +225,45 @@ impl SessionWork {
         Ok(())
     }
 
-    /// Puts together what sessions held before, those that are one now by start, and what this batch brought.
-    fn with_what_was(
+    /// Puts the parts of sessions together, in their order. `made` are the accumulators of the runs of rows.
+    fn put_together(
         &mut self,
         context: BatchContext,
         sessions: &[TouchedSession],
-        made: RecordBatch,
+        made: &RecordBatch,
     ) -> Result<RecordBatch> {
-        let older: Vec<usize> = (0..sessions.len()).filter(|place| !sessions[*place].of.is_empty()).collect();
-        let most = sessions.iter().map(|session| session.of.len()).max().unwrap_or_default();
-        if most == 0 {
-            return Ok(made);
-        }
-        let slots: Vec<u32> = sessions.iter().filter_map(|session| session.of.first().copied()).collect();
-        let mut before = self.sessions.accumulators(&slots)?;
+        let most = sessions.iter().map(|session| session.parts.len()).max().unwrap_or_default();
+        let mut together = self.parts(sessions, 0, made)?;
         for round in 1..most {
-            let more = |(_, place): &(usize, &usize)| Some(*sessions[**place].of.get(round)?);
-            let (places, slots): (Vec<usize>, Vec<u32>) =
-                older.iter().enumerate().filter_map(|pair| Some((pair.0, more(&pair)?))).unzip();
-            let right = self.sessions.accumulators(&slots)?;
-            let combined = self.contents.combine(context, &taken(&before, &places)?, &right)?;
-            before = replaced(&before, &places, &combined)?;
+            let more: Vec<usize> = (0..sessions.len()).filter(|place| sessions[*place].parts.len() > round).collect();
+            let right = self.parts(sessions, round, made)?;
+            let combined = self.contents.combine(context, &taken(&together, &more)?, &right)?;
+            together = replaced(&together, &more, &combined)?;
         }
-        let combined = self.contents.combine(context, &before, &taken(&made, &older)?)?;
-        replaced(&made, &older, &combined)
+        Ok(together)
+    }
+
+    /// The accumulators of the parts at this place, of all sessions that have so many.
+    fn parts(&self, sessions: &[TouchedSession], place: usize, made: &RecordBatch) -> Result<RecordBatch> {
+        let parts: Vec<SessionPart<Slot>> =
+            sessions.iter().filter_map(|session| session.parts.get(place).copied()).collect();
+        let open: Vec<Slot> = SessionPart::open(&parts).collect();
+        let open = self.sessions.accumulators(&open)?;
+        let open = RecordBatch::try_new(made.schema(), open.columns().to_vec()).map_err(Error::arrow)?;
+        let mut before = 0;
+        let from = |part: &SessionPart<Slot>| match part {
+            SessionPart::Rows(run) => (0, *run),
+            SessionPart::Open(_) => {
+                before += 1;
+                (1, before - 1)
+            }
+        };
+        let order: Vec<(usize, usize)> = parts.iter().map(from).collect();
+        // Mostly where no session was open before: nothing has to be copied.
+        if order.iter().copied().eq((0..made.num_rows()).map(|run| (0, run))) {
+            return Ok(made.clone());
+        }
+        interleave_record_batch(&[made, &open], &order).map_err(Error::arrow)
     }
 }
 

@@ -5,8 +5,9 @@ mod spread;
 
 use self::spread::Spread;
 use crate::batch::chunk::{Chunk, PlannedChunk};
-use crate::batch::partition::{self, CLOCK_PREFIX};
+use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, MORE, TELLS_END};
 use crate::batch::position::{Position, SOURCE_END};
+use crate::batch::topic;
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
@@ -24,7 +25,7 @@ use crate::metrics::batches::Batches;
 use crate::metrics::work::Work;
 use crate::receiver::{
     self,
-    inbox::{Inbox, TakeLimits, TakenRecords},
+    inbox::{Inbox, TakeLimits},
     replay::Again,
 };
 use crate::running::Running;
@@ -99,6 +100,8 @@ struct Told {
     ended: bool,
     /// News of its partitions, for the batch that is cut.
     partitions: Vec<Event>,
+    /// Which of them are at their ends, as far as that is news.
+    ends: BTreeMap<ClockId, bool>,
 }
 
 impl Told {
@@ -108,13 +111,21 @@ impl Told {
             if name == SOURCE_END {
                 self.ended = position.mark != 0;
             }
-            self.partitions.extend(partition_event(self.source, name, *position));
+            for event in partition_events(self.source, name, *position).into_iter().flatten() {
+                match event {
+                    // What a batch says comes after what the checkpoint had.
+                    Event::AtEnd { clock_id, at_end } => drop(self.ends.insert(clock_id, at_end)),
+                    event => self.partitions.push(event),
+                }
+            }
         }
     }
 
     /// Of the batch that was cut; to be asked once.
     fn events(&mut self) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.partitions);
+        let ends = std::mem::take(&mut self.ends).into_iter();
+        events.extend(ends.map(|(clock_id, at_end)| Event::AtEnd { clock_id, at_end }));
         events.extend(self.ended.then_some(Event::Ended(self.source)));
         events
     }
@@ -137,7 +148,7 @@ struct SourceCheckpoint {
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut told = Told { source: number as u32, ended: false, partitions: Vec::new() };
+        let mut told = Told { source: number as u32, ended: false, partitions: Vec::new(), ends: BTreeMap::new() };
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
             // Stages that have known of partitions for long are told once more, those that are new for the first time.
@@ -193,8 +204,7 @@ impl Cutter {
             return Ok(chunks);
         }
         let taken = if tick.made_up {
-            self.inbox.skip(batch);
-            TakenRecords::default()
+            self.inbox.pass(batch)
         } else {
             let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
             let bytes = memory::batch_bytes_max(spec.bytes_per_batch_max);
@@ -240,10 +250,24 @@ impl Cutter {
     }
 }
 
-/// What the position of this name says of a partition; `None`: it is another position.
-fn partition_event(source: u32, name: &str, position: Position) -> Option<Event> {
-    let clock = partition::clock_of(source, name.strip_prefix(CLOCK_PREFIX)?);
-    Some(if position == Position::GONE { Event::PartitionGone(clock) } else { Event::Partition(clock) })
+/// What the position of this name says of a partition; nothing: it is another position.
+fn partition_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2] {
+    let at_end = |clock_id| {
+        let marks = matches!(position.mark, AT_END | MORE);
+        marks.then_some(Event::AtEnd { clock_id, at_end: position.mark == AT_END })
+    };
+    match name.strip_prefix(CLOCK_PREFIX) {
+        Some("") => [at_end(ClockId::of(source)), None],
+        Some(partition) => {
+            let clock = partition::clock_of(source, partition);
+            if position == Position::GONE {
+                return [Some(Event::PartitionGone(clock)), None];
+            }
+            [Some(Event::Partition(clock)), (position.mark == TELLS_END).then_some(Event::TellsEnd(clock))]
+        }
+        None if topic::is_name(name) => [at_end(partition::clock_of(source, name)), None],
+        None => [None, None],
+    }
 }
 
 /// The streams of the operator that cuts batches out of an inbox.
@@ -386,4 +410,42 @@ fn decode<'s>(
         }
     });
     (rows_stream, rejected_stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::partition::clock_name;
+
+    #[test]
+    fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
+        let mut told = Told { source: 3, ended: false, partitions: Vec::new(), ends: BTreeMap::new() };
+        let clock = |name| partition::clock_of(3, name);
+        let moved = |told: &mut Told, moved: &[(&str, i64)]| {
+            let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
+            let moved: Vec<_> = moved.collect();
+            told.moved(moved.iter().map(|(name, position)| (name, position)));
+        };
+        let (old, new) = (clock_name("/t/0"), clock_name("/t/1"));
+        moved(
+            &mut told,
+            &[(&old, 0), (&new, TELLS_END), ("/t/0", AT_END), ("/t/1", MORE), ("/t/2", 0), ("topic:t", 2)],
+        );
+        moved(&mut told, &[("/t/0", MORE), ("/t/1", AT_END), (CLOCK_PREFIX, MORE)]);
+        let at_end = |clock_id, at_end| Event::AtEnd { clock_id, at_end };
+        let mut expected = vec![
+            Event::Partition(clock("/t/0")),
+            Event::Partition(clock("/t/1")),
+            Event::TellsEnd(clock("/t/1")),
+            at_end(ClockId::of(3), false),
+            at_end(clock("/t/0"), false),
+            at_end(clock("/t/1"), true),
+        ];
+        let mut events = told.events();
+        events.sort();
+        expected.sort();
+        assert_eq!(events, expected);
+        moved(&mut told, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
+        assert_eq!(told.events(), [Event::Ended(3)], "told once, and an end for ever");
+    }
 }

@@ -150,21 +150,30 @@ impl WholeQuery {
         }
     }
 
-    /// Runs the query over each window by itself, in the order in which they end.
+    /// Runs the query over each window by itself, in the order in which they end. A session is a window of its key alone.
     fn windows(&self, context: BatchContext, tables: &[RecordBatch], output: &mut Output) -> Result<()> {
-        let mut windows: BTreeMap<(i64, i64), Vec<Vec<u32>>> = BTreeMap::new();
+        let key: &[usize] = match self.query.stage.window {
+            Some(WindowNode::Session { .. }) => &self.query.stage.key,
+            _ => &[],
+        };
+        let mut windows: BTreeMap<_, Vec<Vec<u32>>> = BTreeMap::new();
         for (place, table) in tables.iter().enumerate() {
-            for (window, places) in bounds::by_window(table)? {
+            for (window, places) in bounds::by_window_and_key(table, key)? {
                 let rows = windows.entry(window).or_insert_with(|| vec![Vec::new(); tables.len()]);
                 if let Some(rows) = rows.get_mut(place) {
                     *rows = places;
                 }
             }
         }
-        for ((end, start), rows) in windows {
+        for ((end, start, key), rows) in windows {
             let taken =
                 tables.iter().zip(rows).map(|(table, rows)| bounds::take(table, rows)).collect::<Result<_>>()?;
-            self.run(context, taken, PartOrder::at_window(end, start).then(self.worker), output)?;
+            let place = PartOrder::at_window(end, start);
+            let place = match key {
+                Some(key) => place.then(key.hash.0),
+                None => place,
+            };
+            self.run(context, taken, place.then(self.worker), output)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! inputs -> [event time] -> [window] -> operator -> [filter, select]
 //! ```
 
-use super::by_key::by_key;
+use super::by_key::by_key_in_order;
 use super::{
     aggregate, cogroup, enrich, event_time, join, plugin, rows_window, sessions, shape, simple, sql, update, windowed,
 };
@@ -142,7 +142,10 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
                 Ok(())
             })
         }
-        Operator::Transform(node) => plugin::transform(stage, node, by_key(stage, parts, build), build),
+        Operator::Transform(node) => {
+            let parts = by_key_in_order(stage, parts, build);
+            plugin::transform(stage, node, parts, build)
+        }
         Operator::Aggregate(builtin) => aggregate::aggregate(stage, builtin, parts, build),
         Operator::Reduce(node) => aggregate::reduce(stage, node, parts, build)?,
         Operator::Update(node, update) => {

@@ -1,5 +1,6 @@
 //! The watermark of a stage: pure functions over what batches showed. As in Flink and the Dataflow model, the least of the
-//! clocks that are not idle counts, and the watermark never goes back.
+//! clocks that are not idle counts, and the watermark never goes back. As in Kafka Streams, a partition is not idle as long as it
+//! has rows that no batch has.
 
 use super::END_US;
 use super::holds::HeldClock;
@@ -21,7 +22,13 @@ pub struct Watermarks {
     ends: ClockEnds,
     behind: Behind,
     held: BTreeMap<(ClockId, u32), HeldClock>,
+    fed: ClockFeeds,
+    /// Whether batches have all of a partition; of one that is not there nobody tells.
+    at_end: BTreeMap<ClockId, bool>,
 }
+
+/// By clock of what a stage made, the sources with partitions from which its rows come.
+pub type ClockFeeds = BTreeMap<ClockId, BTreeSet<u32>>;
 
 /// By clock, the sources from which its rows come: when all of them have ended, it has.
 pub type ClockEnds = BTreeMap<ClockId, BTreeSet<u32>>;
@@ -44,7 +51,14 @@ impl Watermarks {
         let clocks: BTreeMap<_, _> = clocks.map(|id| (id, SourceClock::default())).collect();
         let streams = clocks.keys().map(|id| id.stream).collect();
         let (ends, behind, held) = (ClockEnds::new(), Behind::new(), BTreeMap::new());
-        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held }
+        let (fed, at_end) = (ClockFeeds::new(), BTreeMap::new());
+        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held, fed, at_end }
+    }
+
+    /// The same, of which some clocks are of what stages made of the rows of partitions.
+    #[must_use]
+    pub fn fed(self, fed: ClockFeeds) -> Watermarks {
+        Watermarks { fed, ..self }
     }
 
     /// The same, of which some clocks are of rows that stages hold back.
@@ -121,6 +135,7 @@ impl Watermarks {
         let mut holds: BTreeMap<u32, Hold> = BTreeMap::new();
         let mut moved: BTreeSet<ClockId> = BTreeSet::new();
         let mut gone: BTreeSet<ClockId> = BTreeSet::new();
+        let mut at_end: BTreeMap<ClockId, bool> = BTreeMap::new();
         for event in events {
             match event {
                 Event::Time { clock_id, max_us } => {
@@ -141,6 +156,8 @@ impl Watermarks {
                         self.clocks.remove(&clock_id.whole());
                     }
                 }
+                Event::TellsEnd(clock_id) => drop(self.at_end.entry(clock_id).or_insert(false)),
+                Event::AtEnd { clock_id, at_end: now } => drop(at_end.insert(clock_id, now)),
                 Event::PartitionGone(clock_id) => {
                     gone.insert(clock_id);
                 }
@@ -151,6 +168,9 @@ impl Watermarks {
         }
         // Its last rows may come in the same batch.
         self.clocks.retain(|id, _| !gone.contains(id));
+        // Another process than the one that knows of a partition may tell of its end, in the same batch or before.
+        self.at_end.extend(at_end);
+        self.at_end.retain(|id, _| !gone.contains(id));
         for ((clock, stage), held) in &mut self.held {
             let max_us = self.clocks.get(clock).and_then(|clock| clock.max_us).filter(|_| moved.contains(clock));
             held.batch(holds.get(stage).copied().unwrap_or_default(), max_us);
@@ -163,13 +183,27 @@ impl Watermarks {
             self.watermark = self.watermark.max(Some(END_US));
             return self.watermark;
         }
-        let idle_us = self.idle_us;
-        let awake = going.into_iter().filter(|(_, clock)| idle_us.is_none_or(|idle_us| clock.quiet_us < idle_us));
+        let awake = going.into_iter().filter(|(id, clock)| !self.is_idle(**id, clock, lapse_us));
         // A clock that has shown nothing yet holds the watermark back: `None` is the least.
         if let Some(least) = awake.map(|(id, clock)| self.shown(*id, clock)).min() {
             self.watermark = self.watermark.max(least.map(|least| least.saturating_sub(self.lateness_us)));
         }
         self.watermark
+    }
+
+    /// Whether a clock is left out, after a batch that came so long after the one before: no rows came for the time of `idle`, and
+    /// not because they were not read yet.
+    fn is_idle(&self, id: ClockId, clock: &SourceClock, lapse_us: i64) -> bool {
+        let Some(idle_us) = self.idle_us.filter(|idle_us| clock.quiet_us >= *idle_us) else { return false };
+        let fed = self.fed.get(&id);
+        let fed_by = |of: &ClockId| fed.is_some_and(|sources| sources.contains(&of.stream));
+        let told = self.at_end.get(&id);
+        match told.into_iter().chain(self.at_end.iter().filter(|(of, _)| fed_by(of)).map(|(_, at_end)| at_end)).min() {
+            None => true,
+            Some(false) => false,
+            // What batches have of it is all that there was after the batch before, and nothing is known of the time since.
+            Some(true) => clock.quiet_us.saturating_sub(lapse_us) >= idle_us,
+        }
     }
 
     /// The time that a clock shows.

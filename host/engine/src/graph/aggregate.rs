@@ -20,7 +20,7 @@ pub(super) fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: 
     let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
     let output = window::with_results(&check.key_schema()?, check.window, results);
     let accumulators = builtin.accumulators()?;
-    let tables = tables(check, &accumulators, &builtin.words(), inverse)?;
+    let tables = tables(check, &accumulators, &builtin.words(), &builtin.reads(), inverse)?;
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
 }
 
@@ -34,25 +34,38 @@ fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
     match builtin.without_inverse() {
         None => Ok(()),
         Some(name) => Err(Error::job(format!(
-            "`inverse = true` needs functions that can take out again what they took in, which count and sum of int64 \
-             can, and `{name}` cannot; remove `inverse`, and windows slide without it",
+            "`inverse = true` needs functions that can take out again what they took in, which count can, and sum of int64 and \
+             decimals, and `{name}` cannot; remove `inverse`, and windows slide without it",
         ))),
     }
 }
 
 /// What checkpoints hold of a plugin of world `aggregate` over windows.
 pub(super) fn plugin_tables(check: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
-    tables(check, &node.description.state, "", node.description.inverse)
+    tables(check, &node.description.state, "", "the plugin's columns", node.description.inverse)
 }
 
-fn tables(check: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
+/// What accumulators are made of, as checkpoints tell it: results that came out at every change did not wait for the end of a window.
+pub(super) fn reads(columns: &str, window: Option<&WindowNode>) -> String {
+    let updates = window.is_some_and(WindowNode::updates);
+    format!("{columns}{}", if updates { ", put out at every change" } else { "" })
+}
+
+fn tables(
+    check: &StageCheck<'_>,
+    accumulators: &Schema,
+    words: &str,
+    columns_read: &str,
+    inverse: bool,
+) -> Result<Vec<Table>> {
+    let reads = reads(columns_read, check.window);
     let (key, accumulators) = (Column::of(check.key_schema()?.fields()), Column::of(accumulators.fields()));
     let window = check.window.map_or(String::new(), WindowNode::words);
     let words = if words.is_empty() { String::new() } else { format!(", {words}") };
     let batches = match check.window {
         Some(WindowNode::All) => {
             let columns = [key, Vec::new(), accumulators];
-            return Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{words}"), columns)]);
+            return Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{words}"), columns).reading(reads)]);
         }
         Some(WindowNode::Batches { .. }) => true,
         Some(WindowNode::Sliding { .. }) => false,
@@ -60,5 +73,5 @@ fn tables(check: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: b
     };
     let inverse = if inverse && batches { ", with inverse" } else { "" };
     let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
-    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns)])
+    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns).reading(reads)])
 }

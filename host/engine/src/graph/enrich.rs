@@ -106,8 +106,8 @@ fn keys(check: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<V
                  where the table is csv or JSON with enrich.schema, which names its columns and their types"
             )));
         }
-        if let other @ ColumnType::Arrow(_) = has {
-            return Err(Error::job(format!("enrich.on: `{left}` is of type {other}, which cannot be looked up")));
+        if !has.is_scalar() {
+            return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be looked up")));
         }
         places.push(place);
     }

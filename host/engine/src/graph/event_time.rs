@@ -4,7 +4,7 @@ use super::{Graph, InputNode, Operator, SimpleNode, StageCheck, StageNode, part_
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
-use crate::event_time::{Behind, ClockEnds, ClockNames, saved};
+use crate::event_time::{Behind, ClockEnds, ClockFeeds, ClockNames, saved};
 use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
@@ -29,6 +29,8 @@ pub struct EventTimeNode {
     pub ends: ClockEnds,
     /// The stages before that hold rows of these clocks back.
     pub behind: Behind,
+    /// The sources with partitions that these clocks are fed by, where stages made their rows.
+    pub fed: ClockFeeds,
 }
 
 /// Ahead of the machine's clock, where the job does not say how far a row may be.
@@ -66,6 +68,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         clocks: clock_names(graph, inputs),
         ends: clock_ends(graph, inputs),
         behind: behind(graph, &spec.time, inputs),
+        fed: clock_feeds(graph, inputs),
     }))
 }
 
@@ -101,8 +104,7 @@ fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut ends = ClockEnds::new();
     for name in &streams {
-        let mut of = BTreeSet::new();
-        add_sources(graph, name, &mut of, &mut BTreeSet::new());
+        let of = sources_of(graph, name, tells_end, by_batch_time);
         for clock in graph.clocks.get(*name).into_iter().flatten() {
             let own = sources_of_clock(*clock, &of);
             ends.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(own);
@@ -111,28 +113,45 @@ fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     ends
 }
 
+/// The sources with partitions from which the rows come that other stages have made.
+fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
+    let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
+    let mut feeds = ClockFeeds::new();
+    for name in &streams {
+        let of = sources_of(graph, name, |source| source.kind.has_partitions(), |_| false);
+        let made = |clock: &&ClockId| clock.stream as usize >= graph.spec.sources.len();
+        for clock in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
+            feeds.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(&of);
+        }
+    }
+    feeds
+}
+
 /// The rows of a source come from it alone, those that a stage made from all that it reads.
 fn sources_of_clock(clock: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
     if of.contains(&clock.stream) { [clock.stream].into() } else { of.clone() }
 }
 
-/// Finds the sources from which the rows of a stream come; what was `seen` is there already. Where a stage between puts out
-/// rows by the clock of the machine, it may do so after its own sources have ended, but not after all of the job have.
-fn add_sources<'g>(graph: &'g Graph, stream: &'g str, found: &mut BTreeSet<u32>, seen: &mut BTreeSet<&'g str>) {
-    let numbered = || (0u32..).zip(&graph.spec.sources).filter(|(_, source)| tells_end(source));
-    if let Some((number, _)) = numbered().find(|(_, source)| source.name == part_of(stream)) {
-        found.insert(number);
-        return;
+/// The sources from which the rows of a stream come, of those that count; all of those behind a stage `of_all`.
+fn sources_of(
+    graph: &Graph,
+    stream: &str,
+    counts: impl Fn(&SourceSpec) -> bool,
+    of_all: impl Fn(&StageNode) -> bool,
+) -> BTreeSet<u32> {
+    let counted = || (0u32..).zip(&graph.spec.sources).filter(|(_, source)| counts(source));
+    let (mut found, mut seen, mut streams) = (BTreeSet::new(), BTreeSet::new(), vec![part_of(stream)]);
+    while let Some(name) = streams.pop() {
+        found.extend(counted().filter(|(_, source)| source.name == name).map(|(number, _)| number));
+        let stage = graph.stages.iter().find(|stage| stage.name == name);
+        let Some(stage) = stage.filter(|stage| seen.insert(&stage.name)) else { continue };
+        if of_all(stage) {
+            found.extend(counted().map(|(number, _)| number));
+        } else {
+            streams.extend(stage.inputs.iter().flat_map(|input| &input.from).map(|stream| part_of(stream)));
+        }
     }
-    let Some(stage) = graph.stages.iter().find(|stage| stage.name == part_of(stream)) else { return };
-    if !seen.insert(&stage.name) {
-        return;
-    }
-    if by_batch_time(stage) {
-        return found.extend(numbered().map(|(number, _)| number));
-    }
-    let streams = stage.inputs.iter().flat_map(|input| &input.from);
-    streams.for_each(|stream| add_sources(graph, stream, found, seen));
+    found
 }
 
 /// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
@@ -141,7 +160,8 @@ fn tells_end(source: &SourceSpec) -> bool {
     !source.kind.has_partitions() && !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
 }
 
-/// Whether a stage may put out rows because batch time goes on.
+/// Whether a stage may put out rows because batch time goes on: after its own sources have ended, but not after all of the job
+/// have.
 fn by_batch_time(stage: &StageNode) -> bool {
     let window = stage.window.is_some_and(|window| !window.of_event_time());
     window || (stage.event_time.is_none() && matches!(stage.operator, Operator::Update(..)))

@@ -84,9 +84,9 @@ fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec
                 first.name, second.name
             )));
         }
-        if let other @ ColumnType::Arrow(_) = kind {
+        if !kind.is_scalar() {
             return Err(Error::job(format!(
-                "`join.on`: `{left}` is of type {other}, which cannot be a key; make text of it in a stage with `select`"
+                "`join.on`: `{left}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));
         }
         places[0].push(a);
@@ -143,10 +143,11 @@ fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2],
 fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
     let layout = &node.columns[side.place()];
     for field in layout.fields() {
-        if let other @ ColumnType::Arrow(_) = ColumnType::of(field.data_type()) {
+        let kind = ColumnType::of(field.data_type());
+        if !kind.is_scalar() {
             let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
             return Err(Error::job(format!(
-                "the rows of `{input}` wait for partners, and column `{}` is of type {other}, which cannot be kept; put a \
+                "the rows of `{input}` wait for partners, and column `{}` is of type {kind}, which cannot be kept; put a \
                  stage in front whose `select` leaves it out, or makes text or binary of it",
                 field.name()
             )));
@@ -159,5 +160,6 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity = format!("{kind} join within {from} to {to} microseconds");
     let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];
-    Ok(Table::of_stage(name, identity, columns))
+    let of = check.inputs.get(side.place()).map_or(String::new(), |input| format!("`{}`", input.name));
+    Ok(Table::of_stage(name, identity, columns).reading(of))
 }

@@ -196,11 +196,22 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::Kafka(_)
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
+            | SourceKind::Plugin(_)
             | SourceKind::Rate { .. } => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {
         used.push(at("the job keeps its checkpoints there".into(), Path::new(&checkpoint.dir), true));
+    }
+    for source in &spec.sources {
+        let by = || format!("source `{}` reads that file", source.name);
+        used.extend(
+            source
+                .plugin()
+                .into_iter()
+                .flat_map(|plugin| plugin.grant.files.values())
+                .map(|path| at(by(), path, false)),
+        );
     }
     for stage in &spec.stages {
         let table = match &stage.operator {

@@ -5,7 +5,7 @@ use crate::batch::types::{self, ColumnType, with_fields};
 use crate::batch::widen::fits;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::job::spec::{GrantSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::trial::Fallback;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
@@ -80,7 +80,14 @@ pub struct UpdateNode {
 
 /// Checks a stage with a plugin, of any world.
 pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
-    if world_of(check, spec)? == World::Cogroup {
+    let world = world_of(check, spec)?;
+    if world == World::Source {
+        return Err(Error::job(format!(
+            "`{}` is of world source: it is a source by itself; write kind = \"plugin\" in [sources.…]",
+            spec.path.display()
+        )));
+    }
+    if world == World::Cogroup {
         return Err(Error::job(format!(
             "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
             spec.path.display()
@@ -91,7 +98,6 @@ pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<Checked
     let keys = check.key_schema()?;
     let plugin_name = format!("plugin {} {}", description.name, description.version);
     check_key(description.key.as_deref(), &keys, &plugin_name)?;
-    let world = node.plugin.world();
     let options = &spec.update;
     check_options(options, world, &plugin_name)?;
     match world {
@@ -103,7 +109,9 @@ pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<Checked
             let tables = aggregate::plugin_tables(check, &node)?;
             Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
         }
-        World::Cogroup => Err(Error::bug("a plugin of world cogroup in a stage with one input")),
+        World::Cogroup | World::Source => {
+            Err(Error::bug(format!("a plugin of world {world} in a stage with one input")))
+        }
         World::Update => update(check, node, options, &keys),
     }
 }
@@ -298,19 +306,12 @@ pub(super) fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef)
     }
     let folder = &check.graph.spec.origin.folder;
     let plugin = check.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
-    let mut files = BTreeMap::new();
-    for (name, path) in &spec.grant.files {
-        let path = folder.join(path);
-        let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
-            .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
-        files.insert(name.clone(), bytes.into());
-    }
     let used = StageUse {
         stage: check.spec.name.clone(),
         config: spec.config.to_string(),
         instance: spec.instance,
         limits: spec.limits,
-        grant: Granted { files, env: spec.grant.env.clone(), http: spec.grant.http.clone() },
+        grant: granted(spec, folder)?,
         on_error: spec.on_error,
         key,
         calls_are_fixed: check.window.is_none()
@@ -318,6 +319,19 @@ pub(super) fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef)
             && check.inputs.iter().all(|input| check.graph.parts_are_fixed(&input.from)),
     };
     Ok((plugin, used))
+}
+
+/// What a plugin may use, with the contents of files.
+pub(super) fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
+    let mut files = BTreeMap::new();
+    for (name, path) in &spec.grant.files {
+        let path = folder.join(path);
+        let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
+            .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
+        files.insert(name.clone(), bytes.into());
+    }
+    let GrantSpec { env, http, tcp, udp, .. } = spec.grant.clone();
+    Ok(Granted { files, env, http, tcp, udp })
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.

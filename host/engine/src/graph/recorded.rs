@@ -1,9 +1,10 @@
 //! What checkpoints keep of a job, so that its batches can be run again as they were.
 
-use super::Graph;
+use super::{Graph, StageNode};
 use crate::batch::types::ColumnType;
-use crate::checkpoint::record::{Recorded, digest, has_times_without_unit};
+use crate::checkpoint::record::{Recorded, has_times_without_unit};
 use crate::checkpoint::types::{JobRecord, blob_path};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec};
@@ -30,15 +31,15 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
             // Jobs without such columns keep the record, and so the digest, that they had.
             record.units_are_said = has_times_without_unit(spec);
             record.has_variables = !spec.origin.written.is_empty();
-            if let Some(file) = &spec.origin.file {
-                record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
-            }
+            // Not what stands there now: somebody may have changed it since.
+            record.text = spec.origin.text.to_string();
             for (path, file) in files_of(spec)? {
                 let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
-                let bytes = Bytes::from(bytes);
+                let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
+                check_same(graph, &path, &digest)?;
                 // By the names that stand in the job file: values of variables are not kept.
                 for text in spec.origin.written.of(&path) {
-                    record.blobs.insert(text.clone(), blob_path(Generation(0), &digest(&bytes)));
+                    record.blobs.insert(text.clone(), blob_path(Generation(0), &digest.hex()));
                     blobs.insert(text, bytes.clone());
                 }
             }
@@ -47,12 +48,28 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
     Recorded::new(spec.name.clone(), record, blobs)
 }
 
+/// Whether a file with this digest is what was loaded of a plugin, if it is one.
+fn check_same(graph: &Graph, path: &str, digest: &Digest) -> Result<()> {
+    let digest = digest.to_string();
+    for stage in &graph.spec.stages {
+        let of_path = stage.plugins().first().is_some_and(|plugin| plugin.path.display().to_string() == path);
+        let node = graph.stages.iter().find(|node| of_path && node.name == stage.name);
+        if node.and_then(StageNode::plugin).is_some_and(|node| node.plugin.digest() != digest) {
+            return Err(Error::environment(format!(
+                "stage `{}`: {path} was replaced while the job was starting; start it again",
+                stage.name
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables
 /// of enrichments are not among them, as their rows are in the plans.
 fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     let folder = &spec.origin.folder;
-    for plugin in spec.stages.iter().flat_map(|stage| stage.plugins()) {
+    for (_, plugin) in spec.plugins() {
         let PluginSpec { path, grant, update, .. } = plugin;
         files.insert(path.display().to_string(), component_file(&plugin.place(folder))?);
         for path in grant.files.values().chain(&update.initial) {

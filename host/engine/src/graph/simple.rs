@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::OperatorSpec;
 use crate::sql::expression::Expression;
 use crate::time::microseconds;
-use crate::window::{WINDOW_END, WINDOW_START};
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -110,6 +110,10 @@ fn distinct(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
         places = (0..check.input.fields().len()).collect();
     } else if let Some((start, end)) = bounds(check)? {
         places.extend([start, end]);
+        if matches!(check.window, Some(WindowNode::Session { .. })) {
+            // Two keys may have sessions of the same bounds.
+            places.extend(check.key);
+        }
     }
     places.iter().try_for_each(|place| comparable(check, *place, "distinct"))?;
     Ok(SimpleNode::Distinct(places))
@@ -118,13 +122,14 @@ fn distinct(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
 /// An error where the values of a column cannot be compared.
 fn comparable(check: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
     let field = check.input.field(place);
-    match ColumnType::of(field.data_type()) {
-        other @ ColumnType::Arrow(_) => Err(Error::job(format!(
-            "{what} `{}`: it is of type {other}, whose values cannot be compared here; name other columns",
-            field.name()
-        ))),
-        _ => Ok(()),
+    let kind = ColumnType::of(field.data_type());
+    if kind.is_scalar() {
+        return Ok(());
     }
+    Err(Error::job(format!(
+        "{what} `{}`: it is of type {kind}, whose values cannot be compared here; name other columns",
+        field.name()
+    )))
 }
 
 fn deduplicate(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {

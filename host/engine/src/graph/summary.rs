@@ -80,6 +80,9 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
                 "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
             }
         },
+        SourceKind::Plugin(_) => {
+            "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash"
+        }
         _ => return None,
     })
 }

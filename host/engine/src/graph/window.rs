@@ -1,5 +1,6 @@
 //! `window` of a stage: which rows are in one, and which columns that adds.
 
+use super::aggregate::reads;
 use super::{Graph, InputNode, Operator, StageCheck, StageNode};
 use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
@@ -153,14 +154,24 @@ pub(super) fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<
     // Rows are kept as they are, so other columns are another table.
     let inputs: Vec<String> = check.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
     let words_of_rows = format!("rows of {}", inputs.join(" and "));
-    let rows = (!aggregates)
-        .then(|| Table::of_stage(rows_table(name), format!("{}: {words_of_rows}", window.words()), pieces::columns()));
+    // Rows are of an input by its place.
+    let streams: Vec<String> = check.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+    let streams = if streams.len() > 1 { streams.join(" and ") } else { String::new() };
+    let rows = (!aggregates).then(|| {
+        let identity = format!("{}: {words_of_rows}", window.words());
+        Table::of_stage(rows_table(name), identity, pieces::columns()).reading(streams)
+    });
     Ok(match window {
         WindowNode::Session { .. } => {
-            let (table_name, contents, words) = match operator {
-                Operator::Aggregate(builtin) => (name.clone(), builtin.accumulators()?, builtin.words()),
-                Operator::Reduce(node) => (name.clone(), node.description.state.clone(), String::new()),
-                _ => (rows_table(name), sessions::rows_kept(), words_of_rows),
+            let (table_name, contents, words, reads) = match operator {
+                Operator::Aggregate(builtin) => {
+                    (name.clone(), builtin.accumulators()?, builtin.words(), reads(&builtin.reads(), check.window))
+                }
+                Operator::Reduce(node) => {
+                    let reads = reads("the plugin's columns", check.window);
+                    (name.clone(), node.description.state.clone(), String::new(), reads)
+                }
+                _ => (rows_table(name), sessions::rows_kept(), words_of_rows, String::new()),
             };
             let key = Column::of(check.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);
@@ -171,6 +182,7 @@ pub(super) fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<
                 Table::of_stage(pieces_table(name), format!("{}: {words}", window.words()), columns)
             });
             let open = Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state]);
+            let open = open.reading(reads);
             [open].into_iter().chain(pieces).collect()
         }
         WindowNode::Sliding { .. } | WindowNode::All => rows.into_iter().collect(),

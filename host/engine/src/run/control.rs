@@ -16,7 +16,7 @@ mod view;
 pub use ask::{ProcessAnswer, StatusAnswers, ask, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
 pub use partitions::{PartitionStatus, PartitionsStatus};
-pub use socket::job_id;
+pub use socket::{RunningMark, job_id};
 pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};

@@ -2,6 +2,7 @@
 
 use super::connect::Sealed;
 use super::liveness::Liveness;
+use super::traces::Traces;
 use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};
 use crate::checkpoint::JobCheckpoints;
@@ -26,7 +27,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::thread::{ScopedJoinHandle, Thread};
 use std::time::{Duration, Instant};
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -105,6 +106,7 @@ pub(super) fn launch(
         receive(&running, receivers.handle());
     }
     let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
+    let traces = Traces::start(&running);
     let guards = start_workers(&running, sockets, first_thread)?;
     let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
     let liveness = peers.map(|peers| peers.liveness);
@@ -130,6 +132,7 @@ pub(super) fn launch(
             running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
             await_answers(&running);
             receivers.shutdown_background();
+            traces.into_iter().for_each(Traces::end);
             let error = running.failure.error().or(ended);
             if let (Some(liveness), None) = (liveness, &error) {
                 liveness.goodbye();
@@ -197,7 +200,15 @@ fn receive(running: &Running, runtime: &Handle) {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
             inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
         }
-        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share);
+        // The same of the ends of partitions, where a stage leaves those out that are silent.
+        let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
+        if let Some(idle_us) = idle_us.filter(|_| source.kind.has_partitions()) {
+            inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
+        }
+        match running.graph.readers.get(&source.name) {
+            Some(node) => receiver::plugin::start(source, node.readers(), inbox.clone(), runtime, &from),
+            None => receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share),
+        }
     }
 }
 
@@ -213,14 +224,23 @@ pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, fail
     Ok(sinks)
 }
 
-/// Opens what these workers have of the sinks that each worker commits to.
+/// Opens what these workers have of the sinks that each worker commits to, all at once: a server takes its time for each.
 fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, failure: &Failure) -> Result<SinkShares> {
     let mut shares = SinkShares::new();
     for (number, spec) in graph.spec.sinks.iter().enumerate().filter(|(_, spec)| spec.kind.by_worker()) {
-        for worker in workers.clone() {
-            let schema = graph.union(&spec.from)?;
-            let share = sink::open_share(spec, schema, &graph.spec.origin, owner, worker, failure)?;
-            shares.insert((number, worker), share);
+        let schema = graph.union(&spec.from)?;
+        let open = |worker| sink::open_share(spec, schema.clone(), &graph.spec.origin, owner, worker, failure);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = &open;
+            let opening: Vec<_> = workers.clone().map(|worker| scope.spawn(move || open(worker))).collect();
+            let what = format!("a thread that opened the sink `{}`", spec.name);
+            let ended = |thread: ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| Err(threads::panicked(&what, &*panic)))
+            };
+            opening.into_iter().map(ended).collect()
+        });
+        for (worker, share) in workers.clone().zip(opened) {
+            shares.insert((number, worker), share?);
         }
     }
     Ok(shares)

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
+use crate::job::spec::SinkSpec;
 use crate::owner::Owner;
 use crate::running::Options;
 use crate::sink;
@@ -80,6 +81,7 @@ pub fn decide(
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
         spread: graph.spec.sources.iter().filter(|of| of.kind.has_partitions()).map(|of| of.name.clone()).collect(),
+        by_worker: graph.spec.sinks.iter().filter(|of| of.kind.by_worker()).map(|of| of.name.clone()).collect(),
         tables: tables_of(graph),
         migrates: migrates(graph),
         fresh: options.fresh,
@@ -94,6 +96,7 @@ pub fn decide(
             Some(fenced) => fenced,
             None => committed(graph, &manifest.job_id)?,
         };
+        found.committed_before = committed_before(graph, store, manifest, &wanted.job_digest);
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
@@ -165,6 +168,27 @@ fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
         }
     }
     Ok(committed)
+}
+
+/// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere. Who
+/// cannot be asked any more does not keep the job from being started.
+fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_digest: &str) -> Option<BatchId> {
+    let last = manifest.starts.last().filter(|last| last.job_digest != job_digest)?;
+    // Whether the record is needed, and damaged, is told where that is decided.
+    let before = record::read(store, last).and_then(|record| record::text(&record)).ok()?;
+    let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name && now.kind == sink.kind);
+    let holds = |sink: &SinkSpec| {
+        let asked = sink::committed(sink, &before.origin, &manifest.job_id);
+        asked.unwrap_or_else(|error| {
+            tracing::warn!(
+                "sink `{}` was changed or removed, and what it holds of the job cannot be seen any more: {error}; batches that it \
+                 has committed since the last checkpoint are committed again where the job has them now",
+                sink.name
+            );
+            None
+        })
+    };
+    before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max()
 }
 
 /// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not

@@ -98,6 +98,10 @@ fn own(
             let fenced = graph.spec.sinks.iter().zip(&open);
             let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
             decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()))?;
+            // Another start has claimed the job meanwhile, perhaps with the number by which the sinks know this one.
+            if decided.owner().is_none_or(|now| now.generation != owner.generation) {
+                continue;
+            }
             sinks = Some(open);
         }
         // A commit was under way when the sinks were asked first, and what it committed has to run again as it was.
@@ -126,7 +130,7 @@ fn settle(
     lock: Option<&FolderLock>,
     record: Option<&JobRecord>,
 ) -> Result<(Graph, Decided)> {
-    let mut ran_as_before = false;
+    let mut ran_as_before = BatchId(0);
     loop {
         let version = manifest_version(&**store)?;
         let held = if options.fresh { None } else { manifest::read(&**store)? };
@@ -134,15 +138,19 @@ fn settle(
         let graph = Graph::resolve(spec.clone(), plugins, false)?;
         graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
+        if job_id.is_none() {
+            graph.check_tables()?;
+        }
         let decided = match recover::decide(&graph, &**store, options, record.cloned(), None) {
             // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
             Err(_) if manifest_version(&**store)? != version => continue,
             decided => decided?,
         };
         match (decided.resume.as_before, &decided.before) {
-            (Some(until), Some(start)) if !ran_as_before => {
+            // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
+            (Some(until), Some(start)) if until > ran_as_before => {
                 replay_as_before(start, until, spec, options, plugins, store, lock.cloned())?;
-                ran_as_before = true;
+                ran_as_before = until;
             }
             (Some(until), _) => {
                 return Err(Error::bug(format!(
@@ -173,7 +181,9 @@ fn replay_as_before(
     let record = record::read(&**store, start).map_err(within)?;
     let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
     let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
-    tracing::info!("the job was changed since; batches up to {until} are run again as it was before");
+    tracing::info!(
+        "the job, or its number of workers, was changed since; batches up to {until} are run again as it was before"
+    );
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
     raise_limits(&mut spec, now);

@@ -250,6 +250,8 @@ impl Upgrades {
         match (state.of(id), objection) {
             (Some(_), Some(why)) => state.end(UpgradeStep::Dropped(why)),
             (Some(upgrade), None) => {
+                // In other processes than the first this is all that is heard of it.
+                upgrade.status.step = UpgradeStep::Committing;
                 upgrade.slot.set(RunningPlugin { node: upgrade.node.clone(), shadow: None });
                 fault::point("upgrade.swapped");
             }

@@ -3,11 +3,11 @@
 use crate::batch::keys::{nulls_of, offsets_of};
 use crate::batch::types::ColumnType;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -26,15 +26,18 @@ pub struct StateColumn {
 #[derive(Clone)]
 enum ColumnValues {
     Words(Vec<u64>),
+    /// Decimals.
+    Wide(Vec<i128>),
     Bytes(Vec<Box<[u8]>>),
 }
 
 impl StateColumn {
-    /// An empty column for a field of one of the six types of job files.
+    /// An empty column for a field of a type that is [scalar](ColumnType::is_scalar).
     pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
         let values = match ColumnType::of(field.data_type()) {
             ColumnType::Text | ColumnType::Binary => ColumnValues::Bytes(Vec::new()),
-            ColumnType::Arrow(other) => {
+            ColumnType::Arrow(DataType::Decimal128(..)) => ColumnValues::Wide(Vec::new()),
+            ColumnType::Arrow(other) if other != DataType::Date32 => {
                 return Err(ArrowError::NotYetImplemented(format!("a state column of type {other}")));
             }
             _ => ColumnValues::Words(Vec::new()),
@@ -50,6 +53,7 @@ impl StateColumn {
         }
         match &mut self.values {
             ColumnValues::Words(words) => words.resize(slots, 0),
+            ColumnValues::Wide(values) => values.resize(slots, 0),
             ColumnValues::Bytes(bytes) => bytes.resize_with(slots, Default::default),
         }
     }
@@ -61,6 +65,7 @@ impl StateColumn {
         }
         match &mut self.values {
             ColumnValues::Words(words) => words.reserve(slots),
+            ColumnValues::Wide(values) => values.reserve(slots),
             ColumnValues::Bytes(bytes) => bytes.reserve(slots),
         }
     }
@@ -69,6 +74,7 @@ impl StateColumn {
     pub fn bytes(&self) -> usize {
         let slots = match &self.values {
             ColumnValues::Words(words) => words.capacity() * size_of::<u64>(),
+            ColumnValues::Wide(values) => values.capacity() * size_of::<i128>(),
             // The allocator takes some of its own for each.
             ColumnValues::Bytes(bytes) => bytes.capacity() * (size_of::<Box<[u8]>>() + 16),
         };
@@ -79,6 +85,7 @@ impl StateColumn {
     pub fn bytes_of(&self, slot: usize) -> usize {
         match &self.values {
             ColumnValues::Words(_) => size_of::<u64>(),
+            ColumnValues::Wide(_) => size_of::<i128>(),
             ColumnValues::Bytes(bytes) => bytes.get(slot).map_or(0, |bytes| bytes.len() + size_of::<i32>()),
         }
     }
@@ -109,6 +116,14 @@ impl StateColumn {
             (ColumnValues::Words(words), ColumnType::Float64) => {
                 let values = array.as_primitive::<Float64Type>().values();
                 rows().for_each(|(row, slot)| words[slot] = values[row].to_bits());
+            }
+            (ColumnValues::Words(words), ColumnType::Arrow(_)) => {
+                let values = array.as_primitive::<Date32Type>().values();
+                rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
+            }
+            (ColumnValues::Wide(wide), _) => {
+                let values = array.as_primitive::<Decimal128Type>().values();
+                rows().for_each(|(row, slot)| wide[slot] = values[row]);
             }
             (ColumnValues::Words(words), _) => {
                 let values = array.as_boolean();
@@ -161,10 +176,16 @@ impl StateColumn {
                     ColumnType::Int64 => Arc::new(Int64Array::new(words.map(|w| w as i64).collect(), nulls)),
                     ColumnType::Float64 => Arc::new(Float64Array::new(words.map(f64::from_bits).collect(), nulls)),
                     ColumnType::Bool => Arc::new(BooleanArray::new(words.map(|w| w != 0).collect(), nulls)),
+                    ColumnType::Arrow(_) => Arc::new(Date32Array::new(words.map(|w| w as i32).collect(), nulls)),
                     _ => Arc::new(
                         TimestampMicrosecondArray::new(words.map(|w| w as i64).collect(), nulls).with_timezone("UTC"),
                     ),
                 }
+            }
+            ColumnValues::Wide(wide) => {
+                let value = |(row, slot): (usize, &u32)| if known(row) { wide[*slot as usize] } else { 0 };
+                let values = Decimal128Array::new(slots.iter().enumerate().map(value).collect(), nulls);
+                Arc::new(values.with_data_type(self.kind.clone()))
             }
             ColumnValues::Bytes(bytes) => {
                 let none: &[u8] = &[];

@@ -411,8 +411,14 @@ impl StateTable {
     /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
     /// because the stage had no timeout then.
     pub fn touch_restored(&mut self, now: BatchTime) {
+        self.touch_untouched(&self.all().collect::<Vec<_>>(), now);
+    }
+
+    /// Notes that those of these keys which were never touched were now: a call without rows may give a key its first state.
+    pub fn touch_untouched(&mut self, slots: &[Slot], now: BatchTime) {
         let Some(idle) = &self.idle else { return };
-        let never: Vec<Slot> = self.all().filter(|slot| idle.touched[*slot as usize] == Idle::NEVER).collect();
+        let is_untouched = |slot: &Slot| idle.touched[*slot as usize] == Idle::NEVER;
+        let never: Vec<Slot> = slots.iter().copied().filter(is_untouched).collect();
         self.touch(&never, now);
     }
 

@@ -1,6 +1,7 @@
 //! The bounds of windows as the last two columns of rows.
 
 use super::{WINDOW_END, WINDOW_START};
+use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
@@ -36,6 +37,36 @@ pub fn by_window(rows: &RecordBatch) -> Result<BTreeMap<(i64, i64), Vec<u32>>> {
     let mut windows: BTreeMap<(i64, i64), Vec<u32>> = BTreeMap::new();
     for (row, (end, start)) in (0u32..).zip(ends.iter().zip(starts)) {
         windows.entry((*end, *start)).or_default().push(row);
+    }
+    Ok(windows)
+}
+
+/// The key of a session, in the order of hashes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Its hash.
+    pub hash: KeyHash,
+    bytes: Box<[u8]>,
+}
+
+/// A window by its end and start in microseconds; of a session also its key.
+pub type WindowPlace = (i64, i64, Option<SessionKey>);
+
+/// As [`by_window`], of which each of these keys has its own; without key columns there is none.
+pub fn by_window_and_key(rows: &RecordBatch, key: &[usize]) -> Result<BTreeMap<WindowPlace, Vec<u32>>> {
+    let by_window = by_window(rows)?.into_iter();
+    if key.is_empty() {
+        return Ok(by_window.map(|((end, start), rows)| ((end, start, None), rows)).collect());
+    }
+    let columns: Vec<ArrayRef> = key.iter().filter_map(|place| rows.columns().get(*place).cloned()).collect();
+    let keys = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
+    let keys = keys.view();
+    let mut windows: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for ((end, start), rows) in by_window {
+        for row in rows {
+            let of = SessionKey { hash: keys.short(row as usize).1, bytes: keys.get(row as usize).into() };
+            windows.entry((end, start, Some(of))).or_default().push(row);
+        }
     }
     Ok(windows)
 }

@@ -8,7 +8,7 @@ mod open;
 mod pieces;
 
 pub use open::{ClosedSessions, OpenSessions, TouchedSession, rows_kept, start_field, state_schema};
-pub use pieces::{NewPiece, SessionPieces, piece_fields, piece_schema};
+pub use pieces::{NewPiece, SessionPieces, piece_fields, piece_schema, with_places};
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,12 @@ pub struct Session {
 /// The sessions that the rows of a key belong to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Assigned {
-    /// By row: a place in `sessions`; `None`: the row is late.
-    pub of_row: Vec<Option<usize>>,
+    /// By row: a place in `sessions`, and the run of rows that it is in; `None`: the row is late.
+    pub of_row: Vec<Option<(usize, usize)>>,
     /// The sessions that got rows, by start.
     pub sessions: Vec<GrownSession>,
+    /// How many runs of rows there are.
+    pub runs: usize,
 }
 
 /// A session that got rows.
@@ -44,14 +46,34 @@ pub struct Assigned {
 pub struct GrownSession {
     /// As it is now.
     pub session: Session,
-    /// The open sessions that it is made of, by place, in the order of their starts.
-    pub of: Vec<usize>,
+    /// What it is made of: open sessions, by place, and runs of rows.
+    pub parts: Vec<SessionPart<usize>>,
+}
+
+/// A part of a session. Parts stand in the order of their rows: that of arrival but for sessions that became one, of which the one
+/// that began earlier comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionPart<Open> {
+    /// A session that was open before.
+    Open(Open),
+    /// A run of rows, by number.
+    Rows(usize),
+}
+
+impl<Open: Copy> SessionPart<Open> {
+    /// Those of these parts that were open before.
+    pub fn open(parts: &[SessionPart<Open>]) -> impl Iterator<Item = Open> {
+        parts.iter().filter_map(|part| match part {
+            SessionPart::Open(open) => Some(*open),
+            SessionPart::Rows(_) => None,
+        })
+    }
 }
 
 /// A session while rows are assigned.
 struct Growing {
     session: Session,
-    of: Vec<usize>,
+    parts: Vec<SessionPart<usize>>,
     /// It became part of another one.
     into: Option<usize>,
     touched: bool,
@@ -69,21 +91,23 @@ impl Gap {
     }
 
     /// Assigns rows of one key, in the order in which they came, to sessions. `open`: those that are open, with their
-    /// starts in order. `watermark`: that before the rows' batch. A row takes part in all sessions that it overlaps, from
-    /// the earliest on, as far as what comes of it is not too long; where there is none it begins one, unless that would be
-    /// closed already.
+    /// starts in order. `watermark`: that before the rows' batch. A row takes part in the session between whose rows it lies, and in
+    /// all that it overlaps, from the earliest on, as far as what comes of it is not too long; where there is none it begins one,
+    /// unless that would be closed already. So no session has rows between those of another.
     pub fn assign(&self, open: &[Session], times: impl Iterator<Item = i64>, watermark: Option<i64>) -> Assigned {
-        let mut all: Vec<Growing> = (0..).zip(open).map(|(place, session)| growing(*session, vec![place])).collect();
+        let mut all: Vec<Growing> =
+            (0..).zip(open).map(|(place, session)| growing(*session, vec![SessionPart::Open(place)])).collect();
         let mut by_start: BTreeMap<i64, usize> = (0..).zip(open).map(|(place, own)| (own.start_us, place)).collect();
-        let mut of_row = Vec::new();
+        let (mut of_row, mut runs) = (Vec::new(), 0);
         for time_us in times {
             let (merged, parts) = self.merged(&all, &by_start, time_us);
             let Some((first, others)) = parts.split_first() else {
                 let late = self.closed(merged, watermark);
-                of_row.push((!late).then_some(all.len()));
+                of_row.push((!late).then_some((all.len(), runs)));
                 if !late {
                     by_start.insert(time_us, all.len());
-                    all.push(Growing { touched: true, ..growing(merged, Vec::new()) });
+                    all.push(Growing { touched: true, ..growing(merged, vec![SessionPart::Rows(runs)]) });
+                    runs += 1;
                 }
                 continue;
             };
@@ -91,16 +115,24 @@ impl Gap {
                 by_start.remove(&all[*part].session.start_us);
             }
             for other in others {
-                let of = std::mem::take(&mut all[*other].of);
-                all[*first].of.extend(of);
+                let parts = std::mem::take(&mut all[*other].parts);
+                all[*first].parts.extend(parts);
                 all[*other].into = Some(*first);
             }
-            all[*first].session = merged;
-            all[*first].touched = true;
+            let grown = &mut all[*first];
+            (grown.session, grown.touched) = (merged, true);
             by_start.insert(merged.start_us, *first);
-            of_row.push(Some(*first));
+            let run = match grown.parts.last() {
+                Some(SessionPart::Rows(run)) => *run,
+                _ => {
+                    grown.parts.push(SessionPart::Rows(runs));
+                    runs += 1;
+                    runs - 1
+                }
+            };
+            of_row.push(Some((*first, run)));
         }
-        finish(all, of_row, &by_start)
+        finish(all, of_row, runs, &by_start)
     }
 
     /// The session that a row makes with those that it overlaps, and which these are.
@@ -111,6 +143,9 @@ impl Gap {
         let near = by_start.range(..self.end(merged)).rev().map(|(_, place)| *place);
         let mut near: Vec<usize> = near.take_while(|place| self.end(all[*place].session) > time_us).collect();
         near.reverse();
+        let around = |session: Session| (session.start_us..=session.last_us).contains(&time_us);
+        let around = near.iter().map(|place| all[*place].session).find(|session| around(*session));
+        merged = around.unwrap_or(merged);
         for place in near {
             let Session { start_us, last_us } = all[place].session;
             let both = Session { start_us: merged.start_us.min(start_us), last_us: merged.last_us.max(last_us) };
@@ -124,19 +159,24 @@ impl Gap {
     }
 }
 
-fn growing(session: Session, of: Vec<usize>) -> Growing {
-    Growing { session, of, into: None, touched: false }
+fn growing(session: Session, parts: Vec<SessionPart<usize>>) -> Growing {
+    Growing { session, parts, into: None, touched: false }
 }
 
 /// The sessions that got rows, by start.
-fn finish(mut all: Vec<Growing>, of_row: Vec<Option<usize>>, by_start: &BTreeMap<i64, usize>) -> Assigned {
+fn finish(
+    mut all: Vec<Growing>,
+    of_row: Vec<Option<(usize, usize)>>,
+    runs: usize,
+    by_start: &BTreeMap<i64, usize>,
+) -> Assigned {
     let mut places = vec![0; all.len()];
     let mut sessions = Vec::new();
     for place in by_start.values() {
         let grown = &mut all[*place];
         if grown.touched {
             places[*place] = sessions.len();
-            sessions.push(GrownSession { session: grown.session, of: std::mem::take(&mut grown.of) });
+            sessions.push(GrownSession { session: grown.session, parts: std::mem::take(&mut grown.parts) });
         }
     }
     // What became part of a session that became part of another: paths are made short on the way.
@@ -151,8 +191,8 @@ fn finish(mut all: Vec<Growing>, of_row: Vec<Option<usize>>, by_start: &BTreeMap
         all[end].into = None;
         end
     };
-    let of_row = of_row.into_iter().map(|place| place.map(|place| places[root(place)])).collect();
-    Assigned { of_row, sessions }
+    let of_row = of_row.into_iter().map(|of| of.map(|(place, run)| (places[root(place)], run))).collect();
+    Assigned { of_row, sessions, runs }
 }
 
 #[cfg(test)]

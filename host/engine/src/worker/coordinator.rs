@@ -231,6 +231,11 @@ impl Coordinator {
         Some(Duration::ZERO)
     }
 
+    /// Nothing is done any more: tells of the last batches, all before `committed`.
+    pub fn end(&mut self, running: &Running, committed: u64) {
+        self.begun.tell_committed(running, committed);
+    }
+
     fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, empty: bool) {
         self.waits_for = None;
         running.metrics.batches().begun(batch, time);

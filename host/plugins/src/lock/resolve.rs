@@ -16,16 +16,18 @@ use std::path::{Path, PathBuf};
 /// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
 /// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
-    let JobSpec { origin, stages, .. } = job;
-    if !stages.iter().any(|stage| stage.plugins().iter().any(|plugin| plugin.file.is_none())) {
+    if job.plugins().all(|(_, plugin)| plugin.file.is_some()) {
         return Ok(());
     }
+    let JobSpec { origin, sources, stages, .. } = job;
+    let of_sources =
+        sources.iter_mut().map(|source| ("source", source.name.clone(), Vec::from_iter(source.plugin_mut())));
+    let of_stages = stages.iter_mut().map(|stage| ("stage", stage.name.clone(), stage.plugins_mut()));
     let policy = Policy::load()?;
     let mut packages: Option<Packages> = None;
-    for stage in stages {
-        let name = stage.name.clone();
-        for plugin in stage.plugins_mut().into_iter().filter(|plugin| plugin.file.is_none()) {
-            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
+    for (kind, name, plugins) in of_sources.chain(of_stages) {
+        for plugin in plugins.into_iter().filter(|plugin| plugin.file.is_none()) {
+            let place = || format!("{}{kind} `{name}`", origin.at(&format!("{kind}s.{name}.plugin")));
             let Some(package) = plugin.package() else {
                 policy.allows_path(&plugin.path).map_err(|error| error.within(place()))?;
                 continue;

@@ -4,10 +4,12 @@
 //! It is told once a batch or part of a batch, never for rows, and by the machine's clock at the start and steps from there,
 //! so that times of one process never go back.
 
+use super::calls::{BatchCalls, CallTimes, TracedBatch};
 use super::hot_keys::HotKeys;
 use super::recent::{Recent, Seconds, Took};
 use super::refused::{RefusedRow, RefusedRows};
 use crate::ids::{BatchId, BatchTime, ClockId};
+use crate::plugin::calls::NotedCalls;
 use crate::time;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -194,6 +196,8 @@ struct Kept {
     /// Since this was started.
     begun_us: u64,
     times: Box<[PartTimes]>,
+    /// Where somebody wants traces.
+    calls: BatchCalls,
 }
 
 impl Default for Batches {
@@ -227,7 +231,7 @@ impl Batches {
         let waits = std::mem::take(&mut held.waits);
         let times = held.place_for_times();
         let facts = BatchFacts { batch, time, begun_us, waits, ..BatchFacts::default() };
-        held.batches.push_back(Kept { facts, begun_us: now_us, times });
+        held.batches.push_back(Kept { facts, begun_us: now_us, times, calls: BatchCalls::default() });
         held.tidy();
     }
 
@@ -292,6 +296,25 @@ impl Batches {
         }
     }
 
+    /// A part has made these calls for a batch.
+    pub fn called(&self, part: PartPlace, batch: BatchId, noted: &NotedCalls) {
+        let since = self.0.since;
+        let mut held = self.lock();
+        let Some(kept) = held.find(batch) else { return };
+        let begun_us = u128::from(kept.begun_us);
+        let longest = noted.longest.iter().map(|call| CallTimes {
+            part,
+            from_us: (call.began.saturating_duration_since(since).as_micros().saturating_sub(begun_us))
+                .try_into()
+                .unwrap_or(u32::MAX),
+            took_us: call.took.as_micros().try_into().unwrap_or(u32::MAX),
+            rows_in: call.rows_in,
+            rows_out: call.rows_out,
+            failed: call.failed,
+        });
+        kept.calls.add(longest, noted.all);
+    }
+
     /// The watermark of a part, as one of its workers sees it. `true`: it is time to tell of the clocks that it is made of.
     pub fn watermark(&self, part: PartPlace, watermark_us: Option<i64>) -> bool {
         let mut held = self.lock();
@@ -345,6 +368,22 @@ impl Batches {
         }
     }
 
+    /// The oldest batches that were committed after this commit, so many of them.
+    pub fn traced(&self, after_commit: u64, batches_max: usize) -> Vec<TracedBatch> {
+        let held = self.lock();
+        let newer = held.batches.iter().rev();
+        let newer = newer.take_while(|kept| kept.facts.commit == 0 || kept.facts.commit > after_commit);
+        let mut newer: Vec<&Kept> = newer.filter(|kept| kept.facts.commit > 0).collect();
+        newer.reverse();
+        let told = |kept: &&Kept| TracedBatch { facts: kept.told(), calls: kept.calls.clone() };
+        newer.iter().take(batches_max).map(told).collect()
+    }
+
+    /// The number of the last commit.
+    pub fn last_commit(&self) -> u64 {
+        self.lock().commits
+    }
+
     /// All that is known now: of the batches that were committed after this commit so many of the newest, and refused rows after
     /// this one.
     pub fn view(&self, after_commit: u64, batches_max: usize, after_refused: u64) -> BatchesView {
@@ -352,15 +391,12 @@ impl Batches {
         let mut held = self.lock();
         let waits_for = held.waits_for;
         held.wait_for(waits_for, now_us);
-        let told = |kept: &Kept| {
-            let parts = kept.times.iter().filter(|times| times.to_us > 0).copied().collect();
-            BatchFacts { parts, ..kept.facts.clone() }
-        };
         let newer = held.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
-        let mut committed: Vec<BatchFacts> = newer.map(told).collect();
+        let mut committed: Vec<BatchFacts> = newer.map(Kept::told).collect();
         committed.reverse();
         let oldest = held.batches.len().saturating_sub(LOOKED_AT_MAX);
-        let in_flight = held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(told).collect();
+        let in_flight =
+            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(Kept::told).collect();
         let recent = |seconds| held.seconds.recent(now_us, seconds, held.parts.len());
         BatchesView {
             committed,
@@ -389,6 +425,13 @@ impl Batches {
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn told(&self) -> BatchFacts {
+        let parts = self.times.iter().filter(|times| times.to_us > 0).copied().collect();
+        BatchFacts { parts, ..self.facts.clone() }
     }
 }
 
@@ -456,6 +499,7 @@ mod tests {
         assert!(batch.planned_us <= batch.ready_us && batch.ready_us <= batch.committed_us, "{batch:?}");
         assert_eq!((view.took.count, view.last_10_s.batches, view.last_10_s.rows), (1, 1, 10));
         assert!(batches.view(1, 10, 0).committed.is_empty(), "it was told before");
+        assert_eq!((batches.traced(0, 10).len(), batches.traced(1, 10).len(), batches.last_commit()), (1, 0, 1));
     }
 
     #[test]

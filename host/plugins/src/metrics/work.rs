@@ -2,6 +2,7 @@
 
 use super::batches::{Batches, Clocks, PartPlace};
 use crate::ids::BatchId;
+use crate::plugin::calls;
 use arrow::array::RecordBatch;
 use std::cell::RefCell;
 use std::time::Instant;
@@ -56,6 +57,12 @@ impl Work {
     pub fn end(&self, batch: BatchId, begun: Option<Instant>) {
         if let (Some((batches, part)), Some(begun)) = (&self.0, begun) {
             batches.worked(*part, batch, begun);
+            if calls::wanted() {
+                let noted = calls::take();
+                if noted.all > 0 {
+                    batches.called(*part, batch, &noted);
+                }
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 //! less than a microsecond together, most of it the CPU clock, which is a system call.
 
 use super::bindings::BatchOut;
-use super::failure::CallFailure;
+use super::calls::{self, NotedCall};
+use super::failure::{CallFailure, Trap};
 use super::guest::Guest;
 use super::lower::Lowered;
 use arrow::array::RecordBatch;
@@ -182,6 +183,8 @@ impl CallCosts {
         let cpu = if took < SHORT { took } else { thread_cpu_time().saturating_sub(began.cpu) };
         costs.cpu_ns = nanoseconds(cpu);
         costs.host_ns = nanoseconds(took).saturating_sub(costs.guest_ns);
+        let failed = result.as_ref().err().map(|failure| failure.trap.map_or("error", Trap::word));
+        calls::note(NotedCall { began: began.start, took, rows_in: costs.rows_in, rows_out: costs.rows_out, failed });
         self.account.lock().add(&costs);
     }
 }

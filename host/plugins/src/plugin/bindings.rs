@@ -190,6 +190,68 @@ pub struct CogroupOutput {
     pub rejections: Vec<Vec<Rejection>>,
 }
 
+/// `reader.description`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct ReaderDescription {
+    pub name: String,
+    pub version: String,
+    pub doc: String,
+    pub output: Schema,
+    #[component(name = "config-schema")]
+    pub config_schema: String,
+}
+
+/// `reader.next`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(variant)]
+pub enum WitNext {
+    #[component(name = "ready")]
+    Ready,
+    #[component(name = "pause")]
+    Pause(u32),
+    #[component(name = "ended")]
+    Ended,
+}
+
+/// `reader.refusal`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct WitRefusal {
+    pub data: Vec<u8>,
+    pub reason: String,
+}
+
+/// `reader.polled`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct WitPolled {
+    pub rows: BatchOut,
+    pub refused: Vec<WitRefusal>,
+    pub position: Option<Vec<u8>>,
+    pub next: WitNext,
+}
+
+/// `net.fault`
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(variant)]
+pub enum WitNetFault {
+    #[component(name = "timeout")]
+    Timeout,
+    #[component(name = "closed")]
+    Closed,
+    #[component(name = "failed")]
+    Failed(String),
+}
+
+/// `net.datagram`
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(record)]
+pub struct WitDatagram {
+    pub sender: String,
+    pub data: Vec<u8>,
+}
+
 /// `timers.due-times`
 #[derive(Clone, Debug, ComponentType, Lower)]
 #[component(record)]
@@ -225,6 +287,14 @@ pub type PairArgs<'a> = (Context<'a>, BatchIn<'a>, BatchIn<'a>);
 pub type UpdateArgs<'a> = (Context<'a>, WitGroups<'a>);
 /// Arguments of `migrate`.
 pub type MigrateArgs<'a> = (&'a str, &'a str, &'a Schema, BatchIn<'a>);
+/// Arguments of `describe` of world `source`, and of `partitions`.
+pub type ConfigArgs<'a> = (&'a str,);
+/// Arguments of `open`.
+pub type OpenArgs<'a> = (&'a str, &'a str, Option<&'a [u8]>);
+/// Arguments of `poll`.
+pub type PollArgs = (u32, u32);
+/// Arguments of `durable` and `published`.
+pub type PositionArgs<'a> = (&'a [u8],);
 /// Arguments of `cogroup`.
 pub type CogroupArgs<'a> = (Context<'a>, WitCogroups<'a>);
 /// What every function returns.

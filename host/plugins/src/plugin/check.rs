@@ -64,6 +64,30 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
     })
 }
 
+/// The same for world `source`, which reads nothing of the job.
+pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Description, String> {
+    name("its name", &raw.name)?;
+    name("its version", &raw.version)?;
+    config_schema(&raw.config_schema)?;
+    let none = || Arc::new(Schema::empty());
+    let output = schema("output", raw.output)?;
+    if output.fields().is_empty() {
+        return Err("`output` names no column".into());
+    }
+    Ok(Description {
+        name: raw.name,
+        version: raw.version,
+        doc: printable(&raw.doc, DOC_BYTES_MAX),
+        input: none(),
+        inputs: Vec::new(),
+        output,
+        state: none(),
+        key: None,
+        inverse: false,
+        config_schema: raw.config_schema,
+    })
+}
+
 fn config_schema(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());

@@ -18,11 +18,16 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use wasmtime::WasmBacktrace;
 
+/// The function by which a plugin says what it does.
+pub const DESCRIBE: &str = "describe";
+
 /// Who is called, and for whom, for messages.
 #[derive(Clone, Debug)]
 pub struct CallIdentity {
-    /// The stage; `None` where there is none yet.
+    /// The stage, or the source; `None` where there is none yet.
     pub stage: Option<String>,
+    /// Whether it is a source.
+    pub of_source: bool,
     /// Name and version, or the file as long as they are unknown.
     pub plugin: String,
     /// The function that is called where no batch is.
@@ -33,9 +38,18 @@ impl CallIdentity {
     /// `stage `words`: plugin split-words 0.1.0`
     pub fn who(&self) -> String {
         match &self.stage {
-            Some(stage) => format!("stage `{stage}`: plugin {}", self.plugin),
+            Some(name) => format!("{} `{name}`: plugin {}", self.role(), self.plugin),
             None => format!("plugin {}", self.plugin),
         }
+    }
+
+    fn role(&self) -> &'static str {
+        if self.of_source { "source" } else { "stage" }
+    }
+
+    /// Whether the plugin is only asked what it does.
+    pub fn describes(&self) -> bool {
+        self.outside == DESCRIBE
     }
 
     /// When a call happens: `in batch 12`, `in `describe``.
@@ -171,6 +185,7 @@ impl CallFailure {
             };
             let _ = write!(message, "\n  The call had {rows} rows. {before}");
         }
+        let advice = advice.replace("of the stage", &format!("of the {}", identity.role()));
         let _ = write!(message, "\n  {advice}");
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));

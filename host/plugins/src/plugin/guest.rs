@@ -4,8 +4,9 @@ use super::allowance::Allowance;
 use super::bindings::WitLevel;
 use super::failure::{CallIdentity, in_one_line, printable};
 use super::log_budget::LogBudget;
+use super::net::{Net, NetCall};
 use super::traced::CallPlaces;
-use super::wasi::{CurrentCall, Wasi};
+use super::wasi::{CurrentCall, Deadline, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::error::Error;
 use crate::job::spec::PluginLimits;
@@ -108,6 +109,7 @@ pub struct Guest {
     pub timers: CallTimers,
     /// What stands behind `wasi:` imports, where the plugin has used one.
     pub wasi: Option<Box<Wasi>>,
+    net: Net,
     /// How long the host worked in this call on what the component asked for.
     pub time_in_imports: Duration,
     /// Lines of the log that were dropped in this call.
@@ -170,6 +172,7 @@ impl Guest {
             error_lines: Vec::new(),
             timers: CallTimers::default(),
             wasi: None,
+            net: Net::default(),
             time_in_imports: Duration::ZERO,
             log_lines_dropped: 0,
             places: None,
@@ -182,6 +185,24 @@ impl Guest {
     pub fn wasi(&mut self) -> &mut Wasi {
         let Guest { wasi, shared, stage, call, .. } = self;
         wasi.get_or_insert_with(|| Box::new(Wasi::new(&shared.identity, stage, &shared.limits, *call)))
+    }
+
+    /// Its sockets, and whom it may connect to; nobody while it only describes itself.
+    pub fn net(&mut self) -> NetCall<'_> {
+        let grant = (!self.shared.identity.describes()).then_some(&self.stage.grant);
+        NetCall { net: &mut self.net, grant, sockets_max: self.shared.limits.handles_max }
+    }
+
+    /// What its network refused in this call that the job does not grant.
+    pub fn take_denied(&mut self) -> Option<String> {
+        self.net.take_denied()
+    }
+
+    /// How long an import may wait that is asked to wait for so long: no longer than the call.
+    pub fn wait_of(&self, timeout_ms: u32) -> Duration {
+        let time_max = super::instances::time(&self.shared.limits, self.call.times);
+        let left = Deadline::new(self.call.began, time_max).left() * 9 / 10;
+        Duration::from_millis(timeout_ms.into()).min(left)
     }
 
     /// Another call begins.

@@ -10,7 +10,8 @@ use super::wasi::Deadline;
 use crate::limits::{
     PLUGIN_HTTP_BODY_BYTES_MAX, PLUGIN_HTTP_FIELDS_BYTES_MAX, PLUGIN_HTTP_OPEN_MAX, PLUGIN_HTTP_REQUESTS_MAX,
 };
-pub use allow::check as check_grant;
+pub use addresses::is_near;
+pub use allow::{check as check_grant, is_below};
 use http_body_util::{BodyExt, Limited};
 use std::error::Error as StdError;
 use std::io::ErrorKind;
@@ -61,7 +62,7 @@ impl Requests {
     /// Whether a request may be made; if not, why, once in the log and once for the plugin.
     fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
         self.made = self.made.saturating_add(1);
-        let refused = if self.batch.is_none() {
+        let refused = if self.batch.is_none() && self.identity.describes() {
             Some(format!("a plugin must not ask over HTTP {}", self.identity.when(None)))
         } else if self.made > PLUGIN_HTTP_REQUESTS_MAX {
             // Said once, so that the log is not flooded.

@@ -1,4 +1,4 @@
-//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`.
+//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`, `net`.
 
 use super::bindings::{self, Schema, WitLevel};
 use super::guest::Guest;
@@ -9,8 +9,10 @@ use std::time::Instant;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 use wasmtime::{AsContextMut, StoreContextMut, Trap};
 
-/// The interfaces that every plugin may import; `timers` in world `update` only.
-pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
+/// The interfaces that every plugin may import; `timers` in world `update` only, `net` in world `source`.
+pub const OFFERED: [&str; 6] = ["log", "metrics", "files", "stage", TIMERS, NET];
+/// The interface with which plugins of world `source` connect to others.
+pub const NET: &str = "net";
 /// The interface with which plugins of world `update` ask for calls at a time.
 pub const TIMERS: &str = "timers";
 
@@ -73,7 +75,8 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         Ok((read.map(|bytes| bytes.to_vec()),))
     })?;
     offer_stage(linker)?;
-    offer_timers(linker)
+    offer_timers(linker)?;
+    offer_net(linker)
 }
 
 fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -113,6 +116,36 @@ fn offer_timers(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         Ok((bindings::WitDueTimes { ends, times },))
     })?;
     Ok(())
+}
+
+fn offer_net(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut net = TimedInterface(linker.instance(&format!("millstream:plugin/{NET}@{VERSION}"))?);
+    net.func_wrap("connect", |mut cx: ImportCall<'_>, (host, port, timeout_ms): (GuestText, u16, u32)| {
+        let time = cx.data().wait_of(timeout_ms);
+        Ok((cx.data_mut().net().connect(&host.0, port, time),))
+    })?;
+    net.func_wrap("read", |mut cx: ImportCall<'_>, (socket, bytes_max, timeout_ms): (u32, u32, u32)| {
+        let time = cx.data().wait_of(timeout_ms);
+        Ok((cx.data_mut().net().read(socket, bytes_max, time),))
+    })?;
+    net.func_wrap("write", |mut cx: ImportCall<'_>, (socket, data, timeout_ms): (u32, Vec<u8>, u32)| {
+        let time = cx.data().wait_of(timeout_ms);
+        Ok((cx.data_mut().net().write(socket, &data, time),))
+    })?;
+    net.func_wrap("bind", |mut cx: ImportCall<'_>, (host, port): (GuestText, u16)| {
+        Ok((cx.data_mut().net().bind(&host.0, port),))
+    })?;
+    net.func_wrap("receive", |mut cx: ImportCall<'_>, (socket, bytes_max, timeout_ms): (u32, u32, u32)| {
+        let time = cx.data().wait_of(timeout_ms);
+        Ok((cx.data_mut().net().receive(socket, bytes_max, time),))
+    })?;
+    net.func_wrap("send", |mut cx: ImportCall<'_>, (socket, host, port, data): (u32, GuestText, u16, Vec<u8>)| {
+        Ok((cx.data_mut().net().send(socket, &host.0, port, &data),))
+    })?;
+    net.func_wrap("close", |mut cx: ImportCall<'_>, (socket,): (u32,)| {
+        cx.data_mut().net().close(socket);
+        Ok(())
+    })
 }
 
 /// Takes the fuel that a call of an import costs, where calls are metered by fuel: the engine does not see what the host

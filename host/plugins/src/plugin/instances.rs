@@ -55,6 +55,8 @@ pub struct LastCall {
     pub fuel_burnt: u64,
     /// Where it stood, if it was made only to see that and took too long.
     pub story: Option<String>,
+    /// What it asked of the network that the job does not grant.
+    pub denied: Option<String>,
     counted: CounterValues,
 }
 
@@ -118,6 +120,16 @@ impl Instances {
             used: BatchUse::default(),
             live: None,
         }
+    }
+
+    /// Whether an instance lives that was called before.
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// The instance ends that lives, if there is one.
+    pub fn end(&mut self) {
+        self.live = None;
     }
 
     /// From now on calls write no lines of the log, or do again: what they say is in the stories of those that fail.
@@ -196,6 +208,7 @@ impl Instances {
         }
         self.last.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
+        self.last.denied = live.store.data_mut().take_denied();
         self.last.story = live.store.data().places.as_ref().and_then(CallPlaces::story);
     }
 

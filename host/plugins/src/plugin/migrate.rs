@@ -42,7 +42,7 @@ impl Plugin {
         old: &OldStates<'_>,
     ) -> Result<RecordBatch, CallFailure> {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = CallIdentity { stage: Some(stage.stage.clone()), plugin, outside: "migrate" };
+        let identity = CallIdentity { stage: Some(stage.stage.clone()), of_source: false, plugin, outside: "migrate" };
         let bug = |words: &str| CallFailure::other(Error::bug(format!("{}: {words}", identity.who())));
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));

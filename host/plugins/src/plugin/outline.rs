@@ -119,7 +119,7 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
             };
             Err(Error::job(format!(
                 "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
-                 aggregator and cogrouper of millstream:plugin@{VERSION}"
+                 aggregator, cogrouper and reader of millstream:plugin@{VERSION}"
             )))
         }
         _ => {

@@ -6,7 +6,7 @@
 //! world of each release.
 
 use super::World;
-use super::imports::TIMERS;
+use super::imports::{NET, TIMERS};
 use super::needs::ours;
 
 /// One release.
@@ -18,12 +18,12 @@ pub struct Release {
     pub worlds: &'static [&'static str],
     /// Those that a component may export beside it.
     pub beside: &'static [&'static str],
-    /// What components may import; `timers` in world `update` only.
+    /// What components may import; `timers` in world `update` only, `net` in world `source`.
     pub imports: &'static [&'static str],
 }
 
 /// All of them, the oldest first.
-pub const RELEASES: [Release; 3] = [
+pub const RELEASES: [Release; 4] = [
     Release {
         version: "0.1.0",
         worlds: &["transformer", "updater", "aggregator"],
@@ -42,6 +42,12 @@ pub const RELEASES: [Release; 3] = [
         beside: &[MIGRATOR],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },
+    Release {
+        version: "0.1.3",
+        worlds: &["transformer", "updater", "aggregator", "cogrouper", "reader"],
+        beside: &[MIGRATOR],
+        imports: &["log", "metrics", "files", "stage", TIMERS, NET],
+    },
 ];
 
 /// The interface with which plugins of world `update` take over states of other versions of themselves.
@@ -59,6 +65,7 @@ pub fn world_of(interface: &str) -> Option<World> {
         "updater" => World::Update,
         "aggregator" => World::Aggregate,
         "cogrouper" => World::Cogroup,
+        "reader" => World::Source,
         _ => return None,
     })
 }

@@ -2,11 +2,15 @@
 //! of floats, and frames of window functions that move on without taking floats out of sums again, which would leave other
 //! numbers behind.
 
+mod anew;
 mod extreme;
+mod factory;
+mod percentile;
 mod sliding;
 mod sum;
 
 use super::budget;
+use anew::AnewAccumulator;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -18,8 +22,14 @@ use datafusion::logical_expr::{
     Signature, StatisticsArgs,
 };
 use datafusion::physical_expr::expressions::Literal;
+use factory::AccumulatorFactory;
 use sliding::SlidingAccumulator;
 use std::sync::Arc;
+
+const SUM: &str = "sum";
+
+/// Aggregates that keep one value, which DataFusion does not take out again: of two parts of a frame they are put together.
+const MERGED: [&str; 4] = ["bool_and", "bool_or", "bit_and", "bit_or"];
 
 /// The function with what it lacks.
 pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
@@ -29,16 +39,22 @@ pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     }
 }
 
+/// An accumulator of DataFusion's function, or our own in its place.
+fn plain_accumulator(function: &AggregateUDF, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+    let own = match function.name() {
+        SUM => sum::accumulator(&arguments),
+        percentile::NAME => percentile::accumulator(&arguments),
+        _ => None,
+    };
+    own.map_or_else(|| function.accumulator(arguments), Ok)
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExactAggregate {
     plain: Arc<AggregateUDF>,
 }
 
 impl ExactAggregate {
-    fn sums(&self) -> bool {
-        self.plain.name() == "sum"
-    }
-
     /// Whether its state is a few floats, which cannot be taken out of each other again.
     fn loses(&self, arguments: &AccumulatorArgs<'_>) -> Result<bool> {
         let kind = arguments.return_field.data_type();
@@ -79,12 +95,7 @@ impl ExactAggregate {
 impl AggregateUDFImpl for ExactAggregate {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         self.check(&arguments)?;
-        let own = if self.sums() { sum::accumulator(&arguments) } else { None };
-        let inner = match own {
-            Some(own) => own,
-            None => self.plain.accumulator(arguments)?,
-        };
-        Ok(Box::new(Measured { inner }))
+        Ok(Box::new(Measured { inner: plain_accumulator(&self.plain, arguments)? }))
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
@@ -93,9 +104,10 @@ impl AggregateUDFImpl for ExactAggregate {
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         self.check(&arguments)?;
-        let own = match self.sums() {
-            true => sum::groups_accumulator(&arguments),
-            false => extreme::groups_accumulator(self.plain.name(), &arguments),
+        let own = match self.plain.name() {
+            SUM => sum::groups_accumulator(&arguments),
+            percentile::NAME => percentile::groups_accumulator(&arguments),
+            name => extreme::groups_accumulator(name, &arguments),
         };
         match own {
             Some(own) => Ok(own),
@@ -105,11 +117,20 @@ impl AggregateUDFImpl for ExactAggregate {
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         self.check(&arguments)?;
-        let own = if self.sums() { sum::accumulator(&arguments) } else { None };
+        let own = if self.plain.name() == SUM { sum::accumulator(&arguments) } else { None };
         let inner = match own {
             Some(own) => own,
-            None if self.loses(&arguments)? => Box::new(SlidingAccumulator::new(&self.plain, &arguments)?),
-            None => self.plain.create_sliding_accumulator(arguments)?,
+            None => {
+                let make = AccumulatorFactory::new(&self.plain, &arguments);
+                if self.loses(&arguments)? || MERGED.contains(&self.plain.name()) {
+                    Box::new(SlidingAccumulator::new(make)?)
+                } else if self.plain.name() == percentile::NAME {
+                    Box::new(AnewAccumulator::new(make)?)
+                } else {
+                    let theirs = self.plain.create_sliding_accumulator(arguments)?;
+                    if theirs.supports_retract_batch() { theirs } else { Box::new(AnewAccumulator::new(make)?) }
+                }
+            }
         };
         Ok(Box::new(Measured { inner }))
     }

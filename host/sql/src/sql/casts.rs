@@ -27,9 +27,9 @@ pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result
     if matches!(**value, Expr::Literal(..)) || !may_lose(&from(value)?, field.data_type()) {
         return Ok(None);
     }
-    let name = part.schema_name().to_string();
-    let cast =
-        ExactCast { to: field.data_type().clone(), fails, name, signature: Signature::any(1, Volatility::Immutable) };
+    let (function, to) = (if fails { "cast" } else { "try_cast" }, field.data_type().clone());
+    let name = format!("{function}({} as {to})", value.schema_name());
+    let cast = ExactCast { to, fails, name, signature: Signature::any(1, Volatility::Immutable) };
     Ok(Some(ScalarUDF::new_from_impl(cast).call(vec![(**value).clone()])))
 }
 
@@ -65,7 +65,8 @@ struct ExactCast {
     to: DataType,
     /// Whether a value that cannot be cast is an error, and not null.
     fails: bool,
-    /// As DataFusion names what it stands in for.
+    /// Not that of the column within, as for DataFusion's casts: a join has what it compares beside the columns it comes from.
+    /// Kept, since to put it together takes long where there are many levels.
     name: String,
     signature: Signature,
 }
@@ -75,7 +76,6 @@ impl ScalarUDFImpl for ExactCast {
         if self.fails { "cast" } else { "try_cast" }
     }
 
-    /// As DataFusion names what it stands in for: columns get their names from it.
     fn schema_name(&self, _arguments: &[Expr]) -> Result<String> {
         Ok(self.name.clone())
     }

@@ -2,7 +2,9 @@
 
 use super::batch_time::in_batch;
 use super::budget;
-use super::mistake::{self, mistake, told};
+use super::decimals;
+use super::foreign::foreign_within;
+use super::mistake::{self, mistake, place_of, told};
 use super::plan_thread::planned;
 use super::semantics;
 use super::session::{VisibleNames, parser_options, state};
@@ -194,6 +196,9 @@ impl Compiler<'_> {
     }
 
     fn logical(&self, parsed: ast::Expr) -> Result<Expr> {
+        if let Some((word, wrong)) = foreign_within(&parsed) {
+            return Err(told(self.text, &wrong, place_of(self.text, word)));
+        }
         let planner = SqlToRel::new_with_options(self.names, parser_options());
         let planned =
             self.columns().and_then(|columns| planner.sql_to_expr(parsed, &columns, &mut PlannerContext::new()));
@@ -237,7 +242,8 @@ fn simplified(expression: Expr, columns: &DFSchema) -> Result<Expr, DataFusionEr
         .with_config_options(state().config_options().clone())
         .build();
     let simplifier = ExprSimplifier::new(context);
-    simplifier.simplify(semantics::expression(simplifier.coerce(expression, columns)?, columns)?)
+    let coerced = simplifier.coerce(decimals::expression(expression, columns)?, columns)?;
+    simplifier.simplify(semantics::expression(coerced, columns)?)
 }
 
 fn first_line(message: &str) -> &str {

@@ -1,6 +1,7 @@
 //! Floats that are compared, grouped and joined: all NaNs are one, and -0 is 0, as for the keys of stages.
 
 use crate::batch::keys::canonical_column;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
@@ -10,7 +11,27 @@ use std::sync::{Arc, LazyLock};
 
 /// Whether a type has several values that stand for one.
 pub fn has_twins(kind: &DataType) -> bool {
-    kind == &DataType::Float64
+    match kind {
+        DataType::Float64 => true,
+        DataType::Struct(fields) => fields.iter().any(|field| has_twins(field.data_type())),
+        DataType::List(item) => has_twins(item.data_type()),
+        _ => false,
+    }
+}
+
+/// The values by which a column is compared: floats, or lists and structs of them.
+fn canonical_values(column: &ArrayRef) -> Result<ArrayRef> {
+    if let Some(parts) = column.as_struct_opt() {
+        let made = parts.columns().iter().map(canonical_values).collect::<Result<Vec<_>>>()?;
+        let whole =
+            StructArray::try_new_with_length(parts.fields().clone(), made, parts.nulls().cloned(), parts.len())?;
+        return Ok(Arc::new(whole));
+    }
+    let (DataType::List(item), Some(lists)) = (column.data_type(), column.as_list_opt::<i32>()) else {
+        return Ok(canonical_column(column));
+    };
+    let items = canonical_values(lists.values())?;
+    Ok(Arc::new(ListArray::try_new(item.clone(), lists.offsets().clone(), items, lists.nulls().cloned())?))
 }
 
 /// The value by which an expression is compared.
@@ -48,13 +69,14 @@ impl ScalarUDFImpl for Canonical {
         &self.signature
     }
 
-    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types.first().cloned().unwrap_or(DataType::Float64))
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), DataType::Float64, nullable)))
+        let kind = arguments.arg_fields.first().map_or(DataType::Float64, |field| field.data_type().clone());
+        Ok(Arc::new(Field::new(self.name(), kind, nullable)))
     }
 
     fn is_strict(&self) -> bool {
@@ -63,9 +85,9 @@ impl ScalarUDFImpl for Canonical {
 
     fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         Ok(match arguments.args.pop() {
-            Some(ColumnarValue::Array(values)) => ColumnarValue::Array(canonical_column(&values)),
+            Some(ColumnarValue::Array(values)) => ColumnarValue::Array(canonical_values(&values)?),
             Some(ColumnarValue::Scalar(value)) => {
-                let values = canonical_column(&value.to_array()?);
+                let values = canonical_values(&value.to_array()?)?;
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
             }
             None => ColumnarValue::Scalar(ScalarValue::Float64(None)),

@@ -1,7 +1,13 @@
 //! Parts of a query that are not allowed here. DataFusion would refuse them with messages of its own, or leave them out
 //! without any.
 
-use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, TableFactor, Visit, Visitor};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor,
+};
 use std::ops::ControlFlow;
 
 /// The first part of a query that a stage does not run: the SQL word that it begins with, and what is wrong.
@@ -10,6 +16,39 @@ pub fn foreign(query: &Query) -> Option<(&'static str, String)> {
         ControlFlow::Break(found) => Some(found),
         ControlFlow::Continue(()) => None,
     }
+}
+
+/// The same, of an expression.
+pub fn foreign_within(expression: &ast::Expr) -> Option<(&'static str, String)> {
+    match expression.visit(&mut Foreign) {
+        ControlFlow::Break(found) => Some(found),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// Why a plan, not optimized yet, would give other rows than SQL says. DataFusion makes a join of `not in` whose subquery names
+/// columns of the rows outside, and takes nulls of these columns for nulls of what is looked for.
+pub fn misplanned(plan: &LogicalPlan) -> Option<(&'static str, String)> {
+    let mut found = false;
+    let mut look = |expression: &Expr| {
+        let negated = match expression {
+            Expr::InSubquery(InSubquery { negated: true, subquery, .. }) => Some(subquery),
+            Expr::Not(inside) => match &**inside {
+                Expr::InSubquery(InSubquery { subquery, .. }) => Some(subquery),
+                _ => None,
+            },
+            _ => None,
+        };
+        found |= negated.is_some_and(|subquery| !subquery.outer_ref_columns.is_empty());
+        Ok(TreeNodeRecursion::Continue)
+    };
+    // Nothing in it fails.
+    let _ = plan.apply_with_subqueries(|step| step.apply_expressions(|expression| expression.apply(&mut look)));
+    found.then(|| {
+        let words = "`not in` with a subquery that names columns of the rows outside is not available; write `not exists \
+                     (select … where …)`, with what is looked for in its condition";
+        ("not in", words.to_owned())
+    })
 }
 
 /// The words for a statement that is no query.
@@ -28,10 +67,25 @@ impl Visitor for Foreign {
             SetExpr::Update(_) => "update",
             SetExpr::Delete(_) => "delete",
             SetExpr::Merge(_) => "merge",
-            _ if query.locks.is_empty() => return ControlFlow::Continue(()),
+            _ if query.locks.is_empty() => return counts_copies(&query.body),
             _ => return ControlFlow::Break(("for", "there is nothing to lock; remove `for …`".into())),
         };
         ControlFlow::Break((verb, only_reads(verb)))
+    }
+
+    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<Self::Break> {
+        let right = match expression {
+            ast::Expr::IsDistinctFrom(_, right) | ast::Expr::IsNotDistinctFrom(_, right) => right,
+            _ => return ControlFlow::Continue(()),
+        };
+        match swallows(right) {
+            true => {
+                let words = "write parentheses around `… is distinct from …`, or around all of its right side: what follows it \
+                             is not clear without";
+                ControlFlow::Break(("distinct", words.into()))
+            }
+            false => ControlFlow::Continue(()),
+        }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
@@ -49,5 +103,36 @@ impl Visitor for Foreign {
             }
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// DataFusion gives all copies of a row, or none.
+fn counts_copies(body: &SetExpr) -> ControlFlow<(&'static str, String)> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
+    let word = match op {
+        SetOperator::Intersect => "intersect",
+        SetOperator::Except | SetOperator::Minus => "except",
+        SetOperator::Union => "",
+    };
+    if *set_quantifier == SetQuantifier::All && !word.is_empty() {
+        let words = format!("`{word} all`, which counts how often a row is there, is not available; write `{word}`");
+        return ControlFlow::Break((word, words));
+    }
+    counts_copies(left)?;
+    counts_copies(right)
+}
+
+/// Whether the parser took more for the right side of `is distinct from` than SQL does: all that follows.
+fn swallows(right: &ast::Expr) -> bool {
+    use ast::Expr::{
+        BinaryOp, IsDistinctFrom, IsFalse, IsNotDistinctFrom, IsNotFalse, IsNotNull, IsNotTrue, IsNotUnknown, IsNull,
+        IsTrue, IsUnknown,
+    };
+    match right {
+        BinaryOp { op, .. } => matches!(op, BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor),
+        IsDistinctFrom(..) | IsNotDistinctFrom(..) => true,
+        IsFalse(_) | IsNotFalse(_) | IsNotNull(_) | IsNotTrue(_) | IsNotUnknown(_) | IsNull(_) | IsTrue(_) => true,
+        IsUnknown(_) => true,
+        _ => false,
     }
 }

@@ -113,6 +113,14 @@ fn reworded(words: &str) -> String {
             None => format!("`{name}(…)` does not take such values"),
         };
     }
+    if let Some((name, kind)) =
+        between("Support for '", " is not implemented").and_then(|of| of.split_once("' for data type "))
+    {
+        return format!("`{name}(…)` does not take a value of type {kind}");
+    }
+    if words.contains("GROUPING aggregate function") {
+        return "`grouping(…)` stands beside `group by`, and not with `over`".into();
+    }
     if words.starts_with("Projections require unique expression names") {
         let name = words.split_once(" and \"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(name, _)| name);
         return format!("there would be two columns of one name, the other as `{name}`; name one of them otherwise");

@@ -1,10 +1,11 @@
 //! A query over the rows of a batch or window: checked once, planned once a worker, run many times.
 
+use super::accumulators;
 use super::batch_time::in_batch;
 use super::budget;
 use super::budget_exec::with_budget;
 use super::expression::parser;
-use super::foreign::{foreign, only_reads};
+use super::foreign::{foreign, misplanned, only_reads};
 use super::gather::{finish, gathered, rows_of};
 use super::guard::size_guarded;
 use super::input::InputRows;
@@ -170,6 +171,9 @@ fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
         return Err(told(text, &wrong, place_of(text, word)));
     }
     let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
+    if let Some((word, wrong)) = misplanned(&plan) {
+        return Err(told(text, &wrong, place_of(text, word)));
+    }
     let plan = state().optimize(&plan).map_err(wrong)?;
     let plan = plan.transform_up(|plan| Ok(conditions_watched(plan))).data().map_err(wrong)?;
     if plan.schema().fields().is_empty() {
@@ -244,6 +248,7 @@ fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionErro
         let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
         return Err(DataFusionError::Plan(words));
     }
+    accumulators::check(&plan)?;
     with_budget(plan)
 }
 

@@ -6,7 +6,9 @@ use super::aggregate::exact;
 use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
 use super::casts;
+use super::decimals::compares;
 use super::floats::{canonical, compared as of_twins, has_twins};
+use super::frames;
 use super::guard::{guarded, size_guarded};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -81,12 +83,14 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     );
     let names = NamePreserver::new(&plan);
     let mended = plan.map_expressions(|part| {
-        let name = names.save(&part);
-        let part = part.transform_up(|part| rewritten(part, &columns))?;
-        let part = if groups { part.map_data(|part| grouped(part, &columns))? } else { part };
+        let mend = |part: Expr| {
+            let name = names.save(&part);
+            let part = part.transform_up(|part| rewritten(part, &columns))?;
+            let part = if groups { part.map_data(|part| grouped(part, &columns))? } else { part };
+            Ok(part.update_data(|part| name.restore(part)))
+        };
         // What stands in sets has its names there.
-        let sets = matches!(part.data, Expr::GroupingSet(_));
-        Ok(if sets { part } else { part.update_data(|part| name.restore(part)) })
+        if matches!(part, Expr::GroupingSet(_)) { part.map_children(mend) } else { mend(part) }
     })?;
     let plan = if mended.transformed { mended.data.recompute_schema()? } else { mended.data };
     match plan {
@@ -122,18 +126,6 @@ fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
             alias.expr = Box::new(compared(*alias.expr, columns)?);
             Ok(Expr::Alias(alias))
         }
-        Expr::GroupingSet(_) => {
-            let named = |part: Expr| {
-                let (relation, name) = part.qualified_name();
-                let made = grouped(part.clone(), columns)?;
-                Ok(if made == part {
-                    Transformed::no(part)
-                } else {
-                    Transformed::yes(made.alias_qualified(relation, name))
-                })
-            };
-            part.map_children(named).data()
-        }
         part => compared(part, columns),
     }
 }
@@ -164,14 +156,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
                 }
             }
             Operator::StringConcat => Transformed::yes(size_guarded(Expr::BinaryExpr(binary))),
-            op @ (Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom) => {
+            op if compares(op) => {
                 if !has_twins(&kind(&binary.left)?) && !has_twins(&kind(&binary.right)?) {
                     return Ok(Transformed::no(Expr::BinaryExpr(binary)));
                 }
@@ -266,23 +251,29 @@ fn apart(mut query: Subquery) -> Result<Subquery> {
 /// DataFusion often cannot tell that rows that it has sorted by them are sorted, and refuses the query.
 fn over_columns(window: Window) -> Result<LogicalPlan> {
     let input = window.input.schema().clone();
+    let wide = frames::is_wide(&window)?;
     let mut made: Vec<(String, Expr)> = Vec::new();
     let mut column = |part: Expr| {
         if matches!(part, Expr::Column(_) | Expr::Literal(..)) || matches!(of_twins(&part), Some(Expr::Column(_))) {
             return part;
         }
-        let name = format!("over {}", part.schema_name());
+        // Both names: the first is the same for casts to several types, the second for those that are kept.
+        let name = format!("over {} as {part}", part.schema_name());
         let known = input.has_column_with_unqualified_name(&name) || made.iter().any(|(other, _)| *other == name);
         if !known {
             made.push((name.clone(), part));
         }
         Expr::Column(Column::new_unqualified(name))
     };
-    let mut over = |call: &mut WindowFunction| {
+    let mut over = |call: &mut WindowFunction| -> Result<()> {
+        if wide {
+            frames::widen(call)?;
+        }
         let parts = std::mem::take(&mut call.params.partition_by);
         call.params.partition_by = parts.into_iter().map(&mut column).collect();
         let sorts = std::mem::take(&mut call.params.order_by);
         call.params.order_by = sorts.into_iter().map(|sort| Sort { expr: column(sort.expr), ..sort }).collect();
+        Ok(())
     };
     let mut calls = Vec::new();
     for expr in window.window_expr {
@@ -292,7 +283,7 @@ fn over_columns(window: Window) -> Result<LogicalPlan> {
             inner = *alias.expr;
         }
         if let Expr::WindowFunction(call) = &mut inner {
-            over(call);
+            over(call)?;
         }
         let same = inner.qualified_name() == (relation.clone(), name.clone());
         calls.push(if same { inner } else { inner.alias_qualified(relation, name) });

@@ -1,6 +1,8 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
 use super::batch_time;
+use super::decimals::BesideFloats;
+use super::join_keys::optimizer_rules;
 use super::pool::SharedPool;
 use super::semantics::Semantics;
 use arrow::datatypes::{DataType, FieldRef};
@@ -12,6 +14,8 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::ParserOptions;
@@ -46,12 +50,27 @@ pub fn state() -> &'static SessionState {
         options.optimizer.enable_round_robin_repartition = false;
         // This one computes what `select` holds before `where` has looked at the rows: `where n <> 0` would not keep
         // `total / n` from failing, and functions would be called for rows that nobody wants.
-        let mut rules = PhysicalOptimizer::new().rules;
+        let mut rules = sound_rules();
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
-        state.with_physical_optimizer_rules(rules).with_analyzer_rule(Arc::new(Semantics)).build()
+        let state = state.with_optimizer_rules(optimizer_rules());
+        state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build()
     });
     &STATE
+}
+
+/// DataFusion's rules for what expressions mean, and ours: before types are coerced, and behind all.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let first: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(BesideFloats);
+    [first].into_iter().chain(Analyzer::new().rules).chain([Arc::new(Semantics) as _]).collect()
+}
+
+/// The rules for physical plans without those that bring conditions down: they find columns by their names alone, and take the
+/// wrong one above a join whose sides have columns of one name. Logical plans have conditions where they belong already.
+fn sound_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules
 }
 
 /// What a plan runs with: memory for so many bytes, and no files to put rows into that do not fit.
@@ -64,7 +83,9 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
     // One partition, so that the rows of a query without `order by` come in the same order every time.
     let config = SessionConfig::new().with_target_partitions(1);
     let state = SessionStateBuilder::new().with_config(config).with_default_features();
-    Ok(state.with_analyzer_rule(Arc::new(Semantics)).with_runtime_env(runtime(memory_bytes_max)?).build())
+    let state = state.with_optimizer_rules(optimizer_rules());
+    let state = state.with_physical_optimizer_rules(sound_rules()).with_analyzer_rules(analyzer_rules());
+    Ok(state.with_runtime_env(runtime(memory_bytes_max)?).build())
 }
 
 fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {

@@ -240,6 +240,7 @@ fn exported(world: World) -> &'static str {
         World::Update => "updater",
         World::Aggregate => "aggregator",
         World::Cogroup => "cogrouper",
+        World::Source => "reader",
     }
 }
 

@@ -23,7 +23,7 @@ fn inspect_shows_what_a_plugin_is() {
     let (text, _) = of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
-        "world:         transform of millstream:plugin@0.1.2",
+        "world:         transform of millstream:plugin@0.1.3",
         "returns:       value text",
         "asks for:      nothing",
         "imports:       nothing",

@@ -107,12 +107,15 @@ fn facts(inspected: &Inspected, lines: &mut Lines) {
 fn columns_of(answer: &Value, inspected: &Inspected, lines: &mut Lines) {
     let inputs = answer.get("inputs").and_then(Value::as_array);
     let inputs: Vec<String> = inputs.into_iter().flatten().map(|input| columns(Some(input))).collect();
-    lines.add("reads", &inputs.join("\n"));
+    // A source has none.
+    lines.some("reads", &inputs.join("\n"));
     lines.add("returns", &columns(answer.get("output")));
     if has_state(answer) {
         lines.add("state", &columns(answer.get("state")));
     }
-    lines.add("key", &columns(answer.get("key")));
+    if !inputs.is_empty() {
+        lines.add("key", &columns(answer.get("key")));
+    }
     if answer.get("inverse") == Some(&Value::Bool(true)) {
         lines.add("inverse", "yes");
     }
@@ -135,6 +138,9 @@ fn same_columns(one: &Value, other: &Value) -> bool {
 fn example(answer: &Value) -> String {
     let config = answer.get("config").map(Value::to_string).unwrap_or_default();
     let state = if has_state(answer) { format!(", state {}", columns(answer.get("state"))) } else { String::new() };
+    if answer.get("inputs").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        return format!("config {config}: returns {}", columns(answer.get("output")));
+    }
     format!(
         "config {config}, input {}: reads {}, returns {}{state}",
         columns(answer.get("given")),

@@ -151,7 +151,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
 /// The rows of records; an error names the first that does not fit.
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = retry_source::source("", "", None);
-    retry_source::with_columns(&mut source, columns);
+    source.with_columns(columns);
     let mut decoder = Decoder::new(&source);
     let mut parts = Vec::new();
     for chunk in chunks(records) {

@@ -19,27 +19,36 @@ fn tables() -> Vec<StageState> {
     vec![table("totals"), table("per-user")]
 }
 
+fn told(sql: &str, json: bool) -> Result<String> {
+    let mut text = String::new();
+    answer(&tables(), sql, json, &mut |part| {
+        text.push_str(part);
+        Ok(())
+    })?;
+    Ok(text)
+}
+
 #[test]
 fn a_query_is_answered_as_a_table_or_as_json_lines() {
     let sql = "select word, count from totals where count is not null order by count desc limit 5";
     let table = "+-------------+-------+\n| word        | count |\n+-------------+-------+\n| a\\u{1b}[31m | 3     |\n\
                  | b           | 2     |\n+-------------+-------+\n(2 rows)\n";
-    assert_eq!(answer(&tables(), sql, false).unwrap(), table);
+    assert_eq!(told(sql, false).unwrap(), table);
     let sql = r#"select t.word, raw, "lastSeen", u.count + 1 as more from totals t join "per-user" u using (word) where t.word <> 'b'"#;
     let sql = sql.replace("raw, \"lastSeen\"", "t.raw, t.\"lastSeen\"");
     let lines = "{\"word\":\"a\\u001b[31m\",\"raw\":\"\",\"lastSeen\":null,\"more\":4}\n\
                  {\"word\":\"c\",\"raw\":\"78\",\"lastSeen\":\"1970-01-01T00:00:00Z\",\"more\":null}\n";
-    assert_eq!(answer(&tables(), &format!("{sql} order by word"), true).unwrap(), lines);
+    assert_eq!(told(&format!("{sql} order by word"), true).unwrap(), lines);
     let empty = "+---+\n| n |\n+---+\n+---+\n(0 rows)\n";
-    assert_eq!(answer(&tables(), "select count as n from totals where count > 100", false).unwrap(), empty);
-    assert_eq!(answer(&tables(), "select count from totals where count > 100", true).unwrap(), "");
-    let count = answer(&tables(), "select count(*) as n, sum(count) as s from totals", true).unwrap();
+    assert_eq!(told("select count as n from totals where count > 100", false).unwrap(), empty);
+    assert_eq!(told("select count from totals where count > 100", true).unwrap(), "");
+    let count = told("select count(*) as n, sum(count) as s from totals", true).unwrap();
     assert_eq!(count, "{\"n\":3,\"s\":5}\n");
 }
 
 #[test]
 fn a_wrong_query_is_told_what_there_is() {
-    let told = |sql: &str| answer(&tables(), sql, false).unwrap_err().message;
+    let told = |sql: &str| told(sql, false).unwrap_err().message;
     let there = "there are these tables (write names with hyphens, dots or capital letters in double quotes):\n  totals: word \
                  text, count int64, raw binary, lastSeen timestamp\n  per-user: word text";
     for (sql, what) in [

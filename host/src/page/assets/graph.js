@@ -87,14 +87,9 @@ const write = (element, words) => { const clean = safe(words); if (element.textC
 function node(part, at, link) {
   const title = s('title'), rate = text(WIDE - 12, 38, 'facts', { 'text-anchor': 'end' }), facts = text(13, 55, 'facts');
   const busy = s('rect', { class: 'busy', x: 13, y: 62, height: 4, rx: 2 }), fixed = (x, y, kind, words) => { const made = text(x, y, kind); write(made, words); return made; };
-  const element = s('a', { href: link(part), transform: `translate(${at.x},${at.y})` }, title, s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }));
-  let empty = true;
-  const fill = () => {
-    if (!empty) return;
-    empty = false;
-    element.append(s('rect', { class: 'role', x: 0, y: 12, width: 3.5, height: HIGH - 24, rx: 1.7 }), fixed(13, 21, 'name', cut(part.name, 20)), fixed(13, 38, 'kind', cut(part.kind, 12)), rate, facts,
-      s('rect', { class: 'track', x: 13, y: 62, width: WIDE - 26, height: 4, rx: 2 }), busy);
-  };
+  const element = s('a', { href: link(part), transform: `translate(${at.x},${at.y})` }, title, s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }),
+    s('rect', { class: 'role', x: 0, y: 12, width: 3.5, height: HIGH - 24, rx: 1.7 }), fixed(13, 21, 'name', cut(part.name, 20)), fixed(13, 38, 'kind', cut(part.kind, 12)), rate, facts,
+    s('rect', { class: 'track', x: 13, y: 62, width: WIDE - 26, height: 4, rx: 2 }), busy);
   const tell = (told, hot) => {
     const is = part.name === hot && told.busy >= 0.25;
     let more = part.role === 'sink' ? '' : told.state ? `state ${bytes(told.state)}` : '';
@@ -108,7 +103,7 @@ function node(part, at, link) {
     set(element, 'class', `node ${part.role}${is ? ' hot' : ''}`);
     set(busy, 'width', ((WIDE - 26) * Math.min(told.busy, 1)).toFixed(1));
   };
-  return { element, tell, fill };
+  return { element, tell };
 }
 
 /** What flows from one part to another. */
@@ -132,31 +127,36 @@ function line({ from, to, side, by }, parts, spots, upright) {
 
 /**
  * Draws it into an element. `facts(i)`: rows a second, share of work, and so on. `room`: how wide and high the window is, asked before
- * anything was changed, as a browser lays all out anew to answer. `whole`: also what is written in parts that are out of sight.
+ * anything was changed, as a browser lays all out anew to answer. `whole`: also parts that are out of sight, which a page that is just
+ * opened does without.
  */
 export function draw(element, view, facts, link, room, whole) {
   const { parts } = view.graph, found = layout(parts, room.upright), { edges, spots, width, height, upright } = found;
   if (element.drawn?.found !== found) {
-    const nodes = parts.map((part, i) => spots[i] && node(part, spots[i], link)), lines = edges.map((edge) => line(edge, parts, spots, upright)).filter(Boolean);
-    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'The graph of the job' }, lines.map((one) => one.element), nodes.map((one) => one?.element));
+    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'The graph of the job' });
     element.replaceChildren(svg);
-    element.drawn = { found, nodes, lines, svg };
+    element.drawn = { found, nodes: [], lines: [], svg };
   }
-  const { nodes, lines, svg } = element.drawn, hot = view.diagnosis.bottleneck?.part, held = view.diagnosis.keeps_up === false;
+  const seen = (i) => whole || (spots[i] && spots[i].x < room.width && spots[i].y < room.height);
+  const { drawn } = element, { nodes, lines, svg } = drawn;
+  if (!drawn.whole) {
+    parts.forEach((part, i) => { if (spots[i] && seen(i)) nodes[i] ??= node(part, spots[i], link); });
+    edges.forEach((edge, i) => { if (seen(edge.from) || seen(edge.to)) lines[i] ??= line(edge, parts, spots, upright); });
+    // In their order, in which a keyboard goes through them.
+    svg.replaceChildren(...[...lines, ...nodes].filter(Boolean).map((one) => one.element));
+    drawn.whole = whole;
+  }
+  const hot = view.diagnosis.bottleneck?.part, held = view.diagnosis.keeps_up === false;
   const most = parts.reduce((most, _, i) => Math.max(most, facts(i).rate), 1);
-  lines.forEach((one) => one.tell(facts(one.from), most, held && parts[one.to].name === hot));
-  nodes.forEach((one, i) => {
-    if (!one) return;
-    if (whole || (spots[i].x < room.width && spots[i].y < room.height)) one.fill();
-    one.tell(facts(i), hot);
-  });
+  lines.forEach((one) => one?.tell(facts(one.from), most, held && parts[one.to].name === hot));
+  nodes.forEach((one, i) => one.tell(facts(i), hot));
   // A little too wide is made narrower; much too wide is scrolled.
   const scale = width > room.width && width < room.width * 1.3 ? room.width / width : 1;
   set(svg, 'width', String(width * scale)); set(svg, 'height', String(height * scale));
-  if (whole && !element.drawn.shown) {
+  if (whole && !drawn.shown) {
     // What holds the job up is seen first, or where rows come from.
     const first = spots[Math.max(held ? parts.findIndex((part) => part.name === hot) : 0, 0)];
-    element.drawn.shown = true;
+    drawn.shown = true;
     if (first && scale === 1) element.scrollTo({ left: first.x - (room.width - WIDE) / 2, top: first.y - (element.clientHeight - HIGH) / 2 });
   }
 }

@@ -3,38 +3,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `millstream:plugin/log@0.1.2`
+// Imported Functions from `millstream:plugin/log@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/log@0.1.2"), __import_name__("write")))
+__attribute__((__import_module__("millstream:plugin/log@0.1.3"), __import_name__("write")))
 extern void __wasm_import_millstream_plugin_log_write(int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millstream:plugin/metrics@0.1.2`
+// Imported Functions from `millstream:plugin/metrics@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/metrics@0.1.2"), __import_name__("add")))
+__attribute__((__import_module__("millstream:plugin/metrics@0.1.3"), __import_name__("add")))
 extern void __wasm_import_millstream_plugin_metrics_add(uint8_t *, size_t, int64_t);
 
-// Imported Functions from `millstream:plugin/files@0.1.2`
+// Imported Functions from `millstream:plugin/files@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/files@0.1.2"), __import_name__("size")))
+__attribute__((__import_module__("millstream:plugin/files@0.1.3"), __import_name__("size")))
 extern void __wasm_import_millstream_plugin_files_size(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/files@0.1.2"), __import_name__("read")))
+__attribute__((__import_module__("millstream:plugin/files@0.1.3"), __import_name__("read")))
 extern void __wasm_import_millstream_plugin_files_read(uint8_t *, size_t, int64_t, int32_t, uint8_t *);
 
-// Imported Functions from `millstream:plugin/stage@0.1.2`
+// Imported Functions from `millstream:plugin/stage@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("input")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("input")))
 extern void __wasm_import_millstream_plugin_stage_input(uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("key")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("key")))
 extern void __wasm_import_millstream_plugin_stage_key(uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("inputs")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("inputs")))
 extern void __wasm_import_millstream_plugin_stage_inputs(uint8_t *);
 
-// Exported Functions from `millstream:plugin/cogrouper@0.1.2`
+// Exported Functions from `millstream:plugin/cogrouper@0.1.3`
 
-__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/cogrouper@0.1.2#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/cogrouper@0.1.3#describe")))
 void __wasm_export_exports_millstream_plugin_cogrouper_describe_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -209,7 +209,7 @@ void __wasm_export_exports_millstream_plugin_cogrouper_describe_post_return(uint
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/cogrouper@0.1.2#cogroup")))
+__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/cogrouper@0.1.3#cogroup")))
 void __wasm_export_exports_millstream_plugin_cogrouper_cogroup_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -702,7 +702,7 @@ void millstream_plugin_stage_inputs(millstream_plugin_stage_list_schema_t *ret) 
   *ret = (millstream_plugin_stage_list_schema_t) { (millstream_plugin_stage_schema_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
-__attribute__((__export_name__("millstream:plugin/cogrouper@0.1.2#describe")))
+__attribute__((__export_name__("millstream:plugin/cogrouper@0.1.3#describe")))
 uint8_t * __wasm_export_exports_millstream_plugin_cogrouper_describe(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
   wire_string_t arg3 = (wire_string_t) { (uint8_t*)(arg), (arg0) };
   exports_millstream_plugin_cogrouper_list_schema_t arg4 = (exports_millstream_plugin_cogrouper_list_schema_t) { (exports_millstream_plugin_cogrouper_schema_t*)(arg1), (arg2) };
@@ -768,7 +768,7 @@ uint8_t * __wasm_export_exports_millstream_plugin_cogrouper_describe(uint8_t * a
   return ptr;
 }
 
-__attribute__((__export_name__("millstream:plugin/cogrouper@0.1.2#cogroup")))
+__attribute__((__export_name__("millstream:plugin/cogrouper@0.1.3#cogroup")))
 uint8_t * __wasm_export_exports_millstream_plugin_cogrouper_cogroup(int64_t arg, int64_t arg0, int32_t arg1, int64_t arg2, uint8_t * arg3, size_t arg4, int32_t arg5, uint8_t * arg6, size_t arg7, uint8_t * arg8, size_t arg9) {
   wire_option_s64_t option;
   switch (arg1) {

@@ -283,21 +283,21 @@ typedef struct {
   } val;
 } exports_millstream_plugin_cogrouper_result_output_error_t;
 
-// Imported Functions from `millstream:plugin/log@0.1.2`
+// Imported Functions from `millstream:plugin/log@0.1.3`
 // Writes one line to the host's log, with stage, plugin and batch. Never fails.
 extern void millstream_plugin_log_write(millstream_plugin_log_level_t level, wire_string_t *message);
 
-// Imported Functions from `millstream:plugin/metrics@0.1.2`
+// Imported Functions from `millstream:plugin/metrics@0.1.3`
 // Adds to the counter of this name, which begins at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
 extern void millstream_plugin_metrics_add(wire_string_t *counter, uint64_t amount);
 
-// Imported Functions from `millstream:plugin/files@0.1.2`
+// Imported Functions from `millstream:plugin/files@0.1.3`
 // The size of a granted file, in bytes. An error says that the job grants no file of this name.
 extern bool millstream_plugin_files_size(wire_string_t *name, uint64_t *ret, wire_string_t *err);
 // Bytes of a granted file from an offset on; fewer than `length` at its end.
 extern bool millstream_plugin_files_read(wire_string_t *name, uint64_t offset, uint32_t length, wire_list_u8_t *ret, wire_string_t *err);
 
-// Imported Functions from `millstream:plugin/stage@0.1.2`
+// Imported Functions from `millstream:plugin/stage@0.1.3`
 // The columns of the rows that a call passes, in order: in `describe` all columns of the stage's input, later those
 // that the description named.
 extern void millstream_plugin_stage_input(millstream_plugin_stage_schema_t *ret);
@@ -306,7 +306,7 @@ extern void millstream_plugin_stage_key(millstream_plugin_stage_schema_t *ret);
 // The same for each input of the stage, in order: one, but in world `cogroup`, where `input` is the first of them.
 extern void millstream_plugin_stage_inputs(millstream_plugin_stage_list_schema_t *ret);
 
-// Exported Functions from `millstream:plugin/cogrouper@0.1.2`
+// Exported Functions from `millstream:plugin/cogrouper@0.1.3`
 bool exports_millstream_plugin_cogrouper_describe(wire_string_t *config, exports_millstream_plugin_cogrouper_list_schema_t *inputs, exports_millstream_plugin_cogrouper_description_t *ret, exports_millstream_plugin_cogrouper_error_t *err);
 bool exports_millstream_plugin_cogrouper_cogroup(exports_millstream_plugin_cogrouper_context_t *context, exports_millstream_plugin_cogrouper_groups_t *groups, exports_millstream_plugin_cogrouper_output_t *ret, exports_millstream_plugin_cogrouper_error_t *err);
 

@@ -3,49 +3,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `millstream:plugin/log@0.1.2`
+// Imported Functions from `millstream:plugin/log@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/log@0.1.2"), __import_name__("write")))
+__attribute__((__import_module__("millstream:plugin/log@0.1.3"), __import_name__("write")))
 extern void __wasm_import_millstream_plugin_log_write(int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millstream:plugin/metrics@0.1.2`
+// Imported Functions from `millstream:plugin/metrics@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/metrics@0.1.2"), __import_name__("add")))
+__attribute__((__import_module__("millstream:plugin/metrics@0.1.3"), __import_name__("add")))
 extern void __wasm_import_millstream_plugin_metrics_add(uint8_t *, size_t, int64_t);
 
-// Imported Functions from `millstream:plugin/files@0.1.2`
+// Imported Functions from `millstream:plugin/files@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/files@0.1.2"), __import_name__("size")))
+__attribute__((__import_module__("millstream:plugin/files@0.1.3"), __import_name__("size")))
 extern void __wasm_import_millstream_plugin_files_size(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/files@0.1.2"), __import_name__("read")))
+__attribute__((__import_module__("millstream:plugin/files@0.1.3"), __import_name__("read")))
 extern void __wasm_import_millstream_plugin_files_read(uint8_t *, size_t, int64_t, int32_t, uint8_t *);
 
-// Imported Functions from `millstream:plugin/stage@0.1.2`
+// Imported Functions from `millstream:plugin/stage@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("input")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("input")))
 extern void __wasm_import_millstream_plugin_stage_input(uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("key")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("key")))
 extern void __wasm_import_millstream_plugin_stage_key(uint8_t *);
 
-__attribute__((__import_module__("millstream:plugin/stage@0.1.2"), __import_name__("inputs")))
+__attribute__((__import_module__("millstream:plugin/stage@0.1.3"), __import_name__("inputs")))
 extern void __wasm_import_millstream_plugin_stage_inputs(uint8_t *);
 
-// Imported Functions from `millstream:plugin/timers@0.1.2`
+// Imported Functions from `millstream:plugin/timers@0.1.3`
 
-__attribute__((__import_module__("millstream:plugin/timers@0.1.2"), __import_name__("set")))
+__attribute__((__import_module__("millstream:plugin/timers@0.1.3"), __import_name__("set")))
 extern void __wasm_import_millstream_plugin_timers_set(int32_t, int64_t);
 
-__attribute__((__import_module__("millstream:plugin/timers@0.1.2"), __import_name__("cancel")))
+__attribute__((__import_module__("millstream:plugin/timers@0.1.3"), __import_name__("cancel")))
 extern void __wasm_import_millstream_plugin_timers_cancel(int32_t, int64_t);
 
-__attribute__((__import_module__("millstream:plugin/timers@0.1.2"), __import_name__("due")))
+__attribute__((__import_module__("millstream:plugin/timers@0.1.3"), __import_name__("due")))
 extern void __wasm_import_millstream_plugin_timers_due(uint8_t *);
 
-// Exported Functions from `millstream:plugin/updater@0.1.2`
+// Exported Functions from `millstream:plugin/updater@0.1.3`
 
-__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/updater@0.1.2#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/updater@0.1.3#describe")))
 void __wasm_export_exports_millstream_plugin_updater_describe_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -249,7 +249,7 @@ void __wasm_export_exports_millstream_plugin_updater_describe_post_return(uint8_
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/updater@0.1.2#update")))
+__attribute__((__weak__, __export_name__("cabi_post_millstream:plugin/updater@0.1.3#update")))
 void __wasm_export_exports_millstream_plugin_updater_update_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -774,7 +774,7 @@ void millstream_plugin_timers_due(millstream_plugin_timers_due_times_t *ret) {
   };
 }
 
-__attribute__((__export_name__("millstream:plugin/updater@0.1.2#describe")))
+__attribute__((__export_name__("millstream:plugin/updater@0.1.3#describe")))
 uint8_t * __wasm_export_exports_millstream_plugin_updater_describe(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2) {
   wire_string_t arg3 = (wire_string_t) { (uint8_t*)(arg), (arg0) };
   exports_millstream_plugin_updater_schema_t arg4 = (millstream_plugin_types_schema_t) {
@@ -845,7 +845,7 @@ uint8_t * __wasm_export_exports_millstream_plugin_updater_describe(uint8_t * arg
   return ptr;
 }
 
-__attribute__((__export_name__("millstream:plugin/updater@0.1.2#update")))
+__attribute__((__export_name__("millstream:plugin/updater@0.1.3#update")))
 uint8_t * __wasm_export_exports_millstream_plugin_updater_update(uint8_t * arg) {
   wire_option_s64_t option;
   switch ((int32_t) *((uint8_t*) (arg + 16))) {

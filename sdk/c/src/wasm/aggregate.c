@@ -5,11 +5,11 @@ typedef millstream_plugin_types_batch_t wire_batch;
 typedef millstream_plugin_types_context_t wire_context;
 typedef millstream_plugin_types_error_t wire_error;
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_describe_post_return, "aggregator@0.1.2#describe")
-MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_lift_post_return, "aggregator@0.1.2#lift")
-MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_combine_post_return, "aggregator@0.1.2#combine")
-MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_lower_post_return, "aggregator@0.1.2#lower")
-MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_inverse_post_return, "aggregator@0.1.2#inverse")
+MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_describe_post_return, "aggregator@0.1.3#describe")
+MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_lift_post_return, "aggregator@0.1.3#lift")
+MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_combine_post_return, "aggregator@0.1.3#combine")
+MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_lower_post_return, "aggregator@0.1.3#lower")
+MS_AFTER(__wasm_export_exports_millstream_plugin_aggregator_inverse_post_return, "aggregator@0.1.3#inverse")
 
 bool exports_millstream_plugin_aggregator_describe(wire_string_t *config, millstream_plugin_types_schema_t *input,
                                                    millstream_plugin_types_description_t *ret, wire_error *err)

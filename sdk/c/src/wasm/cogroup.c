@@ -1,8 +1,8 @@
 /* World `cogroup` as a component exports it. */
 #include "convert.h"
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_describe_post_return, "cogrouper@0.1.2#describe")
-MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_cogroup_post_return, "cogrouper@0.1.2#cogroup")
+MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_describe_post_return, "cogrouper@0.1.3#describe")
+MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_cogroup_post_return, "cogrouper@0.1.3#cogroup")
 
 bool exports_millstream_plugin_cogrouper_describe(wire_string_t *config,
                                                   exports_millstream_plugin_cogrouper_list_schema_t *inputs,

@@ -1,8 +1,8 @@
 /* World `transform` as a component exports it. */
 #include "describe.h"
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_transformer_describe_post_return, "transformer@0.1.2#describe")
-MS_AFTER(__wasm_export_exports_millstream_plugin_transformer_process_post_return, "transformer@0.1.2#process")
+MS_AFTER(__wasm_export_exports_millstream_plugin_transformer_describe_post_return, "transformer@0.1.3#describe")
+MS_AFTER(__wasm_export_exports_millstream_plugin_transformer_process_post_return, "transformer@0.1.3#process")
 
 bool exports_millstream_plugin_transformer_describe(wire_string_t *config, millstream_plugin_types_schema_t *input,
                                                     millstream_plugin_types_description_t *ret,

@@ -2,7 +2,7 @@
 #define MS_MIGRATIONS_ARE_EXPORTED
 #include "update.c"
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_migrator_migrate_post_return, "migrator@0.1.2#migrate")
+MS_AFTER(__wasm_export_exports_millstream_plugin_migrator_migrate_post_return, "migrator@0.1.3#migrate")
 
 bool exports_millstream_plugin_migrator_migrate(wire_string_t *config, wire_string_t *from_version,
                                                 millstream_plugin_types_schema_t *states_schema,

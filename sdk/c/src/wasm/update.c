@@ -1,8 +1,8 @@
 /* World `update` as a component exports it, and its timers. */
 #include "describe.h"
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_updater_describe_post_return, "updater@0.1.2#describe")
-MS_AFTER(__wasm_export_exports_millstream_plugin_updater_update_post_return, "updater@0.1.2#update")
+MS_AFTER(__wasm_export_exports_millstream_plugin_updater_describe_post_return, "updater@0.1.3#describe")
+MS_AFTER(__wasm_export_exports_millstream_plugin_updater_update_post_return, "updater@0.1.3#update")
 
 bool exports_millstream_plugin_updater_describe(wire_string_t *config, millstream_plugin_types_schema_t *input,
                                                 millstream_plugin_types_description_t *ret,

@@ -1,10 +1,10 @@
 /** How the host calls a plugin: what the worlds have in common. */
 
 import { beginCall } from "./start.ts";
-import * as files from "millstream:plugin/files@0.1.2";
-import * as log from "millstream:plugin/log@0.1.2";
-import * as metrics from "millstream:plugin/metrics@0.1.2";
-import * as stage from "millstream:plugin/stage@0.1.2";
+import * as files from "millstream:plugin/files@0.1.3";
+import * as log from "millstream:plugin/log@0.1.3";
+import * as metrics from "millstream:plugin/metrics@0.1.3";
+import * as stage from "millstream:plugin/stage@0.1.3";
 import { getRandomBytes } from "wasi:random/random@0.2.12";
 import { configError, PluginError } from "../error.ts";
 import { FileError } from "../files.ts";

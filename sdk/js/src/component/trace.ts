@@ -6,7 +6,7 @@
  * search with a regular expression. Other calls are made by the program itself, and cost nothing more.
  */
 
-import * as log from "millstream:plugin/log@0.1.2";
+import * as log from "millstream:plugin/log@0.1.3";
 import { mapStack } from "../stack.ts";
 
 declare global {

@@ -1,7 +1,7 @@
 /** The exports of a component of world `update`. */
 
 import { type About, Calls, guarded, rejections } from "./call.ts";
-import * as timers from "millstream:plugin/timers@0.1.2";
+import * as timers from "millstream:plugin/timers@0.1.3";
 import { Batch, uint32 } from "../batch.ts";
 import { returnedBy } from "../returned.ts";
 import type { Update, UpdatePlugin } from "../update.ts";

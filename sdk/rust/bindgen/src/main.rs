@@ -10,8 +10,10 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_rust::{Opts, WithOption};
 
 /// The first world's module holds what all worlds share; the others refer to it.
-const WORLDS: [&str; 5] = ["transform", "update", "aggregate", "cogroup", "migrate"];
+const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "migrate", "source"];
 const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
+/// Those of them that world `source` has: it is no stage.
+const SHARED_BY_SOURCE: [&str; 4] = ["types", "log", "metrics", "files"];
 
 fn main() -> Result<()> {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -32,6 +34,7 @@ fn main() -> Result<()> {
             with: match world {
                 "transform" => Vec::new(),
                 "migrate" => vec![shared(SHARED[0], &version)],
+                "source" => SHARED_BY_SOURCE.iter().map(|name| shared(name, &version)).collect(),
                 _ => SHARED.iter().map(|name| shared(name, &version)).collect(),
             },
             ..Opts::default()

@@ -60,7 +60,7 @@ pub mod millstream {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/log@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/log@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "write"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -89,7 +89,7 @@ pub mod millstream {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/metrics@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/metrics@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "add"]
                         fn wit_import1(_: *mut u8, _: usize, _: i64);
@@ -129,7 +129,7 @@ pub mod millstream {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/files@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/files@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "size"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -194,7 +194,7 @@ pub mod millstream {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/files@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/files@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "read"]
                         fn wit_import2(_: *mut u8, _: usize, _: i64, _: i32, _: *mut u8);
@@ -527,7 +527,7 @@ pub mod millstream {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "input"]
                         fn wit_import1(_: *mut u8);
@@ -629,7 +629,7 @@ pub mod millstream {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "key"]
                         fn wit_import1(_: *mut u8);
@@ -731,7 +731,7 @@ pub mod millstream {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.2")]
+                    #[link(wasm_import_module = "millstream:plugin/stage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "inputs"]
                         fn wit_import1(_: *mut u8);
@@ -2199,31 +2199,31 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_millstream_plugin_transformer_0_1_2_cabi {
+                macro_rules! __export_millstream_plugin_transformer_0_1_3_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "millstream:plugin/transformer@0.1.2#describe")] unsafe extern
+                        "millstream:plugin/transformer@0.1.3#describe")] unsafe extern
                         "C" fn export_describe(arg0 : * mut u8, arg1 : usize, arg2 : *
                         mut u8, arg3 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_describe_cabi::<$ty > (arg0, arg1,
                         arg2, arg3) } } #[unsafe (export_name =
-                        "cabi_post_millstream:plugin/transformer@0.1.2#describe")] unsafe
+                        "cabi_post_millstream:plugin/transformer@0.1.3#describe")] unsafe
                         extern "C" fn _post_return_describe(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_describe::<$ty > (arg0) } }
                         #[unsafe (export_name =
-                        "millstream:plugin/transformer@0.1.2#process")] unsafe extern "C"
+                        "millstream:plugin/transformer@0.1.3#process")] unsafe extern "C"
                         fn export_process(arg0 : i64, arg1 : i64, arg2 : i32, arg3 : i64,
                         arg4 : * mut u8, arg5 : usize, arg6 : i32, arg7 : * mut u8, arg8
                         : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_process_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5,
                         arg6, arg7, arg8) } } #[unsafe (export_name =
-                        "cabi_post_millstream:plugin/transformer@0.1.2#process")] unsafe
+                        "cabi_post_millstream:plugin/transformer@0.1.3#process")] unsafe
                         extern "C" fn _post_return_process(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_process::<$ty > (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_millstream_plugin_transformer_0_1_2_cabi;
+                pub use __export_millstream_plugin_transformer_0_1_3_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -2393,22 +2393,22 @@ macro_rules! __export_transform_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::millstream::plugin::transformer::__export_millstream_plugin_transformer_0_1_2_cabi!($ty
+        exports::millstream::plugin::transformer::__export_millstream_plugin_transformer_0_1_3_cabi!($ty
         with_types_in $($path_to_types_root)*::
         exports::millstream::plugin::transformer); const _ : () = { #[rustfmt::skip]
         #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:millstream:plugin@0.1.2:transform:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:millstream:plugin@0.1.3:transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
         __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1364] = *
         b"\
 \0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd4\x09\x01A\x02\x01\
 A\x12\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x1bmillstr\
-eam:plugin/log@0.1.2\x05\0\x01B\x02\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x03\
-add\x01\0\x03\0\x1fmillstream:plugin/metrics@0.1.2\x05\x01\x01B\x07\x01j\x01w\x01\
+eam:plugin/log@0.1.3\x05\0\x01B\x02\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x03\
+add\x01\0\x03\0\x1fmillstream:plugin/metrics@0.1.3\x05\x01\x01B\x07\x01j\x01w\x01\
 s\x01@\x01\x04names\0\0\x04\0\x04size\x01\x01\x01p}\x01j\x01\x02\x01s\x01@\x03\x04\
 names\x06offsetw\x06lengthy\0\x03\x04\0\x04read\x01\x04\x03\0\x1dmillstream:plug\
-in/files@0.1.2\x05\x02\x01B\x18\x01q\x07\x04bool\0\0\x05int64\0\0\x07float64\0\0\
+in/files@0.1.3\x05\x02\x01B\x18\x01q\x07\x04bool\0\0\x05int64\0\0\x07float64\0\0\
 \x04text\0\0\x06binary\0\0\x09timestamp\0\0\x05arrow\x01s\0\x04\0\x09data-type\x03\
 \0\0\x01r\x03\x04names\x04type\x01\x08nullable\x7f\x04\0\x05field\x03\0\x02\x01p\
 \x03\x01r\x01\x06fields\x04\x04\0\x06schema\x03\0\x05\x01p}\x01k\x07\x01r\x03\x08\
@@ -2418,10 +2418,10 @@ mex\x09watermark\x0e\x06configs\x04\0\x07context\x03\0\x0f\x01r\x02\x03rowy\x06r
 easons\x04\0\x09rejection\x03\0\x11\x01q\x03\x06config\x01s\0\x05input\x01s\0\x08\
 internal\x01s\0\x04\0\x05error\x03\0\x13\x01k\x06\x01r\x09\x04names\x07versions\x03\
 docs\x05input\x06\x06output\x06\x05state\x06\x03key\x15\x07inverse\x7f\x0dconfig\
--schemas\x04\0\x0bdescription\x03\0\x16\x03\0\x1dmillstream:plugin/types@0.1.2\x05\
+-schemas\x04\0\x0bdescription\x03\0\x16\x03\0\x1dmillstream:plugin/types@0.1.3\x05\
 \x03\x02\x03\0\x03\x06schema\x01B\x08\x02\x03\x02\x01\x04\x04\0\x06schema\x03\0\0\
 \x01@\0\0\x01\x04\0\x05input\x01\x02\x04\0\x03key\x01\x02\x01p\x01\x01@\0\0\x03\x04\
-\0\x06inputs\x01\x04\x03\0\x1dmillstream:plugin/stage@0.1.2\x05\x05\x02\x03\0\x03\
+\0\x06inputs\x01\x04\x03\0\x1dmillstream:plugin/stage@0.1.3\x05\x05\x02\x03\0\x03\
 \x05batch\x02\x03\0\x03\x07context\x02\x03\0\x03\x0bdescription\x02\x03\0\x03\x05\
 error\x02\x03\0\x03\x09rejection\x01B\x15\x02\x03\x02\x01\x06\x04\0\x05batch\x03\
 \0\0\x02\x03\x02\x01\x07\x04\0\x07context\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x0b\
@@ -2430,8 +2430,8 @@ description\x03\0\x04\x02\x03\x02\x01\x09\x04\0\x05error\x03\0\x06\x02\x03\x02\x
 p\x09\x01r\x02\x04rows\x01\x0arejections\x0c\x04\0\x06output\x03\0\x0d\x01j\x01\x05\
 \x01\x07\x01@\x02\x06configs\x05input\x0b\0\x0f\x04\0\x08describe\x01\x10\x01j\x01\
 \x0e\x01\x07\x01@\x02\x07context\x03\x05input\x01\0\x11\x04\0\x07process\x01\x12\
-\x04\0#millstream:plugin/transformer@0.1.2\x05\x0b\x04\0!millstream:plugin/trans\
-form@0.1.2\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0cproce\
+\x04\0#millstream:plugin/transformer@0.1.3\x05\x0b\x04\0!millstream:plugin/trans\
+form@0.1.3\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0cproce\
 ssed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
@@ -2441,7 +2441,7 @@ pub use __export_transform_impl as export_transform;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:millstream:plugin@0.1.2:transform-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:millstream:plugin@0.1.3:transform-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
@@ -2449,11 +2449,11 @@ pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1100] = *b"\
 \0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xac\x07\x01A\x02\x01\
 A\x0b\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x1bmillstr\
-eam:plugin/log@0.1.2\x05\0\x01B\x02\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x03\
-add\x01\0\x03\0\x1fmillstream:plugin/metrics@0.1.2\x05\x01\x01B\x07\x01j\x01w\x01\
+eam:plugin/log@0.1.3\x05\0\x01B\x02\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x03\
+add\x01\0\x03\0\x1fmillstream:plugin/metrics@0.1.3\x05\x01\x01B\x07\x01j\x01w\x01\
 s\x01@\x01\x04names\0\0\x04\0\x04size\x01\x01\x01p}\x01j\x01\x02\x01s\x01@\x03\x04\
 names\x06offsetw\x06lengthy\0\x03\x04\0\x04read\x01\x04\x03\0\x1dmillstream:plug\
-in/files@0.1.2\x05\x02\x01B\x18\x01q\x07\x04bool\0\0\x05int64\0\0\x07float64\0\0\
+in/files@0.1.3\x05\x02\x01B\x18\x01q\x07\x04bool\0\0\x05int64\0\0\x07float64\0\0\
 \x04text\0\0\x06binary\0\0\x09timestamp\0\0\x05arrow\x01s\0\x04\0\x09data-type\x03\
 \0\0\x01r\x03\x04names\x04type\x01\x08nullable\x7f\x04\0\x05field\x03\0\x02\x01p\
 \x03\x01r\x01\x06fields\x04\x04\0\x06schema\x03\0\x05\x01p}\x01k\x07\x01r\x03\x08\
@@ -2463,11 +2463,11 @@ mex\x09watermark\x0e\x06configs\x04\0\x07context\x03\0\x0f\x01r\x02\x03rowy\x06r
 easons\x04\0\x09rejection\x03\0\x11\x01q\x03\x06config\x01s\0\x05input\x01s\0\x08\
 internal\x01s\0\x04\0\x05error\x03\0\x13\x01k\x06\x01r\x09\x04names\x07versions\x03\
 docs\x05input\x06\x06output\x06\x05state\x06\x03key\x15\x07inverse\x7f\x0dconfig\
--schemas\x04\0\x0bdescription\x03\0\x16\x03\0\x1dmillstream:plugin/types@0.1.2\x05\
+-schemas\x04\0\x0bdescription\x03\0\x16\x03\0\x1dmillstream:plugin/types@0.1.3\x05\
 \x03\x02\x03\0\x03\x06schema\x01B\x08\x02\x03\x02\x01\x04\x04\0\x06schema\x03\0\0\
 \x01@\0\0\x01\x04\0\x05input\x01\x02\x04\0\x03key\x01\x02\x01p\x01\x01@\0\0\x03\x04\
-\0\x06inputs\x01\x04\x03\0\x1dmillstream:plugin/stage@0.1.2\x05\x05\x04\0Amillst\
-ream:plugin/transform-with-all-of-its-exports-removed@0.1.2\x04\0\x0b/\x01\0)tra\
+\0\x06inputs\x01\x04\x03\0\x1dmillstream:plugin/stage@0.1.3\x05\x05\x04\0Amillst\
+ream:plugin/transform-with-all-of-its-exports-removed@0.1.3\x04\0\x0b/\x01\0)tra\
 nsform-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-\
 by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]

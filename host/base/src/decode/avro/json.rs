@@ -41,7 +41,10 @@ pub fn json(
         }
         Type::Float => {
             let value = cursor.float()?;
-            float(f64::from(value), &value.to_string(), out);
+            let wide = f64::from(value);
+            // A number is the one that it is as a column of its own; a text has the digits that somebody wrote.
+            let digits = if form == NestedForm::Typed { wide.to_string() } else { value.to_string() };
+            float(wide, &digits, out);
         }
         Type::Double => {
             let value = cursor.double()?;

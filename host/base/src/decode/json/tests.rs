@@ -127,3 +127,22 @@ fn what_stands_at_a_path_is_taken_as_it_is_written() {
     assert_eq!(at("{\"a\":1", "a"), Some("1".into()), "whoever decodes the row tells that it is broken");
     assert_eq!(at("{\"a\" 1}", "a"), None);
 }
+
+#[test]
+fn what_stands_at_a_path_is_found_as_it_is_written() {
+    let at = |text: &'static str, path: &str| {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        super::value_at(text, &path)
+    };
+    let text = r#" {"a":{"\u0062":[ 1.50 , "x" ],"c":null},"a2":1,"b":[{"a":1}]} "#;
+    assert_eq!(at(text, "a.b"), Ok(Some(r#"[ 1.50 , "x" ]"#)));
+    assert_eq!(at(text, "a.c"), Ok(Some("null")));
+    assert_eq!(at(r#"{"a":1,"a":2}"#, "a"), Ok(Some("2")), "the last counts");
+    assert_eq!(at(text, "b.0.a"), Ok(Some("1")));
+    for none in ["a.d", "a.b.c", "b.a", "b.1", "x", ""] {
+        assert_eq!(at(text, none), Ok(None), "{none}");
+    }
+    for broken in ["", "{", r#"{"a":1,}"#, r#"{"a":1} 2"#, r#"{"a" 1}"#] {
+        assert!(at(broken, "a").is_err(), "{broken}");
+    }
+}

@@ -25,6 +25,10 @@ pub fn write(
         Value::Uint(number) => {
             let _ = write!(out, "{number}");
         }
+        Value::Float(number) if number.is_finite() && form == NestedForm::Typed => {
+            // The number that it is as a column of its own.
+            let _ = write!(out, "{}", f64::from(number));
+        }
         Value::Float(number) if number.is_finite() => {
             let _ = write!(out, "{number}");
         }

@@ -186,7 +186,8 @@ const LATENESS: TableKey = key(
 const IDLE: TableKey = key(
     "idle",
     KeyShape::Time,
-    "Event time: a source without rows for so long does not hold up results; by default it always does.",
+    "Event time: a source without rows for so long does not hold up results, nor a partition of which batches have all rows; by \
+     default each does.",
 );
 const AHEAD_MAX: TableKey = key(
     "ahead_max",
@@ -430,7 +431,17 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
         "Files that the plugin may read, by the name that it knows them by.",
     ),
     key("env", KeyShape::ByName(&KeyShape::Text), "Variables of the plugin's environment, and their values."),
-    key("http", KeyShape::Table(HTTP), "Whom the plugin may ask over HTTP; needs replayable = false."),
+    key("http", KeyShape::Table(HTTP), "Whom the plugin may ask over HTTP; in a stage it needs replayable = false."),
+    key(
+        "tcp",
+        KeyShape::Texts,
+        "Servers that the plugin of a source may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"].",
+    ),
+    key(
+        "udp",
+        KeyShape::Texts,
+        "Addresses at which the plugin of a source may take datagrams, and to which it may send some: [\"0.0.0.0:5514\"].",
+    ),
 ];
 
 /// `http` of a grant.

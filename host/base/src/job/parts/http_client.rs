@@ -44,6 +44,18 @@ pub(super) fn source(spec: &SourceSpec, client: &HttpClientSpec, part: &PartMist
         );
         part.wrong(part.place(["answer_bytes_max", "bytes_per_batch_max"]), message);
     }
+    if let HttpShape::Poll { rows, .. } = &client.shape
+        && !rows.is_empty()
+    {
+        if rows.iter().any(String::is_empty) {
+            part.wrong("rows", "`rows` has an empty name; write it as \"items\", or \"data.items\"");
+        }
+        if spec.format != Format::Json {
+            let word = spec.format.word();
+            let message = format!("`rows` is a place in JSON, and the format is `{word}`; write format = \"json\"");
+            part.wrong("rows", message);
+        }
+    }
     if let HttpShape::Poll { cursor: Some(cursor), .. } = &client.shape {
         if cursor.parameter.is_empty() {
             part.wrong("cursor.parameter", "`cursor.parameter` is empty; write the name of a parameter, as \"since\"");

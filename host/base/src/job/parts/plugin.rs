@@ -19,6 +19,27 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) 
     }
 }
 
+/// The plugin of a source, which may talk to others: its rows are kept with their plan.
+pub(super) fn check_source(plugin: &PluginSpec, part: &PartMistakes<'_>) {
+    path(plugin, "", part);
+    files_and_env(plugin, "", part);
+    ranges(&plugin.limits, "", part);
+    for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
+        for wrong in list.iter().filter(|address| !is_address(address)) {
+            let message = format!(
+                "`{}` is not host:port; write, for example, {key} = [\"127.0.0.1:5514\"]",
+                wrong.escape_debug()
+            );
+            part.wrong(&format!("grant.{key}"), message);
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let split = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    split.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
 fn path(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     let text = plugin.path.to_string_lossy();
     let key = format!("{inside}plugin");
@@ -38,6 +59,17 @@ fn path(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
 }
 
 fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+    files_and_env(plugin, inside, part);
+    for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
+        if !list.is_empty() {
+            let message = format!("`grant.{key}` is for plugins that are sources (kind = \"plugin\"); remove it");
+            part.wrong(&format!("{inside}grant.{key}"), message);
+        }
+    }
+    http(plugin, inside, part);
+}
+
+fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     for (name, path) in &plugin.grant.files {
         file_path(&format!("{inside}grant.files.{name}"), path, part);
     }
@@ -52,7 +84,6 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
             part.wrong(&key, format!("`{key}` has a zero byte, which no variable can have; write it without"));
         }
     }
-    http(plugin, inside, part);
 }
 
 /// What a stage gives up that asks over HTTP: a batch that runs again sees other answers.

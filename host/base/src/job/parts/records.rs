@@ -6,21 +6,24 @@ use crate::job::spec::*;
 
 /// Checks a source of format `avro` or `protobuf`.
 pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
-    let in_files = matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. });
+    let in_files =
+        matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. });
     let no_frames = match spec.kind {
         SourceKind::Socket { .. } => "a `socket` source reads lines; write kind = \"raw-socket\", which reads frames",
         SourceKind::Follow { .. } => {
             "a log that grows is read by lines; remove `follow`, and read files that are whole"
         }
         SourceKind::HttpClient(_) => "they do not come over HTTP yet; ask the server for JSON",
-        SourceKind::Objects { .. } => "they are not read from buckets yet; copy the objects into a folder",
+        SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
+            "they are not read from buckets yet; copy the objects into a folder"
+        }
         _ => "",
     };
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
         return part.wrong("format", format!("records of format `{}` are no lines: {no_frames}", spec.format.word()));
     }
     match &spec.format {
-        Format::Parquet if !in_files && !matches!(spec.kind, SourceKind::Objects { .. }) => {
+        Format::Parquet if !in_files => {
             let message = "files of Parquet are read whole, from their end; write kind = \"directory\" or \"file\", without `follow`";
             part.wrong("format", message);
         }

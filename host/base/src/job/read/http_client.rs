@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Keys that only such sources have.
 pub(super) const KEYS: &[&str] =
-    &["every", "stream", "cursor", "headers", "send", "stall", "answer_bytes_max", "timeout"];
+    &["every", "stream", "cursor", "rows", "pages", "headers", "send", "stall", "answer_bytes_max", "timeout"];
 /// Keys that only sources have which listen.
 const SERVER_KEYS: &[&str] = &["listen", "request_bytes_max", "request_time_max", "connections_max", "producers_max"];
 
@@ -31,7 +31,7 @@ pub(in crate::job) fn client(r: &Reader<'_>) -> HttpClientSpec {
     };
     match spec.shape {
         HttpShape::Poll { .. } => not_for(&["stall"], "is for streams, and this source asks again and again (`every`)"),
-        _ => not_for(&["cursor"], "is for sources that ask again and again (`every`)"),
+        _ => not_for(&["cursor", "rows", "pages"], "is for sources that ask again and again (`every`)"),
     }
     if spec.shape != HttpShape::Websocket {
         not_for(&["send"], "is what is said on a WebSocket");
@@ -67,7 +67,9 @@ fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
             r.wrong("every", "`every` asks again and again, and `stream` follows one answer; remove one of them");
         }
         let every = r.time("every").unwrap_or(Duration::from_secs(10));
-        return HttpShape::Poll { every, cursor: cursor(r) };
+        let rows = r.text("rows", "rows = \"data.items\"").map(|path| path.split('.').map(str::to_owned).collect());
+        let pages = r.choice("pages", &[("link", true)], &["field", "header"]).unwrap_or(false);
+        return HttpShape::Poll { every, cursor: cursor(r), rows: rows.unwrap_or_default(), pages };
     }
     if !r.has("stream") && r.has("url") {
         let message = "`url` does not say how to read it; write every = \"10s\" to ask again and again, or stream = \"lines\" or \

@@ -27,16 +27,14 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         ("json", FileFormat::Json),
         ("text", FileFormat::Text),
         ("csv", FileFormat::Csv),
-        ("parquet", FileFormat::Parquet),
+        ("parquet", FileFormat::Parquet(Compression::Snappy)),
         ("avro", FileFormat::Avro),
     ];
     let kind = match word {
         Some("files") => SinkKind::Files {
             path: path("path = \"output\""),
-            format: r.choice("format", &formats, &["arrow", "orc"]).unwrap_or(FileFormat::Json),
-            parts: r
-                .choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[])
-                .unwrap_or_default(),
+            format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
+            parts: parts(r),
             layout: layout(r),
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
@@ -51,6 +49,31 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         }
     };
     SinkSpec { name, from, kind }
+}
+
+/// Who writes.
+fn parts(r: &Reader<'_>) -> PartsBy {
+    r.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
+}
+
+/// A format of files, with `compression`.
+fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
+    if !r.has("compression") {
+        return format.unwrap_or(FileFormat::Json);
+    }
+    let by = r.choice("compression", &Compression::ALL, &[]);
+    match format {
+        Some(FileFormat::Parquet(usual)) => FileFormat::Parquet(by.unwrap_or(usual)),
+        other => {
+            // A format that could not be read is told by itself.
+            if other.is_some() || !r.has("format") {
+                let message = "`compression` of files is that of the pages of Parquet, and the format is another one; remove it, or \
+                               write format = \"parquet\"";
+                r.wrong("compression", message);
+            }
+            other.unwrap_or(FileFormat::Json)
+        }
+    }
 }
 
 /// `partition_by`, `roll`, `open_parts_max`
@@ -124,5 +147,6 @@ fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
     spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
     spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
     spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
+    spec.parts = parts(r);
     spec
 }

@@ -1,8 +1,9 @@
 //! One source of a job file.
 
+use super::stage::plugin::bare;
 use super::{columns, files, http, http_client, kafka, records, tls};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
-use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, rate, queue");
+    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, plugin, rate, queue");
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
@@ -39,7 +40,11 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> Sou
         name,
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
         bytes_per_batch_max,
-        record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+        record_bytes_max: match kind {
+            // Written as JSON, a row may be longer than it was.
+            SourceKind::Plugin(_) => limits::RECORD_BYTES_MAX_MAX,
+            _ => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+        },
         rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
         away_max: r.time("away_max").unwrap_or(Duration::from_millis(limits::AWAY_MS_MAX)),
         kind,
@@ -66,6 +71,10 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
+        "plugin" => {
+            r.need("plugin", "plugin = \"plugins/feed\"");
+            SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
+        }
         "http" if r.has("url") => SourceKind::HttpClient(Box::new(http_client::client(r))),
         "http" => SourceKind::Http(http::server(r)),
         "directory" => SourceKind::Directory {
@@ -99,7 +108,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
-        SourceKind::Queue { .. } => "json",
+        SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();

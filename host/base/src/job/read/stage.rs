@@ -2,7 +2,7 @@
 
 mod choose;
 mod join;
-mod plugin;
+pub(super) mod plugin;
 mod time;
 
 use crate::job::keys;

@@ -40,6 +40,10 @@ pub enum HttpShape {
         every: Duration,
         /// How the next request tells what came already; `None`: it does not.
         cursor: Option<HttpCursor>,
+        /// Where the rows stand within an answer, an array of JSON; empty: the answer is the rows.
+        rows: Vec<String>,
+        /// Whether an answer may say where its next page is (`Link`).
+        pages: bool,
     },
     /// The answer is lines that come for ever.
     Lines,

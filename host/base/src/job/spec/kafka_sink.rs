@@ -1,6 +1,6 @@
 //! A sink that writes into a topic of a Kafka cluster.
 
-use super::{KafkaCluster, SubjectSpec};
+use super::{KafkaCluster, PartsBy, SubjectSpec};
 use crate::limits;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct KafkaSinkSpec {
     pub transaction: Duration,
     /// The topic where the job keeps which batches are committed.
     pub markers: String,
+    /// Who writes: worker 0 whole batches, or each worker the rows that it has.
+    pub parts: PartsBy,
 }
 
 impl KafkaSinkSpec {
@@ -43,6 +45,7 @@ impl KafkaSinkSpec {
             compression: Compression::None,
             transaction: Duration::from_millis(limits::KAFKA_TRANSACTION_MS),
             markers: MARKERS.into(),
+            parts: PartsBy::default(),
         }
     }
 }

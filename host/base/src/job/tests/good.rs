@@ -130,7 +130,7 @@ fn the_example_is_read_whole() {
         job.sinks[1].kind,
         SinkKind::Files {
             path: "out".into(),
-            format: FileFormat::Parquet,
+            format: FileFormat::Parquet(Compression::Snappy),
             parts: PartsBy::Batch,
             layout: FilesLayout::default()
         }
@@ -233,7 +233,7 @@ fn set_replaces_values() {
         job.sinks[1].kind,
         SinkKind::Files {
             path: "other".into(),
-            format: FileFormat::Parquet,
+            format: FileFormat::Parquet(Compression::Snappy),
             parts: PartsBy::Batch,
             layout: FilesLayout::default()
         }

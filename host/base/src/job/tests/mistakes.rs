@@ -129,11 +129,15 @@ const TOP: Cases = &[
     (r#"checkpoint.dir = """#, r#"job.toml:1: `checkpoint.dir` is empty; write dir = "checkpoints/word-count""#),
     (
         r#"checkpoint.dir = "gs://bucket""#,
-        r#"job.toml:1: `checkpoint.dir = "gs://bucket"` is a URL of another kind; write a folder, as dir = "checkpoints/word-count", or s3://bucket/prefix"#,
+        r#"job.toml:1: `checkpoint.dir = "gs://bucket"` is a URL of another kind; write a folder, as dir = "checkpoints/word-count", s3://bucket/prefix, or hdfs://namenode:8020/folder"#,
     ),
     (
         r#"checkpoint.dir = "s3:///prefix""#,
         r#"job.toml:1: `checkpoint.dir = "s3:///prefix"` names no bucket; write s3://bucket/prefix"#,
+    ),
+    (
+        r#"checkpoint.dir = "hdfs:///prefix""#,
+        r#"job.toml:1: `checkpoint.dir = "hdfs:///prefix"` names no server; write hdfs://namenode:8020/folder, or the name service in the place of host and port"#,
     ),
     (r#"checkpoint = { dir = "c", evry = "10s" }"#, "job.toml:1: unknown key `checkpoint.evry`; did you mean `every`?"),
     (
@@ -172,12 +176,12 @@ const TOP: Cases = &[
 const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
-        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, rate, queue"#,
+        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, plugin, rate, queue"#,
     ),
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
         r#"kind = "mqtt""#,
-        r#"job.toml:2: source `lines`: `kind = "mqtt"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `rate`, `queue`"#,
+        r#"job.toml:2: source `lines`: `kind = "mqtt"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `plugin`, `rate`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),

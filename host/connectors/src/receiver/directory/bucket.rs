@@ -112,7 +112,7 @@ impl Folder for BucketFolder {
 
     fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error> {
         match self.reader.open(&part.name)? {
-            Some(object) if object.facts().known_by() != from.mark => Err(part.changed(from, OTHER_OBJECT)),
+            Some(object) if !part.goes_on_in(&object.facts(), from) => Err(part.changed(from, OTHER_OBJECT)),
             Some(object) => part.at(object, from).map(Some),
             None => Err(part.changed(from, "it is not there any more")),
         }

@@ -1,6 +1,7 @@
 //! Requests of a source to its server: who the job is there, where answers lead to, and what those mean that are none.
 
 use super::Ended;
+use super::heard::{self, Heard};
 use crate::error::Error;
 use crate::http::{Asked, Client, Fault, Server, Wire, retry_after};
 use crate::job::http_url;
@@ -52,9 +53,12 @@ impl Target {
         &self.path
     }
 
-    /// Makes a connection.
-    pub async fn stream(&self) -> Result<Box<dyn Wire>, Fault> {
-        self.server.stream().await
+    /// Makes a connection, and tells when bytes come over it.
+    pub async fn stream(&self) -> Result<(Box<dyn Wire>, Heard), Fault> {
+        let (listener, heard) = heard::listen();
+        // Beneath TLS, of which a piece may take its time as well.
+        let wire = self.server.stream(|stream| listener.over(stream)).await?;
+        Ok((wire, heard))
     }
 }
 
@@ -62,6 +66,8 @@ impl Target {
 pub struct Answer {
     /// Its head, and the body.
     pub response: Response<Incoming>,
+    /// Where it came from.
+    pub from: Target,
     /// The connection, which is gone with it.
     _client: Client,
 }
@@ -101,6 +107,17 @@ impl Asker {
         Target { server: self.home.clone(), path, is_home: true }
     }
 
+    /// A path, with its query, of the own server.
+    pub fn at(&self, path: &str) -> Target {
+        Target { server: self.home.clone(), path: path.to_owned(), is_home: true }
+    }
+
+    /// Path and query of the page that an answer names as the next one. No other server is asked for it.
+    pub fn page(&self, from: &Target, location: &str) -> Result<String, String> {
+        let target = self.led(from, location)?;
+        if target.is_home { Ok(target.path) } else { Err("which is at another server".into()) }
+    }
+
     /// The headers of a request to there.
     pub fn headers(&self, target: &Target, more: &HeaderMap) -> HeaderMap {
         let mut headers = more.clone();
@@ -122,7 +139,7 @@ impl Asker {
             let good = status.is_success() || status == StatusCode::NOT_MODIFIED;
             let body = if good { Bytes::new() } else { beginning(response.body_mut()).await };
             match self.meaning(&target, status, &headers, &body) {
-                Meaning::Good => return Ok(Answer { response, _client: client }),
+                Meaning::Good => return Ok(Answer { response, from: target, _client: client }),
                 Meaning::Leads(next) => target = next,
                 Meaning::Ended(ended) => return Err(ended),
             }
@@ -186,6 +203,9 @@ impl Asker {
             // Another scheme stands before a colon.
             other if other.split(['/', '?']).next().is_some_and(|first| first.contains(':')) => {
                 return Err("which is no address of HTTP".into());
+            }
+            rest if rest.starts_with('?') => {
+                format!("{scheme}://{authority}{}{rest}", from.path.split('?').next().unwrap_or_default())
             }
             rest => {
                 let path = from.path.split('?').next().unwrap_or_default();
@@ -292,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn a_url_without_a_path_is_asked_at_the_root() {
+        for url in ["http://h?since=0", "ws://h?since=0"] {
+            let asker = asker(url);
+            assert_eq!(asker.target(None).path(), "/?since=0", "{url}");
+            assert_eq!(asker.target(Some(("since", "7"))).path(), "/?since=7", "{url}");
+            assert_eq!(asker.page(&asker.target(None), "?page=2"), Ok("/?page=2".into()), "{url}");
+        }
+    }
+
+    #[test]
     fn no_other_server_hears_who_the_job_is() {
         let asker = asker("https://own.example/a/b?c=d");
         let home = asker.target(None);
@@ -300,6 +330,8 @@ mod tests {
         for (location, path, is_told) in [
             ("/x?y", "/x?y", true),
             ("x", "/a/x", true),
+            ("?page=2", "/a/b?page=2", true),
+            ("https://own.example?page=2", "/?page=2", true),
             ("https://own.example:443/x#part", "/x", true),
             ("wss://own.example/x", "/x", true),
             ("https://own.example:444/x", "/x", false),
@@ -309,7 +341,11 @@ mod tests {
             let led = asker.led(&home, location).unwrap();
             assert_eq!((led.path.as_str(), told(&led)), (path, is_told), "{location}");
         }
+        assert_eq!(asker.page(&home, "/x?page=2"), Ok("/x?page=2".into()));
+        assert_eq!(asker.page(&home, "https://own.example?page=2"), Ok("/?page=2".into()));
+        assert!(asker.page(&home, "https://other.example/x").is_err());
         let away = asker.led(&home, "https://other.example/x").unwrap();
+        assert!(asker.page(&away, "https://own.example/x").is_err());
         let back = asker.led(&away, "https://own.example/x").unwrap();
         assert!(!told(&back), "another server chose what is asked");
         for wrong in ["http://own.example/x", "ftp://own.example/", "https://me:pw@own.example/", "https://"] {

@@ -3,21 +3,33 @@
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
 
-/// The content of an answer with this `Content-Encoding`, of at most so many bytes; or why there is none.
-pub fn unpack(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Vec<u8>, String> {
+/// Why a packed answer has no content.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It came damaged, or not all of it: the next one may be whole.
+    Damaged(String),
+    /// The next one will be the same.
+    Refused(String),
+}
+
+/// The content of an answer with this `Content-Encoding`, of at most so many bytes.
+pub fn unpack(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Vec<u8>, Unusable> {
     match how.map(str::trim).unwrap_or_default().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(body),
         "gzip" | "x-gzip" => {
             let mut content = Vec::new();
             let mut packed = MultiGzDecoder::new(body.as_slice()).take(bytes_max.saturating_add(1));
-            packed.read_to_end(&mut content).map_err(|error| format!("the answer is packed, and damaged: {error}"))?;
+            packed
+                .read_to_end(&mut content)
+                .map_err(|error| Unusable::Damaged(format!("the answer is packed, and damaged: {error}")))?;
             match content.len() as u64 > bytes_max {
-                true => Err(too_long(bytes_max)),
+                true => Err(Unusable::Refused(too_long(bytes_max))),
                 false => Ok(content),
             }
         }
         other => {
-            Err(format!("the answer is packed as `{}`, and only gzip was asked for", crate::shown::harmless(other, 40)))
+            let other = crate::shown::harmless(other, 40);
+            Err(Unusable::Refused(format!("the answer is packed as `{other}`, and only gzip was asked for")))
         }
     }
 }
@@ -46,8 +58,27 @@ mod tests {
         assert_eq!(unpack(None, b"abc".to_vec(), 3).unwrap(), b"abc");
         let bomb = pack(&vec![0; 50 << 20]);
         assert!(bomb.len() < 100 << 10);
-        assert!(unpack(Some("gzip"), bomb, 1 << 20).unwrap_err().contains("answer_bytes_max"));
-        assert!(unpack(Some("gzip"), b"no".to_vec(), 9).unwrap_err().contains("damaged"));
-        assert!(unpack(Some("br"), b"no".to_vec(), 9).unwrap_err().contains("only gzip"));
+        let refused = |how, body, most| match unpack(Some(how), body, most) {
+            Err(Unusable::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused("gzip", bomb, 1 << 20).contains("answer_bytes_max"));
+        assert!(refused("br", b"no".to_vec(), 9).contains("only gzip"));
+    }
+
+    #[test]
+    fn packed_answers_that_are_not_whole_may_be_so_the_next_time() {
+        let whole = pack(b"[{\"n\":1},{\"n\":2}]");
+        let mut wrong = whole.clone();
+        if let Some(byte) = wrong.last_mut() {
+            *byte ^= 1;
+        }
+        let cut = (0..whole.len()).map(|end| whole[..end].to_vec());
+        for body in cut.chain([b"no".to_vec(), wrong]) {
+            match unpack(Some("gzip"), body, 1000) {
+                Err(Unusable::Damaged(why)) => assert!(why.contains("damaged"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

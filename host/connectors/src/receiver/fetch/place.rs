@@ -2,31 +2,28 @@
 
 use crate::batch::position::{Position, Positions};
 use crate::limits::HTTP_PLACE_BYTES_MAX;
+use crate::receiver::named::NamedPosition;
 use serde::{Deserialize, Serialize};
 
 /// What the name of such a position begins with.
 const MARK: &str = "at:";
 
+/// An id or a cursor as JSON, in which a byte may become six, with a version or a next page beside it.
+const WORDS_BYTES_MAX: usize = 8 * HTTP_PLACE_BYTES_MAX;
+
 /// Where a source goes on.
 #[derive(Default)]
 pub struct Place {
     now: String,
-    /// The names that positions may have, of which the last is the one that counts.
-    named: Vec<String>,
-    /// Larger with each move, so that of several names the newest is known.
-    count: u64,
+    named: NamedPosition,
 }
 
 impl Place {
     /// As positions tell.
     pub fn of(from: &Positions) -> Place {
-        let mut found: Vec<(u64, &String)> =
-            from.iter().filter(|(name, _)| name.starts_with(MARK)).map(|(name, at)| (at.offset, name)).collect();
-        found.sort_unstable();
-        let count = found.last().map_or(0, |(count, _)| *count);
-        let named: Vec<String> = found.into_iter().map(|(_, name)| name.clone()).collect();
-        let now = named.last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
-        Place { now, named, count }
+        let named = NamedPosition::of(from, |name| name.starts_with(MARK));
+        let now = named.names().last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
+        Place { now, named }
     }
 
     /// The words; empty at the beginning.
@@ -36,7 +33,7 @@ impl Place {
 
     /// It is there from now on. `false`: the words are too long to be kept.
     pub fn set(&mut self, now: &str) -> bool {
-        if now.len() > HTTP_PLACE_BYTES_MAX {
+        if now.len() > WORDS_BYTES_MAX {
             return false;
         }
         now.clone_into(&mut self.now);
@@ -46,17 +43,11 @@ impl Place {
     /// What the rows that brought it here move.
     pub fn moves(&mut self) -> Vec<(String, Position)> {
         let name = format!("{MARK}{}", self.now);
-        if self.named.as_slice() == std::slice::from_ref(&name) || (self.now.is_empty() && self.named.is_empty()) {
+        let names = self.named.names();
+        if names == std::slice::from_ref(&name) || (self.now.is_empty() && names.is_empty()) {
             return Vec::new();
         }
-        self.count += 1;
-        let mut moves: Vec<(String, Position)> =
-            self.named.drain(..).filter(|old| *old != name).map(|old| (old, Position::GONE)).collect();
-        if !self.now.is_empty() {
-            moves.push((name.clone(), Position { offset: self.count, mark: -1 }));
-            self.named.push(name);
-        }
-        moves
+        self.named.rename(Some(name).filter(|_| !self.now.is_empty()))
     }
 }
 
@@ -72,6 +63,9 @@ pub struct Answered {
     /// What the next request says of what came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Path and query of the page that follows, at the source's own server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 impl Answered {
@@ -112,12 +106,17 @@ mod tests {
         place.set("");
         move_all(&mut positions, place.moves());
         assert_eq!(Place::of(&positions).now(), "");
-        assert!(!place.set(&"x".repeat(HTTP_PLACE_BYTES_MAX + 1)));
+        assert!(!place.set(&"x".repeat(WORDS_BYTES_MAX + 1)));
     }
 
     #[test]
     fn what_is_known_of_an_answer_is_read_as_it_was_written() {
-        let all = Answered { etag: Some("\"x\"".into()), modified: None, cursor: Some("7".into()) };
+        let all = Answered {
+            etag: Some("\"x\"".into()),
+            modified: None,
+            cursor: Some("7".into()),
+            next: Some("/p?2".into()),
+        };
         let mut place = Place::default();
         place.set(&all.words());
         assert_eq!(Answered::of(&place), all);

@@ -5,7 +5,6 @@ use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::envelope::{self, Beside, EVENT, ID};
 use crate::batch::position::{Extent, Positions};
 use crate::job::spec::SourceSpec;
-use crate::limits::DECODED_TIMES_MAX;
 use crate::receiver::framing::trim_line_end;
 use crate::receiver::http::cut;
 use crate::receiver::inbox::Inbox;
@@ -43,8 +42,7 @@ pub struct Piece<'a> {
 impl<'a> Rows<'a> {
     /// Where positions say.
     pub fn new(source: &'a SourceSpec, from: &Positions, inbox: &'a Inbox) -> Rows<'a> {
-        let decoded = source.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX);
-        let rows_max = source.rows_per_batch_max.min(decoded / SourceSpec::decoded_row_bytes(&source.schema)).max(1);
+        let rows_max = source.rows_together_max();
         let count = from.get("").map_or(0, |position| position.offset);
         Rows { source, inbox, count, rows_max, place: Place::of(from), in_envelopes: source.in_envelopes() }
     }
@@ -77,10 +75,15 @@ impl<'a> Rows<'a> {
             chunk.extent.row = self.count;
             self.count = self.count.saturating_add(chunk.rows() as u64);
         }
-        while rows > self.rows_max && chunks.len() > 1 {
-            let first = chunks.remove(0);
-            rows -= first.rows() as u64;
-            if !self.inbox.put(first).await {
+        while rows > self.rows_max {
+            let Some(first) = chunks.first_mut() else { break };
+            let most = usize::try_from(rows - self.rows_max).unwrap_or(usize::MAX);
+            let front = first.cut_front(most);
+            if first.rows() == 0 {
+                chunks.remove(0);
+            }
+            rows -= front.rows() as u64;
+            if !self.inbox.put(front).await {
                 return false;
             }
         }
@@ -92,7 +95,7 @@ impl<'a> Rows<'a> {
     /// decode.
     pub fn of_piece(&self, piece: Piece<'_>) -> Vec<Chunk> {
         let chunks = match piece.dropped {
-            0 => cut::cut(self.source, piece.data).unwrap_or_else(|_| vec![one(piece.data)]),
+            0 => cut::cut(self.source, piece.data, u64::MAX).map_or_else(|_| vec![one(piece.data)], |cut| cut.chunks),
             dropped => vec![self.too_long(piece.data, dropped)],
         };
         if !self.in_envelopes {

@@ -1,6 +1,7 @@
 //! Messages of a WebSocket. Nothing tells a server where to go on: what it says while nobody listens is lost.
 
 use super::asker::{Meaning, Target};
+use super::heard::Heard;
 use super::rows::Piece;
 use super::{Ended, Fetch};
 use crate::http::Wire;
@@ -10,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::header::{HeaderMap, HeaderValue};
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
@@ -26,8 +27,8 @@ type Socket = WebSocketStream<Box<dyn Wire>>;
 
 /// Listens to one connection until it ends.
 pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
-    let mut socket = match timeout(fetch.client.timeout, greet(fetch)).await {
-        Ok(Ok(socket)) => socket,
+    let (mut socket, heard) = match timeout(fetch.client.timeout, greet(fetch)).await {
+        Ok(Ok(greeted)) => greeted,
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = crate::units::show_time(fetch.client.timeout);
@@ -40,28 +41,12 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
         }
     }
     fetch.connected();
-    // Half of the time without a word, and the server is asked whether it is there.
-    let half = fetch.client.stall / 2;
-    let mut asked = false;
     loop {
         // A server that never pauses must not keep its thread from other tasks.
         consume_budget().await;
-        let heard = match fetch.within(half, socket.next()).await {
-            Some(heard) => heard,
-            None if asked => return fetch.stalled(),
-            None => {
-                asked = true;
-                if let Err(ended) = say(&mut socket, Message::Ping(Bytes::new())).await {
-                    return ended;
-                }
-                continue;
-            }
-        };
-        asked = false;
-        let message = match heard {
-            None => return Ended::closed("the server closed the connection"),
-            Some(Err(error)) => return of_error(fetch, error),
-            Some(Ok(message)) => message,
+        let message = match next(fetch, &mut socket, &heard).await {
+            Ok(message) => message,
+            Err(ended) => return ended,
         };
         let data = match &message {
             Message::Text(text) => text.as_bytes(),
@@ -78,16 +63,41 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> Ended {
     }
 }
 
+/// Waits for the next message.
+async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &Heard) -> Result<Message, Ended> {
+    // Half of the time without a word, and the server is asked whether it is there.
+    let half = fetch.client.stall / 2;
+    let (mut pause, mut asked) = (half, false);
+    loop {
+        let begin = Instant::now();
+        match fetch.within(pause, socket.next()).await {
+            Some(Some(Ok(message))) => return Ok(message),
+            Some(Some(Err(error))) => return Err(of_error(fetch, error)),
+            Some(None) => return Err(Ended::closed("the server closed the connection")),
+            None => {}
+        }
+        if let Some(silence) = heard.since(begin) {
+            // A message is on its way, however long it takes.
+            (pause, asked) = (half.saturating_sub(silence), false);
+        } else if asked {
+            return Err(fetch.stalled());
+        } else {
+            (pause, asked) = (half, true);
+            say(socket, Message::Ping(Bytes::new())).await?;
+        }
+    }
+}
+
 /// Connects, and goes where the answer leads.
-async fn greet(fetch: &Fetch<'_>) -> Result<Socket, Ended> {
+async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, Heard), Ended> {
     let mut target = fetch.asker.target(None);
     for _ in 0..=REDIRECTS_MAX {
-        let wire = target.stream().await?;
+        let (wire, heard) = target.stream().await?;
         let request = request(fetch, &target)?;
         let bytes_max = usize::try_from(fetch.client.answer_bytes_max).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
         let answer = match client_async_with_config(request, wire, Some(config)).await {
-            Ok((socket, _)) => return Ok(socket),
+            Ok((socket, _)) => return Ok((socket, heard)),
             Err(WebsocketError::Http(answer)) => answer,
             Err(error) => return Err(of_error(fetch, error)),
         };

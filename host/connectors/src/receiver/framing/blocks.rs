@@ -7,7 +7,7 @@
 
 use super::{Counter, StreamCursor};
 use crate::batch::chunk::{Chunk, RefusedRecord};
-use crate::batch::position::Extent;
+use crate::batch::position::{Extent, known_shortly};
 use crate::decode::avro::container::{BlockHead, Codec, Found, Header, SYNC_BYTES, record_ends};
 use crate::decode::avro::schema::Schema;
 use crate::limits::{AVRO_BLOCK_BYTES_MAX, PART_BYTES_MAX, PART_ROWS_MAX};
@@ -37,6 +37,8 @@ pub struct BlockCutter {
     start: u64,
     /// The first record of the chunk, counted from the block at `start`.
     row: u64,
+    /// See [`known_shortly`].
+    known: u64,
 }
 
 enum State {
@@ -106,6 +108,7 @@ impl BlockCutter {
             refused: Vec::new(),
             start: 0,
             row: 0,
+            known: 0,
         }
     }
 
@@ -145,6 +148,7 @@ impl BlockCutter {
         flush: bool,
         ended: bool,
     ) -> Option<Chunk> {
+        self.known = known_shortly(place.known_by);
         loop {
             if let Some(chunk) = self.fill_chunk(&place.file) {
                 return Some(chunk);
@@ -212,7 +216,7 @@ impl BlockCutter {
                 file: file.to_owned(),
                 start: self.start,
                 bytes: bytes | Extent::OF_BLOCKS,
-                row: self.row,
+                row: self.row | self.known,
             },
         }
     }

@@ -1,8 +1,9 @@
 //! What a request is answered.
 
 use super::body::{BodyFault, HeldBody, drain};
+use super::cut::{self, Cut};
 use super::producers::Numbered;
-use super::{Intake, Receiving, Took, cut};
+use super::{Intake, Receiving, Took};
 use crate::units;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -153,14 +154,15 @@ async fn take(intake: &Intake, body: &mut Incoming, numbered: Option<&Numbered>)
 
 /// Cuts a body into records and hands them over: how many there are, and what became of them.
 fn put(intake: &Intake, held: HeldBody, numbered: Option<&Numbered>) -> Result<(u64, Took), Refused> {
-    let chunks = cut::cut(&intake.source, &held.bytes).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+    let cut = cut::cut(&intake.source, &held.bytes, intake.rows_max);
+    let Cut { chunks, rows } = cut.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
     drop(held);
-    let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
     if rows > intake.rows_max {
         let most = intake.rows_max;
         let why = format!("the request has {rows} rows, and at most {most} fit into a batch; send it in several");
         return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
+    let rows = cut::rows_of(&intake.source, &chunks);
     if rows == 0 {
         return Ok((0, Took::Repeated(None)));
     }

@@ -7,21 +7,40 @@
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Extent;
 use crate::decode::binary::row_bytes;
-use crate::decode::json::{array_elements, is_one_value};
+use crate::decode::json::{each_element, is_one_value};
 use crate::job::spec::{Format, SourceSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::receiver::framer;
-use crate::receiver::framing::{Counter, StreamCursor};
+use crate::receiver::framing::{Counter, StreamCursor, trim_line_end};
 use bytes::Bytes;
 
-/// The records of a body, numbered from 0; or why there is no way to tell them apart.
-pub fn cut(source: &SourceSpec, body: &[u8]) -> Result<Vec<Chunk>, String> {
+/// The records of a body.
+pub struct Cut {
+    /// They, numbered from 0, or no more than the first of them that were wanted.
+    pub chunks: Vec<Chunk>,
+    /// How many there are.
+    pub rows: u64,
+}
+
+/// The records of a body, or why there is no way to tell them apart. Of more than `rows_max` none are kept behind the first ones, so
+/// that nobody makes much of little.
+pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<Cut, String> {
     match source.format {
-        Format::Json => json(source, body),
+        Format::Json => json(source, body, rows_max),
         Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(whole(source, body)),
         Format::Avro(_) | Format::Protobuf(_) => Ok(whole(source, body)),
-        _ => Ok(framed(source, body)),
+        _ => Ok(framed(source, body, rows_max)),
     }
+}
+
+/// How many rows records make: blank lines are none.
+pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
+    let is_row = |chunk: &Chunk, row: usize| match source.format {
+        Format::Json => !chunk.record(row).trim_ascii().is_empty(),
+        Format::Csv { .. } => source.schema.len() == 1 || !trim_line_end(chunk.record(row)).is_empty(),
+        _ => true,
+    };
+    chunks.iter().map(|chunk| (0..chunk.rows()).filter(|row| is_row(chunk, *row)).count() as u64).sum()
 }
 
 /// Numbers the records of a request on from this row of the source.
@@ -32,27 +51,35 @@ pub fn number(chunks: &mut [Chunk], first: u64) {
 }
 
 /// The body as one record.
-fn whole(source: &SourceSpec, body: &[u8]) -> Vec<Chunk> {
-    let mut records = Records::new(source, b"");
+fn whole(source: &SourceSpec, body: &[u8]) -> Cut {
+    let mut records = Records::new(source, b"", 1);
     if !body.is_empty() {
         records.add(body);
     }
     records.end()
 }
 
-fn framed(source: &SourceSpec, body: &[u8]) -> Vec<Chunk> {
+fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> Cut {
     let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
     framer.buffer(body.len()).extend_from_slice(body);
     framer.end();
-    std::iter::from_fn(|| framer.next(true)).collect()
+    let (mut chunks, mut rows) = (Vec::new(), 0_u64);
+    while let Some(chunk) = framer.next(true) {
+        let before = rows;
+        rows += chunk.rows() as u64;
+        if before <= rows_max {
+            chunks.push(chunk);
+        }
+    }
+    Cut { chunks, rows }
 }
 
-fn json(source: &SourceSpec, body: &[u8]) -> Result<Vec<Chunk>, String> {
+fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<Cut, String> {
     const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
     let is_array = body.first() == Some(&b'[');
     if !is_array && !body.contains(&b'\n') {
-        return Ok(framed(source, body));
+        return Ok(framed(source, body, rows_max));
     }
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
@@ -60,16 +87,16 @@ fn json(source: &SourceSpec, body: &[u8]) -> Result<Vec<Chunk>, String> {
             return Err(format!("the body is a JSON array that is not UTF-8 at byte {}", error.valid_up_to()));
         }
         // The lines that are not are rejected one by one.
-        Err(_) => return Ok(framed(source, body)),
+        Err(_) => return Ok(framed(source, body, rows_max)),
     };
-    let mut records = Records::new(source, b"\n");
+    let mut records = Records::new(source, b"\n", rows_max);
     if is_array {
-        let elements = array_elements(text).map_err(|why| format!("the body is not a whole JSON array: {why}"))?;
-        elements.into_iter().for_each(|element| records.add(element.as_bytes()));
+        let read = each_element(text, |element| records.add(element.as_bytes()));
+        read.map_err(|why| format!("the body is not a whole JSON array: {why}"))?;
     } else if is_one_value(text) {
         records.add(body);
     } else {
-        return Ok(framed(source, body));
+        return Ok(framed(source, body, rows_max));
     }
     Ok(records.end())
 }
@@ -79,6 +106,10 @@ struct Records<'a> {
     source: &'a SourceSpec,
     delimiter: &'static [u8],
     chunks: Vec<Chunk>,
+    /// All that were added, of which so many at most are kept.
+    count: u64,
+    rows_max: u64,
+    /// Those in chunks.
     rows: u64,
     bytes: Vec<u8>,
     ends: Vec<u32>,
@@ -86,11 +117,13 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(source: &'a SourceSpec, delimiter: &'static [u8]) -> Records<'a> {
+    fn new(source: &'a SourceSpec, delimiter: &'static [u8], rows_max: u64) -> Records<'a> {
         Records {
             source,
             delimiter,
             chunks: Vec::new(),
+            count: 0,
+            rows_max,
             rows: 0,
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -100,6 +133,10 @@ impl<'a> Records<'a> {
 
     /// Adds a record; of one that is too long the beginning stays, with the reason.
     fn add(&mut self, record: &[u8]) {
+        self.count += 1;
+        if self.count > self.rows_max {
+            return;
+        }
         let most = self.source.record_bytes_max;
         let too_long = record.len() as u64 > most;
         let kept =
@@ -131,11 +168,11 @@ impl<'a> Records<'a> {
         });
     }
 
-    fn end(mut self) -> Vec<Chunk> {
+    fn end(mut self) -> Cut {
         if !self.ends.is_empty() {
             self.flush();
         }
-        self.chunks
+        Cut { chunks: self.chunks, rows: self.count }
     }
 }
 
@@ -154,12 +191,13 @@ mod tests {
     /// How many rows decode, and how many are rejected.
     fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
         let mut decoder = Decoder::new(source);
-        let chunks = cut(source, body).unwrap();
+        let Cut { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
         let mut rows = 0;
         for chunk in &chunks {
             assert_eq!(chunk.extent.row, rows, "rows are numbered");
             rows += chunk.rows() as u64;
         }
+        assert_eq!(rows, count);
         chunks.iter().map(|chunk| decoder.decode(chunk)).fold((0, 0), |(good, bad), decoded| {
             (good + decoded.rows.num_rows(), bad + decoded.rejected.map_or(0, |rows| rows.num_rows()))
         })
@@ -185,9 +223,43 @@ mod tests {
         }
         assert_eq!(counts(&source, b"{\"a\":1}\n\xff\n{\"a\":2}"), (2, 1));
         for broken in ["[", "[1", "[1,]", "[1]2", "[1]\n[2]"] {
-            assert!(cut(&source, broken.as_bytes()).unwrap_err().starts_with("the body is not a whole JSON array"));
+            assert!(
+                cut(&source, broken.as_bytes(), 9)
+                    .map(drop)
+                    .unwrap_err()
+                    .starts_with("the body is not a whole JSON array")
+            );
         }
-        assert!(cut(&source, b"[\"\xff\"]").unwrap_err().contains("not UTF-8"));
+        assert!(cut(&source, b"[\"\xff\"]", 9).map(drop).unwrap_err().contains("not UTF-8"));
+    }
+
+    #[test]
+    fn of_too_many_records_the_first_are_kept_and_all_counted() {
+        let json = source(Format::Json, &[("a", ColumnType::Int64)]);
+        let text = source(Format::Text, &[("a", ColumnType::Text)]);
+        for (source, body, rows) in [(&json, "[1,2,3,4,5]", 5), (&json, "1\n2\n3\n4", 4), (&text, "a\nb\nc\n", 3)] {
+            let cut = cut(source, body.as_bytes(), 2).unwrap();
+            assert_eq!(cut.rows, rows, "{body}");
+            assert!(cut.chunks.iter().map(Chunk::rows).sum::<usize>() as u64 <= rows);
+        }
+        let kept = cut(&json, b"[1,2,3,4,5]", 2).unwrap().chunks;
+        assert_eq!(kept.iter().map(Chunk::rows).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn blank_lines_are_no_rows() {
+        let columns = [("a", ColumnType::Int64), ("b", ColumnType::Text)];
+        let csv = Format::Csv { header: true, separator: b',' };
+        for (format, body, expected) in [
+            (Format::Json, "{\"a\":1}\n\n \n{\"a\":2}", 2),
+            (csv, "a,b\n\n\r\n1,x\n", 1),
+            (Format::Text, "x\n\ny\n", 3),
+        ] {
+            let columns = if matches!(format, Format::Text) { &columns[1..] } else { &columns[..] };
+            let source = source(format, columns);
+            let cut = cut(&source, body.as_bytes(), u64::MAX).unwrap();
+            assert_eq!(rows_of(&source, &cut.chunks), expected, "{body:?}");
+        }
     }
 
     #[test]
@@ -196,7 +268,7 @@ mod tests {
         (source.record_bytes_max, source.rejected_bytes_max) = (20, 5);
         let body = format!("[{{\"a\":\"b\"}},{{\"a\":\"{}\"}},{{\"a\":\"c\"}}]", "x".repeat(100));
         assert_eq!(counts(&source, body.as_bytes()), (2, 1));
-        let chunks = cut(&source, body.as_bytes()).unwrap();
+        let Cut { chunks, .. } = cut(&source, body.as_bytes(), u64::MAX).unwrap();
         assert_eq!(chunks[0].record(1), b"{\"a\":\n");
         assert_eq!(chunks[0].refused[0].dropped, 103);
     }
@@ -207,7 +279,7 @@ mod tests {
         let rows = PART_ROWS_MAX + 5;
         let body = format!("[{}]", vec!["{\"a\":5}"; rows].join(","));
         assert_eq!(counts(&source, body.as_bytes()), (rows, 0));
-        assert_eq!(cut(&source, body.as_bytes()).unwrap().len(), 2);
+        assert_eq!(cut(&source, body.as_bytes(), u64::MAX).unwrap().chunks.len(), 2);
     }
 
     #[test]

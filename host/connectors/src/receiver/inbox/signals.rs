@@ -2,8 +2,8 @@
 //! which holds their positions is published. With the first a receiver may tell a sender that nothing of it can be lost any
 //! more; with the second it may let a server forget what came before.
 
-use super::Inbox;
 use super::whole::WholeRequest;
+use super::{Inbox, InboxContents};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::{Position, Positions};
 use crate::ids::BatchId;
@@ -68,6 +68,13 @@ impl Signals {
     }
 }
 
+impl InboxContents {
+    /// Of all rows that were added by now.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.added)
+    }
+}
+
 impl Inbox {
     /// Receiver: adds these records at once, if there is room for them. Those that move a position of the source beside that of
     /// the rows are taken by one batch together; there must be some then.
@@ -83,7 +90,7 @@ impl Inbox {
                 Some(end) => held.push_whole(WholeRequest::new(chunks, vec![end])),
                 None => chunks.into_iter().for_each(|chunk| held.join(chunk)),
             }
-            ticket = Ticket(held.added);
+            ticket = held.ticket();
         });
         if added { Offered::Taken(ticket) } else { Offered::Closed }
     }

@@ -90,6 +90,7 @@ impl Reading<'_> {
             return Err(Error::environment(format!("source `{source}`: there are {what}; name fewer topics")));
         }
         if self.order.share.tells_clocks() {
+            self.inbox.tell_none(found.there.iter().all(|(_, partitions)| *partitions == 0));
             self.known_clocks(&names);
         }
         if new.is_empty() {
@@ -118,6 +119,7 @@ impl Reading<'_> {
         info!("source `{}`: reads {} {more}partition{plural}", self.order.source.name, new.len());
         // They may have something.
         self.inbox.idle(false);
+        self.ends.add(&new);
         let begun = self.first && !self.looked && self.order.spec.start == KafkaStart::Latest;
         self.looked = true;
         for ((topic, number), start) in new.into_iter().zip(starts) {

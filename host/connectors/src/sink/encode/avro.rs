@@ -1,11 +1,12 @@
 //! Format `avro`: a container file with the schema of the columns, its blocks compressed with deflate. Columns that may be
-//! null are a union with `null`; times are `timestamp-micros`. Records by themselves are for topics, whose schema is in a registry.
+//! null are a union with `null`; times are `timestamp-micros`, dates `date` and decimals `decimal`. Records by
+//! themselves are for topics, whose schema is in a registry.
 
 use crate::batch::cell::Cells;
 use crate::batch::types::ColumnType;
 use crate::limits::PART_BYTES_MAX;
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
             ));
         }
         let kind = ColumnType::of(field.data_type());
-        if matches!(kind, ColumnType::Arrow(_)) {
+        if !kind.is_scalar() {
             return Err(format!("column `{name}` is {kind}, which format `avro` does not write; choose `parquet`"));
         }
     }
@@ -117,6 +118,10 @@ pub(in crate::sink) fn schema_text(schema: &SchemaRef, record: &str) -> String {
             ColumnType::Float64 => json!("double"),
             ColumnType::Text => json!("string"),
             ColumnType::Timestamp => json!({ "type": "long", "logicalType": "timestamp-micros" }),
+            ColumnType::Arrow(DataType::Date32) => json!({ "type": "int", "logicalType": "date" }),
+            ColumnType::Arrow(DataType::Decimal128(precision, scale)) => {
+                json!({ "type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale })
+            }
             ColumnType::Binary | ColumnType::Arrow(_) => json!("bytes"),
         };
         match field.is_nullable() {
@@ -174,10 +179,19 @@ impl<'a> Column<'a> {
             Cells::Float64(values) => out.extend_from_slice(&values.value(row).to_le_bytes()),
             Cells::Text(values) => sized(values.value(row).as_bytes(), out),
             Cells::Binary(values) => sized(values.value(row), out),
+            Cells::Date(values) => long(values.value(row).into(), out),
+            Cells::Decimal(values) => sized(whole(&values.value(row).to_be_bytes()), out),
             // No column is of another type.
             Cells::Other(_) => {}
         }
     }
+}
+
+/// The last bytes of a number, without those in front that only repeat its sign.
+fn whole(bytes: &[u8; 16]) -> &[u8] {
+    let is_sign =
+        |pair: &&[u8]| matches!(pair, [0, next] if *next < 0x80) || matches!(pair, [0xff, next] if *next >= 0x80);
+    bytes.get(bytes.windows(2).take_while(is_sign).count()..).unwrap_or_default()
 }
 
 /// A whole number: seven bits a byte, the lowest first, signs interleaved.

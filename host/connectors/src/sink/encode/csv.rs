@@ -147,6 +147,11 @@ impl<'a> CsvColumn<'a> {
                 cell::write_rfc3339(text, a.value(row));
                 Ok(())
             }
+            Cells::Date(a) => {
+                cell::write_date(text, a.value(row));
+                Ok(())
+            }
+            Cells::Decimal(a) => write!(text, "{}", a.value_as_string(row)),
             Cells::Other(_) => {
                 write_text(text, &self.formatter.value(row).to_string());
                 Ok(())

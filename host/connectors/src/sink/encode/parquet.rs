@@ -1,9 +1,10 @@
-//! Format `parquet`, compressed with Snappy, with the columns' own types.
+//! Format `parquet`, with the columns' own types. Pages are compressed, with Snappy unless the job says otherwise.
 
+use crate::job::spec::Compression;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use std::io::{self, Write};
@@ -11,11 +12,12 @@ use std::io::{self, Write};
 /// Encoded bytes of a row group that are held in memory before it is written.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 
-pub(super) fn check(schema: &SchemaRef) -> std::result::Result<(), String> {
+pub(super) fn check(schema: &SchemaRef, by: Compression) -> std::result::Result<(), String> {
     if schema.fields().is_empty() {
         return Err("format `parquet` needs columns, and the rows have none; choose `json`".into());
     }
-    write_file(schema, &[], &mut io::sink())
+    writer(schema, by, io::sink())
+        .and_then(|file| file.close().map(drop))
         .map_err(|cause| format!("these columns cannot be written as `parquet`: {cause}; choose `json`"))
 }
 
@@ -23,8 +25,8 @@ pub(super) fn check(schema: &SchemaRef) -> std::result::Result<(), String> {
 pub(in crate::sink) struct ParquetFile<W: Write + Send>(ArrowWriter<W>);
 
 impl<W: Write + Send> ParquetFile<W> {
-    pub fn begin(schema: &SchemaRef, out: W) -> io::Result<ParquetFile<W>> {
-        writer(schema, out).map(ParquetFile).map_err(io::Error::other)
+    pub fn begin(schema: &SchemaRef, by: Compression, out: W) -> io::Result<ParquetFile<W>> {
+        writer(schema, by, out).map(ParquetFile).map_err(io::Error::other)
     }
 
     pub fn add(&mut self, rows: &[RecordBatch]) -> io::Result<()> {
@@ -50,15 +52,14 @@ impl<W: Write + Send> ParquetFile<W> {
     }
 }
 
-fn write_file(schema: &SchemaRef, rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> Result<()> {
-    let mut writer = writer(schema, out)?;
-    for part in rows {
-        writer.write(part)?;
-    }
-    writer.close().map(drop)
-}
-
-fn writer<W: Write + Send>(schema: &SchemaRef, out: W) -> Result<ArrowWriter<W>> {
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+fn writer<W: Write + Send>(schema: &SchemaRef, by: Compression, out: W) -> Result<ArrowWriter<W>> {
+    let codec = match by {
+        Compression::None => Codec::UNCOMPRESSED,
+        Compression::Gzip => Codec::GZIP(GzipLevel::default()),
+        Compression::Snappy => Codec::SNAPPY,
+        Compression::Lz4 => Codec::LZ4_RAW,
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
+    };
+    let properties = WriterProperties::builder().set_compression(codec).build();
     ArrowWriter::try_new(out, schema.clone(), Some(properties))
 }

@@ -100,6 +100,16 @@ pub(super) fn look(folder: &Path, owner_id: Option<&str>) -> Result<Option<Marke
     Ok(marker)
 }
 
+/// The last batch that the folder holds whole, for a share that is open. An error where a later start of the job has the folder: it
+/// may have looked for shares when this one had no marker yet, and so has not taken it over.
+pub(super) fn whole(name: &str, folder: &Path, owner: &Owner) -> Result<Option<BatchId>> {
+    let whole = read(folder, None, Some(&owner.job_id));
+    let whole = whole.map_err(|message| Error::environment(format!("sink `{name}`: {message}")))?;
+    let Some(marker) = whole else { return Ok(None) };
+    let ours = marker.check_ours(owner).map(|()| marker.batch);
+    ours.map_err(|cause| open_failed(name, "open the folder", folder, &cause))
+}
+
 /// Locks a share of a folder for as long as the file is open.
 pub(super) fn lock(name: &str, folder: &Path, share: Share) -> Result<File> {
     let path = marker::beside(&folder.join(marker_name(share)), ".lock");

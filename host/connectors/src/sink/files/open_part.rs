@@ -53,11 +53,6 @@ pub fn hidden(share: Share, generation: Generation, part: &str) -> String {
     format!("{}/{:06}-{}.tmp", hidden_folder(share), generation.0, Digest::of(part.as_bytes()).hex())
 }
 
-/// Where the rows of a batch are as long as parts are open that they belong to.
-pub fn reserve(share: Share, generation: Generation, batch: BatchId) -> String {
-    format!("{}/{:06}-{:012}.rows", hidden_folder(share), generation.0, batch.0)
-}
-
 impl Writer {
     /// Begins a part of a folder.
     pub fn begin(&self, folder: &str, from: BatchId, time: BatchTime) -> Result<OpenPart> {

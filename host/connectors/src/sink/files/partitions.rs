@@ -6,7 +6,7 @@ use crate::limits::{FOLDER_NAME_BYTES_MAX, FOLDERS_PER_BATCH_MAX};
 use crate::shown;
 use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -47,11 +47,15 @@ impl Partitions {
                 return Err(format!("the rows have no column `{name}`; they have {}", has.join(", ")));
             };
             match ColumnType::of(field.data_type()) {
-                ColumnType::Bool | ColumnType::Int64 | ColumnType::Text | ColumnType::Timestamp => {}
+                ColumnType::Bool
+                | ColumnType::Int64
+                | ColumnType::Text
+                | ColumnType::Timestamp
+                | ColumnType::Arrow(DataType::Date32) => {}
                 other => {
                     return Err(format!(
-                        "column `{name}` is {other}, which makes no name of a folder; choose one of type text, int64, bool or \
-                         timestamp, or make such a one with `select`"
+                        "column `{name}` is {other}, which makes no name of a folder; choose one of type text, int64, bool, \
+                         timestamp or date, or make such a one with `select`"
                     ));
                 }
             }
@@ -137,7 +141,12 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
             cell::write_rfc3339(&mut text, column.value(row));
             (column.is_null(row), text)
         }
-        Cells::Float64(_) | Cells::Binary(_) | Cells::Other(_) => return Err(wrong()),
+        Cells::Date(column) => {
+            let mut text = String::new();
+            cell::write_date(&mut text, column.value(row));
+            (column.is_null(row), text)
+        }
+        Cells::Float64(_) | Cells::Binary(_) | Cells::Decimal(_) | Cells::Other(_) => return Err(wrong()),
     };
     if null {
         out.push_str(NULL);

@@ -8,10 +8,10 @@
 //! its *reserve*, which stays until no open part needs it. A start makes parts of what the start before it left open: no upload,
 //! no half a file and no encoder has to survive.
 
-use super::open_part::{OpenPart, Writer, hidden, hidden_folder, reserve};
+use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
 use super::partitions::Partitions;
 use super::place::{BucketPlace, FolderPlace, MarkerTag, Place};
-use super::{Share, Written, exactly_once, is_part_path, twice};
+use super::{Share, Written, exactly_once, is_part_path, reserve, twice};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -23,11 +23,8 @@ use crate::shown::harmless;
 use crate::sink::marker::{self, Marker, Pending};
 use crate::sink::{Sink, commit_failed, encode, open_failed};
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,8 +42,8 @@ pub struct PartsSink {
     turn: u64,
     /// Where the job keeps checkpoints.
     kept: Option<Kept>,
-    /// The last batch that the shares of workers held when the place was opened.
-    of_workers: Option<BatchId>,
+    /// The last batch that others held when the place was opened: the shares of workers or, of a share, whole batches.
+    of_others: Option<BatchId>,
 }
 
 /// What a job with checkpoints has of a place, or of a worker's share of it.
@@ -106,7 +103,7 @@ impl PartsSink {
             }
         };
         let within = |error: Error| error.within(format!("sink `{name}`"));
-        let (mut kept, mut of_workers) = (None, None);
+        let (mut kept, mut of_others) = (None, None);
         match owner {
             Some(owner) => {
                 let take = |share: Share| -> Result<Kept> {
@@ -115,9 +112,12 @@ impl PartsSink {
                     taken.map_err(within)
                 };
                 kept = Some(take(share)?);
+                if share.is_some() {
+                    of_others = whole(&*place, owner, failure).map_err(within)?;
+                }
                 let others = if share.is_none() { patiently(failure, || place.workers()) } else { Ok(Vec::new()) };
                 for worker in others.map_err(within)? {
-                    of_workers = of_workers.max(take(Some(worker))?.committed);
+                    of_others = of_others.max(take(Some(worker))?.committed);
                 }
             }
             None => {
@@ -136,7 +136,7 @@ impl PartsSink {
         let writer = Writer { place, share, format, schema, generation, failure: failure.clone() };
         let (roll, open_max, partition_by) = (layout.roll, layout.open_parts_max, layout.partition_by);
         let open = BTreeMap::new();
-        Ok(PartsSink { name, writer, partitions, partition_by, roll, open_max, open, turn: 0, kept, of_workers })
+        Ok(PartsSink { name, writer, partitions, partition_by, roll, open_max, open, turn: 0, kept, of_others })
     }
 
     /// Completes parts of these folders.
@@ -192,7 +192,7 @@ impl PartsSink {
             let pending = (!open.is_empty() || !complete.is_empty()).then(|| Pending {
                 by: *generation,
                 shows: complete.clone(),
-                extension: encode::extension(*format).to_owned(),
+                extension: encode::word(*format),
                 partition_by: self.partition_by.clone(),
                 open,
             });
@@ -209,7 +209,7 @@ impl PartsSink {
             // What cannot be removed now is tried again with the next batch.
             let gone = |batch: &BatchId| {
                 let needed = needed.is_some_and(|needed| *batch >= needed);
-                !needed && place.remove(&reserve(*share, *generation, *batch)).is_ok()
+                !needed && place.remove(&reserve::path(*share, *generation, *batch)).is_ok()
             };
             kept.reserves.retain(|batch| !gone(batch));
         }
@@ -234,8 +234,9 @@ impl Sink for PartsSink {
         }
         fault::point("commit.before");
         if let Some(kept) = self.kept.as_mut().filter(|_| self.roll.is_some()) {
-            let bytes = reserve_of(&rows).map_err(|cause| commit_failed(&self.name, batch, "its rows", cause))?;
-            let name = reserve(self.writer.share, self.writer.generation, batch);
+            let bytes =
+                reserve::bytes_of(&rows).map_err(|cause| commit_failed(&self.name, batch, "its rows", cause))?;
+            let name = reserve::path(self.writer.share, self.writer.generation, batch);
             kept.reserves.insert(batch);
             let write = || self.writer.place.write(&name, bytes.clone());
             patiently(&self.writer.failure, write).map_err(|error| within(&self.name, error))?;
@@ -249,7 +250,7 @@ impl Sink for PartsSink {
     }
 
     fn committed(&self) -> Option<BatchId> {
-        self.kept.as_ref().and_then(|kept| kept.committed).max(self.of_workers)
+        self.kept.as_ref().and_then(|kept| kept.committed).max(self.of_others)
     }
 
     fn idle(&mut self) -> Result<()> {
@@ -360,18 +361,20 @@ fn rebuild(
         ))
     };
     let Some(first) = pending.open.iter().map(|(_, from, _)| *from).min() else { return Ok(Vec::new()) };
-    let format = encode::of_extension(&pending.extension);
+    let format = encode::of_word(&pending.extension);
     let format = format.ok_or_else(|| damaged(format!("their format `{}` is unknown", pending.extension)))?;
     let listed = patiently(failure, || place.hidden(&hidden_folder(share)))?;
-    let mut batches: Vec<BatchId> = listed.iter().filter_map(|name| batch_of(name, pending.by)).collect();
+    let mut batches: Vec<BatchId> = listed.iter().filter_map(|name| reserve::batch_of(name, pending.by)).collect();
     batches.retain(|batch| *batch >= first && Some(*batch) <= marker.batch);
     batches.sort();
     let from: BTreeMap<&str, BatchId> = pending.open.iter().map(|(folder, from, _)| (folder.as_str(), *from)).collect();
     let mut open: BTreeMap<String, (Writer, OpenPart)> = BTreeMap::new();
     for batch in batches {
-        let name = reserve(share, pending.by, batch);
+        let name = reserve::path(share, pending.by, batch);
         let bytes = patiently(failure, || place.read(&name))?;
-        let rows = rows_of(&bytes.unwrap_or_default()).map_err(|cause| damaged(format!("{name}: {cause}")))?;
+        let rows =
+            bytes.ok_or_else(|| "it is not there any more".to_owned()).and_then(|bytes| reserve::rows_of(&bytes));
+        let rows = rows.map_err(|why| damaged(format!("{name}: {why}")))?;
         let Some(schema) = rows.first().map(RecordBatch::schema) else { continue };
         let partitions =
             Partitions::new(&schema, &pending.partition_by).map_err(|why| damaged(format!("{name}: {why}")))?;
@@ -401,33 +404,19 @@ fn rebuild(
     open.into_values().map(|(writer, part)| writer.finish(part)).collect()
 }
 
-/// The batch of a reserve of this start.
-fn batch_of(name: &str, by: Generation) -> Option<BatchId> {
-    let batch = name.strip_suffix(".rows")?.strip_prefix(&format!("{:06}-", by.0))?;
-    batch.parse().ok().map(BatchId)
-}
-
-/// The rows of a batch as a stream of Arrow IPC.
-fn reserve_of(rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema()).map_err(io::Error::other)?;
-    for part in rows {
-        writer.write(part).map_err(io::Error::other)?;
-    }
-    writer.into_inner().map_err(io::Error::other)
-}
-
-fn rows_of(bytes: &[u8]) -> io::Result<Vec<RecordBatch>> {
-    let reader = StreamReader::try_new(bytes, None).map_err(io::Error::other)?;
-    reader.collect::<std::result::Result<_, _>>().map_err(io::Error::other)
-}
-
 fn show_all(place: &dyn Place, share: Share, by: Generation, parts: &[String], failure: &Failure) -> Result<()> {
     for part in parts {
         let hidden = hidden(share, by, part);
         patiently(failure, || place.show(&hidden, part))?;
     }
     Ok(())
+}
+
+/// As [`exactly_once::whole`].
+fn whole(place: &dyn Place, owner: &Owner, failure: &Failure) -> Result<Option<BatchId>> {
+    let Some((marker, _)) = patiently(failure, || place.marker(exactly_once::MARKER))? else { return Ok(None) };
+    let ours = marker.check_ours(owner).map(|()| marker.batch);
+    Ok(ours.map_err(|cause| io_failed(format!("open {}", place.shown()), &cause))?)
 }
 
 /// Refuses rows of which nothing tells whose they are.

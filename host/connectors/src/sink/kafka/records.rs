@@ -76,7 +76,7 @@ impl RecordEncoder {
         };
         let kind = |at: usize| ColumnType::of(schema.field(at).data_type());
         let key = spec.key.as_ref().map(|name| place(name, "key")).transpose()?;
-        if let Some(other) = key.map(kind).filter(|kind| matches!(kind, ColumnType::Arrow(_))) {
+        if let Some(other) = key.map(kind).filter(|kind| !kind.is_scalar()) {
             return Err((
                 "key",
                 format!("`key` names a column of type {other}, and a key is text, bytes or a plain value"),
@@ -231,6 +231,8 @@ fn write_key(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<
         Cells::Int64(array) => scratch.push_str(&array.value(row).to_string()),
         Cells::Float64(array) => cell::write_float(scratch, array.value(row)),
         Cells::Timestamp(array) => cell::write_rfc3339(scratch, array.value(row)),
+        Cells::Date(array) => cell::write_date(scratch, array.value(row)),
+        Cells::Decimal(array) => scratch.push_str(&array.value_as_string(row)),
         Cells::Other(array) => return Err(io::Error::other(format!("a key of type {}", array.data_type()))),
     }
     out.extend_from_slice(scratch.as_bytes());

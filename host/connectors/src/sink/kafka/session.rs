@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long one call of the library waits; it is called again.
 const STEP: Duration = Duration::from_millis(500);
+/// A call that is only to begin with something.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// How long a transaction that failed may take to be aborted. The next start of the sink aborts it as well.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often what was delivered is asked for while records are handed over.
@@ -97,14 +99,35 @@ impl ProducerContext for Deliveries {
 impl Session {
     /// Connects; with transactions, it ends those of whoever had the sink before, and nobody else can commit from then on.
     pub fn begin(config: &ClientConfig, watch: &mut Watch<'_>) -> Result<Session, KafkaFault> {
+        let session = Session::connect(config)?;
+        session.await_begin(watch)?;
+        Ok(session)
+    }
+
+    /// Ends the transactions under several names, all at once: nobody can commit what was begun under them.
+    pub fn end_others(configs: &[ClientConfig], watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
+        let sessions = configs.iter().map(Session::connect).collect::<Result<Vec<_>, _>>()?;
+        for session in &sessions {
+            // The library is at it from then on; whether it works is seen when it is waited for.
+            let _ = session.producer.init_transactions(AT_ONCE);
+        }
+        sessions.iter().try_for_each(|session| session.await_begin(watch))
+    }
+
+    fn connect(config: &ClientConfig) -> Result<Session, KafkaFault> {
         let transactional = config.get("transactional.id").is_some();
         let producer = config.create_with_context(Deliveries::default()).map_err(|error| KafkaFault::of(&error))?;
-        let session = Session { producer, transactional, open: false };
-        while transactional && let Err(error) = session.producer.init_transactions(STEP) {
-            session.again(&error, watch)?;
+        Ok(Session { producer, transactional, open: false })
+    }
+
+    fn await_begin(&self, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
+        while self.transactional
+            && let Err(error) = self.producer.init_transactions(STEP)
+        {
+            self.again(&error, watch)?;
         }
-        session.told().well();
-        Ok(session)
+        self.told().well();
+        Ok(())
     }
 
     /// Sends the records of a batch, and waits until the cluster has them: with transactions, all of them and the marker or none.

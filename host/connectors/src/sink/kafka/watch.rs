@@ -13,6 +13,8 @@ const AWAY_MAX: Duration = Duration::from_secs(1);
 const QUIET_MAX: Duration = Duration::from_secs(5);
 /// For what a job asks of a cluster before it begins.
 const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
+/// How long after its time a cluster gives up a transaction, which it looks for now and then.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 /// How often a pause looks whether the job has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -26,6 +28,8 @@ pub(super) struct Watch<'a> {
     moved: Instant,
     /// As `wait` of the sink says; `None`: as long as a start may take.
     wait: Option<Duration>,
+    /// How long a start may take.
+    start_max: Duration,
     pause: Duration,
     told: bool,
 }
@@ -34,7 +38,21 @@ impl<'a> Watch<'a> {
     /// From now on, for this long at most; `None`: as long as a start may take.
     pub fn new(failure: &'a Failure, who: String, wait: Option<Duration>) -> Watch<'a> {
         let now = Instant::now();
-        Watch { failure, who, began: now, moved: now, wait, pause: Duration::ZERO, told: false }
+        let (start_max, pause) = (START_TIME_MAX, Duration::ZERO);
+        Watch { failure, who, began: now, moved: now, wait, start_max, pause, told: false }
+    }
+
+    /// A start waits for transactions of this length that others left under way: those of other sinks of the job among them, which
+    /// are not taken over yet.
+    pub fn for_transactions(mut self, length: Duration) -> Watch<'a> {
+        self.start_max = self.start_max.max(length.saturating_add(GIVEN_UP_AFTER));
+        self
+    }
+
+    /// For something else meanwhile, of which the same holds.
+    pub fn aside(&self) -> Watch<'a> {
+        let (who, now) = (self.who.clone(), Instant::now());
+        Watch { failure: self.failure, who, began: now, moved: now, pause: Duration::ZERO, ..*self }
     }
 
     /// The cluster did something.
@@ -80,7 +98,7 @@ impl<'a> Watch<'a> {
     fn waits(&mut self, fault: &KafkaFault) -> Result<(), KafkaFault> {
         let waited = self.began.elapsed();
         match self.wait {
-            None if waited >= START_TIME_MAX => return Err(fault.clone()),
+            None if waited >= self.start_max => return Err(fault.clone()),
             Some(wait) if waited >= wait => {
                 let wait = units::show_time(wait);
                 return Err(KafkaFault::lasting(format!("{}; the job has waited for {wait} (`wait`)", fault.message)));

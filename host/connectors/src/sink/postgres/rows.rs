@@ -111,6 +111,8 @@ fn write(cells: &Cells<'_>, index: usize, kind: &Type, out: &mut BytesMut) -> Re
             let since = array.value(index).checked_sub(EPOCH_US).filter(|since| ![i64::MIN, i64::MAX].contains(since));
             out.put_i64(since.ok_or("the timestamp is out of the range of PostgreSQL's")?);
         }
+        // Texts stand for these: see `conversion`.
+        Cells::Date(_) | Cells::Decimal(_) => return Err("a date or decimal is written as a text".into()),
         Cells::Other(array) => return Err(format!("a value of type {} cannot be written", array.data_type())),
     }
     Ok(())

@@ -14,6 +14,8 @@ const NAME_BYTES_MAX: usize = 63;
 const COLUMNS_MAX: usize = 1_600;
 /// Where the rows of a batch are gathered before they replace those of the same key.
 const GATHERING: &str = "millstream_rows";
+/// What statements call the table: its own name may be one that SQL has a meaning for there.
+const TARGET: &str = "millstream_target";
 
 /// The table as the job means it.
 pub(super) struct TargetTable {
@@ -113,21 +115,23 @@ impl TargetTable {
     pub fn copy(&self, ways: &[ColumnConversion]) -> String {
         let (to, columns) = match !self.gathers(ways) {
             true => (self.name(), self.columns()),
-            false => (format!("pg_temp.{GATHERING}"), format!("{}, {}", self.columns(), quoted(&self.number()))),
+            false => {
+                (format!("pg_temp.{}", self.gathering()), format!("{}, {}", self.columns(), quoted(&self.number())))
+            }
         };
         format!("copy {to} ({columns}) from stdin (format binary)")
     }
 
     /// Makes the place where rows are gathered, for this connection; it is empty again after every transaction.
     pub fn make_gathering(&self, ways: &[ColumnConversion]) -> Option<String> {
-        let (number, name) = (quoted(&self.number()), self.name());
+        let (number, name, gathering) = (quoted(&self.number()), self.name(), self.gathering());
         let columns = list(self.schema.fields().iter().zip(ways).map(|(field, way)| match &way.cast {
             None => quoted(field.name()),
             Some(_) => format!("null::{} as {}", way.copied.name(), quoted(field.name())),
         }));
         self.gathers(ways).then(|| {
             format!(
-                "create temporary table {GATHERING} on commit delete rows as select {columns}, 0::bigint as {number} \
+                "create temporary table {gathering} on commit delete rows as select {columns}, 0::bigint as {number} \
                  from {name} with no data"
             )
         })
@@ -142,11 +146,12 @@ impl TargetTable {
                 cast.unwrap_or_else(|| quoted(name))
             }))
         };
+        let gathering = self.gathering();
         let all = values(&mut self.schema.fields().iter().map(|field| field.name()));
         if self.key.is_empty() {
             let (name, columns, number) = (self.name(), self.columns(), quoted(&self.number()));
             let insert =
-                format!("insert into {name} ({columns}) select {all} from pg_temp.{GATHERING} order by {number}");
+                format!("insert into {name} ({columns}) select {all} from pg_temp.{gathering} order by {number}");
             return self.gathers(ways).then_some(insert);
         }
         let unique = values(&mut self.key.iter());
@@ -155,9 +160,19 @@ impl TargetTable {
         let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
         let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
         Some(format!(
-            "insert into {name} ({columns}) select distinct on ({unique}) {all} from pg_temp.{GATHERING} \
+            "insert into {name} as {TARGET} ({columns}) select distinct on ({unique}) {all} from pg_temp.{gathering} \
              order by {unique}, {number} desc on conflict ({keys}) do {action}"
         ))
+    }
+
+    /// The name of the place where rows are gathered, which is not the table's: a name without a schema is looked for among
+    /// temporary tables first.
+    fn gathering(&self) -> String {
+        let mut name = GATHERING.to_owned();
+        while self.table == name {
+            name.push('_');
+        }
+        name
     }
 
     /// The name of the column of row numbers, which is none of ours.

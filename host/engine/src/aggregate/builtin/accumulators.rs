@@ -4,9 +4,9 @@ use super::stored::{StoredColumn, halves_of, wide};
 use super::{Builtin, Convert, Function, datafusion};
 use crate::error::{Error, Result};
 use crate::job::spec::AggregateFunction;
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::binary;
-use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion_expr::EmitTo;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,6 +47,12 @@ impl Builtin {
             format!("{} = {kind:?} {distinct}{:?}", function.name, function.argument)
         };
         self.functions.iter().map(in_words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The columns of the input that the functions take, in their order.
+    pub fn reads(&self) -> String {
+        let column = |function: &Function| function.column_name.clone().unwrap_or_else(|| "*".into());
+        self.functions.iter().map(column).collect::<Vec<_>>().join(", ")
     }
 
     /// Puts partial results of groups together, in the order of the rows: accumulators, a row for each group. `states`
@@ -93,7 +99,7 @@ impl Builtin {
             let kept = accumulators.columns().get(range).ok_or_else(missing)?;
             columns.push(match (function.simple(), kept) {
                 (Some(Simple::Count), [count]) => count.clone(),
-                (Some(Simple::Sum), [upper, lower]) => Arc::new(function.narrow(upper, lower)?),
+                (Some(Simple::Sum), [upper, lower]) => function.narrow(upper, lower)?,
                 _ => {
                     let mut accumulator = function.accumulator()?;
                     let groups: Vec<usize> = (0..rows).collect();
@@ -168,7 +174,9 @@ impl Function {
     fn simple(&self) -> Option<Simple> {
         match self.function {
             AggregateFunction::Count if !self.distinct => Some(Simple::Count),
-            AggregateFunction::Sum if self.convert == Convert::Wide && !self.distinct => Some(Simple::Sum),
+            AggregateFunction::Sum if matches!(self.argument, DataType::Decimal128(..)) && !self.distinct => {
+                Some(Simple::Sum)
+            }
             _ => None,
         }
     }
@@ -191,9 +199,15 @@ impl Function {
     }
 
     /// A sum as it leaves the stage.
-    fn narrow(&self, upper: &ArrayRef, lower: &ArrayRef) -> Result<Int64Array> {
+    fn narrow(&self, upper: &ArrayRef, lower: &ArrayRef) -> Result<ArrayRef> {
+        if self.convert != Convert::Wide {
+            let sums = wide(upper, lower).collect::<Decimal128Array>().with_data_type(self.output());
+            sums.validate_decimal_precision(sums.precision()).map_err(|_| self.does_not_fit())?;
+            return Ok(Arc::new(sums));
+        }
         let narrow = |sum: i128| i64::try_from(sum).map_err(|_| self.does_not_fit());
-        wide(upper, lower).map(|sum| sum.map(narrow).transpose()).collect()
+        let sums: Int64Array = wide(upper, lower).map(|sum| sum.map(narrow).transpose()).collect::<Result<_>>()?;
+        Ok(Arc::new(sums))
     }
 }
 
@@ -223,11 +237,15 @@ mod tests {
     use super::*;
     use crate::batch::group::Grouper;
     use crate::job::spec::AggregateSpec;
-    use arrow::array::{BinaryArray, BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array};
+    use arrow::array::{
+        BinaryArray, BooleanArray, Date32Array, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array,
+    };
     use arrow::compute::take_record_batch;
 
     fn rows() -> RecordBatch {
-        let columns: [(&str, ArrayRef); 6] = [
+        let numbers =
+            Decimal128Array::from(vec![Some(12_3400), None, Some(-5), Some(10_i128.pow(28) - 1), Some(-5), Some(0)]);
+        let columns: [(&str, ArrayRef); 8] = [
             ("i", Arc::new(Int64Array::from(vec![Some(5), None, Some(-2), Some(i64::MAX), Some(5), None]))),
             (
                 "f",
@@ -240,6 +258,8 @@ mod tests {
             ),
             ("b", Arc::new(BooleanArray::from(vec![None, Some(true), Some(false), Some(true), None, Some(true)]))),
             ("ts", Arc::new(TimestampMicrosecondArray::from(vec![3, -7, 5, 3, 0, 9]).with_timezone("UTC"))),
+            ("d", Arc::new(Date32Array::from(vec![Some(3), None, Some(-400), Some(20_000), Some(3), Some(0)]))),
+            ("n", Arc::new(numbers.with_precision_and_scale(28, 4).unwrap())),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
@@ -247,7 +267,7 @@ mod tests {
     fn builtin(functions: &[(AggregateFunction, bool)]) -> Builtin {
         let mut specs = Vec::new();
         for (function, distinct) in functions {
-            for column in ["i", "f", "t", "y", "b", "ts"] {
+            for column in ["i", "f", "t", "y", "b", "ts", "d", "n"] {
                 let output = format!("{function:?}-{distinct}-{column}");
                 let spec =
                     AggregateSpec { output, function: *function, column: Some(column.into()), distinct: *distinct };
@@ -293,17 +313,13 @@ mod tests {
     #[test]
     fn what_is_taken_out_leaves_the_rest() {
         let builtin = builtin(&[(AggregateFunction::Count, false)]);
-        let sums = Builtin::new(
-            &[AggregateSpec {
-                output: "s".into(),
-                function: AggregateFunction::Sum,
-                column: Some("i".into()),
-                distinct: false,
-            }],
-            Vec::new(),
-            &rows().schema(),
-        )
-        .unwrap();
+        let sum = |column: &str| AggregateSpec {
+            output: column.into(),
+            function: AggregateFunction::Sum,
+            column: Some(column.into()),
+            distinct: false,
+        };
+        let sums = Builtin::new(&["i", "n"].map(sum), Vec::new(), &rows().schema()).unwrap();
         for builtin in [builtin, sums] {
             assert_eq!(builtin.without_inverse(), None);
             let (front, back) = (rows().slice(2, 2), rows().slice(4, 1));

@@ -1,4 +1,4 @@
-//! Partial results of the built-in functions as columns of the six types that state tables hold.
+//! Partial results of the built-in functions as columns of types that state tables hold.
 
 use crate::batch::keys::{self, Keys};
 use crate::batch::types::ColumnType;
@@ -7,7 +7,8 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int64Array, ListArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, UInt64Type};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, Int64Type, UInt64Type};
 use std::sync::Arc;
 
 /// How a column of a function's partial result is kept.
@@ -17,8 +18,9 @@ pub enum StoredColumn {
     Same(DataType),
     /// An unsigned number is kept as the int64 with the same bits.
     Unsigned,
-    /// 128 bits are kept in two int64: the upper half and the lower.
-    Wide(u8, i8),
+    /// 128 bits are kept in two int64: the upper half and the lower. A number of 256 bits, as means of decimals have for their sum,
+    /// has no more than these bits either.
+    Wide(DataType),
     /// A list is kept in one binary: each value with its length before it, as keys are encoded.
     List(Arc<Field>),
 }
@@ -28,12 +30,10 @@ impl StoredColumn {
     pub fn of(kind: &DataType) -> Result<StoredColumn> {
         match kind {
             DataType::UInt64 => Ok(StoredColumn::Unsigned),
-            DataType::Decimal128(precision, scale) => Ok(StoredColumn::Wide(*precision, *scale)),
+            DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(StoredColumn::Wide(kind.clone())),
             DataType::List(field) => Ok(StoredColumn::List(field.clone())),
-            other => match ColumnType::of(other) {
-                ColumnType::Arrow(other) => Err(Error::bug(format!("a partial result of type {other}"))),
-                _ => Ok(StoredColumn::Same(other.clone())),
-            },
+            other if ColumnType::of(other).is_scalar() => Ok(StoredColumn::Same(other.clone())),
+            other => Err(Error::bug(format!("a partial result of type {other}"))),
         }
     }
 
@@ -62,7 +62,11 @@ impl StoredColumn {
             StoredColumn::Unsigned => {
                 kept.push(Arc::new(column.as_primitive::<UInt64Type>().unary::<_, Int64Type>(|value| value as i64)));
             }
-            StoredColumn::Wide(..) => kept.extend(halves(column.as_primitive::<Decimal128Type>())),
+            StoredColumn::Wide(DataType::Decimal256(_, scale)) => {
+                let narrow = exactly(column, &DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale))?;
+                kept.extend(halves(narrow.as_primitive::<Decimal128Type>()));
+            }
+            StoredColumn::Wide(_) => kept.extend(halves(column.as_primitive::<Decimal128Type>())),
             StoredColumn::List(_) => kept.push(Arc::new(pack(column.as_list())?)),
         }
         Ok(())
@@ -76,14 +80,27 @@ impl StoredColumn {
                 let values: UInt64Array = column.as_primitive::<Int64Type>().unary(|value| value as u64);
                 Ok(Arc::new(values))
             }
-            (StoredColumn::Wide(precision, scale), [upper, lower]) => {
+            (StoredColumn::Wide(kind), [upper, lower]) => {
                 let values: Decimal128Array = wide(upper, lower).collect();
-                Ok(Arc::new(values.with_precision_and_scale(*precision, *scale).map_err(Error::arrow)?))
+                match kind {
+                    DataType::Decimal256(_, scale) => {
+                        let narrow = DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale);
+                        let values: ArrayRef = Arc::new(values.with_data_type(narrow));
+                        exactly(&values, kind)
+                    }
+                    kind => Ok(Arc::new(values.with_data_type(kind.clone()))),
+                }
             }
             (StoredColumn::List(field), [column]) => Ok(Arc::new(unpack(column.as_binary(), field)?)),
             _ => Err(Error::bug("a partial result is kept in other columns")),
         }
     }
+}
+
+/// The same numbers in another type; an error where one does not fit.
+fn exactly(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef> {
+    let exact = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, kind, &exact).map_err(Error::arrow)
 }
 
 /// Numbers of 128 bits that are kept in two columns.

@@ -30,6 +30,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         of: TableOf::Stage,
         name: "t".into(),
         identity: String::new(),
+        reads: String::new(),
         sub: Vec::new(),
         key: Vec::new(),
         state: Vec::new(),

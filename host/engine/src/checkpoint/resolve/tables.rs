@@ -68,12 +68,13 @@ fn stage(batch: BatchId, before: &Table, now: Option<&Table>, migrates: bool) ->
         ));
     };
     let around = |table: &Table| (table.key.clone(), table.sub.clone(), table.identity.clone());
-    let fits = around(before) == around(now) && (migrates || before.state == now.state);
+    let of_the_same = before.reads.is_empty() || before.reads == now.reads;
+    let fits = around(before) == around(now) && of_the_same && (migrates || before.state == now.state);
     (!fits).then(|| {
         let version = |table: &Table| {
             if table.version.is_empty() { String::new() } else { format!(" of version {}", table.version) }
         };
-        let migrate = match around(before) == around(now) && !now.version.is_empty() {
+        let migrate = match around(before) == around(now) && of_the_same && !now.version.is_empty() {
             true => ", use a version of the plugin that migrates it (world `update-migrating`)",
             false => "",
         };
@@ -108,5 +109,6 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
 fn shape(table: &Table) -> String {
     let of = if table.identity.is_empty() { String::new() } else { format!("{}, ", table.identity) };
     let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", Column::in_words(&table.sub)) };
-    format!("{of}key {}{sub}, state {}", Column::in_words(&table.key), Column::in_words(&table.state))
+    let reads = if table.reads.is_empty() { String::new() } else { format!("of {}, ", table.reads) };
+    format!("{of}{reads}key {}{sub}, state {}", Column::in_words(&table.key), Column::in_words(&table.state))
 }

@@ -32,6 +32,7 @@ fn stage(name: &str, state: &str) -> Table {
         of: TableOf::Stage,
         name: name.into(),
         identity: String::new(),
+        reads: String::new(),
         key,
         sub: Vec::new(),
         state,

@@ -114,7 +114,7 @@ impl Contents {
     pub fn put_out(
         &mut self,
         context: BatchContext,
-        (index, peers): (usize, usize),
+        (index, alone): (usize, bool),
         gap: Gap,
         results: ClosedSessions,
         pieces: Vec<Vec<RecordBatch>>,
@@ -130,9 +130,9 @@ impl Contents {
                 let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
                 let rows = RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)?;
                 metrics.add_rows(rows.num_rows());
-                // Among several workers each session has its place in the order; one that is alone has all of it.
+                // Each session has its place in the order of rows, which are all from here where nobody else has some.
                 let mut start = 0;
-                for together in sessions.chunk_by(|a, b| peers == 1 || a == b) {
+                for together in sessions.chunk_by(|a, b| alone || a == b) {
                     let order = order_of(gap, together.first().copied().unwrap_or(*first), index as u64);
                     output.push(context, order, rows.slice(start, together.len()));
                     start += together.len();

@@ -3,13 +3,12 @@
 
 use super::with_rows;
 use crate::batch::part::Part;
-use crate::dataflow::by_key::hashes;
+use crate::dataflow::by_key::{hashes, moved_in_order};
 use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::Error;
 use crate::exchange::{by_key_group, split_by_key};
 use crate::graph::StageNode;
 use crate::timely_ext::{Parts, each_part};
-use timely::dataflow::operators::Exchange;
 
 /// Rows that go to one partition together: few enough that a part is spread over many workers, and as many on any number
 /// of them.
@@ -41,7 +40,7 @@ pub fn build<'s>(
         }
         Ok(())
     });
-    StageStreams::of(rows.exchange(|part: &Part| part.to), rejected)
+    StageStreams::of(moved_in_order(stage, rows, build), rejected)
 }
 
 /// The blocks of a part with the partitions that they go to, in turn, beginning elsewhere in every part.

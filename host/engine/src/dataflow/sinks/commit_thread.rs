@@ -59,7 +59,14 @@ impl Commits {
     fn commit(&mut self, batch: BatchId, time: BatchTime, parts: Vec<Part>) -> Result<()> {
         memory::check()?;
         let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
-        let committed = self.sink.committed().filter(|_| batch <= self.replayed && !fault::bug!("no-skip"));
+        let committed = self.sink.committed().filter(|_| !fault::bug!("no-skip"));
+        if !commits(batch, committed) && batch > self.replayed {
+            // Its rows would be there twice, or those of another batch never.
+            return Err(Error::bug(format!(
+                "sink `{}`: batch {batch} is committed already, and came again",
+                self.name
+            )));
+        }
         if commits(batch, committed) {
             self.counts.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
             self.sink.commit(batch, time, rows)?;
@@ -138,4 +145,45 @@ fn each(
     work: impl Fn(&mut dyn Sink) -> Result<()>,
 ) -> std::result::Result<(), (Error, &'static String)> {
     sinks.values_mut().try_for_each(|of| work(&mut *of.sink).map_err(|error| (error, of.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use arrow::array::RecordBatch;
+    use std::sync::Mutex;
+
+    struct Kept(Option<BatchId>, Arc<Mutex<Vec<u64>>>);
+
+    impl Sink for Kept {
+        fn commit(&mut self, batch: BatchId, _: BatchTime, _: Vec<RecordBatch>) -> Result<()> {
+            self.1.lock().unwrap().push(batch.0);
+            self.0 = Some(batch);
+            Ok(())
+        }
+
+        fn committed(&self) -> Option<BatchId> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_skipped_when_it_runs_again_and_refused_otherwise() {
+        let (metrics, seen) = (Metrics::default(), Arc::new(Mutex::new(Vec::new())));
+        let mut commits = Commits {
+            sink: Box::new(Kept(Some(BatchId(4)), seen.clone())),
+            name: crate::timely_ext::known("out"),
+            replayed: BatchId(5),
+            markers: Markers::default(),
+            counts: Counts::default(),
+            work: Work::of(metrics.batches(), 0),
+            metrics: metrics.clone(),
+        };
+        let mut commit = |batch| commits.commit(BatchId(batch), BatchTime(0), Vec::new()).map_err(|error| error.kind);
+        assert_eq!([3, 4, 5, 6].map(&mut commit), [Ok(()); 4]);
+        assert_eq!(commit(6), Err(Kind::Bug), "its rows would be there twice");
+        assert_eq!(*seen.lock().unwrap(), [5, 6]);
+        assert_eq!(commits.markers.all()["out"], BatchId(6));
+    }
 }

@@ -232,6 +232,7 @@ impl UpdateStage {
         }
         touched.retain(|slot| !emptied.contains(slot));
         self.table.touch(&touched, context.time);
+        self.table.touch_untouched(&called.slots, context.time);
         Ok(order)
     }
 

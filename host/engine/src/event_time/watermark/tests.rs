@@ -121,9 +121,23 @@ fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen])
             (0..=end).filter(is_there).collect::<Vec<_>>()
         };
         let told = !seen(&|event| matches!(event, Event::Partition(id) if id.stream == 0)).is_empty();
+        // Whether a clock that was silent for so long is left out: not as long as it has more, and where that is told, by what was
+        // known after the batch before.
+        let left_out = |id: ClockId, from: usize, quiet: i64| {
+            let mut ends = batches[from..=end].iter().flat_map(|(_, seen)| seen).filter_map(|event| match event {
+                Event::AtEnd { clock_id, at_end } if *clock_id == id => Some(*at_end),
+                _ => None,
+            });
+            let waits = batches[from..=end].iter().any(|(_, seen)| seen.contains(&Event::TellsEnd(id)));
+            match ends.next_back().or(waits.then_some(false)) {
+                Some(false) => false,
+                Some(true) => idle_us.is_some_and(|idle_us| quiet - batches[end].0 >= idle_us),
+                None => idle_us.is_some_and(|idle_us| quiet >= idle_us),
+            }
+        };
         // Until then the source as a whole is waited for, as long as any clock without rows.
         let lapses: i64 = batches[1..=end].iter().map(|(lapse, _)| lapse).sum();
-        if !told && idle_us.is_none_or(|idle_us| lapses < idle_us) {
+        if !told && !left_out(ClockId::of(0), 0, lapses) {
             return None;
         }
         let mut least: Option<Option<i64>> = None;
@@ -144,7 +158,7 @@ fn naive_of_partitions(lateness_us: i64, idle_us: Option<i64>, batches: &[Seen])
             let Some(first) = known.into_iter().find(|batch| *batch >= from) else { continue };
             let last = seen(&is_time).into_iter().rfind(|batch| *batch >= from).unwrap_or(first);
             let quiet: i64 = batches[last + 1..=end].iter().map(|(lapse, _)| lapse).sum();
-            if idle_us.is_some_and(|idle_us| quiet >= idle_us) {
+            if left_out(id, from, quiet) {
                 continue;
             }
             let greatest = (from..=end).flat_map(times).max();
@@ -171,8 +185,11 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
             let mut seen = Vec::new();
             for _ in 0..random.below(5) {
                 let id = ClockId { stream: 0, partition: 1 + random.below(4) };
-                seen.push(match random.below(12) {
+                seen.push(match random.below(16) {
                     0..3 => Event::Partition(id),
+                    13 => Event::TellsEnd(id),
+                    14 => Event::AtEnd { clock_id: id, at_end: random.below(2) == 0 },
+                    15 => Event::AtEnd { clock_id: ClockId::of(0), at_end: random.below(2) == 0 },
                     3 if batch > 3 && !seen.contains(&Event::Partition(id)) => Event::PartitionGone(id),
                     // Another source has partitions, too.
                     4 => Event::Partition(ClockId { stream: 7, ..id }),
@@ -194,6 +211,8 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
                 let files: Vec<_> = low.into_iter().chain(high).collect();
                 let mut restored = new();
                 saved::restore(&mut restored, &names, &files).unwrap();
+                // The first batch of a start tells it once more.
+                restored.at_end = watermarks.at_end.clone();
                 // A source of which nothing is left looks as one that has told nothing.
                 if watermarks.clocks().next().is_some() {
                     assert_eq!(restored, watermarks, "case {case}");
@@ -203,4 +222,82 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
         }
     }
     assert!(moved > 3_000, "watermarks moved only {moved} times");
+}
+
+/// A partition of source 0.
+fn partition(partition: u64) -> ClockId {
+    ClockId { stream: 0, partition }
+}
+
+fn at_end(clock_id: ClockId, at_end: bool) -> Event {
+    Event::AtEnd { clock_id, at_end }
+}
+
+fn row(clock_id: ClockId, max_us: i64) -> Event {
+    Event::Time { clock_id, max_us }
+}
+
+/// Watermarks of a stage with `idle` of 10 and a batch every 4.
+struct Batches(Watermarks);
+
+impl Batches {
+    fn new() -> Batches {
+        Batches(Watermarks::new([ClockId::of(0), ClockId::of(1)].into_iter(), 0, Some(10)))
+    }
+
+    fn next(&mut self, events: &[Event]) -> Option<i64> {
+        // The other source does not matter.
+        self.0.batch(4, events.iter().copied().chain([row(ClockId::of(1), 1_000)]))
+    }
+}
+
+#[test]
+fn a_partition_with_a_backlog_holds_the_watermark_however_long_no_rows_of_it_come() {
+    let mut batches = Batches::new();
+    let (slow, quick) = (partition(1), partition(2));
+    let known = [slow, quick].map(Event::Partition).into_iter().chain([slow, quick].map(Event::TellsEnd));
+    assert_eq!(batches.next(&known.collect::<Vec<_>>()), None);
+    for time in 1..20 {
+        assert_eq!(batches.next(&[row(quick, time)]), None, "nobody has told of the other one yet");
+    }
+    assert_eq!(batches.next(&[row(slow, 3), row(quick, 20), at_end(slow, false)]), Some(3));
+    for time in 21..40 {
+        assert_eq!(batches.next(&[row(quick, time)]), Some(3));
+    }
+    assert_eq!(batches.next(&[row(slow, 7)]), Some(7), "and nothing of it is late");
+}
+
+#[test]
+fn a_partition_at_its_end_is_left_out_a_batch_after_it_was_silent_for_long_enough() {
+    let mut batches = Batches::new();
+    let (silent, other) = (partition(1), partition(2));
+    batches.next(&[silent, other].map(Event::Partition));
+    assert_eq!(batches.next(&[row(silent, 3), row(other, 9), at_end(silent, true), at_end(other, false)]), Some(3));
+    // For 4, 8 and 12; and for 12 as of the batch before.
+    let watermarks = [10, 11, 12, 13].map(|time| batches.next(&[row(other, time)]));
+    assert_eq!(watermarks, [Some(3), Some(3), Some(3), Some(13)]);
+    // A row is there, and no batch has it.
+    assert_eq!(batches.next(&[row(other, 14), at_end(silent, false)]), Some(13));
+    assert_eq!(batches.next(&[row(other, 15)]), Some(13), "it is waited for");
+    assert_eq!(batches.next(&[row(other, 16), at_end(silent, true)]), Some(16), "nothing came of it for all that time");
+    assert_eq!(batches.next(&[row(silent, 15), row(other, 20)]), Some(16));
+    assert_eq!(batches.next(&[Event::PartitionGone(silent), row(other, 21)]), Some(21));
+}
+
+#[test]
+fn a_source_of_which_no_partition_is_known_is_left_out_when_it_has_none() {
+    let mut batches = Batches::new();
+    assert_eq!(batches.next(&[at_end(ClockId::of(0), false)]), None);
+    assert_eq!([(); 5].map(|()| batches.next(&[])), [None; 5], "its cluster may be away");
+    assert_eq!(batches.next(&[at_end(ClockId::of(0), true)]), Some(1_000));
+}
+
+#[test]
+fn what_a_stage_makes_of_partitions_is_waited_for_as_long_as_these_have_more() {
+    let made = ClockId::of(5);
+    let watermarks = Watermarks::new([made, ClockId::of(1)].into_iter(), 0, Some(10));
+    let mut batches = Batches(watermarks.fed([(made, [0].into())].into()));
+    assert_eq!(batches.next(&[row(made, 3), at_end(partition(1), true), at_end(partition(2), false)]), Some(3));
+    assert_eq!([(); 5].map(|()| batches.next(&[])), [Some(3); 5]);
+    assert_eq!(batches.next(&[at_end(partition(2), true)]), Some(1_000));
 }

@@ -43,6 +43,7 @@ fn event_time_shows_who_is_waited_for() {
         ahead_us_max,
         clocks: Default::default(),
         ends: Default::default(),
+        fed: Default::default(),
         behind: Default::default(),
     };
     assert_eq!(

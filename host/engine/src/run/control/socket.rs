@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::hex;
 use crate::private::user;
 use sha2::{Digest, Sha256};
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +16,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// How often, and how many times, a place is tried to be taken while another process takes one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOKS_MAX: u32 = 200;
+/// How the names of marks of running jobs end.
+const MARK: &str = "runs";
 /// How many sockets are looked at, whether they were left over.
 const TIDIED_MAX: usize = 100;
 
@@ -63,12 +65,55 @@ impl ListeningSocket {
     }
 }
 
+/// Tells, as long as it is held, that the job of a file runs: also while none of its processes answers, as they are started again.
+pub struct RunningMark {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunningMark {
+    /// Of a supervisor. Several may have one.
+    pub fn hold(file: &Path) -> Result<RunningMark> {
+        let folder = folders().into_iter().next().ok_or_else(|| Error::bug("no folder for sockets"))?;
+        make(&folder)?;
+        let path = folder.join(format!("{}{MARK}", prefix(file)?));
+        let failed = |error| Error::environment(format!("{}: {error}", path.display()));
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = open.map_err(failed)?;
+        // Who only looks has it for a moment.
+        lock.lock_shared().map_err(failed)?;
+        Ok(RunningMark { path, _lock: lock })
+    }
+
+    /// Whether somebody holds one.
+    pub fn is_held(file: &Path) -> Result<bool> {
+        let name = format!("{}{MARK}", prefix(file)?);
+        Ok(folders().into_iter().any(|folder| is_locked(&folder.join(&name))))
+    }
+}
+
+impl Drop for RunningMark {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Removes sockets that processes of any job left when they were killed, so that they do not pile up. What cannot be
 /// removed is for another time.
 async fn tidy(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in entries.filter(|path| path.extension().is_some_and(|kind| kind == "sock")).take(TIDIED_MAX) {
         if !answers(&path).await {
+            let _ = fs::remove_file(&path);
+        }
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(|path| path.to_string_lossy().ends_with(MARK)).take(TIDIED_MAX) {
+        if !is_locked(&path) {
             let _ = fs::remove_file(&path);
         }
     }

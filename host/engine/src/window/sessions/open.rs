@@ -1,7 +1,7 @@
 //! The open sessions of the keys that a worker owns, with their accumulators: a state table, and where its rows are by key
 //! and by end.
 
-use super::{Gap, Session};
+use super::{Gap, Session, SessionPart};
 use crate::batch::group::Grouped;
 use crate::batch::group::sort_by_rank;
 use crate::batch::keys::Keys;
@@ -35,10 +35,12 @@ struct OpenSession {
 /// Sessions that got rows.
 #[derive(Default)]
 pub struct Touched {
-    /// By row: a place in `sessions`; `None`: the row is late.
-    pub of_row: Vec<Option<usize>>,
-    /// The sessions.
+    /// By row: a place in `sessions`, and the run of rows that it is in; `None`: the row is late.
+    pub of_row: Vec<Option<(usize, usize)>>,
+    /// The sessions; those of a key stand together.
     pub sessions: Vec<TouchedSession>,
+    /// How many runs of rows there are.
+    pub runs: usize,
 }
 
 /// A session that got rows.
@@ -47,9 +49,9 @@ pub struct TouchedSession {
     pub row: u32,
     /// As it is now.
     pub session: Session,
-    /// The slots of the sessions that it is made of.
-    pub of: Vec<Slot>,
-    /// The starts of these.
+    /// What it is made of: slots of sessions, and runs of rows.
+    pub parts: Vec<SessionPart<Slot>>,
+    /// The starts of the sessions among these.
     starts: Vec<i64>,
 }
 
@@ -124,7 +126,7 @@ impl OpenSessions {
     /// order in which they came. `watermark`: that before the batch.
     pub fn assign(&self, keys: &Keys, grouped: &Grouped, times: &[i64], watermark: Option<i64>) -> Touched {
         let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| *group as u32), grouped.count());
-        let mut touched = Touched { of_row: vec![None; times.len()], sessions: Vec::new() };
+        let mut touched = Touched { of_row: vec![None; times.len()], ..Touched::default() };
         let mut start = 0;
         for (first, end) in grouped.first_rows.iter().zip(ends) {
             let rows = sorted.get(start as usize..end as usize).unwrap_or_default();
@@ -136,15 +138,20 @@ impl OpenSessions {
             let open: Vec<OpenSession> = open.into_iter().flat_map(BTreeMap::values).copied().collect();
             let sessions: Vec<Session> = open.iter().map(|open| open.session).collect();
             let assigned = self.gap.assign(&sessions, rows.iter().map(|row| times[*row as usize]), watermark);
-            let before = touched.sessions.len();
-            for (row, session) in rows.iter().zip(assigned.of_row) {
-                touched.of_row[*row as usize] = session.map(|session| before + session);
+            let (before, runs) = (touched.sessions.len(), touched.runs);
+            for (row, of) in rows.iter().zip(assigned.of_row) {
+                touched.of_row[*row as usize] = of.map(|(session, run)| (before + session, runs + run));
             }
+            touched.runs += assigned.runs;
+            let part = |part: &SessionPart<usize>| match part {
+                SessionPart::Open(place) => SessionPart::Open(open[*place].slot),
+                SessionPart::Rows(run) => SessionPart::Rows(runs + run),
+            };
             touched.sessions.extend(assigned.sessions.into_iter().map(|grown| TouchedSession {
                 row: *first,
                 session: grown.session,
-                of: grown.of.iter().map(|place| open[*place].slot).collect(),
-                starts: grown.of.iter().map(|place| open[*place].session.start_us).collect(),
+                starts: SessionPart::open(&grown.parts).map(|place| open[place].session.start_us).collect(),
+                parts: grown.parts.iter().map(part).collect(),
             }));
         }
         touched
@@ -171,7 +178,7 @@ impl OpenSessions {
         accumulators: &RecordBatch,
     ) -> Result<Vec<Slot>> {
         let key = |session: &TouchedSession| encoded.view().get(session.row as usize);
-        let old: Vec<Slot> = sessions.iter().flat_map(|session| session.of.iter().copied()).collect();
+        let old: Vec<Slot> = sessions.iter().flat_map(|session| SessionPart::open(&session.parts)).collect();
         sessions.iter().for_each(|session| self.forget(key(session), &session.starts));
         let rows = UInt32Array::from_iter_values(sessions.iter().map(|session| session.row));
         let mut columns = take_arrays(keys, &rows, None).map_err(Error::arrow)?;

@@ -4,16 +4,19 @@
 
 use super::Session;
 use crate::batch::keys::Keys;
-use crate::batch::types::{ColumnType, timestamps};
+use crate::batch::types::{ColumnType, timestamps, with_fields};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::state::{Slot, StateTable};
 use crate::window::rows::decode_rows;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::take_arrays;
+use arrow::compute::{concat_batches, sort_to_indices, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// The column of places in a batch, see [`with_places`].
+const PLACE: &str = "millstream_place";
 
 /// Time, batch and number of a piece.
 type PieceKey = (i64, i64, i64);
@@ -43,6 +46,25 @@ pub fn piece_fields() -> [Arc<Field>; 2] {
 pub fn piece_schema() -> SchemaRef {
     let at = Field::new("millstream_at", ColumnType::Timestamp.arrow(), false);
     Arc::new(Schema::new(vec![at, Field::new("rows", DataType::Binary, false)]))
+}
+
+/// Rows with their places in a batch behind them. They are kept where a batch brings several pieces to a key: these may become one
+/// session later, whose rows stand in the order of arrival.
+pub fn with_places(rows: &RecordBatch) -> Result<RecordBatch> {
+    let places: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32));
+    let schema = with_fields(rows.schema_ref(), [Arc::new(Field::new(PLACE, DataType::UInt32, false))]);
+    RecordBatch::try_new(schema, rows.columns().iter().cloned().chain([places]).collect()).map_err(Error::arrow)
+}
+
+/// The rows that a batch brought to a session, of one or several pieces, in the order in which they came.
+fn in_order(pieces: &[RecordBatch]) -> Result<RecordBatch> {
+    let Some(first) = pieces.first() else { return Err(without_place()) };
+    let all = concat_batches(first.schema_ref(), pieces).map_err(Error::arrow)?;
+    let has_places = all.schema_ref().fields().last().is_some_and(|field| field.name() == PLACE);
+    let Some(places) = all.columns().last().filter(|_| has_places) else { return Ok(all) };
+    let order = sort_to_indices(places, None, None).map_err(Error::arrow)?;
+    let kept: Vec<usize> = (0..all.num_columns() - 1).collect();
+    take_record_batch(&all.project(&kept).map_err(Error::arrow)?, &order).map_err(Error::arrow)
 }
 
 impl SessionPieces {
@@ -102,10 +124,18 @@ impl SessionPieces {
         let encoded = Keys::encode(keys, sessions.len()).map_err(Error::arrow)?;
         let (mut taken, mut gone) = (Vec::with_capacity(sessions.len()), Vec::new());
         for (row, session) in sessions.iter().enumerate() {
-            let slots = self.forget(encoded.view().get(row), *session);
+            let found = self.forget(encoded.view().get(row), *session);
+            let slots: Vec<Slot> = found.iter().map(|(_, slot)| *slot).collect();
             let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
             let rows = states.column(1).as_binary_opt::<i32>().ok_or_else(without_place)?;
-            taken.push((0..slots.len()).map(|piece| decode_rows(rows.value(piece))).collect::<Result<Vec<_>>>()?);
+            let pieces = (0..slots.len()).map(|piece| decode_rows(rows.value(piece))).collect::<Result<Vec<_>>>()?;
+            let (mut rest, mut in_batches) = (pieces.as_slice(), Vec::new());
+            for of_batch in found.chunk_by(|((_, a, _), _), ((_, b, _), _)| a == b) {
+                let (pieces, others) = rest.split_at(of_batch.len().min(rest.len()));
+                in_batches.push(in_order(pieces)?);
+                rest = others;
+            }
+            taken.push(in_batches);
             gone.extend(slots);
         }
         let nothing = RecordBatch::new_empty(piece_schema());
@@ -113,8 +143,8 @@ impl SessionPieces {
         Ok(taken)
     }
 
-    /// The pieces of a session, in the order in which they came.
-    fn forget(&mut self, key: &[u8], session: Session) -> Vec<Slot> {
+    /// The pieces of a session, by batch and number.
+    fn forget(&mut self, key: &[u8], session: Session) -> Vec<(PieceKey, Slot)> {
         let Some(pieces) = self.by_key.get_mut(key) else { return Vec::new() };
         let within = (session.start_us, i64::MIN, i64::MIN)..=(session.last_us, i64::MAX, i64::MAX);
         let mut found: Vec<(PieceKey, Slot)> = pieces.range(within).map(|(at, slot)| (*at, *slot)).collect();
@@ -125,7 +155,7 @@ impl SessionPieces {
             self.by_key.remove(key);
         }
         found.sort_unstable_by_key(|((_, batch, number), _)| (*batch, *number));
-        found.into_iter().map(|(_, slot)| slot).collect()
+        found
     }
 }
 

@@ -8,19 +8,22 @@ type Naive = Vec<Vec<i64>>;
 fn add(gap: Gap, sessions: &mut Naive, time: i64, watermark: Option<i64>) -> bool {
     let bounds = |rows: &[i64]| (*rows.iter().min().unwrap(), *rows.iter().max().unwrap());
     sessions.sort_by_key(|rows| bounds(rows));
-    let mut merged = vec![time];
-    let mut rest = Vec::new();
+    let inside = |rows: &Vec<i64>| (bounds(rows).0..=bounds(rows).1).contains(&time);
+    let mut span = sessions.iter().find(|rows| inside(rows)).cloned().unwrap_or(vec![time]);
+    let (mut merged, mut rest) = (Vec::new(), Vec::new());
     for rows in sessions.drain(..) {
         let (start, last) = bounds(&rows);
-        let (low, high) = bounds(&[merged.as_slice(), &rows].concat());
+        let (low, high) = bounds(&[span.as_slice(), &rows].concat());
         if start < time + gap.gap_us && time < last + gap.gap_us && high + gap.gap_us - low <= gap.length_us_max {
+            span.extend(&rows);
             merged.extend(rows);
         } else {
             rest.push(rows);
         }
     }
-    let late = merged.len() == 1 && watermark.is_some_and(|watermark| time + gap.gap_us <= watermark);
+    let late = merged.is_empty() && watermark.is_some_and(|watermark| time + gap.gap_us <= watermark);
     if !late {
+        merged.push(time);
         rest.push(merged);
     }
     *sessions = rest;
@@ -62,12 +65,21 @@ fn sessions_are_those_of_the_definition() {
             let mut used = vec![false; open.len()];
             let mut next = Vec::new();
             for (place, grown) in assigned.sessions.iter().enumerate() {
-                assert!(grown.of.is_sorted_by_key(|of| open[*of].0.start_us), "case {case}");
-                merges += usize::from(grown.of.len() > 1);
-                let mut rows: Vec<i64> = grown.of.iter().flat_map(|of| open[*of].1.clone()).collect();
-                grown.of.iter().for_each(|of| assert!(!std::mem::replace(&mut used[*of], true), "case {case}"));
-                let own = assigned.of_row.iter().zip(&times).filter(|(of, _)| **of == Some(place));
-                rows.extend(own.map(|(_, time)| *time));
+                merges += usize::from(SessionPart::open(&grown.parts).count() > 1);
+                let run = |run: usize| {
+                    let of_run = assigned.of_row.iter().zip(&times).filter(move |(of, _)| **of == Some((place, run)));
+                    of_run.map(|(_, time)| *time).collect::<Vec<i64>>()
+                };
+                let mut rows: Vec<i64> = Vec::new();
+                for part in &grown.parts {
+                    match part {
+                        SessionPart::Rows(number) => rows.extend(run(*number)),
+                        SessionPart::Open(of) => {
+                            assert!(!std::mem::replace(&mut used[*of], true), "case {case}");
+                            rows.extend(&open[*of].1);
+                        }
+                    }
+                }
                 next.push((grown.session, rows));
             }
             next.extend(open.iter().zip(&used).filter(|(_, used)| !**used).map(|(open, _)| open.clone()));
@@ -77,10 +89,11 @@ fn sessions_are_those_of_the_definition() {
                 rows.sort_unstable();
                 rows
             };
-            let found: Vec<Vec<i64>> = next.iter().map(|(_, rows)| sorted(rows)).collect();
-            let mut expected: Vec<Vec<i64>> = naive.iter().map(|rows| sorted(rows)).collect();
-            expected.sort_by_key(|rows| (rows.first().copied(), rows.last().copied()));
-            assert_eq!(found, expected, "case {case}");
+            // In their order, and none between those of another.
+            let found: Vec<Vec<i64>> = next.iter().map(|(_, rows)| rows.clone()).collect();
+            naive.sort_by_key(|rows| rows.iter().min().copied());
+            assert_eq!(found, naive, "case {case}");
+            assert!(next.is_sorted_by(|(a, _), (b, _)| a.last_us < b.start_us), "case {case}: {next:?}");
             for (session, rows) in &next {
                 let rows = sorted(rows);
                 assert_eq!((Some(&session.start_us), Some(&session.last_us)), (rows.first(), rows.last()));
@@ -117,7 +130,7 @@ fn rows_in_time_make_the_same_sessions_however_they_fall_into_batches() {
             rest = others;
             let assigned = gap.assign(&open, batch.iter().copied(), before);
             assert!(assigned.of_row.iter().all(Option::is_some), "case {case}: nothing is late");
-            let gone: Vec<usize> = assigned.sessions.iter().flat_map(|grown| grown.of.clone()).collect();
+            let gone: Vec<usize> = assigned.sessions.iter().flat_map(|grown| SessionPart::open(&grown.parts)).collect();
             let untouched = (0..).zip(&open).filter(|(place, _)| !gone.contains(place)).map(|(_, session)| *session);
             open = untouched.chain(assigned.sessions.iter().map(|grown| grown.session)).collect();
             open.sort();

@@ -67,7 +67,7 @@ fn to(mut request: http::Request<WasiBody>, address: SocketAddr) -> Result<http:
 }
 
 /// Whether an address is this machine's, or of its own network cable: none that a name of somebody else may lead to.
-fn is_near(address: IpAddr) -> bool {
+pub fn is_near(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {
             // `0.…` is this machine, too.

@@ -58,9 +58,14 @@ impl Host {
     }
 
     fn covers(&self, host: &str, port: u16, usual_port: u16) -> bool {
-        let is_below = || host.strip_suffix(&self.name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
-        self.port.unwrap_or(usual_port) == port && if self.below { is_below() } else { host == self.name }
+        self.port.unwrap_or(usual_port) == port
+            && if self.below { is_below(host, &self.name) } else { host == self.name }
     }
+}
+
+/// Whether a host is one below another, both in lower case.
+pub fn is_below(host: &str, above: &str) -> bool {
+    host.strip_suffix(above).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 /// Whether the job grants this address itself.

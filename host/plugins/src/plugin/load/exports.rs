@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::plugin::World;
 use crate::plugin::bindings::{
-    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, MigrateArgs,
-    PairArgs, Returned, UpdateArgs, WitDescription, WitOutput, WitUpdated,
+    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, ConfigArgs, DescribeArgs, DescribeInputsArgs,
+    MigrateArgs, OpenArgs, PairArgs, PollArgs, PositionArgs, ReaderDescription, Returned, UpdateArgs, WitDescription,
+    WitOutput, WitPolled, WitUpdated,
 };
 use crate::plugin::needs::ours;
 use std::path::Path;
@@ -18,6 +19,17 @@ pub enum Calls {
     Update { update: ComponentExportIndex, migrate: Option<ComponentExportIndex> },
     Aggregate(AggregateCalls),
     Cogroup { cogroup: ComponentExportIndex },
+    Source(SourceCalls),
+}
+
+/// The functions of world `source`.
+#[allow(missing_docs)]
+pub struct SourceCalls {
+    pub partitions: ComponentExportIndex,
+    pub open: ComponentExportIndex,
+    pub poll: ComponentExportIndex,
+    pub durable: ComponentExportIndex,
+    pub published: ComponentExportIndex,
 }
 
 /// The functions of world `aggregate`.
@@ -37,6 +49,7 @@ impl Calls {
             Calls::Update { .. } => World::Update,
             Calls::Aggregate(_) => World::Aggregate,
             Calls::Cogroup { .. } => World::Cogroup,
+            Calls::Source(_) => World::Source,
         }
     }
 }
@@ -69,6 +82,13 @@ impl Exports<'_> {
             Some("cogrouper") => {
                 Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
             }
+            Some("reader") => Calls::Source(SourceCalls {
+                partitions: self.function::<ConfigArgs<'_>, Returned<Vec<String>>>("partitions")?,
+                open: self.function::<OpenArgs<'_>, Returned<()>>("open")?,
+                poll: self.function::<PollArgs, Returned<WitPolled>>("poll")?,
+                durable: self.function::<PositionArgs<'_>, Returned<()>>("durable")?,
+                published: self.function::<PositionArgs<'_>, Returned<()>>("published")?,
+            }),
             _ => Calls::Aggregate(AggregateCalls {
                 lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
                 combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
@@ -82,6 +102,7 @@ impl Exports<'_> {
     pub fn describe(&self) -> Result<ComponentExportIndex> {
         match ours(self.interface) {
             Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
+            Some(("reader", _)) => self.function::<ConfigArgs<'_>, Returned<ReaderDescription>>("describe"),
             _ => self.function::<DescribeArgs<'_>, Returned<WitDescription>>("describe"),
         }
     }

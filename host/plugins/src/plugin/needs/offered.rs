@@ -2,7 +2,7 @@
 
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use crate::plugin::failure::printable;
-use crate::plugin::imports::{OFFERED, TIMERS};
+use crate::plugin::imports::{NET, OFFERED, TIMERS};
 use crate::plugin::load::LoadOptions;
 use crate::plugin::outline::needs;
 use crate::plugin::releases::release;
@@ -48,6 +48,8 @@ pub enum ImportRefusal {
     NewerInterface,
     /// It is offered in world `update` only.
     ForUpdate(World),
+    /// It is offered in world `source` only.
+    ForSource(World),
     /// Nobody is offered it.
     NotOffered,
 }
@@ -59,6 +61,9 @@ pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Resul
             (None, _) => Err(ImportRefusal::NewerInterface),
             (Some(_), Some(world)) if interface == TIMERS && world != World::Update => {
                 Err(ImportRefusal::ForUpdate(world))
+            }
+            (Some(_), Some(world)) if interface == NET && world != World::Source => {
+                Err(ImportRefusal::ForSource(world))
             }
             (Some(release), _) if release.imports.contains(&interface) => Ok(()),
             (Some(_), _) => Err(ImportRefusal::NotOffered),
@@ -100,6 +105,11 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
     {
         all.push(format!("imports timers, which are for world update, and is of world {world}"));
     }
+    if let Some((_, ImportRefusal::ForSource(world))) =
+        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForSource(_)))
+    {
+        all.push(format!("imports net, which is for world source, and is of world {world}"));
+    }
     if let Some(none) = of(|why| *why == ImportRefusal::NotOffered) {
         let mut text = format!("imports what plugins are not offered: {none}\n  Offered: {}", list());
         if none.contains("wasi:") {
@@ -125,12 +135,13 @@ fn list() -> String {
 pub fn in_words(imports: &[String]) -> Vec<&'static str> {
     /// Words, and which imports they are for.
     type Kind = (&'static str, fn(&str) -> bool);
-    let kinds: [Kind; 11] = [
+    let kinds: [Kind; 12] = [
         ("the log", |name| is_ours(name, "log")),
         ("counters", |name| is_ours(name, "metrics")),
         ("granted files", |name| is_ours(name, "files")),
         ("the columns of its stage", |name| is_ours(name, "stage")),
         ("timers", |name| is_ours(name, TIMERS)),
+        ("connections (need a grant)", |name| is_ours(name, NET)),
         ("clocks (virtual)", |name| name.starts_with("wasi:clocks/")),
         ("random numbers (seeded)", |name| name.starts_with("wasi:random/")),
         ("granted variables of an environment", |name| name.starts_with("wasi:cli/environment@")),

@@ -70,7 +70,7 @@ fn a_panic_names_everything_and_repeats_the_guests_words() {
     let start =
         "stage `words`: plugin hand-made 1.2.3 failed in batch 12: panicked at src/lib.rs:10:5: index out of bounds";
     assert!(error.message.starts_with(start), "{error}");
-    assert!(error.message.contains("transformer@0.1.2#process"), "the backtrace names the function: {error}");
+    assert!(error.message.contains("transformer@0.1.3#process"), "the backtrace names the function: {error}");
     assert!(failure(|_| Body::Trap).message.contains("failed in batch 12: it trapped: `unreachable`"));
 }
 

@@ -48,7 +48,7 @@ fn files_that_are_no_plugin_are_told_apart() {
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
         (empty_component, "no Millstream plugin: it exports nothing"),
         (&foreign, "no Millstream plugin: it exports a:b/i"),
-        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.2"),
+        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.3"),
     ];
     for (bytes, expected) in cases {
         let message = error_of("odd.wasm", bytes);

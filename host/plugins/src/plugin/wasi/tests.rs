@@ -15,7 +15,12 @@ use wasmtime_wasi::p2::bindings::sync::io::poll::{Host as _, HostPollable as _};
 use wasmtime_wasi::p2::bindings::sync::io::streams::HostOutputStream as _;
 
 fn guest(stage: &str, limits: PluginLimits) -> Guest {
-    let identity = CallIdentity { stage: Some(stage.to_owned()), plugin: "it 1.0".to_owned(), outside: "describe" };
+    let identity = CallIdentity {
+        stage: Some(stage.to_owned()),
+        of_source: false,
+        plugin: "it 1.0".to_owned(),
+        outside: "describe",
+    };
     let about = Stage { inputs: Vec::new(), key: Arc::new(Schema::empty()), grant: Granted::default() };
     let shared = Arc::new(StageBudget::new(Arc::new(identity), limits));
     Guest::new(shared, Arc::new(about), call(None, 0), Allowance::new(limits, Given::default()))

@@ -5,18 +5,16 @@
 //! each row, of this row and all up to the bound, so that the oldest row goes by throwing its accumulator away. When none
 //! is left, the bound moves to the newest row.
 
+use super::factory::AccumulatorFactory;
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
-use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{Accumulator, AggregateUDF};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::Accumulator;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 type AccumulatorState = Vec<ScalarValue>;
 
 /// See above.
+#[derive(Debug)]
 pub struct SlidingAccumulator {
     make: AccumulatorFactory,
     /// The accumulator of each row before the bound, of it and those behind it; the oldest row last.
@@ -27,51 +25,9 @@ pub struct SlidingAccumulator {
     sum: Box<dyn Accumulator>,
 }
 
-/// Makes accumulators of one function.
-struct AccumulatorFactory {
-    function: Arc<AggregateUDF>,
-    name: String,
-    return_field: FieldRef,
-    schema: Schema,
-    ignore_nulls: bool,
-    exprs: Vec<Arc<dyn PhysicalExpr>>,
-    expr_fields: Vec<FieldRef>,
-}
-
-impl AccumulatorFactory {
-    fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
-        self.function.accumulator(AccumulatorArgs {
-            return_field: self.return_field.clone(),
-            schema: &self.schema,
-            ignore_nulls: self.ignore_nulls,
-            order_bys: &[],
-            is_reversed: false,
-            name: &self.name,
-            is_distinct: false,
-            exprs: &self.exprs,
-            expr_fields: &self.expr_fields,
-        })
-    }
-}
-
-impl std::fmt::Debug for SlidingAccumulator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sliding").field("function", &self.make.name).finish_non_exhaustive()
-    }
-}
-
 impl SlidingAccumulator {
     /// Over a frame without rows.
-    pub fn new(function: &Arc<AggregateUDF>, arguments: &AccumulatorArgs<'_>) -> Result<SlidingAccumulator> {
-        let make = AccumulatorFactory {
-            function: function.clone(),
-            name: arguments.name.to_owned(),
-            return_field: arguments.return_field.clone(),
-            schema: arguments.schema.clone(),
-            ignore_nulls: arguments.ignore_nulls,
-            exprs: arguments.exprs.to_vec(),
-            expr_fields: arguments.expr_fields.to_vec(),
-        };
+    pub fn new(make: AccumulatorFactory) -> Result<SlidingAccumulator> {
         let sum = make.accumulator()?;
         Ok(SlidingAccumulator { make, before: Vec::new(), behind: VecDeque::new(), sum })
     }

@@ -286,3 +286,39 @@ fn groups_come_in_the_order_in_which_they_begin() {
     assert_eq!(firsts.len(), 1_013);
     assert!(firsts.values().is_sorted());
 }
+
+#[test]
+fn a_condition_stays_with_its_own_side_of_a_join() {
+    let text = "select b.word, a.n as an, b.n as bn from (select * from words where n < 10) a \
+                right join (select word, n - 10 as n from words where n >= 10) b on a.word = b.word \
+                where b.n > coalesce(a.n, 3) and b.n < 100";
+    let prepared = query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap();
+    let values = [("x", 5), ("y", 9), ("x", 16), ("y", 17), ("z", 18), ("w", 11)];
+    assert_eq!(answer(&prepared, &values), "x|5|6, z||8");
+}
+
+#[test]
+fn what_would_give_other_rows_than_sql_says_is_refused() {
+    let outside = "select word from words w where 3 not in (select n from words v where v.word = w.word)";
+    for (text, words) in [
+        (outside, "`not in` with a subquery that names columns of the rows outside"),
+        (&outside.replace("3 not in", "not 3 in"), "`not in` with a subquery that names columns of the rows outside"),
+        ("select word from words intersect all select word from words", "`intersect all`, which counts"),
+        ("(select n from words union all select 1) except all select n from words", "`except all`, which counts"),
+        ("select n from words where word is distinct from 'a' and n > 1", "write parentheses around"),
+        ("select n from words where n = 1 or word is not distinct from 'a' is true", "write parentheses around"),
+    ] {
+        let told = mistake_in(text);
+        assert!(told.contains(words), "{text}: {told}");
+    }
+    for text in [
+        "select word from words where n not in (select n from words where word = 'a')",
+        "select word from words w where not exists (select 1 from words v where v.word = w.word and v.n = 3)",
+        "select word from words intersect select word from words",
+        "select n from words where (word is distinct from 'a') and n > 1",
+        "select n from words where n > 1 and word is distinct from 'a'",
+        "select n from words where word is distinct from (n > 1 and n < 3)::text",
+    ] {
+        query(text, &[]);
+    }
+}

@@ -52,6 +52,7 @@ impl BaseParts<'_> {
             World::Update => "Updater",
             World::Aggregate => "Aggregator",
             World::Cogroup => "Cogrouper",
+            World::Source => "Reader",
         }
     }
 }

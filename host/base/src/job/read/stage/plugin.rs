@@ -30,7 +30,7 @@ pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
 }
 
 /// What every plugin may have, in a stage or as a function.
-fn bare(r: &Reader<'_>) -> PluginSpec {
+pub(in crate::job) fn bare(r: &Reader<'_>) -> PluginSpec {
     let path = r.path("plugin", "plugin = \"plugins/split-words\"").unwrap_or_else(|| "?".into());
     let instances = [("batch", InstanceSpec::Batch), ("worker", InstanceSpec::Worker)];
     PluginSpec {
@@ -111,7 +111,14 @@ fn grant(r: &Reader<'_>) -> GrantSpec {
     let example = "grant = { files = { stopwords = \"stopwords.txt\" } }";
     let Some(grant) = r.inner("grant", example) else { return GrantSpec::default() };
     grant.check_keys(keys::GRANT, &[], None);
-    GrantSpec { files: files(&grant), env: env(&grant), http: http(&grant) }
+    let addresses = |key: &str| grant.texts(key, &format!("{key} = [\"127.0.0.1:5514\"]")).unwrap_or_default();
+    GrantSpec {
+        files: files(&grant),
+        env: env(&grant),
+        http: http(&grant),
+        tcp: addresses("tcp"),
+        udp: addresses("udp"),
+    }
 }
 
 fn files(grant: &Reader<'_>) -> BTreeMap<String, PathBuf> {

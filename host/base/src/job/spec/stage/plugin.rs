@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A plugin as a stage uses it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpec {
     /// A component file, a plugin folder or a package, as in the job file.
     pub path: PathBuf,
@@ -123,6 +123,10 @@ pub struct GrantSpec {
     pub env: BTreeMap<String, String>,
     /// Whom it may ask over HTTP.
     pub http: Option<HttpGrant>,
+    /// Servers that it may connect to over TCP, as `host:port` or `*.example.com:443`. For sources.
+    pub tcp: Vec<String>,
+    /// Addresses at which it may take datagrams over UDP, and to which it may send some, as `127.0.0.1:5514`. For sources.
+    pub udp: Vec<String>,
 }
 
 /// Requests that a plugin may make.
@@ -135,7 +139,7 @@ pub struct HttpGrant {
 }
 
 /// Options of a stage with a plugin of world `update`; `None`: not set in the job.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpdateSpec {
     /// Which keys are called (default `touched`).
     pub on: Option<UpdateOn>,

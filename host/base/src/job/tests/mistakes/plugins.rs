@@ -135,7 +135,7 @@ job.toml:4: stage `words`: `limits.attempts` is for stages with on_error = "reje
     (
         "plugin = \"p\"\ngrant = { network = true, sockets = true }",
         r#"job.toml:4: stage `words`: unknown key `grant.network`; did you mean `http`?
-job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`, `env`, `http`"#,
+job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`, `env`, `http`, `tcp`, `udp`"#,
     ),
     (
         "plugin = \"p\"\ngrant = { files = { words = 3 } }",

@@ -1,5 +1,5 @@
-//! A prefix in a bucket. An object is whole from the first. What is staged becomes an object of its name by a copy that the
-//! server makes, and a marker is replaced on condition of its ETag.
+//! A prefix in a bucket, or a folder of HDFS. An object is whole from the first. What is staged becomes an object of its name by a copy
+//! that the server makes, or by a rename, and a marker is replaced on condition of its ETag.
 
 use super::super::is_part;
 use super::{MarkerTag, Place};
@@ -9,7 +9,6 @@ use crate::owner::Owner;
 use crate::patience::{StoreError, StoreErrorKind};
 use crate::sink::marker::{self, Marker};
 use bytes::Bytes;
-use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
@@ -62,22 +61,7 @@ impl BucketPlace {
 
     /// The names below the prefix that begin so; `choose` says which count, and whether one is enough.
     fn names(&self, begin: &str, choose: fn(&str) -> bool, one: bool) -> Result<Vec<String>, StoreError> {
-        let (client, prefix) = (self.0.client(), self.0.prefix().to_owned());
-        let begins = format!("{prefix}{begin}");
-        self.0.run("list", "", async move {
-            let (mut names, mut page_token) = (Vec::new(), None);
-            loop {
-                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
-                let page = client.list_paginated(Some(&begins), options).await?;
-                let found = page.result.objects.into_iter();
-                let name = |at: Path| at.as_ref().strip_prefix(&prefix).map(str::to_owned);
-                names.extend(found.filter_map(|object| name(object.location)).filter(|name| choose(name)));
-                page_token = page.page_token;
-                if page_token.is_none() || (one && !names.is_empty()) {
-                    return Ok(names);
-                }
-            }
-        })
+        self.0.list("", begin, one, move |name, _| choose(name).then(|| name.to_owned()))
     }
 
     fn send(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
@@ -214,15 +198,17 @@ impl Place for BucketPlace {
 
     fn show(&self, hidden: &str, part: &str) -> Result<(), StoreError> {
         let (client, from, to) = (self.0.client(), self.at("read", hidden)?, self.at("write", part)?);
+        let renames = self.0.cloud().renames();
         self.0.run("write", part, async move {
-            match client.copy(&from, &to).await {
+            let named = match renames {
+                true => client.rename_if_not_exists(&from, &to).await,
+                // A copy that the server makes, then the other one is removed.
+                false => client.rename(&from, &to).await,
+            };
+            match named {
                 // It has been done before.
-                Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(()),
-                copied => copied?,
-            }
-            match client.delete(&from).await {
                 Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(()),
-                removed => removed,
+                named => named,
             }
         })
     }

@@ -42,6 +42,22 @@ fn it_is_refused_where_batches_between_could_not_run_again() {
     assert!(words(&StartFacts::default(), 4).contains("there is no checkpoint of this job"));
 }
 
+/// Each worker skips what it holds of a batch: with other workers these would be other rows.
+#[test]
+fn it_is_refused_with_other_workers_where_each_holds_a_share_of_its_own() {
+    let three = StartRequest { workers: 3, ..replaying(4) };
+    let shared = |of: &StartRequest| StartRequest { by_worker: ["x".to_owned()].into(), ..of.clone() };
+    assert!(resolve(&upgraded(), &three).is_ok());
+    assert!(resolve(&upgraded(), &shared(&replaying(4))).is_ok());
+    let told = resolve(&upgraded(), &shared(&three)).unwrap_err();
+    assert!(
+        told.contains("the sink `x` hold their shares of batches up to 9") && told.contains("with 2 workers"),
+        "{told}"
+    );
+    let unheld = StartFacts { committed: [("x".into(), BatchId(4))].into(), ..upgraded() };
+    assert!(resolve(&unheld, &shared(&three)).is_ok());
+}
+
 #[test]
 fn a_state_that_the_job_of_now_does_not_keep_is_refused() {
     let other =

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 /// A bucket on a server that answers each request, told by its first line, so; nothing is tried again.
-fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> S3 {
+fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> BucketStore {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", server.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -23,7 +23,7 @@ fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> S3 {
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    S3::open_with("bucket", "", &settings, RetryConfig { max_retries: 0, ..RETRY }).unwrap()
+    BucketStore::open_with("s3://bucket", &settings, RetryConfig { max_retries: 0, ..RETRY }).unwrap()
 }
 
 /// One request, one answer.

@@ -1,28 +1,29 @@
-//! A store in a bucket of S3, or of a server that speaks its protocol and has conditional puts. A log is a folder of
-//! numbered objects, one an append.
+//! A store in a bucket of S3, or of a server that speaks its protocol and has conditional puts, or in a folder of HDFS, which has
+//! what stands for them. A log is a folder of numbered objects, one an append.
 
 use super::{Guard, Log, Object, Store, Version, inside, outside};
 use crate::digest::checksum;
 use crate::error::{Error, Result as JobResult};
 use crate::fault;
-use crate::objects::{Bucket, Client, no_bucket};
+use crate::objects::{Bucket, Client, is_draft, no_bucket};
 use crate::patience::StoreError;
 use bytes::Bytes;
-use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, Error as S3Error, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutResult, RetryConfig,
-    UpdateVersion,
+    BackoffConfig, Error as ClientError, MultipartUpload, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutResult,
+    RetryConfig, UpdateVersion,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Larger objects are sent in parts of this size.
 const PART_BYTES: usize = 16 << 20;
 /// Requests of one call that are under way at a time.
 const REQUESTS_MAX: usize = 16;
+/// What was begun so long ago is not being written any more: who wrote it died.
+const DRAFT_AGE_MIN: Duration = Duration::from_secs(3600);
 /// How long a request is tried again before its failure is told; whoever waits longer says so to people.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(1), base: 2. },
@@ -31,7 +32,7 @@ const RETRY: RetryConfig = RetryConfig {
 };
 
 /// A bucket, and a prefix of all names in it.
-pub struct S3(Arc<Objects>);
+pub struct BucketStore(Arc<Objects>);
 
 /// The objects of a bucket that belong to the store.
 struct Objects(Bucket);
@@ -44,21 +45,22 @@ impl std::ops::Deref for Objects {
     }
 }
 
-impl S3 {
-    /// Settings are environment variables, of which those that begin with `AWS_` count. Asks the server nothing.
-    pub fn open(bucket: &str, prefix: &str, settings: &[(String, String)]) -> JobResult<S3> {
-        S3::open_with(bucket, prefix, settings, RETRY)
+impl BucketStore {
+    /// Settings are environment variables, of which those of the place's kind count. Asks the server nothing.
+    pub fn open(url: &str, settings: &[(String, String)]) -> JobResult<BucketStore> {
+        BucketStore::open_with(url, settings, RETRY)
     }
 
-    fn open_with(bucket: &str, prefix: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<S3> {
-        let prefix = prefix.trim_end_matches('/');
+    fn open_with(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<BucketStore> {
+        let (_, rest) = url.split_once("://").unwrap_or_default();
+        let prefix = rest.split_once('/').map_or("", |(_, prefix)| prefix.trim_end_matches('/'));
         if !(prefix.is_empty() || inside(prefix)) {
             return Err(Error::job(format!(
-                "`dir` of [checkpoint] is \"s3://{bucket}/{prefix}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
+                "`dir` of [checkpoint] is \"{url}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
             )));
         }
-        let bucket = Bucket::open(&format!("s3://{bucket}/{prefix}"), settings, retry);
-        Ok(S3(Arc::new(Objects(bucket.map_err(|error| error.within("`dir` of [checkpoint]"))?))))
+        let bucket = Bucket::open(url, settings, retry);
+        Ok(BucketStore(Arc::new(Objects(bucket.map_err(|error| error.within("`dir` of [checkpoint]"))?))))
     }
 }
 
@@ -89,25 +91,17 @@ impl Objects {
         })
     }
 
-    /// All objects whose name begins so, by path, with their lengths.
+    /// All objects in a folder, by path, with their lengths.
     fn objects(&self, folder: &str) -> Result<BTreeMap<String, u64>, StoreError> {
-        let client = self.client();
-        let begins = if folder.is_empty() { self.prefix().to_owned() } else { format!("{}{folder}/", self.prefix()) };
-        let found = self.run("list", folder, async move {
-            let mut found = Vec::new();
-            let mut page_token = None;
-            loop {
-                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
-                let page = client.list_paginated(Some(&begins), options).await?;
-                found.extend(page.result.objects.into_iter().map(|object| (object.location, object.size)));
-                page_token = page.page_token;
-                if page_token.is_none() {
-                    return Ok(found);
-                }
-            }
-        })?;
-        let path = |location: Path| location.as_ref().strip_prefix(self.prefix()).map(str::to_owned);
-        Ok(found.into_iter().filter_map(|(location, bytes)| Some((path(location)?, bytes))).collect())
+        let objects = self.all(folder)?.into_iter().filter(|(path, _)| !is_draft(path));
+        Ok(objects.map(|(path, object)| (path, object.size)).collect())
+    }
+
+    /// The same, with those that are being written.
+    fn all(&self, folder: &str) -> Result<BTreeMap<String, ObjectMeta>, StoreError> {
+        let begin = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let found = self.0.list(folder, &begin, false, |path, object| Some((path.to_owned(), object.clone())))?;
+        Ok(found.into_iter().collect())
     }
 
     /// Removes objects; none of them need be there.
@@ -119,7 +113,7 @@ impl Objects {
                 let client = client.clone();
                 async move {
                     match client.delete(&at).await {
-                        Err(error @ S3Error::NotFound { .. }) if !no_bucket(&error) => Ok(()),
+                        Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(()),
                         done => done,
                     }
                 }
@@ -129,18 +123,18 @@ impl Objects {
     }
 }
 
-async fn get(client: &dyn Client, at: &Path) -> Result<Option<(Bytes, Option<String>)>, S3Error> {
+async fn get(client: &dyn Client, at: &Path) -> Result<Option<(Bytes, Option<String>)>, ClientError> {
     match client.get(at).await {
         Ok(found) => {
             let tag = found.meta.e_tag.clone();
             Ok(Some((found.bytes().await?, tag)))
         }
-        Err(error @ S3Error::NotFound { .. }) if !no_bucket(&error) => Ok(None),
+        Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Result<PutResult, S3Error> {
+async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Result<PutResult, ClientError> {
     let mut upload = client.put_multipart(at).await?;
     let mut parts = Vec::new();
     while !bytes.is_empty() {
@@ -159,10 +153,10 @@ async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Resul
 }
 
 /// Does several things at a time, and gives their results in order.
-async fn side_by_side<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, S3Error>
+async fn side_by_side<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, ClientError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, S3Error>> + Send + 'static,
+    F: Future<Output = Result<T, ClientError>> + Send + 'static,
 {
     let mut results = Vec::with_capacity(items.len());
     let mut items = items.into_iter();
@@ -172,17 +166,25 @@ where
             return Ok(results);
         }
         for task in running {
-            results.push(task.await.map_err(|source| S3Error::JoinError { source })??);
+            results.push(task.await.map_err(|source| ClientError::JoinError { source })??);
         }
     }
 }
 
-impl Store for S3 {
+impl Store for BucketStore {
     fn place(&self) -> String {
         self.0.place().to_owned()
     }
 
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
+        if self.0.cloud().renames() {
+            let old = |object: &ObjectMeta| {
+                SystemTime::from(object.last_modified).elapsed().is_ok_and(|age| age >= DRAFT_AGE_MIN)
+            };
+            let all = self.0.all("")?.into_iter();
+            let left = all.filter(|(path, object)| is_draft(path) && old(object)).map(|(path, _)| path);
+            self.0.remove("", left.collect())?;
+        }
         Ok(None)
     }
 
@@ -213,7 +215,7 @@ impl Store for S3 {
         fault::point("store.write");
         let answer = self.0.run("write", path, async move {
             match client.put_opts(&at, payload.into(), PutOptions::from(mode)).await {
-                Err(S3Error::AlreadyExists { .. } | S3Error::Precondition { .. }) => Ok(None),
+                Err(ClientError::AlreadyExists { .. } | ClientError::Precondition { .. }) => Ok(None),
                 done => done.map(|done| done.e_tag),
             }
         })?;
@@ -252,7 +254,7 @@ impl Store for S3 {
         if !self.0.objects(path)?.is_empty() {
             return Err(self.0.error("make the log", path, "there is one already", false));
         }
-        Ok(Box::new(S3Log { bucket: self.0.clone(), path: path.to_owned(), next: 0, failed: None }))
+        Ok(Box::new(BucketLog { bucket: self.0.clone(), path: path.to_owned(), next: 0, failed: None }))
     }
 
     fn read_log(&self, path: &str) -> Result<Bytes, StoreError> {
@@ -293,7 +295,7 @@ fn append_of(path: &str) -> Option<(&str, usize)> {
     Some((log, number.parse().ok().filter(|_| is_number)?))
 }
 
-struct S3Log {
+struct BucketLog {
     bucket: Arc<Objects>,
     path: String,
     next: usize,
@@ -302,7 +304,7 @@ struct S3Log {
     failed: Option<String>,
 }
 
-impl Log for S3Log {
+impl Log for BucketLog {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let path = format!("{}/{:09}", self.path, self.next);
         let sum = checksum(bytes);

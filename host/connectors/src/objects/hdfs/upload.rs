@@ -1,0 +1,77 @@
+//! A file that comes in pieces. They are written in the order in which they were given, also where several are on their way.
+
+use super::draft::Draft;
+use super::fault::Fault;
+use hdfs_native::Client;
+use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+type Piece = (PutPayload, oneshot::Sender<Result<()>>);
+
+/// Such a file.
+#[derive(Debug)]
+pub struct Upload {
+    path: String,
+    /// `None`: all pieces were given.
+    pieces: Option<mpsc::UnboundedSender<Piece>>,
+    /// Gives what was written, unless it failed.
+    writer: Option<JoinHandle<Option<Draft>>>,
+}
+
+impl Upload {
+    pub async fn begin(client: &Client, path: String) -> Result<Upload> {
+        let draft = Draft::begin(client, &path).await?;
+        let (pieces, given) = mpsc::unbounded_channel();
+        Ok(Upload { path, pieces: Some(pieces), writer: Some(tokio::spawn(write(draft, given))) })
+    }
+
+    /// Waits until all pieces are written.
+    async fn written(&mut self) -> Result<Draft> {
+        self.pieces = None;
+        let written = match self.writer.take() {
+            Some(writer) => writer.await?,
+            None => None,
+        };
+        written.ok_or_else(ended)
+    }
+}
+
+fn ended() -> object_store::Error {
+    Fault::error("a piece before could not be written", true)
+}
+
+async fn write(mut draft: Draft, mut given: mpsc::UnboundedReceiver<Piece>) -> Option<Draft> {
+    while let Some((payload, done)) = given.recv().await {
+        for bytes in payload {
+            if let Err(error) = draft.add(bytes).await {
+                let _ = done.send(Err(error));
+                return None;
+            }
+        }
+        let _ = done.send(Ok(()));
+    }
+    Some(draft)
+}
+
+#[async_trait::async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (done, result) = oneshot::channel();
+        let sent = self.pieces.as_ref().is_some_and(|pieces| pieces.send((data, done)).is_ok());
+        Box::pin(async move { if sent { result.await.unwrap_or_else(|_| Err(ended())) } else { Err(ended()) } })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let draft = self.written().await?;
+        draft.complete().await?.name(&self.path).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        if let Ok(draft) = self.written().await {
+            draft.remove().await;
+        }
+        Ok(())
+    }
+}

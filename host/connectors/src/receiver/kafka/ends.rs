@@ -1,0 +1,68 @@
+//! Asks a cluster now and then how far the partitions go that are read, so that it is known of one that is silent whether it has
+//! nothing. On a thread of its own: the one that reads waits where the inbox is full, and what was fetched ahead says nothing
+//! of what came since then. By a client of its own, too: a broker answers a client's questions in order, and fetches wait for records.
+
+use super::{ReadOrder, consumer};
+use crate::batch::topic;
+use crate::error::{Error, Result};
+use crate::receiver::inbox::Inbox;
+use crate::threads;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tracing::debug;
+
+/// How long the cluster may take for an answer that is only worth something for a short while.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Partitions by topic and number.
+type Partitions = Mutex<Vec<(String, i32)>>;
+
+/// The partitions whose ends are asked for; `None`: nobody wants to know.
+pub struct Ends(Option<Arc<Partitions>>);
+
+impl Ends {
+    /// Begins to ask, where somebody wants to know. It ends with the inbox.
+    pub fn ask(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<Ends> {
+        let Some(every) = inbox.ask_ends_every() else { return Ok(Ends(None)) };
+        let source = &order.source.name;
+        let consumer = consumer(order.source, order.spec, order.folder, "-ends")
+            .map_err(|fault| Error::environment(format!("source `{source}`: {fault}")))?;
+        let asked = Arc::new(Partitions::default());
+        let (partitions, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
+        let (failing, of) = (inbox.clone(), source.clone());
+        let what = format!("the thread that asks for the ends of source `{source}`");
+        let work = move || {
+            while !inbox.closed_within(&runtime, every) {
+                // What it tells of itself does not matter, and would pile up.
+                while consumer.next(Duration::ZERO, |_| ()).is_some() {}
+                let partitions = locked(&partitions).clone();
+                if partitions.is_empty() {
+                    continue;
+                }
+                let began = Instant::now();
+                match consumer.ends(&partitions, ANSWERS_WITHIN) {
+                    Ok(ends) => {
+                        let named = ends.into_iter().map(|(topic, number, end)| (topic::name(&topic, number), end));
+                        inbox.tell_ends(began, &named.collect::<Vec<_>>());
+                    }
+                    // The one that reads tells of a cluster that is away, and waits for it.
+                    Err(fault) => debug!("source `{of}`: the ends of its partitions are not known: {fault}"),
+                }
+            }
+        };
+        threads::start("kafka-ends", &what, move |error| failing.fail(error), work)?;
+        Ok(Ends(Some(asked)))
+    }
+
+    /// These partitions are read as well.
+    pub fn add(&self, partitions: &[(String, i32)]) {
+        if let Some(asked) = &self.0 {
+            locked(asked).extend_from_slice(partitions);
+        }
+    }
+}
+
+fn locked(partitions: &Partitions) -> MutexGuard<'_, Vec<(String, i32)>> {
+    partitions.lock().unwrap_or_else(PoisonError::into_inner)
+}

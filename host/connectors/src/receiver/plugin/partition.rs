@@ -1,0 +1,234 @@
+//! One partition: polls, and what becomes of what they gave.
+
+use super::Again;
+use super::place::PartitionPlace;
+use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::json;
+use crate::batch::position::Positions;
+use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::job::spec::SourceSpec;
+use crate::limits::{PART_ROWS_MAX, PLUGIN_POLL_WAIT_MS, PLUGIN_POLL_WAIT_SHORT_MS};
+use crate::receiver::http::cut;
+use crate::receiver::inbox::{Inbox, Ticket};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// How many rows a source had, of all of its partitions, since the job's first start. Held while rows go into the inbox, so that
+/// they stand there in the order of their numbers.
+#[derive(Clone)]
+pub struct SharedRows(Arc<Mutex<u64>>);
+
+impl SharedRows {
+    /// As positions tell.
+    pub fn new(from: &Positions) -> SharedRows {
+        SharedRows(Arc::new(Mutex::new(from.get("").map_or(0, |position| position.offset))))
+    }
+}
+
+/// Reads one partition until its end, or that of the job.
+pub struct PartitionReader {
+    source: SourceSpec,
+    partition: String,
+    place: PartitionPlace,
+    reader: Box<dyn ReadPartition>,
+    inbox: Arc<Inbox>,
+    runtime: Handle,
+    rows: SharedRows,
+    /// Rows that one batch takes together.
+    rows_max: u32,
+    again: Again,
+    /// Positions whose rows are not known to be durable.
+    waiting: VecDeque<(Ticket, Vec<u8>)>,
+    /// The last position whose rows are.
+    safe: Option<Vec<u8>>,
+    published: watch::Receiver<Positions>,
+}
+
+/// Why reading goes no further.
+enum Stopped {
+    /// The partition is at its end, or the job wants no more.
+    Done,
+    /// The job ends.
+    Failed(Error),
+    /// It is tried again after a while.
+    Trouble(String),
+}
+
+impl From<ReadTrouble> for Stopped {
+    fn from(trouble: ReadTrouble) -> Stopped {
+        match trouble {
+            ReadTrouble::Passing(why) => Stopped::Trouble(why),
+            ReadTrouble::Lasting(error) => Stopped::Failed(error),
+        }
+    }
+}
+
+impl PartitionReader {
+    /// Of a partition that goes on at this place.
+    pub fn new(
+        source: &SourceSpec,
+        partition: &str,
+        place: PartitionPlace,
+        reader: Box<dyn ReadPartition>,
+        inbox: &Arc<Inbox>,
+        runtime: &Handle,
+        rows: SharedRows,
+    ) -> PartitionReader {
+        let rows_max = source.rows_together_max().min(inbox.rows_max()).clamp(1, PART_ROWS_MAX as u64);
+        let rows_max = u32::try_from(rows_max).unwrap_or(u32::MAX);
+        // It comes from plans, or from what is behind them.
+        let safe = place.now().map(<[u8]>::to_vec);
+        PartitionReader {
+            source: source.clone(),
+            partition: partition.to_owned(),
+            place,
+            reader,
+            inbox: inbox.clone(),
+            runtime: runtime.clone(),
+            rows,
+            rows_max,
+            again: Again::new(who(&source.name, partition)),
+            waiting: VecDeque::new(),
+            safe,
+            published: inbox.published(),
+        }
+    }
+
+    /// Reads on and on.
+    pub fn read(&mut self) {
+        loop {
+            let pause = match self.turn() {
+                Ok(pause) => pause,
+                Err(Stopped::Done) => return,
+                Err(Stopped::Failed(error)) => return self.inbox.fail(error),
+                Err(Stopped::Trouble(why)) => {
+                    self.inbox.idle(true);
+                    self.again.after(&why)
+                }
+            };
+            if !pause.is_zero() && self.inbox.closed_within(&self.runtime, pause) {
+                return;
+            }
+        }
+    }
+
+    /// Polls once, and tells what is to be told. How long there is nothing to do.
+    fn turn(&mut self) -> Result<Duration, Stopped> {
+        if self.inbox.is_closed() {
+            return Err(Stopped::Done);
+        }
+        if !self.reader.is_open() {
+            self.reader.open(&self.partition, self.place.now())?;
+            // Whoever sent them may not have heard it: the start before was killed, or the connection was lost.
+            if let Some(safe) = &self.safe {
+                self.reader.durable(safe)?;
+            }
+        }
+        self.tell()?;
+        let wait_ms = if self.waiting.is_empty() { PLUGIN_POLL_WAIT_MS } else { PLUGIN_POLL_WAIT_SHORT_MS };
+        let polled = self.reader.poll(self.rows_max, Duration::from_millis(wait_ms))?;
+        let pause = polled.pause;
+        let is_empty = polled.rows.num_rows() == 0 && polled.refused.is_empty();
+        self.put(polled)?;
+        self.inbox.idle(is_empty);
+        self.again.well();
+        match pause {
+            None => self.end(),
+            // Who waits to hear of rows does not wait for more of them.
+            Some(pause) if !self.waiting.is_empty() => Ok(pause.min(Duration::from_millis(PLUGIN_POLL_WAIT_SHORT_MS))),
+            Some(pause) => Ok(pause),
+        }
+    }
+
+    /// The partition is at its end: what is still to be told is told, as far as it comes about.
+    fn end(&mut self) -> Result<Duration, Stopped> {
+        while !self.waiting.is_empty() && !self.inbox.is_closed() {
+            self.tell()?;
+            let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(PLUGIN_POLL_WAIT_SHORT_MS));
+        }
+        Err(Stopped::Done)
+    }
+
+    /// Tells the plugin what is durable and what is published by now.
+    fn tell(&mut self) -> Result<(), Stopped> {
+        let mut durable = None;
+        while let Some((_, position)) = self.waiting.pop_front_if(|(ticket, _)| self.inbox.is_durable(*ticket)) {
+            durable = Some(position);
+        }
+        if let Some(position) = durable {
+            self.reader.durable(self.safe.insert(position))?;
+        }
+        if self.published.has_changed().unwrap_or(false) {
+            let place = PartitionPlace::of(&self.partition, &self.published.borrow_and_update());
+            if let Some(position) = place.now() {
+                self.reader.published(position)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a poll gave goes into one batch, with the position behind it.
+    fn put(&mut self, polled: ReadRows) -> Result<(), Stopped> {
+        let moves = polled.position.as_deref().filter(|position| Some(*position) != self.place.now());
+        let position = moves.map(<[u8]>::to_vec);
+        let moves = position.as_deref().map(|position| self.place.set(position)).unwrap_or_default();
+        let mut chunks = chunks(&self.source, &polled).map_err(Stopped::Failed)?;
+        // Nothing that is done under the lock can leave it half done.
+        let mut count = self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for chunk in &mut chunks {
+            chunk.extent.row = *count;
+            *count = count.saturating_add(chunk.rows() as u64);
+        }
+        if chunks.is_empty() {
+            // It goes with the next rows, whatever partition they are of.
+            return if moves.is_empty() || self.inbox.note(moves) { Ok(()) } else { Err(Stopped::Done) };
+        }
+        let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
+        drop(count);
+        let Some(ticket) = put else { return Err(Stopped::Done) };
+        if let Some(position) = position {
+            self.waiting.push_back((ticket, position));
+        }
+        Ok(())
+    }
+}
+
+/// Who has trouble, for whoever reads the log.
+fn who(source: &str, partition: &str) -> String {
+    match partition {
+        "" => format!("source `{source}`"),
+        _ => format!("source `{source}`, partition `{partition}`"),
+    }
+}
+
+/// The rows as lines of JSON of our own, and behind them what is no row.
+fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
+    let failed =
+        |why: String| Error::plugin(format!("source `{}`: rows of its plugin cannot be kept: {why}", source.name));
+    let mut lines = Vec::new();
+    json::write(std::slice::from_ref(&polled.rows), &mut lines).map_err(|why| failed(why.to_string()))?;
+    let mut chunks = cut::cut(source, &lines, u64::MAX).map_err(failed)?.chunks;
+    if !polled.refused.is_empty() {
+        chunks.push(refused(source, &polled.refused));
+    }
+    Ok(chunks)
+}
+
+/// What is no row, as records that do not decode.
+fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)]) -> Chunk {
+    let most = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
+    let (mut bytes, mut chunk) = (Vec::new(), Chunk::default());
+    for (row, (data, reason)) in (0_u32..).zip(refused) {
+        let kept = data.get(..most.min(data.len())).unwrap_or_default();
+        bytes.extend_from_slice(kept);
+        bytes.push(b'\n');
+        chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let dropped = (data.len() - kept.len()) as u64;
+        chunk.refused.push(RefusedRecord { row, reason: reason.clone(), dropped });
+    }
+    Chunk { bytes: bytes.into(), ..chunk }
+}

@@ -1,0 +1,67 @@
+//! How far a partition of a plugin has come, in the plugin's own words: the name of a position holds them.
+
+use crate::batch::position::{Position, Positions};
+use crate::hex;
+use crate::receiver::named::NamedPosition;
+
+/// What the name of such a position begins with.
+const MARK: &str = "of:";
+
+/// Where a partition goes on.
+pub struct PartitionPlace {
+    partition: String,
+    now: Option<Vec<u8>>,
+    named: NamedPosition,
+}
+
+impl PartitionPlace {
+    /// As positions tell.
+    pub fn of(partition: &str, from: &Positions) -> PartitionPlace {
+        let named = NamedPosition::of(from, |name| parse(name).is_some_and(|(of, _)| of == partition));
+        let now = named.names().last().and_then(|name| parse(name)).map(|(_, position)| position);
+        PartitionPlace { partition: partition.to_owned(), now, named }
+    }
+
+    /// Where it stands; `None`: at its beginning.
+    pub fn now(&self) -> Option<&[u8]> {
+        self.now.as_deref()
+    }
+
+    /// It goes on here: what the rows that brought it here move.
+    pub fn set(&mut self, position: &[u8]) -> Vec<(String, Position)> {
+        self.now = Some(position.to_vec());
+        self.named.rename(Some(format!("{MARK}{}={}", self.partition, hex::encode(position))))
+    }
+}
+
+/// The partition and the position that a name tells of. No hexadecimal digit is a `=`, whatever the partition's name has.
+fn parse(name: &str) -> Option<(&str, Vec<u8>)> {
+    let (partition, position) = name.strip_prefix(MARK)?.rsplit_once('=')?;
+    Some((partition, hex::decode(position)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::position::move_all;
+
+    #[test]
+    fn each_partition_goes_on_where_its_newest_position_is() {
+        let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
+        for partition in ["", "a", "a=b", "a=", "ü"] {
+            let mut place = PartitionPlace::of(partition, &positions);
+            assert_eq!(place.now(), None, "{partition}");
+            for position in [&b""[..], b"\xff=1", b"2", b"2"] {
+                move_all(&mut positions, place.set(position));
+                assert_eq!(PartitionPlace::of(partition, &positions).now(), Some(position), "{partition}");
+            }
+        }
+        assert_eq!(positions.len(), 6, "one for each, and that of the rows");
+        // As a start puts them together that found a batch which does not count.
+        positions.insert("of:a=".into(), Position { offset: 99, mark: -1 });
+        let mut place = PartitionPlace::of("a", &positions);
+        assert_eq!(place.now(), Some(&b""[..]));
+        move_all(&mut positions, place.set(b"3"));
+        assert_eq!((PartitionPlace::of("a", &positions).now(), positions.len()), (Some(&b"3"[..]), 6));
+    }
+}

@@ -1,0 +1,89 @@
+//! The longest calls of plugins that each thread has made lately, for traces. Nothing is kept before somebody wants them.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Calls that are kept of one piece of an operator's work.
+const KEPT_MAX: usize = 4;
+
+static WANTED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static NOTED: RefCell<NotedCalls> = const { RefCell::new(NotedCalls { longest: Vec::new(), all: 0 }) };
+}
+
+/// A call of a plugin, as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotedCall {
+    /// When it began.
+    pub began: Instant,
+    /// How long it took, with what the host does for it.
+    pub took: Duration,
+    /// Rows passed.
+    pub rows_in: u64,
+    /// Rows taken.
+    pub rows_out: u64,
+    /// What ended it where it failed: `time`, `memory`, `trap` …
+    pub failed: Option<&'static str>,
+}
+
+/// What [`take`] gives.
+#[derive(Debug, Default)]
+pub struct NotedCalls {
+    /// The longest.
+    pub longest: Vec<NotedCall>,
+    /// How many there were.
+    pub all: u64,
+}
+
+/// From now on calls are noted, in all of the process.
+pub fn want() {
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether somebody wants them.
+pub fn wanted() -> bool {
+    WANTED.load(Ordering::Relaxed)
+}
+
+/// A call has ended.
+pub(super) fn note(call: NotedCall) {
+    if wanted() {
+        NOTED.with_borrow_mut(|noted| {
+            noted.all = noted.all.saturating_add(1);
+            keep_longest(&mut noted.longest, call, KEPT_MAX, |call| call.took);
+        });
+    }
+}
+
+/// Takes what this thread has noted since the last time.
+pub fn take() -> NotedCalls {
+    NOTED.with_borrow_mut(std::mem::take)
+}
+
+/// Keeps so many of those that took the longest, and `more` where it is one of them.
+pub fn keep_longest<T, K: Ord>(kept: &mut Vec<T>, more: T, most: usize, took: impl Fn(&T) -> K) {
+    if kept.len() < most {
+        kept.push(more);
+    } else if let Some(shortest) = kept.iter_mut().min_by_key(|call| took(call))
+        && took(shortest) < took(&more)
+    {
+        *shortest = more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_are_kept() {
+        let mut kept = Vec::new();
+        for took in [5, 1, 9, 3, 9, 2, 7] {
+            keep_longest(&mut kept, took, 3, |took| *took);
+        }
+        kept.sort_unstable();
+        assert_eq!(kept, [7, 9, 9]);
+    }
+}

@@ -1,0 +1,188 @@
+//! World `source`: one instance reads one partition, for as long as it can.
+
+use super::allowance::{Allowance, Given};
+use super::bindings::{WitNext, WitPolled};
+use super::failure::{CallFailure, CallIdentity, OutputFault, Trap, printable};
+use super::guest::Stage;
+use super::instances::Instances;
+use super::load::{Calls, Loaded, SourceCalls};
+use super::{Counters, Description, StageUse, lift};
+use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX, PLUGIN_REASON_BYTES_MAX};
+use crate::time;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Calls the functions of a source plugin, for one partition.
+pub struct Reader {
+    instances: Instances,
+    loaded: Arc<Loaded>,
+    /// Who is called, by function.
+    identity: CallIdentity,
+    config: String,
+    output: SchemaRef,
+    counters: Counters,
+}
+
+impl Reader {
+    pub(super) fn new(loaded: Arc<Loaded>, source: StageUse, description: &Description) -> Result<Reader, Error> {
+        let plugin = format!("{} {}", description.name, description.version);
+        let identity = CallIdentity { stage: Some(source.stage), of_source: true, plugin, outside: "poll" };
+        let about = Stage { grant: source.grant, inputs: Vec::new(), key: source.key };
+        let instances = Instances::new(loaded.clone(), identity.clone(), about, source.limits, true);
+        let (config, output) = (source.config, description.output.clone());
+        let reader = Reader { instances, loaded, identity, config, output, counters: Counters::default() };
+        reader.calls()?;
+        Ok(reader)
+    }
+
+    /// Makes a call. Rows of a source are kept with their plan, so that its plugin may see what time it really is.
+    fn call<T>(
+        &mut self,
+        function: &'static str,
+        call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
+        let loaded = self.loaded.clone();
+        let Calls::Source(calls) = &loaded.calls else { return Err(CallFailure::other(wrong_world(&loaded))) };
+        self.instances.callee.identity = Arc::new(CallIdentity { outside: function, ..self.identity.clone() });
+        self.instances.time_us = time::now().0;
+        self.instances.bill.begin();
+        call(&mut self.instances, calls)
+    }
+
+    /// Makes a call that gives nothing back.
+    fn tell(
+        &mut self,
+        function: &'static str,
+        call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<(), CallFailure>,
+    ) -> Result<(), ReadTrouble> {
+        let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        heard.map_err(|failure| self.told(failure))
+    }
+
+    fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
+        self.instances.settle(None, &self.counters, checked)
+    }
+
+    fn check(&self, given: Given, rows_max: u32, polled: WitPolled) -> Result<ReadRows, OutputFault> {
+        let WitPolled { rows, refused, position, next } = polled;
+        let allowance = Allowance::new(self.instances.callee.limits, given);
+        allowance.check_rows(rows.rows)?;
+        let count = u64::from(rows.rows).saturating_add(refused.len() as u64);
+        if count > u64::from(rows_max) {
+            return Err(format!("{count} rows, refused ones included, where at most {rows_max} were asked for").into());
+        }
+        if let Some(position) = position.as_ref().filter(|position| position.len() > PLUGIN_POSITION_BYTES_MAX) {
+            let bytes = position.len();
+            return Err(format!("a position of {bytes} bytes; at most {PLUGIN_POSITION_BYTES_MAX} are kept").into());
+        }
+        let reason = |words: &str| printable(words, PLUGIN_REASON_BYTES_MAX);
+        let rows = lift::batch("the rows", &self.output, None, rows)?;
+        allowance.check_shared(&rows)?;
+        Ok(ReadRows {
+            rows,
+            refused: refused.into_iter().map(|refusal| (refusal.data, reason(&refusal.reason))).collect(),
+            position,
+            pause: match next {
+                WitNext::Ready => Some(Duration::ZERO),
+                WitNext::Pause(ms) => Some(Duration::from_millis(ms.into())),
+                WitNext::Ended => None,
+            },
+        })
+    }
+
+    /// What the plugin says of itself decides: an error that it returned passes, unless it is about its config. What the job does
+    /// not grant does not pass by itself.
+    fn told(&mut self, failure: CallFailure) -> ReadTrouble {
+        match (failure.trap, self.instances.last.denied.take()) {
+            (Some(Trap::Error), Some(denied)) => {
+                ReadTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who())))
+            }
+            (Some(Trap::Error), None) => ReadTrouble::Passing(failure.reason),
+            _ => ReadTrouble::Lasting(failure.error),
+        }
+    }
+
+    fn calls(&self) -> Result<(), Error> {
+        match &self.loaded.calls {
+            Calls::Source(_) => Ok(()),
+            _ => Err(wrong_world(&self.loaded)),
+        }
+    }
+}
+
+impl ReadPartition for Reader {
+    fn is_open(&self) -> bool {
+        self.instances.is_live()
+    }
+
+    /// Asked in an instance of its own.
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        self.instances.end();
+        let config = self.config.clone();
+        let asked = self.call("partitions", |instances, calls| {
+            instances.call(None, &calls.partitions, Given::default(), (config.as_str(),))
+        });
+        self.instances.end();
+        let checked = asked.and_then(|names: Vec<String>| self.settled(check_names(&names).map(|()| names)));
+        checked.map_err(|failure| self.told(failure))
+    }
+
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        self.instances.end();
+        let config = self.config.clone();
+        self.tell("open", |instances, calls| {
+            instances.call(None, &calls.open, Given::default(), (config.as_str(), partition, position))
+        })
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let limits = &self.instances.callee.limits;
+        // A source makes rows of nothing, so only the limits themselves count.
+        let given = Given { rows: limits.output_rows_max, bytes: limits.output_bytes_max, longest: 0 };
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let polled =
+            self.call("poll", |instances, calls| instances.call(None, &calls.poll, given, (rows_max, wait_ms)));
+        let checked = polled.and_then(|polled: WitPolled| {
+            self.instances.bill.returns_rows(&polled.rows);
+            let checked = self.check(given, rows_max, polled);
+            self.settled(checked)
+        });
+        checked.map_err(|failure| self.told(failure))
+    }
+
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        self.tell("durable", |instances, calls| instances.call(None, &calls.durable, Given::default(), (position,)))
+    }
+
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        self.tell("published", |instances, calls| instances.call(None, &calls.published, Given::default(), (position,)))
+    }
+}
+
+fn wrong_world(loaded: &Loaded) -> Error {
+    Error::job(format!("plugin {} is of world {}, not of world source", loaded.file.display(), loaded.calls.world()))
+}
+
+fn check_names(names: &[String]) -> Result<(), OutputFault> {
+    let mut known = BTreeSet::new();
+    for name in names {
+        if name.len() > PLUGIN_PARTITION_NAME_BYTES_MAX {
+            let bytes = name.len();
+            return Err(format!(
+                "a partition's name of {bytes} bytes; at most {PLUGIN_PARTITION_NAME_BYTES_MAX} are kept"
+            )
+            .into());
+        }
+        if name.chars().any(char::is_control) {
+            return Err(format!("a partition's name with control characters: {name:?}").into());
+        }
+        if !known.insert(name) {
+            return Err(format!("partition `{name}` comes twice").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Connections over TCP, and datagrams over UDP, to where the job lets the source go: `grant = { tcp = ["host:port"] }` and
+//! `udp = ["host:port"]`. World `source` only.
+//!
+//! Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
+//! machine, and nothing is refused.
+
+mod lines;
+
+pub use lines::Lines;
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+/// Why something could not be done. In a function that returns [`crate::Error`], `?` makes of it one that passes: the host opens
+/// the partition anew after a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+    Timeout,
+    /// The other side has closed the connection.
+    Closed,
+    /// Anything else: not granted, refused, unknown host.
+    Failed(String),
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Timeout => "nothing came within the time",
+            Fault::Closed => "the other side has closed the connection",
+            Fault::Failed(why) => why,
+        })
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<Fault> for crate::Error {
+    fn from(fault: Fault) -> crate::Error {
+        crate::Error::internal(fault)
+    }
+}
+
+/// A connection over TCP. It is closed when it is dropped.
+pub struct Connection {
+    socket: host::Tcp,
+}
+
+impl Connection {
+    /// Connects to an address as `example.com:514` or `[::1]:514`.
+    pub fn connect(address: &str, timeout: Duration) -> Result<Connection, Fault> {
+        let (host, port) = parts(address)?;
+        Ok(Connection { socket: host::Tcp::connect(host, port, millis(timeout))? })
+    }
+
+    /// What is there: at least one byte, and at most so many. Waits for the first.
+    pub fn read(&mut self, bytes_max: usize, timeout: Duration) -> Result<Vec<u8>, Fault> {
+        self.socket.read(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
+    }
+
+    /// Writes all of these bytes. After a [`Fault::Timeout`] some of them may have gone out.
+    pub fn write(&mut self, data: &[u8], timeout: Duration) -> Result<(), Fault> {
+        self.socket.write(data, millis(timeout))
+    }
+}
+
+/// A socket for datagrams over UDP. It is closed when it is dropped.
+pub struct Datagrams {
+    socket: host::Udp,
+}
+
+/// A datagram that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it: `127.0.0.1:5514`.
+    pub sender: String,
+    /// What it holds.
+    pub data: Vec<u8>,
+}
+
+impl Datagrams {
+    /// Listens at an address of this machine, as `0.0.0.0:514`; port 0: any free one.
+    pub fn bind(address: &str) -> Result<Datagrams, Fault> {
+        let (host, port) = parts(address)?;
+        Ok(Datagrams { socket: host::Udp::bind(host, port)? })
+    }
+
+    /// The next datagram; what is longer than so many bytes is cut.
+    pub fn receive(&mut self, bytes_max: usize, timeout: Duration) -> Result<Datagram, Fault> {
+        self.socket.receive(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
+    }
+
+    /// Sends a datagram to an address.
+    pub fn send(&mut self, address: &str, data: &[u8]) -> Result<(), Fault> {
+        let (host, port) = parts(address)?;
+        self.socket.send(host, port, data)
+    }
+}
+
+/// Host and port.
+fn parts(address: &str) -> Result<(&str, u16), Fault> {
+    let found = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    found.ok_or_else(|| Fault::Failed(format!("`{address}` is no address, as in `example.com:514`")))
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The import `net`.
+#[cfg(target_arch = "wasm32")]
+mod host {
+    use super::{Datagram, Fault};
+    use crate::bindings::source::millstream::plugin::net;
+
+    fn told(fault: net::Fault) -> Fault {
+        match fault {
+            net::Fault::Timeout => Fault::Timeout,
+            net::Fault::Closed => Fault::Closed,
+            net::Fault::Failed(why) => Fault::Failed(why),
+        }
+    }
+
+    pub struct Tcp(u32);
+
+    impl Tcp {
+        pub fn connect(host: &str, port: u16, timeout_ms: u32) -> Result<Tcp, Fault> {
+            net::connect(host, port, timeout_ms).map(Tcp).map_err(told)
+        }
+
+        pub fn read(&mut self, bytes_max: u32, timeout_ms: u32) -> Result<Vec<u8>, Fault> {
+            net::read(self.0, bytes_max, timeout_ms).map_err(told)
+        }
+
+        pub fn write(&mut self, data: &[u8], timeout_ms: u32) -> Result<(), Fault> {
+            net::write(self.0, data, timeout_ms).map_err(told)
+        }
+    }
+
+    impl Drop for Tcp {
+        fn drop(&mut self) {
+            net::close(self.0);
+        }
+    }
+
+    pub struct Udp(u32);
+
+    impl Udp {
+        pub fn bind(host: &str, port: u16) -> Result<Udp, Fault> {
+            net::bind(host, port).map(Udp).map_err(told)
+        }
+
+        pub fn receive(&mut self, bytes_max: u32, timeout_ms: u32) -> Result<Datagram, Fault> {
+            let came = net::receive(self.0, bytes_max, timeout_ms).map_err(told)?;
+            Ok(Datagram { sender: came.sender, data: came.data })
+        }
+
+        pub fn send(&mut self, host: &str, port: u16, data: &[u8]) -> Result<(), Fault> {
+            net::send(self.0, host, port, data).map_err(told)
+        }
+    }
+
+    impl Drop for Udp {
+        fn drop(&mut self) {
+            net::close(self.0);
+        }
+    }
+}
+
+/// Outside of a component, in tests: the sockets of the machine.
+#[cfg(not(target_arch = "wasm32"))]
+mod host {
+    use super::{Datagram, Fault};
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+    use std::time::Duration;
+
+    fn told(error: std::io::Error) -> Fault {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Timeout,
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::WriteZero => Fault::Closed,
+            _ => Fault::Failed(error.to_string()),
+        }
+    }
+
+    /// The system takes no wait of nothing.
+    fn wait(timeout_ms: u32) -> Duration {
+        Duration::from_millis(timeout_ms.max(1).into())
+    }
+
+    fn address(host: &str, port: u16) -> Result<SocketAddr, Fault> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut found = (host, port).to_socket_addrs().map_err(told)?;
+        found.next().ok_or_else(|| Fault::Failed(format!("`{host}` has no address")))
+    }
+
+    pub struct Tcp(TcpStream);
+
+    impl Tcp {
+        pub fn connect(host: &str, port: u16, timeout_ms: u32) -> Result<Tcp, Fault> {
+            TcpStream::connect_timeout(&address(host, port)?, wait(timeout_ms)).map(Tcp).map_err(told)
+        }
+
+        pub fn read(&mut self, bytes_max: u32, timeout_ms: u32) -> Result<Vec<u8>, Fault> {
+            self.0.set_read_timeout(Some(wait(timeout_ms))).map_err(told)?;
+            let mut bytes = vec![0; bytes_max.clamp(1, 1 << 20) as usize];
+            match self.0.read(&mut bytes).map_err(told)? {
+                0 => Err(Fault::Closed),
+                count => {
+                    bytes.truncate(count);
+                    Ok(bytes)
+                }
+            }
+        }
+
+        pub fn write(&mut self, data: &[u8], timeout_ms: u32) -> Result<(), Fault> {
+            self.0.set_write_timeout(Some(wait(timeout_ms))).map_err(told)?;
+            self.0.write_all(data).map_err(told)
+        }
+    }
+
+    pub struct Udp(UdpSocket);
+
+    impl Udp {
+        pub fn bind(host: &str, port: u16) -> Result<Udp, Fault> {
+            UdpSocket::bind(address(host, port)?).map(Udp).map_err(told)
+        }
+
+        pub fn receive(&mut self, bytes_max: u32, timeout_ms: u32) -> Result<Datagram, Fault> {
+            self.0.set_read_timeout(Some(wait(timeout_ms))).map_err(told)?;
+            let mut data = vec![0; bytes_max.clamp(1, 1 << 16) as usize];
+            let (count, sender) = self.0.recv_from(&mut data).map_err(told)?;
+            data.truncate(count);
+            Ok(Datagram { sender: sender.to_string(), data })
+        }
+
+        pub fn send(&mut self, host: &str, port: u16, data: &[u8]) -> Result<(), Fault> {
+            self.0.send_to(data, address(host, port)?).map(drop).map_err(told)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Sources under test.
+
+use super::{SourceWorld, Test, json};
+use crate::source::{self, Arrivals, Description, Next, Refused, Source};
+use crate::{Error, row};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A partition that a source under test reads.
+pub struct Partition<S> {
+    source: S,
+}
+
+/// What a poll gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Poll {
+    /// The rows: an array of objects.
+    pub rows: Value,
+    /// What came and is no row.
+    pub refused: Vec<Refused>,
+    /// Where to go on.
+    pub position: Option<Vec<u8>>,
+    /// When there may be more.
+    pub next: Next,
+}
+
+impl<S: Source + source::Described> Test<S, SourceWorld> {
+    /// What the source says of itself.
+    pub fn describe(&self) -> Result<Description, Error> {
+        source::describe::<S>(&self.config.to_string())
+    }
+
+    /// The partitions that there are.
+    pub fn partitions(&self) -> Result<Vec<String>, Error> {
+        S::partitions(&source::config(&self.config.to_string())?)
+    }
+
+    /// Begins to read a partition.
+    pub fn open(&self, partition: &str, position: Option<&[u8]>) -> Result<Partition<S>, Error> {
+        self.describe()?;
+        Ok(Partition { source: S::open(source::config(&self.config.to_string())?, partition, position)? })
+    }
+}
+
+impl<S: Source> Partition<S> {
+    /// The next rows; an error where there are more than so many, as at a host.
+    pub fn poll(&mut self, rows_max: usize, wait: Duration) -> Result<Poll, Error> {
+        let mut rows = Arrivals::new(rows_max);
+        let polled = self.source.poll(&mut rows, wait)?;
+        let count = rows.len();
+        if count > rows_max {
+            let words = format!("{count} rows, refused ones included, where at most {rows_max} were asked for");
+            return Err(Error::internal(words));
+        }
+        let (batch, refused) = rows.finish()?;
+        let rows = json::to_json(&row::schema::<S::Row>(), &batch)?;
+        Ok(Poll { rows, refused, position: polled.position, next: polled.next })
+    }
+
+    /// Tells it that the rows up to a position are safe.
+    pub fn durable(&mut self, position: &[u8]) -> Result<(), Error> {
+        self.source.durable(position)
+    }
+
+    /// Tells it that a checkpoint with a position is published.
+    pub fn published(&mut self, position: &[u8]) -> Result<(), Error> {
+        self.source.published(position)
+    }
+}

@@ -1,0 +1,105 @@
+//! A Millstream plugin of world `source`: rows from elsewhere.
+
+use millstream_sdk::net::{Connection, Fault, Lines};
+use millstream_sdk::source::{Arrivals, Polled};
+use millstream_sdk::{Error, Row, Source, source};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A row that the plugin returns.
+#[derive(Row)]
+pub struct Line<'a> {
+    number: i64,
+    text: &'a str,
+}
+
+/// The source's `config`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The server: `host:port`, as the job grants it.
+    address: String,
+}
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A line that is longer is none.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What reads the lines.
+pub struct MyPlugin {
+    lines: Lines,
+    /// The number of the next line: the position of the partition.
+    next: i64,
+}
+
+/// Reads lines from a server, which is told `FROM n` and sends its lines from number n on.
+#[source]
+impl Source for MyPlugin {
+    type Config = Config;
+    type Row = Line<'static>;
+
+    fn open(config: Config, _partition: &str, position: Option<&[u8]>) -> Result<Self, Error> {
+        let next = match position {
+            Some(position) => i64::from_le_bytes(position.try_into().map_err(Error::internal)?),
+            None => 0,
+        };
+        let mut connection = Connection::connect(&config.address, TIMEOUT)?;
+        connection.write(format!("FROM {next}\n").as_bytes(), TIMEOUT)?;
+        Ok(MyPlugin { lines: Lines::new(connection, LINE_BYTES_MAX), next })
+    }
+
+    fn poll(&mut self, rows: &mut Arrivals<Line<'static>>, wait: Duration) -> Result<Polled, Error> {
+        let mut wait = wait;
+        while rows.left() > 0 {
+            let line = match self.lines.next(wait) {
+                Ok(line) => line,
+                Err(Fault::Timeout) => break,
+                // The next poll hears of it again, and has no rows that would be lost.
+                Err(Fault::Closed) if !rows.is_empty() => break,
+                // Whatever it is, it passes: the host opens the partition again after a while.
+                Err(fault) => return Err(fault.into()),
+            };
+            match std::str::from_utf8(line) {
+                Ok(text) => rows.push(Line { number: self.next, text }),
+                Err(error) => rows.refuse(line, error),
+            }
+            self.next += 1;
+            // Only the first line is waited for.
+            wait = Duration::ZERO;
+        }
+        Ok(Polled::ready().at(self.next.to_le_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_sdk::{json, testing};
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn goes_on_where_it_left_off() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        let serving = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut connection, _) = server.accept().unwrap();
+                let mut asked = String::new();
+                BufReader::new(&connection).read_line(&mut asked).unwrap();
+                let from: usize = asked.trim().strip_prefix("FROM ").unwrap().parse().unwrap();
+                let lines: [&[u8]; 4] = [b"to\n", b"be\n", b"\xff\n", b"or\n"];
+                connection.write_all(&lines[from..].concat()).unwrap();
+            }
+        });
+        let test = testing::source::<MyPlugin>().config(json!({"address": address}));
+        let first = test.open("", None).unwrap().poll(2, TIMEOUT).unwrap();
+        assert_eq!(first.rows, json!([{"number": 0, "text": "to"}, {"number": 1, "text": "be"}]));
+        let mut again = test.open("", first.position.as_deref()).unwrap();
+        let rest = again.poll(9, TIMEOUT).unwrap();
+        assert_eq!(rest.rows, json!([{"number": 3, "text": "or"}]));
+        assert_eq!(rest.refused[0].data, b"\xff");
+        serving.join().unwrap();
+    }
+}

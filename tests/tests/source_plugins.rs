@@ -1,0 +1,393 @@
+//! Sources that are plugins: rows come once whatever dies, and what goes wrong is told.
+
+use millstream_tests::{Process, Random, Trial, free_port, plugin};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server of numbered lines as `tests/plugins/acked-lines` reads them, which forgets those that were acknowledged.
+#[derive(Clone)]
+struct Lines {
+    port: u16,
+    count: i64,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What a server heard.
+#[derive(Default)]
+struct Told {
+    /// Lines below this number are forgotten.
+    forgotten: i64,
+    /// Nobody asks for lines below this number any more, it was said.
+    done: i64,
+    /// Where somebody asked to begin, and what was forgotten or done by then.
+    opened: Vec<(i64, i64, i64)>,
+}
+
+impl Lines {
+    /// So many lines, so many a second; `seed`: it cuts its connections.
+    fn start(port: u16, count: i64, lines_per_second: i64, seed: Option<u64>) -> Lines {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let (lines, begun) = (Lines { port, count, told: Arc::default() }, Instant::now());
+        let serving = lines.clone();
+        thread::spawn(move || {
+            let mut random = seed.map(Random::new);
+            for connection in listener.incoming() {
+                let (serving, cut) = (serving.clone(), random.as_mut().map(|random| random.from(50, 3000)));
+                thread::spawn(move || serving.serve(connection.unwrap(), begun, lines_per_second, cut));
+            }
+        });
+        lines
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap()
+    }
+
+    /// A line; every hundredth is none.
+    fn line(&self, number: i64) -> String {
+        match number % 100 {
+            42 => format!("no line {number} of {}", self.port),
+            _ => format!("{number} {}", self.text(number)),
+        }
+    }
+
+    fn text(&self, number: i64) -> String {
+        format!("line {number} of {}", self.port)
+    }
+
+    /// The rows that are to come, and what is to be refused.
+    fn expected(&self) -> (Vec<Value>, Vec<String>) {
+        let (bad, good): (Vec<i64>, Vec<i64>) = (0..self.count).partition(|number| number % 100 == 42);
+        let row = |number: i64| json!({ "seq": number, "text": self.text(number) });
+        (good.into_iter().map(row).collect(), bad.into_iter().map(|number| self.line(number)).collect())
+    }
+
+    fn serve(&self, connection: TcpStream, begun: Instant, lines_per_second: i64, cut_ms: Option<u64>) {
+        let (mut connection, mut heard) = (connection.try_clone().unwrap(), BufReader::new(connection));
+        let Some(mut next) = number(&mut heard, "FROM ") else { return };
+        {
+            let mut told = self.told();
+            let opened = (next, told.forgotten, told.done);
+            told.opened.push(opened);
+        }
+        let hearing = self.clone();
+        let listener = thread::spawn(move || hearing.hear(heard));
+        let until = cut_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        while !listener.is_finished() {
+            // In the middle of a line. Not behind the last one: whoever says then what is safe is not heard, and does not know it.
+            if until.is_some_and(|until| Instant::now() > until) && next < self.count {
+                let _ = connection.write_all(&self.line(next).as_bytes()[..2]);
+                let _ = connection.shutdown(Shutdown::Both);
+                return;
+            }
+            let there = (begun.elapsed().as_millis() as i64 * lines_per_second / 1000).min(self.count);
+            let mut text: String = (next..there).map(|number| self.line(number) + "\n").collect();
+            if there == self.count && next <= there {
+                text += "END\n";
+                next = there + 1;
+            }
+            next = next.max(there);
+            if connection.write_all(text.as_bytes()).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn hear(&self, mut heard: BufReader<TcpStream>) {
+        let mut line = String::new();
+        while heard.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            let mut told = self.told();
+            match line.trim().split_once(' ') {
+                Some(("ACK", number)) => told.forgotten = told.forgotten.max(number.parse().unwrap()),
+                Some(("DONE", number)) => told.done = told.done.max(number.parse().unwrap()),
+                _ => panic!("{line:?}"),
+            }
+            line.clear();
+        }
+    }
+}
+
+fn number(heard: &mut BufReader<TcpStream>, word: &str) -> Option<i64> {
+    let mut line = String::new();
+    heard.read_line(&mut line).ok()?;
+    line.trim().strip_prefix(word)?.parse().ok()
+}
+
+/// A job that reads these servers.
+fn reading(ports: &[u16]) -> Trial {
+    let addresses: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let (addresses, plugin) = (addresses.join(", "), plugin("acked-lines").display().to_string());
+    Trial::new(&format!(
+        r#"
+        name = "acked"
+        batch = "50ms"
+        [checkpoint]
+        dir = "checkpoint"
+        every = "500ms"
+        [sources.lines]
+        kind = "plugin"
+        plugin = "{plugin}"
+        config = {{ addresses = [{addresses}] }}
+        grant = {{ tcp = [{addresses}] }}
+        [sinks.out]
+        from = "lines"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.bad]
+        from = "lines.rejected"
+        kind = "queue"
+        path = "bad.jsonl"
+        "#
+    ))
+}
+
+/// A job with the source of `tests/plugins/bad-source`.
+fn counting(config: &str, more: &str) -> Trial {
+    let plugin = plugin("bad-source").display().to_string();
+    Trial::new(&format!(
+        r#"
+        name = "bad"
+        batch = "50ms"
+        [sources.n]
+        kind = "plugin"
+        plugin = "{plugin}"
+        config = {{ {config} }}
+        {more}
+        [sinks.out]
+        from = "n"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"";
+
+/// The job died, or its connections: only lines that were not acknowledged can be sent again, and each comes once.
+#[test]
+fn lines_come_once_from_servers_that_forget_what_was_acknowledged() {
+    thread::scope(|scope| {
+        for (seed, processes) in [(1, 1), (2, 2)] {
+            scope.spawn(move || disturbed(seed, processes));
+        }
+    });
+}
+
+fn disturbed(seed: u64, processes: usize) {
+    let (mut random, ports) = (Random::new(seed), [(); 3].map(|()| free_port()));
+    let trial = reading(&ports);
+    let servers = ports.map(|port| Lines::start(port, 4000, 400, Some(seed + u64::from(port))));
+    let mut job = trial.start_processes(processes, 2);
+    for _ in 0..12 {
+        thread::sleep(Duration::from_millis(random.from(100, 900)));
+        if job.ended() {
+            break;
+        }
+        if random.from(0, 3) > 0 {
+            job.children().iter().for_each(|child| kill(*child));
+        } else {
+            let children = job.children();
+            job.kill();
+            millstream_tests::until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+            job = trial.start_processes(processes, 2);
+        }
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "seed {seed}: {}", ended.stderr);
+    let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for row in trial.rows("out.jsonl") {
+        let port = row["text"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
+        found.entry(port).or_default().push(row);
+    }
+    let mut refused: Vec<String> = trial.values("bad.jsonl");
+    refused.sort();
+    let mut refused_expected = Vec::new();
+    for server in &servers {
+        let (rows, bad) = server.expected();
+        // In the order of the server, too.
+        assert_eq!(found.remove(&server.port.to_string()), Some(rows), "seed {seed}");
+        refused_expected.extend(bad);
+        let told = server.told();
+        assert_eq!(told.forgotten, server.count, "seed {seed}: what came last is acknowledged before the job ends");
+        for (from, forgotten, done) in &told.opened {
+            assert!(from >= forgotten && from >= done, "seed {seed}: asked for {from}, after {forgotten} and {done}");
+        }
+    }
+    refused_expected.sort();
+    assert_eq!((refused, found.len()), (refused_expected, 0), "seed {seed}");
+}
+
+fn kill(id: u32) {
+    // It may be gone by itself.
+    let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
+}
+
+fn lives(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for_and_told_of_once() {
+    let port = free_port();
+    let trial = reading(&[port]);
+    let mut job = trial.start(&[]);
+    job.until_stderr("trying again until it works");
+    thread::sleep(Duration::from_millis(700));
+    let server = Lines::start(port, 50, 1_000_000, None);
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("trying again until it works").count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("it works again"), "{}", ended.stderr);
+    assert_eq!(trial.rows("out.jsonl"), server.expected().0);
+}
+
+/// A later start goes on behind what an earlier one had read to the end.
+#[test]
+fn a_source_that_ended_goes_on_where_it_was() {
+    let trial = counting("up_to = 1000, partitions = 3", "");
+    trial.change("[sources.n]", &format!("{CHECKPOINT}\n[sources.n]"));
+    let counted = |trial: &Trial| {
+        let mut counted: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for row in trial.rows("out.jsonl") {
+            counted.entry(row["partition"].as_str().unwrap().into()).or_default().push(row["n"].as_i64().unwrap());
+        }
+        counted
+    };
+    let all = |up_to: i64| BTreeMap::from([0, 1, 2].map(|p| (format!("p{p}"), (0..up_to).collect::<Vec<_>>())));
+    trial.run_well(&[]);
+    assert_eq!(counted(&trial), all(1000));
+    trial.run_well(&[]);
+    assert_eq!(counted(&trial), all(1000), "nothing is left");
+    trial.change("up_to = 1000", "up_to = 1500");
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("p2 is opened at 1000"), "{}", ended.stderr);
+    assert_eq!(counted(&trial), all(1500));
+}
+
+#[test]
+fn a_source_that_goes_wrong_ends_the_job_with_a_story() {
+    // Config, more of the source, exit code, and what is said.
+    let cases: &[(&str, &str, i32, &[&str])] = &[
+        (
+            "up_to = 9, fault = \"loop-in-poll\"",
+            "limits = { time = \"300ms\" }",
+            1,
+            &["source `n`: plugin bad-source 0.1.0 failed in `poll`: it ran longer than its time limit of 300ms"],
+        ),
+        ("fault = \"loop-in-open\"", "limits = { time = \"300ms\" }", 1, &["failed in `open`", "time limit of 300ms"]),
+        ("fault = \"loop-in-partitions\"", "limits = { time = \"300ms\" }", 1, &["failed in `partitions`"]),
+        ("up_to = 9, at = 5, fault = \"panic\"", "", 1, &["number 5 is too much for me", "must be mended"]),
+        ("fault = \"panic-in-open\"", "", 1, &["failed in `open`", "I cannot open"]),
+        (
+            "fault = \"too-many-rows\"",
+            "",
+            1,
+            &["16385 rows, refused ones included, where at most 16384 were asked for"],
+        ),
+        ("fault = \"too-many-refused\"", "", 1, &["where at most 16384 were asked for"]),
+        ("fault = \"long-position\"", "", 1, &["a position of 1048576 bytes; at most 4096 are kept"]),
+        ("fault = \"memory\"", "", 1, &["more memory than its limit of 256 MiB", "`limits.memory` of the source"]),
+        ("fault = \"config-in-open\"", "", 2, &["refuses its config in `open`: no partition can be opened"]),
+        ("fault = \"config-in-poll\"", "", 2, &["refuses its config in `poll`: the config does not fit what came"]),
+        ("fault = \"config-in-describe\"", "", 2, &["job.toml:6: source `n`", "I do not like this config"]),
+        ("upto = 9", "", 2, &["source `n`", "unknown field `upto`"]),
+        (
+            "fault = \"connect-in-describe\", address = \"127.0.0.1:1\"",
+            "grant = { tcp = [\"127.0.0.1:1\"] }",
+            1,
+            &["a connection to 127.0.0.1:1 is refused in `describe`"],
+        ),
+        (
+            "up_to = 9, address = \"127.0.0.1:1\"",
+            "",
+            2,
+            &["a connection to 127.0.0.1:1 is not granted; the job grants it with grant = "],
+        ),
+        ("partitions = 65, up_to = 9", "", 1, &["its plugin tells of more than 64 partitions"]),
+        ("partitions = 2, same_name = true", "", 1, &["partition `p0` comes twice"]),
+        ("up_to = 9", "schema = { n = \"int64\" }", 2, &["`schema` is not for kind `plugin`"]),
+        ("up_to = 9", "grant = { tcp = [\"127.0.0.1\"] }", 2, &["`127.0.0.1` is not host:port"]),
+    ];
+    for (config, more, code, words) in cases {
+        let ended = counting(config, more).run(&[]);
+        assert_eq!(ended.code, Some(*code), "{config}: {}", ended.stderr);
+        for word in *words {
+            assert!(ended.stderr.contains(word), "{config}: {word} in {}", ended.stderr);
+        }
+        // Nothing is read where there are too many to read.
+        assert!(!config.contains("65") || !ended.stderr.contains("is opened"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_passes_is_waited_for_until_the_job_is_idle() {
+    for (config, told) in [
+        ("fault = \"error-in-open\"", "source `n`, partition `p0`: it is not open yet"),
+        ("fault = \"error-in-partitions\"", "source `n`: nobody tells me which partitions there are"),
+        ("partitions = 0", ""),
+    ] {
+        let ended = counting(config, "").run_well(&["--until-idle"]);
+        let times = usize::from(!told.is_empty());
+        assert_eq!(ended.stderr.matches("trying again until it works").count(), times, "{}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{config}: {}", ended.stderr);
+    }
+}
+
+/// Bytes of any kind, which count as rows do.
+#[test]
+fn what_a_source_refuses_is_a_rejected_row() {
+    let more = "[sinks.bad]\nfrom = \"n.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"";
+    let trial = counting("up_to = 100, fault = \"refuse\"", more);
+    trial.run_well(&[]);
+    let numbers: Vec<i64> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
+    assert_eq!(numbers, (0..100).filter(|n| n % 10 != 7).collect::<Vec<_>>());
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 10);
+    assert!(bad.iter().all(|row| row["reason"] == "a seven"), "{bad:?}");
+    assert_eq!(bad[1]["value"], "17\n\0ÿ");
+}
+
+#[test]
+fn datagrams_are_rows() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let trial = counting(&format!("listen = \"{address}\""), &format!("grant = {{ udp = [\"{address}\"] }}"));
+    let job = trial.start(&[]);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    millstream_tests::until("datagrams are rows", || {
+        // Before the plugin listens they are refused, or lost.
+        match sender.send_to(b"four", &address) {
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => panic!("{error}"),
+            _ => {}
+        }
+        thread::sleep(Duration::from_millis(20));
+        !trial.rows("out.jsonl").is_empty()
+    });
+    stop(job);
+    let own = sender.local_addr().unwrap().to_string();
+    assert!(trial.rows("out.jsonl").iter().all(|row| *row == json!({ "n": 4, "partition": own })));
+}
+
+fn stop(job: Process) {
+    let said = job.stop();
+    assert!(!said.contains("error"), "{said}");
+}
+
+#[test]
+fn validate_shows_what_a_source_returns() {
+    let trial = counting("up_to = 9", "");
+    let shown = trial.well(&["validate", "job.toml"]);
+    assert!(shown.contains("n int64, partition text"), "{shown}");
+    // No other world is a source.
+    trial.change(&plugin("bad-source").display().to_string(), &plugin("sum").display().to_string());
+    let ended = trial.told(&["validate", "job.toml"]);
+    assert!(ended.stderr.contains("and a source needs one of world source"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(2));
+}
