@@ -7,8 +7,9 @@ use std::future::Future;
 use std::time::Duration;
 
 pub const NAME: &str = "HDFS";
-/// How long an answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long an answer may take. A piece of a file is small, so nothing that a cluster in order is asked takes that long; who waits
+/// for a connection that nobody cut hears of it after this time only, and then asks again.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Why something cannot be done.
 #[derive(Debug)]
