@@ -53,6 +53,12 @@ const orders = {
     }));
     return { ...told[0], first };
   },
+  /** Opens a page that is not ours. */
+  async visit({ url }) {
+    const page = await (await browser.newContext()).newPage(), wrong = watched(page, new URL(url).origin);
+    pages.push({ page, wrong });
+    await page.goto(url);
+  },
   /** The addresses of the views, as the page names them. */
   async views({ at = 0 }) {
     return pages[at].page.$$eval('#tabs a', (all) => all.map((one) => one.getAttribute('href')));

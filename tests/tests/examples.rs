@@ -1,6 +1,8 @@
 //! The examples of `docs/examples` that read sockets and folders, against the real thing. Those with virtual time are
 //! cases of `e2e.rs`.
 
+mod servers;
+
 use millstream_tests::{Process, Trial, free_port, millstream, root, until};
 use serde_json::json;
 use std::collections::BTreeMap;

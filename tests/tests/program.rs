@@ -1,6 +1,7 @@
 //! The program as users run it: jobs, commands, errors.
 
 mod choosing;
+mod connectors_page;
 mod counters;
 mod e2e;
 mod ending;

@@ -1,18 +1,8 @@
 //! Senders that others wrote: a Flume agent, and a stream of Pekko, post into the `http` source. `make servers` fetches them.
 
 use super::listening;
-use millstream_tests::{Process, Trial, free_port, passing, root, until};
-use std::path::PathBuf;
+use millstream_tests::{Process, Trial, free_port, jars, java, passing, root, until};
 use std::process::Command;
-
-/// The folder of the jars of a program; they are there, or fetched.
-fn jars(script: &str) -> String {
-    let told = Command::new(root().join("scripts").join(script)).output().expect("there is a bash");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let path = String::from_utf8(told.stdout).unwrap();
-    assert!(PathBuf::from(path.trim()).is_dir(), "{path}");
-    format!("{}/*", path.trim())
-}
 
 #[test]
 fn a_flume_agent_delivers_lines_through_its_http_sink() {
@@ -36,8 +26,7 @@ fn a_flume_agent_delivers_lines_through_its_http_sink() {
              a.sinks.out.backoff.200 = false\na.sinks.out.rollback.200 = false\na.sinks.out.incrementMetrics.200 = true\n"
         ),
     );
-    let mut flume = Command::new("java");
-    flume.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &jars("flume.sh")]);
+    let mut flume = java(&jars("flume.sh"));
     flume.args(["org.apache.flume.node.Application", "-n", "a", "-f"]).arg(trial.path("flume.conf"));
     let mut agent = Process::start(&mut flume);
     agent.until("half of the lines are there", |_| trial.values("out.jsonl").len() > lines.len() / 2);
@@ -84,9 +73,8 @@ fn a_stream_of_pekko_posts_with_back_pressure_and_no_row_comes_twice() {
     let trial = passing("batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5", &source, "");
     let numbers = || trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
     // Nobody listens yet: the stream waits, and makes no more than what is on its way.
-    let mut stream = Command::new("java");
-    stream.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &path, "Posts"]);
-    stream.args([format!("http://127.0.0.1:{port}/in"), "posts-1".into(), "3000".into(), "10".into()]);
+    let mut stream = java(&path);
+    stream.args(["Posts"]).args([format!("http://127.0.0.1:{port}/in"), "posts-1".into(), "3000".into(), "10".into()]);
     let mut stream = Process::start(&mut stream);
     for more in [500, 1200, 2000] {
         let mut job = trial.start(&["--unsupervised"]);

@@ -12,7 +12,7 @@ pub use fault::Fault;
 
 use bytes::Bytes;
 use draft::Draft;
-use fault::{NAME, in_time, not_found};
+use fault::{NAME, in_time, not_found, pieces_in_time};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use hdfs_native::client::FileStatus;
@@ -238,7 +238,7 @@ impl ObjectStore for Hdfs {
             Some(range) => range.as_range(meta.size).map_err(|why| Fault::error(&why.to_string(), false))?,
         };
         let (from, length) = (range.start as usize, range.end.saturating_sub(range.start) as usize);
-        let bytes = file.read_range_stream(from, length).map_err(move |error| fault::error(&path, error));
+        let bytes = pieces_in_time(path, file.read_range_stream(from, length).boxed());
         Ok(GetResult { payload: GetResultPayload::Stream(bytes.boxed()), meta, range, attributes })
     }
 

@@ -48,6 +48,7 @@ pub fn start(source: &SourceSpec, make: MakeReader, inbox: Arc<Inbox>, runtime: 
             rows,
             known: BTreeSet::new(),
             left: Arc::default(),
+            busy: Arc::default(),
         };
         if let Err(error) = partitions.follow() {
             inbox.fail(error);
@@ -66,6 +67,8 @@ struct Partitions<'a> {
     known: BTreeSet<String>,
     /// How many have not come to their end.
     left: Arc<AtomicUsize>,
+    /// How many have something to read, as far as is known.
+    busy: Arc<AtomicUsize>,
 }
 
 impl Partitions<'_> {
@@ -85,7 +88,7 @@ impl Partitions<'_> {
                     PARTITIONS_EVERY
                 }
                 Err(ReadTrouble::Passing(why)) => {
-                    self.inbox.idle(true);
+                    self.inbox.idle(self.busy.load(Ordering::Acquire) == 0);
                     again.after(&why)
                 }
                 Err(ReadTrouble::Lasting(error)) => return Err(error),
@@ -137,6 +140,7 @@ impl Partitions<'_> {
         let left = Left::new(&self.left);
         let mut reading =
             PartitionReader::new(self.source, partition, place, reader, self.inbox, self.runtime, self.rows.clone());
+        let busy = Busy::new(&self.busy);
         let failing = self.inbox.clone();
         let what = format!("the thread that reads partition `{partition}` of source `{}`", self.source.name);
         threads::start(
@@ -146,7 +150,7 @@ impl Partitions<'_> {
             move || {
                 fault::thread("source-partition");
                 let _left = left;
-                reading.read();
+                reading.read(busy);
             },
         )
         .map(drop)
@@ -166,6 +170,38 @@ impl Left {
 impl Drop for Left {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether a partition has something to read: it has until it says otherwise.
+struct Busy {
+    all: Arc<AtomicUsize>,
+    is_busy: bool,
+}
+
+impl Busy {
+    fn new(all: &Arc<AtomicUsize>) -> Busy {
+        all.fetch_add(1, Ordering::AcqRel);
+        Busy { all: all.clone(), is_busy: true }
+    }
+
+    /// What is known of it now; the source has nothing to read where no partition has.
+    fn is(&mut self, busy: bool, inbox: &Inbox) {
+        match (self.is_busy, busy) {
+            (false, true) => drop(self.all.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.all.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+        self.is_busy = busy;
+        inbox.idle(self.all.load(Ordering::Acquire) == 0);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.is_busy {
+            self.all.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What servers of HDFS answer when they do not do what they were asked. Exceptions of Java are told by their class.
 
+use futures_util::{Stream, StreamExt};
 use hdfs_native::HdfsError;
 use object_store::Error;
 use std::fmt;
@@ -45,6 +46,20 @@ pub async fn in_time<T>(path: &str, asked: impl Future<Output = hdfs_native::Res
         Ok(answer) => answer.map_err(|answer| error(path, answer)),
         Err(_) => Err(Fault::error(&format!("no answer within {} s", ANSWER_MAX.as_secs()), true)),
     }
+}
+
+/// Pieces of a file, each of which comes in time or is an error, behind which there are none.
+pub fn pieces_in_time<T>(
+    path: String,
+    pieces: impl Stream<Item = hdfs_native::Result<T>> + Unpin,
+) -> impl Stream<Item = Result<T, Error>> {
+    futures_util::stream::unfold(Some((path, pieces)), |reading| async {
+        let (path, mut pieces) = reading?;
+        match in_time(&path, async { pieces.next().await.transpose() }).await.transpose()? {
+            Ok(piece) => Some((Ok(piece), Some((path, pieces)))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
 }
 
 /// An error at a path.

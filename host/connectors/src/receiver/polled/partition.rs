@@ -1,6 +1,6 @@
 //! One partition: polls, and what becomes of what they gave.
 
-use super::Again;
+use super::{Again, Busy};
 use super::messages::chunks_of;
 use super::place::PartitionPlace;
 use crate::batch::chunk::{Chunk, RefusedRecord};
@@ -100,14 +100,14 @@ impl PartitionReader {
     }
 
     /// Reads on and on.
-    pub fn read(&mut self) {
+    pub fn read(&mut self, mut busy: Busy) {
         loop {
-            let pause = match self.turn() {
+            let pause = match self.turn(&mut busy) {
                 Ok(pause) => pause,
                 Err(Stopped::Done) => return,
                 Err(Stopped::Failed(error)) => return self.inbox.fail(error),
                 Err(Stopped::Trouble(why)) => {
-                    self.inbox.idle(true);
+                    busy.is(false, &self.inbox);
                     self.again.after(&why)
                 }
             };
@@ -118,7 +118,7 @@ impl PartitionReader {
     }
 
     /// Polls once, and tells what is to be told. How long there is nothing to do.
-    fn turn(&mut self) -> Result<Duration, Stopped> {
+    fn turn(&mut self, busy: &mut Busy) -> Result<Duration, Stopped> {
         if self.inbox.is_closed() {
             return Err(Stopped::Done);
         }
@@ -135,7 +135,7 @@ impl PartitionReader {
         let pause = polled.pause;
         let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
-        self.inbox.idle(is_empty);
+        busy.is(!is_empty, &self.inbox);
         self.again.well();
         match pause {
             None => self.end(),

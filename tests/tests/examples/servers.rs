@@ -1,0 +1,172 @@
+//! The examples that need a server, or a program of others that sends: each with the real one.
+
+use super::example;
+use millstream_tests::kafka::Record;
+use millstream_tests::{Broker, Browser, Hdfs, Process, Trial, free_port, jars, java, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+
+/// The job of an example in a folder of its own, with these texts in the place of others.
+fn job_of(path: &str, changes: &[(&str, String)]) -> Trial {
+    let text = fs::read_to_string(example(path)).unwrap();
+    let changed = changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from} in {path}");
+        text.replace(from, to)
+    });
+    Trial::new(&changed)
+}
+
+/// A sink that keeps what a stream of the example gives, beside those that it has.
+fn kept(from: &str) -> String {
+    format!("\n[sinks.kept]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n")
+}
+
+fn append(trial: &Trial, text: &str) {
+    let job = fs::read_to_string(trial.path("job.toml")).unwrap();
+    trial.write("job.toml", job + text);
+}
+
+#[test]
+fn lines_that_a_flume_agent_delivers() {
+    let port = free_port();
+    let here = format!("127.0.0.1:{port}");
+    let trial = job_of("flume/job.toml", &[("127.0.0.1:8080", here.clone())]);
+    append(&trial, &kept("levels"));
+    let agent = fs::read_to_string(example("flume/agent.conf")).unwrap();
+    trial.write("agent.conf", agent.replace("127.0.0.1:8080", &here));
+    let line = |n: usize| {
+        let (level, service) = (["INFO", "WARN", "ERROR"][n % 3], ["payments", "search"][n % 2]);
+        format!("2026-11-22 12:00:{:02} {level} {service}: message {n}\n", n % 60)
+    };
+    trial.write("spool/app.log", (0..120).map(line).collect::<String>());
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on http");
+    let mut flume = java(&jars("flume.sh"));
+    flume.args(["org.apache.flume.node.Application", "-n", "agent", "-f", "agent.conf"]).current_dir(trial.folder());
+    let mut flume = Process::start(&mut flume);
+    let count = |service: &str, level: &str| -> i64 {
+        let rows = trial.rows("out.jsonl").into_iter();
+        rows.filter(|row| row["service"] == service && row["level"] == level)
+            .filter_map(|row| row["lines"].as_i64())
+            .sum()
+    };
+    flume.until("all lines are counted", |_| {
+        let all = ["payments", "search"]
+            .into_iter()
+            .flat_map(|service| ["INFO", "WARN", "ERROR"].map(|level| (service, level)));
+        all.map(|(service, level)| count(service, level)).collect::<Vec<_>>() == [20; 6]
+    });
+    flume.kill();
+    job.stop();
+}
+
+#[test]
+fn readings_that_an_actor_of_pekko_tells() {
+    let port = free_port();
+    let here = format!("127.0.0.1:{port}");
+    let trial = job_of("pekko/job.toml", &[("127.0.0.1:8080", here.clone())]);
+    append(&trial, &kept("highest"));
+    let jars = jars("pekko.sh");
+    let compiled = Command::new("javac")
+        .args(["-cp", &jars, "-d"])
+        .arg(trial.folder())
+        .arg(example("pekko/Thermometer.java"))
+        .output();
+    let compiled = compiled.expect("there is a javac; scripts/setup.sh tests installs it");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let path = format!("{}:{jars}", trial.folder().display());
+    let mut actor = Process::start(java(&path).args(["Thermometer", &format!("http://{here}/in"), "200"]));
+    // The job is killed in the middle, and comes back.
+    let job = trial.start(&["--unsupervised"]);
+    let readings = || {
+        let rows = trial.rows("out.jsonl").into_iter();
+        rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    actor.until("some readings are there", |_| readings().len() == 2);
+    job.kill();
+    let mut job = trial.start(&[]);
+    actor.until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
+    let last = |room: &str| readings().get(room).map(|row| (row["readings"].clone(), row["celsius"].clone()));
+    job.until("each reading counts once", |_| {
+        ["kitchen", "cellar"].iter().all(|room| last(room).is_some_and(|(readings, _)| readings == 100))
+    });
+    assert_eq!(last("kitchen"), Some((json!(100), json!(19.0))));
+    assert_eq!(last("cellar"), Some((json!(100), json!(19.5))));
+    job.stop();
+}
+
+#[test]
+fn folders_of_hdfs_are_summed_up_into_folders() {
+    let hdfs = Hdfs::start();
+    let trial = job_of("hdfs/job.toml", &[("batch = \"5s\"", "batch = \"200ms\"".into())]);
+    let namenode = hdfs.url("").trim_start_matches("hdfs://").to_owned();
+    let line =
+        |day: &str, page: &str, bytes: u32| format!("{{\"day\":\"{day}\",\"page\":\"{page}\",\"bytes\":{bytes}}}\n");
+    hdfs.put("/logs/2026-11-21/a.jsonl", line("2026-11-21", "/", 5) + &line("2026-11-21", "/", 6));
+    hdfs.put("/logs/2026-11-22/a.jsonl", line("2026-11-22", "/shop", 7));
+    let run = || {
+        let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+        let ended = Process::start(command.env("NAMENODE", &namenode)).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    run();
+    hdfs.put("/logs/2026-11-22/b.jsonl", line("2026-11-22", "/", 1));
+    run();
+    let paths = hdfs.paths("/sums").expect("the cluster answers");
+    let parts = |day: &str| paths.iter().filter(|path| path.starts_with(&format!("/sums/day={day}/part-"))).count();
+    assert_eq!((parts("2026-11-21"), parts("2026-11-22")), (1, 2), "{paths:?}");
+}
+
+#[test]
+fn fraud_alerts_from_a_topic_into_a_topic() {
+    let broker = Broker::shared();
+    let (from, to) = ("example-transactions".to_owned(), "example-alerts".to_owned());
+    broker.topic(&from, 1, &[]);
+    let changes = [
+        ("127.0.0.1:9092", broker.address()),
+        ("topic = \"transactions\"", format!("topic = \"{from}\"")),
+        ("topic = \"alerts\"", format!("topic = \"{to}\"")),
+        ("batch = \"5s\"", "batch = \"200ms\"".into()),
+    ];
+    let trial = job_of("fraud/kafka.toml", &changes);
+    let row = |name: &str, amount: f64, flag: i64| {
+        Record::at(
+            0,
+            &json!({ "name": name, "surname": "Lee", "amount": amount, "delta_t": 1.5, "flag": flag }).to_string(),
+        )
+    };
+    let rows =
+        [row("Bob", 9.5, 1), row("Ann", 20.0, 1), row("Bob", 1.0, 0), row("Ann", 30.5, 1), Record::at(0, "none")];
+    broker.produce(&from, &rows);
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle"])).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("none"), "{}", ended.stdout);
+    let alerts: Vec<Value> =
+        broker.read(&to).iter().map(|record| serde_json::from_str(&record.text()).expect("JSON")).collect();
+    let alert = json!({ "name": "Ann", "surname": "Lee", "transactions": 2, "amount": 50.5, "quickest": 1.5 });
+    assert_eq!(alerts, [alert]);
+}
+
+#[test]
+fn a_page_shows_what_a_job_tells_it_live() {
+    let port = free_port();
+    let trial = job_of("dashboard/job.toml", &[("127.0.0.1:8090", format!("127.0.0.1:{port}"))]);
+    let page = free_port();
+    let mut served = Command::new("python3");
+    served.args(["-m", "http.server", &page.to_string(), "--bind", "127.0.0.1", "-d"]).arg(example("dashboard"));
+    let _served = Process::start(&mut served);
+    until("it serves", || std::net::TcpStream::connect(("127.0.0.1", page)).is_ok());
+    let url = format!("http://localhost:{page}/index.html?job=ws://127.0.0.1:{port}");
+    let mut job = trial.start(&[]);
+    job.until_stderr("listening on ws");
+    let mut browser = Browser::start();
+    browser.tell("visit", json!({ "url": url }));
+    let shown = browser.until("#shops", "(?s)Bergen.*Troms");
+    assert!(shown.contains("Oslo"), "{shown}");
+    let first = browser.text("#state");
+    browser.until("#state", "^live: ");
+    until("it goes on", || browser.text("#state") != first);
+    job.stop();
+    browser.until("#state", "the job is away");
+}
