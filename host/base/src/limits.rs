@@ -482,6 +482,8 @@ pub const PLUGIN_POSITION_BYTES_MAX: usize = 4 << 10;
 pub const PLUGIN_PARTITION_NAME_BYTES_MAX: usize = 256;
 /// Partitions of a source plugin: each has an instance and a thread.
 pub const PLUGIN_PARTITIONS_MAX: usize = 64;
+/// The largest id of a batch that a sink plugin may say it holds: no job comes so far, and no number that JSON has is larger.
+pub const PLUGIN_BATCH_ID_MAX: u64 = 1 << 53;
 /// How long a poll of a source plugin waits for rows, in milliseconds.
 pub const PLUGIN_POLL_WAIT_MS: u64 = 500;
 /// The same while somebody waits to hear that rows are safe.

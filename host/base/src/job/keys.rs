@@ -107,7 +107,7 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
 pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "nothing"];
+    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "plugin", "nothing"];
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
@@ -139,6 +139,8 @@ const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
 const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "plugin", "rate"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
+const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
+const REFUSING: &[&str] = &["http", "plugin"];
 
 /// The whole file.
 pub(super) const JOB: &[TableKey] = &[
@@ -570,9 +572,20 @@ pub(super) const SINK: &[TableKey] = &[
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
          database (`postgres`), a topic of a Kafka cluster (`kafka`), a server over HTTP (`http`), pages that follow them \
-         (`websocket`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
+         (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
+    key(
+        "plugin",
+        KeyShape::Text,
+        "The plugin, of world `sink`: a component or plugin folder, relative to the job file, or a package that millstream.lock pins: \
+         name@version.",
+    )
+    .of(PLUGIN)
+    .needed(PLUGIN),
+    key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
+    key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
+    key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
     key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
         .of(&["print"]),
     key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
@@ -681,10 +694,10 @@ pub(super) const SINK: &[TableKey] = &[
     key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
-        "Body bulk: what becomes of a row that the server refuses: the job stops (`stop`, the default), or it is told in the log \
-         and left out (`reject`).",
+        "Body bulk, or a plugin: what becomes of a row that the server, or the plugin, refuses: the job stops (`stop`, the default), or \
+         it is told in the log and left out (`reject`).",
     )
-    .of(OVER_HTTP),
+    .of(REFUSING),
     key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
         .of(TABLES)
         .needed(TABLES),
@@ -745,7 +758,7 @@ pub(super) const SINK: &[TableKey] = &[
         KeyShape::Time,
         "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
     )
-    .of(SERVERS),
+    .of(WAITING),
 ];
 
 /// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.

@@ -147,7 +147,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
-        SourceKind::Plugin(source) => plugin::check_source(&source.plugin, part),
+        SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
@@ -429,6 +429,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
+        SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
     }
 }
 

@@ -4,12 +4,14 @@
 mod http_client;
 mod kafka;
 mod kafka_sink;
+mod plugin_sink;
 mod stage;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
+pub use plugin_sink::*;
 pub use stage::*;
 
 use super::variables::Written;
@@ -497,6 +499,8 @@ pub enum SinkKind {
     },
     /// A topic of a Kafka cluster.
     Kafka(Box<KafkaSinkSpec>),
+    /// Wherever a plugin of world `sink` takes them.
+    Plugin(Box<PluginSinkSpec>),
 }
 
 /// Who writes the files, or the records, of a sink.
