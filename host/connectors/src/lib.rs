@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod objects;
 pub mod postgres;
 pub mod receiver;
+mod redis;
 pub mod schema_registry;
 pub mod sink;
 pub mod tls;

@@ -4,7 +4,7 @@ mod compressed;
 mod content;
 pub mod outage;
 mod parquet;
-pub mod plugin;
+pub mod polled;
 mod directory;
 mod file_facts;
 mod file;
@@ -19,6 +19,7 @@ mod named;
 mod object;
 mod queue;
 mod rate;
+mod server;
 pub mod registry;
 pub mod replay;
 mod socket;
@@ -92,11 +93,15 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Retry { .. } => return Ok(()),
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
+        SourceKind::Server(server) => {
+            let usable = server::check(source, server, origin);
+            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
+        }
     }
     check_columns(source, origin)?;
     check_schema(source, origin)?;
     let cut_by_length = match source.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Queue { .. } => false,
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) | SourceKind::Queue { .. } => false,
         // A body may be one record.
         SourceKind::Http(_) | SourceKind::HttpClient(_) => row_bytes(source).is_some(),
         _ => true,
@@ -183,6 +188,9 @@ pub fn start(
             });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
+        SourceKind::Server(server) => {
+            polled::start(&source, server::readers(&source, &server, origin), inbox, runtime, &from);
+        }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
         }

@@ -9,6 +9,9 @@ use serde_json::Value;
 pub const EVENT: &str = "event";
 /// See [`EVENT`].
 pub const ID: &str = "id";
+/// The header under which stands what a message of a server was sent to, where its chunk does not say so. No server's own header has
+/// such a name.
+pub const TOPIC: &str = "\0topic";
 
 /// What a source keeps beside the value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Wanted {
     pub key: bool,
     /// The headers.
     pub headers: bool,
+    /// What it was sent to.
+    pub topic: bool,
 }
 
 impl Wanted {
@@ -24,6 +29,7 @@ impl Wanted {
     pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> Wanted {
         columns.fold(Wanted::default(), |wanted, column| match column {
             ColumnSource::Key => Wanted { key: true, ..wanted },
+            ColumnSource::Topic => Wanted { topic: true, ..wanted },
             ColumnSource::Headers | ColumnSource::Header(_) | ColumnSource::Event | ColumnSource::Id => {
                 Wanted { headers: true, ..wanted }
             }
@@ -152,7 +158,8 @@ impl<'a> Envelope<'a> {
         let quoted = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes)).to_string();
         let mut members: Vec<(&[u8], String)> = Vec::new();
         let mut places: HashMap<&[u8], usize> = HashMap::new();
-        for (name, value) in self.headers() {
+        // A name of ours is no header.
+        for (name, value) in self.headers().filter(|(name, _)| !name.starts_with(b"\0")) {
             let value = value.map_or("null".to_owned(), quoted);
             let place = *places.entry(name).or_insert(members.len());
             match members.get_mut(place) {

@@ -1,7 +1,8 @@
-//! Reading a partition of a source that somebody wrote: what a receiver needs of who does it.
+//! Reading a partition of a source that is polled, a plugin or a server: what a receiver needs of who does it.
 
 use crate::error::Error;
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use std::time::Duration;
 
 /// One who reads a partition.
@@ -14,6 +15,11 @@ pub trait ReadPartition: Send {
     fn is_open(&self) -> bool;
     /// The next rows, at most so many; waits no longer than this.
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble>;
+    /// Whether the job goes on at its positions. They are names for what was read, and no more, where a server hands out each message
+    /// until it is told that it is safe.
+    fn keeps_positions(&self) -> bool {
+        true
+    }
     /// The rows up to this position are in a durable plan.
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble>;
     /// A checkpoint with this position is published.
@@ -22,14 +28,49 @@ pub trait ReadPartition: Send {
 
 /// What a poll gave.
 pub struct ReadRows {
-    /// The rows.
-    pub rows: RecordBatch,
+    /// What came.
+    pub content: ReadContent,
     /// What came and is no row, with the reason.
     pub refused: Vec<(Vec<u8>, String)>,
     /// Where to go on behind all of it, where that has changed.
     pub position: Option<Vec<u8>>,
     /// For how long there is nothing more; `None`: there is never anything more.
     pub pause: Option<Duration>,
+}
+
+/// What rows are made of.
+pub enum ReadContent {
+    /// They are rows.
+    Rows(RecordBatch),
+    /// Messages, each of which is a record in the format of the source.
+    Messages(Vec<Message>),
+}
+
+impl ReadContent {
+    /// How many rows it is at most.
+    pub fn rows(&self) -> usize {
+        match self {
+            ReadContent::Rows(rows) => rows.num_rows(),
+            ReadContent::Messages(messages) => messages.len(),
+        }
+    }
+}
+
+/// What a server keeps, or hands out.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// The record; `None`: there is none, which is not the same as an empty one.
+    pub value: Option<Bytes>,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Option<Bytes>)>,
+    /// Its time, in milliseconds since 1970.
+    pub time_ms: Option<i64>,
+    /// Its number, where the server numbers its messages.
+    pub offset: u64,
+    /// What it was sent to.
+    pub topic: Option<String>,
 }
 
 /// Why something did not work.

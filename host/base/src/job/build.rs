@@ -300,7 +300,8 @@ impl SourceSpec {
 
     /// Whether something stands before the value in each of its records (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
-        matches!(self.kind, SourceKind::Kafka(_)) || self.schema.iter().any(|column| column.from != ColumnSource::Value)
+        matches!(self.kind, SourceKind::Kafka(_) | SourceKind::Server(_))
+            || self.schema.iter().any(|column| column.from != ColumnSource::Value)
     }
 
     /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
@@ -398,6 +399,7 @@ impl SourceKind {
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
             SourceKind::Plugin(_) => "plugin",
+            SourceKind::Server(server) => server.reads.word(),
             SourceKind::Table(_) => "table",
             SourceKind::Retry { .. } => "retry",
         }

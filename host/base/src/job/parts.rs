@@ -6,6 +6,7 @@ mod join;
 mod kafka;
 mod plugin;
 mod records;
+mod server;
 mod stage;
 mod window;
 
@@ -148,6 +149,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
+        SourceKind::Server(server) => server::source(spec, server, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
@@ -308,7 +310,7 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
 /// Widths of the columns and length of a record must agree.
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
     let framed = match &spec.kind {
-        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Http(_) => true,
+        SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) | SourceKind::Http(_) => true,
         SourceKind::HttpClient(client) => client.shape != HttpShape::Lines,
         _ => false,
     };

@@ -7,6 +7,7 @@ mod http;
 mod http_client;
 mod kafka;
 mod records;
+mod server;
 mod sink;
 mod source;
 mod stage;

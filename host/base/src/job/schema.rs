@@ -21,7 +21,14 @@ pub(super) fn job() -> Value {
 /// A table with these keys.
 fn table(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = Map::new();
-    let properties: Map<String, Value> = keys.iter().map(|key| (key.name.into(), property(key))).collect();
+    let mut properties = Map::new();
+    for key in keys {
+        let property = match properties.remove(key.name) {
+            Some(other) => either(other, property(key)),
+            None => property(key),
+        };
+        properties.insert(key.name.into(), property);
+    }
     schema.insert("type".into(), json!("object"));
     schema.insert("properties".into(), Value::Object(properties));
     schema.insert("additionalProperties".into(), json!(false));
@@ -68,8 +75,9 @@ fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
         _ => &[],
     };
     let rule = |kind: &&str| {
-        let foreign: Map<String, Value> =
-            names_of(keys, |key| !key.fits(kind)).into_iter().map(|name| (name.to_string(), json!(false))).collect();
+        let own = names_of(keys, |key| key.fits(kind));
+        let foreign = keys.iter().map(|key| key.name).filter(|name| !own.contains(name));
+        let foreign: Map<String, Value> = foreign.map(|name| (name.to_string(), json!(false))).collect();
         let needed = names_of(keys, |key| key.needed.contains(kind));
         json!({
             "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
@@ -77,6 +85,22 @@ fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
         })
     };
     kinds.iter().map(rule).collect()
+}
+
+/// A key that kinds of sources, or of sinks, mean differently.
+fn either(one: Value, other: Value) -> Value {
+    let words = |key: &Value| key["description"].as_str().unwrap_or_default().to_owned();
+    let description = format!("{} {}", words(&one), words(&other));
+    let bare = |mut key: Value| {
+        key.as_object_mut().map(|key| key.remove("description"));
+        key
+    };
+    let (mut one, other) = (bare(one), bare(other));
+    if one != other {
+        one = json!({ "anyOf": [one, other] });
+    }
+    one["description"] = json!(description);
+    one
 }
 
 fn names_of(keys: &[TableKey], which: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {

@@ -5,6 +5,7 @@ mod http_client;
 mod kafka;
 mod kafka_sink;
 mod plugin_sink;
+mod server;
 mod stage;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
@@ -12,6 +13,7 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use plugin_sink::*;
+pub use server::*;
 pub use stage::*;
 
 use super::variables::Written;
@@ -252,6 +254,8 @@ pub enum SourceKind {
     },
     /// The records of topics of a Kafka cluster.
     Kafka(Box<KafkaSourceSpec>),
+    /// Messages that a server keeps or hands out, partition by partition.
+    Server(Box<ServerSourceSpec>),
     /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
     Rate {
         /// Rows a second.

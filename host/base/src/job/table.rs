@@ -56,9 +56,11 @@ impl<'a> Reader<'a> {
     /// kind is called: `kind` of a source or sink.
     pub fn check_keys(&self, keys: &[TableKey], later: &[&str], kind: Option<&str>) {
         for key in self.table.keys() {
-            if let Some(known) = keys.iter().find(|k| k.name == key) {
-                if let Some(kind) = kind.filter(|kind| !known.fits(kind)) {
-                    let kinds = suggest::list(known.kinds.iter().copied());
+            // Several kinds may have a key of one name, with a meaning of their own.
+            let known: Vec<&TableKey> = keys.iter().filter(|k| k.name == key).collect();
+            if !known.is_empty() {
+                if let Some(kind) = kind.filter(|kind| !known.iter().any(|known| known.fits(kind))) {
+                    let kinds = suggest::list(known.iter().flat_map(|known| known.kinds.iter().copied()));
                     let message = format!("`{key}` is not for kind `{kind}` but for {kinds}; remove it");
                     self.wrong(key, message);
                 }

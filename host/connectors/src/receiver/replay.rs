@@ -94,6 +94,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
+            | SourceKind::Server(_)
             | SourceKind::Kafka(_)
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
@@ -229,6 +230,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::Http(_)
         | SourceKind::HttpClient(_)
         | SourceKind::Plugin(_)
+        | SourceKind::Server(_)
         | SourceKind::Objects { .. }
         | SourceKind::Table(_) => None,
     }

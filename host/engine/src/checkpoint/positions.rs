@@ -151,6 +151,8 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
         SourceKind::Kafka(_) => "kafka".to_owned(),
+        // Positions name their partitions, and servers move.
+        SourceKind::Server(server) => server.reads.word().to_owned(),
         SourceKind::Rate { .. } => "rate".to_owned(),
         // Another version of it goes on where the one before was.
         SourceKind::Plugin(source) => match source.plugin.package() {
@@ -189,6 +191,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
+            | SourceKind::Server(_)
             | SourceKind::Table(_)
     )
 }

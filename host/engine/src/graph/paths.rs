@@ -198,6 +198,7 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::Http(_)
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
+            | SourceKind::Server(_)
             | SourceKind::Rate { .. } => {}
         }
     }

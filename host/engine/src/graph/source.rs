@@ -4,7 +4,7 @@ use super::plugin::granted;
 use crate::error::{Error, Result};
 use crate::job::spec::{JobSpec, PluginSpec};
 use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse, World};
-use crate::receiver::plugin::MakeReader;
+use crate::receiver::polled::MakeReader;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

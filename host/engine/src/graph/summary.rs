@@ -7,7 +7,7 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::{HttpBody, HttpShape, JobSpec, SinkKind, SourceKind, SourceSpec};
+use crate::job::spec::{HttpBody, HttpShape, JobSpec, ServerReads, SinkKind, SourceKind, SourceSpec};
 use crate::secrets;
 use std::fmt::Write as _;
 
@@ -83,6 +83,11 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
             HttpShape::Lines | HttpShape::Websocket => {
                 "exactly once from the moment a batch is planned; what comes while nobody is connected is lost"
+            }
+        },
+        SourceKind::Server(server) => match &server.reads {
+            ServerReads::Redis(_) => {
+                "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
             }
         },
         SourceKind::Plugin(_) => {

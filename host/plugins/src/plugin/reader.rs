@@ -7,7 +7,7 @@ use super::guest::Stage;
 use super::instances::Instances;
 use super::load::{Calls, Loaded, SourceCalls};
 use super::{Counters, Description, StageUse, lift};
-use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX, PLUGIN_REASON_BYTES_MAX};
 use crate::time;
@@ -83,7 +83,7 @@ impl Reader {
         let rows = lift::batch("the rows", &self.output, None, rows)?;
         allowance.check_shared(&rows)?;
         Ok(ReadRows {
-            rows,
+            content: ReadContent::Rows(rows),
             refused: refused.into_iter().map(|refusal| (refusal.data, reason(&refusal.reason))).collect(),
             position,
             pause: match next {

@@ -1,7 +1,7 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::{columns, files, http, http_client, kafka, records, tls};
+use super::{columns, files, http, http_client, kafka, records, server, tls};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
 use crate::job::table::Reader;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, plugin, rate, queue");
+    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, plugin, rate, queue");
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
@@ -71,6 +71,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
+        "redis" => SourceKind::Server(Box::new(server::redis(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
@@ -109,6 +110,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
+        SourceKind::Server(server) if server.reads.are_fields() => "json",
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
@@ -151,7 +153,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
         "protobuf" => Format::Protobuf(records::protobuf(r, folder)),
         "binary" => Format::Binary {
             record_bytes: match kind {
-                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) => None,
+                SourceKind::RawSocket { .. } | SourceKind::Kafka(_) | SourceKind::Server(_) => None,
                 // Without any word of it a body is a record.
                 SourceKind::Http(_) | SourceKind::HttpClient(_) if !r.has("record_bytes") && !fixed(schema) => None,
                 SourceKind::Rate { .. } => Some(16),

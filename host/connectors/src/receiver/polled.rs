@@ -1,8 +1,9 @@
-//! A source that somebody wrote as a plugin: a thread for each of its partitions polls it, and what a poll gave goes into one
-//! batch, with the position behind it. The rows are kept in the plan, so the plugin need not be able to give them again.
+//! A source that is polled, a plugin or a server: a thread for each of its partitions asks for rows, and what a poll gave goes into one
+//! batch, with the position behind it. The rows are kept in the plan, so nobody need be able to give them again.
 //!
-//! Who calls the plugin is no matter of this module: [`ReadPartition`] is what it needs.
+//! Who is asked is no matter of this module: [`ReadPartition`] is what it needs.
 
+mod messages;
 mod partition;
 mod place;
 
@@ -12,7 +13,7 @@ use crate::batch::reading::{ReadPartition, ReadTrouble};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::job::spec::SourceSpec;
-use crate::limits::PLUGIN_PARTITIONS_MAX;
+use crate::limits::POLLED_PARTITIONS_MAX;
 use crate::threads;
 use partition::{PartitionReader, SharedRows};
 use place::PartitionPlace;
@@ -116,9 +117,9 @@ impl Partitions<'_> {
         // One that is not listed any more is read until it comes to its end.
         let new: Vec<String> = names.into_iter().filter(|partition| !self.known.contains(partition)).collect();
         // Before any of them is begun.
-        if self.known.len() + new.len() > PLUGIN_PARTITIONS_MAX {
+        if self.known.len() + new.len() > POLLED_PARTITIONS_MAX {
             return Err(Error::plugin(format!(
-                "source `{}`: its plugin tells of more than {PLUGIN_PARTITIONS_MAX} partitions, and each needs an instance; \
+                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions, and each needs a thread; \
                  let one partition read what several do",
                 self.source.name
             )));
@@ -139,11 +140,11 @@ impl Partitions<'_> {
         let failing = self.inbox.clone();
         let what = format!("the thread that reads partition `{partition}` of source `{}`", self.source.name);
         threads::start(
-            "source-plugin",
+            "source-partition",
             &what,
             move |error| failing.fail(error),
             move || {
-                fault::thread("source-plugin");
+                fault::thread("source-partition");
                 let _left = left;
                 reading.read();
             },

@@ -1,14 +1,15 @@
 //! One partition: polls, and what becomes of what they gave.
 
 use super::Again;
+use super::messages::chunks_of;
 use super::place::PartitionPlace;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::json;
 use crate::batch::position::Positions;
-use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
-use crate::limits::{PART_ROWS_MAX, PLUGIN_POLL_WAIT_MS, PLUGIN_POLL_WAIT_SHORT_MS};
+use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, Ticket};
 use std::collections::VecDeque;
@@ -124,22 +125,22 @@ impl PartitionReader {
         if !self.reader.is_open() {
             self.reader.open(&self.partition, self.place.now())?;
             // Whoever sent them may not have heard it: the start before was killed, or the connection was lost.
-            if let Some(safe) = &self.safe {
+            if let Some(safe) = self.safe.as_ref().filter(|_| self.reader.keeps_positions()) {
                 self.reader.durable(safe)?;
             }
         }
         self.tell()?;
-        let wait_ms = if self.waiting.is_empty() { PLUGIN_POLL_WAIT_MS } else { PLUGIN_POLL_WAIT_SHORT_MS };
+        let wait_ms = if self.waiting.is_empty() { POLL_WAIT_MS } else { POLL_WAIT_SHORT_MS };
         let polled = self.reader.poll(self.rows_max, Duration::from_millis(wait_ms))?;
         let pause = polled.pause;
-        let is_empty = polled.rows.num_rows() == 0 && polled.refused.is_empty();
+        let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
         self.inbox.idle(is_empty);
         self.again.well();
         match pause {
             None => self.end(),
             // Who waits to hear of rows does not wait for more of them.
-            Some(pause) if !self.waiting.is_empty() => Ok(pause.min(Duration::from_millis(PLUGIN_POLL_WAIT_SHORT_MS))),
+            Some(pause) if !self.waiting.is_empty() => Ok(pause.min(Duration::from_millis(POLL_WAIT_SHORT_MS))),
             Some(pause) => Ok(pause),
         }
     }
@@ -148,12 +149,12 @@ impl PartitionReader {
     fn end(&mut self) -> Result<Duration, Stopped> {
         while !self.waiting.is_empty() && !self.inbox.is_closed() {
             self.tell()?;
-            let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(PLUGIN_POLL_WAIT_SHORT_MS));
+            let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS));
         }
         Err(Stopped::Done)
     }
 
-    /// Tells the plugin what is durable and what is published by now.
+    /// Tells who reads what is durable and what is published by now.
     fn tell(&mut self) -> Result<(), Stopped> {
         let mut durable = None;
         while let Some((_, position)) = self.waiting.pop_front_if(|(ticket, _)| self.inbox.is_durable(*ticket)) {
@@ -175,7 +176,9 @@ impl PartitionReader {
     fn put(&mut self, polled: ReadRows) -> Result<(), Stopped> {
         let moves = polled.position.as_deref().filter(|position| Some(*position) != self.place.now());
         let position = moves.map(<[u8]>::to_vec);
-        let moves = position.as_deref().map(|position| self.place.set(position)).unwrap_or_default();
+        let keeps = self.reader.keeps_positions();
+        let kept = position.as_deref().filter(|_| keeps);
+        let moves = kept.map(|position| self.place.set(position)).unwrap_or_default();
         let mut chunks = chunks(&self.source, &polled).map_err(Stopped::Failed)?;
         // Nothing that is done under the lock can leave it half done.
         let mut count = self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,13 +208,18 @@ fn who(source: &str, partition: &str) -> String {
     }
 }
 
-/// The rows as lines of JSON of our own, and behind them what is no row.
+/// The rows as lines of JSON of our own, or messages as they came, and behind them what is no row.
 fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
     let failed =
         |why: String| Error::plugin(format!("source `{}`: rows of its plugin cannot be kept: {why}", source.name));
-    let mut lines = Vec::new();
-    json::write(std::slice::from_ref(&polled.rows), &mut lines).map_err(|why| failed(why.to_string()))?;
-    let mut chunks = cut::cut(source, &lines, u64::MAX).map_err(failed)?.chunks;
+    let mut chunks = match &polled.content {
+        ReadContent::Messages(messages) => chunks_of(source, messages),
+        ReadContent::Rows(rows) => {
+            let mut lines = Vec::new();
+            json::write(std::slice::from_ref(rows), &mut lines).map_err(|why| failed(why.to_string()))?;
+            cut::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
+        }
+    };
     if !polled.refused.is_empty() {
         chunks.push(refused(source, &polled.refused));
     }

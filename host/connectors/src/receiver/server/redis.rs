@@ -1,0 +1,373 @@
+//! Streams of Redis. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it, so that
+//! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
+
+use crate::batch::envelope::ID;
+use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::batch::types::ColumnType;
+use crate::error::Error;
+use crate::job::spec::{ColumnSource, Origin, RedisReads, ServerSourceSpec, ServerStart, SourceSpec, TimeForm};
+use crate::redis::{ANSWER_MAX, Server, passes, words};
+use crate::shown;
+use ::redis::{self as library, Connection, FromRedisValue, RedisError, Value};
+use bytes::Bytes;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// About how many bytes one answer is to have.
+const ANSWER_BYTES: u64 = 1 << 20;
+/// Bytes of an entry until some were seen.
+const ENTRY_BYTES: u64 = 1 << 10;
+
+/// Reads one stream.
+pub struct Redis {
+    source: String,
+    server: Server,
+    reads: RedisReads,
+    /// Columns of the fields of entries: whether the value is text as it stands.
+    columns: BTreeMap<String, bool>,
+    open: Option<Open>,
+    /// Bytes that an entry has, about.
+    entry_bytes: u64,
+}
+
+/// A stream that is read.
+struct Open {
+    connection: Connection,
+    stream: String,
+    at: At,
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct At {
+    /// The last entry that was read.
+    id: EntryId,
+    /// How many were added to the stream up to it; `None`: the server does not count them.
+    added: Option<u64>,
+}
+
+/// The id of an entry: milliseconds since 1970, and a number within the millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct EntryId(u64, u64);
+
+impl EntryId {
+    fn parse(text: &str) -> Option<EntryId> {
+        let (ms, number) = text.split_once('-')?;
+        Some(EntryId(ms.parse().ok()?, number.parse().ok()?))
+    }
+
+    fn shown(self) -> String {
+        format!("{}-{}", self.0, self.1)
+    }
+}
+
+impl At {
+    fn parse(position: &[u8]) -> Option<At> {
+        let text = std::str::from_utf8(position).ok()?;
+        let (id, added) = text.split_once(' ')?;
+        let added = if added == "?" { None } else { Some(added.parse().ok()?) };
+        Some(At { id: EntryId::parse(id)?, added })
+    }
+
+    fn written(self) -> Vec<u8> {
+        let added = self.added.map_or("?".to_owned(), |added| added.to_string());
+        format!("{} {added}", self.id.shown()).into_bytes()
+    }
+}
+
+/// What a server knows of a stream.
+struct Facts {
+    length: u64,
+    /// Entries that were ever added; servers before Redis 7 do not say.
+    added: Option<u64>,
+    first: Option<EntryId>,
+    last: EntryId,
+}
+
+impl Redis {
+    /// One who reads streams of this source, or the key that is wrong and why.
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &RedisReads,
+        origin: &Origin,
+    ) -> Result<Redis, (&'static str, String)> {
+        let mut columns = BTreeMap::new();
+        for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
+            let Some(field) = column.path.first() else { continue };
+            let is_text = column.path.len() == 1
+                && match column.kind {
+                    ColumnType::Text | ColumnType::Binary => true,
+                    ColumnType::Timestamp => !matches!(column.form, TimeForm::Number(_)),
+                    _ => false,
+                };
+            let known = columns.entry(field.clone()).or_insert(is_text);
+            *known |= is_text;
+        }
+        Ok(Redis {
+            source: source.name.clone(),
+            server: Server::of(&server.url, source.tls.as_ref(), &origin.folder)?,
+            reads: reads.clone(),
+            columns,
+            open: None,
+            entry_bytes: ENTRY_BYTES,
+        })
+    }
+
+    fn told(&self, stream: &str, error: &RedisError) -> ReadTrouble {
+        let words = words(error);
+        match passes(error) {
+            true => ReadTrouble::Passing(words),
+            false => {
+                self.lasting(stream, &format!("{words}; mend `url` or `stream`, or what the server allows the user"))
+            }
+        }
+    }
+
+    fn lasting(&self, stream: &str, what: &str) -> ReadTrouble {
+        let (source, stream) = (&self.source, shown::harmless(stream, 200));
+        ReadTrouble::Lasting(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
+    }
+
+    /// What is known of a stream; `None`: it is not there (yet).
+    fn facts(connection: &mut Connection, stream: &str) -> Result<Option<Facts>, RedisError> {
+        let kind: String = library::cmd("TYPE").arg(stream).query(connection)?;
+        if kind == "none" {
+            return Ok(None);
+        }
+        let told: Value = library::cmd("XINFO").arg("STREAM").arg(stream).query(connection)?;
+        let fields = match told {
+            Value::Array(fields) => fields,
+            _ => Vec::new(),
+        };
+        let field = |name: &str| {
+            let mut pairs = fields.chunks_exact(2);
+            pairs.find_map(|pair| (text(&pair[0])? == name).then(|| pair[1].clone()))
+        };
+        let number = |name: &str| u64::from_redis_value(field(name)?).ok();
+        let first = match field("first-entry") {
+            Some(Value::Array(entry)) => entry.first().and_then(text).and_then(|id| EntryId::parse(&id)),
+            _ => None,
+        };
+        let last = field("last-generated-id").as_ref().and_then(text).and_then(|id| EntryId::parse(&id));
+        Ok(Some(Facts {
+            length: number("length").unwrap_or_default(),
+            added: number("entries-added"),
+            first,
+            last: last.unwrap_or_default(),
+        }))
+    }
+
+    /// Whether all entries behind this one are still there.
+    fn check(&self, stream: &str, at: At, facts: &Facts) -> Result<(), ReadTrouble> {
+        if facts.last < at.id || facts.added.zip(at.added).is_some_and(|(now, then)| now < then) {
+            return Err(self.lasting(
+                stream,
+                &format!("it ends before entry {}, up to which the job has read it, so it is another stream than before; give the source \
+                 another name to read it from its beginning", at.id.shown()),
+            ));
+        }
+        let (Some(added), Some(read)) = (facts.added, at.added) else { return Ok(()) };
+        let missing = (added - read).saturating_sub(facts.length);
+        if facts.first.is_none_or(|first| first > at.id) && missing > 0 {
+            return Err(self.lasting(
+                stream,
+                &format!("{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and \
+                 give the source another name to go on with what is there", at.id.shown()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// An entry as a message; or what it is and why it is none.
+    fn message(&self, stream: &str, id: &str, fields: Vec<(Bytes, Bytes)>) -> Result<Message, (Vec<u8>, String)> {
+        let value = match &self.reads.field {
+            Some(name) => fields.into_iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value),
+            None => Some(self.object(&fields)?),
+        };
+        let time_ms = EntryId::parse(id).and_then(|id| i64::try_from(id.0).ok());
+        let headers = vec![(ID.to_owned(), Some(Bytes::copy_from_slice(id.as_bytes())))];
+        Ok(Message { value, headers, time_ms, topic: Some(stream.to_owned()), ..Message::default() })
+    }
+
+    /// Fields as a JSON object: those that columns want as numbers, or of other types than text, as they stand.
+    fn object(&self, fields: &[(Bytes, Bytes)]) -> Result<Bytes, (Vec<u8>, String)> {
+        let mut object = String::from("{");
+        for (name, value) in fields {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            let Some(is_text) = self.columns.get(name) else { continue };
+            let Ok(value) = std::str::from_utf8(value) else {
+                return Err((value.to_vec(), format!("field `{}` is not UTF-8", shown::harmless(name, 100))));
+            };
+            if object.len() > 1 {
+                object.push(',');
+            }
+            object.push_str(&Json::from(name).to_string());
+            object.push(':');
+            match !is_text && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() {
+                true => object.push_str(value),
+                false => object.push_str(&Json::from(value).to_string()),
+            }
+        }
+        object.push('}');
+        Ok(object.into())
+    }
+
+    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
+        let answer: Result<Value, RedisError> =
+            open.connection.set_read_timeout(Some(ANSWER_MAX + wait)).and_then(|()| {
+                let mut command = library::cmd("XREAD");
+                command.arg("COUNT").arg(count).arg("BLOCK").arg(wait.as_millis().max(1) as u64);
+                command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()).query(&mut open.connection)
+            });
+        let entries = entries(answer.map_err(|error| self.told(&open.stream, &error))?);
+        let entries = entries.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        let before = open.at;
+        if entries.is_empty() {
+            self.open = Some(open);
+            return Ok(none());
+        }
+        let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0_u64);
+        let count = entries.len() as u64;
+        for (id, fields) in entries {
+            let parsed = EntryId::parse(&id).filter(|id| *id > open.at.id);
+            open.at.id = parsed.ok_or_else(|| self.lasting(&open.stream, "the server's entries are in no order"))?;
+            bytes += fields.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
+            match self.message(&open.stream, &id, fields) {
+                Ok(message) => messages.push(message),
+                Err(row) => refused.push(row),
+            }
+        }
+        self.entry_bytes = bytes.div_ceil(count).max(1);
+        // Whether nothing was trimmed between what was read before and this is known by what the server counts.
+        let facts =
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+        open.at.added = before.added.map(|added| added + count);
+        if let Some(facts) = facts {
+            self.check(&open.stream, open.at, &facts)?;
+        }
+        let position = Some(open.at.written());
+        self.open = Some(open);
+        Ok(ReadRows { content: ReadContent::Messages(messages), refused, position, pause: Some(Duration::ZERO) })
+    }
+}
+
+impl ReadPartition for Redis {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        Ok(self.reads.streams.clone())
+    }
+
+    fn open(&mut self, stream: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        let told = |this: &Redis, error: RedisError| this.told(stream, &error);
+        let mut connection = self.server.connect().map_err(|error| told(self, error))?;
+        let facts = Redis::facts(&mut connection, stream).map_err(|error| told(self, error))?;
+        let at = match (position, facts) {
+            (Some(position), Some(facts)) => {
+                let at = At::parse(position).ok_or_else(|| self.lasting(stream, "its position is none of Redis"))?;
+                self.check(stream, at, &facts)?;
+                at
+            }
+            (Some(_), None) => {
+                return Err(ReadTrouble::Passing(format!(
+                    "stream `{}` is not there any more",
+                    shown::harmless(stream, 200)
+                )));
+            }
+            (None, None) => At { id: EntryId::default(), added: Some(0) },
+            (None, Some(facts)) => match self.reads.start {
+                ServerStart::Latest => At { id: facts.last, added: facts.added },
+                ServerStart::Earliest => {
+                    At { id: EntryId::default(), added: facts.added.map(|added| added.saturating_sub(facts.length)) }
+                }
+            },
+        };
+        self.open = Some(Open { connection, stream: stream.to_owned(), at });
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        self.read(rows_max, wait)
+    }
+
+    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+
+    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+}
+
+fn none() -> ReadRows {
+    ReadRows {
+        content: ReadContent::Messages(Vec::new()),
+        refused: Vec::new(),
+        position: None,
+        pause: Some(Duration::ZERO),
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+type Entry = (String, Vec<(Bytes, Bytes)>);
+
+/// The entries of an answer about one stream; `None`: it is none.
+fn entries(answer: Value) -> Option<Vec<Entry>> {
+    let streams = match answer {
+        Value::Nil => return Some(Vec::new()),
+        Value::Array(streams) => streams,
+        _ => return None,
+    };
+    let Some(Value::Array(stream)) = streams.into_iter().next() else { return None };
+    let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return None };
+    let entry = |entry: Value| {
+        let Value::Array(parts) = entry else { return None };
+        let mut parts = parts.into_iter();
+        let (id, fields) = (text(&parts.next()?)?, parts.next()?);
+        let fields = match fields {
+            Value::Array(fields) => fields,
+            // It was deleted meanwhile.
+            _ => Vec::new(),
+        };
+        let bytes = |value: Option<Value>| match value? {
+            Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+            _ => None,
+        };
+        let mut fields = fields.into_iter();
+        let mut pairs = Vec::new();
+        while let Some(name) = fields.next() {
+            pairs.push((bytes(Some(name))?, bytes(fields.next())?));
+        }
+        Some((id, pairs))
+    };
+    entries.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_were_written() {
+        for at in [At::default(), At { id: EntryId(1, u64::MAX), added: Some(7) }] {
+            assert_eq!(At::parse(&at.written()), Some(at));
+        }
+        for other in [&b""[..], b"1-2", b"1 2", b"1-x 3", b"\xff"] {
+            assert_eq!(At::parse(other), None, "{other:?}");
+        }
+        assert!(EntryId::parse("2-0") > EntryId::parse("1-999"));
+    }
+}
