@@ -325,7 +325,8 @@ impl Plugin {
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
-        let identity = failure::CallIdentity { stage: None, role: failure::Role::Stage, plugin, outside: failure::DESCRIBE };
+        let identity =
+            failure::CallIdentity { stage: None, role: failure::Role::Stage, plugin, outside: failure::DESCRIBE };
         let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         if about.inputs.is_empty() && !matches!(self.world(), World::Cogroup | World::Source) {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.

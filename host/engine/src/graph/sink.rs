@@ -50,8 +50,8 @@ pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, SinkNode>> {
         let Some(plugin) = sink.plugin() else { continue };
         let name = &sink.name;
         let node = graph.union(&sink.from).and_then(|input| node(sink, plugin, &input, &origin.folder, &graph.host));
-        let placed = node
-            .map_err(|error| error.within(format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.plugin")))))?;
+        let placed =
+            node.map_err(|error| error.within(format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.plugin")))))?;
         nodes.insert(name.clone(), placed);
     }
     Ok(nodes)
@@ -90,12 +90,7 @@ fn loaded(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Re
 
 impl Graph {
     /// The last batch that a sink holds which the job had before, with the plugin that it had then. `before`: that job.
-    pub fn committed_before(
-        &self,
-        before: &JobSpec,
-        sink: &SinkSpec,
-        job: (&str, &str),
-    ) -> Result<Option<BatchId>> {
+    pub fn committed_before(&self, before: &JobSpec, sink: &SinkSpec, job: (&str, &str)) -> Result<Option<BatchId>> {
         let Some(mut spec) = before.sinks.iter().find(|own| own.name == sink.name).cloned() else { return Ok(None) };
         let SinkKind::Plugin(of) = &mut spec.kind else { return Ok(None) };
         // Who is not there any more may be gone for good.

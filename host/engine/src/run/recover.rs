@@ -176,12 +176,7 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
 
 /// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere. Who
 /// cannot be asked any more does not keep the job from being started.
-fn committed_before(
-    graph: &Graph,
-    store: &dyn Store,
-    manifest: &Manifest,
-    job_digest: &str,
-) -> Option<BatchId> {
+fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_digest: &str) -> Option<BatchId> {
     let last = manifest.starts.last().filter(|last| last.job_digest != job_digest)?;
     // Whether the record is needed, and damaged, is told where that is decided.
     let record = record::read(store, last).ok()?;

@@ -110,9 +110,7 @@ impl Writer {
         (self.instances.hold, self.batch) = (false, None);
         let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
         match self.instances.last.denied.take() {
-            Some(denied) if passes => {
-                WriteTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who())))
-            }
+            Some(denied) if passes => WriteTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who()))),
             None if passes => WriteTrouble::Passing(failure.reason),
             _ => WriteTrouble::Lasting(failure.error),
         }
@@ -183,9 +181,7 @@ impl WriteBatches for Writer {
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
         // Nobody else could go on with the batch.
         (self.instances.hold, self.batch) = (true, Some(batch));
-        self.tell("begin", |instances, of, calls| {
-            instances.call(of, &calls.begin, Given::default(), (batch.0, time.0))
-        })
+        self.tell("begin", |instances, of, calls| instances.call(of, &calls.begin, Given::default(), (batch.0, time.0)))
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
@@ -202,9 +198,7 @@ impl WriteBatches for Writer {
     fn commit(&mut self) -> Result<(), WriteTrouble> {
         let id = self.batch.unwrap_or_default().0;
         self.instances.hold = false;
-        self.tell("commit", |instances, batch, calls| {
-            instances.call(batch, &calls.commit, Given::default(), (id,))
-        })?;
+        self.tell("commit", |instances, batch, calls| instances.call(batch, &calls.commit, Given::default(), (id,)))?;
         self.batch = None;
         Ok(())
     }

@@ -63,7 +63,8 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     files_and_env(plugin, inside, part);
     for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
         if !list.is_empty() {
-            let message = format!("`grant.{key}` is for plugins that are sources or sinks (kind = \"plugin\"); remove it");
+            let message =
+                format!("`grant.{key}` is for plugins that are sources or sinks (kind = \"plugin\"); remove it");
             part.wrong(&format!("{inside}grant.{key}"), message);
         }
     }

@@ -97,7 +97,8 @@ fn a_commit_that_was_not_answered_is_made_again_only_where_it_did_not_happen() {
 
 #[test]
 fn an_instance_is_opened_once_and_after_each_failure() {
-    let (mut sink, other) = sink(Other { commits: vec![(true, true), (false, false)], ..Other::default() }, true, false);
+    let (mut sink, other) =
+        sink(Other { commits: vec![(true, true), (false, false)], ..Other::default() }, true, false);
     (1..9).for_each(|batch| commit(&mut *sink, batch, &[1]).unwrap());
     assert_eq!(other.lock().unwrap().opened, 2);
 }
