@@ -1448,7 +1448,7 @@ pub mod exports {
                         identity: Identity,
                     ) -> ::core::result::Result<::core::option::Option<u64>, Error>;
                     /// The first call of each instance that writes: rows will have these columns. Takes the sink over from all owners with smaller
-                    /// generations, and returns the last batch that the other side holds, as `committed` does.
+                    /// generations and from earlier instances of this one, of which a commit may still be on its way, and returns the last batch that the other side holds, as `committed` does.
                     #[allow(async_fn_in_trait)]
                     fn open(
                         config: _rt::String,
