@@ -14,11 +14,11 @@ mod recorded;
 mod retry;
 mod shape;
 mod simple;
-mod sink;
 mod source;
 mod sql;
 mod summary;
 mod window;
+mod writer;
 
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
@@ -27,10 +27,10 @@ pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use recorded::record;
 pub use shape::OutputShape;
 pub use simple::{SimpleNode, deduplicate_state};
-pub use sink::SinkNode;
 pub use source::SourceNode;
 pub use sql::SqlNode;
 pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_ends_table, with_bounds};
+pub use writer::SinkNode;
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
@@ -228,7 +228,7 @@ impl Graph {
                 sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None)?;
             }
         }
-        graph.writers = sink::load(&graph)?;
+        graph.writers = writer::load(&graph)?;
         if owns_sinks {
             graph.check_tables()?;
         }

@@ -236,6 +236,8 @@ pub struct WitPolled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+// Guests make them.
+#[allow(dead_code)]
 pub enum WitPromise {
     #[component(name = "exactly-once")]
     ExactlyOnce,

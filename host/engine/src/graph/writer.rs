@@ -11,7 +11,6 @@ use crate::sink::plugin::{PluginWriter, committed};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A plugin that is a sink.
