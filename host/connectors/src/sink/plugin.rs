@@ -42,11 +42,11 @@ struct PluginSink {
     committed: Option<BatchId>,
 }
 
-/// Opens the sink, which takes it over from earlier starts of the job. Longer than until then nothing is waited for.
+/// Opens the sink of a job of this name, which takes it over from earlier starts. Longer than until then nothing is waited for.
 pub fn open(
     spec: &SinkSpec,
     writer: PluginWriter,
-    owner: Option<&Owner>,
+    (job, owner): (&str, Option<&Owner>),
     until: Option<Instant>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
@@ -56,7 +56,7 @@ pub fn open(
     }
     // Without checkpoints the job is another one at each start, whose batches count from 1.
     let half = || format!("{:016x}", RandomState::new().hash_one(0));
-    let own = || Owner { job: name.clone(), job_id: half() + &half(), generation: Generation(1) };
+    let own = || Owner { job: job.to_owned(), job_id: half() + &half(), generation: Generation(1) };
     let owner = owner.cloned().unwrap_or_else(own);
     let PluginWriter { mut writer, exactly_once } = writer;
     let held = aside(|| until_there(&name, of, until, failure, || writer.open(&owner)))?;

@@ -226,7 +226,10 @@ pub(super) fn open_sinks(
     let mut sinks = Vec::new();
     for spec in graph.spec.sinks.iter().filter(|_| owned) {
         sinks.push(Some(match graph.writers.get(&spec.name) {
-            Some(node) => sink::plugin::open(spec, node.writer()?, owner, options.start_until, failure)?,
+            Some(node) => {
+                let of = (graph.spec.name.as_str(), owner);
+                sink::plugin::open(spec, node.writer()?, of, options.start_until, failure)?
+            }
             None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?,
         }));
     }

@@ -141,7 +141,9 @@ impl Writer {
     fn held(&mut self, held: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
         let checked = match held.unwrap_or_default() {
             0 => Ok(None),
-            batch if batch > PLUGIN_BATCH_ID_MAX => Err(format!("batch {batch}, which no job has come to").into()),
+            batch if batch > PLUGIN_BATCH_ID_MAX => {
+                Err(format!("it holds batch {batch}, it says, and no job has come so far").into())
+            }
             batch => Ok(Some(BatchId(batch))),
         };
         self.settled(checked)

@@ -70,7 +70,7 @@ fn sink(other: Other, exactly_once: bool, reject: bool) -> (Box<dyn Sink>, Arc<M
     let spec = SinkSpec::new("out", ["in"], SinkKind::Plugin(Box::new(spec)));
     let writer = PluginWriter { writer: Box::new(Writer(other.clone(), None)), exactly_once };
     let owner = Owner { job: "job".into(), job_id: "id".into(), generation: Generation(3) };
-    (open(&spec, writer, Some(&owner), None, &Failure::default()).unwrap(), other)
+    (open(&spec, writer, ("job", Some(&owner)), None, &Failure::default()).unwrap(), other)
 }
 
 fn rows(numbers: &[i64]) -> Vec<RecordBatch> {
