@@ -7,7 +7,7 @@ use super::guest::Stage;
 use super::instances::Instances;
 use super::load::{Calls, Loaded, SinkCalls};
 use super::lower::{self, Lowered};
-use super::{Account, Counters, Description, StageUse, lift};
+use super::{Counters, Description, StageUse, lift};
 use crate::batch::rejected::{RefusedRow, together, without_nulls};
 use crate::batch::slices::RowBytes;
 use crate::batch::widen::widened;
@@ -68,11 +68,6 @@ impl Writer {
             Calls::Sink(_) => Ok(Writer { instances, loaded, identity, config, input, reads, counters, batch }),
             _ => Err(wrong_world(&loaded)),
         }
-    }
-
-    /// What its calls cost so far.
-    pub fn account(&self) -> &Account {
-        &self.instances.bill.account
     }
 
     /// Makes a call. Nothing comes of it that would have to be the same twice, so the plugin may see what time it really is.
