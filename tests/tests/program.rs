@@ -47,6 +47,7 @@ mod retry;
 mod rollback;
 mod secrets;
 mod shadow;
+mod sink_plugins;
 mod sinks;
 mod source_plugins;
 mod sources;

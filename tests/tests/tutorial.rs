@@ -164,6 +164,32 @@ fn the_page_is_true_for_a_source() {
 }
 
 #[test]
+fn the_page_is_true_for_a_sink() {
+    let trial = Trial::new(&block(PAGE, "toml", "[sinks.ledger]").text);
+    let told = shell(&trial, &block(PAGE, "sh", "--world sink").text);
+    for part in
+        ["test result: ok. 1 passed", "built ./ledger.wasm", "world:         sink", "connections (need a grant)"]
+    {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+    let shown = trial.well(&["validate", "job.toml"]);
+    assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
+    assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
+    let address = format!("127.0.0.1:{}", free_port());
+    trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7100", &address));
+    trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
+    let mut job = trial.start(&[]);
+    job.until_stderr("Connection refused");
+    let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
+    nc.until("the sink is opened", |nc| nc.stdout().starts_with("OPEN "));
+    nc.say("LAST 0\n");
+    nc.until("the batch is sent", |nc| nc.stdout().contains("BEGIN 1\nROW to 1\nROW be 2.5\nCOMMIT 1\n"));
+    nc.say("LAST 1\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
 fn no_block_of_the_page_is_left_out() {
     let ways = WAYS.iter().flat_map(|way| {
         let Way { lang, fence, failed, .. } = way;
@@ -172,6 +198,7 @@ fn no_block_of_the_page_is_left_out() {
     let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
     let others =
         others.into_iter().chain([("toml", "[grants]"), ("toml", "[sources.lines]"), ("sh", "--world source")]);
+    let others = others.chain([("toml", "[sinks.ledger]"), ("sh", "--world sink")]);
     let mut taken: Vec<Block> = ways.map(|(language, text)| block(PAGE, language, &text)).collect();
     taken.extend(others.map(|(language, text)| block(PAGE, language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.

@@ -21,3 +21,4 @@ pub mod times;
 pub mod topic;
 pub mod types;
 pub mod widen;
+pub mod writing;

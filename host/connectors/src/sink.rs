@@ -7,6 +7,7 @@ mod http;
 pub mod kafka;
 mod marker;
 mod nothing;
+pub mod plugin;
 pub mod postgres;
 mod print;
 mod queue;
@@ -65,7 +66,8 @@ pub fn check(
     owner_id: Option<&str>,
 ) -> Result<()> {
     match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => Ok(()),
+        // What a plugin says of its config was heard when the job was loaded.
+        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing | SinkKind::Plugin(_) => Ok(()),
         SinkKind::Files { .. } => {
             let checked = files::check(&written_by(spec, schema.clone(), origin)?, owner_id);
             checked.map_err(|(key, message)| wrong(spec, origin, key, message))
@@ -111,6 +113,7 @@ pub fn open(
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
+        SinkKind::Plugin(_) => return Err(no_writer(spec)),
     })
 }
 
@@ -128,6 +131,11 @@ pub fn open_share(
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure),
         _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure),
     }
+}
+
+/// Who opens a sink that is a plugin, or asks it, knows who writes, and does it by [`plugin`].
+fn no_writer(spec: &SinkSpec) -> Error {
+    Error::bug(format!("sink `{}` is a plugin, and nobody has said who writes", spec.name))
 }
 
 /// How a `files` sink writes.
@@ -161,6 +169,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         }
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
+        SinkKind::Plugin(_) => Err(no_writer(spec)),
     }
 }
 
@@ -173,7 +182,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_) => return Ok(None),
+        | SinkKind::Kafka(_)
+        | SinkKind::Plugin(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -218,6 +228,7 @@ pub fn render(
         | SinkKind::Kafka(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
+        | SinkKind::Plugin(_)
         | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),
     };
     rendered.map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", spec.name)))

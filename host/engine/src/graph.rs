@@ -18,6 +18,7 @@ mod source;
 mod sql;
 mod summary;
 mod window;
+mod writer;
 
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
@@ -29,6 +30,7 @@ pub use simple::{SimpleNode, deduplicate_state};
 pub use source::SourceNode;
 pub use sql::SqlNode;
 pub use window::{aggregated, has_own_windows, pieces_table, rows_table, window_ends_table, with_bounds};
+pub use writer::SinkNode;
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
@@ -61,6 +63,8 @@ pub struct Graph {
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
     /// The sources that are plugins, by name.
     pub readers: BTreeMap<String, SourceNode>,
+    /// The sinks that are plugins, by name.
+    pub writers: BTreeMap<String, SinkNode>,
     /// Loads plugins, also those that come later.
     host: PluginHost,
 }
@@ -174,8 +178,8 @@ impl Graph {
     /// Of a job whose plugins do not matter, without its stages.
     pub fn without_stages(spec: JobSpec) -> Graph {
         let host = PluginHost::new().unwrap();
-        let readers = BTreeMap::new();
-        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), readers, host, spec }
+        let (readers, writers) = (BTreeMap::new(), BTreeMap::new());
+        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), readers, writers, host, spec }
     }
 }
 
@@ -188,7 +192,8 @@ impl Graph {
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;
-        let mut graph = Graph { stages, streams, clocks, readers, host: host.clone(), spec };
+        let writers = BTreeMap::new();
+        let mut graph = Graph { stages, streams, clocks, readers, writers, host: host.clone(), spec };
         graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
@@ -223,6 +228,7 @@ impl Graph {
                 sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None)?;
             }
         }
+        graph.writers = writer::load(&graph)?;
         if owns_sinks {
             graph.check_tables()?;
         }

@@ -14,6 +14,6 @@ pub mod sections;
 pub mod trust;
 
 use millstream_base::{
-    batch, context, digest, durable, error, hex, ids, job, limits, memory, package_name, panics, private, progress,
-    random, regular, shown, threads, time,
+    batch, context, digest, durable, error, hex, ids, job, limits, memory, owner, package_name, panics, private,
+    progress, random, regular, shown, threads, time,
 };

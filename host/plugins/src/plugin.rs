@@ -50,6 +50,7 @@ mod tests;
 mod traced;
 pub mod trial;
 mod wasi;
+mod writer;
 mod guest_text;
 
 pub use account::{Account, Costs};
@@ -66,6 +67,7 @@ pub use prepared::{Preparation, called};
 pub use reader::Reader;
 pub use releases::{RELEASES, Release};
 pub use snapshot::{started, with_heap};
+pub use writer::Writer;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
 pub const VERSION: &str = "0.1.3";
@@ -95,6 +97,15 @@ pub enum World {
     Cogroup,
     /// Rows from elsewhere.
     Source,
+    /// Rows that leave for elsewhere.
+    Sink,
+}
+
+impl World {
+    /// Whether it is an end of the path, which may talk to others, and no stage.
+    pub fn is_end(self) -> bool {
+        matches!(self, World::Source | World::Sink)
+    }
 }
 
 /// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`. In world `cogroup` `input`
@@ -111,6 +122,8 @@ pub struct Description {
     pub state: SchemaRef,
     pub key: Option<SchemaRef>,
     pub inverse: bool,
+    /// World `sink`: whether it knows which batch was the last one that it committed.
+    pub exactly_once: bool,
     pub config_schema: String,
 }
 
@@ -261,6 +274,7 @@ impl std::fmt::Display for World {
             World::Aggregate => "aggregate",
             World::Cogroup => "cogroup",
             World::Source => "source",
+            World::Sink => "sink",
         })
     }
 }
@@ -311,7 +325,8 @@ impl Plugin {
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
-        let identity = failure::CallIdentity { stage: None, of_source: false, plugin, outside: failure::DESCRIBE };
+        let identity =
+            failure::CallIdentity { stage: None, role: failure::Role::Stage, plugin, outside: failure::DESCRIBE };
         let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         if about.inputs.is_empty() && !matches!(self.world(), World::Cogroup | World::Source) {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
@@ -333,6 +348,13 @@ impl Plugin {
                 let asked = |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config,));
                 check::reader_description(traced::located(&mut instances, config, asked)?)
             }
+            World::Sink => {
+                let none = bindings::Schema::default();
+                let input = inputs.first().unwrap_or(&none);
+                let asked =
+                    |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
+                check::writer_description(traced::located(&mut instances, config, asked)?)
+            }
             world => {
                 let none = bindings::Schema::default();
                 let input = inputs.first().unwrap_or(&none);
@@ -352,6 +374,17 @@ impl Plugin {
     /// What reads one partition of a source, or asks which there are. `description` is what `describe` returned for the source.
     pub fn reader(&self, source: StageUse, description: &Description) -> Result<Reader> {
         Reader::new(self.loaded.clone(), source, description)
+    }
+
+    /// What writes the batches of a sink, whose rows have columns at these places that the plugin reads. `description` is what
+    /// `describe` returned for the sink.
+    pub fn writer(&self, sink: StageUse, description: &Description, reads: Vec<usize>) -> Result<Writer> {
+        Writer::new(self.loaded.clone(), sink, description, reads)
+    }
+
+    /// What asks which batch a sink holds, and writes none.
+    pub fn asker(&self, sink: StageUse) -> Result<Writer> {
+        Writer::that_asks(self.loaded.clone(), sink)
     }
 
     /// The SHA-256 digest of the component: `sha256:…`.

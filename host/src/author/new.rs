@@ -19,7 +19,7 @@ static SDKS: Dir<'_> = include_dir!("$OUT_DIR/sdk");
 /// The file in it that says which Millstream it came with.
 pub const SDK_VERSION: &str = "sdk/VERSION";
 
-/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate`, `cogroup` or `source`), whole or not at all, and
+/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate`, `cogroup`, `source` or `sink`), whole or not at all, and
 /// returns its folder.
 ///
 /// # Errors

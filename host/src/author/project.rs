@@ -382,7 +382,7 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        if word == World::Source.to_string() {
+        if [World::Source, World::Sink].iter().any(|world| world.to_string() == word) {
             return wrong(
                 manifest,
                 &format!("there is no SDK of world `{word}` for this language yet; there is one for Rust"),

@@ -16,7 +16,7 @@ pub struct NewArguments {
     #[arg(long, default_value = "rust")]
     lang: String,
     /// The kind of plugin
-    #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source"], default_value = "transform")]
+    #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source", "sink"], default_value = "transform")]
     world: String,
 }
 
@@ -30,9 +30,9 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }
-    // What a source reads is elsewhere, so it has no cases.
+    // What a source reads, and what a sink writes to, is elsewhere, so they have no cases.
     let test = match arguments.world.as_str() {
-        "source" => format!("millstream inspect {folder}"),
+        "source" | "sink" => format!("millstream inspect {folder}"),
         _ => format!("millstream test {folder}"),
     };
     let _ =

@@ -93,6 +93,13 @@ impl Batch {
         texts.map(|column| column.data.as_slice()).max_by_key(|data| data.len()).unwrap_or_default()
     }
 
+    /// The rows as structs of a row type whose columns these are, as [`crate::sink::columns`] names them. An error where they are
+    /// not.
+    pub fn each<R: Row>(&self) -> Result<impl Iterator<Item = R::Of<'_>>, Error> {
+        let reader = self.reader::<R>()?;
+        Ok((0..self.rows).map(move |row| R::read(&reader, row)))
+    }
+
     pub(crate) fn reader<R: Row>(&self) -> Result<R::Reader<'_>, Error> {
         R::reader(&self.columns, self.rows)
     }

@@ -10,6 +10,8 @@ pub mod cogroup;
 #[rustfmt::skip]
 pub mod migrate;
 #[rustfmt::skip]
+pub mod sink;
+#[rustfmt::skip]
 pub mod source;
 #[rustfmt::skip]
 pub mod transform;

@@ -3,13 +3,14 @@
 use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
 use crate::bindings::cogroup::exports::millstream::plugin::cogrouper;
 use crate::bindings::migrate::exports::millstream::plugin::migrator;
+use crate::bindings::sink::exports::millstream::plugin::writer;
 use crate::bindings::source::exports::millstream::plugin::reader;
 use crate::bindings::transform::exports::millstream::plugin::transformer;
 use crate::bindings::transform::millstream::plugin::types;
 use crate::bindings::update::exports::millstream::plugin::updater;
 use crate::{
-    Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Source, Stage,
-    Transform, Update, cogroup, log, printed, source, update,
+    Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Sink, Source, Stage,
+    Timestamp, Transform, Update, cogroup, log, printed, sink, source, update,
 };
 use std::any::Any;
 use std::cell::RefCell;
@@ -54,12 +55,12 @@ fn without_plugin<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error
     returned
 }
 
-/// Runs `call` on the source that `open` has made.
-fn with_source<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> Result<T, Error> {
+/// Runs `call` on the source, or the sink, that `open` has made.
+fn with_opened<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> Result<T, Error> {
     without_plugin(|| {
-        PLUGIN.with_borrow_mut(|opened| match opened.as_mut().and_then(|(_, source)| source.downcast_mut::<S>()) {
-            Some(source) => call(source),
-            None => Err(Error::internal("no partition is open")),
+        PLUGIN.with_borrow_mut(|opened| match opened.as_mut().and_then(|(_, opened)| opened.downcast_mut::<S>()) {
+            Some(opened) => call(opened),
+            None => Err(Error::internal("nothing is open")),
         })
     })
 }
@@ -210,7 +211,7 @@ impl<S: Source + source::Described> reader::Guest for Exported<S> {
     }
 
     fn poll(rows_max: u32, wait_ms: u32) -> Result<reader::Polled, Error> {
-        with_source(|source: &mut S| {
+        with_opened(|source: &mut S| {
             let mut rows = source::Arrivals::new(rows_max as usize);
             let polled = source.poll(&mut rows, Duration::from_millis(wait_ms.into()))?;
             let (rows, refused) = rows.finish()?;
@@ -231,10 +232,45 @@ impl<S: Source + source::Described> reader::Guest for Exported<S> {
     }
 
     fn durable(position: Vec<u8>) -> Result<(), Error> {
-        with_source(|source: &mut S| source.durable(&position))
+        with_opened(|source: &mut S| source.durable(&position))
     }
 
     fn published(position: Vec<u8>) -> Result<(), Error> {
-        with_source(|source: &mut S| source.published(&position))
+        with_opened(|source: &mut S| source.published(&position))
+    }
+}
+
+impl<S: Sink + sink::Described> writer::Guest for Exported<S> {
+    fn describe(config: String, input: Schema) -> Result<writer::Description, Error> {
+        without_plugin(|| sink::describe::<S>(&config, &input))
+    }
+
+    fn committed(config: String, identity: writer::Identity) -> Result<Option<u64>, Error> {
+        without_plugin(|| S::committed(source::config(&config)?, &identity))
+    }
+
+    fn open(config: String, input: Schema, owner: writer::Owner) -> Result<Option<u64>, Error> {
+        without_plugin(|| {
+            let mut opened = S::open(source::config(&config)?, &input, &owner)?;
+            let last = opened.last()?;
+            PLUGIN.set(Some((config, Box::new(opened))));
+            Ok(last)
+        })
+    }
+
+    fn begin(batch: u64, time: i64) -> Result<(), Error> {
+        with_opened(|sink: &mut S| sink.begin(batch, Timestamp(time)))
+    }
+
+    fn write(rows: types::Batch) -> Result<Vec<types::Rejection>, Error> {
+        with_opened(|sink: &mut S| {
+            let mut refused = sink::Refusals::default();
+            sink.write(&Batch::from_wire(rows), &mut refused)?;
+            Ok(rejections(refused.into_rejected()))
+        })
+    }
+
+    fn commit(batch: u64) -> Result<(), Error> {
+        with_opened(|sink: &mut S| sink.commit(batch))
     }
 }

@@ -25,8 +25,8 @@
 //! assert_eq!(run.rows, json!([{"word": "to"}, {"word": "be"}]));
 //! ```
 //!
-//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`], [`macro@cogroup`] and
-//! [`macro@source`] make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
+//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`], [`macro@cogroup`],
+//! [`macro@source`] and [`macro@sink`] make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
 //! work on any columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`], [`Cogroup`]) on whole
 //! batches.
 
@@ -56,6 +56,7 @@ mod printed;
 #[doc(hidden)]
 pub mod row;
 mod schema;
+pub mod sink;
 pub mod source;
 mod stage;
 pub mod testing;
@@ -142,6 +143,53 @@ pub use millstream_sdk_macros::aggregate;
 /// }
 /// ```
 pub use millstream_sdk_macros::cogroup;
+/// Makes an `impl Sink for …` block a plugin of world `sink`: rows that leave for elsewhere.
+///
+/// ```
+/// # use millstream_sdk::{Batch, Error, Row, Schema, Sink, log, sink, sink::{Owner, Promise, Refusals}};
+/// #[derive(Row)]
+/// struct Alarm<'a> {
+///     sensor: &'a str,
+///     value: f64,
+/// }
+///
+/// struct Alarms;
+///
+/// /// Says in the log what is alarming.
+/// #[sink]
+/// impl Sink for Alarms {
+///     type Config = ();
+///
+///     fn promise(_: &()) -> Promise {
+///         Promise::AtLeastOnce
+///     }
+///
+///     fn reads(_: &(), _: &Schema) -> Result<Schema, Error> {
+///         Ok(sink::columns::<Alarm>())
+///     }
+///
+///     fn open(_: (), _: &Schema, _: &Owner) -> Result<Self, Error> {
+///         Ok(Alarms)
+///     }
+///
+///     fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error> {
+///         for (place, alarm) in rows.each::<Alarm>()?.enumerate() {
+///             match alarm.value.is_nan() {
+///                 true => refused.refuse(place, "this is no value"),
+///                 false => log::warn(format!("{}: {}", alarm.sensor, alarm.value)),
+///             }
+///         }
+///         Ok(())
+///     }
+///
+///     fn commit(&mut self, _: u64) -> Result<(), Error> {
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// The doc comment becomes the plugin's description, `#[sink(config_schema = "…")]` gives it a JSON Schema of its config.
+pub use millstream_sdk_macros::sink;
 /// Makes an `impl Source for …` block a plugin of world `source`: rows from elsewhere.
 ///
 /// ```
@@ -281,6 +329,7 @@ pub use out::{Append, KeyedOut, Out};
 pub use row::Row;
 pub use schema::{Description, Field, Schema, Type};
 pub use serde_json::json;
+pub use sink::Sink;
 pub use source::Source;
 pub use stage::{Context, Stage};
 pub use timers::Timers;

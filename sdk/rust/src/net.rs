@@ -1,5 +1,5 @@
-//! Connections over TCP, and datagrams over UDP, to where the job lets the source go: `grant = { tcp = ["host:port"] }` and
-//! `udp = ["host:port"]`. World `source` only.
+//! Connections over TCP, and datagrams over UDP, to where the job lets the plugin go: `grant = { tcp = ["host:port"] }` and
+//! `udp = ["host:port"]`. Worlds `source` and `sink` only.
 //!
 //! Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
 //! machine, and nothing is refused.
@@ -12,7 +12,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 /// Why something could not be done. In a function that returns [`crate::Error`], `?` makes of it one that passes: the host opens
-/// the partition anew after a while.
+/// the partition, or the sink, anew after a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.

@@ -4,6 +4,7 @@
 //! `counter` does nothing, `files` reads from `testdata/`, and `net` has the sockets of the machine.
 
 mod json;
+mod sink;
 mod source;
 
 use crate::cogroup::{self, Cogroup};
@@ -11,11 +12,12 @@ use crate::timers::host as timers;
 use crate::update::Groups;
 use crate::writer::{BitWriter, Writer};
 use crate::{
-    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Source, Stage, Timestamp,
+    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Sink, Source, Stage, Timestamp,
     Transform, Update, row,
 };
 use json::{from_json, to_json};
 use serde_json::{Map, Value};
+pub use sink::Writing;
 pub use source::{Partition, Poll};
 use std::marker::PhantomData;
 
@@ -30,7 +32,7 @@ pub struct Run {
 }
 
 /// A plugin under test: how its stage uses it. Made by [`transform`], [`update`],
-/// [`aggregate`], [`cogroup()`] and [`source()`].
+/// [`aggregate`], [`cogroup()`], [`source()`] and [`sink()`].
 pub struct Test<P, W> {
     config: Value,
     inputs: Vec<Schema>,
@@ -55,6 +57,8 @@ pub struct AggregateWorld;
 pub struct CogroupWorld;
 /// World `source`, as a mark on [`Test`].
 pub struct SourceWorld;
+/// World `sink`, as a mark on [`Test`].
+pub struct SinkWorld;
 
 /// Tests a plugin of world `transform`: the name of a function with `#[transform]` is its type.
 pub fn transform<P: Transform>() -> Test<P, TransformWorld> {
@@ -73,6 +77,11 @@ pub fn aggregate<P: Aggregate>() -> Test<P, AggregateWorld> {
 
 /// Tests a plugin of world `cogroup`: the name of a function with `#[cogroup]` is its type.
 pub fn cogroup<P: Cogroup>() -> Test<P, CogroupWorld> {
+    Test::new()
+}
+
+/// Tests a plugin of world `sink`: its type is the one with `#[sink]`.
+pub fn sink<S: Sink>() -> Test<S, SinkWorld> {
     Test::new()
 }
 

@@ -152,7 +152,7 @@ fn returns(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitra
             [[0].as_slice(), &batch, &[lists, 2]].concat()
         }
         // None of the worlds that are fuzzed here.
-        World::Source => return Err(arbitrary::Error::IncorrectFormat),
+        World::Source | World::Sink => return Err(arbitrary::Error::IncorrectFormat),
     };
     image.returns(&words);
     let input: SchemaRef = calls::text().schema();

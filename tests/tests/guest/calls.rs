@@ -88,7 +88,7 @@ pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, row
             outcome.batches.push((combined, description.state.clone()));
             outcome.batches.push((lowered, description.output.clone()));
         }
-        World::Source => return Err(Error::job("a source is read, and not called with rows")),
+        World::Source | World::Sink => return Err(Error::job("an end of a job is not called with rows by a stage")),
     }
     Ok(outcome)
 }

@@ -240,6 +240,25 @@ pub fn without_nulls(
     Ok((filter_record_batch(&rows, &keep)?, rejections))
 }
 
+/// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
+/// is the same when the rows of a part are spread over workers.
+pub fn together(nulls: Vec<RefusedRow>, mut refused: Vec<RefusedRow>) -> Vec<RefusedRow> {
+    if nulls.is_empty() {
+        return refused;
+    }
+    refused.sort_by_key(|refusal| refusal.row);
+    let mut before = 0;
+    for refusal in &mut refused {
+        while nulls.get(before).is_some_and(|null| null.row <= refusal.row + before as u32) {
+            before += 1;
+        }
+        refusal.row += before as u32;
+    }
+    refused.extend(nulls);
+    refused.sort_by_key(|refusal| refusal.row);
+    refused
+}
+
 /// Rows with a whole number that no float is, where the plugin reads floats; the reason, of the first such column.
 fn inexact(rows: &RecordBatch, places: &[usize], reads: &Schema) -> BTreeMap<usize, String> {
     let mut found = BTreeMap::new();

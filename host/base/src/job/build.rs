@@ -45,13 +45,14 @@ impl JobSpec {
         }
     }
 
-    /// The plugins of all sources and stages, each with the name of the part that uses it.
+    /// The plugins of all sources, stages and sinks, each with the name of the part that uses it.
     pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginSpec)> {
         let sources = self.sources.iter().filter_map(|source| Some((source.name.as_str(), source.plugin()?)));
         let stages = self.stages.iter();
         let of_stages =
             stages.flat_map(|stage| stage.plugins().into_iter().map(|plugin| (stage.name.as_str(), plugin)));
-        sources.chain(of_stages)
+        let sinks = self.sinks.iter().filter_map(|sink| Some((sink.name.as_str(), sink.plugin()?)));
+        sources.chain(of_stages).chain(sinks)
     }
 
     /// Sets the batch interval; zero: a batch as soon as data waits.
@@ -418,6 +419,7 @@ impl SinkKind {
             SinkKind::Websocket(_) => "websocket",
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
+            SinkKind::Plugin(_) => "plugin",
         }
     }
 }

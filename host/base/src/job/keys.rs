@@ -114,7 +114,7 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet"
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
 pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "nothing"];
+    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "plugin", "nothing"];
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.

@@ -148,7 +148,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
         SourceKind::Kafka(spec) => kafka::source(spec, part),
-        SourceKind::Plugin(source) => plugin::check_source(&source.plugin, part),
+        SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Server(server) => server::source(spec, server, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
@@ -431,6 +431,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
+        SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
     }
 }
 

@@ -41,6 +41,7 @@ impl Encoder {
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }
             | SinkKind::Nothing
+            | SinkKind::Plugin(_)
             // Mostly nobody listens.
             | SinkKind::Websocket(_) => return Ok(None),
         };

@@ -17,6 +17,20 @@ pub fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
 }
 
+/// Waits for so long; false: the job has ended meanwhile.
+pub fn pause_or_end(pause: Duration, failure: &Failure) -> bool {
+    let mut left = pause;
+    while !failure.happened() {
+        if left.is_zero() {
+            return true;
+        }
+        let step = left.min(Duration::from_millis(LOOK_MS));
+        std::thread::sleep(step);
+        left -= step;
+    }
+    false
+}
+
 /// A runtime of a sink's own.
 pub fn new_runtime() -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -170,7 +170,8 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     };
     let of_sources = spec.sources.iter_mut().filter_map(|source| source.plugin_mut());
     let of_stages = spec.stages.iter_mut().flat_map(|stage| stage.plugins_mut());
-    for plugin in of_sources.chain(of_stages) {
+    let of_sinks = spec.sinks.iter_mut().filter_map(|sink| sink.plugin_mut());
+    for plugin in of_sources.chain(of_stages).chain(of_sinks) {
         plugin.file = place_of(&plugin.path);
         plugin.grant.files.values_mut().for_each(replace);
         plugin.update.initial.iter_mut().for_each(replace);

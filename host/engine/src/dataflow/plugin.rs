@@ -3,7 +3,7 @@
 use super::shadow::{CallerShadow, MakeShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::batch::part::Part;
-use crate::batch::rejected::{RefusedRow, RejectedRows, without_nulls};
+use crate::batch::rejected::{RefusedRow, RejectedRows, together, without_nulls};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
@@ -49,25 +49,6 @@ pub fn transform<'s>(
         }
         Ok(())
     })
-}
-
-/// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
-/// is the same when the rows of a part are spread over workers.
-pub fn together(nulls: Vec<RefusedRow>, mut refused: Vec<RefusedRow>) -> Vec<RefusedRow> {
-    if nulls.is_empty() {
-        return refused;
-    }
-    refused.sort_by_key(|refusal| refusal.row);
-    let mut before = 0;
-    for refusal in &mut refused {
-        while nulls.get(before).is_some_and(|null| null.row <= refusal.row + before as u32) {
-            before += 1;
-        }
-        refusal.row += before as u32;
-    }
-    refused.extend(nulls);
-    refused.sort_by_key(|refusal| refusal.row);
-    refused
 }
 
 /// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.

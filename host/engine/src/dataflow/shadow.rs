@@ -1,13 +1,13 @@
 //! The shadow of a stage on one worker: the new version of its plugin gets the rows that the old one got, and what both make
 //! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
 
-use super::plugin::{Current, together};
+use super::plugin::Current;
 use super::update::UpdateStage;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
-use crate::batch::rejected::{RefusedRow, without_nulls};
+use crate::batch::rejected::{RefusedRow, together, without_nulls};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::split_by_key;

@@ -33,7 +33,8 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Http(_)
             | SinkKind::Websocket(_)
             | SinkKind::Postgres { .. }
-            | SinkKind::Kafka(_) => continue,
+            | SinkKind::Kafka(_)
+            | SinkKind::Plugin(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -213,6 +214,10 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
                 .flat_map(|plugin| plugin.grant.files.values())
                 .map(|path| at(by(), path, false)),
         );
+    }
+    for sink in &spec.sinks {
+        let files = sink.plugin().into_iter().flat_map(|plugin| plugin.grant.files.values());
+        used.extend(files.map(|path| at(format!("sink `{}` reads that file", sink.name), path, false)));
     }
     for stage in &spec.stages {
         let table = match &stage.operator {

@@ -81,9 +81,9 @@ pub struct UpdateNode {
 /// Checks a stage with a plugin, of any world.
 pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
     let world = world_of(check, spec)?;
-    if world == World::Source {
+    if world.is_end() {
         return Err(Error::job(format!(
-            "`{}` is of world source: it is a source by itself; write kind = \"plugin\" in [sources.…]",
+            "`{}` is of world {world}: it is a {world} by itself; write kind = \"plugin\" in [{world}s.…]",
             spec.path.display()
         )));
     }
@@ -109,7 +109,7 @@ pub(super) fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<Checked
             let tables = aggregate::plugin_tables(check, &node)?;
             Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
         }
-        World::Cogroup | World::Source => {
+        World::Cogroup | World::Source | World::Sink => {
             Err(Error::bug(format!("a plugin of world {world} in a stage with one input")))
         }
         World::Update => update(check, node, options, &keys),
@@ -340,8 +340,8 @@ fn initial_states(graph: &Graph, path: &Path, table: &SchemaRef, keys: usize) ->
     loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
 }
 
-/// Finds the columns that a plugin reads in the stage's input.
-fn read_places(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
+/// Finds the columns that a plugin reads in the input of its stage, or sink.
+pub(super) fn read_places(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
     let from = from.join(", ");
     let mut places = Vec::new();
     for field in reads.fields() {

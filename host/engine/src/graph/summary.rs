@@ -48,6 +48,11 @@ impl Graph {
         }
         for sink in &self.spec.sinks {
             let _ = writeln!(text, "sink    {:<16} from {}", sink.name, sink.from.join(", "));
+            if let Some(node) = self.writers.get(&sink.name) {
+                for line in node.lines() {
+                    let _ = writeln!(text, "        {:<16} {line}", "");
+                }
+            }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {
                     HttpBody::Bulk { .. } => "the _id of each row",

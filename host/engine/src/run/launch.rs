@@ -216,10 +216,22 @@ fn receive(running: &Running, runtime: &Handle) {
 pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
 
 /// Opens the sinks, where this process owns them.
-pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
+pub(super) fn open_sinks(
+    graph: &Graph,
+    options: &Options,
+    owned: bool,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<OpenSinks> {
     let mut sinks = Vec::new();
     for spec in graph.spec.sinks.iter().filter(|_| owned) {
-        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
+        sinks.push(Some(match graph.writers.get(&spec.name) {
+            Some(node) => {
+                let of = (graph.spec.name.as_str(), owner);
+                sink::plugin::open(spec, node.writer()?, of, options.start_until, failure)?
+            }
+            None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?,
+        }));
     }
     Ok(sinks)
 }

@@ -94,7 +94,7 @@ pub fn decide(
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         found.committed = match fenced {
             Some(fenced) => fenced,
-            None => committed(graph, &manifest.job_id)?,
+            None => committed(graph, options, (&manifest.job, &manifest.job_id))?,
         };
         found.committed_before = committed_before(graph, store, manifest, &wanted.job_digest);
         logs = plan::read_heads(store)?;
@@ -160,10 +160,14 @@ fn generation_in(path: &str) -> Option<Generation> {
 }
 
 /// What the sinks of a job have committed, as they tell without being changed.
-fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
+fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTreeMap<String, BatchId>> {
     let mut committed = BTreeMap::new();
     for spec in &graph.spec.sinks {
-        if let Some(batch) = sink::committed(spec, &graph.spec.origin, job_id)? {
+        let held = match graph.writers.get(&spec.name) {
+            Some(node) => sink::plugin::committed(spec, node.writer()?, job, options.start_until)?,
+            None => sink::committed(spec, &graph.spec.origin, job.1)?,
+        };
+        if let Some(batch) = held {
             committed.insert(spec.name.clone(), batch);
         }
     }
@@ -175,10 +179,19 @@ fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
 fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_digest: &str) -> Option<BatchId> {
     let last = manifest.starts.last().filter(|last| last.job_digest != job_digest)?;
     // Whether the record is needed, and damaged, is told where that is decided.
-    let before = record::read(store, last).and_then(|record| record::text(&record)).ok()?;
-    let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name && now.kind == sink.kind);
+    let record = record::read(store, last).ok()?;
+    let before = record::text(&record).ok()?;
+    let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.is_same(sink));
+    let ask_plugin = |sink: &SinkSpec| {
+        let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+        let job = record::job(store, &record, folder.path())?;
+        graph.committed_before(&job, sink, (&manifest.job, &manifest.job_id))
+    };
     let holds = |sink: &SinkSpec| {
-        let asked = sink::committed(sink, &before.origin, &manifest.job_id);
+        let asked = match sink.plugin() {
+            Some(_) => ask_plugin(sink),
+            None => sink::committed(sink, &before.origin, &manifest.job_id),
+        };
         asked.unwrap_or_else(|error| {
             tracing::warn!(
                 "sink `{}` was changed or removed, and what it holds of the job cannot be seen any more: {error}; batches that it \

@@ -35,7 +35,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         let port = open_port(&graph, &options)?;
         let failure = Failure::default();
         let peers = connected(&options, port, Generation(0), &failure)?;
-        let sinks = open_sinks(&graph, owns_sinks(&options), None, &failure)?;
+        let sinks = open_sinks(&graph, &options, owns_sinks(&options), None, &failure)?;
         return launch(graph, options, None, sinks, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
@@ -94,7 +94,7 @@ fn own(
         // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
         let mut sinks = None;
         if let Some(owner) = decided.owner() {
-            let open = open_sinks(&graph, true, Some(&owner), &failure)?;
+            let open = open_sinks(&graph, &options, true, Some(&owner), &failure)?;
             let fenced = graph.spec.sinks.iter().zip(&open);
             let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
             decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()))?;
@@ -115,7 +115,7 @@ fn own(
     let checkpoints = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
     let sinks = match sinks {
         Some(sinks) => sinks,
-        None => open_sinks(&graph, true, Some(&checkpoints.owner), &failure)?,
+        None => open_sinks(&graph, &options, true, Some(&checkpoints.owner), &failure)?,
     };
     let peers = connected(&options, port, manifest.generation, &failure)?;
     launch(graph, options, Some(checkpoints), sinks, failure, peers)

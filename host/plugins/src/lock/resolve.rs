@@ -19,13 +19,14 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
     if job.plugins().all(|(_, plugin)| plugin.file.is_some()) {
         return Ok(());
     }
-    let JobSpec { origin, sources, stages, .. } = job;
+    let JobSpec { origin, sources, stages, sinks, .. } = job;
     let of_sources =
         sources.iter_mut().map(|source| ("source", source.name.clone(), Vec::from_iter(source.plugin_mut())));
     let of_stages = stages.iter_mut().map(|stage| ("stage", stage.name.clone(), stage.plugins_mut()));
+    let of_sinks = sinks.iter_mut().map(|sink| ("sink", sink.name.clone(), Vec::from_iter(sink.plugin_mut())));
     let policy = Policy::load()?;
     let mut packages: Option<Packages> = None;
-    for (kind, name, plugins) in of_sources.chain(of_stages) {
+    for (kind, name, plugins) in of_sources.chain(of_stages).chain(of_sinks) {
         for plugin in plugins.into_iter().filter(|plugin| plugin.file.is_none()) {
             let place = || format!("{}{kind} `{name}`", origin.at(&format!("{kind}s.{name}.plugin")));
             let Some(package) = plugin.package() else {

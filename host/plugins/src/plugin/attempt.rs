@@ -4,7 +4,7 @@ mod keys;
 
 use super::allowance::{Allowance, Given};
 use super::bindings::{self, BatchOut, Context};
-use super::failure::{CallFailure, CallIdentity, DESCRIBE, OutputFault};
+use super::failure::{CallFailure, CallIdentity, DESCRIBE, OutputFault, Role};
 use super::guest::{CallTimers, Stage};
 use super::instances::Instances;
 use super::load::{AggregateCalls, Calls, Loaded};
@@ -37,7 +37,7 @@ impl Attempts {
     /// For a stage.
     pub fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Attempts {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = CallIdentity { stage: Some(stage.stage), of_source: false, plugin, outside: DESCRIBE };
+        let identity = CallIdentity { stage: Some(stage.stage), role: Role::Stage, plugin, outside: DESCRIBE };
         let keep = stage.instance == InstanceSpec::Worker;
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);

@@ -232,6 +232,50 @@ pub struct WitPolled {
     pub next: WitNext,
 }
 
+/// `writer.promise`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+// Guests make them.
+#[allow(dead_code)]
+pub enum WitPromise {
+    #[component(name = "exactly-once")]
+    ExactlyOnce,
+    #[component(name = "at-least-once")]
+    AtLeastOnce,
+}
+
+/// `writer.description`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct WriterDescription {
+    pub name: String,
+    pub version: String,
+    pub doc: String,
+    pub input: Schema,
+    pub promise: WitPromise,
+    #[component(name = "config-schema")]
+    pub config_schema: String,
+}
+
+/// `writer.identity`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct WitIdentity<'a> {
+    pub job: &'a str,
+    #[component(name = "job-id")]
+    pub job_id: &'a str,
+    pub sink: &'a str,
+}
+
+/// `writer.owner`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct WitOwner<'a> {
+    pub identity: WitIdentity<'a>,
+    pub generation: u64,
+}
+
 /// `net.fault`
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lower)]
 #[component(variant)]
@@ -295,6 +339,16 @@ pub type OpenArgs<'a> = (&'a str, &'a str, Option<&'a [u8]>);
 pub type PollArgs = (u32, u32);
 /// Arguments of `durable` and `published`.
 pub type PositionArgs<'a> = (&'a [u8],);
+/// Arguments of `committed`.
+pub type CommittedArgs<'a> = (&'a str, WitIdentity<'a>);
+/// Arguments of `open` of world `sink`.
+pub type OpenWriterArgs<'a> = (&'a str, &'a Schema, WitOwner<'a>);
+/// Arguments of `begin`.
+pub type BeginArgs = (u64, i64);
+/// Arguments of `write`.
+pub type RowsArgs<'a> = (BatchIn<'a>,);
+/// Arguments of `commit`.
+pub type CommitArgs = (u64,);
 /// Arguments of `cogroup`.
 pub type CogroupArgs<'a> = (Context<'a>, WitCogroups<'a>);
 /// What every function returns.

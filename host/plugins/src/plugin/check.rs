@@ -1,7 +1,7 @@
 //! Checks of what a plugin says of itself.
 
 use super::arrow_types;
-use super::bindings::{self, DataType};
+use super::bindings::{self, DataType, WitPromise};
 use super::failure::{is_unsafe, printable};
 use super::{Description, World};
 use crate::batch::types::ColumnType;
@@ -37,6 +37,7 @@ pub fn description(world: World, raw: bindings::WitDescription) -> Result<Descri
         state: schema("state", raw.state)?,
         key: raw.key.map(|key| schema("key", key)).transpose()?,
         inverse: raw.inverse,
+        exactly_once: false,
         config_schema: raw.config_schema,
     })
 }
@@ -60,6 +61,7 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
         state: Arc::new(Schema::empty()),
         key: raw.key.map(|key| schema("key", key)).transpose()?,
         inverse: false,
+        exactly_once: false,
         config_schema: raw.config_schema,
     })
 }
@@ -84,6 +86,29 @@ pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Descriptio
         state: none(),
         key: None,
         inverse: false,
+        exactly_once: false,
+        config_schema: raw.config_schema,
+    })
+}
+
+/// The same for world `sink`, which returns no rows.
+pub fn writer_description(raw: bindings::WriterDescription) -> Result<Description, String> {
+    name("its name", &raw.name)?;
+    name("its version", &raw.version)?;
+    config_schema(&raw.config_schema)?;
+    let none = || Arc::new(Schema::empty());
+    let input = schema("input", raw.input)?;
+    Ok(Description {
+        name: raw.name,
+        version: raw.version,
+        doc: printable(&raw.doc, DOC_BYTES_MAX),
+        inputs: vec![input.clone()],
+        input,
+        output: none(),
+        state: none(),
+        key: None,
+        inverse: false,
+        exactly_once: raw.promise == WitPromise::ExactlyOnce,
         config_schema: raw.config_schema,
     })
 }

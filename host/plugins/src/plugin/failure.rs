@@ -24,27 +24,42 @@ pub const DESCRIBE: &str = "describe";
 /// Who is called, and for whom, for messages.
 #[derive(Clone, Debug)]
 pub struct CallIdentity {
-    /// The stage, or the source; `None` where there is none yet.
+    /// The stage, source or sink; `None` where there is none yet.
     pub stage: Option<String>,
-    /// Whether it is a source.
-    pub of_source: bool,
+    /// What that is.
+    pub role: Role,
     /// Name and version, or the file as long as they are unknown.
     pub plugin: String,
     /// The function that is called where no batch is.
     pub outside: &'static str,
 }
 
+/// What uses a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Role {
+    Stage,
+    Source,
+    Sink,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Role::Stage => "stage",
+            Role::Source => "source",
+            Role::Sink => "sink",
+        }
+    }
+}
+
 impl CallIdentity {
     /// `stage `words`: plugin split-words 0.1.0`
     pub fn who(&self) -> String {
         match &self.stage {
-            Some(name) => format!("{} `{name}`: plugin {}", self.role(), self.plugin),
+            Some(name) => format!("{} `{name}`: plugin {}", self.role.word(), self.plugin),
             None => format!("plugin {}", self.plugin),
         }
-    }
-
-    fn role(&self) -> &'static str {
-        if self.of_source { "source" } else { "stage" }
     }
 
     /// Whether the plugin is only asked what it does.
@@ -185,7 +200,7 @@ impl CallFailure {
             };
             let _ = write!(message, "\n  The call had {rows} rows. {before}");
         }
-        let advice = advice.replace("of the stage", &format!("of the {}", identity.role()));
+        let advice = advice.replace("of the stage", &format!("of the {}", identity.role.word()));
         let _ = write!(message, "\n  {advice}");
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));

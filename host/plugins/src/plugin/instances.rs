@@ -31,6 +31,9 @@ pub struct Instances {
     pub last: LastCall,
     /// What calls cost.
     pub bill: CallCosts,
+    /// Whether the instance lives on after the calls to come, however many it had and however much memory it has: nobody else
+    /// could go on with what it has begun.
+    pub hold: bool,
     used: BatchUse,
     live: Option<LiveInstance>,
 }
@@ -117,6 +120,7 @@ impl Instances {
             time_us: 0,
             last: LastCall::default(),
             bill: CallCosts::default(),
+            hold: false,
             used: BatchUse::default(),
             live: None,
         }
@@ -215,7 +219,8 @@ impl Instances {
     /// Lets an instance live on where it may.
     fn keep(&mut self, live: LiveInstance) {
         let memory_low = live.store.data().memory.now <= self.callee.limits.memory_bytes_max / 2;
-        if self.callee.keep && memory_low && live.calls < PLUGIN_CALLS_PER_INSTANCE_MAX {
+        let is_young = memory_low && live.calls < PLUGIN_CALLS_PER_INSTANCE_MAX;
+        if self.callee.keep && (is_young || self.hold) {
             self.live = Some(live);
         }
     }

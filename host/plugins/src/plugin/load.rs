@@ -18,7 +18,7 @@ use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
 use crate::progress;
 use crate::sections::{has_section, section};
 use exports::Exports;
-pub use exports::{AggregateCalls, Calls, SourceCalls};
+pub use exports::{AggregateCalls, Calls, SinkCalls, SourceCalls};
 pub use folder::{find, is_plugin_folder};
 use sha2::Digest as _;
 use std::collections::{HashMap, VecDeque};

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn budget(lines: u64, bytes: u64) -> LogBudget {
-        let identity = CallIdentity { stage: None, of_source: false, plugin: "p".into(), outside: "describe" };
+        let identity = CallIdentity { stage: None, role: Role::Stage, plugin: "p".into(), outside: "describe" };
         let limits =
             PluginLimits { log_lines_per_second_max: lines, log_bytes_per_second_max: bytes, ..Default::default() };
         LogBudget::new(Arc::new(identity), &limits)

@@ -2,7 +2,7 @@
 
 use super::allowance::{Allowance, Given};
 use super::bindings::BatchOut;
-use super::failure::{CallFailure, CallIdentity, OutputFault};
+use super::failure::{CallFailure, CallIdentity, OutputFault, Role};
 use super::guest::Stage;
 use super::instances::Instances;
 use super::load::Calls;
@@ -42,7 +42,7 @@ impl Plugin {
         old: &OldStates<'_>,
     ) -> Result<RecordBatch, CallFailure> {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = CallIdentity { stage: Some(stage.stage.clone()), of_source: false, plugin, outside: "migrate" };
+        let identity = CallIdentity { stage: Some(stage.stage.clone()), role: Role::Stage, plugin, outside: "migrate" };
         let bug = |words: &str| CallFailure::other(Error::bug(format!("{}: {words}", identity.who())));
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));

@@ -2,7 +2,7 @@
 
 use super::allowance::{Allowance, Given};
 use super::bindings::{WitNext, WitPolled};
-use super::failure::{CallFailure, CallIdentity, OutputFault, Trap, printable};
+use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
 use super::guest::Stage;
 use super::instances::Instances;
 use super::load::{Calls, Loaded, SourceCalls};
@@ -30,7 +30,7 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(loaded: Arc<Loaded>, source: StageUse, description: &Description) -> Result<Reader, Error> {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = CallIdentity { stage: Some(source.stage), of_source: true, plugin, outside: "poll" };
+        let identity = CallIdentity { stage: Some(source.stage), role: Role::Source, plugin, outside: "poll" };
         let about = Stage { grant: source.grant, inputs: Vec::new(), key: source.key };
         let instances = Instances::new(loaded.clone(), identity.clone(), about, source.limits, true);
         let (config, output) = (source.config, description.output.clone());

@@ -18,7 +18,7 @@ pub struct Release {
     pub worlds: &'static [&'static str],
     /// Those that a component may export beside it.
     pub beside: &'static [&'static str],
-    /// What components may import; `timers` in world `update` only, `net` in world `source`.
+    /// What components may import; `timers` in world `update` only, `net` in worlds `source` and `sink`.
     pub imports: &'static [&'static str],
 }
 
@@ -44,7 +44,7 @@ pub const RELEASES: [Release; 4] = [
     },
     Release {
         version: "0.1.3",
-        worlds: &["transformer", "updater", "aggregator", "cogrouper", "reader"],
+        worlds: &["transformer", "updater", "aggregator", "cogrouper", "reader", "writer"],
         beside: &[MIGRATOR],
         imports: &["log", "metrics", "files", "stage", TIMERS, NET],
     },
@@ -66,6 +66,7 @@ pub fn world_of(interface: &str) -> Option<World> {
         "aggregator" => World::Aggregate,
         "cogrouper" => World::Cogroup,
         "reader" => World::Source,
+        "writer" => World::Sink,
         _ => return None,
     })
 }

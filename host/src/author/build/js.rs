@@ -241,6 +241,7 @@ fn exported(world: World) -> &'static str {
         World::Aggregate => "aggregator",
         World::Cogroup => "cogrouper",
         World::Source => "reader",
+        World::Sink => "writer",
     }
 }
 

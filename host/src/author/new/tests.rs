@@ -1,10 +1,12 @@
 use super::*;
 
-const WORLDS: [&str; 5] = ["transform", "update", "aggregate", "cogroup", "source"];
+const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "source", "sink"];
+/// Those that only Rust has so far, and that have no cases.
+const ENDS: [&str; 2] = ["source", "sink"];
 
 /// The worlds that a language has an SDK for.
 fn worlds_of(language: Language) -> impl Iterator<Item = &'static str> {
-    WORLDS.into_iter().filter(move |world| *world != "source" || language == Language::Rust)
+    WORLDS.into_iter().filter(move |world| !ENDS.contains(world) || language == Language::Rust)
 }
 
 /// Every file of a folder, as text where it is text.
@@ -44,7 +46,7 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
             }
             let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
             // What a source reads is elsewhere, so it has no cases.
-            assert!(world == "source" || read("cases/example/expected.jsonl").starts_with("{\"batch\":1"), "{name}");
+            assert!(ENDS.contains(&world) || read("cases/example/expected.jsonl").starts_with("{\"batch\":1"), "{name}");
             assert!(read(".gitignore").contains("*.wasm"), "{name}");
             assert!(read("README.md").contains(&name), "{name}");
             assert_eq!(read(SDK_VERSION).trim(), env!("CARGO_PKG_VERSION"));
@@ -112,6 +114,8 @@ fn wrong_names_and_worlds_are_refused() {
     let twice = refused("sale", "aggregate", Rust);
     assert!(twice.contains("`sale` is what something in the example is named"), "{twice}");
     assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, source, transform, update"));
-    assert!(refused("a", "source", Go).ends_with("there is one for Rust"));
+    for world in ENDS {
+        assert!(refused("a", world, Go).ends_with("there is one for Rust"));
+    }
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
 }

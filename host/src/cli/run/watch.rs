@@ -69,7 +69,7 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
         }
     }
     if all.is_empty() {
-        let words = "--watch: the job has no component of its own that could be built anew: its plugins are packages or sources";
+        let words = "--watch: the job has no component of its own that could be built anew: its plugins are packages, sources or sinks";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
     let failed = |error| tracing::error!("--watch has ended: {error}");

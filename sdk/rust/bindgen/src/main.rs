@@ -10,10 +10,12 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_rust::{Opts, WithOption};
 
 /// The first world's module holds what all worlds share; the others refer to it.
-const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "migrate", "source"];
+const WORLDS: [&str; 7] = ["transform", "update", "aggregate", "cogroup", "migrate", "source", "sink"];
 const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
-/// Those of them that world `source` has: it is no stage.
-const SHARED_BY_SOURCE: [&str; 4] = ["types", "log", "metrics", "files"];
+/// Those of them that worlds `source` and `sink` have, which are no stages.
+const SHARED_BY_ENDS: [&str; 4] = ["types", "log", "metrics", "files"];
+/// What world `sink` shares with world `source`.
+const SHARED_BY_SINK: &str = "net";
 
 fn main() -> Result<()> {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -33,9 +35,13 @@ fn main() -> Result<()> {
             additional_derive_attributes: vec!["PartialEq".into()],
             with: match world {
                 "transform" => Vec::new(),
-                "migrate" => vec![shared(SHARED[0], &version)],
-                "source" => SHARED_BY_SOURCE.iter().map(|name| shared(name, &version)).collect(),
-                _ => SHARED.iter().map(|name| shared(name, &version)).collect(),
+                "migrate" => vec![shared(WORLDS[0], SHARED[0], &version)],
+                "source" => SHARED_BY_ENDS.iter().map(|name| shared(WORLDS[0], name, &version)).collect(),
+                "sink" => {
+                    let ends = SHARED_BY_ENDS.iter().map(|name| shared(WORLDS[0], name, &version));
+                    ends.chain([shared("source", SHARED_BY_SINK, &version)]).collect()
+                }
+                _ => SHARED.iter().map(|name| shared(WORLDS[0], name, &version)).collect(),
             },
             ..Opts::default()
         };
@@ -59,7 +65,7 @@ fn wit_text(folder: &Path) -> Result<String> {
     paths.iter().map(|path| Ok(std::fs::read_to_string(path)?)).collect()
 }
 
-fn shared(interface: &str, version: &impl std::fmt::Display) -> (String, WithOption) {
-    let path = format!("crate::bindings::{}::millstream::plugin::{interface}", WORLDS[0]);
+fn shared(world: &str, interface: &str, version: &impl std::fmt::Display) -> (String, WithOption) {
+    let path = format!("crate::bindings::{world}::millstream::plugin::{interface}");
     (format!("millstream:plugin/{interface}@{version}"), WithOption::Path(path))
 }

@@ -9,6 +9,7 @@ mod aggregate;
 mod cogroup;
 mod row;
 mod signature;
+mod sink;
 mod source;
 mod transform;
 mod update;
@@ -55,4 +56,11 @@ pub fn cogroup(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn source(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as signature::Arguments);
     source::expand(&arguments, item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Documented in `millstream-sdk`.
+#[proc_macro_attribute]
+pub fn sink(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as signature::Arguments);
+    sink::expand(&arguments, item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -10,6 +10,9 @@ const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
+const PLUGIN: &[&str] = &["plugin"];
+const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
+const REFUSING: &[&str] = &["http", "plugin"];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &[
@@ -24,9 +27,20 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
          database (`postgres`), a topic of a Kafka cluster (`kafka`), a server over HTTP (`http`), pages that follow them \
-         (`websocket`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
+         (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
+    key(
+        "plugin",
+        KeyShape::Text,
+        "The plugin, of world `sink`: a component or plugin folder, relative to the job file, or a package that millstream.lock pins: \
+         name@version.",
+    )
+    .of(PLUGIN)
+    .needed(PLUGIN),
+    key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
+    key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
+    key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
     key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
         .of(&["print"]),
     key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
@@ -135,10 +149,10 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "on_error",
         KeyShape::Word(&["stop", "reject"]),
-        "Body bulk: what becomes of a row that the server refuses: the job stops (`stop`, the default), or it is told in the log \
-         and left out (`reject`).",
+        "Body bulk, or a plugin: what becomes of a row that the server, or the plugin, refuses: the job stops (`stop`, the default), or \
+         it is told in the log and left out (`reject`).",
     )
-    .of(OVER_HTTP),
+    .of(REFUSING),
     key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
         .of(TABLES)
         .needed(TABLES),
@@ -199,5 +213,5 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         KeyShape::Time,
         "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
     )
-    .of(SERVERS),
+    .of(WAITING),
 ];

@@ -435,12 +435,12 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
     key(
         "tcp",
         KeyShape::Texts,
-        "Servers that the plugin of a source may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"].",
+        "Servers that the plugin of a source or sink may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"].",
     ),
     key(
         "udp",
         KeyShape::Texts,
-        "Addresses at which the plugin of a source may take datagrams, and to which it may send some: [\"0.0.0.0:5514\"].",
+        "Addresses at which the plugin of a source or sink may take datagrams, and to which it may send some: [\"0.0.0.0:5514\"].",
     ),
 ];
 

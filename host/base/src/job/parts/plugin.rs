@@ -19,8 +19,9 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) 
     }
 }
 
-/// The plugin of a source, which may talk to others: its rows are kept with their plan.
-pub(super) fn check_source(plugin: &PluginSpec, part: &PartMistakes<'_>) {
+/// The plugin of a source or a sink, which may talk to others: rows of a source are kept with their plan, and nothing comes of a
+/// sink that would have to be the same twice.
+pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
     path(plugin, "", part);
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);
@@ -62,7 +63,8 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     files_and_env(plugin, inside, part);
     for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
         if !list.is_empty() {
-            let message = format!("`grant.{key}` is for plugins that are sources (kind = \"plugin\"); remove it");
+            let message =
+                format!("`grant.{key}` is for plugins that are sources or sinks (kind = \"plugin\"); remove it");
             part.wrong(&format!("{inside}grant.{key}"), message);
         }
     }

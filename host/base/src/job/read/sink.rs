@@ -1,11 +1,12 @@
 //! One sink of a job file.
 
 use super::kafka::cluster;
+use super::stage::plugin::bare;
 use super::{http, records};
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{
-    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, RecordFormat, SinkKind, SinkSpec,
-    TableMode,
+    Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
+    SinkSpec, TableMode,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, http, websocket, nothing");
+    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, http, websocket, plugin, nothing");
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
@@ -42,6 +43,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
+        Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),
         Some("nothing") => SinkKind::Nothing,
         _ => {
             let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
@@ -49,6 +51,16 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         }
     };
     SinkSpec { name, from, kind }
+}
+
+fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
+    r.need("plugin", "plugin = \"plugins/ledger\"");
+    let usual = PluginSinkSpec::new(bare(r));
+    PluginSinkSpec {
+        wait: r.time("wait").unwrap_or(usual.wait),
+        reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
+        ..usual
+    }
 }
 
 /// Who writes.

@@ -3,9 +3,10 @@
 use crate::error::{Error, Result};
 use crate::plugin::World;
 use crate::plugin::bindings::{
-    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, ConfigArgs, DescribeArgs, DescribeInputsArgs,
-    MigrateArgs, OpenArgs, PairArgs, PollArgs, PositionArgs, ReaderDescription, Returned, UpdateArgs, WitDescription,
-    WitOutput, WitPolled, WitUpdated,
+    BatchArgs, BatchOut, BeginArgs, CogroupArgs, CogroupDescription, CogroupOutput, CommitArgs, CommittedArgs,
+    ConfigArgs, DescribeArgs, DescribeInputsArgs, MigrateArgs, OpenArgs, OpenWriterArgs, PairArgs, PollArgs,
+    PositionArgs, ReaderDescription, Rejection, Returned, RowsArgs, UpdateArgs, WitDescription, WitOutput, WitPolled,
+    WitUpdated, WriterDescription,
 };
 use crate::plugin::needs::ours;
 use std::path::Path;
@@ -20,6 +21,7 @@ pub enum Calls {
     Aggregate(AggregateCalls),
     Cogroup { cogroup: ComponentExportIndex },
     Source(SourceCalls),
+    Sink(SinkCalls),
 }
 
 /// The functions of world `source`.
@@ -30,6 +32,16 @@ pub struct SourceCalls {
     pub poll: ComponentExportIndex,
     pub durable: ComponentExportIndex,
     pub published: ComponentExportIndex,
+}
+
+/// The functions of world `sink`.
+#[allow(missing_docs)]
+pub struct SinkCalls {
+    pub committed: ComponentExportIndex,
+    pub open: ComponentExportIndex,
+    pub begin: ComponentExportIndex,
+    pub write: ComponentExportIndex,
+    pub commit: ComponentExportIndex,
 }
 
 /// The functions of world `aggregate`.
@@ -50,6 +62,7 @@ impl Calls {
             Calls::Aggregate(_) => World::Aggregate,
             Calls::Cogroup { .. } => World::Cogroup,
             Calls::Source(_) => World::Source,
+            Calls::Sink(_) => World::Sink,
         }
     }
 }
@@ -89,6 +102,13 @@ impl Exports<'_> {
                 durable: self.function::<PositionArgs<'_>, Returned<()>>("durable")?,
                 published: self.function::<PositionArgs<'_>, Returned<()>>("published")?,
             }),
+            Some("writer") => Calls::Sink(SinkCalls {
+                committed: self.function::<CommittedArgs<'_>, Returned<Option<u64>>>("committed")?,
+                open: self.function::<OpenWriterArgs<'_>, Returned<Option<u64>>>("open")?,
+                begin: self.function::<BeginArgs, Returned<()>>("begin")?,
+                write: self.function::<RowsArgs<'_>, Returned<Vec<Rejection>>>("write")?,
+                commit: self.function::<CommitArgs, Returned<()>>("commit")?,
+            }),
             _ => Calls::Aggregate(AggregateCalls {
                 lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
                 combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
@@ -103,6 +123,7 @@ impl Exports<'_> {
         match ours(self.interface) {
             Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
             Some(("reader", _)) => self.function::<ConfigArgs<'_>, Returned<ReaderDescription>>("describe"),
+            Some(("writer", _)) => self.function::<DescribeArgs<'_>, Returned<WriterDescription>>("describe"),
             _ => self.function::<DescribeArgs<'_>, Returned<WitDescription>>("describe"),
         }
     }

@@ -48,8 +48,8 @@ pub enum ImportRefusal {
     NewerInterface,
     /// It is offered in world `update` only.
     ForUpdate(World),
-    /// It is offered in world `source` only.
-    ForSource(World),
+    /// It is offered in worlds `source` and `sink` only.
+    ForEnds(World),
     /// Nobody is offered it.
     NotOffered,
 }
@@ -62,9 +62,7 @@ pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Resul
             (Some(_), Some(world)) if interface == TIMERS && world != World::Update => {
                 Err(ImportRefusal::ForUpdate(world))
             }
-            (Some(_), Some(world)) if interface == NET && world != World::Source => {
-                Err(ImportRefusal::ForSource(world))
-            }
+            (Some(_), Some(world)) if interface == NET && !world.is_end() => Err(ImportRefusal::ForEnds(world)),
             (Some(release), _) if release.imports.contains(&interface) => Ok(()),
             (Some(_), _) => Err(ImportRefusal::NotOffered),
         };
@@ -105,10 +103,10 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
     {
         all.push(format!("imports timers, which are for world update, and is of world {world}"));
     }
-    if let Some((_, ImportRefusal::ForSource(world))) =
-        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForSource(_)))
+    if let Some((_, ImportRefusal::ForEnds(world))) =
+        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForEnds(_)))
     {
-        all.push(format!("imports net, which is for world source, and is of world {world}"));
+        all.push(format!("imports net, which is for worlds source and sink, and is of world {world}"));
     }
     if let Some(none) = of(|why| *why == ImportRefusal::NotOffered) {
         let mut text = format!("imports what plugins are not offered: {none}\n  Offered: {}", list());

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::sync::io::streams::HostOutputStream as _;
 fn guest(stage: &str, limits: PluginLimits) -> Guest {
     let identity = CallIdentity {
         stage: Some(stage.to_owned()),
-        of_source: false,
+        role: Role::Stage,
         plugin: "it 1.0".to_owned(),
         outside: "describe",
     };

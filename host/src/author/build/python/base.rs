@@ -53,6 +53,7 @@ impl BaseParts<'_> {
             World::Aggregate => "Aggregator",
             World::Cogroup => "Cogrouper",
             World::Source => "Reader",
+            World::Sink => "Writer",
         }
     }
 }

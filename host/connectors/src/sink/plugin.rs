@@ -1,0 +1,246 @@
+//! Sink `plugin`: whoever writes is somebody else's, and is handed one batch after the other.
+//!
+//! A writer that promises exactly once knows which batch it holds. It says so when it is opened, at the start of a job and after
+//! each failure: so a commit whose answer was lost is not made again, and a batch that is there is not handed over.
+
+use super::Sink;
+use super::waiting::{longer, pause_or_end};
+use crate::batch::rejected::RefusedRow;
+use crate::batch::writing::{WriteBatches, WriteTrouble};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
+use crate::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
+use crate::owner::Owner;
+use crate::{shown, units};
+use arrow::array::RecordBatch;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// Refused rows of a batch that are told in words.
+const REFUSED_SHOWN: usize = 3;
+/// Bytes of the reason of each.
+const REASON_BYTES_MAX: usize = 400;
+
+/// One who writes, and what is known of them.
+pub struct PluginWriter {
+    /// Who does it.
+    pub writer: Box<dyn WriteBatches>,
+    /// Whether they know which batch they hold.
+    pub exactly_once: bool,
+}
+
+/// Hands each batch that has rows to a writer.
+struct PluginSink {
+    name: String,
+    spec: PluginSinkSpec,
+    writer: PluginWriter,
+    owner: Owner,
+    failure: Failure,
+    committed: Option<BatchId>,
+}
+
+/// Opens the sink of a job of this name, which takes it over from earlier starts. Longer than until then nothing is waited for.
+pub fn open(
+    spec: &SinkSpec,
+    writer: PluginWriter,
+    (job, owner): (&str, Option<&Owner>),
+    until: Option<Instant>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let (name, of) = (spec.name.clone(), of(spec)?);
+    if owner.is_some() && !writer.exactly_once {
+        tracing::info!("sink `{name}` writes at least once: after a crash or a lost connection some rows come again");
+    }
+    // Without checkpoints the job is another one at each start, whose batches count from 1.
+    let half = || format!("{:016x}", RandomState::new().hash_one(0));
+    let own = || Owner { job: job.to_owned(), job_id: half() + &half(), generation: Generation(1) };
+    let owner = owner.cloned().unwrap_or_else(own);
+    let PluginWriter { mut writer, exactly_once } = writer;
+    let held = aside(|| until_there(&name, of, until, failure, || writer.open(&owner)))?;
+    fault::point("start.sink");
+    let (spec, failure, committed) = (of.clone(), failure.clone(), held.filter(|_| exactly_once));
+    let writer = PluginWriter { writer, exactly_once };
+    Ok(Box::new(PluginSink { name, spec, writer, owner, failure, committed }))
+}
+
+/// The last batch that is there of the job with this name and id. Changes nothing.
+pub fn committed(
+    spec: &SinkSpec,
+    writer: PluginWriter,
+    (job, job_id): (&str, &str),
+    until: Option<Instant>,
+) -> Result<Option<BatchId>> {
+    let PluginWriter { mut writer, exactly_once } = writer;
+    if !exactly_once {
+        return Ok(None);
+    }
+    let of = of(spec)?;
+    aside(|| until_there(&spec.name, of, until, &Failure::default(), || writer.committed(job, job_id)))
+}
+
+fn of(spec: &SinkSpec) -> Result<&PluginSinkSpec> {
+    match &spec.kind {
+        SinkKind::Plugin(sink) => Ok(sink),
+        _ => Err(Error::bug(format!("sink `{}` is no plugin", spec.name))),
+    }
+}
+
+/// Asks until there is an answer, for as long as the sink waits, before the job starts.
+fn until_there<T>(
+    name: &str,
+    spec: &PluginSinkSpec,
+    until: Option<Instant>,
+    failure: &Failure,
+    mut ask: impl FnMut() -> Result<T, WriteTrouble>,
+) -> Result<T> {
+    let (began, mut pause) = (Instant::now(), Duration::ZERO);
+    let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+    loop {
+        let why = match ask() {
+            Ok(answer) => {
+                if !pause.is_zero() {
+                    tracing::info!("sink `{name}`: it works now; the job starts");
+                }
+                return Ok(answer);
+            }
+            Err(WriteTrouble::Lasting(error)) => return Err(error),
+            Err(WriteTrouble::Passing(why)) => why,
+        };
+        let wait = units::show_time(spec.wait);
+        if began.elapsed() >= spec.wait || left().is_zero() {
+            let which = if left().is_zero() { "the time of --timeout" } else { "`wait`" };
+            return Err(Error::environment(format!(
+                "sink `{name}`: {why}; the job was not started, as {which} has passed ({wait} is the longest that it waits)"
+            )));
+        }
+        if pause.is_zero() {
+            tracing::warn!("sink `{name}`: {why}; the job waits until it works, for {wait} at most (`wait`)");
+        }
+        pause = longer(pause);
+        if !pause_or_end(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left()), failure) {
+            return Err(Error::environment(format!("sink `{name}`: the job has ended")));
+        }
+    }
+}
+
+/// Runs this on a thread of its own, whatever the stack of this one: a plugin has its stack there.
+fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let bytes = PLUGIN_STACK_BYTES_MAX_MAX.saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("sink-plugin".into()).stack_size(bytes as usize);
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| Error::environment(format!("cannot start a thread: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::bug("a thread that asked a sink plugin panicked")))
+    })
+}
+
+impl Sink for PluginSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if rows.iter().any(|part| part.num_rows() > 0) {
+            self.write(batch, time, &rows)?;
+            // Of a batch without rows there is no trace, so it does not count as held.
+            self.committed = Some(batch).filter(|_| self.writer.exactly_once);
+        }
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.committed
+    }
+}
+
+impl PluginSink {
+    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    fn write(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<()> {
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        fault::point("commit.before");
+        loop {
+            let why = match self.attempt(batch, time, rows) {
+                Ok(()) => break,
+                Err(WriteTrouble::Lasting(error)) => return Err(error),
+                Err(WriteTrouble::Passing(why)) => why,
+            };
+            let name = &self.name;
+            let waited = began.elapsed();
+            if waited >= self.spec.wait {
+                let wait = units::show_time(self.spec.wait);
+                return Err(Error::environment(format!(
+                    "sink `{name}`: batch {batch}: {why}; the job has waited for {wait} (`wait`)"
+                )));
+            }
+            if pause.is_zero() {
+                tracing::warn!("sink `{name}`: batch {batch}: {why}; the job waits, and tries again until it works");
+            }
+            pause = longer(pause);
+            if !pause_or_end(pause.min(self.spec.wait - waited), &self.failure) {
+                return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended")));
+            }
+        }
+        if !pause.is_zero() {
+            tracing::info!("sink `{}`: batch {batch}: it works again; the job goes on", self.name);
+        }
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    /// Hands the batch over once, unless it is there.
+    fn attempt(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<(), WriteTrouble> {
+        if !self.writer.writer.is_open() {
+            let held = self.writer.writer.open(&self.owner)?;
+            if self.writer.exactly_once {
+                if held < self.committed {
+                    return Err(WriteTrouble::Lasting(self.lost(batch, held)));
+                }
+                if held.is_some_and(|held| held >= batch) {
+                    return Ok(());
+                }
+            }
+        }
+        let writer = &mut self.writer.writer;
+        writer.begin(batch, time)?;
+        let (mut refused, mut count, mut before) = (Vec::new(), 0, 0);
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            let more = writer.write(part)?;
+            count += more.len() as u64;
+            let room = REFUSED_SHOWN.saturating_sub(refused.len());
+            refused.extend(more.into_iter().take(room).map(|row| (before + u64::from(row.row), row)));
+            before += part.num_rows() as u64;
+        }
+        if count > 0 {
+            let told = self.told(batch, count, before, &refused);
+            if !self.spec.reject {
+                let told = format!("{told}; mend the rows or the config, or write on_error = \"reject\"");
+                return Err(WriteTrouble::Lasting(Error::plugin(told)));
+            }
+            // Before they are lost: of a commit that is not answered nobody knows later what it left out.
+            tracing::warn!("{told}; they are left out");
+        }
+        fault::point("commit.written");
+        self.writer.writer.commit()
+    }
+
+    /// The other side has forgotten what it held.
+    fn lost(&self, batch: BatchId, held: Option<BatchId>) -> Error {
+        let name = &self.name;
+        let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
+        Error::environment(format!(
+            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and says now that it holds them up to {held}: \
+             what it writes to was replaced, emptied or set back"
+        ))
+    }
+
+    fn told(&self, batch: BatchId, count: u64, rows: u64, refused: &[(u64, RefusedRow)]) -> String {
+        let reason = |row: &RefusedRow| shown::printable(&row.reason, REASON_BYTES_MAX).replace('\n', " ");
+        let told: Vec<String> =
+            refused.iter().map(|(place, row)| format!("row {place} of the batch: {}", reason(row))).collect();
+        let more = if count > told.len() as u64 { "; and others" } else { "" };
+        let name = &self.name;
+        format!("sink `{name}`: batch {batch}: its plugin refuses {count} of {rows} rows: {}{more}", told.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! World `sink`: one instance writes the batches of a sink, for as long as it can.
+
+use super::allowance::Given;
+use super::bindings::{Rejection, WitIdentity, WitOwner};
+use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap};
+use super::guest::Stage;
+use super::instances::Instances;
+use super::load::{Calls, Loaded, SinkCalls};
+use super::lower::{self, Lowered};
+use super::{Counters, Description, StageUse, lift};
+use crate::batch::rejected::{RefusedRow, together, without_nulls};
+use crate::batch::slices::RowBytes;
+use crate::batch::widen::widened;
+use crate::batch::writing::{WriteBatches, WriteTrouble};
+use crate::error::{Error, Kind};
+use crate::ids::{BatchId, BatchTime};
+use crate::limits::{PLUGIN_BATCH_ID_MAX, PLUGIN_CALL_MAX};
+use crate::owner::Owner;
+use crate::time;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
+
+/// Calls the functions of a sink plugin.
+pub struct Writer {
+    instances: Instances,
+    loaded: Arc<Loaded>,
+    /// Who is called, by function.
+    identity: CallIdentity,
+    config: String,
+    /// The columns that it reads, and their places in the rows of the sink.
+    input: SchemaRef,
+    reads: Vec<usize>,
+    counters: Counters,
+    /// The batch that has begun.
+    batch: Option<BatchId>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        loaded: Arc<Loaded>,
+        sink: StageUse,
+        description: &Description,
+        reads: Vec<usize>,
+    ) -> Result<Writer, Error> {
+        let plugin = format!("{} {}", description.name, description.version);
+        Writer::of(loaded, sink, plugin, description.input.clone(), reads)
+    }
+
+    /// Only to be asked what is there.
+    pub(super) fn that_asks(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
+        let plugin = loaded.file.display().to_string();
+        Writer::of(loaded, sink, plugin, Arc::new(Schema::empty()), Vec::new())
+    }
+
+    fn of(
+        loaded: Arc<Loaded>,
+        sink: StageUse,
+        plugin: String,
+        input: SchemaRef,
+        reads: Vec<usize>,
+    ) -> Result<Writer, Error> {
+        let identity = CallIdentity { stage: Some(sink.stage), role: Role::Sink, plugin, outside: "open" };
+        let about = Stage { grant: sink.grant, inputs: vec![input.clone()], key: sink.key };
+        let instances = Instances::new(loaded.clone(), identity.clone(), about, sink.limits, true);
+        let (config, counters, batch) = (sink.config, Counters::default(), None);
+        match loaded.calls {
+            Calls::Sink(_) => Ok(Writer { instances, loaded, identity, config, input, reads, counters, batch }),
+            _ => Err(wrong_world(&loaded)),
+        }
+    }
+
+    /// Makes a call. Nothing comes of it that would have to be the same twice, so the plugin may see what time it really is.
+    fn call<T>(
+        &mut self,
+        function: &'static str,
+        call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
+        let loaded = self.loaded.clone();
+        let Calls::Sink(calls) = &loaded.calls else { return Err(CallFailure::other(wrong_world(&loaded))) };
+        self.instances.callee.identity = Arc::new(CallIdentity { outside: function, ..self.identity.clone() });
+        self.instances.time_us = time::now().0;
+        self.instances.bill.begin();
+        call(&mut self.instances, self.batch.map(|batch| batch.0), calls)
+    }
+
+    fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
+        self.instances.settle(self.batch.map(|batch| batch.0), &self.counters, checked)
+    }
+
+    /// Makes a call that gives nothing back.
+    fn tell(
+        &mut self,
+        function: &'static str,
+        call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<(), CallFailure>,
+    ) -> Result<(), WriteTrouble> {
+        let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        heard.map_err(|failure| self.told(failure))
+    }
+
+    /// What the plugin says of itself decides: an `internal` error passes, one about its config or the rows does not. What the job
+    /// does not grant does not pass by itself.
+    fn told(&mut self, failure: CallFailure) -> WriteTrouble {
+        self.instances.end();
+        (self.instances.hold, self.batch) = (false, None);
+        let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
+        match self.instances.last.denied.take() {
+            Some(denied) if passes => WriteTrouble::Lasting(Error::job(format!("{}: {denied}", self.identity.who()))),
+            None if passes => WriteTrouble::Passing(failure.reason),
+            _ => WriteTrouble::Lasting(failure.error),
+        }
+    }
+
+    /// Writes some rows that fit into one call, and have all columns of the sink.
+    fn write_piece(&mut self, rows: RecordBatch) -> Result<Vec<RefusedRow>, CallFailure> {
+        let arrow = |error| CallFailure::other(Error::arrow(error));
+        let (rows, nulls) = without_nulls(rows, &self.reads, &self.input).map_err(arrow)?;
+        if rows.num_rows() == 0 {
+            return Ok(nulls);
+        }
+        let rows = rows.project(&self.reads).map_err(arrow)?;
+        let rows = widened(&rows, &self.input).map_err(arrow)?;
+        let told = |words| CallFailure::other(Error::bug(format!("{}: {words}", self.identity.who())));
+        let lowered = Lowered::new(&rows).map_err(told)?;
+        let refused: Vec<Rejection> = self.call("write", |instances, batch, calls| {
+            instances.bill.passes_rows(rows.num_rows());
+            instances.bill.passes(&lowered);
+            let columns = lowered.columns();
+            instances.call(batch, &calls.write, Given::of([&lowered]), (lowered.batch(&columns),))
+        })?;
+        let refused = self.settled(lift::rejections(rows.num_rows(), refused).map_err(OutputFault::from))?;
+        Ok(together(nulls, refused))
+    }
+
+    /// A batch that the other side is said to hold.
+    fn held(&mut self, held: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
+        let checked = match held.unwrap_or_default() {
+            0 => Ok(None),
+            batch if batch > PLUGIN_BATCH_ID_MAX => {
+                Err(format!("it holds batch {batch}, it says, and no job has come so far").into())
+            }
+            batch => Ok(Some(BatchId(batch))),
+        };
+        self.settled(checked)
+    }
+}
+
+impl WriteBatches for Writer {
+    /// Asked in an instance of its own.
+    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteTrouble> {
+        self.instances.end();
+        let (config, sink) = (self.config.clone(), self.sink());
+        let identity = WitIdentity { job, job_id, sink: &sink };
+        let asked = self.call("committed", |instances, batch, calls| {
+            instances.call(batch, &calls.committed, Given::default(), (config.as_str(), identity))
+        });
+        let held = asked.and_then(|held| self.held(held));
+        self.instances.end();
+        held.map_err(|failure| self.told(failure))
+    }
+
+    fn is_open(&self) -> bool {
+        self.instances.is_live()
+    }
+
+    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteTrouble> {
+        self.instances.end();
+        (self.instances.hold, self.batch) = (false, None);
+        let (config, sink, input) = (self.config.clone(), self.sink(), lower::schema(&self.input));
+        let identity = WitIdentity { job: &owner.job, job_id: &owner.job_id, sink: &sink };
+        let owner = WitOwner { identity, generation: owner.generation.0 };
+        let opened = self.call("open", |instances, batch, calls| {
+            instances.call(batch, &calls.open, Given::default(), (config.as_str(), &input, owner))
+        });
+        opened.and_then(|held| self.held(held)).map_err(|failure| self.told(failure))
+    }
+
+    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
+        // Nobody else could go on with the batch.
+        (self.instances.hold, self.batch) = (true, Some(batch));
+        self.tell("begin", |instances, of, calls| instances.call(of, &calls.begin, Given::default(), (batch.0, time.0)))
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
+        let bytes = RowBytes::of_columns(rows, &self.reads);
+        let mut refused = Vec::new();
+        for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
+            let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
+            let more = self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.told(failure))?;
+            refused.extend(more.into_iter().map(|row| RefusedRow { row: row.row.saturating_add(before), ..row }));
+        }
+        Ok(refused)
+    }
+
+    fn commit(&mut self) -> Result<(), WriteTrouble> {
+        let id = self.batch.unwrap_or_default().0;
+        self.instances.hold = false;
+        self.tell("commit", |instances, batch, calls| instances.call(batch, &calls.commit, Given::default(), (id,)))?;
+        self.batch = None;
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn sink(&self) -> String {
+        self.identity.stage.clone().unwrap_or_default()
+    }
+}
+
+fn wrong_world(loaded: &Loaded) -> Error {
+    Error::job(format!("plugin {} is of world {}, not of world sink", loaded.file.display(), loaded.calls.world()))
+}

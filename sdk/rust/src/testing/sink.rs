@@ -1,0 +1,57 @@
+//! Sinks under test.
+
+use super::{SinkWorld, Test, json};
+use crate::sink::{self, Description, Identity, Owner, Refusals, Sink};
+use crate::{Error, Schema, Timestamp, source};
+use serde_json::Value;
+
+/// What a sink under test writes with.
+pub struct Writing<S> {
+    sink: S,
+    input: Schema,
+    /// The last batch that was there when it was opened.
+    pub last: Option<u64>,
+}
+
+impl<S: Sink + sink::Described> Test<S, SinkWorld> {
+    /// What the sink says of itself.
+    pub fn describe(&self) -> Result<Description, Error> {
+        let none = Schema::new(Vec::new());
+        sink::describe::<S>(&self.config.to_string(), self.inputs.first().unwrap_or(&none))
+    }
+
+    /// The last batch that is there of sink `out` of the job with this id.
+    pub fn committed(&self, job_id: &str) -> Result<Option<u64>, Error> {
+        S::committed(source::config(&self.config.to_string())?, &identity(job_id))
+    }
+
+    /// Begins to write for sink `out` of the job with this id, as the start of this number.
+    pub fn open(&self, job_id: &str, generation: u64) -> Result<Writing<S>, Error> {
+        let input = self.describe()?.input;
+        let owner = Owner { identity: identity(job_id), generation };
+        let mut sink = S::open(source::config(&self.config.to_string())?, &input, &owner)?;
+        let last = sink.last()?;
+        Ok(Writing { sink, input, last })
+    }
+}
+
+fn identity(job_id: &str) -> Identity {
+    Identity { job: "test".into(), job_id: job_id.into(), sink: "out".into() }
+}
+
+impl<S: Sink> Writing<S> {
+    /// Writes a batch, an array of objects, and commits it. Returns the rows that were refused, and why.
+    pub fn batch(&mut self, batch: u64, rows: Value) -> Result<Vec<(u32, String)>, Error> {
+        let refused = self.begun(batch, rows)?;
+        self.sink.commit(batch)?;
+        Ok(refused)
+    }
+
+    /// The same without the commit: what is there of a batch when something fails.
+    pub fn begun(&mut self, batch: u64, rows: Value) -> Result<Vec<(u32, String)>, Error> {
+        let mut refused = Refusals::default();
+        self.sink.begin(batch, Timestamp(batch as i64 * 1_000_000))?;
+        self.sink.write(&json::from_json(&self.input, &rows)?, &mut refused)?;
+        Ok(super::reasons(refused.into_rejected()))
+    }
+}

@@ -1,0 +1,404 @@
+//! Sinks that are plugins: rows are there once whatever dies, or at least once, and what goes wrong is told.
+
+mod ledger;
+
+use ledger::{Asked, Ledger};
+use millstream_tests::{Process, Random, Trial, free_port, lives, plugin, until};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
+
+/// What a batch of this many rows has at a time, so that a job has many batches.
+const ROWS_PER_BATCH: i64 = 25;
+
+/// Entries as the source has them.
+fn entries(count: i64) -> String {
+    (0..count).fold(String::new(), |mut text, seq| {
+        let _ = writeln!(text, "{{\"seq\":{seq},\"text\":\"entry {seq}\"}}");
+        text
+    })
+}
+
+/// The same as the server keeps them.
+fn kept(count: i64) -> Vec<String> {
+    (0..count).map(|seq| format!("{seq} entry {seq}")).collect()
+}
+
+/// A job that writes so many entries to a server, by these sinks; `config` stands beside the address.
+fn writing(port: u16, count: i64, sinks: &[&str], config: &str) -> Trial {
+    let plugin = plugin("tcp-ledger").display().to_string();
+    let mut job = format!(
+        r#"
+        name = "ledger"
+        batch = "30ms"
+        [checkpoint]
+        dir = "checkpoint"
+        every = "300ms"
+        [sources.entries]
+        kind = "file"
+        path = "entries.jsonl"
+        format = "json"
+        schema = {{ seq = "int64", text = "text" }}
+        rows_per_batch_max = {ROWS_PER_BATCH}
+        "#
+    );
+    for sink in sinks {
+        let _ = write!(
+            job,
+            r#"
+            [sinks.{sink}]
+            from = "entries"
+            kind = "plugin"
+            plugin = "{plugin}"
+            config = {{ address = "127.0.0.1:{port}"{config} }}
+            grant = {{ tcp = ["127.0.0.1:*"] }}
+            "#
+        );
+    }
+    let trial = Trial::new(&job.replace("127.0.0.1:*", &format!("127.0.0.1:{port}")));
+    trial.write("entries.jsonl", entries(count));
+    trial
+}
+
+/// A job with the sink of `tests/plugins/bad-sink`, which gets the numbers from 0 to 19.
+fn bad(config: &str, more: &str) -> Trial {
+    let plugin = plugin("bad-sink").display().to_string();
+    let trial = Trial::new(&format!(
+        r#"
+        name = "bad"
+        clock = "manual"
+        [sources.n]
+        kind = "queue"
+        path = "in.jsonl"
+        schema = {{ n = "int64", word = "text" }}
+        [sinks.out]
+        from = "n"
+        kind = "plugin"
+        plugin = "{plugin}"
+        config = {{ {config} }}
+        {more}
+        "#
+    ));
+    let rows: Vec<String> = (0..20).map(|n| format!("{{\"n\":{n},\"word\":\"w\"}}")).collect();
+    trial.write("in.jsonl", format!("[{}]\n", rows.join(",")));
+    trial
+}
+
+fn kill(id: u32) {
+    // It may be gone by itself.
+    let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
+}
+
+/// Kills all of a job, and waits until it is gone.
+fn kill_all(job: Process) {
+    let children = job.children();
+    job.kill();
+    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+}
+
+#[test]
+fn rows_are_there_once_whatever_dies() {
+    thread::scope(|scope| {
+        for (seed, processes) in [(1, 1), (2, 2)] {
+            scope.spawn(move || disturbed(seed, processes));
+        }
+    });
+}
+
+/// The job is killed, or its processes, and the server cuts connections before, in and behind a commit.
+fn disturbed(seed: u64, processes: usize) {
+    let (mut random, count, server) = (Random::new(seed), 6000, Ledger::start(free_port(), Some(seed)));
+    let trial = writing(server.port, count, &["first", "second"], "");
+    let mut job = trial.start_processes(processes, 2);
+    for _ in 0..12 {
+        thread::sleep(Duration::from_millis(random.from(100, 900)));
+        if job.ended() {
+            break;
+        }
+        if random.from(0, 3) > 0 {
+            job.children().iter().for_each(|child| kill(*child));
+        } else {
+            kill_all(job);
+            job = trial.start_processes(processes, 2);
+        }
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "seed {seed}: {}", ended.stderr);
+    let sinks = server.sinks();
+    let names: Vec<&str> = sinks.keys().map(|key| key.split_once('/').unwrap().1).collect();
+    assert_eq!((names, sinks.len()), (vec!["first", "second"], 2), "seed {seed}: a job keeps its id");
+    for (key, sink) in &sinks {
+        assert_eq!(sink.rows(), kept(count), "seed {seed}, {key}");
+        assert!(sink.batches.is_sorted_by(|a, b| a.0 < b.0), "seed {seed}, {key}: batches come in order");
+        assert!(sink.opened.is_sorted(), "seed {seed}, {key}: {:?}", sink.opened);
+    }
+    let cut = server.told().cut;
+    assert!(cut > 0, "seed {seed}: the server was to cut connections");
+}
+
+/// A server that keeps rows as they come, and says nothing of the first commits, gets these batches again.
+#[test]
+fn without_a_promise_rows_may_be_there_twice_and_none_is_missing() {
+    let (count, server) = (1000, Ledger::start(free_port(), None));
+    server.told().silent = 2;
+    let trial = writing(server.port, count, &["out"], ", loose = true");
+    let mut job = trial.start(&[]);
+    until("some is there", || server.loose().len() > 300);
+    job.children().iter().for_each(|child| kill(*child));
+    job.until_stderr("writes at least once");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    server.loose().into_iter().for_each(|row| *times.entry(row).or_default() += 1);
+    assert_eq!(times.keys().cloned().collect::<std::collections::BTreeSet<_>>(), kept(count).into_iter().collect());
+    assert!(times["0 entry 0"] >= 2, "the first batch came again: {}", times["0 entry 0"]);
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for_at_the_start_and_later() {
+    let port = free_port();
+    let trial = writing(port, 2000, &["out"], "");
+    let mut job = trial.start(&[]);
+    job.until_stderr("the job waits until it works, for 1h at most (`wait`)");
+    let server = Ledger::start(port, None);
+    job.until_stderr("it works now; the job starts");
+    until("some is there", || !server.sinks().is_empty() && server.sinks().values().all(|sink| sink.batches.len() > 5));
+    // It answers nobody for a while.
+    server.told().away = true;
+    job.until_stderr("the job waits, and tries again until it works");
+    server.told().away = false;
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it works again; the job goes on"), "{}", ended.stderr);
+    assert_eq!(server.sinks().values().next().unwrap().rows(), kept(2000));
+}
+
+#[test]
+fn a_server_that_stays_away_ends_the_job_when_it_has_waited_for_long_enough() {
+    let trial = writing(free_port(), 10, &["out"], "");
+    trial.change("grant = { tcp", "wait = \"300ms\"\n            grant = { tcp");
+    let ended = trial.run(&[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the job was not started, as `wait` has passed (300ms"), "{}", ended.stderr);
+}
+
+/// Whoever has lost the job commits nothing more, and is not started again.
+#[test]
+fn who_was_overtaken_ends() {
+    let server = Ledger::start(free_port(), None);
+    let trial = writing(server.port, 100_000, &["out"], "");
+    let mut job = trial.start(&[]);
+    until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 3));
+    server.overtake();
+    job.until("it has ended", |job| job.stderr().contains("a later start of the job has taken the sink over"));
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert_eq!(server.sinks().values().next().unwrap().opened.len(), 1, "it was not started again");
+}
+
+/// A server that has lost what it held is not taken for one that holds it.
+#[test]
+fn what_the_other_side_forgets_is_told() {
+    let server = Ledger::start(free_port(), None);
+    let trial = writing(server.port, 3000, &["out"], "");
+    let mut job = trial.start(&[]);
+    until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 20));
+    server.forget(10);
+    job.until_stderr("the job waits, and tries again until it works");
+    server.told().away = false;
+    job.until_stderr("was replaced, emptied or set back");
+    job.kill();
+}
+
+#[test]
+fn a_batch_of_any_size_is_one_commit() {
+    let (count, server) = (100_000, Ledger::start(free_port(), None));
+    let trial = writing(server.port, count, &["out"], "");
+    trial.change(&format!("rows_per_batch_max = {ROWS_PER_BATCH}"), "rows_per_batch_max = 1000000");
+    trial.run_well(&["--workers", "2"]);
+    let sinks = server.sinks();
+    let sink = sinks.values().next().unwrap();
+    assert_eq!(sink.rows(), kept(count));
+    assert!(sink.batches.iter().any(|(_, rows)| rows.len() > 20_000), "one call takes 16384 rows at most");
+}
+
+/// The plugin is another one at the next start, and what it holds is not written again.
+#[test]
+fn a_job_goes_on_with_the_next_version_of_its_plugin() {
+    let (count, server) = (4000, Ledger::start(free_port(), None));
+    let trial = writing(server.port, count, &["out"], "");
+    let component = std::fs::read(plugin("tcp-ledger").join("tcp-ledger.wasm")).unwrap();
+    trial.write("ledger.wasm", &component);
+    trial.change(&format!("plugin = \"{}\"", plugin("tcp-ledger").display()), "plugin = \"ledger.wasm\"");
+    let mut job = trial.start(&[]);
+    for more in [10, 60] {
+        until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > more));
+        kill_all(job);
+        // A section that means nothing: other bytes, the same functions.
+        trial.write("ledger.wasm", [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', more as u8]].concat());
+        job = trial.start(&[]);
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let sinks = server.sinks();
+    assert_eq!((sinks.len(), sinks.values().next().unwrap().rows()), (1, kept(count)));
+}
+
+/// The config names another server: what the first holds is asked of the plugin as it was.
+#[test]
+fn a_sink_that_moves_writes_nothing_twice() {
+    let (count, first, second) = (3000, Ledger::start(free_port(), None), Ledger::start(free_port(), None));
+    let trial = writing(first.port, count, &["out"], "");
+    let job = trial.start(&[]);
+    until("some is there", || first.sinks().values().any(|sink| sink.batches.len() > 15));
+    kill_all(job);
+    trial.change(&format!("127.0.0.1:{}", first.port), &format!("127.0.0.1:{}", second.port));
+    trial.run_well(&[]);
+    let rows = |server: &Ledger| server.sinks().values().next().unwrap().rows();
+    assert_eq!([rows(&first), rows(&second)].concat(), kept(count));
+}
+
+/// Asked before a start, in an instance of its own, which takes nothing over.
+#[test]
+fn what_is_there_is_asked_before_the_sink_is_opened() {
+    let server = Ledger::start(free_port(), None);
+    let trial = writing(server.port, 100, &["out"], "");
+    trial.run_well(&[]);
+    let first = server.sinks().values().next().unwrap().asked.clone();
+    assert_eq!(first, [Asked::Open], "a job that begins has nothing to ask");
+    trial.write("entries.jsonl", entries(200));
+    trial.run_well(&[]);
+    let again = server.sinks().values().next().unwrap().asked.clone();
+    assert_eq!(again.first(), Some(&Asked::Open));
+    assert_eq!(again.get(1), Some(&Asked::Held), "{again:?}");
+    assert_eq!(again.last(), Some(&Asked::Open), "{again:?}");
+    let rows = server.sinks().values().next().unwrap().rows();
+    assert!(rows.starts_with(&kept(100)), "{rows:?}");
+}
+
+#[test]
+fn a_sink_that_goes_wrong_ends_the_job_with_a_story() {
+    let open = format!("grant = {{ tcp = [\"127.0.0.1:{}\"] }}", free_port());
+    // Config, more of the sink, exit code, and what is said.
+    let cases: &[(&str, &str, i32, &[&str])] = &[
+        ("fault = \"config-in-describe\"", "", 2, &["job.toml:11: sink `out`", "I do not like this config"]),
+        ("falt = 9", "", 2, &["sink `out`", "unknown field `falt`"]),
+        (
+            "fault = \"connect-in-describe\", address = \"127.0.0.1:1\"",
+            "grant = { tcp = [\"127.0.0.1:1\"] }",
+            1,
+            &["a connection to 127.0.0.1:1 is refused in `describe`"],
+        ),
+        ("fault = \"panic-in-open\"", "", 1, &["sink `out`: plugin bad-sink 0.1.0 failed in `open`", "I cannot open"]),
+        ("fault = \"config-in-open\"", "", 2, &["refuses its config in `open`: nothing can be opened"]),
+        ("fault = \"error-in-open\"", "wait = \"200ms\"", 1, &["sink `out`: it is not open yet", "`wait` has passed"]),
+        (
+            "fault = \"connect\", address = \"127.0.0.1:1\"",
+            &open,
+            2,
+            &["a connection to 127.0.0.1:1 is not granted; the job grants it with grant = "],
+        ),
+        (
+            "fault = \"loop-in-begin\"",
+            "limits = { time = \"300ms\" }",
+            1,
+            &["sink `out`: plugin bad-sink 0.1.0 failed in batch 1: it ran longer than its time limit of 300ms"],
+        ),
+        (
+            "fault = \"loop-in-write\"",
+            "limits = { time = \"300ms\" }",
+            1,
+            &["failed in batch 1", "time limit of 300ms"],
+        ),
+        (
+            "fault = \"loop-in-commit\"",
+            "limits = { time = \"300ms\" }",
+            1,
+            &["failed in batch 1", "time limit of 300ms"],
+        ),
+        ("fault = \"panic\"", "", 1, &["batch 1 is too much for me", "must be mended"]),
+        ("fault = \"memory\"", "", 1, &["more memory than its limit of 256 MiB", "`limits.memory` of the sink"]),
+        ("fault = \"input-in-write\"", "", 2, &["refuses its input in batch 1: such rows nobody takes"]),
+        ("fault = \"refuses-behind\"", "", 1, &["row 20 is refused, but only 20 rows were given"]),
+        ("fault = \"refuses-twice\"", "", 1, &["row 0 is refused twice"]),
+        ("fault = \"config-in-commit\"", "", 2, &["refuses its config in batch 1: the config does not fit"]),
+        (
+            "fault = \"error-in-commit\"",
+            "wait = \"300ms\"",
+            1,
+            &["batch 1: batch 1 is not taken; the job waits, and tries again", "the job has waited for 300ms (`wait`)"],
+        ),
+        ("fault = \"holds-too-much\"", "", 1, &["it holds batch 18446744073709551615, it says, and no job"]),
+        (
+            "fault = \"refuses-sevens\"",
+            "",
+            1,
+            &[
+                "sink `out`: batch 1: its plugin refuses 2 of 20 rows: row 7 of the batch: 7 is a",
+                "on_error = \"reject\"",
+            ],
+        ),
+        ("", "schema = { n = \"int64\" }", 2, &["`schema`"]),
+        ("", "grant = { tcp = [\"127.0.0.1\"] }", 2, &["`127.0.0.1` is not host:port"]),
+    ];
+    for (config, more, code, words) in cases {
+        let ended = bad(config, more).run(&[]);
+        assert_eq!(ended.code, Some(*code), "{config}: {}", ended.stderr);
+        for word in *words {
+            assert!(ended.stderr.contains(word), "{config}: {word} in {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("is taken\n"), "{config}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn refused_rows_are_left_out_where_the_job_says_so() {
+    let ended = bad("fault = \"refuses-sevens\"", "on_error = \"reject\"").run_well(&[]);
+    let told = "refuses 2 of 20 rows: row 7 of the batch: 7 is a";
+    assert!(ended.stderr.contains(told) && ended.stderr.contains("they are left out"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    assert!(ended.stderr.contains("batch 1 is taken"), "{}", ended.stderr);
+}
+
+/// A job without checkpoints has an id of its own at each start, and its plugin is told so.
+#[test]
+fn a_sink_takes_any_columns_where_it_says_so() {
+    let ended = bad("any = true", "").run_well(&[]);
+    assert!(ended.stderr.contains("bad/out is opened by start 1 for n int64, word text"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("batch 1 is taken"), "{}", ended.stderr);
+    let ended = bad("", "").run_well(&[]);
+    assert!(ended.stderr.contains("bad/out is opened by start 1 for n int64 "), "{}", ended.stderr);
+}
+
+#[test]
+fn validate_says_what_a_sink_promises() {
+    let trial = bad("", "");
+    let shown = trial.well(&["validate", "job.toml"]);
+    assert!(shown.contains("plugin bad-sink 0.1.0 reads n int64"), "{shown}");
+    assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
+    let shown = bad("fault = \"loose\"", "").well(&["validate", "job.toml"]);
+    assert!(shown.contains("at least once, as its plugin says"), "{shown}");
+    // It needs a column that is not there.
+    trial.change("n = \"int64\"", "m = \"int64\"");
+    let ended = trial.told(&["validate", "job.toml"]);
+    assert!(ended.stderr.contains("reads a column `n` (int64), which `n` does not have"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(2));
+    trial.change("m = \"int64\"", "n = \"int64\"");
+    // No other world is a sink, and a sink is no stage.
+    trial.change(&plugin("bad-sink").display().to_string(), &plugin("sum").display().to_string());
+    let ended = trial.told(&["validate", "job.toml"]);
+    assert!(ended.stderr.contains("and a sink needs one of world sink"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(2));
+    let sink = plugin("bad-sink").display().to_string();
+    let stage = format!("[stages.s]\nfrom = \"n\"\nplugin = \"{sink}\"\n[sinks.shown]\nfrom = \"s\"\nkind = \"print\"");
+    let ended = bad("", &stage).told(&["validate", "job.toml"]);
+    assert!(ended.stderr.contains("is of world sink: it is a sink by itself"), "{}", ended.stderr);
+}
+
+/// `inspect` tells what it asks for, and that it writes.
+#[test]
+fn inspect_tells_of_a_sink() {
+    let shown = Trial::new("").well(&["inspect", &plugin("tcp-ledger").display().to_string()]);
+    assert!(shown.contains("sink") && shown.contains("connections (need a grant)"), "{shown}");
+}
