@@ -26,6 +26,7 @@ mod kafka_shares;
 mod kafka_sink;
 mod kafka_source;
 mod keys;
+mod kinesis;
 mod large_groups;
 mod migrate;
 mod objects;

@@ -5,6 +5,7 @@ mod encoder;
 mod files;
 mod http;
 pub mod kafka;
+mod kinesis;
 mod marker;
 mod nothing;
 pub mod postgres;
@@ -79,6 +80,7 @@ pub fn check(
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
+        SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
     }
 }
 
@@ -111,6 +113,7 @@ pub fn open(
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
+        SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
     })
 }
 
@@ -151,6 +154,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         SinkKind::Print { .. }
         | SinkKind::Sample { .. }
         | SinkKind::Http(_)
+        | SinkKind::Kinesis(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
         SinkKind::Files { path, .. } => {
@@ -173,7 +177,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_) => return Ok(None),
+        | SinkKind::Kafka(_)
+        | SinkKind::Kinesis(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -216,6 +221,7 @@ pub fn render(
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
+        | SinkKind::Kinesis(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),

@@ -105,16 +105,16 @@ impl TableKey {
 
 /// The kinds of sources.
 pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate", "queue"];
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "plugin", "rate", "queue"];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats", "kinesis"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
 pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "nothing"];
+    &["print", "files", "queue", "postgres", "kafka", "kinesis", "http", "websocket", "nothing"];
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.

@@ -431,6 +431,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
+        SinkKind::Kinesis(spec) => server::kinesis_sink(spec, part),
     }
 }
 

@@ -4,6 +4,7 @@
 mod http_client;
 mod kafka;
 mod kafka_sink;
+mod kinesis;
 mod server;
 mod stage;
 
@@ -11,6 +12,7 @@ pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
+pub use kinesis::*;
 pub use server::*;
 pub use stage::*;
 
@@ -501,6 +503,8 @@ pub enum SinkKind {
     },
     /// A topic of a Kafka cluster.
     Kafka(Box<KafkaSinkSpec>),
+    /// A stream of Kinesis.
+    Kinesis(Box<KinesisSinkSpec>),
 }
 
 /// Who writes the files, or the records, of a sink.

@@ -55,6 +55,9 @@ impl Graph {
                 };
                 let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
             }
+            if let SinkKind::Kinesis(_) = &sink.kind {
+                let _ = writeln!(text, "        {:<16} at least once: a stream keeps no marker", "");
+            }
         }
         text
     }
@@ -83,6 +86,9 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
         SourceKind::Server(server) => match &server.reads {
             ServerReads::Redis(_) => {
                 "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
+            }
+            ServerReads::Kinesis(_) => {
+                "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
             }
         },
         SourceKind::Plugin(_) => {

@@ -1,5 +1,6 @@
 //! The keys of a sink.
 
+use super::server;
 use super::*;
 use crate::limits;
 
@@ -11,8 +12,7 @@ const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
 
-/// A sink.
-pub(in crate::job) const SINK: &[TableKey] = &[
+const OWN: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
@@ -23,7 +23,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a server over HTTP (`http`), pages that follow them \
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Kinesis (`kinesis`), a server over HTTP (`http`), pages that follow them \
          (`websocket`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
@@ -201,3 +201,8 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     )
     .of(SERVERS),
 ];
+
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK];
+
+/// A sink.
+pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);
