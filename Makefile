@@ -55,6 +55,7 @@ servers: setup
 	@scripts/hdfs.sh >/dev/null
 	@scripts/clickhouse.sh >/dev/null
 	@scripts/kinesis.sh >/dev/null
+	@scripts/chdb.sh >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 

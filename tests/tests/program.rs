@@ -1,6 +1,7 @@
 //! The program as users run it: jobs, commands, errors.
 
 mod choosing;
+mod clickhouse_sink;
 mod counters;
 mod e2e;
 mod ending;

@@ -1,5 +1,6 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
+mod clickhouse;
 mod encode;
 mod encoder;
 mod files;
@@ -81,6 +82,7 @@ pub fn check(
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
+        SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
     }
 }
 
@@ -114,6 +116,7 @@ pub fn open(
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
         SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
+        SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
     })
 }
 
@@ -155,6 +158,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         | SinkKind::Sample { .. }
         | SinkKind::Http(_)
         | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
         SinkKind::Files { path, .. } => {
@@ -178,7 +182,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Websocket(_)
         | SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
-        | SinkKind::Kinesis(_) => return Ok(None),
+        | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -222,6 +227,7 @@ pub fn render(
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
         | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<(), (&'static str, String)> {
     match &server.reads {
         ServerReads::Redis(reads) => redis::Redis::of(source, server, reads, origin).map(drop),
-        ServerReads::Kinesis(reads) => kinesis::stream(reads).map(drop),
+        ServerReads::Kinesis(reads) => kinesis::stream(reads).map(drop).map_err(|(key, why)| (key, unusable(&why))),
     }
 }
 
@@ -22,7 +22,7 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
-        let stream = kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, message));
+        let stream = kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, unusable(&message)));
         let shared = stream.map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
         return Arc::new(move || Ok(Box::new(kinesis::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))));
     }
@@ -33,4 +33,8 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
         }
         ServerReads::Kinesis(_) => Err(Error::bug(format!("source `{}` is read by another", source.name))),
     })
+}
+
+fn unusable(why: &str) -> String {
+    format!("cannot be used: {why}")
 }

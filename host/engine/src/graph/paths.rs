@@ -34,7 +34,8 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Websocket(_)
             | SinkKind::Postgres { .. }
             | SinkKind::Kafka(_)
-            | SinkKind::Kinesis(_) => continue,
+            | SinkKind::Kinesis(_)
+            | SinkKind::Clickhouse(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -199,6 +200,7 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
+            | SourceKind::Syslog(_)
             | SourceKind::Rate { .. } => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The keys of a sink.
 
-use super::server;
 use super::*;
+use super::{clickhouse, server};
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
@@ -23,7 +23,7 @@ const OWN: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Kinesis (`kinesis`), a server over HTTP (`http`), pages that follow them \
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Kinesis (`kinesis`), a table of ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them \
          (`websocket`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
@@ -202,7 +202,7 @@ const OWN: &[TableKey] = &[
     .of(SERVERS),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK, clickhouse::SINK];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -1,6 +1,6 @@
 //! The keys of a source.
 
-use super::server;
+use super::{server, syslog};
 use super::*;
 use crate::limits;
 
@@ -18,7 +18,7 @@ const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis"];
 const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http"];
 const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http", "directory", "file"];
 const CUT: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "plugin", "rate"];
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "syslog", "plugin", "rate"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -26,7 +26,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), a stream of Kinesis (`kinesis`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), a stream of Kinesis (`kinesis`), messages of syslog that others send (`syslog`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -268,7 +268,7 @@ const OWN: &[TableKey] = &[
     .of(RECORDS),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE, syslog::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -14,7 +14,10 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, kinesis, http, websocket, nothing");
+    r.need(
+        "kind",
+        "kind = \"print\", or one of files, queue, postgres, kafka, kinesis, clickhouse, http, websocket, nothing",
+    );
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
@@ -41,6 +44,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
         Some("kinesis") => SinkKind::Kinesis(Box::new(server::kinesis_sink(r))),
+        Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("nothing") => SinkKind::Nothing,

@@ -1,5 +1,6 @@
 //! Every mistake of a job file with the whole message that its author sees.
 
+mod clickhouse;
 mod kafka;
 mod kinesis;
 mod plugins;
