@@ -1,6 +1,6 @@
 //! Source and sink `kinesis`, with a server that speaks its protocol.
 
-use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, packed, until};
+use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, block, packed, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -276,7 +276,7 @@ fn records_that_were_deleted_before_they_were_read_end_the_job() {
     run_to_idle(&trial, there.port());
     assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     let gone = forgets(false);
-    let told = fails(&trial, gone.port(), 1);
+    let told = fails(&trial, gone.port(), 2);
     assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
     assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
     assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
@@ -293,7 +293,7 @@ fn another_stream_of_the_name_is_not_read_on() {
     // It is known by the second in which it was made.
     std::thread::sleep(Duration::from_millis(1100));
     server.create("orders", 1);
-    let told = fails(&trial, server.port(), 1);
+    let told = fails(&trial, server.port(), 2);
     assert!(
         told.contains("is another stream than the one that the job has read; give the source another name"),
         "{told}"
@@ -304,7 +304,7 @@ fn another_stream_of_the_name_is_not_read_on() {
 fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
     let server = Kinesis::start();
     let trial = job("");
-    let told = fails(&trial, server.port(), 1);
+    let told = fails(&trial, server.port(), 2);
     assert!(told.contains("ResourceNotFoundException"), "{told}");
     assert!(told.contains("make the stream, or mend `stream` or `region`"), "{told}");
     for (kind, help) in [
@@ -314,7 +314,7 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
         ("AccessDeniedException", "allow it to who asks"),
     ] {
         let proxy = server.proxy(move |_, _, _| (400, json!({ "__type": kind, "message": "no \u{1b}[31m" })));
-        let told = fails(&trial, proxy.port(), 1);
+        let told = fails(&trial, proxy.port(), 2);
         assert!(told.contains(help) && told.contains(kind), "{told}");
         assert!(!told.contains('\u{1b}'), "{told}");
     }
@@ -423,4 +423,13 @@ fn number_of(record: &Value) -> i64 {
     let data =
         base64::engine::general_purpose::STANDARD.decode(record["Data"].as_str().expect("data")).expect("base64");
     serde_json::from_slice::<Value>(&data).expect("an object")["n"].as_i64().expect("a number")
+}
+
+/// The sources and sinks of the page are right.
+#[test]
+fn the_jobs_of_the_page_are_right() {
+    let page = block("docs/kinesis.md", "toml", "[sources.orders]");
+    let trial = Trial::new(&page.text);
+    let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }

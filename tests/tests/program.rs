@@ -57,6 +57,7 @@ mod sql_oracle;
 mod status;
 mod strangers;
 mod supervise;
+mod syslog;
 mod terminal;
 mod tls;
 mod top;

@@ -106,8 +106,20 @@ impl TableKey {
 }
 
 /// The kinds of sources.
-pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "syslog", "plugin", "rate", "queue"];
+pub(super) const SOURCE_KINDS: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "kinesis",
+    "syslog",
+    "plugin",
+    "rate",
+    "queue",
+];
 /// The kinds of sources of versions to come.
 pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats"];
 /// The formats of sources.

@@ -22,7 +22,8 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
-        let stream = kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, unusable(&message)));
+        let stream =
+            kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, unusable(&message)));
         let shared = stream.map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
         return Arc::new(move || Ok(Box::new(kinesis::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))));
     }

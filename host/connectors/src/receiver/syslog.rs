@@ -32,6 +32,8 @@ const DATAGRAM_BYTES: usize = 4 << 20;
 /// Datagrams that are put together, and pieces that wait for the inbox.
 const TOGETHER_MAX: usize = 1000;
 const WAITING_MAX: usize = 16;
+/// After an error of the system.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log tells of dropped datagrams.
 const DROPPED_EVERY: Duration = Duration::from_secs(10);
 
@@ -112,13 +114,7 @@ async fn read(
 }
 
 /// Takes datagrams; those that come while nobody takes rows are dropped, as nothing would make their senders wait.
-async fn hear(
-    socket: &UdpSocket,
-    who: &str,
-    reader: &Reader,
-    bytes_max: usize,
-    tell: &mpsc::Sender<Vec<Came>>,
-) {
+async fn hear(socket: &UdpSocket, who: &str, reader: &Reader, bytes_max: usize, tell: &mpsc::Sender<Vec<Came>>) {
     let mut buffer = vec![0; READ_BYTES];
     let (mut dropped, mut said) = (0_u64, None::<Instant>);
     loop {
@@ -135,6 +131,11 @@ async fn hear(
             }
             next = socket.try_recv_from(&mut buffer);
         }
+        if came.is_empty() {
+            // The system has no memory, or the like.
+            tokio::time::sleep(TROUBLE_PAUSE).await;
+            continue;
+        }
         let count = came.len() as u64;
         match tell.try_send(came) {
             Ok(()) => {}
@@ -142,7 +143,9 @@ async fn hear(
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
         if dropped > 0 && said.is_none_or(|said| said.elapsed() >= DROPPED_EVERY) {
-            warn!("{who}: {dropped} datagrams were dropped, as the job takes rows more slowly than they come; let senders use TCP");
+            warn!(
+                "{who}: {dropped} datagrams were dropped, as the job takes rows more slowly than they come; let senders use TCP"
+            );
             (dropped, said) = (0, Some(Instant::now()));
         }
     }

@@ -1,7 +1,7 @@
 //! The keys of a source.
 
-use super::{server, syslog};
 use super::*;
+use super::{server, syslog};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];

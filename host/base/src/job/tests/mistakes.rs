@@ -6,6 +6,7 @@ mod kinesis;
 mod plugins;
 mod sinks;
 mod stages;
+mod syslog;
 mod windows;
 
 use super::{read, read_with};

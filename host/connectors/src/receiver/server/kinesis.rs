@@ -89,7 +89,7 @@ impl Shared {
     }
 
     fn lasting(&self, what: &str) -> ReadTrouble {
-        ReadTrouble::Lasting(Error::environment(format!("source `{}`: {what}", self.source)))
+        ReadTrouble::Lasting(Error::job(format!("source `{}`: {what}", self.source)))
     }
 
     fn told(&self, trouble: Trouble) -> ReadTrouble {
@@ -456,9 +456,9 @@ impl ReadPartition for Kinesis {
         let (shared, asker) = (self.shared.clone(), &mut self.asker);
         let asked = shared.runtime.block_on(async {
             let facts = shards::facts(asker).await?;
-            Ok((facts, shards::list(asker).await?))
+            Ok::<_, Trouble>((facts, shards::list(asker).await?))
         });
-        let (facts, there) = asked.map_err(|trouble: Trouble| shared.told(trouble))?;
+        let (facts, there) = asked.map_err(|trouble| shared.told(trouble))?;
         let mut known = shared.known();
         if known.facts.as_ref().is_some_and(|before| before.made_s != facts.made_s) {
             return Err(shared.other_stream());

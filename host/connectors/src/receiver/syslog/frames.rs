@@ -131,7 +131,11 @@ mod tests {
         let bytes = b"5 <1>abcd\r\n<2>two\n\n7 <3>a\nbc<4>x\0<5>rest";
         for at_once in 1..bytes.len() {
             let (found, rest) = taken(bytes, at_once, 100);
-            assert_eq!(found, [message("<1>ab"), message("cd\r"), message("<2>two"), message("<3>a\nbc"), message("<4>x")], "{at_once}");
+            assert_eq!(
+                found,
+                [message("<1>ab"), message("cd\r"), message("<2>two"), message("<3>a\nbc"), message("<4>x")],
+                "{at_once}"
+            );
             assert_eq!(rest.as_deref(), Some(&b"<5>rest"[..]));
         }
     }

@@ -7,8 +7,8 @@ use crate::batch::types::ColumnType;
 use serde_json::{Map, Value};
 
 const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert",
-    "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -74,8 +74,7 @@ impl Reader {
             // A word that is no tag is the host; not all senders say one.
             if let Some((word, behind)) = rest.split_once(' ')
                 && !word.is_empty()
-                && !word.contains([':', '[']) | is_address(word)
-                && tag(behind).is_some() | !word.ends_with(':')
+                && (!word.contains([':', '[']) || is_address(word))
             {
                 fields.insert("host".into(), word.into());
                 rest = behind;
@@ -98,7 +97,8 @@ impl Reader {
             return Some((word.to_owned(), behind));
         }
         let (time, behind) = (text.get(..15)?, text.get(15..)?);
-        let month = MONTHS.iter().position(|month| time.strip_prefix(month).is_some_and(|rest| rest.starts_with(' ')))? + 1;
+        let month =
+            MONTHS.iter().position(|month| time.strip_prefix(month).is_some_and(|rest| rest.starts_with(' ')))? + 1;
         let (day, clock) = (time.get(4..6)?.trim_start().parse::<u8>().ok()?, time.get(7..)?);
         if time.as_bytes().get(6) != Some(&b' ') {
             return None;
@@ -125,8 +125,8 @@ fn priority(text: &str) -> Option<(usize, &str)> {
 }
 
 /// A value that is not `-`.
-fn given(value: Option<&str>) -> Option<&str> {
-    value.filter(|value| *value != "-")
+fn given(value: &str) -> Option<&str> {
+    (value != "-").then_some(value)
 }
 
 /// `word` is an IPv6 address and no tag.
@@ -161,7 +161,8 @@ fn structured(text: &str) -> Option<(Value, &str)> {
         let (name, mut behind) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
         let mut parameters = Map::new();
         while let Some(parameter) = behind.strip_prefix(' ') {
-            let (key, quoted) = parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;
+            let (key, quoted) =
+                parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;
             let (value, after) = unquoted(quoted)?;
             parameters.insert(key.into(), value.into());
             behind = after;
@@ -215,7 +216,10 @@ mod tests {
         });
         assert_eq!(told, expected);
         let told = read("<34>1 - - - - - -");
-        assert_eq!((&told["facility"], &told["severity"], &told["time"], &told["message"]), (&json!("auth"), &json!("crit"), &Value::Null, &json!("")));
+        assert_eq!(
+            (&told["facility"], &told["severity"], &told["time"], &told["message"]),
+            (&json!("auth"), &json!("crit"), &Value::Null, &json!(""))
+        );
         assert_eq!(read("<34>1 2003-10-11T22:14:15Z h a 1 - - line one\nline two")["message"], "line one\nline two");
     }
 
@@ -229,7 +233,9 @@ mod tests {
         assert_eq!(told, expected);
         let parts = |message: &str| {
             let told = read(message);
-            ["time", "host", "app", "pid", "message"].map(|name| told[name].as_str().unwrap_or("-").to_owned()).join("|")
+            ["time", "host", "app", "pid", "message"]
+                .map(|name| told[name].as_str().unwrap_or("-").to_owned())
+                .join("|")
         };
         assert_eq!(parts("<13>Nov  2 01:02:03 me: hi: there"), "2026-11-02T01:02:03|-|me|-|hi: there");
         assert_eq!(parts("<13>Nov 22 01:02:03 host me: hi"), "2026-11-22T01:02:03|host|me|-|hi");
@@ -255,7 +261,27 @@ mod tests {
     #[test]
     fn whatever_comes_is_a_line_of_json() {
         let mut random = Random::new(1);
-        let pieces = ["<", ">", "13", "1 ", " ", "-", "[", "]", "\"", "=", "\\", ":", "a", "ü", "\u{feff}", "\0", "\n", "Nov 22 01:02:03", "2026-11-22T01:02:03Z"];
+        let pieces = [
+            "<",
+            ">",
+            "13",
+            "1 ",
+            " ",
+            "-",
+            "[",
+            "]",
+            "\"",
+            "=",
+            "\\",
+            ":",
+            "a",
+            "ü",
+            "\u{feff}",
+            "\0",
+            "\n",
+            "Nov 22 01:02:03",
+            "2026-11-22T01:02:03Z",
+        ];
         for _ in 0..20_000 {
             let count = random.below(20);
             let message: String = (0..count).map(|_| pieces[random.below(pieces.len() as u64) as usize]).collect();
