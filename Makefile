@@ -54,6 +54,8 @@ servers: setup
 	@scripts/opensearch.sh >/dev/null
 	@scripts/hdfs.sh >/dev/null
 	@scripts/clickhouse.sh >/dev/null
+	@scripts/kinesis.sh >/dev/null
+	@scripts/chdb.sh >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 

@@ -2,6 +2,7 @@
 
 mod choosing;
 mod connectors_page;
+mod clickhouse_sink;
 mod counters;
 mod e2e;
 mod ending;
@@ -27,6 +28,7 @@ mod kafka_shares;
 mod kafka_sink;
 mod kafka_source;
 mod keys;
+mod kinesis;
 mod large_groups;
 mod migrate;
 mod objects;
@@ -57,6 +59,7 @@ mod sql_oracle;
 mod status;
 mod strangers;
 mod supervise;
+mod syslog;
 mod terminal;
 mod tls;
 mod top;

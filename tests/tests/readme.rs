@@ -429,7 +429,11 @@ fn every_key_of_sources_and_sinks_is_told() {
             let streams = "[sources.orders]\nkind = \"rate\"\nrows_per_second = 1\n[sources.payments]\nkind = \"file\"\npath = \"a\"\n\
                            [stages.totals]\nfrom = \"orders\"\nselect = \"value as sku\"\n";
             let (job, told) = match part {
-                "sources" => (format!("{}[sinks.out]\nfrom = [\"ticks\"]\nkind = \"print\"\n", block.text), 0),
+                "sources" => {
+                    let named = block.text.split("[sources.").nth(1).and_then(|rest| rest.split(']').next());
+                    let read = if block.text.contains("[sources.ticks]") { Some("ticks") } else { named };
+                    (format!("{}[sinks.out]\nfrom = [\"{}\"]\nkind = \"print\"\n", block.text, read.unwrap()), 0)
+                }
                 // All but the password, which is the reader's.
                 _ => (format!("{}{streams}", block.text), if block.text.contains("SHOP_PASSWORD") { 2 } else { 0 }),
             };
@@ -438,7 +442,10 @@ fn every_key_of_sources_and_sinks_is_told() {
             trial.write("a", "");
             std::fs::create_dir(trial.path("incoming")).unwrap();
             let mut command = trial.command(&["validate", "job.toml"]);
-            let command = command.env("SEARCH_TOKEN", "a-token").env("KAFKA_PASSWORD", "secret");
+            let command = command
+                .env("SEARCH_TOKEN", "a-token")
+                .env("KAFKA_PASSWORD", "secret")
+                .env("CLICKHOUSE_PASSWORD", "secret");
             let ended = Process::start(command).wait();
             assert_eq!(ended.code, Some(told), "{}\n{}", block.place, ended.stderr);
             let only =

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod kafka;
+mod kinesis;
 pub mod objects;
 pub mod postgres;
 pub mod receiver;

@@ -6,7 +6,7 @@ mod cloud;
 mod hdfs;
 
 pub use answer::{no_bucket, passes};
-pub use cloud::{Client, Cloud};
+pub use cloud::{Client, Cloud, NoClient, amazon, check_amazon_http};
 pub use hdfs::is_draft;
 
 use crate::error::{Error, Result as JobResult};

@@ -23,6 +23,7 @@ mod server;
 pub mod registry;
 pub mod replay;
 mod socket;
+mod syslog;
 pub mod table;
 mod wire;
 
@@ -93,6 +94,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Retry { .. } => return Ok(()),
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
+        SourceKind::Syslog(_) => {}
         SourceKind::Server(server) => {
             let usable = server::check(source, server, origin);
             usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
@@ -131,6 +133,11 @@ pub fn start(
             let reading = inbox.clone();
             let folder = origin.folder.clone();
             let receive = async move { socket::receive(&source, &address, &folder, &from, &reading).await };
+            until_closed(inbox, runtime, &name, receive);
+        }
+        SourceKind::Syslog(spec) => {
+            let reading = inbox.clone();
+            let receive = async move { syslog::receive(&source, &spec, &from, &reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::HttpClient(client) => {
@@ -189,7 +196,7 @@ pub fn start(
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin), inbox, runtime, &from);
+            polled::start(&source, server::readers(&source, &server, origin, runtime), inbox, runtime, &from);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

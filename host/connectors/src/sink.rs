@@ -1,10 +1,12 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
+mod clickhouse;
 mod encode;
 mod encoder;
 mod files;
 mod http;
 pub mod kafka;
+mod kinesis;
 mod marker;
 mod nothing;
 pub mod plugin;
@@ -81,6 +83,8 @@ pub fn check(
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
+        SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
+        SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
     }
 }
 
@@ -114,6 +118,8 @@ pub fn open(
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
         SinkKind::Plugin(_) => return Err(no_writer(spec)),
+        SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
+        SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
     })
 }
 
@@ -159,6 +165,8 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         SinkKind::Print { .. }
         | SinkKind::Sample { .. }
         | SinkKind::Http(_)
+        | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
         SinkKind::Files { path, .. } => {
@@ -183,7 +191,9 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Websocket(_)
         | SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
-        | SinkKind::Plugin(_) => return Ok(None),
+        | SinkKind::Plugin(_)
+        | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -226,6 +236,8 @@ pub fn render(
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
+        | SinkKind::Kinesis(_)
+        | SinkKind::Clickhouse(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Plugin(_)

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 /// One who reads a partition.
 pub trait ReadPartition: Send {
+    /// Where earlier starts have come to, by partition: told once, to who is asked which partitions there are, before that.
+    fn known(&mut self, positions: &[(String, Vec<u8>)]) {
+        let _ = positions;
+    }
     /// Which partitions there are.
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble>;
     /// Begins to read a partition from here on.

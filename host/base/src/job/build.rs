@@ -266,6 +266,7 @@ impl SourceSpec {
     /// them said.
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         match (kind, format) {
+            (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
             (SourceKind::Rate { .. }, _) => {
                 let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
                 vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
@@ -398,6 +399,7 @@ impl SourceKind {
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
+            SourceKind::Syslog(_) => "syslog",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Server(server) => server.reads.word(),
             SourceKind::Table(_) => "table",
@@ -420,6 +422,8 @@ impl SinkKind {
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Plugin(_) => "plugin",
+            SinkKind::Kinesis(_) => "kinesis",
+            SinkKind::Clickhouse(_) => "clickhouse",
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Every key that a job file may hold: what it is for and what it takes. Unknown keys are found, and the JSON Schema
 //! for editors is made, from these same tables.
 
+mod clickhouse;
 mod server;
 mod sink;
 mod source;
 mod stage;
+mod syslog;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -104,17 +106,29 @@ impl TableKey {
 }
 
 /// The kinds of sources.
-pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate", "queue"];
+pub(super) const SOURCE_KINDS: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "kinesis",
+    "syslog",
+    "plugin",
+    "rate",
+    "queue",
+];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats", "kinesis"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
 pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "plugin", "nothing"];
+    &["print", "files", "queue", "postgres", "kafka", "kinesis", "clickhouse", "http", "websocket", "plugin", "nothing"];
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.

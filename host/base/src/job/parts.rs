@@ -150,6 +150,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Kafka(spec) => kafka::source(spec, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Server(server) => server::source(spec, server, part),
+        SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
@@ -432,6 +433,8 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
+        SinkKind::Kinesis(spec) => server::kinesis_sink(spec, part),
+        SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
     }
 }
 

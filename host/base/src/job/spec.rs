@@ -1,20 +1,26 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod clickhouse;
 mod http_client;
 mod kafka;
 mod kafka_sink;
 mod plugin_sink;
+mod kinesis;
 mod server;
 mod stage;
+mod syslog;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
+pub use clickhouse::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use plugin_sink::*;
+pub use kinesis::*;
 pub use server::*;
 pub use stage::*;
+pub use syslog::*;
 
 use super::variables::Written;
 use crate::batch::partition::Share;
@@ -254,6 +260,8 @@ pub enum SourceKind {
     },
     /// The records of topics of a Kafka cluster.
     Kafka(Box<KafkaSourceSpec>),
+    /// Messages of syslog that others send.
+    Syslog(SyslogSpec),
     /// Messages that a server keeps or hands out, partition by partition.
     Server(Box<ServerSourceSpec>),
     /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
@@ -505,6 +513,10 @@ pub enum SinkKind {
     Kafka(Box<KafkaSinkSpec>),
     /// Wherever a plugin of world `sink` takes them.
     Plugin(Box<PluginSinkSpec>),
+    /// A stream of Kinesis.
+    Kinesis(Box<KinesisSinkSpec>),
+    /// A table of ClickHouse.
+    Clickhouse(Box<ClickhouseSinkSpec>),
 }
 
 /// Who writes the files, or the records, of a sink.

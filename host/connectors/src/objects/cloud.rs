@@ -116,8 +116,7 @@ impl Cloud {
     ) -> Result<Arc<dyn Client>, NoClient> {
         Ok(match self {
             Cloud::S3 => {
-                let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
-                let builder = keys("AWS_", settings).fold(AmazonS3Builder::new(), with);
+                let builder = amazon(settings);
                 let value = |key| builder.get_config_value(&key);
                 let endpoints = [value(AmazonS3ConfigKey::S3Endpoint), value(AmazonS3ConfigKey::Endpoint)];
                 check_http("AWS_ALLOW_HTTP", endpoints, value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)))?;
@@ -142,6 +141,18 @@ impl Cloud {
             Cloud::Hdfs => Arc::new(Hdfs::open(bucket, settings, handle.clone()).map_err(NoClient::Client)?),
         })
     }
+}
+
+/// Who asks Amazon and where, as settings say.
+pub fn amazon(settings: &[(String, String)]) -> AmazonS3Builder {
+    let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
+    keys("AWS_", settings).fold(AmazonS3Builder::new(), with)
+}
+
+/// Whether settings allow an endpoint of Amazon, where it is not https.
+pub fn check_amazon_http(endpoint: &str, settings: &[(String, String)]) -> Result<(), NoClient> {
+    let allowed = amazon(settings).get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+    check_http("AWS_ALLOW_HTTP", [Some(endpoint.to_owned())], allowed)
 }
 
 /// What settings whose names begin so say, where the library knows them.

@@ -75,12 +75,19 @@ impl Partitions<'_> {
     /// Asks which there are, now and then, and starts those that are new.
     fn follow(&mut self) -> Result<()> {
         let mut asker = (self.make)()?;
+        asker.known(&PartitionPlace::all(self.from));
         let mut again = Again::new(format!("source `{}`", self.source.name));
         loop {
+            let had = self.known.len();
+            let all_ended = had > 0 && self.left.load(Ordering::Acquire) == 0;
             let pause = match asker.partitions() {
                 Ok(names) => {
                     again.well();
                     self.take(names)?;
+                    if all_ended && self.known.len() == had {
+                        self.inbox.finish();
+                        return Ok(());
+                    }
                     if self.left.load(Ordering::Acquire) == 0 {
                         // Nobody else would say that there is nothing to read.
                         self.inbox.idle(true);
@@ -93,23 +100,23 @@ impl Partitions<'_> {
                 }
                 Err(ReadTrouble::Lasting(error)) => return Err(error),
             };
-            if self.ended_within(pause) {
+            if self.closed_within(pause) {
                 return Ok(());
             }
         }
     }
 
-    /// Waits; whether the source is at its end, or the job wants no more.
-    fn ended_within(&self, pause: Duration) -> bool {
+    /// Waits, until a partition comes to its end: others may follow upon it, and if none do the source is at its end. Whether the
+    /// job wants no more.
+    fn closed_within(&self, pause: Duration) -> bool {
         let step = Duration::from_millis(100);
-        let mut waited = Duration::ZERO;
+        let (mut waited, left) = (Duration::ZERO, self.left.load(Ordering::Acquire));
         while waited < pause {
             if self.inbox.closed_within(self.runtime, step) {
                 return true;
             }
-            if !self.known.is_empty() && self.left.load(Ordering::Acquire) == 0 {
-                self.inbox.finish();
-                return true;
+            if self.left.load(Ordering::Acquire) < left {
+                return false;
             }
             waited += step;
         }
@@ -120,10 +127,10 @@ impl Partitions<'_> {
         // One that is not listed any more is read until it comes to its end.
         let new: Vec<String> = names.into_iter().filter(|partition| !self.known.contains(partition)).collect();
         // Before any of them is begun.
-        if self.known.len() + new.len() > POLLED_PARTITIONS_MAX {
+        if self.left.load(Ordering::Acquire) + new.len() > POLLED_PARTITIONS_MAX {
             return Err(Error::plugin(format!(
-                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions, and each needs a thread; \
-                 let one partition read what several do",
+                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions at a time, and each needs a thread; \
+                 let one partition hold what several do",
                 self.source.name
             )));
         }

@@ -95,6 +95,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
+            | SourceKind::Syslog(_)
             | SourceKind::Kafka(_)
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
@@ -231,6 +232,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::HttpClient(_)
         | SourceKind::Plugin(_)
         | SourceKind::Server(_)
+        | SourceKind::Syslog(_)
         | SourceKind::Objects { .. }
         | SourceKind::Table(_) => None,
     }

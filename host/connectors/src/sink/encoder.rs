@@ -31,6 +31,7 @@ impl Encoder {
             // What grows over batches is kept as rows until it is complete.
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
             SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => Form::Json,
+            SinkKind::Clickhouse(_) => Form::Json,
             SinkKind::Files { format: FileFormat::Csv, .. } => Form::Csv,
             // Which schema the registry has is known to who opened the sink.
             SinkKind::Kafka(kafka) if kafka.format == RecordFormat::Avro => return Ok(None),
@@ -38,6 +39,7 @@ impl Encoder {
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
+            | SinkKind::Kinesis(_)
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }
             | SinkKind::Nothing

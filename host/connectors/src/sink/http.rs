@@ -31,7 +31,7 @@ use tokio::runtime::Runtime;
 
 /// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
 /// number that is.
-const KEY: &str = "{key}";
+pub(super) const KEY: &str = "{key}";
 const SEQUENCE: &str = "{sequence}";
 const SENDER: &str = "{sender}";
 /// Requests of one batch, in bits of that number.
@@ -82,33 +82,51 @@ fn counts_for_nobody(http: &HttpSinkSpec) -> bool {
     has(SEQUENCE) && !has(SENDER) && !has(KEY)
 }
 
-/// Prepares to send; the first batch connects.
+/// Prepares to send, and says what that promises; the first batch connects.
 pub(super) fn open(
     spec: &SinkSpec,
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    let http = of(spec)?;
     let name = &spec.name;
     if owner.is_some() {
         tracing::info!(
             "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
         );
     }
-    if counts_for_nobody(http) {
+    if counts_for_nobody(of(spec)?) {
         tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
     }
+    prepare(spec, origin, owner, failure)
+}
+
+/// Who asks the server of a sink, and the headers of all requests.
+pub(super) fn client(spec: &SinkSpec, origin: &Origin) -> Result<(Client, HeaderMap)> {
+    let http = of(spec)?;
+    let headers = headers(http).map_err(|message| wrong(spec, origin, "headers", message))?;
+    Ok((Client::new(server(spec, http, origin)?), headers))
+}
+
+/// Prepares to send; the first batch connects.
+pub(super) fn prepare(
+    spec: &SinkSpec,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let http = of(spec)?;
+    let (client, headers) = client(spec, origin)?;
     let job_id = match owner {
         Some(owner) => owner.job_id.clone(),
         // What no other start has.
         None => format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
     };
     Ok(Box::new(HttpSink {
-        name: name.clone(),
+        name: spec.name.clone(),
         spec: http.clone(),
-        client: Client::new(server(spec, http, origin)?),
-        headers: headers(http).map_err(|message| wrong(spec, origin, "headers", message))?,
+        client,
+        headers,
         job_id,
         failure: failure.clone(),
         runtime: new_runtime()?,

@@ -141,6 +141,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         SourceKind::RawSocket { address } => format!("raw-socket {}", server(address)),
         // Wherever it listens, the same senders come.
         SourceKind::Http(_) => "http server".to_owned(),
+        SourceKind::Syslog(_) => "syslog".to_owned(),
         // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
         SourceKind::HttpClient(client) => {
             format!("http client {}", client.url.split('?').next().unwrap_or_default())
@@ -192,6 +193,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
+            | SourceKind::Syslog(_)
             | SourceKind::Table(_)
     )
 }

@@ -34,7 +34,9 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Websocket(_)
             | SinkKind::Postgres { .. }
             | SinkKind::Kafka(_)
-            | SinkKind::Plugin(_) => continue,
+            | SinkKind::Plugin(_)
+            | SinkKind::Kinesis(_)
+            | SinkKind::Clickhouse(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -199,6 +201,7 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::HttpClient(_)
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
+            | SourceKind::Syslog(_)
             | SourceKind::Rate { .. } => {}
         }
     }

@@ -60,6 +60,16 @@ impl Graph {
                 };
                 let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
             }
+            if let SinkKind::Kinesis(_) = &sink.kind {
+                let _ = writeln!(text, "        {:<16} at least once: a stream keeps no marker", "");
+            }
+            if let SinkKind::Clickhouse(clickhouse) = &sink.kind {
+                let promise = match clickhouse.exactly_once {
+                    true => "exactly once, with [checkpoint], within the table's window of deduplication",
+                    false => "at least once",
+                };
+                let _ = writeln!(text, "        {:<16} {promise}", "");
+            }
         }
         text
     }
@@ -89,7 +99,13 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             ServerReads::Redis(_) => {
                 "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
             }
+            ServerReads::Kinesis(_) => {
+                "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
+            }
         },
+        SourceKind::Syslog(_) => {
+            "exactly once from the moment a batch is planned; datagrams that nobody takes are lost, and so is what was not planned at a crash"
+        }
         SourceKind::Plugin(_) => {
             "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash"
         }

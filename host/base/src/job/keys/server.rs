@@ -3,6 +3,7 @@
 use super::{KeyShape, TableKey, key};
 
 const REDIS: &[&str] = &["redis"];
+const KINESIS: &[&str] = &["kinesis"];
 /// Those that name their server by a URL.
 const BY_URL: &[&str] = &["redis"];
 
@@ -30,4 +31,29 @@ pub(super) const SOURCE: &[TableKey] = &[
          newest (`latest`).",
     )
     .of(REDIS),
+    key("stream", KeyShape::Text, STREAM).of(KINESIS).needed(KINESIS),
+    key("region", KeyShape::Text, REGION).of(KINESIS),
+    key(
+        "start",
+        KeyShape::Text,
+        "Where a job begins to read a stream that it has not read yet: \"earliest\" (the default), \"latest\", or a time as \
+         \"2026-11-21T12:00:00Z\".",
+    )
+    .of(KINESIS),
+];
+
+const STREAM: &str = "The stream.";
+const REGION: &str = "Its region, as \"eu-west-1\"; by default that of AWS_REGION. Who asks, and another endpoint, stand in the environment, too.";
+
+/// Those of sinks that write to a server.
+pub(super) const SINK: &[TableKey] = &[
+    key("stream", KeyShape::Text, STREAM).of(KINESIS).needed(KINESIS),
+    key("region", KeyShape::Text, REGION).of(KINESIS),
+    key(
+        "key",
+        KeyShape::Text,
+        "The column that is the partition key of records, which decides about their shard; without it rows spread over all shards.",
+    )
+    .of(KINESIS),
+    key("wait", KeyShape::Time, "How long the job waits where the stream takes nothing; 1h by default.").of(KINESIS),
 ];

@@ -1,6 +1,7 @@
 //! The keys of a sink.
 
 use super::*;
+use super::{clickhouse, server};
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
@@ -14,8 +15,7 @@ const PLUGIN: &[&str] = &["plugin"];
 const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
 
-/// A sink.
-pub(in crate::job) const SINK: &[TableKey] = &[
+const OWN: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
@@ -26,7 +26,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a server over HTTP (`http`), pages that follow them \
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Kinesis (`kinesis`), a table of ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them \
          (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
@@ -215,3 +215,8 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     )
     .of(WAITING),
 ];
+
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK, clickhouse::SINK];
+
+/// A sink.
+pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -1,7 +1,7 @@
 //! The keys of a source.
 
-use super::server;
 use super::*;
+use super::{server, syslog};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
@@ -11,13 +11,14 @@ const OVER_HTTP: &[&str] = &["http"];
 const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
-const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "queue"];
+const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis"];
+const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "queue"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "http"];
-const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "http", "directory", "file"];
-const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate"];
+const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis"];
+const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http"];
+const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http", "directory", "file"];
+const CUT: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "syslog", "plugin", "rate"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -25,7 +26,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), a stream of Kinesis (`kinesis`), messages of syslog that others send (`syslog`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -267,7 +268,7 @@ const OWN: &[TableKey] = &[
     .of(RECORDS),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE, syslog::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);
@@ -371,7 +372,7 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "from",
         KeyShape::Text,
         "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
-         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind http with stream = \"sse\": \"event\" \
+         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
          or \"id\".",
     ),
     key(

@@ -2,7 +2,7 @@
 
 use super::{PartMistakes, address};
 use crate::job::http_url;
-use crate::job::spec::{HttpServerSpec, HttpSinkSpec, SourceSpec, TlsSpec, WebsocketSinkSpec};
+use crate::job::spec::{ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, SourceSpec, TlsSpec, WebsocketSinkSpec};
 use crate::units;
 use std::time::Duration;
 
@@ -74,6 +74,27 @@ pub(super) fn sink(sink: &HttpSinkSpec, part: &PartMistakes<'_>) {
         if value == 0 {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));
         }
+    }
+}
+
+/// A sink that writes into a table of ClickHouse.
+pub(super) fn clickhouse(spec: &ClickhouseSinkSpec, part: &PartMistakes<'_>) {
+    if spec.url.contains('?') {
+        part.wrong("url", "`url` is that of the server alone; write it as \"https://host:8443\"");
+        return;
+    }
+    sink(&spec.requests(spec.url.clone()), part);
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['`', '\'', '"', '\\', '\0']);
+    let names: Vec<&str> = spec.table.split('.').collect();
+    if names.len() > 2 || !names.iter().all(|name| is_name(name)) {
+        let table = spec.table.escape_debug();
+        part.wrong(
+            "table",
+            format!("`table = \"{table}\"` is not a table; write it as \"counts\" or \"database.counts\""),
+        );
+    }
+    if spec.password.is_some() && spec.user.is_none() {
+        part.wrong("password", "`password` is that of `user`, which is missing; write user = \"…\"");
     }
 }
 

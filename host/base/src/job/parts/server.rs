@@ -2,13 +2,17 @@
 
 use super::PartMistakes;
 use crate::job::http_url;
-use crate::job::spec::{Format, RedisReads, ServerReads, ServerSourceSpec, SourceSpec};
+use crate::job::spec::{Format, KinesisSinkSpec, RedisReads, ServerReads, ServerSourceSpec, SourceSpec};
 use std::collections::BTreeSet;
+
+/// Letters of the name of a stream of Kinesis.
+const STREAM_BYTES_MAX: usize = 128;
 
 /// Such a source.
 pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMistakes<'_>) {
     match &spec.reads {
         ServerReads::Redis(reads) => redis(&spec.url, reads, part),
+        ServerReads::Kinesis(reads) => stream(&reads.stream, reads.region.as_deref(), part),
     }
     if spec.reads.are_fields() && source.format != Format::Json {
         let word = source.format.word();
@@ -17,6 +21,32 @@ pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMi
              \"data\", or write format = \"json\""
         );
         part.wrong("format", message);
+    }
+}
+
+/// A sink of kind `kinesis`.
+pub(super) fn kinesis_sink(sink: &KinesisSinkSpec, part: &PartMistakes<'_>) {
+    stream(&sink.stream, sink.region.as_deref(), part);
+    if sink.key.as_ref().is_some_and(String::is_empty) {
+        part.wrong("key", "`key` has an empty name; write the name of a column");
+    }
+}
+
+/// A stream of Kinesis, and its region.
+fn stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !(1..=STREAM_BYTES_MAX).contains(&name.len()) || !name.bytes().all(good) {
+        let shown = name.escape_debug();
+        let hint = match name.starts_with("arn:") {
+            true => "write the name that it ends with, and its region as `region`".to_owned(),
+            false => format!("names are of up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+        };
+        part.wrong("stream", format!("`{shown}` is no name of a stream; {hint}"));
+    }
+    if let Some(region) = region
+        .filter(|region| region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    {
+        part.wrong("region", format!("`{}` is no region; write one as \"eu-west-1\"", region.escape_debug()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a job file says of sources and sinks that speak HTTP.
 
 use super::{http_client, tls};
-use crate::job::spec::{HttpBody, HttpServerSpec, HttpSinkSpec, WebsocketSinkSpec};
+use crate::job::spec::{ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, SyslogSpec, WebsocketSinkSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use toml::Value;
@@ -28,6 +28,21 @@ pub(in crate::job) fn server(r: &Reader<'_>) -> HttpServerSpec {
     spec.connections_max = count("connections_max", limits::HTTP_CONNECTIONS_MAX_MAX, spec.connections_max);
     spec.producers_max = count("producers_max", limits::HTTP_PRODUCERS_MAX_MAX, spec.producers_max);
     spec
+}
+
+/// A source that listens for messages of syslog.
+pub(in crate::job) fn syslog(r: &Reader<'_>) -> SyslogSpec {
+    let example = "listen = \"0.0.0.0:5514\"";
+    r.need("listen", example);
+    let protocols = [("both", (true, true)), ("udp", (true, false)), ("tcp", (false, true))];
+    let (udp, tcp) = r.choice("protocol", &protocols, &["tls", "unix"]).unwrap_or((true, true));
+    let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+    SyslogSpec {
+        listen: r.text("listen", example).unwrap_or_default().to_owned(),
+        udp,
+        tcp,
+        connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
+    }
 }
 
 /// A sink that sends requests.
@@ -59,6 +74,27 @@ pub(in crate::job) fn sink(r: &Reader<'_>) -> HttpSinkSpec {
     spec.timeout = r.time("timeout").unwrap_or(spec.timeout);
     spec.wait = r.time("wait").unwrap_or(spec.wait);
     spec.reject = r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false);
+    spec
+}
+
+/// A sink that writes into a table of ClickHouse.
+pub(in crate::job) fn clickhouse(r: &Reader<'_>) -> ClickhouseSinkSpec {
+    let text = |key: &str, example: &str| {
+        r.need(key, example);
+        r.text(key, example).unwrap_or_default().to_owned()
+    };
+    let url = text("url", "url = \"https://host:8443\"");
+    let mut spec = ClickhouseSinkSpec::new(url, text("table", "table = \"counts\""));
+    spec.user = r.text("user", "user = \"writer\"").map(str::to_owned);
+    spec.password = r.text("password", "password = \"${NAME}\"").map(str::to_owned);
+    spec.exactly_once = r.flag("exactly_once").unwrap_or(true);
+    spec.tls = tls::read(r);
+    let rows = r.whole("rows_per_request_max", 1, i64::MAX as u64);
+    spec.rows_per_request_max = rows.unwrap_or(spec.rows_per_request_max);
+    let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+    spec.request_bytes_max = bytes.unwrap_or(spec.request_bytes_max);
+    spec.timeout = r.time("timeout").unwrap_or(spec.timeout);
+    spec.wait = r.time("wait").unwrap_or(spec.wait);
     spec
 }
 

@@ -49,7 +49,8 @@ pub(super) fn source(r: &Reader<'_>) -> KafkaSourceSpec {
     }
 }
 
-fn start(r: &Reader<'_>) -> Option<KafkaStart> {
+/// `start`.
+pub(super) fn start(r: &Reader<'_>) -> Option<KafkaStart> {
     let text = r.text("start", "start = \"latest\"")?;
     let time = || {
         let times = TimeParser::of(&ColumnSpec::new("start", ColumnType::Timestamp));

@@ -2,7 +2,7 @@
 
 use super::kafka::cluster;
 use super::stage::plugin::bare;
-use super::{http, records};
+use super::{http, records, server};
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -15,7 +15,10 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, http, websocket, plugin, nothing");
+    r.need(
+        "kind",
+        "kind = \"print\", or one of files, queue, postgres, kafka, kinesis, clickhouse, http, websocket, plugin, nothing",
+    );
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
@@ -41,6 +44,8 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
+        Some("kinesis") => SinkKind::Kinesis(Box::new(server::kinesis_sink(r))),
+        Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),

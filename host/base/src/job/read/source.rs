@@ -12,7 +12,10 @@ use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, plugin, rate, queue");
+    r.need(
+        "kind",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, kinesis, syslog, plugin, rate, queue",
+    );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
@@ -43,6 +46,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> Sou
         record_bytes_max: match kind {
             // Written as JSON, a row may be longer than it was.
             SourceKind::Plugin(_) => limits::RECORD_BYTES_MAX_MAX,
+            SourceKind::Syslog(_) => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::SYSLOG_BYTES_MAX),
             _ => size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
         },
         rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
@@ -72,6 +76,8 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
         "redis" => SourceKind::Server(Box::new(server::redis(r))),
+        "kinesis" => SourceKind::Server(Box::new(server::kinesis(r))),
+        "syslog" => SourceKind::Syslog(http::syslog(r)),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
@@ -109,7 +115,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
-        SourceKind::Queue { .. } | SourceKind::Plugin(_) => "json",
+        SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) => "json",
         SourceKind::Server(server) if server.reads.are_fields() => "json",
         _ => "text",
     };

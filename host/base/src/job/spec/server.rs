@@ -1,12 +1,13 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
+use super::KinesisReads;
 use crate::batch::column::ColumnSource;
 use std::fmt;
 
 /// Such a source.
 #[derive(Clone, PartialEq)]
 pub struct ServerSourceSpec {
-    /// Where the server is, and who the job is there.
+    /// Where the server is, and who the job is there; empty where the environment says so.
     pub url: String,
     /// What is read.
     pub reads: ServerReads,
@@ -24,6 +25,8 @@ impl fmt::Debug for ServerSourceSpec {
 pub enum ServerReads {
     /// Streams of Redis.
     Redis(RedisReads),
+    /// A stream of Kinesis.
+    Kinesis(KinesisReads),
 }
 
 /// Which streams of Redis are read.
@@ -52,6 +55,7 @@ impl ServerReads {
     pub fn word(&self) -> &'static str {
         match self {
             ServerReads::Redis(_) => "redis",
+            ServerReads::Kinesis(_) => "kinesis",
         }
     }
 
@@ -59,6 +63,7 @@ impl ServerReads {
     pub fn are_fields(&self) -> bool {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
+            ServerReads::Kinesis(_) => false,
         }
     }
 
@@ -68,6 +73,7 @@ impl ServerReads {
             ServerReads::Redis(_) => {
                 matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
             }
+            ServerReads::Kinesis(_) => matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Key),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Every mistake of a job file with the whole message that its author sees.
 
+mod clickhouse;
 mod kafka;
+mod kinesis;
 mod plugins;
 mod sinks;
 mod stages;
+mod syslog;
 mod windows;
 
 use super::{read, read_with};
@@ -39,17 +42,22 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
     ];
     let mut wrong = Vec::new();
     for (group, cases, before, after) in groups {
-        for (at, (text, expected)) in cases.iter().enumerate() {
-            let found = match read(&format!("{before}{text}\n{after}")) {
-                Ok(_) => "no error".to_string(),
-                Err(error) => error.message,
-            };
-            if found != *expected {
-                wrong.push(format!("{group} {at}:\n{text}\nexpected: {expected}\nfound:    {found}"));
-            }
-        }
+        wrong.extend(differing(group, cases, &before, &after));
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// What is said otherwise than expected, of job files with these texts around each case.
+fn differing(group: &str, cases: Cases, before: &str, after: &str) -> Vec<String> {
+    let told = |text: &str| match read(&format!("{before}{text}\n{after}")) {
+        Ok(_) => "no error".to_string(),
+        Err(error) => error.message,
+    };
+    let cases = cases.iter().enumerate().map(|(at, (text, expected))| (at, text, expected, told(text)));
+    let wrong = cases.filter(|(_, _, expected, found)| found != *expected);
+    wrong
+        .map(|(at, text, expected, found)| format!("{group} {at}:\n{text}\nexpected: {expected}\nfound:    {found}"))
+        .collect()
 }
 
 #[test]

@@ -9,12 +9,12 @@ use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
-use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
+use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS, POSITION_WAIT_MS};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, Ticket};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -46,6 +46,8 @@ pub struct PartitionReader {
     waiting: VecDeque<(Ticket, Vec<u8>)>,
     /// The last position whose rows are.
     safe: Option<Vec<u8>>,
+    /// Since when a position waits for rows to go with.
+    noted: Option<Instant>,
     published: watch::Receiver<Positions>,
 }
 
@@ -95,6 +97,7 @@ impl PartitionReader {
             again: Again::new(who(&source.name, partition)),
             waiting: VecDeque::new(),
             safe,
+            noted: None,
             published: inbox.published(),
         }
     }
@@ -188,10 +191,22 @@ impl PartitionReader {
         }
         if chunks.is_empty() {
             // It goes with the next rows, whatever partition they are of.
-            return if moves.is_empty() || self.inbox.note(moves) { Ok(()) } else { Err(Stopped::Done) };
+            if !moves.is_empty() {
+                self.noted.get_or_insert_with(Instant::now);
+                if !self.inbox.note(moves) {
+                    return Err(Stopped::Done);
+                }
+            }
+            // Where none come for long it goes alone: what a server deletes meanwhile was read.
+            if self.noted.is_some_and(|since| since.elapsed() >= Duration::from_millis(POSITION_WAIT_MS)) {
+                self.noted = None;
+                self.inbox.begin_batch();
+            }
+            return Ok(());
         }
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
+        self.noted = None;
         let Some(ticket) = put else { return Err(Stopped::Done) };
         if let Some(position) = position {
             self.waiting.push_back((ticket, position));

@@ -3,6 +3,7 @@
 use crate::batch::position::{Position, Positions};
 use crate::hex;
 use crate::receiver::named::NamedPosition;
+use std::collections::BTreeSet;
 
 /// What the name of such a position begins with.
 const MARK: &str = "of:";
@@ -20,6 +21,13 @@ impl PartitionPlace {
         let named = NamedPosition::of(from, |name| parse(name).is_some_and(|(of, _)| of == partition));
         let now = named.names().last().and_then(|name| parse(name)).map(|(_, position)| position);
         PartitionPlace { partition: partition.to_owned(), now, named }
+    }
+
+    /// Where all partitions stand that were read.
+    pub fn all(from: &Positions) -> Vec<(String, Vec<u8>)> {
+        let names: BTreeSet<&str> = from.keys().filter_map(|name| Some(parse(name)?.0)).collect();
+        let at = |name: &str| Some((name.to_owned(), PartitionPlace::of(name, from).now?));
+        names.into_iter().filter_map(at).collect()
     }
 
     /// Where it stands; `None`: at its beginning.
@@ -57,6 +65,8 @@ mod tests {
             }
         }
         assert_eq!(positions.len(), 6, "one for each, and that of the rows");
+        let all: Vec<_> = ["", "a", "a=", "a=b", "ü"].map(|name| (name.to_owned(), b"2".to_vec())).into();
+        assert_eq!(PartitionPlace::all(&positions), all);
         // As a start puts them together that found a batch which does not count.
         positions.insert("of:a=".into(), Position { offset: 99, mark: -1 });
         let mut place = PartitionPlace::of("a", &positions);

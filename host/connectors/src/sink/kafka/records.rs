@@ -222,7 +222,12 @@ impl<'a> Values<'a> {
 }
 
 /// The bytes of a key: text and bytes as they are, so that every client finds the same partition; other values as text.
-fn write_key(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
+pub(in crate::sink) fn write_key(
+    cells: &Cells<'_>,
+    row: usize,
+    scratch: &mut String,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
     scratch.clear();
     match cells {
         Cells::Text(array) => scratch.push_str(array.value(row)),

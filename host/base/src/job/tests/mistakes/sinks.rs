@@ -15,7 +15,7 @@ pub(super) const SINK: Cases = &[
     (
         r#"from = "lines"
 kind = "mqtt""#,
-        r#"job.toml:3: sink `screen`: `kind = "mqtt"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `http`, `websocket`, `nothing`"#,
+        r#"job.toml:3: sink `screen`: `kind = "mqtt"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `kinesis`, `clickhouse`, `http`, `websocket`, `nothing`"#,
     ),
     (
         r#"from = "lines"

@@ -1,0 +1,63 @@
+//! Mistakes in sources and sinks of kind `kinesis`.
+
+use super::{Cases, LINES, SCREEN, differing};
+
+const SOURCE: Cases = &[
+    ("", r#"job.toml:1: source `lines`: `stream` is missing; write stream = "orders""#),
+    (
+        r#"stream = "arn:aws:kinesis:eu-west-1:1:stream/orders""#,
+        "job.toml:3: source `lines`: `arn:aws:kinesis:eu-west-1:1:stream/orders` is no name of a stream; write the name that it ends with, \
+         and its region as `region`",
+    ),
+    (
+        r#"stream = "a b""#,
+        "job.toml:3: source `lines`: `a b` is no name of a stream; names are of up to 128 letters, digits, `.`, `_` and `-`",
+    ),
+    (
+        "stream = \"orders\"\nregion = \"eu west\"",
+        r#"job.toml:4: source `lines`: `eu west` is no region; write one as "eu-west-1""#,
+    ),
+    (
+        "stream = \"orders\"\nstart = \"now\"",
+        "job.toml:4: source `lines`: `start = \"now\"` is no place to begin at; write \"earliest\", \"latest\", or a time as \
+         \"2026-11-21T12:00:00Z\"",
+    ),
+    (
+        "stream = [\"a\", \"b\"]",
+        r#"job.toml:3: source `lines`: `stream` is an array, expected text; write stream = "orders""#,
+    ),
+    (
+        "stream = \"orders\"\nformat = \"json\"\nschema = { n = \"int64\", t = { type = \"text\", from = \"topic\" } }",
+        "job.toml:5: source `lines`: column `t` is `topic`, which messages of kind `kinesis` do not have; remove it",
+    ),
+    (
+        "stream = \"orders\"\nurl = \"https://kinesis.eu-west-1.amazonaws.com\"",
+        "job.toml:4: source `lines`: `url` is not for kind `kinesis` but for `http`, `redis`; remove it",
+    ),
+];
+
+const SINK: Cases = &[
+    ("", r#"job.toml:5: sink `screen`: `stream` is missing; write stream = "orders""#),
+    (
+        "stream = \"\"",
+        "job.toml:8: sink `screen`: `` is no name of a stream; names are of up to 128 letters, digits, `.`, `_` and `-`",
+    ),
+    (
+        "stream = \"orders\"\nkey = \"\"",
+        "job.toml:9: sink `screen`: `key` has an empty name; write the name of a column",
+    ),
+    (
+        "stream = \"orders\"\ntopic = \"t\"",
+        "job.toml:9: sink `screen`: `topic` is not for kind `kinesis` but for `kafka`; remove it",
+    ),
+];
+
+#[test]
+fn mistakes_about_streams_are_told() {
+    let wrong = [
+        differing("SOURCE", SOURCE, "[sources.lines]\nkind = \"kinesis\"\n", SCREEN),
+        differing("SINK", SINK, &format!("{LINES}[sinks.screen]\nfrom = \"lines\"\nkind = \"kinesis\"\n"), ""),
+    ]
+    .concat();
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n\n"));
+}

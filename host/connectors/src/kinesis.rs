@@ -1,0 +1,229 @@
+//! Streams of Kinesis, for sources and sinks: where they are, who asks, requests that are signed as AWS wants them, and what errors
+//! mean. Who asks, and where, is told by the same environment variables as for buckets.
+
+mod trouble;
+
+pub use trouble::Trouble;
+
+use crate::http::{Asked, Client, Fault, Server};
+use crate::objects::{NoClient, amazon, check_amazon_http};
+use crate::shown;
+use crate::tls::Tls;
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request};
+use object_store::RetryConfig;
+use object_store::aws::{AmazonS3ConfigKey, AwsAuthorizer, AwsCredential, AwsCredentialProvider};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long an answer may take, and whoever says who asks.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer: 10 MB of records at most, as base64, with what stands beside them.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const SHOWN_BYTES_MAX: usize = 400;
+const SERVICE: &str = "kinesis";
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"];
+const CREDENTIALS: &str = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, of a session, AWS_SESSION_TOKEN";
+
+/// A stream.
+pub struct Stream {
+    name: String,
+    region: String,
+    server: Server,
+    credentials: AwsCredentialProvider,
+    /// Whether they stand in the environment: these stay as they are.
+    given: bool,
+    /// Whether there ever were some.
+    had: AtomicBool,
+}
+
+impl Stream {
+    /// The stream of this name. Settings are environment variables. The error has the key that is wrong.
+    pub fn of(
+        name: &str,
+        region: Option<&str>,
+        settings: &[(String, String)],
+    ) -> Result<Stream, (&'static str, String)> {
+        let setting = |name: &str| settings.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
+        let builder = amazon(settings);
+        let region = region.map(str::to_owned).or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Region));
+        let region = region.filter(|region| !region.is_empty()).ok_or_else(|| {
+            (
+                "stream",
+                "nothing says in which region the stream is; write region = \"eu-west-1\", or set AWS_REGION"
+                    .to_owned(),
+            )
+        })?;
+        if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            let region = shown::harmless(&region, SHOWN_BYTES_MAX);
+            return Err(("region", format!("`{region}` is no region; write one as \"eu-west-1\"")));
+        }
+        let endpoint =
+            ENDPOINTS.into_iter().find_map(|name| Some((name, setting(name).filter(|url| !url.is_empty())?)));
+        let url = match endpoint {
+            Some((_, url)) => url.to_owned(),
+            None if region.starts_with("cn-") => format!("https://kinesis.{region}.amazonaws.com.cn/"),
+            None => format!("https://kinesis.{region}.amazonaws.com/"),
+        };
+        let server = Server::of(&url, Tls::default()).map_err(|message| {
+            ("stream", format!("{} {message}", endpoint.map_or("the endpoint", |(name, _)| name)))
+        })?;
+        let not_made = |error: NoClient| ("stream", error.within_place("the stream").message);
+        check_amazon_http(&url, settings).map_err(not_made)?;
+        let retry = RetryConfig { max_retries: 2, retry_timeout: ANSWER_MAX, ..RetryConfig::default() };
+        // No bucket is asked for anything: this is the way to the credentials.
+        let store = builder.with_bucket_name("none").with_region(&region).with_retry(retry).build();
+        let store = store.map_err(|error| not_made(NoClient::Client(error)))?;
+        Ok(Stream {
+            name: name.to_owned(),
+            region,
+            server,
+            credentials: store.credentials().clone(),
+            given: setting("AWS_ACCESS_KEY_ID").is_some(),
+            had: AtomicBool::new(false),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self) -> String {
+        format!("stream `{}` at {}", self.name, self.server.place())
+    }
+
+    async fn credential(&self) -> Result<Arc<AwsCredential>, Trouble> {
+        let why = match timeout(ANSWER_MAX, self.credentials.get_credential()).await {
+            Ok(Ok(credential)) => {
+                self.had.store(true, Ordering::Relaxed);
+                return Ok(credential);
+            }
+            Ok(Err(error)) => shown::harmless(&error.to_string(), SHOWN_BYTES_MAX),
+            Err(_) => "no answer".to_owned(),
+        };
+        match self.had.load(Ordering::Relaxed) {
+            true => Err(Trouble::Passing(format!("no new credentials: {why}"))),
+            false => Err(Trouble::Lasting(format!("nothing says who asks ({why}); set {CREDENTIALS}"))),
+        }
+    }
+
+    /// The headers of a request, with its signature.
+    async fn signed(&self, action: &str, body: &Bytes) -> Result<HeaderMap, Trouble> {
+        let credential = self.credential().await?;
+        let is_header = |text: &str| HeaderValue::from_str(text).is_ok();
+        if !is_header(&credential.key_id) || credential.token.as_deref().is_some_and(|token| !is_header(token)) {
+            return Err(Trouble::Lasting(format!(
+                "the credentials have letters that no request can have; set {CREDENTIALS}"
+            )));
+        }
+        let uri = format!("{}{}", self.server.place().trim_end_matches('/'), "/");
+        let target = format!("Kinesis_20131202.{action}");
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(CONTENT_TYPE, "application/x-amz-json-1.1")
+            .header(TARGET, target)
+            .body(body.clone().into());
+        let mut request = request.map_err(|error| Trouble::Lasting(format!("no request can be made: {error}")))?;
+        AwsAuthorizer::new(&credential, SERVICE, &self.region).authorize(&mut request, None);
+        Ok(request.into_parts().0.headers)
+    }
+}
+
+/// Asks about a stream, over one connection.
+pub struct Asker {
+    stream: Arc<Stream>,
+    client: Client,
+}
+
+impl Asker {
+    /// Not connected yet.
+    pub fn new(stream: &Arc<Stream>) -> Asker {
+        Asker { stream: stream.clone(), client: Client::new(stream.server.clone()) }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Asks for an action, and reads the answer.
+    pub async fn ask<T: DeserializeOwned>(&mut self, action: &str, body: Value) -> Result<T, Trouble> {
+        let body = Bytes::from(body.to_string());
+        let headers = self.stream.signed(action, &body).await?;
+        let path = format!("{}/", self.client.server().path().trim_end_matches('/'));
+        let asked = Asked { method: Method::POST, path, headers, body };
+        let reply = match self.client.ask(&asked, ANSWER_MAX, ANSWER_BYTES_MAX).await {
+            Ok(reply) => reply,
+            Err(Fault::Passing(why)) => return Err(Trouble::Passing(format!("{}: {why}", self.stream.place()))),
+            Err(Fault::Lasting(why)) => return Err(Trouble::Lasting(format!("{}: {why}", self.stream.place()))),
+        };
+        if !reply.status.is_success() {
+            return Err(trouble::of(&reply, &self.stream));
+        }
+        let none: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
+        serde_json::from_slice(none).map_err(|error| {
+            Trouble::Passing(format!("{}: its answer to {action} is none: {error}", self.stream.place()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(region: Option<&str>, settings: &[(&str, &str)]) -> Result<String, String> {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let stream = Stream::of("orders", region, &settings);
+        stream.map(|stream| format!("{} {}", stream.region, stream.server.place())).map_err(|(_, message)| message)
+    }
+
+    #[test]
+    fn where_a_stream_is_follows_from_the_region_or_the_endpoint() {
+        let usual = "eu-west-1 https://kinesis.eu-west-1.amazonaws.com/";
+        assert_eq!(of(Some("eu-west-1"), &[("AWS_REGION", "us-east-2")]).unwrap(), usual);
+        assert_eq!(of(None, &[("AWS_REGION", "eu-west-1")]).unwrap(), usual);
+        assert_eq!(of(None, &[("AWS_DEFAULT_REGION", "eu-west-1")]).unwrap(), usual);
+        assert_eq!(of(Some("cn-north-1"), &[]).unwrap(), "cn-north-1 https://kinesis.cn-north-1.amazonaws.com.cn/");
+        let own =
+            [("AWS_ENDPOINT_URL", "https://s3.example.org"), ("AWS_ENDPOINT_URL_KINESIS", "https://k.example.org/")];
+        assert_eq!(of(Some("x"), &own).unwrap(), "x https://k.example.org/");
+        assert_eq!(of(Some("x"), &own[..1]).unwrap(), "x https://s3.example.org/");
+        assert!(of(None, &[]).unwrap_err().contains("set AWS_REGION"));
+        assert!(of(Some("a.b/c"), &[]).unwrap_err().contains("no region"));
+    }
+
+    #[test]
+    fn plain_http_has_to_be_allowed() {
+        let plain = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        let error = of(Some("x"), &[plain]).unwrap_err();
+        assert!(error.contains("set AWS_ALLOW_HTTP=true"), "{error}");
+        assert!(of(Some("x"), &[plain, ("AWS_ALLOW_HTTP", "true")]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn requests_are_signed_and_strange_credentials_are_told() {
+        let settings = |token: &str| {
+            [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", token)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let stream = Stream::of("orders", Some("eu-west-1"), &settings("token")).ok().unwrap();
+        let headers = stream.signed("ListShards", &Bytes::from("{}")).await.ok().unwrap();
+        let authorization = headers["authorization"].to_str().unwrap();
+        assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=id/"), "{authorization}");
+        assert!(authorization.contains("/eu-west-1/kinesis/aws4_request, SignedHeaders="), "{authorization}");
+        assert!(authorization.contains("host;"), "{authorization}");
+        assert_eq!(headers["host"], "kinesis.eu-west-1.amazonaws.com");
+        assert_eq!(headers["x-amz-security-token"], "token");
+        let stream = Stream::of("orders", Some("eu-west-1"), &settings("to\nken")).ok().unwrap();
+        assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(Trouble::Lasting(_))));
+    }
+}

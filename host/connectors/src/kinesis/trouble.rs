@@ -1,0 +1,110 @@
+//! What the errors of Kinesis mean, by their types.
+
+use super::{CREDENTIALS, SHOWN_BYTES_MAX, Stream};
+use crate::http::Reply;
+use crate::shown;
+use serde_json::Value;
+
+/// Why a request was not fulfilled, in words.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It may work later.
+    Passing(String),
+    /// More is asked than is allowed for now, by this job or by others.
+    Throttled(String),
+    /// The iterator is too old; another one is to be made.
+    Expired,
+    /// What was asked for cannot be.
+    Invalid(String),
+    /// Somebody has to do something.
+    Lasting(String),
+}
+
+/// What an answer that is no success means.
+pub(super) fn of(reply: &Reply, stream: &Stream) -> Trouble {
+    let told: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let text = |name: &str| told[name].as_str().unwrap_or_default();
+    let kind = text("__type").rsplit('#').next().unwrap_or_default();
+    let message = [text("message"), text("Message")].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+    let status = reply.status;
+    let words = match kind {
+        "" => {
+            let body = String::from_utf8_lossy(&reply.body);
+            format!("{}: {status} {}", stream.place(), shown::harmless(body.trim(), SHOWN_BYTES_MAX))
+        }
+        _ => {
+            let kind = shown::harmless(kind, SHOWN_BYTES_MAX);
+            format!("{}: {kind}: {}", stream.place(), shown::harmless(message, SHOWN_BYTES_MAX))
+        }
+    };
+    let words = words.trim_end().to_owned();
+    match kind {
+        "ProvisionedThroughputExceededException"
+        | "LimitExceededException"
+        | "KMSThrottlingException"
+        | "ThrottlingException"
+        | "Throttling"
+        | "RequestLimitExceeded" => Trouble::Throttled(words),
+        "ExpiredIteratorException" => Trouble::Expired,
+        "InvalidArgumentException" | "ValidationException" => Trouble::Invalid(words),
+        "ResourceNotFoundException" => {
+            Trouble::Lasting(format!("{words}; make the stream, or mend `stream` or `region`"))
+        }
+        "ExpiredTokenException" | "ExpiredToken" => match stream.given {
+            true => Trouble::Lasting(format!("{words}; set a new AWS_SESSION_TOKEN, and what belongs to it")),
+            false => Trouble::Passing(words),
+        },
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationTokenException"
+        | "IncompleteSignatureException"
+        | "NotAuthorizedException" => Trouble::Lasting(format!("{words}; set {CREDENTIALS}")),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            Trouble::Lasting(format!("{words}; set {CREDENTIALS}, and look whether the clock of this machine is right"))
+        }
+        "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => {
+            Trouble::Lasting(format!("{words}; allow it to who asks"))
+        }
+        _ if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 => Trouble::Passing(words),
+        _ => Trouble::Lasting(words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use hyper::StatusCode;
+
+    fn told(status: u16, body: &str, given: bool) -> Trouble {
+        let mut settings = vec![("AWS_REGION".to_owned(), "x".to_owned())];
+        if given {
+            settings.push(("AWS_ACCESS_KEY_ID".into(), "a".into()));
+            settings.push(("AWS_SECRET_ACCESS_KEY".into(), "b".into()));
+        }
+        let stream = Stream::of("orders", None, &settings).ok().unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        of(&Reply { status, retry_after: None, location: None, body: Bytes::from(body.to_owned()) }, &stream)
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_their_types() {
+        let of = |kind: &str| told(400, &format!("{{\"__type\":\"{kind}\",\"message\":\"why\"}}"), true);
+        assert!(matches!(of("ProvisionedThroughputExceededException"), Trouble::Throttled(_)));
+        assert_eq!(of("com.amazonaws.kinesis#ExpiredIteratorException"), Trouble::Expired);
+        assert!(matches!(of("InvalidArgumentException"), Trouble::Invalid(_)));
+        let Trouble::Lasting(words) = of("ResourceNotFoundException") else { panic!() };
+        let expected = "stream `orders` at https://kinesis.x.amazonaws.com/: ResourceNotFoundException: why; make the stream, or mend \
+                        `stream` or `region`";
+        assert_eq!(words, expected);
+        let Trouble::Lasting(words) = of("ExpiredTokenException") else { panic!() };
+        assert!(words.contains("AWS_SESSION_TOKEN"), "{words}");
+        let expired = r#"{"__type":"ExpiredTokenException"}"#;
+        assert!(matches!(told(400, expired, false), Trouble::Passing(_)), "whoever gave it gives another one");
+        assert!(matches!(of("Whatever\u{1b}[31m"), Trouble::Lasting(words) if !words.contains('\u{1b}')));
+        for body in ["", "<html>", "[]", "{\"__type\":7}"] {
+            assert!(matches!(told(500, body, true), Trouble::Passing(_)), "{body}");
+            assert!(matches!(told(403, body, true), Trouble::Lasting(_)), "{body}");
+        }
+    }
+}

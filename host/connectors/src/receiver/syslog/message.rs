@@ -1,0 +1,292 @@
+//! One message of syslog, as RFC 5424 or RFC 3164 writes it, as a line of JSON. Nothing that somebody sends is no message: what follows
+//! neither is all `message`.
+
+use crate::batch::column::ColumnSpec;
+use crate::batch::times::TimeParser;
+use crate::batch::types::ColumnType;
+use serde_json::{Map, Value};
+
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/// Priority of what does not say one: `user.notice`.
+const NO_PRIORITY: usize = 13;
+/// Letters of the name of a program before it is taken for words of the message.
+const TAG_BYTES_MAX: usize = 128;
+
+/// Reads messages.
+pub struct Reader {
+    times: TimeParser,
+}
+
+impl Reader {
+    /// Of times as RFC 3339 has them.
+    pub fn new() -> Reader {
+        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)) }
+    }
+
+    /// A message from this sender, which came at this time (year and month), as a line.
+    pub fn line(&self, message: &[u8], sender: &str, now: (i32, usize)) -> String {
+        let text = String::from_utf8_lossy(message);
+        let text = text.trim_end_matches(['\n', '\r', '\0']);
+        let mut fields = Map::new();
+        fields.insert("sender".into(), sender.into());
+        let (priority, rest) = priority(text).unwrap_or((NO_PRIORITY, text));
+        let (facility, severity) = (priority / 8, priority % 8);
+        fields.insert("facility".into(), FACILITIES.get(facility).copied().into());
+        fields.insert("severity".into(), SEVERITIES.get(severity).copied().into());
+        fields.insert("level".into(), severity.into());
+        if rest.len() == text.len() || self.new_form(rest, &mut fields).is_none() {
+            self.old_form(rest, &mut fields, now);
+        }
+        let mut line = Value::Object(fields).to_string();
+        line.push('\n');
+        line
+    }
+
+    /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not, and nothing is set.
+    fn new_form(&self, text: &str, fields: &mut Map<String, Value>) -> Option<()> {
+        let mut words = text.strip_prefix("1 ")?.splitn(6, ' ');
+        let [time, host, app, pid, id] = [(); 5].map(|()| words.next());
+        let (time, rest) = (given(time?), words.next()?);
+        if time.is_some_and(|time| self.times.read(time).is_err()) {
+            return None;
+        }
+        let (data, message) = structured(rest)?;
+        for (name, value) in [("host", host), ("app", app), ("pid", pid), ("id", id)] {
+            fields.insert(name.into(), given(value?).into());
+        }
+        fields.insert("time".into(), time.into());
+        fields.insert("data".into(), data);
+        fields.insert("message".into(), message.strip_prefix('\u{feff}').unwrap_or(message).into());
+        Some(())
+    }
+
+    /// RFC 3164, or what is taken for it: `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing.
+    fn old_form(&self, text: &str, fields: &mut Map<String, Value>, now: (i32, usize)) {
+        let mut rest = text;
+        if let Some((time, behind)) = self.old_time(rest, now) {
+            fields.insert("time".into(), time.into());
+            rest = behind;
+            // A word that is no tag is the host; not all senders say one.
+            if let Some((word, behind)) = rest.split_once(' ')
+                && !word.is_empty()
+                && (!word.contains([':', '[']) || is_address(word))
+            {
+                fields.insert("host".into(), word.into());
+                rest = behind;
+            }
+        }
+        if let Some((app, pid, behind)) = tag(rest) {
+            fields.insert("app".into(), app.into());
+            fields.insert("pid".into(), pid.into());
+            rest = behind;
+        }
+        fields.insert("message".into(), rest.into());
+    }
+
+    /// `Nov 22 19:35:58 `, without a year and a zone, or a time as RFC 3339 has it; and what stands behind.
+    fn old_time<'a>(&self, text: &'a str, now: (i32, usize)) -> Option<(String, &'a str)> {
+        if let Some((word, behind)) = text.split_once(' ')
+            && word.len() >= 19
+            && self.times.read(word).is_ok()
+        {
+            return Some((word.to_owned(), behind));
+        }
+        let (time, behind) = (text.get(..15)?, text.get(15..)?);
+        let month =
+            MONTHS.iter().position(|month| time.strip_prefix(month).is_some_and(|rest| rest.starts_with(' ')))? + 1;
+        let (day, clock) = (time.get(4..6)?.trim_start().parse::<u8>().ok()?, time.get(7..)?);
+        if time.as_bytes().get(6) != Some(&b' ') {
+            return None;
+        }
+        let (year, this_month) = now;
+        // It came in December, and is of January, or the other way round.
+        let year = match (month, this_month) {
+            (1, 12) => year + 1,
+            (12, 1) => year - 1,
+            _ => year,
+        };
+        let time = format!("{year:04}-{month:02}-{day:02}T{clock}");
+        self.times.read(&time).ok()?;
+        Some((time, behind.strip_prefix(' ').unwrap_or(behind)))
+    }
+}
+
+/// `<34>`, and what stands behind.
+fn priority(text: &str) -> Option<(usize, &str)> {
+    let (number, rest) = text.strip_prefix('<')?.split_once('>')?;
+    let fits = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|number| fits && *number < FACILITIES.len() * SEVERITIES.len())?;
+    Some((number, rest))
+}
+
+/// A value that is not `-`.
+fn given(value: &str) -> Option<&str> {
+    (value != "-").then_some(value)
+}
+
+/// `word` is an IPv6 address and no tag.
+fn is_address(word: &str) -> bool {
+    word.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// `app[pid]: `, and what stands behind.
+fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
+    let end = text.find(|c: char| c == ':' || c == '[' || c.is_whitespace())?;
+    let (app, rest) = text.split_at_checked(end).filter(|(app, _)| (1..=TAG_BYTES_MAX).contains(&app.len()))?;
+    let (pid, rest) = match rest.strip_prefix('[') {
+        Some(rest) => {
+            let (pid, rest) = rest.split_once(']').filter(|(pid, _)| pid.len() <= TAG_BYTES_MAX)?;
+            (Some(pid), rest)
+        }
+        None => (None, rest),
+    };
+    let rest = rest.strip_prefix(':')?;
+    Some((app, pid, rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+/// Structured data as an object of objects, and the message behind it; `None`: it is none.
+fn structured(text: &str) -> Option<(Value, &str)> {
+    let message = |rest: &str| rest.is_empty() || rest.starts_with(' ');
+    if let Some(rest) = text.strip_prefix('-').filter(|rest| message(rest)) {
+        return Some((Value::Null, rest.strip_prefix(' ').unwrap_or(rest)));
+    }
+    let (mut elements, mut rest) = (Map::new(), text);
+    while let Some(element) = rest.strip_prefix('[') {
+        let end = element.find([' ', ']'])?;
+        let (name, mut behind) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
+        let mut parameters = Map::new();
+        while let Some(parameter) = behind.strip_prefix(' ') {
+            let (key, quoted) =
+                parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;
+            let (value, after) = unquoted(quoted)?;
+            parameters.insert(key.into(), value.into());
+            behind = after;
+        }
+        rest = behind.strip_prefix(']')?;
+        elements.insert(name.into(), Value::Object(parameters));
+    }
+    let found = !elements.is_empty() && message(rest);
+    found.then(|| (Value::Object(elements), rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+/// The text up to the next quote, without the signs that protect quotes and the like, and what stands behind.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut letters) = (String::new(), text.char_indices().peekable());
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((value, text.get(at + 1..)?)),
+            '\\' => match letters.next_if(|(_, next)| matches!(next, '"' | '\\' | ']')) {
+                Some((_, protected)) => value.push(protected),
+                None => value.push('\\'),
+            },
+            letter => value.push(letter),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use serde_json::json;
+
+    fn read(message: &str) -> Value {
+        let line = Reader::new().line(message.as_bytes(), "s", (2026, 11));
+        assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
+        let mut read: Value = serde_json::from_str(&line).unwrap();
+        read.as_object_mut().unwrap().remove("sender");
+        read
+    }
+
+    #[test]
+    fn messages_of_rfc_5424_are_read() {
+        let told = read(
+            "<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 [exampleSDID@32473 iut=\"3\" eventSource=\"App\\\"li\\]c\\\\at\\ion\"][x] \u{feff}An event\n",
+        );
+        let expected = json!({
+            "facility": "local4", "severity": "notice", "level": 5, "time": "2003-10-11T22:14:15.003Z", "host": "mymachine.example.com",
+            "app": "evntslog", "pid": null, "id": "ID47", "message": "An event",
+            "data": { "exampleSDID@32473": { "iut": "3", "eventSource": "App\"li]c\\at\\ion" }, "x": {} }
+        });
+        assert_eq!(told, expected);
+        let told = read("<34>1 - - - - - -");
+        assert_eq!(
+            (&told["facility"], &told["severity"], &told["time"], &told["message"]),
+            (&json!("auth"), &json!("crit"), &Value::Null, &json!(""))
+        );
+        assert_eq!(read("<34>1 2003-10-11T22:14:15Z h a 1 - - line one\nline two")["message"], "line one\nline two");
+    }
+
+    #[test]
+    fn messages_of_rfc_3164_are_read_as_far_as_they_go() {
+        let told = read("<34>Oct 11 22:14:15 mymachine su[231]: 'su root' failed");
+        let expected = json!({
+            "facility": "auth", "severity": "crit", "level": 2, "time": "2026-10-11T22:14:15", "host": "mymachine", "app": "su", "pid": "231",
+            "message": "'su root' failed"
+        });
+        assert_eq!(told, expected);
+        let parts = |message: &str| {
+            let told = read(message);
+            ["time", "host", "app", "pid", "message"]
+                .map(|name| told[name].as_str().unwrap_or("-").to_owned())
+                .join("|")
+        };
+        assert_eq!(parts("<13>Nov  2 01:02:03 me: hi: there"), "2026-11-02T01:02:03|-|me|-|hi: there");
+        assert_eq!(parts("<13>Nov 22 01:02:03 host me: hi"), "2026-11-22T01:02:03|host|me|-|hi");
+        assert_eq!(parts("<13>Nov 22 01:02:03 ::1 me: hi"), "2026-11-22T01:02:03|::1|me|-|hi");
+        assert_eq!(parts("<13>Nov 22 01:02:03 host no tag here"), "2026-11-22T01:02:03|host|-|-|no tag here");
+        assert_eq!(parts("<13>2026-11-22T01:02:03.5+01:00 host me[1]: hi"), "2026-11-22T01:02:03.5+01:00|host|me|1|hi");
+        assert_eq!(parts("<13>me[1]: hi"), "-|-|me|1|hi");
+        assert_eq!(parts("no priority"), "-|-|-|-|no priority");
+        assert_eq!(parts("<13>Nov 40 01:02:03 host me: hi"), "-|-|-|-|Nov 40 01:02:03 host me: hi");
+        assert_eq!(parts("<13>1 yesterday h a p i - hi"), "-|-|-|-|1 yesterday h a p i - hi");
+        assert_eq!(parts("<999>x"), "-|-|-|-|<999>x");
+        assert_eq!(parts(""), "-|-|-|-|");
+    }
+
+    #[test]
+    fn a_time_without_a_year_is_near_to_when_it_came() {
+        let year = |time: &str, now| Reader::new().old_time(time, now).unwrap().0[..4].to_owned();
+        assert_eq!(year("Dec 31 23:59:59", (2027, 1)), "2026");
+        assert_eq!(year("Jan  1 00:00:01", (2026, 12)), "2027");
+        assert_eq!(year("Jan  1 00:00:01", (2026, 11)), "2026");
+    }
+
+    #[test]
+    fn whatever_comes_is_a_line_of_json() {
+        let mut random = Random::new(1);
+        let pieces = [
+            "<",
+            ">",
+            "13",
+            "1 ",
+            " ",
+            "-",
+            "[",
+            "]",
+            "\"",
+            "=",
+            "\\",
+            ":",
+            "a",
+            "ü",
+            "\u{feff}",
+            "\0",
+            "\n",
+            "Nov 22 01:02:03",
+            "2026-11-22T01:02:03Z",
+        ];
+        for _ in 0..20_000 {
+            let count = random.below(20);
+            let message: String = (0..count).map(|_| pieces[random.below(pieces.len() as u64) as usize]).collect();
+            let _ = read(&message);
+        }
+        let _ = Reader::new().line(&[0xff, 0xfe, b'<'], "s", (2026, 1));
+    }
+}

@@ -1,0 +1,185 @@
+//! Sink `clickhouse`: rows go into a table as requests of sink `http` do. Each brings a token that is the same when it comes again after a
+//! crash, and a table that deduplicates passes over what it has: whether this one does is asked before the first row.
+
+mod window;
+
+use super::waiting::{await_or_end, longer, new_runtime};
+use super::{Sink, http, wrong};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::http::{Asked, Client, Fault};
+use crate::job::spec::{ClickhouseSinkSpec, Origin, SinkKind, SinkSpec};
+use crate::owner::Owner;
+use crate::{shown, units};
+use arrow::datatypes::SchemaRef;
+use hyper::header::HeaderMap;
+use hyper::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::{Duration, Instant};
+use window::{Table, Window};
+
+/// Bytes of an answer about a table, whose definition may be long.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+const SHOWN_BYTES_MAX: usize = 400;
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
+    http::check(&requests(spec)?, schema, origin, keeps_checkpoints)
+}
+
+/// Asks what kind of table it is where rows are to be there once, and prepares to write.
+pub(super) fn open(
+    spec: &SinkSpec,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let (name, clickhouse) = (&spec.name, of(spec)?);
+    match owner.is_some() {
+        true if clickhouse.exactly_once => {
+            let sent = requests(spec)?;
+            let (client, headers) = http::client(&sent, origin)?;
+            let window = Asking { spec, clickhouse, client, headers, failure }.window(origin)?;
+            tracing::info!(
+                "sink `{name}`: the table knows the last {window} insertions again: rows are there once as long as no more requests lie \
+                 between two checkpoints"
+            );
+        }
+        true => tracing::info!("sink `{name}` writes at least once: after a crash some rows come again"),
+        false => {}
+    }
+    http::prepare(&requests(spec)?, origin, owner, failure)
+}
+
+fn of(spec: &SinkSpec) -> Result<&ClickhouseSinkSpec> {
+    match &spec.kind {
+        SinkKind::Clickhouse(clickhouse) => Ok(clickhouse),
+        _ => Err(Error::bug(format!("sink `{}` writes no table of ClickHouse", spec.name))),
+    }
+}
+
+/// The sink that sends the rows.
+fn requests(spec: &SinkSpec) -> Result<SinkSpec> {
+    let clickhouse = of(spec)?;
+    let insert = format!("INSERT INTO {} FORMAT JSONEachRow", quoted(&clickhouse.table));
+    let insert = utf8_percent_encode(&insert, NON_ALPHANUMERIC);
+    // Times are written as RFC 3339 says; an answer is one when all rows are there.
+    let settings = "date_time_input_format=best_effort&async_insert=0&wait_end_of_query=1&insert_deduplicate=1";
+    let url = clickhouse.url.trim_end_matches('/');
+    let url = format!("{url}/?query={insert}&{settings}&insert_deduplication_token={}", http::KEY);
+    Ok(SinkSpec { name: spec.name.clone(), from: spec.from.clone(), kind: SinkKind::Http(clickhouse.requests(url)) })
+}
+
+/// A table as a query names it.
+fn quoted(table: &str) -> String {
+    let names: Vec<String> = table.split('.').map(|name| format!("`{name}`")).collect();
+    names.join(".")
+}
+
+/// Who asks a server about its table.
+struct Asking<'a> {
+    spec: &'a SinkSpec,
+    clickhouse: &'a ClickhouseSinkSpec,
+    client: Client,
+    headers: HeaderMap,
+    failure: &'a Failure,
+}
+
+impl Asking<'_> {
+    /// How many insertions the table knows again, which are some.
+    fn window(&mut self, origin: &Origin) -> Result<u64> {
+        let version = self.ask("SELECT version()")?;
+        let version = version.trim();
+        if !window::knows_tokens(version) {
+            let version = shown::harmless(version, SHOWN_BYTES_MAX);
+            return Err(self.refused(
+                origin,
+                "url",
+                &format!("the server is version {version}, and requests are known again from 22.2 on"),
+            ));
+        }
+        let told = self.ask(&window::question(&self.clickhouse.table))?;
+        let Some(table) = Table::of(&told) else {
+            let told = shown::harmless(told.trim(), SHOWN_BYTES_MAX);
+            let why = format!("what answers there is no ClickHouse ({told}); mend `url`");
+            return Err(wrong(self.spec, origin, "url", why));
+        };
+        let name = quoted(&self.clickhouse.table);
+        match table.window() {
+            Window::NoTable => Err(wrong(
+                self.spec,
+                origin,
+                "table",
+                format!("there is no table {name} at {}; make it first", self.client.server().place()),
+            )),
+            Window::Never(engine) => {
+                let engine = shown::harmless(&engine, SHOWN_BYTES_MAX);
+                Err(self.refused(origin, "table", &format!("table {name} has the engine {engine}, which knows no insertion again")))
+            }
+            Window::Closed(setting) => Err(self.refused(
+                origin,
+                "table",
+                &format!(
+                    "table {name} knows no insertion again; run ALTER TABLE {name} MODIFY SETTING {setting} = 1000, more than the requests \
+                     from one checkpoint to the next"
+                ),
+            )),
+            Window::Open(insertions) => Ok(insertions),
+        }
+    }
+
+    fn refused(&self, origin: &Origin, key: &str, why: &str) -> Error {
+        wrong(
+            self.spec,
+            origin,
+            key,
+            format!("{why}, or write exactly_once = false: then rows may come again after a crash"),
+        )
+    }
+
+    /// Asks until there is an answer, or it has taken too long.
+    fn ask(&mut self, query: &str) -> Result<String> {
+        let runtime = new_runtime()?;
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let name = &self.spec.name;
+        loop {
+            let path = self.client.server().path().split('?').next().unwrap_or("/").to_owned();
+            let asked =
+                Asked { method: Method::POST, path, headers: self.headers.clone(), body: query.to_owned().into() };
+            let asking = self.client.ask(&asked, self.clickhouse.timeout, ANSWER_BYTES_MAX);
+            let ended = || Error::environment(format!("sink `{name}`: the job has ended"));
+            let why = match await_or_end(&runtime, self.failure, asking).ok_or_else(ended)? {
+                Ok(reply) if reply.status.is_success() => return Ok(String::from_utf8_lossy(&reply.body).into_owned()),
+                Ok(reply) => {
+                    let body = String::from_utf8_lossy(&reply.body);
+                    let why = format!("{}: {}", reply.status, shown::harmless(body.trim(), SHOWN_BYTES_MAX));
+                    if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status)
+                        || body.contains("Code: 516")
+                    {
+                        return Err(self.lasting(&format!("{why}; mend `user` or `password`")));
+                    }
+                    if !reply.status.is_server_error() {
+                        return Err(self.lasting(&format!("{why}; mend `url`")));
+                    }
+                    why
+                }
+                Err(Fault::Passing(why)) => why,
+                Err(Fault::Lasting(why)) => return Err(self.lasting(&why)),
+            };
+            let (waited, wait) = (began.elapsed(), self.clickhouse.wait);
+            if waited >= wait {
+                return Err(self.lasting(&format!("{why}; the job has waited for {} (`wait`)", units::show_time(wait))));
+            }
+            if pause.is_zero() {
+                let place = self.client.server().place();
+                tracing::warn!("sink `{name}`: {place}: {why}; the job waits, and tries again until it works");
+            }
+            pause = longer(pause).min(wait - waited);
+            await_or_end(&runtime, self.failure, async { tokio::time::sleep(pause).await }).ok_or_else(ended)?;
+        }
+    }
+
+    fn lasting(&self, why: &str) -> Error {
+        Error::environment(format!("sink `{}`: {}: {why}", self.spec.name, self.client.server().place()))
+    }
+}

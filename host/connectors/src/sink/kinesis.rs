@@ -1,0 +1,164 @@
+//! Sink `kinesis`: each row is a record of a stream. A stream keeps no marker for us, so after a crash the batches since the last
+//! checkpoint are sent again.
+
+mod requests;
+
+use super::waiting::{await_or_end, longer, new_runtime};
+use super::{Sink, wrong};
+use crate::batch::json;
+use crate::batch::types::{ColumnType, describe};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{KinesisSinkSpec, Origin, SinkKind, SinkSpec};
+use crate::kinesis::{Asker, Stream, Trouble};
+use crate::objects::environment;
+use crate::owner::Owner;
+use crate::{shown, units};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use requests::{Outcome, Records};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// Writes every row.
+struct KinesisSink {
+    name: String,
+    spec: KinesisSinkSpec,
+    /// The column of partition keys.
+    key: Option<usize>,
+    asker: Asker,
+    failure: Failure,
+    runtime: Runtime,
+}
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
+    let kinesis = of(spec)?;
+    key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?;
+    stream(spec, kinesis, origin).map(drop)
+}
+
+/// Prepares to write; the first batch connects.
+pub(super) fn open(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let kinesis = of(spec)?;
+    let name = &spec.name;
+    if owner.is_some() {
+        tracing::info!("sink `{name}` writes at least once: after a crash some records come again");
+    }
+    Ok(Box::new(KinesisSink {
+        name: name.clone(),
+        spec: kinesis.clone(),
+        key: key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?,
+        asker: Asker::new(&Arc::new(stream(spec, kinesis, origin)?)),
+        failure: failure.clone(),
+        runtime: new_runtime()?,
+    }))
+}
+
+fn of(spec: &SinkSpec) -> Result<&KinesisSinkSpec> {
+    match &spec.kind {
+        SinkKind::Kinesis(kinesis) => Ok(kinesis),
+        _ => Err(Error::bug(format!("sink `{}` writes no stream", spec.name))),
+    }
+}
+
+fn stream(spec: &SinkSpec, kinesis: &KinesisSinkSpec, origin: &Origin) -> Result<Stream> {
+    let stream = Stream::of(&kinesis.stream, kinesis.region.as_deref(), &environment());
+    stream.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+/// The column of partition keys.
+fn key(kinesis: &KinesisSinkSpec, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
+    let Some(name) = &kinesis.key else { return Ok(None) };
+    let there = || format!("`key` names `{name}`, and the rows have {}; write one of these", describe(schema));
+    let at = schema.index_of(name).map_err(|_| there())?;
+    match ColumnType::of(schema.field(at).data_type()) {
+        ColumnType::Binary => {
+            Err("`key` names a column of bytes, and a partition key is text; write another column".into())
+        }
+        kind if kind.is_scalar() => Ok(Some(at)),
+        kind => Err(format!("`key` names a column of type {kind}, and a partition key is text or a plain value")),
+    }
+}
+
+impl Sink for KinesisSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        fault::point("commit.before");
+        // All of them are made before the first is sent: a row that no record can hold leaves nothing behind.
+        let records = Records::of(&rows, self.key, batch).map_err(|(row, why)| {
+            let (name, row) = (&self.name, row.map_or(String::new(), |row| format!("row {row} of the batch: ")));
+            Error::plugin(format!("sink `{name}`: batch {batch}: {row}{why}"))
+        })?;
+        for request in records.requests() {
+            self.send(batch, &records, request)?;
+            fault::point("commit.part");
+        }
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
+
+impl KinesisSink {
+    /// Sends these records until the stream has all of them, in their order: those that it did not take come again before others.
+    fn send(&mut self, batch: BatchId, records: &Records, request: Range<usize>) -> Result<()> {
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let mut left: Vec<usize> = request.collect();
+        let (name, place) = (self.name.clone(), self.asker.stream().place());
+        loop {
+            let asked = records.asked(self.asker.stream().name(), &left);
+            let answer = await_or_end(&self.runtime, &self.failure, self.asker.ask("PutRecords", asked));
+            let why = match answer {
+                None => return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended"))),
+                Some(Ok(answer)) => match requests::outcome(answer, &left) {
+                    Ok(Outcome { again, .. }) if again.is_empty() => break,
+                    Ok(Outcome { again, why }) => {
+                        let of = left.len();
+                        left = again;
+                        format!("{place}: {} of {of} records are not taken: {}", left.len(), shown::harmless(&why, 300))
+                    }
+                    Err(why) => {
+                        return Err(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")));
+                    }
+                },
+                Some(Err(Trouble::Passing(why) | Trouble::Throttled(why))) => why,
+                Some(Err(Trouble::Expired)) => "it expects an iterator".to_owned(),
+                Some(Err(Trouble::Invalid(why) | Trouble::Lasting(why))) => {
+                    return Err(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
+                }
+            };
+            let waited = began.elapsed();
+            if waited >= self.spec.wait {
+                let wait = units::show_time(self.spec.wait);
+                return Err(Error::environment(format!(
+                    "sink `{name}`: batch {batch}: {why}; the job has waited for {wait} (`wait`)"
+                )));
+            }
+            if pause.is_zero() {
+                tracing::warn!("sink `{name}`: batch {batch}: {why}; the job waits, and tries again until it works");
+            }
+            pause = longer(pause).min(self.spec.wait - waited);
+            if await_or_end(&self.runtime, &self.failure, async { tokio::time::sleep(pause).await }).is_none() {
+                return Err(Error::environment(format!("sink `{name}`: batch {batch}: the job has ended")));
+            }
+        }
+        if !pause.is_zero() {
+            tracing::info!("sink `{name}`: batch {batch}: {place} takes records again; the job goes on");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,435 @@
+//! Source and sink `kinesis`, with a server that speaks its protocol.
+
+use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, block, packed, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A job that reads a stream, keeps checkpoints, and puts rows into a queue.
+fn job(source: &str) -> Trial {
+    Trial::new(&format!(
+        "name = \"reader\"\nbatch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 3\n[sources.in]\nkind = \"kinesis\"\n\
+         stream = \"orders\"\n{source}\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n[sinks.bad]\nfrom = \
+         \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"\n"
+    ))
+}
+
+fn start(trial: &Trial, port: u16, arguments: &[&str], fault: &str) -> Process {
+    let mut command = trial.command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
+    Process::start(command.envs(Kinesis::settings(port)).env("MILLSTREAM_TEST_FAULT", fault))
+}
+
+/// Runs the job until nothing comes any more.
+#[track_caller]
+fn run_to_idle(trial: &Trial, port: u16) {
+    let ended = start(trial, port, &["--until-idle"], "").wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// Runs a job that ends with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, port: u16, code: i32) -> String {
+    let ended = start(trial, port, &["--until-idle"], "").wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+fn texts<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    values.iter().map(|value| ("k", *value)).collect()
+}
+
+#[test]
+fn a_job_begins_where_it_is_told_and_then_goes_on() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    server.put("orders", &texts(&["one", "two"]));
+    // The server counts milliseconds.
+    std::thread::sleep(Duration::from_millis(20));
+    let at = now();
+    std::thread::sleep(Duration::from_millis(20));
+    server.put("orders", &texts(&["three"]));
+    let of = |start: &str| job(&format!("start = \"{start}\""));
+    let (earliest, by_time, latest) = (of("earliest"), of(&at), of("latest"));
+    run_to_idle(&earliest, server.port());
+    assert_eq!(earliest.values("out.jsonl"), ["one", "two", "three"]);
+    run_to_idle(&by_time, server.port());
+    assert_eq!(by_time.values("out.jsonl"), ["three"]);
+    // A plan holds where it began, so a row has to come.
+    let running = start(&latest, server.port(), &[], "");
+    let mut number = 0;
+    until("a row came", || {
+        number += 1;
+        server.put("orders", &texts(&[&format!("more {number}")]));
+        std::thread::sleep(Duration::from_millis(200));
+        !latest.rows("out.jsonl").is_empty()
+    });
+    running.stop();
+    server.put("orders", &texts(&["last"]));
+    for trial in [&earliest, &by_time, &latest] {
+        run_to_idle(trial, server.port());
+    }
+    let latest = latest.values("out.jsonl");
+    assert!(latest[0].starts_with("more"), "{latest:?}");
+    assert_eq!(latest.last().unwrap(), "last");
+    let more = earliest.values("out.jsonl").split_off(3);
+    assert_eq!(by_time.values("out.jsonl")[1..], more);
+    assert!(more.ends_with(&latest), "{more:?} {latest:?}");
+}
+
+/// What time it is, as job files write it.
+fn now() -> String {
+    let told = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output().expect("a date");
+    String::from_utf8(told.stdout).expect("text").trim().to_owned()
+}
+
+const COLUMNS: &str = "format = \"json\"\n[sources.in.schema]\nn = \"int64\"\nk = { type = \"text\", from = \"key\" }\nat = { type = \
+                       \"timestamp\", from = \"timestamp\" }\nid = { type = \"text\", from = \"id\" }";
+
+#[test]
+fn what_comes_with_a_record_are_columns_and_packed_records_are_rows() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    let several = packed(&[("a", "{\"n\":2}"), ("ü", "{\"n\":3}"), ("c", "no json"), ("a", "{\"n\":4}")]);
+    // One whose digest is wrong is a record by itself.
+    let mut broken = several.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    server.put("orders", &[("x", b"{\"n\":1}".to_vec()), ("p", several), ("q", broken), ("y", b"{\"n\":5}".to_vec())]);
+    let trial = job(COLUMNS);
+    run_to_idle(&trial, server.port());
+    let rows = trial.rows("out.jsonl");
+    let found: Vec<_> = rows.iter().map(|row| (row["n"].as_i64().unwrap(), row["k"].as_str().unwrap())).collect();
+    assert_eq!(found, [(1, "x"), (2, "a"), (3, "ü"), (4, "a"), (5, "y")]);
+    let ids: Vec<_> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert!(!ids[0].contains('/') && ids[1].ends_with("/0") && ids[3].ends_with("/3"), "{ids:?}");
+    assert_eq!(ids[1].split('/').next(), ids[3].split('/').next());
+    assert!(rows.iter().all(|row| row["at"].as_str().unwrap().starts_with("20")), "{rows:?}");
+    assert_eq!(trial.rows("bad.jsonl").len(), 2);
+}
+
+/// Rows of a packed record are cut into batches as others are, and a job that dies in the middle goes on in the middle.
+#[test]
+fn a_packed_record_that_is_cut_is_read_once() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    let data: Vec<String> = (0..90).map(|n| format!("{{\"n\":{n}}}")).collect();
+    for some in data.chunks(30) {
+        let records: Vec<_> = some.iter().map(|data| ("k", data.as_str())).collect();
+        server.put("orders", &[("p", packed(&records))]);
+    }
+    for step in ["plan.durable:4", "commit.written:6", "commit.after:9"] {
+        let trial = job(&format!("rows_per_batch_max = 7\n{COLUMNS}"));
+        let ended = start(&trial, server.port(), &["--until-idle"], &format!("kill@{step}")).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        run_to_idle(&trial, server.port());
+        let numbers: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
+        assert_eq!(numbers, (0..90).collect::<Vec<_>>(), "{step}");
+    }
+}
+
+/// The job is killed again and again while shards are split and merged: each row comes once, and those of a key in their order, though
+/// they lie in one shard after the other.
+#[test]
+fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
+    let server = Kinesis::start();
+    server.create("orders", 2);
+    let trial = job(COLUMNS);
+    let keys: Vec<String> = (0..20).map(|key| format!("key {key}")).collect();
+    let mut random = Random::new(7);
+    let mut written = 0;
+    let mut write = |count: i64| {
+        let records: Vec<_> = (written..written + count)
+            .map(|n| (keys[n as usize % keys.len()].as_str(), format!("{{\"n\":{n}}}")))
+            .collect();
+        // One after the other, so that the order of a key is known.
+        server.put("orders", &records);
+        written += count;
+    };
+    let steps = ["plan.durable", "commit.written", "commit.after", "checkpoint.published", "plan.written"];
+    for round in 0..8_u64 {
+        let step = steps[round as usize % steps.len()];
+        write(40);
+        let mut running = start(&trial, server.port(), &[], &format!("kill@{step}:{}", random.from(1, 6)));
+        let shards = server.open_shards("orders");
+        match round % 3 {
+            0 => server.split("orders", &shards[random.from(0, shards.len() as u64 - 1) as usize]),
+            1 => {
+                let mut by_place = shards.clone();
+                by_place.sort_by_key(|(_, first, _)| *first);
+                let at = random.from(0, by_place.len() as u64 - 2) as usize;
+                server.merge("orders", &by_place[at].0, &by_place[at + 1].0);
+            }
+            _ => {}
+        }
+        write(40);
+        // It dies by itself where it comes so far, else it is killed.
+        let until = Instant::now() + Duration::from_secs(4);
+        while !running.ended() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running.kill();
+    }
+    let deadline = Instant::now() + DEADLINE;
+    let mut running = start(&trial, server.port(), &[], "");
+    while trial.rows("out.jsonl").len() < written as usize && Instant::now() < deadline && !running.ended() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.stop();
+    let rows = trial.rows("out.jsonl");
+    let mut by_key: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for row in &rows {
+        by_key.entry(row["k"].as_str().unwrap().to_owned()).or_default().push(row["n"].as_i64().unwrap());
+    }
+    for (at, key) in keys.iter().enumerate() {
+        let expected: Vec<i64> = (0..written).filter(|n| *n as usize % keys.len() == at).collect();
+        assert_eq!(by_key[key], expected, "{key}");
+    }
+    assert_eq!(rows.len(), written as usize);
+}
+
+/// What a server says now and then that is busy, moves, or forgets iterators.
+#[test]
+fn throttling_iterators_that_expire_and_a_server_in_trouble_are_waited_out() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    let count = AtomicUsize::new(0);
+    let proxy = server.proxy(move |action, _, served| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let refused = |kind: &str| (400, json!({ "__type": kind, "message": "not now" }));
+        match (action, number % 4) {
+            ("GetRecords", 0) => refused("ProvisionedThroughputExceededException"),
+            ("GetRecords", 1) => refused("ExpiredIteratorException"),
+            (_, 2) => (500, Value::Null),
+            ("GetRecords", 3) if number % 8 == 3 => (200, json!({ "Records": 7 })),
+            _ => served(),
+        }
+    });
+    let trial = job("record_bytes_max = 100");
+    let mut running = start(&trial, proxy.port(), &[], "");
+    for number in 0..20 {
+        server.put("orders", &[("k", format!("{number}"))]);
+        until("it has come", || trial.rows("out.jsonl").len() > number);
+    }
+    running.until_stderr("trying again until it works");
+    running.stop();
+    assert_eq!(trial.values("out.jsonl"), (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_server_that_hangs_or_is_away_is_waited_for() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    let trial = job("");
+    let (port, settings) = (millstream_tests::free_port(), server.port());
+    let mut running = start(&trial, port, &[], "");
+    running.until_stderr("connection refused; trying again until it works");
+    let _proxy = HttpServer::start(port, {
+        let forward = server.proxy(|_, _, served| served());
+        move |request, _| {
+            let _ = settings;
+            let action = request.header("x-amz-target")?.to_owned();
+            let headers: Vec<String> = ["content-type", "x-amz-date", "authorization"]
+                .iter()
+                .filter_map(|name| Some(format!("{name}: {}", request.header(name)?)))
+                .chain([format!("X-Amz-Target: {action}")])
+                .collect();
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            let mut client = millstream_tests::HttpClient::connect(forward.port()).ok()?;
+            let reply = client.post(&headers, &request.body).ok()?;
+            Some((reply.status, String::new(), reply.body))
+        }
+    });
+    server.put("orders", &texts(&["one"]));
+    until("it has come", || trial.values("out.jsonl") == ["one"]);
+    server.hang();
+    std::thread::sleep(Duration::from_millis(500));
+    server.go_on();
+    server.put("orders", &texts(&["two"]));
+    until("it has come as well", || trial.values("out.jsonl") == ["one", "two"]);
+    running.stop();
+}
+
+#[test]
+fn records_that_were_deleted_before_they_were_read_end_the_job() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    server.put("orders", &texts(&["one"]));
+    let trial = job("");
+    run_to_idle(&trial, server.port());
+    let forgets = |record_is_there: bool| {
+        server.proxy(move |action, asked, served| {
+            let (status, mut told) = served();
+            if action == "DescribeStreamSummary" {
+                told["StreamDescriptionSummary"]["RetentionPeriodHours"] = json!(0);
+            }
+            let at_record = asked["ShardIteratorType"] == "AT_SEQUENCE_NUMBER";
+            if at_record && !record_is_there {
+                return (400, json!({ "__type": "InvalidArgumentException", "message": "trimmed" }));
+            }
+            (status, told)
+        })
+    };
+    server.put("orders", &texts(&["two"]));
+    // The stream may have deleted what came long ago, but has not.
+    let there = forgets(true);
+    run_to_idle(&trial, there.port());
+    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
+    let gone = forgets(false);
+    let told = fails(&trial, gone.port(), 2);
+    assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
+    assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
+    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
+}
+
+#[test]
+fn another_stream_of_the_name_is_not_read_on() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    server.put("orders", &texts(&["one"]));
+    let trial = job("");
+    run_to_idle(&trial, server.port());
+    server.delete("orders");
+    // It is known by the second in which it was made.
+    std::thread::sleep(Duration::from_millis(1100));
+    server.create("orders", 1);
+    let told = fails(&trial, server.port(), 2);
+    assert!(
+        told.contains("is another stream than the one that the job has read; give the source another name"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
+    let server = Kinesis::start();
+    let trial = job("");
+    let told = fails(&trial, server.port(), 2);
+    assert!(told.contains("ResourceNotFoundException"), "{told}");
+    assert!(told.contains("make the stream, or mend `stream` or `region`"), "{told}");
+    for (kind, help) in [
+        ("UnrecognizedClientException", "set AWS_ACCESS_KEY_ID"),
+        ("InvalidSignatureException", "whether the clock of this machine is right"),
+        ("ExpiredTokenException", "set a new AWS_SESSION_TOKEN"),
+        ("AccessDeniedException", "allow it to who asks"),
+    ] {
+        let proxy = server.proxy(move |_, _, _| (400, json!({ "__type": kind, "message": "no \u{1b}[31m" })));
+        let told = fails(&trial, proxy.port(), 2);
+        assert!(told.contains(help) && told.contains(kind), "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+    }
+    let refused = |settings: &[(&str, &str)]| {
+        let mut command = trial.command(&["validate", "job.toml"]);
+        for name in
+            ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS", "AWS_ALLOW_HTTP"]
+        {
+            command.env_remove(name);
+        }
+        let ended = Process::start(command.envs(settings.iter().copied())).wait();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        ended.stderr
+    };
+    let told = refused(&[]);
+    assert!(told.contains("nothing says in which region the stream is"), "{told}");
+    let told = refused(&[("AWS_REGION", "x"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
+    assert!(told.contains("set AWS_ALLOW_HTTP=true"), "{told}");
+}
+
+/// A job that writes into a stream.
+fn writer(sink: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        "name = \"writer\"\nbatch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5\n[sources.orders]\nkind = \"directory\"\npath = \
+         \"in\"\nsettle = \"0s\"\npoll = \"20ms\"\nformat = \"json\"\nschema = {{ n = \"int64\", user = \"text\" \
+         }}\nrows_per_batch_max = 50\n[sinks.out]\nfrom = \"orders\"\nkind = \"kinesis\"\nstream = \"orders\"\n{sink}\n"
+    ));
+    trial
+        .write("in/a.jsonl", (0..1000).map(|n| format!("{{\"n\":{n},\"user\":\"u{}\"}}\n", n % 7)).collect::<String>());
+    trial
+}
+
+fn numbers(records: &[(String, String)]) -> Vec<i64> {
+    let number =
+        |data: &String| serde_json::from_str::<Value>(data).expect("an object")["n"].as_i64().expect("a number");
+    records.iter().map(|(_, data)| number(data)).collect()
+}
+
+#[test]
+fn rows_become_records_with_the_partition_key_of_a_column() {
+    let server = Kinesis::start();
+    server.create("orders", 3);
+    let trial = writer("key = \"user\"");
+    run_to_idle(&trial, server.port());
+    let records = server.records("orders");
+    let mut all = numbers(&records);
+    let mut by_key: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for ((key, _), n) in records.iter().zip(&all) {
+        assert_eq!(*key, format!("u{}", n % 7));
+        by_key.entry(key.clone()).or_default().push(*n);
+    }
+    assert!(by_key.values().all(|numbers| numbers.is_sorted()), "{by_key:?}");
+    all.sort_unstable();
+    assert_eq!(all, (0..1000).collect::<Vec<_>>());
+    assert_eq!(records[0].1, format!("{{\"n\":{},\"user\":\"{}\"}}", numbers(&records)[0], records[0].0));
+
+    trial.move_in("in/b.jsonl", format!("{{\"n\":1,\"user\":\"{}\"}}\n", "x".repeat(300)));
+    let told = fails(&trial, server.port(), 1);
+    assert!(told.contains("row 0 of the batch: its partition key has 300 letters, and 256 are allowed"), "{told}");
+}
+
+/// A server takes some records of a request and not others; and the job is killed.
+#[test]
+fn records_that_are_not_taken_are_sent_again_in_order_and_all_of_them_at_least_once() {
+    let server = Kinesis::start();
+    server.create("orders", 1);
+    let taken: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let (told, count) = (taken.clone(), AtomicUsize::new(0));
+    let proxy = server.proxy(move |action, asked, served| {
+        if action != "PutRecords" {
+            return served();
+        }
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        if number % 5 == 4 {
+            return (400, json!({ "__type": "ProvisionedThroughputExceededException", "message": "slow" }));
+        }
+        let records = asked["Records"].as_array().expect("records");
+        // Of the first of three requests only the first half is taken.
+        let half = if number % 3 == 0 { records.len() / 2 } else { records.len() };
+        let mut taken = told.lock().expect("nobody panics");
+        let answers = records.iter().enumerate().map(|(at, record)| {
+            if at >= half {
+                return json!({ "ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "slow" });
+            }
+            taken.push(number_of(record));
+            json!({ "SequenceNumber": "1", "ShardId": "s" })
+        });
+        let answers: Vec<Value> = answers.collect();
+        (200, json!({ "FailedRecordCount": records.len() - half, "Records": answers }))
+    });
+    let trial = writer("");
+    for step in ["commit.after:3", "commit.before:4", "commit.after:2"] {
+        let ended = start(&trial, proxy.port(), &["--until-idle"], &format!("kill@{step}")).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+    }
+    run_to_idle(&trial, proxy.port());
+    let taken = taken.lock().expect("nobody panics");
+    let mut seen = std::collections::BTreeSet::new();
+    let first: Vec<i64> = taken.iter().copied().filter(|n| seen.insert(*n)).collect();
+    assert_eq!(first, (0..1000).collect::<Vec<_>>(), "seen for the first time they are in order");
+    assert!(taken.len() > 1000, "some came twice");
+}
+
+fn number_of(record: &Value) -> i64 {
+    use base64::Engine as _;
+    let data =
+        base64::engine::general_purpose::STANDARD.decode(record["Data"].as_str().expect("data")).expect("base64");
+    serde_json::from_slice::<Value>(&data).expect("an object")["n"].as_i64().expect("a number")
+}
+
+/// The sources and sinks of the page are right.
+#[test]
+fn the_jobs_of_the_page_are_right() {
+    let page = block("docs/kinesis.md", "toml", "[sources.orders]");
+    let trial = Trial::new(&page.text);
+    let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -1,0 +1,128 @@
+//! The source `syslog`, with the sender of util-linux (`logger`) and bytes that tests send themselves.
+
+use millstream_tests::{Process, Trial, free_port, until};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+use std::process::Command;
+
+fn job(port: u16, source: &str) -> Trial {
+    Trial::new(&format!(
+        "batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 3\n[sources.in]\nkind = \"syslog\"\nlisten = \
+         \"127.0.0.1:{port}\"\n{source}\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n[sinks.bad]\nfrom = \
+         \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"\n"
+    ))
+}
+
+/// A running job, once it hears.
+fn start(trial: &Trial, port: u16) -> Process {
+    let running = trial.start(&["--unsupervised"]);
+    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    running
+}
+
+fn messages(trial: &Trial) -> Vec<String> {
+    trial.rows("out.jsonl").iter().map(|row| row["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn messages_become_rows_however_they_are_sent() {
+    let port = free_port();
+    let trial = job(port, "record_bytes_max = 300");
+    let running = start(&trial, port);
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let new = "<165>1 2003-10-11T22:14:15.003Z host evntslog 7 ID47 [exampleSDID@32473 iut=\"3\"] An\nevent";
+    connection
+        .write_all(
+            format!("{} {new}<34>Oct 11 22:14:15 mymachine su[231]: failed\nnothing known\n", new.len()).as_bytes(),
+        )
+        .unwrap();
+    connection.write_all(format!("<13>{}\n<13>behind\nwithout end", "x".repeat(400)).as_bytes()).unwrap();
+    drop(connection);
+    until("all of it came", || trial.rows("out.jsonl").len() >= 5 && trial.rows("bad.jsonl").len() == 1);
+    let rows = trial.rows("out.jsonl");
+    let expected = json!({
+        "time": "2003-10-11T22:14:15.003000Z", "host": "host", "app": "evntslog", "pid": "7", "id": "ID47", "facility": "local4",
+        "severity": "notice", "level": 5, "message": "An\nevent", "data": "{\"exampleSDID@32473\":{\"iut\":\"3\"}}", "sender": "127.0.0.1"
+    });
+    assert_eq!(rows[0], expected);
+    assert_eq!((&rows[1]["app"], &rows[1]["pid"], &rows[1]["data"]), (&json!("su"), &json!("231"), &Value::Null));
+    assert!(rows[1]["time"].as_str().unwrap().ends_with("-10-11T22:14:15.000000Z"), "{}", rows[1]);
+    assert_eq!(messages(&trial), ["An\nevent", "failed", "nothing known", "behind", "without end"]);
+    let bad = trial.rows("bad.jsonl")[0]["reason"].as_str().unwrap().to_owned();
+    assert!(bad.contains("record_bytes_max is 300"), "{bad}");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    until("a datagram came", || {
+        socket.send_to(b"<14>a datagram\n", ("127.0.0.1", port)).unwrap();
+        messages(&trial).iter().any(|message| message == "a datagram")
+    });
+    running.stop();
+}
+
+#[test]
+fn the_sender_of_the_system_is_understood() {
+    let port = free_port();
+    let trial = job(port, "");
+    let running = start(&trial, port);
+    let forms: [&[&str]; 5] = [&["-T"], &["-T", "--octet-count"], &["-T", "--rfc3164"], &["-d"], &["-d", "--rfc3164"]];
+    for (number, form) in forms.iter().enumerate() {
+        let text = format!("message {number}: of [it]");
+        let mut command = Command::new("logger");
+        command.args(["-n", "127.0.0.1", "-P", &port.to_string(), "-p", "mail.warning", "-t", "trial", "--id=42"]);
+        until("it came", || {
+            assert!(command.args(*form).arg(&text).status().expect("a logger").success());
+            messages(&trial).contains(&text)
+        });
+        let rows = trial.rows("out.jsonl");
+        let row = rows.iter().find(|row| row["message"] == text).unwrap();
+        let told = ["facility", "severity", "app"].map(|name| row[name].as_str().unwrap_or_default().to_owned());
+        assert_eq!(told, ["mail", "warning", "trial"], "{row}");
+        assert!(row["time"].is_string() && row["host"].is_string(), "{row}");
+    }
+    running.stop();
+}
+
+/// Rows of a batch that was planned are kept; a connection is read on no faster than batches take its rows.
+#[test]
+fn what_was_planned_is_there_once_after_a_kill() {
+    let port = free_port();
+    let trial = job(
+        port,
+        "protocol = \"tcp\"\nrows_per_batch_max = 10\nschema = { message = \"text\", id = { type = \"text\", path = [\"data\", \"a\", \"n\"] } }",
+    );
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let running = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@plan.durable:4"));
+    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // Before it has all of them it is dead, and nobody hears the rest.
+    for n in 0..2000 {
+        if connection.write_all(format!("<13>1 - - - - - [a n=\"{n}\"] {n}\n").as_bytes()).is_err() {
+            break;
+        }
+    }
+    assert_eq!(running.wait().code, None);
+    let running = start(&trial, port);
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.write_all(b"<13>1 - - - - - [a n=\"last\"] last\n").unwrap();
+    until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
+    running.stop();
+    let messages = messages(&trial);
+    let (last, numbers) = messages.split_last().unwrap();
+    assert_eq!(last, "last");
+    // Batches of ten, of which four were planned at least.
+    let expected: Vec<String> = (0..numbers.len()).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    assert!(numbers.len() >= 4, "{}", numbers.len());
+    assert!(trial.rows("out.jsonl").iter().all(|row| row["id"] == row["message"]));
+}
+
+#[test]
+fn a_port_that_cannot_be_had_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let ended = job(port, "").start(&["--unsupervised"]).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = format!("source `in`: cannot listen on 127.0.0.1:{port}: another program listens there");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+}
