@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod kafka;
+pub mod mqtt;
 pub mod objects;
 pub mod postgres;
 pub mod receiver;

@@ -94,8 +94,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
         SourceKind::Server(server) => {
-            let usable = server::check(source, server, origin);
-            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
+            server::check(source, server, origin)?;
         }
     }
     check_columns(source, origin)?;

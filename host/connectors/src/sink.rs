@@ -10,6 +10,7 @@ mod nothing;
 pub mod postgres;
 mod print;
 mod queue;
+mod server;
 pub mod shares;
 mod waiting;
 mod websocket;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use encoder::Encoder;
 pub use print::show_table;
+pub use server::await_server;
 
 use crate::batch::{cell, json};
 use crate::error::{Error, Result};
@@ -79,6 +81,7 @@ pub fn check(
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
+        SinkKind::Server(_) => server::check(spec, schema, origin),
     }
 }
 
@@ -111,6 +114,7 @@ pub fn open(
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
+        SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure)?,
     })
 }
 
@@ -161,6 +165,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         }
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
+        SinkKind::Server(_) => server::committed(spec, origin, job_id),
     }
 }
 
@@ -173,7 +178,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Postgres { .. }
-        | SinkKind::Kafka(_) => return Ok(None),
+        | SinkKind::Kafka(_)
+        | SinkKind::Server(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -216,6 +222,7 @@ pub fn render(
         SinkKind::Queue { .. } => queue::render(batch, time, rows),
         SinkKind::Postgres { .. }
         | SinkKind::Kafka(_)
+        | SinkKind::Server(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => files::render(FileFormat::Json, schema, rows),

@@ -418,6 +418,7 @@ impl SinkKind {
             SinkKind::Websocket(_) => "websocket",
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Kafka(_) => "kafka",
+            SinkKind::Server(server) => server.writes.word(),
         }
     }
 }

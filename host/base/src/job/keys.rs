@@ -105,18 +105,18 @@ impl TableKey {
 
 /// The kinds of sources.
 pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate", "queue"];
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "mqtt", "plugin", "rate", "queue"];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats", "kinesis"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "nats", "kinesis"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
 pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "http", "websocket", "nothing"];
+    &["print", "files", "queue", "postgres", "kafka", "redis", "mqtt", "http", "websocket", "nothing"];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

@@ -431,6 +431,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             }
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),
+        SinkKind::Server(spec) => server::sink(spec, part),
     }
 }
 

@@ -5,6 +5,7 @@ mod http_client;
 mod kafka;
 mod kafka_sink;
 mod server;
+mod server_sink;
 mod stage;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
@@ -12,6 +13,7 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use server::*;
+pub use server_sink::*;
 pub use stage::*;
 
 use super::variables::Written;
@@ -501,6 +503,8 @@ pub enum SinkKind {
     },
     /// A topic of a Kafka cluster.
     Kafka(Box<KafkaSinkSpec>),
+    /// A server that is named by a URL.
+    Server(Box<ServerSinkSpec>),
 }
 
 /// Who writes the files, or the records, of a sink.

@@ -38,6 +38,7 @@ impl Encoder {
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
+            | SinkKind::Server(_)
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }
             | SinkKind::Nothing

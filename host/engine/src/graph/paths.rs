@@ -33,7 +33,8 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Http(_)
             | SinkKind::Websocket(_)
             | SinkKind::Postgres { .. }
-            | SinkKind::Kafka(_) => continue,
+            | SinkKind::Kafka(_)
+            | SinkKind::Server(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };

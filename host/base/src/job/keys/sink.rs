@@ -8,11 +8,14 @@ const OVER_HTTP: &[&str] = &["http"];
 const TABLES: &[&str] = &["postgres"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
+const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
+const AWAITED: &[&str] = &["postgres", "kafka", "redis", "mqtt", "http"];
 
 /// A sink.
-pub(in crate::job) const SINK: &[TableKey] = &[
+pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(&[OWN_KEYS, server::SINK]) }>(&[OWN_KEYS, server::SINK]);
+
+const OWN_KEYS: &[TableKey] = &[
     key(
         "from",
         KeyShape::Texts,
@@ -23,7 +26,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a server over HTTP (`http`), pages that follow them \
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a server over HTTP (`http`), pages that follow them \
          (`websocket`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
@@ -35,9 +38,9 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     key(
         "format",
         KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records binary.",
+        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records binary. A message of `mqtt` is json, text or binary.",
     )
-    .of(&["files", "kafka"]),
+    .of(&["files", "kafka", "mqtt"]),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
@@ -199,5 +202,5 @@ pub(in crate::job) const SINK: &[TableKey] = &[
         KeyShape::Time,
         "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
     )
-    .of(SERVERS),
+    .of(AWAITED),
 ];

@@ -8,16 +8,16 @@ const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis"];
+const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "queue"];
+const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "mqtt", "queue"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "http"];
-const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "http", "directory", "file"];
-const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate"];
+const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt"];
+const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "http"];
+const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "http", "directory", "file"];
+const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "mqtt", "plugin", "rate"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -25,7 +25,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -371,7 +371,7 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "from",
         KeyShape::Text,
         "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
-         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind http with stream = \"sse\": \"event\" \
+         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind redis: \"id\", \"timestamp\" or \"topic\". Kind mqtt: \"topic\", \"headers\" or \"header.NAME\". Kind http with stream = \"sse\": \"event\" \
          or \"id\".",
     ),
     key(

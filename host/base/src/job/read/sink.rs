@@ -1,7 +1,7 @@
 //! One sink of a job file.
 
 use super::kafka::cluster;
-use super::{http, records};
+use super::{http, records, server_sink};
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, RecordFormat, SinkKind, SinkSpec,
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
-    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, http, websocket, nothing");
+    r.need("kind", "kind = \"print\", or one of files, queue, postgres, kafka, redis, mqtt, http, websocket, nothing");
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
@@ -40,6 +40,8 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
         Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
+        Some("redis") => SinkKind::Server(Box::new(server_sink::redis(r))),
+        Some("mqtt") => SinkKind::Server(Box::new(server_sink::mqtt(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("nothing") => SinkKind::Nothing,

@@ -1,7 +1,9 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
 use crate::batch::column::ColumnSource;
+use crate::limits;
 use std::fmt;
+use std::time::Duration;
 
 /// Such a source.
 #[derive(Clone, PartialEq)]
@@ -24,6 +26,8 @@ impl fmt::Debug for ServerSourceSpec {
 pub enum ServerReads {
     /// Streams of Redis.
     Redis(RedisReads),
+    /// Topics of a server of MQTT.
+    Mqtt(MqttReads),
 }
 
 /// Which streams of Redis are read.
@@ -35,6 +39,27 @@ pub struct RedisReads {
     pub field: Option<String>,
     /// Where a job begins.
     pub start: ServerStart,
+}
+
+/// Which topics of a server of MQTT are read, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttReads {
+    /// Filters of topics, with `+` and `#`.
+    pub topics: Vec<String>,
+    /// Under which name the server keeps what the job has not acknowledged. No two clients may have one name.
+    pub client_id: String,
+    /// Whether the server keeps messages until they are acknowledged (QoS 1); else they are sent once and forgotten (QoS 0).
+    pub acknowledged: bool,
+    /// How long the server keeps them while the job is away.
+    pub session: Duration,
+}
+
+impl MqttReads {
+    /// With defaults.
+    pub fn new(client_id: impl Into<String>, topics: Vec<String>) -> MqttReads {
+        let session = Duration::from_millis(limits::MQTT_SESSION_MS);
+        MqttReads { topics, client_id: client_id.into(), acknowledged: true, session }
+    }
 }
 
 /// Where a job begins to read that has not read yet.
@@ -52,6 +77,7 @@ impl ServerReads {
     pub fn word(&self) -> &'static str {
         match self {
             ServerReads::Redis(_) => "redis",
+            ServerReads::Mqtt(_) => "mqtt",
         }
     }
 
@@ -59,6 +85,7 @@ impl ServerReads {
     pub fn are_fields(&self) -> bool {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
+            ServerReads::Mqtt(_) => false,
         }
     }
 
@@ -67,6 +94,9 @@ impl ServerReads {
         match self {
             ServerReads::Redis(_) => {
                 matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
+            }
+            ServerReads::Mqtt(_) => {
+                matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
         }
     }

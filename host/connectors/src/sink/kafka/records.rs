@@ -2,7 +2,8 @@
 
 use super::super::encode::avro::{self, AvroRows};
 use super::super::encode::csv::CsvRows;
-use crate::batch::cell::{self, Cells};
+use super::super::encode::plain;
+use crate::batch::cell::Cells;
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::json::{self, JsonRows};
 use crate::batch::types::{ColumnType, describe};
@@ -168,7 +169,7 @@ impl RecordEncoder {
             let key = match &key {
                 Some((array, cells)) if array.is_valid(row) => {
                     let start = bytes.len();
-                    write_key(cells, row, &mut scratch, bytes)?;
+                    plain::write(cells, row, &mut scratch, bytes)?;
                     Some(start..bytes.len())
                 }
                 _ => None,
@@ -219,22 +220,4 @@ impl<'a> Values<'a> {
         }
         Ok(true)
     }
-}
-
-/// The bytes of a key: text and bytes as they are, so that every client finds the same partition; other values as text.
-fn write_key(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
-    scratch.clear();
-    match cells {
-        Cells::Text(array) => scratch.push_str(array.value(row)),
-        Cells::Binary(array) => out.extend_from_slice(array.value(row)),
-        Cells::Bool(array) => scratch.push_str(if array.value(row) { "true" } else { "false" }),
-        Cells::Int64(array) => scratch.push_str(&array.value(row).to_string()),
-        Cells::Float64(array) => cell::write_float(scratch, array.value(row)),
-        Cells::Timestamp(array) => cell::write_rfc3339(scratch, array.value(row)),
-        Cells::Date(array) => cell::write_date(scratch, array.value(row)),
-        Cells::Decimal(array) => scratch.push_str(&array.value_as_string(row)),
-        Cells::Other(array) => return Err(io::Error::other(format!("a key of type {}", array.data_type()))),
-    }
-    out.extend_from_slice(scratch.as_bytes());
-    Ok(())
 }
