@@ -26,7 +26,7 @@ help:
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make tools   what plugins in all languages are built with'
-	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, a browser, and a registry of packages'
+	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
 	@echo 'make pictures those of docs/page.md, of the demo while it runs'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
@@ -57,6 +57,8 @@ servers: setup
 	@scripts/kinesis.sh >/dev/null
 	@scripts/chdb.sh >/dev/null
 	@scripts/prometheus.sh >/dev/null
+	@scripts/redis.sh >/dev/null
+	@scripts/mosquitto.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 
 # Those of docs/page.md, of the demo while it runs.

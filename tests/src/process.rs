@@ -105,6 +105,11 @@ impl Process {
         input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("the process reads");
     }
 
+    /// Ends its standard input.
+    pub fn hang_up(&mut self) {
+        self.child.stdin.take();
+    }
+
     /// Waits until `condition` holds; fails where the process ends before.
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&Process) -> bool) {
         let (mut ended, mut holds) = (None, false);

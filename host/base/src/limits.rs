@@ -354,6 +354,8 @@ pub const KAFKA_TRANSACTION_MS_MAX: u64 = i32::MAX as u64;
 pub const KAFKA_QUEUE_BYTES_MAX: u64 = 32 << 20;
 /// Records of the same.
 pub const KAFKA_QUEUE_RECORDS_MAX: u64 = 100_000;
+/// Default of `session` of a source of kind `mqtt`: how long the server keeps messages for a job that is away, in milliseconds.
+pub const MQTT_SESSION_MS: u64 = 7 * 24 * 3_600_000;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// How long a database may take for what a job asks before it begins, in seconds.

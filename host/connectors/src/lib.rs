@@ -6,6 +6,7 @@
 pub mod http;
 pub mod kafka;
 mod kinesis;
+pub mod mqtt;
 pub mod objects;
 pub mod postgres;
 pub mod receiver;

@@ -96,8 +96,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Plugin(_) => return Ok(()),
         SourceKind::Syslog(_) => {}
         SourceKind::Server(server) => {
-            let usable = server::check(source, server, origin);
-            usable.map_err(|(key, message)| wrong(source, origin, key, message))?;
+            server::check(source, server, origin)?;
         }
     }
     check_columns(source, origin)?;

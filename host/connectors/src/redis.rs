@@ -1,7 +1,8 @@
-//! A server of Redis, as sources name it: connections to it, and what its errors mean.
+//! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
 
 use crate::job::http_url;
-use crate::shown;
+use crate::tls::{Refusal, refused};
+use crate::{secrets, shown};
 use ::redis::{
     Client, ClientTlsConfig, Connection, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
 };
@@ -17,6 +18,7 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Where a server is.
 pub struct Server {
     client: Client,
+    place: String,
 }
 
 impl Server {
@@ -32,6 +34,10 @@ impl Server {
         let info = info.map_err(|_| {
             ("url", "`url` cannot be used; write it as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"".to_owned())
         })?;
+        if let Some(password) = info.redis_settings().password() {
+            secrets::keep(password, "(password)");
+        }
+        let place = format!("Redis at {}", info.addr());
         let pem = |path: &Path| {
             let path = folder.join(path);
             let read = crate::regular::read_at_most(&path, PEM_BYTES_MAX);
@@ -52,7 +58,12 @@ impl Server {
             }
         };
         let client = client.map_err(|error| ("tls", format!("`tls` cannot be used: {}", words(&error))))?;
-        Ok(Server { client })
+        Ok(Server { client, place })
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// A new connection, whose answers come in time or not at all.
@@ -66,12 +77,26 @@ impl Server {
 
 /// What a server or the library says, for people.
 pub fn words(error: &RedisError) -> String {
-    shown::harmless(&error.to_string(), SHOWN_BYTES_MAX)
+    if let Some(refusal) = refusal(error) {
+        return format!("TLS: {refusal}");
+    }
+    let words = shown::harmless(&error.to_string(), SHOWN_BYTES_MAX);
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) => "it does not accept user or password; mend them in `url`".to_owned(),
+        (_, Some("NOAUTH")) => format!("{words}; write user and password into `url`"),
+        (ErrorKind::Server(ServerErrorKind::NoPerm), _) => format!("{words}; let it allow the user this"),
+        (ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot), _) => {
+            format!("{words}; it is a node of a cluster, which is not spoken to; name a server without one")
+        }
+        (_, Some("WRONGTYPE")) => "something that is no stream has this key; mend `stream`".to_owned(),
+        _ => words,
+    }
 }
 
 /// Whether what failed may succeed later: nobody answers, or the server is not ready.
 pub fn passes(error: &RedisError) -> bool {
     match error.kind() {
+        ErrorKind::Io if refusal(error).is_some() => false,
         ErrorKind::Io | ErrorKind::Parse => true,
         ErrorKind::Server(kind) => matches!(
             kind,
@@ -81,6 +106,15 @@ pub fn passes(error: &RedisError) -> bool {
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ReadOnly
         ),
+        ErrorKind::Extension => {
+            error.code().is_some_and(|code| ["OOM", "MISCONF", "BUSY", "NOREPLICAS", "UNBLOCKED"].contains(&code))
+        }
         _ => false,
     }
+}
+
+/// What TLS has against the server, where that is what the error is about.
+fn refusal(error: &RedisError) -> Option<Refusal> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+    refused(cause, "of the host in `url`")
 }

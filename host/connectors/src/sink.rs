@@ -13,6 +13,7 @@ pub mod plugin;
 pub mod postgres;
 mod print;
 mod queue;
+mod server;
 pub mod shares;
 mod waiting;
 mod websocket;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use encoder::Encoder;
 pub use print::show_table;
+pub use server::await_server;
 
 use crate::batch::{cell, json};
 use crate::error::{Error, Result};
@@ -85,6 +87,7 @@ pub fn check(
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
+        SinkKind::Server(_) => server::check(spec, schema, origin),
     }
 }
 
@@ -120,6 +123,7 @@ pub fn open(
         SinkKind::Plugin(_) => return Err(no_writer(spec)),
         SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
         SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
+        SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure)?,
     })
 }
 
@@ -178,6 +182,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
+        SinkKind::Server(_) => server::committed(spec, origin, job_id),
     }
 }
 
@@ -194,6 +199,7 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         | SinkKind::Plugin(_)
         | SinkKind::Kinesis(_)
         | SinkKind::Clickhouse(_) => return Ok(None),
+        SinkKind::Server(_) => return Ok(None),
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
@@ -238,6 +244,7 @@ pub fn render(
         | SinkKind::Kafka(_)
         | SinkKind::Kinesis(_)
         | SinkKind::Clickhouse(_)
+        | SinkKind::Server(_)
         | SinkKind::Http(_)
         | SinkKind::Websocket(_)
         | SinkKind::Plugin(_)

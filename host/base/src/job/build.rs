@@ -424,6 +424,7 @@ impl SinkKind {
             SinkKind::Plugin(_) => "plugin",
             SinkKind::Kinesis(_) => "kinesis",
             SinkKind::Clickhouse(_) => "clickhouse",
+            SinkKind::Server(server) => server.writes.word(),
         }
     }
 }

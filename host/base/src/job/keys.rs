@@ -114,6 +114,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "file",
     "kafka",
     "redis",
+    "mqtt",
     "kinesis",
     "syslog",
     "plugin",
@@ -121,16 +122,29 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "queue",
 ];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "nats"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks.
-pub(super) const SINK_KINDS: &[&str] =
-    &["print", "files", "queue", "postgres", "kafka", "kinesis", "clickhouse", "http", "websocket", "plugin", "nothing"];
+pub(super) const SINK_KINDS: &[&str] = &[
+    "print",
+    "files",
+    "queue",
+    "postgres",
+    "kafka",
+    "redis",
+    "mqtt",
+    "kinesis",
+    "clickhouse",
+    "http",
+    "websocket",
+    "plugin",
+    "nothing",
+];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "mqtt", "nats"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "nats"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

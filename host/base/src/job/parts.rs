@@ -435,6 +435,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         SinkKind::Plugin(sink) => plugin::check_end(&sink.plugin, part),
         SinkKind::Kinesis(spec) => server::kinesis_sink(spec, part),
         SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
+        SinkKind::Server(spec) => server::sink(spec, part),
     }
 }
 

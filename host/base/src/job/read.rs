@@ -8,6 +8,7 @@ mod http_client;
 mod kafka;
 mod records;
 mod server;
+mod server_sink;
 mod sink;
 mod source;
 mod stage;
@@ -57,5 +58,6 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
         top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, folder)).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r)).collect();
+    server::name_clients(&mut job);
     job
 }

@@ -8,6 +8,7 @@ mod kafka_sink;
 mod plugin_sink;
 mod kinesis;
 mod server;
+mod server_sink;
 mod stage;
 mod syslog;
 
@@ -16,9 +17,10 @@ pub use clickhouse::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
-pub use plugin_sink::*;
 pub use kinesis::*;
+pub use plugin_sink::*;
 pub use server::*;
+pub use server_sink::*;
 pub use stage::*;
 pub use syslog::*;
 
@@ -517,6 +519,8 @@ pub enum SinkKind {
     Kinesis(Box<KinesisSinkSpec>),
     /// A table of ClickHouse.
     Clickhouse(Box<ClickhouseSinkSpec>),
+    /// A server that is named by a URL.
+    Server(Box<ServerSinkSpec>),
 }
 
 /// Who writes the files, or the records, of a sink.

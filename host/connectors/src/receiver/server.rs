@@ -1,19 +1,21 @@
 //! Sources that read messages of a server: who reads each kind, for [`polled`](super::polled).
 
 mod kinesis;
+mod mqtt;
 mod redis;
 
 use super::polled::MakeReader;
-use crate::error::Error;
+use crate::batch::reading::ReadPartition;
+use crate::error::{Error, Result};
 use crate::job::spec::{Origin, ServerReads, ServerSourceSpec, SourceSpec};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Checks what can be checked before anything runs: the key that is wrong, and why.
-pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<(), (&'static str, String)> {
+/// Checks what can be checked before anything runs.
+pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {
     match &server.reads {
-        ServerReads::Redis(reads) => redis::Redis::of(source, server, reads, origin).map(drop),
-        ServerReads::Kinesis(reads) => kinesis::stream(reads).map(drop).map_err(|(key, why)| (key, unusable(&why))),
+        ServerReads::Kinesis(reads) => stream(source, reads, origin).map(drop),
+        _ => reader(source, server, origin).map(drop),
     }
 }
 
@@ -22,20 +24,26 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
-        let stream =
-            kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, unusable(&message)));
-        let shared = stream.map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
+        let shared = stream(&source, reads, &origin)
+            .map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
         return Arc::new(move || Ok(Box::new(kinesis::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))));
     }
-    Arc::new(move || match &server.reads {
-        ServerReads::Redis(reads) => {
-            let redis = redis::Redis::of(&source, &server, reads, &origin);
-            Ok(Box::new(redis.map_err(|(key, message)| super::wrong(&source, &origin, key, message))?))
-        }
-        ServerReads::Kinesis(_) => Err(Error::bug(format!("source `{}` is read by another", source.name))),
-    })
+    Arc::new(move || reader(&source, &server, &origin))
 }
 
-fn unusable(why: &str) -> String {
-    format!("cannot be used: {why}")
+fn stream(source: &SourceSpec, reads: &KinesisReads, origin: &Origin) -> Result<Stream> {
+    let stream = kinesis::stream(reads);
+    stream.map_err(|(key, why)| super::wrong(source, origin, key, format!("cannot be used: {why}")))
+}
+
+fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<Box<dyn ReadPartition>> {
+    let made: Result<Box<dyn ReadPartition>, (&str, String)> = match &server.reads {
+        ServerReads::Redis(reads) => redis::Redis::of(source, server, reads, origin).map(|it| Box::new(it) as _),
+        ServerReads::Kinesis(_) => return Err(Error::bug(format!("source `{}` is read by another", source.name))),
+        ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
+    };
+    made.map_err(|(key, message)| {
+        let location = origin.at(&format!("sources.{}.{key}", source.name));
+        Error::job(format!("{location}source `{}`: {message}", source.name))
+    })
 }

@@ -3,6 +3,7 @@
 
 pub(super) mod avro;
 pub(super) mod csv;
+pub(super) mod plain;
 mod parquet;
 mod text;
 

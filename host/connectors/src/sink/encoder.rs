@@ -40,6 +40,7 @@ impl Encoder {
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
             | SinkKind::Postgres { .. }
             | SinkKind::Kinesis(_)
+            | SinkKind::Server(_)
             | SinkKind::Print { .. }
             | SinkKind::Sample { .. }
             | SinkKind::Nothing

@@ -37,6 +37,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             | SinkKind::Plugin(_)
             | SinkKind::Kinesis(_)
             | SinkKind::Clickhouse(_) => continue,
+            SinkKind::Server(_) => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };

@@ -7,7 +7,7 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::{HttpBody, HttpShape, JobSpec, ServerReads, SinkKind, SourceKind, SourceSpec};
+use crate::job::spec::{HttpBody, HttpShape, JobSpec, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec};
 use crate::secrets;
 use std::fmt::Write as _;
 
@@ -52,6 +52,17 @@ impl Graph {
                 for line in node.lines() {
                     let _ = writeln!(text, "        {:<16} {line}", "");
                 }
+            }
+            if let SinkKind::Server(server) = &sink.kind {
+                let promise = match &server.writes {
+                    ServerWrites::Redis(_) => {
+                        "exactly once, with [checkpoint], of a server that loses nothing it has confirmed"
+                    }
+                    ServerWrites::Mqtt(_) => {
+                        "at least once: after a crash, or when a connection is lost, some messages come again"
+                    }
+                };
+                let _ = writeln!(text, "        {:<16} {promise}", "");
             }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {
@@ -101,6 +112,12 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
             ServerReads::Kinesis(_) => {
                 "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
+            }
+            ServerReads::Mqtt(reads) if reads.acknowledged => {
+                "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"
+            }
+            ServerReads::Mqtt(_) => {
+                "at most once, as qos = 0: what is sent while nobody reads, or is in no plan at a crash, is lost"
             }
         },
         SourceKind::Syslog(_) => {

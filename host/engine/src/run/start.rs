@@ -18,6 +18,7 @@ use crate::run::recover;
 use crate::run::recover::Decided;
 use crate::running::Options;
 use crate::running::workers;
+use crate::sink;
 use crate::sink::kafka::await_cluster;
 use crate::sink::postgres::await_server;
 use std::sync::Arc;
@@ -63,6 +64,10 @@ fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
         if let SinkKind::Postgres { url, wait, .. } = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
             await_server(&format!("{at}sink `{}`", sink.name), url, *wait, options.start_until)?;
+        }
+        if let SinkKind::Server(_) = &sink.kind {
+            let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
+            sink::await_server(&format!("{at}sink `{}`", sink.name), sink, &spec.origin, options.start_until)?;
         }
         if let SinkKind::Kafka(kafka) = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));

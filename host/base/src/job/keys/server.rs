@@ -1,19 +1,20 @@
-//! The keys of sources that read messages of a server, partition by partition.
+//! The keys of sources that read messages of a server, partition by partition, and of sinks that write to one which a URL names.
 
 use super::{KeyShape, TableKey, key};
 
 const REDIS: &[&str] = &["redis"];
 const KINESIS: &[&str] = &["kinesis"];
+const MQTT: &[&str] = &["mqtt"];
 /// Those that name their server by a URL.
-const BY_URL: &[&str] = &["redis"];
+const BY_URL: &[&str] = &["redis", "mqtt"];
 
-/// They.
+/// Of sources.
 pub(super) const SOURCE: &[TableKey] = &[
     key(
         "url",
         KeyShape::Text,
-        "The server, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"; `rediss://` speaks TLS. ${NAME} is replaced by the environment \
-         variable of that name, so that no password stands in the file.",
+        "The server, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\" or \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `rediss://` and \
+         `mqtts://` speak TLS. ${NAME} is replaced by the environment variable of that name, so that no password stands in the file.",
     )
     .of(BY_URL)
     .needed(BY_URL),
@@ -40,12 +41,37 @@ pub(super) const SOURCE: &[TableKey] = &[
          \"2026-11-21T12:00:00Z\".",
     )
     .of(KINESIS),
+    key(
+        "topic",
+        KeyShape::Texts,
+        "The topic to subscribe to, or a list, with `+` for one level and `#` for all levels behind: \"plant/+/temperature\".",
+    )
+    .of(MQTT)
+    .needed(MQTT),
+    key(
+        "client_id",
+        KeyShape::Text,
+        "Under which name the server keeps messages for the job, `millstream-<job>-<source>` by default. No two clients may have one name.",
+    )
+    .of(MQTT),
+    key(
+        "qos",
+        KeyShape::Whole(0, 1),
+        "1 (the default): the server keeps each message until a plan that holds it is durable. 0: it sends each once and forgets it.",
+    )
+    .of(MQTT),
+    key(
+        "session",
+        KeyShape::Time,
+        "How long the server keeps messages while the job is away, 7d by default; a server may allow less, and fewer.",
+    )
+    .of(MQTT),
 ];
 
 const STREAM: &str = "The stream.";
 const REGION: &str = "Its region, as \"eu-west-1\"; by default that of AWS_REGION. Who asks, and another endpoint, stand in the environment, too.";
 
-/// Those of sinks that write to a server.
+/// Of sinks.
 pub(super) const SINK: &[TableKey] = &[
     key("stream", KeyShape::Text, STREAM).of(KINESIS).needed(KINESIS),
     key("region", KeyShape::Text, REGION).of(KINESIS),
@@ -56,4 +82,35 @@ pub(super) const SINK: &[TableKey] = &[
     )
     .of(KINESIS),
     key("wait", KeyShape::Time, "How long the job waits where the stream takes nothing; 1h by default.").of(KINESIS),
+    key(
+        "url",
+        KeyShape::Text,
+        "The server, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\" or \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `rediss://` and \
+         `mqtts://` speak TLS.",
+    )
+    .of(BY_URL)
+    .needed(BY_URL),
+    key("stream", KeyShape::Text, "The stream to which each row is added as an entry.").of(REDIS).needed(REDIS),
+    key(
+        "field",
+        KeyShape::Text,
+        "The one field of an entry, which holds the row as JSON. Without it each column is a field, as text, and a null none.",
+    )
+    .of(REDIS),
+    key(
+        "maxlen",
+        KeyShape::Whole(1, i64::MAX as u64),
+        "About how many entries the stream keeps: older ones are deleted, whether anybody read them or not. By default all stay.",
+    )
+    .of(REDIS),
+    key("topic", KeyShape::Text, "The topic that all messages go to. Instead, `topic_from` may name a column.").of(MQTT),
+    key("topic_from", KeyShape::Text, "The column that holds the topic of each message; it is not in the message.").of(MQTT),
+    key("retain", KeyShape::Flag, "Whether the server keeps the last message of each topic for those who subscribe later; false by default.")
+        .of(MQTT),
+    key(
+        "client_id",
+        KeyShape::Text,
+        "Who the job is to the server, `millstream-<job>-<sink>` by default. No two clients may have one name.",
+    )
+    .of(MQTT),
 ];

@@ -9,10 +9,10 @@ const OVER_HTTP: &[&str] = &["http"];
 const TABLES: &[&str] = &["postgres"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka"];
+const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "http", "plugin"];
+const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
 
 const OWN: &[TableKey] = &[
@@ -26,8 +26,9 @@ const OWN: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Kinesis (`kinesis`), a table of ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them \
-         (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of Kinesis (`kinesis`), a table of \
+         ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a \
+         batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
     .needed(&[""]),
     key(
@@ -49,9 +50,9 @@ const OWN: &[TableKey] = &[
     key(
         "format",
         KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records binary.",
+        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records binary. A message of `mqtt` is json, text or binary.",
     )
-    .of(&["files", "kafka"]),
+    .of(&["files", "kafka", "mqtt"]),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),

@@ -8,17 +8,30 @@ const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis"];
+const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "queue"];
+const RECORDS: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "mqtt", "kinesis", "queue"];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http"];
-const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "kinesis", "http", "directory", "file"];
-const CUT: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "kinesis", "syslog", "plugin", "rate"];
+const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "kinesis"];
+const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "kinesis", "http"];
+const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "kinesis", "http", "directory", "file"];
+const CUT: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "mqtt",
+    "kinesis",
+    "syslog",
+    "plugin",
+    "rate",
+];
 
 const OWN: &[TableKey] = &[
     key(
@@ -26,7 +39,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), a stream of Kinesis (`kinesis`), messages of syslog that others send (`syslog`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of Kinesis (`kinesis`), messages of syslog that others send (`syslog`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -372,7 +385,7 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "from",
         KeyShape::Text,
         "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
-         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
+         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind redis: \"id\", \"timestamp\" or \"topic\". Kind mqtt: \"topic\", \"headers\" or \"header.NAME\". Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
          or \"id\".",
     ),
     key(

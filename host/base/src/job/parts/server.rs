@@ -1,18 +1,25 @@
-//! What must hold of sources that read messages of a server.
+//! What must hold of sources that read messages of a server, and of sinks that write to one which a URL names.
 
 use super::PartMistakes;
 use crate::job::http_url;
-use crate::job::spec::{Format, KinesisSinkSpec, RedisReads, ServerReads, ServerSourceSpec, SourceSpec};
+use crate::job::spec::{
+    Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads, ServerSinkSpec,
+    ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
+};
+use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
 
 /// Letters of the name of a stream of Kinesis.
 const STREAM_BYTES_MAX: usize = 128;
+/// Bytes of a topic, or of the name of a client, of MQTT.
+const MQTT_TEXT_BYTES_MAX: usize = 65_535;
 
 /// Such a source.
 pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMistakes<'_>) {
     match &spec.reads {
-        ServerReads::Redis(reads) => redis(&spec.url, reads, part),
         ServerReads::Kinesis(reads) => stream(&reads.stream, reads.region.as_deref(), part),
+        ServerReads::Redis(reads) => redis(spec, reads, source.tls.as_ref(), part),
+        ServerReads::Mqtt(reads) => mqtt(spec, reads, source.tls.as_ref(), part),
     }
     if spec.reads.are_fields() && source.format != Format::Json {
         let word = source.format.word();
@@ -50,14 +57,115 @@ fn stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
     }
 }
 
-fn redis(url: &str, reads: &RedisReads, part: &PartMistakes<'_>) {
-    if let Err(message) = http_url::begins_with(url, &["redis://", "rediss://"]) {
-        part.wrong("url", message);
+/// Such a sink.
+pub(super) fn sink(spec: &ServerSinkSpec, part: &PartMistakes<'_>) {
+    match &spec.writes {
+        ServerWrites::Redis(writes) => redis_sink(spec, writes, part),
+        ServerWrites::Mqtt(writes) => mqtt_sink(spec, writes, part),
     }
-    names("stream", &reads.streams, part);
 }
 
-/// Names of what is read, each of which is a partition.
+fn redis(spec: &ServerSourceSpec, reads: &RedisReads, tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+    url(&spec.url, ["redis://", "rediss://"], tls, part);
+    redis_name(tls, part);
+    names("stream", &reads.streams, part);
+    let count = reads.streams.len();
+    if count > POLLED_PARTITIONS_MAX {
+        let message = format!(
+            "`stream` names {count} streams, and a source reads at most {POLLED_PARTITIONS_MAX}, each on a thread; write several sources, \
+             and take them together with from = [\"a\", \"b\"]"
+        );
+        part.wrong("stream", message);
+    }
+}
+
+fn redis_sink(spec: &ServerSinkSpec, writes: &RedisWrites, part: &PartMistakes<'_>) {
+    url(&spec.url, ["redis://", "rediss://"], spec.tls.as_ref(), part);
+    redis_name(spec.tls.as_ref(), part);
+    names("stream", std::slice::from_ref(&writes.stream), part);
+}
+
+fn redis_name(tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+    if tls.is_some_and(|tls| tls.name.is_some()) {
+        part.wrong("tls", "`tls.name` is not for kind `redis`; write the name that the certificate is for into `url`");
+    }
+}
+
+fn mqtt(spec: &ServerSourceSpec, reads: &MqttReads, tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+    url(&spec.url, ["mqtt://", "mqtts://"], tls, part);
+    names("topic", &reads.topics, part);
+    for filter in &reads.topics {
+        if let Err(message) = is_filter(filter) {
+            part.wrong("topic", message);
+        }
+    }
+    client("client_id", &reads.client_id, part);
+}
+
+fn mqtt_sink(spec: &ServerSinkSpec, writes: &MqttWrites, part: &PartMistakes<'_>) {
+    url(&spec.url, ["mqtt://", "mqtts://"], spec.tls.as_ref(), part);
+    match &writes.topic {
+        MqttTopic::Fixed(topic) => {
+            names("topic", std::slice::from_ref(topic), part);
+            if topic.contains(['+', '#']) || topic.len() > MQTT_TEXT_BYTES_MAX {
+                let message = format!(
+                    "`{topic}` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = \"column\""
+                );
+                part.wrong("topic", message);
+            }
+        }
+        MqttTopic::Column(name) if name.is_empty() => {
+            part.wrong("topic_from", "`topic_from` is empty; write the name of a column");
+        }
+        MqttTopic::Column(_) => {}
+    }
+    client("client_id", &writes.client_id, part);
+}
+
+/// The URL of a server, plain or with TLS.
+fn url(url: &str, [plain, safe]: [&str; 2], tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+    if let Err(message) = http_url::begins_with(url, &[plain, safe]) {
+        part.wrong("url", message);
+    } else if tls.is_some() && url.starts_with(plain) {
+        let message = format!("`tls` does nothing where `url` begins with {plain}; write {safe}, or remove `tls`");
+        part.wrong("tls", message);
+    }
+}
+
+/// Whether this may be subscribed to.
+fn is_filter(filter: &str) -> Result<(), String> {
+    let wrong = |what: &str| {
+        Err(format!(
+            "`{filter}` is no topic to subscribe to: {what}; write it as \"plant/+/temperature\" or \"plant/#\""
+        ))
+    };
+    if filter.len() > MQTT_TEXT_BYTES_MAX {
+        return Err(format!("a `topic` has {} bytes, and MQTT allows {MQTT_TEXT_BYTES_MAX}; shorten it", filter.len()));
+    }
+    if filter.starts_with("$share/") {
+        return wrong(
+            "the members of a shared subscription get a part of the messages each, and one job reads all of its own",
+        );
+    }
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        if level == "#" && levels.peek().is_some() {
+            return wrong("`#` stands at the end");
+        }
+        if level.len() > 1 && level.contains(['+', '#']) {
+            return wrong("`+` and `#` stand alone between `/`");
+        }
+    }
+    Ok(())
+}
+
+fn client(key: &str, name: &str, part: &PartMistakes<'_>) {
+    if name.is_empty() || name.len() > MQTT_TEXT_BYTES_MAX || name.chars().any(char::is_control) {
+        part.wrong(key, format!("`{}` is no name of a client; write one as \"plant-totals\"", name.escape_debug()));
+    }
+}
+
+/// Names of what is read or written.
 fn names(key: &str, names: &[String], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {

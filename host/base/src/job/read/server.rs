@@ -1,7 +1,10 @@
 //! The keys of sources that read messages of a server.
 
 use super::kafka;
-use crate::job::spec::{KinesisReads, KinesisSinkSpec, RedisReads, ServerReads, ServerSourceSpec, ServerStart};
+use crate::job::spec::{
+    JobSpec, KinesisReads, KinesisSinkSpec, MqttReads, RedisReads, ServerReads, ServerSourceSpec, ServerStart,
+    ServerWrites, SinkKind, SourceKind,
+};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -11,7 +14,7 @@ pub(super) fn redis(r: &Reader<'_>) -> ServerSourceSpec {
     let example = "stream = \"orders\", or stream = [\"a\", \"b\"]";
     r.need("stream", example);
     let reads = ServerReads::Redis(RedisReads {
-        streams: r.texts("stream", example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect(),
+        streams: texts(r, "stream", example),
         field: r.text("field", "field = \"data\"").map(str::to_owned),
         start: start(r),
     });
@@ -44,9 +47,54 @@ fn stream(r: &Reader<'_>) -> (String, Option<String>) {
     (r.text("stream", example).unwrap_or_default().to_owned(), region)
 }
 
-fn url(r: &Reader<'_>, example: &str) -> String {
+/// A source of kind `mqtt`.
+pub(super) fn mqtt(r: &Reader<'_>) -> ServerSourceSpec {
+    let example = "topic = \"plant/+/temperature\", or topic = [\"a\", \"b/#\"]";
+    r.need("topic", example);
+    let mut reads = MqttReads::new(client_id(r), texts(r, "topic", example));
+    reads.acknowledged = r.whole("qos", 0, 1) != Some(0);
+    reads.session = r.time("session").unwrap_or(reads.session);
+    if !reads.acknowledged && r.has("session") {
+        r.wrong(
+            "session",
+            "`session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+        );
+    }
+    ServerSourceSpec { url: url(r, "url = \"mqtt://127.0.0.1:1883\""), reads: ServerReads::Mqtt(reads) }
+}
+
+/// Gives clients that have none a name by the job and the part of it, so that they find what the server keeps for them.
+pub(super) fn name_clients(job: &mut JobSpec) {
+    for source in &mut job.sources {
+        if let SourceKind::Server(server) = &mut source.kind
+            && let ServerReads::Mqtt(reads) = &mut server.reads
+            && reads.client_id.is_empty()
+        {
+            reads.client_id = format!("millstream-{}-{}", job.name, source.name);
+        }
+    }
+    for sink in &mut job.sinks {
+        if let SinkKind::Server(server) = &mut sink.kind
+            && let ServerWrites::Mqtt(writes) = &mut server.writes
+            && writes.client_id.is_empty()
+        {
+            writes.client_id = format!("millstream-{}-{}", job.name, sink.name);
+        }
+    }
+}
+
+/// Empty: it is made of the names of job and part.
+pub(super) fn client_id(r: &Reader<'_>) -> String {
+    r.text("client_id", "client_id = \"plant-totals\"").unwrap_or_default().to_owned()
+}
+
+pub(super) fn url(r: &Reader<'_>, example: &str) -> String {
     r.need("url", example);
     r.text("url", example).unwrap_or_default().to_owned()
+}
+
+fn texts(r: &Reader<'_>, key: &str, example: &str) -> Vec<String> {
+    r.texts(key, example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn start(r: &Reader<'_>) -> ServerStart {

@@ -2,7 +2,9 @@
 
 use super::KinesisReads;
 use crate::batch::column::ColumnSource;
+use crate::limits;
 use std::fmt;
+use std::time::Duration;
 
 /// Such a source.
 #[derive(Clone, PartialEq)]
@@ -27,6 +29,8 @@ pub enum ServerReads {
     Redis(RedisReads),
     /// A stream of Kinesis.
     Kinesis(KinesisReads),
+    /// Topics of a server of MQTT.
+    Mqtt(MqttReads),
 }
 
 /// Which streams of Redis are read.
@@ -38,6 +42,27 @@ pub struct RedisReads {
     pub field: Option<String>,
     /// Where a job begins.
     pub start: ServerStart,
+}
+
+/// Which topics of a server of MQTT are read, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttReads {
+    /// Filters of topics, with `+` and `#`.
+    pub topics: Vec<String>,
+    /// Under which name the server keeps what the job has not acknowledged. No two clients may have one name.
+    pub client_id: String,
+    /// Whether the server keeps messages until they are acknowledged (QoS 1); else they are sent once and forgotten (QoS 0).
+    pub acknowledged: bool,
+    /// How long the server keeps them while the job is away.
+    pub session: Duration,
+}
+
+impl MqttReads {
+    /// With defaults.
+    pub fn new(client_id: impl Into<String>, topics: Vec<String>) -> MqttReads {
+        let session = Duration::from_millis(limits::MQTT_SESSION_MS);
+        MqttReads { topics, client_id: client_id.into(), acknowledged: true, session }
+    }
 }
 
 /// Where a job begins to read that has not read yet.
@@ -56,6 +81,7 @@ impl ServerReads {
         match self {
             ServerReads::Redis(_) => "redis",
             ServerReads::Kinesis(_) => "kinesis",
+            ServerReads::Mqtt(_) => "mqtt",
         }
     }
 
@@ -64,6 +90,7 @@ impl ServerReads {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
             ServerReads::Kinesis(_) => false,
+            ServerReads::Mqtt(_) => false,
         }
     }
 
@@ -74,6 +101,9 @@ impl ServerReads {
                 matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
             }
             ServerReads::Kinesis(_) => matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Key),
+            ServerReads::Mqtt(_) => {
+                matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod clickhouse;
 mod kafka;
 mod kinesis;
 mod plugins;
+mod servers;
 mod sinks;
 mod stages;
 mod syslog;
@@ -27,10 +28,12 @@ kind = "print"
 
 #[test]
 fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
-    let groups: [(&str, Cases, String, String); 11] = [
+    let groups: [(&str, Cases, String, String); 13] = [
         ("TOP", TOP, String::new(), format!("{LINES}{SCREEN}")),
         ("SOURCE", SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
         ("kafka::SOURCE", kafka::SOURCE, "[sources.lines]\nkind = \"kafka\"\n".into(), SCREEN.into()),
+        ("servers::SOURCE", servers::SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
+        ("servers::SINK", servers::SINK, "[sinks.screen]\nfrom = \"lines\"\n".into(), LINES.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
         ("stages::STAGE", stages::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
         ("stages::WHOLE", stages::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
@@ -184,12 +187,12 @@ const TOP: Cases = &[
 const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
-        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, plugin, rate, queue"#,
+        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, redis, mqtt, plugin, rate, queue"#,
     ),
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
-        r#"kind = "mqtt""#,
-        r#"job.toml:2: source `lines`: `kind = "mqtt"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `plugin`, `rate`, `queue`"#,
+        r#"kind = "nats""#,
+        r#"job.toml:2: source `lines`: `kind = "nats"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `plugin`, `rate`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),

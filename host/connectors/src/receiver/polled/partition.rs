@@ -1,8 +1,8 @@
 //! One partition: polls, and what becomes of what they gave.
 
-use super::{Again, Busy};
 use super::messages::chunks_of;
 use super::place::PartitionPlace;
+use super::{Again, Busy};
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::json;
 use crate::batch::position::Positions;

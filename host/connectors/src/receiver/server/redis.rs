@@ -12,23 +12,34 @@ use ::redis::{self as library, Connection, FromRedisValue, RedisError, Value};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// About how many bytes one answer is to have.
 const ANSWER_BYTES: u64 = 1 << 20;
-/// Bytes of an entry until some were seen.
-const ENTRY_BYTES: u64 = 1 << 10;
+/// Bytes of an entry until some were seen: a few large ones, and soon more where they are small.
+const ENTRY_BYTES: u64 = 64 << 10;
+/// How often a stream without new entries is looked at, which may be gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads one stream.
 pub struct Redis {
     source: String,
     server: Server,
     reads: RedisReads,
-    /// Columns of the fields of entries: whether the value is text as it stands.
-    columns: BTreeMap<String, bool>,
+    /// What columns make of the fields of entries.
+    columns: BTreeMap<String, FieldForm>,
     open: Option<Open>,
     /// Bytes that an entry has, about.
     entry_bytes: u64,
+}
+
+/// How a field stands in the record that is made of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FieldForm {
+    /// As a number or another value of JSON, where it is one.
+    Json,
+    /// As text.
+    Text,
 }
 
 /// A stream that is read.
@@ -36,6 +47,7 @@ struct Open {
     connection: Connection,
     stream: String,
     at: At,
+    looked: Instant,
 }
 
 /// How far a stream was read.
@@ -96,14 +108,20 @@ impl Redis {
         let mut columns = BTreeMap::new();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
             let Some(field) = column.path.first() else { continue };
-            let is_text = column.path.len() == 1
-                && match column.kind {
-                    ColumnType::Text | ColumnType::Binary => true,
-                    ColumnType::Timestamp => !matches!(column.form, TimeForm::Number(_)),
-                    _ => false,
-                };
-            let known = columns.entry(field.clone()).or_insert(is_text);
-            *known |= is_text;
+            let form = match column.kind {
+                _ if column.path.len() > 1 => FieldForm::Json,
+                ColumnType::Text | ColumnType::Binary => FieldForm::Text,
+                ColumnType::Timestamp if !matches!(column.form, TimeForm::Number(_)) => FieldForm::Text,
+                _ => FieldForm::Json,
+            };
+            if columns.insert(field.clone(), form).is_some_and(|other| other != form) {
+                let name = field.escape_debug();
+                let message = format!(
+                    "columns take field `{name}` both as text and as a value of JSON; give it one column, and make the \
+                     others with `select`"
+                );
+                return Err(("schema", message));
+            }
         }
         Ok(Redis {
             source: source.name.clone(),
@@ -119,9 +137,7 @@ impl Redis {
         let words = words(error);
         match passes(error) {
             true => ReadTrouble::Passing(words),
-            false => {
-                self.lasting(stream, &format!("{words}; mend `url` or `stream`, or what the server allows the user"))
-            }
+            false => self.lasting(stream, &words),
         }
     }
 
@@ -137,13 +153,9 @@ impl Redis {
             return Ok(None);
         }
         let told: Value = library::cmd("XINFO").arg("STREAM").arg(stream).query(connection)?;
-        let fields = match told {
-            Value::Array(fields) => fields,
-            _ => Vec::new(),
-        };
+        let fields = pairs(told).unwrap_or_default();
         let field = |name: &str| {
-            let mut pairs = fields.chunks_exact(2);
-            pairs.find_map(|pair| (text(&pair[0])? == name).then(|| pair[1].clone()))
+            fields.iter().find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, value)| value.clone())
         };
         let number = |name: &str| u64::from_redis_value(field(name)?).ok();
         let first = match field("first-entry") {
@@ -161,23 +173,46 @@ impl Redis {
 
     /// Whether all entries behind this one are still there.
     fn check(&self, stream: &str, at: At, facts: &Facts) -> Result<(), ReadTrouble> {
-        if facts.last < at.id || facts.added.zip(at.added).is_some_and(|(now, then)| now < then) {
-            return Err(self.lasting(
-                stream,
-                &format!("it ends before entry {}, up to which the job has read it, so it is another stream than before; give the source \
-                 another name to read it from its beginning", at.id.shown()),
-            ));
+        let other = || {
+            let what = "it is another stream than the one that the job has read up to entry";
+            let told = format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
+            Err(self.lasting(stream, &told))
+        };
+        if facts.last < at.id {
+            return other();
         }
         let (Some(added), Some(read)) = (facts.added, at.added) else { return Ok(()) };
-        let missing = (added - read).saturating_sub(facts.length);
-        if facts.first.is_none_or(|first| first > at.id) && missing > 0 {
-            return Err(self.lasting(
-                stream,
-                &format!("{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and \
-                 give the source another name to go on with what is there", at.id.shown()),
-            ));
+        let all_new = facts.first.is_none_or(|first| first > at.id);
+        let Some(new) = added.checked_sub(read).filter(|new| !all_new || facts.length <= *new) else { return other() };
+        let missing = new.saturating_sub(facts.length);
+        if all_new && missing > 0 {
+            let told = format!(
+                "{missing} entries behind {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
+                 the source another name to go on with what is there",
+                at.id.shown()
+            );
+            return Err(self.lasting(stream, &told));
         }
         Ok(())
+    }
+
+    /// Looks whether a stream that has nothing new is still the one that was read: what was deleted with it is told of.
+    fn look(&self, open: &mut Open) -> Result<(), ReadTrouble> {
+        if open.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        open.looked = Instant::now();
+        let facts =
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+        match facts {
+            Some(facts) => self.check(&open.stream, open.at, &facts),
+            None if open.at.id == EntryId::default() => Ok(()),
+            None => Err(self.gone(&open.stream)),
+        }
+    }
+
+    fn gone(&self, stream: &str) -> ReadTrouble {
+        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
     }
 
     /// An entry as a message; or what it is and why it is none.
@@ -191,12 +226,12 @@ impl Redis {
         Ok(Message { value, headers, time_ms, topic: Some(stream.to_owned()), ..Message::default() })
     }
 
-    /// Fields as a JSON object: those that columns want as numbers, or of other types than text, as they stand.
+    /// Fields as a JSON object.
     fn object(&self, fields: &[(Bytes, Bytes)]) -> Result<Bytes, (Vec<u8>, String)> {
         let mut object = String::from("{");
         for (name, value) in fields {
             let Ok(name) = std::str::from_utf8(name) else { continue };
-            let Some(is_text) = self.columns.get(name) else { continue };
+            let Some(form) = self.columns.get(name) else { continue };
             let Ok(value) = std::str::from_utf8(value) else {
                 return Err((value.to_vec(), format!("field `{}` is not UTF-8", shown::harmless(name, 100))));
             };
@@ -205,7 +240,7 @@ impl Redis {
             }
             object.push_str(&Json::from(name).to_string());
             object.push(':');
-            match !is_text && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() {
+            match *form == FieldForm::Json && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() {
                 true => object.push_str(value),
                 false => object.push_str(&Json::from(value).to_string()),
             }
@@ -224,9 +259,12 @@ impl Redis {
                 command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()).query(&mut open.connection)
             });
         let entries = entries(answer.map_err(|error| self.told(&open.stream, &error))?);
-        let entries = entries.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        let mut entries = entries.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        // What is more than was asked for is asked for again.
+        entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let before = open.at;
         if entries.is_empty() {
+            self.look(&mut open)?;
             self.open = Some(open);
             return Ok(none());
         }
@@ -241,7 +279,8 @@ impl Redis {
                 Err(row) => refused.push(row),
             }
         }
-        self.entry_bytes = bytes.div_ceil(count).max(1);
+        // So that the next answer is no more than some times as long as this one, whatever it was like.
+        self.entry_bytes = bytes.div_ceil(count).max(self.entry_bytes / 4).max(1);
         // Whether nothing was trimmed between what was read before and this is known by what the server counts.
         let facts =
             Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
@@ -271,10 +310,7 @@ impl ReadPartition for Redis {
                 at
             }
             (Some(_), None) => {
-                return Err(ReadTrouble::Passing(format!(
-                    "stream `{}` is not there any more",
-                    shown::harmless(stream, 200)
-                )));
+                return Err(self.gone(stream));
             }
             (None, None) => At { id: EntryId::default(), added: Some(0) },
             (None, Some(facts)) => match self.reads.start {
@@ -284,7 +320,7 @@ impl ReadPartition for Redis {
                 }
             },
         };
-        self.open = Some(Open { connection, stream: stream.to_owned(), at });
+        self.open = Some(Open { connection, stream: stream.to_owned(), at, looked: Instant::now() });
         Ok(())
     }
 
@@ -322,17 +358,34 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// Names and values, as the versions of the protocol give them.
+fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
+    match value {
+        Value::Map(pairs) => Some(pairs),
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            Some(std::iter::from_fn(|| Some((values.next()?, values.next()?))).collect())
+        }
+        _ => None,
+    }
+}
+
 type Entry = (String, Vec<(Bytes, Bytes)>);
 
 /// The entries of an answer about one stream; `None`: it is none.
 fn entries(answer: Value) -> Option<Vec<Entry>> {
-    let streams = match answer {
+    let entries = match answer {
         Value::Nil => return Some(Vec::new()),
-        Value::Array(streams) => streams,
+        // One stream was asked for.
+        Value::Array(streams) => match streams.into_iter().next()? {
+            Value::Array(stream) => stream.into_iter().nth(1)?,
+            _ => return None,
+        },
+        // As of version 3 of the protocol, which `url` may ask for.
+        Value::Map(streams) => streams.into_iter().next()?.1,
         _ => return None,
     };
-    let Some(Value::Array(stream)) = streams.into_iter().next() else { return None };
-    let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return None };
+    let Value::Array(entries) = entries else { return None };
     let entry = |entry: Value| {
         let Value::Array(parts) = entry else { return None };
         let mut parts = parts.into_iter();

@@ -2,7 +2,8 @@
 
 use super::super::encode::avro::{self, AvroRows};
 use super::super::encode::csv::CsvRows;
-use crate::batch::cell::{self, Cells};
+use super::super::encode::plain;
+use crate::batch::cell::Cells;
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::json::{self, JsonRows};
 use crate::batch::types::{ColumnType, describe};
@@ -168,7 +169,7 @@ impl RecordEncoder {
             let key = match &key {
                 Some((array, cells)) if array.is_valid(row) => {
                     let start = bytes.len();
-                    write_key(cells, row, &mut scratch, bytes)?;
+                    plain::write(cells, row, &mut scratch, bytes)?;
                     Some(start..bytes.len())
                 }
                 _ => None,

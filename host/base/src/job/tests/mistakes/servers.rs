@@ -1,0 +1,128 @@
+//! Mistakes in sources that read messages of a server, and in sinks that write to one which a URL names.
+
+use super::Cases;
+
+/// The keys of `[sources.lines]`, whose header is line 1.
+pub(super) const SOURCE: Cases = &[
+    (
+        r#"kind = "redis""#,
+        r#"job.toml:1: source `lines`: `stream` is missing; write stream = "orders", or stream = ["a", "b"]
+job.toml:1: source `lines`: `url` is missing; write url = "redis://127.0.0.1:6379""#,
+    ),
+    (
+        r#"kind = "redis"
+url = "http://h"
+stream = ["s", "s"]
+schema = { n = "int64" }"#,
+        r#"job.toml:3: source `lines`: `url` begins with neither redis:// nor rediss://; write it as "rediss://host/path"
+job.toml:4: source `lines`: `stream` names `s` twice; remove one"#,
+    ),
+    (
+        r#"kind = "redis"
+url = "redis://h"
+tls = true
+stream = ""
+schema = { n = "int64" }"#,
+        r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with redis://; write rediss://, or remove `tls`
+job.toml:5: source `lines`: `` is no name; write one of visible characters"#,
+    ),
+    (
+        r#"kind = "redis"
+url = "redis://h"
+stream = "s"
+format = "csv"
+schema = { n = "int64" }"#,
+        r#"job.toml:5: source `lines`: the fields of an entry are its columns, and the format is `csv`; name the field that holds such a record, as field = "data", or write format = "json""#,
+    ),
+    (
+        r#"kind = "redis"
+url = "redis://h"
+stream = "s"
+schema = { n = "int64", k = { type = "text", from = "key" } }"#,
+        "job.toml:5: source `lines`: column `k` is `key`, which messages of kind `redis` do not have; remove it",
+    ),
+    (
+        r#"kind = "redis"
+url = "redis://h"
+stream = "s"
+schema = { n = "int64" }
+start = "now""#,
+        r#"job.toml:6: source `lines`: `start = "now"` is unknown; write one of: `earliest`, `latest`"#,
+    ),
+    (
+        r#"kind = "mqtt""#,
+        r#"job.toml:1: source `lines`: `topic` is missing; write topic = "plant/+/temperature", or topic = ["a", "b/#"]
+job.toml:1: source `lines`: `url` is missing; write url = "mqtt://127.0.0.1:1883""#,
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = ["a/#/b", "a+", "$share/g/a"]"#,
+        r#"job.toml:4: source `lines`: `a/#/b` is no topic to subscribe to: `#` stands at the end; write it as "plant/+/temperature" or "plant/#""#,
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = "a"
+qos = 2"#,
+        "job.toml:5: source `lines`: `qos` is 2; write a whole number from 0 to 1",
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = "a"
+qos = 0
+session = "1d""#,
+        "job.toml:6: source `lines`: `session` does nothing with qos = 0, by which the server keeps nothing; remove one of both",
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = "a"
+stream = "s""#,
+        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`; remove it",
+    ),
+];
+
+/// The keys of `[sinks.screen]`, whose header is line 1 and whose `from` is line 2.
+pub(super) const SINK: Cases = &[
+    (
+        r#"kind = "redis"
+url = "redis://h"
+maxlen = 0"#,
+        r#"job.toml:1: sink `screen`: `stream` is missing; write stream = "totals"
+job.toml:5: sink `screen`: `maxlen` is 0; write a whole number of at least 1"#,
+    ),
+    (
+        r#"kind = "redis"
+url = "rediss://h"
+tls = { name = "other" }
+stream = "s""#,
+        "job.toml:5: sink `screen`: `tls.name` is not for kind `redis`; write the name that the certificate is for into `url`",
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h""#,
+        r#"job.toml:1: sink `screen`: `topic` is missing; write topic = "plant/alerts", or topic_from = "topic", the name of a column"#,
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = "a/#""#,
+        r#"job.toml:5: sink `screen`: `a/#` is no topic to send to, as `+` and `#` stand for others; write one topic, or topic_from = "column""#,
+    ),
+    (
+        r#"kind = "mqtt"
+url = "mqtt://h"
+topic = "a"
+topic_from = "b""#,
+        "job.toml:6: sink `screen`: `topic` and `topic_from` both say where messages go; remove one of them",
+    ),
+    (
+        r#"kind = "mqtt"
+url = "h:1883"
+topic = "a"
+format = "csv""#,
+        r#"job.toml:6: sink `screen`: `format = "csv"` is not available in this version; write one of: `json`, `text`, `binary`"#,
+    ),
+];

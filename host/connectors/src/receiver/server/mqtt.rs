@@ -1,0 +1,211 @@
+//! Topics of a server of MQTT, in one partition. The server keeps each message until it is acknowledged, which it is when a durable plan
+//! holds it; so what is read is named by numbers, and no position is kept.
+
+use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::job::spec::{MqttReads, Origin, ServerSourceSpec, SourceSpec};
+use crate::mqtt::packet::{self, Packet, Publish, matches};
+use crate::mqtt::{ANSWER_MAX, Connection, Fault, Server, Session, refusal};
+use crate::shown;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// About how many bytes of messages are taken together.
+const POLL_BYTES: usize = 1 << 20;
+/// How long a poll that has some messages waits for more.
+const MORE_WAIT: Duration = Duration::from_millis(1);
+
+/// Messages that come before the answer to the subscription: all that a server may send without an acknowledgement.
+const EARLY_MAX: usize = 65_535;
+
+/// Reads the topics of a source.
+pub struct Mqtt {
+    source: String,
+    server: Server,
+    reads: MqttReads,
+    connection: Option<Connection>,
+    /// What came before the answer to the subscription.
+    early: VecDeque<Publish>,
+    /// How many messages were read, of this start. It goes on when the connection is another one.
+    count: u64,
+    /// Messages that are not acknowledged, in order: their numbers here, and those that this connection has for them.
+    open: VecDeque<(u64, u16)>,
+}
+
+impl Mqtt {
+    /// One who reads the topics of this source, or the key that is wrong and why.
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &MqttReads,
+        origin: &Origin,
+    ) -> Result<Mqtt, (&'static str, String)> {
+        Ok(Mqtt {
+            source: source.name.clone(),
+            server: Server::of(&server.url, source.tls.as_ref(), &origin.folder)?,
+            reads: reads.clone(),
+            connection: None,
+            early: VecDeque::new(),
+            count: 0,
+            open: VecDeque::new(),
+        })
+    }
+
+    fn trouble(&self, fault: Fault) -> ReadTrouble {
+        let (source, place) = (&self.source, self.server.place());
+        match fault {
+            Fault::Passing(why) => ReadTrouble::Passing(format!("{place}: {why}")),
+            Fault::Lasting(why) => ReadTrouble::Lasting(Error::job(format!("source `{source}`: {place}: {why}"))),
+        }
+    }
+
+    fn connect(&mut self) -> Result<Connection, Fault> {
+        let session_s = u32::try_from(self.reads.session.as_secs()).unwrap_or(u32::MAX);
+        let kept_s = self.reads.acknowledged.then_some(session_s);
+        let session = Session { client_id: self.reads.client_id.clone(), kept_s };
+        let mut connection = Connection::open(&self.server, &session)?;
+        if let (Some(kept_s), Some(granted_s)) = (kept_s, connection.granted.session_s)
+            && granted_s < kept_s
+        {
+            warn!("source `{}`: the server keeps messages for {granted_s} s only while the job is away", self.source);
+        }
+        if self.reads.acknowledged && connection.granted.no_acknowledgements {
+            return Err(refusal(0x9b, None));
+        }
+        let mut subscribe = Vec::new();
+        packet::subscribe(&mut subscribe, 1, &self.reads.topics, self.reads.acknowledged);
+        connection.send(&subscribe)?;
+        let until = Instant::now() + ANSWER_MAX;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match connection.next(left)? {
+                // What the server has kept may come first.
+                Some(Packet::Publish(_)) if self.early.len() >= EARLY_MAX => {
+                    return Err(Fault::Passing("it sends more than it may before it answers the subscription".into()));
+                }
+                Some(Packet::Publish(publish)) => self.early.push_back(publish),
+                Some(Packet::SubAck { codes, reason }) => {
+                    self.granted(&codes, reason.as_deref())?;
+                    return Ok(connection);
+                }
+                Some(_) => {}
+                None => return Err(Fault::Passing("it does not answer the subscription".into())),
+            }
+        }
+    }
+
+    /// Whether the server sends what was asked for, topic by topic.
+    fn granted(&self, codes: &[u8], reason: Option<&str>) -> Result<(), Fault> {
+        let wanted = u8::from(self.reads.acknowledged);
+        for (topic, code) in self.reads.topics.iter().zip(codes) {
+            let topic = shown::harmless(topic, 200);
+            let why = match code {
+                0x80.. => refusal(*code, reason),
+                code if *code < wanted => refusal(0x9b, reason),
+                _ => continue,
+            };
+            return Err(match why {
+                Fault::Passing(why) => Fault::Passing(format!("topic `{topic}`: {why}")),
+                Fault::Lasting(why) => Fault::Lasting(format!("topic `{topic}`: {why}")),
+            });
+        }
+        match codes.len() >= self.reads.topics.len() {
+            true => Ok(()),
+            false => Err(Fault::Passing("it answers for fewer topics than were asked for".into())),
+        }
+    }
+
+    /// A message to read; `None`: the job does not name its topic any more, and the server still sends what it has kept.
+    fn message(&mut self, publish: Publish) -> Option<Message> {
+        let wanted = self.reads.topics.iter().any(|filter| matches(filter, &publish.topic));
+        if let Some(id) = publish.id {
+            // One that is passed over is acknowledged with the next that is read.
+            self.open.push_back((self.count + u64::from(wanted), id));
+        }
+        if !wanted {
+            return None;
+        }
+        self.count += 1;
+        let headers = publish.user.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
+        Some(Message {
+            value: Some(publish.payload),
+            headers,
+            offset: self.count,
+            topic: Some(publish.topic),
+            ..Message::default()
+        })
+    }
+
+    fn read(&mut self, connection: &mut Connection, rows_max: u32, wait: Duration) -> Result<ReadRows, Fault> {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        connection.keep_alive()?;
+        while messages.len() < rows_max as usize && bytes < POLL_BYTES {
+            let publish = match self.early.pop_front() {
+                Some(publish) => publish,
+                None => match connection.next(if messages.is_empty() { wait } else { MORE_WAIT })? {
+                    Some(Packet::Publish(publish)) => publish,
+                    Some(_) => continue,
+                    None => break,
+                },
+            };
+            bytes += publish.payload.len();
+            messages.extend(self.message(publish));
+        }
+        let position = (!messages.is_empty()).then(|| self.count.to_string().into_bytes());
+        let content = ReadContent::Messages(messages);
+        Ok(ReadRows { content, refused: Vec::new(), position, pause: Some(Duration::ZERO) })
+    }
+}
+
+impl ReadPartition for Mqtt {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        Ok(vec![String::new()])
+    }
+
+    fn open(&mut self, _: &str, _: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        // The server sends again what was not acknowledged, under numbers of the new connection.
+        self.early.clear();
+        self.open.clear();
+        self.connection = Some(self.connect().map_err(|fault| self.trouble(fault))?);
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(ReadTrouble::Passing("it is not connected".into()));
+        };
+        let rows = self.read(&mut connection, rows_max, wait).map_err(|fault| self.trouble(fault))?;
+        self.connection = Some(connection);
+        Ok(rows)
+    }
+
+    fn keeps_positions(&self) -> bool {
+        false
+    }
+
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let count: Option<u64> = std::str::from_utf8(position).ok().and_then(|count| count.parse().ok());
+        let (Some(count), Some(connection)) = (count, &mut self.connection) else { return Ok(()) };
+        let mut acknowledged = Vec::new();
+        while let Some((_, id)) = self.open.pop_front_if(|(number, _)| *number <= count) {
+            packet::acknowledge(&mut acknowledged, id);
+        }
+        if acknowledged.is_empty() {
+            return Ok(());
+        }
+        let sent = connection.send(&acknowledged);
+        sent.map_err(|fault| {
+            self.connection = None;
+            self.trouble(fault)
+        })
+    }
+
+    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+}

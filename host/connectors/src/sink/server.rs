@@ -1,0 +1,158 @@
+//! Sinks that write to a server which is named by a URL: who writes to each kind, and waiting for one that is away.
+
+mod mqtt;
+mod redis;
+mod values;
+
+use super::{Sink, waiting};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::ids::BatchId;
+use crate::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec};
+use crate::owner::Owner;
+use crate::units;
+use arrow::datatypes::SchemaRef;
+use std::time::{Duration, Instant};
+
+/// How often a waiting sink looks whether the job has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Why something did not work.
+enum Trouble {
+    /// It may work later: the server is away, or is not ready.
+    Passing(String),
+    /// It does not pass by itself.
+    Lasting(Error),
+}
+
+/// Checks schema and keys, and asks the server what can be asked before anything runs.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    match &of(spec)?.writes {
+        ServerWrites::Redis(_) => redis::check(spec, schema, origin),
+        ServerWrites::Mqtt(_) => mqtt::check(spec, schema, origin),
+    }
+}
+
+/// Takes the sink over from earlier starts of the job, where it remembers them.
+pub(super) fn open(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    match &of(spec)?.writes {
+        ServerWrites::Redis(_) => redis::open(spec, schema, origin, owner, failure),
+        ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure),
+    }
+}
+
+/// The last batch that the server holds of this job.
+pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+    match &of(spec)?.writes {
+        ServerWrites::Redis(_) => redis::committed(spec, origin, job_id),
+        ServerWrites::Mqtt(_) => Ok(None),
+    }
+}
+
+/// Waits until the server answers, where it is away, so that a job and its server may start in any order. What does not pass is
+/// left to those who connect next: they say where it stands in the job file. Longer than `wait`, and than `until`, nothing is waited for.
+pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<Instant>) -> Result<()> {
+    let SinkKind::Server(spec) = &sink.kind else { return Ok(()) };
+    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
+    loop {
+        let answer = match &spec.writes {
+            ServerWrites::Redis(_) => redis::answers(sink, origin),
+            ServerWrites::Mqtt(_) => mqtt::answers(sink, origin),
+        };
+        let Err((place, why)) = answer else { break };
+        let wait = units::show_time(spec.wait);
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Error::environment(format!(
+                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+            )));
+        }
+        if began.elapsed() >= spec.wait {
+            let after = if told { format!(", for {wait}") } else { String::new() };
+            return Err(Error::environment(format!(
+                "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
+            )));
+        }
+        if !told {
+            tracing::warn!("{who}: {place}: {why}; the job waits for it, for {wait} at most (`wait`)");
+            told = true;
+        }
+        pause = waiting::longer(pause);
+        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        std::thread::sleep(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left));
+    }
+    if told {
+        tracing::info!("{who}: its server is there; the job starts");
+    }
+    Ok(())
+}
+
+fn of(spec: &SinkSpec) -> Result<&ServerSinkSpec> {
+    match &spec.kind {
+        SinkKind::Server(server) => Ok(server),
+        _ => Err(Error::bug(format!("sink `{}` has no server", spec.name))),
+    }
+}
+
+/// An error at the URL of a sink, whose server did not do what was asked before the job began.
+fn unreachable(spec: &SinkSpec, origin: &Origin, place: &str, trouble: Trouble) -> Error {
+    let location = origin.at(&format!("sinks.{}.url", spec.name));
+    match trouble {
+        Trouble::Lasting(error) => error,
+        Trouble::Passing(why) => Error::environment(format!(
+            "{location}sink `{}`: {place}: {why}; start that server, or mend `url`",
+            spec.name
+        )),
+    }
+}
+
+/// What commits a batch, and how long it is tried.
+struct Trying<'a> {
+    sink: &'a str,
+    place: &'a str,
+    wait: Duration,
+    failure: &'a Failure,
+}
+
+impl Trying<'_> {
+    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    fn commit(&self, batch: BatchId, mut attempt: impl FnMut() -> std::result::Result<(), Trouble>) -> Result<()> {
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let Trying { sink, place, wait, failure } = self;
+        loop {
+            let why = match attempt() {
+                Ok(()) => break,
+                Err(Trouble::Lasting(error)) => return Err(error),
+                Err(Trouble::Passing(why)) => why,
+            };
+            if began.elapsed() >= *wait {
+                let wait = units::show_time(*wait);
+                return Err(Error::environment(format!(
+                    "sink `{sink}`: batch {batch}: {place}: {why}; the job has waited for {wait} (`wait`)"
+                )));
+            }
+            if pause.is_zero() {
+                tracing::warn!(
+                    "sink `{sink}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
+                );
+            }
+            pause = waiting::longer(pause);
+            let again = Instant::now() + pause;
+            while Instant::now() < again && !failure.happened() {
+                std::thread::sleep(LOOK_EVERY.min(again.saturating_duration_since(Instant::now())));
+            }
+            if failure.happened() {
+                return Err(Error::environment(format!("sink `{sink}`: batch {batch}: the job has ended")));
+            }
+        }
+        if !pause.is_zero() {
+            tracing::info!("sink `{sink}`: batch {batch}: {place} takes rows again; the job goes on");
+        }
+        Ok(())
+    }
+}

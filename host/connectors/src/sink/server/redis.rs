@@ -1,0 +1,383 @@
+//! Sink `redis`: each row is an entry of a stream, all rows of a batch are added by one script.
+//!
+//! The script also moves a marker, a hash beside the stream which says which batch was committed last and by which start of the job, and
+//! looks at it before it adds anything. So a process that lost the job adds nothing, and a script whose answer was lost is simply run
+//! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
+
+use super::values::{Fields, Values};
+use super::{Trouble, Trying, of, unreachable};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec};
+use crate::owner::Owner;
+use crate::redis::{Server, passes, words};
+use crate::sink::{Sink, commit_failed, wrong};
+use crate::{batch::json, shown};
+use ::redis::{self as library, Connection, RedisError};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// Writes into the marker that this start commits from now on; the last committed batch, or whose the sink is.
+const CLAIM: &str = "\
+local found = redis.call('HGET', KEYS[1], 'generation')
+if found and tonumber(found) > tonumber(ARGV[1]) then return {'lost', found} end
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'job', ARGV[2])
+return {'ours', redis.call('HGET', KEYS[1], 'batch') or '0'}";
+
+/// Adds the rows of a batch. KEYS: stream, marker. ARGV: generation, batch, the last batch that is known to be committed, how many
+/// entries are kept, for how long the marker is; then rows.
+const COMMIT: &str = "\
+local marker = redis.call('HMGET', KEYS[2], 'generation', 'batch')
+local batch = tonumber(marker[2] or '0')
+if tonumber(marker[1] or ARGV[1]) > tonumber(ARGV[1]) then return {'lost', marker[1]} end
+if batch < tonumber(ARGV[3]) then return {'forgotten', tostring(batch)} end
+if batch >= tonumber(ARGV[2]) then return {'done', ''} end
+for at = 6, #ARGV do
+  for _, fields in ipairs(cmsgpack.unpack(ARGV[at])) do
+    if ARGV[4] == '' then redis.call('XADD', KEYS[1], '*', unpack(fields))
+    else redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', unpack(fields)) end
+  end
+end
+redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'batch', ARGV[2])
+if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[2], ARGV[5]) end
+return {'done', ''}";
+
+/// About how many bytes of rows stand in one argument.
+const ARGUMENT_BYTES: usize = 64 << 10;
+/// Columns of a row: a script passes no more arguments on.
+const COLUMNS_MAX: usize = 1_000;
+/// How long a marker of a job without checkpoints is kept, in seconds: it only answers whether a commit whose answer was lost happened.
+const MARKER_S: &str = "86400";
+
+/// Adds every batch that has rows.
+struct RedisSink {
+    name: String,
+    server: Server,
+    writes: RedisWrites,
+    /// The key of the marker.
+    marker: String,
+    generation: u64,
+    /// Whether the marker outlives the job.
+    keeps: bool,
+    wait: Duration,
+    failure: Failure,
+    /// `None`: the connection was lost.
+    connection: Option<Connection>,
+    committed: Option<BatchId>,
+}
+
+/// Checks the columns, and asks the server what has the key of the stream.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    let writes = writes(spec)?;
+    let fits = match &writes.field {
+        None if schema.fields().len() > COLUMNS_MAX => Err(format!("an entry has at most {COLUMNS_MAX} fields here")),
+        None => Fields::check(schema),
+        Some(_) => json::check(schema),
+    };
+    fits.map_err(|message| wrong(spec, origin, "from", message))?;
+    let server = server(spec, origin)?;
+    let found = server.connect().and_then(|mut connection| type_of(&mut connection, &writes.stream));
+    let found = found.map_err(|error| unreachable(spec, origin, server.place(), trouble(spec, origin, &error)))?;
+    match found.as_str() {
+        "none" | "stream" => Ok(()),
+        other => {
+            let other = shown::harmless(other, 100);
+            Err(wrong(
+                spec,
+                origin,
+                "stream",
+                format!("`{}` is there and is a {other}, no stream; name another key", writes.stream),
+            ))
+        }
+    }
+}
+
+/// Takes the sink over from earlier starts of the job.
+pub(super) fn open(
+    spec: &SinkSpec,
+    _schema: &SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let server = server(spec, origin)?;
+    let writes = writes(spec)?.clone();
+    let job_id = match owner {
+        Some(owner) => owner.job_id.clone(),
+        // What no other start has.
+        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
+    };
+    let mut sink = RedisSink {
+        name: spec.name.clone(),
+        marker: marker(&writes.stream, &job_id, &spec.name),
+        server,
+        writes,
+        generation: owner.map_or(0, |owner| owner.generation.0),
+        keeps: owner.is_some(),
+        wait: of(spec)?.wait,
+        failure: failure.clone(),
+        connection: None,
+        committed: None,
+    };
+    if let Some(owner) = owner {
+        let opened = sink.server.connect().and_then(|mut connection| {
+            fault::point("start.sink");
+            let mut claim = library::cmd("EVAL");
+            claim.arg(CLAIM).arg(1).arg(&sink.marker).arg(sink.generation).arg(&owner.job);
+            let told: (String, String) = claim.query(&mut connection)?;
+            Ok((connection, told))
+        });
+        let at = |error: RedisError| unreachable(spec, origin, sink.server.place(), trouble(spec, origin, &error));
+        let (connection, (word, number)) = opened.map_err(at)?;
+        if word == "lost" {
+            return Err(sink.lost(&number));
+        }
+        sink.connection = Some(connection);
+        sink.committed = batch(&number);
+    }
+    Ok(Box::new(sink))
+}
+
+/// Reads the marker.
+pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+    let server = server(spec, origin)?;
+    let marker = marker(&writes(spec)?.stream, job_id, &spec.name);
+    let read = server.connect().and_then(|mut connection| {
+        library::cmd("HGET").arg(&marker).arg("batch").query::<Option<String>>(&mut connection)
+    });
+    let read = read.map_err(|error| unreachable(spec, origin, server.place(), trouble(spec, origin, &error)))?;
+    Ok(read.and_then(|number| batch(&number)))
+}
+
+/// Whether the server answers; where that may come, its place and why it does not.
+pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+    let Ok(server) = server(spec, origin) else { return Ok(()) };
+    let asked = server.connect().and_then(|mut connection| library::cmd("PING").exec(&mut connection));
+    match asked {
+        Err(error) if passes(&error) => Err((server.place().to_owned(), words(&error))),
+        _ => Ok(()),
+    }
+}
+
+fn writes(spec: &SinkSpec) -> Result<&RedisWrites> {
+    match &of(spec)?.writes {
+        ServerWrites::Redis(writes) => Ok(writes),
+        ServerWrites::Mqtt(_) => Err(Error::bug(format!("sink `{}` writes no stream", spec.name))),
+    }
+}
+
+fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
+    let server = of(spec)?;
+    let usable = Server::of(&server.url, server.tls.as_ref(), &origin.folder);
+    usable.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String, RedisError> {
+    library::cmd("TYPE").arg(key).query(connection)
+}
+
+fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> Trouble {
+    match passes(error) {
+        true => Trouble::Passing(words(error)),
+        false => {
+            let location = origin.at(&format!("sinks.{}.url", spec.name));
+            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {}", spec.name, words(error))))
+        }
+    }
+}
+
+/// The key of a marker. Where keys are spread over servers, what is between braces keeps it beside its stream.
+fn marker(stream: &str, job_id: &str, sink: &str) -> String {
+    let tag = stream.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(stream, |(tag, _)| tag);
+    let tag = if tag.is_empty() { stream } else { tag };
+    format!("millstream:{{{tag}}}:{job_id}:{sink}")
+}
+
+/// The batch of a marker; zero: none yet.
+fn batch(number: &str) -> Option<BatchId> {
+    number.parse().ok().filter(|number| *number > 0).map(BatchId)
+}
+
+impl Sink for RedisSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if !rows.iter().any(|part| part.num_rows() > 0) {
+            // Of a batch without rows there is no trace, so it does not count as held.
+            return Ok(());
+        }
+        let arguments = self.arguments(&rows).map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+        fault::point("commit.before");
+        let (name, wait, failure) = (self.name.clone(), self.wait, self.failure.clone());
+        let place = self.server.place().to_owned();
+        let trying = Trying { sink: &name, place: &place, wait, failure: &failure };
+        trying.commit(batch, || self.attempt(batch, &arguments))?;
+        fault::point("commit.after");
+        self.committed = Some(batch).filter(|_| self.keeps);
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.committed
+    }
+}
+
+impl RedisSink {
+    /// Runs the script once; connects where the connection was lost.
+    fn attempt(&mut self, batch: BatchId, arguments: &[Vec<u8>]) -> std::result::Result<(), Trouble> {
+        let told = |this: &RedisSink, error: RedisError| match passes(&error) {
+            true => Trouble::Passing(words(&error)),
+            false => {
+                let (name, place, why) = (&this.name, this.server.place(), words(&error));
+                Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+            }
+        };
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.server.connect().map_err(|error| told(self, error))?,
+        };
+        let known = self.committed.map_or(0, |batch| batch.0);
+        let mut script = library::cmd("EVAL");
+        script.arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
+        script.arg(self.generation).arg(batch.0).arg(known);
+        script.arg(self.writes.entries_max.map_or(String::new(), |most| most.to_string()));
+        script.arg(if self.keeps { "" } else { MARKER_S });
+        arguments.iter().for_each(|argument| {
+            script.arg(argument.as_slice());
+        });
+        let (word, number): (String, String) = script.query(&mut connection).map_err(|error| told(self, error))?;
+        fault::point("commit.written");
+        match word.as_str() {
+            "done" => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            "lost" => Err(Trouble::Lasting(self.lost(&number))),
+            // It is not started again, as that would go on without these rows.
+            "forgotten" => Err(Trouble::Lasting(Error::job(format!(
+                "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
+                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and bring back its data; \
+                 a start of the job as it is goes on without the rows that are missing, and --fresh begins anew",
+                self.name,
+                self.server.place(),
+                shown::harmless(&number, 30)
+            )))),
+            _ => Err(Trouble::Lasting(Error::environment(format!(
+                "sink `{}`: batch {batch}: {}: its answer is none of the job's script",
+                self.name,
+                self.server.place()
+            )))),
+        }
+    }
+
+    /// The job was taken over; the process is not started again, as it would only take the job back.
+    fn lost(&self, generation: &str) -> Error {
+        Error::job(format!(
+            "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+            self.name,
+            shown::harmless(generation, 30),
+            self.generation
+        ))
+    }
+
+    /// The rows, packed as the script unpacks them: arrays of arrays of names and values.
+    fn arguments(&self, rows: &[RecordBatch]) -> std::io::Result<Vec<Vec<u8>>> {
+        let mut packed = Packed::default();
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            match &self.writes.field {
+                Some(field) => {
+                    let mut values = Values::of(RecordFormat::Json, part)?;
+                    let mut value = Vec::new();
+                    for row in 0..part.num_rows() {
+                        value.clear();
+                        values.write(row, &mut value)?;
+                        packed.entry(&[(field.as_bytes(), &value)]);
+                    }
+                }
+                None => {
+                    let mut fields = Fields::of(part);
+                    for row in 0..part.num_rows() {
+                        let mut entry: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+                        fields.each(row, |name, value| entry.push((name.into(), value.into())))?;
+                        let entry: Vec<_> = entry.iter().map(|(name, value)| (&name[..], value)).collect();
+                        packed.entry(&entry);
+                    }
+                }
+            }
+        }
+        Ok(packed.done())
+    }
+}
+
+/// Entries as MessagePack, some in an argument.
+#[derive(Default)]
+struct Packed {
+    arguments: Vec<Vec<u8>>,
+    entries: Vec<u8>,
+    count: u32,
+}
+
+impl Packed {
+    fn entry(&mut self, fields: &[(&[u8], &Vec<u8>)]) {
+        array(&mut self.entries, fields.len() * 2);
+        for (name, value) in fields {
+            text(&mut self.entries, name);
+            text(&mut self.entries, value);
+        }
+        self.count += 1;
+        if self.entries.len() >= ARGUMENT_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.count > 0 {
+            let mut argument = Vec::with_capacity(self.entries.len() + 5);
+            array(&mut argument, self.count as usize);
+            argument.append(&mut self.entries);
+            self.arguments.push(argument);
+            self.count = 0;
+        }
+    }
+
+    fn done(mut self) -> Vec<Vec<u8>> {
+        self.flush();
+        self.arguments
+    }
+}
+
+/// How an array of so many begins. What is shorter could be written in fewer bytes; all readers take it so.
+fn array(to: &mut Vec<u8>, length: usize) {
+    to.push(0xdd);
+    to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// A text, of any bytes.
+fn text(to: &mut Vec<u8>, bytes: &[u8]) {
+    to.push(0xdb);
+    to.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_stays_beside_its_stream() {
+        assert_eq!(marker("a", "j", "s"), "millstream:{a}:j:s");
+        assert_eq!(marker("x{a}y", "j", "s"), "millstream:{a}:j:s");
+        assert_eq!(marker("x{}y", "j", "s"), "millstream:{x{}y}:j:s");
+    }
+
+    #[test]
+    fn entries_are_packed_as_messagepack_has_it() {
+        let mut packed = Packed::default();
+        packed.entry(&[(b"a", &vec![0xff])]);
+        let written = [0xdd, 0, 0, 0, 1, 0xdd, 0, 0, 0, 2, 0xdb, 0, 0, 0, 1, b'a', 0xdb, 0, 0, 0, 1, 0xff];
+        assert_eq!(packed.done(), [written.to_vec()]);
+        assert_eq!(Packed::default().done(), Vec::<Vec<u8>>::new());
+    }
+}

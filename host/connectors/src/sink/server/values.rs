@@ -1,0 +1,104 @@
+//! Rows as what servers take of them: a value for each row, or fields by name.
+
+use super::super::encode::plain;
+use crate::batch::cell::Cells;
+use crate::batch::json::JsonRows;
+use crate::batch::types::{ColumnType, describe};
+use crate::job::spec::RecordFormat;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::io;
+
+/// The columns of a schema without one of them.
+pub(super) fn without(schema: &SchemaRef, column: Option<usize>) -> SchemaRef {
+    let fields = schema.fields().iter().enumerate().filter(|(at, _)| Some(*at) != column);
+    SchemaRef::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
+}
+
+/// Whether rows of these columns can be values of this format.
+pub(super) fn check(format: RecordFormat, schema: &SchemaRef) -> Result<(), String> {
+    let (word, wanted) = match format {
+        RecordFormat::Text => ("text", ColumnType::Text),
+        RecordFormat::Binary => ("binary", ColumnType::Binary),
+        _ => return crate::batch::json::check(schema),
+    };
+    match schema.fields().as_ref() {
+        [field] if ColumnType::of(field.data_type()) == wanted => Ok(()),
+        _ => Err(format!(
+            "format `{word}` writes a single {wanted} column beside the topic, and the rows have {}; choose `json`, or put a stage \
+             with `select` before the sink",
+            describe(schema)
+        )),
+    }
+}
+
+/// The values of a part.
+pub(super) enum Values<'a> {
+    Json(JsonRows<'a>),
+    Plain(&'a ArrayRef, Cells<'a>),
+}
+
+impl<'a> Values<'a> {
+    /// Of rows that this format can be made of.
+    pub fn of(format: RecordFormat, rows: &'a RecordBatch) -> io::Result<Values<'a>> {
+        match (format, rows.columns()) {
+            (RecordFormat::Text | RecordFormat::Binary, [column]) => Ok(Values::Plain(column, Cells::of(column))),
+            (RecordFormat::Json, _) => JsonRows::new(rows).map(Values::Json),
+            _ => Err(io::Error::other("rows without the column of their values")),
+        }
+    }
+
+    /// Adds the value of a row. A null is an empty one.
+    pub fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Values::Json(rows) => rows.write(row, out),
+            Values::Plain(array, _) if array.is_null(row) => Ok(()),
+            Values::Plain(_, cells) => plain::write(cells, row, &mut String::new(), out),
+        }
+    }
+}
+
+/// The fields of a part: a column each.
+pub(super) struct Fields<'a> {
+    columns: Vec<(String, &'a ArrayRef, Cells<'a>)>,
+    scratch: String,
+}
+
+impl<'a> Fields<'a> {
+    /// Whether columns can be fields.
+    pub fn check(schema: &SchemaRef) -> Result<(), String> {
+        match schema.fields().iter().find(|field| !ColumnType::of(field.data_type()).is_scalar()) {
+            None if schema.fields().is_empty() => Err("an entry needs a field, and the rows have no columns".into()),
+            None => Ok(()),
+            Some(field) => Err(format!(
+                "fields hold plain values, and column `{}` is {}; write field = \"data\", which holds a row as JSON",
+                field.name(),
+                ColumnType::of(field.data_type())
+            )),
+        }
+    }
+
+    /// Of rows with such columns.
+    pub fn of(rows: &'a RecordBatch) -> Fields<'a> {
+        let names = rows.schema_ref().fields().iter().map(|field| field.name().clone());
+        let columns = names.zip(rows.columns()).map(|(name, column)| (name, column, Cells::of(column)));
+        Fields { columns: columns.collect(), scratch: String::new() }
+    }
+
+    /// Name and value of each column that is not null; of a row of nulls the first, as an empty one.
+    pub fn each(&mut self, row: usize, mut field: impl FnMut(&str, &[u8])) -> io::Result<()> {
+        let (mut value, mut any) = (Vec::new(), false);
+        for (name, array, cells) in &self.columns {
+            if array.is_valid(row) {
+                value.clear();
+                plain::write(cells, row, &mut self.scratch, &mut value)?;
+                field(name, &value);
+                any = true;
+            }
+        }
+        if let (false, Some((name, ..))) = (any, self.columns.first()) {
+            field(name, &[]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! A real server of MQTT in a folder of its own. It keeps sessions when it is stopped, and what it wrote down last when it is killed.
+
+use crate::{Process, free_port, root};
+use std::fmt::Write as _;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A server on a port of 127.0.0.1. It ends when this is dropped.
+pub struct Mosquitto {
+    folder: TempDir,
+    port: u16,
+    settings: String,
+    process: Option<Process>,
+}
+
+impl Mosquitto {
+    /// Starts one that takes everybody, and waits until it answers.
+    pub fn start() -> Mosquitto {
+        Mosquitto::with("allow_anonymous true\n")
+    }
+
+    /// One with these lines of settings behind those about its listener and its data.
+    pub fn with(settings: &str) -> Mosquitto {
+        let mut server = Mosquitto::not_started(settings);
+        server.start_again();
+        server
+    }
+
+    /// One that does not run yet.
+    pub fn not_started(settings: &str) -> Mosquitto {
+        let folder = TempDir::new().expect("a temporary folder");
+        Mosquitto { folder, port: free_port(), settings: settings.into(), process: None }
+    }
+
+    /// Settings by which user `me` has this password and nobody else may do anything.
+    pub fn login(password: &str) -> (TempDir, String) {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("passwords");
+        std::fs::write(&file, format!("me:{password}\n")).expect("a file can be written");
+        let made = client("mosquitto_passwd").arg("-U").arg(&file).output().expect("it starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let settings = format!("allow_anonymous false\npassword_file {}\n", file.display());
+        (folder, settings)
+    }
+
+    /// Starts it with what it held before, on the same port, and waits until it answers.
+    pub fn start_again(&mut self) {
+        let mut settings = format!(
+            "listener {} 127.0.0.1\npersistence true\npersistence_location {}/\nmax_queued_messages 0\nuser root\n",
+            self.port,
+            self.folder.path().display()
+        );
+        let _ = write!(settings, "{}", self.settings);
+        let file = self.folder.path().join("mosquitto.conf");
+        std::fs::write(&file, settings).expect("a file can be written");
+        let mut process = Process::start(Command::new(root().join("scripts/mosquitto.sh")).arg(&file));
+        let port = self.port;
+        process.until("mosquitto answers", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        self.process = Some(process);
+    }
+
+    /// Stops it in order: it writes down what it holds.
+    pub fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.signal("TERM");
+            process.wait();
+        }
+    }
+
+    /// The server as a job names it.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Publishes each of these lines as a message of QoS 1; waits until the server has taken them.
+    #[track_caller]
+    pub fn publish(&self, topic: &str, lines: &[String], more: &[&str]) {
+        let mut command = client("mosquitto_pub");
+        command
+            .args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-t", topic, "-l"])
+            .args(more);
+        let mut process = Process::start(&mut command);
+        process.say(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        process.hang_up();
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+
+    /// Subscribes, and prints each message as `topic payload`.
+    pub fn subscribe(&self, topic: &str, id: &str) -> Process {
+        let mut command = client("mosquitto_sub");
+        command.args([
+            "-V",
+            "5",
+            "-q",
+            "1",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+            "-t",
+            topic,
+            "-v",
+            "-d",
+            "-i",
+            id,
+            "-c",
+            "-x",
+            "3600",
+        ]);
+        let mut process = Process::start(&mut command);
+        process.until("it has subscribed", |process| process.stdout().contains("Subscribed (mid:"));
+        process
+    }
+
+    /// What the subscriber has printed of messages.
+    pub fn heard(subscriber: &Process) -> Vec<String> {
+        let mut heard = Vec::new();
+        let text = subscriber.stdout();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            if !line.starts_with("Client ") && !line.starts_with("Subscribed (") {
+                heard.push(line.to_owned());
+            }
+        }
+        heard
+    }
+}
+
+/// One of its own clients, which find the libraries that were unpacked with them.
+fn client(name: &str) -> Command {
+    let found =
+        Command::new(root().join("scripts/mosquitto.sh")).stdin(Stdio::null()).output().expect("the script starts");
+    let folder = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
+    let mut command = Command::new(folder.join("usr/bin").join(name));
+    let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    command.env("LD_LIBRARY_PATH", libraries);
+    command
+}

@@ -1,0 +1,399 @@
+//! Sources and sinks of kind `mqtt` with a real server.
+
+use millstream_tests::{Certificates, Mosquitto, Process, Random, Trial, lives, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+/// A job that reads topics, keeps checkpoints, and puts rows into a queue.
+fn job(url: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "reader"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.in]
+kind = "mqtt"
+url = "{url}"
+{source}
+[sinks.out]
+from = "in"
+kind = "queue"
+path = "out.jsonl"
+[sinks.bad]
+from = "in.rejected"
+kind = "queue"
+path = "bad.jsonl"
+"#
+    ))
+}
+
+/// A job that counts, and sends each row.
+fn counting(url: &str, rows: u64, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "writer"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.numbers]
+kind = "rate"
+rows_per_second = 1000
+rows_max = {rows}
+[stages.named]
+from = "numbers"
+select = {{ n = "value", place = "concat('t/', value % 2)" }}
+[sinks.out]
+from = "named"
+kind = "mqtt"
+url = "{url}"
+{more}
+"#
+    ))
+}
+
+fn lines(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|number| format!("line {number}")).collect()
+}
+
+/// Runs a job that ends by itself with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// The job makes its session, and is stopped.
+#[track_caller]
+fn subscribe(trial: &Trial, server: &Mosquitto) {
+    let mut running = trial.start(&[]);
+    // It is subscribed when something comes.
+    until("it is subscribed", || {
+        server.publish("t/first", &["first".into()], &[]);
+        trial.values("out.jsonl").contains(&"first".to_owned())
+    });
+    assert!(!running.ended());
+    running.stop();
+}
+
+/// Whatever dies, no message is lost; some come twice.
+#[test]
+fn messages_come_at_least_once_whatever_is_killed() {
+    let (mut random, mut server) = (Random::new(3), Mosquitto::start());
+    let trial = job(&server.url(), "topic = \"t/#\"");
+    subscribe(&trial, &server);
+    let mut running = trial.start_processes(1, 2);
+    let mut sent = BTreeSet::new();
+    for round in 0..10 {
+        let more = lines(round * 100..round * 100 + 100);
+        server.publish("t/x", &more, &[]);
+        sent.extend(more);
+        thread::sleep(Duration::from_millis(random.from(0, 300)));
+        match random.from(0, 3) {
+            // In order: one that is killed loses what it has not written down.
+            0 => {
+                server.stop();
+                thread::sleep(Duration::from_millis(random.from(0, 300)));
+                server.start_again();
+            }
+            1 => {
+                let children = running.children();
+                running.kill();
+                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                running = trial.start_processes(1, 2);
+            }
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                // It may be gone by itself.
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            }),
+        }
+    }
+    let found = || trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect::<BTreeSet<_>>();
+    running.until("all came", |_| found().len() >= sent.len());
+    running.stop();
+    assert_eq!(found(), sent);
+}
+
+/// What the server has while the job is away, it has when the job comes back; each once, where nobody dies.
+#[test]
+fn a_server_keeps_messages_for_a_job_that_is_away() {
+    let mut server = Mosquitto::start();
+    let trial = job(&server.url(), "topic = \"t/#\"");
+    subscribe(&trial, &server);
+    server.publish("t/x", &lines(0..500), &[]);
+    server.stop();
+    server.start_again();
+    let mut running = trial.start(&[]);
+    running.until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 499"));
+    running.stop();
+    let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
+    assert_eq!(found, lines(0..500));
+    until("all of it is acknowledged", || {
+        let before = trial.values("out.jsonl").len();
+        trial.run_well(&["--until-idle"]);
+        trial.values("out.jsonl").len() == before
+    });
+}
+
+/// A process that dies before and after the plan of a batch is durable: before it, nothing was acknowledged.
+#[test]
+fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
+    for step in ["plan.durable:1", "commit.before:1", "commit.after:1"] {
+        let server = Mosquitto::start();
+        let trial = job(&server.url(), "topic = \"t/#\"");
+        subscribe(&trial, &server);
+        server.publish("t/x", &lines(0..50), &[]);
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        let mut running = trial.start(&[]);
+        let found = || trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect::<BTreeSet<_>>();
+        running.until("all came", |_| found().len() >= 50);
+        running.stop();
+        assert_eq!(found(), lines(0..50).into_iter().collect(), "{step}");
+    }
+}
+
+#[test]
+fn topics_and_properties_are_columns() {
+    let server = Mosquitto::start();
+    let schema = r#"format = "json"
+schema = { n = "int64", topic = { type = "text", from = "topic" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
+    let trial = job(&server.url(), &format!("topic = [\"plant/+/temperature\", \"other\"]\n{schema}"));
+    let mut running = trial.start(&[]);
+    until("it is subscribed", || {
+        server.publish("other", &["{\"n\":0}".into()], &[]);
+        !trial.rows("out.jsonl").is_empty()
+    });
+    let user = ["-D", "publish", "user-property", "trace", "t1"];
+    server.publish("plant/ü 1/temperature", &["{\"n\":1}".into()], &user);
+    server.publish("plant/1/pressure", &["{\"n\":2}".into()], &[]);
+    server.publish("plant/1/temperature", &["none".into()], &[]);
+    server.publish("plant/2/temperature", &["{\"n\":3}".into()], &[]);
+    running.until("the last came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 3));
+    running.stop();
+    let rows: Vec<Value> = trial.rows("out.jsonl").into_iter().filter(|row| row["n"] != 0).collect();
+    let first = json!({ "n": 1, "topic": "plant/ü 1/temperature", "all": "{\"trace\":\"t1\"}", "trace": "t1" });
+    assert_eq!(rows[0], first);
+    assert_eq!((rows.len(), &rows[1]["n"]), (2, &json!(3)));
+    assert_eq!(trial.rows("bad.jsonl").len(), 1);
+}
+
+#[test]
+fn large_and_odd_messages_come_as_they_are() {
+    let server = Mosquitto::start();
+    let trial = job(&server.url(), "topic = \"t/#\"\nrecord_bytes_max = \"3MiB\"");
+    let mut running = trial.start(&[]);
+    until("it is subscribed", || {
+        server.publish("t", &["first".into()], &[]);
+        !trial.rows("out.jsonl").is_empty()
+    });
+    let large = "x".repeat(2 << 20);
+    server.publish("t/large", &[large.clone(), "y".repeat(4 << 20), String::new(), "last".into()], &[]);
+    running.until("the last came", |_| trial.values("out.jsonl").iter().any(|line| line == "last"));
+    running.stop();
+    let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
+    assert!(found == [large, String::new(), "last".into()], "{:?}", found.iter().map(String::len).collect::<Vec<_>>());
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 1);
+    assert!(bad[0]["reason"].as_str().unwrap().contains("record_bytes_max is 3145728"), "{}", bad[0]["reason"]);
+}
+
+/// The server still has the topics that the job named before.
+#[test]
+fn topics_that_the_job_does_not_name_any_more_are_passed_over() {
+    let server = Mosquitto::start();
+    let trial = job(&server.url(), "topic = \"t/#\"");
+    subscribe(&trial, &server);
+    trial.change("topic = \"t/#\"", "topic = \"t/b\"");
+    server.publish("t/a", &lines(0..5), &[]);
+    server.publish("t/b", &lines(5..10), &[]);
+    let mut running = trial.start(&[]);
+    running.until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 9"));
+    running.stop();
+    let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
+    assert_eq!(found, lines(5..10));
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for() {
+    let mut server = Mosquitto::not_started("allow_anonymous true\n");
+    let trial = job(&server.url(), "topic = \"t/#\"");
+    let mut running = trial.start(&[]);
+    running.until_stderr("trying again until it works");
+    server.start_again();
+    until("it is subscribed", || {
+        server.publish("t", &["first".into()], &[]);
+        !trial.rows("out.jsonl").is_empty()
+    });
+    server.stop();
+    running.until("it is missed", |running| running.stderr().matches("trying again until it works").count() == 2);
+    server.start_again();
+    server.publish("t", &["second".into()], &[]);
+    running.until("it came", |_| trial.values("out.jsonl").iter().any(|line| line == "second"));
+    running.stop();
+}
+
+#[test]
+fn what_a_server_refuses_is_told() {
+    let (_passwords, settings) = Mosquitto::login("p@ss/w:rd%");
+    let server = Mosquitto::with(&settings);
+    let url = |login: &str| server.url().replace("mqtt://", &format!("mqtt://{login}"));
+    let told = fails(&job(&url("me:guessed-password@"), "topic = \"t\""), 2);
+    assert!(told.contains("source `in`: MQTT at 127.0.0.1:"), "{told}");
+    assert!(told.contains("mend user and password in `url`") || told.contains("mend them in `url`"), "{told}");
+    assert!(!told.contains("guessed-password"), "{told}");
+    let told = fails(&job(&url(""), "topic = \"t\""), 2);
+    assert!(told.contains("`url`"), "{told}");
+    let trial = job(&url("me:${MQTT_PW}@"), "topic = \"t\"");
+    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+    let ended = Process::start(command.env("MQTT_PW", "p@ss/w:rd%")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for url in ["mqtt://me:top-secret@:port/", "mqtt://me:top-secret@127.0.0.1:99999", "mqtt://me:top-secret@h/x"] {
+        let told = fails(&job(url, "topic = \"t\""), 2);
+        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+    }
+    let open = Mosquitto::with("allow_anonymous true\nmax_qos 0\n");
+    let told = fails(&job(&open.url(), "topic = \"t\""), 2);
+    assert!(told.contains("write qos = 0 to do without"), "{told}");
+    let old = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = old.local_addr().unwrap().port();
+    thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut client in old.incoming().flatten() {
+            let _ = client.read(&mut [0; 100]);
+            let _ = client.write_all(b"\x20\x02\x00\x01");
+        }
+    });
+    let told = fails(&job(&format!("mqtt://127.0.0.1:{port}"), "topic = \"t\""), 2);
+    assert!(told.contains("it does not speak version 5 of MQTT"), "{told}");
+}
+
+#[test]
+fn another_client_of_the_same_name_is_told_of() {
+    let server = Mosquitto::start();
+    let trial = job(&server.url(), "topic = \"t\"\nclient_id = \"same\"");
+    let mut running = trial.start(&[]);
+    until("it is subscribed", || {
+        server.publish("t", &["first".into()], &[]);
+        !trial.rows("out.jsonl").is_empty()
+    });
+    drop(server.subscribe("other", "same"));
+    running.until_stderr("another client has taken over the name of this one");
+    running.stop();
+}
+
+#[test]
+fn a_server_is_read_over_tls() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let (certificate, key) = certificates.of("mosquitto", "DNS:localhost,IP:127.0.0.1", 2);
+    let server = Mosquitto::with(&format!(
+        "allow_anonymous true\ncertfile {}\nkeyfile {}\n",
+        certificate.display(),
+        key.display()
+    ));
+    let url = server.url().replace("mqtt://", "mqtts://");
+    let reading = |ca: &Certificates| job(&url, &format!("tls = {{ ca = \"{}\" }}\ntopic = \"t\"", ca.ca().display()));
+    reading(&certificates).run_well(&["--until-idle"]);
+    let told = fails(&reading(&others), 2);
+    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+}
+
+/// Whatever dies, each row is there; some are there twice.
+#[test]
+fn rows_are_sent_at_least_once_whatever_is_killed() {
+    const ROWS: u64 = 4000;
+    let (mut random, mut server) = (Random::new(5), Mosquitto::start());
+    let mut subscriber = server.subscribe("t/#", "reader");
+    let trial = counting(&server.url(), ROWS, "topic_from = \"place\"");
+    let mut running = trial.start_processes(1, 2);
+    let mut heard = BTreeSet::new();
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(random.from(100, 600)));
+        if running.ended() {
+            break;
+        }
+        match random.from(0, 3) {
+            0 => {
+                heard.extend(Mosquitto::heard(&subscriber));
+                subscriber.kill();
+                server.stop();
+                server.start_again();
+                subscriber = server.subscribe("t/#", "reader");
+            }
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                // It may be gone by itself.
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            }),
+        }
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let expected: BTreeSet<String> = (0..ROWS).map(|n| format!("t/{} {{\"n\":{n}}}", n % 2)).collect();
+    subscriber.until("all came", |subscriber| {
+        heard.extend(Mosquitto::heard(subscriber));
+        heard.is_superset(&expected)
+    });
+    // Nothing else was sent.
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn rows_are_messages_of_a_topic() {
+    let server = Mosquitto::start();
+    let more = "topic = \"t/all\"\nretain = true";
+    counting(&server.url(), 50, more).run_well(&[]);
+    // The last one was kept for who comes later.
+    let mut late = server.subscribe("t/#", "late");
+    late.until("the last came", |late| Mosquitto::heard(late).iter().any(|line| line.contains("\"n\":49")));
+    assert_eq!(Mosquitto::heard(&late), ["t/all {\"n\":49,\"place\":\"t/1\"}"]);
+    let trial = counting(&server.url(), 50, "topic_from = \"place\"\nformat = \"text\"");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("format `text` writes a single text column beside the topic"), "{told}");
+    trial.change("n = \"value\"", "n = \"concat('number ', value)\"");
+    trial.run_well(&[]);
+    late.until("they came", |late| Mosquitto::heard(late).iter().any(|line| line == "t/1 number 49"));
+    let told = counting(&server.url(), 5, "topic_from = \"n\"").refused(&["validate", "job.toml"]);
+    assert!(
+        told.contains("`topic_from` names `n`, and the rows have") && told.contains("write one of type text"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_row_with_a_topic_that_none_can_be_ends_the_job() {
+    let server = Mosquitto::start();
+    let trial = counting(&server.url(), 50, "topic_from = \"place\"");
+    trial.change("concat('t/', value % 2)", "concat('t/#', value)");
+    let told = fails(&trial, 1);
+    assert!(told.contains("sink `out`: batch ") && told.contains("has the topic `t/#0`"), "{told}");
+    assert!(told.contains("take such rows out with `filter` before the sink"), "{told}");
+}
+
+#[test]
+fn a_server_that_allows_nothing_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let acl = folder.path().join("acl");
+    std::fs::write(&acl, "topic read t/#\n").unwrap();
+    let server = Mosquitto::with(&format!("allow_anonymous true\nacl_file {}\n", acl.display()));
+    let told = fails(&counting(&server.url(), 50, "topic = \"t/all\""), 1);
+    assert!(told.contains("a message to `t/all`: it does not allow this"), "{told}");
+}
+
+#[test]
+fn a_sink_waits_for_a_server_that_is_away() {
+    let mut server = Mosquitto::not_started("allow_anonymous true\n");
+    let trial = counting(&server.url(), 1000, "topic = \"t\"");
+    let mut running = trial.start(&[]);
+    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    server.start_again();
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ended = counting("mqtt://127.0.0.1:1", 10, "topic = \"t\"\nwait = \"100ms\"").run(&["--unsupervised"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+}

@@ -1,0 +1,314 @@
+//! The source `redis` with a real server.
+
+use millstream_tests::{Certificates, Process, Random, Redis, Trial, lives, signal, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// A job that reads streams, keeps checkpoints, and puts rows into a queue.
+fn job(url: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "reader"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.in]
+kind = "redis"
+url = "{url}"
+{source}
+[sinks.out]
+from = "in"
+kind = "queue"
+path = "out.jsonl"
+[sinks.bad]
+from = "in.rejected"
+kind = "queue"
+path = "bad.jsonl"
+"#
+    ))
+}
+
+const NUMBERS: &str = "schema = { n = \"int64\", stream = { type = \"text\", from = \"topic\" } }";
+
+/// Runs the job until nothing comes any more; what it has put out in all.
+#[track_caller]
+fn run_to_idle(trial: &Trial) -> Vec<Value> {
+    trial.run_well(&["--until-idle"]);
+    trial.rows("out.jsonl")
+}
+
+/// Runs a job that ends with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// Whatever dies, each entry comes once, in the order of its stream.
+#[test]
+fn entries_come_once_whatever_is_killed() {
+    thread::scope(|scope| {
+        for (seed, processes) in [(1, 1), (2, 2)] {
+            scope.spawn(move || disturbed(seed, processes));
+        }
+    });
+}
+
+fn disturbed(seed: u64, processes: usize) {
+    let (mut random, mut redis) = (Random::new(seed), Redis::start());
+    let trial = job(&redis.url(), &format!("stream = [\"a\", \"b\"]\n{NUMBERS}"));
+    let (port, enough) = (redis.port(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let adding = scope.spawn(|| {
+            let mut number = 0_u64;
+            while !enough.load(Ordering::Relaxed) {
+                let stream = if number % 3 == 0 { "b" } else { "a" };
+                // Where the server is away the same comes again, and may then be there twice.
+                match Redis::try_add_at(port, stream, &[("n", number.to_string().as_bytes())]) {
+                    true => number += 1,
+                    false => thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        });
+        let mut running = trial.start_processes(processes, 2);
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(random.from(100, 900)));
+            match random.from(0, 3) {
+                0 => {
+                    redis.kill();
+                    thread::sleep(Duration::from_millis(random.from(0, 300)));
+                    redis.start_again();
+                }
+                1 => {
+                    let children = running.children();
+                    running.kill();
+                    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                    running = trial.start_processes(processes, 2);
+                }
+                // They may be gone by themselves.
+                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                    let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+                }),
+            }
+        }
+        enough.store(true, Ordering::Relaxed);
+        adding.join().unwrap();
+        let expected: BTreeMap<&str, Vec<i64>> =
+            ["a", "b"].into_iter().map(|stream| (stream, numbers(&redis, stream))).collect();
+        let count: usize = expected.values().map(Vec::len).sum();
+        running.until("all entries came", |_| trial.rows("out.jsonl").len() >= count);
+        running.stop();
+        let mut found = BTreeMap::from([("a", Vec::new()), ("b", Vec::new())]);
+        for row in trial.rows("out.jsonl") {
+            found.get_mut(row["stream"].as_str().unwrap()).unwrap().push(row["n"].as_i64().unwrap());
+        }
+        assert_eq!(found, expected, "seed {seed}");
+        assert!(trial.rows("bad.jsonl").is_empty());
+    });
+}
+
+fn numbers(redis: &Redis, stream: &str) -> Vec<i64> {
+    let number = |entry: Vec<(String, Vec<u8>)>| String::from_utf8(entry[0].1.clone()).unwrap().parse().unwrap();
+    redis.entries(stream).into_iter().map(number).collect()
+}
+
+#[test]
+fn fields_are_columns_and_entries_have_ids_and_times() {
+    let redis = Redis::start();
+    let schema = r#"schema = { n = "int64", x = "float64", ok = "bool", name = "text", raw = "binary", at = "timestamp", user = { type = "text", path = "who.id" }, id = { type = "text", from = "id" }, time = { type = "timestamp", from = "timestamp" } }"#;
+    // A name with all that nobody means.
+    let stream = "odd {name} = 'ü' #%\\\"";
+    let trial = job(&redis.url(), &format!("stream = '''{stream}'''\n{schema}"));
+    let row = [
+        ("n", "7"),
+        ("x", "1.5"),
+        ("ok", "true"),
+        ("name", "12"),
+        ("raw", "a\u{0}b"),
+        ("at", "2026-11-22T10:00:00Z"),
+        ("who", r#"{"id":"u1"}"#),
+        ("more", "nobody asks"),
+    ];
+    let mut words = vec!["XADD", stream, "1700000000123-5"];
+    row.iter().for_each(|(name, value)| words.extend([*name, *value]));
+    redis.ask(&words);
+    redis.add(stream, &[("unknown", "x")]);
+    redis.add(stream, &[("n", "seven")]);
+    redis.add(stream, &[("n", "8"), ("name", "")]);
+    assert!(redis.try_add(stream, &[("more", b"\xff\xfe")]));
+    assert!(redis.try_add(stream, &[("name", b"\xff\xfe")]));
+    let mut rows = run_to_idle(&trial);
+    let first = rows.remove(0);
+    let expected = json!({
+        "n": 7, "x": 1.5, "ok": true, "name": "12", "raw": "610062", "at": "2026-11-22T10:00:00.000000Z", "user": "u1",
+        "id": "1700000000123-5", "time": "2023-11-14T22:13:20.123000Z",
+    });
+    assert_eq!(first, expected);
+    let of = |name: &str| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("n"), [Value::Null, json!(8), Value::Null]);
+    assert_eq!(of("name"), [Value::Null, json!(""), Value::Null]);
+    let bad: Vec<String> =
+        trial.rows("bad.jsonl").iter().map(|row| row["reason"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(bad.len(), 2, "{bad:?}");
+    assert!(bad.iter().any(|why| why.contains("field `name` is not UTF-8")), "{bad:?}");
+}
+
+#[test]
+fn one_field_holds_a_record_of_any_format() {
+    let redis = Redis::start();
+    for (stream, value) in [("json", r#"{"n":1}"#), ("csv", "1,\"a,b\""), ("text", "a line")] {
+        redis.add(stream, &[("other", "x"), ("data", value)]);
+        redis.add(stream, &[("other", "no such field")]);
+    }
+    for (stream, rest, expected) in [
+        ("json", "format = \"json\"\nschema = { n = \"int64\" }", json!({ "n": 1 })),
+        ("csv", "format = \"csv\"\nschema = { n = \"int64\", s = \"text\" }", json!({ "n": 1, "s": "a,b" })),
+        ("text", "", json!({ "value": "a line" })),
+    ] {
+        let trial = job(&redis.url(), &format!("stream = \"{stream}\"\nfield = \"data\"\n{rest}"));
+        let rows = run_to_idle(&trial);
+        assert_eq!(rows[0], expected, "{stream}");
+        // One without the field is no row of values: it is null, or refused with a reason.
+        assert_eq!(rows.len() + trial.rows("bad.jsonl").len(), 2, "{stream}: {rows:?}");
+    }
+}
+
+#[test]
+fn a_job_begins_where_it_is_told_and_then_goes_on() {
+    let redis = Redis::start();
+    redis.add("s", &[("n", "1")]);
+    let of =
+        |start: &str| job(&redis.url(), &format!("stream = \"s\"\nstart = \"{start}\"\nschema = {{ n = \"int64\" }}"));
+    let (earliest, latest) = (of("earliest"), of("latest"));
+    assert_eq!(run_to_idle(&earliest), [json!({ "n": 1 })]);
+    assert_eq!(run_to_idle(&latest), [json!({})][..0]);
+    redis.add("s", &[("n", "2")]);
+    assert_eq!(run_to_idle(&earliest), [json!({ "n": 1 }), json!({ "n": 2 })]);
+}
+
+/// Redis forgets what is too much without asking who has read it.
+#[test]
+fn entries_that_were_trimmed_before_they_were_read_end_the_job() {
+    let redis = Redis::start();
+    let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
+    for number in 0..10 {
+        redis.add("s", &[("n", &number.to_string())]);
+    }
+    assert_eq!(run_to_idle(&trial).len(), 10);
+    // What was read may go.
+    redis.ask(&["XTRIM", "s", "MAXLEN", "2"]);
+    assert_eq!(run_to_idle(&trial).len(), 10);
+    for number in 10..20 {
+        redis.add("s", &[("n", &number.to_string())]);
+    }
+    redis.ask(&["XTRIM", "s", "MAXLEN", "4"]);
+    let told = fails(&trial, 2);
+    assert!(told.contains("source `in`: stream `s`: 6 entries behind "), "{told}");
+    assert!(told.contains("let the stream keep more (MAXLEN, MINID)"), "{told}");
+    assert_eq!(trial.rows("out.jsonl").len(), 10, "nothing behind them is read");
+    // All of them are gone, and none comes any more.
+    redis.ask(&["XTRIM", "s", "MAXLEN", "0"]);
+    assert!(fails(&trial, 2).contains("10 entries behind "));
+}
+
+#[test]
+fn another_stream_of_the_same_name_ends_the_job() {
+    let redis = Redis::start();
+    let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
+    for number in 0..5 {
+        redis.add("s", &[("n", &number.to_string())]);
+    }
+    assert_eq!(run_to_idle(&trial).len(), 5);
+    for entries in [3, 8] {
+        redis.ask(&["DEL", "s"]);
+        for number in 0..entries {
+            redis.add("s", &[("n", &number.to_string())]);
+        }
+        let told = fails(&trial, 2);
+        assert!(told.contains("it is another stream than the one that the job has read up to entry"), "{told}");
+        assert!(told.contains("give the source another name"), "{told}");
+    }
+    assert_eq!(trial.rows("out.jsonl").len(), 5);
+}
+
+#[test]
+fn a_server_or_stream_that_is_away_is_waited_for() {
+    let mut redis = Redis::not_started(&[]);
+    let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
+    let mut running = trial.start(&[]);
+    running.until_stderr("trying again until it works");
+    redis.start_again();
+    redis.add("s", &[("n", "1")]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    redis.kill();
+    running.until("it is missed", |running| running.stderr().matches("trying again until it works").count() == 2);
+    redis.start_again();
+    redis.add("s", &[("n", "2")]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    redis.ask(&["DEL", "s"]);
+    running.until_stderr("stream `s` is not there any more; trying again until it works");
+    running.stop();
+}
+
+#[test]
+fn what_a_server_refuses_is_told() {
+    let redis = Redis::with(&["--requirepass", "secret-of-redis"]);
+    let url = |login: &str| redis.url().replace("redis://", &format!("redis://{login}"));
+    let stream = "stream = \"s\"\nschema = { n = \"int64\" }";
+    let told = fails(&job(&url(""), stream), 2);
+    assert!(
+        told.contains("source `in`: stream `s`: ") && told.contains("write user and password into `url`"),
+        "{told}"
+    );
+    let told = fails(&job(&url(":guessed-password@"), stream), 2);
+    assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+    assert!(!told.contains("guessed-password"), "{told}");
+    let trial = job(&url(":${REDIS_PW}@"), stream);
+    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+    let ended = Process::start(command.env("REDIS_PW", "secret-of-redis")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let open = Redis::start();
+    open.ask(&["SET", "s", "text"]);
+    let told = fails(&job(&open.url(), stream), 2);
+    assert!(told.contains("stream `s`: something that is no stream has this key; mend `stream`"), "{told}");
+    for url in ["redis://:top-secret@:port/", "redis://:top-secret@127.0.0.1:99999", "redis://:top-secret@127.0.0.1/x"]
+    {
+        let told = fails(&job(url, stream), 2);
+        assert!(told.contains("`url` cannot be used") && !told.contains("top-secret"), "{url}: {told}");
+    }
+}
+
+#[test]
+fn a_server_is_read_over_tls() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let own = certificates.of("redis", "DNS:localhost,IP:127.0.0.1", 2);
+    let redis = Redis::with_tls(&own, &certificates.ca());
+    let url = redis.url().replace("redis://", "rediss://");
+    let reading = |ca: &Certificates| {
+        job(&url, &format!("tls = {{ ca = \"{}\" }}\nstream = \"s\"\nschema = {{ n = \"int64\" }}", ca.ca().display()))
+    };
+    assert!(run_to_idle(&reading(&certificates)).is_empty());
+    let told = fails(&reading(&others), 2);
+    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+}
+
+/// A server that hangs counts as one that is away.
+#[test]
+fn a_server_that_hangs_is_waited_for() {
+    let redis = Redis::start();
+    let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
+    redis.add("s", &[("n", "1")]);
+    let mut running = trial.start(&[]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    redis.hang();
+    running.until_stderr("trying again until it works");
+    redis.go_on();
+    redis.add("s", &[("n", "2")]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    signal("TERM", running.id());
+    assert_eq!(running.wait().code, Some(0));
+}

@@ -1,0 +1,250 @@
+//! The sink `redis` with a real server.
+
+use millstream_tests::redis::Answer;
+use millstream_tests::{Process, Random, Redis, Trial, lives};
+use serde_json::{Value, json};
+use std::thread;
+use std::time::Duration;
+
+/// A job that counts, and adds each row to a stream.
+fn counting(url: &str, rows: u64, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "writer"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.numbers]
+kind = "rate"
+rows_per_second = 1000
+rows_max = {rows}
+[stages.named]
+from = "numbers"
+select = {{ n = "value", name = "concat('row ', value)" }}
+[sinks.out]
+from = "named"
+kind = "redis"
+url = "{url}"
+stream = "totals"
+{more}
+"#
+    ))
+}
+
+/// A job that writes these rows of test batches.
+fn writing(url: &str, schema: &str, batches: &[&str], more: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "writer"
+batch = "20ms"
+clock = "manual"
+[sources.in]
+kind = "queue"
+path = "in.jsonl"
+schema = {{ {schema} }}
+[sinks.out]
+from = "in"
+kind = "redis"
+url = "{url}"
+stream = "totals"
+{more}
+"#
+    ));
+    trial.write("in.jsonl", batches.iter().map(|batch| format!("{batch}\n")).collect::<String>());
+    trial
+}
+
+/// The numbers of a stream's entries.
+fn numbers(redis: &Redis) -> Vec<u64> {
+    let number = |entry: Vec<(String, Vec<u8>)>| String::from_utf8(entry[0].1.clone()).unwrap().parse().unwrap();
+    redis.entries("totals").into_iter().map(number).collect()
+}
+
+fn texts(redis: &Redis) -> Vec<Vec<(String, String)>> {
+    let text = |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
+    redis.entries("totals").into_iter().map(|entry| entry.into_iter().map(text).collect()).collect()
+}
+
+/// Whatever dies, each row is there once, in order.
+#[test]
+fn rows_are_there_once_whatever_is_killed() {
+    thread::scope(|scope| {
+        for (seed, processes) in [(1, 1), (2, 2)] {
+            scope.spawn(move || disturbed(seed, processes));
+        }
+    });
+}
+
+fn disturbed(seed: u64, processes: usize) {
+    const ROWS: u64 = 6000;
+    let (mut random, mut redis) = (Random::new(seed), Redis::start());
+    let trial = counting(&redis.url(), ROWS, "");
+    let mut running = trial.start_processes(processes, 2);
+    for _ in 0..12 {
+        thread::sleep(Duration::from_millis(random.from(100, 700)));
+        if running.ended() {
+            break;
+        }
+        match random.from(0, 3) {
+            0 => {
+                redis.kill();
+                thread::sleep(Duration::from_millis(random.from(0, 300)));
+                redis.start_again();
+            }
+            1 => {
+                let children = running.children();
+                running.kill();
+                millstream_tests::until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                running = trial.start_processes(processes, 2);
+            }
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                // It may be gone by itself.
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            }),
+        }
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "seed {seed}: {}", ended.stderr);
+    assert_eq!(numbers(&redis), (0..ROWS).collect::<Vec<_>>(), "seed {seed}");
+}
+
+/// A process that dies at each step of a commit.
+#[test]
+fn a_commit_whose_answer_nobody_heard_is_not_made_twice() {
+    for step in ["commit.before:3", "commit.written:3", "commit.after:3", "start.sink:1"] {
+        let redis = Redis::start();
+        let trial = counting(&redis.url(), 300, "");
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        trial.run_well(&[]);
+        assert_eq!(numbers(&redis), (0..300).collect::<Vec<_>>(), "{step}");
+    }
+}
+
+#[test]
+fn each_column_is_a_field_and_a_null_none() {
+    let redis = Redis::start();
+    let schema =
+        r#"n = "int64", x = "float64", ok = "bool", s = "text", raw = "binary", at = "timestamp", d = "decimal(9, 2)""#;
+    let batches = [
+        r#"[{"n":1,"x":0.5,"ok":true,"s":"ü\n","raw":"00ff","at":"2026-11-22T10:00:00Z","d":1.5},{"s":""}]"#,
+        r#"[{}]"#,
+    ];
+    writing(&redis.url(), schema, &batches, "").run_well(&[]);
+    let pairs = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<(String, String)>>()
+    };
+    let found = redis.entries("totals");
+    assert_eq!(found[0][4], ("raw".to_owned(), vec![0, 0xff]));
+    let mut found = texts(&redis);
+    found[0].remove(4);
+    let first =
+        [("n", "1"), ("x", "0.5"), ("ok", "true"), ("s", "ü\n"), ("at", "2026-11-22T10:00:00.000000Z"), ("d", "1.50")];
+    // An entry without a field cannot be.
+    assert_eq!(found, [pairs(&first), pairs(&[("s", "")]), pairs(&[("n", "")])]);
+}
+
+#[test]
+fn one_field_holds_a_row_as_json() {
+    let redis = Redis::start();
+    let schema = r#"n = "int64", tags = "list<text>""#;
+    let batch = [r#"[{"n":1,"tags":["a","b"]},{}]"#];
+    writing(&redis.url(), schema, &batch, "field = \"data\"").run_well(&[]);
+    let found: Vec<Value> = texts(&redis).iter().map(|entry| serde_json::from_str(&entry[0].1).unwrap()).collect();
+    assert_eq!(found, [json!({ "n": 1, "tags": ["a", "b"] }), json!({ "n": null, "tags": null })]);
+    let told = writing(&redis.url(), schema, &batch, "").refused(&["validate", "job.toml"]);
+    assert!(told.contains("column `tags` is list<text>; write field = \"data\""), "{told}");
+}
+
+#[test]
+fn a_stream_keeps_as_many_entries_as_it_is_told() {
+    let redis = Redis::start();
+    counting(&redis.url(), 3000, "maxlen = 100").run_well(&[]);
+    let left = numbers(&redis);
+    assert!(left.len() >= 100 && left.len() < 1000, "{}", left.len());
+    assert_eq!(left.last(), Some(&2999));
+}
+
+/// Another start of the job has the sink; the one before adds nothing more.
+#[test]
+fn a_start_that_was_taken_over_adds_nothing() {
+    let redis = Redis::start();
+    let trial = counting(&redis.url(), 1_000_000, "");
+    let mut running = trial.start(&["--unsupervised"]);
+    running.until("rows are there", |_| !numbers(&redis).is_empty());
+    let Answer::List(keys) = redis.ask(&["KEYS", "millstream:{totals}:*:out"]) else { panic!("no keys") };
+    let [Answer::Bytes(marker)] = &keys[..] else { panic!("{keys:?}") };
+    redis.ask(&["HSET", std::str::from_utf8(marker).unwrap(), "generation", "99"]);
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("started again elsewhere (generation 99)"), "{}", ended.stderr);
+}
+
+/// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
+#[test]
+fn a_server_that_lost_what_it_had_confirmed_ends_the_job() {
+    let redis = Redis::start();
+    let trial = counting(&redis.url(), 1_000_000, "");
+    let mut running = trial.start(&[]);
+    running.until("rows are there", |_| !numbers(&redis).is_empty());
+    redis.ask(&["FLUSHALL"]);
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for words in ["it has lost what it had confirmed", "appendfsync always", "--fresh"] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_is_away_or_not_ready_is_waited_for() {
+    let mut redis = Redis::not_started(&["--maxmemory-policy", "noeviction"]);
+    let trial = counting(&redis.url(), 2000, "");
+    let mut running = trial.start(&[]);
+    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    redis.start_again();
+    running.until("rows are there", |_| !numbers(&redis).is_empty());
+    // It takes nothing more.
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    running.until_stderr("the job waits, and tries again until it works");
+    assert!(running.stderr().contains("OOM"), "{}", running.stderr());
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(numbers(&redis), (0..2000).collect::<Vec<_>>());
+    drop(redis);
+    let ended = counting("redis://127.0.0.1:1", 10, "wait = \"100ms\"").run(&["--unsupervised"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_cannot_be_is_told_before_anything_runs() {
+    let redis = Redis::start();
+    redis.ask(&["SET", "totals", "text"]);
+    let told = counting(&redis.url(), 10, "").refused(&["validate", "job.toml"]);
+    assert!(told.contains("sink `out`: `totals` is there and is a string, no stream; name another key"), "{told}");
+    let guarded = Redis::with(&["--requirepass", "secret-of-redis"]);
+    let url = guarded.url().replace("redis://", "redis://:guessed-password@");
+    let ended = counting(&url, 10, "").run(&["--unsupervised"]);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("guessed-password"), "{}", ended.stderr);
+}
+
+/// Two jobs, or two sinks of one, add to one stream: each has a marker of its own.
+#[test]
+fn several_sinks_share_a_stream() {
+    let redis = Redis::start();
+    let first = counting(&redis.url(), 200, "");
+    let second = counting(
+        &redis.url(),
+        200,
+        "[sinks.more]\nfrom = \"named\"\nkind = \"redis\"\nurl = \"${URL}\"\nstream = \"totals\"",
+    );
+    first.run_well(&[]);
+    let ended = Process::start(second.command(&["run", "job.toml"]).env("URL", redis.url())).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let mut found = numbers(&redis);
+    found.sort_unstable();
+    assert_eq!(found, (0..200).flat_map(|n| [n; 3]).collect::<Vec<_>>());
+}
