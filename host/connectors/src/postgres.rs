@@ -123,9 +123,9 @@ impl DatabaseError {
     /// What a server says, in its own code and words.
     pub fn told(code: &str, message: &str, detail: Option<&str>) -> DatabaseError {
         // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
-        // starts or only lets read, deadlocks, and failures of its disk.
+        // starts or only lets read, what somebody else uses, deadlocks, and failures of its disk.
         let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
-            || ["57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
+            || ["55006", "57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
         // A value that does not go into its type, or that a constraint refuses.
         let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));

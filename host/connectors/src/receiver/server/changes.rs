@@ -65,6 +65,8 @@ struct Open {
     /// Of tables that are followed.
     relations: BTreeMap<u32, (usize, Relation)>,
     transaction: Option<Transaction>,
+    /// Whether a table came that lacked a column: it may have been added later, or is gone.
+    is_in_doubt: bool,
     /// When a position without rows was given last.
     noted: Instant,
 }
@@ -173,6 +175,9 @@ impl Changes {
                     let decoded =
                         decoded.ok_or_else(|| DatabaseError::lasting("what it streams is not of pgoutput".into()))?;
                     self.take(open, decoded, &mut read)?;
+                    if std::mem::take(&mut open.is_in_doubt) {
+                        self.look_again().await?;
+                    }
                     if read.rows() == 0 && began.elapsed() < PASSING_MAX {
                         until = Instant::now() + wait;
                     }
@@ -199,7 +204,9 @@ impl Changes {
             }
             Decoded::Relation(relation) => {
                 if let Some(place) = open.tables.iter().position(|table| table.id == relation.id) {
-                    open.tables.get(place).map_or(Ok(()), |table| self.check_columns(table, &relation.columns))?;
+                    let table = open.tables.get(place);
+                    open.is_in_doubt |=
+                        table.is_some_and(|table| self.check_columns(table, &relation.columns).is_err());
                     open.relations.insert(relation.id, (place, relation));
                 }
             }

@@ -61,6 +61,7 @@ impl Changes {
             snapshot,
             relations: BTreeMap::new(),
             transaction: None,
+            is_in_doubt: false,
             noted: Instant::now(),
         };
         if open.snapshot.is_none() {
@@ -146,6 +147,19 @@ impl Changes {
         }
     }
 
+    /// Whether the tables have now what they lacked when they were changed: a column that was added since is null before.
+    pub(super) async fn look_again(&self) -> Result<(), DatabaseError> {
+        let (client, _) = self.connection(None)?.connect().await?;
+        let looked = async {
+            let mut tables = catalog::tables(&client, &self.reads.tables).await?;
+            let is_ours = self.reads.publication.is_none();
+            catalog::publication(&client, &self.publication, is_ours, false, &mut tables).await?;
+            Ok::<_, DatabaseError>(tables)
+        };
+        let tables = DatabaseError::within(ANSWER_MAX, "when asked for tables", looked).await?;
+        tables.iter().try_for_each(|table| self.check_columns(table, &table.columns))
+    }
+
     /// Whether the table has all that the job wants of it.
     pub(super) fn check_columns(&self, table: &FollowedTable, has: &[String]) -> Result<(), DatabaseError> {
         let mut wanted = self.wanted.now.keys().chain(self.wanted.before.keys());
@@ -181,7 +195,9 @@ impl Changes {
             (None, Some(_)) => (self.slot.clone(), ""),
             (None, None) => (self.slot.clone(), " TEMPORARY"),
             // Its own slot is where the changes come from that are behind the rows that it has.
-            (Some(_), _) => (format!("millstream_snapshot_{:x}", xxh3_64(self.slot.as_bytes())), " TEMPORARY"),
+            (Some(_), _) => {
+                (format!("millstream_snapshot_{}_{:x}", std::process::id(), crate::time::now().0), " TEMPORARY")
+            }
         };
         if let (Some(at), false) = (&at, wants_rows) {
             return Ok((at.clone(), None));
@@ -194,7 +210,7 @@ impl Changes {
         let word = |place: usize| words.get(place).cloned().flatten();
         let lsn = word(1).and_then(|lsn| Lsn::parse(&lsn));
         let lsn = lsn.ok_or_else(|| DatabaseError::lasting("the server does not say where its slot begins".into()))?;
-        if at.is_none() {
+        if at.is_none() && self.owner.is_some() {
             info!(
                 "source `{}`: made the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
                 self.source

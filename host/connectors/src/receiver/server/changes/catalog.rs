@@ -7,13 +7,14 @@ use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 /// How long it may take until somebody else's stream of the slot has ended.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// The first version of PostgreSQL that sends changes of partitions as those of their table.
 const WITH_ROOTS: i32 = 130_000;
-/// The first one whose publications may leave out rows.
-const WITH_ROW_FILTERS: i32 = 150_000;
+/// The first one whose publications may leave out rows and columns.
+const WITH_PARTS: i32 = 150_000;
 
 /// A table that is followed.
 #[derive(Clone, Debug)]
@@ -161,9 +162,12 @@ pub async fn publication(
         let list: Vec<_> = tables.iter().map(|table| table.quoted.as_str()).collect();
         let roots = if version >= WITH_ROOTS { " with (publish_via_partition_root = true)" } else { "" };
         let make = format!("create publication {} for table {}{roots}", quoted(name), list.join(", "));
-        return match client.batch_execute(&make).await.map_err(DatabaseError::from) {
+        let made = match client.batch_execute(&make).await {
             // Another job makes it at the same time.
-            Err(fault) if fault.message.contains("[42710]") => Ok(()),
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
+            made => made.map_err(DatabaseError::from),
+        };
+        return match made {
             Err(fault) if fault.kind == DatabaseErrorKind::Lasting => Err(DatabaseError::lasting(format!(
                 "the job cannot make a publication: {}; let somebody whom the tables belong to run `create publication name for \
                  table {}`, and write publication = \"name\"",
@@ -184,13 +188,13 @@ pub async fn publication(
             }
         }));
     }
-    let filter = if version >= WITH_ROW_FILTERS { "rowfilter" } else { "null::text" };
+    let parts = if version >= WITH_PARTS { "rowfilter, attnames::text[]" } else { "null::text, null::text[]" };
     let ask = format!(
-        "select pg_catalog.format('%I.%I', schemaname, tablename), {filter} from pg_catalog.pg_publication_tables where pubname = $1::text::name"
+        "select pg_catalog.format('%I.%I', schemaname, tablename), {parts} from pg_catalog.pg_publication_tables where pubname = $1::text::name"
     );
-    let mut has: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut has: BTreeMap<String, (Option<String>, Option<Vec<String>>)> = BTreeMap::new();
     for row in client.query(&ask, &[&name]).await? {
-        has.insert(row.try_get(0)?, row.try_get(1)?);
+        has.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
     }
     for table in tables {
         // Quoted where it has to be.
@@ -201,7 +205,7 @@ pub async fn publication(
                 &[&table.id],
             )
             .await?;
-        let Some(filter) = has.get(&row.try_get::<_, String>(0)?) else {
+        let Some((filter, columns)) = has.get(&row.try_get::<_, String>(0)?) else {
             return Err(DatabaseError::lasting(format!(
                 "the publication `{name}` does not have the table `{}`; add it with `alter publication {} add table {}`",
                 table.name,
@@ -210,6 +214,9 @@ pub async fn publication(
             )));
         };
         table.filter.clone_from(filter);
+        if let Some(columns) = columns {
+            table.columns.retain(|column| columns.contains(column));
+        }
     }
     Ok(())
 }
