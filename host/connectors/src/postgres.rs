@@ -272,7 +272,7 @@ impl Connection {
                             Some(Host::Tcp(host)) => host.clone(),
                             _ => address.to_string(),
                         };
-                        (Box::new(tcp((*address, port), &self.0).await.map_err(away)?), Some(name))
+                        (Box::new(tcp((*address, port), &self.0).await.map_err(away)?) as AnyStream, Some(name))
                     }
                     (None, Some(Host::Tcp(host))) => {
                         (Box::new(tcp((host.as_str(), port), &self.0).await.map_err(away)?), Some(host.clone()))

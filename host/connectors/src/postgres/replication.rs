@@ -95,7 +95,8 @@ impl Replication {
             frontend::ssl_request(&mut request);
             stream.write_all(&request).await.map_err(broken)?;
             stream.flush().await.map_err(broken)?;
-            match stream.read_u8().await.map_err(broken)? {
+            let answer = stream.read_u8().await.map_err(broken)?;
+            match answer {
                 b'S' => stream = handshake.begin(stream).await.map_err(broken)?,
                 _ if handshake.ssl.mode == Mode::Prefer => {}
                 _ => {

@@ -104,8 +104,10 @@ impl Changes {
             .await?;
         for table in &tables {
             self.check_columns(table, &table.columns)?;
-            let needs_key =
-                at.as_ref().is_none_or(|at| at.stream.is_none()) && self.reads.start == ServerStart::Earliest;
+            let needs_key = match &at {
+                None => self.reads.start == ServerStart::Earliest,
+                Some(at) => at.stream.is_none(),
+            };
             if needs_key && table.key.is_empty() {
                 return lasting(format!(
                     "the table `{0}` has no primary key, so its rows cannot be read in an order; give it one, or write start = \"latest\" to \
@@ -121,30 +123,39 @@ impl Changes {
         let again = "give the source another name to begin again with the rows that the tables have";
         match (&slot, &at) {
             (Some(slot), _) if slot.plugin != "pgoutput" || !slot.database_is_ours => {
-                lasting(format!("the slot `{name}` is of another database or plugin, and not this job's; drop it"))
+                return lasting(format!(
+                    "the slot `{name}` is of another database or plugin, and not this job's; drop it"
+                ));
             }
             (None, Some(_)) => {
-                lasting(format!("the slot `{name}` is gone, and with it the changes since the job read last; {again}"))
+                return lasting(format!(
+                    "the slot `{name}` is gone, and with it the changes since the job read last; {again}"
+                ));
             }
-            (Some(slot), Some(_)) if slot.is_lost => lasting(format!(
-                "the server has thrown away changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot `{name}`"
-            )),
-            (Some(slot), Some(at)) if at.needed().is_some_and(|needed| slot.confirmed > needed) => lasting(format!(
-                "somebody else has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
-                slot.confirmed,
-                at.needed().unwrap_or_default()
-            )),
+            (Some(slot), Some(_)) if slot.is_lost => {
+                return lasting(format!(
+                    "the server has thrown away changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
+                     `{name}`"
+                ));
+            }
+            (Some(slot), Some(at)) if at.needed().is_some_and(|needed| slot.confirmed > needed) => {
+                return lasting(format!(
+                    "somebody else has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
+                    slot.confirmed,
+                    at.needed().unwrap_or_default()
+                ));
+            }
             (Some(slot), None) if self.reads.start == ServerStart::Latest => {
                 // An earlier start made it and came no further.
-                let at = At::beginning(self.reads.tables.clone(), slot.confirmed, false);
-                Ok((tables, Some(at)))
+                let from = At::beginning(self.reads.tables.clone(), slot.confirmed, false);
+                return Ok((tables, Some(from)));
             }
             (Some(_), None) => {
                 client.query("select pg_catalog.pg_drop_replication_slot($1::text::name)", &[name]).await?;
-                Ok((tables, None))
             }
-            _ => Ok((tables, at)),
+            _ => {}
         }
+        Ok((tables, at))
     }
 
     /// Whether the tables have now what they lacked when they were changed: a column that was added since is null before.

@@ -70,7 +70,10 @@ impl SnapshotReader {
             match rows.try_next().await? {
                 Some(SimpleQueryMessage::Row(row)) => {
                     let columns = tables.get(place).map_or(0, |table| table.columns.len());
-                    let mut values = (0..row.len()).map(|column| Ok(row.try_get(column)?.map(str::to_owned)));
+                    let value = |column| -> Result<Option<String>, DatabaseError> {
+                        Ok(row.try_get::<usize>(column)?.map(str::to_owned))
+                    };
+                    let mut values = (0..row.len()).map(value);
                     let of_row = values.by_ref().take(columns).collect::<Result<Vec<_>, DatabaseError>>()?;
                     let key = values.map(|value| value.map(Option::unwrap_or_default));
                     let key = Some(key.collect::<Result<Vec<String>, DatabaseError>>()?);
