@@ -10,6 +10,7 @@ mod kinesis;
 mod marker;
 mod nothing;
 pub mod plugin;
+mod ops;
 pub mod postgres;
 mod print;
 mod queue;

@@ -117,12 +117,13 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "mqtt",
     "kinesis",
     "syslog",
+    "postgres-changes",
     "plugin",
     "rate",
     "queue",
 ];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "nats"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "nats"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.

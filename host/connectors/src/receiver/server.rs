@@ -1,5 +1,6 @@
 //! Sources that read messages of a server: who reads each kind, for [`polled`](super::polled).
 
+mod changes;
 mod kinesis;
 mod mqtt;
 mod redis;
@@ -7,7 +8,9 @@ mod redis;
 use super::polled::MakeReader;
 use crate::batch::reading::ReadPartition;
 use crate::error::{Error, Result};
-use crate::job::spec::{Origin, ServerReads, ServerSourceSpec, SourceSpec};
+use crate::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, SourceSpec};
+use crate::kinesis::Stream;
+use crate::owner::Owner;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -15,13 +18,28 @@ use tokio::runtime::Handle;
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {
     match &server.reads {
         ServerReads::Kinesis(reads) => stream(source, reads, origin).map(drop),
+        ServerReads::Changes(_) => {
+            changes::Changes::check(server).map_err(|(key, message)| super::wrong(source, origin, key, message))
+        }
         _ => reader(source, server, origin).map(drop),
     }
 }
 
-/// What makes one who reads a partition, or asks for all.
-pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, runtime: &Handle) -> MakeReader {
+/// What makes one who reads a partition, or asks for all. `owner`: who the job is, where anything is kept of it.
+pub fn readers(
+    source: &SourceSpec,
+    server: &ServerSourceSpec,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    runtime: &Handle,
+) -> MakeReader {
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
+    if let ServerReads::Changes(reads) = &server.reads {
+        let (reads, owner, runtime) = (reads.clone(), owner.cloned(), runtime.clone());
+        return Arc::new(move || {
+            Ok(Box::new(changes::Changes::of(&source, &server, &reads, owner.as_ref(), &runtime)))
+        });
+    }
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
         let shared = stream(&source, reads, &origin)
@@ -39,7 +57,9 @@ fn stream(source: &SourceSpec, reads: &KinesisReads, origin: &Origin) -> Result<
 fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<Box<dyn ReadPartition>> {
     let made: Result<Box<dyn ReadPartition>, (&str, String)> = match &server.reads {
         ServerReads::Redis(reads) => redis::Redis::of(source, server, reads, origin).map(|it| Box::new(it) as _),
-        ServerReads::Kinesis(_) => return Err(Error::bug(format!("source `{}` is read by another", source.name))),
+        ServerReads::Changes(_) | ServerReads::Kinesis(_) => {
+            return Err(Error::bug(format!("source `{}` is read by another", source.name)));
+        }
         ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
     };
     made.map_err(|(key, message)| {

@@ -17,8 +17,8 @@ mod tests;
 mod topic;
 mod watch;
 
+pub(super) use self::records::RecordEncoder;
 use self::records::{RECORD_OVERHEAD_BYTES, Records};
-pub(super) use self::records::{RecordEncoder, write_key};
 use self::session::Session;
 use self::target::Target;
 use self::topic::{Admin, TopicFacts};

@@ -5,6 +5,7 @@ use super::{KeyShape, TableKey, key};
 const REDIS: &[&str] = &["redis"];
 const KINESIS: &[&str] = &["kinesis"];
 const MQTT: &[&str] = &["mqtt"];
+const CHANGES: &[&str] = &["postgres-changes"];
 /// Those that name their server by a URL.
 const BY_URL: &[&str] = &["redis", "mqtt"];
 
@@ -29,9 +30,9 @@ pub(super) const SOURCE: &[TableKey] = &[
         "start",
         KeyShape::Word(&["earliest", "latest"]),
         "Where a job begins to read that has not read yet: at the oldest entries that are there (`earliest`, the default), or behind the \
-         newest (`latest`).",
+         newest (`latest`). Kind postgres-changes: with the rows that the tables have, or with the changes from then on.",
     )
-    .of(REDIS),
+    .of(&["redis", "postgres-changes"]),
     key("stream", KeyShape::Text, STREAM).of(KINESIS).needed(KINESIS),
     key("region", KeyShape::Text, REGION).of(KINESIS),
     key(
@@ -66,6 +67,22 @@ pub(super) const SOURCE: &[TableKey] = &[
         "How long the server keeps messages while the job is away, 7d by default; a server may allow less, and fewer.",
     )
     .of(MQTT),
+    key(
+        "url",
+        KeyShape::Text,
+        "The database, as \"postgres://user:${PGPASSWORD}@host/database\".",
+    )
+    .of(CHANGES)
+    .needed(CHANGES),
+    key("table", KeyShape::Texts, "The table whose changes are read, as \"orders\" or \"shop.orders\", or a list of tables.")
+        .of(CHANGES)
+        .needed(CHANGES),
+    key(
+        "publication",
+        KeyShape::Text,
+        "The publication that has the tables, where somebody has made one; by default the job makes its own.",
+    )
+    .of(CHANGES),
 ];
 
 const STREAM: &str = "The stream.";

@@ -1,11 +1,11 @@
 //! What must hold of sources that read messages of a server, and of sinks that write to one which a URL names.
 
 use super::PartMistakes;
-use crate::job::http_url;
 use crate::job::spec::{
-    Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads, ServerSinkSpec,
-    ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
+    ChangesReads, Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads,
+    ServerSinkSpec, ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
 };
+use crate::job::{database, http_url};
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
 
@@ -19,6 +19,7 @@ pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMi
     match &spec.reads {
         ServerReads::Kinesis(reads) => stream(&reads.stream, reads.region.as_deref(), part),
         ServerReads::Redis(reads) => redis(spec, reads, source.tls.as_ref(), part),
+        ServerReads::Changes(reads) => return changes(source, &spec.url, reads, part),
         ServerReads::Mqtt(reads) => mqtt(spec, reads, source.tls.as_ref(), part),
     }
     if spec.reads.are_fields() && source.format != Format::Json {
@@ -162,6 +163,26 @@ fn is_filter(filter: &str) -> Result<(), String> {
 fn client(key: &str, name: &str, part: &PartMistakes<'_>) {
     if name.is_empty() || name.len() > MQTT_TEXT_BYTES_MAX || name.chars().any(char::is_control) {
         part.wrong(key, format!("`{}` is no name of a client; write one as \"plant-totals\"", name.escape_debug()));
+    }
+}
+
+fn changes(source: &SourceSpec, url: &str, reads: &ChangesReads, part: &PartMistakes<'_>) {
+    if let Err(message) = database::check_url(url) {
+        part.wrong("url", message);
+    }
+    names("table", &reads.tables, part);
+    for table in &reads.tables {
+        if let Err(message) = database::table(table) {
+            part.wrong("table", message);
+        }
+    }
+    if reads.publication.as_ref().is_some_and(|name| name.len() > database::NAME_BYTES_MAX || name.contains('\0')) {
+        let most = database::NAME_BYTES_MAX;
+        part.wrong("publication", format!("`publication` is no name of PostgreSQL's, which have at most {most} bytes"));
+    }
+    if source.format != Format::Json {
+        let word = source.format.word();
+        part.wrong("format", format!("rows of tables have no format, and it says `{word}`; remove `format`"));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::kafka;
 use crate::job::spec::{
-    JobSpec, KinesisReads, KinesisSinkSpec, MqttReads, RedisReads, ServerReads, ServerSourceSpec, ServerStart,
-    ServerWrites, SinkKind, SourceKind,
+    ChangesReads, JobSpec, KinesisReads, KinesisSinkSpec, MqttReads, RedisReads, ServerReads, ServerSourceSpec,
+    ServerStart, ServerWrites, SinkKind, SourceKind,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -45,6 +45,19 @@ fn stream(r: &Reader<'_>) -> (String, Option<String>) {
     r.need("stream", example);
     let region = r.text("region", "region = \"eu-west-1\"").map(str::to_owned);
     (r.text("stream", example).unwrap_or_default().to_owned(), region)
+}
+
+/// A source of kind `postgres-changes`.
+pub(super) fn changes(r: &Reader<'_>) -> ServerSourceSpec {
+    let example = "table = \"orders\", or table = [\"orders\", \"shop.items\"]";
+    r.need("table", example);
+    r.need("schema", "schema = { id = \"int64\", name = \"text\" }, columns of the table");
+    let reads = ServerReads::Changes(ChangesReads {
+        tables: r.texts("table", example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect(),
+        publication: r.text("publication", "publication = \"orders\"").map(str::to_owned),
+        start: start(r),
+    });
+    ServerSourceSpec { url: url(r, "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\""), reads }
 }
 
 /// A source of kind `mqtt`.

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     r.need(
         "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, kinesis, syslog, plugin, rate, queue",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, kinesis, postgres-changes, syslog, plugin, rate, queue",
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
@@ -79,6 +79,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "kinesis" => SourceKind::Server(Box::new(server::kinesis(r))),
         "syslog" => SourceKind::Syslog(http::syslog(r)),
         "mqtt" => SourceKind::Server(Box::new(server::mqtt(r))),
+        "postgres-changes" => SourceKind::Server(Box::new(server::changes(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))

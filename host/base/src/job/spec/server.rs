@@ -31,6 +31,8 @@ pub enum ServerReads {
     Kinesis(KinesisReads),
     /// Topics of a server of MQTT.
     Mqtt(MqttReads),
+    /// Changes of tables of PostgreSQL.
+    Changes(ChangesReads),
 }
 
 /// Which streams of Redis are read.
@@ -65,6 +67,17 @@ impl MqttReads {
     }
 }
 
+/// Which tables of PostgreSQL are followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangesReads {
+    /// They, as `table` or `schema.table`.
+    pub tables: Vec<String>,
+    /// The publication that has them; `None`: the job makes one.
+    pub publication: Option<String>,
+    /// Whether the rows that are there come before the changes.
+    pub start: ServerStart,
+}
+
 /// Where a job begins to read that has not read yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServerStart {
@@ -82,6 +95,7 @@ impl ServerReads {
             ServerReads::Redis(_) => "redis",
             ServerReads::Kinesis(_) => "kinesis",
             ServerReads::Mqtt(_) => "mqtt",
+            ServerReads::Changes(_) => "postgres-changes",
         }
     }
 
@@ -91,6 +105,7 @@ impl ServerReads {
             ServerReads::Redis(reads) => reads.field.is_none(),
             ServerReads::Kinesis(_) => false,
             ServerReads::Mqtt(_) => false,
+            ServerReads::Changes(_) => true,
         }
     }
 
@@ -104,6 +119,19 @@ impl ServerReads {
             ServerReads::Mqtt(_) => {
                 matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
+            ServerReads::Changes(_) => matches!(
+                part,
+                ColumnSource::Op
+                    | ColumnSource::Table
+                    | ColumnSource::Timestamp
+                    | ColumnSource::Offset
+                    | ColumnSource::Id
+            ),
         }
+    }
+
+    /// Whether binary values in its records are hexadecimal digits.
+    pub fn writes_hex(&self) -> bool {
+        matches!(self, ServerReads::Changes(_))
     }
 }

@@ -197,8 +197,9 @@ impl PartitionReader {
                     return Err(Stopped::Done);
                 }
             }
-            // Where none come for long it goes alone: what a server deletes meanwhile was read.
-            if self.noted.is_some_and(|since| since.elapsed() >= Duration::from_millis(POSITION_WAIT_MS)) {
+            // Where none come for long it goes alone: what a server deletes meanwhile was read. Some servers keep everything until then.
+            let at_once = position.is_some() && self.reader.notes_are_batches();
+            if at_once || self.noted.is_some_and(|since| since.elapsed() >= Duration::from_millis(POSITION_WAIT_MS)) {
                 self.noted = None;
                 self.inbox.begin_batch();
             }

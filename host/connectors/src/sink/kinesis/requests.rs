@@ -1,6 +1,6 @@
 //! The records of a batch, and the requests that bring them: as many as a request may have, in order.
 
-use super::super::kafka::write_key;
+use super::super::encode::plain;
 use crate::batch::cell::Cells;
 use crate::batch::json::JsonRows;
 use crate::ids::BatchId;
@@ -54,7 +54,7 @@ impl Records {
                 let key = match &keys {
                     Some((array, cells)) if array.is_valid(row) => {
                         let mut bytes = Vec::new();
-                        write_key(cells, row, &mut scratch, &mut bytes).map_err(failed)?;
+                        plain::write(cells, row, &mut scratch, &mut bytes).map_err(failed)?;
                         String::from_utf8_lossy(&bytes).into_owned()
                     }
                     // One of its own, so that such rows spread; the same when the batch comes again.
