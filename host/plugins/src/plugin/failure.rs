@@ -43,6 +43,13 @@ impl CallIdentity {
         }
     }
 
+    /// The name of the stage or of the source, and the plugin: the fields of a line of the log.
+    pub fn fields(&self) -> (Option<&str>, Option<&str>, &str) {
+        let name = self.stage.as_deref();
+        let (stage, source) = if self.of_source { (None, name) } else { (name, None) };
+        (stage, source, &self.plugin)
+    }
+
     fn role(&self) -> &'static str {
         if self.of_source { "source" } else { "stage" }
     }

@@ -13,9 +13,12 @@ use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, Ticket};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+/// A position that moved without rows waits so long for some; then a batch holds it alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
 
 /// How many rows a source had, of all of its partitions, since the job's first start. Held while rows go into the inbox, so that
 /// they stand there in the order of their numbers.
@@ -45,6 +48,8 @@ pub struct PartitionReader {
     waiting: VecDeque<(Ticket, Vec<u8>)>,
     /// The last position whose rows are.
     safe: Option<Vec<u8>>,
+    /// Since when the inbox has a position without rows.
+    noted: Option<Instant>,
     published: watch::Receiver<Positions>,
 }
 
@@ -94,6 +99,7 @@ impl PartitionReader {
             again: Again::new(who(&source.name, partition)),
             waiting: VecDeque::new(),
             safe,
+            noted: None,
             published: inbox.published(),
         }
     }
@@ -134,6 +140,10 @@ impl PartitionReader {
         let pause = polled.pause;
         let is_empty = polled.rows.num_rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
+        if self.noted.is_some_and(|since| pause.is_none() || since.elapsed() >= ALONE_AFTER) {
+            self.noted = None;
+            self.inbox.begin_batch();
+        }
         self.inbox.idle(is_empty);
         self.again.well();
         match pause {
@@ -185,8 +195,12 @@ impl PartitionReader {
         }
         if chunks.is_empty() {
             // It goes with the next rows, whatever partition they are of.
+            if !moves.is_empty() {
+                self.noted.get_or_insert_with(Instant::now);
+            }
             return if moves.is_empty() || self.inbox.note(moves) { Ok(()) } else { Err(Stopped::Done) };
         }
+        self.noted = None;
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
         let Some(ticket) = put else { return Err(Stopped::Done) };
