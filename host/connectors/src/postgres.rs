@@ -1,7 +1,9 @@
 //! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, and for tables that stages read.
 
+mod patience;
 mod tls;
 
+pub use self::patience::ServerWait;
 use self::tls::Handshake;
 use crate::fault;
 use crate::job::database::{Database, Mode};
@@ -117,14 +119,17 @@ impl DatabaseError {
             let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
                 || ["57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
             let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            // A value that does not go into its type, or that a constraint refuses.
-            let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
+            // A value that does not go into its type, that a constraint refuses, or that is too large for an index.
+            let of_row = ["22", "23"].iter().any(|class| code.starts_with(class)) || code == "54000";
             let kind = match (of_row, passing) {
                 (true, _) => DatabaseErrorKind::Row,
                 (false, true) => DatabaseErrorKind::Passing,
                 (false, false) => DatabaseErrorKind::Lasting,
             };
-            let message = format!("PostgreSQL says: {}{detail} [{code}]", db.message());
+            // Of rows that are copied it tells the number and the column.
+            let place = db.where_().and_then(|place| place.lines().next()).filter(|place| place.starts_with("COPY "));
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            let message = format!("PostgreSQL says: {}{detail}{place} [{code}]", db.message());
             return DatabaseError { kind, message };
         }
         let cause = error.source();

@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::job::spec::{Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use crate::job::{retry_source, table_source};
+use crate::postgres::ServerWait;
 use crate::tls::Tls;
 use crate::{regular, threads};
 use framing::{Framer, Framing};
@@ -110,7 +111,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
 /// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
 /// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
 /// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
-/// that are read here, of a source that has some.
+/// that are read here, of a source that has some. `servers`: whether the database of a table that is away is waited for.
 pub fn start(
     source: &SourceSpec,
     origin: &Origin,
@@ -118,6 +119,7 @@ pub fn start(
     runtime: &Handle,
     from: &Positions,
     share: Share,
+    servers: ServerWait,
 ) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
@@ -182,7 +184,7 @@ pub fn start(
                 kafka::receive(&order, &from, inbox, runtime);
             });
         }
-        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
+        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, servers),
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));
         }

@@ -207,7 +207,10 @@ fn receive(running: &Running, runtime: &Handle) {
         }
         match running.graph.readers.get(&source.name) {
             Some(node) => receiver::plugin::start(source, node.readers(), inbox.clone(), runtime, &from),
-            None => receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share),
+            None => {
+                let graph = &running.graph;
+                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, graph.servers);
+            }
         }
     }
 }
@@ -219,7 +222,8 @@ pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
 pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
     let mut sinks = Vec::new();
     for spec in graph.spec.sinks.iter().filter(|_| owned) {
-        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
+        let schema = graph.union(&spec.from)?;
+        sinks.push(Some(sink::open(spec, schema, &graph.spec.origin, owner, failure, graph.servers)?));
     }
     Ok(sinks)
 }

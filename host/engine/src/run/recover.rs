@@ -23,6 +23,7 @@ use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::SinkSpec;
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::running::Options;
 use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,7 +164,7 @@ fn generation_in(path: &str) -> Option<Generation> {
 fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
     let mut committed = BTreeMap::new();
     for spec in &graph.spec.sinks {
-        if let Some(batch) = sink::committed(spec, &graph.spec.origin, job_id)? {
+        if let Some(batch) = sink::committed(spec, &graph.spec.origin, job_id, graph.servers)? {
             committed.insert(spec.name.clone(), batch);
         }
     }
@@ -178,7 +179,7 @@ fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_d
     let before = record::read(store, last).and_then(|record| record::text(&record)).ok()?;
     let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name && now.kind == sink.kind);
     let holds = |sink: &SinkSpec| {
-        let asked = sink::committed(sink, &before.origin, &manifest.job_id);
+        let asked = sink::committed(sink, &before.origin, &manifest.job_id, ServerWait::No);
         asked.unwrap_or_else(|error| {
             tracing::warn!(
                 "sink `{}` was changed or removed, and what it holds of the job cannot be seen any more: {error}; batches that it \
