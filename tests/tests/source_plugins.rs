@@ -357,7 +357,7 @@ fn a_position_without_rows_is_kept_before_the_next_rows() {
     };
     job.until("it is opened again", |job| opened(job).len() > 1);
     assert!(opened(&job)[1] > 3, "{}", job.stderr());
-    assert!(job.stderr().contains(" source=n "), "it is no stage: {}", job.stderr());
+    assert!(job.stderr().contains(" source=\"n\" "), "it is no stage: {}", job.stderr());
     assert!(!job.stderr().contains(" stage="), "{}", job.stderr());
     stop(job);
 }

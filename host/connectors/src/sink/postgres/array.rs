@@ -12,7 +12,9 @@ pub(super) fn of_text(text: &str, of_json: bool) -> Option<String> {
     }
     let mut array = String::with_capacity(text.len() * 2);
     write(text, of_json, &mut array)?;
-    Some(array)
+    // Whatever its dimensions are, one without elements is written so.
+    let is_empty = array.bytes().all(|byte| matches!(byte, b'{' | b'}' | b','));
+    Some(if is_empty { "{}".into() } else { array })
 }
 
 fn write(array: &str, of_json: bool, out: &mut String) -> Option<()> {
@@ -84,7 +86,7 @@ mod tests {
             (" \n[ 1 , -2.5e3,true ] ", r#"{"1","-2.5e3","true"}"#),
             (r#"["a\"b\\c,[{}]", null, "null", "\u00e9"]"#, r#"{"a\"b\\c,[{}]",NULL,"null","é"}"#),
             ("[[1, 2], [3, null]]", r#"{{"1","2"},{"3",NULL}}"#),
-            ("[[[]], [[]]]", "{{{}},{{}}}"),
+            ("[[[]], [[]]]", "{}"),
             // Where not all are arrays, they are texts.
             (r#"[[1,"]"], "x"]"#, r#"{"[1,\"]\"]","x"}"#),
             (r#"[{"a": [1, "}"]}]"#, r#"{"{\"a\": [1, \"}\"]}"}"#),
