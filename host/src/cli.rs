@@ -37,6 +37,7 @@ use crate::graph::Graph;
 use crate::job;
 use crate::memory;
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::running::{Options, workers_of_all};
 use crate::secrets;
 use crate::shown::{self, harmless};
@@ -204,7 +205,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             warn_of(stale::of_job(&spec));
             memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
-            let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
+            let graph = Graph::resolve(spec, &PluginHost::new()?, begins, ServerWait::No)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
             if !begins {
                 let goes_on = resumed(&graph)?;

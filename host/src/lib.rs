@@ -54,7 +54,7 @@ use millstream_base::{
     batch, decode, digest, durable, fault, hex, log_lines, package_name, panics, private, progress, regular, secrets,
     shown, terminal, threads, time, units,
 };
-use millstream_connectors::{http, sink};
+use millstream_connectors::{http, postgres, sink};
 use millstream_engine::{checkpoint, graph, running, state};
 use millstream_plugins::{child, lock, metrics, package, plugin, registry, sections, trust};
 use millstream_sql::sql;

@@ -456,3 +456,110 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
 }
+
+/// PostgreSQL knows dates that have no four digits, and not all that a row may have.
+#[test]
+fn dates_and_times_far_away_arrive_or_are_refused_with_their_row() {
+    let server = Postgres::start();
+    let days = |table: &str, days: &[i64]| {
+        let trial = job_at(&server.url(), "k = \"int64\", none = \"date\"", &format!("table = \"{table}\""));
+        trial.change("from = \"in\"", "from = \"days\"");
+        let sql = "select k, cast(cast(k as int) as date) as day from \"in\"";
+        let stage = format!("[stages.days]\nfrom = \"in\"\nsql = '{sql}'\n");
+        trial.write("job.toml", trial.text("job.toml") + &stage);
+        let rows: Vec<_> = days.iter().map(|day| format!("[{day},null]")).collect();
+        trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
+        trial
+    };
+    run_well(&days("made", &[-719_529, -719_528, -2_440_588, 2_932_896, 2_932_897, 2_145_042_905]));
+    assert_eq!(
+        server.sql("select day from made order by k"),
+        "4714-11-24 BC\n0002-12-31 BC\n0001-01-01 BC\n9999-12-31\n10000-01-01\n5874897-12-31"
+    );
+    server.sql("create table texts (k bigint, day text)");
+    run_well(&days("texts", &[-719_529, 2_932_897]));
+    assert_eq!(server.sql("select day from texts order by k"), "-0001-12-31\n+10000-01-01");
+    for (key, shown) in [(-2_440_589, "-4713-11-23"), (2_145_042_906, "+5874898-01-01")] {
+        let told = refused(&days("made", &[0, key]), 1);
+        let words =
+            format!("sink `out`: batch 1: row 2, column `day`: {shown} is out of the range of PostgreSQL's dates");
+        assert!(told.contains(&words), "{told}");
+    }
+    assert_eq!(server.sql("select count(*) from made"), "6");
+}
+
+/// Keys that differ in the rows and are one in the table: the last one counts, as it does where they come in two batches.
+#[test]
+fn keys_that_the_table_rounds_are_one() {
+    let server = Postgres::start();
+    server.sql("create table prices (k numeric(5,2) primary key, n bigint)");
+    let columns = "k = \"text\", n = \"int64\"";
+    let sink = |table: &str| format!("table = \"{table}\"\nmode = \"upsert\"\nkey = \"k\"");
+    for batches in ["[[\"1.001\",1],[\"1.002\",2],[\"2\",3]]\n", "[[\"1.001\",1]]\n[[\"1.002\",2],[\"2\",3]]\n"] {
+        let trial = job_at(&server.url(), columns, &sink("prices"));
+        trial.write("input.jsonl", batches);
+        run_well(&trial);
+        assert_eq!(server.sql("select k, n from prices order by k"), "1.00|2\n2.00|3");
+        server.sql("truncate prices");
+    }
+    // What nobody but the table can tell.
+    server.sql(
+        "create table words (k text primary key, n bigint); create function small() returns trigger language plpgsql as \
+         $$ begin new.k = lower(new.k); return new; end $$; create trigger small before insert on words for each row \
+         execute function small()",
+    );
+    let trial = job_at(&server.url(), columns, &sink("words"));
+    trial.write("input.jsonl", "[[\"a\",1],[\"A\",2]]\n");
+    let told = refused(&trial, 1);
+    assert!(
+        told.contains("sink `out`: batch 1: two rows of the batch have keys that differ and are one in the table"),
+        "{told}"
+    );
+}
+
+#[test]
+fn arrays_may_be_written_in_any_way() {
+    let server = Postgres::start();
+    let columns = "k = \"int64\", sizes = \"text\", words = \"list<list<text>>\", docs = \"text\"";
+    server.sql("create table t (k bigint, sizes numeric(9,1)[], words text[], docs jsonb[])");
+    let trial = job_at(&server.url(), columns, "table = \"t\"");
+    let rows = [
+        r#"[1,"[[1,2.25],[3,null]]",[["a","b,\"c"],["{d}","\\"]],"[{\"a\": [1]}, [2], \"x\", null]"]"#,
+        r#"[2,"[0:1]={1,2}",[],"{}"]"#,
+        r#"[3," \n[ 4 ]",[[]],"[]"]"#,
+        r#"[4,"{{5},{6}}",null,null]"#,
+        r#"[5,"[]",[["[1]"]],"{\"{\\\"a\\\": 1}\"}"]"#,
+    ];
+    trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
+    run_well(&trial);
+    let expected = "1|{{1.0,2.3},{3.0,NULL}}|{{a,\"b,\\\"c\"},{\"{d}\",\"\\\\\"}}|{\"{\\\"a\\\": [1]}\",[2],\"\\\"x\\\"\",NULL}\n\
+                    2|[0:1]={1.0,2.0}|{}|{}\n3|{4.0}|{}|{}\n4|{{5.0},{6.0}}||\n5|{}|{{[1]}}|{\"{\\\"a\\\": 1}\"}";
+    assert_eq!(server.sql("select k, sizes, words, docs from t order by k"), expected);
+    trial.write("input.jsonl", "[[1,\"[1,[2]]\",null,null]]\n");
+    assert!(refused(&trial, 1).contains("invalid input syntax for type numeric: \"[2]\""));
+}
+
+#[test]
+fn a_column_that_the_table_numbers_takes_the_numbers_of_the_rows() {
+    let server = Postgres::start();
+    let columns = "k = \"text\", n = \"int64\"";
+    let make = "create table t (n bigint generated always as identity primary key, k text)";
+    server.sql(make);
+    let rows = "[[\"a\",1],[\"b\",7],[\"c\",1]]\n[[\"d\",7]]\n";
+    let trial = job_at(&server.url(), columns, "table = \"t\"\nmode = \"upsert\"\nkey = \"n\"");
+    trial.write("input.jsonl", rows);
+    run_well(&trial);
+    assert_eq!(server.sql("select n, k from t order by n"), "1|c\n7|d");
+    // Copied, and cast.
+    for kind in ["text", "jsonb"] {
+        server.sql(&format!("drop table t; create table t (n bigint generated always as identity, k {kind})"));
+        let trial = job_at(&server.url(), columns, "table = \"t\"");
+        trial.write("input.jsonl", "[[\"1\",5],[\"2\",5]]\n");
+        run_well(&trial);
+        assert_eq!(server.sql("select n, k from t order by k::text"), "5|1\n5|2");
+    }
+    server.sql("drop table t; create table t (k text primary key, n bigint generated always as identity)");
+    let told = refused(&job_at(&server.url(), columns, "table = \"t\"\nmode = \"upsert\"\nkey = \"k\""), 2);
+    assert!(told.contains("column `n` is numbered by the table (`generated always`)"), "{told}");
+    assert!(told.contains("alter table \"t\" alter column \"n\" set generated by default"), "{told}");
+}

@@ -43,6 +43,7 @@ mod page_tls;
 mod parquet;
 mod plugin_failures;
 mod postgres;
+mod postgres_start;
 mod process;
 mod readme;
 mod recovery;

@@ -386,3 +386,36 @@ fn what_the_calls_of_a_batch_return_has_a_bound() {
     );
     assert!(told.contains("Raise `limits.batch_output` of the stage"), "{told}");
 }
+
+/// A plugin that says no to the rows of a key says so to its timer as well, and a timer comes only once: the key is called again
+/// without the rows.
+#[test]
+fn a_timer_comes_though_the_plugin_refuses_all_rows_of_its_key() {
+    let schema = "k = \"text\", todo = \"text\", second = \"int64\"";
+    for stage in ["key = \"k\"", "key = \"k\"\non_error = \"reject\"\nlimits = { timers_per_key = 3 }"] {
+        let trial = job("alarm", schema, stage, REJECTED);
+        let batches = [
+            // Each key has a timer for the third second.
+            r#"[["a","set",3],["b","set",3],["c","set",3],["d","set",3]]"#,
+            "[]",
+            // Some rows of b are refused together with good ones, as all rows of a key are. Beyond its bound d fails.
+            r#"[["a","oops",1],["b","set",9],["b","oops",2],["c","set",4],["d","set",11],["d","set",12],["d","set",13],["d","set",14],["d","oops",3]]"#,
+            "[]",
+        ];
+        trial.write("input.jsonl", batches.map(|batch| format!("{batch}\n")).concat());
+        for workers in ["1", "2"] {
+            trial.run_well(&["--workers", workers]);
+            let rows = trial.rows("out.jsonl");
+            let mut rung: Vec<_> =
+                rows.iter().map(|row| format!("{} {} {}", row["k"], row["second"], row["rows"])).collect();
+            rung.sort();
+            let expected = ["\"a\" 3 0", "\"b\" 3 0", "\"c\" 3 1", "\"c\" 4 0", "\"d\" 3 0"];
+            assert_eq!(rung, expected, "{stage}");
+            let mut refused: Vec<_> =
+                trial.rows("rejected.jsonl").iter().map(|row| format!("{} {}", row["k"], row["second"])).collect();
+            refused.sort();
+            let all = ["\"a\" 1", "\"b\" 2", "\"b\" 9", "\"d\" 11", "\"d\" 12", "\"d\" 13", "\"d\" 14", "\"d\" 3"];
+            assert_eq!(refused, all, "{stage}");
+        }
+    }
+}

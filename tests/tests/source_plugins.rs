@@ -1,6 +1,6 @@
 //! Sources that are plugins: rows come once whatever dies, and what goes wrong is told.
 
-use millstream_tests::{Process, Random, Trial, free_port, plugin};
+use millstream_tests::{Process, Random, Trial, free_port, plugin, signal};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -341,6 +341,27 @@ fn what_passes_is_waited_for_until_the_job_is_idle() {
 }
 
 /// Bytes of any kind, which count as rows do.
+/// A position that moves without rows is not lost for want of rows: a batch holds it alone.
+#[test]
+fn a_position_without_rows_is_kept_before_the_next_rows() {
+    let trial = counting("up_to = 1000000, at = 3, fault = \"silent\"", CHECKPOINT);
+    trial.change("batch = \"50ms\"", "batch = \"0s\"");
+    let mut job = trial.start(&[]);
+    // Of each batch a line.
+    job.until("a batch has no rows", |_| trial.text("out.jsonl").contains("\"rows\":[]"));
+    job.children().into_iter().for_each(|child| signal("KILL", child));
+    let opened = |job: &Process| -> Vec<i64> {
+        let told = job.stderr();
+        let lines = told.lines().filter_map(|line| line.split("p0 is opened at ").nth(1));
+        lines.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()
+    };
+    job.until("it is opened again", |job| opened(job).len() > 1);
+    assert!(opened(&job)[1] > 3, "{}", job.stderr());
+    assert!(job.stderr().contains(" source=\"n\" "), "it is no stage: {}", job.stderr());
+    assert!(!job.stderr().contains(" stage="), "{}", job.stderr());
+    stop(job);
+}
+
 #[test]
 fn what_a_source_refuses_is_a_rejected_row() {
     let more = "[sinks.bad]\nfrom = \"n.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"";

@@ -3,6 +3,7 @@
 use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, lives, plugin, signal, two_hosts, until};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Noticing, a pause, starting and connecting again: within this time the job goes on.
@@ -49,6 +50,64 @@ fn a_job_that_is_being_started_again_is_stopped() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("starting it again"), "{}", ended.stderr);
+}
+
+/// Its worker process never lives long enough to hear that it is to stop; its supervisor does.
+#[test]
+fn a_job_that_fails_again_and_again_is_stopped() {
+    let trial = Trial::new(
+        "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--restarts-max", "1000000"]));
+    job.until("it runs", |_| !trial.rows("out.jsonl").is_empty());
+    let (supervisor, over) = (job.id(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                for child in Process::children_of(supervisor) {
+                    let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        job.until_stderr("starting it again");
+        let told = trial.well(&["stop", "job.toml"]);
+        over.store(true, Ordering::SeqCst);
+        assert_eq!(told, "job.toml: stopped\n");
+    });
+    let ended = job.wait();
+    assert!(ended.code.is_some(), "it ends by itself: {}", ended.stderr);
+    assert!(trial.well(&["stop", "--help"]).contains("[default: 5m]"));
+}
+
+/// Nobody said where the processes of either are.
+#[test]
+fn two_jobs_of_several_processes_run_at_once() {
+    let job = || {
+        let trial = Trial::new(
+            "batch = \"20ms\"\nworkers = 1\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\n\
+             rows_per_second = 100\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+        );
+        let job = trial.start(&["--processes", "2"]);
+        (trial, job)
+    };
+    let mut jobs = [job(), job()];
+    for (trial, job) in &mut jobs {
+        job.until("rows arrive", |_| !trial.rows("out.jsonl").is_empty());
+        // They come again on the ports that they had.
+        let before = job.children();
+        signal("KILL", before[0]);
+        job.until("all are started again", |job| {
+            let now = job.children();
+            now.len() == 2 && now.iter().all(|id| !before.contains(id))
+        });
+        let rows = trial.rows("out.jsonl").len();
+        job.until("it goes on", |_| trial.rows("out.jsonl").len() > rows);
+    }
+    for (_, job) in jobs {
+        job.stop();
+    }
 }
 
 /// The only worker process of a job that has connected to its server `times` times.

@@ -6,6 +6,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 const TRY_EVERY: Duration = Duration::from_millis(200);
+/// Pauses between attempts to reach a server that is away: they double from the first to the last.
+const PAUSE_MS_MIN: u64 = 100;
+const PAUSE_MS_MAX: u64 = 5_000;
 
 /// A store that could not do what it was asked.
 #[derive(Clone, Debug)]
@@ -84,6 +87,11 @@ pub fn io_failed(what: String, error: &std::io::Error) -> StoreError {
     // Rust appends the number, which tells people nothing.
     let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
     StoreError { what, reason, kind }
+}
+
+/// The pause before the next attempt to reach a server.
+pub fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
 }
 
 /// Tries again, as long as the job lives, while the reason why it does not work may pass; says so once, and once more

@@ -1,10 +1,12 @@
 //! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, for tables that stages read, and for sources that follow
 //! changes.
 
+mod patience;
 pub mod pgoutput;
 pub mod replication;
 mod tls;
 
+pub use self::patience::ServerWait;
 use self::replication::Replication;
 use self::tls::Handshake;
 use crate::fault;
@@ -121,27 +123,30 @@ impl DatabaseError {
     }
 
     /// What a server says, in its own code and words.
-    pub fn told(code: &str, message: &str, detail: Option<&str>) -> DatabaseError {
+    pub fn told(code: &str, message: &str, detail: Option<&str>, place: Option<&str>) -> DatabaseError {
         // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
         // starts or only lets read, what somebody else uses, deadlocks, and failures of its disk.
         let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
             || ["55006", "57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-        // A value that does not go into its type, or that a constraint refuses.
-        let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
+        // A value that does not go into its type, that a constraint refuses, or that is too large for an index.
+        let of_row = ["22", "23"].iter().any(|class| code.starts_with(class)) || code == "54000";
         let kind = match (of_row, passing) {
             (true, _) => DatabaseErrorKind::Row,
             (false, true) => DatabaseErrorKind::Passing,
             (false, false) => DatabaseErrorKind::Lasting,
         };
-        let message = format!("PostgreSQL says: {message}{detail} [{code}]");
+        let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+        let message = format!("PostgreSQL says: {message}{detail}{place} [{code}]");
         DatabaseError { kind, message }
     }
 
     /// What the driver says. Without a code it is about the connection, unless a value was refused before it was sent.
     pub fn of(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {
-            return DatabaseError::told(db.code().code(), db.message(), db.detail());
+            // Of rows that are copied it tells the number and the column.
+            let place = db.where_().and_then(|place| place.lines().next()).filter(|place| place.starts_with("COPY "));
+            return DatabaseError::told(db.code().code(), db.message(), db.detail(), place);
         }
         let cause = error.source();
         if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<Unfit>()) {

@@ -38,6 +38,7 @@ use crate::fault;
 use crate::job::spec::{Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use crate::job::{retry_source, table_source};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::tls::Tls;
 use crate::{regular, threads};
 use framing::{Framer, Framing};
@@ -114,10 +115,19 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
+/// What a receiver has to know of its job.
+#[derive(Clone, Copy)]
+pub struct JobFacts<'a> {
+    /// Who the job is to others, where anything is kept of it.
+    pub owner: Option<&'a Owner>,
+    /// Whether the database of a table that is away is waited for.
+    pub servers: ServerWait,
+}
+
 /// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
 /// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
 /// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
-/// that are read here, of a source that has some. `owner`: who the job is to others, where anything is kept of it.
+/// that are read here, of a source that has some.
 pub fn start(
     source: &SourceSpec,
     origin: &Origin,
@@ -125,7 +135,7 @@ pub fn start(
     runtime: &Handle,
     from: &Positions,
     share: Share,
-    owner: Option<&Owner>,
+    job: JobFacts<'_>,
 ) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
@@ -195,9 +205,15 @@ pub fn start(
                 kafka::receive(&order, &from, inbox, runtime);
             });
         }
-        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
+        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin, owner, runtime), inbox, runtime, &from);
+            polled::start(
+                &source,
+                server::readers(&source, &server, origin, job.owner, runtime),
+                inbox,
+                runtime,
+                &from,
+            );
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

@@ -9,9 +9,9 @@ pub mod kafka;
 mod kinesis;
 mod marker;
 mod nothing;
-pub mod plugin;
 mod ops;
-pub mod postgres;
+pub mod plugin;
+mod postgres;
 mod print;
 mod queue;
 mod server;
@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::terminal;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -62,13 +63,14 @@ pub trait Sink: Send {
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
 /// `keeps_checkpoints`: of the job; `owner_id`: its id, where it goes on from a checkpoint and its rows may be there
-/// already. Changes nothing outside.
+/// already. `servers`: whether databases that are away are waited for. Changes nothing outside.
 pub fn check(
     spec: &SinkSpec,
     schema: &SchemaRef,
     origin: &Origin,
     keeps_checkpoints: bool,
     owner_id: Option<&str>,
+    servers: ServerWait,
 ) -> Result<()> {
     match &spec.kind {
         // What a plugin says of its config was heard when the job was loaded.
@@ -84,7 +86,7 @@ pub fn check(
         }
         SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
-        SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
+        SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
@@ -95,13 +97,14 @@ pub fn check(
 /// Opens a sink for rows of this schema. Opening makes the folder of a `files` sink, the file of a `queue` sink, the
 /// table of a `postgres` sink and the topic of a `kafka` sink, so it belongs to the start of a job, after [`check`]. `owner`: who commits, where the job
 /// keeps checkpoints; the sink then takes its medium over from earlier starts of the job. `failure` ends the waiting for
-/// a full disk or a server that is away. What it says of a sink that each worker commits to is of all workers together.
+/// a full disk or a server that is away, `servers` says whether a database that is away is waited for. What it says of a sink that each worker commits to is of all workers together.
 pub fn open(
     spec: &SinkSpec,
     schema: SchemaRef,
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let name = &spec.name;
     Ok(match &spec.kind {
@@ -119,7 +122,7 @@ pub fn open(
         SinkKind::Nothing => Box::new(nothing::NothingSink),
         SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure)?,
+        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure, servers)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
         SinkKind::Plugin(_) => return Err(no_writer(spec)),
         SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
@@ -165,7 +168,7 @@ fn place_of(path: &Path, origin: &Origin) -> PathBuf {
 
 /// The last batch that a sink's medium holds for this job, as [`Sink::committed`] will say once it is open. Changes
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
-pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: ServerWait) -> Result<Option<BatchId>> {
     match &spec.kind {
         SinkKind::Print { .. }
         | SinkKind::Sample { .. }
@@ -180,7 +183,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
-        SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
+        SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
         SinkKind::Server(_) => server::committed(spec, origin, job_id),

@@ -42,6 +42,7 @@ use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec};
 use crate::job::{retry_source, table_source};
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::receiver::table;
 use crate::trust::policy::Policy;
 use crate::window::WindowNode;
@@ -65,6 +66,8 @@ pub struct Graph {
     pub readers: BTreeMap<String, SourceNode>,
     /// The sinks that are plugins, by name.
     pub writers: BTreeMap<String, SinkNode>,
+    /// Whether databases that are away are waited for while the job starts.
+    pub servers: ServerWait,
     /// Loads plugins, also those that come later.
     host: PluginHost,
 }
@@ -178,23 +181,25 @@ impl Graph {
     /// Of a job whose plugins do not matter, without its stages.
     pub fn without_stages(spec: JobSpec) -> Graph {
         let host = PluginHost::new().unwrap();
-        let (readers, writers) = (BTreeMap::new(), BTreeMap::new());
-        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), readers, writers, host, spec }
+        let (readers, writers, servers) = (BTreeMap::new(), BTreeMap::new(), ServerWait::No);
+        let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Graph { stages, streams, clocks, readers, writers, servers, host, spec }
     }
 }
 
 impl Graph {
     /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks
     /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
-    pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool) -> Result<Graph> {
+    /// `servers`: whether databases that are away are waited for, now and until the job runs.
+    pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool, servers: ServerWait) -> Result<Graph> {
         job::check(&spec)?;
         let mut spec = spec;
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;
         let writers = BTreeMap::new();
-        let mut graph = Graph { stages, streams, clocks, readers, writers, host: host.clone(), spec };
-        graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
+        let mut graph = Graph { stages, streams, clocks, readers, writers, servers, host: host.clone(), spec };
+        graph.spec.sources.append(&mut enrich::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
             let schema = decode::Decoder::new(source).schema();
@@ -225,7 +230,7 @@ impl Graph {
                 error.within(format!("{place}sink `{}`", spec.name))
             })?;
             if owns_sinks {
-                sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None)?;
+                sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None, servers)?;
             }
         }
         graph.writers = writer::load(&graph)?;
@@ -262,7 +267,7 @@ impl Graph {
     pub fn check_sinks(&self, owner_id: Option<&str>) -> Result<()> {
         for spec in &self.spec.sinks {
             let schema = self.union(&spec.from)?;
-            sink::check(spec, &schema, &self.spec.origin, self.spec.checkpoint.is_some(), owner_id)?;
+            sink::check(spec, &schema, &self.spec.origin, self.spec.checkpoint.is_some(), owner_id, self.servers)?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use millstream_base::{
 
 use millstream_plugins::{lock, metrics, plugin, trust};
 
-use millstream_connectors::{http, objects, receiver, sink, tls};
+use millstream_connectors::{http, objects, postgres, receiver, sink, tls};
 
 use millstream_sql::sql;
 

@@ -5,6 +5,7 @@ mod connect;
 pub mod control;
 mod launch;
 mod liveness;
+mod local_ports;
 pub mod recover;
 pub mod replay;
 mod start;
@@ -12,6 +13,7 @@ mod traces;
 
 pub use crate::running::cluster_key::ClusterKey;
 pub use crate::running::{Cluster, Options};
+pub use local_ports::LocalPorts;
 
 use crate::error::{Error, Result};
 use crate::ids::BatchId;

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::job;
 use crate::job::spec::CHECKPOINT_SCHEMES;
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::shown::harmless;
 use clap::Args;
 use facts::FolderFacts;
@@ -88,7 +89,7 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
 fn job(path: &Path, json: bool) -> Result<String> {
     let spec = job::load(path, &[])?;
     warn_of(stale::of_job(&spec));
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
     let mut facts = None;
     if let Some(checkpoint) = &graph.spec.checkpoint {
         let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;

@@ -10,6 +10,7 @@ use crate::graph::Graph;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec};
 use crate::job::{self, retry_source, suggest};
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use clap::Args;
 use files::RetryUnit;
 use folder::RetryFolder;
@@ -69,7 +70,7 @@ struct RetriedFile {
 pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let spec = job::load(&arguments.job, &arguments.sets)?;
     check(&spec, &arguments.stage)?;
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
     let target = RetryStage::of(&graph, &arguments.stage)?;
     let folders =
         target.inputs.iter().map(|input| RetryFolder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;

@@ -12,6 +12,7 @@ use crate::job::{self, spec::JobSpec};
 use crate::lock::{LockFile, PreviousVersion, add, edit};
 use crate::package_name::PackageRequest;
 use crate::plugin::{PluginHost, component_file};
+use crate::postgres::ServerWait;
 use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
 use crate::run::recover;
 use crate::running::Options;
@@ -213,7 +214,7 @@ impl RollbackUndo {
 /// Whether the job can be started as its file is now, as of this batch or from where it is. A running job changes what is looked at, so that an
 /// error counts when it comes again and again.
 fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
-    let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false)?;
+    let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false, ServerWait::No)?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
     // Whoever starts it does so as before: with other workers some batches may not be run again.

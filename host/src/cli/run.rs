@@ -17,7 +17,7 @@ use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
 use crate::page::{self, Jobs, Page, PageOptions};
 use crate::run::control::Control;
-use crate::run::{ClusterKey, Job, Stop, Stopper};
+use crate::run::{ClusterKey, Job, LocalPorts, Stop, Stopper};
 use crate::running::{Cluster, Options};
 use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
@@ -61,7 +61,8 @@ pub struct RunArguments {
     /// The number of this process, from 0
     #[arg(long, requires = "processes")]
     pub(super) process: Option<usize>,
-    /// The address of each process, `host:port,host:port` (default: 127.0.0.1 and ports from 2101)
+    /// The address of each process, `host:port,host:port` (default: 127.0.0.1, and free ports where
+    /// all are started here, else ports from 2101)
     #[arg(long, requires = "processes", value_delimiter = ',')]
     pub(super) hosts: Vec<String>,
     /// A file with the key by which the processes know each other: the same 32 or more bytes for all, mode 0600. Needed
@@ -117,6 +118,9 @@ pub struct RunArguments {
     unsupervised: bool,
 }
 
+/// Processes of a job that are looked at, whatever somebody asks for.
+const PROCESSES_MAX: usize = 1_000;
+
 /// The page about the job, which this process serves.
 struct ServedPage {
     /// Dropped at the end, which lets whoever asked for something have the answer.
@@ -133,7 +137,7 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 }
 
 /// Runs a job until it has ended.
-pub fn run(arguments: RunArguments) -> Result<ExitCode> {
+pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     let blocked = signals::block();
     blocked.map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
     if arguments.quiet {
@@ -179,8 +183,15 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
         return run_here(arguments, None, page.as_ref());
     }
     terminal::share(false);
+    // Held as long as the job runs.
+    let mut _ports = None;
     let (processes, key) = match (arguments.processes, arguments.process) {
         (Some(processes @ 2..), None) => {
+            if arguments.hosts.is_empty() {
+                let ports = LocalPorts::reserve(processes.min(PROCESSES_MAX))?;
+                arguments.hosts = ports.hosts()?;
+                _ports = Some(ports);
+            }
             place(&arguments, Some(0))?;
             // All of them are here, so nobody else needs to know the key.
             let key = arguments.cluster_key.as_deref().map_or_else(ClusterKey::generate, ClusterKey::read)?;
@@ -346,7 +357,7 @@ fn is_loopback(host: &str) -> bool {
 fn place(arguments: &RunArguments, process: Option<usize>) -> Result<Option<(usize, Vec<String>)>> {
     let Some(processes) = arguments.processes else { return Ok(None) };
     let hosts = if arguments.hosts.is_empty() {
-        (0..processes.min(1000)).map(|process| format!("127.0.0.1:{}", 2101 + process)).collect()
+        (0..processes.min(PROCESSES_MAX)).map(|process| format!("127.0.0.1:{}", 2101 + process)).collect()
     } else {
         arguments.hosts.clone()
     };

@@ -78,7 +78,12 @@ pub fn head_of(file: &File) -> io::Result<Vec<u8>> {
 
 /// The bytes right before an offset.
 pub fn tail_of(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let bytes = offset.min(TAIL_BYTES_MAX as u64);
+    before(file, offset, TAIL_BYTES_MAX)
+}
+
+/// At most so many bytes before an offset.
+pub fn before(file: &File, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let bytes = offset.min(bytes_max as u64);
     read_at(file, offset - bytes, bytes as usize)
 }
 

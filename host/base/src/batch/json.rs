@@ -90,10 +90,11 @@ pub fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     encoded::each_row(EncodedForm::Json, rows.num_rows(), |row, object| objects.write(row, object))
 }
 
-/// The rows with text in place of structs, lists, decimals and dates: JSON, or a number or date as it is written.
+/// The rows with text in place of structs, lists and decimals: JSON, or a number as it is written.
 pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
     let schema = rows.schema();
-    let is_named = |field: &FieldRef| nested::name_of(field.data_type()).is_some();
+    let is_named =
+        |field: &FieldRef| nested::name_of(field.data_type()).is_some() && *field.data_type() != DataType::Date32;
     if !schema.fields().iter().any(is_named) {
         return Ok(rows);
     }
@@ -120,9 +121,7 @@ fn texts(field: &FieldRef, array: &ArrayRef) -> io::Result<ArrayRef> {
         }
         text.clear();
         column.write(row, &mut scratch, &mut text)?;
-        let text = std::str::from_utf8(&text).map_err(io::Error::other)?;
-        // A date stands in quotes in JSON.
-        texts.append_value(text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text));
+        texts.append_value(std::str::from_utf8(&text).map_err(io::Error::other)?);
     }
     Ok(Arc::new(texts.finish()))
 }

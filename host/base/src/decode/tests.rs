@@ -1,7 +1,7 @@
 use super::*;
 use crate::job::spec::ColumnSource;
 use arrow::array::{Array, AsArray, make_array};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 
 pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
@@ -41,6 +41,11 @@ pub fn shown_rows(decoded: &Decoded) -> String {
             ColumnType::Text => column.as_string::<i32>().value(row).to_string(),
             ColumnType::Binary => format!("{:?}", column.as_binary::<i32>().value(row)),
             ColumnType::Timestamp => column.as_primitive::<TimestampMicrosecondType>().value(row).to_string(),
+            ColumnType::Arrow(DataType::Date32) => {
+                let mut date = String::new();
+                crate::batch::cell::write_date(&mut date, column.as_primitive::<Date32Type>().value(row));
+                date
+            }
             ColumnType::Arrow(_) => {
                 let one = RecordBatch::try_from_iter([("a", make_array(column.slice(row, 1).to_data()))]).unwrap();
                 crate::batch::json::as_text(one).unwrap().column(0).as_string::<i32>().value(0).to_string()

@@ -311,7 +311,7 @@ fn complaint(body: &[u8]) -> DatabaseError {
         Some(String::from_utf8_lossy(found.get(1..)?).into_owned())
     };
     let detail = field(b'D');
-    DatabaseError::told(&field(b'C').unwrap_or_default(), &field(b'M').unwrap_or_default(), detail.as_deref())
+    DatabaseError::told(&field(b'C').unwrap_or_default(), &field(b'M').unwrap_or_default(), detail.as_deref(), None)
 }
 
 /// The values of a row, as text.

@@ -15,7 +15,7 @@ use crate::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
 use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::job::spec::{Format, SourceSpec};
-use log_folder::{LogFile, LogFolder};
+use log_folder::{LogFile, LogFolder, RecentBytes};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -43,6 +43,7 @@ pub fn receive(source: &SourceSpec, path: &Path, times: WatchTimes, from: &Posit
         known,
         next,
         previous: None,
+        recent: Default::default(),
         missing: None,
         away,
         told: false,
@@ -64,6 +65,8 @@ struct FollowedLog<'a> {
     next: u64,
     /// The file that was read to its end last, and where that was: who still writes to it is heard.
     previous: Option<(File, u64)>,
+    /// The file that was read last, and its last bytes.
+    recent: (u64, RecentBytes),
     /// Since when a file that was begun cannot be found.
     missing: Option<Instant>,
     away: Outage,
@@ -121,6 +124,9 @@ impl FollowedLog<'_> {
             }
         };
         self.away.back();
+        if self.end_in_copy(&beside, &places)? {
+            return Ok(NextStep::Wait);
+        }
         if !self.forget(&beside, &places)? {
             return Ok(if self.inbox.closed_within(self.runtime, Duration::ZERO) {
                 NextStep::End
@@ -197,6 +203,26 @@ impl FollowedLog<'_> {
             }
         }
         Ok(places)
+    }
+
+    /// Where the file that was read last is not to be found as far as it was read, but a copy that was made before its last lines
+    /// were written: the copy is that file, and holds nothing new. Whether it is so.
+    fn end_in_copy(&mut self, beside: &LogFolder, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+        let (number, recent) = &self.recent;
+        let known =
+            self.known.get_mut(number).filter(|(_, position)| !position.ended() && !places.contains_key(number));
+        let Some((known, position)) = known else { return Ok(false) };
+        let taken: Vec<usize> = places.values().copied().collect();
+        let found = beside.short_copy(known, recent, &taken).map_err(|error| failed(self.source, self.path, &error))?;
+        let Some((_, end)) = found.filter(|(_, end)| end.offset <= position.offset) else { return Ok(false) };
+        let (name, source, path) = (known.name(), &self.source.name, self.path.display());
+        info!(
+            "source `{source}`: `{path}` was copied and truncated; the copy ends at byte {}, and {} were read before",
+            end.offset, position.offset
+        );
+        *position = end;
+        self.runtime.block_on(self.inbox.put_last(None, name, end));
+        Ok(true)
     }
 
     /// Forgets the files that are not there any more. One of which more was to be read is looked for a little longer, and

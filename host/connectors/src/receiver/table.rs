@@ -19,6 +19,7 @@ use crate::fault;
 use crate::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use crate::job::table_source::{place, stage_of};
 use crate::limits::ENRICH_BYTES_MAX;
+use crate::postgres::ServerWait;
 use bytes::Bytes;
 use std::io::Read;
 use std::path::Path;
@@ -47,16 +48,16 @@ pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// All of a table, as it is now.
-pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
+/// All of a table, as it is now. `who` asks a database for it, and waits for one that is away as `servers` says.
+pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: ServerWait) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
-        EnrichTable::Postgres { url, query, .. } => query::fetch(url, query),
+        EnrichTable::Postgres { url, query, wait } => query::fetch(url, query, who, *wait, servers),
     }
 }
 
 /// Puts the table into the inbox, unless it is the one in effect, and looks for changes every now and then. The source counts
-/// as finished: a job does not wait for tables that may change.
+/// as finished: a job does not wait for tables that may change. For the first one it does, as `servers` says.
 pub fn start(
     source: &SourceSpec,
     enrich: &EnrichSpec,
@@ -64,6 +65,7 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
+    servers: ServerWait,
 ) {
     let position = from.get("").copied().unwrap_or_default();
     let mut watch = WatchedTable {
@@ -76,7 +78,9 @@ pub fn start(
         trouble: None,
     };
     inbox.begins_no_batch();
-    match watch.look() {
+    // Who has a table already goes on with it.
+    let servers = if watch.in_effect.is_some() { ServerWait::No } else { servers };
+    match watch.look(&place(source, origin), servers) {
         Ok(changed) => watch.put(changed, &inbox),
         // The job ran with another one, and goes on with it as it would have if it had not been started again.
         Err(error) if watch.in_effect.is_some() => watch.stays(error),
@@ -105,8 +109,8 @@ struct WatchedTable {
 
 impl WatchedTable {
     /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
-    fn look(&mut self) -> Result<Option<(Chunk, usize)>> {
-        let content = fetch(&self.enrich, &self.origin)?;
+    fn look(&mut self, who: &str, servers: ServerWait) -> Result<Option<(Chunk, usize)>> {
+        let content = fetch(&self.enrich, &self.origin, who, servers)?;
         let digest = digest(&content);
         if self.in_effect == Some(digest) {
             self.refused = None;
@@ -146,7 +150,7 @@ impl WatchedTable {
             tokio::time::sleep(poll).await;
             let looking = move || {
                 fault::thread("table-reader");
-                let found = self.look();
+                let found = self.look("", ServerWait::No);
                 (self, found)
             };
             let (watch, found) = match tokio::task::spawn_blocking(looking).await {

@@ -3,13 +3,14 @@
 
 mod window;
 
-use super::waiting::{await_or_end, longer, new_runtime};
+use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, http, wrong};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::http::{Asked, Client, Fault};
 use crate::job::spec::{ClickhouseSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::owner::Owner;
+use crate::patience::longer;
 use crate::{shown, units};
 use arrow::datatypes::SchemaRef;
 use hyper::header::HeaderMap;

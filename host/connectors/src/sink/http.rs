@@ -6,7 +6,7 @@
 mod bulk;
 mod requests;
 
-use super::waiting::{await_or_end, longer, new_runtime};
+use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, wrong};
 use crate::batch::json;
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::http_url;
 use crate::job::spec::{HttpBody, HttpSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::owner::Owner;
+use crate::patience::longer;
 use crate::tls::Tls;
 use crate::{shown, units};
 use arrow::array::RecordBatch;

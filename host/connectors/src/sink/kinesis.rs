@@ -3,7 +3,7 @@
 
 mod requests;
 
-use super::waiting::{await_or_end, longer, new_runtime};
+use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, wrong};
 use crate::batch::json;
 use crate::batch::types::{ColumnType, describe};
@@ -15,6 +15,7 @@ use crate::job::spec::{KinesisSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::kinesis::{Asker, Stream, Trouble};
 use crate::objects::environment;
 use crate::owner::Owner;
+use crate::patience::longer;
 use crate::{shown, units};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -4,7 +4,7 @@
 //! each failure: so a commit whose answer was lost is not made again, and a batch that is there is not handed over.
 
 use super::Sink;
-use super::waiting::{longer, pause_or_end};
+use super::waiting::pause_or_end;
 use crate::batch::rejected::RefusedRow;
 use crate::batch::writing::{WriteBatches, WriteTrouble};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
 use crate::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
 use crate::owner::Owner;
+use crate::patience::longer;
 use crate::{shown, units};
 use arrow::array::RecordBatch;
 use std::hash::{BuildHasher, RandomState};

@@ -4,6 +4,7 @@
 //! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
 //! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
 
+mod array;
 mod rows;
 mod server;
 mod table;
@@ -13,7 +14,7 @@ mod tests;
 
 use self::server::{CommitSession, Server};
 use super::ops;
-use super::waiting::{await_or_end, longer, new_runtime};
+use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, commit_failed, wrong};
 use crate::batch::json;
 use crate::error::{Error, Result};
@@ -25,7 +26,8 @@ use crate::job::database;
 use crate::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use crate::owner::Owner;
-use crate::postgres::{Connection, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
+use crate::patience::longer;
+use crate::postgres::{DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS, ServerWait};
 use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -53,18 +55,15 @@ struct PostgresSink {
 }
 
 /// Checks schema and URL, and asks the server whether the table, where there is one, can take the rows.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
     let server = server(spec, schema, origin, None)?;
-    aside(|runtime| {
-        runtime.block_on(async {
-            let (client, _) = server.connect().await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-            let found =
-                DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table));
-            let found = found.await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-            let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
-            fits.map_err(|message| wrong(spec, origin, "table", message))
-        })
-    })
+    let find = async || {
+        let (client, _) = server.connect().await?;
+        DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table)).await
+    };
+    let found = aside(|runtime| runtime.block_on(ask(spec, origin, &server, servers, find)))?;
+    let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
+    fits.map_err(|message| wrong(spec, origin, "table", message))
 }
 
 /// Makes the table where it is not there, and takes the sink over from earlier starts of the job.
@@ -74,11 +73,12 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let server = server(spec, &schema, origin, owner.cloned())?;
     let failure = failure.clone();
     aside(|runtime| {
-        let opened = runtime.block_on(async {
+        let begin = async || {
             let connection = server.connect().await?;
             let begin = async {
                 server.make(&connection.0).await?;
@@ -88,29 +88,50 @@ pub(super) fn open(
             let what = "to the first statements; does another transaction hold a lock on the table, or on \
                         millstream_commits?";
             DatabaseError::within(START_TIME_MAX, what, begin).await
-        });
-        let (session, committed) = opened.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-        let name = spec.name.clone();
-        let wait = match spec.kind {
-            SinkKind::Postgres { wait, .. } => wait,
-            _ => Duration::ZERO,
         };
+        let (session, committed) = runtime.block_on(ask(spec, origin, &server, servers, begin))?;
+        let (name, wait) = (spec.name.clone(), wait(spec));
         let sink = PostgresSink { name, server, wait, failure, runtime, session, committed, unanswered: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
 
 /// Reads the marker. Waits for a transaction that holds it: a COMMIT of a process that died may be under way.
-pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+pub(super) fn committed(
+    spec: &SinkSpec,
+    origin: &Origin,
+    job_id: &str,
+    servers: ServerWait,
+) -> Result<Option<BatchId>> {
     let server = server(spec, &arrow::datatypes::Schema::empty().into(), origin, None)?;
-    aside(|runtime| {
-        let read = runtime.block_on(async {
-            let (client, _) = server.connect().await?;
-            let read = server.read_marker(&client, job_id);
-            DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
-        });
-        read.map_err(|fault| unreachable(spec, origin, &server, fault))
-    })
+    let read = async || {
+        let (client, _) = server.connect().await?;
+        let read = server.read_marker(&client, job_id);
+        DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
+    };
+    aside(|runtime| runtime.block_on(ask(spec, origin, &server, servers, read)))
+}
+
+/// Asks the server of a sink before the job begins, and waits for it where it is away.
+async fn ask<T>(
+    spec: &SinkSpec,
+    origin: &Origin,
+    server: &Server,
+    servers: ServerWait,
+    question: impl AsyncFnMut() -> Result<T, DatabaseError>,
+) -> Result<T> {
+    let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
+    let place = server.place();
+    let answer = servers.out(&who, &place, wait(spec), question).await;
+    answer.map_err(|fault| Error::environment(format!("{who}: {place}: {}{}", fault.message, servers.help(&fault))))
+}
+
+/// For how long the server of a sink may be away.
+fn wait(spec: &SinkSpec) -> Duration {
+    match spec.kind {
+        SinkKind::Postgres { wait, .. } => wait,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Everything about a sink that needs no server.
@@ -127,60 +148,6 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
     let table = table::TargetTable::new(namespace, table, schema, key, op)
         .map_err(|(key, message)| wrong(spec, origin, key, message))?;
     Ok(Server::new(&spec.name, config, table, owner))
-}
-
-/// Waits until the database answers, where it is away, so that a job and its database may start in any order. What does not
-/// pass, as a wrong password, is left to those who connect next: they say where it stands in the job file. Longer than
-/// `wait`, and than `until`, nothing is waited for.
-pub fn await_server(who: &str, url: &str, wait: Duration, until: Option<Instant>) -> Result<()> {
-    let Ok(config) = database::config(url) else { return Ok(()) };
-    let connection = Connection::new(config);
-    let place = connection.place();
-    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
-    let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-    aside(|runtime| {
-        runtime.block_on(async {
-            loop {
-                let fault = match tokio::time::timeout(left(), connection.connect()).await {
-                    Ok(Err(fault)) if fault.passes() => fault,
-                    Err(_) => {
-                        return Err(Error::environment(format!(
-                            "{who}: {place} did not answer before the time of --timeout had passed; the job was not \
-                             started"
-                        )));
-                    }
-                    _ => break,
-                };
-                if began.elapsed() >= wait {
-                    let after = if told { format!(", for {}", units::show_time(wait)) } else { String::new() };
-                    return Err(Error::environment(format!(
-                        "{who}: {place}: {}{after}; start that server, or mend `url`, or raise `wait`",
-                        fault.message
-                    )));
-                }
-                if !told {
-                    tracing::warn!(
-                        "{who}: {place}: {}; the job waits for it, for {} at most (`wait`)",
-                        fault.message,
-                        units::show_time(wait)
-                    );
-                    told = true;
-                }
-                pause = longer(pause);
-                tokio::time::sleep(pause.min(wait.saturating_sub(began.elapsed())).min(left())).await;
-            }
-            if told {
-                tracing::info!("{who}: {place} is there; the job starts");
-            }
-            Ok(())
-        })
-    })
-}
-
-fn unreachable(spec: &SinkSpec, origin: &Origin, server: &Server, fault: DatabaseError) -> Error {
-    let location = origin.at(&format!("sinks.{}.url", spec.name));
-    let help = if fault.passes() { "; start that server, or mend `url`" } else { "" };
-    Error::environment(format!("{location}sink `{}`: {}: {}{help}", spec.name, server.place(), fault.message))
 }
 
 /// Runs this on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.

@@ -82,7 +82,7 @@ pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<I
             tracing::warn!("{who}: {place}: {why}; the job waits for it, for {wait} at most (`wait`)");
             told = true;
         }
-        pause = waiting::longer(pause);
+        pause = crate::patience::longer(pause);
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         std::thread::sleep(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left));
     }
@@ -141,7 +141,7 @@ impl Trying<'_> {
                     "sink `{sink}`: batch {batch}: {place}: {why}; the job waits, and tries again until it works"
                 );
             }
-            pause = waiting::longer(pause);
+            pause = crate::patience::longer(pause);
             let again = Instant::now() + pause;
             while Instant::now() < again && !failure.happened() {
                 std::thread::sleep(LOOK_EVERY.min(again.saturating_duration_since(Instant::now())));

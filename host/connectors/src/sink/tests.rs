@@ -63,12 +63,12 @@ fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let folder = TempDir::new().unwrap();
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
-    check(&spec, &schema, &origin(folder.path()), false, None).unwrap();
+    check(&spec, &schema, &origin(folder.path()), false, None, ServerWait::No).unwrap();
     let encoder = Encoder::of(&spec, &schema, &origin(folder.path())).unwrap();
     assert_eq!(encoder.is_some(), format != FileFormat::Text);
     let ahead = encoder.map(|encoder| rows.iter().map(|part| encoder.encode(part).unwrap()).collect::<Vec<_>>());
     let ahead = ahead.map(|rows| files::render(format, &schema, &rows).unwrap());
-    open(&spec, schema, &origin(folder.path()), None, &Failure::default())
+    open(&spec, schema, &origin(folder.path()), None, &Failure::default(), ServerWait::No)
         .unwrap()
         .commit(BatchId(12), BatchTime(0), rows)
         .unwrap();
@@ -112,7 +112,8 @@ fn text_formats_hold_every_type() {
 fn parquet_reads_back_the_same() {
     let folder = TempDir::new().unwrap();
     let (batch, spec) = (every_type(), files("out", FileFormat::Parquet(Compression::Snappy)));
-    let mut sink = open(&spec, batch.schema(), &origin(folder.path()), None, &Failure::default()).unwrap();
+    let mut sink =
+        open(&spec, batch.schema(), &origin(folder.path()), None, &Failure::default(), ServerWait::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let file = fs::File::open(folder.path().join("out/part-0000000001.parquet")).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).unwrap();
@@ -128,7 +129,8 @@ fn avro_reads_back_the_same() {
     let folder = TempDir::new().unwrap();
     let (batch, spec) = (every_type(), files("out", FileFormat::Avro));
     let wanted = batch.schema();
-    let mut sink = open(&spec, wanted.clone(), &origin(folder.path()), None, &Failure::default()).unwrap();
+    let mut sink =
+        open(&spec, wanted.clone(), &origin(folder.path()), None, &Failure::default(), ServerWait::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let columns = wanted.fields().iter().map(|field| {
         let kind = crate::batch::types::ColumnType::of(field.data_type());
@@ -148,7 +150,8 @@ fn avro_reads_back_the_same() {
         arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Int64, true)])
     };
     for name in ["a b", "1a", "", "ä"] {
-        let told = check(&spec, &std::sync::Arc::new(odd(name)), &origin(folder.path()), false, None).unwrap_err();
+        let told = check(&spec, &std::sync::Arc::new(odd(name)), &origin(folder.path()), false, None, ServerWait::No)
+            .unwrap_err();
         assert!(told.message.contains("a name that Avro does not allow"), "{told}");
     }
 }
@@ -162,8 +165,8 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
         fs::write(out.join(name), "x").unwrap();
     }
     let (spec, origin, row) = (files("out", FileFormat::Text), origin(folder.path()), texts(&[Some("x")]));
-    check(&spec, &row.schema(), &origin, false, None).unwrap();
-    let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default()).unwrap();
+    check(&spec, &row.schema(), &origin, false, None, ServerWait::No).unwrap();
+    let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
     assert_eq!(names(&out), [".hidden.tmp", "notes.txt", "part-1.csv"], "only our unfinished parts are removed");
     sink.commit(BatchId(1), BatchTime(0), vec![]).unwrap();
     sink.commit(BatchId(2), BatchTime(0), vec![texts(&[])]).unwrap();
@@ -178,7 +181,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     let error = sink.commit(BatchId(4), BatchTime(0), vec![row.clone(), every_type()]).unwrap_err();
     assert!(error.message.contains("batch 4"), "{error}");
     assert_eq!(names(&out), kept);
-    let error = check(&spec, &row.schema(), &origin, false, None).unwrap_err();
+    let error = check(&spec, &row.schema(), &origin, false, None, ServerWait::No).unwrap_err();
     assert_eq!(error.kind, Kind::Job);
     assert!(error.message.starts_with("job.toml:9: sink `out`: the folder "), "{error}");
     assert!(error.message.contains("part-0000000003.txt") && error.message.contains("empty it"), "{error}");
@@ -188,8 +191,15 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
 fn a_folder_that_is_gone_is_an_error_of_the_batch() {
     let folder = TempDir::new().unwrap();
     let row = texts(&[Some("x")]);
-    let mut sink =
-        open(&files("out", FileFormat::Text), row.schema(), &origin(folder.path()), None, &Failure::default()).unwrap();
+    let mut sink = open(
+        &files("out", FileFormat::Text),
+        row.schema(),
+        &origin(folder.path()),
+        None,
+        &Failure::default(),
+        ServerWait::No,
+    )
+    .unwrap();
     fs::remove_dir(folder.path().join("out")).unwrap();
     let error = sink.commit(BatchId(5), BatchTime(0), vec![row]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
@@ -203,9 +213,9 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
     fs::write(&path, "old").unwrap();
     let (spec, origin) = (queue("out.jsonl"), origin(folder.path()));
     let parts = vec![texts(&[Some("a"), None]), texts(&[]), texts(&[Some("b")])];
-    check(&spec, &parts[0].schema(), &origin, false, None).unwrap();
+    check(&spec, &parts[0].schema(), &origin, false, None, ServerWait::No).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a check changes nothing");
-    let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default()).unwrap();
+    let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
     sink.commit(BatchId(1), BatchTime(1_000_000), parts).unwrap();
     let first = "{\"batch\":1,\"time\":\"1970-01-01T00:00:01.000000Z\",\"rows\":[{\"value\":\"a\"},{\"value\":null},\
                  {\"value\":\"b\"}]}\n";
@@ -245,12 +255,20 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
     ];
     for (spec, schema, start, part) in cases {
-        let error = check(&spec, schema, &origin(folder.path()), false, None).unwrap_err();
+        let error = check(&spec, schema, &origin(folder.path()), false, None, ServerWait::No).unwrap_err();
         assert_eq!(error.kind, Kind::Job);
         assert!(error.message.starts_with(start) && error.message.contains(part), "{error}");
     }
     assert_eq!(names(folder.path()), ["file"], "a check makes nothing");
-    check(&files("new", FileFormat::Parquet(Compression::Snappy)), &list, &origin(folder.path()), false, None).unwrap();
+    check(
+        &files("new", FileFormat::Parquet(Compression::Snappy)),
+        &list,
+        &origin(folder.path()),
+        false,
+        None,
+        ServerWait::No,
+    )
+    .unwrap();
 }
 
 #[test]

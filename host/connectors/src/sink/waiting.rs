@@ -6,16 +6,8 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Pauses between attempts to reach a server that is away: they double from the first to the last.
-const PAUSE_MS_MIN: u64 = 100;
-const PAUSE_MS_MAX: u64 = 5_000;
 /// How often a waiting sink looks whether the job has ended.
 const LOOK_MS: u64 = 100;
-
-/// The pause before the next attempt.
-pub fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
-}
 
 /// Waits for so long; false: the job has ended meanwhile.
 pub fn pause_or_end(pause: Duration, failure: &Failure) -> bool {

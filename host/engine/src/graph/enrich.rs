@@ -6,6 +6,7 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
 use crate::job::table_source;
+use crate::postgres::ServerWait;
 use crate::receiver::table;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -26,14 +27,15 @@ pub struct EnrichNode {
 }
 
 /// The tables of a job's stages as sources. Where the job does not say a table's columns, the table is read.
-pub(super) fn sources(spec: &JobSpec) -> Result<Vec<SourceSpec>> {
+pub(super) fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
     let mut sources = Vec::new();
     for stage in &spec.stages {
         let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
         let mut source = table_source::source(&stage.name, enrich.clone());
         let within = |error: Error| error.within(table_source::place(&source, &spec.origin));
         if let (true, SourceKind::Table(enrich)) = (enrich.schema.is_empty(), &source.kind) {
-            let content = table::fetch(enrich, &spec.origin).map_err(within)?;
+            let who = table_source::place(&source, &spec.origin);
+            let content = table::fetch(enrich, &spec.origin, &who, servers).map_err(within)?;
             let columns = table::columns_of(&enrich.table, &content);
             let wrong = |message: String| within(Error::job(table::named(enrich, message)));
             let enrich = EnrichSpec { schema: columns.map_err(wrong)?, ..EnrichSpec::clone(enrich) };

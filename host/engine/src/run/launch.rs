@@ -208,9 +208,9 @@ fn receive(running: &Running, runtime: &Handle) {
         match running.graph.readers.get(&source.name) {
             Some(node) => receiver::polled::start(source, node.readers(), inbox.clone(), runtime, &from),
             None => {
-                let (origin, owner) =
-                    (&running.graph.spec.origin, running.checkpoints.as_ref().map(|kept| &kept.owner));
-                receiver::start(source, origin, inbox.clone(), runtime, &from, share, owner);
+                let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
+                let job = receiver::JobFacts { owner, servers: graph.servers };
+                receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job);
             }
         }
     }
@@ -234,7 +234,7 @@ pub(super) fn open_sinks(
                 let of = (graph.spec.name.as_str(), owner);
                 sink::plugin::open(spec, node.writer()?, of, options.start_until, failure)?
             }
-            None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?,
+            None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure, graph.servers)?,
         }));
     }
     Ok(sinks)

@@ -23,6 +23,7 @@ use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::SinkSpec;
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::running::Options;
 use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,7 +166,7 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
     for spec in &graph.spec.sinks {
         let held = match graph.writers.get(&spec.name) {
             Some(node) => sink::plugin::committed(spec, node.writer()?, job, options.start_until)?,
-            None => sink::committed(spec, &graph.spec.origin, job.1)?,
+            None => sink::committed(spec, &graph.spec.origin, job.1, graph.servers)?,
         };
         if let Some(batch) = held {
             committed.insert(spec.name.clone(), batch);
@@ -190,7 +191,7 @@ fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_d
     let holds = |sink: &SinkSpec| {
         let asked = match sink.plugin() {
             Some(_) => ask_plugin(sink),
-            None => sink::committed(sink, &before.origin, &manifest.job_id),
+            None => sink::committed(sink, &before.origin, &manifest.job_id, ServerWait::No),
         };
         asked.unwrap_or_else(|error| {
             tracing::warn!(

@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::{JobSpec, StageSpec};
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::run::recover;
 use crate::running::Options;
 use crate::sink::{self, Sink};
@@ -60,7 +61,7 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     let not_replayable = spec.stages.iter().filter(differs).map(|stage| stage.name.clone()).collect();
     let workers = options.workers.unwrap_or(usize::try_from(start.workers).unwrap_or(1));
     let options = Options { workers: Some(workers), replay_until: Some(batch), dry: true, ..options };
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
     let failure = Failure::default();
     let pretended = pretend(&manifest, base, batch, start);
     let checkpoints = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;

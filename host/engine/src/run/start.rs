@@ -10,9 +10,10 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OnError, OperatorSpec, SinkKind};
+use crate::job::spec::{JobSpec, OnError, SinkKind};
 use crate::memory;
 use crate::plugin::PluginHost;
+use crate::postgres::ServerWait;
 use crate::receiver::outage::until_there;
 use crate::run::recover;
 use crate::run::recover::Decided;
@@ -20,7 +21,6 @@ use crate::running::Options;
 use crate::running::workers;
 use crate::sink;
 use crate::sink::kafka::await_cluster;
-use crate::sink::postgres::await_server;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ use std::time::Duration;
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let sharing = options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process));
     memory::limit(spec.memory_bytes_max, sharing)?;
-    await_servers(&spec, &options)?;
+    await_clusters(&spec, &options)?;
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
-        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
+        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
         let port = open_port(&graph, &options)?;
         let failure = Failure::default();
@@ -51,20 +51,9 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     }
 }
 
-/// Waits for the servers of the job that are away: nothing is begun before all are there.
-fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
-    for stage in &spec.stages {
-        if let OperatorSpec::Enrich(EnrichSpec { table: EnrichTable::Postgres { url, wait, .. }, .. }) = &stage.operator
-        {
-            let at = spec.origin.at(&format!("stages.{}.enrich", stage.name));
-            await_server(&format!("{at}stage `{}`: enrich", stage.name), url, *wait, options.start_until)?;
-        }
-    }
+/// Waits for the clusters of the job that are away: nothing is begun before all are there.
+fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        if let SinkKind::Postgres { url, wait, .. } = &sink.kind {
-            let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
-            await_server(&format!("{at}sink `{}`", sink.name), url, *wait, options.start_until)?;
-        }
         if let SinkKind::Server(_) = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
             sink::await_server(&format!("{at}sink `{}`", sink.name), sink, &spec.origin, options.start_until)?;
@@ -76,6 +65,11 @@ fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Databases that are away are waited for wherever the start asks them.
+fn servers(options: &Options) -> ServerWait {
+    ServerWait::Until(options.start_until)
 }
 
 /// Process 0 owns the sinks and the manifest.
@@ -140,7 +134,7 @@ fn settle(
         let version = manifest_version(&**store)?;
         let held = if options.fresh { None } else { manifest::read(&**store)? };
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
-        let graph = Graph::resolve(spec.clone(), plugins, false)?;
+        let graph = Graph::resolve(spec.clone(), plugins, false, servers(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
         if job_id.is_none() {
@@ -197,6 +191,7 @@ fn replay_as_before(
         sets: record.sets.clone(),
         resume_from: options.resume_from,
         replay_until: Some(until),
+        start_until: options.start_until,
         ..Options::default()
     };
     let stopper = own(spec, options, plugins, store.clone(), lock, Some(record)).map_err(within)?;
@@ -223,7 +218,7 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 
 /// Another process of a job with checkpoints: goes on as process 0 has decided.
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
-    let graph = Graph::resolve(spec, plugins, false)?;
+    let graph = Graph::resolve(spec, plugins, false, servers(&options))?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
     let port = open_port(&graph, &options)?;
     let failure = Failure::default();

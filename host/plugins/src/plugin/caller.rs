@@ -112,7 +112,31 @@ impl Caller {
             Cow::Owned(rows) => Some(Groups { rows, ..groups.clone() }),
             Cow::Borrowed(_) => None,
         };
-        let groups = wide.as_ref().unwrap_or(groups);
+        self.update_wide(context, wide.as_ref().unwrap_or(groups))
+    }
+
+    /// As [`Caller::update`], of rows as the plugin reads them.
+    fn update_wide(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
+        if !groups.may_refuse_timers() {
+            return self.update_once(context, groups);
+        }
+        // What is made of them may have to be made again, and counts only once.
+        let counters = Counters::default();
+        let own = self.attempts.count_for(counters.clone());
+        let updated = self.update_once(context, groups);
+        self.attempts.count_for(own);
+        let mut is_final = true;
+        let updated = reject::delivered(groups, updated?, |others| {
+            is_final = false;
+            self.update_wide(context, others)
+        })?;
+        if is_final {
+            self.attempts.counters().merge(context.batch, counters.snapshot());
+        }
+        Ok(updated)
+    }
+
+    fn update_once(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
         match self.located(groups.rows.num_rows(), |attempts| attempts.update(context, groups)) {
             Ok(mut updated) => {
                 self.in_order(&mut updated.rejections);

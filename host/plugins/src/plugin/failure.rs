@@ -62,6 +62,12 @@ impl CallIdentity {
         }
     }
 
+    /// The name of the stage, source or sink, and the plugin: the fields of a line of the log.
+    pub fn fields(&self) -> (Option<&str>, Option<&str>, Option<&str>, &str) {
+        let named = |role| self.stage.as_deref().filter(|_| self.role == role);
+        (named(Role::Stage), named(Role::Source), named(Role::Sink), &self.plugin)
+    }
+
     /// Whether the plugin is only asked what it does.
     pub fn describes(&self) -> bool {
         self.outside == DESCRIBE

@@ -238,14 +238,13 @@ impl Guest {
         }
         let line = printable(message, PLUGIN_LOG_LINE_BYTES_MAX);
         if within {
-            let identity = &self.shared.identity;
-            let (stage, plugin, batch) = (identity.stage.as_deref(), identity.plugin.as_str(), self.batch);
+            let ((stage, source, sink, plugin), batch) = (self.shared.identity.fields(), self.batch);
             let line = in_one_line(&line);
             match level {
-                WitLevel::Debug => tracing::debug!(stage, plugin, batch, "{line}"),
-                WitLevel::Info => tracing::info!(stage, plugin, batch, "{line}"),
-                WitLevel::Warn => tracing::warn!(stage, plugin, batch, "{line}"),
-                WitLevel::Error => tracing::error!(stage, plugin, batch, "{line}"),
+                WitLevel::Debug => tracing::debug!(stage, source, sink, plugin, batch, "{line}"),
+                WitLevel::Info => tracing::info!(stage, source, sink, plugin, batch, "{line}"),
+                WitLevel::Warn => tracing::warn!(stage, source, sink, plugin, batch, "{line}"),
+                WitLevel::Error => tracing::error!(stage, source, sink, plugin, batch, "{line}"),
             }
         }
         // A panic's words are kept even where the log is full or quiet: they are what the error message is made of.

@@ -73,8 +73,8 @@ impl Requests {
             allow::refusal(self.stage.grant.http.as_ref(), request.method().as_str(), request.uri())
         };
         if let Some(words) = &refused {
-            let (stage, plugin, batch) = (self.identity.stage.as_deref(), self.identity.plugin.as_str(), self.batch);
-            tracing::warn!(stage, plugin, batch, "{words}");
+            let ((stage, source, sink, plugin), batch) = (self.identity.fields(), self.batch);
+            tracing::warn!(stage, source, sink, plugin, batch, "{words}");
         }
         if refused.is_some() || self.made > PLUGIN_HTTP_REQUESTS_MAX {
             return Err(Error::HttpRequestDenied);
@@ -126,8 +126,8 @@ impl WasiHttpHooks for Requests {
                 let request = match addresses::settled(request, stage.grant.http.as_ref()).await? {
                     Ok(request) => request,
                     Err(words) => {
-                        let (stage, plugin) = (identity.stage.as_deref(), identity.plugin.as_str());
-                        tracing::warn!(stage, plugin, batch, "{words}");
+                        let (stage, source, sink, plugin) = identity.fields();
+                        tracing::warn!(stage, source, sink, plugin, batch, "{words}");
                         return Err(Error::HttpRequestDenied);
                     }
                 };

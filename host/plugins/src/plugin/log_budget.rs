@@ -64,12 +64,14 @@ impl LogBudget {
     }
 
     fn warn(&self, dropped: u64) {
-        let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
+        let (stage, source, sink, plugin) = self.identity.fields();
+        let role = if source.is_some() { "source" } else { "stage" };
         let (lines, bytes) = (self.lines_max, super::failure::bytes(self.bytes_max));
         tracing::warn!(
             stage,
+            source,
             plugin,
-            "{dropped} log lines were dropped: a stage may log {lines} lines and {bytes} a second on each worker \
+            "{dropped} log lines were dropped: a {role} may log {lines} lines and {bytes} a second on each worker \
              (`limits.log_lines`, `limits.log`)"
         );
     }
@@ -77,9 +79,10 @@ impl LogBudget {
     /// Tells, once, that a counter was dropped.
     pub fn tell_of_counters(&mut self, counters_max: u64) {
         if !std::mem::replace(&mut self.counters_told, true) {
-            let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
+            let (stage, source, sink, plugin) = self.identity.fields();
             tracing::warn!(
                 stage,
+                source,
                 plugin,
                 "it counts under more than {counters_max} names; the others are dropped (`limits.counters`)"
             );

@@ -4,9 +4,11 @@
 //! Calls are counted, and what they burn; both depend on the rows alone, so that a batch that runs again refuses the same.
 
 mod cogroup;
+mod undelivered;
 mod update;
 
 pub use cogroup::cogroup;
+pub use undelivered::delivered;
 pub use update::update;
 
 use super::allowance::Given;

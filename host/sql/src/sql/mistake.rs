@@ -221,7 +221,10 @@ fn schema_words(error: &SchemaError) -> String {
             format!("`{0}` could be several columns; write of which table, as `words.{0}`", field.name)
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            format!("there would be two columns `{name}`; name one of them otherwise, as `{name} as other`")
+            let inside =
+                "; where only a cast tells them apart, compute it in a query within: from (select cast(…) as other …)";
+            let inside = if name.contains('(') { inside } else { "" };
+            format!("there would be two columns `{name}`; name one of them otherwise, as `{name} as other`{inside}")
         }
     }
 }

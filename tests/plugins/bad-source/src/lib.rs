@@ -62,6 +62,7 @@ enum Wrong {
     ConnectInDescribe,
     NoPosition,
     Refuse,
+    Silent,
     Sockets,
     Memory,
 }
@@ -156,6 +157,11 @@ impl Source for BadSource {
             }
             Wrong::TooManyRows => (0..=most as i64).for_each(|n| rows.push(Number { n, partition: "" })),
             Wrong::TooManyRefused => (0..=most).for_each(|n| rows.refuse(n.to_string(), "I do not want it")),
+            // What it reads from now on is nothing that anybody wants.
+            Wrong::Silent if is_time => {
+                self.next += 1;
+                return Ok(Polled::pause(Duration::from_millis(50)).at(self.next.to_string()));
+            }
             Wrong::LongPosition => return Ok(Polled::ready().at(vec![b'x'; 1 << 20])),
             Wrong::Memory => {
                 let mut all = Vec::new();

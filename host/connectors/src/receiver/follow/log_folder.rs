@@ -14,6 +14,9 @@ use std::time::SystemTime;
 /// Ends of names of files that hold a log in another form.
 const PACKED_ENDS: [&str; 7] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".Z"];
 
+/// How much of what was read last is kept, to know a copy that lacks the last lines.
+const RECENT_BYTES_MAX: usize = 64 << 10;
+
 /// A file of a log.
 #[derive(Clone, Debug)]
 pub struct LogFile {
@@ -114,6 +117,29 @@ impl LogFolder {
         Ok(None)
     }
 
+    /// A rotated file that holds the beginning of what was read of a file, and ends where that has these bytes: a copy that was made
+    /// before the last lines were written, which are not to be found any more since. Where it ends. `taken`: files that are others.
+    pub fn short_copy(
+        &self,
+        known: &FileIdentity,
+        recent: &RecentBytes,
+        taken: &[usize],
+    ) -> io::Result<Option<(usize, Position)>> {
+        for (place, found) in self.files.iter().enumerate() {
+            let copy = found.rotated && found.inode != known.inode && !taken.contains(&place);
+            if !copy || found.bytes == 0 || !known.begins(&found.head) {
+                continue;
+            }
+            let Some(file) = open(&found.path)? else { continue };
+            let bytes = file.metadata()?.len();
+            let tail = identity::tail_of(&file, bytes)?;
+            if recent.before(bytes).is_some_and(|before| before.ends_with(&tail)) {
+                return Ok(Some((place, Position { offset: bytes, mark: identity::mark(&tail, true) })));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a rotated file is a copy of the one at the path, which somebody is about to truncate. Until then the one at the
     /// path is the one to read. It is so as long as it begins with all that the copy holds, and was there before the copy: of
     /// two logs that begin alike, the rotated one is the older one.
@@ -139,6 +165,35 @@ impl LogFolder {
         let files =
             |beside: &LogFolder| beside.files.iter().map(|f| (f.path.clone(), f.inode)).collect::<BTreeMap<_, _>>();
         files(self) == files(other)
+    }
+}
+
+/// The last bytes that were read of a file.
+#[derive(Default)]
+pub struct RecentBytes {
+    bytes: Vec<u8>,
+    end: u64,
+}
+
+impl RecentBytes {
+    /// Of a file that is read on from here.
+    pub fn from(file: &File, offset: u64) -> io::Result<RecentBytes> {
+        Ok(RecentBytes { bytes: identity::before(file, offset, RECENT_BYTES_MAX)?, end: offset })
+    }
+
+    /// These were read.
+    pub fn read(&mut self, block: &[u8]) {
+        self.end += block.len() as u64;
+        let kept = block.get(block.len().saturating_sub(RECENT_BYTES_MAX)..).unwrap_or_default();
+        let over = (self.bytes.len() + kept.len()).saturating_sub(RECENT_BYTES_MAX);
+        self.bytes.drain(..over.min(self.bytes.len()));
+        self.bytes.extend_from_slice(kept);
+    }
+
+    /// What is known of what stands before this place of the file; `None`: nothing, or the file was not read as far.
+    fn before(&self, place: u64) -> Option<&[u8]> {
+        let left = usize::try_from(self.end.checked_sub(place)?).ok()?;
+        self.bytes.get(..self.bytes.len().checked_sub(left)?).filter(|before| !before.is_empty())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One file of a log, read on as long as it is the one at the path, and to its end when it was rotated.
 
-use super::log_folder::{self, LogFile};
+use super::log_folder::{self, LogFile, RecentBytes};
 use super::{FollowedLog, ReadEnd};
 use crate::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
 use crate::batch::position::Position;
@@ -47,6 +47,7 @@ impl FollowedLog<'_> {
         if !identity::fits(&reading, from).map_err(broken)? {
             return Ok(ReadEnd::Look);
         }
+        self.recent = (number, RecentBytes::from(&reading, from.offset).map_err(broken)?);
         let mut read_to = from.offset;
         let mut still: Option<(u64, Instant)> = None;
         loop {
@@ -94,6 +95,7 @@ impl FollowedLog<'_> {
             still = None;
             self.inbox.idle(false);
             read_to += block.len() as u64;
+            self.recent.1.read(&block);
             tail.extend_from_slice(block.get(block.len().saturating_sub(TAIL_BYTES_MAX)..).unwrap_or_default());
             tail.drain(..tail.len().saturating_sub(TAIL_BYTES_MAX));
             framer.buffer(block.len()).extend_from_slice(&block);

@@ -227,6 +227,27 @@ async fn a_log_that_is_copied_and_not_yet_truncated_is_read_once() {
     assert_eq!(rows(&started, 1).await, ["three"]);
 }
 
+/// What is written between the copy and the truncation may have been read already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lacks_lines_which_were_read_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let source = log(&path, Duration::from_millis(20), Format::Text);
+    fs::write(&path, "one\ntwo\n").unwrap();
+    let started = begin_from(&source, folder.path(), &Positions::new());
+    assert_eq!(rows(&started, 2).await, ["one", "two"]);
+    for round in 0..3 {
+        fs::copy(&path, &copy).unwrap();
+        let mut log = OpenOptions::new().append(true).open(&path).unwrap();
+        log.write_all(format!("late {round}\n").as_bytes()).unwrap();
+        assert_eq!(rows(&started, 1).await, [format!("late {round}")]);
+        log.set_len(0).unwrap();
+        log.write_all(format!("next {round}\n").as_bytes()).unwrap();
+        assert_eq!(rows(&started, 1).await, [format!("next {round}")]);
+        fs::rename(&copy, folder.path().join(format!("app.log.{}", 9 - round))).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_begins_as_the_one_before_it_is_no_copy() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
-use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS, POSITION_WAIT_MS};
+use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, Ticket};
 use std::collections::VecDeque;
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+/// A position that moved without rows waits so long for some; then a batch holds it alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
 
 /// How many rows a source had, of all of its partitions, since the job's first start. Held while rows go into the inbox, so that
 /// they stand there in the order of their numbers.
@@ -138,6 +141,10 @@ impl PartitionReader {
         let pause = polled.pause;
         let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
+        if self.noted.is_some_and(|since| pause.is_none() || since.elapsed() >= ALONE_AFTER) {
+            self.noted = None;
+            self.inbox.begin_batch();
+        }
         busy.is(!is_empty, &self.inbox);
         self.again.well();
         match pause {
@@ -197,17 +204,16 @@ impl PartitionReader {
                     return Err(Stopped::Done);
                 }
             }
-            // Where none come for long it goes alone: what a server deletes meanwhile was read. Some servers keep everything until then.
-            let at_once = position.is_some() && self.reader.notes_are_batches();
-            if at_once || self.noted.is_some_and(|since| since.elapsed() >= Duration::from_millis(POSITION_WAIT_MS)) {
+            // Some servers keep everything until they hear of it.
+            if position.is_some() && self.reader.notes_are_batches() {
                 self.noted = None;
                 self.inbox.begin_batch();
             }
             return Ok(());
         }
+        self.noted = None;
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
-        self.noted = None;
         let Some(ticket) = put else { return Err(Stopped::Done) };
         if let Some(position) = position {
             self.waiting.push_back((ticket, position));

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::job::database::{self, Database};
 use crate::limits::ENRICH_BYTES_MAX;
 use crate::postgres::quoted;
-use crate::postgres::{Connection, DatabaseError};
+use crate::postgres::{Connection, DatabaseError, Driver, ServerWait};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -19,6 +19,7 @@ use futures_util::TryStreamExt;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Client, IsolationLevel, Row};
 
@@ -34,19 +35,24 @@ pub fn config(url: &str) -> Result<Database, String> {
     database::config(url)
 }
 
-/// Runs the query. The error says whether the author of the job can mend it.
-pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
+/// Runs the query. The error says whether the author of the job can mend it. `who` asks, and waits for a database that is away
+/// for at most `wait`, as `servers` says.
+pub fn fetch(url: &str, query: &str, who: &str, wait: Duration, servers: ServerWait) -> Result<Bytes> {
     let connection = Connection::new(config(url).map_err(Error::job)?);
+    let place = connection.place();
     let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
-        let fetched = runtime.block_on(async {
-            DatabaseError::within(QUERY_TIME_MAX, "to the query of the table", rows(&connection, query)).await
-        });
+        let fetched = runtime.block_on(servers.out(who, &place, wait, async || {
+            let connected = connection.connect().await?;
+            // One that takes too long would again.
+            let slow = |_| DatabaseError::lasting(format!("no answer in {} s to the query", QUERY_TIME_MAX.as_secs()));
+            tokio::time::timeout(QUERY_TIME_MAX, rows(connected, query)).await.unwrap_or_else(|late| Err(slow(late)))
+        }));
         // A look-up of the host's name may still hang.
         runtime.shutdown_background();
         fetched.map_err(|fault| {
-            let message = format!("{}: {}", connection.place(), fault.message);
+            let message = format!("{place}: {}{}", fault.message, servers.help(&fault));
             if fault.passes() { Error::environment(message) } else { Error::job(message) }
         })
     };
@@ -56,19 +62,50 @@ pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
     })
 }
 
-async fn rows(connection: &Connection, query: &str) -> Result<Bytes, DatabaseError> {
-    let (mut client, driver) = connection.connect().await?;
-    let fetched = select(&mut client, query).await;
+async fn rows((mut client, driver): (Client, Driver), query: &str) -> Result<Bytes, DatabaseError> {
+    let fetched = select(&mut client, query).await.map_err(|error| match error {
+        // It is we who only let it read.
+        SelectError::Server(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+            DatabaseError::lasting(DatabaseError::of(&error).message)
+        }
+        SelectError::Server(error) => DatabaseError::of(&error),
+        SelectError::Query(fault) => fault,
+    });
     drop(client);
     let _ = driver.await;
     fetched
 }
 
+/// Why there are no rows.
+enum SelectError {
+    Server(tokio_postgres::Error),
+    Query(DatabaseError),
+}
+
+impl From<tokio_postgres::Error> for SelectError {
+    fn from(error: tokio_postgres::Error) -> SelectError {
+        SelectError::Server(error)
+    }
+}
+
+impl From<DatabaseError> for SelectError {
+    fn from(fault: DatabaseError) -> SelectError {
+        SelectError::Query(fault)
+    }
+}
+
 /// All rows, in a transaction that can change nothing.
-async fn select(client: &mut Client, query: &str) -> Result<Bytes, DatabaseError> {
+async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> {
     let transaction = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
+    if !statement.params().is_empty() {
+        let words = "the query has parameters, as `$1`, and there is nothing to put in their place; write values";
+        return Err(DatabaseError::lasting(words.into()).into());
+    }
+    if statement.columns().is_empty() {
+        return Err(DatabaseError::lasting("the query gives no columns; write one `select` with some".into()).into());
+    }
     if let Some(cast) = with_casts(query, statement.columns()) {
         statement = transaction.prepare(&cast).await?;
     }
@@ -89,14 +126,14 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, DatabaseError
             bytes += 1;
             count += 1;
             if bytes > ENRICH_BYTES_MAX {
-                return Err(DatabaseError::lasting(too_large("the rows of the query")));
+                return Err(DatabaseError::lasting(too_large("the rows of the query")).into());
             }
         }
         if count - before < ROWS_AT_A_TIME as usize {
             break;
         }
     }
-    encode(columns, count).map_err(|error| DatabaseError::lasting(error.to_string()))
+    encode(columns, count).map_err(|error| DatabaseError::lasting(error.to_string()).into())
 }
 
 /// The query with its columns as types that jobs have, where it has others: numeric becomes a float, a date the beginning of

@@ -2,13 +2,16 @@
 
 use crate::batch::types::ColumnType;
 use crate::postgres::quoted;
+use arrow::datatypes::DataType;
 use tokio_postgres::types::Type;
 
 /// A column of a table as it is.
 pub(super) struct ColumnFacts<'a> {
     /// Where the driver knows it.
     pub kind: Option<&'a Type>,
-    /// Its type without length and the like, as SQL writes it.
+    /// Its type as SQL writes it.
+    pub told: &'a str,
+    /// The same without length and the like.
     pub plain: &'a str,
     /// Whether it is an array.
     pub is_array: bool,
@@ -19,20 +22,40 @@ pub(super) struct ColumnFacts<'a> {
 pub(super) struct ColumnConversion {
     /// What is copied.
     pub copied: Type,
+    /// Where the column is an array, and what is copied a text for it.
+    pub array: Option<ArrayForm>,
     /// What becomes of it, with the quoted name of the column in it; `None`: it is copied into the column itself.
     pub cast: Option<String>,
+    /// The same as the column holds it in the end, rounded for one: by this keys are told apart.
+    pub stored: Option<String>,
+}
+
+/// What the elements of an array are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ArrayForm {
+    /// JSON.
+    pub of_json: bool,
 }
 
 impl ColumnConversion {
+    /// Of text that is copied as it is.
+    pub fn of_text() -> ColumnConversion {
+        ColumnConversion { copied: Type::TEXT, array: None, cast: None, stored: None }
+    }
+
     /// How values of a type get into the column of this name; `None`: they do not.
     pub fn of(name: &str, kind: &ColumnType, there: &ColumnFacts<'_>) -> Option<ColumnConversion> {
         if let Some(same) = there.kind.filter(|there| fits(kind, there)) {
-            return Some(ColumnConversion { copied: same.clone(), cast: None });
+            return Some(ColumnConversion { copied: same.clone(), array: None, cast: None, stored: None });
         }
         let (column, plain) = (quoted(name), there.plain);
-        // Structs, lists, decimals and dates are copied as text.
+        let array = there.is_array.then(|| ArrayForm { of_json: plain.starts_with("json") });
+        // Structs, lists and decimals are copied as text, and dates where the column has none.
         let kind = if is_named(kind) { &ColumnType::Text } else { kind };
-        let way = |copied, cast| Some(ColumnConversion { copied, cast: Some(cast) });
+        let way = |copied, cast: String| {
+            let stored = Some(format!("({cast})::{}", there.told));
+            Some(ColumnConversion { copied, array, cast: Some(cast), stored })
+        };
         match (kind, there.kind) {
             (ColumnType::Int64, Some(&Type::NUMERIC)) => way(Type::INT8, format!("{column}::numeric")),
             // As text no digit of a float is lost.
@@ -41,14 +64,6 @@ impl ColumnConversion {
             (ColumnType::Timestamp, Some(&Type::DATE)) => {
                 way(Type::TIMESTAMPTZ, format!("({column} at time zone 'UTC')::date"))
             }
-            // A JSON array, or as PostgreSQL itself writes one.
-            (ColumnType::Text, _) if there.is_array => way(
-                Type::TEXT,
-                format!(
-                    "case when {column} like '[%' then array(select pg_catalog.jsonb_array_elements_text({column}::jsonb))::{plain} \
-                     else {column}::{plain} end"
-                ),
-            ),
             (ColumnType::Text, there) if !there.is_some_and(is_ours) => way(Type::TEXT, format!("{column}::{plain}")),
             _ => None,
         }
@@ -64,6 +79,7 @@ fn fits(kind: &ColumnType, there: &Type) -> bool {
         ColumnType::Text => [Type::TEXT, Type::VARCHAR, Type::BPCHAR].contains(there),
         ColumnType::Binary => *there == Type::BYTEA,
         ColumnType::Timestamp => [Type::TIMESTAMPTZ, Type::TIMESTAMP].contains(there),
+        ColumnType::Arrow(DataType::Date32) if *there == Type::DATE => true,
         // Of those, what is text there.
         kind => is_named(kind) && fits(&ColumnType::Text, there),
     }

@@ -1,5 +1,7 @@
 //! Rows as PostgreSQL's binary COPY takes them.
 
+use super::array;
+use super::conversion::{ArrayForm, ColumnConversion};
 use crate::batch::cell;
 use crate::batch::cell::Cells;
 use crate::postgres::Unfit;
@@ -7,22 +9,29 @@ use arrow::array::{Array, RecordBatch};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::error::Error;
 use std::fmt;
+use std::ops::Range;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
 /// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
 const EPOCH_US: i64 = 946_684_800_000_000;
+/// The same in days.
+const EPOCH_DAYS: i32 = 10_957;
+/// Times that PostgreSQL has, in microseconds since 2000, and dates, in days: from the first day of Julian dates on. The ends of 64 and
+/// of 32 bits mean infinity there.
+const TIMES: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+const DATES: Range<i32> = -2_451_545..2_145_031_949;
 
 /// Copies the rows of a batch. `numbered`: each with its number in a last column.
 pub(super) async fn copy(
     client: &Client,
     statement: &Statement,
-    types: &[Type],
+    ways: &[ColumnConversion],
     parts: &[RecordBatch],
     numbered: bool,
 ) -> Result<(), tokio_postgres::Error> {
-    let mut types = types.to_vec();
+    let mut types: Vec<Type> = ways.iter().map(|way| way.copied.clone()).collect();
     types.extend(numbered.then_some(Type::INT8));
     let writer = BinaryCopyInWriter::new(client.copy_in::<_, Bytes>(statement).await?, &types);
     let mut writer = std::pin::pin!(writer);
@@ -33,14 +42,15 @@ pub(super) async fn copy(
             .fields()
             .iter()
             .zip(part.columns())
-            .map(|(field, array)| (field.name(), array, Cells::of(array)))
+            .zip(ways)
+            .map(|((field, array), way)| (field.name(), array, Cells::of(array), way.array))
             .collect();
         for row in 0..part.num_rows() {
             number += 1;
             let mut values: Vec<CopiedValue<'_>> = Vec::with_capacity(types.len());
-            for (name, array, cells) in &columns {
+            for (name, array, cells, form) in &columns {
                 let cells = array.is_valid(row).then_some(cells);
-                values.push(CopiedValue::Cell { cells, index: row, name, row: number });
+                values.push(CopiedValue::Cell { cells, index: row, array: *form, name, row: number });
             }
             values.extend(numbered.then_some(CopiedValue::Number(number)));
             writer.as_mut().write_raw(values).await?;
@@ -51,7 +61,7 @@ pub(super) async fn copy(
 
 /// A value on its way; `cells` is `None` where it is null.
 enum CopiedValue<'a> {
-    Cell { cells: Option<&'a Cells<'a>>, index: usize, name: &'a str, row: i64 },
+    Cell { cells: Option<&'a Cells<'a>>, index: usize, array: Option<ArrayForm>, name: &'a str, row: i64 },
     Number(i64),
 }
 
@@ -66,15 +76,15 @@ impl fmt::Debug for CopiedValue<'_> {
 
 impl ToSql for CopiedValue<'_> {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let (cells, index, name, row) = match *self {
+        let (cells, index, array, name, row) = match *self {
             CopiedValue::Number(number) => {
                 out.put_i64(number);
                 return Ok(IsNull::No);
             }
             CopiedValue::Cell { cells: None, .. } => return Ok(IsNull::Yes),
-            CopiedValue::Cell { cells: Some(cells), index, name, row } => (cells, index, name, row),
+            CopiedValue::Cell { cells: Some(cells), index, array, name, row } => (cells, index, array, name, row),
         };
-        write(cells, index, kind, out).map_err(|why| Unfit { column: name.into(), row, why })?;
+        write(cells, index, array, kind, out).map_err(|why| Unfit { column: name.into(), row, why })?;
         Ok(IsNull::No)
     }
 
@@ -85,7 +95,13 @@ impl ToSql for CopiedValue<'_> {
     to_sql_checked!();
 }
 
-fn write(cells: &Cells<'_>, index: usize, kind: &Type, out: &mut BytesMut) -> Result<(), String> {
+fn write(
+    cells: &Cells<'_>,
+    index: usize,
+    array: Option<ArrayForm>,
+    kind: &Type,
+    out: &mut BytesMut,
+) -> Result<(), String> {
     match cells {
         Cells::Bool(array) => out.put_u8(array.value(index).into()),
         Cells::Int64(array) => write_whole(array.value(index), kind, out)?,
@@ -96,8 +112,10 @@ fn write(cells: &Cells<'_>, index: usize, kind: &Type, out: &mut BytesMut) -> Re
             out.put_slice(text.as_bytes());
         }
         Cells::Float64(array) => out.put_f64(array.value(index)),
-        Cells::Text(array) => {
-            let text = array.value(index).as_bytes();
+        Cells::Text(texts) => {
+            let text = texts.value(index);
+            let elements = array.and_then(|form| array::of_text(text, form.of_json));
+            let text = elements.as_deref().unwrap_or(text).as_bytes();
             if memchr::memchr(0, text).is_some() {
                 return Err(
                     "its text has a zero byte, which PostgreSQL cannot hold; remove it in a stage before".into()
@@ -107,15 +125,34 @@ fn write(cells: &Cells<'_>, index: usize, kind: &Type, out: &mut BytesMut) -> Re
         }
         Cells::Binary(array) => out.put_slice(array.value(index)),
         Cells::Timestamp(array) => {
-            // The ends of 64 bits mean infinity there.
-            let since = array.value(index).checked_sub(EPOCH_US).filter(|since| ![i64::MIN, i64::MAX].contains(since));
-            out.put_i64(since.ok_or("the timestamp is out of the range of PostgreSQL's")?);
+            let time_us = array.value(index);
+            let since = time_us.checked_sub(EPOCH_US).filter(|since| TIMES.contains(since));
+            out.put_i64(since.ok_or_else(|| {
+                let mut shown = String::new();
+                cell::write_rfc3339(&mut shown, time_us);
+                format!("{shown} is out of the range of PostgreSQL's times, which are from 4714 BC to 294276")
+            })?);
         }
-        // Texts stand for these: see `conversion`.
-        Cells::Date(_) | Cells::Decimal(_) => return Err("a date or decimal is written as a text".into()),
+        Cells::Date(array) if *kind == Type::DATE => {
+            let day = array.value(index);
+            let since = day.checked_sub(EPOCH_DAYS).filter(|since| DATES.contains(since));
+            out.put_i32(since.ok_or_else(|| {
+                let shown = date(day);
+                format!("{shown} is out of the range of PostgreSQL's dates, which are from 4714 BC to 5874897")
+            })?);
+        }
+        Cells::Date(array) => out.put_slice(date(array.value(index)).as_bytes()),
+        // A text stands for it: see `conversion`.
+        Cells::Decimal(_) => return Err("a decimal is written as a text".into()),
         Cells::Other(array) => return Err(format!("a value of type {} cannot be written", array.data_type())),
     }
     Ok(())
+}
+
+fn date(day: i32) -> String {
+    let mut shown = String::new();
+    cell::write_date(&mut shown, day);
+    shown
 }
 
 fn write_whole(value: i64, kind: &Type, out: &mut BytesMut) -> Result<(), String> {

@@ -9,11 +9,10 @@ use crate::ids::BatchId;
 use crate::job::database::Database;
 use crate::owner::Owner;
 use crate::postgres::quoted;
-use crate::postgres::{Connection, DatabaseError, Driver};
+use crate::postgres::{Connection, DatabaseError, DatabaseErrorKind, Driver};
 use arrow::array::RecordBatch;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 /// How long a server may take to hear that a connection ends.
@@ -104,6 +103,22 @@ impl Server {
     }
 }
 
+/// What went wrong when gathered rows came into the table.
+fn of_merge(error: tokio_postgres::Error) -> DatabaseError {
+    let fault = DatabaseError::of(&error);
+    match error.code() {
+        Some(&SqlState::CARDINALITY_VIOLATION) => DatabaseError {
+            kind: DatabaseErrorKind::Row,
+            message: format!(
+                "two rows of the batch have keys that differ and are one in the table, as a trigger changes them, or its unique \
+                 index compares them in its own way; make them equal in a stage before. {}",
+                fault.message
+            ),
+        },
+        _ => fault,
+    }
+}
+
 /// Whether a transaction was committed. One that is older than the server remembers was, as it was the last of its connection.
 pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, DatabaseError> {
     loop {
@@ -124,7 +139,7 @@ pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Datab
 pub(super) struct CommitSession {
     client: Client,
     driver: Driver,
-    types: Vec<Type>,
+    ways: Vec<ColumnConversion>,
     copy: Statement,
     /// What brings gathered rows into the table, in order.
     merge: Vec<Statement>,
@@ -152,8 +167,9 @@ impl CommitSession {
                 Some((client.prepare(&lock).await?, client.prepare(&mark).await?))
             }
         };
-        let types = ways.into_iter().map(|way| way.copied).chain(table.op.as_ref().map(|_| Type::TEXT)).collect();
-        Ok(CommitSession { client, driver, types, copy, merge, marker })
+        let mut ways = ways;
+        ways.extend(table.op.as_ref().map(|_| ColumnConversion::of_text()));
+        Ok(CommitSession { client, driver, ways, copy, merge, marker })
     }
 
     /// Closes the connection, so that the server ends what was begun: an open transaction would hold the marker's lock
@@ -181,9 +197,9 @@ impl CommitSession {
             self.client.batch_execute("rollback").await?;
             return Ok(());
         }
-        rows::copy(&self.client, &self.copy, &self.types, rows, !self.merge.is_empty()).await?;
+        rows::copy(&self.client, &self.copy, &self.ways, rows, !self.merge.is_empty()).await?;
         for merge in &self.merge {
-            self.client.execute(merge, &[]).await?;
+            self.client.execute(merge, &[]).await.map_err(of_merge)?;
         }
         fault::point("commit.written");
         if !late {

@@ -18,6 +18,8 @@ const COLUMNS_MAX: usize = 1_600;
 const GATHERING: &str = "millstream_rows";
 /// What statements call the table: its own name may be one that SQL has a meaning for there.
 const TARGET: &str = "millstream_target";
+/// Whoever writes a column that the table would number itself means it, as `copy` always takes it.
+const OVERRIDING: &str = "overriding system value";
 
 /// The table as the job means it.
 pub(super) struct TargetTable {
@@ -51,6 +53,8 @@ struct FoundColumn {
     needed: bool,
     /// Computed by the server.
     generated: bool,
+    /// `generated always as identity`
+    identity: bool,
 }
 
 impl TargetTable {
@@ -166,29 +170,26 @@ impl TargetTable {
 
     /// Puts the gathered rows into the table; of those of a key the last counts, and of all only those behind the last that empties it.
     pub fn merge(&self, ways: &[ColumnConversion]) -> Vec<String> {
-        let values = |names: &mut dyn Iterator<Item = &String>| {
-            list(names.map(|name| {
-                let place = self.schema.index_of(name).ok();
-                let cast = place.and_then(|place| ways.get(place)).and_then(|way| way.cast.clone());
-                cast.unwrap_or_else(|| quoted(name))
-            }))
-        };
+        let way = |name: &String| self.schema.index_of(name).ok().and_then(|place| ways.get(place));
+        let value = |name: &String| way(name).and_then(|way| way.cast.clone()).unwrap_or_else(|| quoted(name));
+        let stored = |name: &String| way(name).and_then(|way| way.stored.clone()).unwrap_or_else(|| quoted(name));
         let gathering = self.gathering();
-        let all = values(&mut self.schema.fields().iter().map(|field| field.name()));
+        let all = list(self.schema.fields().iter().map(|field| value(field.name())));
         if self.key.is_empty() {
             let (name, columns, number) = (self.name(), self.columns(), quoted(&self.number()));
-            let insert =
-                format!("insert into {name} ({columns}) select {all} from pg_temp.{gathering} order by {number}");
+            let insert = format!(
+                "insert into {name} ({columns}) {OVERRIDING} select {all} from pg_temp.{gathering} order by {number}"
+            );
             return self.gathers(ways).then_some(insert).into_iter().collect();
         }
-        let unique = values(&mut self.key.iter());
+        let unique = list(self.key.iter().map(stored));
         let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| !self.key.contains(name));
         let sets = list(others.map(|name| format!("{0} = excluded.{0}", quoted(name))));
         let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
         let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
         let Some(op) = self.op.as_ref().map(|op| quoted(op)) else {
             return vec![format!(
-                "insert into {name} as {TARGET} ({columns}) select distinct on ({unique}) {all} from pg_temp.{gathering} \
+                "insert into {name} as {TARGET} ({columns}) {OVERRIDING} select distinct on ({unique}) {all} from pg_temp.{gathering} \
                  order by {unique}, {number} desc on conflict ({keys}) do {action}"
             )];
         };
@@ -203,7 +204,7 @@ impl TargetTable {
             ),
             format!("delete from {name} where ({keys}) in (select {unique} from {last} where {op} = '{DELETE}')"),
             format!(
-                "insert into {name} as {TARGET} ({columns}) select {all} from {last} where {op} <> '{DELETE}' \
+                "insert into {name} as {TARGET} ({columns}) {OVERRIDING} select {all} from {last} where {op} <> '{DELETE}' \
                  on conflict ({keys}) do {action}"
             ),
         ]
@@ -246,10 +247,20 @@ impl TargetTable {
             let Some(there) = found.columns.iter().find(|there| there.name == *column) else {
                 return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
             };
-            let column_there = ColumnFacts { kind: there.kind.as_ref(), plain: &there.plain, is_array: there.is_array };
+            let (told, plain) = (&there.told, &there.plain);
+            let column_there = ColumnFacts { kind: there.kind.as_ref(), told, plain, is_array: there.is_array };
             match ColumnConversion::of(column, &kind, &column_there) {
                 Some(_) if there.generated => {
                     return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
+                }
+                // It is a value of new rows, and `update` has none for it.
+                Some(_) if there.identity && !self.key.is_empty() && !self.key.contains(column) => {
+                    let help = format!(
+                        "leave it out in a stage, or let the rows say it: alter table {name} alter column {} set generated by \
+                         default",
+                        quoted(column)
+                    );
+                    return wrong(format!("column `{column}` is numbered by the table (`generated always`)"), &help);
                 }
                 Some(way) => ways.push(way),
                 None => {
@@ -282,7 +293,8 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
         "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
     const COLUMNS: &str = "select attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), \
         attnotnull and not atthasdef and attidentity = '', attgenerated <> '', \
-        pg_catalog.format_type(atttypid, -1), (select typcategory = 'A' from pg_catalog.pg_type where oid = atttypid) \
+        pg_catalog.format_type(atttypid, -1), (select typcategory = 'A' from pg_catalog.pg_type where oid = atttypid), \
+        attidentity = 'a' \
         from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
     const UNIQUE: &str = "select pg_catalog.array_agg(a.attname::text) from pg_catalog.pg_index i \
         join pg_catalog.pg_attribute a on a.attrelid = i.indrelid \
@@ -301,6 +313,7 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
             generated: row.try_get(4)?,
             plain: row.try_get(5)?,
             is_array: row.try_get(6)?,
+            identity: row.try_get(7)?,
         });
     }
     let mut unique = Vec::new();

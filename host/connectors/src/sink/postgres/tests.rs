@@ -29,14 +29,14 @@ fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
 
 fn start(spec: &SinkSpec, generation: u64) -> Result<Box<dyn Sink>> {
     let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
-    open(spec, rows(&[])[0].schema(), &Origin::default(), Some(&owner), &Failure::default())
+    open(spec, rows(&[])[0].schema(), &Origin::default(), Some(&owner), &Failure::default(), ServerWait::No)
 }
 
 #[test]
 fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     let server = Postgres::start();
     let spec = spec(&server, upsert());
-    let marker = || committed(&spec, &Origin::default(), "a").unwrap();
+    let marker = || committed(&spec, &Origin::default(), "a", ServerWait::No).unwrap();
     assert_eq!(marker(), None);
     let mut old = start(&spec, 1).unwrap();
     assert_eq!((old.committed(), marker()), (None, None));
@@ -61,7 +61,7 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     assert_eq!(table(), "a|5\nb|3\nc|3");
     assert!(start(&spec, 1).err().unwrap().message.contains("has lost it"));
     // Another job has a marker of its own.
-    assert_eq!(committed(&spec, &Origin::default(), "b").unwrap(), None);
+    assert_eq!(committed(&spec, &Origin::default(), "b", ServerWait::No).unwrap(), None);
     server.sql("delete from millstream_commits");
     let gone = new.commit(BatchId(6), BatchTime(0), rows(&[("a", 6)])).unwrap_err();
     assert!(gone.message.contains("is gone"), "{gone}");
@@ -80,7 +80,7 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
         server.sql(others)
     };
     let mut with = start(&spec, 1).unwrap();
-    let mut without = open(&spec, rows(&[])[0].schema(), &origin, None, &Failure::default()).unwrap();
+    let mut without = open(&spec, rows(&[])[0].schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
     for batch in 1..=3 {
         with.commit(BatchId(batch), BatchTime(0), rows(&[("with", batch as i64)])).unwrap();
         without.commit(BatchId(batch), BatchTime(0), rows(&[("without", batch as i64)])).unwrap();
@@ -117,7 +117,7 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
     let mut server = Postgres::start();
     let spec = spec(&server, TableMode::Append);
     let failure = Failure::default();
-    let mut sink = open(&spec, rows(&[])[0].schema(), &Origin::default(), None, &failure).unwrap();
+    let mut sink = open(&spec, rows(&[])[0].schema(), &Origin::default(), None, &failure, ServerWait::No).unwrap();
     server.stop();
     let ending = failure.clone();
     let waiting = std::thread::spawn(move || sink.commit(BatchId(1), BatchTime(0), rows(&[("a", 1)])));

@@ -41,11 +41,11 @@ impl SinkPaths {
 
     fn open(&self, job_id: &str, generation: u64) -> Result<Box<dyn Sink>> {
         let owner = owner(job_id, generation);
-        open(&self.spec, texts(&[]).schema(), &self.origin, Some(&owner), &Failure::default())
+        open(&self.spec, texts(&[]).schema(), &self.origin, Some(&owner), &Failure::default(), ServerWait::No)
     }
 
     fn committed(&self) -> Option<BatchId> {
-        committed(&self.spec, &self.origin, "a").unwrap()
+        committed(&self.spec, &self.origin, "a", ServerWait::No).unwrap()
     }
 
     fn marker(&self) -> Marker {
@@ -151,7 +151,7 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
         let schema = texts(&[]).schema();
         let checked = check(&place.spec, &schema, &place.origin, true, Some(job_id)).unwrap_err();
         assert!(checked.message.starts_with("job.toml:9: sink `out`: ") && checked.message.contains(part), "{checked}");
-        let read = committed(&place.spec, &place.origin, job_id).unwrap_err();
+        let read = committed(&place.spec, &place.origin, job_id, ServerWait::No).unwrap_err();
         assert!(read.message.contains(part), "{read}");
         let opened = place.open(job_id, 5).err().unwrap();
         assert!(opened.message.contains(part), "{opened}");
@@ -167,13 +167,19 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     let whole = fs::read(&path).unwrap();
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
-        assert!(committed(&place.spec, &place.origin, "a").unwrap_err().message.contains("is damaged"), "{length}");
+        assert!(
+            committed(&place.spec, &place.origin, "a", ServerWait::No).unwrap_err().message.contains("is damaged"),
+            "{length}"
+        );
     }
     for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, flipped).unwrap();
-        assert!(committed(&place.spec, &place.origin, "a").unwrap_err().message.contains("is damaged"), "{bit}");
+        assert!(
+            committed(&place.spec, &place.origin, "a", ServerWait::No).unwrap_err().message.contains("is damaged"),
+            "{bit}"
+        );
     }
     refused(&place, "a", "is damaged");
     let later = Marker { version: 3, ..Marker::new(&owner("a", 1), None, None) };
@@ -262,7 +268,7 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
         let before = (fs::read(&path).unwrap(), fs::read(&marker).ok());
         let opened = match job_id {
             Some(id) => place.open(id, 9),
-            None => open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()),
+            None => open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No),
         };
         let checked = check(&place.spec, &schema, &place.origin, job_id.is_some(), job_id);
         for told in [opened.err().unwrap(), checked.unwrap_err()] {
@@ -280,9 +286,10 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
     fs::remove_file(&marker).unwrap();
     refused(Some("a"), "holds rows of an earlier run");
     check(&place.spec, &schema, &place.origin, false, None).unwrap();
-    let running = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()).unwrap();
+    let running = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"");
-    let second = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()).err().unwrap();
+    let second =
+        open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No).err().unwrap();
     assert!(second.message.contains("another running process has it open"), "{second}");
     drop(running);
     // An empty one holds nothing.
@@ -351,7 +358,8 @@ fn rows_that_are_committed_and_gone_are_told() {
     assert_eq!(place.parts(), [""; 0]);
     let others = place.open("b", 2).err().unwrap().message;
     assert!(others.contains("belongs to another job `job`"), "{others}");
-    let none = open(&place.spec, texts(&[]).schema(), &place.origin, None, &Failure::default()).err().unwrap();
+    let none =
+        open(&place.spec, texts(&[]).schema(), &place.origin, None, &Failure::default(), ServerWait::No).err().unwrap();
     assert!(none.message.contains("belongs to an earlier job `job`"), "{none}");
     assert_eq!(waiting(&place).iter().filter(|name| name.ends_with(".rows")).count(), 1, "and nothing is touched");
 }

@@ -16,8 +16,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// How often, and how many times, a place is tried to be taken while another process takes one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOKS_MAX: u32 = 200;
-/// How the names of marks of running jobs end.
-const MARK: &str = "runs";
+/// How the names of marks of running jobs end, behind the number of the process that holds one.
+const MARK: &str = ".runs";
 /// How many sockets are looked at, whether they were left over.
 const TIDIED_MAX: usize = 100;
 
@@ -72,23 +72,33 @@ pub struct RunningMark {
 }
 
 impl RunningMark {
-    /// Of a supervisor. Several may have one.
+    /// Of this process, which is a supervisor. Several may have one.
     pub fn hold(file: &Path) -> Result<RunningMark> {
         let folder = folders().into_iter().next().ok_or_else(|| Error::bug("no folder for sockets"))?;
         make(&folder)?;
-        let path = folder.join(format!("{}{MARK}", prefix(file)?));
+        let path = folder.join(format!("{}{}{MARK}", prefix(file)?, std::process::id()));
         let failed = |error| Error::environment(format!("{}: {error}", path.display()));
         let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = open.map_err(failed)?;
         // Who only looks has it for a moment.
-        lock.lock_shared().map_err(failed)?;
+        lock.lock().map_err(failed)?;
         Ok(RunningMark { path, _lock: lock })
     }
 
     /// Whether somebody holds one.
     pub fn is_held(file: &Path) -> Result<bool> {
-        let name = format!("{}{MARK}", prefix(file)?);
-        Ok(folders().into_iter().any(|folder| is_locked(&folder.join(&name))))
+        Ok(!RunningMark::holders(file)?.is_empty())
+    }
+
+    /// The processes that hold one.
+    pub fn holders(file: &Path) -> Result<Vec<u32>> {
+        let prefix = prefix(file)?;
+        let entries = folders().into_iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path());
+        let holder = |path: PathBuf| {
+            let process = path.file_name()?.to_str()?.strip_prefix(&prefix)?.strip_suffix(MARK)?.parse().ok()?;
+            is_locked(&path).then_some(process)
+        };
+        Ok(entries.filter_map(holder).collect())
     }
 }
 

@@ -7,8 +7,8 @@ use crate::context::CallContext;
 use crate::error::{Error, Result};
 use crate::plugin::search::TriedRows;
 use crate::plugin::{Counters, DueTimes, Groups, TimerChange, Updated};
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take};
 use std::ops::Range;
 
 /// `known`: what the call on all groups said.
@@ -165,23 +165,36 @@ impl Groups {
 
     /// One of the groups with some of its rows, whose places are among all rows.
     fn with_rows(&self, group: usize, rows: &[u32]) -> Result<Groups> {
-        let taken = take_record_batch(&self.rows, &UInt32Array::from(rows.to_vec())).map_err(Error::arrow)?;
+        let taken = taken(&self.rows, rows.to_vec())?;
         let ends = UInt32Array::from(vec![rows.len() as u32]);
         Ok(Groups { rows: taken, ends, ..self.whole(group..group + 1) })
     }
 
     /// The places of a group's rows.
-    fn rows_of(&self, group: usize) -> Range<usize> {
+    pub(super) fn rows_of(&self, group: usize) -> Range<usize> {
         let end = |group: usize| self.ends.values().get(group).map_or(0, |end| *end as usize);
         group.checked_sub(1).map_or(0, end)..end(group)
     }
 
     /// Whether a group is called though it has no rows.
     fn is_called_anyway(&self, group: usize) -> bool {
-        let is_due = !self.due.of(group..group + 1).times_us.is_empty();
         let is_last = self.timed_out.value(group) || self.overdue.value(group);
-        is_due || is_last || (self.all && self.known.value(group))
+        self.is_due(group) || is_last || (self.all && self.known.value(group))
     }
+
+    /// Whether a group is called for a timer.
+    pub(super) fn is_due(&self, group: usize) -> bool {
+        !self.due.of(group..group + 1).times_us.is_empty()
+    }
+}
+
+/// Some of the rows, also where the plugin reads none of their columns.
+pub(super) fn taken(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+    let places = UInt32Array::from(places);
+    let columns = rows.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>();
+    let taken = columns.and_then(|columns| RecordBatch::try_new_with_options(rows.schema(), columns, &options));
+    taken.map_err(Error::arrow)
 }
 
 impl DueTimes {

@@ -234,6 +234,10 @@ fn mistakes_are_pointed_at() {
             "`words.n` is neither in `group by` nor in an aggregate, as `max(words.n)`\n  SQL | select word, n from words group by word\n      |              ^",
         ),
         ("select word as a, n as a from words", "there would be two columns of one name"),
+        ("select min(cast(n as text)) as a, min(n) as b from words", "from (select cast(…) as other …)"),
+        ("select n from words where n = 1 or word not in (select 'a')", "`x not in (select …)` beside `or`"),
+        ("select n from words where not (n = 1 and word in (select 'a'))", "`x not in (select …)` beside `or`"),
+        ("select n from words where (word in (select 'a')) is null", "`x not in (select …)` beside `or`"),
         (
             "select word from words where",
             "this is not SQL: expected: an expression, found: EOF\n  SQL | select word from words where\n      |                             ^",

@@ -87,6 +87,8 @@ fn rows_are_joined_by_what_is_cast() {
         ("select a.id, b.id as other from x a left join x b on a.e = b.d order by 1", "1|1 2| 3|3"),
         ("select id from x where try_cast(k as bigint) in (select id from x)", "1 3"),
         ("select id from x where try_cast(k as bigint) not in (select 2)", "1"),
+        ("select id from x where id > 0 and not (try_cast(k as bigint) in (select 2)) and id < 9", "1"),
+        ("select id from x where id = 2 or try_cast(k as bigint) in (select 1) order by 1", "1 2"),
         ("select a.id from x a where exists (select 1 from x b where cast(b.d as bigint) = a.id)", "1 3"),
     ]);
 }

@@ -1,0 +1,71 @@
+//! Waiting for a server that is away while a job starts: from the beginning, or in the middle of what it is asked.
+
+use super::DatabaseError;
+use crate::patience::longer;
+use crate::units;
+use std::time::{Duration, Instant};
+
+/// Whether servers that are away are waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum ServerWait {
+    /// They are not: a command only wants to know what is there.
+    #[default]
+    No,
+    /// As long as the job file allows (`wait`), and not longer than until then.
+    Until(Option<Instant>),
+}
+
+impl ServerWait {
+    /// What the next thing to do about an error of this kind is, for its words.
+    pub fn help(self, fault: &DatabaseError) -> &'static str {
+        match (fault.passes(), self) {
+            (false, _) => "",
+            (true, ServerWait::No) => "; start that server, or mend `url`",
+            (true, ServerWait::Until(_)) => "; start that server, or mend `url`, or raise `wait`",
+        }
+    }
+
+    /// Asks until there is an answer, or something is wrong that does not pass, or `wait` is over. Every attempt begins anew,
+    /// so it must do no harm where one before it came further than its answer. `who` and `place` are for the words.
+    pub async fn out<T>(
+        self,
+        who: &str,
+        place: &str,
+        wait: Duration,
+        mut ask: impl AsyncFnMut() -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        let ServerWait::Until(until) = self else { return ask().await };
+        let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        let (mut away, mut pause) = (None, Duration::ZERO);
+        loop {
+            let fault = match tokio::time::timeout(left(), ask()).await {
+                Ok(Err(fault)) if fault.passes() => fault,
+                Ok(done) => {
+                    if away.is_some() && done.is_ok() {
+                        tracing::info!("{who}: {place} is there; the job starts");
+                    }
+                    return done;
+                }
+                Err(_) => {
+                    return Err(DatabaseError::passing(
+                        "it did not answer before the time of --timeout had passed; the job was not started".into(),
+                    ));
+                }
+            };
+            let (shown, message) = (units::show_time(wait), fault.message);
+            let since = match away {
+                Some(since) => since,
+                None if wait.is_zero() => return Err(DatabaseError::passing(message)),
+                None => {
+                    tracing::warn!("{who}: {place}: {message}; the job waits for it, for {shown} at most (`wait`)");
+                    *away.insert(Instant::now())
+                }
+            };
+            if since.elapsed() >= wait {
+                return Err(DatabaseError::passing(format!("{message}, for {shown}")));
+            }
+            pause = longer(pause);
+            tokio::time::sleep(pause.min(wait.saturating_sub(since.elapsed())).min(left())).await;
+        }
+    }
+}
