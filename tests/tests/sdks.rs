@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const TAKE_AT_MOST: Duration = Duration::from_secs(600);
 
-const WORLDS: [&str; 4] = ["aggregate", "cogroup", "transform", "update"];
+const WORLDS: [&str; 5] = ["aggregate", "cogroup", "source", "transform", "update"];
 
 fn tool(tool: Tool, folder: &Path) -> Command {
     let program = find(tool, folder).unwrap_or_else(|error| panic!("{error}"));

@@ -382,8 +382,9 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        let words =
-            format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source");
+        let words = format!(
+            "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source"
+        );
         wrong(manifest, &words)
     })
 }
