@@ -16,7 +16,7 @@
 plain Python.
 """
 
-from . import counter, files, log, net
+from . import counter, files, http, log, net
 from .aggregate import aggregate
 from .batch import Batch, TextColumn
 from .cogroup import cogroup
@@ -58,6 +58,7 @@ __all__ = [
     "cogroup",
     "counter",
     "files",
+    "http",
     "log",
     "migrate",
     "net",

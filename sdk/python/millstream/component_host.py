@@ -13,12 +13,13 @@ _LEVELS = {level.name.lower(): level for level in log.Level}
 
 
 class ComponentHost(host.Host):
-    """The host of a component. ``timers`` and ``sockets`` are imports that not every world has."""
+    """The host of a component. ``timers``, ``sockets`` and ``requests`` are imports that not every world has."""
 
-    def __init__(self, timers: Any, sockets: Any) -> None:
+    def __init__(self, timers: Any, sockets: Any, requests: Any) -> None:
         super().__init__()
         self._timers = timers
         self._sockets = sockets
+        self._requests = requests
 
     def log(self, level: str, message: str) -> None:
         log.write(_LEVELS[level], message)
@@ -83,3 +84,10 @@ class ComponentHost(host.Host):
         if isinstance(fault, self._sockets.Fault_Closed):
             raise net.Closed("the other side has closed the connection")
         raise net.Fault(fault.value)
+
+    def ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        if self._requests is None:
+            raise net.Fault('write what it asks for into pyproject.toml: [tool.millstream.grants], http = { hosts = ["…"] }')
+        return self._requests.ask(method, url, headers, body, timeout_ms, body_bytes_max)  # type: ignore[no-any-return]

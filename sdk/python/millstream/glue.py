@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from componentize_py_types import Err
-from wit_world.imports import log, types
+from wit_world.imports import log
 
 from . import failure, host, late, trace
 from .component_host import ComponentHost
@@ -27,6 +27,11 @@ from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
 from .stage import Context, Stage
 
+try:
+    from wit_world.imports import types
+except ImportError:
+    # Where WASI's HTTP has types as well.
+    from wit_world.imports import millstream_plugin_types as types
 try:
     from wit_world.imports import stage
 except ImportError:
@@ -299,9 +304,17 @@ def export(world: str) -> type[Exports]:
     interface = importlib.import_module(f"wit_world.exports.{own.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
     sockets = importlib.import_module("wit_world.imports.net") if world == "source" else None
-    host.current = ComponentHost(timers, sockets)
+    host.current = ComponentHost(timers, sockets, _requests())
     Waiting.exports = type(own.__name__, (own,), {"module": interface, "world": world})
     return Waiting.exports
+
+
+def _requests() -> Any:
+    """What makes requests over HTTP, in worlds that have the imports for it."""
+    try:
+        return importlib.import_module(".component_http", __package__)
+    except ImportError:
+        return None
 
 
 def migrator() -> type[Migrator]:

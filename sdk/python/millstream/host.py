@@ -94,6 +94,12 @@ class Host:
         """Closes a socket."""
         _sockets().close(socket)
 
+    def ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Makes a request over HTTP: status, head and body of the answer. Raises `net.Fault`."""
+        return importlib.import_module("millstream.requests").ask(method, url, headers, body, timeout_ms, body_bytes_max)
+
 
 def _sockets() -> Any:
     """The sockets of the machine. Imported late: a component has neither these nor Python's module for them."""

@@ -1,5 +1,6 @@
 /** The exports of a component of world `source`. */
 
+import * as log from "millstream:plugin/log@0.1.3";
 import * as net from "millstream:plugin/net@0.1.3";
 import { type About, guardedBy } from "./guarded.ts";
 import { configError, PluginError } from "../error.ts";
@@ -63,7 +64,11 @@ function orDies<T>(function_: () => T): T {
       mistake = describeError(error);
     }
   });
-  // It is no error of the interface, and so the engine gives up.
-  if (mistake !== undefined) throw mistake;
+  if (mistake !== undefined) {
+    // The host takes the line that begins so for what happened.
+    for (const line of `panic: ${mistake}`.toWellFormed().split("\n")) log.write("error", line);
+    // It is no error of the interface, and so the engine gives up.
+    throw mistake;
+  }
   return returned as T;
 }
