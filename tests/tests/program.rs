@@ -47,6 +47,7 @@ mod rollback;
 mod secrets;
 mod shadow;
 mod sinks;
+mod source_examples;
 mod source_plugins;
 mod sources;
 mod sql;

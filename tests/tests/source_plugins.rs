@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server of numbered lines as `tests/plugins/acked-lines` reads them, which forgets those that were acknowledged.
+/// A server of numbered lines as `plugins/acked-lines` reads them, which forgets those that were acknowledged.
 #[derive(Clone)]
 struct Lines {
     port: u16,
