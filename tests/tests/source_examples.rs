@@ -261,7 +261,7 @@ fn records_of_meters_come_once_from_a_concentrator_that_forgets() {
     let rows = trial.rows("out.jsonl");
     let numbers: Vec<u64> = rows.iter().map(|row| row["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..server.count).filter(|number| number % 100 != 42).collect::<Vec<_>>());
-    assert_eq!(rows[3]["at"], "1970-01-01T00:00:03Z");
+    assert_eq!(rows[3]["at"], "1970-01-01T00:00:03.000000Z");
     assert_eq!(
         (&rows[3]["meter"], &rows[3]["value"], &rows[3]["is_estimated"]),
         (&3.into(), &0.75.into(), &true.into())
