@@ -206,7 +206,10 @@ fn receive(running: &Running, runtime: &Handle) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         match running.graph.readers.get(&source.name) {
-            Some(node) => receiver::plugin::start(source, node.readers(), inbox.clone(), runtime, &from),
+            Some(node) => {
+                let readers = node.readers(&running.metrics.of(&source.name));
+                receiver::plugin::start(source, readers, inbox.clone(), runtime, &from);
+            }
             None => receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share),
         }
     }
