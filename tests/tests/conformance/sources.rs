@@ -116,10 +116,9 @@ pub fn rows_and_positions(language: Language) {
     assert_eq!(refused[0]["value"], "no line", "{language}");
     assert_eq!(servers[0].told("FROM"), ["0", "4"], "{language}");
     assert_eq!(servers[0].told("ACK").last().map(String::as_str), Some("8"), "{language}");
-    let passes =
-        format!("source `lines`, partition `{}`: the other side has closed the connection", servers[0].address);
-    assert!(ended.stderr.contains("is opened at 4"), "{language}: {}", ended.stderr);
-    assert!(ended.stderr.contains(&passes) || passes_of(language, &ended.stderr), "{language}: {}", ended.stderr);
+    for words in ["is opened at 4", "trying again until it works"] {
+        assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
+    }
     let again = run(&trial, &[]);
     assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
     assert_eq!(trial.rows("out.jsonl"), rows, "{language}: nothing is left");
