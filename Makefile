@@ -10,6 +10,7 @@ MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 DEMO_PLUGINS := plugins/split-words plugins/running-count
 RUST_PLUGINS := $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 PLUGINS := $(patsubst %/cases,%,$(wildcard plugins/*/cases))
+OTHER_PLUGINS := $(filter-out $(RUST_PLUGINS),$(patsubst %/.,%,$(wildcard plugins/*/.)))
 BENCH_PLUGINS := host/benches/identity host/benches/compute \
 	$(filter-out host/benches/languages/own/%,$(patsubst %/.,%,$(wildcard host/benches/languages/*/*/.)))
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
@@ -71,7 +72,7 @@ demo: host
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
 test: tools servers
-	@"$(MILLSTREAM)" build $(filter-out $(RUST_PLUGINS),$(PLUGINS)) $(TEST_PLUGINS)
+	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 
 # As many kills and as much random input as asked for. The seed that a failure names repeats its choices.

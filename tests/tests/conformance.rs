@@ -6,6 +6,7 @@
 mod built;
 mod generated;
 mod runtime;
+mod sources;
 mod table;
 
 use built::{TAKES_AT_MOST, case_names, component, folder, has};
@@ -44,6 +45,21 @@ macro_rules! languages {
         fn counts_and_logs() {
             runtime::counts($language);
         }
+
+        #[test]
+        fn sources_go_on_where_they_were() {
+            sources::rows_and_positions($language);
+        }
+
+        #[test]
+        fn sources_tell_what_goes_wrong() {
+            sources::what_goes_wrong($language);
+        }
+
+        #[test]
+        fn sources_take_datagrams() {
+            sources::datagrams($language);
+        }
     })* };
 }
 
@@ -51,7 +67,9 @@ languages! { rust: Language::Rust, python: Language::Python, js: Language::JavaS
 
 /// Builds all plugins of a language and runs their cases; tells of all that fail.
 fn all_cases(language: Language) {
-    let cases: Vec<String> = case_names().into_iter().filter(|case| has(case, language)).collect();
+    // `sources` tries what has no cases.
+    let is_tried = |case: &String| has(case, language) && folder(case, language).with_file_name("cases").is_dir();
+    let cases: Vec<String> = case_names().into_iter().filter(is_tried).collect();
     assert!(!cases.is_empty(), "there is no plugin in {language}");
     let failures: Vec<String> =
         cases.iter().filter_map(|case| difference(case, language).map(|words| format!("{case}:\n{words}"))).collect();

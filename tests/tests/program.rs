@@ -56,6 +56,7 @@ mod secrets;
 mod shadow;
 mod sink_plugins;
 mod sinks;
+mod source_examples;
 mod source_plugins;
 mod sources;
 mod sql;

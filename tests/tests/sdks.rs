@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const TAKE_AT_MOST: Duration = Duration::from_secs(600);
 
-const WORLDS: [&str; 4] = ["aggregate", "cogroup", "transform", "update"];
+const WORLDS: [&str; 5] = ["aggregate", "cogroup", "source", "transform", "update"];
 
 fn tool(tool: Tool, folder: &Path) -> Command {
     let program = find(tool, folder).unwrap_or_else(|error| panic!("{error}"));
@@ -38,7 +38,7 @@ fn projects(language: &str, plugins: &[&str]) -> Vec<PathBuf> {
 fn python() {
     let sdk = root().join("sdk/python");
     passes(tool(Tool::Python, &sdk).args(["-m", "unittest"]));
-    for project in projects("python", &["vader"]) {
+    for project in projects("python", &["feed", "vader"]) {
         // Packages that a plugin needs are where its build has put them.
         let path = format!("{}:{}", sdk.display(), project.join(".millstream/packages/modules").display());
         passes(tool(Tool::Python, &project).args(["-m", "unittest"]).env("PYTHONPATH", path));
@@ -63,12 +63,14 @@ fn go() {
     let sdk = root().join("sdk/go");
     passes(tool(Tool::Go, &sdk).args(["vet", "./..."]));
     passes(tool(Tool::Go, &sdk).args(["test", "."]));
-    for project in projects("go", &["geo"]) {
+    for project in projects("go", &["geo", "statsd"]) {
         passes(tool(Tool::Go, &project).args(["test", "."]));
     }
 }
 
 #[test]
 fn c() {
-    passes(Command::new("make").arg("test").current_dir(root().join("plugins/edges")));
+    for plugin in ["edges", "meters"] {
+        passes(Command::new("make").arg("test").current_dir(root().join("plugins").join(plugin)));
+    }
 }

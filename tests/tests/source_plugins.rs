@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server of numbered lines as `tests/plugins/acked-lines` reads them, which forgets those that were acknowledged.
+/// A server of numbered lines as `plugins/acked-lines` reads them, which forgets those that were acknowledged.
 #[derive(Clone)]
 struct Lines {
     port: u16,
@@ -391,6 +391,11 @@ fn datagrams_are_rows() {
         thread::sleep(Duration::from_millis(20));
         !trial.rows("out.jsonl").is_empty()
     });
+    let status = trial.told(&["status", "job.toml"]);
+    assert_eq!(status.code, Some(0), "{}", status.stderr);
+    for words in ["    plugin  bad-source 0.1.0, sha256:", "    calls   ", "    memory  "] {
+        assert!(status.stdout.contains(words), "{words} in {}", status.stdout);
+    }
     stop(job);
     let own = sender.local_addr().unwrap().to_string();
     assert!(trial.rows("out.jsonl").iter().all(|row| *row == json!({ "n": 4, "partition": own })));

@@ -492,5 +492,3 @@ pub const POLL_WAIT_MS: u64 = 500;
 pub const POLL_WAIT_SHORT_MS: u64 = 10;
 /// Bytes of a message of syslog, where a job says nothing else.
 pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
-/// How long a position of such a source waits for rows to go into the plan with, in milliseconds; then it goes alone.
-pub const POSITION_WAIT_MS: u64 = 60 * 60 * 1000;

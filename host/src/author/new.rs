@@ -30,8 +30,7 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     let missing = || Error::job(format!("this Millstream comes without an SDK for {language}"));
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
-    let template =
-        templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world, language))?;
+    let template = templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world))?;
     if declares(template, name) {
         return Err(Error::job(format!("`{name}` is what something in the example is named; choose another name")));
     }
@@ -48,17 +47,7 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
     Ok(folder)
 }
 
-/// The error where a language has no template of a world: no language has, or others have.
-fn no_world(templates: &Dir<'_>, world: &str, language: Language) -> Error {
-    let has = |other: &Language| {
-        let templates = TEMPLATES.get_dir(other.word());
-        templates.is_some_and(|dir| dir.get_dir(dir.path().join(world)).is_some())
-    };
-    let others: Vec<String> = Language::ALL.into_iter().filter(has).map(|other| other.to_string()).collect();
-    if !others.is_empty() {
-        let others = others.join(", ");
-        return Error::job(format!("there is no SDK of world `{world}` for {language} yet; there is one for {others}"));
-    }
+fn no_world(templates: &Dir<'_>, world: &str) -> Error {
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
     Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }

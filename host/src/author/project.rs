@@ -380,16 +380,17 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     if word == MIGRATING {
         return Ok((World::Update, true));
     }
-    let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
+    let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        if [World::Source, World::Sink].iter().any(|world| world.to_string() == word) {
+        if World::Sink.to_string() == word {
             return wrong(
                 manifest,
                 &format!("there is no SDK of world `{word}` for this language yet; there is one for Rust"),
             );
         }
-        let words =
-            format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
+        let words = format!(
+            "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source"
+        );
         wrong(manifest, &words)
     })
 }

@@ -33,5 +33,7 @@
 #include "millstream/text.h"
 #include "millstream/plugin.h"
 #include "millstream/worlds.h"
+#include "millstream/net.h"
+#include "millstream/source.h"
 
 #endif

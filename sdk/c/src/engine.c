@@ -79,6 +79,8 @@ bool ms_engine_describe(ms_call *call, ms_description *description)
         ms_failed(call, MS_ERROR_INTERNAL, "the function `describe` failed and did not say why");
         return false;
     }
+    if (plugin->source && plugin->source->check && plugin->source->check(call) != MS_OK)
+        ms_failed(call, MS_ERROR_INTERNAL, "the function `check` failed and did not say why");
     return !call->engine->failure.happened;
 }
 

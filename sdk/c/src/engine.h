@@ -66,6 +66,8 @@ typedef struct ms_engine {
     void (*set_timers)(struct ms_engine *engine, bool done);
     const uint32_t *due_ends;
     const ms_timestamp *due_times;
+    /* World `source`: what the host said last of what could not be done. */
+    ms_text net_words;
 } ms_engine;
 
 /* What a call returns. */
@@ -96,6 +98,15 @@ bool ms_engine_combine(ms_call *call, const ms_batch *left, const ms_batch *righ
 bool ms_engine_lower(ms_call *call, const ms_batch *keys, const ms_batch *accumulators, ms_output *output);
 bool ms_engine_inverse(ms_call *call, const ms_batch *whole, const ms_batch *part, ms_output *output);
 
+/* World `source`. The config of `open` is that of the calls after it. */
+bool ms_engine_partitions(ms_call *call, ms_partitions *partitions);
+bool ms_engine_open(ms_call *call, ms_text config, ms_text partition, const ms_binary *position);
+/* Begins a call of what is open. */
+bool ms_engine_reading(ms_call *call, ms_engine *engine);
+bool ms_engine_poll(ms_call *call, ms_poll *poll, ms_batch *rows);
+bool ms_engine_durable(ms_call *call, ms_binary position);
+bool ms_engine_published(ms_call *call, ms_binary position);
+
 /* The schema of a kind of row. */
 ms_schema ms_row_schema(const ms_row *row);
 /* An empty output with room for rows, and for bytes in each column of text or binary. */
@@ -124,5 +135,14 @@ ms_schema ms_host_key(void);
 void ms_host_timer_set(uint32_t group, int64_t at);
 void ms_host_timer_cancel(uint32_t group, int64_t at);
 void ms_host_timers_due(const uint32_t **ends, const ms_timestamp **times);
+/* World `source`: sockets by number. `wrong` says why, after MS_NET_FAILED. */
+ms_net ms_host_connect(ms_text name, uint16_t port, uint32_t timeout_ms, uint32_t *socket, ms_text *wrong);
+ms_net ms_host_read(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, ms_binary *bytes, ms_text *wrong);
+ms_net ms_host_write(uint32_t socket, ms_binary bytes, uint32_t timeout_ms, ms_text *wrong);
+ms_net ms_host_bind(ms_text name, uint16_t port, uint32_t *socket, ms_text *wrong);
+ms_net ms_host_receive(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, ms_binary *bytes, ms_text *sender,
+                       ms_text *wrong);
+ms_net ms_host_send(uint32_t socket, ms_text name, uint16_t port, ms_binary bytes, ms_text *wrong);
+void ms_host_close(uint32_t socket);
 
 #endif

@@ -5,6 +5,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+bool ms_text_is_utf8(ms_text text)
+{
+    for (size_t i = 0; i < text.length;) {
+        unsigned char first = (unsigned char)text.data[i];
+        if (first < 0x80) {
+            i++;
+            continue;
+        }
+        size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+        if (length == 0 || length > text.length - i)
+            return false;
+        unsigned char second = (unsigned char)text.data[i + 1];
+        /* No longer form than is needed, no half of a surrogate pair, nothing above the last character. */
+        if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) || (first == 0xf0 && second < 0x90) ||
+            (first == 0xf4 && second > 0x8f))
+            return false;
+        for (size_t byte = 1; byte < length; byte++) {
+            if (((unsigned char)text.data[i + byte] & 0xc0) != 0x80)
+                return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
 size_t ms_text_characters(ms_text text)
 {
     size_t characters = 0;

@@ -14,12 +14,25 @@ export interface Host {
   key(): WireSchema;
   /** World `update`: timers of the groups of this call. */
   readonly timers: TimersHost | undefined;
+  /** World `source`: connections and datagrams. */
+  readonly net: NetHost | undefined;
 }
 
 export interface TimersHost {
   set(group: number, at: bigint): void;
   cancel(group: number, at: bigint): void;
   due(): { readonly ends: Uint8Array; readonly times: Uint8Array };
+}
+
+/** Sockets by number. What goes wrong is thrown: a fault `{ tag, val }`, or something with one as `payload`. */
+export interface NetHost {
+  connect(host: string, port: number, timeoutMs: number): number;
+  read(socket: number, bytesMax: number, timeoutMs: number): Uint8Array;
+  write(socket: number, data: Uint8Array, timeoutMs: number): void;
+  bind(host: string, port: number): number;
+  receive(socket: number, bytesMax: number, timeoutMs: number): { readonly sender: string; readonly data: Uint8Array };
+  send(socket: number, host: string, port: number, data: Uint8Array): void;
+  close(socket: number): void;
 }
 
 let current: Host | undefined;

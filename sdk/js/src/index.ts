@@ -24,8 +24,10 @@ export { configError, type ErrorKind, inputError, internalError, PluginError, Re
 export * as files from "./files.ts";
 export * as log from "./log.ts";
 export { type Migration, migration, type OldStates } from "./migrate.ts";
+export * as net from "./net.ts";
 export { keyed, type KeyedType, type Out, type OutputType } from "./out.ts";
 export { type Cells, type Row, row, type RowOf, RowType } from "./row.ts";
+export { Arrivals, type Polled, type Reader, source, type SourceFunctions, type SourcePlugin, type SourceSpec } from "./source.ts";
 export { type Context, position, Stage } from "./stage.ts";
 export type { Timers } from "./timers.ts";
 export * from "./transform.ts";
@@ -41,4 +43,4 @@ export {
   type UpdatePlugin,
   type UpdateSpec,
 } from "./update.ts";
-export { decodeOne as decodeText } from "./utf8.ts";
+export { decodeOne as decodeText, encodeOne as encodeText } from "./utf8.ts";

@@ -5,20 +5,18 @@
  * `counter` does nothing, `files` reads from `testdata/`.
  */
 
-import { Batch, bit, bitmap, bytesOf } from "./batch.ts";
+import { bit, bitmap, bytesOf } from "./batch.ts";
 import type { AggregatePlugin } from "./aggregate.ts";
-import { cellOf } from "./cell.ts";
 import type { CogroupPlugin } from "./cogroup.ts";
-import { internalError } from "./error.ts";
 import { setHost } from "./host.ts";
-import { RowType } from "./row.ts";
+import type { RowType } from "./row.ts";
+import type { SourcePlugin } from "./source.ts";
 import { type CallContext, Stage } from "./stage.ts";
+import { testHost, type TestRow, toBatch, toBigint, toRows } from "./testing_rows.ts";
+import { SourceTest } from "./testing_source.ts";
 import type { TransformPlugin } from "./transform.ts";
 import type { Description, Field, Rejected, Type } from "./types.ts";
 import type { UpdatePlugin } from "./update.ts";
-
-/** A row, as tests write it. */
-export type TestRow = Readonly<Record<string, unknown>>;
 
 /** What a run gave. */
 export interface Run {
@@ -30,14 +28,6 @@ export interface Run {
    */
   readonly rejected: Rejected[];
 }
-
-/** What Node offers, without its types. */
-interface Node {
-  getBuiltinModule(name: "node:fs"): { readFileSync(path: string): Uint8Array };
-  readonly stderr: { write(text: string): void };
-}
-
-declare const process: Node;
 
 const TYPES = ["bool", "int64", "float64", "text", "binary", "timestamp"];
 
@@ -112,14 +102,8 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
   }
 
   protected begin(): void {
-    const nothing = () => ({ fields: [] });
     setHost({
-      log: (level, message) => process.stderr.write(`${level}: ${message}\n`),
-      count: () => {},
-      file: (name) => process.getBuiltinModule("node:fs").readFileSync(`testdata/${name}`),
-      input: nothing,
-      inputs: () => [],
-      key: nothing,
+      ...testHost(),
       timers: {
         set: (group, at) => void this.asked.push({ group, at, isSet: true }),
         cancel: (group, at) => void this.asked.push({ group, at, isSet: false }),
@@ -295,33 +279,14 @@ export function cogroup(plugin: CogroupPlugin): CogroupTest {
   return new CogroupTest(plugin);
 }
 
+/** Tests a plugin of world `source`. */
+export function source(plugin: SourcePlugin): SourceTest {
+  return new SourceTest(plugin);
+}
+
+export type { TestRow } from "./testing_rows.ts";
+export type { Answer, PartitionTest, SourceTest, TestPoll } from "./testing_source.ts";
 export type { AggregateTest, CogroupTest, TransformTest, UpdateTest };
-
-/** Rows that may be null anywhere, as a host passes them. */
-function rowType(fields: readonly Field[]): RowType<TestRow> {
-  return new RowType<TestRow>(Object.fromEntries(fields.map(({ name, type }) => [name, cellOf(type)])));
-}
-
-function toBatch(fields: readonly Field[], rows: readonly TestRow[]): Batch {
-  const writer = rowType(fields).writer();
-  for (const row of rows) {
-    const values = fields.map(({ name, type }) => [name, toBigint(type, row[name])]);
-    writer.push(Object.fromEntries(values));
-  }
-  return new Batch(rows.length, writer.finish());
-}
-
-function toBigint(type: Type, value: unknown): unknown {
-  return (type === "int64" || type === "timestamp") && typeof value === "number" ? BigInt(value) : value;
-}
-
-function toRows(fields: readonly Field[], batch: Batch): TestRow[] {
-  if (fields.length !== batch.width) {
-    throw internalError(`${fields.length} columns were described, ${batch.width} returned`);
-  }
-  const read = rowType(fields).reader(batch);
-  return Array.from({ length: batch.rows }, (_, row) => read(row));
-}
 
 /** The columns of these fields. */
 function pick(fields: readonly Field[], row: TestRow): TestRow {

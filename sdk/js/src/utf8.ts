@@ -78,6 +78,11 @@ export function decodeOne(data: Uint8Array): string {
   return isAscii(data) ? raw : decodeURIComponent(escape(raw));
 }
 
+/** Encodes one text; halves of surrogate pairs that stand alone become U+FFFD. */
+export function encodeOne(text: string): Uint8Array<ArrayBuffer> {
+  return bytesOf(toCharacters(text));
+}
+
 /** Encodes texts; halves of surrogate pairs that stand alone become U+FFFD. */
 export function encode(texts: readonly string[]): { data: Uint8Array; offsets: Uint8Array } {
   const offsets = new Int32Array(texts.length + 1);

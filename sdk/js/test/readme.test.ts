@@ -16,7 +16,7 @@ function run(program: string, ...args: string[]): void {
 test("the plugins of the README are plugins", async () => {
   const blocks = Array.from(readFileSync("README.md", "utf8").matchAll(/^```ts\n(.*?)^```/gms), ([, code]) => code!);
   const plugins = blocks.filter((code) => code.includes("export default"));
-  assert.ok(plugins.length >= 7, `${plugins.length} plugins`);
+  assert.ok(plugins.length >= 8, `${plugins.length} plugins`);
   const work = mkdtempSync(join(tmpdir(), "millstream-readme-"));
   try {
     mkdirSync(join(work, "src"));

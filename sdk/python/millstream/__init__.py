@@ -12,11 +12,11 @@
         for word in value.split():
             out.emit(word)
 
-`transform`, `update`, `aggregate` and `cogroup` make a function or a class a plugin of that world; `millstream.testing` runs it in
+`transform`, `update`, `aggregate`, `cogroup` and `source` make a function or a class a plugin of that world; `millstream.testing` runs it in
 plain Python.
 """
 
-from . import counter, files, log
+from . import counter, files, http, log, net
 from .aggregate import aggregate
 from .batch import Batch, TextColumn
 from .cogroup import cogroup
@@ -26,12 +26,14 @@ from .migrate import migrate
 from .row import Column
 from .schema import Description, Field, Schema
 from .signature import KeyedOut, Out, Rows
+from .source import Arrivals, Polled, source
 from .stage import Context, Stage
 from .timers import Timers
 from .transform import Transformed, transform
 from .update import update
 
 __all__ = [
+    "Arrivals",
     "Batch",
     "Column",
     "ConfigError",
@@ -42,6 +44,7 @@ __all__ = [
     "InternalError",
     "KeyedOut",
     "Out",
+    "Polled",
     "Rejection",
     "Remove",
     "Rows",
@@ -55,8 +58,11 @@ __all__ = [
     "cogroup",
     "counter",
     "files",
+    "http",
     "log",
     "migrate",
+    "net",
+    "source",
     "transform",
     "update",
 ]

@@ -7,6 +7,7 @@ import re
 import traceback
 from types import TracebackType
 
+from . import net
 from .code import FILE
 from .errors import ConfigError, InputError, InternalError, PluginError
 from .place import own_name
@@ -21,6 +22,9 @@ def failed(error: BaseException) -> PluginError:
     """The error that the host is told. One of the three kinds is told as it is, anything else with a traceback."""
     if isinstance(error, (ConfigError, InputError, InternalError)):
         return error
+    if isinstance(error, net.Fault):
+        # Where it was in the plugin says nothing of what is wrong.
+        return InternalError(str(error))
     return _wrong_row(error) or InternalError("".join(_lines(error)).rstrip() + _hint(error))
 
 

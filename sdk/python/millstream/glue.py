@@ -16,15 +16,27 @@ from types import ModuleType
 from typing import Any
 
 from componentize_py_types import Err
-from wit_world.imports import files, log, metrics, stage, types
+from wit_world.imports import log
 
 from . import failure, host, late, trace
+from .component_host import ComponentHost
 from .errors import ConfigError, InputError, PluginError
 from .failure import failed
 from .migrate import Migrations
 from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
 from .stage import Context, Stage
+
+try:
+    from wit_world.imports import types
+except ImportError:
+    # Where WASI's HTTP has types as well.
+    from wit_world.imports import millstream_plugin_types as types
+try:
+    from wit_world.imports import stage
+except ImportError:
+    # A source has no stage.
+    stage: Any = None  # type: ignore[no-redef]
 
 _TO_WIRE = {
     "bool": types.DataType_Bool(),
@@ -35,7 +47,6 @@ _TO_WIRE = {
     "timestamp": types.DataType_Timestamp(),
 }
 _FROM_WIRE = {type(wire): name for name, wire in _TO_WIRE.items()}
-_LEVELS = {level.name.lower(): level for level in log.Level}
 
 
 def _schema(wire: Any) -> Schema:
@@ -50,42 +61,6 @@ def _to_wire(schema: Schema) -> Any:
         return _TO_WIRE.get(of) or types.DataType_Arrow(of.removeprefix("arrow "))
 
     return types.Schema([types.Field(own.name, kind(own.type), own.nullable) for own in schema.fields])
-
-
-class ComponentHost(host.Host):
-    """The host of a component."""
-
-    def __init__(self, timers: Any) -> None:
-        super().__init__()
-        self._timers = timers
-
-    def log(self, level: str, message: str) -> None:
-        log.write(_LEVELS[level], message)
-
-    def add(self, counter: str, amount: int) -> None:
-        metrics.add(counter, amount)
-
-    def file_size(self, name: str) -> int:
-        try:
-            return files.size(name)
-        except Err as error:
-            raise FileNotFoundError(error.value) from None
-
-    def file_read(self, name: str, offset: int, length: int | None) -> bytes:
-        try:
-            return files.read(name, offset, 0xFFFFFFFF if length is None else length)
-        except Err as error:
-            raise FileNotFoundError(error.value) from None
-
-    def set_timer(self, group: int, at: int) -> None:
-        self._timers.set(group, at)
-
-    def cancel_timer(self, group: int, at: int) -> None:
-        self._timers.cancel(group, at)
-
-    def due(self) -> host.Due:
-        due = self._timers.due()
-        return host.Due(due.ends, due.times)
 
 
 class HostStage(Stage):
@@ -238,7 +213,72 @@ class Migrator(Exports):
         return self.guarded(self.migrations.migrate, from_version, _schema(states_schema), states)
 
 
-_WORLDS = {"transform": Transformer, "update": Updater, "aggregate": Aggregator, "cogroup": Cogrouper}
+class Reader(Exports):
+    """World ``source``."""
+
+    #: What reads the partition.
+    reader: Any = None
+
+    def describe(self, config: str) -> Any:
+        own = self.plugin.finish(self.guarded(self.plugin.runner.describe, trace.begins(config, _tell)))
+        about = self.about
+        return self.module.Description(
+            own.name or about["name"],
+            own.version or about["version"],
+            own.doc or about["doc"],
+            _to_wire(own.output),
+            own.config_schema,
+        )
+
+    def partitions(self, config: str) -> list[str]:
+        return self.read("partitions", config)
+
+    def open(self, config: str, partition: str, position: bytes | None) -> None:
+        Reader.reader = self.read("open", config, partition, position)
+
+    def poll(self, rows_max: int, wait_ms: int) -> Any:
+        return self.guarded(self._poll, rows_max, wait_ms)
+
+    def durable(self, position: bytes) -> None:
+        self.read("tell", Reader.reader, "durable", position)
+
+    def published(self, position: bytes) -> None:
+        self.read("tell", Reader.reader, "published", position)
+
+    def read(self, name: str, *arguments: Any) -> Any:
+        """Calls a method of what runs the plugin."""
+        return self.guarded(_or_trap, getattr(self.plugin.runner, name), *arguments)
+
+    def _poll(self, rows_max: int, wait_ms: int) -> Any:
+        rows, polled = _or_trap(self.plugin.runner.poll, Reader.reader, rows_max, wait_ms)
+        refused = [self.module.Refusal(data, reason) for data, reason in rows.refused]
+        pause = polled.pause_ms
+        if pause is None:
+            then = self.module.Next_Ended()
+        else:
+            then = self.module.Next_Pause(min(pause, 0xFFFFFFFF)) if pause > 0 else self.module.Next_Ready()
+        return self.module.Polled(_or_trap(rows.finish), refused, polled.position, then)
+
+
+def _or_trap(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of a source. What goes wrong there passes, and the host tries again for ever; a mistake of the plugin
+    does not pass, so the instance dies of it, which ends the job."""
+    try:
+        return function(*arguments)
+    except (PluginError, OSError):
+        raise
+    except BaseException as error:
+        print(failed(error), file=sys.stderr, flush=True)
+        os.abort()
+
+
+_WORLDS = {
+    "transform": Transformer,
+    "update": Updater,
+    "aggregate": Aggregator,
+    "cogroup": Cogrouper,
+    "source": Reader,
+}
 
 
 #: What stands around the words of an error at build time, so that `millstream build` finds them among those of its tools.
@@ -263,9 +303,18 @@ def export(world: str) -> type[Exports]:
     own = _WORLDS[world]
     interface = importlib.import_module(f"wit_world.exports.{own.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
-    host.current = ComponentHost(timers)
+    sockets = importlib.import_module("wit_world.imports.net") if world == "source" else None
+    host.current = ComponentHost(timers, sockets, _requests())
     Waiting.exports = type(own.__name__, (own,), {"module": interface, "world": world})
     return Waiting.exports
+
+
+def _requests() -> Any:
+    """What makes requests over HTTP, in worlds that have the imports for it."""
+    try:
+        return importlib.import_module(".component_http", __package__)
+    except ImportError:
+        return None
 
 
 def migrator() -> type[Migrator]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import sys
+from typing import Any
 
 from .columns import Column, Timestamp, offsets, words
 from .errors import InternalError
@@ -63,6 +65,45 @@ class Host:
     def due(self) -> Due:
         """The timers of this call."""
         return self.due_times
+
+    def connect(self, name: str, port: int, timeout_ms: int) -> int:
+        """Connects over TCP, and gives the number of the socket. All of these raise `net.Fault`."""
+        return _sockets().connect(name, port, timeout_ms)
+
+    def read(self, socket: int, bytes_max: int, timeout_ms: int) -> bytes:
+        """Reads what is there, at least one byte."""
+        return _sockets().read(socket, bytes_max, timeout_ms)
+
+    def write(self, socket: int, data: bytes, timeout_ms: int) -> None:
+        """Writes all of it."""
+        _sockets().write(socket, data, timeout_ms)
+
+    def bind(self, name: str, port: int) -> int:
+        """Listens for datagrams, and gives the number of the socket."""
+        return _sockets().bind(name, port)
+
+    def receive(self, socket: int, bytes_max: int, timeout_ms: int) -> tuple[str, bytes]:
+        """The next datagram, with its sender."""
+        return _sockets().receive(socket, bytes_max, timeout_ms)
+
+    def send(self, socket: int, name: str, port: int, data: bytes) -> None:
+        """Sends a datagram."""
+        _sockets().send(socket, name, port, data)
+
+    def close(self, socket: int) -> None:
+        """Closes a socket."""
+        _sockets().close(socket)
+
+    def ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Makes a request over HTTP: status, head and body of the answer. Raises `net.Fault`."""
+        return importlib.import_module("millstream.requests").ask(method, url, headers, body, timeout_ms, body_bytes_max)
+
+
+def _sockets() -> Any:
+    """The sockets of the machine. Imported late: a component has neither these nor Python's module for them."""
+    return importlib.import_module("millstream.sockets")
 
 
 #: The host of this process.

@@ -19,6 +19,7 @@ from .batch import Batch
 from .errors import InternalError
 from .plugin import plugin_of
 from .schema import Description, Schema
+from .source import Polled, SourceRunner
 from .stage import Context, Stage
 
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ class Run:
 
 
 class Test:
-    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate` and `cogroup`.
+    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate`, `cogroup` and `source`.
 
     ``config`` is the stage's config. ``key`` are the stage's key columns, as in ``"user text, day int64"``. ``input`` are the
     columns of the stage's input, which only plugins that work on any columns need; in world ``cogroup`` a list of them.
@@ -192,6 +193,64 @@ class CogroupTest(Test):
         return Run(to_rows(said.output, made.rows), rejected)
 
 
+class Poll:
+    """What a poll gave."""
+
+    def __init__(self, rows: list[Row], refused: list[tuple[bytes, str]], polled: Polled) -> None:
+        #: The rows returned.
+        self.rows = rows
+        #: What came and is no row, each with the reason.
+        self.refused = refused
+        #: Where to go on; None: where the partition stood before.
+        self.position = polled.position
+        #: In how many milliseconds there may be more; None: never.
+        self.pause_ms = polled.pause_ms
+
+    def __repr__(self) -> str:
+        return f"Poll(rows={self.rows!r}, refused={self.refused!r}, position={self.position!r}, pause_ms={self.pause_ms!r})"
+
+
+class Partition:
+    """A partition that a source under test reads."""
+
+    def __init__(self, runner: SourceRunner, reader: Any) -> None:
+        self._runner = runner
+        #: The instance that reads it.
+        self.reader = reader
+
+    def poll(self, rows_max: int = 16384, wait_ms: int = 500) -> Poll:
+        """The next rows. Raises InternalError where there are more than so many, as a host does."""
+        rows, polled = self._runner.poll(self.reader, rows_max, wait_ms)
+        if len(rows) > rows_max:
+            raise InternalError(f"{len(rows)} rows, refused ones included, where at most {rows_max} were asked for")
+        return Poll(to_rows(self._runner.row.schema, rows.finish()), rows.refused, polled)
+
+    def durable(self, position: bytes) -> None:
+        """Tells it that the rows up to a position are safe."""
+        self._runner.tell(self.reader, "durable", position)
+
+    def published(self, position: bytes) -> None:
+        """Tells it that a checkpoint with a position is published."""
+        self._runner.tell(self.reader, "published", position)
+
+
+class SourceTest(Test):
+    """A plugin of world ``source``."""
+
+    def describe(self) -> Description:
+        """What the plugin says of itself."""
+        return self._plugin.finish(self._plugin.runner.describe(self._config))
+
+    def partitions(self) -> list[str]:
+        """The partitions that there are."""
+        return self._plugin.runner.partitions(self._config)
+
+    def open(self, partition: str = "", position: bytes | None = None) -> Partition:
+        """Begins to read a partition, at a position of an earlier poll; None: at its beginning."""
+        self.describe()
+        return Partition(self._plugin.runner, self._plugin.runner.open(self._config, partition, position))
+
+
 def transform(plugin: Callable[..., Any], **stage: Any) -> TransformTest:
     """Tests a function or class with ``@transform``; see `Test` for what a stage has."""
     return TransformTest("transform", plugin, **stage)
@@ -210,6 +269,11 @@ def aggregate(plugin: type, **stage: Any) -> AggregateTest:
 def cogroup(plugin: Callable[..., Any], **stage: Any) -> CogroupTest:
     """Tests a function with ``@cogroup``; see `Test` for what a stage has."""
     return CogroupTest("cogroup", plugin, **stage)
+
+
+def source(plugin: type, config: Any = None) -> SourceTest:
+    """Tests a class with ``@source``."""
+    return SourceTest("source", plugin, config)
 
 
 def counters() -> dict[str, int]:

@@ -7,12 +7,18 @@ import types
 import unittest
 
 from millstream.plugin import MARK, Plugin
-from millstream.testing import AggregateTest, CogroupTest, TransformTest, UpdateTest
+from millstream.testing import AggregateTest, CogroupTest, SourceTest, TransformTest, UpdateTest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-TESTS = {"transform": TransformTest, "update": UpdateTest, "aggregate": AggregateTest, "cogroup": CogroupTest}
+TESTS = {
+    "transform": TransformTest,
+    "update": UpdateTest,
+    "aggregate": AggregateTest,
+    "cogroup": CogroupTest,
+    "source": SourceTest,
+}
 #: What a stage says, where a plugin needs it.
-STAGES = {"samples": {"config": {"value_max": 1.0}}}
+STAGES = {"samples": {"config": {"value_max": 1.0}}, "Events": {"config": {"servers": []}}}
 
 
 def modules() -> list[types.ModuleType]:
@@ -44,7 +50,7 @@ class ReadmeTest(unittest.TestCase):
                     self.assertTrue(run.wasSuccessful(), run.failures + run.errors)
                     tests += run.testsRun
         self.assertEqual(set(worlds), set(TESTS))
-        self.assertEqual((len(worlds), tests), (9, 1))
+        self.assertEqual((len(worlds), tests), (10, 1))
 
 
 if __name__ == "__main__":

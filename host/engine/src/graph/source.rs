@@ -3,6 +3,7 @@
 use super::plugin::granted;
 use crate::error::{Error, Result};
 use crate::job::spec::{JobSpec, PluginSpec};
+use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse, World};
 use crate::receiver::polled::MakeReader;
 use std::collections::BTreeMap;
@@ -19,10 +20,14 @@ pub struct SourceNode {
 }
 
 impl SourceNode {
-    /// What makes one who reads a partition of it, or asks for all.
-    pub fn readers(&self) -> MakeReader {
-        let node = self.clone();
-        Arc::new(move || Ok(Box::new(node.plugin.reader(node.used.clone(), &node.description)?)))
+    /// What makes one who reads a partition of it, or asks for all; `counts` are told what that costs.
+    pub fn readers(&self, counts: &Counts) -> MakeReader {
+        let (node, counts) = (self.clone(), counts.clone());
+        Arc::new(move || {
+            let reader = node.plugin.reader(node.used.clone(), &node.description)?;
+            counts.share_account(PluginId::of(&node.plugin, &node.description), reader.account().clone());
+            Ok(Box::new(reader))
+        })
     }
 }
 

@@ -206,7 +206,10 @@ fn receive(running: &Running, runtime: &Handle) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         match running.graph.readers.get(&source.name) {
-            Some(node) => receiver::polled::start(source, node.readers(), inbox.clone(), runtime, &from),
+            Some(node) => {
+                let readers = node.readers(&running.metrics.of(&source.name));
+                receiver::polled::start(source, readers, inbox.clone(), runtime, &from);
+            }
             None => {
                 let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
                 let job = receiver::JobFacts { owner, servers: graph.servers };

@@ -15,7 +15,7 @@ use crate::limits::{PLUGIN_WORDS_BYTES_MAX, THREAD_STACK_BYTES};
 use std::path::PathBuf;
 use std::thread;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
+use wasmtime::component::{Component, Instance, Lift, Linker, ResourceType, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{FsPerms, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -92,11 +92,11 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     Ok(made)
 }
 
-/// What it imports beside WASI are calls of the host, which there is none of.
+/// What it imports beside the harmless part of WASI are calls of the host, which there is none of, and requests over HTTP.
 fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     for (interface, import) in component.component_type().imports(&engine) {
-        if interface.starts_with("wasi:") {
+        if interface.starts_with("wasi:") && !interface.starts_with(HTTP) {
             continue;
         }
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };
@@ -104,13 +104,27 @@ fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> w
         for (name, item) in import.exports(&engine) {
             let words =
                 format!("{name} of {interface} can be called when the plugin is called itself, not while it is built");
-            if matches!(item.ty, ComponentItem::ComponentFunc(_)) {
-                instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{words}"))?;
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{words}"))?;
+                }
+                ComponentItem::Resource(_) if !OF_IO.contains(&name) => {
+                    instance.resource(name, ResourceType::host::<Request>(), |_, _| Ok(()))?;
+                }
+                _ => {}
             }
         }
     }
     Ok(())
 }
+
+/// How the names of these interfaces begin.
+const HTTP: &str = "wasi:http/";
+/// Resources that they have from elsewhere.
+const OF_IO: [&str; 4] = ["input-stream", "output-stream", "pollable", "io-error"];
+
+/// What requests and answers are made of. There are none while a component is prepared.
+struct Request;
 
 /// Compiles it, or takes the code from the cache.
 fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {

@@ -1,5 +1,6 @@
 //! World `source`: one instance reads one partition, for as long as it can.
 
+use super::account::Account;
 use super::allowance::{Allowance, Given};
 use super::bindings::{WitNext, WitPolled};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
@@ -37,6 +38,11 @@ impl Reader {
         let reader = Reader { instances, loaded, identity, config, output, counters: Counters::default() };
         reader.calls()?;
         Ok(reader)
+    }
+
+    /// What its calls cost. What it waits for in them counts as time of the host.
+    pub fn account(&self) -> &Account {
+        &self.instances.bill.account
     }
 
     /// Makes a call. Rows of a source are kept with their plan, so that its plugin may see what time it really is.

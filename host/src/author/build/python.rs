@@ -49,7 +49,8 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     }
     modules.extend(packages::install(&folder, &dependencies)?);
     let wit = project.world_in_wit();
-    let parts = BaseParts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates };
+    let http = project.grants.http.is_some() && sdk.join(base::WIT_WITH_HTTP).is_dir();
+    let parts = BaseParts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates, http };
     let component = if base::is_possible(&parts) {
         same_times(&work)?;
         prepared(project, module, &PythonBase::of(&parts, &work)?, &modules, &work)?

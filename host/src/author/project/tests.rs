@@ -96,9 +96,8 @@ fn mistakes_name_the_manifest_and_what_to_write() {
         ("language = \"rust\"", "FOLDER/plugin.toml: `language` is \"go\" or \"c\"; Rust has a manifest of its own"),
         (
             "world = \"reduce\"",
-            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup",
+            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source",
         ),
-        ("world = \"source\"", "there is no SDK of world `source` for this language yet; there is one for Rust"),
         ("name = \"../shout\"", "`../shout` is no name for a plugin"),
         ("version = \"1.0\"", "`1.0` is no semantic version: write three numbers"),
         ("license = \"my own\"", "the licence `my own` is no SPDX expression"),

@@ -8,7 +8,7 @@
 #include "call.h"
 #include "config.h"
 
-typedef enum ms_world { MS_WORLD_TRANSFORM, MS_WORLD_UPDATE, MS_WORLD_AGGREGATE, MS_WORLD_COGROUP } ms_world;
+typedef enum ms_world { MS_WORLD_TRANSFORM, MS_WORLD_UPDATE, MS_WORLD_AGGREGATE, MS_WORLD_COGROUP, MS_WORLD_SOURCE } ms_world;
 
 /* The rows of one input, grouped by key: those of the first group first, within a group in the order of arrival. */
 typedef struct ms_grouped {
@@ -82,6 +82,8 @@ typedef struct ms_plugin {
     ms_status (*combine)(const ms_batch *left, const ms_batch *right, ms_out *out, ms_call *call);
     ms_status (*lower)(const ms_batch *keys, const ms_batch *accumulators, ms_out *out, ms_call *call);
     ms_status (*inverse)(const ms_batch *whole, const ms_batch *part, ms_out *out, ms_call *call);
+    /* World `source`; see `source.h`. */
+    const struct ms_source *source;
 } ms_plugin;
 
 /* The plugin of this program. */

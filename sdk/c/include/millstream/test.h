@@ -13,7 +13,7 @@
 #ifndef MILLSTREAM_TEST_H
 #define MILLSTREAM_TEST_H
 
-#include "types.h"
+#include "source.h"
 
 #define MS_TEST_INPUTS_MAX 8
 
@@ -61,6 +61,32 @@ ms_run ms_test_migrate(ms_test *test, uint32_t migration, const char *states);
 const char *ms_test_states(const ms_test *test);
 /* What the plugin says of itself, as JSON: `input` or `inputs`, `output`, `state`, `key`, as "user text, amount float64". */
 ms_run ms_test_describe(ms_test *test);
+
+/* What a poll gave. */
+typedef struct ms_polled {
+    /* The rows returned: a list of objects; NULL where the call failed. */
+    const char *rows;
+    /* What came and is no row: a list of objects with `data`, as text, and `reason`. */
+    const char *refused;
+    /* Where to go on, as text; NULL: where the partition stood before. */
+    const char *position;
+    /* When there may be more. */
+    ms_next next;
+    uint32_t pause_ms;
+    /* Why the call failed; NULL where it did not. */
+    const char *error;
+} ms_polled;
+
+/* World `source`: the partitions that there are, a list of texts in `rows`. */
+ms_run ms_test_partitions(ms_test *test);
+/* World `source`: begins to read a partition, at a position of an earlier poll; NULL: at its beginning. A program reads one at
+ * a time. */
+ms_run ms_test_open(ms_test *test, const char *partition, const char *position);
+/* World `source`: takes the next rows of what is open. */
+ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms);
+/* World `source`: tells it that the rows up to a position are safe, or that a checkpoint with it is published. */
+ms_run ms_test_durable(ms_test *test, const char *position);
+ms_run ms_test_published(ms_test *test, const char *position);
 
 /* Tells where two things differ, and lets the program fail. */
 #define MS_EXPECT_JSON(actual, expected) ms_expect_json(__FILE__, __LINE__, (actual), (expected))

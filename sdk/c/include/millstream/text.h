@@ -22,6 +22,8 @@ static inline bool ms_text_is(ms_text text, const char *word)
     return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
 }
 
+/* Whether bytes are UTF-8, as a text must be. */
+bool ms_text_is_utf8(ms_text text);
 /* Characters of a text. */
 size_t ms_text_characters(ms_text text);
 /* The next character of a text as its code point, which is taken off its beginning; -1 at the end. */

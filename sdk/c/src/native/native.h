@@ -23,6 +23,9 @@ extern ms_arena ms_test_memory;
 /* Ends the program: the test itself is wrong. */
 void ms_test_wrong(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* What a call gave that has failed. */
+ms_run ms_test_failed(const ms_engine *engine);
+
 /* A text that grows. */
 typedef struct ms_writer {
     char *text;

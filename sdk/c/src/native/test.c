@@ -72,8 +72,13 @@ static bool begin(session *of, ms_test *test)
 
 static ms_run failed(const session *of)
 {
+    return ms_test_failed(&of->engine);
+}
+
+ms_run ms_test_failed(const ms_engine *engine)
+{
     static const char *const kinds[] = {"config", "input", "internal"};
-    const ms_failure *failure = &of->engine.failure;
+    const ms_failure *failure = &engine->failure;
     ms_writer error = {NULL, 0, 0};
     ms_write(&error, "%s: %.*s", kinds[failure->kind], MS_PRINT(failure->message));
     last_error = error.text;

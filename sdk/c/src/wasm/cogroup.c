@@ -1,5 +1,5 @@
 /* World `cogroup` as a component exports it. */
-#include "convert.h"
+#include "stage.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_describe_post_return, "cogrouper@0.1.3#describe")
 MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_cogroup_post_return, "cogrouper@0.1.3#cogroup")

@@ -15,23 +15,16 @@
         ms_arena_reset(&ms_call_memory);                                                                               \
     }
 
-typedef struct ms_rejections {
-    millstream_plugin_types_rejection_t *ptr;
-    size_t len;
-} ms_rejections;
-
 ms_text ms_from_string(const wire_string_t *string);
 wire_string_t ms_to_string(ms_text text);
 ms_batch ms_from_batch(const millstream_plugin_types_batch_t *batch);
 millstream_plugin_types_batch_t ms_to_batch(const ms_batch *batch);
 ms_schema ms_from_schema(const millstream_plugin_types_schema_t *schema);
 millstream_plugin_types_schema_t ms_to_schema(ms_schema schema);
-ms_rejections ms_to_rejections(const ms_rejection *rejections, size_t count);
 
 /* Begins a call. False: it has failed. */
-bool ms_begin(ms_call *call, ms_engine *engine, const millstream_plugin_types_context_t *context);
 bool ms_begin_describe(ms_call *call, ms_engine *engine, const wire_string_t *config, ms_description *description);
-bool ms_begin_migrate(ms_call *call, ms_engine *engine, const wire_string_t *config);
+bool ms_begin_call(ms_call *call, ms_engine *engine, const wire_string_t *config);
 /* Passes on whether a call is done, and how it failed if not. */
 bool ms_end(const ms_call *call, bool done, millstream_plugin_types_error_t *error);
 

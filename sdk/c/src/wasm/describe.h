@@ -1,5 +1,5 @@
 /* `describe` of the worlds with one input; included by their files. */
-#include "convert.h"
+#include "stage.h"
 
 static bool describe(wire_string_t *config, millstream_plugin_types_description_t *ret,
                      millstream_plugin_types_error_t *err)

@@ -14,7 +14,7 @@ bool exports_millstream_plugin_migrator_migrate(wire_string_t *config, wire_stri
     ms_engine engine;
     ms_output output;
     ms_batch old = ms_from_batch(states);
-    bool done = ms_begin_migrate(&call, &engine, config) &&
+    bool done = ms_begin_call(&call, &engine, config) &&
                 ms_engine_migrate(&call, ms_from_string(from_version), ms_from_schema(states_schema), &old, &output);
     if (done)
         *ret = ms_to_batch(&output.states);

@@ -87,36 +87,13 @@ millstream_plugin_types_schema_t ms_to_schema(ms_schema schema)
     return (millstream_plugin_types_schema_t){{fields, schema.width}};
 }
 
-ms_rejections ms_to_rejections(const ms_rejection *rejections, size_t count)
-{
-    millstream_plugin_types_rejection_t *wire = ms_alloc(count * sizeof *wire);
-    for (size_t i = 0; i < count; i++)
-        wire[i] = (millstream_plugin_types_rejection_t){rejections[i].row, ms_to_string(rejections[i].reason)};
-    return (ms_rejections){wire, count};
-}
-
-/* Of the C library, where a plugin uses `rand`. */
-extern void srand(unsigned seed) __attribute__((weak));
-
-bool ms_begin(ms_call *call, ms_engine *engine, const millstream_plugin_types_context_t *context)
-{
-    memset(call, 0, sizeof *call);
-    call->batch = context->batch;
-    call->time.us = context->time;
-    call->watermark = (ms_opt_timestamp){context->watermark.is_some, {context->watermark.val}};
-    /* A batch that runs again, in another instance, sees the same numbers. */
-    if (srand)
-        srand((unsigned)(context->batch * 2654435761u ^ (uint64_t)context->time));
-    return ms_engine_begin(call, engine, ms_from_string(&context->config));
-}
-
 bool ms_begin_describe(ms_call *call, ms_engine *engine, const wire_string_t *config, ms_description *description)
 {
     memset(call, 0, sizeof *call);
     return ms_engine_begin(call, engine, ms_from_string(config)) && ms_engine_describe(call, description);
 }
 
-bool ms_begin_migrate(ms_call *call, ms_engine *engine, const wire_string_t *config)
+bool ms_begin_call(ms_call *call, ms_engine *engine, const wire_string_t *config)
 {
     memset(call, 0, sizeof *call);
     return ms_engine_begin(call, engine, ms_from_string(config));
@@ -162,19 +139,4 @@ bool ms_host_file_read(ms_text name, uint64_t offset, uint32_t length, ms_binary
     else
         *wrong = ms_from_string(&error);
     return done;
-}
-
-ms_schema ms_host_input(uint32_t input)
-{
-    millstream_plugin_stage_list_schema_t schemas;
-    millstream_plugin_stage_inputs(&schemas);
-    /* One that is not there has no columns, as for a plugin that is asked about itself and not for a job. */
-    return input < schemas.len ? ms_from_schema(&schemas.ptr[input]) : (ms_schema){NULL, 0};
-}
-
-ms_schema ms_host_key(void)
-{
-    millstream_plugin_stage_schema_t schema;
-    millstream_plugin_stage_key(&schema);
-    return ms_from_schema(&schema);
 }

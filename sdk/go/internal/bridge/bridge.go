@@ -1,6 +1,8 @@
 // Package bridge lets package millstreamtest run the plugin that package millstream has registered.
 package bridge
 
+import "time"
+
 // Stage is how the stage of a test uses the plugin.
 type Stage struct {
 	// Config is JSON; empty: none.
@@ -36,3 +38,39 @@ type Runner interface {
 
 // New makes a runner; set by package millstream.
 var New func(stage Stage) (Runner, error)
+
+// Refused is what came and is no row.
+type Refused struct {
+	Data   []byte
+	Reason string
+}
+
+// Poll is what a poll gave: rows as JSON, what was refused, where to go on, and when.
+type Poll struct {
+	Rows     string
+	Refused  []Refused
+	Position []byte
+	Pause    time.Duration
+	Ended    bool
+}
+
+// Source is a plugin of world source.
+type Source interface {
+	// Partitions tells which partitions there are.
+	Partitions() ([]string, error)
+	// Open begins to read one.
+	Open(partition string, position []byte) (Partition, error)
+}
+
+// Partition is one that is read.
+type Partition interface {
+	// Poll takes the next rows.
+	Poll(rowsMax int, wait time.Duration) (Poll, error)
+	// Durable tells that rows are safe.
+	Durable(position []byte) error
+	// Published tells that a checkpoint is published.
+	Published(position []byte) error
+}
+
+// NewSource makes a source of a stage's config; set by package millstream.
+var NewSource func(config string) (Source, error)

@@ -1,25 +1,15 @@
 /** How the host calls a plugin: what the worlds have in common. */
 
-import { beginCall } from "./start.ts";
-import * as files from "millstream:plugin/files@0.1.3";
-import * as log from "millstream:plugin/log@0.1.3";
-import * as metrics from "millstream:plugin/metrics@0.1.3";
+import { type About, guardedBy } from "./guarded.ts";
 import * as stage from "millstream:plugin/stage@0.1.3";
-import { getRandomBytes } from "wasi:random/random@0.2.12";
-import { configError, PluginError } from "../error.ts";
+import { configError } from "../error.ts";
 import { FileError } from "../files.ts";
-import { setHost, type TimersHost } from "../host.ts";
+import type { TimersHost } from "../host.ts";
 import { returnedBy } from "../returned.ts";
-import { describeError } from "../stack.ts";
 import { type CallContext, contextOf, Stage } from "../stage.ts";
 import { type Description, fieldsOf, type Rejected, schemaOf, type WireContext, type WireSchema } from "../types.ts";
 
-/** What the manifest says of the plugin. */
-export interface About {
-  readonly name: string;
-  readonly version: string;
-  readonly doc: string;
-}
+export type { About };
 
 /** A plugin that runs: the functions of its world. */
 interface Running {
@@ -97,45 +87,12 @@ export class Calls<R extends Running> {
   }
 }
 
-/** Runs a call. Exceptions become errors of the interface: thrown as such, they are what the call returns. */
+/** Runs a call of a stage's plugin. */
 export function guarded<T>(function_: () => T, timers?: TimersHost): T {
-  beginCall(getRandomBytes);
-  setHost(host(timers));
-  try {
-    return function_();
-  } catch (error) {
-    if (error instanceof PluginError && error.kind !== "internal") throw { tag: error.kind, val: error.message.toWellFormed() };
-    const words = error instanceof PluginError ? error.message : describeError(error);
-    throw { tag: "internal", val: words.toWellFormed() };
-  }
+  return guardedBy({ input: stage.input, inputs: stage.inputs, key: stage.key, timers, net: undefined }, function_);
 }
 
 /** Rejections whose texts the host can take. */
 export function rejections(rejected: readonly Rejected[]): Rejected[] {
   return rejected.map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }));
-}
-
-function host(timers: TimersHost | undefined) {
-  return {
-    log: log.write,
-    count: metrics.add,
-    file: readFile,
-    input: stage.input,
-    inputs: stage.inputs,
-    key: stage.key,
-    timers,
-  };
-}
-
-function readFile(name: string): Uint8Array {
-  const size = files.size(name);
-  const bytes = new Uint8Array(size);
-  // A host may pass a large file in pieces.
-  for (let at = 0; at < size; ) {
-    const piece = files.read(name, at, Math.min(size - at, 0xffff_ffff));
-    if (piece.length === 0) throw new Error(`the file \`${name}\` ended at ${at} of ${size} bytes`);
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
 }

@@ -22,7 +22,7 @@ const MARKS = /\(?_{2}at\(\d+\)[,;]?|\/\*at\*\/\)/g;
 /** Characters that the host takes of a line, and one that is written in several bytes. */
 const LENGTH_MAX = 2000;
 
-type Call = (first: string | { readonly config: string }, ...others: unknown[]) => unknown;
+type Call = (first: unknown, ...others: unknown[]) => unknown;
 type Exports = Record<string, Record<string, Call>>;
 
 /** The functions of an interface; calls that are to tell where they stand go to those of the second text. */
@@ -31,10 +31,11 @@ export function traceable(name: string, functions: object): object {
     function_,
     // No function has more arguments, and each by itself costs less than all together.
     (first, second, third, fourth) => {
-      const config = typeof first === "string" ? first : first.config;
-      if (config.charCodeAt(0) !== SIGN.charCodeAt(0)) return call(first, second, third, fourth);
+      // Of a source's functions some take no config.
+      const config = typeof first === "string" ? first : (first as { readonly config?: unknown }).config;
+      if (typeof config !== "string" || config.charCodeAt(0) !== SIGN.charCodeAt(0)) return call(first, second, third, fourth);
       const own = config.slice(SIGN.length);
-      return marked()[name]![function_]!(typeof first === "string" ? own : { ...first, config: own }, second, third, fourth);
+      return marked()[name]![function_]!(typeof first === "string" ? own : { ...(first as object), config: own }, second, third, fourth);
     },
   ]);
   return Object.fromEntries(traced);

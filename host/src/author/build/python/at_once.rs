@@ -62,7 +62,7 @@ pub fn componentize(tool: &Path, work: &Path, parts: &BaseParts<'_>, modules: &[
     fs::create_dir_all(&packages).map_err(|error| failed("create", &packages, &error))?;
     let mut command = Command::new(tool);
     command.current_dir(work).env("VIRTUAL_ENV", environment).env_remove("PYTHONPATH").stdin(Stdio::null());
-    command.arg("--quiet").arg("--wit-path").arg(parts.sdk.join("wit")).args([
+    command.arg("--quiet").arg("--wit-path").arg(parts.wit_folder()).args([
         "--world",
         parts.wit,
         "componentize",

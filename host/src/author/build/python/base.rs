@@ -23,6 +23,9 @@ pub const LOAD: &str = "millstream-load";
 /// Folders of Python's own modules in a component.
 const OWN: [&str; 3] = ["/python", "/world", "/bundled"];
 
+/// The folder of an SDK with worlds that have HTTP; those of before had none.
+pub const WIT_WITH_HTTP: &str = "wit-http";
+
 /// Such a component.
 pub struct PythonBase {
     /// The component.
@@ -40,11 +43,18 @@ pub struct BaseParts<'a> {
     pub world: World,
     /// The name of that world in WIT.
     pub wit: &'a str,
+    /// Whether it makes requests over HTTP.
+    pub http: bool,
     /// Whether it takes over states of other versions.
     pub migrates: bool,
 }
 
 impl BaseParts<'_> {
+    /// The folder with its WIT. Only what wants HTTP imports it, as a job must grant that.
+    pub fn wit_folder(&self) -> PathBuf {
+        self.sdk.join(if self.http { WIT_WITH_HTTP } else { "wit" })
+    }
+
     /// The class that componentize-py looks for.
     pub fn class(&self) -> &'static str {
         match self.world {
@@ -128,8 +138,8 @@ fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
     ));
     digest.update(format!("{} {}\n", env!("CARGO_PKG_VERSION"), entry(parts)));
     digest.update(include_str!("startup.wat"));
-    for part in ["millstream", "wit"] {
-        digest_of(&parts.sdk.join(part), &mut digest)?;
+    for part in [parts.sdk.join("millstream"), parts.wit_folder()] {
+        digest_of(&part, &mut digest)?;
     }
     Ok(hex::encode(&digest.finalize()))
 }

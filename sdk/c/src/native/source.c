@@ -1,0 +1,130 @@
+/* Runs a source as a host would. */
+#include "native.h"
+
+#include <stdlib.h>
+
+static ms_text text_of(const char *text)
+{
+    return (ms_text){text, text ? strlen(text) : 0};
+}
+
+/* The config of a test as a host writes it. */
+static ms_text config_of(const ms_test *test)
+{
+    ms_writer strict = {NULL, 0, 0};
+    ms_write_json(&strict, ms_test_json(test->config ? test->config : "{}"));
+    return (ms_text){strict.text, strict.length};
+}
+
+/* Begins a call that is told the config: the plugin must take it. */
+static bool begin(const ms_test *test, ms_call *call, ms_engine *engine)
+{
+    ms_description description;
+    if (ms_the_plugin.world != MS_WORLD_SOURCE)
+        ms_test_wrong("this is no plugin of world `source`");
+    ms_arena_reset(&ms_call_memory);
+    memset(call, 0, sizeof *call);
+    return ms_engine_begin(call, engine, config_of(test)) && ms_engine_describe(call, &description);
+}
+
+static ms_run done(const ms_engine *engine, bool is_done, const char *rows)
+{
+    return is_done ? (ms_run){rows, "[]", NULL} : ms_test_failed(engine);
+}
+
+static void write_text(ms_writer *to, ms_text text)
+{
+    ms_json json = {.kind = MS_JSON_TEXT, .text = text};
+    ms_write_json(to, &json);
+}
+
+ms_run ms_test_partitions(ms_test *test)
+{
+    ms_call call;
+    ms_engine engine;
+    ms_partitions partitions;
+    ms_writer to = {NULL, 0, 0};
+    if (!begin(test, &call, &engine) || !ms_engine_partitions(&call, &partitions))
+        return ms_test_failed(&engine);
+    ms_write(&to, "[");
+    for (uint32_t i = 0; i < partitions.count; i++) {
+        ms_write(&to, i ? ", " : "");
+        write_text(&to, partitions.names[i]);
+    }
+    ms_write(&to, "]");
+    return done(&engine, true, to.text);
+}
+
+ms_run ms_test_open(ms_test *test, const char *partition, const char *position)
+{
+    ms_call call;
+    ms_engine engine;
+    ms_text text = text_of(position);
+    ms_binary at = {(const uint8_t *)text.data, text.length};
+    bool is_open = begin(test, &call, &engine) &&
+                   ms_engine_open(&call, config_of(test), text_of(partition), position ? &at : NULL);
+    return done(&engine, is_open, "[]");
+}
+
+static void begin_reading(ms_call *call, ms_engine *engine)
+{
+    ms_arena_reset(&ms_call_memory);
+    memset(call, 0, sizeof *call);
+    if (!ms_engine_reading(call, engine))
+        ms_test_wrong("nothing is open: call ms_test_open first");
+}
+
+ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms)
+{
+    ms_call call;
+    ms_engine engine;
+    ms_poll poll = {.rows_max = rows_max, .wait_ms = wait_ms};
+    ms_batch rows;
+    ms_writer refused = {NULL, 0, 0}, position = {NULL, 0, 0};
+    (void)test;
+    begin_reading(&call, &engine);
+    if (!ms_engine_poll(&call, &poll, &rows))
+        return (ms_polled){.error = ms_test_failed(&engine).error};
+    if (ms_came(&poll) > rows_max)
+        ms_test_wrong("%u rows, refused ones included, where at most %u were asked for", (unsigned)ms_came(&poll),
+                      (unsigned)rows_max);
+    ms_write(&refused, "[");
+    for (uint32_t i = 0; i < poll.refused_count; i++) {
+        const ms_refusal *refusal = &poll.refused[i];
+        ms_write(&refused, i ? ", {\"data\": " : "{\"data\": ");
+        write_text(&refused, (ms_text){(const char *)refusal->data.data, refusal->data.length});
+        ms_write(&refused, ", \"reason\": ");
+        write_text(&refused, refusal->reason);
+        ms_write(&refused, "}");
+    }
+    ms_write(&refused, "]");
+    ms_write(&position, "%.*s", (int)poll.position.length, (const char *)poll.position.data);
+    return (ms_polled){
+        .rows = ms_test_rows(ms_row_schema(ms_the_plugin.output), &rows),
+        .refused = refused.text,
+        .position = poll.has_position ? position.text : NULL,
+        .next = poll.next,
+        .pause_ms = poll.pause_ms,
+    };
+}
+
+static ms_run tell(const char *position, bool (*told)(ms_call *call, ms_binary position))
+{
+    ms_call call;
+    ms_engine engine;
+    ms_text text = text_of(position);
+    begin_reading(&call, &engine);
+    return done(&engine, told(&call, (ms_binary){(const uint8_t *)text.data, text.length}), "[]");
+}
+
+ms_run ms_test_durable(ms_test *test, const char *position)
+{
+    (void)test;
+    return tell(position, ms_engine_durable);
+}
+
+ms_run ms_test_published(ms_test *test, const char *position)
+{
+    (void)test;
+    return tell(position, ms_engine_published);
+}

@@ -1,0 +1,118 @@
+//go:build wasip1 && millstream_source
+
+package millstream
+
+import (
+	"fmt"
+	"os"
+	"time"
+	_ "unsafe" // For go:linkname.
+
+	"millstream.dev/sdk/internal/abi"
+)
+
+// reading is what reads the partition of this instance.
+var reading partitionReader
+
+//go:wasmexport millstream:plugin/reader@0.1.3#describe
+func exportDescribe(config, configLength uint32) uint32 {
+	stage := &Stage{config: abi.String(config, configLength), hasInputs: true, hasKey: true}
+	return describeTo(stage, func(to *abi.Area, d *Description) {
+		for _, text := range []string{d.Name, d.Version, d.Doc} {
+			to.PutString(text)
+		}
+		lowerSchema(to, d.Output)
+		to.PutString(d.ConfigSchema)
+	})
+}
+
+//go:wasmexport millstream:plugin/reader@0.1.3#partitions
+func exportPartitions(config, configLength uint32) uint32 {
+	stage := &Stage{config: abi.String(config, configLength), hasInputs: true, hasKey: true}
+	return callOrTrap(func(to *abi.Area) error {
+		names, err := partitionsOf(stage)
+		if err != nil {
+			return err
+		}
+		list := &abi.Area{}
+		for _, name := range names {
+			list.PutString(name)
+		}
+		to.PutArea(list, len(names))
+		return nil
+	})
+}
+
+//go:wasmexport millstream:plugin/reader@0.1.3#open
+func exportOpen(config, configLength, partition, partitionLength, hasPosition, position, positionLength uint32) uint32 {
+	stage := &Stage{config: abi.String(config, configLength), hasInputs: true, hasKey: true}
+	name := abi.String(partition, partitionLength)
+	var at []byte
+	if hasPosition != 0 {
+		at = abi.Bytes(position, positionLength)
+	}
+	return callOrTrap(func(*abi.Area) error {
+		source, err := pluginOf[opener](stage)
+		if err != nil {
+			return err
+		}
+		reading, err = source.open(name, at)
+		return err
+	})
+}
+
+//go:wasmexport millstream:plugin/reader@0.1.3#poll
+func exportPoll(rowsMax, waitMs uint32) uint32 {
+	return callOrTrap(func(to *abi.Area) error {
+		seedRandom()
+		rows, refused, polled, err := reading.poll(int(rowsMax), time.Duration(waitMs)*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		lowerBatch(to, rows)
+		list := &abi.Area{}
+		for _, refusal := range refused {
+			list.PutBytes(refusal.Data)
+			list.PutString(refusal.Reason)
+		}
+		to.PutArea(list, len(refused))
+		to.PutBool(polled.Position != nil)
+		to.PutBytes(polled.Position)
+		// Ready, a pause, or the end.
+		pause := max(polled.Pause.Milliseconds(), 0)
+		next := uint32(min(pause, 1))
+		if polled.Ended {
+			next = 2
+		}
+		to.Put(next)
+		to.Put(uint32(min(pause, 1<<32-1)))
+		return nil
+	})
+}
+
+//go:wasmexport millstream:plugin/reader@0.1.3#durable
+func exportDurable(position, length uint32) uint32 {
+	return callOrTrap(func(*abi.Area) error { return reading.durable(abi.Bytes(position, length)) })
+}
+
+//go:wasmexport millstream:plugin/reader@0.1.3#published
+func exportPublished(position, length uint32) uint32 {
+	return callOrTrap(func(*abi.Area) error { return reading.published(abi.Bytes(position, length)) })
+}
+
+//go:linkname abort runtime.abort
+func abort()
+
+// callOrTrap is call, but for panics: an error passes, and the host tries again for ever, and a mistake of the plugin does
+// not pass. So the instance dies of it, with its last words, and that ends the job.
+func callOrTrap(function func(to *abi.Area) error) uint32 {
+	return call(func(to *abi.Area) error {
+		defer func() {
+			if cause := recover(); cause != nil {
+				fmt.Fprintf(os.Stderr, "panic: %v\n%s", cause, calls())
+				abort()
+			}
+		}()
+		return function(to)
+	})
+}

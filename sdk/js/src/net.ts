@@ -1,0 +1,182 @@
+/**
+ * Connections over TCP, and datagrams over UDP, to where the job lets the source go: `grant = { tcp = ["host:port"] }` and
+ * `udp = ["host:port"]`. World `source` only.
+ *
+ * Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are what the test has
+ * given to `testing.sockets`.
+ */
+
+import { host, type NetHost } from "./host.ts";
+import { decodeOne, encodeOne } from "./utf8.ts";
+
+/**
+ * - `timeout`: nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+ * - `closed`: the other side has closed the connection.
+ * - `failed`: anything else: not granted, refused, unknown host.
+ */
+export type FaultKind = "timeout" | "closed" | "failed";
+
+/** Why something could not be done. */
+export class Fault extends Error {
+  override readonly name = "Fault";
+  readonly kind: FaultKind;
+
+  constructor(kind: FaultKind, message?: string) {
+    super(message ?? WORDS[kind]);
+    this.kind = kind;
+  }
+
+  /** Whether an exception is a fault of this kind. */
+  static is(error: unknown, kind: FaultKind): error is Fault {
+    return error instanceof Fault && error.kind === kind;
+  }
+}
+
+const WORDS = {
+  timeout: "nothing came within the time",
+  closed: "the other side has closed the connection",
+  failed: "it could not be done",
+};
+
+/** A connection over TCP. */
+export class Connection {
+  readonly #socket: number;
+
+  /** Connects to an address as `example.com:514` or `[::1]:514`. Throws a {@link Fault}. */
+  constructor(address: string, timeoutMs: number) {
+    this.#socket = asked((net) => net.connect(...parts(address), millis(timeoutMs)));
+  }
+
+  /** What is there: at least one byte, and at most so many. Waits for the first. Throws a {@link Fault}. */
+  read(bytesMax: number, timeoutMs: number): Uint8Array {
+    return asked((net) => net.read(this.#socket, bytesMax, millis(timeoutMs)));
+  }
+
+  /** Writes all of these bytes. After a `timeout` some of them may have gone out. Throws a {@link Fault}. */
+  write(data: Uint8Array | string, timeoutMs: number): void {
+    asked((net) => net.write(this.#socket, bytes(data), millis(timeoutMs)));
+  }
+
+  /** Closes it; again does nothing. */
+  close(): void {
+    asked((net) => net.close(this.#socket));
+  }
+}
+
+const READ_BYTES = 1 << 16;
+const NEWLINE = 10;
+const RETURN = 13;
+
+/** The lines that come over a connection, whole, however they are sent. */
+export class Lines {
+  /** The connection, to write to it. */
+  readonly connection: Connection;
+  readonly #lineBytesMax: number;
+  #buffer = new Uint8Array(0);
+  /** Where the next line begins, and up to where no end of it was found. */
+  #start = 0;
+  #searched = 0;
+
+  constructor(connection: Connection, lineBytesMax: number) {
+    this.connection = connection;
+    this.#lineBytesMax = lineBytesMax;
+  }
+
+  /**
+   * The next line, without its end (`\n` or `\r\n`); waits for more of it no longer than this. A part of a line that has come by
+   * then is kept for the next call, and a part before the end of the connection is no line. Throws a {@link Fault}.
+   */
+  next(timeoutMs: number): Uint8Array {
+    for (let waitMs = timeoutMs; ; ) {
+      const at = this.#buffer.indexOf(NEWLINE, this.#searched);
+      if (at >= 0) {
+        const end = at > this.#start && this.#buffer[at - 1] === RETURN ? at - 1 : at;
+        const line = this.#buffer.subarray(this.#start, end);
+        this.#start = this.#searched = at + 1;
+        return line;
+      }
+      this.#searched = this.#buffer.length;
+      if (this.#searched - this.#start > this.#lineBytesMax) {
+        throw new Fault("failed", `a line of more than ${this.#lineBytesMax} bytes`);
+      }
+      const more = this.connection.read(READ_BYTES, waitMs);
+      const rest = this.#buffer.subarray(this.#start);
+      this.#buffer = new Uint8Array(rest.length + more.length);
+      this.#buffer.set(rest);
+      this.#buffer.set(more, rest.length);
+      this.#searched -= this.#start;
+      this.#start = 0;
+      // There is no clock here: only the first wait is a long one.
+      waitMs = 0;
+    }
+  }
+
+  /** The same as text; what is no UTF-8 throws a `URIError`, and is gone. */
+  nextText(timeoutMs: number): string {
+    return decodeOne(this.next(timeoutMs));
+  }
+}
+
+/** A datagram that came. */
+export interface Datagram {
+  /** Who sent it: `127.0.0.1:5514`. */
+  readonly sender: string;
+  /** What it holds. */
+  readonly data: Uint8Array;
+}
+
+/** A socket for datagrams over UDP. */
+export class Datagrams {
+  readonly #socket: number;
+
+  /** Listens at an address of this machine, as `0.0.0.0:514`; port 0: any free one. Throws a {@link Fault}. */
+  constructor(address: string) {
+    this.#socket = asked((net) => net.bind(...parts(address)));
+  }
+
+  /** The next datagram; what is longer than so many bytes is cut. Throws a {@link Fault}. */
+  receive(bytesMax: number, timeoutMs: number): Datagram {
+    return asked((net) => net.receive(this.#socket, bytesMax, millis(timeoutMs)));
+  }
+
+  /** Sends a datagram to an address. Throws a {@link Fault}. */
+  send(address: string, data: Uint8Array | string): void {
+    asked((net) => net.send(this.#socket, ...parts(address), bytes(data)));
+  }
+
+  /** Closes it; again does nothing. */
+  close(): void {
+    asked((net) => net.close(this.#socket));
+  }
+}
+
+/** Asks the host, whose faults are thrown as ours. */
+function asked<T>(ask: (net: NetHost) => T): T {
+  const { net } = host();
+  if (net === undefined) throw new Fault("failed", "only plugins of world source have connections and datagrams");
+  try {
+    return ask(net);
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    // The host's own words are in `payload`.
+    const fault = ((error as { payload?: unknown }).payload ?? error) as { tag?: FaultKind; val?: string };
+    if (fault.tag === undefined || !(fault.tag in WORDS)) throw error;
+    throw new Fault(fault.tag, fault.val);
+  }
+}
+
+/** Host and port. */
+function parts(address: string): [string, number] {
+  const found = /^(.+):(\d{1,5})$/.exec(address);
+  const port = Number(found?.[2]);
+  if (found === null || port > 65535) throw new Fault("failed", `\`${address}\` is no address, as in \`example.com:514\``);
+  return [found[1]!, port];
+}
+
+function millis(time: number): number {
+  return Math.min(Math.max(Math.trunc(time), 0), 0xffff_ffff);
+}
+
+function bytes(data: Uint8Array | string): Uint8Array {
+  return typeof data === "string" ? encodeOne(data) : data;
+}
