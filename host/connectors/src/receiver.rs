@@ -196,7 +196,7 @@ pub fn start(
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin, runtime), inbox, runtime, &from);
+            polled::start(&source, server::readers(&source, &server, origin), inbox, runtime, &from);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

@@ -7,7 +7,6 @@ use super::polled::MakeReader;
 use crate::error::Error;
 use crate::job::spec::{Origin, ServerReads, ServerSourceSpec, SourceSpec};
 use std::sync::Arc;
-use tokio::runtime::Handle;
 
 /// Checks what can be checked before anything runs: the key that is wrong, and why.
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<(), (&'static str, String)> {
@@ -18,13 +17,13 @@ pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) ->
 }
 
 /// What makes one who reads a partition, or asks for all.
-pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, runtime: &Handle) -> MakeReader {
+pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> MakeReader {
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
         let stream =
             kinesis::stream(reads).map_err(|(key, message)| super::wrong(&source, &origin, key, unusable(&message)));
-        let shared = stream.map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
+        let shared = stream.and_then(|stream| kinesis::Shared::new(&source, reads, stream)).map(Arc::new);
         return Arc::new(move || Ok(Box::new(kinesis::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))));
     }
     Arc::new(move || match &server.reads {
