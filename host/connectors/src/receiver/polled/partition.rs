@@ -138,7 +138,8 @@ impl PartitionReader {
         let pause = polled.pause;
         let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
-        self.inbox.idle(is_empty);
+        // At its end others may follow upon it.
+        self.inbox.idle(is_empty && pause.is_some());
         self.again.well();
         match pause {
             None => self.end(),
