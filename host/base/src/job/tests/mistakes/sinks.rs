@@ -10,7 +10,7 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres, kafka, http, websocket, nothing"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres, kafka, kinesis, clickhouse, http, websocket, nothing"#,
     ),
     (
         r#"from = "lines"
