@@ -134,6 +134,9 @@ impl Partitions<'_> {
                 self.source.name
             )));
         }
+        if !new.is_empty() {
+            self.inbox.idle(false);
+        }
         for partition in new {
             self.begin(&partition)?;
             self.known.insert(partition);

@@ -12,7 +12,6 @@ use crate::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, Sour
 use crate::kinesis::Stream;
 use crate::owner::Owner;
 use std::sync::Arc;
-use tokio::runtime::Handle;
 
 /// Checks what can be checked before anything runs.
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {
@@ -43,7 +42,8 @@ pub fn readers(
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
         let shared = stream(&source, reads, &origin)
-            .map(|stream| Arc::new(kinesis::Shared::new(&source, reads, stream, runtime)));
+            .and_then(|stream| kinesis::Shared::new(&source, reads, stream))
+            .map(Arc::new);
         return Arc::new(move || Ok(Box::new(kinesis::Kinesis::new(shared.as_ref().map_err(Clone::clone)?))));
     }
     Arc::new(move || reader(&source, &server, &origin))

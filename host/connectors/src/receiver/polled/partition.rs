@@ -145,7 +145,8 @@ impl PartitionReader {
             self.noted = None;
             self.inbox.begin_batch();
         }
-        busy.is(!is_empty, &self.inbox);
+        // At its end others may follow upon it.
+        busy.is(!is_empty || pause.is_none(), &self.inbox);
         self.again.well();
         match pause {
             None => self.end(),

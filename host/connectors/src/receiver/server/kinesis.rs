@@ -22,7 +22,7 @@ use shards::{Facts, Shards};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 
 /// About how many bytes one answer is to have.
 const ANSWER_BYTES: u64 = 1 << 20;
@@ -50,7 +50,8 @@ pub struct Shared {
     source: String,
     stream: Arc<Stream>,
     start: KafkaStart,
-    runtime: Handle,
+    /// Its own, since readers may still wait when that of the job shuts down.
+    runtime: Runtime,
     known: Mutex<Known>,
 }
 
@@ -72,15 +73,17 @@ pub fn stream(reads: &KinesisReads) -> Result<Stream, (&'static str, String)> {
 }
 
 impl Shared {
-    /// Of a source, whose requests run there.
-    pub fn new(source: &SourceSpec, reads: &KinesisReads, stream: Stream, runtime: &Handle) -> Shared {
-        Shared {
+    /// Of a source.
+    pub fn new(source: &SourceSpec, reads: &KinesisReads, stream: Stream) -> Result<Shared, Error> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("kinesis").enable_all().build();
+        let runtime = runtime.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))?;
+        Ok(Shared {
             source: source.name.clone(),
             stream: Arc::new(stream),
             start: reads.start,
-            runtime: runtime.clone(),
+            runtime,
             known: Mutex::default(),
-        }
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -244,7 +247,7 @@ impl Kinesis {
     /// Asks for the next records, however long that has to wait. `false`: there are none for now.
     async fn receive(asker: &mut Asker, shared: &Shared, open: &mut Open, rows_max: u32) -> Result<bool, ReadTrouble> {
         let kept_ms = shared.known().facts.as_ref().map_or(i64::MAX, |facts| facts.kept_ms);
-        let (mut throttled, mut empty) = (0, 0);
+        let (mut throttled, mut empty) = (0, 0_u32);
         loop {
             tokio::time::sleep(open.next.saturating_duration_since(Instant::now())).await;
             open.next = Instant::now() + EVERY_MIN;
@@ -258,7 +261,8 @@ impl Kinesis {
                     open.next = Instant::now() + THROTTLED;
                     continue;
                 }
-                Err(ReadFault::Kinesis(Trouble::Expired)) => {
+                Err(ReadFault::Kinesis(Trouble::Expired)) if throttled < THROTTLED_MAX => {
+                    throttled += 1;
                     open.iterator = None;
                     continue;
                 }

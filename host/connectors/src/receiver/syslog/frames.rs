@@ -10,6 +10,8 @@ pub struct Frames {
     held: Vec<u8>,
     /// Bytes that are passed over, of a message that was too long.
     passed_over: usize,
+    /// So is what comes until the end of a line that was.
+    passes_line: bool,
     bytes_max: usize,
 }
 
@@ -25,13 +27,20 @@ pub enum Frame {
 impl Frames {
     /// Of messages of at most so many bytes.
     pub fn new(bytes_max: usize) -> Frames {
-        Frames { held: Vec::new(), passed_over: 0, bytes_max }
+        Frames { held: Vec::new(), passed_over: 0, passes_line: false, bytes_max }
     }
 
     /// More has come.
     pub fn add(&mut self, bytes: &[u8]) {
-        let over = self.passed_over.min(bytes.len());
-        self.passed_over -= over;
+        let over = match self.passes_line {
+            true => {
+                let end = memchr2(b'\n', b'\0', bytes);
+                self.passes_line = end.is_none();
+                end.unwrap_or(bytes.len())
+            }
+            false => self.passed_over.min(bytes.len()),
+        };
+        self.passed_over = self.passed_over.saturating_sub(over);
         self.held.extend_from_slice(bytes.get(over..).unwrap_or_default());
     }
 
@@ -58,10 +67,15 @@ impl Frames {
                     (figures, whole)
                 }
                 Length::ToEndOfLine => match memchr2(b'\n', b'\0', &self.held) {
+                    Some(end) if end > self.bytes_max => {
+                        let line = self.held.drain(..end).collect();
+                        return Some(Frame::TooLong(line, end));
+                    }
                     Some(end) => (0, end),
                     None if self.held.len() > self.bytes_max => {
                         let held = std::mem::take(&mut self.held);
                         let length = held.len();
+                        self.passes_line = true;
                         return Some(Frame::TooLong(held, length));
                     }
                     None => return None,
@@ -146,6 +160,14 @@ mod tests {
             let (found, _) = taken(b"12 abcdefghijkl3 <1>", at_once, 5);
             assert!(matches!(&found[0], Frame::TooLong(_, 12)), "{found:?}");
             assert_eq!(found[1..], [message("<1>")]);
+        }
+        for at_once in [1, 3, 100] {
+            let (found, rest) = taken(b"abcdefgh\nxy\nabc", at_once, 5);
+            assert!(
+                matches!(&found[0], Frame::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
+                "{found:?}"
+            );
+            assert_eq!((&found[1..], rest.as_deref()), (&[message("xy")][..], Some(&b"abc"[..])));
         }
         let (found, rest) = taken(b"abcdefgh", 8, 5);
         assert_eq!((found, rest), (vec![Frame::TooLong(b"abcdefgh".to_vec(), 8)], None));

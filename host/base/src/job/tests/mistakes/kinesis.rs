@@ -24,7 +24,7 @@ const SOURCE: Cases = &[
     ),
     (
         "stream = [\"a\", \"b\"]",
-        r#"job.toml:3: source `lines`: `stream` is an array, expected text; write stream = "orders""#,
+        r#"job.toml:3: source `lines`: `stream` is a list, needs text; write stream = "orders""#,
     ),
     (
         "stream = \"orders\"\nformat = \"json\"\nschema = { n = \"int64\", t = { type = \"text\", from = \"topic\" } }",
@@ -38,13 +38,10 @@ const SOURCE: Cases = &[
 
 const SINK: Cases = &[
     ("", r#"job.toml:5: sink `screen`: `stream` is missing; write stream = "orders""#),
-    (
-        "stream = \"\"",
-        "job.toml:8: sink `screen`: `` is no name of a stream; names are of up to 128 letters, digits, `.`, `_` and `-`",
-    ),
+    ("stream = \"\"", "job.toml:8: sink `screen`: `stream` is empty; write stream = \"orders\""),
     (
         "stream = \"orders\"\nkey = \"\"",
-        "job.toml:9: sink `screen`: `key` has an empty name; write the name of a column",
+        "job.toml:9: sink `screen`: `key` is empty; write key = \"user\", the name of one column",
     ),
     (
         "stream = \"orders\"\ntopic = \"t\"",

@@ -6,7 +6,7 @@ const SOURCE: Cases = &[
     ("", r#"job.toml:1: source `lines`: `listen` is missing; write listen = "0.0.0.0:5514""#),
     (
         "listen = \"5514\"",
-        r#"job.toml:3: source `lines`: `listen = "5514"` is not host:port; write, for example, listen = "127.0.0.1:9999""#,
+        r#"job.toml:3: source `lines`: `listen = "5514"` is not host and port; write it as "127.0.0.1:9999" or "[::1]:9999""#,
     ),
     (
         "listen = \"h:1\"\nprotocol = \"tls\"",
