@@ -120,17 +120,12 @@ impl Mosquitto {
         process
     }
 
-    /// What the subscriber has printed of messages.
+    /// The messages that the subscriber has printed.
     pub fn heard(subscriber: &Process) -> Vec<String> {
-        let mut heard = Vec::new();
         let text = subscriber.stdout();
-        let mut lines = text.lines().peekable();
-        while let Some(line) = lines.next() {
-            if !line.starts_with("Client ") && !line.starts_with("Subscribed (") {
-                heard.push(line.to_owned());
-            }
-        }
-        heard
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let told = |line: &&str| line.starts_with("Client ") || line.starts_with("Subscribed (");
+        whole.lines().filter(|line| !told(line)).map(str::to_owned).collect()
     }
 }
 
@@ -139,7 +134,9 @@ fn client(name: &str) -> Command {
     let found =
         Command::new(root().join("scripts/mosquitto.sh")).stdin(Stdio::null()).output().expect("the script starts");
     let folder = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
-    let mut command = Command::new(folder.join("usr/bin").join(name));
+    // Each line as it comes, also into a pipe.
+    let mut command = Command::new("stdbuf");
+    command.arg("-oL").arg(folder.join("usr/bin").join(name));
     let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
     command.env("LD_LIBRARY_PATH", libraries);
     command

@@ -101,6 +101,8 @@ fn disturbed(seed: u64, processes: usize) {
             ["a", "b"].into_iter().map(|stream| (stream, numbers(&redis, stream))).collect();
         let count: usize = expected.values().map(Vec::len).sum();
         running.until("all entries came", |_| trial.rows("out.jsonl").len() >= count);
+        // It may be just starting.
+        running.until("it has begun", |running| running.stderr().contains(" batch "));
         running.stop();
         let mut found = BTreeMap::from([("a", Vec::new()), ("b", Vec::new())]);
         for row in trial.rows("out.jsonl") {

@@ -20,7 +20,7 @@ rows_per_second = 1000
 rows_max = {rows}
 [stages.named]
 from = "numbers"
-select = {{ n = "value", name = "concat('row ', value)" }}
+select = "value as n, concat('row ', value) as name"
 [sinks.out]
 from = "named"
 kind = "redis"
@@ -135,7 +135,7 @@ fn each_column_is_a_field_and_a_null_none() {
         pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<(String, String)>>()
     };
     let found = redis.entries("totals");
-    assert_eq!(found[0][4], ("raw".to_owned(), vec![0, 0xff]));
+    assert_eq!(found[0][4], ("raw".to_owned(), b"00ff".to_vec()));
     let mut found = texts(&redis);
     found[0].remove(4);
     let first =

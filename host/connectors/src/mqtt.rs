@@ -96,7 +96,12 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         match tls::refusal(&error) {
             Some(refusal) => Fault::Lasting(format!("TLS: {refusal}")),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Fault::Passing("it closed the connection".into()),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                // Some say nothing of the reason.
+                Fault::Passing(
+                    "it closed the connection, as it does when another client of the same `client_id` comes".into(),
+                )
+            }
             None => Fault::Passing(plain(&error)),
         }
     }

@@ -353,7 +353,8 @@ fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<(
 
 /// Whether the format can fill columns like these.
 fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
-    let columns = source.schema.len();
+    // What comes with the value of a record is no matter of its format.
+    let columns = source.value_columns().count();
     match source.format {
         _ if matches!(source.kind, SourceKind::Queue { .. }) => Ok(()),
         Format::Text if columns > 1 => {

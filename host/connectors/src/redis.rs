@@ -7,6 +7,7 @@ use ::redis::{
     Client, ClientTlsConfig, Connection, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
 };
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection may take, and an answer.
@@ -115,6 +116,11 @@ pub fn passes(error: &RedisError) -> bool {
 
 /// What TLS has against the server, where that is what the error is about.
 fn refusal(error: &RedisError) -> Option<Refusal> {
-    let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
-    refused(cause, "of the host in `url`")
+    let source = std::error::Error::source(error)?;
+    // The library shares causes.
+    let cause = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+        Some(shared) => shared.downcast_ref::<std::io::Error>(),
+        None => source.downcast_ref::<std::io::Error>(),
+    };
+    refused(cause?, "of the host in `url`")
 }

@@ -21,10 +21,10 @@ job.toml:4: source `lines`: `stream` names `s` twice; remove one"#,
         r#"kind = "redis"
 url = "redis://h"
 tls = true
-stream = ""
+stream = "a\u0007"
 schema = { n = "int64" }"#,
         r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with redis://; write rediss://, or remove `tls`
-job.toml:5: source `lines`: `` is no name; write one of visible characters"#,
+job.toml:5: source `lines`: `a\u{7}` is no name; write one of visible characters"#,
     ),
     (
         r#"kind = "redis"
@@ -65,7 +65,7 @@ topic = ["a/#/b", "a+", "$share/g/a"]"#,
 url = "mqtt://h"
 topic = "a"
 qos = 2"#,
-        "job.toml:5: source `lines`: `qos` is 2; write a whole number from 0 to 1",
+        "job.toml:5: source `lines`: `qos` is 2; write a number of 0 to 1",
     ),
     (
         r#"kind = "mqtt"
@@ -91,7 +91,7 @@ pub(super) const SINK: Cases = &[
 url = "redis://h"
 maxlen = 0"#,
         r#"job.toml:1: sink `screen`: `stream` is missing; write stream = "totals"
-job.toml:5: sink `screen`: `maxlen` is 0; write a whole number of at least 1"#,
+job.toml:5: sink `screen`: `maxlen` is 0; write a number of at least 1"#,
     ),
     (
         r#"kind = "redis"
