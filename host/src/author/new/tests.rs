@@ -46,7 +46,10 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
             }
             let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
             // What a source reads is elsewhere, so it has no cases.
-            assert!(ENDS.contains(&world) || read("cases/example/expected.jsonl").starts_with("{\"batch\":1"), "{name}");
+            assert!(
+                ENDS.contains(&world) || read("cases/example/expected.jsonl").starts_with("{\"batch\":1"),
+                "{name}"
+            );
             assert!(read(".gitignore").contains("*.wasm"), "{name}");
             assert!(read("README.md").contains(&name), "{name}");
             assert_eq!(read(SDK_VERSION).trim(), env!("CARGO_PKG_VERSION"));
