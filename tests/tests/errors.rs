@@ -549,7 +549,7 @@ fn versions_to_come() {
     refused(
         &changed("kind = \"print\"", "kind = \"mqtt\""),
         "job.toml:16: sink `screen`: `kind = \"mqtt\"` is not available in this version; write one of: `print`, \
-         `files`, `queue`, `postgres`, `kafka`, `http`, `websocket`, `nothing`",
+         `files`, `queue`, `postgres`, `kafka`, `http`, `websocket`, `plugin`, `nothing`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),
