@@ -84,7 +84,7 @@ enum Command {
         /// The core module: binary, or text as `.wat`
         module: PathBuf,
         /// The kind of plugin that it is
-        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source"])]
+        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup", "source", "sink"])]
         world: String,
         /// Where to write the component
         #[arg(short, long)]

@@ -253,7 +253,8 @@ fn a_sink_that_moves_writes_nothing_twice() {
     let job = trial.start(&[]);
     until("some is there", || first.sinks().values().any(|sink| sink.batches.len() > 15));
     kill_all(job);
-    trial.change(&format!("127.0.0.1:{}", first.port), &format!("127.0.0.1:{}", second.port));
+    let [here, there] = [&first, &second].map(|server| format!("127.0.0.1:{}", server.port));
+    trial.write("job.toml", trial.text("job.toml").replace(&here, &there));
     trial.run_well(&[]);
     let rows = |server: &Ledger| server.sinks().values().next().unwrap().rows();
     assert_eq!([rows(&first), rows(&second)].concat(), kept(count));

@@ -172,12 +172,12 @@ fn the_page_is_true_for_a_sink() {
     {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
+    trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
     let shown = trial.well(&["validate", "job.toml"]);
     assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
     assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
     let address = format!("127.0.0.1:{}", free_port());
     trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7100", &address));
-    trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
     let mut job = trial.start(&[]);
     job.until_stderr("Connection refused");
     let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());

@@ -12,6 +12,7 @@ use crate::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, Sour
 use crate::kinesis::Stream;
 use crate::owner::Owner;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Checks what can be checked before anything runs.
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {

@@ -4,7 +4,7 @@ mod mqtt;
 mod redis;
 mod values;
 
-use super::{Sink, waiting};
+use super::Sink;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::BatchId;

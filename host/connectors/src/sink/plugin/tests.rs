@@ -123,7 +123,7 @@ fn refused_rows_end_the_job_or_are_left_out() {
     let told = "sink `out`: batch 4: its plugin refuses 4 of 6 rows: row 1 of the batch: -2 is negative; ";
     assert!(error.message.starts_with(told) && error.message.contains("and others"), "{error}");
     assert!(error.message.contains("on_error = \"reject\""), "{error}");
-    assert_eq!(other.lock().unwrap().batches, []);
+    assert!(other.lock().unwrap().batches.is_empty());
     let (mut goes_on, other) = sink(Other::default(), true, true);
     commit(&mut *goes_on, 4, &[1, -2]).unwrap();
     assert_eq!(other.lock().unwrap().batches, [4]);
