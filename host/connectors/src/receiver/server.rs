@@ -12,7 +12,6 @@ use crate::job::spec::{KinesisReads, Origin, ServerReads, ServerSourceSpec, Sour
 use crate::kinesis::Stream;
 use crate::owner::Owner;
 use std::sync::Arc;
-use tokio::runtime::Handle;
 
 /// Checks what can be checked before anything runs.
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {
@@ -26,19 +25,11 @@ pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) ->
 }
 
 /// What makes one who reads a partition, or asks for all. `owner`: who the job is, where anything is kept of it.
-pub fn readers(
-    source: &SourceSpec,
-    server: &ServerSourceSpec,
-    origin: &Origin,
-    owner: Option<&Owner>,
-    runtime: &Handle,
-) -> MakeReader {
+pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, owner: Option<&Owner>) -> MakeReader {
     let (source, server, origin) = (source.clone(), server.clone(), origin.clone());
     if let ServerReads::Changes(reads) = &server.reads {
-        let (reads, owner, runtime) = (reads.clone(), owner.cloned(), runtime.clone());
-        return Arc::new(move || {
-            Ok(Box::new(changes::Changes::of(&source, &server, &reads, owner.as_ref(), &runtime)))
-        });
+        let (reads, owner) = (reads.clone(), owner.cloned());
+        return Arc::new(move || Ok(Box::new(changes::Changes::of(&source, &server, &reads, owner.as_ref()))));
     }
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.

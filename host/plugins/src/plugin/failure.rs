@@ -44,7 +44,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn word(self) -> &'static str {
+    /// As people say it.
+    pub fn word(self) -> &'static str {
         match self {
             Role::Stage => "stage",
             Role::Source => "source",

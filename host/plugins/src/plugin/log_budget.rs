@@ -65,11 +65,12 @@ impl LogBudget {
 
     fn warn(&self, dropped: u64) {
         let (stage, source, sink, plugin) = self.identity.fields();
-        let role = if source.is_some() { "source" } else { "stage" };
+        let role = self.identity.role.word();
         let (lines, bytes) = (self.lines_max, super::failure::bytes(self.bytes_max));
         tracing::warn!(
             stage,
             source,
+            sink,
             plugin,
             "{dropped} log lines were dropped: a {role} may log {lines} lines and {bytes} a second on each worker \
              (`limits.log_lines`, `limits.log`)"
@@ -83,6 +84,7 @@ impl LogBudget {
             tracing::warn!(
                 stage,
                 source,
+                sink,
                 plugin,
                 "it counts under more than {counters_max} names; the others are dropped (`limits.counters`)"
             );
