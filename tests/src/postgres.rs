@@ -31,6 +31,15 @@ impl Postgres {
     /// # Panics
     /// Where PostgreSQL is not installed, or does not start.
     pub fn start() -> Postgres {
+        Self::start_with(&[])
+    }
+
+    /// The same with these settings, as `name=value`.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn start_with(settings: &[&str]) -> Postgres {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let folder = TempDir::new().expect("a temporary folder");
         let root = id("-u", None) == Some(0);
         let user = root.then(|| {
@@ -40,8 +49,7 @@ impl Postgres {
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).expect("root may give folders away");
         }
-        let mut postgres =
-            Postgres { folder, programs: programs(), user, port: free_port(), server: None, settings: Vec::new() };
+        let mut postgres = Postgres { folder, programs: programs(), user, port: free_port(), server: None, settings };
         let password = postgres.folder.path().join("password");
         std::fs::write(&password, Self::PASSWORD).expect("a file can be written");
         let mut make = postgres.command("initdb");
@@ -72,7 +80,8 @@ impl Postgres {
     /// Starts the server again with TLS, with this certificate and key.
     pub fn speak_tls(&mut self, (certificate, key): &(PathBuf, PathBuf)) {
         self.stop();
-        self.settings = vec!["ssl=on".into()];
+        self.settings.retain(|setting| !setting.starts_with("ssl"));
+        self.settings.push("ssl=on".into());
         for (from, name, setting) in [(certificate, "server.pem", "ssl_cert_file"), (key, "server.key", "ssl_key_file")]
         {
             let to = self.folder.path().join(name);
@@ -116,7 +125,8 @@ impl Postgres {
         self.try_sql(text).unwrap_or_else(|told| panic!("{text}: {told}"))
     }
 
-    fn try_sql(&self, text: &str) -> Result<String, String> {
+    /// The same, or what the server says.
+    pub fn try_sql(&self, text: &str) -> Result<String, String> {
         let mut command = Command::new(self.programs.join("psql"));
         command.args([
             "-X",
@@ -136,6 +146,14 @@ impl Postgres {
         let ended = command.output().expect("psql starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         if ended.status.success() { Ok(text(&ended.stdout)) } else { Err(text(&ended.stderr)) }
+    }
+
+    /// One of PostgreSQL's own programs, as user `me` of this server.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.args(["-h", "127.0.0.1", "-U", "me", "-d", "postgres", "-p", &self.port.to_string()]);
+        command.env("PGPASSWORD", Self::PASSWORD);
+        command
     }
 
     fn data(&self) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The program as users run it: jobs, commands, errors.
 
+mod changes;
 mod choosing;
 mod counters;
 mod e2e;

@@ -149,7 +149,10 @@ impl Decoder {
         };
         let columns = ColumnBuilders::new(schema.clone(), &all);
         // These lines of JSON are our own.
-        let is_ours = |kind: &SourceKind| matches!(kind, SourceKind::Retry { .. } | SourceKind::Plugin(_));
+        let is_ours = |kind: &SourceKind| {
+            matches!(kind, SourceKind::Retry { .. } | SourceKind::Plugin(_))
+                || matches!(kind, SourceKind::Server(server) if server.reads.writes_hex())
+        };
         let ours = is_ours(&source.kind) || source.format == Format::Parquet;
         let columns = if ours { columns.with_hex() } else { columns };
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);

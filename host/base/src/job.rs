@@ -4,6 +4,7 @@
 //! write instead.
 
 pub mod build;
+mod changes;
 pub mod database;
 mod document;
 mod expression;
@@ -115,6 +116,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
         graph::check(&job, &mistakes);
+        changes::check(&job, &mistakes);
     }
     mistakes.result(&job.origin, &document.sets)?;
     Ok(job)
@@ -125,6 +127,7 @@ pub fn check(job: &JobSpec) -> Result<()> {
     let mistakes = Mistakes::default();
     parts::check(job, &mistakes);
     graph::check(job, &mistakes);
+    changes::check(job, &mistakes);
     mistakes.result(&job.origin, &BTreeSet::new())
 }
 

@@ -15,7 +15,7 @@ pub mod tls;
 
 use millstream_base::{
     batch, decode, digest, durable, error, failure, fault, hex, ids, job, limits, memory, owner, panics, patience,
-    private, regular, secrets, shown, terminal, threads, units,
+    private, regular, secrets, shown, terminal, threads, time, units,
 };
 
 #[cfg(test)]

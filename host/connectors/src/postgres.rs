@@ -1,7 +1,11 @@
-//! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, and for tables that stages read.
+//! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, for tables that stages read, and for sources that follow
+//! changes.
 
+pub mod pgoutput;
+pub mod replication;
 mod tls;
 
+use self::replication::Replication;
 use self::tls::Handshake;
 use crate::fault;
 use crate::job::database::{Database, Mode};
@@ -108,24 +112,36 @@ impl DatabaseError {
         }
     }
 
+    /// What is wrong with a connection.
+    pub fn of_io(error: &io::Error) -> DatabaseError {
+        match refusal(error) {
+            Some(Refusal(why)) => DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") },
+            None => DatabaseError::passing(format!("the connection: {error}")),
+        }
+    }
+
+    /// What a server says, in its own code and words.
+    pub fn told(code: &str, message: &str, detail: Option<&str>) -> DatabaseError {
+        // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
+        // starts or only lets read, what somebody else uses, deadlocks, and failures of its disk.
+        let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
+            || ["55006", "57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
+        let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        // A value that does not go into its type, or that a constraint refuses.
+        let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
+        let kind = match (of_row, passing) {
+            (true, _) => DatabaseErrorKind::Row,
+            (false, true) => DatabaseErrorKind::Passing,
+            (false, false) => DatabaseErrorKind::Lasting,
+        };
+        let message = format!("PostgreSQL says: {message}{detail} [{code}]");
+        DatabaseError { kind, message }
+    }
+
     /// What the driver says. Without a code it is about the connection, unless a value was refused before it was sent.
     pub fn of(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {
-            let code = db.code().code();
-            // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
-            // starts or only lets read, deadlocks, and failures of its disk.
-            let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
-                || ["57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
-            let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            // A value that does not go into its type, or that a constraint refuses.
-            let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
-            let kind = match (of_row, passing) {
-                (true, _) => DatabaseErrorKind::Row,
-                (false, true) => DatabaseErrorKind::Passing,
-                (false, false) => DatabaseErrorKind::Lasting,
-            };
-            let message = format!("PostgreSQL says: {}{detail} [{code}]", db.message());
-            return DatabaseError { kind, message };
+            return DatabaseError::told(db.code().code(), db.message(), db.detail());
         }
         let cause = error.source();
         if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<Unfit>()) {
@@ -156,6 +172,13 @@ impl From<tokio_postgres::Error> for DatabaseError {
 
 /// What moves the bytes of a connection; it ends when the client is dropped and the server was told.
 pub type Driver = JoinHandle<()>;
+
+/// A way to a server: TCP, a socket of this machine, or TLS.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+/// Any of them.
+pub type AnyStream = Box<dyn Duplex>;
 
 /// Where a database is, and how it is reached.
 pub struct Connection(Config, Handshake);
@@ -192,13 +215,34 @@ impl Connection {
     /// A new connection, with the first of the URL's hosts that gives one. What drives it runs on the runtime whenever
     /// somebody waits there.
     pub async fn connect(&self) -> Result<(Client, Driver), DatabaseError> {
+        self.first_of_hosts(async |stream, name| self.over(stream, name).await).await
+    }
+
+    /// The same, for replication.
+    pub async fn replicate(&self) -> Result<Replication, DatabaseError> {
+        self.first_of_hosts(async |stream, name| {
+            let handshake = name.map(|name| self.1.with(name));
+            let allowed = GreetingAllowance::default();
+            allowed.set(GREETING_BYTES_MAX);
+            let stream = Box::new(GreetingStream { stream, allowed: allowed.clone() });
+            let begun = Replication::begin(stream, handshake, &self.0).await?;
+            allowed.set(u64::MAX);
+            Ok(begun)
+        })
+        .await
+    }
+
+    async fn first_of_hosts<T>(
+        &self,
+        greet: impl AsyncFn(AnyStream, Option<String>) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
         let hosts = self.0.get_hosts();
         let mut last = DatabaseError::lasting("the URL names no host".into());
         for place in 0..hosts.len().max(self.0.get_hostaddrs().len()) {
-            let connected = match self.connect_to(place, self.1.ssl.mode != Mode::Disable).await {
+            let connected = match self.connect_to(place, self.1.ssl.mode != Mode::Disable, &greet).await {
                 // As PostgreSQL's own library does it.
                 Err(fault) if fault.kind == DatabaseErrorKind::Tls && self.1.ssl.mode == Mode::Prefer => {
-                    self.connect_to(place, false).await
+                    self.connect_to(place, false, &greet).await
                 }
                 connected => connected,
             };
@@ -211,30 +255,37 @@ impl Connection {
     }
 
     /// Connects with one host of the URL. The server has so long for all of it, greeting and password included.
-    async fn connect_to(&self, place: usize, tls: bool) -> Result<(Client, Driver), DatabaseError> {
+    async fn connect_to<T>(
+        &self,
+        place: usize,
+        tls: bool,
+        greet: &impl AsyncFn(AnyStream, Option<String>) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
         let ports = self.0.get_ports();
         let port = *ports.get(place).or(ports.first()).unwrap_or(&PORT);
         let connecting = async {
-            match (self.0.get_hostaddrs().get(place), self.0.get_hosts().get(place)) {
-                (Some(address), host) => {
-                    let name = match host {
-                        Some(Host::Tcp(host)) => host.clone(),
-                        _ => address.to_string(),
-                    };
-                    self.over(tcp((*address, port), &self.0).await, Some(name).filter(|_| tls)).await
-                }
-                (None, Some(Host::Tcp(host))) => {
-                    let name = Some(host.clone()).filter(|_| tls);
-                    self.over(tcp((host.as_str(), port), &self.0).await, name).await
-                }
-                #[cfg(unix)]
-                (None, Some(Host::Unix(folder))) => {
-                    let path = folder.join(format!(".s.PGSQL.{port}"));
-                    // Nobody listens in between.
-                    self.over(tokio::net::UnixStream::connect(path).await, None).await
-                }
-                (None, None) => Err(DatabaseError::lasting("the URL names fewer hosts than ports".into())),
-            }
+            let away = |error: io::Error| DatabaseError::passing(format!("error connecting to server: {error}"));
+            let (stream, name): (AnyStream, _) =
+                match (self.0.get_hostaddrs().get(place), self.0.get_hosts().get(place)) {
+                    (Some(address), host) => {
+                        let name = match host {
+                            Some(Host::Tcp(host)) => host.clone(),
+                            _ => address.to_string(),
+                        };
+                        (Box::new(tcp((*address, port), &self.0).await.map_err(away)?) as AnyStream, Some(name))
+                    }
+                    (None, Some(Host::Tcp(host))) => {
+                        (Box::new(tcp((host.as_str(), port), &self.0).await.map_err(away)?), Some(host.clone()))
+                    }
+                    #[cfg(unix)]
+                    (None, Some(Host::Unix(folder))) => {
+                        let path = folder.join(format!(".s.PGSQL.{port}"));
+                        // Nobody listens in between.
+                        (Box::new(tokio::net::UnixStream::connect(path).await.map_err(away)?), None)
+                    }
+                    (None, None) => return Err(DatabaseError::lasting("the URL names fewer hosts than ports".into())),
+                };
+            greet(stream, name.filter(|_| tls)).await
         };
         let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
         DatabaseError::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting)
@@ -242,11 +293,7 @@ impl Connection {
     }
 
     /// Greeting and password, with TLS where the server is to have this name.
-    async fn over<S>(&self, stream: io::Result<S>, name: Option<String>) -> Result<(Client, Driver), DatabaseError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let stream = stream.map_err(|error| DatabaseError::passing(format!("error connecting to server: {error}")))?;
+    async fn over(&self, stream: AnyStream, name: Option<String>) -> Result<(Client, Driver), DatabaseError> {
         let allowed = GreetingAllowance::default();
         allowed.set(GREETING_BYTES_MAX);
         let mut config = self.0.clone();

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::job::spec::{Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use crate::job::{retry_source, table_source};
+use crate::owner::Owner;
 use crate::tls::Tls;
 use crate::{regular, threads};
 use framing::{Framer, Framing};
@@ -115,7 +116,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
 /// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
 /// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
 /// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed. `share`: the partitions
-/// that are read here, of a source that has some.
+/// that are read here, of a source that has some. `owner`: who the job is to others, where anything is kept of it.
 pub fn start(
     source: &SourceSpec,
     origin: &Origin,
@@ -123,6 +124,7 @@ pub fn start(
     runtime: &Handle,
     from: &Positions,
     share: Share,
+    owner: Option<&Owner>,
 ) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
@@ -189,7 +191,7 @@ pub fn start(
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin), inbox, runtime, &from);
+            polled::start(&source, server::readers(&source, &server, origin, owner, runtime), inbox, runtime, &from);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

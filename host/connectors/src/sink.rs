@@ -7,6 +7,7 @@ mod http;
 pub mod kafka;
 mod marker;
 mod nothing;
+mod ops;
 pub mod postgres;
 mod print;
 mod queue;

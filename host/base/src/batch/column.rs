@@ -45,12 +45,16 @@ pub enum ColumnSource {
     Event,
     /// Of such an event: its id, or that of the last one that had an id.
     Id,
+    /// What a change did to its row.
+    Op,
+    /// The table of that row.
+    Table,
 }
 
 impl ColumnSource {
     /// As a job file names them.
-    pub const WORDS: [&'static str; 9] =
-        ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id"];
+    pub const WORDS: [&'static str; 11] =
+        ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id", "op", "table"];
 
     /// What a job file names so.
     pub fn of(word: &str) -> Option<ColumnSource> {
@@ -63,6 +67,8 @@ impl ColumnSource {
             "headers" => ColumnSource::Headers,
             "event" => ColumnSource::Event,
             "id" => ColumnSource::Id,
+            "op" => ColumnSource::Op,
+            "table" => ColumnSource::Table,
             word => ColumnSource::Header(word.strip_prefix("header.").filter(|name| !name.is_empty())?.to_owned()),
         })
     }
@@ -74,7 +80,12 @@ impl ColumnSource {
             ColumnSource::Key | ColumnSource::Header(_) => &["text", "binary"],
             ColumnSource::Timestamp => &["timestamp"],
             ColumnSource::Offset | ColumnSource::Partition => &["int64"],
-            ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Event | ColumnSource::Id => &["text"],
+            ColumnSource::Topic
+            | ColumnSource::Headers
+            | ColumnSource::Event
+            | ColumnSource::Id
+            | ColumnSource::Op
+            | ColumnSource::Table => &["text"],
         }
     }
 
@@ -90,6 +101,8 @@ impl ColumnSource {
             ColumnSource::Headers => "headers".into(),
             ColumnSource::Event => "event".into(),
             ColumnSource::Id => "id".into(),
+            ColumnSource::Op => "op".into(),
+            ColumnSource::Table => "table".into(),
             ColumnSource::Header(name) => format!("header.{name}"),
         }
     }

@@ -9,6 +9,8 @@ use serde_json::Value;
 pub const EVENT: &str = "event";
 /// See [`EVENT`].
 pub const ID: &str = "id";
+/// The header under which stands what a change did to its row.
+pub const OP: &str = "op";
 /// The header under which stands what a message of a server was sent to, where its chunk does not say so. No server's own header has
 /// such a name.
 pub const TOPIC: &str = "\0topic";
@@ -29,10 +31,12 @@ impl Wanted {
     pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> Wanted {
         columns.fold(Wanted::default(), |wanted, column| match column {
             ColumnSource::Key => Wanted { key: true, ..wanted },
-            ColumnSource::Topic => Wanted { topic: true, ..wanted },
-            ColumnSource::Headers | ColumnSource::Header(_) | ColumnSource::Event | ColumnSource::Id => {
-                Wanted { headers: true, ..wanted }
-            }
+            ColumnSource::Topic | ColumnSource::Table => Wanted { topic: true, ..wanted },
+            ColumnSource::Headers
+            | ColumnSource::Header(_)
+            | ColumnSource::Event
+            | ColumnSource::Id
+            | ColumnSource::Op => Wanted { headers: true, ..wanted },
             _ => wanted,
         })
     }

@@ -20,6 +20,10 @@ pub trait ReadPartition: Send {
     fn keeps_positions(&self) -> bool {
         true
     }
+    /// Whether a position that moved without rows is to be known soon: whoever hears that it is published lets go of something.
+    fn notes_are_batches(&self) -> bool {
+        false
+    }
     /// The rows up to this position are in a durable plan.
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble>;
     /// A checkpoint with this position is published.

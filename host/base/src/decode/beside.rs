@@ -3,7 +3,7 @@
 use super::columns::{ColumnBuilders, WrittenValue};
 use crate::batch::chunk::Chunk;
 use crate::batch::column::{ColumnSource, ColumnSpec};
-use crate::batch::envelope::{self, EVENT, Envelope, ID, TOPIC};
+use crate::batch::envelope::{self, EVENT, Envelope, ID, OP, TOPIC};
 use crate::batch::topic;
 use crate::batch::types::ColumnType;
 use arrow::array::RecordBatch;
@@ -84,7 +84,8 @@ impl BesideDecoder {
                 ColumnSource::Headers => columns.set(place, WrittenValue::Text(&envelope.headers_as_json()))?,
                 ColumnSource::Event => bytes(place, EVENT, kind, envelope.header(EVENT), columns)?,
                 ColumnSource::Id => bytes(place, ID, kind, envelope.header(ID), columns)?,
-                ColumnSource::Topic => match envelope.header(TOPIC) {
+                ColumnSource::Op => bytes(place, OP, kind, envelope.header(OP), columns)?,
+                ColumnSource::Topic | ColumnSource::Table => match envelope.header(TOPIC) {
                     Some(topic) => bytes(place, "topic", kind, Some(topic), columns)?,
                     None => columns.set(place, WrittenValue::Text(&self.topic))?,
                 },

@@ -104,10 +104,21 @@ impl TableKey {
 }
 
 /// The kinds of sources.
-pub(super) const SOURCE_KINDS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate", "queue"];
+pub(super) const SOURCE_KINDS: &[&str] = &[
+    "socket",
+    "raw-socket",
+    "http",
+    "directory",
+    "file",
+    "kafka",
+    "redis",
+    "postgres-changes",
+    "plugin",
+    "rate",
+    "queue",
+];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["postgres", "s3", "mqtt", "nats", "kinesis"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "mqtt", "nats", "kinesis"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.

@@ -423,7 +423,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             if let Err(message) = database::table(table) {
                 part.wrong("table", message);
             }
-            if let TableMode::Upsert { key } = mode {
+            if let TableMode::Upsert { key, .. } = mode {
                 if key.is_empty() {
                     part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
                 }

@@ -624,6 +624,8 @@ pub enum TableMode {
     Upsert {
         /// The columns of the key.
         key: Vec<String>,
+        /// The column that says what a row does, where some of them delete others; it is not written.
+        op: Option<String>,
     },
 }
 

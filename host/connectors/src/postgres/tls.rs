@@ -29,6 +29,11 @@ impl Handshake {
         Handshake { ssl, tls, name: String::new() }
     }
 
+    /// Begins to speak TLS, where the server speaks it, over a connection for replication.
+    pub async fn begin(&self, stream: super::AnyStream) -> io::Result<super::AnyStream> {
+        Ok(Box::new(self.clone().connect(stream).await?))
+    }
+
     /// With the server of this name.
     pub fn with(&self, name: String) -> Handshake {
         Handshake { name, ..self.clone() }

@@ -12,6 +12,7 @@ mod conversion;
 mod tests;
 
 use self::server::{CommitSession, Server};
+use super::ops;
 use super::waiting::{await_or_end, longer, new_runtime};
 use super::{Sink, commit_failed, wrong};
 use crate::batch::json;
@@ -119,11 +120,11 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
     };
     let config = database::config(url).map_err(|message| wrong(spec, origin, "url", message))?;
     let (namespace, table) = database::table(table).map_err(|message| wrong(spec, origin, "table", message))?;
-    let key = match mode {
-        TableMode::Append => &[],
-        TableMode::Upsert { key } => key.as_slice(),
+    let (key, op) = match mode {
+        TableMode::Append => (&[][..], None),
+        TableMode::Upsert { key, op } => (key.as_slice(), op.as_deref()),
     };
-    let table = table::TargetTable::new(namespace, table, schema.clone(), key)
+    let table = table::TargetTable::new(namespace, table, schema, key, op)
         .map_err(|(key, message)| wrong(spec, origin, key, message))?;
     Ok(Server::new(&spec.name, config, table, owner))
 }
@@ -195,6 +196,8 @@ impl Sink for PostgresSink {
         if rows.iter().any(|part| part.num_rows() > 0) {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
             let rows = rows.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+            let rows = ops::with_op_behind(self.server.table.op.as_deref(), rows);
+            let rows = rows.map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
             self.write(batch, &rows)?;
             // Of a batch without rows there is no trace, so it does not count as held.
             self.committed = Some(batch).filter(|_| self.server.owner.is_some());

@@ -81,6 +81,9 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
         },
         SourceKind::Server(server) => match &server.reads {
+            ServerReads::Changes(_) => {
+                "exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits"
+            }
             ServerReads::Redis(_) => {
                 "exactly once, with [checkpoint]; entries that the server trims before they are read end the job"
             }

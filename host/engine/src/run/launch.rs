@@ -207,7 +207,11 @@ fn receive(running: &Running, runtime: &Handle) {
         }
         match running.graph.readers.get(&source.name) {
             Some(node) => receiver::polled::start(source, node.readers(), inbox.clone(), runtime, &from),
-            None => receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from, share),
+            None => {
+                let (origin, owner) =
+                    (&running.graph.spec.origin, running.checkpoints.as_ref().map(|kept| &kept.owner));
+                receiver::start(source, origin, inbox.clone(), runtime, &from, share, owner);
+            }
         }
     }
 }

@@ -155,6 +155,19 @@ pub(in crate::job) const SINK: &[TableKey] = &[
          records, which decides about their partition as Java's client does.",
     )
     .of(SERVERS),
+    key(
+        "op",
+        KeyShape::Text,
+        "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
+         and `truncate` all rows. The column itself is not written. Of `postgres` with mode = \"upsert\".",
+    )
+    .of(&["postgres", "kafka"]),
+    key(
+        "changes",
+        KeyShape::Word(&["rows"]),
+        "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
+    )
+    .of(&["files", "postgres", "kafka"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),

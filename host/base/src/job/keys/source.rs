@@ -12,12 +12,14 @@ const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis"
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis"];
-const RECORDS: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "queue"];
+const RECORDS: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "postgres-changes", "queue"];
 /// Kinds whose records are frames by themselves.
 const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis"];
 const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "http"];
 const MESSAGES: &[&str] = &["raw-socket", "kafka", "redis", "http", "directory", "file"];
-const CUT: &[&str] = &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "plugin", "rate"];
+const CUT: &[&str] =
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "postgres-changes", "plugin", "rate"];
 
 const OWN: &[TableKey] = &[
     key(
@@ -25,7 +27,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), changes of tables of PostgreSQL (`postgres-changes`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -170,7 +172,7 @@ const OWN: &[TableKey] = &[
          timestamp(s), (ms), (us) and (ns) for numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
     .of(RECORDS)
-    .needed(&["queue"]),
+    .needed(&["queue", "postgres-changes"]),
     key(
         "header",
         KeyShape::Flag,
@@ -372,7 +374,7 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         KeyShape::Text,
         "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
          \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind http with stream = \"sse\": \"event\" \
-         or \"id\".",
+         or \"id\". Kind postgres-changes: \"op\", \"table\", \"timestamp\" (of the commit), \"offset\" (its LSN) or \"id\".",
     ),
     key(
         "zone",

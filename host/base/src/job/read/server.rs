@@ -1,6 +1,6 @@
 //! The keys of sources that read messages of a server.
 
-use crate::job::spec::{RedisReads, ServerReads, ServerSourceSpec, ServerStart};
+use crate::job::spec::{ChangesReads, RedisReads, ServerReads, ServerSourceSpec, ServerStart};
 use crate::job::table::Reader;
 
 /// A source of kind `redis`.
@@ -13,6 +13,19 @@ pub(super) fn redis(r: &Reader<'_>) -> ServerSourceSpec {
         start: start(r),
     });
     ServerSourceSpec { url: url(r, "url = \"redis://127.0.0.1:6379\""), reads }
+}
+
+/// A source of kind `postgres-changes`.
+pub(super) fn changes(r: &Reader<'_>) -> ServerSourceSpec {
+    let example = "table = \"orders\", or table = [\"orders\", \"shop.items\"]";
+    r.need("table", example);
+    r.need("schema", "schema = { id = \"int64\", name = \"text\" }, columns of the table");
+    let reads = ServerReads::Changes(ChangesReads {
+        tables: r.texts("table", example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect(),
+        publication: r.text("publication", "publication = \"orders\"").map(str::to_owned),
+        start: start(r),
+    });
+    ServerSourceSpec { url: url(r, "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\""), reads }
 }
 
 fn url(r: &Reader<'_>, example: &str) -> String {

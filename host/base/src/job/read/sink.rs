@@ -18,6 +18,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
+    r.choice("changes", &[("rows", ())], &[]);
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let path = |example| {
         r.need("path", example);
@@ -106,18 +107,26 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
     let mode = match upsert {
         Some(true) => {
             r.need("key", example);
-            TableMode::Upsert { key: r.texts("key", example).unwrap_or_default() }
+            TableMode::Upsert { key: r.texts("key", example).unwrap_or_default(), op: op(r) }
         }
         append => {
             // Where the mode could not be read, the key may be right.
             if r.has("key") && (append.is_some() || !r.has("mode")) {
                 r.wrong("key", "`key` does nothing without mode = \"upsert\"; write that, or remove `key`");
             }
+            if r.has("op") && (append.is_some() || !r.has("mode")) {
+                r.wrong("op", "`op` does nothing without mode = \"upsert\"; write that and `key`, or remove `op`");
+            }
             TableMode::Append
         }
     };
     let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
     SinkKind::Postgres { url, table, mode, wait }
+}
+
+/// The column that says what a row does.
+fn op(r: &Reader<'_>) -> Option<String> {
+    r.text("op", "op = \"op\", the name of a column").map(str::to_owned)
 }
 
 fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
@@ -145,6 +154,13 @@ fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
     spec.compression = r.choice("compression", &Compression::ALL, &[]).unwrap_or(spec.compression);
     spec.key = text("key", "key = \"word\", the name of one column");
     spec.tombstones = text("tombstones", "tombstones = \"removed\", the name of a column");
+    spec.op = op(r);
+    if spec.op.is_some() && spec.tombstones.is_some() {
+        r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
+    }
+    if spec.op.is_some() && spec.key.is_none() {
+        r.wrong("op", "`op` needs `key`: a tombstone says which key is gone");
+    }
     spec.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(spec.markers);
     spec.transaction = r.time("transaction").unwrap_or(spec.transaction);
     spec.parts = parts(r);

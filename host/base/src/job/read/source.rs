@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
-    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, plugin, rate, queue");
+    r.need("kind", "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, postgres-changes, plugin, rate, queue");
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
     r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
@@ -72,6 +72,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "kafka" => SourceKind::Kafka(Box::new(kafka::source(r))),
         "redis" => SourceKind::Server(Box::new(server::redis(r))),
+        "postgres-changes" => SourceKind::Server(Box::new(server::changes(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))

@@ -22,6 +22,8 @@ pub struct KafkaSinkSpec {
     pub registry: Option<Box<SubjectSpec>>,
     /// The column of type `bool` that says which rows are tombstones: a key without a value.
     pub tombstones: Option<String>,
+    /// The column of type `text` that says what a row does: `delete` makes a tombstone of it.
+    pub op: Option<String>,
     /// How records are compressed on their way and in the topic.
     pub compression: Compression,
     /// How long the transaction of a batch may take until the cluster gives it up.
@@ -42,6 +44,7 @@ impl KafkaSinkSpec {
             format: RecordFormat::Json,
             registry: None,
             tombstones: None,
+            op: None,
             compression: Compression::None,
             transaction: Duration::from_millis(limits::KAFKA_TRANSACTION_MS),
             markers: MARKERS.into(),

@@ -24,6 +24,8 @@ impl fmt::Debug for ServerSourceSpec {
 pub enum ServerReads {
     /// Streams of Redis.
     Redis(RedisReads),
+    /// Changes of tables of PostgreSQL.
+    Changes(ChangesReads),
 }
 
 /// Which streams of Redis are read.
@@ -34,6 +36,17 @@ pub struct RedisReads {
     /// The field that holds a record; `None`: all fields are one.
     pub field: Option<String>,
     /// Where a job begins.
+    pub start: ServerStart,
+}
+
+/// Which tables of PostgreSQL are followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangesReads {
+    /// They, as `table` or `schema.table`.
+    pub tables: Vec<String>,
+    /// The publication that has them; `None`: the job makes one.
+    pub publication: Option<String>,
+    /// Whether the rows that are there come before the changes.
     pub start: ServerStart,
 }
 
@@ -52,6 +65,7 @@ impl ServerReads {
     pub fn word(&self) -> &'static str {
         match self {
             ServerReads::Redis(_) => "redis",
+            ServerReads::Changes(_) => "postgres-changes",
         }
     }
 
@@ -59,6 +73,7 @@ impl ServerReads {
     pub fn are_fields(&self) -> bool {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
+            ServerReads::Changes(_) => true,
         }
     }
 
@@ -68,6 +83,18 @@ impl ServerReads {
             ServerReads::Redis(_) => {
                 matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
             }
+            ServerReads::Changes(_) => matches!(
+                part,
+                ColumnSource::Op
+                    | ColumnSource::Table
+                    | ColumnSource::Timestamp
+                    | ColumnSource::Offset
+                    | ColumnSource::Id
+            ),
         }
+    }
+    /// Whether binary values in its records are hexadecimal digits.
+    pub fn writes_hex(&self) -> bool {
+        matches!(self, ServerReads::Changes(_))
     }
 }

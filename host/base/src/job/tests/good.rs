@@ -172,7 +172,7 @@ fn checkpoints_and_tables() {
         assert_eq!(job.checkpoint, Some(CheckpointSpec { dir: "s3://b/p".into(), every: expected }));
         let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
         assert_eq!(built.checkpoint, job.checkpoint);
-        let mode = TableMode::Upsert { key: vec!["k".into()] };
+        let mode = TableMode::Upsert { key: vec!["k".into()], op: None };
         let wait = Duration::from_secs(3600);
         let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode, wait };
         assert_eq!(job.sinks[0].kind, kind);

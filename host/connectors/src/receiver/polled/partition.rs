@@ -188,7 +188,11 @@ impl PartitionReader {
         }
         if chunks.is_empty() {
             // It goes with the next rows, whatever partition they are of.
-            return if moves.is_empty() || self.inbox.note(moves) { Ok(()) } else { Err(Stopped::Done) };
+            let noted = moves.is_empty() || self.inbox.note(moves);
+            if position.is_some() && self.reader.notes_are_batches() {
+                self.inbox.begin_batch();
+            }
+            return if noted { Ok(()) } else { Err(Stopped::Done) };
         }
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);

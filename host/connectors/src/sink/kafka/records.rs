@@ -2,6 +2,7 @@
 
 use super::super::encode::avro::{self, AvroRows};
 use super::super::encode::csv::CsvRows;
+use super::super::ops;
 use crate::batch::cell::{self, Cells};
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::json::{self, JsonRows};
@@ -20,6 +21,7 @@ pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
 pub(in crate::sink) struct RecordEncoder {
     key: Option<usize>,
     tombstones: Option<usize>,
+    op: Option<usize>,
     format: RecordFormat,
     /// The columns of the value.
     values: Vec<usize>,
@@ -86,7 +88,12 @@ impl RecordEncoder {
         if let Some(other) = tombstones.map(kind).filter(|kind| *kind != ColumnType::Bool) {
             return Err(("tombstones", format!("`tombstones` names a column of type {other}; it has to be bool")));
         }
-        let mut values: Vec<_> = (0..schema.fields().len()).filter(|at| Some(*at) != tombstones).collect();
+        let op = spec.op.as_ref().map(|name| place(name, "op")).transpose()?;
+        if let Some(other) = op.map(kind).filter(|kind| *kind != ColumnType::Text) {
+            return Err(("op", format!("`op` names a column of type {other}; it has to be text")));
+        }
+        let mut values: Vec<_> =
+            (0..schema.fields().len()).filter(|at| ![tombstones, op].contains(&Some(*at))).collect();
         let projected = |values: &[usize]| {
             SchemaRef::new(Schema::new(values.iter().map(|at| schema.field(*at).clone()).collect::<Vec<_>>()))
         };
@@ -117,7 +124,7 @@ impl RecordEncoder {
         };
         fits.map_err(|message| ("format", message))?;
         let schema = projected(&values);
-        Ok(RecordEncoder { key, tombstones, format: spec.format, values, schema, prefix: Vec::new() })
+        Ok(RecordEncoder { key, tombstones, op, format: spec.format, values, schema, prefix: Vec::new() })
     }
 
     /// The columns of the value.
@@ -161,6 +168,7 @@ impl RecordEncoder {
         let projected = part.project(&self.values).map_err(io::Error::other)?;
         let key = self.key.map(|at| (part.column(at), Cells::of(part.column(at))));
         let tombstones = self.tombstones.map(|at| Cells::of(part.column(at)));
+        let op = self.op.map(|at| Cells::of(part.column(at)));
         let mut values = Values::of(self.format, &projected, &self.schema)?;
         let mut scratch = String::new();
         for row in 0..part.num_rows() {
@@ -174,6 +182,10 @@ impl RecordEncoder {
                 _ => None,
             };
             let dead = matches!(&tombstones, Some(Cells::Bool(flags)) if flags.is_valid(row) && flags.value(row));
+            let dead = match &op {
+                Some(Cells::Text(words)) => is_delete(words.is_valid(row).then(|| words.value(row)))?,
+                _ => dead,
+            };
             let start = bytes.len();
             if !dead {
                 bytes.extend_from_slice(&self.prefix);
@@ -182,6 +194,17 @@ impl RecordEncoder {
             records.places.push(Place { key, value });
         }
         Ok(())
+    }
+}
+
+/// Whether a row is a tombstone, by the word that says what it does.
+fn is_delete(op: Option<&str>) -> io::Result<bool> {
+    ops::check(op).map_err(|why| io::Error::other(format!("of a row: {why}")))?;
+    match op {
+        Some(ops::TRUNCATE) => Err(io::Error::other(
+            "a row says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
+        )),
+        op => Ok(op == Some(ops::DELETE)),
     }
 }
 

@@ -81,7 +81,7 @@ impl Target {
         let (client, admin) = (topic::asking(&self.settings, "read_uncommitted")?, Admin::new(&self.settings)?);
         if !topic::exists(&client, topic)? {
             let compacted: &[_] = &[("cleanup.policy", "compact")];
-            let config = if self.spec.tombstones.is_some() { compacted } else { &[] };
+            let config = if self.spec.tombstones.is_some() || self.spec.op.is_some() { compacted } else { &[] };
             admin.make(topic, None, config)?;
             tracing::info!(
                 "sink `{}`: there was no topic `{topic}`; it was made, as the cluster has them by default",

@@ -49,6 +49,23 @@ fn rows_become_records_with_keys_and_tombstones() {
 }
 
 #[test]
+fn rows_that_delete_others_are_tombstones() {
+    let column = |name: &str, words: [Option<&str>; 3]| {
+        let words: ArrayRef = Arc::new(StringArray::from_iter(words));
+        let keys = rows().column(0).clone();
+        RecordBatch::try_from_iter([("k", keys), (name, words)]).unwrap()
+    };
+    let by_op = KafkaSinkSpec { op: Some("op".into()), ..spec() };
+    let good = column("op", [Some("insert"), Some("delete"), Some("upsert")]);
+    assert_eq!(records(&by_op, &good), [r#"a={"k":"a"}"#, "=-", r#"-={"k":null}"#, r#"a={"k":"a"}"#]);
+    for (bad, words) in [(Some("truncate"), "a topic does not know"), (Some("drop"), "`drop`"), (None, "is null")] {
+        let rows = column("op", [Some("insert"), bad, Some("delete")]);
+        let told = RecordEncoder::new(&by_op, &rows.schema()).unwrap().encode(&[rows]).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
 fn columns_that_do_not_suit_are_named() {
     let told = |spec: KafkaSinkSpec| match RecordEncoder::new(&spec, &rows().schema()) {
         Err((key, message)) => format!("{key}: {message}"),

@@ -126,7 +126,8 @@ pub(super) struct CommitSession {
     driver: Driver,
     types: Vec<Type>,
     copy: Statement,
-    merge: Option<Statement>,
+    /// What brings gathered rows into the table, in order.
+    merge: Vec<Statement>,
     marker: Option<(Statement, Statement)>,
 }
 
@@ -138,10 +139,10 @@ impl CommitSession {
             client.batch_execute(&make).await?;
         }
         let copy = client.prepare(&table.copy(&ways)).await?;
-        let merge = match table.merge(&ways) {
-            None => None,
-            Some(merge) => Some(client.prepare(&merge).await?),
-        };
+        let mut merge = Vec::new();
+        for statement in table.merge(&ways) {
+            merge.push(client.prepare(&statement).await?);
+        }
         let marker = match &server.owner {
             None => None,
             Some(_) => {
@@ -151,7 +152,7 @@ impl CommitSession {
                 Some((client.prepare(&lock).await?, client.prepare(&mark).await?))
             }
         };
-        let types = ways.into_iter().map(|way| way.copied).collect();
+        let types = ways.into_iter().map(|way| way.copied).chain(table.op.as_ref().map(|_| Type::TEXT)).collect();
         Ok(CommitSession { client, driver, types, copy, merge, marker })
     }
 
@@ -180,8 +181,8 @@ impl CommitSession {
             self.client.batch_execute("rollback").await?;
             return Ok(());
         }
-        rows::copy(&self.client, &self.copy, &self.types, rows, self.merge.is_some()).await?;
-        if let Some(merge) = &self.merge {
+        rows::copy(&self.client, &self.copy, &self.types, rows, !self.merge.is_empty()).await?;
+        for merge in &self.merge {
             self.client.execute(merge, &[]).await?;
         }
         fault::point("commit.written");

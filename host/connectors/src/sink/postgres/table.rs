@@ -1,10 +1,12 @@
 //! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
 
+use super::super::ops::{DELETE, TRUNCATE};
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::batch::types::{ColumnType, describe};
 use crate::postgres::quoted;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use std::borrow::Cow;
+use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -25,6 +27,8 @@ pub(super) struct TargetTable {
     schema: SchemaRef,
     /// The columns of the key; empty: rows are appended.
     key: Vec<String>,
+    /// The column of the rows that says what they do; the table does not have it.
+    pub op: Option<String>,
 }
 
 /// A table as it is.
@@ -54,9 +58,24 @@ impl TargetTable {
     pub fn new(
         namespace: Option<&str>,
         table: &str,
-        schema: SchemaRef,
+        rows: &SchemaRef,
         key: &[String],
+        op: Option<&str>,
     ) -> Result<TargetTable, (&'static str, String)> {
+        let op = op.filter(|_| !rows.fields().is_empty());
+        let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::of(field.data_type()));
+        if let Some(name) = op.filter(|op| kind(op) != Some(ColumnType::Text)) {
+            let message = format!("`op` names `{name}`, and the rows have {}; write one of type text", describe(rows));
+            return Err(("op", message));
+        }
+        if let Some(name) = op.filter(|op| key.iter().any(|name| name == op)) {
+            return Err((
+                "op",
+                format!("`op` and `key` both name `{name}`; `op` says what a row does, and is not written"),
+            ));
+        }
+        let written = rows.fields().iter().filter(|field| Some(field.name().as_str()) != op).cloned();
+        let schema: SchemaRef = Arc::new(Schema::new(written.collect::<Vec<_>>()));
         let fields = schema.fields();
         for field in fields {
             let (name, kind) = (field.name(), ColumnType::of(field.data_type()));
@@ -79,7 +98,13 @@ impl TargetTable {
             let message = format!("`key` names `{name}`, and the rows have {}; write one of these", describe(&schema));
             return Err(("key", message));
         }
-        Ok(TargetTable { namespace: namespace.map(Into::into), table: table.into(), schema, key: key.to_vec() })
+        Ok(TargetTable {
+            namespace: namespace.map(Into::into),
+            table: table.into(),
+            schema,
+            key: key.to_vec(),
+            op: op.map(Into::into),
+        })
     }
 
     /// The quoted name.
@@ -116,7 +141,8 @@ impl TargetTable {
         let (to, columns) = match !self.gathers(ways) {
             true => (self.name(), self.columns()),
             false => {
-                (format!("pg_temp.{}", self.gathering()), format!("{}, {}", self.columns(), quoted(&self.number())))
+                let behind = self.op.iter().map(|op| quoted(op)).chain([quoted(&self.number())]);
+                (format!("pg_temp.{}", self.gathering()), format!("{}, {}", self.columns(), list(behind)))
             }
         };
         format!("copy {to} ({columns}) from stdin (format binary)")
@@ -130,15 +156,16 @@ impl TargetTable {
             Some(_) => format!("null::{} as {}", way.copied.name(), quoted(field.name())),
         }));
         self.gathers(ways).then(|| {
+            let op = self.op.iter().map(|op| format!("null::text as {}, ", quoted(op))).collect::<String>();
             format!(
-                "create temporary table {gathering} on commit delete rows as select {columns}, 0::bigint as {number} \
+                "create temporary table {gathering} on commit delete rows as select {columns}, {op}0::bigint as {number} \
                  from {name} with no data"
             )
         })
     }
 
-    /// Puts the gathered rows into the table; of those of a key the last.
-    pub fn merge(&self, ways: &[ColumnConversion]) -> Option<String> {
+    /// Puts the gathered rows into the table; of those of a key the last counts, and of all only those behind the last that empties it.
+    pub fn merge(&self, ways: &[ColumnConversion]) -> Vec<String> {
         let values = |names: &mut dyn Iterator<Item = &String>| {
             list(names.map(|name| {
                 let place = self.schema.index_of(name).ok();
@@ -152,17 +179,34 @@ impl TargetTable {
             let (name, columns, number) = (self.name(), self.columns(), quoted(&self.number()));
             let insert =
                 format!("insert into {name} ({columns}) select {all} from pg_temp.{gathering} order by {number}");
-            return self.gathers(ways).then_some(insert);
+            return self.gathers(ways).then_some(insert).into_iter().collect();
         }
         let unique = values(&mut self.key.iter());
         let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| !self.key.contains(name));
         let sets = list(others.map(|name| format!("{0} = excluded.{0}", quoted(name))));
         let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
         let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
-        Some(format!(
-            "insert into {name} as {TARGET} ({columns}) select distinct on ({unique}) {all} from pg_temp.{gathering} \
-             order by {unique}, {number} desc on conflict ({keys}) do {action}"
-        ))
+        let Some(op) = self.op.as_ref().map(|op| quoted(op)) else {
+            return vec![format!(
+                "insert into {name} as {TARGET} ({columns}) select distinct on ({unique}) {all} from pg_temp.{gathering} \
+                 order by {unique}, {number} desc on conflict ({keys}) do {action}"
+            )];
+        };
+        let last = format!(
+            "(select distinct on ({unique}) * from pg_temp.{gathering} order by {unique}, {number} desc) as millstream_last"
+        );
+        vec![
+            format!("delete from {name} where exists (select from pg_temp.{gathering} where {op} = '{TRUNCATE}')"),
+            format!(
+                "delete from pg_temp.{gathering} where {number} <= \
+                 (select max({number}) from pg_temp.{gathering} where {op} = '{TRUNCATE}')"
+            ),
+            format!("delete from {name} where ({keys}) in (select {unique} from {last} where {op} = '{DELETE}')"),
+            format!(
+                "insert into {name} as {TARGET} ({columns}) select {all} from {last} where {op} <> '{DELETE}' \
+                 on conflict ({keys}) do {action}"
+            ),
+        ]
     }
 
     /// The name of the place where rows are gathered, which is not the table's: a name without a schema is looked for among

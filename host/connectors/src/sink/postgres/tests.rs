@@ -17,7 +17,7 @@ fn spec(server: &Postgres, mode: TableMode) -> SinkSpec {
 }
 
 fn upsert() -> TableMode {
-    TableMode::Upsert { key: vec!["k".into()] }
+    TableMode::Upsert { key: vec!["k".into()], op: None }
 }
 
 fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {

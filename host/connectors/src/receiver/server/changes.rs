@@ -1,0 +1,308 @@
+//! Changes of tables of PostgreSQL, by logical replication: the rows that the tables have, and then every transaction in the order of the
+//! commits. See `changes/place` for how each comes once.
+//!
+//! The slot belongs to the job and the source and stays when the job ends. It is told what a published checkpoint holds, and not what a plan
+//! does: a start that lost its job may still plan, but cannot publish, and what a slot was told is safe is gone.
+
+mod begin;
+mod catalog;
+mod place;
+mod record;
+mod rows;
+mod snapshot;
+
+use self::catalog::FollowedTable;
+use self::place::At;
+use self::record::Wanted;
+use self::rows::{Change, ChangedTable, Read};
+use self::snapshot::SnapshotReader;
+use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::fault;
+use crate::job::database;
+use crate::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
+use crate::owner::Owner;
+use crate::postgres::DatabaseError;
+use crate::postgres::pgoutput::{self, Decoded, Relation};
+use crate::postgres::replication::{Lsn, Replication, Streamed};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tracing::info;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// About how many bytes of rows go into a batch together.
+const POLL_BYTES: usize = 1 << 20;
+/// How long rows wait for more of them.
+const MORE_WITHIN: Duration = Duration::from_millis(5);
+/// How long changes are passed over, which were read before, until the job is heard again.
+const PASSING_MAX: Duration = Duration::from_secs(5);
+/// How often the job notes how far a log has been read that has no rows for it, so that the server need not keep it.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+/// How long the server may need until it has the first rows of a table in their order.
+const SORTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Follows tables.
+pub struct Changes {
+    source: String,
+    reads: ChangesReads,
+    url: String,
+    wanted: Wanted,
+    /// `None`: nothing is kept of the job, so its slot goes with its connection.
+    owner: Option<Owner>,
+    slot: String,
+    publication: String,
+    runtime: Handle,
+    open: Option<Open>,
+}
+
+/// Where it stands while there is a connection.
+struct Open {
+    tables: Vec<FollowedTable>,
+    at: At,
+    replication: Replication,
+    snapshot: Option<SnapshotReader>,
+    /// Of tables that are followed.
+    relations: BTreeMap<u32, (usize, Relation)>,
+    transaction: Option<Transaction>,
+    /// Whether a table came that lacked a column: it may have been added later, or is gone.
+    is_in_doubt: bool,
+    /// When a position without rows was given last.
+    noted: Instant,
+}
+
+/// A transaction that is coming.
+#[derive(Clone, Copy)]
+struct Transaction {
+    commit: Lsn,
+    time_us: i64,
+    /// Changes that came.
+    changes: u64,
+    /// Of which so many were read before.
+    known: u64,
+}
+
+impl Changes {
+    /// One who follows the tables of this source, or the key that is wrong and why.
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &ChangesReads,
+        owner: Option<&Owner>,
+        runtime: &Handle,
+    ) -> Changes {
+        let slot = match owner {
+            Some(owner) => begin::slot_name(&owner.job_id, &source.name),
+            // It is gone with the connection, whoever else has the same.
+            None => format!("millstream_tmp_{}_{:x}", std::process::id(), crate::time::now().0),
+        };
+        let ours = || format!("millstream_{:016x}", xxh3_64(reads.tables.join("\n").as_bytes()));
+        Changes {
+            source: source.name.clone(),
+            reads: reads.clone(),
+            url: server.url.clone(),
+            wanted: Wanted::by(source),
+            owner: owner.cloned(),
+            slot,
+            publication: reads.publication.clone().unwrap_or_else(ours),
+            runtime: runtime.clone(),
+            open: None,
+        }
+    }
+
+    /// Whether the URL can be used with what the environment gives.
+    pub fn check(server: &ServerSourceSpec) -> Result<(), (&'static str, String)> {
+        database::config(&server.url).map(drop).map_err(|message| ("url", message))
+    }
+
+    fn told(&self, fault: DatabaseError) -> ReadTrouble {
+        match fault.passes() {
+            true => ReadTrouble::Passing(fault.message),
+            false => ReadTrouble::Lasting(Error::job(format!("source `{}`: {}", self.source, fault.message))),
+        }
+    }
+
+    async fn stream(&self, open: &mut Open) -> Result<(), DatabaseError> {
+        let from = open.at.needed().unwrap_or_default();
+        open.replication.stream(&self.slot, from, &self.publication).await
+    }
+
+    /// Rows of the snapshot.
+    async fn rows(&self, open: &mut Open, rows_max: usize) -> Result<Read, DatabaseError> {
+        let mut read = Read::default();
+        let Some(snapshot) = &mut open.snapshot else { return Ok(read) };
+        while read.rows() < rows_max && read.bytes < POLL_BYTES {
+            let left = if read.rows() == 0 { SORTED_WITHIN } else { MORE_WITHIN };
+            let Ok(next) = tokio::time::timeout(left, snapshot.next(&open.tables)).await else { break };
+            let Some((place, values)) = next? else {
+                // What is read next are changes.
+                let first = open.at.needed().unwrap_or_default();
+                open.at.snapshot_ends(first);
+                open.snapshot = None;
+                info!("source `{}`: all rows are read; changes follow", self.source);
+                self.stream(open).await?;
+                break;
+            };
+            let Some(table) = open.tables.get(place.table) else { break };
+            if !values.is_empty() {
+                read.put_row(&self.wanted, table, values, snapshot);
+            }
+            open.at.read(place);
+        }
+        Ok(read)
+    }
+
+    /// Changes.
+    async fn changes(&self, open: &mut Open, rows_max: usize, wait: Duration) -> Result<(Read, bool), DatabaseError> {
+        let mut read = Read::default();
+        let (began, mut until, mut at_once) = (Instant::now(), Instant::now() + wait, false);
+        // A change may be two rows.
+        while read.rows() + 1 < rows_max.max(2) && read.bytes < POLL_BYTES {
+            let left = if read.rows() == 0 { until.saturating_duration_since(Instant::now()) } else { MORE_WITHIN };
+            let Ok(next) = tokio::time::timeout(left, open.replication.next()).await else { break };
+            match next? {
+                Streamed::Until(lsn, wants_answer) => {
+                    if open.transaction.is_none() {
+                        open.at.passed(lsn);
+                    }
+                    at_once |= wants_answer;
+                    if wants_answer {
+                        open.replication.tell();
+                    }
+                }
+                Streamed::Message(body) => {
+                    let decoded = pgoutput::read(body);
+                    let decoded =
+                        decoded.ok_or_else(|| DatabaseError::lasting("what it streams is not of pgoutput".into()))?;
+                    self.take(open, decoded, &mut read)?;
+                    if std::mem::take(&mut open.is_in_doubt) {
+                        self.look_again().await?;
+                    }
+                    if read.rows() == 0 && began.elapsed() < PASSING_MAX {
+                        until = Instant::now() + wait;
+                    }
+                }
+            }
+        }
+        Ok((read, at_once))
+    }
+
+    fn take(&self, open: &mut Open, decoded: Decoded, read: &mut Read) -> Result<(), DatabaseError> {
+        match decoded {
+            Decoded::Begin { commit, time_us } => {
+                let known = match open.at.stream {
+                    Some((at, _)) if commit.0 < at => u64::MAX,
+                    Some((at, changes)) if commit.0 == at => changes,
+                    _ => 0,
+                };
+                open.at.passed(commit);
+                open.transaction = Some(Transaction { commit, time_us, changes: 0, known });
+            }
+            Decoded::Commit { end } => {
+                open.transaction = None;
+                open.at.passed(end);
+            }
+            Decoded::Relation(relation) => {
+                if let Some(place) = open.tables.iter().position(|table| table.id == relation.id) {
+                    let table = open.tables.get(place);
+                    open.is_in_doubt |=
+                        table.is_some_and(|table| self.check_columns(table, &relation.columns).is_err());
+                    open.relations.insert(relation.id, (place, relation));
+                }
+            }
+            Decoded::Insert { relation, new } => self.change(open, read, &[relation], &Change::Insert(new))?,
+            Decoded::Update { relation, old, new } => {
+                self.change(open, read, &[relation], &Change::Update(old, new))?
+            }
+            Decoded::Delete { relation, old } => self.change(open, read, &[relation], &Change::Delete(old))?,
+            Decoded::Truncate { relations } => self.change(open, read, &relations, &Change::Truncate)?,
+            Decoded::Other => {}
+        }
+        Ok(())
+    }
+
+    fn change(&self, open: &mut Open, read: &mut Read, of: &[u32], change: &Change) -> Result<(), DatabaseError> {
+        let Some(transaction) = &mut open.transaction else {
+            return Err(DatabaseError::lasting("a change came outside of a transaction".into()));
+        };
+        transaction.changes += 1;
+        if transaction.changes <= transaction.known {
+            return Ok(());
+        }
+        let transaction = *transaction;
+        open.at.changed(transaction.commit, transaction.changes);
+        for relation in of {
+            let Some((place, relation)) = open.relations.get(relation) else { continue };
+            let Some(table) = open.tables.get(*place) else { continue };
+            let changed =
+                ChangedTable { wanted: &self.wanted, table, relation, place: *place, transaction, at: &open.at };
+            changed.put(change, read).map_err(DatabaseError::lasting)?;
+        }
+        Ok(())
+    }
+
+    /// One poll, of rows that are there or of changes.
+    async fn read(&self, open: &mut Open, rows_max: usize, wait: Duration) -> Result<ReadRows, DatabaseError> {
+        let (read, at_once) = match open.snapshot.is_some() {
+            true => (self.rows(open, rows_max).await?, false),
+            false => {
+                if self.owner.is_none() {
+                    // Nobody would come back for it.
+                    open.replication.confirm(open.at.needed().unwrap_or_default());
+                }
+                self.changes(open, rows_max, wait).await?
+            }
+        };
+        let due = read.rows() > 0 || open.snapshot.is_some() || at_once || open.noted.elapsed() >= NOTE_EVERY;
+        if due {
+            open.noted = Instant::now();
+        }
+        let position = due.then(|| open.at.written());
+        let content = ReadContent::Messages(read.messages);
+        Ok(ReadRows { content, refused: read.refused, position, pause: Some(Duration::ZERO) })
+    }
+}
+
+impl ReadPartition for Changes {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        // Their order is one.
+        Ok(vec![String::new()])
+    }
+
+    fn open(&mut self, _: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        let runtime = self.runtime.clone();
+        let begun = runtime.block_on(self.begin(position));
+        self.open = Some(begun.map_err(|fault| self.told(fault))?);
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        fault::point("changes.poll");
+        let runtime = self.runtime.clone();
+        let read = runtime.block_on(self.read(&mut open, rows_max as usize, wait)).map_err(|fault| self.told(fault))?;
+        self.open = Some(open);
+        Ok(read)
+    }
+
+    fn notes_are_batches(&self) -> bool {
+        // So that the server need not keep its log where other tables change and these do not.
+        self.owner.is_some()
+    }
+
+    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let at = At::parse(position).and_then(|at| at.stream);
+        if let (Some((lsn, _)), Some(open)) = (at, &self.open) {
+            open.replication.confirm(Lsn(lsn));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Everything that happens before the first row: what is there is looked at, and what is missing is made.
+
+use super::catalog::{self, FollowedTable};
+use super::place::At;
+use super::record::BEFORE;
+use super::snapshot::SnapshotReader;
+use super::{Changes, Open};
+use crate::job::database;
+use crate::job::spec::ServerStart;
+use crate::postgres::replication::{Lsn, Replication};
+use crate::postgres::{Connection, DatabaseError, Driver, quoted};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
+use tracing::info;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// For questions about tables and the like.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// For a slot: the server waits until all transactions have ended that are open.
+const SLOT_MAX: Duration = Duration::from_secs(60);
+/// What makes values look the same wherever they come from.
+const SETTINGS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 -c bytea_output=hex \
+     -c standard_conforming_strings=on -c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// Bytes of the name of a source within that of a slot.
+const SOURCE_BYTES_MAX: usize = 34;
+
+/// The name of a slot: PostgreSQL allows small letters, digits and `_`.
+pub fn slot_name(job_id: &str, source: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let source = match source.bytes().all(is_plain) && source.len() <= SOURCE_BYTES_MAX {
+        true => source.to_owned(),
+        false => format!("{:016x}", xxh3_64(source.as_bytes())),
+    };
+    format!("millstream_{}_{source}", job_id.get(..16).unwrap_or(job_id))
+}
+
+impl Changes {
+    fn connection(&self, name: Option<String>) -> Result<Connection, DatabaseError> {
+        let mut database = database::config(&self.url).map_err(DatabaseError::lasting)?;
+        let options = database.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        database.config.options(format!("{options}{SETTINGS}"));
+        if let Some(name) = name {
+            database.config.application_name(name);
+        }
+        Ok(Connection::new(database))
+    }
+
+    /// Everything up to the stream, or to the first row of a snapshot.
+    pub(super) async fn begin(&self, position: Option<&[u8]>) -> Result<Open, DatabaseError> {
+        let (client, driver) = self.connection(None)?.connect().await?;
+        let looked = self.look(&client, position);
+        let (tables, at) = DatabaseError::within(ANSWER_MAX, "when asked for tables and slot", looked).await?;
+        let name = self.owner.as_ref().map(|owner| catalog::reader_name(&owner.job_id, owner.generation.0));
+        let mut replication = self.connection(name)?.replicate().await?;
+        let (at, snapshot) = self.position(&mut replication, (client, driver), &tables, at).await?;
+        let mut open = Open {
+            tables,
+            at,
+            replication,
+            snapshot,
+            relations: BTreeMap::new(),
+            transaction: None,
+            is_in_doubt: false,
+            noted: Instant::now(),
+        };
+        if open.snapshot.is_none() {
+            self.stream(&mut open).await?;
+        }
+        Ok(open)
+    }
+
+    /// Looks whether all is there. Where the job goes on; `None`: at the beginning.
+    async fn look(
+        &self,
+        client: &Client,
+        position: Option<&[u8]>,
+    ) -> Result<(Vec<FollowedTable>, Option<At>), DatabaseError> {
+        let lasting = |what: String| Err(DatabaseError::lasting(what));
+        catalog::check_level(client).await?;
+        let mut tables = catalog::tables(client, &self.reads.tables).await?;
+        let at = match position.map(At::parse) {
+            None => None,
+            Some(None) => return lasting("its position is none of this kind".into()),
+            Some(Some(_)) if self.owner.is_none() => {
+                return lasting(
+                    "the connection was lost, and without [checkpoint] the changes since are lost as well; start the job again, or give it \
+                     a [checkpoint]"
+                        .into(),
+                );
+            }
+            Some(Some(at)) if at.tables != self.reads.tables => {
+                return lasting(format!(
+                    "the job has followed the tables {}, and its file names {}; give the source another name to begin with the rows that \
+                     all of these have",
+                    at.tables.join(", "),
+                    self.reads.tables.join(", ")
+                ));
+            }
+            Some(at) => at,
+        };
+        let may_make = at.is_none();
+        catalog::publication(client, &self.publication, self.reads.publication.is_none(), may_make, &mut tables)
+            .await?;
+        for table in &tables {
+            self.check_columns(table, &table.columns)?;
+            let needs_key = match &at {
+                None => self.reads.start == ServerStart::Earliest,
+                Some(at) => at.stream.is_none(),
+            };
+            if needs_key && table.key.is_empty() {
+                return lasting(format!(
+                    "the table `{0}` has no primary key, so its rows cannot be read in an order; give it one, or write start = \"latest\" to \
+                     read changes only",
+                    table.name
+                ));
+            }
+        }
+        let Some(owner) = &self.owner else { return Ok((tables, at)) };
+        catalog::take(client, &self.slot, owner.generation.0).await?;
+        let slot = catalog::slot(client, &self.slot).await?;
+        let name = &self.slot;
+        let again = "give the source another name to begin again with the rows that the tables have";
+        match (&slot, &at) {
+            (Some(slot), _) if slot.plugin != "pgoutput" || !slot.database_is_ours => {
+                return lasting(format!(
+                    "the slot `{name}` is of another database or plugin, and not this job's; drop it"
+                ));
+            }
+            (None, Some(_)) => {
+                return lasting(format!(
+                    "the slot `{name}` is gone, and with it the changes since the job read last; {again}"
+                ));
+            }
+            (Some(slot), Some(_)) if slot.is_lost => {
+                return lasting(format!(
+                    "the server has thrown away changes that the job had not read yet (max_slot_wal_keep_size); {again}, and drop the slot \
+                     `{name}`"
+                ));
+            }
+            (Some(slot), Some(at)) if at.needed().is_some_and(|needed| slot.confirmed > needed) => {
+                return lasting(format!(
+                    "somebody else has moved the slot `{name}` to {}, and the job has read up to {}; {again}",
+                    slot.confirmed,
+                    at.needed().unwrap_or_default()
+                ));
+            }
+            (Some(slot), None) if self.reads.start == ServerStart::Latest => {
+                // An earlier start made it and came no further.
+                let from = At::beginning(self.reads.tables.clone(), slot.confirmed, false);
+                return Ok((tables, Some(from)));
+            }
+            (Some(_), None) => {
+                client.query("select pg_catalog.pg_drop_replication_slot($1::text::name)", &[name]).await?;
+            }
+            _ => {}
+        }
+        Ok((tables, at))
+    }
+
+    /// Whether the tables have now what they lacked when they were changed: a column that was added since is null before.
+    pub(super) async fn look_again(&self) -> Result<(), DatabaseError> {
+        let (client, _) = self.connection(None)?.connect().await?;
+        let looked = async {
+            let mut tables = catalog::tables(&client, &self.reads.tables).await?;
+            let is_ours = self.reads.publication.is_none();
+            catalog::publication(&client, &self.publication, is_ours, false, &mut tables).await?;
+            Ok::<_, DatabaseError>(tables)
+        };
+        let tables = DatabaseError::within(ANSWER_MAX, "when asked for tables", looked).await?;
+        tables.iter().try_for_each(|table| self.check_columns(table, &table.columns))
+    }
+
+    /// Whether the table has all that the job wants of it.
+    pub(super) fn check_columns(&self, table: &FollowedTable, has: &[String]) -> Result<(), DatabaseError> {
+        let mut wanted = self.wanted.now.keys().chain(self.wanted.before.keys());
+        if let Some(column) = wanted.find(|column| !has.contains(column)) {
+            return Err(DatabaseError::lasting(format!(
+                "the table `{}` has no column `{column}` (any more, or not in the publication), and the source's `schema` has; remove it \
+                 there, or rename it with path = \"name\"",
+                table.name
+            )));
+        }
+        match !self.wanted.before.is_empty() && has.iter().any(|column| column == BEFORE) {
+            true => Err(DatabaseError::lasting(format!(
+                "the table `{}` has a column `{BEFORE}`, so that `path = \"{BEFORE}.…\"` may mean that or the row as it was before; rename it",
+                table.name
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes the slot, where the job begins, and the snapshot, where rows are left to read.
+    async fn position(
+        &self,
+        replication: &mut Replication,
+        client: (Client, Driver),
+        tables: &[FollowedTable],
+        at: Option<At>,
+    ) -> Result<(At, Option<SnapshotReader>), DatabaseError> {
+        let wants_rows = match &at {
+            None => self.reads.start == ServerStart::Earliest,
+            Some(at) => at.stream.is_none(),
+        };
+        let (slot, temporary) = match (&at, &self.owner) {
+            (None, Some(_)) => (self.slot.clone(), ""),
+            (None, None) => (self.slot.clone(), " TEMPORARY"),
+            // Its own slot is where the changes come from that are behind the rows that it has.
+            (Some(_), _) => {
+                (format!("millstream_snapshot_{}_{:x}", std::process::id(), crate::time::now().0), " TEMPORARY")
+            }
+        };
+        if let (Some(at), false) = (&at, wants_rows) {
+            return Ok((at.clone(), None));
+        }
+        let export = if wants_rows { "EXPORT_SNAPSHOT" } else { "NOEXPORT_SNAPSHOT" };
+        let make = format!("CREATE_REPLICATION_SLOT {}{temporary} LOGICAL pgoutput {export}", quoted(&slot));
+        let what = "to a new slot: the server waits until all transactions have ended that are open";
+        let made = DatabaseError::within(SLOT_MAX, what, replication.query(&make)).await?;
+        let words = made.into_iter().next().unwrap_or_default();
+        let word = |place: usize| words.get(place).cloned().flatten();
+        let lsn = word(1).and_then(|lsn| Lsn::parse(&lsn));
+        let lsn = lsn.ok_or_else(|| DatabaseError::lasting("the server does not say where its slot begins".into()))?;
+        if at.is_none() && self.owner.is_some() {
+            info!(
+                "source `{}`: made the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
+                self.source
+            );
+        }
+        let mut at_now = at.clone().unwrap_or_else(|| At::beginning(self.reads.tables.clone(), lsn, wants_rows));
+        if !wants_rows {
+            return Ok((at_now, None));
+        }
+        if at.is_some() {
+            at_now.next_snapshot(lsn);
+        }
+        let name = word(2).ok_or_else(|| DatabaseError::lasting("the server gave its snapshot no name".into()))?;
+        let reader = SnapshotReader::begin(client, &name, lsn, at_now.read_to().cloned()).await?;
+        if at.is_some() {
+            replication.query(&format!("DROP_REPLICATION_SLOT {}", quoted(&slot))).await?;
+        }
+        info!("source `{}`: reads the rows that {} has at {lsn}", self.source, names(tables));
+        Ok((at_now, Some(reader)))
+    }
+}
+
+fn names(tables: &[FollowedTable]) -> String {
+    tables.iter().map(|table| format!("`{}`", table.name)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_have_names_that_postgresql_takes() {
+        let job = "0123456789abcdef0123456789abcdef";
+        assert_eq!(slot_name(job, "orders_2"), "millstream_0123456789abcdef_orders_2");
+        for source in ["Orders", "a-b", &"x".repeat(60)] {
+            let name = slot_name(job, source);
+            assert!(
+                name.len() <= 63 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+        }
+        assert_ne!(slot_name(job, "a-b"), slot_name(job, "a-c"));
+    }
+}

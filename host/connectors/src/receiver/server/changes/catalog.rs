@@ -1,0 +1,309 @@
+//! What a server knows of tables, publications and slots, and what is made there.
+
+use super::place::KeyOrder;
+use crate::job::database;
+use crate::postgres::replication::Lsn;
+use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+/// How long it may take until somebody else's stream of the slot has ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// The first version of PostgreSQL that sends changes of partitions as those of their table.
+const WITH_ROOTS: i32 = 130_000;
+/// The first one whose publications may leave out rows and columns.
+const WITH_PARTS: i32 = 150_000;
+
+/// A table that is followed.
+#[derive(Clone, Debug)]
+pub struct FollowedTable {
+    /// As the job file names it.
+    pub name: String,
+    /// For statements.
+    pub quoted: String,
+    pub id: u32,
+    pub columns: Vec<String>,
+    /// The columns by which rows are told apart; none: nothing tells them apart.
+    pub key: Vec<KeyColumn>,
+    /// Which rows the publication has; `None`: all.
+    pub filter: Option<String>,
+}
+
+/// A column of a key.
+#[derive(Clone, Debug)]
+pub struct KeyColumn {
+    pub name: String,
+    pub order: KeyOrder,
+    /// What orders the rows on the server.
+    pub expression: String,
+    /// What stands behind a literal.
+    cast: &'static str,
+}
+
+impl FollowedTable {
+    /// A table whose first column, a text, is its key.
+    #[cfg(test)]
+    pub fn of_test(name: &str, columns: &[&str]) -> FollowedTable {
+        let key = columns.iter().take(1).map(|column| key_column((*column).to_owned(), 25)).collect();
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        FollowedTable { name: name.into(), quoted: quoted(name), id: 1, columns, key, filter: None }
+    }
+
+    /// Reads the rows behind this key, in order: the columns, and behind them those of the key as they are compared.
+    pub fn select(&self, behind: Option<&[String]>) -> String {
+        let columns = self.columns.iter().map(|column| quoted(column));
+        let columns: Vec<_> = columns.chain(self.key.iter().map(|key| key.expression.clone())).collect();
+        let expressions: Vec<_> = self.key.iter().map(|key| key.expression.as_str()).collect();
+        let expressions = expressions.join(", ");
+        let behind = behind.map(|values| {
+            let literals =
+                values.iter().zip(&self.key).map(|(value, key)| format!("'{}'{}", value.replace('\'', "''"), key.cast));
+            format!("({expressions}) > ({})", literals.collect::<Vec<_>>().join(", "))
+        });
+        let conditions: Vec<_> = self.filter.iter().map(|filter| format!("({filter})")).chain(behind).collect();
+        let conditions =
+            if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
+        format!("select {} from {}{conditions} order by {expressions}", columns.join(", "), self.quoted)
+    }
+
+    pub fn orders(&self) -> Vec<KeyOrder> {
+        self.key.iter().map(|key| key.order).collect()
+    }
+}
+
+/// Looks at the tables.
+pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTable>, DatabaseError> {
+    const TABLE: &str = "select c.oid, c.relkind::text, c.relreplident::text, n.nspname::text, c.relname::text \
+        from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+        where c.oid = pg_catalog.to_regclass($1::text)";
+    const COLUMNS: &str = "select attname::text from pg_catalog.pg_attribute \
+        where attrelid = $1 and attnum > 0 and not attisdropped and attgenerated = '' order by attnum";
+    // The columns of REPLICA IDENTITY, which come with what is deleted; of FULL all come, so the primary key will do.
+    const KEY: &str = "select a.attname::text, a.atttypid from pg_catalog.pg_index i \
+        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+        where i.indrelid = $1 and case when $2 then i.indisreplident else i.indisprimary end \
+        order by pg_catalog.array_position(i.indkey::int2[], a.attnum)";
+    let mut tables = Vec::new();
+    for name in names {
+        let (schema, table) = database::table(name).map_err(DatabaseError::lasting)?;
+        let found = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default() + &quoted(table);
+        let row = client.query_opt(TABLE, &[&found]).await?;
+        let row = row.ok_or_else(|| {
+            DatabaseError::lasting(format!("there is no table `{name}`; mend `table`, or give it back its name"))
+        })?;
+        let (id, kind, identity): (u32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if !["r", "p"].contains(&kind.as_str()) {
+            return Err(DatabaseError::lasting(format!(
+                "`{name}` is no table but a view or the like, which has no changes; name a table"
+            )));
+        }
+        let mut columns = Vec::new();
+        for row in client.query(COLUMNS, &[&id]).await? {
+            columns.push(row.try_get(0)?);
+        }
+        let mut key = Vec::new();
+        for row in client.query(KEY, &[&id, &(identity == "i")]).await? {
+            key.push(key_column(row.try_get(0)?, row.try_get(1)?));
+        }
+        let (schema, table): (String, String) = (row.try_get(3)?, row.try_get(4)?);
+        let whole = format!("{}.{}", quoted(&schema), quoted(&table));
+        tables.push(FollowedTable { name: name.clone(), quoted: whole, id, columns, key, filter: None });
+    }
+    Ok(tables)
+}
+
+/// How a column of a key is ordered: whole numbers and UUIDs as the server does, so that an index helps it; all others by the bytes of what
+/// the server writes, as no order of a language is known here.
+fn key_column(name: String, kind: u32) -> KeyColumn {
+    const WHOLE: [u32; 3] = [20, 21, 23];
+    const UUID: u32 = 2950;
+    let column = quoted(&name);
+    match kind {
+        kind if WHOLE.contains(&kind) => {
+            KeyColumn { name, order: KeyOrder::Whole, expression: column, cast: "::bigint" }
+        }
+        UUID => KeyColumn { name, order: KeyOrder::Bytes, expression: column, cast: "::uuid" },
+        _ => KeyColumn {
+            name,
+            order: KeyOrder::Bytes,
+            expression: format!("(pg_catalog.format('%s', {column}) collate \"C\")"),
+            cast: "",
+        },
+    }
+}
+
+/// Whether the server writes what has to be read.
+pub async fn check_level(client: &Client) -> Result<(), DatabaseError> {
+    let row = client.query_one("select pg_catalog.current_setting('wal_level')", &[]).await?;
+    match row.try_get::<_, &str>(0)? {
+        "logical" => Ok(()),
+        level => Err(DatabaseError::lasting(format!(
+            "the server's `wal_level` is `{level}`, with which its log has no changes that could be read; let somebody who \
+             administers it run `alter system set wal_level = logical` and start it again"
+        ))),
+    }
+}
+
+/// Looks at a publication, where it has to be there; or makes one of these tables.
+pub async fn publication(
+    client: &Client,
+    name: &str,
+    is_ours: bool,
+    may_make: bool,
+    tables: &mut [FollowedTable],
+) -> Result<(), DatabaseError> {
+    let version: i32 =
+        client.query_one("select pg_catalog.current_setting('server_version_num')::int4", &[]).await?.try_get(0)?;
+    let there =
+        client.query_opt("select 1 from pg_catalog.pg_publication where pubname = $1::text::name", &[&name]).await?;
+    if there.is_none() && is_ours && may_make {
+        let list: Vec<_> = tables.iter().map(|table| table.quoted.as_str()).collect();
+        let roots = if version >= WITH_ROOTS { " with (publish_via_partition_root = true)" } else { "" };
+        let make = format!("create publication {} for table {}{roots}", quoted(name), list.join(", "));
+        let made = match client.batch_execute(&make).await {
+            // Another job makes it at the same time.
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
+            made => made.map_err(DatabaseError::from),
+        };
+        return match made {
+            Err(fault) if fault.kind == DatabaseErrorKind::Lasting => Err(DatabaseError::lasting(format!(
+                "the job cannot make a publication: {}; let somebody whom the tables belong to run `create publication name for \
+                 table {}`, and write publication = \"name\"",
+                fault.message,
+                list.join(", ")
+            ))),
+            made => made,
+        };
+    }
+    if there.is_none() {
+        return Err(DatabaseError::lasting(match is_ours {
+            true => format!(
+                "the publication `{name}`, which the job made, is gone, and nothing can be read that was changed before there is one \
+                 again; give the source another name to begin with the rows that the tables have"
+            ),
+            false => {
+                format!("there is no publication `{name}`; make it with `create publication`, or remove `publication`")
+            }
+        }));
+    }
+    let parts = if version >= WITH_PARTS { "rowfilter, attnames::text[]" } else { "null::text, null::text[]" };
+    let ask = format!(
+        "select pg_catalog.format('%I.%I', schemaname, tablename), {parts} from pg_catalog.pg_publication_tables where pubname = $1::text::name"
+    );
+    let mut has: BTreeMap<String, (Option<String>, Option<Vec<String>>)> = BTreeMap::new();
+    for row in client.query(&ask, &[&name]).await? {
+        has.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+    }
+    for table in tables {
+        // Quoted where it has to be.
+        let row = client
+            .query_one(
+                "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c \
+            join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1",
+                &[&table.id],
+            )
+            .await?;
+        let Some((filter, columns)) = has.get(&row.try_get::<_, String>(0)?) else {
+            return Err(DatabaseError::lasting(format!(
+                "the publication `{name}` does not have the table `{}`; add it with `alter publication {} add table {}`",
+                table.name,
+                quoted(name),
+                table.quoted
+            )));
+        };
+        table.filter.clone_from(filter);
+        if let Some(columns) = columns {
+            table.columns.retain(|column| columns.contains(column));
+        }
+    }
+    Ok(())
+}
+
+/// A slot.
+pub struct Slot {
+    pub plugin: String,
+    pub database_is_ours: bool,
+    /// What its reader says is safe; nothing before it is there any more.
+    pub confirmed: Lsn,
+    pub is_lost: bool,
+}
+
+/// Looks at a slot; `None`: there is none.
+pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, DatabaseError> {
+    let ask = "select plugin::text, database = pg_catalog.current_database(), confirmed_flush_lsn::text, \
+         coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost', false) \
+         from pg_catalog.pg_replication_slots s where slot_name = $1::text::name";
+    let Some(row) = client.query_opt(ask, &[&name]).await? else { return Ok(None) };
+    let confirmed: Option<String> = row.try_get(2)?;
+    Ok(Some(Slot {
+        plugin: row.try_get::<_, Option<String>>(0)?.unwrap_or_default(),
+        database_is_ours: row.try_get::<_, Option<bool>>(1)?.unwrap_or_default(),
+        confirmed: confirmed.and_then(|lsn| Lsn::parse(&lsn)).unwrap_or_default(),
+        is_lost: row.try_get(3)?,
+    }))
+}
+
+/// What the connection with which a start reads its slot is called.
+pub fn reader_name(job_id: &str, generation: u64) -> String {
+    format!("millstream {} g{generation}", job_id.get(..16).unwrap_or(job_id))
+}
+
+/// Ends the stream of an earlier start, which may not have noticed that its job was taken over, or that its machine is gone.
+pub async fn take(client: &Client, slot: &str, generation: u64) -> Result<(), DatabaseError> {
+    let ask = "select s.active_pid, coalesce(a.application_name, '') from pg_catalog.pg_replication_slots s \
+        left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid where s.slot_name = $1::text::name and s.active_pid is not null";
+    let until = tokio::time::Instant::now() + ENDS_WITHIN;
+    loop {
+        let Some(row) = client.query_opt(ask, &[&slot]).await? else { return Ok(()) };
+        let (process, reader): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
+        let of_start =
+            reader.strip_prefix("millstream ").and_then(|rest| rest.rsplit_once(" g")?.1.parse::<u64>().ok());
+        match of_start {
+            Some(other) if other > generation => {
+                return Err(DatabaseError::taken_over(format!(
+                    "the job was started again elsewhere (generation {other}), and this process (generation {generation}) has lost it"
+                )));
+            }
+            Some(_) => drop(client.query_one("select pg_catalog.pg_terminate_backend($1)", &[&process]).await?),
+            None => {
+                return Err(DatabaseError::passing(format!(
+                    "process {process} of the server, `{reader}`, reads the slot `{slot}`, which is that of this job; end it"
+                )));
+            }
+        }
+        if tokio::time::Instant::now() > until {
+            return Err(DatabaseError::passing(format!(
+                "the stream of an earlier start (process {process} of the server) has not ended yet"
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_behind_a_key() {
+        let key = vec![key_column("a".into(), 23), key_column("b \"c".into(), 25)];
+        let table = FollowedTable {
+            name: "t".into(),
+            quoted: "\"s\".\"t\"".into(),
+            id: 1,
+            columns: vec!["a".into(), "b \"c".into()],
+            key,
+            filter: Some("a > 0".into()),
+        };
+        let b = "(pg_catalog.format('%s', \"b \"\"c\") collate \"C\")";
+        assert_eq!(
+            table.select(Some(&["7".into(), "it's".into()])),
+            format!(
+                "select \"a\", \"b \"\"c\", \"a\", {b} from \"s\".\"t\" where (a > 0) and (\"a\", {b}) > ('7'::bigint, 'it''s') \
+                 order by \"a\", {b}"
+            )
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! A row of a table as a JSON object: each value as the type of its column in the job wants it. The server writes all values as text.
+
+use crate::batch::types::ColumnType;
+use crate::hex;
+use crate::job::spec::{ColumnSource, SourceSpec, TimeForm};
+use crate::postgres::pgoutput::Cell;
+use arrow::datatypes::DataType;
+use serde_json::Value as Json;
+use serde_json::de::from_str;
+use std::collections::BTreeMap;
+
+/// The member of an object that holds the row as it was before.
+pub const BEFORE: &str = "before";
+/// How deep arrays may lie in each other.
+const DEPTH_MAX: usize = 32;
+
+/// Which columns a job wants of a table, and of rows as they were before.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub now: BTreeMap<String, Form>,
+    pub before: BTreeMap<String, Form>,
+}
+
+/// What a value is to be in an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// Text as the server writes it.
+    Text,
+    /// Hexadecimal digits.
+    Bytes,
+    /// `true` or `false`
+    Bool,
+    /// As RFC 3339 says.
+    Time,
+    /// JSON, or an array of PostgreSQL's whose elements are this.
+    List(Box<Form>),
+    /// JSON as it stands, where it is some: numbers, and what columns hold that are JSON themselves.
+    Json,
+}
+
+impl Form {
+    fn of(kind: &ColumnType, form: &TimeForm) -> Form {
+        match kind {
+            ColumnType::Text => Form::Text,
+            ColumnType::Binary => Form::Bytes,
+            ColumnType::Bool => Form::Bool,
+            ColumnType::Timestamp if *form == TimeForm::Text => Form::Time,
+            ColumnType::Arrow(DataType::List(element) | DataType::LargeList(element)) => {
+                Form::List(Box::new(Form::of(&ColumnType::of(element.data_type()), &TimeForm::Text)))
+            }
+            ColumnType::Arrow(DataType::Date32) => Form::Text,
+            _ => Form::Json,
+        }
+    }
+}
+
+impl Wanted {
+    /// By the columns of a source.
+    pub fn by(source: &SourceSpec) -> Wanted {
+        let mut wanted = Wanted::default();
+        for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
+            let (to, path) = match column.place() {
+                [before, rest @ ..] if before == BEFORE && !rest.is_empty() => (&mut wanted.before, rest),
+                path => (&mut wanted.now, path),
+            };
+            let Some(name) = path.first() else { continue };
+            let form = if path.len() > 1 { Form::Json } else { Form::of(&column.kind, &column.form) };
+            // Whoever wants a part of it wants it as JSON, which a text takes as well.
+            let known = to.entry(name.clone()).or_insert_with(|| form.clone());
+            if form == Form::Json {
+                *known = form;
+            }
+        }
+        wanted
+    }
+}
+
+/// Adds the members of a row. The error names a column whose value is not known.
+pub fn put<'a>(
+    object: &mut String,
+    wanted: &BTreeMap<String, Form>,
+    values: impl Iterator<Item = (&'a str, &'a Cell)>,
+) -> Result<(), String> {
+    for (name, cell) in values {
+        let Some(form) = wanted.get(name) else { continue };
+        let value = match cell {
+            Cell::Null => "null".to_owned(),
+            Cell::Unchanged => return Err(name.to_owned()),
+            Cell::Text(text) => json(text, form, 0),
+        };
+        if !object.ends_with('{') {
+            object.push(',');
+        }
+        object.push_str(&Json::from(name).to_string());
+        object.push(':');
+        object.push_str(&value);
+    }
+    Ok(())
+}
+
+/// A value as JSON. What is none of its form stays text, and the decoder says what is wrong.
+fn json(text: &str, form: &Form, depth: usize) -> String {
+    let quoted = |text: &str| Json::from(text).to_string();
+    let is_json = || from_str::<serde::de::IgnoredAny>(text).is_ok();
+    match form {
+        Form::Text => quoted(text),
+        Form::Bytes => match text.strip_prefix("\\x") {
+            Some(digits) if hex::decode(digits).is_some() => quoted(digits),
+            _ => quoted(&hex::encode(text.as_bytes())),
+        },
+        Form::Bool => match text {
+            "t" => "true".into(),
+            "f" => "false".into(),
+            other => quoted(other),
+        },
+        Form::Time => quoted(&time(text)),
+        Form::List(element) => match array(text) {
+            Some(elements) if depth < DEPTH_MAX => {
+                let elements = elements.into_iter().map(|element_text| match element_text {
+                    None => "null".to_owned(),
+                    // An array of arrays has elements of its own form.
+                    Some(text) => json(&text, element, depth + 1),
+                });
+                format!("[{}]", elements.collect::<Vec<_>>().join(","))
+            }
+            _ if is_json() => text.to_owned(),
+            _ => quoted(text),
+        },
+        Form::Json if is_json() => text.to_owned(),
+        Form::Json => quoted(text),
+    }
+}
+
+/// `2026-11-22 19:00:00.5+00` as RFC 3339 writes it; other texts stay as they are.
+fn time(text: &str) -> String {
+    let Some((day, clock)) = text.split_once(' ') else { return text.to_owned() };
+    if !clock.bytes().all(|b| b.is_ascii_digit() || b":.+-".contains(&b)) {
+        return text.to_owned();
+    }
+    match clock.strip_suffix("+00") {
+        Some(clock) => format!("{day}T{clock}Z"),
+        None => format!("{day}T{clock}"),
+    }
+}
+
+/// The elements of an array as PostgreSQL writes it: `{1,NULL,"a \"b\""}`; `None`: it is none.
+fn array(text: &str) -> Option<Vec<Option<String>>> {
+    // Where numbers of elements do not begin at one, they stand before: `[0:2]={…}`.
+    let text = match text.split_once("]={") {
+        Some((bounds, _)) if bounds.starts_with('[') && !bounds.contains(['"', '{']) => {
+            text.split_at(bounds.len() + 2).1
+        }
+        _ => text,
+    };
+    let inside = text.strip_prefix('{')?.strip_suffix('}')?;
+    // An object of JSON begins with a name.
+    let mut elements = Vec::new();
+    if inside.is_empty() {
+        return Some(elements);
+    }
+    let mut letters = inside.chars().peekable();
+    loop {
+        let (mut element, mut is_quoted, mut depth) = (String::new(), false, 0_usize);
+        if letters.peek() == Some(&'"') {
+            letters.next();
+            is_quoted = true;
+            loop {
+                match letters.next()? {
+                    '"' => break,
+                    '\\' => element.push(letters.next()?),
+                    letter => element.push(letter),
+                }
+            }
+        } else {
+            let mut in_quotes = false;
+            while let Some(letter) = letters.next_if(|letter| depth > 0 || in_quotes || *letter != ',') {
+                match letter {
+                    '\\' if in_quotes => {
+                        element.push(letter);
+                        element.push(letters.next()?);
+                        continue;
+                    }
+                    '"' => in_quotes = !in_quotes,
+                    '{' if !in_quotes => depth += 1,
+                    '}' if !in_quotes => depth = depth.checked_sub(1)?,
+                    _ => {}
+                }
+                element.push(letter);
+            }
+        }
+        elements.push((is_quoted || element != "NULL").then_some(element));
+        match letters.next() {
+            None => return Some(elements),
+            Some(',') => {}
+            Some(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(element: Form) -> Form {
+        Form::List(Box::new(element))
+    }
+
+    #[test]
+    fn values_become_what_their_columns_want() {
+        let cases = [
+            ("12", Form::Json, "12"),
+            ("1e+300", Form::Json, "1e+300"),
+            ("NaN", Form::Json, r#""NaN""#),
+            ("12", Form::Text, r#""12""#),
+            ("t", Form::Bool, "true"),
+            ("\\x00ff", Form::Bytes, r#""00ff""#),
+            ("é", Form::Bytes, r#""c3a9""#),
+            ("2026-11-22 19:00:00.5+00", Form::Time, r#""2026-11-22T19:00:00.5Z""#),
+            ("2026-11-22 19:00:00", Form::Time, r#""2026-11-22T19:00:00""#),
+            ("0044-03-15 12:00:00 BC", Form::Time, r#""0044-03-15 12:00:00 BC""#),
+            ("infinity", Form::Time, r#""infinity""#),
+            (r#"{"a": [1]}"#, Form::Json, r#"{"a": [1]}"#),
+            ("{1,NULL,3}", list(Form::Json), "[1,null,3]"),
+            ("[0:1]={1,2}", list(Form::Json), "[1,2]"),
+            ("{}", list(Form::Json), "[]"),
+            ("[1, 2]", list(Form::Json), "[1, 2]"),
+            (r#"{t,f}"#, list(Form::Bool), "[true,false]"),
+            (r#"{x,"y,z","a \"b\" \\","NULL",NULL}"#, list(Form::Text), r#"["x","y,z","a \"b\" \\","NULL",null]"#),
+            (r#"{{1,2},{3,4}}"#, list(list(Form::Json)), "[[1,2],[3,4]]"),
+            (r#"{{"a}",b},{"\"",d}}"#, list(list(Form::Text)), r#"[["a}","b"],["\"","d"]]"#),
+            (r#"{"\\x01"}"#, list(Form::Bytes), r#"["01"]"#),
+        ];
+        for (text, form, expected) in cases {
+            assert_eq!(json(text, &form, 0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        for text in ["{", "{\"", "{\"\\", "{}}", "{{}", "[", "]={", "[0:1]={", "{,}", "{a\"", "\\x0", " ", "{é,\"é"] {
+            for form in [list(Form::Text), list(list(Form::Json)), Form::Bytes, Form::Time, Form::Bool] {
+                let _ = json(text, &form, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_named() {
+        let wanted = BTreeMap::from([("a".to_owned(), Form::Text), ("b".to_owned(), Form::Json)]);
+        let mut object = "{".to_owned();
+        let known = [("a", &Cell::Text("x".into())), ("c", &Cell::Unchanged), ("b", &Cell::Null)];
+        put(&mut object, &wanted, known.into_iter()).unwrap();
+        assert_eq!(object, r#"{"a":"x","b":null"#);
+        assert_eq!(put(&mut object, &wanted, [("b", &Cell::Unchanged)].into_iter()), Err("b".to_owned()));
+    }
+}

@@ -1,0 +1,92 @@
+//! The rows that tables have at one moment, in the order of their keys.
+
+use super::catalog::FollowedTable;
+use super::place::RowPlace;
+use crate::postgres::replication::Lsn;
+use crate::postgres::{DatabaseError, Driver};
+use futures_util::TryStreamExt;
+use std::pin::Pin;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream};
+
+/// Reads them.
+pub struct SnapshotReader {
+    client: Client,
+    _driver: Driver,
+    lsn: Lsn,
+    /// Rows that were read so far.
+    rows: u64,
+    /// The table that is read, and its rows.
+    current: Option<(usize, Pin<Box<SimpleQueryStream>>)>,
+    /// Where the next table begins.
+    next: RowPlace,
+}
+
+impl SnapshotReader {
+    /// In the snapshot of this name, which shows what was committed before this place; behind a row that was read already.
+    pub async fn begin(
+        (client, driver): (Client, Driver),
+        name: &str,
+        lsn: Lsn,
+        behind: Option<RowPlace>,
+    ) -> Result<SnapshotReader, DatabaseError> {
+        let name = name.replace('\'', "''");
+        client
+            .batch_execute(&format!(
+                "begin isolation level repeatable read, read only; set transaction snapshot '{name}'"
+            ))
+            .await?;
+        let next = match behind {
+            None => RowPlace { table: 0, key: None },
+            Some(RowPlace { table, key: None }) => RowPlace { table: table + 1, key: None },
+            Some(within) => within,
+        };
+        Ok(SnapshotReader { client, _driver: driver, lsn, rows: 0, current: None, next })
+    }
+
+    /// What the snapshot shows was committed before this.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// How many rows were read.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The next row and its values; none of them: all rows of the table were read. `None`: those of all tables were. Nothing is lost where
+    /// it is not waited for to the end.
+    pub async fn next(
+        &mut self,
+        tables: &[FollowedTable],
+    ) -> Result<Option<(RowPlace, Vec<Option<String>>)>, DatabaseError> {
+        loop {
+            let Some((place, rows)) = &mut self.current else {
+                let Some(table) = tables.get(self.next.table) else { return Ok(None) };
+                let rows = self.client.simple_query_raw(&table.select(self.next.key.as_deref())).await?;
+                self.current = Some((self.next.table, Box::pin(rows)));
+                continue;
+            };
+            let place = *place;
+            match rows.try_next().await? {
+                Some(SimpleQueryMessage::Row(row)) => {
+                    let columns = tables.get(place).map_or(0, |table| table.columns.len());
+                    let value = |column| -> Result<Option<String>, DatabaseError> {
+                        Ok(row.try_get::<usize>(column)?.map(str::to_owned))
+                    };
+                    let mut values = (0..row.len()).map(value);
+                    let of_row = values.by_ref().take(columns).collect::<Result<Vec<_>, DatabaseError>>()?;
+                    let key = values.map(|value| value.map(Option::unwrap_or_default));
+                    let key = Some(key.collect::<Result<Vec<String>, DatabaseError>>()?);
+                    self.rows += 1;
+                    return Ok(Some((RowPlace { table: place, key }, of_row)));
+                }
+                Some(_) => {}
+                None => {
+                    self.current = None;
+                    self.next = RowPlace { table: place + 1, key: None };
+                    return Ok(Some((RowPlace { table: place, key: None }, Vec::new())));
+                }
+            }
+        }
+    }
+}
