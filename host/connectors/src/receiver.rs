@@ -191,7 +191,7 @@ pub fn start(
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin, owner, runtime), inbox, runtime, &from);
+            polled::start(&source, server::readers(&source, &server, origin, owner), inbox, runtime, &from);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

@@ -27,7 +27,7 @@ use crate::postgres::pgoutput::{self, Decoded, Relation};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,7 +52,8 @@ pub struct Changes {
     owner: Option<Owner>,
     slot: String,
     publication: String,
-    runtime: Handle,
+    /// Of its own: that of the job ends before its threads do. `None`: nobody was asked yet.
+    runtime: Option<Runtime>,
     open: Option<Open>,
 }
 
@@ -84,13 +85,7 @@ struct Transaction {
 
 impl Changes {
     /// One who follows the tables of this source, or the key that is wrong and why.
-    pub fn of(
-        source: &SourceSpec,
-        server: &ServerSourceSpec,
-        reads: &ChangesReads,
-        owner: Option<&Owner>,
-        runtime: &Handle,
-    ) -> Changes {
+    pub fn of(source: &SourceSpec, server: &ServerSourceSpec, reads: &ChangesReads, owner: Option<&Owner>) -> Changes {
         let slot = match owner {
             Some(owner) => begin::slot_name(&owner.job_id, &source.name),
             // It is gone with the connection, whoever else has the same.
@@ -105,7 +100,7 @@ impl Changes {
             owner: owner.cloned(),
             slot,
             publication: reads.publication.clone().unwrap_or_else(ours),
-            runtime: runtime.clone(),
+            runtime: None,
             open: None,
         }
     }
@@ -263,6 +258,16 @@ impl Changes {
     }
 }
 
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.open = None;
+        if let Some(runtime) = self.runtime.take() {
+            // A look-up of the host's name may still hang.
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl ReadPartition for Changes {
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         // Their order is one.
@@ -270,8 +275,16 @@ impl ReadPartition for Changes {
     }
 
     fn open(&mut self, _: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
-        let runtime = self.runtime.clone();
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => {
+                let built =
+                    Builder::new_multi_thread().worker_threads(1).thread_name("postgres-changes").enable_all().build();
+                built.map_err(|error| ReadTrouble::Passing(format!("cannot start a runtime: {error}")))?
+            }
+        };
         let begun = runtime.block_on(self.begin(position));
+        self.runtime = Some(runtime);
         self.open = Some(begun.map_err(|fault| self.told(fault))?);
         Ok(())
     }
@@ -281,9 +294,10 @@ impl ReadPartition for Changes {
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        let (Some(mut open), Some(runtime)) = (self.open.take(), &self.runtime) else {
+            return Err(ReadTrouble::Passing("it is not connected".into()));
+        };
         fault::point("changes.poll");
-        let runtime = self.runtime.clone();
         let read = runtime.block_on(self.read(&mut open, rows_max as usize, wait)).map_err(|fault| self.told(fault))?;
         self.open = Some(open);
         Ok(read)
