@@ -167,6 +167,7 @@ fn returns(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitra
         state,
         key: None,
         inverse: world == World::Aggregate,
+        exactly_once: false,
         config_schema: String::new(),
     })
 }

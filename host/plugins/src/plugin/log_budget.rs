@@ -103,6 +103,7 @@ impl Drop for LogBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::failure::Role;
 
     fn budget(lines: u64, bytes: u64) -> LogBudget {
         let identity = CallIdentity { stage: None, role: Role::Stage, plugin: "p".into(), outside: "describe" };

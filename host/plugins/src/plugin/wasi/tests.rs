@@ -1,5 +1,6 @@
 //! What can be seen of WASI without a guest.
 
+use crate::plugin::failure::Role;
 use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
