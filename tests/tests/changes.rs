@@ -300,7 +300,7 @@ fn values_are_what_the_schema_says() {
     let row = &found[0];
     assert_eq!(
         [&row["price"], &row["day"], &row["at"], &row["local"]].map(|value| value.to_string().replace('"', "")),
-        ["19.990", "2026-03-29", "2026-03-29T10:30:00.000001Z", "1969-12-31T23:59:59Z"]
+        ["19.99", "2026-03-29", "2026-03-29T10:30:00.000001Z", "1969-12-31T23:59:59.000000Z"]
     );
 }
 
@@ -390,7 +390,7 @@ fn columns_may_come_and_go() {
     assert_eq!((&found[3]["late"], &found[4]["late"]), (&Value::Null, &json!(4)));
     server.sql("alter table t drop column s; insert into t values (5, '5', 'm', 5)");
     let ended = job.wait();
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("the table `t` has no column `s`"), "{}", ended.stderr);
     trial.change("s = \"text\", ", "");
     let mut job = trial.start(&[]);
@@ -405,7 +405,7 @@ fn what_cannot_be_followed_is_told() {
     plain.sql(TABLES);
     let told = |url: &str, table: &str, schema: &str| {
         let ended = following(url, table, schema, "").run(&[]);
-        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         ended.stderr
     };
     let level = told(&url(&plain), "\"t\"", "id = \"int64\"");
@@ -445,7 +445,7 @@ fn what_cannot_be_followed_is_told() {
         server.try_sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots").is_ok()
     });
     let gone = trial.run(&[]);
-    assert_eq!(gone.code, Some(1), "{}", gone.stderr);
+    assert_eq!(gone.code, Some(2), "{}", gone.stderr);
     assert!(gone.stderr.contains("is gone, and with it the changes since"), "{}", gone.stderr);
     let tables = trial.path("job.toml");
     std::fs::write(&tables, trial.text("job.toml").replace("table = \"t\"", "table = [\"t\", \"u\"]")).unwrap();
@@ -468,8 +468,9 @@ fn mistakes_of_the_job_file_are_found() {
     assert!(told.contains("an insert and a delete look alike") && told.contains("from = \"op\""), "{told}");
     let told = refused(&|job| job.replace("postgres://me@h/d", "mysql://h/d"));
     assert!(told.contains("`url` is not that of a PostgreSQL database"), "{told}");
-    let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"a.b.c\", \"t\"]"));
+    let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"a.b.c\"]"));
     assert!(told.contains("`a.b.c` is not a table") || told.contains("\"a.b.c\"` is not a table"), "{told}");
+    let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"t\"]"));
     assert!(told.contains("`table` names `t` twice"), "{told}");
     let told = refused(&|job| job.replace("table = \"t\"", "format = \"csv\"\ntable = \"t\""));
     assert!(told.contains("rows of tables have no format"), "{told}");
@@ -531,7 +532,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
     job.stop();
     let mut later = hold("millstream later g1000");
     let ended = trial.run(&[]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("has lost it"), "{}", ended.stderr);
+    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("has lost it"), "{}", ended.stderr);
     let _ = later.kill();
     let _ = later.wait();
 }
@@ -549,11 +550,11 @@ fn without_a_checkpoint_nothing_is_left_behind_and_a_lost_connection_ends_the_jo
     server.stop();
     server.start_again();
     let ended = job.wait();
-    assert!(ended.code == Some(1) && ended.stderr.contains("without [checkpoint]"), "{}", ended.stderr);
+    assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("without [checkpoint]"), "{}", ended.stderr);
     assert_eq!(server.sql("select count(*) from pg_replication_slots"), "0");
     // Only what changes from now on.
     trial.change("table = \"t\"", "table = \"t\"\nstart = \"latest\"");
-    trial.remove_queue("out.jsonl");
+    std::fs::remove_file(trial.path("out.jsonl")).unwrap();
     let mut job = trial.start(&[]);
     job.until("it follows", |_| server.sql("select count(active_pid) from pg_replication_slots") == "1");
     server.sql("truncate t; insert into t values (3)");

@@ -63,7 +63,7 @@ fn takes(part: &Value, kind: &str, key: &str) -> bool {
 }
 
 fn formats(part: &Value, head: &str, kind: &str) -> String {
-    if !takes(part, kind, "format") {
+    if !takes(part, kind, "format") || kind == "postgres-changes" {
         return if kind == "plugin" { "the plugin's".into() } else { "columns".into() };
     }
     let of_files = ["file", "directory", "files"].contains(&kind);

@@ -38,7 +38,15 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
     let waker = woken.clone();
     let inbox = Arc::new(Inbox::new(crate::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
-    start(source, &origin, inbox.clone(), &Handle::current(), from, Share::ALL, ServerWait::No);
+    start(
+        source,
+        &origin,
+        inbox.clone(),
+        &Handle::current(),
+        from,
+        Share::ALL,
+        JobFacts { owner: None, servers: ServerWait::No },
+    );
     StartedSource { inbox, woken }
 }
 

@@ -28,7 +28,7 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
     let parent = tempfile::tempdir().expect("a folder");
     let mut made = 0;
     for language in Language::ALL.into_iter().filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
-        for world in WORLDS {
+        for world in worlds_of(language) {
             let name = format!("tally-{}-{world}", language.word());
             let folder = create(parent.path(), &name, world, language).expect("a project");
             made += 1;
@@ -67,7 +67,7 @@ fn the_manifest_of_a_project_is_complete() {
     let parent = tempfile::tempdir().expect("a folder");
     let others = Language::ALL.into_iter().filter(|language| *language != Language::Rust);
     for language in others.filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
-        for world in WORLDS {
+        for world in worlds_of(language) {
             let name = format!("tally-{}-{world}", language.word());
             let folder = create(parent.path(), &name, world, language).expect("a project");
             let project = crate::author::project::Project::read(&folder).expect("a manifest");
@@ -115,7 +115,7 @@ fn wrong_names_and_worlds_are_refused() {
     // The struct of the plugin would be that of its rows.
     let twice = refused("sale", "aggregate", Rust);
     assert!(twice.contains("`sale` is what something in the example is named"), "{twice}");
-    assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, source, transform, update"));
+    assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert!(refused("a", "sink", Go).ends_with("there is one for Rust"));
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
 }

@@ -149,7 +149,7 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     let refused = |place: &SinkPaths, job_id: &str, part: &str| {
         let before = place.all();
         let schema = texts(&[]).schema();
-        let checked = check(&place.spec, &schema, &place.origin, true, Some(job_id)).unwrap_err();
+        let checked = check(&place.spec, &schema, &place.origin, true, Some(job_id), ServerWait::No).unwrap_err();
         assert!(checked.message.starts_with("job.toml:9: sink `out`: ") && checked.message.contains(part), "{checked}");
         let read = committed(&place.spec, &place.origin, job_id, ServerWait::No).unwrap_err();
         assert!(read.message.contains(part), "{read}");
@@ -159,9 +159,9 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     };
     let place = two();
     refused(&place, "b", "belongs to another job `job`");
-    let begins = check(&place.spec, &texts(&[]).schema(), &place.origin, false, None).unwrap_err();
+    let begins = check(&place.spec, &texts(&[]).schema(), &place.origin, false, None, ServerWait::No).unwrap_err();
     assert!(begins.message.contains("belongs to an earlier job `job`"), "{begins}");
-    check(&place.spec, &texts(&[]).schema(), &place.origin, true, Some("a")).unwrap();
+    check(&place.spec, &texts(&[]).schema(), &place.origin, true, Some("a"), ServerWait::No).unwrap();
 
     let path = place.path("out/.millstream");
     let whole = fs::read(&path).unwrap();
@@ -270,7 +270,7 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
             Some(id) => place.open(id, 9),
             None => open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No),
         };
-        let checked = check(&place.spec, &schema, &place.origin, job_id.is_some(), job_id);
+        let checked = check(&place.spec, &schema, &place.origin, job_id.is_some(), job_id, ServerWait::No);
         for told in [opened.err().unwrap(), checked.unwrap_err()] {
             assert!(told.message.contains(part) && told.message.contains("choose another path"), "{told}");
         }
@@ -278,14 +278,19 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
     };
     refused(Some("b"), "belongs to another job `job` with checkpoints");
     refused(None, "belongs to an earlier job `job` with checkpoints");
-    let begins = check(&place.spec, &schema, &place.origin, true, None).unwrap_err();
+    let begins = check(&place.spec, &schema, &place.origin, true, None, ServerWait::No).unwrap_err();
     assert!(begins.message.contains("belongs to an earlier job `job`"), "{begins}");
-    assert!(committed(&place.spec, &place.origin, "b").unwrap_err().message.contains("belongs to another job"));
-    check(&place.spec, &schema, &place.origin, true, Some("a")).unwrap();
+    assert!(
+        committed(&place.spec, &place.origin, "b", ServerWait::No)
+            .unwrap_err()
+            .message
+            .contains("belongs to another job")
+    );
+    check(&place.spec, &schema, &place.origin, true, Some("a"), ServerWait::No).unwrap();
     // Rows of which nothing tells whose they are. A job without checkpoints promises nothing, and begins the file anew.
     fs::remove_file(&marker).unwrap();
     refused(Some("a"), "holds rows of an earlier run");
-    check(&place.spec, &schema, &place.origin, false, None).unwrap();
+    check(&place.spec, &schema, &place.origin, false, None, ServerWait::No).unwrap();
     let running = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default(), ServerWait::No).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"");
     let second =

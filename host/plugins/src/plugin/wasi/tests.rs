@@ -1,10 +1,10 @@
 //! What can be seen of WASI without a guest.
 
-use crate::plugin::failure::Role;
 use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
 use crate::plugin::allowance::{Allowance, Given};
+use crate::plugin::failure::Role;
 use crate::plugin::guest::StageBudget;
 use arrow::datatypes::Schema;
 use std::time::{Duration, Instant};

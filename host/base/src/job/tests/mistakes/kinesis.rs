@@ -32,7 +32,7 @@ const SOURCE: Cases = &[
     ),
     (
         "stream = \"orders\"\nurl = \"https://kinesis.eu-west-1.amazonaws.com\"",
-        "job.toml:4: source `lines`: `url` is not for kind `kinesis` but for `http`, `redis`; remove it",
+        "job.toml:4: source `lines`: `url` is not for kind `kinesis` but for `http`, `redis`, `mqtt`, `postgres-changes`; remove it",
     ),
 ];
 
@@ -45,7 +45,7 @@ const SINK: Cases = &[
     ),
     (
         "stream = \"orders\"\ntopic = \"t\"",
-        "job.toml:9: sink `screen`: `topic` is not for kind `kinesis` but for `kafka`; remove it",
+        "job.toml:9: sink `screen`: `topic` is not for kind `kinesis` but for `kafka`, `mqtt`; remove it",
     ),
 ];
 
