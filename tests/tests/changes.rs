@@ -451,7 +451,7 @@ fn what_cannot_be_followed_is_told() {
     std::fs::write(&tables, trial.text("job.toml").replace("table = \"t\"", "table = [\"t\", \"u\"]")).unwrap();
     let more = trial.run(&[]);
     assert!(
-        more.code == Some(1) && more.stderr.contains("has followed the tables t, and its file names t, u"),
+        more.code == Some(2) && more.stderr.contains("has followed the tables t, and its file names t, u"),
         "{}",
         more.stderr
     );
