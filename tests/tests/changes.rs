@@ -492,6 +492,9 @@ fn mistakes_of_the_job_file_are_found() {
     assert!(told.contains("`op` does nothing without mode = \"upsert\""), "{told}");
     let told = sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nop = \"op\"\nchanges = \"no\"");
     assert!(told.contains("`op` needs `key`") && told.contains("changes = \"no\""), "{told}");
+    let clicks = "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"in\", on = { value = \"id\" } }\n";
+    let told = refused(&|job| job + clicks);
+    assert!(told.contains("and the table would keep what was deleted; write op = \"op\""), "{told}");
 }
 
 /// A start that lost its job may still hold the slot; somebody else does not lose it.

@@ -52,6 +52,7 @@ cases! { CASES:
     deduplicate_time = "deduplicate-time",
     distinct = "distinct",
     enrich = "enrich",
+    enrich_stream = "enrich-stream",
     filter_expr = "filter-expr",
     javascript = "javascript",
     join_batches = "join-batches",

@@ -329,3 +329,42 @@ fn tables_that_cannot_be_used_are_refused() {
     let told = refused("file = \"t.csv\", on = \"sku\"", &[("t.csv", &large)]);
     assert!(told.contains("`t.csv` has more than 64 MiB"), "{told}");
 }
+
+#[test]
+fn streams_that_cannot_be_a_table_are_refused() {
+    let refused = |schema: &str, enrich: &str| {
+        let trial = Trial::new(&format!(
+            "[sources.sales]\nkind = \"rate\"\nrows_per_second = 1\n[sources.t]\nkind = \"queue\"\npath = \"t.jsonl\"\nschema = {{ \
+             {schema} }}\n[stages.named]\nfrom = \"sales\"\nenrich = {{ stream = \"t\", {enrich} }}\n\
+             [sinks.out]\nfrom = \"named\"\nkind = \"print\"\n"
+        ));
+        trial.refused(&["validate", "job.toml"])
+    };
+    for (schema, enrich, expected) in [
+        ("k = \"int64\"", "on = \"value\"", "enrich.on: the table: there is no column `value`; there are: k int64"),
+        (
+            "value = \"text\"",
+            "on = \"value\"",
+            "`value` is int64 in the input, and `value` is text in the table; make both the same in a stage before, with `select`",
+        ),
+        (
+            "value = \"int64\"",
+            "on = \"value\", op = \"op\"",
+            "enrich.op: stream `t`: there is no column `op`; there are: value int64",
+        ),
+        (
+            "value = \"int64\", op = \"int64\"",
+            "on = \"value\", op = \"op\"",
+            "enrich.op: stream `t`: `op` is int64, and must be text, as \"insert\" or \"delete\"",
+        ),
+        (
+            "value = \"int64\", tags = \"list<text>\"",
+            "on = \"value\"",
+            "enrich.stream: `tags` of `t` is of type list<text>, which a table cannot hold; leave it out, or make text of it, in a \
+             stage with `select` before",
+        ),
+    ] {
+        let told = refused(schema, enrich);
+        assert!(told.contains(expected), "expected {expected}\ntold {told}");
+    }
+}

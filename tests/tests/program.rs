@@ -31,6 +31,7 @@ mod kafka_source;
 mod keys;
 mod kinesis;
 mod large_groups;
+mod latest;
 mod migrate;
 mod mqtt;
 mod objects;

@@ -9,7 +9,7 @@ pub mod kafka;
 mod kinesis;
 mod marker;
 mod nothing;
-mod ops;
+pub mod ops;
 pub mod plugin;
 mod postgres;
 mod print;

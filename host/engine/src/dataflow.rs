@@ -12,6 +12,7 @@ mod counters;
 mod enrich;
 mod event_time;
 mod join;
+mod latest;
 mod late;
 mod plugin;
 mod rejections;

@@ -8,6 +8,7 @@ mod event_time;
 mod initial;
 mod instances;
 mod join;
+mod latest;
 mod paths;
 mod plugin;
 mod recorded;
@@ -23,6 +24,7 @@ mod writer;
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
+pub use latest::LatestNode;
 pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use recorded::record;
 pub use shape::OutputShape;
@@ -134,6 +136,8 @@ pub enum Operator {
     Join(Box<JoinNode>),
     /// A table from outside beside each row.
     Enrich(Box<EnrichNode>),
+    /// The latest row that another stream has of the same key, beside each row.
+    Latest(Box<LatestNode>),
     /// Chooses or spreads rows.
     Simple(SimpleNode),
 }
@@ -354,6 +358,12 @@ impl Graph {
 
     /// What a stage reads: one union, or several inputs side by side.
     fn inputs(&self, stage: &StageSpec) -> Result<Vec<InputNode>> {
+        if let OperatorSpec::Latest(latest) = &stage.operator {
+            let name = stage.from.first().cloned().unwrap_or_default();
+            let rows = InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() };
+            let from = vec![latest.stream.clone()];
+            return Ok(vec![rows, InputNode { name: latest.stream.clone(), schema: self.union(&from)?, from }]);
+        }
         if !stage.reads_side_by_side() {
             let name = stage.from.first().cloned().unwrap_or_default();
             let mut input = vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }];
@@ -374,7 +384,11 @@ impl Graph {
         if !stage.keeps_parts() {
             return [ClockId::MADE].into();
         }
-        self.clocks_of_inputs(&stage.inputs)
+        match (&stage.operator, stage.inputs.as_slice()) {
+            // The rows of the other input are a table, and do not come out.
+            (Operator::Latest(_), [rows, ..]) => self.clocks_of_inputs(std::slice::from_ref(rows)),
+            (_, inputs) => self.clocks_of_inputs(inputs),
+        }
     }
 
     /// Whether the parts of these streams hold the same rows on any number of workers.
@@ -394,7 +408,8 @@ impl Graph {
             // Rows that are given back to a stage have its name, but come from a source.
             let made_by = |stage: &&StageNode| stage.name == part_of(stream) && !retry_source::is_name(stream);
             self.stages.iter().find(made_by).is_none_or(|stage| {
-                let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
+                let moves = !stage.key.is_empty() || matches!(stage.operator, Operator::Latest(_));
+                let passes = stage.keeps_parts() && !moves && good(stage);
                 passes && stage.inputs.iter().all(|input| self.all_pass(&input.from, good))
             })
         })
@@ -447,6 +462,7 @@ impl StageCheck<'_> {
             OperatorSpec::Sql { query, functions, limits } => sql::check(self, query, functions, *limits),
             OperatorSpec::Join(join) => join::check(self, join),
             OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
+            OperatorSpec::Latest(latest) => latest::check(self, latest),
             OperatorSpec::Top { .. }
             | OperatorSpec::Distinct(_)
             | OperatorSpec::Deduplicate { .. }
@@ -475,7 +491,7 @@ impl StageNode {
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
     fn keeps_parts(&self) -> bool {
         let keeps = match &self.operator {
-            Operator::Union | Operator::Transform(_) | Operator::Enrich(_) => true,
+            Operator::Union | Operator::Transform(_) | Operator::Enrich(_) | Operator::Latest(_) => true,
             Operator::Simple(node) => node.keeps_parts(),
             Operator::Sql(node) => node.keeps_parts(),
             _ => false,

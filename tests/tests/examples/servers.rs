@@ -2,8 +2,11 @@
 
 use super::example;
 use millstream_tests::kafka::Record;
-use millstream_tests::{Broker, Browser, Hdfs, Process, Trial, free_port, jars, java, until};
+use millstream_tests::{
+    Broker, Browser, Hdfs, HttpClient, Kinesis, Postgres, Process, Trial, free_port, jars, java, until,
+};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -81,7 +84,7 @@ fn readings_that_an_actor_of_pekko_tells() {
     let job = trial.start(&["--unsupervised"]);
     let readings = || {
         let rows = trial.rows("out.jsonl").into_iter();
-        rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<std::collections::BTreeMap<_, _>>()
+        rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<BTreeMap<_, _>>()
     };
     actor.until("some readings are there", |_| readings().len() == 2);
     job.kill();
@@ -169,4 +172,77 @@ fn a_page_shows_what_a_job_tells_it_live() {
     until("it goes on", || browser.text("#state") != first);
     job.stop();
     browser.until("#state", "the job is away");
+}
+
+#[test]
+fn clicks_of_a_kinesis_stream_are_counted_into_another() {
+    let server = Kinesis::start();
+    server.create("clicks", 2);
+    server.create("pages", 1);
+    let changes = [
+        ("batch = \"1s\"", "batch = \"100ms\"".to_owned()),
+        ("size = \"10s\", slide = \"10s\"", "size = \"1s\", slide = \"1s\"".into()),
+        ("eu-west-1", "us-east-1".into()),
+    ];
+    let trial = job_of("kinesis/job.toml", &changes);
+    let click = |n: usize| (format!("user {}", n % 7), json!({ "page": (["/", "/shop"][n % 2]) }).to_string());
+    let clicks: Vec<(String, String)> = (0..90).map(click).collect();
+    let put = |range: std::ops::Range<usize>| {
+        let records: Vec<(&str, &String)> = clicks[range].iter().map(|(user, click)| (user.as_str(), click)).collect();
+        server.put("clicks", &records);
+    };
+    put(0..45);
+    let start = || Process::start(trial.command(&["run", "job.toml"]).envs(Kinesis::settings(server.port())));
+    let counted = || -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for (key, record) in server.records("pages") {
+            let row: Value = serde_json::from_str(&record).expect("JSON");
+            assert_eq!(row["page"], json!(key));
+            *sums.entry(key).or_default() += row["clicks"].as_i64().unwrap();
+        }
+        sums
+    };
+    let mut job = start();
+    job.until("those that were there are counted", |_| counted().values().sum::<i64>() == 45);
+    job.stop();
+    put(45..90);
+    let mut job = start();
+    job.until("all are counted", |_| counted() == BTreeMap::from([("/".into(), 45), ("/shop".into(), 45)]));
+    job.stop();
+}
+
+#[test]
+fn clicks_meet_products_as_the_database_has_them() {
+    let server = Postgres::start_with(&["wal_level=logical"]);
+    server.sql(&fs::read_to_string(example("shop/tables.sql")).unwrap());
+    let port = free_port();
+    let changes = [
+        ("postgres://shop:${SHOP_PASSWORD}@127.0.0.1/shop", server.url()),
+        ("127.0.0.1:8080", format!("127.0.0.1:{port}")),
+        ("batch = \"100ms\"", "batch = \"20ms\"".into()),
+    ];
+    let trial = job_of("shop/job.toml", &changes);
+    append(&trial, &kept("seen"));
+    let start = || Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD));
+    // Clicks on a product until the job knows so much of it.
+    let until_it_is = |product: i64, name: Value, price: Value| {
+        until("the change has come", || {
+            let click = json!({ "user": "ann", "product": product }).to_string();
+            let sent = HttpClient::connect(port).and_then(|mut client| client.post(&[], click));
+            let rows = if trial.path("out.jsonl").exists() { trial.rows("out.jsonl") } else { Vec::new() };
+            let last = rows.into_iter().rfind(|row| row["product"] == product);
+            sent.is_ok() && last.is_some_and(|row| row["name"] == name && row["price"] == price)
+        });
+    };
+    let job = start();
+    until_it_is(1, json!("tea"), json!(4.5));
+    server.sql("update products set price = 5 where id = 1; insert into products values (3, 'pot', 30)");
+    until_it_is(1, json!("tea"), json!(5.0));
+    job.kill();
+    server.sql("delete from products where id = 2");
+    let mut job = start();
+    until_it_is(2, Value::Null, Value::Null);
+    until_it_is(3, json!("pot"), json!(30.0));
+    job.until("the table of interest is shown", |job| job.stdout().contains("pot"));
+    job.stop();
 }

@@ -1,10 +1,11 @@
-//! Changes of a table on their way to a sink that keeps rows: one that does not know what a change does would keep what was deleted.
+//! Changes of a table on their way to what keeps rows, a sink or a stage: one that does not know what a change does would keep what
+//! was deleted.
 
 use super::mistakes::Mistakes;
 use super::spec::*;
 use std::collections::BTreeSet;
 
-/// Notes which sources do not say what a change does, and which sinks would not understand it.
+/// Notes which sources do not say what a change does, and which sinks and stages would not understand it.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     for source in job.sources.iter().filter(|source| is_of_changes(source)) {
         let path = format!("sources.{}", source.name);
@@ -12,6 +13,21 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             let message = "without it an insert and a delete look alike: add a column that says what a change does, as op = { type = \"text\", \
                            from = \"op\" }";
             mistakes.add_new(format!("{path}.schema"), &format!("source `{}`: `schema`: ", source.name), message);
+        }
+    }
+    for stage in &job.stages {
+        let OperatorSpec::Latest(LatestSpec { stream, op: None, .. }) = &stage.operator else { continue };
+        let path = format!("stages.{}", stage.name);
+        let Some((source, op)) = changes_in(job, stream, &mut BTreeSet::new()) else { continue };
+        if !mistakes.within(&path) {
+            let message = format!(
+                "the rows of `{stream}` are changes of source `{source}`, and the table would keep what was deleted; write op = \"{op}\""
+            );
+            mistakes.add_new(
+                format!("{path}.enrich.stream"),
+                &format!("stage `{}`: `enrich.stream`: ", stage.name),
+                message,
+            );
         }
     }
     for sink in &job.sinks {
@@ -70,6 +86,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
         return op_of(source).filter(|_| is_of_changes(source)).map(|op| (source.name.as_str(), op));
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
-    matches!(stage.operator, OperatorSpec::Union | OperatorSpec::Enrich(_)).then_some(())?;
+    let passes = matches!(stage.operator, OperatorSpec::Union | OperatorSpec::Enrich(_) | OperatorSpec::Latest(_));
+    passes.then_some(())?;
     stage.from.iter().find_map(|stream| changes_in(job, stream, seen))
 }

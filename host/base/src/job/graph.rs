@@ -97,10 +97,14 @@ fn readable<'a>(job: &'a JobSpec, mistakes: &Mistakes) -> Vec<Readable<'a>> {
 fn inputs(job: &JobSpec, mistakes: &Mistakes) {
     let parts = readable(job, mistakes);
     let stages = job.stages.iter().map(|stage| {
-        let more = if matches!(stage.operator, OperatorSpec::Join(_)) { "join.with" } else { "cogroup" };
+        let more = match stage.operator {
+            OperatorSpec::Join(_) => "join.with",
+            OperatorSpec::Latest(_) => "enrich.stream",
+            _ => "cogroup",
+        };
         let key = |index| if index < stage.from.len() { "from" } else { more };
         let inputs: Vec<_> = stage.reads().enumerate().map(|(index, input)| (key(index), input)).collect();
-        ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side())
+        ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side() || more == "enrich.stream")
     });
     let sinks = job.sinks.iter().map(|sink| {
         let inputs: Vec<_> = sink.from.iter().map(|input| ("from", input)).collect();

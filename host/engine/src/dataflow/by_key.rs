@@ -64,23 +64,33 @@ fn places_are_fixed(stage: &StageNode, build: &BuildContext<'_, '_>) -> bool {
 fn in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (key, index) = (stage.key.clone(), build.index as u64);
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
-        let mut together: BTreeMap<(PartOrder, ClockId, u32), Vec<RecordBatch>> = BTreeMap::new();
-        for part in parts {
-            let place = (part.order.of_window(), part.clock_id, part.input);
-            together.entry(place).or_default().push(part.rows);
-        }
-        for ((window, clock_id, input), rows) in together {
-            let Some(first) = rows.first() else { continue };
-            let rows = concat_batches(first.schema_ref(), &rows).map_err(Error::arrow)?;
-            let rows = by_key_group(&rows, &hashes(&key, &rows)?).map_err(Error::arrow)?;
-            let order = window.then(clock_id.stream.into()).then(clock_id.partition).then(index);
-            (output.clock_id, output.input) = (clock_id, input);
-            output.push(context, order, rows);
+        for part in together(&key, index, parts)? {
+            (output.clock_id, output.input) = (part.clock_id, part.input);
+            output.push(context, part.order, part.rows);
         }
         Ok(())
     };
     let (name, failure) = (format!("{} gather", stage.name), build.running.failure.clone());
     each_batch(input, build.ticks.clone(), &name, failure, |part| part.to, work).0
+}
+
+/// One part for each clock, window and input of these, with the rows in the order of their key groups. `worker`: this one.
+pub fn together(key: &[usize], worker: u64, parts: Vec<Part>) -> Result<Vec<Part>> {
+    let mut together: BTreeMap<(PartOrder, ClockId, u32), Vec<Part>> = BTreeMap::new();
+    for part in parts {
+        together.entry((part.order.clone().of_window(), part.clock_id, part.input)).or_default().push(part);
+    }
+    let one = |((window, clock_id, _), parts): ((PartOrder, ClockId, u32), Vec<Part>)| {
+        let first = parts.first()?.clone();
+        let order = window.then(clock_id.stream.into()).then(clock_id.partition).then(worker);
+        let all = || {
+            let rows =
+                concat_batches(first.rows.schema_ref(), parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
+            by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)
+        };
+        Some(all().map(|rows| Part { order, rows, ..first.clone() }))
+    };
+    together.into_iter().filter_map(one).collect()
 }
 
 /// The hashes of the keys in these columns.

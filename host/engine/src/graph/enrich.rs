@@ -76,7 +76,8 @@ pub(super) fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<Check
         return Err(Error::bug("a table without a source"));
     };
     let columns = columns_of_specs(&resolved.schema);
-    let on = keys(check, enrich, &columns)?;
+    let on = keys(check, &enrich.on, &columns, TABLE_TYPES)?;
+    let on: Vec<usize> = on.into_iter().map(|(place, _)| place).collect();
     let adds: Vec<usize> = (0..columns.fields().len())
         .filter(|place| !enrich.on.iter().any(|(_, name)| name == columns.field(*place).name()))
         .collect();
@@ -93,10 +94,19 @@ pub(super) fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<Check
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Enrich(Box::new(node))) })
 }
 
-/// The columns of the input that must be equal to those of the table.
-fn keys(check: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
+/// How the types of a table are made others.
+const TABLE_TYPES: &str =
+    "make both the same, where the table is csv or JSON with enrich.schema, which names its columns and their types";
+
+/// The columns of the input that must be equal to those of the table, with these. `help`: what to do where they are of other types.
+pub(super) fn keys(
+    check: &StageCheck<'_>,
+    on: &[(String, String)],
+    table: &Schema,
+    help: &str,
+) -> Result<Vec<(usize, usize)>> {
     let mut places = Vec::new();
-    for (left, right) in &enrich.on {
+    for (left, right) in on {
         let within = |error: Error| error.within("enrich.on");
         let place = types::column(check.input, left).map_err(within)?;
         let table_place = types::column(table, right).map_err(|error| within(error.within("the table")))?;
@@ -104,14 +114,13 @@ fn keys(check: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<V
         let (has, needs) = (kind(check.input, place), kind(table, table_place));
         if has != needs {
             return Err(Error::job(format!(
-                "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; make both the same, \
-                 where the table is csv or JSON with enrich.schema, which names its columns and their types"
+                "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; {help}"
             )));
         }
         if !has.is_scalar() {
             return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be looked up")));
         }
-        places.push(place);
+        places.push((place, table_place));
     }
     Ok(places)
 }

@@ -318,6 +318,11 @@ impl StateTable {
     pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let found = keys.iter().map(|(_, key)| self.find(key));
         let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.known(*slot))).collect();
+        self.states_at(slots)
+    }
+
+    /// The states of these slots, null where there is none, and which there are.
+    pub fn states_at(&self, slots: Vec<Option<Slot>>) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
         let slots: Vec<Slot> = slots.into_iter().map(Option::unwrap_or_default).collect();
         let columns = self.columns.iter().map(|column| column.gather(&slots, &known)).collect::<Result<_, _>>()?;
@@ -380,6 +385,13 @@ impl StateTable {
             idle.touched[slot as usize] = Idle::NEVER;
         }
         self.free.push(slot);
+    }
+
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        let all: Vec<Slot> = self.all().collect();
+        all.into_iter().for_each(|slot| self.remove(slot));
+        self.compact();
     }
 
     /// Gives back the bytes of removed keys once they are more than half.

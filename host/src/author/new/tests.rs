@@ -1,8 +1,6 @@
 use super::*;
 
 const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "source", "sink"];
-/// Those that only Rust has so far, and that have no cases.
-
 /// The worlds that a language has an SDK for.
 fn worlds_of(language: Language) -> impl Iterator<Item = &'static str> {
     WORLDS.into_iter().filter(move |world| *world != "sink" || language == Language::Rust)

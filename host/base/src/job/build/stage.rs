@@ -93,6 +93,15 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Enrich(enrich))
     }
 
+    /// The latest row that a stream has of the same key, beside each row.
+    pub fn latest<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        latest: LatestSpec,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Latest(latest))
+    }
+
     /// The `n` rows with the largest values of a column, or the smallest ones.
     pub fn top<S: Into<String>>(
         name: impl Into<String>,

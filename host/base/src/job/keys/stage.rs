@@ -288,6 +288,17 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
         KeyShape::Text,
         "The table: a csv file with a header, JSON lines or parquet, relative to the job file.",
     ),
+    key(
+        "stream",
+        KeyShape::Text,
+        "The table is the latest row of each key that this stream has put out: a source or stage, by name.",
+    ),
+    key(
+        "op",
+        KeyShape::Text,
+        "With `stream`: its column that says what a row does to the table, as \"op\" of a `postgres-changes` source: \
+         `insert`, `update` and `upsert` write the row, `delete` deletes that of its key, and `truncate` all.",
+    ),
     key("url", KeyShape::Text, "The PostgreSQL database of the table, as of a `postgres` sink."),
     key("query", KeyShape::Text, "With `url`: the query whose rows are the table."),
     key(

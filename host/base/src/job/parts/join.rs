@@ -7,6 +7,8 @@ use crate::units;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+const ONLY_OWN_ROWS: &str = "`enrich` keeps the stage's rows only; write type = \"left\" or type = \"inner\"";
+
 pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
     let inputs = spec.reads().count();
     if inputs != 2 {
@@ -35,6 +37,25 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
                        join would keep all of them; write time = \"…\" with a timestamp column (a list: one for each \
                        input), or remove `within` to join the rows of each batch";
         part.wrong(key, message);
+    }
+}
+
+pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartMistakes<'_>) {
+    on("enrich.on", &latest.on, part);
+    if !matches!(latest.kind, JoinKind::Inner | JoinKind::Left) {
+        part.wrong("enrich.type", ONLY_OWN_ROWS);
+    }
+    if spec.window.is_some() {
+        let message = "`window` has no meaning beside `enrich.stream`: a row meets the latest row of its key; write the window in \
+                       a stage of its own, before or behind";
+        part.wrong("window", message);
+    } else if spec.event_time.is_some() {
+        let message =
+            "`time` has no meaning beside `enrich.stream`: a row meets the latest row that has come so far; remove it";
+        part.wrong(part.place(["time", "window.time"]), message);
+    }
+    if latest.op.as_ref().is_some_and(|op| latest.on.iter().any(|(_, right)| right == op)) {
+        part.wrong("enrich.op", "`enrich.op` is in `enrich.on` as well, and a column is either; remove it from one");
     }
 }
 
@@ -77,7 +98,7 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &PartMistakes<'_>) {
         }
     }
     if !matches!(enrich.kind, JoinKind::Inner | JoinKind::Left) {
-        part.wrong("enrich.type", "`enrich` keeps the stage's rows only; write type = \"left\" or type = \"inner\"");
+        part.wrong("enrich.type", ONLY_OWN_ROWS);
     }
     if let Err(message) = read::poll_fits(enrich.poll) {
         part.wrong("enrich.poll", message);

@@ -39,6 +39,7 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
         }
         OperatorSpec::Join(join) => join::join(spec, join, part),
         OperatorSpec::Enrich(enrich) => join::enrich(enrich, part),
+        OperatorSpec::Latest(latest) => join::latest(spec, latest, part),
         _ => choose(spec, part),
     }
 }
@@ -98,7 +99,7 @@ fn key(spec: &StageSpec, part: &PartMistakes<'_>) {
             place,
             "`key` does nothing in a stage with `distinct`; name the columns there, as distinct = \"user\"",
         ),
-        OperatorSpec::Enrich(_) | OperatorSpec::Sample(_) | OperatorSpec::Split(_) => {
+        OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) | OperatorSpec::Sample(_) | OperatorSpec::Split(_) => {
             part.wrong(place, format!("`key` does nothing in a stage with `{word}`; remove it"));
         }
         _ => {}

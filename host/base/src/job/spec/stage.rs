@@ -38,6 +38,7 @@ impl StageSpec {
         let more: Vec<&String> = match &self.operator {
             OperatorSpec::Join(join) => join.with.iter().collect(),
             OperatorSpec::Cogroup { with, .. } => with.iter().collect(),
+            OperatorSpec::Latest(latest) => vec![&latest.stream],
             _ => Vec::new(),
         };
         self.from.iter().chain(more)
@@ -176,6 +177,8 @@ pub enum OperatorSpec {
     Join(JoinSpec),
     /// A table from outside beside each row.
     Enrich(EnrichSpec),
+    /// The latest row that another stream has of the same key, beside each row.
+    Latest(LatestSpec),
     /// The first rows in an order.
     Top {
         /// How many, of each key where the stage has one.
@@ -214,7 +217,7 @@ impl OperatorSpec {
             OperatorSpec::Aggregate { .. } => "aggregate",
             OperatorSpec::Sql { .. } => "sql",
             OperatorSpec::Join(_) => "join",
-            OperatorSpec::Enrich(_) => "enrich",
+            OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) => "enrich",
             OperatorSpec::Top { .. } => "top",
             OperatorSpec::Distinct(_) => "distinct",
             OperatorSpec::Deduplicate { .. } => "deduplicate",
@@ -278,6 +281,20 @@ pub struct EnrichSpec {
     pub schema: Vec<ColumnSpec>,
     /// How often it is looked at for changes.
     pub poll: Duration,
+}
+
+/// A table that a stream keeps: its latest row of each key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatestSpec {
+    /// The stream.
+    pub stream: String,
+    /// Columns that must be equal: of the stage's input and of the stream. Those of the stream are the table's key.
+    pub on: Vec<(String, String)>,
+    /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
+    pub kind: JoinKind,
+    /// The column of the stream that says what a row does to the table (`insert`, `delete` …), see `docs/changes.md`.
+    /// `None`: each row takes the place of the one before.
+    pub op: Option<String>,
 }
 
 /// Where a table comes from.

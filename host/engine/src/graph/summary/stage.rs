@@ -116,6 +116,11 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
         }
         OperatorSpec::Join(join) => self::join(join, &inputs(), rows),
         OperatorSpec::Enrich(enrich) => self::enrich(enrich),
+        OperatorSpec::Latest(latest) => {
+            let (kind, on) = (latest.kind.name(), self::on(&latest.on));
+            let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
+            format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)
+        }
         OperatorSpec::Top { n, by, ascending } => {
             let order = if *ascending { "smallest" } else { "largest" };
             format!("top {n} of each {rows} by {by}, {order} first{}", each(", for each "))

@@ -4,7 +4,7 @@ use super::plugin;
 use crate::job::keys;
 use crate::job::read::columns;
 use crate::job::spec::{
-    EnrichFormat, EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, PluginSpec, UpdateEmit,
+    EnrichFormat, EnrichSpec, EnrichTable, JoinKind, JoinSpec, LatestSpec, OperatorSpec, PluginSpec, UpdateEmit,
 };
 use crate::job::table::{Reader, type_of};
 use crate::limits;
@@ -99,6 +99,13 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
     };
     r.check_keys(keys::ENRICH, &[], None);
     r.need("on", "on = \"sku\", with a column of the stage's input and of the table");
+    let kind = r.choice("type", &[("left", JoinKind::Left), ("inner", JoinKind::Inner)], &[]).unwrap_or(JoinKind::Left);
+    if r.has("stream") {
+        return OperatorSpec::Latest(latest(&r, kind));
+    }
+    if r.has("op") {
+        r.wrong("op", format!("`{0}op` is for tables that a stream keeps; write {0}stream, or remove it", r.inside));
+    }
     let table = table(&r);
     let poll_ms = match table {
         Some(EnrichTable::Postgres { .. }) => limits::ENRICH_QUERY_POLL_MS,
@@ -106,11 +113,24 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
     };
     OperatorSpec::Enrich(EnrichSpec {
         on: on(&r),
-        kind: r.choice("type", &[("left", JoinKind::Left), ("inner", JoinKind::Inner)], &[]).unwrap_or(JoinKind::Left),
+        kind,
         schema: columns::schema(&r, "schema = { sku = \"text\", stock = \"int64\" }"),
         poll: r.time("poll").unwrap_or(Duration::from_millis(poll_ms)),
         table: table.unwrap_or(none().table),
     })
+}
+
+/// `enrich` with a `stream`.
+fn latest(r: &Reader<'_>, kind: JoinKind) -> LatestSpec {
+    for key in ["file", "url", "query", "wait", "format", "schema", "poll"].into_iter().filter(|key| r.has(key)) {
+        r.wrong(key, format!("`{0}{key}` does not go with `{0}stream`; remove one", r.inside));
+    }
+    LatestSpec {
+        stream: r.text("stream", "stream = \"customers\"").unwrap_or("?").into(),
+        on: on(r),
+        kind,
+        op: r.text("op", "op = \"op\"").map(Into::into),
+    }
 }
 
 /// Where the table comes from: `file`, or `url` and `query`.
@@ -130,7 +150,10 @@ fn table(r: &Reader<'_>) -> Option<EnrichTable> {
         return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into(), wait });
     }
     let example = "file = \"inventory.csv\"";
-    r.need("file", &format!("{example}, or url = \"postgres://…\" and query = \"select …\""));
+    r.need(
+        "file",
+        &format!("{example}, or url = \"postgres://…\" and query = \"select …\", or stream = \"customers\""),
+    );
     let path = r.path("file", example)?;
     let words = [("csv", EnrichFormat::Csv), ("json", EnrichFormat::Json), ("parquet", EnrichFormat::Parquet)];
     let given = r.choice("format", &words, keys::FORMATS_LATER);

@@ -192,7 +192,7 @@ job.toml:3: stage `words`: `cogroup` names `nose`, which is neither a source nor
     // enrich
     (
         r#"enrich = { on = "sku" }"#,
-        r#"job.toml:3: stage `words`: `enrich.file` is missing; write file = "inventory.csv", or url = "postgres://…" and query = "select …""#,
+        r#"job.toml:3: stage `words`: `enrich.file` is missing; write file = "inventory.csv", or url = "postgres://…" and query = "select …", or stream = "customers""#,
     ),
     (
         r#"enrich = { file = "a.csv" }"#,
@@ -235,6 +235,16 @@ job.toml:3: stage `words`: column `sku`: unknown type `txt`; did you mean `text`
     (
         "enrich = { file = \"a.csv\", on = \"sku\" }\nkey = \"sku\"",
         r#"job.toml:4: stage `words`: `key` does nothing in a stage with `enrich`; remove it"#,
+    ),
+    (
+        r#"enrich = { stream = "lines", file = "a.csv", poll = "1s", on = { sku = "id" }, op = "id" }"#,
+        r#"job.toml:3: stage `words`: `enrich.file` does not go with `enrich.stream`; remove one
+job.toml:3: stage `words`: `enrich.poll` does not go with `enrich.stream`; remove one
+job.toml:3: stage `words`: `lines` is an input twice; to have it beside itself, make a stage of it that only has `from`, and name that"#,
+    ),
+    (
+        r#"enrich = { file = "a.csv", on = "sku", op = "op" }"#,
+        r#"job.toml:3: stage `words`: `enrich.op` is for tables that a stream keeps; write enrich.stream, or remove it"#,
     ),
     (
         r#"file = "a.csv""#,

@@ -1,0 +1,201 @@
+//! The latest row that a stream has of the same key, beside each row. Both go to the worker that owns the key, which holds the
+//! stream's table of it; what came in a batch is in the table before the rows of the batch meet it.
+
+use super::by_key::{hashes, keys, together};
+use super::stages::{BuildContext, StageStreams};
+use crate::batch::keys::KeyHash;
+use crate::batch::part::Part;
+use crate::batch::rejected::RefusedRow;
+use crate::checkpoint::changes::Changes;
+use crate::context::BatchContext;
+use crate::error::{Error, Result};
+use crate::exchange::{parts_of, split_by_key};
+use crate::graph::{LatestNode, StageNode};
+use crate::ids::BatchId;
+use crate::metrics::{Counts, StateSize};
+use crate::sink::ops;
+use crate::state::table_checkpoint::{self, TableCheckpoint};
+use crate::state::{Slot, StateTable};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use std::collections::BTreeMap;
+
+/// The input of the stream that makes the table.
+const TABLE: u32 = 1;
+
+/// Builds the stage.
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &LatestNode,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
+    let split = split(stage, node, parts, build);
+    let work = Latest::new(stage, node, build)?;
+    let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
+    let (rows, rejected, changes) = each_batch_with_state(split, ticks, &stage.name, failure, |part| part.to, work);
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+}
+
+/// Splits parts by the owner of their key. What empties the table goes to all workers.
+fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    let (node, peers) = (node.clone(), build.peers);
+    let name = format!("{} by key", stage.name);
+    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+        let (columns, op) = if part.input == TABLE { (&node.key, node.op) } else { (&node.on, None) };
+        let hashes = hashes(columns, &part.rows)?;
+        let empties = |row: usize| does(&part.rows, op, row) == Some(ops::TRUNCATE);
+        let split = if peers > 1 && (0..hashes.len()).any(empties) {
+            split_for_all(&part.rows, &hashes, peers, empties)?
+        } else {
+            split_by_key(&part.rows, &hashes, peers).map_err(Error::arrow)?
+        };
+        output.rows.extend(parts_of(split, &part));
+        Ok(())
+    });
+    split
+}
+
+/// As [`split_by_key`], with some rows for every worker.
+fn split_for_all(
+    rows: &RecordBatch,
+    hashes: &[KeyHash],
+    peers: usize,
+    for_all: impl Fn(usize) -> bool,
+) -> Result<Vec<(u64, RecordBatch)>> {
+    let of = |worker: usize| {
+        let goes = |row: &u32| {
+            hashes.get(*row as usize).is_some_and(|hash| hash.worker(peers) == worker) || for_all(*row as usize)
+        };
+        let rows_of: Vec<u32> = (0..hashes.len() as u32).filter(goes).collect();
+        Ok((worker as u64, take_record_batch(rows, &UInt32Array::from(rows_of)).map_err(Error::arrow)?))
+    };
+    (0..peers).map(of).collect()
+}
+
+/// What a row does to the table, in its own words; `None` where it says nothing.
+fn does(rows: &RecordBatch, op: Option<usize>, row: usize) -> Option<&str> {
+    let words = rows.columns().get(op?)?.as_string_opt::<i32>()?;
+    words.is_valid(row).then(|| words.value(row))
+}
+
+/// The stage on one worker.
+struct Latest {
+    stage: StageNode,
+    node: LatestNode,
+    table: StateTable,
+    checkpoint: Option<TableCheckpoint>,
+    worker: u64,
+    metrics: Counts,
+    held: StateSize,
+}
+
+impl Latest {
+    fn new(stage: &StageNode, node: &LatestNode, build: &BuildContext<'_, '_>) -> Result<Latest> {
+        let key_fields = node.key_schema.fields().iter().cloned().collect();
+        let mut table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
+        let metrics = build.running.metrics.of(&stage.name);
+        let (held, worker) = (metrics.held(&stage.name), build.index as u64);
+        Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
+    }
+
+    /// Brings the table to where it is behind these rows. Returns those that cannot be understood.
+    fn apply(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
+        let keys = keys(&self.node.key, rows)?;
+        let (view, hashes) = (keys.view(), keys.hashes());
+        let key_columns: Vec<_> = self.node.key.iter().map(|place| rows.column(*place)).collect();
+        let mut refused = Vec::new();
+        // The last row of each key, and whether the key has a row then.
+        let mut last: BTreeMap<Slot, (u32, bool)> = BTreeMap::new();
+        for (row, hash) in hashes.iter().enumerate() {
+            let number = row as u32;
+            let word = match self.node.op {
+                None => Ok(ops::WRITES[0]),
+                Some(_) => {
+                    let word = does(rows, self.node.op, row);
+                    ops::check(word).map(|()| word.unwrap_or_default())
+                }
+            };
+            let word = match word {
+                Ok(word) => word,
+                Err(why) => {
+                    refused.push(RefusedRow::new(number, why));
+                    continue;
+                }
+            };
+            if word == ops::TRUNCATE {
+                self.store(rows, std::mem::take(&mut last))?;
+                self.table.clear();
+            } else if let Some(place) = key_columns.iter().position(|column| column.is_null(row)) {
+                let name = self.node.key_schema.field(place).name();
+                refused.push(RefusedRow::new(
+                    number,
+                    format!("its `{name}` is null, and belongs to the key of the table"),
+                ));
+            } else if word == ops::DELETE {
+                if let Some(slot) = self.table.find(view.get(row)) {
+                    last.insert(slot, (number, false));
+                }
+            } else {
+                last.insert(self.table.slot(view.get(row), *hash), (number, true));
+            }
+        }
+        self.store(rows, last)?;
+        // In an order that does not depend on which worker has them.
+        refused.sort_by_key(|refusal| hashes.get(refusal.row as usize).map(|hash| hash.group()));
+        Ok(refused)
+    }
+
+    /// Puts these rows into their slots, or empties them.
+    fn store(&mut self, rows: &RecordBatch, last: BTreeMap<Slot, (u32, bool)>) -> Result<()> {
+        let slots: Vec<Slot> = last.keys().copied().collect();
+        let (numbers, kept): (Vec<u32>, Vec<bool>) = last.into_values().unzip();
+        let states = rows.project(&self.node.holds).map_err(Error::arrow)?;
+        let states = take_record_batch(&states, &UInt32Array::from(numbers)).map_err(Error::arrow)?;
+        self.table.store(&slots, &states, &BooleanArray::from(kept));
+        Ok(())
+    }
+
+    /// The rows with what the table knows of them.
+    fn enrich(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let keys = keys(&self.node.on, rows)?;
+        let view = keys.view();
+        let find = |row| self.table.find(view.get(row)).filter(|slot| self.table.known(*slot));
+        let (states, known) = self.table.states_at((0..rows.num_rows()).map(find).collect()).map_err(Error::arrow)?;
+        let columns = rows.columns().iter().chain(states.columns()).cloned().collect();
+        let rows = RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?;
+        if !self.node.inner {
+            return Ok(rows);
+        }
+        filter_record_batch(&rows, &known).map_err(Error::arrow)
+    }
+}
+
+impl BatchWork for Latest {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let (table, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == TABLE);
+        for part in table {
+            let refused = self.apply(&part.rows)?;
+            let name = self.stage.inputs.last().map_or("", |input| input.name.as_str());
+            let rows = self.stage.rejected.rows(context.id, name, &part.rows, &refused)?;
+            self.metrics.add_rejected(rows.num_rows());
+            output.clock_id = part.clock_id;
+            output.reject(context, part.order.then(self.worker), rows);
+        }
+        self.held.set(self.table.len() as u64, self.table.bytes());
+        self.held.spread(|| self.table.spread());
+        for part in together(&self.node.on, self.worker, parts)? {
+            let rows = self.enrich(&part.rows)?;
+            self.metrics.add_rows(rows.num_rows());
+            output.clock_id = part.clock_id;
+            output.push(context, part.order, rows);
+        }
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        table_checkpoint::changes(&mut self.checkpoint, after, &mut self.table)
+    }
+}
