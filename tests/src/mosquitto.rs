@@ -79,13 +79,18 @@ impl Mosquitto {
         self.port
     }
 
+    /// One of mosquitto's own programs, which speaks to this server with QoS 1.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = client(name);
+        command.args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        command
+    }
+
     /// Publishes each of these lines as a message of QoS 1; waits until the server has taken them.
     #[track_caller]
     pub fn publish(&self, topic: &str, lines: &[String], more: &[&str]) {
-        let mut command = client("mosquitto_pub");
-        command
-            .args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-t", topic, "-l"])
-            .args(more);
+        let mut command = self.program("mosquitto_pub");
+        command.args(["-t", topic, "-l"]).args(more);
         let mut process = Process::start(&mut command);
         process.say(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
         process.hang_up();
@@ -95,26 +100,8 @@ impl Mosquitto {
 
     /// Subscribes, and prints each message as `topic payload`.
     pub fn subscribe(&self, topic: &str, id: &str) -> Process {
-        let mut command = client("mosquitto_sub");
-        command.args([
-            "-V",
-            "5",
-            "-q",
-            "1",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &self.port.to_string(),
-            "-t",
-            topic,
-            "-v",
-            "-d",
-            "-i",
-            id,
-            "-c",
-            "-x",
-            "3600",
-        ]);
+        let mut command = self.program("mosquitto_sub");
+        command.args(["-t", topic, "-v", "-d", "-i", id, "-c", "-x", "3600"]);
         let mut process = Process::start(&mut command);
         process.until("it has subscribed", |process| process.stdout().contains("Subscribed (mid:"));
         process

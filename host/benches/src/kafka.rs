@@ -4,7 +4,9 @@
 mod latency;
 mod plain;
 
-use crate::measure::{figure, folder_on_disk, in_turn_so_often, job, median, millstream, root, seconds, show_command};
+use crate::measure::{
+    children_cpu, figure, folder_on_disk, in_turn_so_often, job, median, millstream, root, seconds, show_command,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -136,18 +138,6 @@ fn run_job(path: &Path, rows: usize) {
 
 fn thousands(rows: usize, time: f64) -> String {
     format!("{:.0}", rows as f64 / time / 1e3)
-}
-
-/// Seconds of processor time of all processes that this one has waited for; the broker is none of them.
-fn children_cpu() -> f64 {
-    // SAFETY: all zeros is a value of this type, and the call fills what it is given.
-    let used = unsafe {
-        let mut used: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut used);
-        used
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(used.ru_utime) + seconds(used.ru_stime)
 }
 
 fn client(brokers: &str) -> ClientConfig {

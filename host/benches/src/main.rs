@@ -1,6 +1,6 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `latency`, `start`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `servers`, `latency`, `start`,
 //! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`); all by default.
 
@@ -15,6 +15,7 @@ mod limits;
 mod measure;
 mod native;
 mod neighbour;
+mod servers;
 mod sql;
 mod start;
 mod update;
@@ -25,8 +26,11 @@ mod words;
 fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
+    if servers::own_part(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        return;
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 17] = [
+    let parts: [(&str, fn()); 18] = [
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
@@ -38,6 +42,7 @@ fn main() {
         ("join", join::run),
         ("flood", flood::run),
         ("kafka", kafka::run),
+        ("servers", servers::run),
         ("latency", latency::run),
         ("start", start::run),
         ("upgrade", upgrade::run),

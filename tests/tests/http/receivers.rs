@@ -1,8 +1,10 @@
 //! Receivers that others wrote: batches of the `http` sink in a real OpenSearch. `make servers` fetches it.
 
-use millstream_tests::{Process, Trial, free_port, holds_within, root, until};
+use millstream_tests::{Process, Random, Trial, free_port, holds_within, root, until};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// It may have to be fetched first.
@@ -26,10 +28,18 @@ fn search(port: u16, trial: &Trial) -> Process {
     server
 }
 
-#[test]
-fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
+/// One server at a time: each takes a good part of a machine to start. Makes sure that there is one to start.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fetched = Process::start(&mut Command::new(root().join("scripts/opensearch.sh"))).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
+    alone
+}
+
+#[test]
+fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
+    let _alone = alone();
     let port = free_port();
     let job_text = |source: &str| {
         format!(
@@ -85,6 +95,55 @@ fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
     let told = trial.run_well(&["--fresh", "--yes"]).stderr;
     assert!(told.contains("refuses 1 of 3 rows") && told.contains("99999"), "{told}");
     assert_eq!(count(), 2003);
+    end_all(server);
+}
+
+/// Rows of a key share a document, which the last of them is, or deletes; the job is killed between batches and within them.
+#[test]
+fn opensearch_holds_the_last_row_of_each_key() {
+    let _alone = alone();
+    let port = free_port();
+    let trial = Trial::new(&format!(
+        "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\nkind = \"directory\"\npath = \"in\"\n\
+         format = \"json\"\nschema = {{ op = \"text\", id = \"int64\", n = \"int64\" }}\nrows_per_batch_max = 40\n[sinks.search]\n\
+         from = \"in\"\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"latest\"\n\
+         key = \"id\"\nop = \"op\"\nrows_per_request_max = 7\n"
+    ));
+    let mut random = Random::new(5);
+    let (mut text, mut expected) = (String::new(), BTreeMap::new());
+    for n in 0..1500 {
+        // The last ones are written, so that they can be waited for.
+        let id = if n >= 1490 { n } else { random.from(0, 50) };
+        let op =
+            if n >= 1490 { "insert" } else { ["insert", "update", "upsert", "delete"][random.from(0, 3) as usize] };
+        text += &format!("{}\n", json!({ "op": op, "id": id, "n": n }));
+        match op {
+            "delete" => drop(expected.remove(&id)),
+            _ => drop(expected.insert(id, n)),
+        }
+    }
+    trial.write("in/a.jsonl", text);
+    std::fs::create_dir_all(trial.path("search")).unwrap();
+    let server = search(port, &trial);
+    let index = format!("http://127.0.0.1:{port}/latest");
+    let found = || {
+        curl(&format!("{index}/_refresh"), &["-X", "POST"]);
+        let hits = curl(&format!("{index}/_search?size=1000"), &[]).unwrap_or_default()["hits"]["hits"].take();
+        let document = |hit: &Value| {
+            assert_eq!(hit["_source"]["id"].to_string(), hit["_id"].as_str().unwrap());
+            assert!(hit["_source"].get("op").is_none());
+            (hit["_source"]["id"].as_u64().unwrap(), hit["_source"]["n"].as_u64().unwrap())
+        };
+        hits.as_array().map(|hits| hits.iter().map(document).collect::<BTreeMap<_, _>>()).unwrap_or_default()
+    };
+    for fault in ["kill@commit.before:12", "kill@commit.after:20", "kill@commit.after:15"] {
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait();
+        assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
+    }
+    let mut job = trial.start(&["--unsupervised"]);
+    until("all is there", || found() == expected);
+    job.stop();
     end_all(server);
 }
 

@@ -73,6 +73,10 @@ fn keeps(sink: &SinkKind) -> Option<(&'static str, &'static str)> {
         SinkKind::Kafka(kafka) if kafka.op.is_none() && kafka.tombstones.is_none() => {
             Some(("topic", "write op = \"OP\" and the `key` of records"))
         }
+        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents, .. }, .. }) => {
+            let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
+            (!knows).then_some(("body", "write op = \"OP\" and the `key` of documents"))
+        }
         _ => None,
     }
 }

@@ -631,7 +631,18 @@ pub enum HttpBody {
     Bulk {
         /// The index, where the URL does not name it.
         index: Option<String>,
+        /// What its documents are; `None`: each row is one of its own.
+        documents: Option<KeyedDocuments>,
     },
+}
+
+/// Documents that rows of the same key share: the last row is the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedDocuments {
+    /// The column whose value names the document of a row.
+    pub key: String,
+    /// The column that says what a row does, where some of them delete documents; it is not written.
+    pub op: Option<String>,
 }
 
 /// What a row does to the table of a database.

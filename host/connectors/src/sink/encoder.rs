@@ -1,6 +1,7 @@
 //! What is made of rows on the worker that has them, so that whoever commits for all workers only copies bytes.
 
 use super::encode::csv;
+use super::http;
 use super::kafka::{self, RecordEncoder};
 use super::written_by;
 use crate::batch::json;
@@ -30,6 +31,8 @@ impl Encoder {
         let form = match &spec.kind {
             // What grows over batches is kept as rows until it is complete.
             SinkKind::Files { .. } if !written_by(spec, schema.clone(), origin)?.is_plain() => return Ok(None),
+            // Of the rows of a key the last is chosen first.
+            SinkKind::Http(spec) if http::keyed(spec).is_some() => return Ok(None),
             SinkKind::Files { format: FileFormat::Json, .. } | SinkKind::Queue { .. } | SinkKind::Http(_) => Form::Json,
             SinkKind::Clickhouse(_) => Form::Json,
             SinkKind::Files { format: FileFormat::Csv, .. } => Form::Csv,

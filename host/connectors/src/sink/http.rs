@@ -4,6 +4,7 @@
 //! same then, and each row of a `_bulk` an id, by which a server can tell.
 
 mod bulk;
+mod documents;
 mod requests;
 
 use super::waiting::{await_or_end, new_runtime};
@@ -15,13 +16,14 @@ use crate::fault;
 use crate::http::{Asked, Client, Fault, Reply, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::http_url;
-use crate::job::spec::{HttpBody, HttpSinkSpec, Origin, SinkKind, SinkSpec};
+use crate::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::patience::longer;
 use crate::tls::Tls;
 use crate::{shown, units};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use documents::Document;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use requests::RowsOfRequest;
@@ -64,11 +66,22 @@ struct HttpSink {
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
     let http = of(spec)?;
+    if let Some(keyed) = keyed(http) {
+        documents::check(keyed, schema).map_err(|(key, message)| wrong(spec, origin, key, message))?;
+    }
     let server = server(spec, http, origin)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
     match counts_for_nobody(http) && !keeps_checkpoints {
         true => Err(wrong(spec, origin, "headers", format!("{COUNTS_ANEW}; {NAME_SENDER}"))),
         false => headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message)),
+    }
+}
+
+/// What the documents are that rows share.
+pub(super) fn keyed(http: &HttpSinkSpec) -> Option<&KeyedDocuments> {
+    match &http.body {
+        HttpBody::Bulk { documents, .. } => documents.as_ref(),
+        HttpBody::Lines | HttpBody::Array => None,
     }
 }
 
@@ -189,9 +202,10 @@ impl From<io::Error> for Ended {
 impl Sink for HttpSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         fault::point("commit.before");
+        let (documents, rows) = self.documents(batch, rows)?;
         let (rows_max, bytes_max) = (self.spec.rows_per_request_max, self.spec.request_bytes_max);
         let [rows_max, bytes_max] = [rows_max, bytes_max].map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-        requests::each(&rows, rows_max, bytes_max, |request| self.send(batch, &request).map_err(Ended))
+        requests::each(&rows, documents, (rows_max, bytes_max), |request| self.send(batch, &request).map_err(Ended))
             .map_err(|ended| ended.0)?;
         fault::point("commit.after");
         Ok(())
@@ -203,6 +217,24 @@ impl Sink for HttpSink {
 }
 
 impl HttpSink {
+    /// The documents of the rows, where rows share them, and the rows without the column that says what they do.
+    fn documents(
+        &self,
+        batch: BatchId,
+        rows: Vec<RecordBatch>,
+    ) -> Result<(Option<Vec<Option<Document>>>, Vec<RecordBatch>)> {
+        let Some(keyed) = keyed(&self.spec) else { return Ok((None, rows)) };
+        let found = documents::of(&rows, keyed)
+            .map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
+        let Some(op) = &keyed.op else { return Ok((Some(found), rows)) };
+        let without = |part: RecordBatch| {
+            let places: Vec<usize> =
+                (0..part.num_columns()).filter(|place| part.schema_ref().field(*place).name() != op).collect();
+            part.project(&places).map_err(Error::arrow)
+        };
+        Ok((Some(found), rows.into_iter().map(without).collect::<Result<_>>()?))
+    }
+
     /// Sends a request until it is taken, the job has ended, or something is wrong that does not pass.
     fn send(&mut self, batch: BatchId, request: &RowsOfRequest) -> Result<()> {
         let (began, mut pause) = (Instant::now(), Duration::ZERO);
@@ -310,7 +342,7 @@ impl HttpSink {
                     let text = shown::harmless(&text, SHOWN_BYTES_MAX);
                     format!(
                         "row {} of the batch, {text}: {}",
-                        request.first_row + row as u64,
+                        request.number_of(row),
                         shown::harmless(why, SHOWN_BYTES_MAX)
                     )
                 })

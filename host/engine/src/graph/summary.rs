@@ -66,6 +66,7 @@ impl Graph {
             }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {
+                    HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
                     HttpBody::Bulk { .. } => "the _id of each row",
                     HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
                 };

@@ -167,22 +167,23 @@ const OWN: &[TableKey] = &[
         "key",
         KeyShape::Texts,
         "Mode upsert: the columns of which a row of the table has no two alike. Kind kafka: the column that is the key of \
-         records, which decides about their partition as Java's client does.",
+         records, which decides about their partition as Java's client does. Body bulk: the column whose value is the `_id` of the \
+         document, so that of a key the last row counts.",
     )
     .of(SERVERS),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
-         and `truncate` all rows. The column itself is not written. Of `postgres` with mode = \"upsert\".",
+         and `truncate` all rows. The column itself is not written. Of `postgres` with mode = \"upsert\", and of `http` with body = \"bulk\".",
     )
-    .of(&["postgres", "kafka"]),
+    .of(&["postgres", "kafka", "http"]),
     key(
         "changes",
         KeyShape::Word(&["rows"]),
         "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "postgres", "kafka"]),
+    .of(&["files", "postgres", "kafka", "http"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),

@@ -1,7 +1,9 @@
 //! What a job file says of sources and sinks that speak HTTP.
 
 use super::{http_client, tls};
-use crate::job::spec::{ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, SyslogSpec, WebsocketSinkSpec};
+use crate::job::spec::{
+    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, SyslogSpec, WebsocketSinkSpec,
+};
 use crate::job::table::Reader;
 use crate::limits;
 use toml::Value;
@@ -51,20 +53,24 @@ pub(in crate::job) fn sink(r: &Reader<'_>) -> HttpSinkSpec {
     r.need("url", example);
     let mut spec = HttpSinkSpec::new(r.text("url", example).unwrap_or_default());
     spec.put = r.choice("method", &[("POST", false), ("PUT", true)], &["PATCH"]).unwrap_or(false);
+    let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
     let forms = [
         ("lines", HttpBody::Lines),
         ("array", HttpBody::Array),
-        ("bulk", HttpBody::Bulk { index: r.text("index", "index = \"events\"").map(str::to_owned) }),
+        ("bulk", HttpBody::Bulk { index: text("index", "index = \"events\""), documents: documents(&text) }),
     ];
     let form = r.choice("body", &forms, &["csv", "arrow", "avro"]);
     let known = form.is_some() || !r.has("body");
     spec.body = form.unwrap_or_default();
-    for key in ["index", "on_error"].into_iter().filter(|key| r.has(key)) {
+    for key in ["index", "on_error", "key", "op"].into_iter().filter(|key| r.has(key)) {
         if known && !matches!(spec.body, HttpBody::Bulk { .. }) {
             r.wrong(key, format!("`{key}` is for body = \"bulk\"; write that, or remove `{key}`"));
         }
     }
-    spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
+    if r.has("op") && !r.has("key") {
+        r.wrong("op", "`op` needs `key`: a row that deletes says of which key");
+    }
+    spec.token = text("token", "token = \"${NAME}\"");
     spec.headers = headers(r);
     spec.tls = tls::read(r);
     let rows = r.whole("rows_per_request_max", 1, i64::MAX as u64);
@@ -75,6 +81,12 @@ pub(in crate::job) fn sink(r: &Reader<'_>) -> HttpSinkSpec {
     spec.wait = r.time("wait").unwrap_or(spec.wait);
     spec.reject = r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false);
     spec
+}
+
+/// `key` and `op` of a sink with body `bulk`.
+fn documents(text: &impl Fn(&str, &str) -> Option<String>) -> Option<KeyedDocuments> {
+    let key = text("key", "key = \"order_id\", the name of one column")?;
+    Some(KeyedDocuments { key, op: text("op", "op = \"op\", the name of a column") })
 }
 
 /// A sink that writes into a table of ClickHouse.

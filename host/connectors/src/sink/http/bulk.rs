@@ -42,7 +42,11 @@ pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
         return Ok(outcome);
     }
     for (row, item) in reply.items.iter().enumerate() {
-        let Some(item) = item.values().next().filter(|item| !(200..300).contains(&item.status)) else { continue };
+        // What is to be deleted and is not there is done.
+        let taken = |(does, item): &(&String, &BulkItem)| {
+            (200..300).contains(&item.status) || (*does == "delete" && item.status == 404)
+        };
+        let Some((_, item)) = item.iter().next().filter(|item| !taken(item)) else { continue };
         let why = format!("status {}: {}", item.status, words(&item.error));
         match item.status {
             408 | 429 | 500.. => {
@@ -78,8 +82,8 @@ mod tests {
         let body = br#"{"took":1,"errors":true,"items":[{"index":{"status":201}},
             {"index":{"status":400,"error":{"type":"mapper","reason":"no number","caused_by":{"type":"x","reason":"\"a\""}}}},
             {"index":{"status":429,"error":{"type":"busy","reason":"queue full"}}},{"create":{"status":503,"error":"gone"}},
-            {"index":{"status":200}}]}"#;
-        let found = outcome(body, 5).unwrap();
+            {"index":{"status":200}},{"delete":{"status":404,"result":"not_found"}}]}"#;
+        let found = outcome(body, 6).unwrap();
         assert_eq!(found.later, [2, 3]);
         assert_eq!(found.why, "status 429: busy: queue full");
         assert_eq!(found.refused, [(1, "status 400: mapper: no number; x: \"a\"".to_owned())]);

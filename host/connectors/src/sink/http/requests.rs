@@ -1,5 +1,6 @@
 //! The requests of a batch: its rows as JSON lines, cut so that the same rows make the same requests each time.
 
+use super::documents::Document;
 use crate::batch::json::JsonRows;
 use crate::job::spec::HttpBody;
 use arrow::array::RecordBatch;
@@ -8,27 +9,40 @@ use serde_json::json;
 use std::io;
 
 /// Some rows of a batch.
+#[derive(Default)]
 pub struct RowsOfRequest {
     /// Which request of the batch, from 0.
     pub number: u64,
-    /// Which row of the batch is the first, from 0.
-    pub first_row: u64,
     /// Rows as JSON, without anything between them.
     json: Vec<u8>,
-    ends: Vec<usize>,
+    rows: Vec<RequestRow>,
+}
+
+struct RequestRow {
+    /// Which row of the batch, from 0.
+    number: u64,
+    /// Where its JSON ends.
+    end: usize,
+    /// Its document, where rows share documents.
+    document: Option<Document>,
 }
 
 impl RowsOfRequest {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.ends.len()
+        self.rows.len()
+    }
+
+    /// Which row of the batch a row is, from 0.
+    pub fn number_of(&self, row: usize) -> u64 {
+        self.rows.get(row).map_or(0, |row| row.number)
     }
 
     /// A row as JSON.
     pub fn row(&self, row: usize) -> &[u8] {
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let end = self.ends.get(row).copied().unwrap_or(start);
-        self.json.get(start..end).unwrap_or_default()
+        let end = |row: usize| self.rows.get(row).map(|row| row.end);
+        let start = row.checked_sub(1).and_then(end).unwrap_or(0);
+        self.json.get(start..end(row).unwrap_or(start)).unwrap_or_default()
     }
 
     /// The body of a request with these of the rows. `id`: what names a row of the batch.
@@ -40,13 +54,20 @@ impl RowsOfRequest {
             match form {
                 HttpBody::Lines => {}
                 HttpBody::Array => body.push(if place == 0 { b'[' } else { b',' }),
-                HttpBody::Bulk { index } => {
-                    let mut action = json!({ "_id": id(self.first_row + *row as u64) });
+                HttpBody::Bulk { index, .. } => {
+                    let document = self.rows.get(*row).and_then(|row| row.document.as_ref());
+                    let id = document.map_or_else(|| id(self.number_of(*row)), |document| document.id.clone());
+                    let mut action = json!({ "_id": id });
                     if let Some(index) = index {
                         action["_index"] = json!(index);
                     }
-                    body.extend_from_slice(json!({ "index": action }).to_string().as_bytes());
+                    let deleted = document.is_some_and(|document| document.deleted);
+                    let does = if deleted { json!({ "delete": action }) } else { json!({ "index": action }) };
+                    body.extend_from_slice(does.to_string().as_bytes());
                     body.push(b'\n');
+                    if deleted {
+                        continue;
+                    }
                 }
             }
             body.extend_from_slice(self.row(*row));
@@ -61,37 +82,41 @@ impl RowsOfRequest {
     }
 }
 
-/// Hands the rows of a batch to `send`, at most so many rows and bytes at a time, but at least one.
+/// Hands the rows of a batch to `send`, at most so many rows and bytes at a time, but at least one. `documents`: those of the rows, where
+/// rows share documents; a row that has none is left out.
 pub fn each<E>(
     parts: &[RecordBatch],
-    rows_max: usize,
-    bytes_max: usize,
+    documents: Option<Vec<Option<Document>>>,
+    (rows_max, bytes_max): (usize, usize),
     mut send: impl FnMut(RowsOfRequest) -> Result<(), E>,
 ) -> Result<(), E>
 where
     E: From<io::Error>,
 {
-    let mut next = RowsOfRequest { number: 0, first_row: 0, json: Vec::new(), ends: Vec::new() };
+    let mut next = RowsOfRequest::default();
+    let mut number = 0;
+    let keyed = documents.is_some();
+    let mut documents = documents.into_iter().flatten();
     for part in parts {
         let mut encoder = JsonRows::new(part)?;
         for row in 0..part.num_rows() {
+            let document = documents.next().flatten();
+            number += 1;
+            if keyed && document.is_none() {
+                continue;
+            }
             let begin = next.json.len();
             encoder.write(row, &mut next.json)?;
-            if !next.ends.is_empty() && (next.ends.len() >= rows_max || next.json.len() + next.ends.len() >= bytes_max)
+            if !next.rows.is_empty() && (next.rows.len() >= rows_max || next.json.len() + next.rows.len() >= bytes_max)
             {
                 let json = next.json.split_off(begin);
-                let behind = behind(&next, json);
+                let behind = RowsOfRequest { number: next.number + 1, json, rows: Vec::new() };
                 send(std::mem::replace(&mut next, behind))?;
             }
-            next.ends.push(next.json.len());
+            next.rows.push(RequestRow { number: number - 1, end: next.json.len(), document });
         }
     }
-    if next.ends.is_empty() { Ok(()) } else { send(next) }
-}
-
-fn behind(before: &RowsOfRequest, json: Vec<u8>) -> RowsOfRequest {
-    let rows = before.ends.len() as u64;
-    RowsOfRequest { number: before.number + 1, first_row: before.first_row + rows, json, ends: Vec::new() }
+    if next.rows.is_empty() { Ok(()) } else { send(next) }
 }
 
 /// All rows of a request.
@@ -112,7 +137,7 @@ mod tests {
         };
         let parts: Vec<_> = numbers.iter().map(part).collect();
         let mut bodies = Vec::new();
-        each(&parts, rows_max, bytes_max, |request| {
+        each(&parts, None, (rows_max, bytes_max), |request| {
             assert_eq!(request.number as usize, bodies.len());
             let body = request.body(&all(&request), form, |row| format!("r{row}"));
             bodies.push(String::from_utf8(body.to_vec()).unwrap());
@@ -140,7 +165,7 @@ mod tests {
 
     #[test]
     fn each_row_of_a_bulk_has_an_id_of_its_own() {
-        let form = HttpBody::Bulk { index: Some("i\"".into()) };
+        let form = HttpBody::Bulk { index: Some("i\"".into()), documents: None };
         let found = bodies(&[&[7, 8], &[9]], 2, 1000, &form);
         assert_eq!(
             found,
@@ -149,5 +174,22 @@ mod tests {
                 "{\"index\":{\"_id\":\"r2\",\"_index\":\"i\\\"\"}}\n{\"a\":9}\n",
             ]
         );
+    }
+
+    #[test]
+    fn rows_of_a_key_are_one_document() {
+        let document = |id: &str, deleted| Some(Document { id: id.into(), deleted });
+        let column: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+        let part = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let form = HttpBody::Bulk { index: None, documents: None };
+        let documents = vec![None, document("x", true), None, document("y", false)];
+        let mut found = Vec::new();
+        each(&[part], Some(documents), (100, 1000), |request| {
+            found.push(String::from_utf8(request.body(&all(&request), &form, |_| String::new()).to_vec()).unwrap());
+            assert_eq!((request.number_of(0), request.number_of(1)), (1, 3));
+            Ok::<(), io::Error>(())
+        })
+        .unwrap();
+        assert_eq!(found, ["{\"delete\":{\"_id\":\"x\"}}\n{\"index\":{\"_id\":\"y\"}}\n{\"a\":4}\n"]);
     }
 }
