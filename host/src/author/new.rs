@@ -48,12 +48,6 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
 }
 
 fn no_world(templates: &Dir<'_>, world: &str) -> Error {
-    let others = Language::ALL.into_iter().filter(|other| TEMPLATES.get_dir(Path::new(other.word()).join(world)).is_some());
-    let others: Vec<String> = others.map(|other| other.to_string()).collect();
-    if !others.is_empty() {
-        let others = others.join(", ");
-        return Error::job(format!("there is no SDK of world `{world}` for this language yet; there is one for {others}"));
-    }
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
     Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }

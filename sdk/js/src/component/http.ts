@@ -50,10 +50,14 @@ function send({ method, scheme, authority, path, headers, body, timeoutMs }: Htt
   if (body === null) return handler.handle(request, options);
   const outgoing = request.body();
   const future = handler.handle(request, options);
-  using(outgoing.write(), (stream) => {
-    for (let at = 0; at < body.length; at += WRITE_BYTES) stream.blockingWriteAndFlush(body.slice(at, at + WRITE_BYTES));
-  });
-  wasi.OutgoingBody.finish(outgoing, null);
+  try {
+    using(outgoing.write(), (stream) => {
+      for (let at = 0; at < body.length; at += WRITE_BYTES) stream.blockingWriteAndFlush(body.slice(at, at + WRITE_BYTES));
+    });
+    wasi.OutgoingBody.finish(outgoing, null);
+  } catch {
+    // Nobody takes the rest of it: the answer tells why.
+  }
   return future;
 }
 
