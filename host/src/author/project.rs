@@ -380,8 +380,7 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     if word == MIGRATING {
         return Ok((World::Update, true));
     }
-    let worlds =
-        [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source, World::Sink];
+    let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source, World::Sink];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
         let words = format!(
             "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source, sink"

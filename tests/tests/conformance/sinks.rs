@@ -145,7 +145,11 @@ pub fn what_goes_wrong(language: Language) {
         (
             "mistake",
             1,
-            &["sink `out`: plugin conformance-entries 0.1.0 failed in batch 1: ", "cannot write `mistake`", "must be mended"],
+            &[
+                "sink `out`: plugin conformance-entries 0.1.0 failed in batch 1: ",
+                "cannot write `mistake`",
+                "must be mended",
+            ],
         ),
     ] {
         let ended = run(&writing(language, server.port, &["fine", text, "fine"], 3, ""));

@@ -203,7 +203,13 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     command.arg(format!("--target={TARGET}"));
     command.arg(format!("--define:Intl={NO_INTL}"));
     command.args(["--sourcemap=external", "--sources-content=false", "--sourcefile=entry.js"]);
-    command.args(["--external:millstream:*", "--external:wasi:*", "--external:host:*", "--log-level=warning", "--color=false"]);
+    command.args([
+        "--external:millstream:*",
+        "--external:wasi:*",
+        "--external:host:*",
+        "--log-level=warning",
+        "--color=false",
+    ]);
     command.arg(format!("--alias:{SDK}={}", path(&sdk.join("src/index.ts"))?));
     command.arg(format!("--outfile={}", path(&work.join("bundle.js"))?));
     let output = run(&mut command, &entry)?;
