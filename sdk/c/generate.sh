@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 wit="../../wit"
 
-for world in transform update update-migrating aggregate cogroup source; do
+for world in transform update update-migrating aggregate cogroup source sink; do
     wit-bindgen c --world "$world" --rename-world wire --no-object-file --out-dir "generated/$world" "$wit"
 done
 cat "$wit"/*.wit > generated/made-of.wit

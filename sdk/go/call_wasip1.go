@@ -23,14 +23,23 @@ var result abi.Area
 
 // call runs a function of the plugin, which puts what it returns, and gives the address of the result. A panic becomes an
 // error with the lines of the plugin that led to it.
-func call(function func(to *abi.Area) error) uint32 {
+func call(function func(to *abi.Area) error) uint32 { return callWith(false, function) }
+
+// callWith is call where the largest number of what is returned has eight bytes, if that is wide: what follows the case of the result stands
+// at such a place then.
+func callWith(wide bool, function func(to *abi.Area) error) uint32 {
+	begin := func(tag uint32) {
+		result.Reset()
+		result.Put(tag)
+		if wide {
+			result.Put(0)
+		}
+	}
 	abi.Begin()
-	result.Reset()
-	result.Put(0)
+	begin(0)
 	if err := guarded(function); err != nil {
 		failure := failureOf(err)
-		result.Reset()
-		result.Put(1)
+		begin(1)
 		result.Put(uint32(failure.kind))
 		result.PutString(failure.message)
 	}

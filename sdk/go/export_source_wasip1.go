@@ -3,10 +3,7 @@
 package millstream
 
 import (
-	"fmt"
-	"os"
 	"time"
-	_ "unsafe" // For go:linkname.
 
 	"millstream.dev/sdk/internal/abi"
 )
@@ -98,21 +95,4 @@ func exportDurable(position, length uint32) uint32 {
 //go:wasmexport millstream:plugin/reader@0.1.3#published
 func exportPublished(position, length uint32) uint32 {
 	return callOrTrap(func(*abi.Area) error { return reading.published(abi.Bytes(position, length)) })
-}
-
-//go:linkname abort runtime.abort
-func abort()
-
-// callOrTrap is call, but for panics: an error passes, and the host tries again for ever, and a mistake of the plugin does
-// not pass. So the instance dies of it, with its last words, and that ends the job.
-func callOrTrap(function func(to *abi.Area) error) uint32 {
-	return call(func(to *abi.Area) error {
-		defer func() {
-			if cause := recover(); cause != nil {
-				fmt.Fprintf(os.Stderr, "panic: %v\n%s", cause, calls())
-				abort()
-			}
-		}()
-		return function(to)
-	})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Connections over TCP, and datagrams over UDP, reach what the job grants: `grant = { tcp = ["host:port"] }` and
-// `udp = ["host:port"]`. They are for world source only. Every wait ends with its time; what was not there by then can be
+// `udp = ["host:port"]`. They are for worlds source and sink only. Every wait ends with its time; what was not there by then can be
 // waited for again. In tests the sockets are those of the machine, and nothing is refused.
 
 var (

@@ -14,6 +14,7 @@ mod http;
 mod java;
 pub mod kafka;
 mod kinesis;
+pub mod ledger;
 mod lying;
 mod measured;
 mod mosquitto;

@@ -6,6 +6,7 @@
 mod built;
 mod generated;
 mod runtime;
+mod sinks;
 mod sources;
 mod table;
 
@@ -60,6 +61,21 @@ macro_rules! languages {
         fn sources_take_datagrams() {
             sources::datagrams($language);
         }
+
+        #[test]
+        fn sinks_write_each_batch_once() {
+            sinks::each_batch_once($language);
+        }
+
+        #[test]
+        fn sinks_without_a_promise_lose_nothing() {
+            sinks::at_least_once($language);
+        }
+
+        #[test]
+        fn sinks_tell_what_goes_wrong() {
+            sinks::what_goes_wrong($language);
+        }
     })* };
 }
 
@@ -67,7 +83,7 @@ languages! { rust: Language::Rust, python: Language::Python, js: Language::JavaS
 
 /// Builds all plugins of a language and runs their cases; tells of all that fail.
 fn all_cases(language: Language) {
-    // `sources` tries what has no cases.
+    // `sources` and `sinks` try what has no cases.
     let is_tried = |case: &String| has(case, language) && folder(case, language).with_file_name("cases").is_dir();
     let cases: Vec<String> = case_names().into_iter().filter(is_tried).collect();
     assert!(!cases.is_empty(), "there is no plugin in {language}");

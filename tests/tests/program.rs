@@ -55,6 +55,7 @@ mod retry;
 mod rollback;
 mod secrets;
 mod shadow;
+mod sink_examples;
 mod sink_plugins;
 mod sinks;
 mod source_examples;

@@ -47,8 +47,9 @@ fn world_of(plugin: &Block) -> &'static str {
         return "update-migrating";
     }
     let worlds = [("MS_TRANSFORM(", "transform"), ("MS_UPDATE(", "update"), ("MS_AGGREGATE(", "aggregate")];
-    let others = [("MS_COGROUP(", "cogroup"), ("MS_SOURCE(", "source"), (".world = MS_WORLD_TRANSFORM", "transform")];
-    let found = worlds.into_iter().chain(others).find(|(word, _)| plugin.text.contains(word));
+    let others = [("MS_COGROUP(", "cogroup"), (".world = MS_WORLD_TRANSFORM", "transform")];
+    let connectors = [("MS_SOURCE(", "source"), ("MS_SINK(", "sink")];
+    let found = worlds.into_iter().chain(others).chain(connectors).find(|(word, _)| plugin.text.contains(word));
     found.unwrap_or_else(|| panic!("{}: a plugin of no world", plugin.place)).1
 }
 
@@ -91,6 +92,7 @@ fn every_plugin_of_the_readme_can_be_built() {
             "aggregate",
             "cogroup",
             "source",
+            "sink",
             "transform"
         ]
     );

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const TAKE_AT_MOST: Duration = Duration::from_secs(600);
 
-const WORLDS: [&str; 5] = ["aggregate", "cogroup", "source", "transform", "update"];
+const WORLDS: [&str; 6] = ["aggregate", "cogroup", "sink", "source", "transform", "update"];
 
 fn tool(tool: Tool, folder: &Path) -> Command {
     let program = find(tool, folder).unwrap_or_else(|error| panic!("{error}"));
@@ -53,7 +53,7 @@ fn javascript() {
     let mut path = vec![find(Tool::Tsc, &sdk).unwrap().parent().unwrap().to_path_buf()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let path = std::env::join_paths(path).unwrap();
-    for folder in [vec![sdk], projects("js", &["weblog"])].concat() {
+    for folder in [vec![sdk], projects("js", &["webhook", "weblog"])].concat() {
         passes(tool(Tool::Node, &folder).arg(&test).env("PATH", &path));
     }
 }

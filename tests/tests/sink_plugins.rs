@@ -1,8 +1,6 @@
 //! Sinks that are plugins: rows are there once whatever dies, or at least once, and what goes wrong is told.
 
-mod ledger;
-
-use ledger::{Asked, Ledger};
+use millstream_tests::ledger::{Asked, Ledger};
 use millstream_tests::{Process, Random, Trial, free_port, lives, plugin, until};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -48,9 +48,6 @@ pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Res
 }
 
 fn no_world(templates: &Dir<'_>, world: &str) -> Error {
-    if TEMPLATES.get_dir(Path::new("rust").join(world)).is_some() {
-        return Error::job(format!("there is no SDK of world `{world}` for this language yet; there is one for Rust"));
-    }
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
     Error::job(format!("there is no world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }

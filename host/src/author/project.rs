@@ -380,16 +380,10 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     if word == MIGRATING {
         return Ok((World::Update, true));
     }
-    let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source];
+    let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source, World::Sink];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        if World::Sink.to_string() == word {
-            return wrong(
-                manifest,
-                &format!("there is no SDK of world `{word}` for this language yet; there is one for Rust"),
-            );
-        }
         let words = format!(
-            "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source"
+            "there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source, sink"
         );
         wrong(manifest, &words)
     })

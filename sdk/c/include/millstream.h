@@ -35,5 +35,6 @@
 #include "millstream/worlds.h"
 #include "millstream/net.h"
 #include "millstream/source.h"
+#include "millstream/sink.h"
 
 #endif

@@ -79,13 +79,13 @@ bool ms_engine_describe(ms_call *call, ms_description *description)
         ms_failed(call, MS_ERROR_INTERNAL, "the function `describe` failed and did not say why");
         return false;
     }
-    if (plugin->source && plugin->source->check && plugin->source->check(call) != MS_OK)
+    ms_status (*check)(ms_call *call) = plugin->source ? plugin->source->check : plugin->sink ? plugin->sink->check : NULL;
+    if (check && check(call) != MS_OK)
         ms_failed(call, MS_ERROR_INTERNAL, "the function `check` failed and did not say why");
     return !call->engine->failure.happened;
 }
 
-/* Finds the rows of an input that are null where their struct has no `ms_opt_`. */
-static void find_missing(ms_call *call, uint32_t input, const ms_batch *batch, const ms_row *row, ms_missing *missing)
+void ms_find_missing(ms_call *call, uint32_t input, const ms_batch *batch, const ms_row *row, ms_missing *missing)
 {
     bool may_miss = false;
     memset(missing, 0, sizeof *missing);
@@ -112,6 +112,13 @@ static int by_input_and_row(const void *left, const void *right)
     return a->row < b->row ? -1 : a->row > b->row;
 }
 
+const ms_rejection *ms_sorted_rejections(ms_engine *engine)
+{
+    if (engine->rejections_count)
+        qsort(engine->rejections, engine->rejections_count, sizeof *engine->rejections, by_input_and_row);
+    return engine->rejections;
+}
+
 /* What a function on a batch has come to. */
 static bool finish(ms_call *call, ms_status status, ms_out *out, const ms_batch *keys, ms_output *output)
 {
@@ -120,9 +127,7 @@ static bool finish(ms_call *call, ms_status status, ms_out *out, const ms_batch 
         ms_failed(call, MS_ERROR_INTERNAL, "the function on a batch failed and did not say why");
     if (engine->failure.happened || !ms_out_finish(call, out, keys, &output->rows))
         return false;
-    if (engine->rejections_count)
-        qsort(engine->rejections, engine->rejections_count, sizeof *engine->rejections, by_input_and_row);
-    output->rejections = engine->rejections;
+    output->rejections = ms_sorted_rejections(engine);
     output->rejections_count = engine->rejections_count;
     return true;
 }
@@ -159,7 +164,7 @@ bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output)
     if (plugin->input) {
         if (!ms_check_batch(call, input, plugin->input))
             return false;
-        find_missing(call, 0, input, plugin->input, &missing);
+        ms_find_missing(call, 0, input, plugin->input, &missing);
     }
     call->engine->missing = &missing;
     if (missing.count)
@@ -184,7 +189,7 @@ static bool begin_groups(ms_call *call, const ms_groups *groups)
             continue;
         if (!ms_check_batch(call, &groups->inputs[i].rows, row))
             return false;
-        find_missing(call, i, &groups->inputs[i].rows, row, &call->engine->missing[i]);
+        ms_find_missing(call, i, &groups->inputs[i].rows, row, &call->engine->missing[i]);
     }
     return !plugin->key || ms_check_batch(call, &groups->keys, plugin->key);
 }
@@ -258,7 +263,7 @@ bool ms_engine_lift(ms_call *call, const ms_batch *rows, ms_output *output)
     if (!begin_aggregate(call, rows, plugin->input, true, &out))
         return false;
     if (plugin->input)
-        find_missing(call, 0, rows, plugin->input, &missing);
+        ms_find_missing(call, 0, rows, plugin->input, &missing);
     if (missing.count) {
         const ms_rejection *first = &call->engine->rejections[0];
         ms_failed(call, MS_ERROR_INPUT, "row %u: %.*s", (unsigned)first->row, MS_PRINT(first->reason));

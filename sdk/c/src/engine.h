@@ -66,7 +66,7 @@ typedef struct ms_engine {
     void (*set_timers)(struct ms_engine *engine, bool done);
     const uint32_t *due_ends;
     const ms_timestamp *due_times;
-    /* World `source`: what the host said last of what could not be done. */
+    /* Worlds `source` and `sink`: what the host said last of what could not be done. */
     ms_text net_words;
 } ms_engine;
 
@@ -98,14 +98,31 @@ bool ms_engine_combine(ms_call *call, const ms_batch *left, const ms_batch *righ
 bool ms_engine_lower(ms_call *call, const ms_batch *keys, const ms_batch *accumulators, ms_output *output);
 bool ms_engine_inverse(ms_call *call, const ms_batch *whole, const ms_batch *part, ms_output *output);
 
-/* World `source`. The config of `open` is that of the calls after it. */
+/* Worlds `source` and `sink`: whether a function is done; the config of `open`, which is that of the calls after it; and the beginning of
+ * a call of what is open. */
+bool ms_is_done(ms_call *call, ms_status status, const char *function);
+void ms_engine_keep(ms_text config);
+bool ms_engine_opened(ms_call *call, ms_engine *engine);
+
+/* World `source`. */
 bool ms_engine_partitions(ms_call *call, ms_partitions *partitions);
 bool ms_engine_open(ms_call *call, ms_text config, ms_text partition, const ms_binary *position);
-/* Begins a call of what is open. */
-bool ms_engine_reading(ms_call *call, ms_engine *engine);
 bool ms_engine_poll(ms_call *call, ms_poll *poll, ms_batch *rows);
 bool ms_engine_durable(ms_call *call, ms_binary position);
 bool ms_engine_published(ms_call *call, ms_binary position);
+
+/* World `sink`. The last batch is 0 where there is none. */
+bool ms_engine_promise(ms_call *call, ms_promise *promise);
+bool ms_engine_committed(ms_call *call, const ms_identity *identity, uint64_t *last);
+bool ms_engine_take_over(ms_call *call, ms_text config, const ms_owner *owner, uint64_t *last);
+bool ms_engine_begin_batch(ms_call *call, uint64_t batch, ms_timestamp time);
+bool ms_engine_write(ms_call *call, const ms_batch *batch, const ms_rejection **refused, size_t *count);
+bool ms_engine_commit(ms_call *call, uint64_t batch);
+
+/* Finds the rows of an input that are null where their struct has no `ms_opt_`, and refuses them. */
+void ms_find_missing(ms_call *call, uint32_t input, const ms_batch *batch, const ms_row *row, ms_missing *missing);
+/* What was refused, by input and row. */
+const ms_rejection *ms_sorted_rejections(ms_engine *engine);
 
 /* The schema of a kind of row. */
 ms_schema ms_row_schema(const ms_row *row);
@@ -135,7 +152,7 @@ ms_schema ms_host_key(void);
 void ms_host_timer_set(uint32_t group, int64_t at);
 void ms_host_timer_cancel(uint32_t group, int64_t at);
 void ms_host_timers_due(const uint32_t **ends, const ms_timestamp **times);
-/* World `source`: sockets by number. `wrong` says why, after MS_NET_FAILED. */
+/* Worlds `source` and `sink`: sockets by number. `wrong` says why, after MS_NET_FAILED. */
 ms_net ms_host_connect(ms_text name, uint16_t port, uint32_t timeout_ms, uint32_t *socket, ms_text *wrong);
 ms_net ms_host_read(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, ms_binary *bytes, ms_text *wrong);
 ms_net ms_host_write(uint32_t socket, ms_binary bytes, uint32_t timeout_ms, ms_text *wrong);

@@ -1,5 +1,6 @@
 /** What a plugin can ask of the outside: the host's imports in a component, stand-ins in tests. */
 
+import type { HttpHost } from "./http.ts";
 import type { WireSchema } from "./types.ts";
 
 export type Level = "debug" | "info" | "warn" | "error";
@@ -14,8 +15,10 @@ export interface Host {
   key(): WireSchema;
   /** World `update`: timers of the groups of this call. */
   readonly timers: TimersHost | undefined;
-  /** World `source`: connections and datagrams. */
+  /** Worlds `source` and `sink`: connections and datagrams. */
   readonly net: NetHost | undefined;
+  /** Requests over HTTP, where the plugin's manifest wants them. */
+  readonly http: HttpHost | undefined;
 }
 
 export interface TimersHost {

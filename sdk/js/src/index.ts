@@ -22,11 +22,25 @@ export * as config from "./config.ts";
 export * as counter from "./counter.ts";
 export { configError, type ErrorKind, inputError, internalError, PluginError, Rejection } from "./error.ts";
 export * as files from "./files.ts";
+export * as http from "./http.ts";
 export * as log from "./log.ts";
 export { type Migration, migration, type OldStates } from "./migrate.ts";
 export * as net from "./net.ts";
 export { keyed, type KeyedType, type Out, type OutputType } from "./out.ts";
 export { type Cells, type Row, row, type RowOf, RowType } from "./row.ts";
+export {
+  type AnyRow,
+  columns,
+  Departures,
+  type Identity,
+  type Owner,
+  sink,
+  type SinkFunctions,
+  type SinkPlugin,
+  type SinkPromise,
+  type SinkSpec,
+  type Writer,
+} from "./sink.ts";
 export { Arrivals, type Polled, type Reader, source, type SourceFunctions, type SourcePlugin, type SourceSpec } from "./source.ts";
 export { type Context, position, Stage } from "./stage.ts";
 export type { Timers } from "./timers.ts";

@@ -1,9 +1,9 @@
 /**
- * Connections over TCP, and datagrams over UDP, to where the job lets the source go: `grant = { tcp = ["host:port"] }` and
- * `udp = ["host:port"]`. World `source` only.
+ * Connections over TCP, and datagrams over UDP, to where the job lets the plugin go: `grant = { tcp = ["host:port"] }` and
+ * `udp = ["host:port"]`. Worlds `source` and `sink` only.
  *
  * Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are what the test has
- * given to `testing.sockets`.
+ * made up.
  */
 
 import { host, type NetHost } from "./host.ts";
@@ -153,7 +153,7 @@ export class Datagrams {
 /** Asks the host, whose faults are thrown as ours. */
 function asked<T>(ask: (net: NetHost) => T): T {
   const { net } = host();
-  if (net === undefined) throw new Fault("failed", "only plugins of world source have connections and datagrams");
+  if (net === undefined) throw new Fault("failed", "only plugins of worlds source and sink have connections and datagrams");
   try {
     return ask(net);
   } catch (error) {

@@ -110,7 +110,7 @@ export function contextOf(wire: WireContext): CallContext {
 }
 
 /** QuickJS passes 64-bit integers as numbers: exact up to the year 2255. */
-function microseconds(time: number): Timestamp {
+export function microseconds(time: number): Timestamp {
   const exact = BigInt(time);
   return BigInt.asIntN(64, exact) === exact ? exact : 2n ** 63n - 1n;
 }

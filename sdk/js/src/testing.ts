@@ -10,9 +10,12 @@ import type { AggregatePlugin } from "./aggregate.ts";
 import type { CogroupPlugin } from "./cogroup.ts";
 import { setHost } from "./host.ts";
 import type { RowType } from "./row.ts";
+import type { SinkPlugin } from "./sink.ts";
 import type { SourcePlugin } from "./source.ts";
 import { type CallContext, Stage } from "./stage.ts";
+import { TestHttp, type TestRequest, type TestResponse } from "./testing_net.ts";
 import { testHost, type TestRow, toBatch, toBigint, toRows } from "./testing_rows.ts";
+import { SinkTest } from "./testing_sink.ts";
 import { SourceTest } from "./testing_source.ts";
 import type { TransformPlugin } from "./transform.ts";
 import type { Description, Field, Rejected, Type } from "./types.ts";
@@ -50,6 +53,7 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
   #config = "{}";
   readonly #inputs: Field[][] = [];
   protected keyFields: Field[] = [];
+  readonly #http = new TestHttp();
   #batch = 0;
   #watermark: bigint | null = null;
   protected due: bigint[][] = [];
@@ -83,6 +87,12 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
     return this;
   }
 
+  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  http(address: string, answer: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, answer);
+    return this;
+  }
+
   /** What the plugin says of itself. */
   describe(): Description {
     this.begin();
@@ -104,6 +114,7 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
   protected begin(): void {
     setHost({
       ...testHost(),
+      http: this.#http.ask,
       timers: {
         set: (group, at) => void this.asked.push({ group, at, isSet: true }),
         cancel: (group, at) => void this.asked.push({ group, at, isSet: false }),
@@ -284,8 +295,15 @@ export function source(plugin: SourcePlugin): SourceTest {
   return new SourceTest(plugin);
 }
 
+/** Tests a plugin of world `sink`. */
+export function sink(plugin: SinkPlugin): SinkTest {
+  return new SinkTest(plugin, fieldsOf);
+}
+
 export type { TestRow } from "./testing_rows.ts";
-export type { Answer, PartitionTest, SourceTest, TestPoll } from "./testing_source.ts";
+export type { Answer, TestRequest, TestResponse } from "./testing_net.ts";
+export type { SinkTest, WriterTest } from "./testing_sink.ts";
+export type { PartitionTest, SourceTest, TestPoll } from "./testing_source.ts";
 export type { AggregateTest, CogroupTest, TransformTest, UpdateTest };
 
 /** The columns of these fields. */

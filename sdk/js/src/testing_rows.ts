@@ -30,6 +30,7 @@ export function testHost(): Host {
     key: nothing,
     timers: undefined,
     net: undefined,
+    http: undefined,
   };
 }
 

@@ -1,14 +1,11 @@
-/** Sources under test, with servers that the test makes up: Node's own sockets cannot be waited for within a call. */
+/** Sources under test, with servers that the test makes up. */
 
-import { type NetHost, setHost } from "./host.ts";
+import { setHost } from "./host.ts";
 import type { Polled, SourcePartition, SourcePlugin } from "./source.ts";
 import { Stage } from "./stage.ts";
+import { type Answer, bytes, TestHttp, type TestRequest, type TestResponse, TestSockets } from "./testing_net.ts";
 import { testHost, type TestRow, toRows } from "./testing_rows.ts";
 import type { Description } from "./types.ts";
-import { decodeOne, encodeOne } from "./utf8.ts";
-
-/** What a server answers to what it is told; `null`: it closes the connection. */
-export type Answer = string | Uint8Array | null;
 
 /** What a poll gave. */
 export interface TestPoll extends Required<Pick<Polled, "pauseMs" | "ended">> {
@@ -55,6 +52,7 @@ export class PartitionTest {
 export class SourceTest {
   readonly #plugin: SourcePlugin;
   readonly #sockets = new TestSockets();
+  readonly #http = new TestHttp();
   #config = "{}";
 
   constructor(plugin: SourcePlugin) {
@@ -70,6 +68,12 @@ export class SourceTest {
   /** A server at an address, which answers what it is told. What it has answered can be read, and nothing else comes. */
   server(address: string, answer: (told: string) => Answer): this {
     this.#sockets.servers.set(address, answer);
+    return this;
+  }
+
+  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  http(address: string, answer: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, answer);
     return this;
   }
 
@@ -97,74 +101,7 @@ export class SourceTest {
   }
 
   #source() {
-    setHost({ ...testHost(), net: this.#sockets });
+    setHost({ ...testHost(), net: this.#sockets, http: this.#http.ask });
     return this.#plugin.create(new Stage(this.#config, [], []));
   }
-}
-
-interface TestSocket {
-  readonly answer: (told: string) => Answer;
-  unread: Uint8Array;
-  isClosed: boolean;
-}
-
-class TestSockets implements NetHost {
-  readonly servers = new Map<string, (told: string) => Answer>();
-  readonly datagrams = new Map<string, Uint8Array[]>();
-  readonly #open = new Map<number, TestSocket | Uint8Array[]>();
-  #last = 0;
-
-  connect(host: string, port: number): number {
-    const answer = this.servers.get(`${host}:${port}`);
-    if (answer === undefined) throw { tag: "failed", val: `there is no server at ${host}:${port}` };
-    return this.#keep({ answer, unread: new Uint8Array(0), isClosed: false });
-  }
-
-  read(socket: number, bytesMax: number): Uint8Array {
-    const own = this.#tcp(socket);
-    if (own.unread.length === 0) throw { tag: own.isClosed ? "closed" : "timeout" };
-    const data = own.unread.slice(0, bytesMax);
-    own.unread = own.unread.slice(bytesMax);
-    return data;
-  }
-
-  write(socket: number, data: Uint8Array): void {
-    const own = this.#tcp(socket);
-    if (own.isClosed) throw { tag: "closed" };
-    const answer = own.answer(decodeOne(data));
-    if (answer === null) own.isClosed = true;
-    else own.unread = Uint8Array.of(...own.unread, ...bytes(answer));
-  }
-
-  bind(host: string, port: number): number {
-    return this.#keep(this.datagrams.get(`${host}:${port}`) ?? []);
-  }
-
-  receive(socket: number, bytesMax: number): { sender: string; data: Uint8Array } {
-    const own = this.#open.get(socket);
-    const data = Array.isArray(own) ? own.shift() : undefined;
-    if (data === undefined) throw { tag: "timeout" };
-    return { sender: "127.0.0.1:1", data: data.slice(0, bytesMax) };
-  }
-
-  send(): void {}
-
-  close(socket: number): void {
-    this.#open.delete(socket);
-  }
-
-  #keep(socket: TestSocket | Uint8Array[]): number {
-    this.#open.set(++this.#last, socket);
-    return this.#last;
-  }
-
-  #tcp(socket: number): TestSocket {
-    const own = this.#open.get(socket);
-    if (own === undefined || Array.isArray(own)) throw { tag: "closed" };
-    return own;
-  }
-}
-
-function bytes(data: Uint8Array | string): Uint8Array {
-  return typeof data === "string" ? encodeOne(data) : data;
 }

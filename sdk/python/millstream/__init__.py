@@ -12,7 +12,7 @@
         for word in value.split():
             out.emit(word)
 
-`transform`, `update`, `aggregate`, `cogroup` and `source` make a function or a class a plugin of that world; `millstream.testing` runs it in
+`transform`, `update`, `aggregate`, `cogroup`, `source` and `sink` make a function or a class a plugin of that world; `millstream.testing` runs it in
 plain Python.
 """
 
@@ -26,6 +26,7 @@ from .migrate import migrate
 from .row import Column
 from .schema import Description, Field, Schema
 from .signature import KeyedOut, Out, Rows
+from .sink import Departures, Identity, Owner, Promise, sink
 from .source import Arrivals, Polled, source
 from .stage import Context, Stage
 from .timers import Timers
@@ -38,13 +39,17 @@ __all__ = [
     "Column",
     "ConfigError",
     "Context",
+    "Departures",
     "Description",
     "Field",
+    "Identity",
     "InputError",
     "InternalError",
     "KeyedOut",
     "Out",
+    "Owner",
     "Polled",
+    "Promise",
     "Rejection",
     "Remove",
     "Rows",
@@ -62,6 +67,7 @@ __all__ = [
     "log",
     "migrate",
     "net",
+    "sink",
     "source",
     "transform",
     "update",

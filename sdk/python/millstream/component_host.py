@@ -73,7 +73,7 @@ class ComponentHost(host.Host):
 
     def _net(self, function: str, *arguments: Any) -> Any:
         if self._sockets is None:
-            raise net.Fault("only plugins of world source have connections and datagrams")
+            raise net.Fault("only plugins of worlds source and sink have connections and datagrams")
         try:
             return getattr(self._sockets, function)(*arguments)
         except Err as error:

@@ -25,6 +25,7 @@ from .failure import failed
 from .migrate import Migrations
 from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
+from .sink import Identity, Owner
 from .stage import Context, Stage
 
 try:
@@ -35,7 +36,7 @@ except ImportError:
 try:
     from wit_world.imports import stage
 except ImportError:
-    # A source has no stage.
+    # A source has no stage, and a sink neither.
     stage: Any = None  # type: ignore[no-redef]
 
 _TO_WIRE = {
@@ -260,8 +261,56 @@ class Reader(Exports):
         return self.module.Polled(_or_trap(rows.finish), refused, polled.position, then)
 
 
+class Writer(Exports):
+    """World ``sink``."""
+
+    #: What writes, and the columns of its rows.
+    writer: Any = None
+    input: Schema
+
+    def describe(self, config: str, input: Any) -> Any:
+        own, promise = self.guarded(self.plugin.runner.describe, trace.begins(config, _tell), _schema(input))
+        self.plugin.finish(own)
+        promises = self.module.Promise
+        about = self.about
+        return self.module.Description(
+            own.name or about["name"],
+            own.version or about["version"],
+            own.doc or about["doc"],
+            _to_wire(own.input),
+            promises.EXACTLY_ONCE if promise == "exactly-once" else promises.AT_LEAST_ONCE,
+            own.config_schema,
+        )
+
+    def committed(self, config: str, identity: Any) -> int | None:
+        return self.tell("committed", config, _identity(identity))
+
+    def open(self, config: str, input: Any, owner: Any) -> int | None:
+        Writer.input = _schema(input)
+        who = Owner(_identity(owner.identity), owner.generation)
+        Writer.writer, last = self.tell("open", config, Writer.input, who)
+        return last
+
+    def begin(self, batch: int, time: int) -> None:
+        self.tell("begin", Writer.writer, batch, time)
+
+    def write(self, rows: Any) -> list[Any]:
+        return _rejections(self.tell("write", Writer.writer, Writer.input, rows))
+
+    def commit(self, batch: int) -> None:
+        self.tell("commit", Writer.writer, batch)
+
+    def tell(self, name: str, *arguments: Any) -> Any:
+        """Calls a method of what runs the plugin."""
+        return self.guarded(_or_trap, getattr(self.plugin.runner, name), *arguments)
+
+
+def _identity(wire: Any) -> Identity:
+    return Identity(wire.job, wire.job_id, wire.sink)
+
+
 def _or_trap(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of a source. What goes wrong there passes, and the host tries again for ever; a mistake of the plugin
+    """Calls a function of a source or a sink. What goes wrong there passes, and the host tries again for ever; a mistake of the plugin
     does not pass, so the instance dies of it, which ends the job."""
     try:
         return function(*arguments)
@@ -278,6 +327,7 @@ _WORLDS = {
     "aggregate": Aggregator,
     "cogroup": Cogrouper,
     "source": Reader,
+    "sink": Writer,
 }
 
 
@@ -303,7 +353,7 @@ def export(world: str) -> type[Exports]:
     own = _WORLDS[world]
     interface = importlib.import_module(f"wit_world.exports.{own.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
-    sockets = importlib.import_module("wit_world.imports.net") if world == "source" else None
+    sockets = importlib.import_module("wit_world.imports.net") if world in ("source", "sink") else None
     host.current = ComponentHost(timers, sockets, _requests())
     Waiting.exports = type(own.__name__, (own,), {"module": interface, "world": world})
     return Waiting.exports

@@ -1,5 +1,5 @@
 """Connections over TCP, and datagrams over UDP, to where the job lets the source go: ``grant = { tcp = ["host:port"] }`` and
-``udp = ["host:port"]``. World ``source`` only.
+``udp = ["host:port"]``. Worlds ``source`` and ``sink`` only.
 
 Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
 machine, and nothing is refused.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
-from . import config as of_config
 from .batch import Batch
+from .connector import Connector
 from .errors import InternalError
 from .place import missing_return
 from .plugin import decorator, write_rows
 from .row import RowType, is_row, row_type
-from .schema import Description, Schema
-from .stage import Stage
+from .schema import Description
 
 R = TypeVar("R")
 
@@ -105,43 +102,23 @@ class Arrivals(Generic[R]):
             raise TypeError(str(wrong)) from None
 
 
-#: The parameters that each method may have, beside ``self``.
-_PARAMETERS = {
-    "check": ("config",),
-    "partitions": ("config",),
-    "open": ("config", "partition", "position"),
-    "poll": ("rows", "wait_ms"),
-    "durable": ("position",),
-    "published": ("position",),
-}
-
-
-class SourceRunner:
+class SourceRunner(Connector):
     """Runs a class with ``@source``: makes an instance for each partition."""
 
+    world = "source"
+    parameters = {
+        "check": ("config",),
+        "partitions": ("config",),
+        "open": ("config", "partition", "position"),
+        "poll": ("rows", "wait_ms"),
+        "durable": ("position",),
+        "published": ("position",),
+    }
+    needed = ("open", "poll")
+
     def __init__(self, cls: Any) -> None:
-        if not isinstance(cls, type):
-            raise TypeError(f"{cls.__name__}: @source stands on a class")
-        self._class = cls
-        self._takes = {name: self._parameters(name) for name in _PARAMETERS if callable(getattr(cls, name, None))}
-        for name in ("open", "poll"):
-            if name not in self._takes:
-                raise TypeError(f"{cls.__name__}: a class with @source has the method `{name}`")
+        super().__init__(cls)
         self.row = self._rows()
-        self._config = self._config_type()
-
-    def _hints(self, method: str) -> dict[str, Any]:
-        return typing.get_type_hints(getattr(self._class, method))
-
-    def _parameters(self, method: str) -> list[str]:
-        given = inspect.getattr_static(self._class, method)
-        is_bound = isinstance(given, (staticmethod, classmethod))
-        names = list(inspect.signature(getattr(self._class, method)).parameters)[0 if is_bound else 1 :]
-        for name in names:
-            if name not in _PARAMETERS[method]:
-                known = ", ".join(_PARAMETERS[method])
-                raise TypeError(f"{self._class.__name__}.{method}(): the parameter `{name}` is none of its own: {known}")
-        return names
 
     def _rows(self) -> RowType:
         own = f"{self._class.__name__}.poll()"
@@ -156,31 +133,10 @@ class SourceRunner:
             raise TypeError(f"{own}: {row.name} has no fields, and a row needs one")
         return row
 
-    def _config_type(self) -> Any:
-        found = None
-        for method in ("open", "partitions", "check"):
-            if "config" in self._takes.get(method, []):
-                own = self._hints(method).get("config")
-                if own is None or (found is not None and own != found):
-                    words = "of another type elsewhere" if found else "without a type; write one, as in `config: Config`"
-                    raise TypeError(f"{self._class.__name__}.{method}(): `config` is {words}")
-                found = own
-        return found
-
-    def _call(self, source: Any, method: str, **given: Any) -> Any:
-        if method not in self._takes:
-            return None
-        return getattr(source, method)(*[given[name] for name in self._takes[method]])
-
-    def _read(self, config: str) -> Any:
-        stage = Stage(config, [], Schema())
-        return stage.no_config() if self._config is None else of_config.read(self._config, stage.config)
-
     def describe(self, config: str) -> Description:
         """Says what is returned. Raises ConfigError."""
         self._call(self._class(), "check", config=self._read(config))
-        schema = of_config.schema(self._config) if self._config else ""
-        return Description(output=self.row.schema, config_schema=schema)
+        return Description(output=self.row.schema, config_schema=self._config_schema)
 
     def partitions(self, config: str) -> list[str]:
         """The partitions that there are: one without a name where the class does not say."""

@@ -19,6 +19,7 @@ from .batch import Batch
 from .errors import InternalError
 from .plugin import plugin_of
 from .schema import Description, Schema
+from .sink import Identity, Owner, SinkRunner
 from .source import Polled, SourceRunner
 from .stage import Context, Stage
 
@@ -40,7 +41,7 @@ class Run:
 
 
 class Test:
-    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate`, `cogroup` and `source`.
+    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate`, `cogroup`, `source` and `sink`.
 
     ``config`` is the stage's config. ``key`` are the stage's key columns, as in ``"user text, day int64"``. ``input`` are the
     columns of the stage's input, which only plugins that work on any columns need; in world ``cogroup`` a list of them.
@@ -251,6 +252,55 @@ class SourceTest(Test):
         return Partition(self._plugin.runner, self._plugin.runner.open(self._config, partition, position))
 
 
+class Writing:
+    """What a sink under test writes with."""
+
+    def __init__(self, runner: SinkRunner, sink: Any, input: Schema, last: int | None) -> None:
+        self._runner = runner
+        self._input = input
+        #: The instance that writes.
+        self.sink = sink
+        #: The last batch that was there when it was opened; None: none.
+        self.last = last
+
+    def batch(self, batch: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
+        """Writes a batch and commits it. Returns the rows that were refused, and why."""
+        refused = self.begun(batch, rows)
+        self._runner.commit(self.sink, batch)
+        return refused
+
+    def begun(self, number: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
+        """The same without the commit: what is there of a batch when something fails."""
+        self._runner.begin(self.sink, number, number * 1_000_000)
+        return self._runner.write(self.sink, self._input, batch(self._input, rows))
+
+
+class SinkTest(Test):
+    """A plugin of world ``sink``: sink ``out`` of a job ``test``."""
+
+    @property
+    def _input(self) -> Schema:
+        return self._inputs[0] if self._inputs else Schema()
+
+    def describe(self) -> Description:
+        """What the plugin says of itself."""
+        return self._plugin.finish(self._plugin.runner.describe(self._config, self._input)[0])
+
+    def promise(self) -> str:
+        """What it promises."""
+        return self._plugin.runner.describe(self._config, self._input)[1]
+
+    def committed(self, job_id: str = "job") -> int | None:
+        """The last batch that is there of the job with this id."""
+        return self._plugin.runner.committed(self._config, Identity("test", job_id, "out"))
+
+    def open(self, job_id: str = "job", generation: int = 1) -> Writing:
+        """Begins to write for the job with this id, as the start of this number."""
+        input, owner = self.describe().input, Owner(Identity("test", job_id, "out"), generation)
+        sink, last = self._plugin.runner.open(self._config, input, owner)
+        return Writing(self._plugin.runner, sink, input, last)
+
+
 def transform(plugin: Callable[..., Any], **stage: Any) -> TransformTest:
     """Tests a function or class with ``@transform``; see `Test` for what a stage has."""
     return TransformTest("transform", plugin, **stage)
@@ -274,6 +324,11 @@ def cogroup(plugin: Callable[..., Any], **stage: Any) -> CogroupTest:
 def source(plugin: type, config: Any = None) -> SourceTest:
     """Tests a class with ``@source``."""
     return SourceTest("source", plugin, config)
+
+
+def sink(plugin: type, config: Any = None, input: str = "") -> SinkTest:
+    """Tests a class with ``@sink``. ``input`` are the columns of its input, which only sinks that take any columns need."""
+    return SinkTest("sink", plugin, config, input=input)
 
 
 def counters() -> dict[str, int]:

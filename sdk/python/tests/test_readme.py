@@ -7,7 +7,7 @@ import types
 import unittest
 
 from millstream.plugin import MARK, Plugin
-from millstream.testing import AggregateTest, CogroupTest, SourceTest, TransformTest, UpdateTest
+from millstream.testing import AggregateTest, CogroupTest, SinkTest, SourceTest, TransformTest, UpdateTest
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 TESTS = {
@@ -16,9 +16,14 @@ TESTS = {
     "aggregate": AggregateTest,
     "cogroup": CogroupTest,
     "source": SourceTest,
+    "sink": SinkTest,
 }
-#: What a stage says, where a plugin needs it.
-STAGES = {"samples": {"config": {"value_max": 1.0}}, "Events": {"config": {"servers": []}}}
+#: The config, where a plugin needs one.
+CONFIGS = {
+    ("transform", "samples"): {"value_max": 1.0},
+    ("source", "Events"): {"servers": []},
+    ("sink", "Events"): {"server": ""},
+}
 
 
 def modules() -> list[types.ModuleType]:
@@ -42,7 +47,8 @@ class ReadmeTest(unittest.TestCase):
                 if isinstance(plugin, Plugin) and plugin.world == "migrate":
                     plugin.prepare()
                 elif isinstance(plugin, Plugin) and own.__module__ == module.__name__:
-                    said = TESTS[plugin.world](plugin.world, own, key="user text", **STAGES.get(name, {})).describe()
+                    config = CONFIGS.get((plugin.world, name))
+                    said = TESTS[plugin.world](plugin.world, own, config, key="user text").describe()
                     self.assertTrue(said.doc, name)
                     worlds.append(plugin.world)
                 elif isinstance(own, type) and issubclass(own, unittest.TestCase):
@@ -50,7 +56,7 @@ class ReadmeTest(unittest.TestCase):
                     self.assertTrue(run.wasSuccessful(), run.failures + run.errors)
                     tests += run.testsRun
         self.assertEqual(set(worlds), set(TESTS))
-        self.assertEqual((len(worlds), tests), (10, 1))
+        self.assertEqual((len(worlds), tests), (11, 1))
 
 
 if __name__ == "__main__":

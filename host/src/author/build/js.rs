@@ -1,6 +1,7 @@
 //! JavaScript and TypeScript: tsc checks types, esbuild makes one module of plugin, SDK and packages, componentize-qjs makes a
 //! component of it and QuickJS.
 
+mod http;
 mod marked;
 
 use super::metadata::with_section;
@@ -28,6 +29,10 @@ const NO_INTL: &str = "Intl_is_missing_in_plugins";
 /// What of the SDK tells where calls stand; those of before have it not.
 const TRACE: &str = "src/component/trace.ts";
 
+/// The folder of an SDK with worlds that have HTTP, and the module that uses it; those of before had none.
+const WIT_WITH_HTTP: &str = "wit-http";
+const HTTP: &str = "src/component/http.ts";
+
 /// What a JavaScript engine of 2023 can do, as QuickJS.
 const TARGET: &str = "es2023";
 
@@ -53,18 +58,29 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     fs::write(&path, program + second.as_deref().unwrap_or_default())
         .map_err(|error| failed("write", &path, &error))?;
     let component = work.join("plugin.wasm");
+    let has_http = has_http(project, &sdk);
+    let wit = sdk.join(if has_http { WIT_WITH_HTTP } else { "wit" });
     let mut command = Command::new(tools::find(Tool::ComponentizeQjs, &folder)?);
-    command.current_dir(&work).arg("--wit").arg(sdk.join("wit")).args(["--js", "plugin.js", "--sync"]);
+    command.current_dir(&work).arg("--wit").arg(wit).args(["--js", "plugin.js", "--sync"]);
     command.args(["--world", &project.world_in_wit()]).arg("--output").arg(&component);
     let output = run(&mut command, "")?;
     if !output.status.success() {
         return Err(Error::plugin(format!("its modules cannot be run:\n{}", words(&output))));
     }
     let mut component = fs::read(&component).map_err(|error| failed("read", &component, &error))?;
+    if has_http {
+        http::under_its_name(&mut component)
+            .map_err(|error| Error::bug(format!("componentize-qjs's component cannot be read: {error}")))?;
+    }
     if has_second {
         with_section(&mut component, section::TRACES);
     }
     Ok(component)
+}
+
+/// Whether the plugin makes requests over HTTP. Only what wants them imports them, as a job must grant that.
+fn has_http(project: &Project, sdk: &Path) -> bool {
+    project.grants.http.is_some() && sdk.join(WIT_WITH_HTTP).is_dir()
 }
 
 /// Whether the SDK can tell where calls stand.
@@ -173,6 +189,9 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
         serde_json::json!({"name": about.name, "version": about.version, "doc": about.description}),
         project.migrates,
     );
+    if has_http(project, sdk) {
+        entry.push_str(&format!("import {};\n", text(&path(&sdk.join(HTTP))?)));
+    }
     if project.migrates {
         entry.push_str(&format!(
             "import {{ migrator as own }} from {module};\nexport const migrator = {traceable}(\"migrator\", own(plugin));\n"
@@ -184,7 +203,13 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     command.arg(format!("--target={TARGET}"));
     command.arg(format!("--define:Intl={NO_INTL}"));
     command.args(["--sourcemap=external", "--sources-content=false", "--sourcefile=entry.js"]);
-    command.args(["--external:millstream:*", "--external:wasi:*", "--log-level=warning", "--color=false"]);
+    command.args([
+        "--external:millstream:*",
+        "--external:wasi:*",
+        "--external:host:*",
+        "--log-level=warning",
+        "--color=false",
+    ]);
     command.arg(format!("--alias:{SDK}={}", path(&sdk.join("src/index.ts"))?));
     command.arg(format!("--outfile={}", path(&work.join("bundle.js"))?));
     let output = run(&mut command, &entry)?;

@@ -96,7 +96,7 @@ fn mistakes_name_the_manifest_and_what_to_write() {
         ("language = \"rust\"", "FOLDER/plugin.toml: `language` is \"go\" or \"c\"; Rust has a manifest of its own"),
         (
             "world = \"reduce\"",
-            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source",
+            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source, sink",
         ),
         ("name = \"../shout\"", "`../shout` is no name for a plugin"),
         ("version = \"1.0\"", "`1.0` is no semantic version: write three numbers"),

@@ -53,8 +53,12 @@ void ms_stop(const char *file, int line, const char *function, const char *condi
 /* Functions on whole batches only: refuses one row of the input (of world `cogroup`: of that input). */
 void ms_reject_row(ms_call *call, uint32_t input, uint32_t row, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Functions on whole batches only: the job's author can mend it, the input or the key does not fit. */
+/* Functions on whole batches, and sinks: the job's author can mend it, the input or the key does not fit. */
 ms_status ms_refuse_input(ms_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Worlds `source` and `sink`: lets the call fail for a config that can be read and is wrong, or for a sink that a later start of the
+ * job has taken over. The job ends. */
+ms_status ms_refuse_config(ms_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Memory that is freed after the call; at least sixteen bytes are aligned. Never NULL: the call fails without memory. */
 void *ms_alloc(size_t size);

@@ -1,6 +1,6 @@
 /*
- * Connections over TCP, and datagrams over UDP, to where the job lets the source go: `grant = { tcp = ["host:port"] }` and
- * `udp = ["host:port"]`. World `source` only.
+ * Connections over TCP, and datagrams over UDP, to where the job lets the plugin go: `grant = { tcp = ["host:port"] }` and
+ * `udp = ["host:port"]`. Worlds `source` and `sink` only.
  *
  * Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
  * machine, and nothing is refused.
@@ -21,12 +21,12 @@ typedef enum ms_net {
     MS_NET_FAILED
 } ms_net;
 
-/* A connection, or a socket for datagrams. It lives until `ms_net_close`, or as long as the source's instance. */
+/* A connection, or a socket for datagrams. It lives until `ms_net_close`, or as long as the plugin's instance. */
 typedef struct ms_socket {
     uint32_t number;
 } ms_socket;
 
-/* Lets the call fail with what has gone wrong: `return ms_net_fail(call, net);`. It passes: the partition is opened again. */
+/* Lets the call fail with what has gone wrong: `return ms_net_fail(call, net);`. It passes: what is open is opened again. */
 ms_status ms_net_fail(ms_call *call, ms_net net);
 /* What has gone wrong, in words. */
 ms_text ms_net_words(ms_call *call, ms_net net);

@@ -8,7 +8,14 @@
 #include "call.h"
 #include "config.h"
 
-typedef enum ms_world { MS_WORLD_TRANSFORM, MS_WORLD_UPDATE, MS_WORLD_AGGREGATE, MS_WORLD_COGROUP, MS_WORLD_SOURCE } ms_world;
+typedef enum ms_world {
+    MS_WORLD_TRANSFORM,
+    MS_WORLD_UPDATE,
+    MS_WORLD_AGGREGATE,
+    MS_WORLD_COGROUP,
+    MS_WORLD_SOURCE,
+    MS_WORLD_SINK
+} ms_world;
 
 /* The rows of one input, grouped by key: those of the first group first, within a group in the order of arrival. */
 typedef struct ms_grouped {
@@ -84,6 +91,8 @@ typedef struct ms_plugin {
     ms_status (*inverse)(const ms_batch *whole, const ms_batch *part, ms_out *out, ms_call *call);
     /* World `source`; see `source.h`. */
     const struct ms_source *source;
+    /* World `sink`; see `sink.h`. */
+    const struct ms_sink *sink;
 } ms_plugin;
 
 /* The plugin of this program. */

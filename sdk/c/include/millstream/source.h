@@ -76,9 +76,6 @@ typedef struct ms_partitions {
 /* Adds one. */
 void ms_partition(ms_partitions *partitions, ms_text name);
 
-/* Lets the call fail for a config that can be read and is wrong: the job ends. */
-ms_status ms_refuse_config(ms_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* The functions of a source. */
 typedef struct ms_source {
     /* May be NULL: says what is wrong with a config, when a job is loaded. There is no network yet. */

@@ -13,6 +13,7 @@
 #ifndef MILLSTREAM_TEST_H
 #define MILLSTREAM_TEST_H
 
+#include "sink.h"
 #include "source.h"
 
 #define MS_TEST_INPUTS_MAX 8
@@ -87,6 +88,24 @@ ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms);
 /* World `source`: tells it that the rows up to a position are safe, or that a checkpoint with it is published. */
 ms_run ms_test_durable(ms_test *test, const char *position);
 ms_run ms_test_published(ms_test *test, const char *position);
+
+/* What a sink told of the last batch that is there; 0: none. */
+typedef struct ms_last {
+    uint64_t batch;
+    /* Why the call failed; NULL where it did not. */
+    const char *error;
+} ms_last;
+
+/* World `sink`: what is promised with this config. */
+ms_promise ms_test_promise(ms_test *test);
+/* World `sink`: the last batch that is there of sink `out` of the job with this id. */
+ms_last ms_test_committed(ms_test *test, const char *job_id);
+/* World `sink`: begins to write for sink `out` of the job with this id, as the start of this number. A program writes one at a time. */
+ms_last ms_test_take_over(ms_test *test, const char *job_id, uint64_t generation);
+/* World `sink`: writes a batch, a list of objects, and commits it; `rejected` are the rows that were refused. */
+ms_run ms_test_batch(ms_test *test, uint64_t batch, const char *rows);
+/* The same without the commit: what is there of a batch when something fails. */
+ms_run ms_test_begun(ms_test *test, uint64_t batch, const char *rows);
 
 /* Tells where two things differ, and lets the program fail. */
 #define MS_EXPECT_JSON(actual, expected) ms_expect_json(__FILE__, __LINE__, (actual), (expected))

@@ -214,7 +214,7 @@ static bool append(ms_out_column *column, ms_type type, uint32_t row, const ms_j
     return is_kind;
 }
 
-ms_batch ms_test_batch(ms_call *call, ms_schema schema, const ms_json *const *rows, uint32_t count)
+ms_batch ms_batch_of_test(ms_call *call, ms_schema schema, const ms_json *const *rows, uint32_t count)
 {
     ms_field *fields = ms_alloc(schema.width * sizeof *fields);
     ms_out out;

@@ -26,6 +26,13 @@ void ms_test_wrong(const char *format, ...) __attribute__((noreturn, format(prin
 /* What a call gave that has failed. */
 ms_run ms_test_failed(const ms_engine *engine);
 
+/* Worlds `source` and `sink`: a text, the config of a test as a host writes it, the beginning of a call that is told the config, which the
+ * plugin must take, and that of a call of what is open. */
+ms_text ms_test_text(const char *text);
+ms_text ms_test_config(const ms_test *test);
+bool ms_test_begin(const ms_test *test, ms_world world, ms_call *call, ms_engine *engine);
+void ms_test_goes_on(ms_call *call, ms_engine *engine);
+
 /* A text that grows. */
 typedef struct ms_writer {
     char *text;
@@ -46,7 +53,7 @@ void ms_write_json(ms_writer *to, const ms_json *json);
 ms_schema ms_test_schema(const char *columns);
 void ms_write_schema(ms_writer *to, ms_schema schema);
 /* The columns of this schema, out of objects. */
-ms_batch ms_test_batch(ms_call *call, ms_schema schema, const ms_json *const *rows, uint32_t count);
+ms_batch ms_batch_of_test(ms_call *call, ms_schema schema, const ms_json *const *rows, uint32_t count);
 /* A row as `"name": value, …`. */
 void ms_write_row(ms_writer *to, ms_schema schema, const ms_batch *batch, uint32_t row);
 /* A batch as a list of objects. */

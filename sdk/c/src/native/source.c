@@ -1,32 +1,6 @@
 /* Runs a source as a host would. */
 #include "native.h"
 
-#include <stdlib.h>
-
-static ms_text text_of(const char *text)
-{
-    return (ms_text){text, text ? strlen(text) : 0};
-}
-
-/* The config of a test as a host writes it. */
-static ms_text config_of(const ms_test *test)
-{
-    ms_writer strict = {NULL, 0, 0};
-    ms_write_json(&strict, ms_test_json(test->config ? test->config : "{}"));
-    return (ms_text){strict.text, strict.length};
-}
-
-/* Begins a call that is told the config: the plugin must take it. */
-static bool begin(const ms_test *test, ms_call *call, ms_engine *engine)
-{
-    ms_description description;
-    if (ms_the_plugin.world != MS_WORLD_SOURCE)
-        ms_test_wrong("this is no plugin of world `source`");
-    ms_arena_reset(&ms_call_memory);
-    memset(call, 0, sizeof *call);
-    return ms_engine_begin(call, engine, config_of(test)) && ms_engine_describe(call, &description);
-}
-
 static ms_run done(const ms_engine *engine, bool is_done, const char *rows)
 {
     return is_done ? (ms_run){rows, "[]", NULL} : ms_test_failed(engine);
@@ -44,7 +18,7 @@ ms_run ms_test_partitions(ms_test *test)
     ms_engine engine;
     ms_partitions partitions;
     ms_writer to = {NULL, 0, 0};
-    if (!begin(test, &call, &engine) || !ms_engine_partitions(&call, &partitions))
+    if (!ms_test_begin(test, MS_WORLD_SOURCE, &call, &engine) || !ms_engine_partitions(&call, &partitions))
         return ms_test_failed(&engine);
     ms_write(&to, "[");
     for (uint32_t i = 0; i < partitions.count; i++) {
@@ -59,19 +33,11 @@ ms_run ms_test_open(ms_test *test, const char *partition, const char *position)
 {
     ms_call call;
     ms_engine engine;
-    ms_text text = text_of(position);
+    ms_text text = ms_test_text(position);
     ms_binary at = {(const uint8_t *)text.data, text.length};
-    bool is_open = begin(test, &call, &engine) &&
-                   ms_engine_open(&call, config_of(test), text_of(partition), position ? &at : NULL);
+    bool is_open = ms_test_begin(test, MS_WORLD_SOURCE, &call, &engine) &&
+                   ms_engine_open(&call, ms_test_config(test), ms_test_text(partition), position ? &at : NULL);
     return done(&engine, is_open, "[]");
-}
-
-static void begin_reading(ms_call *call, ms_engine *engine)
-{
-    ms_arena_reset(&ms_call_memory);
-    memset(call, 0, sizeof *call);
-    if (!ms_engine_reading(call, engine))
-        ms_test_wrong("nothing is open: call ms_test_open first");
 }
 
 ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms)
@@ -82,7 +48,7 @@ ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms)
     ms_batch rows;
     ms_writer refused = {NULL, 0, 0}, position = {NULL, 0, 0};
     (void)test;
-    begin_reading(&call, &engine);
+    ms_test_goes_on(&call, &engine);
     if (!ms_engine_poll(&call, &poll, &rows))
         return (ms_polled){.error = ms_test_failed(&engine).error};
     if (ms_came(&poll) > rows_max)
@@ -112,8 +78,8 @@ static ms_run tell(const char *position, bool (*told)(ms_call *call, ms_binary p
 {
     ms_call call;
     ms_engine engine;
-    ms_text text = text_of(position);
-    begin_reading(&call, &engine);
+    ms_text text = ms_test_text(position);
+    ms_test_goes_on(&call, &engine);
     return done(&engine, told(&call, (ms_binary){(const uint8_t *)text.data, text.length}), "[]");
 }
 

@@ -170,9 +170,9 @@ static ms_groups groups_of(session *of, uint32_t inputs_count)
                 rows[end++] = group->rows[i][j];
             ends[group_at++] = end;
         }
-        inputs[i] = (ms_grouped){ms_test_batch(&of->call, of->description.inputs[i], rows, end), ends};
+        inputs[i] = (ms_grouped){ms_batch_of_test(&of->call, of->description.inputs[i], rows, end), ends};
     }
-    ms_batch key_batch = ms_test_batch(&of->call, ms_stage.key, keys, of->groups_count);
+    ms_batch key_batch = ms_batch_of_test(&of->call, ms_stage.key, keys, of->groups_count);
     return (ms_groups){.keys = key_batch, .inputs = inputs, .inputs_count = inputs_count};
 }
 
@@ -180,7 +180,7 @@ static ms_run run_transform(session *of, const char *rows)
 {
     uint32_t count;
     const ms_json **items = ms_json_items(ms_test_json(rows), &count);
-    ms_batch batch = ms_test_batch(&of->call, of->description.inputs[0], items, count);
+    ms_batch batch = ms_batch_of_test(&of->call, of->description.inputs[0], items, count);
     ms_output output = {0};
     if (!begin_call(of) || !ms_engine_process(&of->call, &batch, &output))
         return failed(of);
@@ -208,15 +208,15 @@ static ms_batch accumulator(session *of, const ms_json *list, uint32_t row)
 {
     uint32_t count;
     const ms_json **items = ms_json_items(list, &count);
-    return ms_test_batch(&of->call, of->description.state, items + row, 1);
+    return ms_batch_of_test(&of->call, of->description.state, items + row, 1);
 }
 
 /* Reduces the rows of a key; false where a call failed. */
 static bool reduce(session *of, const group *group, ms_output *lowered)
 {
     ms_output output = {0};
-    ms_batch rows = ms_test_batch(&of->call, of->description.inputs[0], group->rows[0], group->counts[0]);
-    ms_batch key = ms_test_batch(&of->call, ms_stage.key, (const ms_json *[]){group->key}, 1);
+    ms_batch rows = ms_batch_of_test(&of->call, of->description.inputs[0], group->rows[0], group->counts[0]);
+    ms_batch key = ms_batch_of_test(&of->call, ms_stage.key, (const ms_json *[]){group->key}, 1);
     if (!begin_call(of) || !ms_engine_lift(&of->call, &rows, &output))
         return false;
     const ms_json *parts = ms_test_json(ms_test_rows(of->description.state, &output.rows));
@@ -247,7 +247,7 @@ static ms_run run_aggregate(session *of, const char *rows)
         ms_output lowered = {0};
         if (!reduce(of, group, &lowered))
             return failed(of);
-        ms_batch key = ms_test_batch(&of->call, ms_stage.key, (const ms_json *[]){group->key}, 1);
+        ms_batch key = ms_batch_of_test(&of->call, ms_stage.key, (const ms_json *[]){group->key}, 1);
         ms_write(&returned, "{");
         ms_write_row(&returned, ms_stage.key, &key, 0);
         ms_write(&returned, ms_stage.key.width && of->description.output.width ? ", " : "");
@@ -360,7 +360,7 @@ static ms_run run_update(session *of, bool timed_out)
         ms_set_bit(known, index, entry != NULL);
         ms_set_bit(timed, index, timed_out);
     }
-    groups.states = ms_test_batch(&of->call, of->description.state, states, of->groups_count);
+    groups.states = ms_batch_of_test(&of->call, of->description.state, states, of->groups_count);
     groups.known = known;
     groups.timed_out = timed;
     if (!begin_call(of) || !ms_engine_update(&of->call, &groups, &output))
@@ -425,7 +425,7 @@ ms_run ms_test_migrate(ms_test *test, uint32_t migration, const char *states)
         return failed(&of);
     ms_schema schema = ms_row_schema(ms_the_plugin.migrations[migration]->old);
     const ms_json **rows = ms_json_items(ms_test_json(states), &count);
-    ms_batch old = ms_test_batch(&of.call, schema, rows, count);
+    ms_batch old = ms_batch_of_test(&of.call, schema, rows, count);
     if (!ms_engine_migrate(&of.call, MS_TEXT_OF("0.1.0"), schema, &old, &output))
         return failed(&of);
     return done(&of, ms_test_rows(of.description.state, &output.states), NULL);

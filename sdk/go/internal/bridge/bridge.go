@@ -74,3 +74,24 @@ type Partition interface {
 
 // NewSource makes a source of a stage's config; set by package millstream.
 var NewSource func(config string) (Source, error)
+
+// Sink is a plugin of world sink.
+type Sink interface {
+	// Committed tells the last batch that is there; 0: none.
+	Committed(jobID string) (uint64, error)
+	// Open begins to write, and tells the same.
+	Open(jobID string, generation uint64) (Writer, uint64, error)
+	// AtLeastOnce tells what it promises.
+	AtLeastOnce() (bool, error)
+}
+
+// Writer is what writes batches.
+type Writer interface {
+	// Begun writes the rows of a batch, an array of objects.
+	Begun(batch uint64, rows string) ([]Rejected, error)
+	// Commit makes them visible.
+	Commit(batch uint64) error
+}
+
+// NewSink makes a sink of a stage's config; set by package millstream.
+var NewSink func(config string) (Sink, error)

@@ -7,6 +7,7 @@ import * as metrics from "millstream:plugin/metrics@0.1.3";
 import { getRandomBytes } from "wasi:random/random@0.2.12";
 import { PluginError } from "../error.ts";
 import { type Host, setHost } from "../host.ts";
+import type { HttpHost } from "../http.ts";
 import { describeError } from "../stack.ts";
 
 /** What the manifest says of the plugin. */
@@ -17,12 +18,19 @@ export interface About {
 }
 
 /** What not every world has of the host. */
-export type HostOfWorld = Omit<Host, "log" | "count" | "file">;
+export type HostOfWorld = Omit<Host, "log" | "count" | "file" | "http">;
+
+let http: HttpHost | undefined;
+
+/** Requests over HTTP, in components that have the imports for it. */
+export function setHttp(own: HttpHost): void {
+  http = own;
+}
 
 /** Runs a call. Exceptions become errors of the interface: thrown as such, they are what the call returns. */
 export function guardedBy<T>(own: HostOfWorld, function_: () => T): T {
   beginCall(getRandomBytes);
-  setHost({ log: log.write, count: metrics.add, file: readFile, ...own });
+  setHost({ log: log.write, count: metrics.add, file: readFile, http, ...own });
   try {
     return function_();
   } catch (error) {

@@ -1,6 +1,6 @@
-//! A server of entries as `tests/plugins/tcp-ledger` writes them.
+//! A server of entries as `tests/plugins/tcp-ledger` and `tests/conformance/entries` write them.
 
-use millstream_tests::Random;
+use crate::Random;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

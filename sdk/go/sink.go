@@ -1,0 +1,198 @@
+package millstream
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Writer writes the batches of a sink, in world sink, one after the other: Begin, Write for each piece of the rows, Commit.
+//
+// A [ConfigError] of any of its methods ends the job, and so does an [InputError], which is about the rows, and a panic. Any other error
+// is taken for something that passes: the writer is thrown away, and after a while another one is opened and gets the batch from its
+// beginning, unless what opens it says that it is there.
+type Writer[R any] interface {
+	// Begin begins a batch: its id, and the end of its interval. Batches without rows do not come.
+	Begin(batch uint64, time Timestamp) error
+	// Write takes more rows of the batch, in order. Those that cannot be taken are refused, and the job says what becomes of them.
+	Write(rows *Departures[R]) error
+	// Commit makes the rows of the batch visible together with its id, when all are written. They are durable when it returns.
+	Commit(batch uint64) error
+}
+
+// Identity is whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else.
+type Identity struct {
+	// Job is the job's name, for people.
+	Job string
+	// JobID tells this job from all others, those of the same name as well: 32 hexadecimal digits.
+	JobID string
+	// Sink is the sink's name in the job.
+	Sink string
+}
+
+// Owner is who writes.
+type Owner struct {
+	// Identity is whose rows they are.
+	Identity
+	// Generation is which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever
+	// has a smaller one has lost the job, and must not commit any more.
+	Generation uint64
+}
+
+// Promise is what becomes of a batch that was handed over when something failed.
+type Promise int
+
+const (
+	// ExactlyOnce says that all of its rows are there together with its id, or none is, and what was registered by [Committed], and what
+	// opens the sink, tell the last id.
+	ExactlyOnce Promise = iota
+	// AtLeastOnce says that nobody can tell: it is handed over again, and rows may be there twice.
+	AtLeastOnce
+)
+
+// Sink registers what writes the batches of a sink: a function that begins to write, and takes the sink over from all owners of smaller
+// generations. It returns the last batch of these rows that is there; 0: none. See also [Committed], [Promises] and [Check].
+func Sink[R any](open func(owner Owner) (writer Writer[R], last uint64, err error)) {
+	rows := layoutOf[R]()
+	register("sink", func(stage *Stage) (sinkOpener, error) {
+		if err := readConfig(stage); err != nil {
+			return nil, err
+		}
+		return &sinkOf[R]{open, rows}, nil
+	})
+}
+
+// Committed registers the function that tells the last batch of these rows that is there; 0: none. It is asked before a start of the
+// job decides where to go on, and changes nothing: an earlier start may still be writing. A sink with it promises [ExactlyOnce],
+// and one without [AtLeastOnce].
+func Committed(last func(of Identity) (uint64, error)) { sinks.committed = last }
+
+// Promises registers the function that tells what a sink promises with its config, where that depends on it.
+func Promises(promise func() Promise) { sinks.promise = promise }
+
+// sinks is what [Committed] and [Promises] were called with.
+var sinks struct {
+	committed func(of Identity) (uint64, error)
+	promise   func() Promise
+}
+
+// Departures are rows that leave, in order; and those of them that the sink refuses.
+type Departures[R any] struct {
+	batch   *Batch
+	rows    *block[R]
+	refused map[int]string
+}
+
+// Len tells how many there are, refused ones included.
+func (d *Departures[R]) Len() int { return d.batch.rows }
+
+// All gives the rows with the place of each, which [Departures.Refuse] takes, but for those that are refused by then. What a row holds is there
+// until Write returns.
+func (d *Departures[R]) All() iter.Seq2[int, R] {
+	return func(yield func(int, R) bool) {
+		for first := 0; first < d.batch.rows; first += blockRows {
+			for i, row := range d.rows.span(first, min(first+blockRows, d.batch.rows)) {
+				if _, refused := d.refused[first+i]; !refused && !yield(first+i, row) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Refuse refuses the row at this place.
+func (d *Departures[R]) Refuse(place int, reason string) {
+	if place < 0 || place >= d.Len() {
+		panic(fmt.Sprintf("row %d is refused, but there are %d rows", place, d.Len()))
+	}
+	d.refused[place] = reason
+}
+
+// sinkOpener is a sink, whatever its rows are.
+type sinkOpener interface {
+	describer
+	open(owner Owner) (batchWriter, uint64, error)
+}
+
+// batchWriter writes batches, whatever their rows are.
+type batchWriter interface {
+	begin(batch uint64, time Timestamp) error
+	write(rows *Batch) ([]Rejected, error)
+	commit(batch uint64) error
+}
+
+type sinkOf[R any] struct {
+	opens func(owner Owner) (Writer[R], uint64, error)
+	rows  *layout
+}
+
+func (s *sinkOf[R]) Describe(*Stage) (Description, error) {
+	made := description()
+	made.Input = s.rows.schema()
+	if sources.check != nil {
+		if err := sources.check(); err != nil {
+			return made, err
+		}
+	}
+	if promiseOf() == ExactlyOnce && sinks.committed == nil {
+		return made, InternalError("a sink that promises ExactlyOnce calls millstream.Committed")
+	}
+	return made, nil
+}
+
+func (s *sinkOf[R]) open(owner Owner) (batchWriter, uint64, error) {
+	writer, last, err := s.opens(owner)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &writerOf[R]{writer, block[R]{layout: s.rows}}, last, nil
+}
+
+type writerOf[R any] struct {
+	writer Writer[R]
+	rows   block[R]
+}
+
+func (w *writerOf[R]) begin(batch uint64, time Timestamp) error { return w.writer.Begin(batch, time) }
+
+func (w *writerOf[R]) write(batch *Batch) ([]Rejected, error) {
+	if err := w.rows.begin(batch); err != nil {
+		return nil, err
+	}
+	defer w.rows.end()
+	rows := &Departures[R]{batch, &w.rows, map[int]string{}}
+	for _, missing := range w.rows.layout.missing(batch) {
+		rows.refused[int(missing.Row)] = missing.Reason
+	}
+	if err := w.writer.Write(rows); err != nil {
+		return nil, err
+	}
+	rejected := make([]Rejected, 0, len(rows.refused))
+	for row, reason := range rows.refused {
+		rejected = append(rejected, Rejected{uint32(row), reason})
+	}
+	slices.SortFunc(rejected, func(a, b Rejected) int { return int(a.Row) - int(b.Row) })
+	return rejected, nil
+}
+
+func (w *writerOf[R]) commit(batch uint64) error { return w.writer.Commit(batch) }
+
+// promiseOf tells what the sink promises with its config.
+func promiseOf() Promise {
+	switch {
+	case sinks.promise != nil:
+		return sinks.promise()
+	case sinks.committed != nil:
+		return ExactlyOnce
+	default:
+		return AtLeastOnce
+	}
+}
+
+// committedOf tells the last batch that is there.
+func committedOf(stage *Stage, of Identity) (uint64, error) {
+	if _, err := pluginOf[sinkOpener](stage); err != nil || sinks.committed == nil {
+		return 0, err
+	}
+	return sinks.committed(of)
+}

@@ -1,0 +1,107 @@
+/** Servers that a test makes up: Node's own sockets cannot be waited for within a call. */
+
+import type { NetHost } from "./host.ts";
+import type { HttpHost } from "./http.ts";
+import { decodeOne, encodeOne } from "./utf8.ts";
+
+/** What a server answers to what it is told; `null`: it closes the connection. */
+export type Answer = string | Uint8Array | null;
+
+/** A request over HTTP. */
+export interface TestRequest {
+  readonly method: string;
+  readonly path: string;
+  /** Names in small letters. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** What a server of HTTP answers: a status, or more; `null`: nothing. */
+export type TestResponse =
+  | number
+  | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string | Uint8Array }
+  | null;
+
+/** Servers of HTTP by their address, as in `http://example.com:8080`. */
+export class TestHttp {
+  readonly servers = new Map<string, (request: TestRequest) => TestResponse>();
+
+  readonly ask: HttpHost = ({ method, scheme, authority, path, headers, body }) => {
+    const answer = this.servers.get(`${scheme}://${authority}`);
+    if (answer === undefined) throw "there is no such server";
+    const named = Object.fromEntries(headers.map(([name, value]) => [name.toLowerCase(), value]));
+    const answered = answer({ method, path, headers: named, body: body === null ? "" : decodeOne(body) });
+    if (answered === null) throw "connection terminated";
+    const whole = typeof answered === "number" ? { status: answered } : answered;
+    return { status: whole.status, headers: Object.entries(whole.headers ?? {}), body: bytes(whole.body ?? "") };
+  };
+}
+
+interface TestSocket {
+  readonly answer: (told: string) => Answer;
+  unread: Uint8Array;
+  isClosed: boolean;
+}
+
+/** Connections and datagrams. */
+export class TestSockets implements NetHost {
+  readonly servers = new Map<string, (told: string) => Answer>();
+  readonly datagrams = new Map<string, Uint8Array[]>();
+  readonly #open = new Map<number, TestSocket | Uint8Array[]>();
+  #last = 0;
+
+  connect(host: string, port: number): number {
+    const answer = this.servers.get(`${host}:${port}`);
+    if (answer === undefined) throw { tag: "failed", val: `there is no server at ${host}:${port}` };
+    return this.#keep({ answer, unread: new Uint8Array(0), isClosed: false });
+  }
+
+  read(socket: number, bytesMax: number): Uint8Array {
+    const own = this.#tcp(socket);
+    if (own.unread.length === 0) throw { tag: own.isClosed ? "closed" : "timeout" };
+    const data = own.unread.slice(0, bytesMax);
+    own.unread = own.unread.slice(bytesMax);
+    return data;
+  }
+
+  write(socket: number, data: Uint8Array): void {
+    const own = this.#tcp(socket);
+    if (own.isClosed) throw { tag: "closed" };
+    const answer = own.answer(decodeOne(data));
+    if (answer === null) own.isClosed = true;
+    else own.unread = Uint8Array.of(...own.unread, ...bytes(answer));
+  }
+
+  bind(host: string, port: number): number {
+    return this.#keep(this.datagrams.get(`${host}:${port}`) ?? []);
+  }
+
+  receive(socket: number, bytesMax: number): { sender: string; data: Uint8Array } {
+    const own = this.#open.get(socket);
+    const data = Array.isArray(own) ? own.shift() : undefined;
+    if (data === undefined) throw { tag: "timeout" };
+    return { sender: "127.0.0.1:1", data: data.slice(0, bytesMax) };
+  }
+
+  send(): void {}
+
+  close(socket: number): void {
+    this.#open.delete(socket);
+  }
+
+  #keep(socket: TestSocket | Uint8Array[]): number {
+    this.#open.set(++this.#last, socket);
+    return this.#last;
+  }
+
+  #tcp(socket: number): TestSocket {
+    const own = this.#open.get(socket);
+    if (own === undefined || Array.isArray(own)) throw { tag: "closed" };
+    return own;
+  }
+}
+
+/** Bytes, of a text those of UTF-8. */
+export function bytes(data: Uint8Array | string): Uint8Array {
+  return typeof data === "string" ? encodeOne(data) : data;
+}

@@ -1,0 +1,104 @@
+/** Sinks under test, with servers that the test makes up. */
+
+import { setHost } from "./host.ts";
+import type { SinkDescription, SinkPlugin, SinkWriter } from "./sink.ts";
+import { Stage } from "./stage.ts";
+import { type Answer, TestHttp, type TestRequest, type TestResponse, TestSockets } from "./testing_net.ts";
+import { testHost, type TestRow, toBatch } from "./testing_rows.ts";
+import type { Field, Rejected } from "./types.ts";
+
+/** What a sink under test writes with. */
+export class WriterTest {
+  /** The last batch that was there when it was opened; `null`: none. */
+  readonly last: number | null;
+  readonly #writer: SinkWriter;
+  readonly #begin: () => readonly Field[];
+
+  constructor(writer: SinkWriter, begin: () => readonly Field[]) {
+    this.last = writer.last;
+    this.#writer = writer;
+    this.#begin = begin;
+  }
+
+  /** Writes a batch and commits it. Returns the rows that were refused. */
+  batch(batch: number, rows: readonly TestRow[]): Rejected[] {
+    const refused = this.begun(batch, rows);
+    this.#writer.commit(batch);
+    return refused;
+  }
+
+  /** The same without the commit: what is there of a batch when something fails. */
+  begun(batch: number, rows: readonly TestRow[]): Rejected[] {
+    const fields = this.#begin();
+    this.#writer.begin(batch, BigInt(batch) * 1_000_000n);
+    return this.#writer.write(toBatch(fields, rows));
+  }
+}
+
+/** A plugin of world `sink` under test: sink `out` of a job `test`. */
+export class SinkTest {
+  readonly #plugin: SinkPlugin;
+  readonly #sockets = new TestSockets();
+  readonly #http = new TestHttp();
+  readonly #fieldsOf: (columns: string) => Field[];
+  #config = "{}";
+  #input: readonly Field[] = [];
+
+  constructor(plugin: SinkPlugin, fieldsOf: (columns: string) => Field[]) {
+    this.#plugin = plugin;
+    this.#fieldsOf = fieldsOf;
+  }
+
+  /** The sink's config. */
+  config(config: unknown): this {
+    this.#config = JSON.stringify(config);
+    return this;
+  }
+
+  /** The columns of the sink's input, as in `"user text, amount int64"`; only sinks that take any columns need it. */
+  input(columns: string): this {
+    this.#input = this.#fieldsOf(columns);
+    return this;
+  }
+
+  /** A server at an address, which answers what it is told. What it has answered can be read, and nothing else comes. */
+  server(address: string, answer: (told: string) => Answer): this {
+    this.#sockets.servers.set(address, answer);
+    return this;
+  }
+
+  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  http(address: string, answer: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, answer);
+    return this;
+  }
+
+  /** What the plugin says of itself. */
+  describe(): SinkDescription {
+    return this.#sink().describe(this.#input);
+  }
+
+  /** The last batch that is there of the job with this id. */
+  committed(jobId: string): number | null {
+    return this.#sink().committed(identity(jobId));
+  }
+
+  /** Begins to write for the job with this id, as the start of this number. */
+  open(jobId = "job", generation = 1): WriterTest {
+    const { input } = this.describe();
+    const writer = this.#sink().open(input, { identity: identity(jobId), generation });
+    return new WriterTest(writer, () => {
+      this.#sink();
+      return input;
+    });
+  }
+
+  #sink() {
+    setHost({ ...testHost(), net: this.#sockets, http: this.#http.ask });
+    return this.#plugin.create(new Stage(this.#config, [], []));
+  }
+}
+
+function identity(jobId: string) {
+  return { job: "test", jobId, sink: "out" };
+}

@@ -1,0 +1,175 @@
+//! `tests/conformance/entries`: a sink has no cases, as where it writes is elsewhere. So each language writes to the same server, in
+//! jobs.
+
+use super::built::{TAKES_AT_MOST, component};
+use millstream::internals::author::language::Language;
+use millstream_tests::ledger::Ledger;
+use millstream_tests::{Ended, Process, Trial, free_port, until};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::Command;
+
+/// A batch of these is small, so that a job has many.
+const ROWS_PER_BATCH: i64 = 20;
+
+/// Entries as the source has them: these texts, one after the other; `seq` counts them.
+fn entries(texts: &[&str], count: i64) -> String {
+    (0..count).zip(texts.iter().cycle()).fold(String::new(), |mut all, (seq, text)| {
+        let half = if seq % 2 == 0 { (seq / 2).to_string() } else { "null".into() };
+        let _ = writeln!(all, "{{\"seq\":{seq},\"text\":\"{text}\",\"half\":{half}}}");
+        all
+    })
+}
+
+/// Those that a server keeps of them.
+fn kept(texts: &[&str], count: i64) -> Vec<String> {
+    let all = (0..count).zip(texts.iter().cycle()).filter(|(_, text)| **text != "wrong");
+    all.map(|(seq, text)| match seq % 2 {
+        0 => format!("{seq} {} {text}", seq / 2),
+        _ => format!("{seq} - {text}"),
+    })
+    .collect()
+}
+
+/// A job that writes these entries to an address.
+fn job(language: Language, config: &str, port: u16, more: &str) -> Trial {
+    let plugin = component("entries", language).unwrap_or_else(|words| panic!("{language}: {words}"));
+    let trial = Trial::new(&format!(
+        r#"
+        name = "entries"
+        batch = "30ms"
+        [checkpoint]
+        dir = "checkpoint"
+        every = "300ms"
+        [sources.in]
+        kind = "file"
+        path = "entries.jsonl"
+        format = "json"
+        schema = {{ seq = "int64", text = "text", half = "int64" }}
+        rows_per_batch_max = {ROWS_PER_BATCH}
+        [sinks.out]
+        from = "in"
+        kind = "plugin"
+        plugin = "{}"
+        config = {{ {config} }}
+        grant = {{ tcp = ["127.0.0.1:{port}"] }}
+        {more}
+        "#,
+        plugin.display()
+    ));
+    trial.write("entries.jsonl", "");
+    trial
+}
+
+fn writing(language: Language, port: u16, texts: &[&str], count: i64, more: &str) -> Trial {
+    let trial = job(language, &format!("address = \"127.0.0.1:{port}\""), port, more);
+    trial.write("entries.jsonl", entries(texts, count));
+    trial
+}
+
+fn run(trial: &Trial) -> Ended {
+    Process::start(&mut trial.command(&["run", "job.toml"])).wait_within(TAKES_AT_MOST)
+}
+
+fn kill_workers(job: &Process) {
+    for child in job.children() {
+        // It may be gone by itself.
+        let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+    }
+}
+
+/// Connections are cut before and behind commits, and the job is killed: all rows are there once, but for those that are refused.
+pub fn each_batch_once(language: Language) {
+    let (texts, count) = (["zero", "wrong", "eins \u{e4}", "a b  c", ""], 600);
+    let server = Ledger::start(free_port(), Some(3));
+    let trial = writing(language, server.port, &texts, count, "on_error = \"reject\"");
+    let job = trial.start(&[]);
+    let batches = || server.sinks().values().map(|sink| sink.batches.len()).sum::<usize>();
+    for more in [3, 12] {
+        until("some is there", || batches() >= more);
+        kill_workers(&job);
+    }
+    let ended = job.wait_within(TAKES_AT_MOST);
+    assert_eq!(ended.code, Some(0), "{language}: {}", ended.stderr);
+    let sinks = server.sinks();
+    let (key, sink) = sinks.first_key_value().unwrap();
+    assert!(sinks.len() == 1 && key.ends_with("/out"), "{language}: {:?}", sinks.keys());
+    assert_eq!(sink.rows(), kept(&texts, count), "{language}");
+    assert!(sink.opened.is_sorted() && sink.opened.last() > sink.opened.first(), "{language}: {:?}", sink.opened);
+    assert!(server.told().cut > 0, "{language}: the server was to cut connections");
+    for words in ["entries/out is opened at 0", "entry 1 is wrong", "tries again until it works"] {
+        assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
+    }
+    // The next start asks what is there.
+    let again = run(&trial);
+    assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
+    assert_eq!(server.sinks().values().next().unwrap().rows(), kept(&texts, count), "{language}: nothing is left");
+}
+
+/// A server that keeps rows as they come, and says nothing of the first commits.
+pub fn at_least_once(language: Language) {
+    let (texts, count) = (["zero", "one"], 200);
+    let server = Ledger::start(free_port(), None);
+    server.told().silent = 2;
+    let trial = writing(language, server.port, &texts, count, "");
+    trial.change("config = { ", "config = { loose = true, ");
+    let told = trial.told(&["validate", "job.toml"]);
+    assert!(told.stdout.contains("at least once"), "{language}: {}", told.stdout);
+    let job = trial.start(&[]);
+    until("some is there", || server.loose().len() > 100);
+    kill_workers(&job);
+    let ended = job.wait_within(TAKES_AT_MOST);
+    assert_eq!(ended.code, Some(0), "{language}: {}", ended.stderr);
+    let rows = server.loose();
+    assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), kept(&texts, count).into_iter().collect(), "{language}");
+    let first = rows.iter().filter(|row| *row == "0 0 zero").count();
+    assert!(first >= 2, "{language}: the first batch came again: {first}");
+}
+
+/// What is wrong is told as what it is: by the config, by the rows, by a mistake of the plugin, by an owner who has lost the job.
+pub fn what_goes_wrong(language: Language) {
+    for (config, words) in [
+        ("address = \"\"", "there is no address"),
+        ("", "missing field `address`"),
+        ("address = \"127.0.0.1:1\", more = 1", "unknown field `more`"),
+    ] {
+        let ended = job(language, config, 1, "").told(&["validate", "job.toml"]);
+        assert_eq!(ended.code, Some(2), "{language}, {config}: {}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{language}, {config}: {}", ended.stderr);
+    }
+    let server = Ledger::start(free_port(), None);
+    for (text, code, words) in [
+        ("wrong config", 2, &["refuses its config in batch 1: the config does not fit"][..]),
+        ("wrong input", 2, &["refuses its input in batch 1: such rows nobody takes"]),
+        ("wrong", 1, &["its plugin refuses 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
+        (
+            "mistake",
+            1,
+            &[
+                "sink `out`: plugin conformance-entries 0.1.0 failed in batch 1: ",
+                "cannot write `mistake`",
+                "must be mended",
+            ],
+        ),
+    ] {
+        let ended = run(&writing(language, server.port, &["fine", text, "fine"], 3, ""));
+        assert_eq!(ended.code, Some(code), "{language}, {text}: {}", ended.stderr);
+        for words in words {
+            assert!(ended.stderr.contains(words), "{language}, {text}: {words} in {}", ended.stderr);
+        }
+    }
+    let text = writing(language, server.port, &["fine"], 1, "");
+    text.write("entries.jsonl", "{\"seq\":null,\"text\":\"a\",\"half\":null}\n");
+    let ended = run(&text);
+    assert!(ended.stderr.contains("column `seq` is null"), "{language}: {}", ended.stderr);
+
+    let server = Ledger::start(free_port(), None);
+    let trial = writing(language, server.port, &["fine"], 100_000, "");
+    let job = trial.start(&[]);
+    until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 3));
+    server.overtake();
+    let ended = job.wait_within(TAKES_AT_MOST);
+    assert_eq!(ended.code, Some(2), "{language}: {}", ended.stderr);
+    assert!(ended.stderr.contains("a later start of the job has taken the sink over"), "{language}: {}", ended.stderr);
+    assert_eq!(server.sinks().values().next().unwrap().opened.len(), 1, "{language}: it was not started again");
+}

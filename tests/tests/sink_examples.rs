@@ -1,0 +1,138 @@
+//! The sinks in `plugins/`, as examples of what a sink may be: messages to the webhook of a chat.
+
+use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, plugin, until};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::Command;
+
+/// A job that posts so many payments to the webhook at this port; `config` and `more` stand beside what is needed.
+fn posting(port: u16, payments: usize, config: &str, more: &str) -> Trial {
+    let plugin = plugin("webhook").display().to_string();
+    let trial = Trial::new(&format!(
+        r#"
+        name = "chat"
+        batch = "30ms"
+        [checkpoint]
+        dir = "checkpoint"
+        every = "300ms"
+        [sources.payments]
+        kind = "file"
+        path = "payments.jsonl"
+        format = "json"
+        schema = {{ user = "text", amount = "int64" }}
+        rows_per_batch_max = 10
+        [sinks.chat]
+        from = "payments"
+        kind = "plugin"
+        plugin = "{plugin}"
+        config = {{ url = "http://127.0.0.1:{port}/services/T0", template = "{{user}} paid {{amount}}"{config} }}
+        grant = {{ http = {{ hosts = ["127.0.0.1:{port}"], methods = ["POST"] }} }}
+        {more}
+        "#
+    ));
+    let rows = (0..payments).fold(String::new(), |mut rows, n| {
+        let _ = writeln!(rows, "{{\"user\":\"<!channel> {n}\",\"amount\":{n}}}");
+        rows
+    });
+    trial.write("payments.jsonl", rows);
+    trial
+}
+
+fn text(request: &HttpRequest) -> String {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    body["text"].as_str().unwrap().to_owned()
+}
+
+fn line(n: usize) -> String {
+    format!("&lt;!channel&gt; {n} paid {n}")
+}
+
+/// A chat that asks to wait now and then, and a job that is killed: each row is there, and a message that comes again is the same.
+#[test]
+fn each_row_is_posted_whatever_dies() {
+    const PAYMENTS: usize = 300;
+    let server = HttpServer::start(free_port(), |_, before| {
+        let busy = before % 7 == 2;
+        Some((if busy { 429 } else { 200 }, "Retry-After: 1\r\n".into(), "ok".into()))
+    });
+    let trial = posting(server.port(), PAYMENTS, ", rows_per_message = 4", "");
+    let told = trial.well(&["validate", "job.toml"]);
+    assert!(told.contains("at least once"), "{told}");
+    let job = trial.start(&[]);
+    for messages in [20, 60] {
+        until("some is posted", || server.asked().len() > messages);
+        for child in job.children() {
+            // It may be gone by itself.
+            let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+        }
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the webhook answers 429 (Retry-After: 1); the job waits"), "{}", ended.stderr);
+    let asked = server.asked();
+    let (mut messages, mut lines) = (BTreeMap::new(), BTreeSet::new());
+    for request in &asked {
+        assert_eq!(request.line, "POST /services/T0 HTTP/1.1");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        let (key, text) = (request.header("idempotency-key").unwrap().to_owned(), text(request));
+        assert!(text.lines().count() <= 4, "{text}");
+        lines.extend(text.lines().map(str::to_owned));
+        assert_eq!(*messages.entry(key).or_insert_with(|| text.clone()), text, "the same message by the same key");
+    }
+    assert_eq!(lines, (0..PAYMENTS).map(line).collect());
+    // Four, four and two rows of each batch.
+    assert_eq!(messages.len(), PAYMENTS / 10 * 3, "{:?}", messages.keys());
+    assert!(asked.len() > messages.len(), "what was not heard of comes again");
+}
+
+/// A message that the chat refuses is told by its rows; an address that nobody listens to any more ends the job.
+#[test]
+fn what_the_chat_refuses_is_told() {
+    let server = HttpServer::start(free_port(), |request, _| match request {
+        request if request.line.contains("/gone") => Some((404, String::new(), "no_service".into())),
+        request if text(request).contains(" 3 paid") => Some((400, String::new(), "invalid\u{1b}[31m_payload".into())),
+        _ => Some((200, String::new(), "ok".into())),
+    });
+    let rejecting = posting(server.port(), 10, "", "on_error = \"reject\"");
+    let ended = rejecting.run_well(&[]);
+    let words = "its plugin refuses 1 of 10 rows: row 3 of the batch: the webhook answers 400: invalid";
+    assert!(ended.stderr.contains(words) && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    let taken: BTreeSet<String> = server.asked().iter().map(text).filter(|text| text.lines().count() == 1).collect();
+    assert_eq!(taken, (0..10).map(line).collect(), "each row of the message comes by itself");
+
+    let ended = posting(server.port(), 10, "", "").run(&[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("row 3 of the batch"), "{}", ended.stderr);
+
+    let gone = posting(server.port(), 10, "", "");
+    gone.change("/services/T0", "/gone/secret");
+    let ended = gone.run(&[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the webhook answers 404: is `url` right, and still in use?"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+/// A job that is wrong is told so before it starts, and who is not granted is not asked.
+#[test]
+fn what_is_wrong_with_the_job_is_told() {
+    for (from, to, words) in [
+        ("{user}", "{name}", "the input has no column `name`; it has: user, amount"),
+        ("{user}", "{user", "`template`: a single `{`"),
+        ("url = \"http://", "url = \"ftp://", "`url` is no address of http or https"),
+        ("template", "tempalte", "unknown field `tempalte`"),
+    ] {
+        let trial = posting(1, 1, "", "");
+        trial.change(from, to);
+        let told = trial.refused(&["validate", "job.toml"]);
+        assert!(told.contains("sink `chat`") && told.contains(words), "{words}: {told}");
+    }
+    let server = HttpServer::start(free_port(), |_, _| Some((200, String::new(), "ok".into())));
+    let trial = posting(server.port(), 1, "", "");
+    trial.change(&format!("hosts = [\"127.0.0.1:{}\"]", server.port()), "hosts = [\"hooks.example.com\"]");
+    let mut running = trial.start(&[]);
+    running.until_stderr("http request denied");
+    // It would wait until the batch is taken.
+    running.kill();
+    assert!(server.asked().is_empty());
+}
