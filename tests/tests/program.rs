@@ -5,6 +5,7 @@ mod choosing;
 mod connectors_page;
 mod clickhouse_sink;
 mod counters;
+mod delta;
 mod e2e;
 mod ending;
 mod enrich;

@@ -414,6 +414,7 @@ impl SinkKind {
         match self {
             SinkKind::Print { .. } => "print",
             SinkKind::Sample { .. } => "sample",
+            SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
             SinkKind::Nothing => "nothing",

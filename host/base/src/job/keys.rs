@@ -132,6 +132,7 @@ pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 pub(super) const SINK_KINDS: &[&str] = &[
     "print",
     "files",
+    "delta",
     "queue",
     "postgres",
     "kafka",

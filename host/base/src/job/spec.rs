@@ -478,7 +478,7 @@ pub enum SinkKind {
         /// How many rows are shown.
         rows: usize,
     },
-    /// A folder, or the like of it in a bucket, with files of rows.
+    /// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
     Files {
         /// The folder, or `s3://bucket/prefix`.
         path: PathBuf,
@@ -542,11 +542,13 @@ pub struct FilesLayout {
     pub roll: Option<FilesRoll>,
     /// How many files that roll are open at a time.
     pub open_parts_max: usize,
+    /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
+    pub delta: bool,
 }
 
 impl Default for FilesLayout {
     fn default() -> FilesLayout {
-        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS }
+        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS, delta: false }
     }
 }
 

@@ -64,6 +64,10 @@ impl Graph {
                 };
                 let _ = writeln!(text, "        {:<16} {promise}", "");
             }
+            if matches!(&sink.kind, SinkKind::Files { layout, .. } if layout.delta) {
+                let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
+                let _ = writeln!(text, "        {:<16} {promise}", "");
+            }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {
                     HttpBody::Bulk { .. } => "the _id of each row",
