@@ -36,6 +36,7 @@ mod migrate;
 mod mqtt;
 mod objects;
 mod order;
+mod otlp;
 mod packages;
 mod packed;
 mod page;

@@ -2,6 +2,7 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
+mod otlp;
 mod server;
 mod sink;
 mod source;
@@ -117,6 +118,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "mqtt",
     "kinesis",
     "syslog",
+    "otlp",
     "postgres-changes",
     "plugin",
     "rate",

@@ -5,6 +5,7 @@ mod clickhouse;
 mod http_client;
 mod kafka;
 mod kafka_sink;
+mod otlp;
 mod plugin_sink;
 mod kinesis;
 mod server;
@@ -18,6 +19,7 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use kinesis::*;
+pub use otlp::*;
 pub use plugin_sink::*;
 pub use server::*;
 pub use server_sink::*;
@@ -344,6 +346,8 @@ pub struct HttpServerSpec {
     pub connections_max: u64,
     /// Producers whose last sequence is remembered.
     pub producers_max: u64,
+    /// What of OpenTelemetry comes here: kind `otlp`. None: whatever the format says.
+    pub otlp: Vec<OtlpSignal>,
 }
 
 /// How records become rows.

@@ -93,6 +93,9 @@ impl Graph {
 /// What a source over HTTP promises, where that depends on the other side.
 fn promise(source: &SourceSpec) -> Option<&'static str> {
     Some(match &source.kind {
+        SourceKind::Http(server) if !server.otlp.is_empty() => {
+            "at least once, from exporters that repeat what was not answered with 200"
+        }
         SourceKind::Http(_) => {
             "exactly once from senders that number their requests; at least once from others that repeat"
         }
