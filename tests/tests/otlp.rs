@@ -175,6 +175,16 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let wide =
         json!({ "resource": { "attributes": [attribute] }, "scopeLogs": [{ "logRecords": vec![json!({}); 50] }] });
     let wide = json!({ "resourceLogs": [wide] }).to_string();
+    // A list in a list in a list, without an end.
+    let within = |number: u8, inner: &[u8]| {
+        let mut length = vec![inner.len() as u8 | 0x80, (inner.len() >> 7) as u8];
+        if inner.len() < 0x80 {
+            length = vec![inner.len() as u8];
+        }
+        [vec![number << 3 | 2], length, inner.to_vec()].concat()
+    };
+    let deep = (0..100).fold(Vec::new(), |inner, _| within(5, &within(1, &inner)));
+    let deep = within(1, &within(2, &within(2, &within(5, &deep))));
     let bomb = gzip(&vec![b' '; 10_000_000]);
     for (path, headers, body, status, words) in [
         ("/v1/logs", JSON, &b"{"[..], 400, "the body is no JSON"),
@@ -189,6 +199,7 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/logs", JSON, &vec![b' '; 70_000], 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, many.as_bytes(), 413, "100"),
         ("/v1/logs", JSON, wide.as_bytes(), 413, "`bytes_per_batch_max`"),
+        ("/v1/logs", PROTOBUF, &deep, 400, "nested deeper"),
     ] {
         let (code, text) = told(path, headers, body);
         assert_eq!(code, status, "{text}");

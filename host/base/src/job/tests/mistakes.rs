@@ -389,7 +389,7 @@ path = "s3://bucket/a.txt""#,
         r#"kind = "rate"
 rows_per_second = 10
 schema = { k = "int64" }"#,
-        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `kinesis`, `postgres-changes`, `queue`, `syslog`; remove it",
+        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `kinesis`, `postgres-changes`, `queue`, `syslog`, `otlp`; remove it",
     ),
     (
         r#"kind = "rate"

@@ -12,11 +12,14 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::Full;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
+use messages::{Fault, Message};
 use serde_json::{Value, json};
 use std::io::Read;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
+/// Values of one request, which may be much larger in memory than their bytes are.
+const VALUES_MAX: usize = 1 << 20;
 /// Codes of gRPC, which refusals have in their bodies.
 const INVALID: u64 = 3;
 const UNAVAILABLE: u64 = 14;
@@ -77,10 +80,12 @@ impl Call {
         };
         let body = unpacked.as_deref().unwrap_or(body);
         let request: Value = match (self.is_json, self.signal) {
+            (true, _) if values_in(body) > VALUES_MAX => return Err(too_many()),
             (true, _) => serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?,
-            (_, OtlpSignal::Logs) => messages::LOGS.object(body).map_err(bad)?,
-            (_, OtlpSignal::Metrics) => messages::METRICS.object(body).map_err(bad)?,
-            (_, OtlpSignal::Traces) => messages::TRACES.object(body).map_err(bad)?,
+            (_, signal) => message(signal).object(body, VALUES_MAX).map_err(|fault| match fault {
+                Fault::Wrong(why) => bad(why),
+                Fault::TooMany => too_many(),
+            })?,
         };
         if !request.is_object() {
             return Err(bad("the body is no object of JSON".into()));
@@ -130,6 +135,34 @@ impl Call {
     }
 }
 
+fn message(signal: OtlpSignal) -> &'static Message {
+    match signal {
+        OtlpSignal::Logs => &messages::LOGS,
+        OtlpSignal::Metrics => &messages::METRICS,
+        OtlpSignal::Traces => &messages::TRACES,
+    }
+}
+
+fn too_many() -> (StatusCode, String) {
+    let why = format!("the request holds more than {VALUES_MAX} values; send it in several");
+    (StatusCode::PAYLOAD_TOO_LARGE, why)
+}
+
+/// How many values JSON has, at least about.
+fn values_in(json: &[u8]) -> usize {
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 fn unpacked(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, String)> {
     let mut unpacked = Vec::new();
     let read = MultiGzDecoder::new(body).take(bytes_max.saturating_add(1)).read_to_end(&mut unpacked);
@@ -160,11 +193,15 @@ mod tests {
     use super::*;
 
     fn request(signal: OtlpSignal, body: &[u8]) -> Result<Value, String> {
-        match signal {
-            OtlpSignal::Logs => messages::LOGS.object(body),
-            OtlpSignal::Metrics => messages::METRICS.object(body),
-            OtlpSignal::Traces => messages::TRACES.object(body),
-        }
+        message(signal).object(body, 100).map_err(|fault| format!("{fault:?}"))
+    }
+
+    #[test]
+    fn few_bytes_that_are_many_values_are_refused() {
+        let many = [1 << 3 | 2, 0].repeat(101);
+        assert_eq!(request(OtlpSignal::Logs, &many).unwrap_err(), "TooMany");
+        assert!(request(OtlpSignal::Logs, &many[..200]).is_ok());
+        assert_eq!(values_in(br#"{"a,[{\"":[1,{},"x"]}"#), 5);
     }
 
     /// A field with bytes.

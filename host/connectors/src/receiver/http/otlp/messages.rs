@@ -158,66 +158,88 @@ static EVENT: Message = Message(&[one(1, "timeUnixNano", Fixed), one(2, "name", 
 static LINK: Message = Message(&[one(1, "traceId", Id), one(2, "spanId", Id), attributes(4)]);
 static STATUS: Message = Message(&[one(2, "message", Text), one(3, "code", Int)]);
 
-impl Message {
-    /// A message as an object. An error says what is wrong with its bytes.
-    pub fn object(&self, bytes: &[u8]) -> Result<Value, String> {
-        self.within(bytes, 0)
-    }
+/// Why bytes make no object.
+#[derive(Debug)]
+pub enum Fault {
+    /// They are no such message.
+    Wrong(String),
+    /// They make more values than are taken at a time: a few bytes may stand for one.
+    TooMany,
+}
 
-    fn within(&self, bytes: &[u8], depth: usize) -> Result<Value, String> {
+impl From<String> for Fault {
+    fn from(why: String) -> Fault {
+        Fault::Wrong(why)
+    }
+}
+
+impl Message {
+    /// A message as an object, of so many values at most.
+    pub fn object(&self, bytes: &[u8], values_max: usize) -> Result<Value, Fault> {
+        Reading { left: values_max }.object(self, bytes, 0)
+    }
+}
+
+/// Counts the values of a message.
+struct Reading {
+    left: usize,
+}
+
+impl Reading {
+    fn object(&mut self, message: &Message, bytes: &[u8], depth: usize) -> Result<Value, Fault> {
         if depth > DEPTH_MAX {
-            return Err(format!("nested deeper than {DEPTH_MAX} levels"));
+            return Err(format!("nested deeper than {DEPTH_MAX} levels").into());
         }
         let (mut wire, mut object) = (Wire::new(bytes), Map::new());
         while let Some((number, raw)) = wire.field()? {
-            let Some(field) = self.0.iter().find(|field| field.number == number) else { continue };
+            let Some(field) = message.0.iter().find(|field| field.number == number) else { continue };
             if !field.repeated {
-                object.insert(field.name.into(), value(field.kind, raw, depth)?);
+                object.insert(field.name.into(), self.value(field.kind, raw, depth)?);
                 continue;
             }
             if let Value::Array(list) = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
                 match (field.kind, raw) {
-                    (Kind::Message(_), raw) => list.push(value(field.kind, raw, depth)?),
-                    (_, Raw::Bytes(packed)) => each_packed(field.kind, packed, |raw| {
-                        list.push(value(field.kind, raw, depth)?);
-                        Ok(())
-                    })?,
-                    (_, raw) => list.push(value(field.kind, raw, depth)?),
+                    (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(packed)) => {
+                        self.packed(field.kind, packed, list)?;
+                    }
+                    (_, raw) => list.push(self.value(field.kind, raw, depth)?),
                 }
             }
         }
         Ok(Value::Object(object))
     }
-}
 
-/// Numbers that stand one behind the other.
-fn each_packed(kind: Kind, packed: &[u8], mut take: impl FnMut(Raw<'_>) -> Result<(), String>) -> Result<(), String> {
-    let mut wire = Wire::new(packed);
-    while !wire.rest().is_empty() {
-        take(match kind {
-            Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
-            _ => Raw::Varint(wire.varint()?),
-        })?;
+    /// Numbers that stand one behind the other.
+    fn packed(&mut self, kind: Kind, packed: &[u8], list: &mut Vec<Value>) -> Result<(), Fault> {
+        let mut wire = Wire::new(packed);
+        while !wire.rest().is_empty() {
+            let raw = match kind {
+                Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
+                _ => Raw::Varint(wire.varint()?),
+            };
+            list.push(self.value(kind, raw, 0)?);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn value(kind: Kind, raw: Raw<'_>, depth: usize) -> Result<Value, String> {
-    Ok(match (kind, raw) {
-        (Kind::Message(message), Raw::Bytes(bytes)) => message.within(bytes, depth + 1)?,
-        // What is no text is shown as far as it is one, as by those who write such logs.
-        (Text, Raw::Bytes(bytes)) => String::from_utf8_lossy(bytes).into(),
-        (Bytes, Raw::Bytes(bytes)) => BASE64_STANDARD.encode(bytes).into(),
-        (Id, Raw::Bytes(bytes)) => hex::encode(bytes).into(),
-        (Flag, Raw::Varint(number)) => (number != 0).into(),
-        (Int, Raw::Varint(number)) => number.cast_signed().into(),
-        (Unsigned, Raw::Varint(number)) => number.into(),
-        (Zigzag, Raw::Varint(number)) => (((number >> 1) as i64) ^ -((number & 1) as i64)).into(),
-        (Fixed, Raw::Fixed64(number)) => number.into(),
-        (SignedFixed, Raw::Fixed64(number)) => number.cast_signed().into(),
-        (Double, Raw::Fixed64(bits)) => double(f64::from_bits(bits)),
-        _ => return Err("a field has another type than it should; it is no such message".into()),
-    })
+    fn value(&mut self, kind: Kind, raw: Raw<'_>, depth: usize) -> Result<Value, Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+        Ok(match (kind, raw) {
+            (Kind::Message(message), Raw::Bytes(bytes)) => self.object(message, bytes, depth + 1)?,
+            // What is no text is shown as far as it is one.
+            (Text, Raw::Bytes(bytes)) => String::from_utf8_lossy(bytes).into(),
+            (Bytes, Raw::Bytes(bytes)) => BASE64_STANDARD.encode(bytes).into(),
+            (Id, Raw::Bytes(bytes)) => hex::encode(bytes).into(),
+            (Flag, Raw::Varint(number)) => (number != 0).into(),
+            (Int, Raw::Varint(number)) => number.cast_signed().into(),
+            (Unsigned, Raw::Varint(number)) => number.into(),
+            (Zigzag, Raw::Varint(number)) => (((number >> 1) as i64) ^ -((number & 1) as i64)).into(),
+            (Fixed, Raw::Fixed64(number)) => number.into(),
+            (SignedFixed, Raw::Fixed64(number)) => number.cast_signed().into(),
+            (Double, Raw::Fixed64(bits)) => double(f64::from_bits(bits)),
+            _ => return Err("a field has another type than it should; it is no such message".to_owned().into()),
+        })
+    }
 }
 
 /// A number as JSON has it, which has no words for some.
