@@ -57,6 +57,8 @@ servers: setup
 	@scripts/clickhouse.sh >/dev/null
 	@scripts/kinesis.sh >/dev/null
 	@scripts/chdb.sh >/dev/null
+	@scripts/pypi.sh deltalake >/dev/null
+	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/redis.sh >/dev/null
 	@scripts/mosquitto.sh >/dev/null

@@ -90,12 +90,36 @@ impl Bucket {
         one: bool,
         take: impl Fn(&str, &ObjectMeta) -> Option<T> + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
+        self.list_from(name, begin, None, one, take)
+    }
+
+    /// The same of all whose names are greater than this one behind `begin`, where the server begins its list.
+    pub fn list_behind<T: Send + 'static>(
+        &self,
+        name: &str,
+        begin: &str,
+        behind: &str,
+        take: impl Fn(&str, &ObjectMeta) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        let behind = (!behind.is_empty()).then(|| format!("{}{begin}{behind}", self.prefix));
+        self.list_from(name, begin, behind, false, take)
+    }
+
+    fn list_from<T: Send + 'static>(
+        &self,
+        name: &str,
+        begin: &str,
+        behind: Option<String>,
+        one: bool,
+        take: impl Fn(&str, &ObjectMeta) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
         let (client, prefix) = (self.client.clone(), self.prefix.clone());
         let begins = format!("{prefix}{begin}");
         self.run("list", name, async move {
             let (mut found, mut page_token) = (Vec::new(), None);
             loop {
-                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
+                let offset = behind.clone();
+                let options = PaginatedListOptions { page_token, offset, ..PaginatedListOptions::default() };
                 let page = match client.list_paginated(Some(&begins), options).await {
                     // Where there are folders, this one is not made yet.
                     Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(found),

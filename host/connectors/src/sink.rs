@@ -177,9 +177,8 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         | SinkKind::Clickhouse(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
-        SinkKind::Files { path, .. } => {
-            files::committed(&place_of(path, origin), job_id).map_err(|message| wrong(spec, origin, "path", message))
-        }
+        SinkKind::Files { path, layout, .. } => files::committed(&spec.name, &place_of(path, origin), layout, job_id)
+            .map_err(|message| wrong(spec, origin, "path", message)),
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
@@ -207,7 +206,8 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         // Of several parts it is not known which are there.
         SinkKind::Files { parts: PartsBy::Worker, .. } => return Ok(None),
         SinkKind::Files { path, format, layout, .. } => {
-            if bucket_url(path).is_some() || !layout.partition_by.is_empty() || layout.roll.is_some() {
+            let own_file_a_batch = layout.partition_by.is_empty() && layout.roll.is_none() && !layout.delta;
+            if bucket_url(path).is_some() || !own_file_a_batch {
                 return Ok(None);
             }
             (path, files::written(&origin.folder.join(path), batch, *format))

@@ -6,7 +6,7 @@
 mod descriptor;
 mod json;
 mod plan;
-mod wire;
+pub mod wire;
 
 pub use descriptor::Messages;
 

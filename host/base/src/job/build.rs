@@ -267,6 +267,7 @@ impl SourceSpec {
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         match (kind, format) {
             (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
+            (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
             (SourceKind::Rate { .. }, _) => {
                 let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
                 vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
@@ -324,6 +325,7 @@ impl HttpServerSpec {
             request_time_max: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),
             connections_max: limits::HTTP_CONNECTIONS_MAX,
             producers_max: limits::HTTP_PRODUCERS_MAX,
+            otlp: Vec::new(),
         }
     }
 }
@@ -393,6 +395,7 @@ impl SourceKind {
         match self {
             SourceKind::Socket { .. } => "socket",
             SourceKind::RawSocket { .. } => "raw-socket",
+            SourceKind::Http(server) if !server.otlp.is_empty() => "otlp",
             SourceKind::Http(_) | SourceKind::HttpClient(_) => "http",
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
@@ -414,6 +417,7 @@ impl SinkKind {
         match self {
             SinkKind::Print { .. } => "print",
             SinkKind::Sample { .. } => "sample",
+            SinkKind::Files { layout, .. } if layout.delta => "delta",
             SinkKind::Files { .. } => "files",
             SinkKind::Queue { .. } => "queue",
             SinkKind::Nothing => "nothing",

@@ -65,6 +65,10 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
 /// Where a sink keeps rows and does not know what they do: the key that is missing or wrong, and what to write.
 fn keeps(sink: &SinkKind) -> Option<(&'static str, &'static str)> {
     match sink {
+        SinkKind::Files { layout, .. } if layout.delta => Some((
+            "from",
+            "as rows of a table of Delta are only added here; write to a `postgres` or `kafka` sink with op = \"OP\"",
+        )),
         SinkKind::Files { .. } => Some(("from", "write to a `postgres` or `kafka` sink with op = \"OP\"")),
         SinkKind::Postgres { mode: TableMode::Append, .. } => {
             Some(("mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""))

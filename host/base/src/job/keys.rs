@@ -2,6 +2,7 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
+mod otlp;
 mod server;
 mod sink;
 mod source;
@@ -117,6 +118,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "mqtt",
     "kinesis",
     "syslog",
+    "otlp",
     "postgres-changes",
     "plugin",
     "rate",
@@ -132,6 +134,7 @@ pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 pub(super) const SINK_KINDS: &[&str] = &[
     "print",
     "files",
+    "delta",
     "queue",
     "postgres",
     "kafka",

@@ -62,7 +62,7 @@ fn files_of(kind: &SinkKind) -> Option<&Path> {
     match kind {
         SinkKind::Files {
             path, format: FileFormat::Json | FileFormat::Csv | FileFormat::Parquet(_), layout, ..
-        } => (layout.partition_by.is_empty() && bucket_url(path).is_none()).then_some(path),
+        } => (layout.partition_by.is_empty() && !layout.delta && bucket_url(path).is_none()).then_some(path),
         SinkKind::Queue { path } => Some(path),
         _ => None,
     }

@@ -5,6 +5,7 @@ mod clickhouse;
 mod http_client;
 mod kafka;
 mod kafka_sink;
+mod otlp;
 mod plugin_sink;
 mod kinesis;
 mod server;
@@ -18,6 +19,7 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use kinesis::*;
+pub use otlp::*;
 pub use plugin_sink::*;
 pub use server::*;
 pub use server_sink::*;
@@ -344,6 +346,8 @@ pub struct HttpServerSpec {
     pub connections_max: u64,
     /// Producers whose last sequence is remembered.
     pub producers_max: u64,
+    /// What of OpenTelemetry comes here: kind `otlp`. None: whatever the format says.
+    pub otlp: Vec<OtlpSignal>,
 }
 
 /// How records become rows.
@@ -478,7 +482,7 @@ pub enum SinkKind {
         /// How many rows are shown.
         rows: usize,
     },
-    /// A folder, or the like of it in a bucket, with files of rows.
+    /// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
     Files {
         /// The folder, or `s3://bucket/prefix`.
         path: PathBuf,
@@ -542,11 +546,13 @@ pub struct FilesLayout {
     pub roll: Option<FilesRoll>,
     /// How many files that roll are open at a time.
     pub open_parts_max: usize,
+    /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
+    pub delta: bool,
 }
 
 impl Default for FilesLayout {
     fn default() -> FilesLayout {
-        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS }
+        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS, delta: false }
     }
 }
 

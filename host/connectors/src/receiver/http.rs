@@ -5,6 +5,7 @@ mod accept;
 mod answer;
 mod body;
 pub(super) mod cut;
+mod otlp;
 mod producers;
 
 use super::inbox::{Inbox, Offered, Ticket};

@@ -2,6 +2,7 @@
 //! `part-<batch id>-<worker>.<extension>`. A file appears whole or not at all: it is written under a hidden name, made durable,
 //! and then renamed.
 
+mod delta;
 mod exactly_once;
 mod open_part;
 mod partitions;
@@ -30,10 +31,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The last batch that the place holds for this job, of whole ones and of those of workers, without changing anything.
-pub(super) fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
-    match bucket_url(path) {
+pub(super) fn committed(
+    name: &str,
+    path: &Path,
+    layout: &FilesLayout,
+    job_id: &str,
+) -> Result<Option<BatchId>, String> {
+    let path = if layout.delta { delta::own_path(path, name, job_id)? } else { path.to_owned() };
+    match bucket_url(&path) {
         Some(url) => parts::committed(url, job_id),
-        None => exactly_once::committed(path, job_id),
+        None => exactly_once::committed(&path, job_id),
     }
 }
 
@@ -151,7 +158,8 @@ pub(super) struct Written {
 impl Written {
     /// Whether each batch is a file, or one of each worker, of a folder of this machine.
     pub(super) fn is_plain(&self) -> bool {
-        bucket_url(&self.path).is_none() && self.layout.partition_by.is_empty() && self.layout.roll.is_none()
+        let own_file_a_batch = self.layout.partition_by.is_empty() && self.layout.roll.is_none();
+        own_file_a_batch && !self.layout.delta && bucket_url(&self.path).is_none()
     }
 }
 
@@ -169,8 +177,12 @@ pub(super) fn check(written: &Written, owner_id: Option<&str>) -> Result<(), (&'
     let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
     let partitions = partitions.map_err(|message| ("partition_by", message))?;
     encode::check(written.format, &partitions.schema).map_err(|message| ("format", message))?;
+    if written.layout.delta {
+        delta::check(written)?;
+    }
     let checked = match bucket_url(&written.path) {
         Some(url) => BucketPlace::open(url).map(drop).map_err(|error| error.message),
+        None if written.layout.delta => Ok(()),
         None => check_folder(&written.path, owner_id),
     };
     checked.map_err(|message| ("path", message))

@@ -55,10 +55,15 @@ pub(super) struct Pending {
     pub partition_by: Vec<String>,
     /// Parts whose rows are in the reserves of their batches, from this batch on up to the marker's: folder, batch, rows.
     pub open: Vec<(String, BatchId, u64)>,
+    /// How often readers were told of parts with these, where names do not tell them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<u64>,
 }
 
 /// The version of a marker with something pending, which earlier versions of Millstream would not bring to its end.
 const WITH_PENDING: u32 = FORMAT_VERSION + 1;
+/// The same where readers have to be told of parts.
+const WITH_TOLD: u32 = FORMAT_VERSION + 2;
 
 /// Read to see the version before anything else, which another version may have otherwise.
 #[derive(Deserialize)]
@@ -75,7 +80,11 @@ impl Marker {
 
     /// With what is not done yet.
     pub fn with(mut self, pending: Option<Pending>) -> Marker {
-        self.version = if pending.is_some() { WITH_PENDING } else { FORMAT_VERSION };
+        self.version = match &pending {
+            None => FORMAT_VERSION,
+            Some(pending) if pending.told.is_none() => WITH_PENDING,
+            Some(_) => WITH_TOLD,
+        };
         self.pending = pending;
         self
     }
@@ -135,7 +144,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Marker, String> {
         return Err(damaged());
     }
     let Versioned { version } = serde_json::from_slice(line).map_err(|_| damaged())?;
-    if version > WITH_PENDING {
+    if version > WITH_TOLD {
         return Err(format!("is of format {version}, written by a later version of Millstream; use that one"));
     }
     serde_json::from_slice(line).map_err(|_| damaged())

@@ -140,6 +140,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         SourceKind::Socket { address } => format!("socket {}", server(address)),
         SourceKind::RawSocket { address } => format!("raw-socket {}", server(address)),
         // Wherever it listens, the same senders come.
+        SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
         SourceKind::Http(_) => "http server".to_owned(),
         SourceKind::Syslog(_) => "syslog".to_owned(),
         // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.

@@ -64,6 +64,10 @@ impl Graph {
                 };
                 let _ = writeln!(text, "        {:<16} {promise}", "");
             }
+            if matches!(&sink.kind, SinkKind::Files { layout, .. } if layout.delta) {
+                let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
+                let _ = writeln!(text, "        {:<16} {promise}", "");
+            }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {
                     HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
@@ -90,6 +94,9 @@ impl Graph {
 /// What a source over HTTP promises, where that depends on the other side.
 fn promise(source: &SourceSpec) -> Option<&'static str> {
     Some(match &source.kind {
+        SourceKind::Http(server) if !server.otlp.is_empty() => {
+            "at least once, from exporters that repeat what was not answered with 200"
+        }
         SourceKind::Http(_) => {
             "exactly once from senders that number their requests; at least once from others that repeat"
         }

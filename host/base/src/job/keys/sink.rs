@@ -25,7 +25,7 @@ const OWN: &[TableKey] = &[
     key(
         "kind",
         KeyShape::Word(SINK_KINDS),
-        "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of a PostgreSQL \
+        "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of Delta (`delta`), a table of a PostgreSQL \
          database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of Kinesis (`kinesis`), a table of \
          ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a \
          batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
@@ -44,9 +44,9 @@ const OWN: &[TableKey] = &[
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
     key("rows", KeyShape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
         .of(&["print"]),
-    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
-        .of(&["files", "queue"])
-        .needed(&["files", "queue"]),
+    key("path", KeyShape::Text, "The file or folder, relative to the job file; of `files` and `delta` also \"s3://bucket/prefix\", gs://, az:// or hdfs://.")
+        .of(&["files", "delta", "queue"])
+        .needed(&["files", "delta", "queue"]),
     key(
         "format",
         KeyShape::Word(SINK_FORMATS),
@@ -59,28 +59,28 @@ const OWN: &[TableKey] = &[
         "One file a batch, or transaction of `kafka`, with its rows in order (`batch`, the default), or one of each worker that has \
          rows (`worker`): all workers then encode and write at once, each under a marker of its own.",
     )
-    .of(&["files", "kafka"]),
+    .of(&["files", "delta", "kafka"]),
     key(
         "partition_by",
         KeyShape::Texts,
         "Columns by whose values rows lie in folders, as Hive has them (`day=2026-11-21/part-….parquet`); the files do not hold these \
          columns.",
     )
-    .of(&["files"]),
+    .of(&["files", "delta"]),
     key(
         "roll",
         KeyShape::Table(ROLL),
         "Files grow over many batches, until they have this size or this age: { size = \"128MiB\", time = \"5m\" }. Without it \
          each batch makes files of its own.",
     )
-    .of(&["files"]),
+    .of(&["files", "delta"]),
     key(
         "open_parts_max",
         KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
         "Files that grow at a time, 100 by default; with more, the one that has been without new rows for the longest time is \
          completed.",
     )
-    .of(&["files"]),
+    .of(&["files", "delta"]),
     key(
         "url",
         KeyShape::Text,
@@ -183,7 +183,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(&["rows"]),
         "That changes of a table (a source of kind postgres-changes) are wanted as rows here, those that delete a row included.",
     )
-    .of(&["files", "postgres", "kafka", "http"]),
+    .of(&["files", "delta", "postgres", "kafka", "http"]),
     key("brokers", KeyShape::Texts, "Brokers to ask for all others, as \"127.0.0.1:9092\" or a list of such.")
         .of(KAFKA)
         .needed(KAFKA),
@@ -205,9 +205,9 @@ const OWN: &[TableKey] = &[
     key(
         "compression",
         KeyShape::Word(COMPRESSIONS),
-        "How records of `kafka` are compressed, none by default, or the pages in files of format parquet, snappy by default.",
+        "How records of `kafka` are compressed, none by default, or the pages in files of `delta` and of format parquet, snappy by default.",
     )
-    .of(&["files", "kafka"]),
+    .of(&["files", "delta", "kafka"]),
     key(
         "transaction",
         KeyShape::Time,

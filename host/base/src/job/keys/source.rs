@@ -1,7 +1,7 @@
 //! The keys of a source.
 
 use super::*;
-use super::{server, syslog};
+use super::{otlp, server, syslog};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
@@ -41,6 +41,7 @@ const CUT: &[&str] = &[
     "kinesis",
     "postgres-changes",
     "syslog",
+    "otlp",
     "plugin",
     "rate",
 ];
@@ -51,7 +52,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -293,7 +294,7 @@ const OWN: &[TableKey] = &[
     .of(RECORDS),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE, syslog::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SOURCE, syslog::SOURCE, otlp::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -2,7 +2,8 @@
 
 use super::{http_client, tls};
 use crate::job::spec::{
-    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, SyslogSpec, WebsocketSinkSpec,
+    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, OtlpSignal, SyslogSpec,
+    WebsocketSinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
@@ -22,14 +23,46 @@ pub(in crate::job) fn server(r: &Reader<'_>) -> HttpServerSpec {
         );
     }
     let mut spec = HttpServerSpec::new(r.text("listen", example).unwrap_or_default());
+    listener(&mut spec, r);
+    let producers = r.whole("producers_max", 1, limits::HTTP_PRODUCERS_MAX_MAX);
+    spec.producers_max = producers.unwrap_or(spec.producers_max);
+    spec
+}
+
+/// A source that exporters of OpenTelemetry send to.
+pub(in crate::job) fn otlp(r: &Reader<'_>) -> HttpServerSpec {
+    let (listen, signals) = ("listen = \"127.0.0.1:4318\"", "signals = [\"logs\", \"metrics\"]");
+    r.need("listen", listen);
+    let mut chosen = Vec::new();
+    for word in r.texts("signals", signals).unwrap_or_default() {
+        match OtlpSignal::ALL.into_iter().find(|signal| signal.word() == word) {
+            Some(signal) if !chosen.contains(&signal) => chosen.push(signal),
+            Some(_) => r.wrong("signals", format!("`signals` names `{word}` twice; remove one")),
+            None => {
+                let word = word.escape_debug();
+                r.wrong("signals", format!("`signals` has `{word}`, which is none of `logs`, `metrics` and `traces`"));
+            }
+        }
+    }
+    if r.has("signals") && chosen.is_empty() {
+        r.wrong("signals", format!("`signals` names nothing; write {signals}, or remove it to take all"));
+    }
+    if chosen.is_empty() {
+        chosen.extend(OtlpSignal::ALL);
+    }
+    let mut spec = HttpServerSpec::otlp(r.text("listen", listen).unwrap_or_default(), chosen);
+    listener(&mut spec, r);
+    spec
+}
+
+/// What sources have in common that are sent requests.
+fn listener(spec: &mut HttpServerSpec, r: &Reader<'_>) {
     spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
     let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
     spec.request_bytes_max = bytes.unwrap_or(spec.request_bytes_max);
     spec.request_time_max = r.time("request_time_max").unwrap_or(spec.request_time_max);
-    let count = |key, most, default| r.whole(key, 1, most).unwrap_or(default);
-    spec.connections_max = count("connections_max", limits::HTTP_CONNECTIONS_MAX_MAX, spec.connections_max);
-    spec.producers_max = count("producers_max", limits::HTTP_PRODUCERS_MAX_MAX, spec.producers_max);
-    spec
+    let connections = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+    spec.connections_max = connections.unwrap_or(spec.connections_max);
 }
 
 /// A source that listens for messages of syslog.

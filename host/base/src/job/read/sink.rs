@@ -17,7 +17,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     r.need(
         "kind",
-        "kind = \"print\", or one of files, queue, postgres, kafka, redis, mqtt, kinesis, clickhouse, http, websocket, plugin, nothing",
+        "kind = \"print\", or one of files, delta, queue, postgres, kafka, redis, mqtt, kinesis, clickhouse, http, websocket, plugin, nothing",
     );
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
@@ -41,6 +41,12 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
             format: compressed(r.choice("format", &formats, &["arrow", "orc"]), r),
             parts: parts(r),
             layout: layout(r),
+        },
+        Some("delta") => SinkKind::Files {
+            path: path("path = \"lake/orders\""),
+            format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
+            parts: parts(r),
+            layout: FilesLayout { delta: true, ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
@@ -111,7 +117,7 @@ fn layout(r: &Reader<'_>) -> FilesLayout {
     if open.is_some() && roll.is_none() {
         r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
     }
-    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS) }
+    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), delta: false }
 }
 
 fn postgres(r: &Reader<'_>) -> SinkKind {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     r.need(
         "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, kinesis, postgres-changes, syslog, plugin, rate, queue",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, kinesis, postgres-changes, syslog, otlp, plugin, rate, queue",
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
@@ -78,6 +78,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "redis" => SourceKind::Server(Box::new(server::redis(r))),
         "kinesis" => SourceKind::Server(Box::new(server::kinesis(r))),
         "syslog" => SourceKind::Syslog(http::syslog(r)),
+        "otlp" => SourceKind::Http(http::otlp(r)),
         "mqtt" => SourceKind::Server(Box::new(server::mqtt(r))),
         "postgres-changes" => SourceKind::Server(Box::new(server::changes(r))),
         "plugin" => {
@@ -119,6 +120,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) => "json",
         SourceKind::Server(server) if server.reads.are_fields() => "json",
+        SourceKind::Http(server) if !server.otlp.is_empty() => "json",
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();

@@ -2,6 +2,7 @@
 
 use super::body::{BodyFault, HeldBody, drain};
 use super::cut::{self, Cut};
+use super::otlp::Call;
 use super::producers::Numbered;
 use super::{Intake, Receiving, Took};
 use crate::units;
@@ -32,12 +33,16 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Inc
         return told(StatusCode::OK, json!({ "source": intake.source.name }));
     }
     let (head, mut body) = request.into_parts();
+    let mut call = None;
     let taken = match admitted(intake, &head) {
-        Ok(numbered) => take(intake, &mut body, numbered.as_ref()).await,
+        Ok(admitted) => {
+            call = admitted.call;
+            take(intake, &mut body, &admitted).await
+        }
         Err(refusal) => Err(Refused { drains: true, ..refusal }),
     };
     match taken {
-        Ok(answer) => answer,
+        Ok(answer) => call.map_or(answer, Call::taken),
         Err(refusal) => {
             if !refusal.passes() {
                 intake.refusals.tell(peer, &refusal.why);
@@ -46,9 +51,17 @@ pub async fn answer(intake: &Arc<Intake>, peer: SocketAddr, request: Request<Inc
             if refusal.drains && !head.headers.contains_key(EXPECT) {
                 drain(&mut body).await;
             }
-            refusal.answer()
+            refusal.answer(call)
         }
     }
+}
+
+/// What the head of a request says.
+struct Admitted {
+    /// Which of a producer it is, where it says so.
+    numbered: Option<Numbered>,
+    /// What it is in OTLP, of a source of that kind.
+    call: Option<Call>,
 }
 
 /// Why a request is not taken.
@@ -75,8 +88,11 @@ impl Refused {
         self.header.as_ref().is_some_and(|(name, _)| *name == RETRY_AFTER)
     }
 
-    fn answer(self) -> Answer {
-        let mut answer = told(self.status, json!({ "error": self.why }));
+    fn answer(self, call: Option<Call>) -> Answer {
+        let mut answer = match call {
+            Some(call) => call.refused(self.status, &self.why),
+            None => told(self.status, json!({ "error": self.why })),
+        };
         self.header.into_iter().for_each(|(name, value)| drop(answer.headers_mut().insert(name, value)));
         answer
     }
@@ -89,8 +105,8 @@ fn told(status: StatusCode, what: serde_json::Value) -> Answer {
     answer
 }
 
-/// Looks at the head of a request: which of a producer it is, where it says so.
-fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Option<Numbered>, Refused> {
+/// Looks at the head of a request.
+fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Admitted, Refused> {
     if head.method != Method::POST {
         let refused = Refused::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
         return Err(refused.with(ALLOW, HeaderValue::from_static("POST")));
@@ -114,22 +130,29 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Optio
         }
         None => {}
     }
+    if !intake.server.otlp.is_empty() {
+        let call = Call::of(&intake.server, head.uri.path(), &head.headers);
+        let call = call.map_err(|(status, why)| Refused::new(status, why))?;
+        return Ok(Admitted { numbered: None, call: Some(call) });
+    }
     let packed = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if head.headers.get_all(CONTENT_ENCODING).iter().any(packed) {
         let why = "bodies are taken as they are; send it without Content-Encoding";
         return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let header = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
-    Numbered::of(header(&PRODUCER), header(&SEQUENCE)).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))
+    let numbered = Numbered::of(header(&PRODUCER), header(&SEQUENCE));
+    let numbered = numbered.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+    Ok(Admitted { numbered, call: None })
 }
 
 /// Takes a request in, and waits until its rows are safe.
-async fn take(intake: &Intake, body: &mut Incoming, numbered: Option<&Numbered>) -> Result<Answer, Refused> {
+async fn take(intake: &Intake, body: &mut Incoming, admitted: &Admitted) -> Result<Answer, Refused> {
     let receiving = Receiving::new(intake);
     let deadline = Instant::now() + intake.server.request_time_max;
     let held = intake.budget.receive(body, intake.server.request_bytes_max, deadline).await;
     let held = held.map_err(|fault| not_received(intake, fault))?;
-    let rows = put(intake, held, numbered)?;
+    let rows = put(intake, held, admitted)?;
     drop(receiving);
     let (rows, ticket, repeated) = match rows {
         (0, _) => return Ok(told(StatusCode::OK, json!({ "rows": 0 }))),
@@ -153,9 +176,12 @@ async fn take(intake: &Intake, body: &mut Incoming, numbered: Option<&Numbered>)
 }
 
 /// Cuts a body into records and hands them over: how many there are, and what became of them.
-fn put(intake: &Intake, held: HeldBody, numbered: Option<&Numbered>) -> Result<(u64, Took), Refused> {
-    let cut = cut::cut(&intake.source, &held.bytes, intake.rows_max);
-    let Cut { chunks, rows } = cut.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+fn put(intake: &Intake, held: HeldBody, admitted: &Admitted) -> Result<(u64, Took), Refused> {
+    let cut = match admitted.call {
+        Some(call) => call.cut(&intake.source, &intake.server, &held.bytes, intake.rows_max),
+        None => cut::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
+    };
+    let Cut { chunks, rows } = cut.map_err(|(status, why)| Refused::new(status, why))?;
     drop(held);
     if rows > intake.rows_max {
         let most = intake.rows_max;
@@ -166,7 +192,7 @@ fn put(intake: &Intake, held: HeldBody, numbered: Option<&Numbered>) -> Result<(
     if rows == 0 {
         return Ok((0, Took::Repeated(None)));
     }
-    Ok((rows, intake.take(chunks, numbered)))
+    Ok((rows, intake.take(chunks, admitted.numbered.as_ref())))
 }
 
 fn not_received(intake: &Intake, fault: BodyFault) -> Refused {

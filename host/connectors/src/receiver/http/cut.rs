@@ -102,7 +102,7 @@ fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<Cut, String> 
 }
 
 /// Records that do not stand in lines, as chunks.
-struct Records<'a> {
+pub struct Records<'a> {
     source: &'a SourceSpec,
     delimiter: &'static [u8],
     chunks: Vec<Chunk>,
@@ -117,7 +117,8 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(source: &'a SourceSpec, delimiter: &'static [u8], rows_max: u64) -> Records<'a> {
+    /// None yet. Of more than `rows_max` no more than so many are kept.
+    pub fn new(source: &'a SourceSpec, delimiter: &'static [u8], rows_max: u64) -> Records<'a> {
         Records {
             source,
             delimiter,
@@ -132,7 +133,7 @@ impl<'a> Records<'a> {
     }
 
     /// Adds a record; of one that is too long the beginning stays, with the reason.
-    fn add(&mut self, record: &[u8]) {
+    pub fn add(&mut self, record: &[u8]) {
         self.count += 1;
         if self.count > self.rows_max {
             return;
@@ -168,7 +169,8 @@ impl<'a> Records<'a> {
         });
     }
 
-    fn end(mut self) -> Cut {
+    /// They.
+    pub fn end(mut self) -> Cut {
         if !self.ends.is_empty() {
             self.flush();
         }

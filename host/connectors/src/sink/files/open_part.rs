@@ -1,6 +1,6 @@
 //! A part that is being written, under a hidden name.
 
-use super::place::Place;
+use super::place::{Place, Staged};
 use super::{Share, part_name};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -66,14 +66,14 @@ impl Writer {
         Ok(OpenPart { part, from, since: (time, Instant::now()), used: 0, rows: 0, encoder })
     }
 
-    /// Completes a part and makes it durable under its hidden name. Its name.
-    pub fn finish(&self, open: OpenPart) -> Result<String> {
-        let OpenPart { part, encoder, .. } = open;
+    /// Completes a part and makes it durable under its hidden name.
+    pub fn finish(&self, open: OpenPart) -> Result<Staged> {
+        let OpenPart { part, encoder, rows, .. } = open;
         let hidden = hidden(self.share, self.generation, &part);
         let finished = encoder.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
         let mut file = finished.map_err(|cause| io_failed(format!("write {part}"), &cause))?.file;
         patiently(&self.failure, || self.place.stage(&hidden, &mut file))?;
-        Ok(part)
+        Ok((part, Some(rows)))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::shown;
 use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use percent_encoding::percent_decode_str;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -159,6 +160,14 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
     Ok(())
 }
 
+/// The values that the folders of a part stand for, the outermost first; `None` for a null.
+pub fn values_of(part: &str) -> impl Iterator<Item = Option<String>> {
+    let folders = part.rsplit_once('/').map_or("", |(folders, _)| folders).split('/');
+    folders
+        .filter_map(|folder| folder.split_once('='))
+        .map(|(_, value)| (value != NULL).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned()))
+}
+
 /// The name of a column, which hides nothing.
 fn escaped(name: &str) -> String {
     let mut out = String::new();
@@ -204,6 +213,9 @@ mod tests {
             column.as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()
         };
         let found: Vec<_> = found.iter().map(|(folder, rows)| (folder.as_str(), values(rows))).collect();
+        let values = |folder: &str| values_of(&format!("{folder}/part-0000000001.parquet")).collect::<Vec<_>>();
+        assert_eq!(values(found[1].0), [Some("1".to_owned()), Some("a/b".to_owned())]);
+        assert_eq!(values(found[3].0), [None, Some("å =".to_owned())]);
         let expected = [
             ("n=-5/t=..", vec![50]),
             ("n=1/t=a%2Fb", vec![10, 40]),

@@ -8,9 +8,10 @@
 //! its *reserve*, which stays until no open part needs it. A start makes parts of what the start before it left open: no upload,
 //! no half a file and no encoder has to survive.
 
+use super::delta::DeltaPlace;
 use super::open_part::{OpenPart, Writer, hidden, hidden_folder};
 use super::partitions::Partitions;
-use super::place::{BucketPlace, FolderPlace, MarkerTag, Place};
+use super::place::{BucketPlace, FolderPlace, MarkerTag, Place, Staged};
 use super::{Share, Written, exactly_once, is_part_path, reserve, twice};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -57,6 +58,8 @@ struct Kept {
     committed: Option<BatchId>,
     /// The batches that have reserves.
     reserves: BTreeSet<BatchId>,
+    /// How often readers were told of parts, where they have to be ([`Place::tell`]).
+    told: Option<u64>,
     /// Held while the place is open, where it can be locked.
     _lock: Option<File>,
 }
@@ -90,18 +93,27 @@ impl PartsSink {
     /// Makes the place, and brings to its end what an earlier start left. Without a share, those of all workers there ever were,
     /// too, which are taken over with the rest.
     pub fn open(written: Written, share: Share, owner: Option<&Owner>, failure: &Failure) -> Result<PartsSink> {
-        let Written { name, path, format, schema, layout } = written;
-        let partitions = Partitions::new(&schema, &layout.partition_by);
+        let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
+        let name = &written.name;
         let partitions =
             partitions.map_err(|message| Error::job(format!("sink `{name}`: `partition_by`: {message}")))?;
-        let folder = bucket_url(&path).is_none().then_some(&*path);
-        let place: Arc<dyn Place> = match bucket_url(&path) {
-            Some(url) => Arc::new(BucketPlace::open(url).map_err(|error| error.within(format!("sink `{name}`")))?),
+        let (place, folder): (Arc<dyn Place>, _) = match bucket_url(&written.path) {
+            _ if written.layout.delta => {
+                let opened = DeltaPlace::open(&written, owner, failure);
+                let (place, folder) = opened.map_err(|error| error.within(format!("sink `{name}`")))?;
+                (Arc::new(place), folder)
+            }
+            Some(url) => {
+                (Arc::new(BucketPlace::open(url).map_err(|error| error.within(format!("sink `{name}`")))?), None)
+            }
             None => {
-                fs::create_dir_all(&path).map_err(|cause| open_failed(&name, "make the folder", &path, &cause))?;
-                Arc::new(FolderPlace::new(path.clone()))
+                let path = &written.path;
+                fs::create_dir_all(path).map_err(|cause| open_failed(name, "make the folder", path, &cause))?;
+                (Arc::new(FolderPlace::new(path.clone())), Some(path.clone()))
             }
         };
+        let folder = folder.as_deref();
+        let Written { name, format, layout, .. } = written;
         let within = |error: Error| error.within(format!("sink `{name}`"));
         let (mut kept, mut of_others) = (None, None);
         match owner {
@@ -140,7 +152,7 @@ impl PartsSink {
     }
 
     /// Completes parts of these folders.
-    fn complete(&mut self, folders: Vec<String>) -> Result<Vec<String>> {
+    fn complete(&mut self, folders: Vec<String>) -> Result<Vec<Staged>> {
         let open: Vec<_> = folders.iter().filter_map(|folder| self.open.remove(folder)).collect();
         open.into_iter().map(|part| self.writer.finish(part)).collect()
     }
@@ -156,8 +168,8 @@ impl PartsSink {
         self.open.iter().filter(|(_, part)| old(part)).map(|(folder, _)| folder.clone()).collect()
     }
 
-    /// Adds the rows of a batch to their parts. The names of those that are complete then.
-    fn add(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<Vec<String>> {
+    /// Adds the rows of a batch to their parts. Those that are complete then.
+    fn add(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<Vec<Staged>> {
         let by_folder = self.partitions.split(rows);
         let place = self.writer.place.shown();
         let by_folder = by_folder.map_err(|cause| commit_failed(&self.name, batch, place, cause))?;
@@ -184,17 +196,19 @@ impl PartsSink {
     }
 
     /// Says what is committed now, and gives complete parts their names.
-    fn publish(&mut self, batch: Option<BatchId>, complete: Vec<String>) -> Result<()> {
+    fn publish(&mut self, batch: Option<BatchId>, complete: Vec<Staged>) -> Result<()> {
         let Writer { place, share, format, generation, failure, .. } = &self.writer;
         if let Some(kept) = &mut self.kept {
             let committed = batch.or(kept.committed);
             let open: Vec<_> = self.open.iter().map(|(folder, part)| (folder.clone(), part.from, part.rows)).collect();
-            let pending = (!open.is_empty() || !complete.is_empty()).then(|| Pending {
+            kept.told = kept.told.map(|told| told + u64::from(!complete.is_empty()));
+            let pending = (!open.is_empty() || !complete.is_empty() || kept.told.is_some()).then(|| Pending {
                 by: *generation,
-                shows: complete.clone(),
+                shows: names_of(&complete),
                 extension: encode::word(*format),
                 partition_by: self.partition_by.clone(),
                 open,
+                told: kept.told,
             });
             let marker = Marker::new(&kept.owner, committed, None).with(pending);
             let replace = || place.replace_marker(&kept.marker_name, &marker, Some(&kept.tag), &kept.owner);
@@ -203,7 +217,8 @@ impl PartsSink {
             kept.passed = kept.passed.max(committed);
         }
         fault::point("commit.marked");
-        show_all(&**place, *share, *generation, &complete, failure)?;
+        let told = self.kept.as_ref().and_then(|kept| kept.told);
+        show_all(&**place, *share, *generation, told, &complete, failure)?;
         if let Some(kept) = &mut self.kept {
             let needed = self.open.values().map(|part| part.from).min();
             // What cannot be removed now is tried again with the next batch.
@@ -305,8 +320,12 @@ impl Kept {
         fault::point("start.sink");
         let (marker, tag) = settle(place, share, owner, claimed, &tag, failure)?;
         tidy(&**place, share, failure)?;
+        // Where the marker is lost, readers have heard more than it says.
+        let of_marker = marker.pending.as_ref().and_then(|pending| pending.told);
+        let told = place.told(share).map(|told| told.max(of_marker.unwrap_or(0)));
         let (owner, batch) = (owner.clone(), marker.batch);
-        Ok(Kept { owner, marker_name, tag, passed: batch, committed: batch, reserves: BTreeSet::new(), _lock: lock })
+        let reserves = BTreeSet::new();
+        Ok(Kept { owner, marker_name, tag, passed: batch, committed: batch, reserves, told, _lock: lock })
     }
 }
 
@@ -327,24 +346,28 @@ pub fn settle(
             "the marker of {shown} names `{odd}`, which is no part; restore it from a copy"
         )));
     }
-    show_all(&**place, share, pending.by, &pending.shows, failure)?;
+    let shows: Vec<Staged> = pending.shows.iter().map(|part| (part.clone(), None)).collect();
+    show_all(&**place, share, pending.by, pending.told, &shows, failure)?;
     let complete = rebuild(place, share, owner.generation, &marker, pending, failure)?;
     let name = exactly_once::marker_name(share);
     let settled = Marker::new(owner, marker.batch, marker.part.clone());
     let mut tag = tag.clone();
+    let told = pending.told.map(|told| told + u64::from(!complete.is_empty()));
+    let by = owner.generation;
     if !complete.is_empty() {
-        let pending = Pending { by: owner.generation, shows: complete.clone(), ..Pending::default() };
+        let pending = Pending { by, shows: names_of(&complete), told, ..Pending::default() };
         let marked = settled.clone().with(Some(pending));
         tag = patiently(failure, || place.replace_marker(&name, &marked, Some(&tag), owner))?;
         fault::point("start.settled");
-        show_all(&**place, share, owner.generation, &complete, failure)?;
+        show_all(&**place, share, by, told, &complete, failure)?;
     }
+    let settled = settled.with(told.map(|told| Pending { by, told: Some(told), ..Pending::default() }));
     let tag = patiently(failure, || place.replace_marker(&name, &settled, Some(&tag), owner))?;
     tidy(&**place, share, failure)?;
     Ok((settled, tag))
 }
 
-/// Writes the parts that were open, from the reserves of their batches, and stages them. Their names.
+/// Writes the parts that were open, from the reserves of their batches, and stages them.
 fn rebuild(
     place: &Arc<dyn Place>,
     share: Share,
@@ -352,7 +375,7 @@ fn rebuild(
     marker: &Marker,
     pending: &Pending,
     failure: &Failure,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Staged>> {
     let damaged = |why: String| {
         Error::environment(format!(
             "{}: rows that are committed and not in a part yet cannot be read: {why}; restore {} from a copy",
@@ -404,12 +427,28 @@ fn rebuild(
     open.into_values().map(|(writer, part)| writer.finish(part)).collect()
 }
 
-fn show_all(place: &dyn Place, share: Share, by: Generation, parts: &[String], failure: &Failure) -> Result<()> {
-    for part in parts {
+fn names_of(parts: &[Staged]) -> Vec<String> {
+    parts.iter().map(|(part, _)| part.clone()).collect()
+}
+
+/// Gives parts their names, and tells readers of them, for the how many-th time.
+fn show_all(
+    place: &dyn Place,
+    share: Share,
+    by: Generation,
+    told: Option<u64>,
+    parts: &[Staged],
+    failure: &Failure,
+) -> Result<()> {
+    for (part, _) in parts {
         let hidden = hidden(share, by, part);
         patiently(failure, || place.show(&hidden, part))?;
     }
-    Ok(())
+    if parts.is_empty() {
+        return Ok(());
+    }
+    fault::point("commit.shown");
+    patiently(failure, || place.tell(share, told, parts))
 }
 
 /// As [`exactly_once::whole`].

@@ -9,8 +9,12 @@ pub use folder::FolderPlace;
 
 use crate::owner::Owner;
 use crate::patience::StoreError;
+use crate::sink::files::Share;
 use crate::sink::marker::Marker;
 use std::fs::File;
+
+/// The name of a part that is complete, and how many rows it has, where that is known.
+pub type Staged = (String, Option<u64>);
 
 /// By what a place tells one version of a marker from another; empty where it needs none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,4 +64,25 @@ pub trait Place: Send + Sync {
 
     /// Removes a hidden file; it need not be there.
     fn remove(&self, hidden: &str) -> Result<(), StoreError>;
+
+    /// The names of what is in a folder and sorts behind this name, without the folder's.
+    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Makes a small file, whole and durable, where none has its name; whether it did. An attempt whose answer was lost may find
+    /// the file that it has made.
+    fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError>;
+
+    /// The bytes of a file; `None`: there is none.
+    fn size(&self, name: &str) -> Result<Option<u64>, StoreError>;
+
+    /// How often readers were told of parts of a share, as far as the place knows; `None`: they see names, and are told nothing.
+    fn told(&self, _share: Share) -> Option<u64> {
+        None
+    }
+
+    /// Tells readers of parts that have their names now, where names do not say enough. `number`: the how many-th time it is for this share, by
+    /// which a time that was before is known; `None`: nobody will ask again.
+    fn tell(&self, _share: Share, _number: Option<u64>, _parts: &[Staged]) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

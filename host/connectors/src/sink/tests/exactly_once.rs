@@ -182,7 +182,7 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
         );
     }
     refused(&place, "a", "is damaged");
-    let later = Marker { version: 3, ..Marker::new(&owner("a", 1), None, None) };
+    let later = Marker { version: 4, ..Marker::new(&owner("a", 1), None, None) };
     marker::replace(&path, &later).unwrap();
     refused(&place, "a", "a later version of Millstream");
     fs::remove_file(&path).unwrap();

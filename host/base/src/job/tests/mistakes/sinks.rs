@@ -10,12 +10,12 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres, kafka, redis, mqtt, kinesis, clickhouse, http, websocket, plugin, nothing"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, delta, queue, postgres, kafka, redis, mqtt, kinesis, clickhouse, http, websocket, plugin, nothing"#,
     ),
     (
         r#"from = "lines"
 kind = "nats""#,
-        r#"job.toml:3: sink `screen`: `kind = "nats"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
+        r#"job.toml:3: sink `screen`: `kind = "nats"` is not available in this version; write one of: `print`, `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
     ),
     (
         r#"from = "lines"
@@ -120,7 +120,7 @@ rows = -1"#,
         r#"from = "lines"
 kind = "print"
 path = "out""#,
-        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `queue`; remove it",
+        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `delta`, `queue`; remove it",
     ),
     (
         r#"from = "lines"

@@ -15,6 +15,7 @@ use object_store::{
     UpdateVersion,
 };
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
 use std::time::Duration;
 
@@ -233,6 +234,50 @@ impl Place for BucketPlace {
             match client.delete(&at).await {
                 Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(()),
                 removed => removed,
+            }
+        })
+    }
+
+    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError> {
+        let (begin, own_behind) = (format!("{folder}/"), behind.to_owned());
+        let folder = begin.clone();
+        self.0.list_behind("", &begin, behind, move |name, _| {
+            let name = name.strip_prefix(&folder)?;
+            (name > own_behind.as_str() && !name.contains('/')).then(|| name.to_owned())
+        })
+    }
+
+    fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        let (client, at) = (self.0.client(), self.at("write", name)?);
+        // Where puts on condition make no plain file, a rename does, which never puts it in the place of another one.
+        let renamed = self.0.cloud().renames().then(|| format!("{name}.{:016x}.tmp", RandomState::new().hash_one(0)));
+        let from = renamed.map(|from| self.at("write", &from)).transpose()?;
+        self.0.run("write", name, async move {
+            let made = match &from {
+                None => client.put_opts(&at, bytes.into(), PutOptions::from(PutMode::Create)).await.map(drop),
+                Some(from) => {
+                    client.put(from, bytes.into()).await?;
+                    let named = client.rename_if_not_exists(from, &at).await;
+                    if named.is_err() {
+                        // It hides from readers of logs, so that it may stay.
+                        let _ = client.delete(from).await;
+                    }
+                    named
+                }
+            };
+            match made {
+                Err(ClientError::AlreadyExists { .. } | ClientError::Precondition { .. }) => Ok(false),
+                made => made.map(|()| true),
+            }
+        })
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let (client, at) = (self.0.client(), self.at("read", name)?);
+        self.0.run("read", name, async move {
+            match client.head(&at).await {
+                Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(None),
+                found => found.map(|found| Some(found.size)),
             }
         })
     }

@@ -10,6 +10,7 @@ use crate::regular;
 use crate::sink::marker::{self, Marker};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A folder that is there.
@@ -144,6 +145,39 @@ impl Place for FolderPlace {
             removed => removed,
         };
         self.done("remove", hidden, removed)
+    }
+
+    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = self.hidden(folder)?;
+        names.retain(|name| name.as_str() > behind);
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        let path = self.at(name);
+        let create = || {
+            make_folders(&self.0, folder_of(&path))?;
+            // Nobody sees half of it, and a link never takes the place of another file.
+            let everyone = fs::Permissions::from_mode(0o666);
+            let mut builder = tempfile::Builder::new();
+            let mut file = builder.prefix(".").suffix(".tmp").permissions(everyone).tempfile_in(folder_of(&path))?;
+            file.write_all(&bytes)?;
+            file.as_file().sync_all()?;
+            let made = match fs::hard_link(file.path(), &path) {
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => false,
+                made => made.map(|()| true)?,
+            };
+            drop(file);
+            sync_folder(folder_of(&path)).map(|()| made)
+        };
+        self.done("write", name, create())
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match fs::metadata(self.at(name)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => self.done("read", name, found.map(|found| Some(found.len()))),
+        }
     }
 }
 

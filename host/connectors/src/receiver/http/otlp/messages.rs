@@ -1,0 +1,252 @@
+//! The messages of OTLP in Protobuf, as objects of the names that they have in JSON: only the fields that rows are made of.
+//!
+//! Ids become hexadecimal digits and bytes Base64, as in JSON.
+
+use crate::decode::protobuf::wire::{Raw, Wire};
+use crate::hex;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Number, Value};
+
+/// How deep messages may stand in others: attributes may hold lists of lists.
+const DEPTH_MAX: usize = 64;
+
+/// The fields of a message.
+pub struct Message(&'static [Field]);
+
+struct Field {
+    number: u32,
+    name: &'static str,
+    kind: Kind,
+    repeated: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Message(&'static Message),
+    Text,
+    Bytes,
+    Id,
+    Flag,
+    Int,
+    Zigzag,
+    Unsigned,
+    Fixed,
+    SignedFixed,
+    Double,
+}
+use Kind::{Bytes, Double, Fixed, Flag, Id, Int, SignedFixed, Text, Unsigned, Zigzag};
+
+const fn one(number: u32, name: &'static str, kind: Kind) -> Field {
+    Field { number, name, kind, repeated: false }
+}
+
+const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
+    Field { number, name, kind, repeated: true }
+}
+
+/// What a request with logs, metrics or traces is.
+pub static LOGS: Message = Message(&[many(1, "resourceLogs", Kind::Message(&RESOURCE_LOGS))]);
+pub static METRICS: Message = Message(&[many(1, "resourceMetrics", Kind::Message(&RESOURCE_METRICS))]);
+pub static TRACES: Message = Message(&[many(1, "resourceSpans", Kind::Message(&RESOURCE_SPANS))]);
+
+const RESOURCE: Field = one(1, "resource", Kind::Message(&HAS_ATTRIBUTES));
+const SCOPE: Field = one(1, "scope", Kind::Message(&INSTRUMENTATION_SCOPE));
+static HAS_ATTRIBUTES: Message = Message(&[attributes(1)]);
+static INSTRUMENTATION_SCOPE: Message = Message(&[one(1, "name", Text), one(2, "version", Text)]);
+
+const fn attributes(number: u32) -> Field {
+    many(number, "attributes", Kind::Message(&KEY_VALUE))
+}
+
+static KEY_VALUE: Message = Message(&[one(1, "key", Text), one(2, "value", Kind::Message(&ANY_VALUE))]);
+static ANY_VALUE: Message = Message(&[
+    one(1, "stringValue", Text),
+    one(2, "boolValue", Flag),
+    one(3, "intValue", Int),
+    one(4, "doubleValue", Double),
+    one(5, "arrayValue", Kind::Message(&ARRAY_VALUE)),
+    one(6, "kvlistValue", Kind::Message(&KEY_VALUE_LIST)),
+    one(7, "bytesValue", Bytes),
+]);
+static ARRAY_VALUE: Message = Message(&[many(1, "values", Kind::Message(&ANY_VALUE))]);
+static KEY_VALUE_LIST: Message = Message(&[many(1, "values", Kind::Message(&KEY_VALUE))]);
+
+static RESOURCE_LOGS: Message = Message(&[RESOURCE, many(2, "scopeLogs", Kind::Message(&SCOPE_LOGS))]);
+static SCOPE_LOGS: Message = Message(&[SCOPE, many(2, "logRecords", Kind::Message(&LOG_RECORD))]);
+static LOG_RECORD: Message = Message(&[
+    one(1, "timeUnixNano", Fixed),
+    one(11, "observedTimeUnixNano", Fixed),
+    one(2, "severityNumber", Int),
+    one(3, "severityText", Text),
+    one(5, "body", Kind::Message(&ANY_VALUE)),
+    attributes(6),
+    one(9, "traceId", Id),
+    one(10, "spanId", Id),
+    one(12, "eventName", Text),
+]);
+
+static RESOURCE_METRICS: Message = Message(&[RESOURCE, many(2, "scopeMetrics", Kind::Message(&SCOPE_METRICS))]);
+static SCOPE_METRICS: Message = Message(&[SCOPE, many(2, "metrics", Kind::Message(&METRIC))]);
+static METRIC: Message = Message(&[
+    one(1, "name", Text),
+    one(2, "description", Text),
+    one(3, "unit", Text),
+    one(5, "gauge", Kind::Message(&NUMBERS)),
+    one(7, "sum", Kind::Message(&NUMBERS)),
+    one(9, "histogram", Kind::Message(&HISTOGRAM)),
+    one(10, "exponentialHistogram", Kind::Message(&EXPONENTIAL)),
+    one(11, "summary", Kind::Message(&SUMMARY)),
+]);
+const TEMPORALITY: Field = one(2, "aggregationTemporality", Int);
+static NUMBERS: Message =
+    Message(&[many(1, "dataPoints", Kind::Message(&NUMBER)), TEMPORALITY, one(3, "isMonotonic", Flag)]);
+static HISTOGRAM: Message = Message(&[many(1, "dataPoints", Kind::Message(&HISTOGRAM_POINT)), TEMPORALITY]);
+static EXPONENTIAL: Message = Message(&[many(1, "dataPoints", Kind::Message(&EXPONENTIAL_POINT)), TEMPORALITY]);
+static SUMMARY: Message = Message(&[many(1, "dataPoints", Kind::Message(&SUMMARY_POINT))]);
+const START: Field = one(2, "startTimeUnixNano", Fixed);
+const TIME: Field = one(3, "timeUnixNano", Fixed);
+const COUNT: Field = one(4, "count", Fixed);
+const SUM: Field = one(5, "sum", Double);
+static NUMBER: Message =
+    Message(&[attributes(7), START, TIME, one(4, "asDouble", Double), one(6, "asInt", SignedFixed)]);
+static HISTOGRAM_POINT: Message = Message(&[
+    attributes(9),
+    START,
+    TIME,
+    COUNT,
+    SUM,
+    many(6, "bucketCounts", Fixed),
+    many(7, "explicitBounds", Double),
+    one(11, "min", Double),
+    one(12, "max", Double),
+]);
+static EXPONENTIAL_POINT: Message = Message(&[
+    attributes(1),
+    START,
+    TIME,
+    COUNT,
+    SUM,
+    one(6, "scale", Zigzag),
+    one(7, "zeroCount", Fixed),
+    one(8, "positive", Kind::Message(&BUCKETS)),
+    one(9, "negative", Kind::Message(&BUCKETS)),
+    one(12, "min", Double),
+    one(13, "max", Double),
+]);
+static BUCKETS: Message = Message(&[one(1, "offset", Zigzag), many(2, "bucketCounts", Unsigned)]);
+static SUMMARY_POINT: Message =
+    Message(&[attributes(7), START, TIME, COUNT, SUM, many(6, "quantileValues", Kind::Message(&QUANTILE))]);
+static QUANTILE: Message = Message(&[one(1, "quantile", Double), one(2, "value", Double)]);
+
+static RESOURCE_SPANS: Message = Message(&[RESOURCE, many(2, "scopeSpans", Kind::Message(&SCOPE_SPANS))]);
+static SCOPE_SPANS: Message = Message(&[SCOPE, many(2, "spans", Kind::Message(&SPAN))]);
+static SPAN: Message = Message(&[
+    one(1, "traceId", Id),
+    one(2, "spanId", Id),
+    one(4, "parentSpanId", Id),
+    one(5, "name", Text),
+    one(6, "kind", Int),
+    one(7, "startTimeUnixNano", Fixed),
+    one(8, "endTimeUnixNano", Fixed),
+    attributes(9),
+    many(11, "events", Kind::Message(&EVENT)),
+    many(13, "links", Kind::Message(&LINK)),
+    one(15, "status", Kind::Message(&STATUS)),
+]);
+static EVENT: Message = Message(&[one(1, "timeUnixNano", Fixed), one(2, "name", Text), attributes(3)]);
+static LINK: Message = Message(&[one(1, "traceId", Id), one(2, "spanId", Id), attributes(4)]);
+static STATUS: Message = Message(&[one(2, "message", Text), one(3, "code", Int)]);
+
+/// Why bytes make no object.
+#[derive(Debug)]
+pub enum Fault {
+    /// They are no such message.
+    Wrong(String),
+    /// They make more values than are taken at a time: a few bytes may stand for one.
+    TooMany,
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Fault {
+        Fault::Wrong(why)
+    }
+}
+
+impl Message {
+    /// A message as an object, of so many values at most.
+    pub fn object(&self, bytes: &[u8], values_max: usize) -> Result<Value, Fault> {
+        Reading { left: values_max }.object(self, bytes, 0)
+    }
+}
+
+/// Counts the values of a message.
+struct Reading {
+    left: usize,
+}
+
+impl Reading {
+    fn object(&mut self, message: &Message, bytes: &[u8], depth: usize) -> Result<Value, Fault> {
+        if depth > DEPTH_MAX {
+            return Err(format!("nested deeper than {DEPTH_MAX} levels").into());
+        }
+        let (mut wire, mut object) = (Wire::new(bytes), Map::new());
+        while let Some((number, raw)) = wire.field()? {
+            let Some(field) = message.0.iter().find(|field| field.number == number) else { continue };
+            if !field.repeated {
+                object.insert(field.name.into(), self.value(field.kind, raw, depth)?);
+                continue;
+            }
+            if let Value::Array(list) = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
+                match (field.kind, raw) {
+                    (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(packed)) => {
+                        self.packed(field.kind, packed, list)?;
+                    }
+                    (_, raw) => list.push(self.value(field.kind, raw, depth)?),
+                }
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    /// Numbers that stand one behind the other.
+    fn packed(&mut self, kind: Kind, packed: &[u8], list: &mut Vec<Value>) -> Result<(), Fault> {
+        let mut wire = Wire::new(packed);
+        while !wire.rest().is_empty() {
+            let raw = match kind {
+                Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
+                _ => Raw::Varint(wire.varint()?),
+            };
+            list.push(self.value(kind, raw, 0)?);
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, kind: Kind, raw: Raw<'_>, depth: usize) -> Result<Value, Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+        Ok(match (kind, raw) {
+            (Kind::Message(message), Raw::Bytes(bytes)) => self.object(message, bytes, depth + 1)?,
+            // What is no text is shown as far as it is one.
+            (Text, Raw::Bytes(bytes)) => String::from_utf8_lossy(bytes).into(),
+            (Bytes, Raw::Bytes(bytes)) => BASE64_STANDARD.encode(bytes).into(),
+            (Id, Raw::Bytes(bytes)) => hex::encode(bytes).into(),
+            (Flag, Raw::Varint(number)) => (number != 0).into(),
+            (Int, Raw::Varint(number)) => number.cast_signed().into(),
+            (Unsigned, Raw::Varint(number)) => number.into(),
+            (Zigzag, Raw::Varint(number)) => (((number >> 1) as i64) ^ -((number & 1) as i64)).into(),
+            (Fixed, Raw::Fixed64(number)) => number.into(),
+            (SignedFixed, Raw::Fixed64(number)) => number.cast_signed().into(),
+            (Double, Raw::Fixed64(bits)) => double(f64::from_bits(bits)),
+            _ => return Err("a field has another type than it should; it is no such message".to_owned().into()),
+        })
+    }
+}
+
+/// A number as JSON has it, which has no words for some.
+fn double(number: f64) -> Value {
+    match Number::from_f64(number) {
+        Some(number) => Value::Number(number),
+        None if number.is_nan() => "NaN".into(),
+        None => if number > 0. { "Infinity" } else { "-Infinity" }.into(),
+    }
+}

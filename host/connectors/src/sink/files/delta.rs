@@ -1,0 +1,399 @@
+//! Files that are those of a Delta table. They are written as all others are, and readers hear of them by a commit to the table's log once
+//! they have their names.
+//!
+//! The job's own files (marker, lock, staged parts, reserves) are in a folder of the table that readers pass over, one for each job and sink, as a table
+//! belongs to nobody alone. The commit of a share says by a *transaction* how many commits that share has made: whoever is to make one that is
+//! there already, after a crash, finds it. Which start of the job may write is decided by the marker, as of all files.
+
+mod checkpoint;
+mod log;
+mod schema;
+
+use super::Written;
+use super::open_part::hidden_folder;
+use super::partitions::values_of;
+use super::place::{BucketPlace, FolderPlace, MarkerTag, Place, Staged};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::hex;
+use crate::job::spec::bucket_url;
+use crate::owner::Owner;
+use crate::patience::{StoreError, patiently};
+use crate::private;
+use crate::sink::files::Share;
+use crate::sink::marker::Marker;
+use crate::time;
+use log::{Names, Table, Wanted, commit_name, wrong};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where the own files of all jobs are, within the table.
+const OWN_FOLDER: &str = "_millstream";
+/// How the identity of who commits begins in the log.
+const APP: &str = "millstream";
+/// After how many commits a checkpoint is made where the table does not say it.
+const COMMITS_PER_CHECKPOINT: u64 = 100;
+/// After so long without a look at it, others may have made so many commits that old ones are gone.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// Letters of paths that stand as they are in a log, where paths are URIs.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'=');
+
+/// A table, and the folder in it that is the sink's own.
+pub struct DeltaPlace {
+    root: Arc<dyn Place>,
+    own: Box<dyn Place>,
+    /// That of `own`, from the table on.
+    own_name: String,
+    wanted: Wanted,
+    owner: Option<Owner>,
+    sink: String,
+    log: Mutex<Log>,
+}
+
+/// How far the log is known.
+struct Log {
+    table: Table,
+    looked: Instant,
+}
+
+/// The own folder of a sink, from the table on. Without checkpoints each start has another one.
+fn own_name(job_id: Option<&str>, sink: &str) -> Result<String> {
+    let id = match job_id {
+        Some(id) => id.to_owned(),
+        None => format!("run-{}", random()?),
+    };
+    Ok(format!("{OWN_FOLDER}/{id}-{sink}"))
+}
+
+/// 32 hexadecimal digits that nobody else has.
+fn random() -> Result<String> {
+    let bytes = private::random().map_err(|cause| Error::environment(format!("cannot read random bytes: {cause}")))?;
+    Ok(hex::encode(&bytes)[..32].to_owned())
+}
+
+/// Where the marker is of a sink of this job.
+pub fn own_path(table: &Path, sink: &str, job_id: &str) -> Result<PathBuf, String> {
+    let own = own_name(Some(job_id), sink).map_err(|error| error.message)?;
+    Ok(match bucket_url(table) {
+        Some(url) => PathBuf::from(format!("{}/{own}", url.trim_end_matches('/'))),
+        None => table.join(own),
+    })
+}
+
+/// Checks columns, and the table where it is a folder that is there. The error comes with the key that is wrong.
+pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
+    schema::of_rows(&written.schema).map_err(|message| ("from", message))?;
+    if bucket_url(&written.path).is_some() {
+        return Ok(());
+    }
+    let existing = written.path.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
+    let Some(existing) = existing.into_iter().find(|f| f.exists()) else {
+        return Err(("path", format!("{} cannot be made; choose another path", written.path.display())));
+    };
+    if !existing.is_dir() {
+        let message =
+            format!("{} is a file, not a folder; a table is a folder: choose another path", existing.display());
+        return Err(("path", message));
+    }
+    super::check_writable(existing).map_err(|message| ("path", message))?;
+    let table = Table::load(&FolderPlace::new(written.path.clone())).map_err(|error| ("path", error.to_string()))?;
+    let wanted = log::wanted(&written.schema, &written.layout.partition_by);
+    table.map_or(Ok(()), |table| table.check(&wanted)).map_err(|message| ("path", message))
+}
+
+impl DeltaPlace {
+    /// Opens a table, which is made where it is not there. Its own folder, where it is one of this machine.
+    pub fn open(written: &Written, owner: Option<&Owner>, failure: &Failure) -> Result<(DeltaPlace, Option<PathBuf>)> {
+        let sink = &written.name;
+        let own_name = own_name(owner.map(|owner| owner.job_id.as_str()), sink)?;
+        let (root, own, folder): (Arc<dyn Place>, Box<dyn Place>, _) = match bucket_url(&written.path) {
+            Some(url) => {
+                let below = format!("{}/{own_name}", url.trim_end_matches('/'));
+                (Arc::new(BucketPlace::open(url)?), Box::new(BucketPlace::open(&below)?), None)
+            }
+            None => {
+                let folder = written.path.join(&own_name);
+                fs::create_dir_all(&folder)
+                    .map_err(|cause| super::open_failed(sink, "make the folder", &folder, &cause))?;
+                (
+                    Arc::new(FolderPlace::new(written.path.clone())),
+                    Box::new(FolderPlace::new(folder.clone())),
+                    Some(folder),
+                )
+            }
+        };
+        let wanted = log::wanted(&written.schema, &written.layout.partition_by);
+        let table = patiently(failure, || table(&*root, &wanted))?;
+        let log = Mutex::new(Log { table, looked: Instant::now() });
+        let place = DeltaPlace { root, own, own_name, wanted, owner: owner.cloned(), sink: sink.clone(), log };
+        Ok((place, folder))
+    }
+
+    /// The name of a part within the table, which those of other sinks do not have.
+    fn in_table(&self, part: &str) -> String {
+        let of = &Digest::of(self.own_name.as_bytes()).hex()[..16];
+        match part.rsplit_once('.') {
+            Some((name, extension)) => format!("{name}-{of}.{extension}"),
+            None => format!("{part}-{of}"),
+        }
+    }
+
+    fn within(&self, hidden: &str) -> String {
+        format!("{}/{hidden}", self.own_name)
+    }
+
+    /// Who commits, as the log names them.
+    fn app(&self, share: Share) -> Option<String> {
+        let id = &self.owner.as_ref()?.job_id;
+        let worker = share.map_or_else(String::new, |worker| format!("-{worker:03}"));
+        Some(format!("{APP}-{id}-{}{worker}", self.sink))
+    }
+
+    /// The actions that add these parts.
+    fn commit(&self, share: Share, number: Option<u64>, parts: &[Staged]) -> Result<Vec<u8>, StoreError> {
+        let now_ms = time::now().0 / 1_000;
+        let mut info = info("STREAMING UPDATE", now_ms).map_err(|error| wrong(&*self.root, error.message))?;
+        info["operationParameters"] =
+            json!({ "outputMode": "Append", "queryId": self.app(share), "epochId": number.map(|n| n.to_string()) });
+        info["isBlindAppend"] = true.into();
+        let mut actions = vec![json!({ "commitInfo": info })];
+        if let (Some(app), Some(number)) = (self.app(share), number) {
+            actions.push(json!({ "txn": { "appId": app, "version": number, "lastUpdated": now_ms } }));
+        }
+        for (part, rows) in parts {
+            let name = self.in_table(part);
+            let size = self.root.size(&name)?.ok_or_else(|| {
+                wrong(&*self.root, format!("{name}, whose rows are committed, is gone before readers were told of it; restore it from a copy"))
+            })?;
+            let values = values_of(part).map(|value| value.map_or(Value::Null, Value::from));
+            let values: serde_json::Map<_, _> = self.wanted.partition_by.iter().cloned().zip(values).collect();
+            let stats = rows.map(|rows| json!({ "numRecords": rows }).to_string());
+            actions.push(json!({ "add": {
+                "path": utf8_percent_encode(&name, PLAIN).to_string(),
+                "partitionValues": values,
+                "size": size,
+                "modificationTime": now_ms,
+                "dataChange": true,
+                "stats": stats,
+            } }));
+        }
+        Ok(log::written(&actions))
+    }
+
+    /// Takes in what others have committed since.
+    fn look(&self, log: &mut Log) -> Result<(), StoreError> {
+        let names = Names::of(&*self.root, Some(log.table.version))?;
+        let next = log.table.version + 1;
+        let newer = names.commits.range(next..).next();
+        let checkpoint = names.checkpoint.filter(|checkpoint| checkpoint.version > log.table.version);
+        if newer.is_some_and(|newer| *newer != next) || (newer.is_none() && checkpoint.is_some()) {
+            let table = Table::load(&*self.root)?.ok_or_else(|| wrong(&*self.root, "its log is gone"))?;
+            table.check(&self.wanted).map_err(|why| wrong(&*self.root, why))?;
+            log.table = table;
+        }
+        log.looked = Instant::now();
+        Ok(())
+    }
+
+    /// Takes in the commit that somebody else made.
+    fn take(&self, table: &mut Table, version: u64, commit: &[u8]) -> Result<(), StoreError> {
+        let taken = table.take(commit).and_then(|()| table.check(&self.wanted));
+        taken.map_err(|why| wrong(&*self.root, format!("{}: {why}", commit_name(version))))?;
+        table.version = version;
+        Ok(())
+    }
+
+    /// Makes a checkpoint where enough commits lie behind the last one. That it cannot be made is no failure: the next commit tries again.
+    fn checkpoint(&self, share: Share, table: &mut Table) {
+        let since =
+            |table: &Table| table.version - table.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.version);
+        let every = table.checkpoint_interval().unwrap_or(COMMITS_PER_CHECKPOINT);
+        if since(table) < every {
+            return;
+        }
+        let hidden = self.within(&format!("{}/checkpoint-{}.tmp", hidden_folder(share), table.version));
+        let made = newest(&*self.root, table).and_then(|before| {
+            table.checkpoint = before;
+            if since(table) < every {
+                return Ok(());
+            }
+            fault::point("delta.checkpoint");
+            let now_ms = time::now().0 / 1_000;
+            let made = checkpoint::write(&*self.root, table, table.checkpoint.as_ref(), &hidden, now_ms)?;
+            table.checkpoint = Some(made);
+            fault::point("delta.checkpointed");
+            Ok(())
+        });
+        if let Err(error) = made {
+            tracing::warn!(
+                "sink `{}`: {error}; readers read the commits one by one, and the next commit tries again",
+                self.sink
+            );
+        }
+    }
+}
+
+/// The newest checkpoint, which others may have made.
+fn newest(root: &dyn Place, table: &Table) -> Result<Option<log::Checkpoint>, StoreError> {
+    let from = table.checkpoint.as_ref().map(|checkpoint| checkpoint.version);
+    let names = Names::of(root, from)?;
+    Ok(names.checkpoint.filter(|found| found.version <= table.version).or_else(|| table.checkpoint.clone()))
+}
+
+/// The table, which is made where it is not there.
+fn table(root: &dyn Place, wanted: &Wanted) -> Result<Table, StoreError> {
+    let wrong = |why: String| wrong(root, why);
+    loop {
+        if let Some(table) = Table::load(root)? {
+            table.check(wanted).map_err(wrong)?;
+            return Ok(table);
+        }
+        if let Some(part) = root.any_part()? {
+            return Err(wrong(format!(
+                "it is no table, and holds files that a sink of kind `files` wrote ({part}); choose another path"
+            )));
+        }
+        let now_ms = time::now().0 / 1_000;
+        let told = |error: Error| wrong(error.message);
+        let info = info("CREATE TABLE", now_ms).map_err(told)?;
+        let id = uuid(&random().map_err(told)?);
+        let commit = log::first_commit(wanted, id, &info, now_ms).map_err(wrong)?;
+        fault::point("delta.create");
+        // Who comes second reads what the first has made.
+        root.create(&commit_name(0), commit)?;
+    }
+}
+
+/// What a commit says of itself.
+fn info(operation: &str, now_ms: i64) -> Result<Value> {
+    Ok(json!({
+        "timestamp": now_ms,
+        "operation": operation,
+        "operationParameters": {},
+        "engineInfo": concat!("Millstream/", env!("CARGO_PKG_VERSION")),
+        "txnId": uuid(&random()?),
+    }))
+}
+
+/// 32 digits as a random UUID has them.
+fn uuid(digits: &str) -> String {
+    format!("{}-{}-4{}-a{}-{}", &digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..32])
+}
+
+impl Place for DeltaPlace {
+    fn shown(&self) -> String {
+        self.root.shown()
+    }
+
+    fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError> {
+        self.own.marker(name)
+    }
+
+    fn replace_marker(
+        &self,
+        name: &str,
+        marker: &Marker,
+        before: Option<&MarkerTag>,
+        owner: &Owner,
+    ) -> Result<MarkerTag, StoreError> {
+        self.own.replace_marker(name, marker, before, owner)
+    }
+
+    fn workers(&self) -> Result<Vec<usize>, StoreError> {
+        self.own.workers()
+    }
+
+    /// Others may have written to the table.
+    fn any_part(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    fn begin(&self, hidden: &str) -> Result<File, StoreError> {
+        self.own.begin(hidden)
+    }
+
+    fn stage(&self, hidden: &str, file: &mut File) -> Result<(), StoreError> {
+        self.own.stage(hidden, file)
+    }
+
+    fn show(&self, hidden: &str, part: &str) -> Result<(), StoreError> {
+        self.root.show(&self.within(hidden), &self.in_table(part))
+    }
+
+    fn write(&self, hidden: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.own.write(hidden, bytes)
+    }
+
+    fn read(&self, hidden: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.own.read(hidden)
+    }
+
+    fn hidden(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.own.hidden(folder)
+    }
+
+    fn remove(&self, hidden: &str) -> Result<(), StoreError> {
+        self.own.remove(hidden)
+    }
+
+    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError> {
+        self.root.names(folder, behind)
+    }
+
+    fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        self.root.create(name, bytes)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.root.size(name)
+    }
+
+    fn told(&self, share: Share) -> Option<u64> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.app(share).and_then(|app| log.table.transaction(&app));
+        Some(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+    }
+
+    fn tell(&self, share: Share, number: Option<u64>, parts: &[Staged]) -> Result<(), StoreError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.looked.elapsed() >= LOOK_AFTER {
+            self.look(&mut log)?;
+        }
+        let done = |table: &Table| {
+            let told = self.app(share).and_then(|app| table.transaction(&app));
+            number.is_some_and(|number| told.is_some_and(|told| told >= i64::try_from(number).unwrap_or(i64::MAX)))
+        };
+        if done(&log.table) {
+            return Ok(());
+        }
+        let commit = self.commit(share, number, parts)?;
+        loop {
+            let version = log.table.version + 1;
+            let name = commit_name(version);
+            fault::point("delta.commit");
+            let made = self.root.create(&name, commit.clone())?;
+            log.looked = Instant::now();
+            if made {
+                fault::point("delta.committed");
+                self.take(&mut log.table, version, &commit)?;
+                break;
+            }
+            let found = self.root.read(&name)?;
+            let found = found.ok_or_else(|| wrong(&*self.root, format!("{name} is there and cannot be read")))?;
+            self.take(&mut log.table, version, &found)?;
+            // It is the own one, whose answer was lost, or that of another start of the job.
+            if found == commit || done(&log.table) {
+                break;
+            }
+        }
+        self.checkpoint(share, &mut log.table);
+        Ok(())
+    }
+}

