@@ -33,6 +33,8 @@ mod kinesis;
 mod large_groups;
 mod migrate;
 mod mqtt;
+mod nats;
+mod nats_sink;
 mod objects;
 mod order;
 mod packages;

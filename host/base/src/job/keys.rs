@@ -2,6 +2,7 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
+mod nats;
 mod server;
 mod sink;
 mod source;
@@ -115,6 +116,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "kafka",
     "redis",
     "mqtt",
+    "nats",
     "kinesis",
     "syslog",
     "postgres-changes",
@@ -123,7 +125,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "queue",
 ];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "nats"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "rabbitmq"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
@@ -137,6 +139,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "kafka",
     "redis",
     "mqtt",
+    "nats",
     "kinesis",
     "clickhouse",
     "http",
@@ -145,7 +148,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "nothing",
 ];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "nats"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "rabbitmq"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

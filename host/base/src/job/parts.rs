@@ -6,6 +6,7 @@ mod join;
 mod kafka;
 mod plugin;
 mod records;
+mod nats;
 mod server;
 mod stage;
 mod window;

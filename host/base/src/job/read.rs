@@ -7,6 +7,7 @@ mod http;
 mod http_client;
 mod kafka;
 mod records;
+mod nats;
 mod server;
 mod server_sink;
 mod sink;

@@ -3,6 +3,7 @@
 mod changes;
 mod kinesis;
 mod mqtt;
+mod nats;
 mod redis;
 
 use super::polled::MakeReader;
@@ -52,6 +53,7 @@ fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Re
         ServerReads::Changes(_) | ServerReads::Kinesis(_) => {
             return Err(Error::bug(format!("source `{}` is read by another", source.name)));
         }
+        ServerReads::Nats(reads) => nats::Nats::of(source, server, reads, origin).map(|it| Box::new(it) as _),
         ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
     };
     made.map_err(|(key, message)| {
