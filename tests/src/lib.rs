@@ -32,6 +32,7 @@ mod torture;
 mod trial;
 mod varied;
 mod weed;
+mod zeromq;
 
 pub use alone::{alone, is_alone};
 pub use browser::Browser;
@@ -59,6 +60,7 @@ pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, TRANSACTION_POINTS, 
 pub use trial::Trial;
 pub use varied::{varied, varied_line, write_varied};
 pub use weed::WeedServer;
+pub use zeromq::Zeromq;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

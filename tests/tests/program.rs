@@ -75,3 +75,4 @@ mod traces;
 mod upgrade;
 mod watch;
 mod windows;
+mod zeromq;

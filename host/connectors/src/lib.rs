@@ -16,6 +16,7 @@ mod redis;
 pub mod schema_registry;
 pub mod sink;
 pub mod tls;
+mod zeromq;
 
 use millstream_base::{
     batch, decode, digest, durable, error, failure, fault, hex, ids, job, limits, memory, owner, panics, patience,

@@ -8,6 +8,7 @@ mod sink;
 mod source;
 mod stage;
 mod syslog;
+mod zeromq;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -117,6 +118,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "redis",
     "mqtt",
     "nats",
+    "zeromq",
     "kinesis",
     "syslog",
     "postgres-changes",

@@ -8,6 +8,7 @@ mod plugin;
 mod records;
 mod nats;
 mod server;
+mod zeromq;
 mod stage;
 mod window;
 

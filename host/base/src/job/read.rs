@@ -10,6 +10,7 @@ mod records;
 mod nats;
 mod server;
 mod server_sink;
+mod zeromq;
 mod sink;
 mod source;
 mod stage;

@@ -10,6 +10,7 @@ mod kinesis;
 mod nats;
 mod server;
 mod server_sink;
+mod zeromq;
 mod stage;
 mod syslog;
 
@@ -25,6 +26,7 @@ pub use server::*;
 pub use server_sink::*;
 pub use stage::*;
 pub use syslog::*;
+pub use zeromq::*;
 
 use super::variables::Written;
 use crate::batch::partition::Share;

@@ -5,6 +5,7 @@ mod kinesis;
 mod mqtt;
 mod nats;
 mod redis;
+mod zeromq;
 
 use super::polled::MakeReader;
 use crate::batch::reading::ReadPartition;
@@ -54,6 +55,7 @@ fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Re
             return Err(Error::bug(format!("source `{}` is read by another", source.name)));
         }
         ServerReads::Nats(reads) => nats::Nats::of(source, server, reads, origin).map(|it| Box::new(it) as _),
+        ServerReads::Zeromq(reads) => zeromq::Zeromq::of(source, server, reads, origin).map(|it| Box::new(it) as _),
         ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
     };
     made.map_err(|(key, message)| {

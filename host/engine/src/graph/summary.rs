@@ -125,6 +125,9 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             ServerReads::Nats(_) => {
                 "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
             }
+            ServerReads::Zeromq(_) => {
+                "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
+            }
             ServerReads::Mqtt(reads) if reads.acknowledged => {
                 "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"
             }

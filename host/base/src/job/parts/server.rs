@@ -1,6 +1,6 @@
 //! What must hold of sources that read messages of a server, and of sinks that write to one which a URL names.
 
-use super::{PartMistakes, nats};
+use super::{PartMistakes, nats, zeromq};
 use crate::job::spec::{
     ChangesReads, Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads,
     ServerSinkSpec, ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
@@ -21,6 +21,7 @@ pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMi
         ServerReads::Redis(reads) => redis(spec, reads, source.tls.as_ref(), part),
         ServerReads::Changes(reads) => return changes(source, &spec.url, reads, part),
         ServerReads::Nats(reads) => nats::source(spec, reads, source.tls.as_ref(), part),
+        ServerReads::Zeromq(reads) => zeromq::source(spec, reads, part),
         ServerReads::Mqtt(reads) => mqtt(spec, reads, source.tls.as_ref(), part),
     }
     if spec.reads.are_fields() && source.format != Format::Json {

@@ -1,6 +1,6 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
-use super::{KinesisReads, NatsReads};
+use super::{KinesisReads, NatsReads, ZeromqReads};
 use crate::batch::column::ColumnSource;
 use crate::limits;
 use std::fmt;
@@ -33,6 +33,8 @@ pub enum ServerReads {
     Mqtt(MqttReads),
     /// Streams of NATS JetStream.
     Nats(NatsReads),
+    /// What sockets of ZeroMQ send.
+    Zeromq(ZeromqReads),
     /// Changes of tables of PostgreSQL.
     Changes(ChangesReads),
 }
@@ -98,6 +100,7 @@ impl ServerReads {
             ServerReads::Kinesis(_) => "kinesis",
             ServerReads::Mqtt(_) => "mqtt",
             ServerReads::Nats(_) => "nats",
+            ServerReads::Zeromq(_) => "zeromq",
             ServerReads::Changes(_) => "postgres-changes",
         }
     }
@@ -121,6 +124,7 @@ impl ServerReads {
             ServerReads::Mqtt(_) => {
                 matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
+            ServerReads::Zeromq(_) => matches!(part, ColumnSource::Topic),
             ServerReads::Nats(_) => matches!(
                 part,
                 ColumnSource::Topic

@@ -97,6 +97,26 @@ subject = ["a.>.b", "c"]"#,
 job.toml:5: source `lines`: `a.b` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\`
 job.toml:6: source `lines`: `a.>.b` is no subject to read: it goes on behind `>`; write it as "orders.*.new" or "orders.>""#,
     ),
+    (
+        r#"kind = "zeromq""#,
+        r#"job.toml:1: source `lines`: `url` is missing; write url = "tcp://127.0.0.1:5556" to connect with a socket, or listen = "127.0.0.1:5556" to let sockets connect"#,
+    ),
+    (
+        r#"kind = "zeromq"
+url = "tcp://h:1"
+listen = "127.0.0.1:1"
+socket = "pull"
+topic = "a""#,
+        r#"job.toml:4: source `lines`: `url` and `listen` both say where messages come from; remove one of them
+job.toml:6: source `lines`: `topic` does nothing with socket = "pull", which takes what it is sent; remove one of both"#,
+    ),
+    (
+        r#"kind = "zeromq"
+url = "ipc:///tmp/x"
+topic = ["a", "a"]"#,
+        r#"job.toml:3: source `lines`: `url` does not begin with tcp://; write it as "tcp://host:5556"
+job.toml:4: source `lines`: `topic` names `a` twice; remove one"#,
+    ),
 ];
 
 /// The keys of `[sinks.screen]`, whose header is line 1 and whose `from` is line 2.

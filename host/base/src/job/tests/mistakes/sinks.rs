@@ -14,8 +14,8 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines"
-kind = "rabbitmq""#,
-        r#"job.toml:3: sink `screen`: `kind = "rabbitmq"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
+kind = "sqlite""#,
+        r#"job.toml:3: sink `screen`: `kind = "sqlite"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
     ),
     (
         r#"from = "lines"
