@@ -219,6 +219,10 @@ impl Decoder {
         }
         buffer.advance(head);
         let mut body = buffer.split_to(size as usize).freeze();
+        // libzmq writes `\x5ERROR` for a length of 5 and `ERROR`, which C takes for the one letter `\x5E`.
+        if body.starts_with(b"^RROR") {
+            return Ok(Some(Incoming::Command { name: "ERROR".into(), body: body.split_off(5) }));
+        }
         let length = body.first().map_or(0, |length| usize::from(*length));
         if body.len() < 1 + length {
             return Err(Wrong("a command has no name"));
@@ -257,10 +261,13 @@ mod tests {
         message(&mut bytes, b"one");
         message(&mut bytes, &[7; 256]);
         command(&mut bytes, "PING", b"\0\0x");
+        frame(&mut bytes, COMMAND, b"^RROR\x03400");
         // Several frames, of which the middle one is passed over.
         bytes.extend(b"\x01\x01t\x01\x01m\x00\x01v\x00\x00");
+        let error = Incoming::Command { name: "ERROR".into(), body: Bytes::from_static(b"\x03400") };
         let ping = Incoming::Command { name: "PING".into(), body: Bytes::from_static(b"\0\0x") };
-        let expected = [plain(None, b"one"), plain(None, &[7; 256]), ping, plain(Some(b"t"), b"v"), plain(None, b"")];
+        let expected =
+            [plain(None, b"one"), plain(None, &[7; 256]), ping, error, plain(Some(b"t"), b"v"), plain(None, b"")];
         assert_eq!(all(&bytes), expected);
     }
 
