@@ -20,6 +20,7 @@ mod measured;
 mod mosquitto;
 pub mod package;
 pub mod page;
+pub mod nats;
 mod parts;
 mod postgres;
 mod process;
@@ -32,6 +33,7 @@ mod torture;
 mod trial;
 mod varied;
 mod weed;
+mod zeromq;
 
 pub use alone::{alone, is_alone};
 pub use browser::Browser;
@@ -46,6 +48,7 @@ pub use kinesis::{Kinesis, packed};
 pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{Measured, held_bytes, measure, measured, resident_bytes, threads};
 pub use mosquitto::Mosquitto;
+pub use nats::Nats;
 pub use parts::{one_stage, passing, queue_sink, queue_source};
 pub use postgres::Postgres;
 pub use process::{Ended, Process, lives, signal};
@@ -58,6 +61,7 @@ pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, TRANSACTION_POINTS, 
 pub use trial::Trial;
 pub use varied::{varied, varied_line, write_varied};
 pub use weed::WeedServer;
+pub use zeromq::Zeromq;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -87,7 +87,7 @@ fn formats(part: &Value, head: &str, kind: &str) -> String {
 fn partitions(kind: &str) -> &'static str {
     match kind {
         "kafka" => "those of topics, over all processes",
-        "redis" => "streams",
+        "redis" | "nats" => "streams",
         "kinesis" => "shards",
         "plugin" => "the plugin's",
         "directory" => "files, one after the other",

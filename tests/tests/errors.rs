@@ -547,9 +547,9 @@ fn versions_to_come() {
         "job.toml:16: `checkpoint.keep` is not available in this version; remove it",
     );
     refused(
-        &changed("kind = \"print\"", "kind = \"nats\""),
-        "job.toml:16: sink `screen`: `kind = \"nats\"` is not available in this version; write one of: `print`, \
-         `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`",
+        &changed("kind = \"print\"", "kind = \"sqlite\""),
+        "job.toml:16: sink `screen`: `kind = \"sqlite\"` is not available in this version; write one of: `print`, \
+         `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),

@@ -18,6 +18,7 @@ mod read;
 pub mod retry_source;
 mod schema;
 pub mod spec;
+pub mod subject;
 pub mod suggest;
 mod table;
 mod variables;

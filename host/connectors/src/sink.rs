@@ -90,7 +90,7 @@ pub fn check(
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Server(_) => server::check(spec, schema, origin),
+        SinkKind::Server(_) => server::check(spec, schema, origin, keeps_checkpoints),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::example;
 use millstream_tests::kafka::Record;
 use millstream_tests::{
-    Broker, Browser, Hdfs, HttpClient, Kinesis, Postgres, Process, Trial, free_port, jars, java, until,
+    Broker, Browser, Hdfs, HttpClient, Kinesis, Postgres, Process, Trial, free_port, jars, java, root, until,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -97,6 +97,25 @@ fn readings_that_an_actor_of_pekko_tells() {
     assert_eq!(last("kitchen"), Some((json!(100), json!(19.0))));
     assert_eq!(last("cellar"), Some((json!(100), json!(19.5))));
     job.stop();
+}
+
+#[test]
+fn readings_that_sensors_publish() {
+    let address = format!("tcp://127.0.0.1:{}", free_port());
+    let changes = [("tcp://127.0.0.1:5556", address.clone()), ("batch = \"1s\"", "batch = \"20ms\"".into())];
+    let trial = job_of("zeromq/job.toml", &changes);
+    append(&trial, &kept("means"));
+    let mut feed = Command::new(root().join("scripts/zeromq.sh"));
+    let feed = Process::start(feed.arg(example("zeromq/feed.py")).arg(&address));
+    let mut job = trial.start(&[]);
+    let last = |place: &str| trial.rows("out.jsonl").into_iter().rfind(|row| row["place"] == place);
+    job.until("readings of both places came", |_| {
+        ["kitchen", "cellar"].iter().all(|place| last(place).is_some_and(|row| row["readings"].as_i64() > Some(3)))
+    });
+    let mean = |place: &str| last(place).unwrap()["mean"].as_f64().unwrap();
+    assert!((20.0..=22.0).contains(&mean("kitchen")) && (12.0..=14.0).contains(&mean("cellar")));
+    job.stop();
+    feed.kill();
 }
 
 #[test]

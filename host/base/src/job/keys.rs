@@ -3,11 +3,13 @@
 
 mod clickhouse;
 mod otlp;
+mod nats;
 mod server;
 mod sink;
 mod source;
 mod stage;
 mod syslog;
+mod zeromq;
 
 pub(super) use sink::*;
 pub(super) use source::*;
@@ -116,6 +118,8 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "kafka",
     "redis",
     "mqtt",
+    "nats",
+    "zeromq",
     "kinesis",
     "syslog",
     "otlp",
@@ -125,7 +129,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "queue",
 ];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "nats"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "rabbitmq"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
@@ -140,6 +144,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "kafka",
     "redis",
     "mqtt",
+    "nats",
     "kinesis",
     "clickhouse",
     "http",
@@ -148,7 +153,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "nothing",
 ];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "nats"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "rabbitmq"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

@@ -6,7 +6,9 @@ mod join;
 mod kafka;
 mod plugin;
 mod records;
+mod nats;
 mod server;
+mod zeromq;
 mod stage;
 mod window;
 

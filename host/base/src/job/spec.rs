@@ -8,8 +8,10 @@ mod kafka_sink;
 mod otlp;
 mod plugin_sink;
 mod kinesis;
+mod nats;
 mod server;
 mod server_sink;
+mod zeromq;
 mod stage;
 mod syslog;
 
@@ -19,12 +21,14 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use kinesis::*;
+pub use nats::*;
 pub use otlp::*;
 pub use plugin_sink::*;
 pub use server::*;
 pub use server_sink::*;
 pub use stage::*;
 pub use syslog::*;
+pub use zeromq::*;
 
 use super::variables::Written;
 use crate::batch::partition::Share;

@@ -2,22 +2,11 @@
 
 use super::packet::{self, Connect, Packet, Properties};
 use super::{ANSWER_MAX, Fault, Server, refusal};
-use bytes::BytesMut;
-use std::io;
+use crate::dial::{Line, silent};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
-use tokio::time::timeout;
 
 /// Within how many seconds something is sent. It is long, as nothing is sent while a batch waits for room.
 const KEEP_ALIVE_S: u16 = 300;
-
-/// How much is read at a time.
-const READ_BYTES: usize = 64 << 10;
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Who connects, and what the server is to keep for it.
 #[derive(Clone, Debug)]
@@ -31,14 +20,10 @@ pub struct Session {
 
 /// A connection that the server has accepted.
 pub struct Connection {
-    runtime: Runtime,
-    stream: Box<dyn Stream>,
-    buffer: BytesMut,
+    line: Line,
     /// What the server grants.
     pub granted: Properties,
     keep_alive: Duration,
-    sent: Instant,
-    heard: Instant,
     /// When it was asked whether it lives; `None`: it has said something since.
     asked: Option<Instant>,
 }
@@ -46,29 +31,12 @@ pub struct Connection {
 impl Connection {
     /// Connects, and waits until the server has accepted it.
     pub fn open(server: &Server, session: &Session) -> Result<Connection, Fault> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let connecting = async {
-            let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
-            tcp.set_nodelay(true)?;
-            let stream: Box<dyn Stream> = match &server.tls {
-                None => Box::new(tcp),
-                Some((tls, name)) => Box::new(tls.handshake(tcp, name).await?),
-            };
-            Ok::<_, io::Error>(stream)
-        };
-        let stream = match runtime.block_on(async { timeout(ANSWER_MAX, connecting).await }) {
-            Ok(stream) => stream?,
-            Err(_) => return Err(silent()),
-        };
-        let now = Instant::now();
+        let mut line = Line::open(server)?;
+        line.secure(server)?;
         let mut connection = Connection {
-            runtime,
-            stream,
-            buffer: BytesMut::new(),
+            line,
             granted: Properties::default(),
             keep_alive: Duration::from_secs(KEEP_ALIVE_S.into()),
-            sent: now,
-            heard: now,
             asked: None,
         };
         let mut first = Vec::new();
@@ -100,43 +68,24 @@ impl Connection {
 
     /// Sends this.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let Connection { runtime, stream, .. } = self;
-        let sending = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        match runtime.block_on(async { timeout(ANSWER_MAX, sending).await }) {
-            Ok(sent) => sent?,
-            Err(_) => return Err(Fault::Passing(format!("it takes nothing for {} s", ANSWER_MAX.as_secs()))),
-        }
-        self.sent = Instant::now();
-        Ok(())
+        self.line.send(bytes)
     }
 
     /// The next packet; `None`: none has come within this time.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Packet>, Fault> {
         let until = Instant::now() + wait;
         loop {
-            let taken = packet::take(&mut self.buffer);
+            let taken = packet::take(&mut self.line.buffer);
             match taken.map_err(|why| Fault::Passing(format!("what it sends is no MQTT 5: {}", why.0)))? {
                 Some(Packet::Disconnect { code, reason }) => return Err(refusal(code, reason.as_deref())),
                 Some(Packet::Pong) => continue,
                 Some(packet) => return Ok(Some(packet)),
                 None => {}
             }
-            let Connection { runtime, stream, buffer, .. } = self;
-            buffer.reserve(READ_BYTES);
-            let left = until.saturating_duration_since(Instant::now());
-            match runtime.block_on(async { timeout(left, stream.read_buf(buffer)).await }) {
-                Err(_) => return Ok(None),
-                Ok(read) => {
-                    if read? == 0 {
-                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                    }
-                    self.heard = Instant::now();
-                    self.asked = None;
-                }
+            if !self.line.more(until.saturating_duration_since(Instant::now()))? {
+                return Ok(None);
             }
+            self.asked = None;
         }
     }
 
@@ -145,7 +94,7 @@ impl Connection {
         if self.asked.is_some_and(|asked| asked.elapsed() > ANSWER_MAX) {
             return Err(silent());
         }
-        let quiet = self.sent.elapsed().max(self.heard.elapsed());
+        let quiet = self.line.sent.elapsed().max(self.line.heard.elapsed());
         if self.asked.is_none() && quiet >= self.keep_alive.min(Duration::from_secs(60)) / 2 {
             let mut ping = Vec::new();
             packet::ping(&mut ping);
@@ -154,8 +103,4 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-fn silent() -> Fault {
-    Fault::Passing(format!("it does not answer within {} s", ANSWER_MAX.as_secs()))
 }

@@ -3,7 +3,9 @@
 mod changes;
 mod kinesis;
 mod mqtt;
+mod nats;
 mod redis;
+mod zeromq;
 
 use super::polled::MakeReader;
 use crate::batch::reading::ReadPartition;
@@ -52,6 +54,8 @@ fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Re
         ServerReads::Changes(_) | ServerReads::Kinesis(_) => {
             return Err(Error::bug(format!("source `{}` is read by another", source.name)));
         }
+        ServerReads::Nats(reads) => nats::Nats::of(source, server, reads, origin).map(|it| Box::new(it) as _),
+        ServerReads::Zeromq(reads) => zeromq::Zeromq::of(source, server, reads, origin).map(|it| Box::new(it) as _),
         ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
     };
     made.map_err(|(key, message)| {

@@ -1,6 +1,7 @@
 //! Sinks that write to a server which is named by a URL: who writes to each kind, and waiting for one that is away.
 
 mod mqtt;
+mod nats;
 mod redis;
 mod values;
 
@@ -26,10 +27,11 @@ enum Trouble {
 }
 
 /// Checks schema and keys, and asks the server what can be asked before anything runs.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::check(spec, schema, origin),
         ServerWrites::Mqtt(_) => mqtt::check(spec, schema, origin),
+        ServerWrites::Nats(_) => nats::check(spec, schema, origin, keeps_checkpoints),
     }
 }
 
@@ -44,6 +46,7 @@ pub(super) fn open(
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::open(spec, schema, origin, owner, failure),
         ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure),
+        ServerWrites::Nats(_) => nats::open(spec, schema, origin, owner, failure),
     }
 }
 
@@ -52,6 +55,7 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::committed(spec, origin, job_id),
         ServerWrites::Mqtt(_) => Ok(None),
+        ServerWrites::Nats(_) => nats::committed(spec, origin, job_id),
     }
 }
 
@@ -64,6 +68,7 @@ pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<I
         let answer = match &spec.writes {
             ServerWrites::Redis(_) => redis::answers(sink, origin),
             ServerWrites::Mqtt(_) => mqtt::answers(sink, origin),
+            ServerWrites::Nats(_) => nats::answers(sink, origin),
         };
         let Err((place, why)) = answer else { break };
         let wait = units::show_time(spec.wait);

@@ -58,6 +58,12 @@ impl Graph {
                     ServerWrites::Redis(_) => {
                         "exactly once, with [checkpoint], of a server that loses nothing it has confirmed"
                     }
+                    ServerWrites::Nats(writes) if writes.exactly_once => {
+                        "exactly once, with [checkpoint], of a stream that keeps the job's marker"
+                    }
+                    ServerWrites::Nats(_) => {
+                        "at least once; what comes again within the stream's window of deduplication is there once"
+                    }
                     ServerWrites::Mqtt(_) => {
                         "at least once: after a crash, or when a connection is lost, some messages come again"
                     }
@@ -123,6 +129,12 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
             ServerReads::Kinesis(_) => {
                 "exactly once, with [checkpoint]; records that the stream deletes before they are read end the job"
+            }
+            ServerReads::Nats(_) => {
+                "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+            }
+            ServerReads::Zeromq(_) => {
+                "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
             }
             ServerReads::Mqtt(reads) if reads.acknowledged => {
                 "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"

@@ -1,6 +1,6 @@
 //! What must hold of sources that read messages of a server, and of sinks that write to one which a URL names.
 
-use super::PartMistakes;
+use super::{PartMistakes, nats, zeromq};
 use crate::job::spec::{
     ChangesReads, Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads,
     ServerSinkSpec, ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
@@ -20,6 +20,8 @@ pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMi
         ServerReads::Kinesis(reads) => stream(&reads.stream, reads.region.as_deref(), part),
         ServerReads::Redis(reads) => redis(spec, reads, source.tls.as_ref(), part),
         ServerReads::Changes(reads) => return changes(source, &spec.url, reads, part),
+        ServerReads::Nats(reads) => nats::source(spec, reads, source.tls.as_ref(), part),
+        ServerReads::Zeromq(reads) => zeromq::source(spec, reads, part),
         ServerReads::Mqtt(reads) => mqtt(spec, reads, source.tls.as_ref(), part),
     }
     if spec.reads.are_fields() && source.format != Format::Json {
@@ -62,6 +64,7 @@ fn stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
 pub(super) fn sink(spec: &ServerSinkSpec, part: &PartMistakes<'_>) {
     match &spec.writes {
         ServerWrites::Redis(writes) => redis_sink(spec, writes, part),
+        ServerWrites::Nats(writes) => nats::sink(spec, writes, part),
         ServerWrites::Mqtt(writes) => mqtt_sink(spec, writes, part),
     }
 }
@@ -124,7 +127,7 @@ fn mqtt_sink(spec: &ServerSinkSpec, writes: &MqttWrites, part: &PartMistakes<'_>
 }
 
 /// The URL of a server, plain or with TLS.
-fn url(url: &str, [plain, safe]: [&str; 2], tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+pub(super) fn url(url: &str, [plain, safe]: [&str; 2], tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
     if let Err(message) = http_url::begins_with(url, &[plain, safe]) {
         part.wrong("url", message);
     } else if tls.is_some() && url.starts_with(plain) {
@@ -187,7 +190,7 @@ fn changes(source: &SourceSpec, url: &str, reads: &ChangesReads, part: &PartMist
 }
 
 /// Names of what is read or written.
-fn names(key: &str, names: &[String], part: &PartMistakes<'_>) {
+pub(super) fn names(key: &str, names: &[String], part: &PartMistakes<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() || name.chars().any(char::is_control) {

@@ -106,11 +106,11 @@ pub(super) fn url(r: &Reader<'_>, example: &str) -> String {
     r.text("url", example).unwrap_or_default().to_owned()
 }
 
-fn texts(r: &Reader<'_>, key: &str, example: &str) -> Vec<String> {
+pub(super) fn texts(r: &Reader<'_>, key: &str, example: &str) -> Vec<String> {
     r.texts(key, example).unwrap_or_default().iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn start(r: &Reader<'_>) -> ServerStart {
+pub(super) fn start(r: &Reader<'_>) -> ServerStart {
     let words = [("earliest", ServerStart::Earliest), ("latest", ServerStart::Latest)];
     r.choice("start", &words, &[]).unwrap_or_default()
 }

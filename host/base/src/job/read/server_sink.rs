@@ -19,31 +19,48 @@ pub(super) fn redis(r: &Reader<'_>) -> ServerSinkSpec {
 
 /// A sink of kind `mqtt`.
 pub(super) fn mqtt(r: &Reader<'_>) -> ServerSinkSpec {
-    let (fixed, column) = ("topic = \"plant/alerts\"", "topic_from = \"topic\", the name of a column");
-    let topic = match (r.has("topic"), r.has("topic_from")) {
-        (false, true) => MqttTopic::Column(r.text("topic_from", column).unwrap_or_default().to_owned()),
-        (true, true) => {
-            r.wrong("topic_from", "`topic` and `topic_from` both say where messages go; remove one of them");
-            MqttTopic::Fixed("?".into())
-        }
-        (has, false) => {
-            if !has {
-                r.need("topic", &format!("{fixed}, or {column}"));
-            }
-            MqttTopic::Fixed(r.text("topic", fixed).unwrap_or_default().to_owned())
-        }
-    };
-    let formats = [("json", RecordFormat::Json), ("text", RecordFormat::Text), ("binary", RecordFormat::Binary)];
+    let topic = either(
+        r,
+        ("topic", "topic = \"plant/alerts\""),
+        ("topic_from", "topic_from = \"topic\", the name of a column"),
+    );
     let writes = MqttWrites {
         client_id: client_id(r),
-        topic,
-        format: r.choice("format", &formats, &["csv", "parquet", "avro", "protobuf"]).unwrap_or(RecordFormat::Json),
+        topic: topic.map_or_else(MqttTopic::Column, MqttTopic::Fixed),
+        format: format(r),
         retain: r.flag("retain").unwrap_or(false),
     };
     server(r, "url = \"mqtt://127.0.0.1:1883\"", ServerWrites::Mqtt(writes))
 }
 
-fn server(r: &Reader<'_>, example: &str, writes: ServerWrites) -> ServerSinkSpec {
+/// Where messages go, which one of two keys says: all to one place, or (`Err`) each to where a column says.
+pub(super) fn either(
+    r: &Reader<'_>,
+    (fixed, one): (&str, &str),
+    (from, column): (&str, &str),
+) -> Result<String, String> {
+    match (r.has(fixed), r.has(from)) {
+        (false, true) => Err(r.text(from, column).unwrap_or_default().to_owned()),
+        (true, true) => {
+            r.wrong(from, format!("`{fixed}` and `{from}` both say where messages go; remove one of them"));
+            Ok("?".into())
+        }
+        (has, false) => {
+            if !has {
+                r.need(fixed, &format!("{one}, or {column}"));
+            }
+            Ok(r.text(fixed, one).unwrap_or_default().to_owned())
+        }
+    }
+}
+
+/// What is in a message.
+pub(super) fn format(r: &Reader<'_>) -> RecordFormat {
+    let formats = [("json", RecordFormat::Json), ("text", RecordFormat::Text), ("binary", RecordFormat::Binary)];
+    r.choice("format", &formats, &["csv", "parquet", "avro", "protobuf"]).unwrap_or(RecordFormat::Json)
+}
+
+pub(super) fn server(r: &Reader<'_>, example: &str, writes: ServerWrites) -> ServerSinkSpec {
     let mut spec = ServerSinkSpec::new(url(r, example), writes);
     spec.tls = tls::read(r);
     spec.wait = r.time("wait").unwrap_or(spec.wait);

@@ -1,6 +1,6 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
-use super::KinesisReads;
+use super::{KinesisReads, NatsReads, ZeromqReads};
 use crate::batch::column::ColumnSource;
 use crate::limits;
 use std::fmt;
@@ -31,6 +31,10 @@ pub enum ServerReads {
     Kinesis(KinesisReads),
     /// Topics of a server of MQTT.
     Mqtt(MqttReads),
+    /// Streams of NATS JetStream.
+    Nats(NatsReads),
+    /// What sockets of ZeroMQ send.
+    Zeromq(ZeromqReads),
     /// Changes of tables of PostgreSQL.
     Changes(ChangesReads),
 }
@@ -95,6 +99,8 @@ impl ServerReads {
             ServerReads::Redis(_) => "redis",
             ServerReads::Kinesis(_) => "kinesis",
             ServerReads::Mqtt(_) => "mqtt",
+            ServerReads::Nats(_) => "nats",
+            ServerReads::Zeromq(_) => "zeromq",
             ServerReads::Changes(_) => "postgres-changes",
         }
     }
@@ -103,9 +109,8 @@ impl ServerReads {
     pub fn are_fields(&self) -> bool {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
-            ServerReads::Kinesis(_) => false,
-            ServerReads::Mqtt(_) => false,
             ServerReads::Changes(_) => true,
+            _ => false,
         }
     }
 
@@ -119,6 +124,15 @@ impl ServerReads {
             ServerReads::Mqtt(_) => {
                 matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
+            ServerReads::Zeromq(_) => matches!(part, ColumnSource::Topic),
+            ServerReads::Nats(_) => matches!(
+                part,
+                ColumnSource::Topic
+                    | ColumnSource::Offset
+                    | ColumnSource::Timestamp
+                    | ColumnSource::Headers
+                    | ColumnSource::Header(_)
+            ),
             ServerReads::Changes(_) => matches!(
                 part,
                 ColumnSource::Op

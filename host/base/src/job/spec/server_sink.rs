@@ -1,6 +1,6 @@
 //! Sinks that write to a server which is named by a URL: where it is, and what is written there.
 
-use super::{RecordFormat, TlsSpec};
+use super::{NatsWrites, RecordFormat, TlsSpec};
 use crate::limits;
 use std::fmt;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub enum ServerWrites {
     Redis(RedisWrites),
     /// Topics of a server of MQTT.
     Mqtt(MqttWrites),
+    /// A stream of NATS JetStream.
+    Nats(NatsWrites),
 }
 
 /// What is written to Redis.
@@ -81,6 +83,7 @@ impl ServerWrites {
         match self {
             ServerWrites::Redis(_) => "redis",
             ServerWrites::Mqtt(_) => "mqtt",
+            ServerWrites::Nats(_) => "nats",
         }
     }
 }

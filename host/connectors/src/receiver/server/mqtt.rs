@@ -5,7 +5,7 @@ use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadT
 use crate::error::Error;
 use crate::job::spec::{MqttReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::mqtt::packet::{self, Packet, Publish, matches};
-use crate::mqtt::{ANSWER_MAX, Connection, Fault, Server, Session, refusal};
+use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::shown;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl Mqtt {
     ) -> Result<Mqtt, (&'static str, String)> {
         Ok(Mqtt {
             source: source.name.clone(),
-            server: Server::of(&server.url, source.tls.as_ref(), &origin.folder)?,
+            server: Server::of(&server.url, &FORM, source.tls.as_ref(), &origin.folder)?,
             reads: reads.clone(),
             connection: None,
             early: VecDeque::new(),
@@ -53,7 +53,7 @@ impl Mqtt {
     }
 
     fn trouble(&self, fault: Fault) -> ReadTrouble {
-        let (source, place) = (&self.source, self.server.place());
+        let (source, place) = (&self.source, self.server.shown());
         match fault {
             Fault::Passing(why) => ReadTrouble::Passing(format!("{place}: {why}")),
             Fault::Lasting(why) => ReadTrouble::Lasting(Error::job(format!("source `{source}`: {place}: {why}"))),

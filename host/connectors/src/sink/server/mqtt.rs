@@ -11,7 +11,7 @@ use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{MqttTopic, MqttWrites, Origin, ServerWrites, SinkSpec};
 use crate::mqtt::packet::{self, Packet};
-use crate::mqtt::{ANSWER_MAX, Connection, Fault, Server, Session, refusal};
+use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::owner::Owner;
 use crate::shown;
 use crate::sink::{Sink, commit_failed, wrong};
@@ -53,7 +53,7 @@ struct Outgoing {
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
     let writes = writes(spec)?;
     let topic = topic_column(writes, schema).map_err(|message| wrong(spec, origin, "topic_from", message))?;
-    let fits = values::check(writes.format, &without(schema, topic));
+    let fits = values::check(writes.format, &without(schema, topic), "topic");
     fits.map_err(|message| wrong(spec, origin, "format", message))?;
     // Nobody is asked: under its name a job may run, which would lose its connection.
     server(spec, origin).map(drop)
@@ -77,7 +77,7 @@ pub(super) fn open(
     let opened = std::thread::scope(|scope| scope.spawn(|| connect(&server, &writes)).join());
     let opened = opened.map_err(|_| Error::bug("a thread that connected with a server panicked"))?;
     let connection =
-        opened.map_err(|fault| unreachable(spec, origin, &server.place(), at(spec, origin, &server, fault)))?;
+        opened.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
     Ok(Box::new(MqttSink {
         name: spec.name.clone(),
         server,
@@ -94,7 +94,7 @@ pub(super) fn open(
 pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     match server.reach() {
-        Err(Fault::Passing(why)) => Err((server.place(), why)),
+        Err(Fault::Passing(why)) => Err((server.shown(), why)),
         _ => Ok(()),
     }
 }
@@ -102,13 +102,13 @@ pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(
 fn writes(spec: &SinkSpec) -> Result<&MqttWrites> {
     match &of(spec)?.writes {
         ServerWrites::Mqtt(writes) => Ok(writes),
-        ServerWrites::Redis(_) => Err(Error::bug(format!("sink `{}` sends no messages", spec.name))),
+        _ => Err(Error::bug(format!("sink `{}` sends no messages", spec.name))),
     }
 }
 
 fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     let server = of(spec)?;
-    let usable = Server::of(&server.url, server.tls.as_ref(), &origin.folder);
+    let usable = Server::of(&server.url, &FORM, server.tls.as_ref(), &origin.folder);
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
@@ -141,7 +141,7 @@ fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Troubl
     match fault {
         Fault::Passing(why) => Trouble::Passing(why),
         Fault::Lasting(why) => {
-            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.place());
+            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.shown());
             Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
         }
     }
@@ -154,7 +154,7 @@ impl Sink for MqttSink {
         }
         let mut left = self.messages(batch, rows)?;
         fault::point("commit.before");
-        let (name, place, failure) = (self.name.clone(), self.server.place(), self.failure.clone());
+        let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
         let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
         trying.commit(batch, || self.attempt(batch, &mut left))?;
         fault::point("commit.after");
@@ -230,7 +230,7 @@ impl MqttSink {
         match fault {
             Fault::Passing(why) => Trouble::Passing(why),
             Fault::Lasting(why) => {
-                let (name, place) = (&self.name, self.server.place());
+                let (name, place) = (&self.name, self.server.shown());
                 Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
             }
         }

@@ -166,7 +166,7 @@ pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(
 fn writes(spec: &SinkSpec) -> Result<&RedisWrites> {
     match &of(spec)?.writes {
         ServerWrites::Redis(writes) => Ok(writes),
-        ServerWrites::Mqtt(_) => Err(Error::bug(format!("sink `{}` writes no stream", spec.name))),
+        _ => Err(Error::bug(format!("sink `{}` writes no stream", spec.name))),
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) fn without(schema: &SchemaRef, column: Option<usize>) -> SchemaRef {
     SchemaRef::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
 }
 
-/// Whether rows of these columns can be values of this format.
-pub(super) fn check(format: RecordFormat, schema: &SchemaRef) -> Result<(), String> {
+/// Whether rows of these columns can be values of this format. `beside`: what the column is called that says where they go.
+pub(super) fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> Result<(), String> {
     let (word, wanted) = match format {
         RecordFormat::Text => ("text", ColumnType::Text),
         RecordFormat::Binary => ("binary", ColumnType::Binary),
@@ -25,7 +25,7 @@ pub(super) fn check(format: RecordFormat, schema: &SchemaRef) -> Result<(), Stri
     match schema.fields().as_ref() {
         [field] if ColumnType::of(field.data_type()) == wanted => Ok(()),
         _ => Err(format!(
-            "format `{word}` writes a single {wanted} column beside the topic, and the rows have {}; choose `json`, or put a stage \
+            "format `{word}` writes a single {wanted} column beside the {beside}, and the rows have {}; choose `json`, or put a stage \
              with `select` before the sink",
             describe(schema)
         )),

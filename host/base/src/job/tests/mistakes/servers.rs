@@ -80,7 +80,42 @@ session = "1d""#,
 url = "mqtt://h"
 topic = "a"
 stream = "s""#,
-        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `kinesis`; remove it",
+        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `nats`, `kinesis`; remove it",
+    ),
+    (
+        r#"kind = "nats""#,
+        r#"job.toml:1: source `lines`: `stream` is missing; write stream = "ORDERS", or stream = ["A", "B"]
+job.toml:1: source `lines`: `url` is missing; write url = "nats://127.0.0.1:4222""#,
+    ),
+    (
+        r#"kind = "nats"
+url = "nats://h"
+tls = true
+stream = ["a.b", "S"]
+subject = ["a.>.b", "c"]"#,
+        r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with nats://; write tls://, or remove `tls`
+job.toml:5: source `lines`: `a.b` is no name of a stream; names have no blanks, and none of `.`, `*`, `>`, `/` and `\`
+job.toml:6: source `lines`: `a.>.b` is no subject to read: it goes on behind `>`; write it as "orders.*.new" or "orders.>""#,
+    ),
+    (
+        r#"kind = "zeromq""#,
+        r#"job.toml:1: source `lines`: `url` is missing; write url = "tcp://127.0.0.1:5556" to connect with a socket, or listen = "127.0.0.1:5556" to let sockets connect"#,
+    ),
+    (
+        r#"kind = "zeromq"
+url = "tcp://h:1"
+listen = "127.0.0.1:1"
+socket = "pull"
+topic = "a""#,
+        r#"job.toml:4: source `lines`: `url` and `listen` both say where messages come from; remove one of them
+job.toml:6: source `lines`: `topic` does nothing with socket = "pull", which takes what it is sent; remove one of both"#,
+    ),
+    (
+        r#"kind = "zeromq"
+url = "ipc:///tmp/x"
+topic = ["a", "a"]"#,
+        r#"job.toml:3: source `lines`: `url` does not begin with tcp://; write it as "tcp://host:5556"
+job.toml:4: source `lines`: `topic` names `a` twice; remove one"#,
     ),
 ];
 
@@ -124,5 +159,19 @@ url = "h:1883"
 topic = "a"
 format = "csv""#,
         r#"job.toml:6: sink `screen`: `format = "csv"` is not available in this version; write one of: `json`, `text`, `binary`"#,
+    ),
+    (
+        r#"kind = "nats"
+url = "nats://h""#,
+        r#"job.toml:1: sink `screen`: `stream` is missing; write stream = "TOTALS"
+job.toml:1: sink `screen`: `subject` is missing; write subject = "totals.eu", or subject_from = "subject", the name of a column"#,
+    ),
+    (
+        r#"kind = "nats"
+url = "redis://h"
+stream = "T"
+subject = "a.*""#,
+        r#"job.toml:4: sink `screen`: `url` begins with neither nats:// nor tls://; write it as "tls://host/path"
+job.toml:6: sink `screen`: `a.*` is no subject to publish to: it stands for others, by `*` or `>`; write one as "totals.eu", or subject_from = "column""#,
     ),
 ];

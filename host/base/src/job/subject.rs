@@ -1,0 +1,63 @@
+//! Subjects of NATS: tokens with dots between them, and filters of them.
+
+/// Whether messages can be published to this; or why not.
+pub fn check(subject: &str) -> Result<(), &'static str> {
+    filter(subject)?;
+    match subject.split('.').any(|token| matches!(token, "*" | ">")) {
+        true => Err("stands for others, by `*` or `>`"),
+        false => Ok(()),
+    }
+}
+
+/// Whether this can be subscribed to; or why not.
+pub fn filter(subject: &str) -> Result<(), &'static str> {
+    if subject.is_empty() {
+        return Err("is empty, or null");
+    }
+    if subject.len() > BYTES_MAX {
+        return Err("is longer than 2,048 bytes");
+    }
+    if subject.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        return Err("has a blank, which none may have");
+    }
+    let mut tokens = subject.split('.').peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            "" => return Err("has nothing between two dots, before the first, or behind the last"),
+            ">" if tokens.peek().is_some() => return Err("goes on behind `>`"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a subject: servers bound the line that it stands in.
+const BYTES_MAX: usize = 2_048;
+
+/// Whether a stream of JetStream can have this name.
+pub(super) fn is_stream(name: &str) -> bool {
+    const NAME_BYTES_MAX: usize = 255;
+    let good = |letter: char| !letter.is_whitespace() && !letter.is_control() && !"*.>/\\".contains(letter);
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_told_from_filters_and_from_what_is_neither() {
+        for subject in ["a", "a.b-c", "ü.1", "a.*b"] {
+            assert_eq!(check(subject), Ok(()), "{subject}");
+        }
+        for subject in ["*", "a.*", "a.>", ">"] {
+            assert_eq!((check(subject).is_err(), filter(subject)), (true, Ok(())), "{subject}");
+        }
+        for subject in ["", ".a", "a.", "a..b", "a b", "a\n", "a.>.b", &"x".repeat(2049)] {
+            assert!(filter(subject).is_err(), "{subject}");
+        }
+        assert!(
+            is_stream("ORDERS_1-ü") && !is_stream("a.b") && !is_stream("a b") && !is_stream("") && !is_stream("a/b")
+        );
+    }
+}

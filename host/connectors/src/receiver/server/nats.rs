@@ -1,0 +1,421 @@
+//! Streams of JetStream, each a partition. A position is the sequence of the last message that was read, and when the stream was made, so
+//! that another one of its name is noticed. Messages are fetched by a consumer that the server forgets again and that acknowledges
+//! nothing: only the position says how far the job came.
+
+use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::job::spec::{NatsReads, Origin, ServerSourceSpec, ServerStart, SourceSpec};
+use crate::nats::stream::{Stream, markers};
+use crate::nats::{self, ANSWER_MAX, ApiError, Connection, Fault, Received, Server, publish};
+use crate::shown;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// About how many bytes of messages are asked for at a time.
+const FETCH_BYTES: u64 = 1 << 20;
+/// Bytes of a message until some were seen.
+const MESSAGE_BYTES: u64 = 16 << 10;
+/// How long a poll that has some messages waits for more.
+const MORE_WAIT: Duration = Duration::from_millis(1);
+/// How often a stream without new messages is looked at, which may be gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long the server keeps a consumer that nobody asks for messages: while a batch waits for room.
+const CONSUMER_KEPT: Duration = Duration::from_secs(300);
+/// Nobody answers: the server has forgotten the consumer.
+const NOBODY: u16 = 503;
+/// The consumer was deleted, or its server ends.
+const CONFLICT: u16 = 409;
+
+/// Reads one stream.
+pub struct Nats {
+    source: String,
+    server: Server,
+    reads: NatsReads,
+    open: Option<Open>,
+    /// Bytes that a message has, about.
+    message_bytes: u64,
+}
+
+/// A stream that is read.
+struct Open {
+    connection: Connection,
+    stream: String,
+    at: At,
+    consumer: Consumer,
+    looked: Instant,
+}
+
+/// Who fetches, as the server knows it.
+struct Consumer {
+    name: String,
+    /// The number of the last message that it gave; they are without gaps.
+    given: u64,
+    /// What was asked for and has not come, and until when it may.
+    fetch: Option<Fetch>,
+}
+
+struct Fetch {
+    inbox: String,
+    left: u64,
+    until: Instant,
+}
+
+/// How far a stream was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct At {
+    sequence: u64,
+    created: String,
+}
+
+impl At {
+    fn parse(position: &[u8]) -> Option<At> {
+        let (sequence, created) = std::str::from_utf8(position).ok()?.split_once(' ')?;
+        Some(At { sequence: sequence.parse().ok()?, created: created.to_owned() })
+    }
+
+    fn written(&self) -> Vec<u8> {
+        format!("{} {}", self.sequence, self.created).into_bytes()
+    }
+}
+
+impl Nats {
+    /// One who reads streams of this source, or the key that is wrong and why.
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &NatsReads,
+        origin: &Origin,
+    ) -> Result<Nats, (&'static str, String)> {
+        Ok(Nats {
+            source: source.name.clone(),
+            server: nats::server(&server.url, source.tls.as_ref(), &origin.folder)?,
+            reads: reads.clone(),
+            open: None,
+            message_bytes: MESSAGE_BYTES,
+        })
+    }
+
+    fn trouble(&self, stream: &str, fault: Fault) -> ReadTrouble {
+        match fault {
+            Fault::Passing(why) => ReadTrouble::Passing(format!("{}: {why}", self.server.shown())),
+            Fault::Lasting(why) => self.lasting(stream, &format!("{}: {why}", self.server.shown())),
+        }
+    }
+
+    fn lasting(&self, stream: &str, what: &str) -> ReadTrouble {
+        let (source, stream) = (&self.source, shown::harmless(stream, 200));
+        ReadTrouble::Lasting(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
+    }
+
+    /// Whether the job can read a stream from here on, and all of it.
+    fn check(&self, name: &str, at: &At, stream: &Stream) -> Result<(), ReadTrouble> {
+        if stream.config.retention != "limits" {
+            let kind = shown::harmless(&stream.config.retention, 50);
+            return Err(self.lasting(
+                name,
+                &format!(
+                    "it deletes each message when its consumers have acknowledged it (retention `{kind}`), so nobody could read it again \
+                     after a crash; read a stream with retention `limits`, which may take its messages from this one (`sources`)"
+                ),
+            ));
+        }
+        if stream.created != at.created || stream.state.last_seq < at.sequence {
+            return Err(self.lasting(
+                name,
+                &format!(
+                    "it is another stream than the one that the job has read up to message {}; give the source another name to read it \
+                     from its beginning",
+                    at.sequence
+                ),
+            ));
+        }
+        // What a newer message of the same subject replaces is gone as somebody wanted it.
+        let replaces = stream.config.max_msgs_per_subject > 0;
+        let missing = stream.state.first_seq.saturating_sub(at.sequence + 1);
+        if missing > 0 && !replaces {
+            let some = if self.reads.subjects.is_empty() { "" } else { "up to " };
+            return Err(self.lasting(
+                name,
+                &format!(
+                    "{some}{missing} messages behind {} were deleted before the job read them; let the stream keep more (max_age, max_msgs, \
+                     max_bytes), and give the source another name to go on with what is there",
+                    at.sequence
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Has the server fetch from behind here.
+    fn consumer(&self, connection: &mut Connection, stream: &str, at: &At) -> Result<Consumer, ReadTrouble> {
+        let mut config = json!({
+            "deliver_policy": "by_start_sequence", "opt_start_seq": at.sequence + 1, "ack_policy": "none", "replay_policy": "instant",
+            "inactive_threshold": CONSUMER_KEPT.as_nanos() as u64, "mem_storage": true, "num_replicas": 1,
+        });
+        match &self.reads.subjects[..] {
+            [] => {}
+            [one] => config["filter_subject"] = one.as_str().into(),
+            several => config["filter_subjects"] = several.into(),
+        }
+        let what = json!({ "stream_name": stream, "config": config });
+        let told = connection.ask(&format!("$JS.API.CONSUMER.CREATE.{stream}"), &what);
+        let told = told.map_err(|fault| self.trouble(stream, fault))?;
+        let told = told.map_err(|error| match error.err_code {
+            ApiError::NO_STREAM => self.gone(stream),
+            _ => self.trouble(stream, error.fault()),
+        })?;
+        let name = told.get("name").and_then(|name| name.as_str());
+        let name = name.ok_or_else(|| ReadTrouble::Passing("the server names no consumer".into()))?;
+        Ok(Consumer { name: name.to_owned(), given: 0, fetch: None })
+    }
+
+    /// Looks whether a stream that has nothing new is still the one that was read. Where some subjects are read only, the position
+    /// moves behind what was passed over.
+    fn look(&self, open: &mut Open) -> Result<Option<Vec<u8>>, ReadTrouble> {
+        if open.looked.elapsed() < LOOK_EVERY {
+            return Ok(None);
+        }
+        let found = Stream::find(&mut open.connection, &open.stream);
+        let found = found.map_err(|fault| self.trouble(&open.stream, fault))?;
+        let stream = found.ok_or_else(|| self.gone(&open.stream))?;
+        let at_end = open.looked_at_end(&stream);
+        if !at_end || self.reads.subjects.is_empty() {
+            self.check(&open.stream, &open.at, &stream)?;
+        }
+        open.looked = Instant::now();
+        if at_end && stream.created == open.at.created && open.at.sequence < stream.state.last_seq {
+            open.at.sequence = stream.state.last_seq;
+            return Ok(Some(open.at.written()));
+        }
+        Ok(None)
+    }
+
+    fn gone(&self, stream: &str) -> ReadTrouble {
+        ReadTrouble::Passing(format!("stream `{}` is not there any more", shown::harmless(stream, 200)))
+    }
+
+    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        let until = Instant::now() + wait;
+        let before = open.at.sequence;
+        let count = (FETCH_BYTES / self.message_bytes.max(1)).clamp(1, rows_max.into());
+        let (mut messages, mut bytes, mut first) = (Vec::new(), 0_u64, None);
+        let own = markers(&open.stream);
+        while (messages.len() as u64) < count {
+            let wait = if messages.is_empty() { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
+            if wait.is_zero() {
+                break;
+            }
+            let got = self.fetch(&mut open, count, wait)?;
+            let Some((received, given)) = got else {
+                if messages.is_empty() && Instant::now() < until {
+                    continue;
+                }
+                break;
+            };
+            first.get_or_insert(given.sequence);
+            open.at.sequence = given.sequence;
+            bytes += received.payload.len() as u64;
+            // Markers of sinks that write to this stream are no rows.
+            if !received.subject.starts_with(&own) {
+                messages.push(message(received, &given));
+            }
+        }
+        if first.is_some() {
+            self.message_bytes = (bytes / messages.len().max(1) as u64).max(self.message_bytes / 4).max(1);
+        }
+        // Where some are missing between what was read before and this, it matters whether the stream has deleted them by its limits.
+        if self.reads.subjects.is_empty() && first.is_some_and(|first| first > before + 1) {
+            let found = Stream::find(&mut open.connection, &open.stream);
+            let found = found.map_err(|fault| self.trouble(&open.stream, fault))?;
+            let stream = found.ok_or_else(|| self.gone(&open.stream))?;
+            let deleted = stream.state.first_seq >= first.unwrap_or_default();
+            if deleted {
+                self.check(&open.stream, &At { sequence: before, created: open.at.created.clone() }, &stream)?;
+            }
+        }
+        let position = match first {
+            Some(_) => Some(open.at.written()),
+            None => self.look(&mut open)?,
+        };
+        self.open = Some(open);
+        Ok(ReadRows {
+            content: ReadContent::Messages(messages),
+            refused: Vec::new(),
+            position,
+            pause: Some(Duration::ZERO),
+        })
+    }
+
+    /// The next message; `None`: none has come in this time.
+    fn fetch(&self, open: &mut Open, count: u64, wait: Duration) -> Result<Option<(Received, Given)>, ReadTrouble> {
+        let told = |fault: Fault| self.trouble(&open.stream, fault);
+        let now = Instant::now();
+        match &open.consumer.fetch {
+            Some(fetch) if now > fetch.until + ANSWER_MAX => return Err(told(crate::dial::silent())),
+            Some(_) => {}
+            None => {
+                let inbox = open.connection.new_inbox();
+                let expires = wait.max(Duration::from_millis(100));
+                let what = json!({ "batch": count, "expires": expires.as_nanos() as u64 }).to_string();
+                let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", open.stream, open.consumer.name);
+                let mut request = Vec::new();
+                publish(&mut request, &subject, Some(&inbox), &[], what.as_bytes());
+                open.connection.send(&request).map_err(told)?;
+                open.consumer.fetch = Some(Fetch { inbox, left: count, until: now + expires });
+            }
+        }
+        let Some(received) = open.connection.next(wait).map_err(told)? else { return Ok(None) };
+        let fetch = open.consumer.fetch.as_mut();
+        if let Some(status) = received.status {
+            if fetch.is_some_and(|fetch| fetch.inbox == received.subject) && status >= 400 {
+                open.consumer.fetch = None;
+                if status == NOBODY || status == CONFLICT {
+                    open.consumer = self.consumer(&mut open.connection, &open.stream, &open.at)?;
+                }
+            }
+            return Ok(None);
+        }
+        let given =
+            received.reply.as_deref().and_then(Given::parse).filter(|given| given.consumer == open.consumer.name);
+        let Some(given) = given else { return Ok(None) };
+        if given.number != open.consumer.given + 1 || given.sequence <= open.at.sequence {
+            // Some were lost on their way: they are asked for again.
+            open.consumer = self.consumer(&mut open.connection, &open.stream, &open.at)?;
+            return Ok(None);
+        }
+        open.consumer.given = given.number;
+        if let Some(fetch) = fetch {
+            fetch.left -= 1;
+            if fetch.left == 0 {
+                open.consumer.fetch = None;
+            }
+        }
+        Ok(Some((received, given)))
+    }
+}
+
+impl Open {
+    /// Whether all that a stream held when it was looked at has been passed: the consumer is asked, which may read some subjects only.
+    fn looked_at_end(&mut self, stream: &Stream) -> bool {
+        let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.consumer.name);
+        let Ok(Ok(told)) = self.connection.ask(&subject, &json!({})) else { return false };
+        let number = |what: &serde_json::Value| what.as_u64();
+        let pending = told.get("num_pending").and_then(number);
+        let given = told.pointer("/delivered/consumer_seq").and_then(number);
+        // What it gave in between has not been read here.
+        pending == Some(0) && given == Some(self.consumer.given) && stream.state.last_seq >= self.at.sequence
+    }
+}
+
+/// Where a message stands, as the subject says that an acknowledgement would go to:
+/// `$JS.ACK.<stream>.<consumer>.<times>.<sequence>.<number>.<time>.<pending>`, or with domain and account before the stream, and a token behind.
+struct Given {
+    consumer: String,
+    sequence: u64,
+    number: u64,
+    time_ns: i64,
+}
+
+impl Given {
+    fn parse(reply: &str) -> Option<Given> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let tokens: Vec<&str> = rest.split('.').collect();
+        let tokens = match tokens.len() {
+            7 => &tokens[..],
+            9.. => tokens.get(2..9)?,
+            _ => return None,
+        };
+        let [_, consumer, _, sequence, number, time, _] = tokens else { return None };
+        Some(Given {
+            consumer: (*consumer).to_owned(),
+            sequence: sequence.parse().ok()?,
+            number: number.parse().ok()?,
+            time_ns: time.parse().ok()?,
+        })
+    }
+}
+
+fn message(received: Received, given: &Given) -> Message {
+    let headers = received.headers.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
+    Message {
+        value: Some(received.payload),
+        headers,
+        time_ms: Some(given.time_ns.div_euclid(1_000_000)),
+        offset: given.sequence,
+        topic: Some(received.subject),
+        ..Message::default()
+    }
+}
+
+impl ReadPartition for Nats {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        Ok(self.reads.streams.clone())
+    }
+
+    fn open(&mut self, name: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        let mut connection = Connection::open(&self.server).map_err(|fault| self.trouble(name, fault))?;
+        let stream = Stream::find(&mut connection, name).map_err(|fault| self.trouble(name, fault))?;
+        let stream = match (stream, position) {
+            (Some(stream), _) => stream,
+            (None, Some(_)) => return Err(self.gone(name)),
+            (None, None) => {
+                let name = shown::harmless(name, 200);
+                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` is not there", self.server.shown())));
+            }
+        };
+        let at = match position {
+            Some(position) => At::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?,
+            None => At {
+                sequence: match self.reads.start {
+                    ServerStart::Earliest => stream.state.first_seq.saturating_sub(1),
+                    ServerStart::Latest => stream.state.last_seq,
+                },
+                created: stream.created.clone(),
+            },
+        };
+        self.check(name, &at, &stream)?;
+        let consumer = self.consumer(&mut connection, name, &at)?;
+        self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now() });
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        self.read(rows_max, wait)
+    }
+
+    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+
+    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_were_written() {
+        let at = At { sequence: u64::MAX, created: "2026-11-22T10:00:00.5Z".into() };
+        assert_eq!(At::parse(&at.written()), Some(at));
+        for other in [&b""[..], b"1", b"x 2026", b"\xff 1"] {
+            assert_eq!(At::parse(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_message_stands_is_read_in_both_forms() {
+        for reply in ["$JS.ACK.S.c1.1.7.3.1700000000123456789.2", "$JS.ACK._.hash.S.c1.1.7.3.1700000000123456789.2.x"] {
+            let given = Given::parse(reply).unwrap();
+            assert_eq!((given.consumer.as_str(), given.sequence, given.number), ("c1", 7, 3), "{reply}");
+        }
+        assert!(Given::parse("$JS.ACK.S.c1.1.7.3").is_none());
+    }
+}

@@ -1,0 +1,359 @@
+//! Sink `nats`: each row is a message in a stream of JetStream.
+//!
+//! Exactly once: the rows of a batch and a marker, which is a message of its own subject in the same stream, are published as one batch of
+//! JetStream, whole or not at all, on condition that the marker is still the one that this start knows. A batch of JetStream holds 1,000
+//! messages; where there are more rows the marker says how many of them are there, with a digest of all, and the others follow. So a process
+//! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
+
+use super::values::{self, Values, without};
+use super::{Trouble, Trying, of, unreachable};
+use crate::batch::types::{ColumnType, describe};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{NatsSubject, NatsWrites, Origin, ServerWrites, SinkSpec};
+use crate::job::subject;
+use crate::nats::stream::{Stream, markers};
+use crate::nats::{self, Connection, Fault, Server};
+use crate::owner::Owner;
+use crate::shown;
+use crate::sink::{Sink, commit_failed, wrong};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use marker::Marker;
+use send::{Outgoing, Stopped};
+use serde_json::json;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+mod marker;
+mod send;
+
+/// Messages of a batch of JetStream, with the marker, unless a server allows fewer.
+const BATCH_MAX: usize = 1_000;
+
+/// Publishes every batch that has rows.
+struct NatsSink {
+    name: String,
+    server: Server,
+    writes: NatsWrites,
+    /// Of the column with the subjects.
+    column: Option<usize>,
+    /// The subject of the marker; `None`: at least once.
+    marker: Option<String>,
+    generation: u64,
+    /// What the ids of messages begin with.
+    sender: String,
+    wait: Duration,
+    failure: Failure,
+    /// `None`: the connection was lost, or none was needed yet.
+    connection: Option<Connection>,
+    stream: Stream,
+    at: Marker,
+    batch_max: usize,
+    committed: Option<BatchId>,
+}
+
+/// Checks the columns, and asks the server what the stream is.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
+    let writes = writes(spec)?;
+    let column = subject_column(writes, schema).map_err(|message| wrong(spec, origin, "subject_from", message))?;
+    let fits = values::check(writes.format, &without(schema, column), "subject");
+    fits.map_err(|message| wrong(spec, origin, "format", message))?;
+    let server = server(spec, origin)?;
+    let asked =
+        apart(|| Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)))?;
+    let found = asked.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    match found {
+        Some(stream) => fit(writes, &stream, writes.exactly_once && keeps_checkpoints)
+            .map_err(|(key, message)| wrong(spec, origin, key, message)),
+        None => made(writes).map(drop).map_err(|message| wrong(spec, origin, "stream", message)),
+    }
+}
+
+/// Takes the sink over from earlier starts of the job.
+pub(super) fn open(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let writes = writes(spec)?.clone();
+    let column = subject_column(&writes, schema).map_err(|message| wrong(spec, origin, "subject_from", message))?;
+    let owner_of_marker = owner.filter(|_| writes.exactly_once);
+    let job_id = match owner {
+        Some(owner) => owner.job_id.clone(),
+        // What no other start has.
+        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
+    };
+    if owner.is_some() && owner_of_marker.is_none() {
+        tracing::info!("sink `{}` sends at least once: after a crash some messages may come again", spec.name);
+    }
+    let mut sink = NatsSink {
+        name: spec.name.clone(),
+        server: server(spec, origin)?,
+        marker: owner_of_marker.map(|owner| marker(&writes, &owner.job_id, &spec.name)),
+        sender: format!("{job_id}.{}", token(&spec.name)),
+        writes,
+        column,
+        generation: owner.map_or(0, |owner| owner.generation.0),
+        wait: of(spec)?.wait,
+        failure: failure.clone(),
+        connection: None,
+        stream: Stream::default(),
+        at: Marker::default(),
+        batch_max: BATCH_MAX,
+        committed: None,
+    };
+    let opened = apart(|| sink.take_over())?;
+    opened.map_err(|stopped| match stopped {
+        Stopped::Fault(fault) => unreachable(spec, origin, &sink.server.shown(), at(spec, origin, &sink.server, fault)),
+        Stopped::Job(error) => error,
+        Stopped::Key(key, message) => wrong(spec, origin, key, message),
+    })?;
+    Ok(Box::new(sink))
+}
+
+/// Reads the marker.
+pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+    let (server, writes) = (server(spec, origin)?, writes(spec)?);
+    if !writes.exactly_once {
+        return Ok(None);
+    }
+    let subject = marker(writes, job_id, &spec.name);
+    let read = apart(|| {
+        Connection::open(&server).and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject))
+    })?;
+    let read = read.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    Ok(read.batch())
+}
+
+/// Whether somebody answers; where that may come, the place and why nobody does.
+pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+    let (Ok(server), Ok(writes)) = (server(spec, origin), writes(spec)) else { return Ok(()) };
+    // JetStream answers later than the server itself.
+    match Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)) {
+        Err(Fault::Passing(why)) => Err((server.shown(), why)),
+        _ => Ok(()),
+    }
+}
+
+fn writes(spec: &SinkSpec) -> Result<&NatsWrites> {
+    match &of(spec)?.writes {
+        ServerWrites::Nats(writes) => Ok(writes),
+        _ => Err(Error::bug(format!("sink `{}` publishes nothing", spec.name))),
+    }
+}
+
+fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
+    let server = of(spec)?;
+    let usable = nats::server(&server.url, server.tls.as_ref(), &origin.folder);
+    usable.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+/// The caller may be a thread of an async runtime, which must not wait for another.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
+}
+
+/// The place of the column that `subject_from` names.
+fn subject_column(writes: &NatsWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
+    let NatsSubject::Column(name) = &writes.subject else { return Ok(None) };
+    let found = schema.index_of(name).ok();
+    let text = found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text);
+    match text {
+        Some(at) => Ok(Some(at)),
+        None => Err(format!(
+            "`subject_from` names `{name}`, and the rows have {}; write one of type text",
+            describe(schema)
+        )),
+    }
+}
+
+/// Whether a stream takes what the sink writes; or the key that is wrong and why.
+fn fit(writes: &NatsWrites, stream: &Stream, exactly: bool) -> std::result::Result<(), (&'static str, String)> {
+    let (name, config) = (&writes.stream, &stream.config);
+    if config.sealed || config.mirror.is_some() {
+        return Err((
+            "stream",
+            format!("stream `{name}` takes no messages: it is sealed, or a mirror; name another one"),
+        ));
+    }
+    if let NatsSubject::Fixed(subject) = &writes.subject
+        && !stream.takes(subject)
+    {
+        return Err((
+            "subject",
+            format!("stream `{name}` does not take `{subject}`; add it to the subjects of the stream"),
+        ));
+    }
+    if !exactly {
+        return Ok(());
+    }
+    if config.retention != "limits" {
+        let kind = shown::harmless(&config.retention, 50);
+        return Err((
+            "stream",
+            format!(
+                "stream `{name}` deletes what its consumers have acknowledged (retention `{kind}`), and so the job's marker; name one with \
+                 retention `limits`, or write exactly_once = false"
+            ),
+        ));
+    }
+    if !config.allow_atomic {
+        return Err((
+            "stream",
+            format!(
+                "stream `{name}` takes no batches that are there as a whole (allow_atomic), which needs nats-server 2.12 or newer; allow \
+                 them (nats stream edit {name} --allow-batch), or write exactly_once = false"
+            ),
+        ));
+    }
+    let subjects = format!("{}>", markers(name));
+    if !stream.takes(&subjects) {
+        return Err((
+            "stream",
+            format!(
+                "stream `{name}` does not take the job's marker, which stands beside the rows; add `{subjects}` to the subjects of the \
+                 stream, or write exactly_once = false"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// How a stream is made that is not there.
+fn made(writes: &NatsWrites) -> std::result::Result<serde_json::Value, String> {
+    let name = &writes.stream;
+    let NatsSubject::Fixed(subject) = &writes.subject else {
+        return Err(format!(
+            "stream `{name}` is not there, and its subjects are not known here; make it before the job starts"
+        ));
+    };
+    Ok(json!({
+        "name": name, "subjects": [subject, format!("{}>", markers(name))], "retention": "limits", "storage": "file", "num_replicas": 1,
+        "allow_atomic": true, "allow_rollup_hdrs": true, "allow_msg_ttl": true, "allow_direct": true,
+    }))
+}
+
+/// The subject of a marker.
+fn marker(writes: &NatsWrites, job_id: &str, sink: &str) -> String {
+    format!("{}{}.{}", markers(&writes.stream), token(job_id), token(sink))
+}
+
+/// A name as one token of a subject.
+fn token(name: &str) -> String {
+    let letter = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+        other => format!("={other:02x}"),
+    };
+    name.bytes().map(letter).collect()
+}
+
+fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
+    match fault {
+        Fault::Passing(why) => Trouble::Passing(why),
+        Fault::Lasting(why) => {
+            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.shown());
+            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+        }
+    }
+}
+
+impl Sink for NatsSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if !rows.iter().any(|part| part.num_rows() > 0) {
+            // Of a batch without rows there is no trace, so it does not count as held.
+            return self.idle();
+        }
+        let messages = self.messages(batch, rows)?;
+        fault::point("commit.before");
+        let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
+        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let mut sent = 0;
+        trying.commit(batch, || {
+            self.attempt(batch, &messages, &mut sent).map_err(|stopped| match stopped {
+                Stopped::Fault(Fault::Passing(why)) => Trouble::Passing(why),
+                Stopped::Fault(Fault::Lasting(why)) => {
+                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+                }
+                Stopped::Key(_, why) => {
+                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
+                }
+                Stopped::Job(error) => Trouble::Lasting(error),
+            })
+        })?;
+        fault::point("commit.after");
+        self.committed = Some(batch).filter(|_| self.marker.is_some());
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.committed
+    }
+
+    /// The connection stays, or is given up where it was lost: nothing is under way.
+    fn idle(&mut self) -> Result<()> {
+        if let Some(mut connection) = self.connection.take()
+            && connection.keep_alive().is_ok()
+            && connection.next(Duration::ZERO).is_ok()
+        {
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
+}
+
+impl NatsSink {
+    /// The messages of a batch, all before the first is sent.
+    fn messages(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<Vec<Outgoing>> {
+        let mut messages = Vec::new();
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            let failed = |cause: std::io::Error| commit_failed(&self.name, batch, "the rows", cause);
+            let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != self.column).collect();
+            let value = part.project(&kept).map_err(|cause| failed(std::io::Error::other(cause)))?;
+            let mut values = Values::of(self.writes.format, &value).map_err(failed)?;
+            let subjects = self.column.and_then(|at| part.column(at).as_string_opt::<i32>());
+            for row in 0..part.num_rows() {
+                let to = match (&self.writes.subject, subjects) {
+                    (NatsSubject::Fixed(subject), _) => subject.clone(),
+                    (_, Some(subjects)) if subjects.is_valid(row) => subjects.value(row).to_owned(),
+                    _ => String::new(),
+                };
+                let why = match subject::check(&to) {
+                    Err(why) => Some(format!("which {why}")),
+                    Ok(()) if !self.stream.takes(&to) || to.starts_with(&markers(&self.writes.stream)) => {
+                        Some(format!("which stream `{}` does not take", self.writes.stream))
+                    }
+                    Ok(()) => None,
+                };
+                if let Some(why) = why {
+                    let (name, shown) = (&self.name, shown::harmless(&to, 200));
+                    return Err(Error::plugin(format!(
+                        "sink `{name}`: batch {batch}: row {} has the subject `{shown}`, {why}; mend the column or the stream, or take such \
+                         rows out with `filter` before the sink",
+                        messages.len()
+                    )));
+                }
+                let mut payload = Vec::new();
+                values.write(row, &mut payload).map_err(failed)?;
+                messages.push(Outgoing { subject: to, payload });
+            }
+        }
+        Ok(messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_token() {
+        assert_eq!(token("a-b_1"), "a-b_1");
+        assert_eq!(token("a.b c"), "a=2eb=20c");
+    }
+}

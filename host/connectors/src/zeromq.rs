@@ -1,0 +1,214 @@
+//! Sockets of ZeroMQ that receive, as sources name them: a connection with a socket that sends. The protocol is spoken by code of our own
+//! (`zmtp`, pure), without encryption: who the job is it proves by user and password (PLAIN), or not at all (NULL).
+
+mod zmtp;
+
+pub use zmtp::Incoming;
+
+use crate::dial::{Fault, Form};
+use crate::shown;
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use zmtp::{Decoder, GREETING_BYTES};
+
+/// How long the other side may take to say who it is.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+/// How long the rest of a greeting waits for that of the other side.
+const REST_AFTER: Duration = Duration::from_millis(500);
+/// How much is read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Nothing else tells that the other side's machine is gone.
+const QUIET_MAX: Duration = Duration::from_secs(30);
+
+/// Its URLs.
+pub const FORM: Form = Form {
+    name: "ZeroMQ",
+    plain: ("tcp", 0),
+    safe: ("", 0),
+    help: "write it as \"tcp://host:5556\", with user and password as \"tcp://user:${ZEROMQ_PASSWORD}@host:5556\"",
+    closed: "it closed the connection",
+};
+
+/// What a socket wants of those that it is connected with.
+#[derive(Clone, Debug)]
+pub struct Wants {
+    /// It is a PULL socket; else a SUB socket.
+    pub pull: bool,
+    /// What topics begin with, of a SUB socket.
+    pub topics: Vec<String>,
+    /// Who it is.
+    pub login: Option<(String, Vec<u8>)>,
+    /// Bytes of a message, and bytes that are kept of a longer one.
+    pub bytes_max: u64,
+    pub kept_max: u64,
+}
+
+impl Wants {
+    fn kind(&self) -> &'static str {
+        if self.pull { "PULL" } else { "SUB" }
+    }
+}
+
+/// A connection with a socket that sends.
+pub struct Peer {
+    stream: TcpStream,
+    buffer: BytesMut,
+    decoder: Decoder,
+}
+
+impl Peer {
+    /// Greets the other side, and says what is wanted.
+    pub async fn meet(stream: TcpStream, wants: &Wants) -> Result<Peer, Fault> {
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET_MAX).with_interval(QUIET_MAX))?;
+        let decoder = Decoder::new(wants.bytes_max, wants.kept_max);
+        let mut peer = Peer { stream, buffer: BytesMut::new(), decoder };
+        match timeout(GREETING_MAX, peer.greet(wants)).await {
+            Ok(greeted) => greeted.map(|()| peer),
+            Err(_) => Err(Fault::Passing(format!("it does not greet within {} s", GREETING_MAX.as_secs()))),
+        }
+    }
+
+    async fn greet(&mut self, wants: &Wants) -> Result<(), Fault> {
+        let own = if wants.login.is_some() { "PLAIN" } else { "NULL" };
+        let all = zmtp::greeting(own, false);
+        // Who hears of a mechanism that it does not want goes at once, and does not say which it wants.
+        let (first, mut rest) = all.split_at(zmtp::VERSION_BYTES);
+        self.send(first).await?;
+        while self.buffer.len() < GREETING_BYTES {
+            // What is no ZeroMQ is told by its first byte.
+            if self.buffer.first().is_some_and(|byte| *byte != 0xff) {
+                return Err(Fault::Passing("its first bytes are none of ZeroMQ".into()));
+            }
+            match timeout(REST_AFTER, self.more()).await {
+                Ok(more) => more?,
+                Err(_) => self.send(std::mem::take(&mut rest)).await?,
+            }
+        }
+        let mut greeting = [0; GREETING_BYTES];
+        greeting.copy_from_slice(&self.buffer.split_to(GREETING_BYTES));
+        let theirs = zmtp::mechanism(&greeting).map_err(|wrong| Fault::Lasting(wrong.0.into()))?;
+        match (own, theirs.as_str()) {
+            (own, theirs) if own == theirs => {}
+            (_, "PLAIN") => {
+                return Err(Fault::Lasting("it wants user and password (PLAIN); write them into `url`".into()));
+            }
+            (_, "NULL") => {
+                return Err(Fault::Lasting("it wants neither user nor password; take them out of `url`".into()));
+            }
+            (_, other) => {
+                let other = shown::harmless(other, 20);
+                return Err(Fault::Lasting(format!(
+                    "it wants `{other}`, which is not spoken; let it take NULL or PLAIN"
+                )));
+            }
+        }
+        self.send(rest).await?;
+        let mut own = Vec::new();
+        zmtp::property(&mut own, "Socket-Type", wants.kind().as_bytes());
+        zmtp::property(&mut own, "Identity", b"");
+        let mut out = Vec::new();
+        if let Some((user, password)) = &wants.login {
+            let mut hello = Vec::new();
+            for text in [user.as_bytes(), password] {
+                hello.push(
+                    u8::try_from(text.len())
+                        .map_err(|_| Fault::Lasting("user or password is too long for it".into()))?,
+                );
+                hello.extend_from_slice(text);
+            }
+            zmtp::command(&mut out, "HELLO", &hello);
+            self.send(&out).await?;
+            out.clear();
+            self.expect("WELCOME").await?;
+            zmtp::command(&mut out, "INITIATE", &own);
+        } else {
+            zmtp::command(&mut out, "READY", &own);
+        }
+        self.send(&out).await?;
+        let theirs = zmtp::property_of(&self.expect("READY").await?, "Socket-Type").unwrap_or_default();
+        let fits = if wants.pull { &["PUSH"][..] } else { &["PUB", "XPUB"] };
+        if !fits.contains(&theirs.as_str()) {
+            let (theirs, kind, wanted) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
+            return Err(Fault::Lasting(format!(
+                "it is a {theirs} socket, and a {kind} socket hears {wanted} sockets; mend `socket` or the address"
+            )));
+        }
+        if !wants.pull {
+            out.clear();
+            for topic in &wants.topics {
+                zmtp::message(&mut out, &[&[1], topic.as_bytes()].concat());
+            }
+            self.send(&out).await?;
+        }
+        Ok(())
+    }
+
+    /// The body of a command that has to come now.
+    async fn expect(&mut self, wanted: &str) -> Result<bytes::Bytes, Fault> {
+        loop {
+            match self.take()? {
+                Some(Incoming::Command { name, body }) if name == wanted => return Ok(body),
+                Some(Incoming::Command { name, body }) if name == "ERROR" => {
+                    let why = shown::harmless(&String::from_utf8_lossy(body.get(1..).unwrap_or_default()), 100);
+                    // As those of HTTP: 300 passes by itself.
+                    return Err(match why.starts_with('3') {
+                        true => Fault::Passing(format!("it refuses the connection ({why})")),
+                        false => {
+                            Fault::Lasting(format!("it does not accept user or password ({why}); mend them in `url`"))
+                        }
+                    });
+                }
+                Some(_) => return Err(Fault::Passing(format!("it sends something else before {wanted}"))),
+                None => self.more().await?,
+            }
+        }
+    }
+
+    /// What comes next, at least one message.
+    pub async fn next(&mut self) -> Result<Vec<Incoming>, Fault> {
+        let mut messages = Vec::new();
+        loop {
+            while let Some(incoming) = self.take()? {
+                match incoming {
+                    Incoming::Command { name, body } if name == "PING" => {
+                        let mut pong = Vec::new();
+                        // Behind the time that it gives there is what it wants to hear again.
+                        zmtp::command(&mut pong, "PONG", body.get(2..).unwrap_or_default());
+                        self.send(&pong).await?;
+                    }
+                    Incoming::Command { .. } => {}
+                    message => messages.push(message),
+                }
+            }
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+            self.more().await?;
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Incoming>, Fault> {
+        let taken = self.decoder.take(&mut self.buffer);
+        taken.map_err(|wrong| Fault::Passing(format!("what it sends is no ZeroMQ: {}", wrong.0)))
+    }
+
+    async fn more(&mut self) -> Result<(), Fault> {
+        self.buffer.reserve(READ_BYTES);
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(Fault::Passing(FORM.closed.into())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match timeout(GREETING_MAX, self.stream.write_all(bytes)).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(Fault::Passing(format!("it takes nothing for {} s", GREETING_MAX.as_secs()))),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+"""A socket of ZeroMQ that sends: each line of its input is a message, a JSON array of frames (texts, or arrays of bytes).
+
+Usage: zeromq.py xpub|push|rep bind|connect ADDRESS [USER PASSWORD]
+
+It prints `sent N` behind each message, and of an XPUB socket `subscribed TOPIC`.
+"""
+
+import json
+import sys
+import threading
+
+import zmq
+import zmq.auth.thread
+
+kind, how, address, *login = sys.argv[1:]
+context = zmq.Context()
+socket = context.socket(getattr(zmq, kind.upper()))
+socket.linger = -1
+socket.sndhwm = 0
+socket.heartbeat_ivl = 200
+socket.heartbeat_timeout = 20000
+if login:
+    guard = zmq.auth.thread.ThreadAuthenticator(context)
+    guard.start()
+    guard.configure_plain(domain="*", passwords={login[0]: login[1]})
+    socket.plain_server = True
+getattr(socket, how)(address)
+print("ready", flush=True)
+
+# Sockets belong to one thread: what comes on standard input goes to it by another socket.
+inner = context.socket(zmq.PAIR)
+inner.bind("inproc://lines")
+
+
+def read():
+    outer = context.socket(zmq.PAIR)
+    outer.connect("inproc://lines")
+    for line in sys.stdin:
+        outer.send_string(line)
+
+
+threading.Thread(target=read, daemon=True).start()
+poller = zmq.Poller()
+poller.register(inner, zmq.POLLIN)
+if kind == "xpub":
+    poller.register(socket, zmq.POLLIN)
+sent = 0
+while True:
+    ready = dict(poller.poll())
+    if socket in ready:
+        told = socket.recv()
+        if told[:1] == b"\x01":
+            print("subscribed", told[1:].decode(), flush=True)
+    if inner in ready:
+        frames = json.loads(inner.recv_string())
+        socket.send_multipart([frame.encode() if isinstance(frame, str) else bytes(frame) for frame in frames])
+        sent += 1
+        print("sent", sent, flush=True)

@@ -1,0 +1,412 @@
+//! The source `nats` with a real server.
+
+use millstream_tests::{Certificates, Nats, Process, Random, Trial, lives, signal, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// A job that reads streams, keeps checkpoints, and puts rows into a queue.
+fn job(url: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "reader"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.in]
+kind = "nats"
+url = "{url}"
+{source}
+[sinks.out]
+from = "in"
+kind = "queue"
+path = "out.jsonl"
+[sinks.bad]
+from = "in.rejected"
+kind = "queue"
+path = "bad.jsonl"
+"#
+    ))
+}
+
+const NUMBERS: &str = "format = \"json\"\nschema = { n = \"int64\", subject = { type = \"text\", from = \"topic\" } }";
+const SHORT: &str = "stream = \"S\"\nformat = \"json\"\nschema = { n = \"int64\" }";
+
+fn number(n: u64) -> String {
+    format!("{{\"n\":{n}}}")
+}
+
+/// Runs the job until nothing comes any more; what it has put out in all.
+#[track_caller]
+fn run_to_idle(trial: &Trial) -> Vec<Value> {
+    trial.run_well(&["--until-idle"]);
+    trial.rows("out.jsonl")
+}
+
+/// The numbers of its rows.
+#[track_caller]
+fn numbers(rows: &[Value]) -> Vec<u64> {
+    rows.iter().map(|row| row["n"].as_u64().expect("a number")).collect()
+}
+
+/// Runs a job that ends with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// Whatever dies, each message comes once, in the order of its stream.
+#[test]
+fn messages_come_once_whatever_is_killed() {
+    thread::scope(|scope| {
+        for (seed, processes) in [(1, 1), (2, 2)] {
+            scope.spawn(move || disturbed(seed, processes));
+        }
+    });
+}
+
+fn disturbed(seed: u64, processes: usize) {
+    let (mut random, mut nats) = (Random::new(seed), Nats::start());
+    nats.stream("A", &["a.*"], &json!({}));
+    nats.stream("B", &["b.*"], &json!({}));
+    let trial = job(&nats.url(), &format!("stream = [\"A\", \"B\"]\n{NUMBERS}"));
+    let (port, enough) = (nats.port(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let adding = scope.spawn(|| {
+            let mut n = 0_u64;
+            while !enough.load(Ordering::Relaxed) {
+                let subject = if n % 3 == 0 { "b.x" } else { "a.x" };
+                // Where the server is away the same comes again, and may then be there twice.
+                match Nats::try_publish_at(port, &json!({}), subject, &[], number(n).as_bytes()) {
+                    true => n += 1,
+                    false => thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        });
+        let mut running = trial.start_processes(processes, 2);
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(random.from(100, 900)));
+            match random.from(0, 3) {
+                0 => {
+                    nats.kill();
+                    thread::sleep(Duration::from_millis(random.from(0, 300)));
+                    nats.start_again();
+                }
+                1 => {
+                    let children = running.children();
+                    running.kill();
+                    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                    running = trial.start_processes(processes, 2);
+                }
+                // They may be gone by themselves.
+                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                    let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+                }),
+            }
+        }
+        enough.store(true, Ordering::Relaxed);
+        adding.join().unwrap();
+        let kept = |stream: &str| {
+            let kept = nats.messages(stream).into_iter();
+            kept.map(|message| serde_json::from_slice::<Value>(&message.data).unwrap()["n"].as_u64().unwrap()).collect()
+        };
+        let expected: BTreeMap<&str, Vec<u64>> = [("a.x", kept("A")), ("b.x", kept("B"))].into();
+        let count: usize = expected.values().map(Vec::len).sum();
+        running.until("all messages came", |_| trial.rows("out.jsonl").len() >= count);
+        // It may be just starting.
+        running.until("it has begun", |running| running.stderr().contains(" batch "));
+        running.stop();
+        let mut found = BTreeMap::from([("a.x", Vec::new()), ("b.x", Vec::new())]);
+        for row in trial.rows("out.jsonl") {
+            found.get_mut(row["subject"].as_str().unwrap()).unwrap().push(row["n"].as_u64().unwrap());
+        }
+        assert_eq!(found, expected, "seed {seed}");
+        assert!(trial.rows("bad.jsonl").is_empty());
+    });
+}
+
+#[test]
+fn what_comes_with_a_message_are_columns() {
+    let nats = Nats::start();
+    nats.stream("ODD_ü-1", &["odd.>"], &json!({}));
+    let schema = r#"stream = "ODD_ü-1"
+format = "json"
+schema = { n = "int64", subject = { type = "text", from = "topic" }, seq = { type = "int64", from = "offset" }, at = { type = "timestamp", from = "timestamp" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
+    let trial = job(&nats.url(), schema);
+    assert!(nats.try_publish("odd.ü.$x=1", &[("trace", "t: 1"), ("B", "")], b"{\"n\":1}"));
+    nats.publish("odd.plain", "no JSON");
+    nats.publish("odd.plain", "");
+    nats.publish("odd.plain", "{\"n\":4}");
+    let rows = run_to_idle(&trial);
+    let expected = json!({ "n": 1, "subject": "odd.ü.$x=1", "seq": 1, "at": rows[0]["at"], "all": "{\"trace\":\"t: 1\",\"B\":\"\"}", "trace": "t: 1" });
+    assert_eq!(rows[0], expected);
+    assert!(rows[0]["at"].as_str().unwrap().starts_with("20"), "{}", rows[0]["at"]);
+    assert_eq!((rows.len(), &rows[1]["n"], &rows[1]["seq"]), (2, &json!(4), &json!(4)));
+    assert_eq!(trial.rows("bad.jsonl").len(), 2);
+    trial.well(&["validate", "job.toml"]);
+}
+
+#[test]
+fn records_have_any_format_and_large_ones_come_as_they_are() {
+    let nats = Nats::configured("max_payload: 8000000\n", &json!({}));
+    nats.stream("T", &["t"], &json!({}));
+    let large = "x".repeat(2 << 20);
+    for line in ["a line", &large, &"y".repeat(4 << 20), "last"] {
+        nats.publish("t", line);
+    }
+    let trial = job(&nats.url(), "stream = \"T\"\nrecord_bytes_max = \"3MiB\"");
+    let found: Vec<usize> = run_to_idle(&trial).iter().map(|row| row["value"].as_str().unwrap().len()).collect();
+    assert_eq!(found, [6, 2 << 20, 4]);
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 1);
+    assert!(bad[0]["reason"].as_str().unwrap().contains("record_bytes_max is 3145728"), "{}", bad[0]["reason"]);
+    nats.stream("C", &["c"], &json!({}));
+    nats.publish("c", "1,\"a,b\"");
+    let trial = job(&nats.url(), "stream = \"C\"\nformat = \"csv\"\nschema = { n = \"int64\", s = \"text\" }");
+    assert_eq!(run_to_idle(&trial), [json!({ "n": 1, "s": "a,b" })]);
+}
+
+/// Other subjects are passed over, also when the stream has deleted them while the job was away.
+#[test]
+fn some_subjects_are_read() {
+    let nats = Nats::start();
+    nats.stream("S", &["s.>"], &json!({}));
+    let trial = job(&nats.url(), &format!("stream = \"S\"\nsubject = [\"s.*.new\", \"s.all\"]\n{NUMBERS}"));
+    for (n, subject) in ["s.a.new", "s.a.old", "s.all", "s.new", "s.b.new"].into_iter().enumerate() {
+        nats.publish(subject, &number(n as u64));
+    }
+    assert_eq!(numbers(&run_to_idle(&trial)), [0, 2, 4]);
+    let mut running = trial.start(&[]);
+    for n in 10..20 {
+        nats.publish("s.a.old", &number(n));
+    }
+    // It knows that none of them is for it.
+    let passed = || trial.well(&["inspect", "checkpoint", "--json"]).contains(&millstream_hex("15 "));
+    running.until("its position is behind them", |_| passed());
+    running.stop();
+    nats.ask("STREAM.PURGE.S", &json!({ "seq": 16 }));
+    nats.publish("s.all", &number(20));
+    assert_eq!(numbers(&run_to_idle(&trial)), [0, 2, 4, 20]);
+}
+
+/// How the name of a position holds this.
+fn millstream_hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_job_begins_where_it_is_told_and_then_goes_on() {
+    let nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    nats.publish("s", &number(1));
+    let of = |start: &str| job(&nats.url(), &format!("start = \"{start}\"\n{SHORT}"));
+    let (earliest, latest) = (of("earliest"), of("latest"));
+    assert_eq!(numbers(&run_to_idle(&earliest)), [1]);
+    assert!(run_to_idle(&latest).is_empty());
+    nats.publish("s", &number(2));
+    assert_eq!(numbers(&run_to_idle(&earliest)), [1, 2]);
+}
+
+/// A stream forgets what is too much without asking who has read it.
+#[test]
+fn messages_that_were_deleted_before_they_were_read_end_the_job() {
+    let nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    let trial = job(&nats.url(), SHORT);
+    (0..10).for_each(|n| nats.publish("s", &number(n)));
+    assert_eq!(run_to_idle(&trial).len(), 10);
+    // What was read may go, and so may one that somebody took out.
+    nats.ask("STREAM.PURGE.S", &json!({ "seq": 9 }));
+    (10..20).for_each(|n| nats.publish("s", &number(n)));
+    nats.ask("STREAM.MSG.DELETE.S", &json!({ "seq": 12 }));
+    assert_eq!(numbers(&run_to_idle(&trial))[10..], [10, 12, 13, 14, 15, 16, 17, 18, 19]);
+    (20..30).for_each(|n| nats.publish("s", &number(n)));
+    nats.ask("STREAM.PURGE.S", &json!({ "seq": 27 }));
+    let told = fails(&trial, 2);
+    assert!(
+        told.contains("source `in`: stream `S`: 6 messages behind 20 were deleted before the job read them"),
+        "{told}"
+    );
+    assert!(told.contains("let the stream keep more (max_age, max_msgs, max_bytes)"), "{told}");
+    assert_eq!(trial.rows("out.jsonl").len(), 19, "nothing behind them is read");
+    // All of them are gone, and none comes any more.
+    nats.ask("STREAM.PURGE.S", &json!({}));
+    assert!(fails(&trial, 2).contains("10 messages behind 20 "));
+}
+
+/// What is deleted while the job hangs was on its way already, or is missed.
+#[test]
+fn nothing_is_passed_over_in_silence_while_a_job_hangs() {
+    let nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    let trial = job(&nats.url(), SHORT);
+    nats.publish("s", &number(0));
+    let mut running = trial.start(&["--unsupervised"]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.signal("STOP");
+    // What it has asked for runs out meanwhile.
+    thread::sleep(Duration::from_millis(1500));
+    (1..20).for_each(|n| nats.publish("s", &number(n)));
+    nats.ask("STREAM.PURGE.S", &json!({ "seq": 11 }));
+    running.signal("CONT");
+    running.until("it has read or missed them", |running| {
+        trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages behind 1 were deleted")
+    });
+    let found = trial.rows("out.jsonl").len();
+    assert!(found == 20 || found == 1, "{found}");
+    running.kill();
+}
+
+#[test]
+fn another_stream_of_the_same_name_ends_the_job() {
+    let nats = Nats::start();
+    let trial = job(&nats.url(), SHORT);
+    for round in 0..3 {
+        nats.stream("S", &["s"], &json!({}));
+        (0..5 + round).for_each(|n| nats.publish("s", &number(n)));
+        if round == 0 {
+            assert_eq!(run_to_idle(&trial).len(), 5);
+        } else {
+            let told = fails(&trial, 2);
+            assert!(told.contains("it is another stream than the one that the job has read up to message 5"), "{told}");
+            assert!(told.contains("give the source another name"), "{told}");
+        }
+        nats.ask("STREAM.DELETE.S", &json!({}));
+    }
+    assert_eq!(trial.rows("out.jsonl").len(), 5);
+}
+
+/// What was read once can be read again only where the stream keeps it.
+#[test]
+fn a_stream_that_deletes_what_is_acknowledged_is_refused() {
+    let nats = Nats::start();
+    for kind in ["workqueue", "interest"] {
+        nats.stream("S", &["s"], &json!({ "retention": kind }));
+        let told = fails(&job(&nats.url(), SHORT), 2);
+        assert!(told.contains(&format!("(retention `{kind}`), so nobody could read it again after a crash")), "{told}");
+        assert!(told.contains("read a stream with retention `limits`"), "{told}");
+        nats.ask("STREAM.DELETE.S", &json!({}));
+    }
+}
+
+/// Of a bucket of keys and values what was replaced is gone, as somebody wanted it.
+#[test]
+fn what_a_newer_message_replaced_is_not_missed() {
+    let nats = Nats::start();
+    nats.stream("S", &["s.*"], &json!({ "max_msgs_per_subject": 1 }));
+    let trial = job(&nats.url(), SHORT);
+    (0..5).for_each(|n| nats.publish("s.a", &number(n)));
+    nats.publish("s.b", &number(5));
+    assert_eq!(numbers(&run_to_idle(&trial)), [4, 5]);
+    (6..10).for_each(|n| nats.publish("s.a", &number(n)));
+    nats.publish("s.b", &number(10));
+    assert_eq!(numbers(&run_to_idle(&trial)), [4, 5, 9, 10]);
+}
+
+#[test]
+fn a_server_or_stream_that_is_away_is_waited_for() {
+    let mut nats = Nats::not_started(&[], &json!({}));
+    let trial = job(&nats.url(), SHORT);
+    let mut running = trial.start(&[]);
+    running.until_stderr("trying again until it works");
+    nats.start_again();
+    running.until_stderr("stream `S` is not there; trying again until it works");
+    nats.stream("S", &["s"], &json!({}));
+    nats.publish("s", &number(1));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+    let before = missed(&running);
+    nats.kill();
+    running.until("it is missed", |running| missed(running) > before);
+    nats.start_again();
+    nats.publish("s", &number(2));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    nats.ask("STREAM.DELETE.S", &json!({}));
+    running.until_stderr("stream `S` is not there any more; trying again until it works");
+    running.stop();
+}
+
+/// A server that hangs counts as one that is away.
+#[test]
+fn a_server_that_hangs_is_waited_for() {
+    let nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    let trial = job(&nats.url(), SHORT);
+    nats.publish("s", &number(1));
+    let mut running = trial.start(&[]);
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    nats.hang();
+    running.until_stderr("trying again until it works");
+    nats.go_on();
+    nats.publish("s", &number(2));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    signal("TERM", running.id());
+    assert_eq!(running.wait().code, Some(0));
+}
+
+#[test]
+fn what_a_server_refuses_is_told() {
+    let login = json!({ "user": "me", "pass": "p@ss/w%rd" });
+    let nats = Nats::with(&["--user", "me", "--pass", "p@ss/w%rd"], &login);
+    nats.stream("S", &["s"], &json!({}));
+    let url = |login: &str| nats.url().replace("nats://", &format!("nats://{login}"));
+    let told = fails(&job(&url(""), SHORT), 2);
+    assert!(told.contains("source `in`: stream `S`: NATS at 127.0.0.1:"), "{told}");
+    assert!(told.contains("write user and password, or a token, into `url`"), "{told}");
+    let told = fails(&job(&url("me:guessed-password@"), SHORT), 2);
+    assert!(told.contains("it does not accept user, password or token; mend them in `url`"), "{told}");
+    assert!(!told.contains("guessed-password"), "{told}");
+    let trial = job(&url("me:${NATS_PW}@"), SHORT);
+    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+    let ended = Process::start(command.env("NATS_PW", "p@ss/w%rd")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let token = Nats::with(&["--auth", "secret-token"], &json!({ "auth_token": "secret-token" }));
+    token.stream("S", &["s"], &json!({}));
+    let trial = job(&token.url().replace("nats://", "nats://${NATS_TOKEN}@"), SHORT);
+    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+    let ended = Process::start(command.env("NATS_TOKEN", "secret-token")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for url in ["nats://me:top-secret@:port/", "nats://me:top-secret@127.0.0.1:99999", "nats://me:top-secret@h/x"] {
+        let told = fails(&job(url, SHORT), 2);
+        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+    }
+    let settings = "authorization { users = [ { user: me, password: pw, permissions: { publish: \"s\" } } ] }\n";
+    let few = Nats::configured(settings, &json!({ "user": "me", "pass": "pw" }));
+    let told = fails(&job(&few.url().replace("nats://", "nats://me:pw@"), SHORT), 2);
+    assert!(
+        told.contains("Permissions Violation for Publish to") && told.contains("let it allow the user this"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_server_is_read_over_tls() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let (certificate, key) = certificates.of("nats", "DNS:localhost,IP:127.0.0.1", 2);
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let nats = Nats::with(&["--tls", "--tlscert", &certificate, "--tlskey", &key], &json!({}));
+    let url = nats.url().replace("nats://", "tls://");
+    let reading = |ca: &Certificates| job(&url, &format!("tls = {{ ca = \"{}\" }}\n{SHORT}", ca.ca().display()));
+    // Nobody has made the stream: it came so far.
+    let trial = reading(&certificates);
+    let mut running = trial.start(&[]);
+    running.until_stderr("stream `S` is not there; trying again until it works");
+    running.kill();
+    let told = fails(&reading(&others), 2);
+    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    let told = fails(&job(&nats.url(), SHORT), 2);
+    assert!(told.contains("it speaks TLS only; let `url` begin with tls://"), "{told}");
+    let plain = Nats::start();
+    let told = fails(
+        &job(
+            &plain.url().replace("nats://", "tls://"),
+            &format!("tls = {{ ca = \"{}\" }}\n{SHORT}", certificates.ca().display()),
+        ),
+        2,
+    );
+    assert!(told.contains("it speaks no TLS"), "{told}");
+}
