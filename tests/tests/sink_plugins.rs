@@ -214,7 +214,8 @@ fn a_batch_of_any_size_is_one_commit() {
     let (count, server) = (100_000, Ledger::start(free_port(), None));
     let trial = writing(server.port, count, &["out"], "");
     trial.change(&format!("rows_per_batch_max = {ROWS_PER_BATCH}"), "rows_per_batch_max = 1000000");
-    trial.run_well(&["--workers", "2"]);
+    let ended = trial.run_well(&["--workers", "2"]);
+    assert!(ended.stderr.contains("`out` called tcp-ledger 0.1.0 "), "what it cost is told: {}", ended.stderr);
     let sinks = server.sinks();
     let sink = sinks.values().next().unwrap();
     assert_eq!(sink.rows(), kept(count));

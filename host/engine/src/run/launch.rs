@@ -100,6 +100,9 @@ pub(super) fn launch(
         requests: JobRequests::default(),
     });
     running.metrics.batches().of_parts(running.parts());
+    for (name, node) in &running.graph.writers {
+        node.tell_costs(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+    }
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
     if running.options.replay_until.is_none() {

@@ -1,5 +1,6 @@
 //! World `sink`: one instance writes the batches of a sink, for as long as it can.
 
+use super::account::Account;
 use super::allowance::Given;
 use super::bindings::{Rejection, WitIdentity, WitOwner};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap};
@@ -68,6 +69,11 @@ impl Writer {
             Calls::Sink(_) => Ok(Writer { instances, loaded, identity, config, input, reads, counters, batch }),
             _ => Err(wrong_world(&loaded)),
         }
+    }
+
+    /// Lets its calls cost this account, beside those of others who wrote for the sink before.
+    pub fn costs_go_to(&mut self, account: &Account) {
+        self.instances.bill.account = account.clone();
     }
 
     /// Makes a call. Nothing comes of it that would have to be the same twice, so the plugin may see what time it really is.
