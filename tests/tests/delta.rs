@@ -178,6 +178,20 @@ fn rows_are_there_once_whatever_step_a_kill_comes_at() {
     }
 }
 
+/// What an earlier start left open belongs to the job, whatever it calls its sink and however it writes now.
+#[test]
+fn a_sink_may_get_another_name_and_another_layout() {
+    let trial = job(610, &format!("path = \"out\"\n{ROLLED}"));
+    killed(&trial, &[], "commit.after:9");
+    trial.change("[sinks.out]", "[sinks.lake]");
+    killed(&trial, &[], "delta.committed:2");
+    trial.change(ROLLED, "parts = \"worker\"");
+    killed(&trial, &[], "commit.shown:3");
+    trial.change("parts = \"worker\"", "");
+    run(&trial, &[]);
+    assert_rows(&read(&trial, &[], "out"), 0..610, "another name");
+}
+
 /// The log is read from a checkpoint on, whoever made it, and does not grow without one.
 #[test]
 fn a_log_has_checkpoints() {
@@ -268,15 +282,14 @@ fn nothing_is_lost_or_added_twice_where_job_and_server_are_killed() {
     let mut server = WeedServer::start();
     let settings = server.settings();
     let path = "s3://bucket/lake";
-    let trial = job(3000, &format!("path = \"{path}\"\nparts = \"worker\"\n{ROLLED}"));
+    let trial = job(6000, &format!("path = \"{path}\"\nparts = \"worker\"\n{ROLLED}"));
     for round in 0..4 {
         let commits = |server: &WeedServer| server.names("lake/_delta_log/").map_or(0, |names| names.len());
         let before = commits(&server);
+        // While the server lives in this round.
+        let adds = (round == 2).then(|| other(&trial, &settings, &["append", path, "10000", "10003"]));
         let mut job = start(&trial, &["--unsupervised"], &settings, "");
         job.until("it commits", |_| commits(&server) > before + round % 3);
-        if round == 0 {
-            asked(&trial, &settings, &["append", path, "10000", "10003"]);
-        }
         if round % 2 == 1 {
             server.kill();
             job.until_stderr("paused: cannot ");
@@ -284,9 +297,13 @@ fn nothing_is_lost_or_added_twice_where_job_and_server_are_killed() {
             job.until_stderr("goes on after a pause");
         }
         job.kill();
+        if let Some(adds) = adds {
+            let ended = adds.wait_within(Duration::from_secs(120));
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
     }
     run(&trial, &settings);
-    assert_rows(&read(&trial, &settings, path), (0..3000).chain(10_000..10_003), "a server that is killed");
+    assert_rows(&read(&trial, &settings, path), (0..6000).chain(10_000..10_003), "a server that is killed");
 }
 
 /// An older start that was taken for dead comes back right before it commits to the table.

@@ -177,7 +177,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         | SinkKind::Clickhouse(_)
         | SinkKind::Websocket(_)
         | SinkKind::Nothing => Ok(None),
-        SinkKind::Files { path, layout, .. } => files::committed(&spec.name, &place_of(path, origin), layout, job_id)
+        SinkKind::Files { path, layout, .. } => files::committed(&place_of(path, origin), layout, job_id)
             .map_err(|message| wrong(spec, origin, "path", message)),
         SinkKind::Queue { path } => {
             queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))

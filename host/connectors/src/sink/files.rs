@@ -31,13 +31,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The last batch that the place holds for this job, of whole ones and of those of workers, without changing anything.
-pub(super) fn committed(
-    name: &str,
-    path: &Path,
-    layout: &FilesLayout,
-    job_id: &str,
-) -> Result<Option<BatchId>, String> {
-    let path = if layout.delta { delta::own_path(path, name, job_id)? } else { path.to_owned() };
+pub(super) fn committed(path: &Path, layout: &FilesLayout, job_id: &str) -> Result<Option<BatchId>, String> {
+    let path = if layout.delta { delta::own_path(path, job_id) } else { path.to_owned() };
     match bucket_url(&path) {
         Some(url) => parts::committed(url, job_id),
         None => exactly_once::committed(&path, job_id),

@@ -1,7 +1,7 @@
 //! Files that are those of a Delta table. They are written as all others are, and readers hear of them by a commit to the table's log once
 //! they have their names.
 //!
-//! The job's own files (marker, lock, staged parts, reserves) are in a folder of the table that readers pass over, one for each job and sink, as a table
+//! The job's own files (marker, lock, staged parts, reserves) are in a folder of the table that readers pass over, one for each job, as a table
 //! belongs to nobody alone. The commit of a share says by a *transaction* how many commits that share has made: whoever is to make one that is
 //! there already, after a crash, finds it. Which start of the job may write is decided by the marker, as of all files.
 
@@ -63,13 +63,12 @@ struct Log {
     looked: Instant,
 }
 
-/// The own folder of a sink, from the table on. Without checkpoints each start has another one.
-fn own_name(job_id: Option<&str>, sink: &str) -> Result<String> {
-    let id = match job_id {
-        Some(id) => id.to_owned(),
-        None => format!("run-{}", random()?),
-    };
-    Ok(format!("{OWN_FOLDER}/{id}-{sink}"))
+/// The own folder of a job, from the table on: one of its sinks writes there, whatever it is called. Without checkpoints each start has another one.
+fn own_name(job_id: Option<&str>) -> Result<String> {
+    Ok(match job_id {
+        Some(id) => format!("{OWN_FOLDER}/{id}"),
+        None => format!("{OWN_FOLDER}/run-{}", random()?),
+    })
 }
 
 /// 32 hexadecimal digits that nobody else has.
@@ -78,13 +77,12 @@ fn random() -> Result<String> {
     Ok(hex::encode(&bytes)[..32].to_owned())
 }
 
-/// Where the marker is of a sink of this job.
-pub fn own_path(table: &Path, sink: &str, job_id: &str) -> Result<PathBuf, String> {
-    let own = own_name(Some(job_id), sink).map_err(|error| error.message)?;
-    Ok(match bucket_url(table) {
-        Some(url) => PathBuf::from(format!("{}/{own}", url.trim_end_matches('/'))),
-        None => table.join(own),
-    })
+/// Where the marker of this job is.
+pub fn own_path(table: &Path, job_id: &str) -> PathBuf {
+    match bucket_url(table) {
+        Some(url) => PathBuf::from(format!("{}/{OWN_FOLDER}/{job_id}", url.trim_end_matches('/'))),
+        None => table.join(OWN_FOLDER).join(job_id),
+    }
 }
 
 /// Checks columns, and the table where it is a folder that is there. The error comes with the key that is wrong.
@@ -112,7 +110,7 @@ impl DeltaPlace {
     /// Opens a table, which is made where it is not there. Its own folder, where it is one of this machine.
     pub fn open(written: &Written, owner: Option<&Owner>, failure: &Failure) -> Result<(DeltaPlace, Option<PathBuf>)> {
         let sink = &written.name;
-        let own_name = own_name(owner.map(|owner| owner.job_id.as_str()), sink)?;
+        let own_name = own_name(owner.map(|owner| owner.job_id.as_str()))?;
         let (root, own, folder): (Arc<dyn Place>, Box<dyn Place>, _) = match bucket_url(&written.path) {
             Some(url) => {
                 let below = format!("{}/{own_name}", url.trim_end_matches('/'));
@@ -153,7 +151,7 @@ impl DeltaPlace {
     fn app(&self, share: Share) -> Option<String> {
         let id = &self.owner.as_ref()?.job_id;
         let worker = share.map_or_else(String::new, |worker| format!("-{worker:03}"));
-        Some(format!("{APP}-{id}-{}{worker}", self.sink))
+        Some(format!("{APP}-{id}{worker}"))
     }
 
     /// The actions that add these parts.
