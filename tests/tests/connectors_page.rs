@@ -88,6 +88,7 @@ fn partitions(kind: &str) -> &'static str {
     match kind {
         "kafka" => "those of topics, over all processes",
         "redis" | "nats" => "streams",
+        "rabbitmq" => "queues or streams",
         "kinesis" => "shards",
         "plugin" => "the plugin's",
         "directory" => "files, one after the other",

@@ -52,6 +52,7 @@ mod postgres_start;
 mod process;
 mod readme;
 mod recovery;
+mod rabbitmq;
 mod redis;
 mod redis_sink;
 mod reject;

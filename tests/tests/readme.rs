@@ -429,8 +429,9 @@ fn every_key_of_sources_and_sinks_is_told() {
             let streams = "[sources.orders]\nkind = \"rate\"\nrows_per_second = 1\n[sources.payments]\nkind = \"file\"\npath = \"a\"\n\
                            [stages.totals]\nfrom = \"orders\"\nselect = \"value as sku\"\n";
             // Passwords that are the reader's: without them nobody is asked.
-            let missing =
-                ["SHOP_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"].into_iter().find(|name| block.text.contains(name));
+            let missing = ["SHOP_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD", "RABBITMQ_PASSWORD"]
+                .into_iter()
+                .find(|name| block.text.contains(name));
             let missing = missing.filter(|_| part == "sinks");
             let named = block.text.split("[sources.").nth(1).and_then(|rest| rest.split(']').next());
             let source = if block.text.contains("[sources.ticks]") { Some("ticks") } else { named }.unwrap_or_default();
@@ -447,6 +448,7 @@ fn every_key_of_sources_and_sinks_is_told() {
             command.env("CLICKHOUSE_PASSWORD", "secret");
             if part == "sources" {
                 command.env("REDIS_PASSWORD", "secret").env("NATS_PASSWORD", "secret");
+                command.env("RABBITMQ_PASSWORD", "secret");
             }
             let ended = Process::start(&mut command).wait();
             assert_eq!(ended.code, Some(if missing.is_some() { 2 } else { 0 }), "{}\n{}", block.place, ended.stderr);

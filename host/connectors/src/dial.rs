@@ -61,10 +61,20 @@ pub struct Place {
 impl Place {
     /// Of a URL of a job file; or the key that is wrong, and why.
     pub fn of(url: &str, form: &Form, tls: Option<&TlsSpec>, folder: &Path) -> Result<Place, (&'static str, String)> {
-        let wrong = |why: &str| ("url", format!("`url` {why}; {}", form.help));
         let url = http_url::url(url).map_err(|message| ("url", message))?;
+        Place::plain(&url, form, tls, folder)
+    }
+
+    /// The same of a URL without placeholders.
+    pub fn plain(
+        url: &str,
+        form: &Form,
+        tls: Option<&TlsSpec>,
+        folder: &Path,
+    ) -> Result<Place, (&'static str, String)> {
+        let wrong = |why: &str| ("url", format!("`url` {why}; {}", form.help));
         // What is wrong is not repeated, as there may be a password in it.
-        let url = Url::parse(&url).map_err(|_| wrong("cannot be read"))?;
+        let url = Url::parse(url).map_err(|_| wrong("cannot be read"))?;
         let safe = match url.scheme() {
             scheme if scheme == form.plain.0 => false,
             scheme if scheme == form.safe.0 => true,

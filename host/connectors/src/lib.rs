@@ -3,6 +3,7 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
+mod amqp;
 mod dial;
 pub mod http;
 pub mod kafka;

@@ -4,6 +4,7 @@
 mod clickhouse;
 mod otlp;
 mod nats;
+mod rabbitmq;
 mod server;
 mod sink;
 mod source;
@@ -119,6 +120,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "redis",
     "mqtt",
     "nats",
+    "rabbitmq",
     "zeromq",
     "kinesis",
     "syslog",
@@ -129,7 +131,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "queue",
 ];
 /// The kinds of sources of versions to come.
-pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3", "rabbitmq"];
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// The formats of sources of versions to come.
@@ -145,6 +147,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "redis",
     "mqtt",
     "nats",
+    "rabbitmq",
     "kinesis",
     "clickhouse",
     "http",
@@ -153,7 +156,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "nothing",
 ];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3", "rabbitmq"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
 pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.

@@ -7,6 +7,7 @@ mod kafka;
 mod plugin;
 mod records;
 mod nats;
+mod rabbitmq;
 mod server;
 mod zeromq;
 mod stage;

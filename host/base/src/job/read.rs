@@ -8,6 +8,7 @@ mod http_client;
 mod kafka;
 mod records;
 mod nats;
+mod rabbitmq;
 mod server;
 mod server_sink;
 mod zeromq;

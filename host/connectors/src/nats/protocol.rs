@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn messages_are_read_as_they_were_written() {
         let mut bytes = b"INFO {\"max_payload\":5,\"other\":1}\r\nping\r\n-ERR 'it fails'\r\n".to_vec();
-        bytes.extend(b"HMSG a.b 1 back 31 34\r\nNATS/1.0 404 None\r\nA: b:c\r\n\r\n\r\nx\r\nMSG c 1 2\r\nhi\r\n");
+        bytes.extend(b"HMSG a.b 1 back 29 32\r\nNATS/1.0 404 None\r\nA: b:c\r\n\r\n\r\nx\r\nMSG c 1 2\r\nhi\r\n");
         let found = all(&bytes);
         let [
             Incoming::Info(info),

@@ -4,6 +4,7 @@ mod changes;
 mod kinesis;
 mod mqtt;
 mod nats;
+mod rabbitmq;
 mod redis;
 mod zeromq;
 
@@ -56,6 +57,9 @@ fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Re
         }
         ServerReads::Nats(reads) => nats::Nats::of(source, server, reads, origin).map(|it| Box::new(it) as _),
         ServerReads::Zeromq(reads) => zeromq::Zeromq::of(source, server, reads, origin).map(|it| Box::new(it) as _),
+        ServerReads::Rabbitmq(reads) => {
+            rabbitmq::Rabbitmq::of(source, server, reads, origin).map(|it| Box::new(it) as _)
+        }
         ServerReads::Mqtt(reads) => mqtt::Mqtt::of(source, server, reads, origin).map(|it| Box::new(it) as _),
     };
     made.map_err(|(key, message)| {

@@ -2,6 +2,7 @@
 
 mod mqtt;
 mod nats;
+mod rabbitmq;
 mod redis;
 mod values;
 
@@ -31,6 +32,7 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::check(spec, schema, origin),
         ServerWrites::Mqtt(_) => mqtt::check(spec, schema, origin),
+        ServerWrites::Rabbitmq(_) => rabbitmq::check(spec, schema, origin),
         ServerWrites::Nats(_) => nats::check(spec, schema, origin, keeps_checkpoints),
     }
 }
@@ -46,6 +48,7 @@ pub(super) fn open(
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::open(spec, schema, origin, owner, failure),
         ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure),
+        ServerWrites::Rabbitmq(_) => rabbitmq::open(spec, schema, origin, owner, failure),
         ServerWrites::Nats(_) => nats::open(spec, schema, origin, owner, failure),
     }
 }
@@ -54,7 +57,7 @@ pub(super) fn open(
 pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::committed(spec, origin, job_id),
-        ServerWrites::Mqtt(_) => Ok(None),
+        ServerWrites::Mqtt(_) | ServerWrites::Rabbitmq(_) => Ok(None),
         ServerWrites::Nats(_) => nats::committed(spec, origin, job_id),
     }
 }
@@ -68,6 +71,7 @@ pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<I
         let answer = match &spec.writes {
             ServerWrites::Redis(_) => redis::answers(sink, origin),
             ServerWrites::Mqtt(_) => mqtt::answers(sink, origin),
+            ServerWrites::Rabbitmq(_) => rabbitmq::answers(sink, origin),
             ServerWrites::Nats(_) => nats::answers(sink, origin),
         };
         let Err((place, why)) = answer else { break };
@@ -95,6 +99,12 @@ pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<I
         tracing::info!("{who}: its server is there; the job starts");
     }
     Ok(())
+}
+
+/// Speaks with a server on a thread of its own: the caller may be one of an async runtime, which must not wait for another.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
 }
 
 fn of(spec: &SinkSpec) -> Result<&ServerSinkSpec> {

@@ -64,6 +64,9 @@ impl Graph {
                     ServerWrites::Nats(_) => {
                         "at least once; what comes again within the stream's window of deduplication is there once"
                     }
+                    ServerWrites::Rabbitmq(_) => {
+                        "at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had"
+                    }
                     ServerWrites::Mqtt(_) => {
                         "at least once: after a crash, or when a connection is lost, some messages come again"
                     }
@@ -132,6 +135,12 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
             ServerReads::Nats(_) => {
                 "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+            }
+            ServerReads::Rabbitmq(reads) if reads.streams => {
+                "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+            }
+            ServerReads::Rabbitmq(_) => {
+                "at least once, with [checkpoint]: a message is acknowledged when a durable plan holds it"
             }
             ServerReads::Zeromq(_) => {
                 "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"

@@ -7,7 +7,7 @@ const KINESIS: &[&str] = &["kinesis"];
 const MQTT: &[&str] = &["mqtt"];
 const CHANGES: &[&str] = &["postgres-changes"];
 /// Those that name their server by a URL.
-const BY_URL: &[&str] = &["redis", "mqtt", "nats"];
+const BY_URL: &[&str] = &["redis", "mqtt", "nats", "rabbitmq"];
 
 /// Of sources.
 pub(super) const SOURCE: &[TableKey] = &[
@@ -15,7 +15,7 @@ pub(super) const SOURCE: &[TableKey] = &[
         "url",
         KeyShape::Text,
         "The server, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\" or \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `rediss://` and \
-         `mqtts://` speak TLS. Of NATS as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS. ${NAME} is replaced by the environment variable of that name, so that no password stands in the file.",
+         `mqtts://` speak TLS. Of NATS as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS. Of RabbitMQ as \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\", or `amqps://`. ${NAME} is replaced by the environment variable of that name, so that no password stands in the file.",
     )
     .of(BY_URL)
     .needed(BY_URL),
@@ -103,7 +103,7 @@ pub(super) const SINK: &[TableKey] = &[
         "url",
         KeyShape::Text,
         "The server, as \"redis://user:${REDIS_PASSWORD}@host:6379/0\" or \"mqtt://user:${MQTT_PASSWORD}@host:1883\"; `rediss://` and \
-         `mqtts://` speak TLS. Of NATS as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS.",
+         `mqtts://` speak TLS. Of NATS as \"nats://user:${NATS_PASSWORD}@host:4222\" or \"nats://${NATS_TOKEN}@host:4222\"; `tls://` speaks TLS. Of RabbitMQ as \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\", or `amqps://`.",
     )
     .of(BY_URL)
     .needed(BY_URL),

@@ -1,18 +1,18 @@
 //! The keys of a source.
 
 use super::*;
-use super::{nats, otlp, server, syslog, zeromq};
+use super::{nats, otlp, rabbitmq, server, syslog, zeromq};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt", "nats"];
+const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt", "nats", "rabbitmq"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] =
-    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "nats", "zeromq", "kinesis"];
+    &["socket", "raw-socket", "http", "directory", "file", "kafka", "redis", "nats", "rabbitmq", "zeromq", "kinesis"];
 const RECORDS: &[&str] = &[
     "socket",
     "raw-socket",
@@ -23,16 +23,18 @@ const RECORDS: &[&str] = &[
     "redis",
     "mqtt",
     "nats",
+    "rabbitmq",
     "zeromq",
     "kinesis",
     "postgres-changes",
     "queue",
 ];
 /// Kinds whose records are frames by themselves.
-const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "nats", "zeromq", "kinesis"];
-const SINGLE_RECORDS: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "nats", "zeromq", "kinesis", "http"];
+const RECORD_FRAMES: &[&str] = &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis"];
+const SINGLE_RECORDS: &[&str] =
+    &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis", "http"];
 const MESSAGES: &[&str] =
-    &["raw-socket", "kafka", "redis", "mqtt", "nats", "zeromq", "kinesis", "http", "directory", "file"];
+    &["raw-socket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "zeromq", "kinesis", "http", "directory", "file"];
 const CUT: &[&str] = &[
     "socket",
     "raw-socket",
@@ -43,6 +45,7 @@ const CUT: &[&str] = &[
     "redis",
     "mqtt",
     "nats",
+    "rabbitmq",
     "zeromq",
     "kinesis",
     "postgres-changes",
@@ -58,7 +61,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), what sockets of ZeroMQ send (`zeromq`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -301,7 +304,7 @@ const OWN: &[TableKey] = &[
 ];
 
 const TABLES_OF_KEYS: &[&[TableKey]] =
-    &[OWN, server::SOURCE, nats::SOURCE, zeromq::SOURCE, syslog::SOURCE, otlp::SOURCE];
+    &[OWN, server::SOURCE, nats::SOURCE, rabbitmq::SOURCE, zeromq::SOURCE, syslog::SOURCE, otlp::SOURCE];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);
@@ -405,7 +408,7 @@ pub(in crate::job) const COLUMN: &[TableKey] = &[
         "from",
         KeyShape::Text,
         "Kind kafka: which part of a record holds it, where that is not its value: \"key\", \"timestamp\", \"offset\", \
-         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind redis: \"id\", \"timestamp\" or \"topic\". Kind mqtt: \"topic\", \"headers\" or \"header.NAME\". Kind nats: \"topic\" (the subject), \"timestamp\", \"offset\" (the sequence), \"headers\" or \"header.NAME\". Kind zeromq: \"topic\" (the first frame). Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
+         \"partition\", \"topic\", \"headers\" (all, as a JSON object), or \"header.NAME\". Kind redis: \"id\", \"timestamp\" or \"topic\". Kind mqtt: \"topic\", \"headers\" or \"header.NAME\". Kind nats: \"topic\" (the subject), \"timestamp\", \"offset\" (the sequence), \"headers\" or \"header.NAME\". Kind rabbitmq: \"topic\" (the routing key), \"id\", \"timestamp\", \"headers\" or \"header.NAME\", of a stream also \"offset\". Kind zeromq: \"topic\" (the first frame). Kind kinesis: \"key\", \"timestamp\" or \"id\". Kind http with stream = \"sse\": \"event\" \
          or \"id\". Kind postgres-changes: \"op\", \"table\", \"timestamp\" (of the commit), \"offset\" (its LSN) or \"id\".",
     ),
     key(

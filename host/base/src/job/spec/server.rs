@@ -1,6 +1,6 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
-use super::{KinesisReads, NatsReads, ZeromqReads};
+use super::{KinesisReads, NatsReads, RabbitmqReads, ZeromqReads};
 use crate::batch::column::ColumnSource;
 use crate::limits;
 use std::fmt;
@@ -33,6 +33,8 @@ pub enum ServerReads {
     Mqtt(MqttReads),
     /// Streams of NATS JetStream.
     Nats(NatsReads),
+    /// Queues or streams of RabbitMQ.
+    Rabbitmq(RabbitmqReads),
     /// What sockets of ZeroMQ send.
     Zeromq(ZeromqReads),
     /// Changes of tables of PostgreSQL.
@@ -100,6 +102,7 @@ impl ServerReads {
             ServerReads::Kinesis(_) => "kinesis",
             ServerReads::Mqtt(_) => "mqtt",
             ServerReads::Nats(_) => "nats",
+            ServerReads::Rabbitmq(_) => "rabbitmq",
             ServerReads::Zeromq(_) => "zeromq",
             ServerReads::Changes(_) => "postgres-changes",
         }
@@ -125,6 +128,17 @@ impl ServerReads {
                 matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
             ServerReads::Zeromq(_) => matches!(part, ColumnSource::Topic),
+            ServerReads::Rabbitmq(reads) => match part {
+                ColumnSource::Offset => reads.streams,
+                part => matches!(
+                    part,
+                    ColumnSource::Topic
+                        | ColumnSource::Id
+                        | ColumnSource::Timestamp
+                        | ColumnSource::Headers
+                        | ColumnSource::Header(_)
+                ),
+            },
             ServerReads::Nats(_) => matches!(
                 part,
                 ColumnSource::Topic

@@ -1,6 +1,6 @@
 //! Sinks that write to a server which is named by a URL: where it is, and what is written there.
 
-use super::{NatsWrites, RecordFormat, TlsSpec};
+use super::{NatsWrites, RabbitmqWrites, RecordFormat, TlsSpec};
 use crate::limits;
 use std::fmt;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub enum ServerWrites {
     Mqtt(MqttWrites),
     /// A stream of NATS JetStream.
     Nats(NatsWrites),
+    /// An exchange of RabbitMQ.
+    Rabbitmq(RabbitmqWrites),
 }
 
 /// What is written to Redis.
@@ -84,6 +86,7 @@ impl ServerWrites {
             ServerWrites::Redis(_) => "redis",
             ServerWrites::Mqtt(_) => "mqtt",
             ServerWrites::Nats(_) => "nats",
+            ServerWrites::Rabbitmq(_) => "rabbitmq",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
 use super::values::{self, Values, without};
-use super::{Trouble, Trying, of, unreachable};
+use super::{Trouble, Trying, apart, of, unreachable};
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -73,9 +73,7 @@ pub(super) fn open(
     }
     let topic = topic_column(&writes, schema).map_err(|message| wrong(spec, origin, "topic_from", message))?;
     let server = server(spec, origin)?;
-    // The caller may be a thread of an async runtime, which must not wait for another.
-    let opened = std::thread::scope(|scope| scope.spawn(|| connect(&server, &writes)).join());
-    let opened = opened.map_err(|_| Error::bug("a thread that connected with a server panicked"))?;
+    let opened = apart(|| connect(&server, &writes))?;
     let connection =
         opened.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
     Ok(Box::new(MqttSink {

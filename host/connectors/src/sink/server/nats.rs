@@ -6,7 +6,7 @@
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
 use super::values::{self, Values, without};
-use super::{Trouble, Trying, of, unreachable};
+use super::{Trouble, Trying, apart, of, unreachable};
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -151,12 +151,6 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     let server = of(spec)?;
     let usable = nats::server(&server.url, server.tls.as_ref(), &origin.folder);
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
-}
-
-/// The caller may be a thread of an async runtime, which must not wait for another.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
 }
 
 /// The place of the column that `subject_from` names.

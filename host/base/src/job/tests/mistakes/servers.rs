@@ -80,7 +80,7 @@ session = "1d""#,
 url = "mqtt://h"
 topic = "a"
 stream = "s""#,
-        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `nats`, `kinesis`; remove it",
+        "job.toml:5: source `lines`: `stream` is not for kind `mqtt` but for `http`, `redis`, `kinesis`, `nats`, `rabbitmq`; remove it",
     ),
     (
         r#"kind = "nats""#,
@@ -116,6 +116,25 @@ url = "ipc:///tmp/x"
 topic = ["a", "a"]"#,
         r#"job.toml:3: source `lines`: `url` does not begin with tcp://; write it as "tcp://host:5556"
 job.toml:4: source `lines`: `topic` names `a` twice; remove one"#,
+    ),
+    (
+        r#"kind = "rabbitmq""#,
+        r#"job.toml:1: source `lines`: `queue` is missing; write queue = "orders", or queue = ["a", "b"], or stream = "orders" where it is a stream
+job.toml:1: source `lines`: `url` is missing; write url = "amqp://127.0.0.1:5672""#,
+    ),
+    (
+        r#"kind = "rabbitmq"
+url = "amqp://h"
+queue = "a"
+stream = "b""#,
+        "job.toml:5: source `lines`: `queue` and `stream` both say what is read; remove one of them, or write two sources",
+    ),
+    (
+        r#"kind = "rabbitmq"
+url = "amqp://h"
+queue = ["a", "a"]
+start = "latest""#,
+        "job.toml:5: source `lines`: `start` is for a `stream`: a queue hands out what it has; remove it",
     ),
 ];
 
@@ -173,5 +192,12 @@ stream = "T"
 subject = "a.*""#,
         r#"job.toml:4: sink `screen`: `url` begins with neither nats:// nor tls://; write it as "tls://host/path"
 job.toml:6: sink `screen`: `a.*` is no subject to publish to: it stands for others, by `*` or `>`; write one as "totals.eu", or subject_from = "column""#,
+    ),
+    (
+        r#"kind = "rabbitmq"
+url = "amqp://h"
+routing_key = "a"
+routing_key_from = "b""#,
+        "job.toml:6: sink `screen`: `routing_key` and `routing_key_from` both say where messages go; remove one of them",
     ),
 ];

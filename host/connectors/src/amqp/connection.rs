@@ -1,0 +1,340 @@
+//! A connection with a server of AMQP, and its one channel, for a thread that waits.
+
+use super::wire::{self, BODY, Field, HEADER, METHOD, Properties, Reading, Writing, Wrong};
+use super::{ANSWER_MAX, Fault, Server};
+use crate::dial::{Line, silent};
+use crate::shown;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The channel of a connection.
+pub const CHANNEL: u16 = 1;
+/// After so long without a word the server is asked whether it lives. It sends no heartbeats, as nothing is read while a batch waits.
+const QUIET_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a frame, unless the server wants less.
+const FRAME_BYTES: u32 = 128 << 10;
+/// Bytes of a message.
+const MESSAGE_BYTES_MAX: u64 = 512 << 20;
+/// Messages that come while an answer is waited for.
+const WAITING_MAX: usize = 100_000;
+const SHOWN_BYTES_MAX: usize = 300;
+
+/// The server has closed the channel or the connection.
+#[derive(Debug)]
+pub struct Closed {
+    /// Why, as AMQP numbers it; zero: it said nothing, or something else failed.
+    pub code: u16,
+    pub fault: Fault,
+}
+
+impl From<Fault> for Closed {
+    fn from(fault: Fault) -> Closed {
+        Closed { code: 0, fault }
+    }
+}
+
+impl From<Wrong> for Closed {
+    fn from(wrong: Wrong) -> Closed {
+        Fault::Passing(format!("what it sends is no AMQP 0-9-1: {}", wrong.0)).into()
+    }
+}
+
+impl Closed {
+    pub const NO_SUCH: u16 = 404;
+    pub const NOT_AS_WANTED: u16 = 406;
+
+    fn of(code: u16, text: &str) -> Closed {
+        let text = shown::harmless(text, SHOWN_BYTES_MAX);
+        let fault = match code {
+            403 => Fault::Lasting(format!(
+                "it does not allow this ({text}); mend user and password in `url`, or what it allows them"
+            )),
+            // No such virtual host, among others.
+            530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
+            540 => Fault::Lasting(format!("it cannot do this ({text})")),
+            _ => Fault::Passing(text),
+        };
+        Closed { code, fault }
+    }
+}
+
+/// What a server sends.
+pub enum Event {
+    Delivery(Delivery),
+    /// It has taken what was published, up to this number where `several`; or it has not.
+    Confirmed {
+        number: u64,
+        several: bool,
+        taken: bool,
+    },
+    /// Nobody takes what was published.
+    Returned {
+        routing_key: String,
+        why: String,
+    },
+    /// It will not send any more: the queue was deleted.
+    Cancelled,
+    /// An answer to something.
+    Answer {
+        class: u16,
+        method: u16,
+        body: Reading,
+    },
+}
+
+/// A message.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Its number on this channel.
+    pub number: u64,
+    pub routing_key: String,
+    pub properties: Properties,
+    pub body: Bytes,
+}
+
+/// What comes in several frames.
+struct Content {
+    of: Of,
+    properties: Option<Properties>,
+    body: BytesMut,
+}
+
+enum Of {
+    Delivery { number: u64, routing_key: String },
+    Returned { routing_key: String, why: String },
+}
+
+/// A connection that the server has accepted.
+pub struct Connection {
+    line: Line,
+    /// Bytes of a frame.
+    pub frame_max: usize,
+    content: Option<Content>,
+    waiting: VecDeque<Event>,
+    /// When it was asked whether it lives; `None`: it has said something since.
+    asked: Option<Instant>,
+}
+
+impl Connection {
+    /// Connects, and opens the channel.
+    pub fn open(server: &Server) -> Result<Connection, Closed> {
+        let place = &server.place;
+        let mut line = Line::open(place)?;
+        line.secure(place)?;
+        line.send(b"AMQP\0\0\x09\x01")?;
+        let mut connection =
+            Connection { line, frame_max: FRAME_BYTES as usize, content: None, waiting: VecDeque::new(), asked: None };
+        let mut start = connection.answer(10, 10)?;
+        let (_major, _minor, _properties) = (start.u8()?, start.u8()?, start.table()?);
+        let mechanisms = String::from_utf8_lossy(&start.long()?).into_owned();
+        if !mechanisms.split(' ').any(|mechanism| mechanism == "PLAIN") {
+            return Err(Fault::Lasting("it takes no user and password (PLAIN); let it".into()).into());
+        }
+        let can = [
+            ("publisher_confirms", Field::Flag(true)),
+            ("basic.nack", Field::Flag(true)),
+            ("consumer_cancel_notify", Field::Flag(true)),
+            // So that it says what it does not accept, and does not just go.
+            ("authentication_failure_close", Field::Flag(true)),
+        ];
+        let properties = [
+            ("product", Field::Text("millstream")),
+            ("version", Field::Text(env!("CARGO_PKG_VERSION"))),
+            ("capabilities", Field::Table(&can)),
+        ];
+        // Who says nothing is the server's own guest.
+        let user = place.user.as_deref().unwrap_or("guest");
+        let password = place.password.as_deref().unwrap_or(if place.user.is_some() { b"" } else { b"guest" });
+        let login = [b"\0", user.as_bytes(), b"\0", password].concat();
+        let start_ok = Writing::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
+        connection.send_method(0, &start_ok)?;
+        let mut tune = connection.answer(10, 30).map_err(|closed| match closed.code {
+            403 => Fault::Lasting("it does not accept user or password; mend them in `url`".into()).into(),
+            _ => closed,
+        })?;
+        let (channels, frame_max, _heartbeat) = (tune.u16()?, tune.u32()?, tune.u16()?);
+        let frame_max = if frame_max == 0 { FRAME_BYTES } else { frame_max.min(FRAME_BYTES) };
+        connection.frame_max = frame_max as usize;
+        connection.send_method(0, &Writing::method(10, 31).u16(channels).u32(frame_max).u16(0))?;
+        connection.send_method(0, &Writing::method(10, 40).short(&server.vhost).short("").u8(0))?;
+        connection.answer(10, 41)?;
+        connection.call(&Writing::method(20, 10).short(""), (20, 11))?;
+        Ok(connection)
+    }
+
+    /// Calls a method, and waits for the answer.
+    pub fn call(&mut self, method: &Writing, (class, answer): (u16, u16)) -> Result<Reading, Closed> {
+        self.send_method(CHANNEL, method)?;
+        self.answer(class, answer)
+    }
+
+    fn send_method(&mut self, channel: u16, method: &Writing) -> Result<(), Fault> {
+        let mut frame = Vec::new();
+        wire::put(&mut frame, METHOD, channel, &method.0);
+        self.line.send(&frame)
+    }
+
+    fn answer(&mut self, class: u16, method: u16) -> Result<Reading, Closed> {
+        let until = Instant::now() + ANSWER_MAX;
+        loop {
+            match self.next_new(until)? {
+                Some(Event::Answer { class: c, method: m, body }) if (c, m) == (class, method) => return Ok(body),
+                Some(_) if self.waiting.len() >= WAITING_MAX => {
+                    return Err(Fault::Passing("it sends more than it was asked for".into()).into());
+                }
+                Some(event) => self.waiting.push_back(event),
+                None => return Err(silent().into()),
+            }
+        }
+    }
+
+    /// Looks whether a queue is there.
+    pub fn find_queue(&mut self, queue: &str) -> Result<(), Closed> {
+        self.call(&find_queue(queue), (50, 11)).map(drop)
+    }
+
+    /// Looks whether an exchange is there.
+    pub fn find_exchange(&mut self, exchange: &str) -> Result<(), Closed> {
+        let passive = 1;
+        let find = Writing::method(40, 10).u16(0).short(exchange).short("direct").u8(passive).table(&[]);
+        self.call(&find, (40, 11)).map(drop)
+    }
+
+    /// Has the server send messages of a queue, of a stream from this offset (`Field::Text("first")` is its beginning). At most so many
+    /// are sent and not acknowledged.
+    pub fn consume(&mut self, queue: &str, most: u16, offset: Option<Field<'_>>) -> Result<(), Closed> {
+        self.call(&Writing::method(60, 10).u32(0).u16(most).u8(0), (60, 11))?;
+        let arguments: Vec<_> = offset.map(|offset| ("x-stream-offset", offset)).into_iter().collect();
+        let consume = Writing::method(60, 20).u16(0).short(queue).short("").u8(0).table(&arguments);
+        self.call(&consume, (60, 21)).map(drop)
+    }
+
+    /// Has the server confirm what is published.
+    pub fn confirm(&mut self) -> Result<(), Closed> {
+        self.call(&Writing::method(85, 10).u8(0), (85, 11)).map(drop)
+    }
+
+    /// Acknowledges all messages up to this one.
+    pub fn acknowledge(&mut self, number: u64) -> Result<(), Fault> {
+        self.send_method(CHANNEL, &Writing::method(60, 80).u64(number).u8(1))
+    }
+
+    /// Sends this.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.line.send(bytes)
+    }
+
+    /// The next of what comes; `None`: nothing has come within this time.
+    pub fn next(&mut self, wait: Duration) -> Result<Option<Event>, Closed> {
+        match self.waiting.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.next_new(Instant::now() + wait),
+        }
+    }
+
+    /// Asks the server whether it lives, where nothing was said for a while, by what has an answer.
+    pub fn keep_alive(&mut self, queue: Option<&str>) -> Result<(), Fault> {
+        if self.asked.is_some_and(|asked| asked.elapsed() > ANSWER_MAX) {
+            return Err(silent());
+        }
+        if self.asked.is_none() && self.line.heard.elapsed() >= QUIET_MAX {
+            let ask = match queue {
+                Some(queue) => find_queue(queue),
+                // That messages may be sent.
+                None => Writing::method(20, 20).u8(1),
+            };
+            self.send_method(CHANNEL, &ask)?;
+            self.asked = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn next_new(&mut self, until: Instant) -> Result<Option<Event>, Closed> {
+        loop {
+            while let Some(frame) = wire::take(&mut self.line.buffer)? {
+                let event = match frame.kind {
+                    METHOD => self.method(frame.payload)?,
+                    HEADER => self.header(frame.payload)?,
+                    BODY => self.body(&frame.payload)?,
+                    _ => None,
+                };
+                if event.is_some() {
+                    return Ok(event);
+                }
+            }
+            if !self.line.more(until.saturating_duration_since(Instant::now()))? {
+                return Ok(None);
+            }
+            self.asked = None;
+        }
+    }
+
+    fn method(&mut self, payload: Bytes) -> Result<Option<Event>, Closed> {
+        let mut r = Reading(payload);
+        let (class, method) = (r.u16()?, r.u16()?);
+        Ok(Some(match (class, method) {
+            (10, 50) | (20, 40) => {
+                let (code, text) = (r.u16()?, r.short()?);
+                return Err(Closed::of(code, &text));
+            }
+            (60, 60) => {
+                let (_tag, number, _again, _exchange) = (r.short()?, r.u64()?, r.u8()?, r.short()?);
+                self.begin(Of::Delivery { number, routing_key: r.short()? });
+                return Ok(None);
+            }
+            (60, 50) => {
+                let (_code, why, _exchange) = (r.u16()?, r.short()?, r.short()?);
+                self.begin(Of::Returned { routing_key: r.short()?, why });
+                return Ok(None);
+            }
+            (60, 80) => Event::Confirmed { number: r.u64()?, several: r.u8()? & 1 != 0, taken: true },
+            (60, 120) => Event::Confirmed { number: r.u64()?, several: r.u8()? & 1 != 0, taken: false },
+            (60, 30) => Event::Cancelled,
+            (class, method) => Event::Answer { class, method, body: r },
+        }))
+    }
+
+    fn begin(&mut self, of: Of) {
+        self.content = Some(Content { of, properties: None, body: BytesMut::new() });
+    }
+
+    fn header(&mut self, payload: Bytes) -> Result<Option<Event>, Closed> {
+        let properties = Properties::read(payload)?;
+        if properties.bytes > MESSAGE_BYTES_MAX {
+            return Err(Wrong("a message is too long").into());
+        }
+        let content = self.content.as_mut().ok_or(Wrong("a header belongs to no message"))?;
+        content.properties = Some(properties);
+        self.whole()
+    }
+
+    fn body(&mut self, payload: &[u8]) -> Result<Option<Event>, Closed> {
+        let content = self.content.as_mut().ok_or(Wrong("a body belongs to no message"))?;
+        content.body.extend_from_slice(payload);
+        self.whole()
+    }
+
+    /// The message, where all of it has come.
+    fn whole(&mut self) -> Result<Option<Event>, Closed> {
+        let is_whole = |content: &mut Content| {
+            content.properties.as_ref().is_some_and(|properties| content.body.len() as u64 >= properties.bytes)
+        };
+        let Some(content) = self.content.take_if(is_whole) else { return Ok(None) };
+        let properties = content.properties.unwrap_or_default();
+        if content.body.len() as u64 != properties.bytes {
+            return Err(Wrong("a message is longer than it says").into());
+        }
+        Ok(Some(match content.of {
+            Of::Delivery { number, routing_key } => {
+                Event::Delivery(Delivery { number, routing_key, properties, body: content.body.freeze() })
+            }
+            Of::Returned { routing_key, why } => Event::Returned { routing_key, why },
+        }))
+    }
+}
+
+fn find_queue(queue: &str) -> Writing {
+    let passive = 1;
+    Writing::method(50, 10).u16(0).short(queue).u8(passive).table(&[])
+}

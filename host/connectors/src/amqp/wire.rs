@@ -1,0 +1,342 @@
+//! Frames of AMQP 0-9-1, and what stands in them, written and read; nothing here waits.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+pub const METHOD: u8 = 1;
+pub const HEADER: u8 = 2;
+pub const BODY: u8 = 3;
+pub const HEARTBEAT: u8 = 8;
+const END: u8 = 0xce;
+/// Bytes of a frame: more than a server can ask for in practice.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+/// How deep tables may nest.
+const DEPTH_MAX: u32 = 16;
+
+/// A frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub channel: u16,
+    pub payload: Bytes,
+}
+
+/// What the server sent is not of this protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong(pub &'static str);
+
+/// Takes the next one out; `None`: it has not come as a whole.
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, Wrong> {
+    let Some((head, _)) = buffer.split_first_chunk::<7>() else { return Ok(None) };
+    let [kind, c0, c1, s0, s1, s2, s3] = *head;
+    if kind == b'A' {
+        return Err(Wrong("it speaks another version of AMQP than 0-9-1"));
+    }
+    if !matches!(kind, METHOD | HEADER | BODY | HEARTBEAT) {
+        return Err(Wrong("a frame is of no known kind"));
+    }
+    let size = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
+    if size > FRAME_BYTES_MAX {
+        return Err(Wrong("a frame is too long"));
+    }
+    if buffer.len() < size + 8 {
+        buffer.reserve(size + 8 - buffer.len());
+        return Ok(None);
+    }
+    if buffer.get(size + 7) != Some(&END) {
+        return Err(Wrong("a frame does not end where it should"));
+    }
+    buffer.advance(7);
+    let payload = buffer.split_to(size).freeze();
+    buffer.advance(1);
+    Ok(Some(Frame { kind, channel: u16::from_be_bytes([c0, c1]), payload }))
+}
+
+/// Writes a frame.
+pub fn put(to: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
+    to.push(kind);
+    to.extend(channel.to_be_bytes());
+    to.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    to.extend_from_slice(payload);
+    to.push(END);
+}
+
+/// What is written into a frame.
+#[derive(Default)]
+pub struct Writing(pub Vec<u8>);
+
+impl Writing {
+    /// A method.
+    pub fn method(class: u16, method: u16) -> Writing {
+        Writing::default().u16(class).u16(method)
+    }
+    pub fn u8(mut self, value: u8) -> Writing {
+        self.0.push(value);
+        self
+    }
+    pub fn u16(mut self, value: u16) -> Writing {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    pub fn u32(mut self, value: u32) -> Writing {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    pub fn u64(mut self, value: u64) -> Writing {
+        self.0.extend(value.to_be_bytes());
+        self
+    }
+    /// At most 255 bytes, which those who call have made sure of.
+    pub fn short(mut self, text: &str) -> Writing {
+        let bytes = text.as_bytes().get(..text.len().min(255)).unwrap_or_default();
+        self.0.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+        self.0.extend_from_slice(bytes);
+        self
+    }
+    pub fn long(mut self, bytes: &[u8]) -> Writing {
+        self.0.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+    /// A table of these.
+    pub fn table(self, entries: &[(&str, Field)]) -> Writing {
+        let mut inner = Writing::default();
+        for (name, field) in entries {
+            inner = inner.short(name);
+            inner = match field {
+                Field::Flag(flag) => inner.u8(b't').u8(u8::from(*flag)),
+                Field::Number(number) => inner.u8(b'l').u64(number.cast_unsigned()),
+                Field::Text(text) => inner.u8(b'S').long(text.as_bytes()),
+                Field::Table(entries) => inner.u8(b'F').table(entries),
+            };
+        }
+        self.long(&inner.0)
+    }
+}
+
+/// A value of a table that is written.
+pub enum Field<'a> {
+    Flag(bool),
+    Number(i64),
+    Text(&'a str),
+    Table(&'a [(&'a str, Field<'a>)]),
+}
+
+/// Reads what stands in a frame. What is missing is an error.
+pub struct Reading(pub Bytes);
+
+const SHORT: Wrong = Wrong("a frame is shorter than what stands in it");
+
+impl Reading {
+    fn bytes(&mut self, count: usize) -> Result<Bytes, Wrong> {
+        if self.0.len() < count { Err(SHORT) } else { Ok(self.0.split_to(count)) }
+    }
+    pub fn u8(&mut self) -> Result<u8, Wrong> {
+        self.0.try_get_u8().map_err(|_| SHORT)
+    }
+    pub fn u16(&mut self) -> Result<u16, Wrong> {
+        self.0.try_get_u16().map_err(|_| SHORT)
+    }
+    pub fn u32(&mut self) -> Result<u32, Wrong> {
+        self.0.try_get_u32().map_err(|_| SHORT)
+    }
+    pub fn u64(&mut self) -> Result<u64, Wrong> {
+        self.0.try_get_u64().map_err(|_| SHORT)
+    }
+    pub fn short(&mut self) -> Result<String, Wrong> {
+        let length = self.u8()?;
+        Ok(String::from_utf8_lossy(&self.bytes(length.into())?).into_owned())
+    }
+    pub fn long(&mut self) -> Result<Bytes, Wrong> {
+        let length = self.u32()?;
+        self.bytes(length as usize)
+    }
+    /// A table: names and values, as text.
+    pub fn table(&mut self) -> Result<Vec<(String, Option<Bytes>)>, Wrong> {
+        let mut inner = Reading(self.long()?);
+        let mut entries = Vec::new();
+        while !inner.0.is_empty() {
+            let name = inner.short()?;
+            entries.push((name, inner.value(0)?));
+        }
+        Ok(entries)
+    }
+
+    /// A value as text; `None`: there is none. What holds others is not shown as text.
+    fn value(&mut self, depth: u32) -> Result<Option<Bytes>, Wrong> {
+        if depth > DEPTH_MAX {
+            return Err(Wrong("a table nests too deep"));
+        }
+        let kind = self.u8()?;
+        let text = |text: String| Ok(Some(Bytes::from(text)));
+        match kind {
+            b't' => text((self.u8()? != 0).to_string()),
+            b'b' => text(self.u8()?.cast_signed().to_string()),
+            b'B' => text(self.u8()?.to_string()),
+            b's' | b'U' => text(self.u16()?.cast_signed().to_string()),
+            b'u' => text(self.u16()?.to_string()),
+            b'I' => text(self.u32()?.cast_signed().to_string()),
+            b'i' => text(self.u32()?.to_string()),
+            b'l' | b'L' => text(self.u64()?.cast_signed().to_string()),
+            b'T' => text(self.u64()?.to_string()),
+            b'f' => text(f32::from_bits(self.u32()?).to_string()),
+            b'd' => text(f64::from_bits(self.u64()?).to_string()),
+            b'D' => {
+                let (scale, digits) = (self.u8()?, self.u32()?.cast_signed());
+                text(format!("{digits}e-{scale}"))
+            }
+            b'S' | b'x' => Ok(Some(self.long()?)),
+            b'V' => Ok(None),
+            b'A' => {
+                let mut inner = Reading(self.long()?);
+                while !inner.0.is_empty() {
+                    inner.value(depth + 1)?;
+                }
+                Ok(None)
+            }
+            b'F' => {
+                let mut inner = Reading(self.long()?);
+                while !inner.0.is_empty() {
+                    inner.short()?;
+                    inner.value(depth + 1)?;
+                }
+                Ok(None)
+            }
+            _ => Err(Wrong("a value in a table is of no known kind")),
+        }
+    }
+}
+
+/// What stands before the body of a message.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Bytes of the body.
+    pub bytes: u64,
+    pub headers: Vec<(String, Option<Bytes>)>,
+    pub message_id: Option<String>,
+    /// In seconds since 1970.
+    pub timestamp_s: Option<u64>,
+}
+
+impl Properties {
+    /// Of the payload of a header frame.
+    pub fn read(payload: Bytes) -> Result<Properties, Wrong> {
+        let mut r = Reading(payload);
+        let (_class, _weight) = (r.u16()?, r.u16()?);
+        let mut found = Properties { bytes: r.u64()?, ..Properties::default() };
+        let flags = r.u16()?;
+        let has = |bit: u16| flags & (1 << bit) != 0;
+        // Content type and encoding.
+        for bit in [15, 14] {
+            if has(bit) {
+                r.short()?;
+            }
+        }
+        if has(13) {
+            found.headers = r.table()?;
+        }
+        // Whether it is durable, and its priority.
+        for bit in [12, 11] {
+            if has(bit) {
+                r.u8()?;
+            }
+        }
+        // Correlation, reply and expiration.
+        for bit in [10, 9, 8] {
+            if has(bit) {
+                r.short()?;
+            }
+        }
+        if has(7) {
+            found.message_id = Some(r.short()?);
+        }
+        if has(6) {
+            found.timestamp_s = Some(r.u64()?);
+        }
+        Ok(found)
+    }
+}
+
+/// Writes a message to an exchange: a method, a header, and frames of its body.
+pub fn publish(to: &mut Vec<u8>, channel: u16, frame_max: usize, message: &Outgoing<'_>) {
+    const MANDATORY: u8 = 1;
+    let Outgoing { exchange, routing_key, content_type, id, body } = message;
+    put(to, METHOD, channel, &Writing::method(60, 40).u16(0).short(exchange).short(routing_key).u8(MANDATORY).0);
+    // Content type, durable, id.
+    let flags = 1 << 15 | 1 << 12 | 1 << 7;
+    let header = Writing::method(60, 0).u64(body.len() as u64).u16(flags).short(content_type).u8(2).short(id);
+    put(to, HEADER, channel, &header.0);
+    for piece in body.chunks(frame_max.saturating_sub(8).max(1)) {
+        put(to, BODY, channel, piece);
+    }
+}
+
+/// A message to publish.
+pub struct Outgoing<'a> {
+    pub exchange: &'a str,
+    pub routing_key: &'a str,
+    pub content_type: &'a str,
+    pub id: &'a str,
+    pub body: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8]) -> Vec<Frame> {
+        let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
+        for byte in bytes {
+            buffer.extend([byte]);
+            found.extend(take(&mut buffer).unwrap());
+        }
+        found
+    }
+
+    #[test]
+    fn frames_are_read_as_they_were_written() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, METHOD, 1, &Writing::method(60, 80).u64(7).u8(1).0);
+        put(&mut bytes, HEARTBEAT, 0, &[]);
+        let found = all(&bytes);
+        assert_eq!(found.len(), 2);
+        let mut r = Reading(found[0].payload.clone());
+        assert_eq!((r.u16(), r.u16(), r.u64(), r.u8(), r.u8()), (Ok(60), Ok(80), Ok(7), Ok(1), Err(SHORT)));
+        for wrong in [&b"AMQP\0\0\x09\x01"[..], b"\x09\0\0\0\0\0\0\xce", b"\x01\0\0\xff\0\0\0", b"\x01\0\0\0\0\0\0\0"] {
+            assert!(take(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_written_in_frames_and_its_properties_are_read() {
+        let mut bytes = Vec::new();
+        let message =
+            Outgoing { exchange: "e", routing_key: "k", content_type: "text/plain", id: "7", body: b"0123456789" };
+        publish(&mut bytes, 1, 12, &message);
+        let found = all(&bytes);
+        assert_eq!(found.iter().map(|frame| frame.kind).collect::<Vec<_>>(), [METHOD, HEADER, BODY, BODY, BODY]);
+        let properties = Properties::read(found[1].payload.clone()).unwrap();
+        assert_eq!((properties.bytes, properties.message_id.as_deref()), (10, Some("7")));
+    }
+
+    #[test]
+    fn values_of_tables_are_text() {
+        let inner = [("x", Field::Number(1))];
+        let entries =
+            [("a", Field::Flag(true)), ("n", Field::Number(-5)), ("s", Field::Text("t")), ("f", Field::Table(&inner))];
+        let written = Writing::default().table(&entries);
+        let told = Reading(written.0.into()).table().unwrap();
+        let text = |at: usize| told[at].1.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+        assert_eq!(
+            [text(0), text(1), text(2), text(3)],
+            [Some("true".into()), Some("-5".into()), Some("t".into()), None]
+        );
+        // Tables in tables in tables.
+        let mut deep = Writing::default().u8(b'V').0;
+        for _ in 0..40 {
+            deep = Writing::default().u8(b'A').long(&deep).0;
+        }
+        let table =
+            Writing::default().long(&Writing::default().short("d").0.into_iter().chain(deep).collect::<Vec<_>>());
+        assert_eq!(Reading(table.0.into()).table(), Err(Wrong("a table nests too deep")));
+    }
+}

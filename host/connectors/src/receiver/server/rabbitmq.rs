@@ -1,0 +1,298 @@
+//! Queues of RabbitMQ, each a partition, and streams of it. A queue hands out each message until it is acknowledged, which it is when a durable
+//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset of the last one.
+
+use crate::amqp::{Closed, Connection, Delivery, Event, Fault, Field, Server};
+use crate::batch::envelope::ID;
+use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::error::Error;
+use crate::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, SourceSpec};
+use crate::shown;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// About how many bytes of messages are taken together.
+const POLL_BYTES: usize = 1 << 20;
+/// How long a poll that has some messages waits for more.
+const MORE_WAIT: Duration = Duration::from_millis(1);
+/// Messages that are sent and not acknowledged.
+const QUEUE_OPEN_MAX: u16 = 10_000;
+/// Those of a stream are acknowledged when they were read.
+const STREAM_OPEN_MAX: u16 = 1_000;
+/// How long the first message of a stream is waited for, which may be empty.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long the last message that was read is waited for, which a stream still has.
+const AWAITED_MAX: Duration = Duration::from_secs(3);
+/// The header with the offset of a message in its stream.
+const OFFSET: &str = "x-stream-offset";
+
+/// Reads one queue or stream.
+pub struct Rabbitmq {
+    source: String,
+    server: Server,
+    reads: RabbitmqReads,
+    open: Option<Open>,
+    /// How many messages were read, of this start. It goes on when the connection is another one.
+    count: u64,
+}
+
+struct Open {
+    connection: Connection,
+    queue: String,
+    /// Of a queue, messages that are not acknowledged, in order: their numbers here, and those of this connection.
+    waiting: VecDeque<(u64, u64)>,
+    /// Of a stream, the offset behind the last message; `None`: none was read.
+    next: Option<u64>,
+    /// Of a stream that goes on, since when the last message that was read is waited for: the server sends it once more, and where it
+    /// does not, the stream is another one.
+    awaited: Option<Instant>,
+    /// Whether the server sends other messages meanwhile, so that it should have sent this one.
+    suspected: bool,
+}
+
+impl Rabbitmq {
+    /// One who reads queues or streams of this source, or the key that is wrong and why.
+    pub fn of(
+        source: &SourceSpec,
+        server: &ServerSourceSpec,
+        reads: &RabbitmqReads,
+        origin: &Origin,
+    ) -> Result<Rabbitmq, (&'static str, String)> {
+        let server = Server::of(&server.url, source.tls.as_ref(), &origin.folder)?;
+        Ok(Rabbitmq { source: source.name.clone(), server, reads: reads.clone(), open: None, count: 0 })
+    }
+
+    fn word(&self) -> &'static str {
+        if self.reads.streams { "stream" } else { "queue" }
+    }
+
+    fn trouble(&self, queue: &str, closed: Closed) -> ReadTrouble {
+        let place = self.server.place.shown();
+        match closed.fault {
+            Fault::Passing(why) => {
+                let (word, queue) = (self.word(), shown::harmless(queue, 200));
+                ReadTrouble::Passing(format!("{place}: {word} `{queue}`: {why}"))
+            }
+            Fault::Lasting(why) => self.lasting(queue, &format!("{place}: {why}")),
+        }
+    }
+
+    fn lasting(&self, queue: &str, what: &str) -> ReadTrouble {
+        let (source, word, queue) = (&self.source, self.word(), shown::harmless(queue, 200));
+        ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
+    }
+
+    fn connect(&self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
+        let mut connection = Connection::open(&self.server)?;
+        connection.find_queue(queue)?;
+        let (most, offset) = match (self.reads.streams, next, self.reads.start) {
+            (false, ..) => (QUEUE_OPEN_MAX, None),
+            (true, Some(next), _) => {
+                (STREAM_OPEN_MAX, Some(Field::Number(i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX))))
+            }
+            (true, None, ServerStart::Earliest) => (STREAM_OPEN_MAX, Some(Field::Text("first"))),
+            (true, None, ServerStart::Latest) => (STREAM_OPEN_MAX, Some(Field::Text("next"))),
+        };
+        match connection.consume(queue, most, offset) {
+            Err(Closed { code: Closed::NOT_AS_WANTED, fault: Fault::Passing(why) }) => {
+                let hint = "write stream = \"…\" for a stream, and queue = \"…\" for a queue";
+                Err(Fault::Lasting(format!("{why}; {hint}")).into())
+            }
+            Err(closed) => Err(closed),
+            Ok(()) => Ok(connection),
+        }
+    }
+
+    /// The offset of the first message that a stream has; `None`: it has none.
+    fn first(&self, stream: &str) -> Result<Option<u64>, Closed> {
+        let mut connection = Connection::open(&self.server)?;
+        connection.consume(stream, 1, Some(Field::Text("first")))?;
+        let until = Instant::now() + FIRST_WAIT;
+        loop {
+            match connection.next(until.saturating_duration_since(Instant::now()))? {
+                Some(Event::Delivery(delivery)) => return Ok(offset_of(&delivery)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// A message to read; `None`: it was read before.
+    fn message(&mut self, open: &mut Open, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
+        let offset = offset_of(&delivery);
+        match (self.reads.streams, offset) {
+            (false, None) => {
+                self.count += 1;
+                open.waiting.push_back((self.count, delivery.number));
+            }
+            (true, Some(offset)) => {
+                match open.next {
+                    Some(next) if offset + 1 == next => {
+                        open.awaited = None;
+                        return Ok(None);
+                    }
+                    Some(next) if offset < next => return Ok(None),
+                    // The server itself may use an offset, so it is asked.
+                    Some(next) if offset > next => {
+                        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
+                        if let Some(first) = first.filter(|first| *first > next) {
+                            return Err(self.lasting(
+                                &open.queue,
+                                &format!(
+                                    "{} messages behind {} were deleted before the job read them; let the stream keep more (max-age, \
+                                     max-length-bytes), and give the source another name to go on with what is there",
+                                    first - next,
+                                    next.saturating_sub(1)
+                                ),
+                            ));
+                        }
+                    }
+                    _ => {}
+                }
+                (open.next, open.awaited) = (Some(offset + 1), None);
+            }
+            (false, Some(_)) => {
+                return Err(
+                    self.lasting(&open.queue, "it is a stream, which is read by its offsets; write stream = \"…\"")
+                );
+            }
+            (true, None) => return Err(self.lasting(&open.queue, "it is a queue, and no stream; write queue = \"…\"")),
+        }
+        let properties = delivery.properties;
+        let time_ms = properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000));
+        let mut headers = properties.headers;
+        headers.retain(|(name, _)| name != OFFSET && name != ID);
+        headers.extend(properties.message_id.map(|id| (ID.to_owned(), Some(id.into()))));
+        Ok(Some(Message {
+            value: Some(delivery.body),
+            headers,
+            time_ms,
+            offset: offset.unwrap_or(self.count),
+            topic: Some(delivery.routing_key),
+            ..Message::default()
+        }))
+    }
+
+    /// The last message that was read does not come again: where the server sends others, the stream is another one.
+    fn suspect(&self, open: &mut Open) -> Result<(), ReadTrouble> {
+        if open.suspected {
+            let last = open.next.unwrap_or_default().saturating_sub(1);
+            return Err(self.lasting(
+                &open.queue,
+                &format!(
+                    "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
+                     from its beginning"
+                ),
+            ));
+        }
+        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
+        (open.suspected, open.awaited) = (first.is_some(), Some(Instant::now()));
+        Ok(())
+    }
+
+    fn read(&mut self, open: &mut Open, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let (mut messages, mut bytes, mut last) = (Vec::new(), 0, None);
+        let told = |this: &Rabbitmq, open: &Open, closed: Closed| this.trouble(&open.queue, closed);
+        let queue = open.queue.clone();
+        if let Err(fault) = open.connection.keep_alive(Some(&queue)) {
+            return Err(told(self, open, fault.into()));
+        }
+        let until = Instant::now() + wait;
+        while messages.len() < rows_max as usize && bytes < POLL_BYTES {
+            let wait = if messages.is_empty() { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
+            match open.connection.next(wait) {
+                Ok(Some(Event::Delivery(delivery))) => {
+                    bytes += delivery.body.len();
+                    last = Some(delivery.number);
+                    messages.extend(self.message(open, delivery)?);
+                }
+                Ok(Some(Event::Cancelled)) => {
+                    return Err(told(self, open, Fault::Passing("it is not there any more".into()).into()));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(closed) => return Err(told(self, open, closed)),
+            }
+        }
+        if messages.is_empty() && open.awaited.is_some_and(|since| since.elapsed() > AWAITED_MAX) {
+            self.suspect(open)?;
+        }
+        let position = match self.reads.streams {
+            true => open.next.filter(|_| !messages.is_empty()).map(|next| next.to_string().into_bytes()),
+            false => (!messages.is_empty()).then(|| self.count.to_string().into_bytes()),
+        };
+        if let (true, Some(last)) = (self.reads.streams, last)
+            && let Err(fault) = open.connection.acknowledge(last)
+        {
+            // These were read all the same; the next poll meets the trouble.
+            tracing::debug!("source `{}`: {fault:?}", self.source);
+        }
+        let content = ReadContent::Messages(messages);
+        Ok(ReadRows { content, refused: Vec::new(), position, pause: Some(Duration::ZERO) })
+    }
+}
+
+/// The offset of a message, where it comes from a stream.
+fn offset_of(delivery: &Delivery) -> Option<u64> {
+    let header = delivery.properties.headers.iter().find(|(name, _)| name == OFFSET);
+    header.and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok()?.parse().ok())
+}
+
+impl ReadPartition for Rabbitmq {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        Ok(self.reads.queues.clone())
+    }
+
+    fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        let next = match position.filter(|_| self.reads.streams) {
+            None => None,
+            Some(position) => {
+                let next = std::str::from_utf8(position).ok().and_then(|text| text.parse::<u64>().ok());
+                Some(next.ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
+            }
+        };
+        let connection = self.connect(queue, next).map_err(|closed| match closed.code {
+            Closed::NO_SUCH => {
+                let (place, word) = (self.server.place.shown(), self.word());
+                ReadTrouble::Passing(format!("{place}: {word} `{}` is not there", shown::harmless(queue, 200)))
+            }
+            _ => self.trouble(queue, closed),
+        })?;
+        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), next.map(|_| Instant::now()));
+        self.open = Some(Open { connection, queue, waiting, next, awaited, suspected: false });
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+        let rows = self.read(&mut open, rows_max, wait)?;
+        self.open = Some(open);
+        Ok(rows)
+    }
+
+    fn keeps_positions(&self) -> bool {
+        self.reads.streams
+    }
+
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let count: Option<u64> = std::str::from_utf8(position).ok().and_then(|count| count.parse().ok());
+        let (Some(count), Some(open), false) = (count, &mut self.open, self.reads.streams) else { return Ok(()) };
+        let mut last = None;
+        while let Some((_, number)) = open.waiting.pop_front_if(|(at, _)| *at <= count) {
+            last = Some(number);
+        }
+        let Some(last) = last else { return Ok(()) };
+        let (sent, queue) = (open.connection.acknowledge(last), open.queue.clone());
+        sent.map_err(|fault| {
+            self.open = None;
+            self.trouble(&queue, fault.into())
+        })
+    }
+
+    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! Sink `rabbitmq`: each row is a message, which the server confirms.
+//!
+//! A server of RabbitMQ keeps no marker for us: after a crash, or when a connection is lost, what was not confirmed is published again, with
+//! the id that it had.
+
+use super::values::{self, Values, without};
+use super::{Trouble, Trying, apart, of, unreachable};
+use crate::amqp::{ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Outgoing, Server, publish};
+use crate::batch::types::{ColumnType, describe};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
+use crate::owner::Owner;
+use crate::shown;
+use crate::sink::{Sink, commit_failed, wrong};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// Messages that are published and not confirmed, at most.
+const IN_FLIGHT_MAX: usize = 1_000;
+/// Bytes that are sent together.
+const WRITE_BYTES: usize = 64 << 10;
+/// Bytes of a routing key.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Publishes every batch that has rows.
+struct RabbitmqSink {
+    name: String,
+    server: Server,
+    writes: RabbitmqWrites,
+    /// Of the column with the routing keys.
+    column: Option<usize>,
+    /// What the ids of messages begin with.
+    sender: String,
+    wait: Duration,
+    failure: Failure,
+    /// `None`: the connection was lost, or none was needed yet. With how many messages were published on it.
+    connection: Option<(Connection, u64)>,
+}
+
+/// A message of a batch.
+struct Row {
+    routing_key: String,
+    body: Vec<u8>,
+}
+
+/// Checks the columns, and asks the server whether the exchange is there.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+    let writes = writes(spec)?;
+    let column = key_column(writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
+    let fits = values::check(writes.format, &without(schema, column), "routing key");
+    fits.map_err(|message| wrong(spec, origin, "format", message))?;
+    let server = server(spec, origin)?;
+    match apart(|| connect(&server, writes))? {
+        Ok(_) => Ok(()),
+        Err(closed) if closed.code == Closed::NO_SUCH => {
+            let Fault::Passing(why) = closed.fault else { return Ok(()) };
+            let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
+            Err(wrong(spec, origin, key, format!("the server says: {why}; make it there, or mend the name")))
+        }
+        Err(closed) => Err(unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault))),
+    }
+}
+
+/// Connects.
+pub(super) fn open(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    let writes = writes(spec)?.clone();
+    if owner.is_some() {
+        tracing::info!("sink `{}` publishes at least once: after a crash some messages come again", spec.name);
+    }
+    let column = key_column(&writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
+    let server = server(spec, origin)?;
+    let opened = apart(|| connect(&server, &writes))?;
+    let connection = opened
+        .map_err(|closed| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault)))?;
+    let job = match owner {
+        Some(owner) => owner.job_id.clone(),
+        // What no other start has.
+        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
+    };
+    Ok(Box::new(RabbitmqSink {
+        name: spec.name.clone(),
+        server,
+        writes,
+        column,
+        sender: format!("{job}.{}", spec.name),
+        wait: of(spec)?.wait,
+        failure: failure.clone(),
+        connection: Some((connection, 0)),
+    }))
+}
+
+/// Whether somebody answers; where that may come, the place and why nobody does.
+pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+    let Ok(server) = server(spec, origin) else { return Ok(()) };
+    // It listens before it answers.
+    match Connection::open(&server) {
+        Err(Closed { fault: Fault::Passing(why), .. }) => Err((server.place.shown(), why)),
+        _ => Ok(()),
+    }
+}
+
+fn writes(spec: &SinkSpec) -> Result<&RabbitmqWrites> {
+    match &of(spec)?.writes {
+        ServerWrites::Rabbitmq(writes) => Ok(writes),
+        _ => Err(Error::bug(format!("sink `{}` has no exchange", spec.name))),
+    }
+}
+
+fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
+    let server = of(spec)?;
+    let usable = Server::of(&server.url, server.tls.as_ref(), &origin.folder);
+    usable.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+/// A connection with a server that has what is published to.
+fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Connection, Closed> {
+    let mut connection = Connection::open(server)?;
+    match (&writes.key, writes.exchange.as_str()) {
+        // The exchange without a name takes messages to the queue of the name that the key is.
+        (RabbitmqKey::Fixed(queue), "") => connection.find_queue(queue)?,
+        (RabbitmqKey::Column(_), "") => {}
+        (_, exchange) => connection.find_exchange(exchange)?,
+    }
+    connection.confirm()?;
+    Ok(connection)
+}
+
+/// The place of the column that `routing_key_from` names.
+fn key_column(writes: &RabbitmqWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
+    let RabbitmqKey::Column(name) = &writes.key else { return Ok(None) };
+    let found = schema.index_of(name).ok();
+    let text = found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text);
+    match text {
+        Some(at) => Ok(Some(at)),
+        None => Err(format!(
+            "`routing_key_from` names `{name}`, and the rows have {}; write one of type text",
+            describe(schema)
+        )),
+    }
+}
+
+fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
+    match fault {
+        Fault::Passing(why) => Trouble::Passing(why),
+        Fault::Lasting(why) => {
+            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.place.shown());
+            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+        }
+    }
+}
+
+impl Sink for RabbitmqSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        if !rows.iter().any(|part| part.num_rows() > 0) {
+            return self.idle();
+        }
+        let rows = self.rows(batch, rows)?;
+        fault::point("commit.before");
+        let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
+        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let mut sent = 0;
+        trying.commit(batch, || {
+            self.attempt(batch, &rows, &mut sent).map_err(|closed| match closed.fault {
+                Fault::Passing(why) => Trouble::Passing(why),
+                Fault::Lasting(why) => {
+                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+                }
+            })
+        })?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+
+    /// The connection stays, or is given up where it was lost: nothing is under way.
+    fn idle(&mut self) -> Result<()> {
+        if let Some((mut connection, published)) = self.connection.take()
+            && connection.keep_alive(None).is_ok()
+            && connection.next(Duration::ZERO).is_ok()
+        {
+            self.connection = Some((connection, published));
+        }
+        Ok(())
+    }
+}
+
+impl RabbitmqSink {
+    /// The messages of a batch, all before the first is published.
+    fn rows(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<Vec<Row>> {
+        let mut messages = Vec::new();
+        for part in rows.iter().filter(|part| part.num_rows() > 0) {
+            let failed = |cause: std::io::Error| commit_failed(&self.name, batch, "the rows", cause);
+            let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != self.column).collect();
+            let value = part.project(&kept).map_err(|cause| failed(std::io::Error::other(cause)))?;
+            let mut values = Values::of(self.writes.format, &value).map_err(failed)?;
+            let keys = self.column.and_then(|at| part.column(at).as_string_opt::<i32>());
+            for row in 0..part.num_rows() {
+                let routing_key = match (&self.writes.key, keys) {
+                    (RabbitmqKey::Fixed(key), _) => key.clone(),
+                    (_, Some(keys)) if keys.is_valid(row) => keys.value(row).to_owned(),
+                    _ => String::new(),
+                };
+                if routing_key.len() > KEY_BYTES_MAX {
+                    let (name, shown) = (&self.name, shown::harmless(&routing_key, 50));
+                    return Err(Error::plugin(format!(
+                        "sink `{name}`: batch {batch}: row {} has the routing key `{shown}`, which is longer than {KEY_BYTES_MAX} bytes; mend \
+                         the column, or take such rows out with `filter` before the sink",
+                        messages.len()
+                    )));
+                }
+                let mut body = Vec::new();
+                values.write(row, &mut body).map_err(failed)?;
+                messages.push(Row { routing_key, body });
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Publishes what is left of a batch. `sent`: how many rows are known to be there.
+    fn attempt(&mut self, batch: BatchId, rows: &[Row], sent: &mut usize) -> std::result::Result<(), Closed> {
+        let (mut connection, mut published) = match self.connection.take() {
+            Some(open) => open,
+            None => (connect(&self.server, &self.writes)?, 0),
+        };
+        let content_type = match self.writes.format {
+            RecordFormat::Json => "application/json",
+            RecordFormat::Text => "text/plain",
+            _ => "application/octet-stream",
+        };
+        // Numbers of this channel, and the rows that they are of.
+        let mut flying: BTreeMap<u64, usize> = BTreeMap::new();
+        let (mut next, mut out) = (*sent, Vec::new());
+        while *sent < rows.len() {
+            while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
+                let Some(row) = rows.get(next) else { break };
+                let id = format!("{}.{batch}.{next}", self.sender);
+                let (exchange, routing_key) = (self.writes.exchange.as_str(), row.routing_key.as_str());
+                let message = Outgoing { exchange, routing_key, content_type, id: &id, body: &row.body };
+                publish(&mut out, CHANNEL, connection.frame_max, &message);
+                published += 1;
+                flying.insert(published, next);
+                next += 1;
+            }
+            if !out.is_empty() {
+                connection.send(&out)?;
+                out.clear();
+                fault::point("commit.written");
+            }
+            // Waits only where no more can be published.
+            let full = flying.len() >= IN_FLIGHT_MAX || next >= rows.len();
+            let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
+            while !flying.is_empty() {
+                match connection.next(wait)? {
+                    Some(Event::Confirmed { number, several, taken: true }) => {
+                        match several {
+                            true => flying = flying.split_off(&(number + 1)),
+                            false => drop(flying.remove(&number)),
+                        }
+                        wait = Duration::ZERO;
+                    }
+                    Some(Event::Confirmed { .. }) => {
+                        return Err(Fault::Passing(
+                            "it does not take a message, as a queue is full or cannot keep it".into(),
+                        )
+                        .into());
+                    }
+                    Some(Event::Returned { routing_key, why }) => {
+                        let (key, why) = (shown::harmless(&routing_key, 100), shown::harmless(&why, 100));
+                        return Err(Fault::Lasting(format!(
+                            "no queue takes a message with the routing key `{key}` ({why}); bind one, or mend `exchange` or the key"
+                        ))
+                        .into());
+                    }
+                    Some(_) => {}
+                    None if wait.is_zero() => break,
+                    None => {
+                        return Err(
+                            Fault::Passing(format!("it confirms nothing for {} s", ANSWER_MAX.as_secs())).into()
+                        );
+                    }
+                }
+                // What is before the first that is not confirmed.
+                *sent = flying.values().next().copied().unwrap_or(next);
+            }
+            if self.failure.happened() {
+                return Err(Fault::Passing("the job has ended".into()).into());
+            }
+        }
+        self.connection = Some((connection, published));
+        Ok(())
+    }
+}

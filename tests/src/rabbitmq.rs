@@ -1,0 +1,133 @@
+//! A real server of RabbitMQ in a folder of its own, which keeps what it has confirmed when it is killed.
+
+use crate::{Process, free_port, root, until};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// It may have to be fetched first.
+const FETCHED_WITHIN: Duration = Duration::from_secs(900);
+
+/// A server on a port of 127.0.0.1. It ends when this is dropped.
+pub struct Rabbitmq {
+    folder: TempDir,
+    ports: [u16; 3],
+    settings: Option<String>,
+    process: Option<Process>,
+}
+
+impl Rabbitmq {
+    /// Starts one and waits until it answers.
+    pub fn start() -> Rabbitmq {
+        let mut server = Rabbitmq::not_started();
+        server.start_again();
+        server
+    }
+
+    /// One with these settings, as rabbitmq.conf.
+    pub fn with(settings: &str) -> Rabbitmq {
+        let mut server = Rabbitmq::not_started();
+        server.settings = Some(settings.to_owned());
+        server.start_again();
+        server
+    }
+
+    /// One that does not run yet.
+    pub fn not_started() -> Rabbitmq {
+        let fetched = Process::start(&mut Command::new(root().join("scripts/rabbitmq.sh"))).wait_within(FETCHED_WITHIN);
+        assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
+        let folder = TempDir::new().expect("a temporary folder");
+        Rabbitmq { folder, ports: [free_port(), free_port(), free_port()], settings: None, process: None }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it with what it held before, on the same ports, and waits until it has started.
+    pub fn start_again(&mut self) {
+        let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
+        command.args(self.ports.map(|port| port.to_string())).arg(self.folder.path().join("data"));
+        if let Some(settings) = &self.settings {
+            let file = self.folder.path().join("rabbitmq.conf");
+            std::fs::write(&file, settings).expect("a file can be written");
+            command.arg(file);
+        }
+        let mut process = Process::start(&mut command);
+        process.until("it has started", |process| {
+            process.stdout().contains("Server startup complete") || process.stderr().contains("Server startup complete")
+        });
+        self.process = Some(process);
+    }
+
+    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
+    pub fn hang(&self) {
+        self.process.as_ref().expect("it runs").signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.process.as_ref().expect("it runs").signal("CONT");
+    }
+
+    /// The server as a job names it.
+    pub fn url(&self) -> String {
+        format!("amqp://127.0.0.1:{}", self.ports[0])
+    }
+
+    /// What it answers to a request, as `tests/servers/rabbitmq.py` has them; `None`: it does not.
+    pub fn try_ask(&self, request: &Value) -> Option<Value> {
+        let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
+        let program = root().join("tests/servers/rabbitmq.py");
+        command.arg("ask").arg(program).args([&self.ports[0].to_string(), "guest", "guest", &request.to_string()]);
+        let ended = Process::start(&mut command).wait();
+        (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
+    }
+
+    /// The same, until it answers.
+    #[track_caller]
+    pub fn ask(&self, request: &Value) -> Value {
+        let mut answer = None;
+        until(&format!("it answers {request}"), || {
+            answer = self.try_ask(request);
+            answer.is_some()
+        });
+        answer.expect("an answer")
+    }
+
+    /// Makes a durable queue.
+    #[track_caller]
+    pub fn queue(&self, queue: &str) {
+        self.ask(&json!({ "do": "declare", "queue": queue }));
+    }
+
+    /// Makes a stream.
+    #[track_caller]
+    pub fn stream(&self, stream: &str, arguments: &Value) {
+        let mut all = json!({ "x-queue-type": "stream" });
+        for (key, value) in arguments.as_object().expect("an object") {
+            all[key] = value.clone();
+        }
+        self.ask(&json!({ "do": "declare", "queue": stream, "arguments": all }));
+    }
+
+    /// Publishes messages to a queue or stream; some may be there twice where the server is killed meanwhile.
+    #[track_caller]
+    pub fn publish(&self, queue: &str, bodies: &[String]) {
+        self.ask(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
+    }
+
+    /// How many messages a queue has that nobody has taken.
+    #[track_caller]
+    pub fn count(&self, queue: &str) -> u64 {
+        self.ask(&json!({ "do": "count", "queue": queue })).as_u64().expect("a number")
+    }
+
+    /// Takes all messages of a queue: body, routing key and id.
+    #[track_caller]
+    pub fn take(&self, queue: &str) -> Vec<[String; 3]> {
+        serde_json::from_value(self.ask(&json!({ "do": "take", "queue": queue }))).expect("texts")
+    }
+}

@@ -1,0 +1,386 @@
+//! Sources and sinks of kind `rabbitmq` with a real server.
+
+use millstream_tests::{Certificates, Process, Rabbitmq, Random, Trial, lives, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+/// A job that reads, keeps checkpoints, and puts rows into a queue of its own.
+fn job(url: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "reader"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.in]
+kind = "rabbitmq"
+url = "{url}"
+{source}
+[sinks.out]
+from = "in"
+kind = "queue"
+path = "out.jsonl"
+[sinks.bad]
+from = "in.rejected"
+kind = "queue"
+path = "bad.jsonl"
+"#
+    ))
+}
+
+/// A job that counts, and publishes each row.
+fn counting(url: &str, rows: u64, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "writer"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 5
+[sources.numbers]
+kind = "rate"
+rows_per_second = 1000
+rows_max = {rows}
+[stages.named]
+from = "numbers"
+select = "value as n, concat('k', value % 2) as place"
+[sinks.out]
+from = "named"
+kind = "rabbitmq"
+url = "{url}"
+{more}
+"#
+    ))
+}
+
+fn lines(numbers: Range<u64>) -> Vec<String> {
+    numbers.map(|number| format!("line {number}")).collect()
+}
+
+/// Runs a job that ends by itself with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// Ends a job in order, which may be just starting.
+#[track_caller]
+fn stop(mut running: Process) {
+    running.until("it has begun", |running| running.stderr().contains(" batch "));
+    running.stop();
+}
+
+/// Disturbs a job and its server while messages are published to a queue or stream.
+fn disturbed(seed: u64, server: &mut Rabbitmq, trial: &Trial, to: &str) -> Process {
+    let mut random = Random::new(seed);
+    let mut running = trial.start_processes(2, 2);
+    for round in 0..6 {
+        server.publish(to, &lines(round * 100..round * 100 + 100));
+        thread::sleep(Duration::from_millis(random.from(0, 400)));
+        match random.from(0, 3) {
+            0 => {
+                server.kill();
+                server.start_again();
+            }
+            1 => {
+                let children = running.children();
+                running.kill();
+                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                running = trial.start_processes(2, 2);
+            }
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                // It may be gone by itself.
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            }),
+        }
+    }
+    // Nobody is killed any more.
+    server.publish(to, &lines(600..610));
+    running.until("it reads again", |_| trial.values("out.jsonl").contains(&"line 609".to_owned()));
+    running
+}
+
+/// Whatever dies, no message of a queue is lost; some come twice.
+#[test]
+fn messages_of_a_queue_come_at_least_once_whatever_is_killed() {
+    let mut server = Rabbitmq::start();
+    server.queue("q");
+    let trial = job(&server.url(), "queue = \"q\"");
+    let mut running = disturbed(3, &mut server, &trial, "q");
+    let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
+    running.until("all came", |_| found().len() >= 610);
+    stop(running);
+    assert_eq!(found(), lines(0..610).into_iter().collect());
+    // What was read is gone there.
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(server.count("q"), 0);
+}
+
+/// Whatever dies, each message of a stream comes once.
+#[test]
+fn messages_of_a_stream_come_once_whatever_is_killed() {
+    let mut server = Rabbitmq::start();
+    server.stream("s", &json!({}));
+    let schema = "schema = { value = \"text\", at = { type = \"int64\", from = \"offset\" } }";
+    let trial = job(&server.url(), &format!("stream = \"s\"\n{schema}"));
+    let mut running = disturbed(4, &mut server, &trial, "s");
+    let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
+    running.until("all came", |_| found().len() >= 610);
+    stop(running);
+    assert_eq!(found(), lines(0..610).into_iter().collect());
+    let offsets: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["at"].as_u64().unwrap()).collect();
+    assert!(offsets.is_sorted_by(|a, b| a < b), "each once, in order: {offsets:?}");
+}
+
+/// A process that dies after the plan of a batch is durable, and before it.
+#[test]
+fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
+    let server = Rabbitmq::start();
+    for step in ["plan.durable:1", "commit.before:1", "commit.after:1"] {
+        let queue = step.replace(':', "-");
+        server.queue(&queue);
+        server.publish(&queue, &lines(0..50));
+        let trial = job(&server.url(), &format!("queue = \"{queue}\""));
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        let mut running = trial.start(&[]);
+        let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
+        running.until("all came", |_| found().len() >= 50);
+        stop(running);
+        assert_eq!(found(), lines(0..50).into_iter().collect(), "{step}");
+    }
+}
+
+#[test]
+fn what_comes_with_a_message_are_columns() {
+    let server = Rabbitmq::start();
+    let queue = "odd {name} = 'ü' #%";
+    server.queue(queue);
+    server.ask(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": "key.ü" }));
+    let schema = r#"format = "json"
+schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "text", from = "id" }, at = { type = "timestamp", from = "timestamp" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
+    let trial = job(&server.url(), &format!("queue = '''{queue}'''\n{schema}"));
+    let headers = json!({ "trace": "t1", "number": 7, "list": [1] });
+    server.ask(&json!({ "do": "publish", "exchange": "e", "key": "key.ü", "bodies": ["{\"n\":1}"], "headers": headers, "id": "m1", "timestamp": 1_700_000_000 }));
+    server.publish(queue, &["no JSON".into(), String::new(), "{\"n\":4}".into()]);
+    trial.run_well(&["--until-idle"]);
+    let rows = trial.rows("out.jsonl");
+    assert_eq!(
+        (&rows[0]["n"], &rows[0]["key"], &rows[0]["id"], &rows[0]["trace"]),
+        (&json!(1), &json!("key.ü"), &json!("m1"), &json!("t1"))
+    );
+    assert_eq!(rows[0]["at"], "2023-11-14T22:13:20.000000Z");
+    let all: Value = serde_json::from_str(rows[0]["all"].as_str().unwrap()).unwrap();
+    assert_eq!((&all["trace"], &all["number"]), (&json!("t1"), &json!("7")));
+    assert_eq!((rows.len(), &rows[1]["n"], &rows[1]["key"]), (2, &json!(4), &json!(queue)));
+    assert_eq!(trial.rows("bad.jsonl").len(), 2);
+    assert!(
+        trial.well(&["validate", "job.toml"]).contains("at least once, with [checkpoint]: a message is acknowledged")
+    );
+    assert_eq!(server.count(queue), 0);
+}
+
+#[test]
+fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
+    let server = Rabbitmq::start();
+    server.stream("s", &json!({}));
+    server.publish("s", &lines(0..2500));
+    let of = |start: &str| job(&server.url(), &format!("stream = \"s\"\nstart = \"{start}\""));
+    let (earliest, latest) = (of("earliest"), of("latest"));
+    assert!(
+        earliest
+            .well(&["validate", "job.toml"])
+            .contains("exactly once, with [checkpoint]; messages that the stream deletes")
+    );
+    earliest.run_well(&["--until-idle"]);
+    assert_eq!(earliest.values("out.jsonl"), lines(0..2500));
+    latest.run_well(&["--until-idle"]);
+    assert!(latest.values("out.jsonl").is_empty());
+    server.publish("s", &lines(2500..2510));
+    earliest.run_well(&["--until-idle"]);
+    assert_eq!(earliest.values("out.jsonl"), lines(0..2510));
+    // Another one of its name has fewer messages.
+    server.ask(&json!({ "do": "delete", "queue": "s" }));
+    server.stream("s", &json!({}));
+    server.publish("s", &lines(0..10));
+    let running = earliest.start(&["--unsupervised"]);
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("it is another stream than the one that the job has read up to message 2509"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn queues_and_streams_are_not_taken_for_each_other() {
+    let server = Rabbitmq::start();
+    server.queue("q");
+    server.stream("s", &json!({}));
+    server.publish("q", &lines(0..1));
+    server.publish("s", &lines(0..1));
+    let trial = job(&server.url(), "queue = \"s\"");
+    let mut running = trial.start(&["--unsupervised"]);
+    until("it meets a message", || {
+        server.publish("s", &lines(1..2));
+        running.ended()
+    });
+    let told = running.wait().stderr;
+    assert!(told.contains("queue `s`: it is a stream, which is read by its offsets; write stream ="), "{told}");
+    let told = fails(&job(&server.url(), "stream = \"q\""), 2);
+    assert!(told.contains("stream `q`: "), "{told}");
+    assert!(told.contains("queue = "), "{told}");
+}
+
+#[test]
+fn a_server_or_queue_that_is_away_is_waited_for() {
+    let mut server = Rabbitmq::not_started();
+    let trial = job(&server.url(), "queue = \"q\"");
+    let mut running = trial.start(&[]);
+    running.until_stderr("trying again until it works");
+    server.start_again();
+    running.until_stderr("queue `q` is not there; trying again until it works");
+    server.queue("q");
+    server.publish("q", &lines(0..1));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+    let before = missed(&running);
+    server.kill();
+    running.until("it is missed", |running| missed(running) > before);
+    server.start_again();
+    server.publish("q", &lines(1..2));
+    running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
+    server.ask(&json!({ "do": "delete", "queue": "q" }));
+    running.until_stderr("queue `q`: it is not there any more; trying again until it works");
+    stop(running);
+}
+
+#[test]
+fn what_a_server_refuses_is_told() {
+    let server = Rabbitmq::start();
+    server.queue("q");
+    let url = |login: &str| server.url().replace("amqp://", &format!("amqp://{login}"));
+    let told = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
+    assert!(told.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{told}");
+    assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+    assert!(!told.contains("guessed-password"), "{told}");
+    let told = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
+    assert!(told.contains("it does not allow this") && told.contains("mend `url`"), "{told}");
+    let trial = job(&format!("{}/%2F", url("guest:${RABBITMQ_PW}@")), "queue = \"q\"");
+    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+    let ended = Process::start(command.env("RABBITMQ_PW", "guest")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for url in ["amqp://me:top-secret@:port/", "amqp://me:top-secret@127.0.0.1:99999", "amqp://me:top-secret@h/x/y"] {
+        let told = fails(&job(url, "queue = \"q\""), 2);
+        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+    }
+}
+
+#[test]
+fn a_server_is_spoken_to_over_tls() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let (certificate, key) = certificates.of("rabbitmq", "DNS:localhost,IP:127.0.0.1", 2);
+    let port = millstream_tests::free_port();
+    let server = Rabbitmq::with(&format!(
+        "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
+        certificates.ca().display(),
+        certificate.display(),
+        key.display()
+    ));
+    server.queue("q");
+    server.publish("q", &lines(0..3));
+    let reading = |ca: &Certificates| {
+        job(&format!("amqps://127.0.0.1:{port}"), &format!("tls = {{ ca = \"{}\" }}\nqueue = \"q\"", ca.ca().display()))
+    };
+    let trial = reading(&certificates);
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(trial.values("out.jsonl"), lines(0..3));
+    let told = fails(&reading(&others), 2);
+    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+}
+
+/// Whatever dies, each row is there; some are there twice, with the id that they had.
+#[test]
+fn rows_are_published_at_least_once_whatever_is_killed() {
+    const ROWS: u64 = 4000;
+    let (mut random, mut server) = (Random::new(5), Rabbitmq::start());
+    server.queue("q");
+    let trial = counting(&server.url(), ROWS, "routing_key = \"q\"");
+    assert!(
+        trial.well(&["validate", "job.toml"]).contains("at least once: after a crash, or when a connection is lost")
+    );
+    let mut running = trial.start_processes(2, 2);
+    for round in 0..6 {
+        thread::sleep(Duration::from_millis(random.from(100, 600)));
+        if running.ended() {
+            break;
+        }
+        if round == 3 {
+            server.kill();
+            server.start_again();
+        } else {
+            running.children().iter().filter(|child| lives(**child)).for_each(|child| {
+                // It may be gone by itself.
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            });
+        }
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let taken = server.take("q");
+    let found: BTreeSet<(String, String)> = taken.into_iter().map(|[body, _, id]| (id, body)).collect();
+    // Each with one id, whatever came again.
+    assert_eq!(found.len(), ROWS as usize);
+    let bodies: BTreeSet<&str> = found.iter().map(|(_, body)| body.as_str()).collect();
+    assert_eq!(bodies.len(), ROWS as usize);
+}
+
+#[test]
+fn rows_are_messages_of_an_exchange() {
+    let server = Rabbitmq::start();
+    for (queue, key) in [("a", "k0"), ("b", "k1")] {
+        server.queue(queue);
+        server.ask(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": key }));
+    }
+    counting(&server.url(), 4, "exchange = \"e\"\nrouting_key_from = \"place\"").run_well(&[]);
+    let bodies = |queue: &str| server.take(queue).into_iter().map(|[body, key, _]| (body, key)).collect::<Vec<_>>();
+    let row = |n: u64, key: &str| (format!("{{\"n\":{n}}}"), key.to_owned());
+    assert_eq!(bodies("a"), [row(0, "k0"), row(2, "k0")]);
+    assert_eq!(bodies("b"), [row(1, "k1"), row(3, "k1")]);
+    // Large ones go in several frames.
+    let trial = counting(&server.url(), 2, "routing_key = \"a\"\nformat = \"text\"");
+    trial.change("value as n, concat('k', value % 2) as place", "repeat('x', 300000) as long");
+    trial.run_well(&[]);
+    assert_eq!(server.take("a").iter().map(|[body, ..]| body.len()).collect::<Vec<_>>(), [300_000; 2]);
+    let told = counting(&server.url(), 5, "routing_key_from = \"n\"").refused(&["validate", "job.toml"]);
+    assert!(told.contains("`routing_key_from` names `n`, and the rows have"), "{told}");
+    let told = counting(&server.url(), 5, "routing_key = \"nobody\"").refused(&["validate", "job.toml"]);
+    assert!(told.contains("`routing_key`") || told.contains("the server says: "), "{told}");
+    let told =
+        counting(&server.url(), 5, "exchange = \"none\"\nrouting_key = \"k\"").refused(&["validate", "job.toml"]);
+    assert!(told.contains("the server says: "), "{told}");
+    let told = fails(&counting(&server.url(), 5, "exchange = \"e\"\nrouting_key = \"other\""), 1);
+    assert!(told.contains("no queue takes a message with the routing key `other`"), "{told}");
+}
+
+#[test]
+fn a_sink_waits_for_a_server_that_is_away() {
+    let mut server = Rabbitmq::not_started();
+    let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
+    let mut running = trial.start(&[]);
+    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    running.kill();
+    server.start_again();
+    ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
+    trial.run_well(&[]);
+    assert_eq!(server.count("k0") + server.count("k1"), 1000);
+    let ended = counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+}
