@@ -141,7 +141,7 @@ fn opensearch_holds_the_last_row_of_each_key() {
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait();
         assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
     }
-    let mut job = trial.start(&["--unsupervised"]);
+    let job = trial.start(&["--unsupervised"]);
     until("all is there", || found() == expected);
     job.stop();
     end_all(server);

@@ -23,7 +23,7 @@ use crate::tls::Tls;
 use crate::{shown, units};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use documents::Document;
+use documents::Documents;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use requests::RowsOfRequest;
@@ -218,11 +218,7 @@ impl Sink for HttpSink {
 
 impl HttpSink {
     /// The documents of the rows, where rows share them, and the rows without the column that says what they do.
-    fn documents(
-        &self,
-        batch: BatchId,
-        rows: Vec<RecordBatch>,
-    ) -> Result<(Option<Vec<Option<Document>>>, Vec<RecordBatch>)> {
+    fn documents(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<(Option<Documents>, Vec<RecordBatch>)> {
         let Some(keyed) = keyed(&self.spec) else { return Ok((None, rows)) };
         let found = documents::of(&rows, keyed)
             .map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;

@@ -19,6 +19,9 @@ pub struct Document {
     pub deleted: bool,
 }
 
+/// The documents of the rows of a batch; `None` for a row whose document another one behind it has.
+pub type Documents = Vec<Option<Document>>;
+
 /// Whether the columns of rows are there, and can be what they are named for: the key of the job, and what is wrong.
 pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'static str, String)> {
     let column = |key: &'static str, name: &str| {
@@ -44,9 +47,9 @@ pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'stati
     }
 }
 
-/// The documents of the rows of a batch; `None` for a row whose document another one has behind it. An error names the row, from 1.
-pub fn of(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Vec<Option<Document>>, String> {
-    let mut found: Vec<Option<Document>> = Vec::new();
+/// The documents of the rows of a batch. An error names the row, from 1.
+pub fn of(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Documents, String> {
+    let mut found: Documents = Vec::new();
     let mut last: HashMap<String, usize> = HashMap::new();
     for part in parts {
         let column = |name: &str| part.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));

@@ -1,6 +1,6 @@
 //! The requests of a batch: its rows as JSON lines, cut so that the same rows make the same requests each time.
 
-use super::documents::Document;
+use super::documents::{Document, Documents};
 use crate::batch::json::JsonRows;
 use crate::job::spec::HttpBody;
 use arrow::array::RecordBatch;
@@ -86,7 +86,7 @@ impl RowsOfRequest {
 /// rows share documents; a row that has none is left out.
 pub fn each<E>(
     parts: &[RecordBatch],
-    documents: Option<Vec<Option<Document>>>,
+    documents: Option<Documents>,
     (rows_max, bytes_max): (usize, usize),
     mut send: impl FnMut(RowsOfRequest) -> Result<(), E>,
 ) -> Result<(), E>
