@@ -338,6 +338,7 @@ fn streams_that_cannot_be_a_table_are_refused() {
              {schema} }}\n[stages.named]\nfrom = \"sales\"\nenrich = {{ stream = \"t\", {enrich} }}\n\
              [sinks.out]\nfrom = \"named\"\nkind = \"print\"\n"
         ));
+        trial.write("t.jsonl", "[]\n");
         trial.refused(&["validate", "job.toml"])
     };
     for (schema, enrich, expected) in [

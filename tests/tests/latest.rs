@@ -103,11 +103,11 @@ fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
     let mut clicks = Clicks { port, sent: 0 };
     let mut random = Random::new(11);
     for (round, arguments) in
-        (1..).zip([&["--unsupervised"][..], &["--workers", "3"], &["--processes", "2"], &[], &["--workers", "2"]])
+        (1..).zip([&["--unsupervised"][..], &["--workers", "3"], &["--processes", "2"], &["--workers", "2"]])
     {
         let start = || Process::start(&mut trial.command(&[&["run", "job.toml"], arguments].concat()));
         let mut running = start();
-        for _ in 0..3 {
+        for _ in 0..2 {
             for _ in 0..random.from(1, 5) {
                 change(&server, &mut random, round);
                 clicks.send((0..3).map(|_| random.from(0, IDS) as i64).collect::<Vec<_>>().into_iter());

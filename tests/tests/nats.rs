@@ -79,7 +79,7 @@ fn disturbed(seed: u64, processes: usize) {
         let adding = scope.spawn(|| {
             let mut n = 0_u64;
             while !enough.load(Ordering::Relaxed) {
-                let subject = if n % 3 == 0 { "b.x" } else { "a.x" };
+                let subject = if n.is_multiple_of(3) { "b.x" } else { "a.x" };
                 // Where the server is away the same comes again, and may then be there twice.
                 match Nats::try_publish_at(port, &json!({}), subject, &[], number(n).as_bytes()) {
                     true => n += 1,

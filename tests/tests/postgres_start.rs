@@ -171,7 +171,8 @@ fn a_server_that_is_started_again_and_again_is_waited_for() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                let arguments: &[&str] = if runs.load(Ordering::SeqCst) % 2 == 0 { &[] } else { &["--fresh", "--yes"] };
+                let arguments: &[&str] =
+                    if runs.load(Ordering::SeqCst).is_multiple_of(2) { &[] } else { &["--fresh", "--yes"] };
                 let trial = &trials[runs.load(Ordering::SeqCst) % 2];
                 let all = [&["run", "job.toml"], arguments].concat();
                 let ended = Process::start(trial.command(&all).env("PW", Postgres::PASSWORD)).wait();

@@ -66,7 +66,7 @@ fn disturbed(seed: u64, processes: usize) {
         let adding = scope.spawn(|| {
             let mut number = 0_u64;
             while !enough.load(Ordering::Relaxed) {
-                let stream = if number % 3 == 0 { "b" } else { "a" };
+                let stream = if number.is_multiple_of(3) { "b" } else { "a" };
                 // Where the server is away the same comes again, and may then be there twice.
                 match Redis::try_add_at(port, stream, &[("n", number.to_string().as_bytes())]) {
                     true => number += 1,

@@ -3,10 +3,15 @@
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};
 use millstream_sdk::{Batch, Error, Row, Schema, Sink, Timestamp, json, sink, testing};
 use std::collections::BTreeMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// What is there, by job: the last batch, and the rows.
-static THERE: LazyLock<Mutex<BTreeMap<String, (u64, Vec<i64>)>>> = LazyLock::new(Mutex::default);
+type There = BTreeMap<String, (u64, Vec<i64>)>;
+
+fn there() -> MutexGuard<'static, There> {
+    static THERE: LazyLock<Mutex<There>> = LazyLock::new(Mutex::default);
+    THERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Row)]
 struct Number {
@@ -46,7 +51,7 @@ impl Sink for Numbers {
     }
 
     fn committed(_: Config, identity: &Identity) -> Result<Option<u64>, Error> {
-        Ok(THERE.lock().unwrap().get(&identity.job_id).map(|(batch, _)| *batch))
+        Ok(there().get(&identity.job_id).map(|(batch, _)| *batch))
     }
 
     fn open(config: Config, _: &Schema, owner: &Owner) -> Result<Numbers, Error> {
@@ -54,7 +59,7 @@ impl Sink for Numbers {
     }
 
     fn last(&mut self) -> Result<Option<u64>, Error> {
-        Ok(THERE.lock().unwrap().get(&self.of).map(|(batch, _)| *batch))
+        Ok(there().get(&self.of).map(|(batch, _)| *batch))
     }
 
     fn begin(&mut self, batch: u64, time: Timestamp) -> Result<(), Error> {
@@ -75,7 +80,7 @@ impl Sink for Numbers {
 
     fn commit(&mut self, batch: u64) -> Result<(), Error> {
         assert_eq!(batch, self.batch);
-        let mut there = THERE.lock().unwrap();
+        let mut there = there();
         let (last, rows) = there.entry(self.of.clone()).or_default();
         *last = batch;
         rows.append(&mut self.rows);
@@ -93,7 +98,7 @@ fn batches_are_there_when_they_are_committed() {
     assert_eq!(first.begun(3, json!([{"n": 3}])).unwrap(), []);
     let second = test.open("a", 2).unwrap();
     assert_eq!((second.last, test.committed("a").unwrap()), (Some(2), Some(2)));
-    assert_eq!(THERE.lock().unwrap()["a"], (2, vec![1, 2]));
+    assert_eq!(there()["a"], (2, vec![1, 2]));
 }
 
 #[test]

@@ -32,7 +32,14 @@ impl Line<'_> {
 
 /// What reads a partition.
 pub enum Reader {
-    Lines { lines: Lines, next: i64 },
+    /// Lines of a connection.
+    Lines {
+        /// The connection.
+        lines: Lines,
+        /// The number of the line that comes next.
+        next: i64,
+    },
+    /// A line in each datagram.
     Datagrams(Datagrams),
 }
 
