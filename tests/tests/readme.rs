@@ -501,7 +501,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// The streams of the pages: name, columns, and a row.
-const STREAMS: [(&str, &str, &str); 8] = [
+const STREAMS: [(&str, &str, &str); 9] = [
     ("lines", "value = 'text'", r#"["to be"]"#),
     ("words", "word = 'text'", r#"["be"]"#),
     (
@@ -517,6 +517,7 @@ const STREAMS: [(&str, &str, &str); 8] = [
     ("payments", "order_id = 'int64', paid = 'float64', paid_at = 'timestamp'", r#"[1, 2.5, "2026-01-05T12:10:00Z"]"#),
     ("trades", "symbol = 'text', price = 'float64', amount = 'int64'", r#"["ACME", 10.5, 100]"#),
     ("posts", "message = 'text'", r#"["I love #tea"]"#),
+    ("prices", "sku = 'text', price = 'float64'", r#"["A1", 2.5]"#),
     ("sales", "sku = 'text', amount = 'int64'", r#"["A1", 2]"#),
 ];
 
@@ -569,7 +570,8 @@ fn job_of_streams(block: &str, stages: &toml::Table) -> String {
     let mut read: Vec<String> = Vec::new();
     for (name, stage) in stages {
         let with = stage.get("join").and_then(|join| join.get("with"));
-        read.extend([stage.get("from"), stage.get("cogroup"), with].into_iter().flat_map(texts));
+        let table = stage.get("enrich").and_then(|enrich| enrich.get("stream"));
+        read.extend([stage.get("from"), stage.get("cogroup"), with, table].into_iter().flat_map(texts));
         job += &format!("[sinks.{name}-out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{name}.out.jsonl\"\n");
     }
     read.sort();
