@@ -211,6 +211,34 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert_eq!(numbers(&run_to_idle(&earliest)), [1, 2]);
 }
 
+/// Who begins at the end begins where the end was when it first looked, whatever becomes of the connection until a message comes.
+#[test]
+fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
+    let mut nats = Nats::start();
+    nats.stream("S", &["s"], &json!({}));
+    nats.publish("s", &number(1));
+    let trial = job(&nats.url(), &format!("start = \"latest\"\n{SHORT}"));
+    let mut running = trial.start(&[]);
+    until("it reads", || nats.ask("CONSUMER.NAMES.S", &json!({}))["total"].as_u64() > Some(0));
+    nats.kill();
+    running.until_stderr("trying again until it works");
+    nats.start_again();
+    nats.publish("s", &number(2));
+    running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
+    nats.publish("s", &number(3));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() > 1);
+    running.stop();
+    assert_eq!(numbers(&trial.rows("out.jsonl")), [2, 3]);
+    // All of a stream that is made while it is waited for is new.
+    let trial = job(&nats.url(), &format!("start = \"latest\"\n{}", SHORT.replace("\"S\"", "\"N\"")));
+    let mut running = trial.start(&[]);
+    running.until_stderr("stream `N` is not there; trying again until it works");
+    nats.stream("N", &["n"], &json!({}));
+    nats.publish("n", &number(4));
+    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.stop();
+}
+
 /// A stream forgets what is too much without asking who has read it.
 #[test]
 fn messages_that_were_deleted_before_they_were_read_end_the_job() {

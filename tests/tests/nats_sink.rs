@@ -186,6 +186,20 @@ fn a_server_with_small_batches_gets_small_ones() {
     assert_eq!(numbers(&nats), (0..100).collect::<Vec<_>>());
 }
 
+/// A start does not know yet how few that are when it goes on with a batch that was begun.
+#[test]
+fn a_batch_of_a_server_with_small_batches_is_there_once_wherever_it_was_interrupted() {
+    for step in [17, 18, 19, 20] {
+        let nats = Nats::configured("jetstream { limits { batch { max_msgs: 10 } } }\n", &json!({}));
+        let trial = counting(&nats.url(), 300, SUBJECT);
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@commit.written:{step}"))).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        trial.run_well(&[]);
+        assert_eq!(numbers(&nats), (0..300).collect::<Vec<_>>(), "{step}");
+    }
+}
+
 #[test]
 fn rows_are_messages_of_subjects() {
     let nats = Nats::start();

@@ -1,5 +1,6 @@
 //! The source `redis` with a real server.
 
+use millstream_tests::redis::Answer;
 use millstream_tests::{Certificates, Process, Random, Redis, Trial, lives, signal, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -190,6 +191,26 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert_eq!(run_to_idle(&latest), [json!({})][..0]);
     redis.add("s", &[("n", "2")]);
     assert_eq!(run_to_idle(&earliest), [json!({ "n": 1 }), json!({ "n": 2 })]);
+}
+
+/// Who begins at the end begins where the end was when it first looked, whatever becomes of the connection until an entry comes.
+#[test]
+fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
+    let mut redis = Redis::start();
+    redis.add("s", &[("n", "1")]);
+    let trial = job(&redis.url(), "stream = \"s\"\nstart = \"latest\"\nschema = { n = \"int64\" }");
+    let mut running = trial.start(&[]);
+    until(
+        "it reads",
+        || matches!(redis.ask(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
+    );
+    redis.kill();
+    running.until_stderr("trying again until it works");
+    redis.start_again();
+    redis.add("s", &[("n", "2")]);
+    running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
+    running.stop();
+    assert_eq!(trial.rows("out.jsonl"), [json!({ "n": 2 })]);
 }
 
 /// Redis forgets what is too much without asking who has read it.

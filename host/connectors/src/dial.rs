@@ -171,6 +171,10 @@ impl Line {
         let (Some((tls, name)), Some(stream)) = (&place.tls, self.stream.take_if(|_| place.tls.is_some())) else {
             return Ok(());
         };
+        // Whoever stands between could have put it there.
+        if !self.buffer.is_empty() {
+            return Err(Fault::Passing("it goes on without TLS where TLS should begin".into()));
+        }
         let shaken = self.runtime.block_on(async { timeout(ANSWER_MAX, tls.handshake(stream, name)).await });
         self.stream = Some(Box::new(shaken.map_err(|_| silent())??));
         Ok(())

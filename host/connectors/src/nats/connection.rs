@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const QUIET_MAX: Duration = Duration::from_secs(30);
 /// Messages that wait while an answer is waited for: more than are ever asked for.
 const WAITING_MAX: usize = 100_000;
+/// Bytes of their payloads.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Status of an answer that nobody else gives: nobody listens to the subject.
 const NOBODY: u16 = 503;
 
@@ -26,6 +28,7 @@ pub struct Connection {
     requests: u64,
     /// Messages that came while an answer was waited for.
     waiting: VecDeque<Received>,
+    waiting_bytes: usize,
     /// When it was asked whether it lives; `None`: it has said something since.
     asked: Option<Instant>,
 }
@@ -55,6 +58,7 @@ impl Connection {
             inbox: format!("_INBOX.{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
             requests: 0,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             asked: None,
         };
         if !info.headers {
@@ -98,7 +102,10 @@ impl Connection {
     /// The next message; `None`: none has come within this time.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Received>, Fault> {
         match self.waiting.pop_front() {
-            Some(message) => Ok(Some(message)),
+            Some(message) => {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(message.payload.len());
+                Ok(Some(message))
+            }
             None => self.next_new(Instant::now() + wait),
         }
     }
@@ -123,10 +130,13 @@ impl Connection {
         loop {
             match self.next_new(until)? {
                 Some(message) if message.subject == inbox => return answer(&message),
-                Some(_) if self.waiting.len() >= WAITING_MAX => {
+                Some(_) if self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX => {
                     return Err(Fault::Passing("it sends more than it was asked for".into()));
                 }
-                Some(message) => self.waiting.push_back(message),
+                Some(message) => {
+                    self.waiting_bytes += message.payload.len();
+                    self.waiting.push_back(message);
+                }
                 None => return Err(silent()),
             }
         }

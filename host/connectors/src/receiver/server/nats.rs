@@ -32,7 +32,10 @@ pub struct Nats {
     server: Server,
     reads: NatsReads,
     open: Option<Open>,
-    /// Bytes that a message has, about.
+    /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
+    /// connection is lost before there is a position.
+    began: Option<At>,
+    /// Bytes that the largest of the last messages had.
     message_bytes: u64,
 }
 
@@ -61,7 +64,7 @@ struct Fetch {
 }
 
 /// How far a stream was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct At {
     sequence: u64,
     created: String,
@@ -91,6 +94,7 @@ impl Nats {
             server: nats::server(&server.url, source.tls.as_ref(), &origin.folder)?,
             reads: reads.clone(),
             open: None,
+            began: None,
             message_bytes: MESSAGE_BYTES,
         })
     }
@@ -199,9 +203,9 @@ impl Nats {
         let until = Instant::now() + wait;
         let before = open.at.sequence;
         let count = (FETCH_BYTES / self.message_bytes.max(1)).clamp(1, rows_max.into());
-        let (mut messages, mut bytes, mut first) = (Vec::new(), 0_u64, None);
+        let (mut messages, mut bytes, mut largest, mut first) = (Vec::new(), 0_u64, 0, None);
         let own = markers(&open.stream);
-        while (messages.len() as u64) < count {
+        while (messages.len() as u64) < count && bytes < FETCH_BYTES {
             let wait = if messages.is_empty() { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
             if wait.is_zero() {
                 break;
@@ -215,14 +219,15 @@ impl Nats {
             };
             first.get_or_insert(given.sequence);
             open.at.sequence = given.sequence;
-            bytes += received.payload.len() as u64;
+            let size = received.payload.len() as u64;
+            (bytes, largest) = (bytes + size, size.max(largest));
             // Markers of sinks that write to this stream are no rows.
             if !received.subject.starts_with(&own) {
                 messages.push(message(received, &given));
             }
         }
         if first.is_some() {
-            self.message_bytes = (bytes / messages.len().max(1) as u64).max(self.message_bytes / 4).max(1);
+            self.message_bytes = expected(self.message_bytes, largest);
         }
         // Where some are missing between what was read before and this, it matters whether the stream has deleted them by its limits.
         if self.reads.subjects.is_empty() && first.is_some_and(|first| first > before + 1) {
@@ -267,7 +272,9 @@ impl Nats {
         }
         let Some(received) = open.connection.next(wait).map_err(told)? else { return Ok(None) };
         let fetch = open.consumer.fetch.as_mut();
-        if let Some(status) = received.status {
+        let given = received.reply.as_deref().and_then(Given::parse);
+        // What a stream keeps may begin as a status does.
+        if let (Some(status), None) = (received.status, &given) {
             if fetch.is_some_and(|fetch| fetch.inbox == received.subject) && status >= 400 {
                 open.consumer.fetch = None;
                 if status == NOBODY || status == CONFLICT {
@@ -276,9 +283,7 @@ impl Nats {
             }
             return Ok(None);
         }
-        let given =
-            received.reply.as_deref().and_then(Given::parse).filter(|given| given.consumer == open.consumer.name);
-        let Some(given) = given else { return Ok(None) };
+        let Some(given) = given.filter(|given| given.consumer == open.consumer.name) else { return Ok(None) };
         if given.number != open.consumer.given + 1 || given.sequence <= open.at.sequence {
             // Some were lost on their way: they are asked for again.
             open.consumer = self.consumer(&mut open.connection, &open.stream, &open.at)?;
@@ -336,6 +341,11 @@ impl Given {
     }
 }
 
+/// For how many bytes room is left for the next message: for as many as the largest has had, and for less again bit by bit.
+fn expected(before: u64, largest: u64) -> u64 {
+    largest.max(before / 2).max(1)
+}
+
 fn message(received: Received, given: &Given) -> Message {
     let headers = received.headers.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
     Message {
@@ -360,20 +370,29 @@ impl ReadPartition for Nats {
             (Some(stream), _) => stream,
             (None, Some(_)) => return Err(self.gone(name)),
             (None, None) => {
+                // All of one that is made from now on is new.
+                self.began.get_or_insert_default();
                 let name = shown::harmless(name, 200);
                 return Err(ReadTrouble::Passing(format!("{}: stream `{name}` is not there", self.server.shown())));
             }
         };
         let at = match position {
             Some(position) => At::parse(position).ok_or_else(|| self.lasting(name, "its position is none of NATS"))?,
-            None => At {
-                sequence: match self.reads.start {
-                    ServerStart::Earliest => stream.state.first_seq.saturating_sub(1),
-                    ServerStart::Latest => stream.state.last_seq,
-                },
-                created: stream.created.clone(),
-            },
+            None => {
+                let of = |sequence| At { sequence, created: stream.created.clone() };
+                let first = of(stream.state.first_seq.saturating_sub(1));
+                match (self.reads.start, &self.began) {
+                    (ServerStart::Earliest, _) => first,
+                    (ServerStart::Latest, Some(began)) if began.created == stream.created => began.clone(),
+                    // It was made since then.
+                    (ServerStart::Latest, Some(_)) => first,
+                    (ServerStart::Latest, None) => of(stream.state.last_seq),
+                }
+            }
         };
+        if position.is_none() {
+            self.began = Some(at.clone());
+        }
         self.check(name, &at, &stream)?;
         let consumer = self.consumer(&mut connection, name, &at)?;
         self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now() });
@@ -408,6 +427,19 @@ mod tests {
         for other in [&b""[..], b"1", b"x 2026", b"\xff 1"] {
             assert_eq!(At::parse(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn after_a_large_message_few_are_asked_for() {
+        let mut bytes = expected(MESSAGE_BYTES, FETCH_BYTES);
+        assert_eq!(FETCH_BYTES / bytes, 1);
+        for _ in 0..20 {
+            let before = bytes;
+            bytes = expected(before, 10);
+            assert!(bytes >= before / 2 && bytes >= 10, "{bytes}");
+        }
+        assert_eq!(bytes, 10);
+        assert_eq!(expected(1, 0), 1);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Redis {
     /// What columns make of the fields of entries.
     columns: BTreeMap<String, FieldForm>,
     open: Option<Open>,
+    /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
+    /// connection is lost before there is a position.
+    began: Option<At>,
     /// Bytes that an entry has, about.
     entry_bytes: u64,
 }
@@ -129,6 +132,7 @@ impl Redis {
             reads: reads.clone(),
             columns,
             open: None,
+            began: None,
             entry_bytes: ENTRY_BYTES,
         })
     }
@@ -313,13 +317,20 @@ impl ReadPartition for Redis {
                 return Err(self.gone(stream));
             }
             (None, None) => At { id: EntryId::default(), added: Some(0) },
-            (None, Some(facts)) => match self.reads.start {
-                ServerStart::Latest => At { id: facts.last, added: facts.added },
-                ServerStart::Earliest => {
+            (None, Some(facts)) => match (self.reads.start, self.began) {
+                (ServerStart::Latest, Some(began)) => {
+                    self.check(stream, began, &facts)?;
+                    began
+                }
+                (ServerStart::Latest, None) => At { id: facts.last, added: facts.added },
+                (ServerStart::Earliest, _) => {
                     At { id: EntryId::default(), added: facts.added.map(|added| added.saturating_sub(facts.length)) }
                 }
             },
         };
+        if position.is_none() {
+            self.began = Some(at);
+        }
         self.open = Some(Open { connection, stream: stream.to_owned(), at, looked: Instant::now() });
         Ok(())
     }

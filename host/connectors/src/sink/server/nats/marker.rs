@@ -31,6 +31,13 @@ pub struct Part {
     pub digest: String,
 }
 
+impl Part {
+    /// Whether it is the beginning of this batch, of so many rows with this digest. Earlier versions wrote some parts without a digest.
+    pub fn is_of(&self, batch: BatchId, rows: usize, digest: &str) -> bool {
+        self.batch == batch.0 && self.rows < rows && (self.digest.is_empty() || self.digest == digest)
+    }
+}
+
 impl Marker {
     /// The one that a stream has.
     pub fn read(connection: &mut Connection, stream: &str, subject: &str) -> Result<Marker, Fault> {
@@ -71,5 +78,15 @@ mod tests {
             let marker = Marker { sequence: 0, generation: 3, batch: 7, part };
             assert_eq!(serde_json::from_slice::<Marker>(&marker.written()).unwrap(), marker);
         }
+    }
+
+    #[test]
+    fn a_part_is_the_beginning_of_one_batch() {
+        let part = |digest: &str| Part { batch: 8, rows: 999, digest: digest.into() };
+        assert!(part("0a").is_of(BatchId(8), 1000, "0a"));
+        assert!(part("").is_of(BatchId(8), 1000, "0a"));
+        assert!(!part("0b").is_of(BatchId(8), 1000, "0a"));
+        assert!(!part("0a").is_of(BatchId(9), 1000, "0a"));
+        assert!(!part("0a").is_of(BatchId(8), 999, "0a"));
     }
 }

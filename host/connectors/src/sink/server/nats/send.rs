@@ -61,9 +61,15 @@ impl NatsSink {
                     return Err(Stopped::Job(self.lost()));
                 }
                 let marker = Marker { generation: self.generation, ..self.at.clone() };
+                let before = self.at.sequence;
                 match self.publish_whole(&mut connection, &[], &subject, marker)? {
                     Ok(()) => break,
-                    Err(error) if error.err_code == ApiError::WRONG_LAST => self.look(&mut connection)?,
+                    Err(error) if error.err_code == ApiError::WRONG_LAST => {
+                        self.look(&mut connection)?;
+                        if self.at.sequence == before {
+                            return Err(error.fault().into());
+                        }
+                    }
                     Err(error) => return Err(error.fault().into()),
                 }
             }
@@ -119,7 +125,7 @@ impl NatsSink {
         rows: &[Outgoing],
         subject: &str,
     ) -> Result<(), Stopped> {
-        let digest = if rows.len() >= self.batch_max { digest(rows) } else { String::new() };
+        let digest = digest(rows);
         loop {
             if self.at.generation > self.generation {
                 return Err(Stopped::Job(self.lost()));
@@ -132,7 +138,7 @@ impl NatsSink {
                 return Ok(());
             }
             let there = match &self.at.part {
-                Some(part) if part.batch == batch.0 && part.rows < rows.len() && part.digest == digest => part.rows,
+                Some(part) if part.is_of(batch, rows.len(), &digest) => part.rows,
                 Some(part) => return Err(Stopped::Job(self.other_rows(batch, part))),
                 None => 0,
             };
