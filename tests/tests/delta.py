@@ -42,6 +42,15 @@ elif what == "compact":
     table.optimize.compact()
     table.create_checkpoint()
     print(table.version())
+elif what == "property":
+    DeltaTable(path).alter.set_table_properties({sys.argv[3]: sys.argv[4]}, raise_if_not_exists=False)
+elif what == "delete":
+    # Rows, and then small files, without a checkpoint of its own.
+    from deltalake import PostCommitHookProperties
+
+    table, no_checkpoint = DeltaTable(path, storage_options=options), PostCommitHookProperties(create_checkpoint=False)
+    print(table.delete(sys.argv[3], post_commithook_properties=no_checkpoint)["num_removed_files"])
+    table.optimize.compact(post_commithook_properties=no_checkpoint)
 elif what == "make":
     schema = pa.schema([pa.field("n", pa.string()), pa.field("key", pa.int64(), nullable=False)])
     DeltaTable.create(path, schema)

@@ -225,6 +225,45 @@ fn a_log_has_checkpoints() {
     assert!(removed < 250, "{removed} files");
 }
 
+/// Whatever letters the values of partitions have, others find the files by their paths, and ours do not come back in a checkpoint.
+#[test]
+fn what_others_delete_stays_deleted() {
+    let server = WeedServer::start();
+    for (path, settings) in [("out", vec![]), ("s3://bucket/letters", server.settings())] {
+        let trial = job(0, &format!("path = \"{path}\"\n{PARTED}"));
+        let days = ["a,b", "c+d!e@f", "&$;()", " å%/=:#?x", "%2C", "tue"];
+        let row = |n: u64| serde_json::json!({ "n": n, "day": days[n as usize % days.len()] });
+        trial.write("in.jsonl", (0..600).map(|n| format!("{}\n", row(n))).collect::<String>());
+        killed(&trial, &settings, "commit.after:4");
+        // From now on each commit gets a checkpoint of ours.
+        asked(&trial, &settings, &["property", path, "delta.checkpointInterval", "1"]);
+        killed(&trial, &settings, "commit.after:8");
+        let before = numbers(&read(&trial, &settings, path));
+        let seen = before.len() as u64;
+        assert!(seen < 600, "all rows are there already");
+        // All of some days, and rows of the others.
+        let removed: u64 = asked(&trial, &settings, &["delete", path, "day in ('a,b', '&$;()', '%2C') or n < 50"])
+            .trim()
+            .parse()
+            .expect("files");
+        assert!(removed > 0);
+        run(&trial, &settings);
+        let gone = |n: &u64| *n < seen && (*n < 50 || [0, 2, 4].contains(&(*n % 6)));
+        let table = read(&trial, &settings, path);
+        assert_rows(&table, (0..600).filter(|n| !gone(n)), path);
+        assert_eq!(table["days"].as_array().map(Vec::len), Some(days.len()), "{}", table["days"]);
+        if settings.is_empty() {
+            // Our checkpoint alone says so.
+            let version = table["version"].as_u64().expect("a version");
+            assert!(trial.path(&format!("out/_delta_log/{version:020}.checkpoint.parquet")).exists());
+            for version in 0..version {
+                fs::remove_file(trial.path(&format!("out/_delta_log/{version:020}.json"))).expect("a commit");
+            }
+            assert_rows(&read(&trial, &settings, path), (0..600).filter(|n| !gone(n)), "our checkpoint");
+        }
+    }
+}
+
 #[test]
 fn others_may_write_to_the_table_at_the_same_time() {
     let trial = job(3000, "path = \"out\"");
@@ -350,6 +389,14 @@ fn what_does_not_fit_is_told() {
     asked(&trial, &[], &["constrain", "out"]);
     let words = trial.refused(&["validate", "job.toml"]);
     assert!(words.contains("the constraint `positive`"), "{words}");
+    let property = job(20, "path = \"out\"");
+    run(&property, &[]);
+    asked(&property, &[], &["property", "out", "delta.setTransactionRetentionDuration", "interval 30 days"]);
+    let words = property.refused(&["validate", "job.toml"]);
+    assert!(
+        words.contains("forget which commits of a job it has (`delta.setTransactionRetentionDuration`)"),
+        "{words}"
+    );
     let log = trial.path("out/_delta_log");
     let newest = fs::read_dir(&log).expect("a log").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let newest = newest.filter(|name| name.ends_with(".json")).max().expect("a commit");

@@ -175,6 +175,14 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let wide =
         json!({ "resource": { "attributes": [attribute] }, "scopeLogs": [{ "logRecords": vec![json!({}); 50] }] });
     let wide = json!({ "resourceLogs": [wide] }).to_string();
+    // The same where each scope has one row of its own.
+    let scopes = |scopes: &str, items: &str, item: Value| {
+        let scope = json!({ "scope": { "name": "s" }, items: [item] });
+        json!({ "resource": { "attributes": [attribute] }, scopes: vec![scope; 50] })
+    };
+    let points = json!({ "gauge": { "dataPoints": [{}] } });
+    let points = json!({ "resourceMetrics": [scopes("scopeMetrics", "metrics", points)] }).to_string();
+    let spans = json!({ "resourceSpans": [scopes("scopeSpans", "spans", json!({}))] }).to_string();
     // A list in a list in a list, without an end.
     let within = |number: u8, inner: &[u8]| {
         let mut length = vec![inner.len() as u8 | 0x80, (inner.len() >> 7) as u8];
@@ -199,6 +207,8 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/logs", JSON, &vec![b' '; 70_000], 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, many.as_bytes(), 413, "100"),
         ("/v1/logs", JSON, wide.as_bytes(), 413, "`bytes_per_batch_max`"),
+        ("/v1/metrics", JSON, points.as_bytes(), 413, "`bytes_per_batch_max`"),
+        ("/v1/traces", JSON, spans.as_bytes(), 413, "`bytes_per_batch_max`"),
         ("/v1/logs", PROTOBUF, &deep, 400, "nested deeper"),
     ] {
         let (code, text) = told(path, headers, body);

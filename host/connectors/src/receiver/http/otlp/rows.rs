@@ -23,19 +23,34 @@ pub fn each<E>(
         put(&mut common, "service", attributes.get("service.name").filter(|name| name.is_string()).cloned());
         put(&mut common, "resource", object(attributes));
         for scope in list(&resource[scopes]) {
-            let mut common = common.clone();
-            put(&mut common, "scope", text(&scope["scope"]["name"]));
-            put(&mut common, "scope_version", text(&scope["scope"]["version"]));
+            let begin = Begin { common: &common, scope: &scope["scope"] };
             for item in list(&scope[items]) {
                 match signal {
-                    OtlpSignal::Logs => take(log(common.clone(), item))?,
-                    OtlpSignal::Metrics => metric(&common, item, &mut take)?,
-                    OtlpSignal::Traces => take(span(common.clone(), item))?,
+                    OtlpSignal::Logs => take(log(begin.row(), item))?,
+                    OtlpSignal::Metrics => metric(begin, item, &mut take)?,
+                    OtlpSignal::Traces => take(span(begin.row(), item))?,
                 }
             }
         }
     }
     Ok(())
+}
+
+/// What the rows of a scope begin with. It is copied for rows alone, of which `take` says when there are too many: attributes and scopes
+/// without rows may be many of each.
+#[derive(Clone, Copy)]
+struct Begin<'a> {
+    common: &'a Map<String, Value>,
+    scope: &'a Value,
+}
+
+impl Begin<'_> {
+    fn row(self) -> Map<String, Value> {
+        let mut row = self.common.clone();
+        put(&mut row, "scope", text(&self.scope["name"]));
+        put(&mut row, "scope_version", text(&self.scope["version"]));
+        row
+    }
 }
 
 fn log(mut row: Map<String, Value>, record: &Value) -> Map<String, Value> {
@@ -59,7 +74,7 @@ fn log(mut row: Map<String, Value>, record: &Value) -> Map<String, Value> {
 
 /// A row for each point of a metric.
 fn metric<E>(
-    common: &Map<String, Value>,
+    begin: Begin<'_>,
     metric: &Value,
     take: &mut impl FnMut(Map<String, Value>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -73,7 +88,7 @@ fn metric<E>(
     for (name, kind) in kinds {
         let data = &metric[name];
         for point in list(&data["dataPoints"]) {
-            let mut row = common.clone();
+            let mut row = begin.row();
             for (column, said) in [("name", "name"), ("description", "description"), ("unit", "unit")] {
                 put(&mut row, column, text(&metric[said]));
             }
@@ -244,5 +259,68 @@ fn as_text(value: Value) -> Option<Value> {
         Value::Null => None,
         Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
         value => Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of one resource with so many attributes, and these scopes.
+    fn request(signal: OtlpSignal, attributes: usize, scopes: Vec<Value>) -> Value {
+        let (resources, within) = match signal {
+            OtlpSignal::Logs => ("resourceLogs", "scopeLogs"),
+            OtlpSignal::Metrics => ("resourceMetrics", "scopeMetrics"),
+            OtlpSignal::Traces => ("resourceSpans", "scopeSpans"),
+        };
+        let attribute = |n: usize| json!({ "key": format!("k{n}"), "value": { "stringValue": "v" } });
+        let attributes: Vec<_> = (0..attributes).map(attribute).collect();
+        json!({ resources: [{ "resource": { "attributes": attributes }, within: scopes }] })
+    }
+
+    fn items(signal: OtlpSignal) -> (&'static str, Value) {
+        match signal {
+            OtlpSignal::Logs => ("logRecords", json!([])),
+            OtlpSignal::Metrics => ("metrics", json!([{ "name": "m", "gauge": { "dataPoints": [] } }, {}])),
+            OtlpSignal::Traces => ("spans", json!([])),
+        }
+    }
+
+    /// A copy of the attributes for each of them would be 10 000 000 000 texts, for which nobody can wait.
+    #[test]
+    fn scopes_without_rows_copy_nothing() {
+        for signal in OtlpSignal::ALL {
+            let (name, none) = items(signal);
+            let mut scopes = vec![json!({ "scope": { "name": "s" }, name: none }); 50_000];
+            scopes.resize(100_000, json!({}));
+            let mut rows = 0;
+            let done = each(signal, &request(signal, 100_000, scopes), |_| {
+                rows += 1;
+                Ok::<_, ()>(())
+            });
+            assert_eq!((done, rows), (Ok(()), 0));
+        }
+    }
+
+    /// What a row begins with is in what it is charged by; and after the row that is too much nothing is copied any more.
+    #[test]
+    fn rows_are_as_large_as_what_they_repeat_and_end_when_they_are_too_many() {
+        for signal in OtlpSignal::ALL {
+            let (name, one) = match signal {
+                OtlpSignal::Logs => ("logRecords", json!([{}])),
+                OtlpSignal::Metrics => ("metrics", json!([{ "gauge": { "dataPoints": [{}] } }])),
+                OtlpSignal::Traces => ("spans", json!([{}])),
+            };
+            let scope = json!({ "scope": { "name": "s".repeat(1_000), "version": "1" }, name: one });
+            let request = request(signal, 10_000, vec![scope; 20_000]);
+            let mut sizes = Vec::new();
+            let done = each(signal, &request, |row| {
+                assert_eq!(row["scope_version"], "1");
+                sizes.push(Value::Object(row).to_string().len());
+                if sizes.len() < 5 { Ok(()) } else { Err("too many") }
+            });
+            assert_eq!((done, sizes.len()), (Err("too many"), 5));
+            assert!(sizes.iter().all(|size| *size > 10_000 * 8 + 1_000), "{sizes:?}");
+        }
     }
 }

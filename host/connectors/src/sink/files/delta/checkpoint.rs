@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs::File;
@@ -146,8 +147,9 @@ fn actions(rows: &RecordBatch) -> Result<Vec<Value>, String> {
 
 /// What counts of actions that are seen with the newest first.
 struct Newest {
-    paths: HashSet<String>,
-    apps: HashSet<String>,
+    /// Decoded, as who removes a file may write its path in another way than who has added it.
+    paths: HashSet<Vec<u8>>,
+    apps: HashSet<Vec<u8>>,
     metadata: bool,
     protocol: bool,
     /// Removals before this moment are forgotten.
@@ -155,21 +157,23 @@ struct Newest {
 }
 
 impl Newest {
+    fn since(since_ms: i64) -> Newest {
+        Newest { paths: HashSet::new(), apps: HashSet::new(), metadata: false, protocol: false, since_ms }
+    }
+
     /// What a checkpoint has of an action; `None`: nothing. Of what is older than all others, nothing has to be remembered.
     fn of(&mut self, action: &Value, oldest: bool) -> Option<Value> {
         let (name, said) = action.as_object()?.iter().next()?;
-        let mut first = |key: &str, seen: fn(&mut Newest) -> &mut HashSet<String>| {
-            let key = said[key].as_str().unwrap_or_default();
-            let seen = seen(self);
-            if oldest { !seen.contains(key) } else { seen.insert(key.to_owned()) }
-        };
+        let first =
+            |seen: &mut HashSet<Vec<u8>>, key: Vec<u8>| if oldest { !seen.contains(&key) } else { seen.insert(key) };
+        let path = || percent_decode_str(said["path"].as_str().unwrap_or_default()).collect();
         let counts = match name.as_str() {
-            "add" => first("path", |newest| &mut newest.paths),
+            "add" => first(&mut self.paths, path()),
             "remove" => {
-                let newer = first("path", |newest| &mut newest.paths);
+                let newer = first(&mut self.paths, path());
                 newer && said["deletionTimestamp"].as_i64().unwrap_or(0) >= self.since_ms
             }
-            "txn" => first("appId", |newest| &mut newest.apps),
+            "txn" => first(&mut self.apps, said["appId"].as_str().unwrap_or_default().into()),
             "metaData" => !std::mem::replace(&mut self.metadata, true),
             "protocol" => !std::mem::replace(&mut self.protocol, true),
             _ => false,
@@ -193,7 +197,7 @@ pub fn write(
     let version = table.version;
     let failed = |why: String| log::wrong(place, format!("a checkpoint cannot be made: {why}"));
     let since_ms = if table.keeps_tombstones() { i64::MIN } else { now_ms.saturating_sub(TOMBSTONES_MS) };
-    let mut newest = Newest { paths: HashSet::new(), apps: HashSet::new(), metadata: false, protocol: false, since_ms };
+    let mut newest = Newest::since(since_ms);
     let mut writing = Writing::begin(place, hidden)?;
     let first = before.map_or(0, |before| before.version + 1);
     for version in (first..=version).rev() {
@@ -265,4 +269,26 @@ impl Writing {
 
 fn told(cause: impl std::fmt::Display) -> String {
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_the_same_file_however_it_is_written() {
+        for oldest in [false, true] {
+            let mut newest = Newest::since(0);
+            let mut counts = |name: &str, path: &str, oldest: bool| {
+                let kept = newest.of(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
+                Some(kept[name]["path"].as_str().unwrap_or_default().to_owned())
+            };
+            assert_eq!(counts("remove", "k=a,b c/1", false).as_deref(), Some("k=a,b c/1"));
+            assert_eq!(counts("add", "k=a%2Cb%20c/1", oldest), None, "the file that is removed");
+            // A folder that has such letters itself is another one; and what is kept is kept as it was written.
+            assert_eq!(counts("add", "k=a%252Cb%20c/1", oldest).as_deref(), Some("k=a%252Cb%20c/1"));
+            assert_eq!(counts("add", "%FF", oldest).as_deref(), Some("%FF"), "no text");
+            assert_eq!(counts("add", "%FE", oldest).as_deref(), Some("%FE"), "another one");
+        }
+    }
 }

@@ -36,6 +36,8 @@ const KNOWN_TO_WRITERS: [&str; 9] = [
 /// The highest versions of protocols without lists of features, all of which are known.
 const READER_VERSION_MAX: i64 = 2;
 const WRITER_VERSION_MAX: i64 = 6;
+/// A property of a table: after how long others drop the transactions of those who do not commit any more.
+const TRANSACTIONS_KEPT: &str = "delta.setTransactionRetentionDuration";
 /// Versions that have lists of features.
 const READER_WITH_FEATURES: i64 = 3;
 const WRITER_WITH_FEATURES: i64 = 7;
@@ -258,6 +260,12 @@ impl Table {
             return Err("the table gives its columns other names in the files (`delta.columnMapping.mode`), which is not available in this \
                         version; write another table"
                 .into());
+        }
+        if setting(TRANSACTIONS_KEPT).is_some() {
+            return Err(format!(
+                "the table may forget which commits of a job it has (`{TRANSACTIONS_KEPT}`), and rows would be added again after a crash; \
+                 take that property from the table (ALTER TABLE .. UNSET TBLPROPERTIES), or write another table"
+            ));
         }
         if let Some(name) = metadata.configuration.keys().find_map(|key| key.strip_prefix("delta.constraints.")) {
             return Err(format!(
