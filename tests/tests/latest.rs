@@ -125,6 +125,11 @@ fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
         });
         let first = clicks.send((0..IDS as i64).chain([-99]));
         until("all clicks have come", || by_number(&trial, "out.jsonl").len() as u64 == clicks.sent);
+        let known_ids = format!("select count(*) from t where id between 0 and {}", IDS - 1);
+        let known: usize = server.sql(&known_ids).trim().parse().unwrap();
+        until("all of those that are known have come", || {
+            by_number(&trial, "known.jsonl").range(first..).count() == known
+        });
         let (seen, known) = (by_number(&trial, "out.jsonl"), by_number(&trial, "known.jsonl"));
         for (number, id) in (first..).zip((0..IDS as i64).chain([-99])) {
             let has = server.sql(&format!("select s || ' ' || coalesce(d::text, 'none') from t where id = {id}"));

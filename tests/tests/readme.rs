@@ -479,6 +479,21 @@ fn the_stages_of_the_plugins_run() {
                 trial.well(&["validate", "job.toml"]);
                 continue;
             }
+            if stage.text.starts_with("[sinks.") {
+                // Where it writes is elsewhere; `sink_examples` runs it.
+                let from = stage.text.split_once("from = \"").unwrap().1.split('"').next().unwrap();
+                let columns = "user = \"text\", amount = \"float64\"";
+                let source =
+                    format!("[sources.{from}]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = {{ {columns} }}\n");
+                let trial = Trial::new(&(source + &stage.text));
+                trial.write("in.jsonl", "[]\n");
+                std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+                let mut command = trial.command(&["validate", "job.toml"]);
+                let told =
+                    Process::start(command.env("CHAT_WEBHOOK", "https://hooks.slack.com/services/T0/B0/x")).wait();
+                assert_eq!(told.code, Some(0), "{}\n{}", stage.place, told.stderr);
+                continue;
+            }
             let trial = Trial::new(&job_with(&stage.text));
             trial.write("input.jsonl", if name == "weblog" { LOG } else { ROW });
             // The stages name plugins as from the project's folder.

@@ -126,11 +126,16 @@ impl Peer {
             out.clear();
             self.expect("WELCOME").await?;
             zmtp::command(&mut out, "INITIATE", &own);
+            self.send(&out).await?;
         } else {
             zmtp::command(&mut out, "READY", &own);
         }
-        self.send(&out).await?;
-        let theirs = zmtp::property_of(&self.expect("READY").await?, "Socket-Type").unwrap_or_default();
+        // A socket that does not fit closes when it hears of ours, and what it has said of itself may be lost by that: it speaks first.
+        let ready = self.expect("READY").await?;
+        if wants.login.is_none() {
+            self.send(&out).await?;
+        }
+        let theirs = zmtp::property_of(&ready, "Socket-Type").unwrap_or_default();
         let fits = if wants.pull { &["PUSH"][..] } else { &["PUB", "XPUB"] };
         if !fits.contains(&theirs.as_str()) {
             let (theirs, kind, wanted) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
