@@ -261,13 +261,15 @@ fn a_source_that_ended_goes_on_where_it_was() {
         counted
     };
     let all = |up_to: i64| BTreeMap::from([0, 1, 2].map(|p| (format!("p{p}"), (0..up_to).collect::<Vec<_>>())));
-    trial.run_well(&[]);
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`n` counted numbers = 3000\n"), "{}", ended.stderr);
     assert_eq!(counted(&trial), all(1000));
     trial.run_well(&[]);
     assert_eq!(counted(&trial), all(1000), "nothing is left");
     trial.change("up_to = 1000", "up_to = 1500");
     let ended = trial.run_well(&[]);
     assert!(ended.stderr.contains("p2 is opened at 1000"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`n` counted numbers = 4500\n"), "a restart does not forget: {}", ended.stderr);
     assert_eq!(counted(&trial), all(1500));
 }
 

@@ -6,6 +6,8 @@ use super::traces::Traces;
 use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};
 use crate::checkpoint::JobCheckpoints;
+use crate::checkpoint::counters::TABLE;
+use crate::checkpoint::types::TableOf;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::{Graph, inbox_bytes_max};
@@ -100,8 +102,12 @@ pub(super) fn launch(
         requests: JobRequests::default(),
     });
     running.metrics.batches().of_parts(running.parts());
+    // Before anything counts: sources are read before the workers begin.
+    if running.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.loaded.place(TableOf::Stage, TABLE).is_some()) {
+        running.metrics.keep_counted_batches();
+    }
     for (name, node) in &running.graph.writers {
-        node.tell_costs(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+        node.share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
     }
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
