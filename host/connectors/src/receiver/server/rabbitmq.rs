@@ -1,14 +1,14 @@
 //! Queues of RabbitMQ, each a partition, and streams of it. A queue hands out each message until it is acknowledged, which it is when a durable
 //! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset of the last one.
 
-use crate::amqp::{Closed, Connection, Delivery, Event, Fault, Field, Server};
+use crate::amqp::{ANSWER_MAX, Closed, Connection, Delivery, Event, Fault, Field, Server};
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, SourceSpec};
 use crate::shown;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// About how many bytes of messages are taken together.
 const POLL_BYTES: usize = 1 << 20;
@@ -18,6 +18,9 @@ const MORE_WAIT: Duration = Duration::from_millis(1);
 const QUEUE_OPEN_MAX: u16 = 10_000;
 /// Those of a stream are acknowledged when they were read.
 const STREAM_OPEN_MAX: u16 = 1_000;
+/// After some times as long without a word the server takes back what it has sent: the machine of the job may be gone. Long, as nothing is
+/// said while a batch waits for room.
+const HEARTBEAT_S: u16 = 300;
 /// How long the first message of a stream is waited for, which may be empty.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How long the last message that was read is waited for, which a stream still has.
@@ -31,6 +34,11 @@ pub struct Rabbitmq {
     server: Server,
     reads: RabbitmqReads,
     open: Option<Open>,
+    /// When this start first came to the stream, in seconds since 1970, for `start = "latest"`: nothing later is passed over where the
+    /// connection is lost before there is a position.
+    began_s: Option<u64>,
+    /// Whether the server was asked and the queue is no stream, though its messages look so.
+    no_stream: bool,
     /// How many messages were read, of this start. It goes on when the connection is another one.
     count: u64,
 }
@@ -58,7 +66,15 @@ impl Rabbitmq {
         origin: &Origin,
     ) -> Result<Rabbitmq, (&'static str, String)> {
         let server = Server::of(&server.url, source.tls.as_ref(), &origin.folder)?;
-        Ok(Rabbitmq { source: source.name.clone(), server, reads: reads.clone(), open: None, count: 0 })
+        Ok(Rabbitmq {
+            source: source.name.clone(),
+            server,
+            reads: reads.clone(),
+            open: None,
+            began_s: None,
+            no_stream: false,
+            count: 0,
+        })
     }
 
     fn word(&self) -> &'static str {
@@ -81,8 +97,10 @@ impl Rabbitmq {
         ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
-    fn connect(&self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
-        let mut connection = Connection::open(&self.server)?;
+    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
+        let before_s = self.began_s;
+        self.began_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
         connection.find_queue(queue)?;
         let (most, offset) = match (self.reads.streams, next, self.reads.start) {
             (false, ..) => (QUEUE_OPEN_MAX, None),
@@ -90,7 +108,9 @@ impl Rabbitmq {
                 (STREAM_OPEN_MAX, Some(Field::Number(i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX))))
             }
             (true, None, ServerStart::Earliest) => (STREAM_OPEN_MAX, Some(Field::Text("first"))),
-            (true, None, ServerStart::Latest) => (STREAM_OPEN_MAX, Some(Field::Text("next"))),
+            (true, None, ServerStart::Latest) => {
+                (STREAM_OPEN_MAX, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
+            }
         };
         match connection.consume(queue, most, offset) {
             Err(Closed { code: Closed::NOT_AS_WANTED, fault: Fault::Passing(why) }) => {
@@ -102,11 +122,21 @@ impl Rabbitmq {
         }
     }
 
-    /// The offset of the first message that a stream has; `None`: it has none.
-    fn first(&self, stream: &str) -> Result<Option<u64>, Closed> {
-        let mut connection = Connection::open(&self.server)?;
+    /// Whether a queue is a stream: only there the server takes an offset to begin at.
+    fn is_stream(&self, queue: &str) -> Result<bool, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
+        match connection.consume(queue, 1, Some(Field::Text("next"))) {
+            Ok(()) => Ok(true),
+            Err(closed) if closed.code == Closed::NOT_AS_WANTED => Ok(false),
+            Err(closed) => Err(closed),
+        }
+    }
+
+    /// The offset of the first message that a stream has; `None`: none has come within this time.
+    fn first(&self, stream: &str, wait: Duration) -> Result<Option<u64>, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         connection.consume(stream, 1, Some(Field::Text("first")))?;
-        let until = Instant::now() + FIRST_WAIT;
+        let until = Instant::now() + wait;
         loop {
             match connection.next(until.saturating_duration_since(Instant::now()))? {
                 Some(Event::Delivery(delivery)) => return Ok(offset_of(&delivery)),
@@ -118,7 +148,15 @@ impl Rabbitmq {
 
     /// A message to read; `None`: it was read before.
     fn message(&mut self, open: &mut Open, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
-        let offset = offset_of(&delivery);
+        let mut offset = offset_of(&delivery);
+        if !self.reads.streams && offset.is_some() {
+            if !self.no_stream {
+                let is_stream = self.is_stream(&open.queue);
+                self.no_stream = !is_stream.map_err(|closed| self.trouble(&open.queue, closed))?;
+            }
+            // Who published the message may write any header.
+            offset = offset.filter(|_| !self.no_stream);
+        }
         match (self.reads.streams, offset) {
             (false, None) => {
                 self.count += 1;
@@ -133,8 +171,16 @@ impl Rabbitmq {
                     Some(next) if offset < next => return Ok(None),
                     // The server itself may use an offset, so it is asked.
                     Some(next) if offset > next => {
-                        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
-                        if let Some(first) = first.filter(|first| *first > next) {
+                        let first =
+                            self.first(&open.queue, ANSWER_MAX).map_err(|closed| self.trouble(&open.queue, closed))?;
+                        // It has at least this message.
+                        let first = first.ok_or_else(|| {
+                            self.trouble(
+                                &open.queue,
+                                Fault::Passing("it does not say where it begins now".into()).into(),
+                            )
+                        })?;
+                        if first > next {
                             return Err(self.lasting(
                                 &open.queue,
                                 &format!(
@@ -160,7 +206,7 @@ impl Rabbitmq {
         let properties = delivery.properties;
         let time_ms = properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000));
         let mut headers = properties.headers;
-        headers.retain(|(name, _)| name != OFFSET && name != ID);
+        headers.retain(|(name, _)| name != ID && (name != OFFSET || !self.reads.streams));
         headers.extend(properties.message_id.map(|id| (ID.to_owned(), Some(id.into()))));
         Ok(Some(Message {
             value: Some(delivery.body),
@@ -184,7 +230,7 @@ impl Rabbitmq {
                 ),
             ));
         }
-        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
+        let first = self.first(&open.queue, FIRST_WAIT).map_err(|closed| self.trouble(&open.queue, closed))?;
         (open.suspected, open.awaited) = (first.is_some(), Some(Instant::now()));
         Ok(())
     }
@@ -208,8 +254,8 @@ impl Rabbitmq {
                 Ok(Some(Event::Cancelled)) => {
                     return Err(told(self, open, Fault::Passing("it is not there any more".into()).into()));
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => break,
+                Ok(Some(_)) if Instant::now() < until => {}
+                Ok(_) => break,
                 Err(closed) => return Err(told(self, open, closed)),
             }
         }
