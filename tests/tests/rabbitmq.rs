@@ -218,6 +218,39 @@ fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
     );
 }
 
+/// All of a stream that is made while it is waited for is new.
+#[test]
+fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
+    let server = Rabbitmq::start();
+    let trial = job(&server.url(), "stream = \"s\"\nstart = \"latest\"");
+    let mut running = trial.start(&[]);
+    running.until_stderr("stream `s` is not there; trying again until it works");
+    server.stream("s", &json!({}));
+    server.publish("s", &lines(0..10));
+    running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
+    stop(running);
+    assert_eq!(trial.values("out.jsonl"), lines(0..10));
+}
+
+/// Who publishes to a queue may write what a server writes into messages of streams.
+#[test]
+fn a_header_does_not_make_a_stream_of_a_queue() {
+    let server = Rabbitmq::start();
+    server.queue("q");
+    for header in [json!(7), json!("x")] {
+        let headers = json!({ "x-stream-offset": header });
+        server.ask(&json!({ "do": "publish", "key": "q", "bodies": ["1", "2"], "headers": headers }));
+    }
+    let schema = "schema = { value = \"text\", offset = { type = \"text\", from = \"header.x-stream-offset\" } }";
+    let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
+    trial.run_well(&["--until-idle"]);
+    let rows = trial.rows("out.jsonl");
+    let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["offset"].as_str())).collect();
+    let of = |value, offset| (Some(value), Some(offset));
+    assert_eq!(found, [of("1", "7"), of("2", "7"), of("1", "x"), of("2", "x")]);
+    assert_eq!(server.count("q"), 0);
+}
+
 #[test]
 fn queues_and_streams_are_not_taken_for_each_other() {
     let server = Rabbitmq::start();
