@@ -43,6 +43,7 @@ impl From<Wrong> for Closed {
 impl Closed {
     pub const NO_SUCH: u16 = 404;
     pub const NOT_AS_WANTED: u16 = 406;
+    pub const NOT_IMPLEMENTED: u16 = 540;
 
     fn of(code: u16, text: &str) -> Closed {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
@@ -52,7 +53,7 @@ impl Closed {
             )),
             // No such virtual host, among others.
             530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
-            540 => Fault::Lasting(format!("it cannot do this ({text})")),
+            Closed::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
             _ => Fault::Passing(text),
         };
         Closed { code, fault }
@@ -205,6 +206,22 @@ impl Connection {
     /// Looks whether a queue is there.
     pub fn find_queue(&mut self, queue: &str) -> Result<(), Closed> {
         self.call(&find_queue(queue), (50, 11)).map(drop)
+    }
+
+    /// Whether a queue hands out single messages, which no stream does, whatever state it is in. One that it hands out here goes back to
+    /// its place when this connection ends, and so this is the last that is asked on it.
+    pub fn hands_out(mut self, queue: &str) -> Result<bool, Closed> {
+        self.send_method(CHANNEL, &Writing::method(60, 70).u16(0).short(queue).u8(0))?;
+        let until = Instant::now() + ANSWER_MAX;
+        loop {
+            match self.next_new(until) {
+                Ok(Some(Event::Answer { class: 60, method: 71 | 72, .. })) => return Ok(true),
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(silent().into()),
+                Err(closed) if closed.code == Closed::NOT_IMPLEMENTED => return Ok(false),
+                Err(closed) => return Err(closed),
+            }
+        }
     }
 
     /// Looks whether an exchange is there.

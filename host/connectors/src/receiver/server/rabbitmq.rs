@@ -1,5 +1,6 @@
 //! Queues of RabbitMQ, each a partition, and streams of it. A queue hands out each message until it is acknowledged, which it is when a durable
-//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset of the last one.
+//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset behind the last one that was read, and a digest
+//! of that one, so that another stream of the name is noticed.
 
 use crate::amqp::{ANSWER_MAX, Closed, Connection, Delivery, Event, Fault, Field, Server};
 use crate::batch::envelope::ID;
@@ -9,6 +10,7 @@ use crate::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, Sou
 use crate::shown;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use xxhash_rust::xxh3::Xxh3;
 
 /// About how many bytes of messages are taken together.
 const POLL_BYTES: usize = 1 << 20;
@@ -48,13 +50,39 @@ struct Open {
     queue: String,
     /// Of a queue, messages that are not acknowledged, in order: their numbers here, and those of this connection.
     waiting: VecDeque<(u64, u64)>,
-    /// Of a stream, the offset behind the last message; `None`: none was read.
-    next: Option<u64>,
+    /// Of a stream, how far it was read; `None`: nothing was.
+    at: Option<At>,
     /// Of a stream that goes on, since when the last message that was read is waited for: the server sends it once more, and where it
     /// does not, the stream is another one.
     awaited: Option<Instant>,
     /// Whether the server sends other messages meanwhile, so that it should have sent this one.
     suspected: bool,
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    /// The offset behind the last message.
+    next: u64,
+    /// Of that message; `None`: an earlier version of this program has not kept it.
+    digest: Option<u64>,
+}
+
+impl At {
+    fn parse(position: &[u8]) -> Option<At> {
+        let text = std::str::from_utf8(position).ok()?;
+        Some(match text.split_once(' ') {
+            Some((next, digest)) => {
+                At { next: next.parse().ok()?, digest: Some(u64::from_str_radix(digest, 16).ok()?) }
+            }
+            None => At { next: text.parse().ok()?, digest: None },
+        })
+    }
+
+    fn written(self) -> Vec<u8> {
+        let digest = self.digest.map(|digest| format!(" {digest:016x}")).unwrap_or_default();
+        format!("{}{digest}", self.next).into_bytes()
+    }
 }
 
 impl Rabbitmq {
@@ -112,13 +140,16 @@ impl Rabbitmq {
                 (STREAM_OPEN_MAX, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
             }
         };
-        match connection.consume(queue, most, offset) {
-            Err(Closed { code: Closed::NOT_AS_WANTED, fault: Fault::Passing(why) }) => {
+        let Err(closed) = connection.consume(queue, most, offset) else { return Ok(connection) };
+        // A server that has just started says the same of a stream that it is still bringing back.
+        let other_kind = closed.code == Closed::NOT_AS_WANTED
+            && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
+        match closed.fault {
+            Fault::Passing(why) if other_kind => {
                 let hint = "write stream = \"…\" for a stream, and queue = \"…\" for a queue";
                 Err(Fault::Lasting(format!("{why}; {hint}")).into())
             }
-            Err(closed) => Err(closed),
-            Ok(()) => Ok(connection),
+            _ => Err(closed),
         }
     }
 
@@ -163,14 +194,18 @@ impl Rabbitmq {
                 open.waiting.push_back((self.count, delivery.number));
             }
             (true, Some(offset)) => {
-                match open.next {
-                    Some(next) if offset + 1 == next => {
+                let digest = digest(&delivery);
+                match open.at {
+                    Some(At { next, digest: before }) if offset.checked_add(1) == Some(next) => {
+                        if before.is_some_and(|before| before != digest) {
+                            return Err(self.other_stream(open));
+                        }
                         open.awaited = None;
                         return Ok(None);
                     }
-                    Some(next) if offset < next => return Ok(None),
+                    Some(At { next, .. }) if offset < next => return Ok(None),
                     // The server itself may use an offset, so it is asked.
-                    Some(next) if offset > next => {
+                    Some(At { next, .. }) if offset > next => {
                         let first =
                             self.first(&open.queue, ANSWER_MAX).map_err(|closed| self.trouble(&open.queue, closed))?;
                         // It has at least this message.
@@ -184,17 +219,17 @@ impl Rabbitmq {
                             return Err(self.lasting(
                                 &open.queue,
                                 &format!(
-                                    "{} messages behind {} were deleted before the job read them; let the stream keep more (max-age, \
+                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep more (max-age, \
                                      max-length-bytes), and give the source another name to go on with what is there",
-                                    first - next,
-                                    next.saturating_sub(1)
+                                    first - 1
                                 ),
                             ));
                         }
                     }
                     _ => {}
                 }
-                (open.next, open.awaited) = (Some(offset + 1), None);
+                open.at = Some(At { next: offset.saturating_add(1), digest: Some(digest) });
+                open.awaited = None;
             }
             (false, Some(_)) => {
                 return Err(
@@ -221,18 +256,22 @@ impl Rabbitmq {
     /// The last message that was read does not come again: where the server sends others, the stream is another one.
     fn suspect(&self, open: &mut Open) -> Result<(), ReadTrouble> {
         if open.suspected {
-            let last = open.next.unwrap_or_default().saturating_sub(1);
-            return Err(self.lasting(
-                &open.queue,
-                &format!(
-                    "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
-                     from its beginning"
-                ),
-            ));
+            return Err(self.other_stream(open));
         }
         let first = self.first(&open.queue, FIRST_WAIT).map_err(|closed| self.trouble(&open.queue, closed))?;
         (open.suspected, open.awaited) = (first.is_some(), Some(Instant::now()));
         Ok(())
+    }
+
+    fn other_stream(&self, open: &Open) -> ReadTrouble {
+        let last = open.at.map_or(0, |at| at.next).saturating_sub(1);
+        self.lasting(
+            &open.queue,
+            &format!(
+                "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
+                 from its beginning"
+            ),
+        )
     }
 
     fn read(&mut self, open: &mut Open, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
@@ -263,7 +302,7 @@ impl Rabbitmq {
             self.suspect(open)?;
         }
         let position = match self.reads.streams {
-            true => open.next.filter(|_| !messages.is_empty()).map(|next| next.to_string().into_bytes()),
+            true => open.at.filter(|_| !messages.is_empty()).map(At::written),
             false => (!messages.is_empty()).then(|| self.count.to_string().into_bytes()),
         };
         if let (true, Some(last)) = (self.reads.streams, last)
@@ -283,28 +322,40 @@ fn offset_of(delivery: &Delivery) -> Option<u64> {
     header.and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok()?.parse().ok())
 }
 
+/// Of what is in a message.
+fn digest(delivery: &Delivery) -> u64 {
+    let mut digest = Xxh3::new();
+    digest.update(&(delivery.routing_key.len() as u64).to_le_bytes());
+    digest.update(delivery.routing_key.as_bytes());
+    digest.update(&delivery.body);
+    digest.digest()
+}
+
 impl ReadPartition for Rabbitmq {
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         Ok(self.reads.queues.clone())
     }
 
     fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
-        let next = match position.filter(|_| self.reads.streams) {
+        let at = match position.filter(|_| self.reads.streams) {
             None => None,
             Some(position) => {
-                let next = std::str::from_utf8(position).ok().and_then(|text| text.parse::<u64>().ok());
-                Some(next.ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
+                Some(At::parse(position).ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
             }
         };
-        let connection = self.connect(queue, next).map_err(|closed| match closed.code {
+        let connection = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
+            // It says the same of one that it cannot bring back after a crash, so its words are told as well.
             Closed::NO_SUCH => {
-                let (place, word) = (self.server.place.shown(), self.word());
-                ReadTrouble::Passing(format!("{place}: {word} `{}` is not there", shown::harmless(queue, 200)))
+                let (place, word, queue) = (self.server.place.shown(), self.word(), shown::harmless(queue, 200));
+                let why = match closed.fault {
+                    Fault::Passing(why) | Fault::Lasting(why) => why,
+                };
+                ReadTrouble::Passing(format!("{place}: {word} `{queue}` is not there ({why})"))
             }
             _ => self.trouble(queue, closed),
         })?;
-        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), next.map(|_| Instant::now()));
-        self.open = Some(Open { connection, queue, waiting, next, awaited, suspected: false });
+        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
+        self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false });
         Ok(())
     }
 
@@ -340,5 +391,20 @@ impl ReadPartition for Rabbitmq {
 
     fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_were_written() {
+        for at in [At { next: u64::MAX, digest: Some(1) }, At { next: 7, digest: None }] {
+            assert_eq!(At::parse(&at.written()), Some(at));
+        }
+        for other in [&b""[..], b"x", b"1 ", b"1 x", b"1 2 3", b"\xff"] {
+            assert_eq!(At::parse(other), None, "{other:?}");
+        }
     }
 }
