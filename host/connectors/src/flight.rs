@@ -28,6 +28,8 @@ pub const FORM: Form = Form {
 };
 /// Bytes of an answer that holds no rows.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// The status of what a server does not do.
+const UNIMPLEMENTED: u32 = 12;
 /// How much of a server's words is shown.
 const SHOWN_BYTES_MAX: usize = 400;
 
@@ -84,7 +86,7 @@ impl Server {
                     match answers.next().await {
                         Ok(Some(_)) => {}
                         // There is nothing to shake: each request shows who it is of.
-                        Ok(None) | Err(Refused { code: Some(Code::Unimplemented), .. }) => return Ok(()),
+                        Ok(None) | Err(Refused { status: Some(UNIMPLEMENTED), .. }) => return Ok(()),
                         Err(refused) => return Err(refused.fault),
                     }
                 }
@@ -126,27 +128,18 @@ pub fn shown(wanted: &FlightDescriptor) -> String {
     }
 }
 
-/// A status of gRPC that means more than whether it passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// There is no such stream, or ticket.
-    NotFound,
-    /// The server does not do that.
-    Unimplemented,
-}
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub struct Refused {
     /// Whether it passes, and why it is.
     pub fault: Fault,
-    /// The server's own word for it, where it has one that matters.
-    pub code: Option<Code>,
+    /// The status of gRPC, where the server itself has said so.
+    pub status: Option<u32>,
 }
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Refused {
-        Refused { fault, code: None }
+        Refused { fault, status: None }
     }
 }
 
@@ -154,21 +147,20 @@ impl From<Fault> for Refused {
 fn refused(status: u32, message: &str) -> Refused {
     let words = shown::printable(message.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
     let said = |what: &str| if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
-    let lasting = |what: &str, code| Refused { fault: Fault::Lasting(said(what)), code };
-    let passing = |what: &str| Refused { fault: Fault::Passing(said(what)), code: None };
-    match status {
-        3 => lasting("it does not take what it was asked (INVALID_ARGUMENT)", None),
-        5 => lasting("it has no such stream (NOT_FOUND)", Some(Code::NotFound)),
-        6 => lasting("it has that already (ALREADY_EXISTS)", None),
+    let lasting = |what: &str| Fault::Lasting(said(what));
+    let passing = |what: &str| Fault::Passing(said(what));
+    let fault = match status {
+        3 => lasting("it does not take what it was asked (INVALID_ARGUMENT)"),
+        5 => lasting("it has no such stream (NOT_FOUND)"),
+        6 => lasting("it has that already (ALREADY_EXISTS)"),
         7 => lasting(
             "it does not allow that; mend `token` or the user in `url`, or what they may do there (PERMISSION_DENIED)",
-            None,
         ),
-        9 => lasting("it cannot do that as it is now (FAILED_PRECONDITION)", None),
-        11 => lasting("that is out of its range (OUT_OF_RANGE)", None),
-        12 => lasting("it does not do that (UNIMPLEMENTED)", Some(Code::Unimplemented)),
-        15 => lasting("it has lost data (DATA_LOSS)", None),
-        16 => lasting("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)", None),
+        9 => lasting("it cannot do that as it is now (FAILED_PRECONDITION)"),
+        11 => lasting("that is out of its range (OUT_OF_RANGE)"),
+        UNIMPLEMENTED => lasting("it does not do that (UNIMPLEMENTED)"),
+        15 => lasting("it has lost data (DATA_LOSS)"),
+        16 => lasting("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)"),
         1 => passing("it has cancelled that (CANCELLED)"),
         4 => passing("it took too long (DEADLINE_EXCEEDED)"),
         8 => passing("it has too much to do (RESOURCE_EXHAUSTED)"),
@@ -177,7 +169,8 @@ fn refused(status: u32, message: &str) -> Refused {
         13 => passing("something is wrong in it (INTERNAL)"),
         2 => passing("something is wrong in it (UNKNOWN)"),
         other => passing(&format!("it answers with status {other}, which gRPC does not have")),
-    }
+    };
+    Refused { fault, status: Some(status) }
 }
 
 /// How long a server may be silent, in words.

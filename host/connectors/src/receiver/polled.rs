@@ -79,7 +79,8 @@ impl Partitions<'_> {
         let mut again = Again::new(format!("source `{}`", self.source.name));
         loop {
             let had = self.known.len();
-            let all_ended = had > 0 && self.left.load(Ordering::Acquire) == 0;
+            let left = self.left.load(Ordering::Acquire);
+            let all_ended = had > 0 && left == 0;
             let pause = match asker.partitions() {
                 Ok(names) => {
                     again.well();
@@ -100,17 +101,18 @@ impl Partitions<'_> {
                 }
                 Err(ReadTrouble::Lasting(error)) => return Err(error),
             };
-            if self.closed_within(pause) {
+            // One that has ended by now counts, however short it was.
+            if self.closed_within(pause, left + self.known.len() - had) {
                 return Ok(());
             }
         }
     }
 
-    /// Waits, until a partition comes to its end: others may follow upon it, and if none do the source is at its end. Whether the
-    /// job wants no more.
-    fn closed_within(&self, pause: Duration) -> bool {
+    /// Waits, until a partition of these `left` ones comes to its end: others may follow upon it, and if none do the source is at its
+    /// end. Whether the job wants no more.
+    fn closed_within(&self, pause: Duration, left: usize) -> bool {
         let step = Duration::from_millis(100);
-        let (mut waited, left) = (Duration::ZERO, self.left.load(Ordering::Acquire));
+        let mut waited = Duration::ZERO;
         while waited < pause {
             if self.inbox.closed_within(self.runtime, step) {
                 return true;

@@ -12,7 +12,7 @@ use crate::batch::json;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::flight::grpc::{Answers, Connection};
 use crate::flight::messages::Data;
-use crate::flight::{self, Fault, Server};
+use crate::flight::{self, Fault, Refused, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::receiver::parquet::columns::as_wanted;
 use arrow::array::RecordBatch;
@@ -77,7 +77,7 @@ struct Stream {
 /// Why a part cannot be read.
 enum Trouble {
     /// Of the server, or the way there.
-    Server(Fault),
+    Server(Refused),
     /// What it sends cannot be used.
     Content(String),
 }
@@ -90,8 +90,8 @@ impl Flight {
 
     fn told(&self, server: &Server, number: usize, trouble: Trouble) -> ReadTrouble {
         let fault = match trouble {
-            Trouble::Server(Fault::Passing(why)) => Fault::Passing(why),
-            Trouble::Server(Fault::Lasting(why)) | Trouble::Content(why) => {
+            Trouble::Server(Refused { fault: Fault::Passing(why), .. }) => Fault::Passing(why),
+            Trouble::Server(Refused { fault: Fault::Lasting(why), .. }) | Trouble::Content(why) => {
                 Fault::Lasting(format!("part {number}: {why}"))
             }
         };
@@ -121,7 +121,7 @@ impl Flight {
         }
         shared.forget(&parts);
         let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("nobody has it".into())));
-        Err(self.told(&server, number, Trouble::Server(fault)))
+        Err(self.told(&server, number, Trouble::Server(fault.into())))
     }
 
     /// Rows that come within this time; whether there may be more.
@@ -158,11 +158,11 @@ impl Flight {
                 let stall = self.shared.reads.stall;
                 match stream.heard.elapsed() < stall {
                     true => break,
-                    false => return Err(Trouble::Server(flight::stalled(stall))),
+                    false => return Err(Trouble::Server(flight::stalled(stall).into())),
                 }
             };
             stream.heard = Instant::now();
-            match next.map_err(|refused| Trouble::Server(refused.fault))? {
+            match next.map_err(Trouble::Server)? {
                 Some(message) => {
                     let data = Data::decode(message);
                     let data =
@@ -261,8 +261,10 @@ impl ReadPartition for Flight {
                 self.shared.forget(&stream.parts);
                 let trouble = match trouble {
                     // A ticket is good for a while, and this one was told a while ago.
-                    Trouble::Server(Fault::Lasting(why)) if !stream.is_new && !stream.batches.has_begun() => {
-                        Trouble::Server(Fault::Passing(why))
+                    Trouble::Server(Refused { fault: Fault::Lasting(why), status: Some(_) })
+                        if !stream.is_new && !stream.batches.has_begun() =>
+                    {
+                        Trouble::Server(Fault::Passing(why).into())
                     }
                     trouble => trouble,
                 };
@@ -278,6 +280,11 @@ impl ReadPartition for Flight {
         self.open = Some(open);
         let pause = more.then_some(Duration::ZERO);
         Ok(ReadRows { content: ReadContent::Messages(messages), refused: Vec::new(), position, pause })
+    }
+
+    /// A stream has an end, and it was not there.
+    fn has_more(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.stream.is_some())
     }
 
     fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
