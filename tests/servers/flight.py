@@ -107,7 +107,7 @@ class Server(flight.FlightServerBase):
             said.append(json.loads(chunk.app_metadata.to_pybytes()))
             writer.write(b"seen")
             time.sleep(delay)
-        where = [name.decode() for name in descriptor.path] or descriptor.command.decode()
+        where = descriptor.command.decode() if descriptor.command else [name.decode() for name in descriptor.path]
         with lock, open(file, "a") as out:
             out.write(json.dumps({"to": where, "said": said, "rows": found}, default=str) + "\n")
             out.flush()

@@ -79,7 +79,7 @@ schema = { n = "int64", text = "text", small = "int64", half = "float64", at = "
         is_whole(&trial, 50, 1);
         assert_eq!(
             trial.rows("out.jsonl")[8],
-            json!({ "n": 8, "text": "row 8", "small": 8, "half": 4.0, "at": "1970-01-01T00:00:08Z", "day": "1970-01-09",
+            json!({ "n": 8, "text": "row 8", "small": 8, "half": 4.0, "at": "1970-01-01T00:00:08.000000Z", "day": "1970-01-09",
                 "word": "even", "tags": ["t8", null], "raw": "08", "name": "w1", "id": 8, "view": "a view of 8" })
         );
         assert_eq!(trial.rows("out.jsonl")[5]["name"], Value::Null);
