@@ -63,7 +63,7 @@ fn takes(part: &Value, kind: &str, key: &str) -> bool {
 }
 
 fn formats(part: &Value, head: &str, kind: &str) -> String {
-    if !takes(part, kind, "format") || kind == "postgres-changes" {
+    if !takes(part, kind, "format") || ["postgres-changes", "flight"].contains(&kind) {
         return if kind == "plugin" { "the plugin's".into() } else { "columns".into() };
     }
     let of_files = ["file", "directory", "files"].contains(&kind);
@@ -89,6 +89,7 @@ fn partitions(kind: &str) -> &'static str {
         "kafka" => "those of topics, over all processes",
         "redis" | "nats" => "streams",
         "rabbitmq" => "queues or streams",
+        "flight" => "parts of the stream",
         "kinesis" => "shards",
         "plugin" => "the plugin's",
         "directory" => "files, one after the other",

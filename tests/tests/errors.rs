@@ -549,7 +549,7 @@ fn versions_to_come() {
     refused(
         &changed("kind = \"print\"", "kind = \"sqlite\""),
         "job.toml:16: sink `screen`: `kind = \"sqlite\"` is not available in this version; write one of: `print`, \
-         `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`",
+         `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `flight`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),

@@ -11,6 +11,7 @@ mod ending;
 mod enrich;
 mod errors;
 mod files_sink;
+mod flight;
 mod formats;
 mod grants;
 mod growing;

@@ -445,7 +445,7 @@ fn every_key_of_sources_and_sinks_is_told() {
             std::fs::create_dir(trial.path("incoming")).unwrap();
             let mut command = trial.command(&["validate", "job.toml"]);
             command.env("SEARCH_TOKEN", "a-token").env("KAFKA_PASSWORD", "secret").env("MQTT_PASSWORD", "secret");
-            command.env("CLICKHOUSE_PASSWORD", "secret");
+            command.env("CLICKHOUSE_PASSWORD", "secret").env("FLIGHT_TOKEN", "secret");
             if part == "sources" {
                 command.env("REDIS_PASSWORD", "secret").env("NATS_PASSWORD", "secret");
                 command.env("RABBITMQ_PASSWORD", "secret");

@@ -356,6 +356,16 @@ pub const KAFKA_QUEUE_BYTES_MAX: u64 = 32 << 20;
 pub const KAFKA_QUEUE_RECORDS_MAX: u64 = 100_000;
 /// Default of `session` of a source of kind `mqtt`: how long the server keeps messages for a job that is away, in milliseconds.
 pub const MQTT_SESSION_MS: u64 = 7 * 24 * 3_600_000;
+/// Default of `message_bytes_max` of a source of kind `flight`: a server may send a whole table as one record batch.
+pub const FLIGHT_MESSAGE_BYTES_MAX: u64 = 128 << 20;
+/// Most that it may say: Arrow counts with 31 bits.
+pub const FLIGHT_MESSAGE_BYTES_MAX_MAX: u64 = (1 << 31) - 1;
+/// Default of `stall` and `timeout` of kind `flight`, in milliseconds: an answer may be a query that somebody computes first.
+pub const FLIGHT_STALL_MS: u64 = 300_000;
+/// Streams of one answer of a server of Arrow Flight, each of which has a position.
+pub const FLIGHT_ENDPOINTS_MAX: usize = 10_000;
+/// How many of them are read at a time.
+pub const FLIGHT_ENDPOINTS_AT_ONCE: usize = 8;
 /// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// How long a database may take for what a job asks before it begins, in seconds.

@@ -5,6 +5,7 @@
 
 mod amqp;
 mod dial;
+mod flight;
 pub mod http;
 pub mod kafka;
 mod kinesis;

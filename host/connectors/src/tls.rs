@@ -120,9 +120,20 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.handshake_for(stream, name, &[]).await
+    }
+
+    /// The same, to speak one of these protocols then (ALPN).
+    pub async fn handshake_for<S>(&self, stream: S, name: &str, protocols: &[&[u8]]) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::other(Refusal(format!("`{name}` is no name that a certificate could have"))))?;
-        let config = self.config().map_err(io::Error::other)?;
+        let mut config = self.config().map_err(io::Error::other)?;
+        if !protocols.is_empty() {
+            Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        }
         TlsConnector::from(config).connect(server, stream).await.map_err(|error| in_words(error, name))
     }
 }

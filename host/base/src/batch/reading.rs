@@ -28,6 +28,10 @@ pub trait ReadPartition: Send {
     fn notes_are_batches(&self) -> bool {
         false
     }
+    /// Whether more rows follow for certain, though none came: then there is something to read.
+    fn has_more(&self) -> bool {
+        false
+    }
     /// The rows up to this position are in a durable plan.
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble>;
     /// A checkpoint with this position is published.

@@ -2,6 +2,7 @@
 //! for editors is made, from these same tables.
 
 mod clickhouse;
+mod flight;
 mod otlp;
 mod nats;
 mod rabbitmq;
@@ -122,6 +123,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "nats",
     "rabbitmq",
     "zeromq",
+    "flight",
     "kinesis",
     "syslog",
     "otlp",
@@ -148,6 +150,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
     "mqtt",
     "nats",
     "rabbitmq",
+    "flight",
     "kinesis",
     "clickhouse",
     "http",

@@ -1,5 +1,6 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
+mod flight;
 mod http;
 mod http_client;
 mod join;

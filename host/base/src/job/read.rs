@@ -3,6 +3,7 @@
 mod checkpoint;
 mod columns;
 mod files;
+mod flight;
 mod http;
 mod http_client;
 mod kafka;

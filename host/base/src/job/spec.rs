@@ -2,6 +2,7 @@
 //! Rust programs may build one directly.
 
 mod clickhouse;
+mod flight;
 mod http_client;
 mod kafka;
 mod kafka_sink;
@@ -18,6 +19,7 @@ mod syslog;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use clickhouse::*;
+pub use flight::*;
 pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;

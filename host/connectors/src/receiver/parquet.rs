@@ -1,7 +1,7 @@
 //! Files of Parquet as lines of JSON, an object a row, which are then cut and decoded as such: a position counts the bytes of these
 //! lines, as it counts those that a compressed file holds. Only columns that the job has are read.
 
-mod columns;
+pub(super) mod columns;
 
 use super::content::Content;
 use crate::batch::json;

@@ -1,6 +1,7 @@
 //! Sources that read messages of a server: who reads each kind, for [`polled`](super::polled).
 
 mod changes;
+mod flight;
 mod kinesis;
 mod mqtt;
 mod nats;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 pub fn check(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<()> {
     match &server.reads {
         ServerReads::Kinesis(reads) => stream(source, reads, origin).map(drop),
+        ServerReads::Flight(reads) => flight::check(server, reads, source, origin)
+            .map_err(|(key, message)| super::wrong(source, origin, key, message)),
         ServerReads::Changes(_) => {
             changes::Changes::check(server).map_err(|(key, message)| super::wrong(source, origin, key, message))
         }
@@ -33,6 +36,13 @@ pub fn readers(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin, 
     if let ServerReads::Changes(reads) = &server.reads {
         let (reads, owner) = (reads.clone(), owner.cloned());
         return Arc::new(move || Ok(Box::new(changes::Changes::of(&source, &server, &reads, owner.as_ref()))));
+    }
+    if let ServerReads::Flight(reads) = &server.reads {
+        // Who reads a part of a stream, and who asks which there are, know of each other.
+        let shared = flight::Shared::of(&source, &server, reads, &origin)
+            .map(Arc::new)
+            .map_err(|(key, message)| super::wrong(&source, &origin, key, message));
+        return Arc::new(move || Ok(Box::new(flight::Flight::new(shared.as_ref().map_err(Clone::clone)?))));
     }
     if let ServerReads::Kinesis(reads) = &server.reads {
         // What one of them has read to its end the others must know.
@@ -52,7 +62,7 @@ fn stream(source: &SourceSpec, reads: &KinesisReads, origin: &Origin) -> Result<
 fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Result<Box<dyn ReadPartition>> {
     let made: Result<Box<dyn ReadPartition>, (&str, String)> = match &server.reads {
         ServerReads::Redis(reads) => redis::Redis::of(source, server, reads, origin).map(|it| Box::new(it) as _),
-        ServerReads::Changes(_) | ServerReads::Kinesis(_) => {
+        ServerReads::Changes(_) | ServerReads::Flight(_) | ServerReads::Kinesis(_) => {
             return Err(Error::bug(format!("source `{}` is read by another", source.name)));
         }
         ServerReads::Nats(reads) => nats::Nats::of(source, server, reads, origin).map(|it| Box::new(it) as _),

@@ -1,5 +1,6 @@
 //! Sinks that write to a server which is named by a URL: who writes to each kind, and waiting for one that is away.
 
+mod flight;
 mod mqtt;
 mod nats;
 mod rabbitmq;
@@ -33,6 +34,7 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_
         ServerWrites::Redis(_) => redis::check(spec, schema, origin),
         ServerWrites::Mqtt(_) => mqtt::check(spec, schema, origin),
         ServerWrites::Rabbitmq(_) => rabbitmq::check(spec, schema, origin),
+        ServerWrites::Flight(_) => flight::check(spec, origin),
         ServerWrites::Nats(_) => nats::check(spec, schema, origin, keeps_checkpoints),
     }
 }
@@ -49,6 +51,7 @@ pub(super) fn open(
         ServerWrites::Redis(_) => redis::open(spec, schema, origin, owner, failure),
         ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure),
         ServerWrites::Rabbitmq(_) => rabbitmq::open(spec, schema, origin, owner, failure),
+        ServerWrites::Flight(_) => flight::open(spec, origin, owner, failure),
         ServerWrites::Nats(_) => nats::open(spec, schema, origin, owner, failure),
     }
 }
@@ -57,7 +60,7 @@ pub(super) fn open(
 pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
     match &of(spec)?.writes {
         ServerWrites::Redis(_) => redis::committed(spec, origin, job_id),
-        ServerWrites::Mqtt(_) | ServerWrites::Rabbitmq(_) => Ok(None),
+        ServerWrites::Mqtt(_) | ServerWrites::Rabbitmq(_) | ServerWrites::Flight(_) => Ok(None),
         ServerWrites::Nats(_) => nats::committed(spec, origin, job_id),
     }
 }
@@ -72,6 +75,7 @@ pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<I
             ServerWrites::Redis(_) => redis::answers(sink, origin),
             ServerWrites::Mqtt(_) => mqtt::answers(sink, origin),
             ServerWrites::Rabbitmq(_) => rabbitmq::answers(sink, origin),
+            ServerWrites::Flight(_) => flight::answers(sink, origin),
             ServerWrites::Nats(_) => nats::answers(sink, origin),
         };
         let Err((place, why)) = answer else { break };

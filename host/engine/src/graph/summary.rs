@@ -67,6 +67,9 @@ impl Graph {
                     ServerWrites::Rabbitmq(_) => {
                         "at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had"
                     }
+                    ServerWrites::Flight(_) => {
+                        "at least once: after a crash, or when a connection is lost, some batches come again, with the number that they had"
+                    }
                     ServerWrites::Mqtt(_) => {
                         "at least once: after a crash, or when a connection is lost, some messages come again"
                     }
@@ -144,6 +147,9 @@ fn promise(source: &SourceSpec) -> Option<&'static str> {
             }
             ServerReads::Zeromq(_) => {
                 "exactly once from the moment a batch is planned; what is sent while nobody is connected is lost, and so is what was not planned at a crash"
+            }
+            ServerReads::Flight(_) => {
+                "exactly once, with [checkpoint], of a server that gives the same rows in the same order again; other rows end the job"
             }
             ServerReads::Mqtt(reads) if reads.acknowledged => {
                 "at least once, with [checkpoint], of what the server keeps; what it drops as too much while nobody reads is lost unseen"

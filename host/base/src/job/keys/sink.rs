@@ -1,7 +1,7 @@
 //! The keys of a sink.
 
 use super::*;
-use super::{clickhouse, nats, rabbitmq, server};
+use super::{clickhouse, flight, nats, rabbitmq, server};
 use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
@@ -9,10 +9,10 @@ const OVER_HTTP: &[&str] = &["http"];
 const TABLES: &[&str] = &["postgres"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
-const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq"];
+const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
 const SERVERS: &[&str] = &["postgres", "kafka", "http"];
 const PLUGIN: &[&str] = &["plugin"];
-const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "nats", "rabbitmq", "http", "plugin"];
+const WAITING: &[&str] = &["postgres", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight", "http", "plugin"];
 const REFUSING: &[&str] = &["http", "plugin"];
 
 const OWN: &[TableKey] = &[
@@ -26,7 +26,7 @@ const OWN: &[TableKey] = &[
         "kind",
         KeyShape::Word(SINK_KINDS),
         "Where the rows go: standard output (`print`), a folder or bucket with files (`files`), a table of Delta (`delta`), a table of a PostgreSQL \
-         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of NATS JetStream (`nats`), an exchange of RabbitMQ (`rabbitmq`), a stream of Kinesis (`kinesis`), a table of \
+         database (`postgres`), a topic of a Kafka cluster (`kafka`), a stream of Redis (`redis`), topics of a server of MQTT (`mqtt`), a stream of NATS JetStream (`nats`), an exchange of RabbitMQ (`rabbitmq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), a table of \
          ClickHouse (`clickhouse`), a server over HTTP (`http`), pages that follow them (`websocket`), wherever a plugin of yours takes them (`plugin`), a file with a line a \
          batch, for tests (`queue`), or nowhere, for trials (`nothing`).",
     )
@@ -231,7 +231,7 @@ const OWN: &[TableKey] = &[
     .of(WAITING),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK, nats::SINK, rabbitmq::SINK, clickhouse::SINK];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[OWN, server::SINK, nats::SINK, rabbitmq::SINK, flight::SINK, clickhouse::SINK];
 
 /// A sink.
 pub(in crate::job) const SINK: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -1,14 +1,14 @@
 //! The keys of a source.
 
 use super::*;
-use super::{nats, otlp, rabbitmq, server, syslog, zeromq};
+use super::{flight, nats, otlp, rabbitmq, server, syslog, zeromq};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
 const KAFKA: &[&str] = &["kafka"];
 const PLUGIN: &[&str] = &["plugin"];
 const OVER_HTTP: &[&str] = &["http"];
-const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt", "nats", "rabbitmq"];
+const TLS_SPEAKERS: &[&str] = &["socket", "raw-socket", "http", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "http", "directory", "file"];
 const CELLS: &[&str] =
@@ -25,6 +25,7 @@ const RECORDS: &[&str] = &[
     "nats",
     "rabbitmq",
     "zeromq",
+    "flight",
     "kinesis",
     "postgres-changes",
     "queue",
@@ -47,6 +48,7 @@ const CUT: &[&str] = &[
     "nats",
     "rabbitmq",
     "zeromq",
+    "flight",
     "kinesis",
     "postgres-changes",
     "syslog",
@@ -61,7 +63,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -206,7 +208,7 @@ const OWN: &[TableKey] = &[
          timestamp(s), (ms), (us) and (ns) for numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
     .of(RECORDS)
-    .needed(&["queue", "postgres-changes"]),
+    .needed(&["queue", "postgres-changes", "flight"]),
     key(
         "header",
         KeyShape::Flag,
@@ -303,8 +305,16 @@ const OWN: &[TableKey] = &[
     .of(RECORDS),
 ];
 
-const TABLES_OF_KEYS: &[&[TableKey]] =
-    &[OWN, server::SOURCE, nats::SOURCE, rabbitmq::SOURCE, zeromq::SOURCE, syslog::SOURCE, otlp::SOURCE];
+const TABLES_OF_KEYS: &[&[TableKey]] = &[
+    OWN,
+    server::SOURCE,
+    nats::SOURCE,
+    rabbitmq::SOURCE,
+    zeromq::SOURCE,
+    flight::SOURCE,
+    syslog::SOURCE,
+    otlp::SOURCE,
+];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &all::<{ count(TABLES_OF_KEYS) }>(TABLES_OF_KEYS);

@@ -1,6 +1,6 @@
 //! What must hold of sources that read messages of a server, and of sinks that write to one which a URL names.
 
-use super::{PartMistakes, nats, rabbitmq, zeromq};
+use super::{PartMistakes, flight, nats, rabbitmq, zeromq};
 use crate::job::spec::{
     ChangesReads, Format, KinesisSinkSpec, MqttReads, MqttTopic, MqttWrites, RedisReads, RedisWrites, ServerReads,
     ServerSinkSpec, ServerSourceSpec, ServerWrites, SourceSpec, TlsSpec,
@@ -20,6 +20,7 @@ pub(super) fn source(source: &SourceSpec, spec: &ServerSourceSpec, part: &PartMi
         ServerReads::Kinesis(reads) => stream(&reads.stream, reads.region.as_deref(), part),
         ServerReads::Redis(reads) => redis(spec, reads, source.tls.as_ref(), part),
         ServerReads::Changes(reads) => return changes(source, &spec.url, reads, part),
+        ServerReads::Flight(reads) => return flight::source(source, spec, reads, part),
         ServerReads::Nats(reads) => nats::source(spec, reads, source.tls.as_ref(), part),
         ServerReads::Zeromq(reads) => zeromq::source(spec, reads, part),
         ServerReads::Rabbitmq(reads) => rabbitmq::source(spec, reads, source.tls.as_ref(), part),
@@ -67,6 +68,7 @@ pub(super) fn sink(spec: &ServerSinkSpec, part: &PartMistakes<'_>) {
         ServerWrites::Redis(writes) => redis_sink(spec, writes, part),
         ServerWrites::Nats(writes) => nats::sink(spec, writes, part),
         ServerWrites::Rabbitmq(writes) => rabbitmq::sink(spec, writes, part),
+        ServerWrites::Flight(writes) => flight::sink(spec, writes, part),
         ServerWrites::Mqtt(writes) => mqtt_sink(spec, writes, part),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kafka::cluster;
 use super::stage::plugin::bare;
-use super::{http, nats, rabbitmq, records, server, server_sink};
+use super::{flight, http, nats, rabbitmq, records, server, server_sink};
 use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{
     Compression, FileFormat, FilesLayout, FilesRoll, KafkaSinkSpec, PartsBy, PluginSinkSpec, RecordFormat, SinkKind,
@@ -17,7 +17,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     r.need(
         "kind",
-        "kind = \"print\", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, kinesis, clickhouse, http, websocket, plugin, nothing",
+        "kind = \"print\", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, flight, kinesis, clickhouse, http, websocket, plugin, nothing",
     );
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
@@ -57,6 +57,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         Some("mqtt") => SinkKind::Server(Box::new(server_sink::mqtt(r))),
         Some("nats") => SinkKind::Server(Box::new(nats::sink(r))),
         Some("rabbitmq") => SinkKind::Server(Box::new(rabbitmq::sink(r))),
+        Some("flight") => SinkKind::Server(Box::new(flight::sink(r))),
         Some("http") => SinkKind::Http(http::sink(r)),
         Some("websocket") => SinkKind::Websocket(http::websocket(r)),
         Some("plugin") => SinkKind::Plugin(Box::new(plugin(r))),

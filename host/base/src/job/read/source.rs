@@ -1,7 +1,7 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::{columns, files, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
+use super::{columns, files, flight, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
 use crate::job::table::Reader;
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     r.need(
         "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, kinesis, postgres-changes, syslog, otlp, plugin, rate, queue",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, plugin, rate, queue",
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
@@ -83,6 +83,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "nats" => SourceKind::Server(Box::new(nats::source(r))),
         "rabbitmq" => SourceKind::Server(Box::new(rabbitmq::source(r))),
         "zeromq" => SourceKind::Server(Box::new(zeromq::source(r))),
+        "flight" => SourceKind::Server(Box::new(flight::source(r))),
         "postgres-changes" => SourceKind::Server(Box::new(server::changes(r))),
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");

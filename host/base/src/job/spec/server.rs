@@ -1,6 +1,6 @@
 //! Sources that read messages of a server, partition by partition: how each names its server, and what is read there.
 
-use super::{KinesisReads, NatsReads, RabbitmqReads, ZeromqReads};
+use super::{FlightReads, KinesisReads, NatsReads, RabbitmqReads, ZeromqReads};
 use crate::batch::column::ColumnSource;
 use crate::limits;
 use std::fmt;
@@ -37,6 +37,8 @@ pub enum ServerReads {
     Rabbitmq(RabbitmqReads),
     /// What sockets of ZeroMQ send.
     Zeromq(ZeromqReads),
+    /// A stream of Arrow Flight.
+    Flight(FlightReads),
     /// Changes of tables of PostgreSQL.
     Changes(ChangesReads),
 }
@@ -98,7 +100,11 @@ impl ServerReads {
     /// Whether there may be several streams or queues, each read by itself.
     pub fn has_partitions(&self) -> bool {
         match self {
-            ServerReads::Redis(_) | ServerReads::Kinesis(_) | ServerReads::Nats(_) | ServerReads::Rabbitmq(_) => true,
+            ServerReads::Redis(_)
+            | ServerReads::Kinesis(_)
+            | ServerReads::Nats(_)
+            | ServerReads::Rabbitmq(_)
+            | ServerReads::Flight(_) => true,
             ServerReads::Mqtt(_) | ServerReads::Zeromq(_) | ServerReads::Changes(_) => false,
         }
     }
@@ -112,6 +118,7 @@ impl ServerReads {
             ServerReads::Nats(_) => "nats",
             ServerReads::Rabbitmq(_) => "rabbitmq",
             ServerReads::Zeromq(_) => "zeromq",
+            ServerReads::Flight(_) => "flight",
             ServerReads::Changes(_) => "postgres-changes",
         }
     }
@@ -120,7 +127,7 @@ impl ServerReads {
     pub fn are_fields(&self) -> bool {
         match self {
             ServerReads::Redis(reads) => reads.field.is_none(),
-            ServerReads::Changes(_) => true,
+            ServerReads::Changes(_) | ServerReads::Flight(_) => true,
             _ => false,
         }
     }
@@ -135,6 +142,7 @@ impl ServerReads {
             ServerReads::Mqtt(_) => {
                 matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
             }
+            ServerReads::Flight(_) => false,
             ServerReads::Zeromq(_) => matches!(part, ColumnSource::Topic),
             ServerReads::Rabbitmq(reads) => match part {
                 ColumnSource::Offset => reads.streams,
@@ -168,6 +176,6 @@ impl ServerReads {
 
     /// Whether binary values in its records are hexadecimal digits.
     pub fn writes_hex(&self) -> bool {
-        matches!(self, ServerReads::Changes(_))
+        matches!(self, ServerReads::Changes(_) | ServerReads::Flight(_))
     }
 }

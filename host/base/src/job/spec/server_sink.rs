@@ -1,6 +1,6 @@
 //! Sinks that write to a server which is named by a URL: where it is, and what is written there.
 
-use super::{NatsWrites, RabbitmqWrites, RecordFormat, TlsSpec};
+use super::{FlightWrites, NatsWrites, RabbitmqWrites, RecordFormat, TlsSpec};
 use crate::limits;
 use std::fmt;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub enum ServerWrites {
     Nats(NatsWrites),
     /// An exchange of RabbitMQ.
     Rabbitmq(RabbitmqWrites),
+    /// A stream of Arrow Flight.
+    Flight(FlightWrites),
 }
 
 /// What is written to Redis.
@@ -87,6 +89,7 @@ impl ServerWrites {
             ServerWrites::Mqtt(_) => "mqtt",
             ServerWrites::Nats(_) => "nats",
             ServerWrites::Rabbitmq(_) => "rabbitmq",
+            ServerWrites::Flight(_) => "flight",
         }
     }
 }

@@ -150,7 +150,7 @@ impl PartitionReader {
             self.inbox.begin_batch();
         }
         // At its end others may follow upon it.
-        busy.is(!is_empty || pause.is_none(), &self.inbox);
+        busy.is(!is_empty || pause.is_none() || self.reader.has_more(), &self.inbox);
         self.again.well();
         match pause {
             None => self.end(),

@@ -10,12 +10,12 @@ pub(super) const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, kinesis, clickhouse, http, websocket, plugin, nothing"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, delta, queue, postgres, kafka, redis, mqtt, nats, rabbitmq, flight, kinesis, clickhouse, http, websocket, plugin, nothing"#,
     ),
     (
         r#"from = "lines"
 kind = "sqlite""#,
-        r#"job.toml:3: sink `screen`: `kind = "sqlite"` is not available in this version; write one of: `print`, `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
+        r#"job.toml:3: sink `screen`: `kind = "sqlite"` is not available in this version; write one of: `print`, `files`, `delta`, `queue`, `postgres`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `flight`, `kinesis`, `clickhouse`, `http`, `websocket`, `plugin`, `nothing`"#,
     ),
     (
         r#"from = "lines"

@@ -15,7 +15,7 @@ const SOURCE: Cases = &[
     (
         "listen = \"h:1\"\nformat = \"text\"",
         "job.toml:4: source `lines`: `format` is not for kind `syslog` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, \
-         `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `kinesis`, `postgres-changes`, `queue`; remove it",
+         `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `queue`; remove it",
     ),
 ];
 

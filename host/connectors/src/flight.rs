@@ -1,0 +1,202 @@
+//! Servers of Arrow Flight: where one is, who the job is there, and what its answers mean. Its protocol is gRPC, of which little is needed:
+//! messages with a length before them, in requests of HTTP/2, and a status behind them ([`grpc`]).
+
+pub mod grpc;
+pub mod messages;
+
+pub use crate::dial::Fault;
+
+use crate::dial::{ANSWER_MAX, Form, Place};
+use crate::job::spec::{FlightDescriptor, TlsSpec};
+use crate::shown;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use grpc::Connection;
+use hyper::header::HeaderValue;
+use messages::{Descriptor, DescriptorKind, HandshakeRequest};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What URLs look like.
+pub const FORM: Form = Form {
+    name: "the server of Arrow Flight",
+    plain: ("grpc", 0),
+    safe: ("grpc+tls", 0),
+    help: "write it as \"grpc://host:port\" or \"grpc+tls://user:${PASSWORD}@host:port\"",
+    closed: "it closes the connection",
+};
+/// Bytes of an answer that holds no rows.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// The status of what a server does not do.
+const UNIMPLEMENTED: u32 = 12;
+/// How much of a server's words is shown.
+const SHOWN_BYTES_MAX: usize = 400;
+
+/// A server, and who the job is there.
+#[derive(Clone)]
+pub struct Server {
+    /// Where it is.
+    pub place: Place,
+    token: Option<String>,
+}
+
+impl Server {
+    /// Of a job file; or the key that is wrong, and why.
+    pub fn of(
+        url: &str,
+        token: Option<&str>,
+        tls: Option<&TlsSpec>,
+        folder: &Path,
+    ) -> Result<Server, (&'static str, String)> {
+        let place = Place::of(url, &FORM, tls, folder)?;
+        if place.port == 0 {
+            return Err(("url", format!("`url` names no port; {}", FORM.help)));
+        }
+        if token.is_some() && place.user.is_some() {
+            return Err(("token", "`token` and a user in `url` both say who the job is; remove one of them".into()));
+        }
+        Ok(Server { place, token: token.map(str::to_owned) })
+    }
+
+    /// Another one, at which the job is known as here.
+    pub fn beside(&self, url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Option<Server> {
+        let plain = url.replacen("grpc+tcp://", "grpc://", 1);
+        let mut place = Place::plain(&plain, &FORM, tls, folder).ok().filter(|place| place.port != 0)?;
+        // Whoever tells of another server does not say who the job is there.
+        place.user.clone_from(&self.place.user);
+        place.password.clone_from(&self.place.password);
+        Some(Server { place, token: self.token.clone() })
+    }
+
+    /// Connects, and logs in where the URL has a user: with the password, for which most servers give a token in return.
+    pub async fn connect(&self) -> Result<Connection, Fault> {
+        let place = &self.place;
+        let mut connection = Connection::open(place).await?;
+        if let Some(token) = &self.token {
+            connection.authorization = Some(secret(format!("Bearer {token}"))?);
+        }
+        if let Some(user) = &place.user {
+            let mut login = format!("{user}:").into_bytes();
+            login.extend_from_slice(place.password.as_deref().unwrap_or_default());
+            connection.authorization = Some(secret(format!("Basic {}", STANDARD.encode(login)))?);
+            let mut answers = connection.ask("Handshake", &HandshakeRequest::default(), ANSWER_BYTES_MAX);
+            let greeting = async {
+                loop {
+                    match answers.next().await {
+                        Ok(Some(_)) => {}
+                        // There is nothing to shake: each request shows who it is of.
+                        Ok(None) | Err(Refused { status: Some(UNIMPLEMENTED), .. }) => return Ok(()),
+                        Err(refused) => return Err(refused.fault),
+                    }
+                }
+            };
+            timeout(ANSWER_MAX, greeting).await.map_err(|_| crate::dial::silent())??;
+            if let Some(given) = answers.authorization {
+                connection.authorization = Some(given);
+            }
+        }
+        Ok(connection)
+    }
+}
+
+fn secret(text: String) -> Result<HeaderValue, Fault> {
+    let value = HeaderValue::try_from(text);
+    let mut value = value.map_err(|_| Fault::Lasting("`token` has letters that no header can have".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// How a server is told which stream is meant.
+pub fn descriptor(wanted: &FlightDescriptor) -> Descriptor {
+    match wanted {
+        FlightDescriptor::Path(path) => {
+            Descriptor { kind: DescriptorKind::Path.into(), path: path.clone(), ..Descriptor::default() }
+        }
+        FlightDescriptor::Command(command) => {
+            let command = command.clone().into_bytes().into();
+            Descriptor { kind: DescriptorKind::Command.into(), command, ..Descriptor::default() }
+        }
+    }
+}
+
+/// A stream, for people.
+pub fn shown(wanted: &FlightDescriptor) -> String {
+    match wanted {
+        FlightDescriptor::Path(path) => format!("`{}`", shown::harmless(&path.join("/"), 100)),
+        FlightDescriptor::Command(command) => format!("`{}`", shown::harmless(command, 100)),
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Refused {
+    /// Whether it passes, and why it is.
+    pub fault: Fault,
+    /// The status of gRPC, where the server itself has said so.
+    pub status: Option<u32>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Refused {
+        Refused { fault, status: None }
+    }
+}
+
+/// What a status other than OK means.
+fn refused(status: u32, message: &str) -> Refused {
+    let words = shown::printable(message.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
+    let said = |what: &str| if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
+    let lasting = |what: &str| Fault::Lasting(said(what));
+    let passing = |what: &str| Fault::Passing(said(what));
+    let fault = match status {
+        3 => lasting("it does not take what it was asked (INVALID_ARGUMENT)"),
+        5 => lasting("it has no such stream (NOT_FOUND)"),
+        6 => lasting("it has that already (ALREADY_EXISTS)"),
+        7 => lasting(
+            "it does not allow that; mend `token` or the user in `url`, or what they may do there (PERMISSION_DENIED)",
+        ),
+        9 => lasting("it cannot do that as it is now (FAILED_PRECONDITION)"),
+        11 => lasting("that is out of its range (OUT_OF_RANGE)"),
+        UNIMPLEMENTED => lasting("it does not do that (UNIMPLEMENTED)"),
+        15 => lasting("it has lost data (DATA_LOSS)"),
+        16 => lasting("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)"),
+        1 => passing("it has cancelled that (CANCELLED)"),
+        4 => passing("it took too long (DEADLINE_EXCEEDED)"),
+        8 => passing("it has too much to do (RESOURCE_EXHAUSTED)"),
+        10 => passing("it has given that up (ABORTED)"),
+        14 => passing("it is not ready (UNAVAILABLE)"),
+        13 => passing("something is wrong in it (INTERNAL)"),
+        2 => passing("something is wrong in it (UNKNOWN)"),
+        other => passing(&format!("it answers with status {other}, which gRPC does not have")),
+    };
+    Refused { fault, status: Some(status) }
+}
+
+/// How long a server may be silent, in words.
+pub fn stalled(stall: Duration) -> Fault {
+    Fault::Passing(format!("it says nothing for {}", crate::units::show_time(stall)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_say_where_and_who() {
+        let of = |url: &str, token: Option<&str>| Server::of(url, token, None, Path::new(""));
+        let server = of("grpc://me:a%20b@localhost:8815", None).unwrap();
+        assert_eq!((server.place.user.as_deref(), server.place.password.as_deref()), (Some("me"), Some(&b"a b"[..])));
+        for (url, token, why) in [
+            ("grpc://localhost", None, "names no port"),
+            ("http://localhost:1", None, "is not that of a server of"),
+            ("grpc://localhost:1/x", None, "behind host and port"),
+            ("grpc://me@localhost:1", Some("x"), "remove one of them"),
+        ] {
+            let Err((_, message)) = of(url, token) else { panic!("{url} is taken") };
+            assert!(message.contains(why), "{message}");
+        }
+        assert!(server.beside("grpc+tcp://other:5", None, Path::new("")).is_some_and(|other| other.place.port == 5));
+        assert!(server.beside("arrow-flight-reuse-connection://?", None, Path::new("")).is_none());
+    }
+}

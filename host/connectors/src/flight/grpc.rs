@@ -1,0 +1,331 @@
+//! As much of gRPC as a client of Flight needs: one connection of HTTP/2, on which each request is a call. Messages have five bytes before
+//! them, a flag and a length, and behind the last one the server says in a trailer how it went.
+
+use super::{Refused, refused};
+use crate::dial::{ANSWER_MAX, Fault, Place, silent};
+use crate::shown;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use percent_encoding::percent_decode;
+use prost::Message;
+use std::error::Error as _;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const SERVICE: &str = "/arrow.flight.protocol.FlightService";
+/// The flag and the length before a message.
+const PREFIX_BYTES: usize = 5;
+/// What a server may send ahead of what was read, of a stream.
+const WINDOW_BYTES: u32 = 4 << 20;
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+/// Messages that wait to be sent.
+const QUEUE: usize = 1;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection. A task of the runtime that it was opened in keeps it going.
+#[derive(Clone)]
+pub struct Connection {
+    sender: SendRequest<Outgoing>,
+    /// What all requests go to, up to the name of the call.
+    base: String,
+    /// What each request shows.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(place: &Place) -> Result<Connection, Fault> {
+        let opening = async {
+            let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
+            tcp.set_nodelay(true)?;
+            // Who is gone without a word is noticed, also where nothing is sent.
+            socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(ANSWER_MAX))?;
+            let stream: Box<dyn Stream> = match &place.tls {
+                None => Box::new(tcp),
+                Some((tls, name)) => Box::new(tls.handshake_for(tcp, name, &[b"h2"]).await?),
+            };
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_header_list_size(HEADERS_BYTES_MAX);
+            builder.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(2 * WINDOW_BYTES);
+            let shaken = builder.handshake(TokioIo::new(stream)).await;
+            shaken.map_err(|error| broken(&error))
+        };
+        let opened = timeout(ANSWER_MAX, opening).await;
+        let (sender, connection) = opened.map_err(|_| silent())??;
+        // What ends it, its requests hear.
+        tokio::spawn(async move { drop(connection.await) });
+        let host = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
+        let scheme = if place.tls.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{host}:{}{SERVICE}", place.port);
+        Ok(Connection { sender, base, authorization: None })
+    }
+
+    /// Whether it is lost.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// A call with one message. Messages of its answer may have so many bytes.
+    pub fn ask(&mut self, call: &str, message: &impl Message, bytes_max: usize) -> Answers {
+        self.call(call, Outgoing::One(Some(framed(message))), bytes_max)
+    }
+
+    /// A call whose messages come one after the other.
+    pub fn call(&mut self, call: &str, outgoing: Outgoing, bytes_max: usize) -> Answers {
+        let mut request = Request::post(format!("{}/{call}", self.base))
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(TE, "trailers")
+            .header("user-agent", concat!("millstream/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let state = match request.body(outgoing) {
+            Ok(request) => State::Asked(Box::pin(self.sender.send_request(request))),
+            Err(error) => State::Failed(format!("its address is none: {error}")),
+        };
+        Answers { state, buffer: BytesMut::new(), bytes_max, authorization: None }
+    }
+}
+
+/// The messages of a request.
+pub enum Outgoing {
+    /// One, until it is sent.
+    One(Option<Bytes>),
+    /// Those of a queue, until it says that there are no more. A queue that ends without that is no whole request: the server hears that
+    /// it was given up.
+    Many(mpsc::Receiver<Option<Bytes>>),
+}
+
+/// A request, and where its messages go: [`framed`] ones, and `None` behind the last.
+pub fn outgoing() -> (mpsc::Sender<Option<Bytes>>, Outgoing) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    (sender, Outgoing::Many(queue))
+}
+
+/// A request was given up.
+#[derive(Debug)]
+pub struct GivenUp;
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was given up")
+    }
+}
+
+impl std::error::Error for GivenUp {}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        Poll::Ready(match &mut *self {
+            Outgoing::One(message) => message.take().map(|message| Ok(Frame::data(message))),
+            Outgoing::Many(queue) => match ready!(queue.poll_recv(context)) {
+                Some(Some(message)) => Some(Ok(Frame::data(message))),
+                Some(None) => None,
+                None => Some(Err(GivenUp)),
+            },
+        })
+    }
+}
+
+/// A message with what stands before it.
+pub fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // There is room for all of it.
+    let _ = message.encode(&mut bytes);
+    bytes.freeze()
+}
+
+/// What a server answers to a call.
+pub struct Answers {
+    state: State,
+    buffer: BytesMut,
+    bytes_max: usize,
+    /// What the server says requests should show from now on.
+    pub authorization: Option<HeaderValue>,
+}
+
+type Asked = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
+enum State {
+    Asked(Asked),
+    Answered(Incoming),
+    Done,
+    Failed(String),
+}
+
+impl Answers {
+    /// The next message; `None`: there are no more, and all went well. Who gives up waiting may ask again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+        loop {
+            match &mut self.state {
+                State::Done => return Ok(None),
+                State::Failed(why) => return Err(Fault::Lasting(std::mem::take(why)).into()),
+                State::Asked(asked) => {
+                    let response = asked.await.map_err(|error| broken(&error))?;
+                    let (head, body) = response.into_parts();
+                    self.take_authorization(&head.headers);
+                    self.state = State::Done;
+                    check_head(head.status, &head.headers)?;
+                    // An answer without messages may have no trailers either.
+                    if let Some(told) = status(&head.headers) {
+                        return told.map(|()| None);
+                    }
+                    self.state = State::Answered(body);
+                }
+                State::Answered(body) => {
+                    if let Some(message) = taken(&mut self.buffer, self.bytes_max)? {
+                        return Ok(Some(message));
+                    }
+                    let frame = match body.frame().await {
+                        None => {
+                            return Err(Fault::Passing("its answer ends without a status".into()).into());
+                        }
+                        Some(frame) => frame.map_err(|error| broken(&error))?,
+                    };
+                    match frame.into_data() {
+                        Ok(data) => self.buffer.extend_from_slice(&data),
+                        Err(frame) => {
+                            let Ok(trailers) = frame.into_trailers() else { continue };
+                            self.take_authorization(&trailers);
+                            self.state = State::Done;
+                            return match status(&trailers) {
+                                Some(Ok(())) if self.buffer.is_empty() => Ok(None),
+                                Some(Err(refused)) => Err(refused),
+                                _ => Err(Fault::Passing("its answer ends in the middle of a message".into()).into()),
+                            };
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_authorization(&mut self, headers: &HeaderMap) {
+        if let Some(given) = headers.get(AUTHORIZATION) {
+            let mut given = given.clone();
+            given.set_sensitive(true);
+            self.authorization = Some(given);
+        }
+    }
+}
+
+/// A whole message, where the buffer has one. What it says of its length is not believed beyond what may come.
+fn taken(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault> {
+    let Some(&[flag, a, b, c, d]) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if flag != 0 {
+        return Err(Fault::Lasting("it sends a compressed message, which nobody asked for".into()));
+    }
+    if length > bytes_max {
+        return Err(Fault::Lasting(format!(
+            "it sends a message of {length} bytes, of which at most {bytes_max} are read (message_bytes_max)"
+        )));
+    }
+    if buffer.len() < PREFIX_BYTES + length {
+        return Ok(None);
+    }
+    buffer.advance(PREFIX_BYTES);
+    Ok(Some(buffer.split_to(length).freeze()))
+}
+
+/// Whether it is an answer of gRPC at all.
+fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if status == StatusCode::OK && kind.starts_with(b"application/grpc") {
+        return Ok(());
+    }
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Fault::Lasting(format!("it answers {status}; mend `token` or the user in `url`")))
+        }
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Err(Fault::Passing(format!("it answers {status}"))),
+        _ => Err(Fault::Lasting(format!("what answers there does not speak gRPC ({status}); mend `url`"))),
+    }
+}
+
+/// How a call went, where headers or trailers say it.
+fn status(headers: &HeaderMap) -> Option<Result<(), Refused>> {
+    let status = headers.get("grpc-status")?.to_str().ok().and_then(|status| status.parse().ok());
+    let message = headers.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
+    let message = percent_decode(message).decode_utf8_lossy();
+    Some(match status {
+        Some(0) => Ok(()),
+        Some(status) => Err(refused(status, &message)),
+        None => Err(Fault::Passing("its status is no number".into()).into()),
+    })
+}
+
+/// A connection that does not do what it should.
+fn broken(error: &hyper::Error) -> Fault {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let why = shown::harmless(&cause.to_string(), 200);
+    Fault::Passing(match error.source() {
+        Some(_) => format!("the connection is lost: {why}"),
+        None => format!("the connection is lost ({why})"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flight::messages::Ticket;
+
+    #[test]
+    fn messages_come_whole_and_no_length_is_believed() {
+        let sent = framed(&Ticket { ticket: Bytes::from_static(b"abc") });
+        let mut buffer = BytesMut::new();
+        for byte in sent.iter() {
+            assert!(taken(&mut buffer, 100).unwrap().is_none());
+            buffer.put_u8(*byte);
+        }
+        let message = taken(&mut buffer, 100).unwrap().unwrap();
+        assert_eq!(Ticket::decode(message).unwrap().ticket, "abc");
+        assert!(buffer.is_empty());
+        for (bytes, why) in [(&[1, 0, 0, 0, 0][..], "compressed"), (&[0, 255, 255, 255, 255], "4294967295 bytes")] {
+            let Err(Fault::Lasting(said)) = taken(&mut BytesMut::from(bytes), 100) else { panic!("it is taken") };
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_status_says_whether_it_passes() {
+        let of = |status: &str, message: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", status.parse().unwrap());
+            headers.insert("grpc-message", message.parse().unwrap());
+            super::status(&headers).unwrap().map_err(|refused| refused.fault)
+        };
+        assert!(of("0", "").is_ok());
+        assert!(matches!(of("14", "so%20it%20is"), Err(Fault::Passing(why)) if why.ends_with("so it is")));
+        assert!(
+            matches!(of("16", "%1b%0aerror"), Err(Fault::Lasting(why)) if why.ends_with("error") && !why.contains('\u{1b}'))
+        );
+        assert!(matches!(of("x", ""), Err(Fault::Passing(_))));
+        assert!(super::status(&HeaderMap::new()).is_none());
+    }
+}

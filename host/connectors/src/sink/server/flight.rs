@@ -1,0 +1,241 @@
+//! Sink `flight`: a batch is one stream of record batches (DoPut), which is there when the server has said that it is.
+//!
+//! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
+//! it is of, so that a server can know it again.
+
+use super::{Trouble, Trying, apart, of, unreachable};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::flight::grpc::{Connection, framed, outgoing};
+use crate::flight::messages::Data;
+use crate::flight::{self, ANSWER_BYTES_MAX, Fault, Refused, Server};
+use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
+use crate::owner::Owner;
+use crate::sink::waiting::{await_or_end, runtime_of};
+use crate::sink::{Sink, commit_failed, wrong};
+use arrow::array::{Array, RecordBatch};
+use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
+use bytes::Bytes;
+use serde_json::json;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// About how many bytes of rows are in a message: many servers take no more than 4 MiB.
+const MESSAGE_BYTES: usize = 2 << 20;
+
+/// Sends every batch that has rows.
+struct FlightSink {
+    name: String,
+    server: Server,
+    writes: FlightWrites,
+    /// Who sends, as messages say it.
+    job: String,
+    wait: Duration,
+    failure: Failure,
+    runtime: Runtime,
+    /// `None`: the connection was lost, or none was needed yet.
+    connection: Option<Connection>,
+}
+
+/// Checks what can be checked without asking the server.
+pub(super) fn check(spec: &SinkSpec, origin: &Origin) -> Result<()> {
+    server(spec, origin).map(drop)
+}
+
+/// Connects.
+pub(super) fn open(
+    spec: &SinkSpec,
+    origin: &Origin,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Box<dyn Sink>> {
+    if owner.is_some() {
+        tracing::info!(
+            "sink `{}` writes at least once: after a crash some batches come again, with the number that they had",
+            spec.name
+        );
+    }
+    let (server, writes) = (server(spec, origin)?, writes(spec)?.clone());
+    let opened = apart(|| {
+        let runtime = runtime_of("flight-sink")?;
+        let connection = runtime.block_on(server.connect());
+        Ok::<_, Error>(connection.map(|connection| (runtime, connection)))
+    })??;
+    let (runtime, connection) =
+        opened.map_err(|fault| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, fault)))?;
+    let job = match owner {
+        Some(owner) => owner.job_id.clone(),
+        // What no other start has.
+        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
+    };
+    Ok(Box::new(FlightSink {
+        name: spec.name.clone(),
+        server,
+        writes,
+        job,
+        wait: of(spec)?.wait,
+        failure: failure.clone(),
+        runtime,
+        connection: Some(connection),
+    }))
+}
+
+/// Whether somebody answers; where that may come, the place and why nobody does.
+pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+    let Ok(server) = server(spec, origin) else { return Ok(()) };
+    match server.place.reach() {
+        Err(Fault::Passing(why)) => Err((server.place.shown(), why)),
+        _ => Ok(()),
+    }
+}
+
+fn writes(spec: &SinkSpec) -> Result<&FlightWrites> {
+    match &of(spec)?.writes {
+        ServerWrites::Flight(writes) => Ok(writes),
+        _ => Err(Error::bug(format!("sink `{}` writes no stream", spec.name))),
+    }
+}
+
+fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
+    let (server, writes) = (of(spec)?, writes(spec)?);
+    let usable = Server::of(&server.url, writes.token.as_deref(), server.tls.as_ref(), &origin.folder);
+    usable.map_err(|(key, message)| wrong(spec, origin, key, message))
+}
+
+fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
+    match fault {
+        Fault::Passing(why) => Trouble::Passing(why),
+        Fault::Lasting(why) => {
+            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.place.shown());
+            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+        }
+    }
+}
+
+impl Sink for FlightSink {
+    fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        let beside = json!({ "job": self.job, "sink": self.name, "batch": batch.0, "rows": count }).to_string();
+        let messages = messages(&rows, &self.writes, &Bytes::from(beside));
+        let messages = messages.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+        fault::point("commit.before");
+        let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
+        let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        trying.commit(batch, || {
+            self.attempt(&messages).map_err(|fault| match fault {
+                Fault::Passing(why) => Trouble::Passing(why),
+                Fault::Lasting(why) => {
+                    let stream = flight::shown(&self.writes.to);
+                    Trouble::Lasting(Error::environment(format!(
+                        "sink `{name}`: batch {batch}: {place}: stream {stream}: {why}"
+                    )))
+                }
+            })
+        })?;
+        fault::point("commit.after");
+        Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
+    }
+}
+
+impl FlightSink {
+    /// Sends a batch once. Where the connection was lost while nothing was under way, that is no matter.
+    fn attempt(&mut self, messages: &[Bytes]) -> std::result::Result<(), Fault> {
+        let (server, within) = (&self.server, self.writes.timeout);
+        let kept = self.connection.take().filter(|connection| !connection.is_closed());
+        let sending = async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => server.connect().await?,
+            };
+            put(&mut connection, messages).await?;
+            Ok(connection)
+        };
+        let sending = async { timeout(within, sending).await.unwrap_or_else(|_| Err(flight::stalled(within))) };
+        let ended = || Fault::Passing("the job has ended".into());
+        self.connection = Some(await_or_end(&self.runtime, &self.failure, sending).ok_or_else(ended)??);
+        Ok(())
+    }
+}
+
+/// Sends messages as one stream, and waits until the server says that it has them.
+async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Result<(), Fault> {
+    let (queue, outgoing) = outgoing();
+    let mut answers = connection.call("DoPut", outgoing, ANSWER_BYTES_MAX);
+    let feeding = async {
+        for message in messages {
+            if queue.send(Some(message.clone())).await.is_err() {
+                return false;
+            }
+        }
+        queue.send(None).await.is_ok()
+    };
+    let hearing = async {
+        // What is said of single messages says no more than the end does.
+        while answers.next().await?.is_some() {}
+        Ok::<_, Refused>(())
+    };
+    tokio::pin!(feeding, hearing);
+    let mut all_sent = false;
+    loop {
+        tokio::select! {
+            sent = &mut feeding, if !all_sent => match sent {
+                true => all_sent = true,
+                // Why it wants no more, it says.
+                false => break,
+            },
+            heard = &mut hearing => {
+                heard.map_err(|refused| refused.fault)?;
+                return match all_sent {
+                    true => Ok(()),
+                    false => Err(Fault::Lasting("it says that all went well before it has read all rows".into())),
+                };
+            }
+        }
+    }
+    hearing.await.map_err(|refused| refused.fault)?;
+    Err(Fault::Passing("it does not read all rows".into()))
+}
+
+/// The messages of a batch, all before the first is sent.
+fn messages(rows: &[RecordBatch], writes: &FlightWrites, beside: &Bytes) -> io::Result<Vec<Bytes>> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let (generator, options) = (IpcDataGenerator::default(), IpcWriteOptions::default());
+    let (mut tracker, mut context) = (DictionaryTracker::new(false), Default::default());
+    let message = |data: EncodedData, app_metadata: &Bytes| Data {
+        header: data.ipc_message.into(),
+        body: data.arrow_data.into(),
+        app_metadata: app_metadata.clone(),
+        descriptor: None,
+    };
+    let schema = generator.schema_to_bytes_with_dictionary_tracker(&first.schema(), &mut tracker, &options);
+    let descriptor = Some(flight::descriptor(&writes.to));
+    let mut messages = vec![framed(&Data { descriptor, ..message(schema, &Bytes::new()) })];
+    for part in rows.iter().filter(|part| part.num_rows() > 0) {
+        let bytes: usize =
+            part.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let at_once = (part.num_rows() / (bytes / MESSAGE_BYTES + 1)).max(1);
+        let mut begin = 0;
+        while begin < part.num_rows() {
+            let slice = part.slice(begin, at_once.min(part.num_rows() - begin));
+            begin += slice.num_rows();
+            let encoded = generator.encode(&slice, &mut tracker, &options, &mut context);
+            let (dictionaries, data) = encoded.map_err(io::Error::other)?;
+            messages.extend(dictionaries.into_iter().map(|dictionary| framed(&message(dictionary, &Bytes::new()))));
+            messages.push(framed(&message(data, beside)));
+        }
+    }
+    Ok(messages)
+}

@@ -1,0 +1,128 @@
+"""A server of Arrow Flight. Stream `numbers` has rows that are the same whenever they are asked for, in several parts; what is put is
+written to a file, a line for each stream that came to its end.
+
+Usage: flight.py PORT FILE OPTIONS     OPTIONS is an object of JSON, see below
+"""
+
+import base64
+import json
+import os
+import sys
+import threading
+import time
+
+import pyarrow as pa
+import pyarrow.flight as flight
+
+port, file, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+rows = options.get("rows", 100)
+parts = options.get("parts", 2)
+rows_of_batch = options.get("rows_of_batch", 10)
+# How long it waits before each batch.
+delay = options.get("delay_ms", 0) / 1000
+# Another one: other rows of the same columns.
+seed = options.get("seed", 0)
+token = options.get("token")
+login = options.get("login")
+lock = threading.Lock()
+
+
+def columns(first, count):
+    numbers = range(first, first + count)
+    if options.get("other"):
+        return pa.table({"n": [f"no number {n}" for n in numbers]})
+    if options.get("plain"):
+        return pa.table({"n": pa.array(numbers, pa.int64()), "text": [f"row {n + seed}" for n in numbers]})
+    return pa.table(
+        {
+            "text": pa.array([f"row {n + seed}" for n in numbers], pa.large_string()),
+            "n": pa.array(numbers, pa.int64()),
+            "unread": pa.array([None] * count, pa.null()),
+            "small": pa.array([n % 200 for n in numbers], pa.uint8()),
+            "half": pa.array([n / 2 for n in numbers], pa.float32()),
+            "at": pa.array([n * 1000 for n in numbers], pa.timestamp("ms")),
+            "day": pa.array([n % 1000 for n in numbers], pa.date32()),
+            "word": pa.array([["even", "odd"][n % 2] for n in numbers], pa.string()).dictionary_encode(),
+            "tags": pa.array([[f"t{n}", None][: n % 3] for n in numbers], pa.list_(pa.string())),
+            "raw": pa.array([bytes([n % 256]) for n in numbers], pa.binary()),
+            "who": pa.array(
+                [{"name": f"w{n % 7}", "id": n} if n % 5 else None for n in numbers],
+                pa.struct({"name": pa.string(), "id": pa.int32()}),
+            ),
+            "view": pa.array([f"a view of {n}" for n in numbers], pa.string_view()),
+        }
+    )
+
+
+class Who(flight.ServerMiddlewareFactory):
+    def start_call(self, info, headers):
+        shown = headers.get("authorization", [""])[0]
+        if login and shown == "Basic " + base64.b64encode(login.encode()).decode():
+            return Greeted()
+        if shown != f"Bearer {token}":
+            raise flight.FlightUnauthenticatedError("who are you?")
+
+
+class Greeted(flight.ServerMiddleware):
+    def sending_headers(self):
+        return {"authorization": f"Bearer {token}"}
+
+
+class Everybody(flight.ServerAuthHandler):
+    def authenticate(self, outgoing, incoming):
+        pass
+
+    def is_valid(self, token):
+        return ""
+
+
+class Server(flight.FlightServerBase):
+    def get_flight_info(self, context, descriptor):
+        name = descriptor.command.decode() if descriptor.command else "/".join(p.decode() for p in descriptor.path)
+        if name not in ("numbers", "a/numbers", "SELECT numbers"):
+            raise KeyError(f"no stream {name}\nerror: \x1b[2J")
+        locations = options.get("locations", [])
+        endpoints = [flight.FlightEndpoint(f"{part}", locations) for part in range(parts)]
+        return flight.FlightInfo(columns(0, 0).schema, descriptor, endpoints, rows * parts, -1)
+
+    def do_get(self, context, ticket):
+        part = int(ticket.ticket)
+
+        def batches():
+            for first in range(0, rows, rows_of_batch):
+                time.sleep(delay)
+                if options.get("stalls") == first:
+                    time.sleep(3600)
+                yield columns(part * rows + first, min(rows_of_batch, rows - first))
+
+        packed = pa.ipc.IpcWriteOptions(compression=options.get("compression"))
+        return flight.GeneratorStream(columns(0, 0).schema, (table for table in batches()), packed)
+
+    def do_put(self, context, descriptor, reader, writer):
+        if options.get("refuses"):
+            raise flight.FlightServerError("not these rows", b"")
+        found, said = [], []
+        for chunk in reader:
+            found += chunk.data.to_pylist()
+            said.append(json.loads(chunk.app_metadata.to_pybytes()))
+            writer.write(b"seen")
+            time.sleep(delay)
+        where = descriptor.command.decode() if descriptor.command else [name.decode() for name in descriptor.path]
+        with lock, open(file, "a") as out:
+            out.write(json.dumps({"to": where, "said": said, "rows": found}, default=str) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        time.sleep(delay)
+
+
+who = {}
+if token:
+    who = {"auth_handler": Everybody(), "middleware": {"who": Who()}}
+scheme = "grpc"
+if "certificate" in options:
+    scheme = "grpc+tls"
+    with open(options["certificate"], "rb") as cert, open(options["key"], "rb") as key:
+        who["tls_certificates"] = [(cert.read(), key.read())]
+server = Server(f"{scheme}://127.0.0.1:{port}", **who)
+print("ready", flush=True)
+server.serve()

@@ -1,0 +1,92 @@
+//! A real server of Arrow Flight (pyarrow, by `tests/servers/flight.py`).
+
+use crate::{Process, free_port, root};
+use serde_json::Value;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What it is written in may have to be fetched first.
+const FETCHED_WITHIN: Duration = Duration::from_secs(900);
+
+/// Such a server, on a port of 127.0.0.1. It ends when this is dropped.
+pub struct Flight {
+    folder: TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Flight {
+    /// Starts one with these options, which the server's file tells.
+    pub fn start(options: &Value) -> Flight {
+        let mut flight = Flight::not_started();
+        flight.start_again(options);
+        flight
+    }
+
+    /// One that does not run yet.
+    pub fn not_started() -> Flight {
+        Flight { folder: TempDir::new().expect("a temporary folder"), port: free_port(), process: None }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it on the same port, and waits until it listens. What was put before stays.
+    pub fn start_again(&mut self, options: &Value) {
+        self.process = None;
+        let mut command = Command::new(python());
+        command.arg(root().join("tests/servers/flight.py"));
+        command.arg(self.port.to_string()).arg(self.file()).arg(options.to_string());
+        let mut process = Process::start(&mut command);
+        let port = self.port;
+        process.until("it listens", |process| {
+            process.stdout().contains("ready") && TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
+    pub fn hang(&self) {
+        self.process.as_ref().expect("it runs").signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.process.as_ref().expect("it runs").signal("CONT");
+    }
+
+    /// Where it is, without what such a URL begins with.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What was put: of each stream that came to its end where it went, what was said beside its messages, and its rows. A line that is
+    /// not whole is none.
+    pub fn put(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("put.jsonl")
+    }
+}
+
+/// A Python with pyarrow.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let made = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(FETCHED_WITHIN);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        made.stdout.trim().to_owned()
+    })
+}

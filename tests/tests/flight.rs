@@ -1,0 +1,437 @@
+//! Source and sink `flight` with a real server, whose streams are read and written by pyarrow, and with hostile ones.
+
+use millstream_tests::{Certificates, Flight, Process, Random, Trial, free_port, lives, signal, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+const COLUMNS: &str = "schema = { n = \"int64\", text = \"text\" }";
+
+/// A job that reads, keeps checkpoints, and puts rows into a queue.
+fn reader(address: &str, more: &str) -> Trial {
+    let url = if address.contains("://") { address.to_owned() } else { format!("grpc://{address}") };
+    Trial::new(&format!(
+        r#"name = "reader"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 3
+[sources.in]
+kind = "flight"
+url = "{url}"
+{more}
+[sinks.out]
+from = "in"
+kind = "queue"
+path = "out.jsonl"
+[sinks.bad]
+from = "in.rejected"
+kind = "queue"
+path = "bad.jsonl"
+"#
+    ))
+}
+
+fn numbers(trial: &Trial) -> Vec<u64> {
+    trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect()
+}
+
+/// Each of the rows is there once, and those of a part stand in their order.
+#[track_caller]
+fn is_whole(trial: &Trial, rows: u64, parts: u64) {
+    let found = numbers(trial);
+    for part in 0..parts {
+        let of_part: Vec<u64> = found.iter().copied().filter(|n| n / rows == part).collect();
+        assert_eq!(of_part, (part * rows..(part + 1) * rows).collect::<Vec<_>>(), "part {part}");
+    }
+    assert_eq!(found.len() as u64, rows * parts);
+}
+
+/// Runs a job that ends by itself with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// Kills a job and all that it is made of.
+fn kill_all(running: Process) {
+    let children = running.children();
+    running.kill();
+    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+}
+
+#[test]
+fn columns_of_every_kind_are_read() {
+    for compression in [Value::Null, json!("lz4"), json!("zstd")] {
+        let server = Flight::start(&json!({ "rows": 50, "parts": 1, "compression": compression }));
+        let trial = reader(
+            &server.address(),
+            r#"path = ["a", "numbers"]
+schema = { n = "int64", text = "text", small = "int64", half = "float64", at = "timestamp", day = "date", word = "text", tags = "list<text>", raw = "binary", name = { type = "text", path = "who.name" }, id = { type = "int64", path = "who.id" }, view = "text" }"#,
+        );
+        assert!(trial.well(&["validate", "job.toml"]).contains("gives the same rows in the same order again"));
+        trial.run_well(&[]);
+        is_whole(&trial, 50, 1);
+        assert_eq!(
+            trial.rows("out.jsonl")[8],
+            json!({ "n": 8, "text": "row 8", "small": 8, "half": 4.0, "at": "1970-01-01T00:00:08.000000Z", "day": "1970-01-09",
+                "word": "even", "tags": ["t8", null], "raw": "08", "name": "w1", "id": 8, "view": "a view of 8" })
+        );
+        assert_eq!(trial.rows("out.jsonl")[5]["name"], Value::Null);
+        assert!(trial.rows("bad.jsonl").is_empty());
+    }
+}
+
+/// More parts than are read at a time, by two workers and by two processes; a start after the end reads nothing more.
+#[test]
+fn all_parts_of_a_stream_are_read() {
+    let mut server = Flight::start(&json!({ "rows": 40, "parts": 21 }));
+    let trial = reader(&server.address(), &format!("command = \"SELECT numbers\"\n{COLUMNS}"));
+    trial.run_well(&["--workers", "2"]);
+    is_whole(&trial, 40, 21);
+    server.kill();
+    trial.run_well(&[]);
+    is_whole(&trial, 40, 21);
+    // Nothing is there to be read.
+    server.start_again(&json!({ "parts": 0 }));
+    let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
+    trial.run_well(&[]);
+    assert!(numbers(&trial).is_empty());
+}
+
+#[test]
+fn each_row_is_read_once_whatever_is_killed() {
+    let (mut random, rows, parts) = (Random::new(11), 1_500, 3);
+    let options = json!({ "rows": rows, "parts": parts, "delay_ms": 10 });
+    let mut server = Flight::start(&options);
+    let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
+    let mut running = Some(trial.start_processes(2, 2));
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(random.from(50, 600)));
+        match random.from(0, 3) {
+            0 => {
+                kill_all(running.take().unwrap());
+                running = Some(trial.start_processes(2, 2));
+            }
+            1 => {
+                server.kill();
+                server.start_again(&options);
+            }
+            _ => {
+                let children = running.as_ref().unwrap().children();
+                // They may be gone by themselves.
+                children.into_iter().filter(|child| lives(*child)).for_each(|child| signal("KILL", child));
+            }
+        }
+    }
+    kill_all(running.take().unwrap());
+    trial.run_well(&[]);
+    is_whole(&trial, rows, parts);
+}
+
+/// At every step at which a batch can be interrupted.
+#[test]
+fn each_row_is_read_once_at_every_step() {
+    let server = Flight::start(&json!({ "rows": 300, "parts": 2, "delay_ms": 2 }));
+    for step in ["plan.durable:2", "commit.before:2", "commit.after:2", "commit.after:4"] {
+        let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        trial.run_well(&[]);
+        is_whole(&trial, 300, 2);
+    }
+}
+
+/// A job that was killed in the middle, and its server.
+fn interrupted(options: &Value) -> (Trial, Flight) {
+    let mut slow = options.clone();
+    slow["delay_ms"] = json!(20);
+    let server = Flight::start(&slow);
+    let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
+    let mut running = trial.start(&[]);
+    running.until("some rows came", |_| trial.rows("out.jsonl").len() > 60);
+    kill_all(running);
+    (trial, server)
+}
+
+#[test]
+fn other_rows_than_before_stop_the_job() {
+    let options = json!({ "rows": 2_000, "parts": 1 });
+    for (changed, why) in [
+        (json!({ "rows": 2_000, "parts": 1, "seed": 1 }), "are not those that the job has read"),
+        (json!({ "rows": 3, "parts": 1 }), "3 rows, and the job has read "),
+        (json!({ "rows": 2_000, "parts": 2 }), "2 parts, and there were 1"),
+    ] {
+        let (trial, mut server) = interrupted(&options);
+        let before = trial.rows("out.jsonl").len();
+        server.start_again(&changed);
+        let told = fails(&trial, 2);
+        assert!(told.contains("it gives other rows than before") && told.contains(why), "{told}");
+        assert!(trial.rows("out.jsonl").len() >= before);
+        // With the same rows it goes on.
+        server.start_again(&options);
+        trial.run_well(&[]);
+        is_whole(&trial, 2_000, 1);
+    }
+    // With other columns the rows that were read are only counted.
+    let (trial, mut server) = interrupted(&options);
+    server.start_again(&options);
+    trial.change("text = \"text\"", "text = \"text\", small = \"int64\"");
+    trial.run_well(&[]);
+    is_whole(&trial, 2_000, 1);
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let server = Flight::start(&json!({}));
+    let of = |more: &str| fails(&reader(&server.address(), more), 2);
+    let told = of("path = \"numbers\"\nschema = { n = \"int64\", amount = \"float64\" }");
+    assert!(told.contains("source `in`: the server of Arrow Flight at 127.0.0.1:"), "{told}");
+    assert!(told.contains("the stream has no column `amount`, which the job reads; it has text"), "{told}");
+    let told = of("path = \"numbers\"\nschema = { n = \"bool\" }");
+    assert!(told.contains("column `n` of the job is bool, and in the stream it is Int64"), "{told}");
+    let told = of("path = \"numbers\"\nschema = { n = { type = \"int64\", path = \"who.number\" } }");
+    assert!(told.contains("the stream has no `who.number`"), "{told}");
+    let told = of(&format!("path = \"numbers\"\nmessage_bytes_max = 100\n{COLUMNS}"));
+    assert!(told.contains("of which at most 100 are read (message_bytes_max)"), "{told}");
+    let elsewhere = Flight::start(&json!({ "locations": ["grpc://localhost:1"] }));
+    let told = fails(&reader(&elsewhere.address(), &format!("path = \"numbers\"\n{COLUMNS}")), 2);
+    assert!(told.contains("its rows are at `grpc://localhost:1`, and the job does not go there"), "{told}");
+    // A part may be somewhere else, where the job says so.
+    let options = json!({ "locations": [format!("grpc+tcp://{}", server.address())], "rows": 100 });
+    let asked = Flight::start(&options);
+    let locations = format!("locations = \"grpc://127.0.0.*:*\"\npath = \"numbers\"\n{COLUMNS}");
+    let trial = reader(&asked.address(), &locations);
+    trial.run_well(&[]);
+    is_whole(&trial, 100, 2);
+}
+
+#[test]
+fn a_server_that_is_away_or_silent_is_waited_for() {
+    let mut server = Flight::not_started();
+    let trial = reader(&server.address(), &format!("path = \"numbers\"\nstall = \"1s\"\n{COLUMNS}"));
+    let mut running = trial.start(&[]);
+    running.until_stderr("trying again until it works");
+    server.start_again(&json!({ "rows": 200, "parts": 1, "stalls": 100 }));
+    running.until("half came", |_| trial.rows("out.jsonl").len() >= 100);
+    running.until_stderr("it says nothing for 1s; trying again until it works");
+    server.start_again(&json!({ "rows": 200, "parts": 1 }));
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    is_whole(&trial, 200, 1);
+}
+
+#[test]
+fn who_wants_to_know_who_it_is_gets_to_know() {
+    let certificates = Certificates::make();
+    let (certificate, key) = certificates.of("server", "IP:127.0.0.1", 10);
+    let options = json!({ "token": "let-me-in", "login": "me:p@ss/w%rd", "certificate": certificate, "key": key });
+    let server = Flight::start(&options);
+    let tls = format!("tls = {{ ca = \"{}\" }}\npath = \"numbers\"\n{COLUMNS}", certificates.ca().display());
+    let of =
+        |who: &str, more: &str| reader(&format!("grpc+tls://{who}{}", server.address()), &format!("{more}\n{tls}"));
+    let told = fails(&of("", ""), 2);
+    assert!(told.contains("it does not know the job; mend `token` or the user in `url` (UNAUTHENTICATED)"), "{told}");
+    let told = fails(&of("", "token = \"guessed-token\""), 2);
+    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
+    let told = fails(&of("me:guessed-password@", ""), 2);
+    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-password"), "{told}");
+    for trial in [of("", "token = \"${FLIGHT_TOKEN}\""), of("me:${FLIGHT_PASSWORD}@", "")] {
+        let mut command = trial.command(&["run", "job.toml"]);
+        command.env("FLIGHT_TOKEN", "let-me-in").env("FLIGHT_PASSWORD", "p@ss/w%rd");
+        let ended = Process::start(&mut command).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        is_whole(&trial, 100, 2);
+    }
+    // Somebody whom nobody knows made the certificate.
+    let trial = reader(&format!("grpc+tls://{}", server.address()), &format!("path = \"numbers\"\n{COLUMNS}"));
+    let told = fails(&trial, 2);
+    assert!(told.contains("TLS: the server's certificate was made by somebody whom this job does not trust"), "{told}");
+}
+
+/// Servers that say something else, or nothing that is right, do no harm.
+#[test]
+fn hostile_servers_do_no_harm() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for (turn, client) in listener.incoming().flatten().enumerate() {
+            thread::spawn(move || hostile(client, turn));
+        }
+    });
+    let trial = reader(&address, &format!("path = \"numbers\"\nstall = \"2s\"\n{COLUMNS}"));
+    // Each attempt meets another one; the last one says something that does not pass.
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let told = ended.stderr;
+    assert!(told.contains("it sends a message of 4294967295 bytes, of which at most 16777216 are read"), "{told}");
+    assert!(!told.contains("panicked") && !told.contains("bug"), "{told}");
+}
+
+/// Frames of HTTP/2: kind, flags and stream, with what is in them.
+fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+    let mut bytes = (content.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// The head of an answer of gRPC: status 200 of the static table, and a content type written out.
+fn head() -> Vec<u8> {
+    let mut head = vec![0x88, 0x0f, 0x10, 16];
+    head.extend(b"application/grpc");
+    frame(1, 4, 1, &head)
+}
+
+fn hostile(mut client: TcpStream, turn: usize) {
+    let data = |content: &[u8]| frame(0, 0, 1, content);
+    let said = match turn {
+        0 => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        1 => (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        // A frame that says that it is larger than frames may be.
+        2 => [frame(4, 0, 0, &[]), vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat(),
+        // It says that all is well, and ends without a status.
+        3 => [frame(4, 0, 0, &[]), head(), frame(0, 1, 1, &[])].concat(),
+        // Half a message.
+        4 => [frame(4, 0, 0, &[]), head(), data(&[0, 0, 0, 1, 0, 7]), frame(0, 1, 1, &[])].concat(),
+        // Nothing more.
+        5 => [frame(4, 0, 0, &[]), head()].concat(),
+        _ => [frame(4, 0, 0, &[]), head(), data(&[0, 0xff, 0xff, 0xff, 0xff])].concat(),
+    };
+    let _ = client.set_read_timeout(Some(Duration::from_secs(20)));
+    // An answer comes behind the request.
+    if turn > 1 {
+        let mut preface = [0; 24];
+        let mut asked = client.read_exact(&mut preface).is_ok();
+        while asked {
+            let mut start = [0; 9];
+            asked = client.read_exact(&mut start).is_ok();
+            let length = u32::from_be_bytes([0, start[0], start[1], start[2]]);
+            asked &= client.read_exact(&mut vec![0; length as usize]).is_ok() && start[3] != 1;
+        }
+    }
+    let _ = client.write_all(&said);
+    while client.read(&mut [0; 1_000]).is_ok_and(|count| count > 0) {}
+}
+
+/// A job that makes rows and puts them.
+fn writer(address: &str, rows: u64, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"name = "writer"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+every = 3
+[sources.in]
+kind = "rate"
+rows_per_second = 2000
+rows_max = {rows}
+[sinks.out]
+from = "in"
+kind = "flight"
+url = "grpc://{address}"
+{more}
+"#
+    ))
+}
+
+/// Every row was put, and what came again is what came before: how often something came again.
+#[track_caller]
+fn all_put(server: &Flight, rows: u64) -> usize {
+    let (mut batches, mut again): (BTreeMap<u64, Vec<Value>>, usize) = (BTreeMap::new(), 0);
+    for put in server.put() {
+        assert_eq!(put["to"], json!(["a", "b"]));
+        let (said, rows) = (put["said"].as_array().unwrap(), put["rows"].as_array().unwrap());
+        for beside in said {
+            assert_eq!(
+                (beside["sink"].as_str(), beside["rows"].as_u64()),
+                (Some("out"), Some(rows.len() as u64)),
+                "{beside}"
+            );
+            assert_eq!((&beside["batch"], &beside["job"]), (&said[0]["batch"], &said[0]["job"]));
+        }
+        match batches.insert(said[0]["batch"].as_u64().unwrap(), rows.clone()) {
+            Some(before) if before == *rows => again += 1,
+            Some(_) => panic!("batch {} has other rows when it comes again", said[0]["batch"]),
+            None => {}
+        }
+    }
+    let found: Vec<u64> = batches.values().flatten().map(|row| row["value"].as_u64().unwrap()).collect();
+    assert_eq!(found, (0..rows).collect::<Vec<_>>());
+    again
+}
+
+#[test]
+fn rows_are_put_at_least_once_whatever_is_killed() {
+    let (mut random, rows) = (Random::new(5), 12_000);
+    let options = json!({ "delay_ms": 5 });
+    let mut server = Flight::start(&options);
+    let trial = writer(&server.address(), rows, "path = [\"a\", \"b\"]");
+    assert!(
+        trial.well(&["validate", "job.toml"]).contains("at least once: after a crash, or when a connection is lost")
+    );
+    let mut running = Some(trial.start(&[]));
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(random.from(50, 600)));
+        if random.from(0, 2) == 0 {
+            kill_all(running.take().unwrap());
+            running = Some(trial.start(&[]));
+        } else {
+            server.kill();
+            server.start_again(&options);
+        }
+    }
+    kill_all(running.take().unwrap());
+    trial.run_well(&[]);
+    all_put(&server, rows);
+}
+
+#[test]
+fn a_batch_comes_again_where_it_is_not_known_to_be_there() {
+    let server = Flight::start(&json!({}));
+    let trial = writer(&server.address(), 2_000, "path = [\"a\", \"b\"]");
+    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.after:3")).wait();
+    assert_eq!(ended.code, None, "{}", ended.stderr);
+    trial.run_well(&[]);
+    assert!(all_put(&server, 2_000) > 0, "nothing came again");
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
+    let mut server = Flight::not_started();
+    let trial = writer(&server.address(), 100, "command = \"here\"\nwait = \"60s\"\ntimeout = \"2s\"");
+    let mut running = trial.start(&["--workers", "2"]);
+    running.until_stderr("the job waits for it");
+    server.start_again(&json!({}));
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(server.put()[0]["to"], "here");
+    // It hangs: the batch is sent again when it goes on.
+    let trial = writer(&server.address(), 4_000, "path = [\"a\", \"b\"]\ntimeout = \"1s\"");
+    let mut running = trial.start(&[]);
+    running.until("some are there", |_| server.put().len() > 3);
+    server.hang();
+    running.until_stderr("it says nothing for 1s; the job waits, and tries again until it works");
+    server.go_on();
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // It does not let everybody in, and does not do everything.
+    let strict = Flight::start(&json!({ "token": "let-me-in" }));
+    let told = fails(&writer(&strict.address(), 10, "path = \"a\"\ntoken = \"guessed-token\""), 1);
+    assert!(
+        told.contains("sink `out`: batch ") && told.contains(": the server of Arrow Flight at 127.0.0.1:"),
+        "{told}"
+    );
+    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
+    let port = free_port();
+    let told = fails(&writer(&format!("127.0.0.1:{port}"), 10, "path = \"a\"\nwait = \"1ms\""), 1);
+    assert!(told.contains("start that server, or mend `url`, or raise `wait`"), "{told}");
+}
