@@ -393,7 +393,9 @@ impl Graph {
 
     /// Whether the parts of these streams hold the same rows on any number of workers.
     fn parts_are_fixed(&self, streams: &[String]) -> bool {
-        self.all_pass(streams, |stage| !matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_)))
+        self.all_pass(streams, |stage| {
+            !matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_) | Operator::Latest(_))
+        })
     }
 
     /// Whether the parts of these streams have the same places on any number of workers.
@@ -408,8 +410,7 @@ impl Graph {
             // Rows that are given back to a stage have its name, but come from a source.
             let made_by = |stage: &&StageNode| stage.name == part_of(stream) && !retry_source::is_name(stream);
             self.stages.iter().find(made_by).is_none_or(|stage| {
-                let moves = !stage.key.is_empty() || matches!(stage.operator, Operator::Latest(_));
-                let passes = stage.keeps_parts() && !moves && good(stage);
+                let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
                 passes && stage.inputs.iter().all(|input| self.all_pass(&input.from, good))
             })
         })

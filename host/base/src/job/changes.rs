@@ -16,13 +16,18 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         }
     }
     for stage in &job.stages {
-        let OperatorSpec::Latest(LatestSpec { stream, op: None, .. }) = &stage.operator else { continue };
+        let OperatorSpec::Latest(LatestSpec { stream, op, .. }) = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
-        let Some((source, op)) = changes_in(job, stream, &mut BTreeSet::new()) else { continue };
+        let Some(changes) = changes_in(job, stream, &mut BTreeSet::new()) else { continue };
+        let (source, word) = (changes.source, changes.op);
+        let message = match (op, changes.inner) {
+            (None, _) => format!(
+                "the rows of `{stream}` are changes of source `{source}`, and the table would keep what was deleted; write op = \"{word}\""
+            ),
+            (Some(_), Some(inner)) => leaves_out(source, inner),
+            (Some(_), None) => continue,
+        };
         if !mistakes.within(&path) {
-            let message = format!(
-                "the rows of `{stream}` are changes of source `{source}`, and the table would keep what was deleted; write op = \"{op}\""
-            );
             mistakes.add_new(
                 format!("{path}.enrich.stream"),
                 &format!("stage `{}`: `enrich.stream`: ", stage.name),
@@ -32,25 +37,41 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
-        let Some((key, help)) = keeps(&sink.kind) else { continue };
+        let fits = keeps(&sink.kind);
         // The file says that they are wanted, or a program made the job.
-        if job.origin.lines.is_empty()
+        if fits == Fits::Any
+            || job.origin.lines.is_empty()
             || job.origin.lines.contains_key(&format!("{path}.changes"))
             || mistakes.within(&path)
         {
             continue;
         }
-        let Some((source, op)) = sink.from.iter().find_map(|stream| changes_in(job, stream, &mut BTreeSet::new()))
-        else {
-            continue;
+        let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let (key, message) = match fits {
+            Fits::Not { key, help } => {
+                let Some(Changes { source, op, .. }) = changes.next() else { continue };
+                let message = format!(
+                    "its rows are changes of source `{source}`, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
+                     wanted as a row",
+                    help.replace("OP", op)
+                );
+                (key, message)
+            }
+            _ => {
+                let Some((source, inner)) = changes.find_map(|of| Some((of.source, of.inner?))) else { continue };
+                ("from", leaves_out(source, inner))
+            }
         };
-        let message = format!(
-            "its rows are changes of source `{source}`, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
-             wanted as a row",
-            help.replace("OP", op)
-        );
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
+}
+
+/// A row that an inner enrichment leaves out may be the deletion of one that was there.
+fn leaves_out(source: &str, inner: &str) -> String {
+    format!(
+        "the rows are changes of source `{source}`, and stage `{inner}` leaves out those that its table knows nothing of, deletions too, so what was \
+         deleted would be kept; take type = \"inner\" out of `{inner}`"
+    )
 }
 
 fn is_of_changes(source: &SourceSpec) -> bool {
@@ -62,39 +83,68 @@ fn op_of(source: &SourceSpec) -> Option<&str> {
     source.schema.iter().find(|column| column.from == ColumnSource::Op).map(|column| column.name.as_str())
 }
 
-/// Where a sink keeps rows and does not know what they do: the key that is missing or wrong, and what to write.
-fn keeps(sink: &SinkKind) -> Option<(&'static str, &'static str)> {
-    match sink {
-        SinkKind::Files { layout, .. } if layout.delta => Some((
+/// How a sink takes changes.
+#[derive(PartialEq)]
+enum Fits {
+    /// As any other rows.
+    Any,
+    /// It does what they say.
+    Keeps,
+    /// It keeps rows and does not know what they do: the key that is missing or wrong, and what to write.
+    Not { key: &'static str, help: &'static str },
+}
+
+fn keeps(sink: &SinkKind) -> Fits {
+    let (knows, key, help) = match sink {
+        SinkKind::Files { layout, .. } if layout.delta => (
+            false,
             "from",
             "as rows of a table of Delta are only added here; write to a `postgres` or `kafka` sink with op = \"OP\"",
-        )),
-        SinkKind::Files { .. } => Some(("from", "write to a `postgres` or `kafka` sink with op = \"OP\"")),
+        ),
+        SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
         SinkKind::Postgres { mode: TableMode::Append, .. } => {
-            Some(("mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""))
+            (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\"")
         }
-        SinkKind::Postgres { mode: TableMode::Upsert { op: None, .. }, .. } => Some(("mode", "write op = \"OP\"")),
-        SinkKind::Kafka(kafka) if kafka.op.is_none() && kafka.tombstones.is_none() => {
-            Some(("topic", "write op = \"OP\" and the `key` of records"))
+        SinkKind::Postgres { mode: TableMode::Upsert { op, .. }, .. } => (op.is_some(), "mode", "write op = \"OP\""),
+        SinkKind::Kafka(kafka) => {
+            (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
         }
         SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents, .. }, .. }) => {
             let knows = documents.as_ref().is_some_and(|documents| documents.op.is_some());
-            (!knows).then_some(("body", "write op = \"OP\" and the `key` of documents"))
+            (knows, "body", "write op = \"OP\" and the `key` of documents")
         }
-        _ => None,
-    }
+        _ => return Fits::Any,
+    };
+    if knows { Fits::Keeps } else { Fits::Not { key, help } }
 }
 
-/// The source whose changes a stream has as they came, perhaps with other columns beside them, and its column that says what they do.
-fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -> Option<(&'a str, &'a str)> {
+/// Changes as they came, perhaps with other columns beside them.
+struct Changes<'a> {
+    /// The source that they come from.
+    source: &'a str,
+    /// Its column that says what they do.
+    op: &'a str,
+    /// A stage on their way that leaves some out.
+    inner: Option<&'a str>,
+}
+
+/// The changes that a stream has.
+fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -> Option<Changes<'a>> {
     if !seen.insert(stream.to_owned()) {
         return None;
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
-        return op_of(source).filter(|_| is_of_changes(source)).map(|op| (source.name.as_str(), op));
+        let op = op_of(source).filter(|_| is_of_changes(source))?;
+        return Some(Changes { source: &source.name, op, inner: None });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
-    let passes = matches!(stage.operator, OperatorSpec::Union | OperatorSpec::Enrich(_) | OperatorSpec::Latest(_));
-    passes.then_some(())?;
-    stage.from.iter().find_map(|stream| changes_in(job, stream, seen))
+    let kind = match &stage.operator {
+        OperatorSpec::Union => JoinKind::Left,
+        OperatorSpec::Enrich(enrich) => enrich.kind,
+        OperatorSpec::Latest(latest) => latest.kind,
+        _ => return None,
+    };
+    let changes = stage.from.iter().find_map(|stream| changes_in(job, stream, seen))?;
+    let inner = (kind == JoinKind::Inner).then_some(stage.name.as_str());
+    Some(Changes { inner: changes.inner.or(inner), ..changes })
 }

@@ -1,28 +1,36 @@
 //! The latest row that a stream has of the same key, beside each row. Both go to the worker that owns the key, which holds the
-//! stream's table of it; what came in a batch is in the table before the rows of the batch meet it.
+//! stream's table of it; what came in a batch is in the table before the rows of the batch meet it. Then the rows go back to where
+//! they came from, and stand in the order that they had: what comes behind may keep the last row of another key.
 
-use super::by_key::{hashes, keys, together};
+use super::by_key::{hashes, keys};
 use super::stages::{BuildContext, StageStreams};
 use crate::batch::keys::KeyHash;
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
+use crate::batch::types::with_fields;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{LatestNode, StageNode};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::metrics::{Counts, StateSize};
 use crate::sink::ops::Op;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
-use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_with_state, each_part};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The input of the stream that makes the table.
 const TABLE: u32 = 1;
+/// Rows that are away from their worker come in by the input of this number and that of the worker.
+const AWAY: u32 = 2;
+/// The column behind all others of rows that are away: which row of which of their worker's parts it is.
+const PLACE: &str = "millstream.place";
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -34,15 +42,22 @@ pub fn build<'s>(
     let split = split(stage, node, parts, build);
     let work = Latest::new(stage, node, build)?;
     let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
-    let (rows, rejected, changes) = each_batch_with_state(split, ticks, &stage.name, failure, |part| part.to, work);
+    let (rows, rejected, changes) =
+        each_batch_with_state(split, ticks, &stage.name, failure.clone(), |part| part.to, work);
+    let rows = if build.peers > 1 { back(stage, rows, build) } else { rows };
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
 }
 
 /// Splits parts by the owner of their key. What empties the table goes to all workers.
 fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (node, peers) = (node.clone(), build.peers);
+    let (node, peers, away) = (node.clone(), build.peers, AWAY + build.index as u32);
     let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+    let mut number = 0_u32;
+    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, mut part, output| {
+        if peers > 1 && part.input != TABLE {
+            (part.rows, part.input) = (with_places(&part.rows, number)?, away);
+            number = number.wrapping_add(1);
+        }
         let (columns, op) = if part.input == TABLE { (&node.key, node.op) } else { (&node.on, None) };
         let hashes = hashes(columns, &part.rows)?;
         let words = words(&part.rows, op);
@@ -56,6 +71,44 @@ fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &Bui
         Ok(())
     });
     split
+}
+
+/// The rows of a part of this number with their places.
+fn with_places(rows: &RecordBatch, number: u32) -> Result<RecordBatch> {
+    let first = u64::from(number) << 32;
+    let places: ArrayRef = Arc::new(UInt64Array::from_iter_values(first..first + rows.num_rows() as u64));
+    let columns = rows.columns().iter().cloned().chain([places]).collect();
+    RecordBatch::try_new(placed(&rows.schema()), columns).map_err(Error::arrow)
+}
+
+fn placed(schema: &SchemaRef) -> SchemaRef {
+    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt64, false))].into_iter())
+}
+
+/// Rows that were away are parts as before, in the order that they had.
+fn back<'s>(stage: &StageNode, rows: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    let work = |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
+        let mut together: BTreeMap<(PartOrder, ClockId), Vec<RecordBatch>> = BTreeMap::new();
+        for part in parts {
+            together.entry((part.order, part.clock_id)).or_default().push(part.rows);
+        }
+        for ((order, clock_id), pieces) in together {
+            output.clock_id = clock_id;
+            output.push(context, order, in_their_places(&pieces)?);
+        }
+        Ok(())
+    };
+    let (name, failure) = (format!("{} back", stage.name), build.running.failure.clone());
+    each_batch(rows, build.ticks.clone(), &name, failure, |part| u64::from(part.input.saturating_sub(AWAY)), work).0
+}
+
+fn in_their_places(pieces: &[RecordBatch]) -> Result<RecordBatch> {
+    let schema = pieces.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+    let mut rows = concat_batches(&schema, pieces).map_err(Error::arrow)?;
+    let place = rows.num_columns().saturating_sub(1);
+    let places = rows.remove_column(place);
+    let order = sort_to_indices(&places, None, None).map_err(Error::arrow)?;
+    take_record_batch(&rows, &order).map_err(Error::arrow)
 }
 
 /// As [`split_by_key`], with some rows for every worker.
@@ -152,14 +205,16 @@ impl Latest {
         Ok(())
     }
 
-    /// The rows with what the table knows of them.
-    fn enrich(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+    /// The rows with what the table knows of them, and their places where they are away.
+    fn enrich(&self, rows: &RecordBatch, away: bool) -> Result<RecordBatch> {
         let keys = keys(&self.node.on, rows)?;
         let view = keys.view();
         let find = |row| self.table.find(view.get(row)).filter(|slot| self.table.known(*slot));
         let (states, known) = self.table.states_at((0..rows.num_rows()).map(find).collect()).map_err(Error::arrow)?;
-        let columns = rows.columns().iter().chain(states.columns()).cloned().collect();
-        let rows = RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?;
+        let (own, places) = rows.columns().split_at(rows.num_columns() - usize::from(away));
+        let columns = own.iter().chain(states.columns()).chain(places).cloned().collect();
+        let schema = if away { placed(&self.node.output) } else { self.node.output.clone() };
+        let rows = RecordBatch::try_new(schema, columns).map_err(Error::arrow)?;
         if !self.node.inner {
             return Ok(rows);
         }
@@ -180,10 +235,10 @@ impl BatchWork for Latest {
         }
         self.held.set(self.table.len() as u64, self.table.bytes());
         self.held.spread(|| self.table.spread());
-        for part in together(&self.node.on, self.worker, parts)? {
-            let rows = self.enrich(&part.rows)?;
+        for part in parts {
+            let rows = self.enrich(&part.rows, part.input >= AWAY)?;
             self.metrics.add_rows(rows.num_rows());
-            output.clock_id = part.clock_id;
+            (output.clock_id, output.input) = (part.clock_id, part.input);
             output.push(context, part.order, rows);
         }
         Ok(())
