@@ -14,7 +14,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{NatsSubject, NatsWrites, Origin, ServerWrites, SinkSpec};
 use crate::job::subject;
 use crate::nats::stream::{Stream, markers};
-use crate::nats::{self, Connection, Fault, Server};
+use crate::nats::{Connection, Fault, Server};
 use crate::owner::Owner;
 use crate::shown;
 use crate::sink::{Sink, wrong};
@@ -140,7 +140,8 @@ fn writes(spec: &SinkSpec) -> Result<&NatsWrites> {
 
 fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     let server = of(spec)?;
-    let usable = nats::server(&server.url, server.tls.as_ref(), &origin.folder);
+    let credentials = writes(spec)?.credentials.as_deref();
+    let usable = Server::of(&server.url, credentials, server.tls.as_ref(), &origin.folder);
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
