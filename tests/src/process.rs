@@ -111,9 +111,14 @@ impl Process {
     }
 
     /// Waits until `condition` holds; fails where the process ends before.
-    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&Process) -> bool) {
+    pub fn until(&mut self, what: &str, condition: impl FnMut(&Process) -> bool) {
+        self.until_within(DEADLINE, what, condition);
+    }
+
+    /// The same within this time.
+    pub fn until_within(&mut self, time: Duration, what: &str, mut condition: impl FnMut(&Process) -> bool) {
         let (mut ended, mut holds) = (None, false);
-        holds_within(DEADLINE, || {
+        holds_within(time, || {
             // Looked at before the condition: what a process did before it ended counts.
             ended = self.child.try_wait().expect("a child can be waited for");
             holds = condition(self);

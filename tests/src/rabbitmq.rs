@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// It may have to be fetched first.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
+/// It takes some seconds, and a minute on a loaded machine.
+const STARTED_WITHIN: Duration = Duration::from_secs(240);
+
 /// A server on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Rabbitmq {
     folder: TempDir,
@@ -80,7 +83,7 @@ impl Rabbitmq {
             command.arg(file);
         }
         let mut process = Process::start(&mut command);
-        process.until("it has started", |process| {
+        process.until_within(STARTED_WITHIN, "it has started", |process| {
             process.stdout().contains("Server startup complete") || process.stderr().contains("Server startup complete")
         });
         self.process = Some(process);

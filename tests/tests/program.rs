@@ -37,6 +37,7 @@ mod latest;
 mod migrate;
 mod mqtt;
 mod nats;
+mod nats_keys;
 mod nats_sink;
 mod objects;
 mod order;

@@ -3,18 +3,20 @@
 //! The client is our own: the protocol is text and has few words, and what is needed of JetStream are some requests and answers of JSON.
 
 mod connection;
+mod credentials;
 mod protocol;
 pub mod stream;
 
-pub use crate::dial::{ANSWER_MAX, Fault, Place as Server};
+pub use crate::dial::{ANSWER_MAX, Fault};
 pub use connection::{Connection, answer};
 pub use protocol::{Received, publish};
 
-use crate::dial::Form;
+use crate::dial::{Form, Place};
 use crate::job::spec::TlsSpec;
 use crate::{secrets, shown};
+use credentials::Credentials;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SHOWN_BYTES_MAX: usize = 300;
 
@@ -27,13 +29,50 @@ pub const FORM: Form = Form {
     closed: "it closed the connection",
 };
 
-/// The server that a URL of a job file names; or the key that is wrong, and why.
-pub fn server(url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Result<Server, (&'static str, String)> {
-    let server = Server::of(url, &FORM, tls, folder)?;
-    if let (Some(token), None) = (&server.user, &server.password) {
-        secrets::keep(token, "(token)");
+/// Where a server is, and who the job is there.
+#[derive(Clone)]
+pub struct Server {
+    pub place: Place,
+    /// The file that says who the job is, where the URL does not.
+    credentials: Option<PathBuf>,
+}
+
+impl Server {
+    /// The server that a URL of a job file names; or the key that is wrong, and why.
+    pub fn of(
+        url: &str,
+        credentials: Option<&Path>,
+        tls: Option<&TlsSpec>,
+        folder: &Path,
+    ) -> Result<Server, (&'static str, String)> {
+        let place = Place::of(url, &FORM, tls, folder)?;
+        if let (Some(token), None) = (&place.user, &place.password) {
+            secrets::keep(token, "(token)");
+        }
+        let server = Server { place, credentials: credentials.map(|file| folder.join(file)) };
+        if server.credentials.is_some() && server.place.user.is_some() {
+            return Err((
+                "credentials",
+                "`url` says who the job is, and so does `credentials`; write one of them".into(),
+            ));
+        }
+        server.credentials().map_err(|fault| match fault {
+            Fault::Passing(why) | Fault::Lasting(why) => {
+                ("credentials", format!("{why}; mend it, or name another file"))
+            }
+        })?;
+        Ok(server)
     }
-    Ok(server)
+
+    /// What the file says now, which may be renewed while the job runs.
+    fn credentials(&self) -> Result<Option<Credentials>, Fault> {
+        self.credentials.as_deref().map(Credentials::read).transpose()
+    }
+
+    /// Where it is, for people.
+    pub fn shown(&self) -> String {
+        self.place.shown()
+    }
 }
 
 /// What JetStream says where it does not do what it was asked for.

@@ -124,14 +124,14 @@ impl Peer {
             zmtp::command(&mut out, "HELLO", &hello);
             self.send(&out).await?;
             out.clear();
-            self.expect("WELCOME").await?;
+            self.command("WELCOME").await?;
             zmtp::command(&mut out, "INITIATE", &own);
             self.send(&out).await?;
         } else {
             zmtp::command(&mut out, "READY", &own);
         }
         // A socket that does not fit closes when it hears of ours, and what it has said of itself may be lost by that: it speaks first.
-        let ready = self.expect("READY").await?;
+        let ready = self.command("READY").await?;
         if wants.login.is_none() {
             self.send(&out).await?;
         }
@@ -154,7 +154,7 @@ impl Peer {
     }
 
     /// The body of a command that has to come now.
-    async fn expect(&mut self, wanted: &str) -> Result<bytes::Bytes, Fault> {
+    async fn command(&mut self, wanted: &str) -> Result<bytes::Bytes, Fault> {
         loop {
             match self.take()? {
                 Some(Incoming::Command { name, body }) if name == wanted => return Ok(body),

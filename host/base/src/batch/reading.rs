@@ -32,10 +32,16 @@ pub trait ReadPartition: Send {
     fn has_more(&self) -> bool {
         false
     }
-    /// The rows up to this position are in a durable plan.
-    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble>;
-    /// A checkpoint with this position is published.
-    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble>;
+    /// The rows up to this position are in a durable plan. Most servers need not know.
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let _ = position;
+        Ok(())
+    }
+    /// A checkpoint with this position is published. Most servers need not know.
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let _ = position;
+        Ok(())
+    }
 }
 
 /// What a poll gave.

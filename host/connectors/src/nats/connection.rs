@@ -1,8 +1,8 @@
 //! A connection with a server of NATS, for a thread that waits: what comes is read when it is asked for.
 
-use super::protocol::{self, Incoming, Info, Received, publish, refusal};
+use super::protocol::{self, Incoming, Info, KnownBy, Received, publish, refusal};
 use super::{ANSWER_MAX, ApiError, FORM, Fault, Server};
-use crate::dial::{Line, silent};
+use crate::dial::{Line, Place, silent};
 use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +20,7 @@ const NOBODY: u16 = 503;
 /// A connection that the server has accepted.
 pub struct Connection {
     line: Line,
-    known: bool,
+    known_by: KnownBy,
     /// Most bytes of a message.
     pub payload_max: usize,
     /// What answers begin with.
@@ -36,23 +36,29 @@ pub struct Connection {
 impl Connection {
     /// Connects, and waits until the server has accepted it.
     pub fn open(server: &Server) -> Result<Connection, Fault> {
-        let mut line = Line::open(server)?;
+        let credentials = server.credentials()?;
+        let known_by = match (&credentials, &server.place.user) {
+            (Some(_), _) => KnownBy::Credentials,
+            (None, Some(_)) => KnownBy::Url,
+            (None, None) => KnownBy::Nothing,
+        };
+        let mut line = Line::open(&server.place)?;
         let until = Instant::now() + ANSWER_MAX;
         // The server speaks first, before TLS.
         let info = loop {
             match taken(&mut line)? {
                 Some(Incoming::Info(info)) => break info,
-                Some(Incoming::Error(said)) => return Err(refusal(&said, true)),
+                Some(Incoming::Error(said)) => return Err(refusal(&said, known_by)),
                 Some(_) => return Err(Fault::Passing("its first word is none of NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(silent()),
             }
         };
-        check_tls(server, &info)?;
-        line.secure(server)?;
+        check_tls(&server.place, &info)?;
+        line.secure(&server.place)?;
         let mut connection = Connection {
             line,
-            known: server.user.is_some(),
+            known_by,
             payload_max: if info.max_payload == 0 { usize::MAX } else { info.max_payload },
             // Nobody can listen to answers who does not know it.
             inbox: format!("_INBOX.{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
@@ -65,11 +71,17 @@ impl Connection {
             return Err(Fault::Lasting("it is too old: its messages have no headers; renew it (2.2 or newer)".into()));
         }
         let mut hello = json!({
-            "verbose": false, "pedantic": false, "tls_required": server.tls.is_some(), "name": "millstream",
+            "verbose": false, "pedantic": false, "tls_required": server.place.tls.is_some(), "name": "millstream",
             "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "protocol": 1, "headers": true, "no_responders": true, "echo": false,
         });
-        let password = server.password.as_deref().map(String::from_utf8_lossy);
-        match (&server.user, password) {
+        if let Some(credentials) = credentials {
+            let nonce = info.nonce.as_deref().ok_or_else(|| {
+                Fault::Lasting("it knows nobody by keys (nkeys); let it, or write user and password into `url`".into())
+            })?;
+            credentials.tell(&mut hello, nonce);
+        }
+        let password = server.place.password.as_deref().map(String::from_utf8_lossy);
+        match (&server.place.user, password) {
             (Some(user), Some(password)) => {
                 hello["user"] = user.as_str().into();
                 hello["pass"] = password.into();
@@ -159,7 +171,7 @@ impl Connection {
         loop {
             match taken(&mut self.line)? {
                 Some(Incoming::Ping) => self.line.send(b"PONG\r\n")?,
-                Some(Incoming::Error(said)) => return Err(refusal(&said, self.known)),
+                Some(Incoming::Error(said)) => return Err(refusal(&said, self.known_by)),
                 Some(incoming) => return Ok(Some(incoming)),
                 None => {
                     if !self.line.more(until.saturating_duration_since(Instant::now()))? {
@@ -176,8 +188,8 @@ fn taken(line: &mut Line) -> Result<Option<Incoming>, Fault> {
     protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is no NATS: {}", why.0)))
 }
 
-fn check_tls(server: &Server, info: &Info) -> Result<(), Fault> {
-    match (&server.tls, info.tls_required || info.tls_available) {
+fn check_tls(place: &Place, info: &Info) -> Result<(), Fault> {
+    match (&place.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
             Err(Fault::Lasting(format!("it speaks TLS only; let `url` begin with {}://", FORM.safe.0)))
         }

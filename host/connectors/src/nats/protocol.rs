@@ -24,6 +24,16 @@ pub struct Info {
     pub auth_required: bool,
     /// Most bytes of a message.
     pub max_payload: usize,
+    /// What those who show a key are to sign.
+    pub nonce: Option<String>,
+}
+
+/// By what a server is to know the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    Nothing,
+    Url,
+    Credentials,
 }
 
 /// What a server sends.
@@ -140,14 +150,17 @@ pub fn publish(to: &mut Vec<u8>, subject: &str, reply: Option<&str>, headers: &[
     to.extend_from_slice(b"\r\n");
 }
 
-/// What a server means by an error. The protocol has words for them and no numbers. `known`: whether the job said who it is.
-pub fn refusal(said: &str, known: bool) -> Fault {
+/// What a server means by an error. The protocol has words for them and no numbers.
+pub fn refusal(said: &str, known_by: KnownBy) -> Fault {
     let shown = shown::harmless(said, SHOWN_BYTES_MAX);
     let begins = |words: &str| said.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
     if begins("Authorization Violation") || begins("User Authentication Revoked") || begins("Account Authentication") {
-        return Fault::Lasting(match known {
-            true => "it does not accept user, password or token; mend them in `url`".into(),
-            false => "it wants to know who the job is; write user and password, or a token, into `url`".into(),
+        return Fault::Lasting(match known_by {
+            KnownBy::Url => "it does not accept user, password or token; mend them in `url`".into(),
+            KnownBy::Credentials => "it does not accept key or JWT, which may have expired; renew the file that `credentials` names".into(),
+            KnownBy::Nothing => {
+                "it wants to know who the job is; write user and password, or a token, into `url`, or name a file of `credentials`".into()
+            }
         });
     }
     if begins("Permissions Violation") {

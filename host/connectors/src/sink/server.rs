@@ -1,6 +1,7 @@
 //! Sinks that write to a server which is named by a URL: who writes to each kind, and waiting for one that is away.
 
 mod flight;
+mod messages;
 mod mqtt;
 mod nats;
 mod rabbitmq;
@@ -8,6 +9,7 @@ mod redis;
 mod values;
 
 use super::Sink;
+use crate::dial::Fault;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::BatchId;
@@ -15,6 +17,7 @@ use crate::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec}
 use crate::owner::Owner;
 use crate::units;
 use arrow::datatypes::SchemaRef;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// How often a waiting sink looks whether the job has ended.
@@ -130,6 +133,26 @@ fn unreachable(spec: &SinkSpec, origin: &Origin, place: &str, trouble: Trouble) 
     }
 }
 
+/// The same of a fault that a client of our own has met.
+fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> Error {
+    let location = origin.at(&format!("sinks.{}.url", spec.name));
+    let trouble = match fault {
+        Fault::Passing(why) => Trouble::Passing(why),
+        Fault::Lasting(why) => {
+            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+        }
+    };
+    unreachable(spec, origin, place, trouble)
+}
+
+/// Whose messages or markers these are; of a job that keeps nothing, what no other start has.
+fn job_id(owner: Option<&Owner>) -> String {
+    match owner {
+        Some(owner) => owner.job_id.clone(),
+        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
+    }
+}
+
 /// What commits a batch, and how long it is tried.
 struct Trying<'a> {
     sink: &'a str,
@@ -139,6 +162,17 @@ struct Trying<'a> {
 }
 
 impl Trying<'_> {
+    /// What a fault means that a client of our own has met.
+    fn trouble(&self, batch: BatchId, fault: Fault) -> Trouble {
+        match fault {
+            Fault::Passing(why) => Trouble::Passing(why),
+            Fault::Lasting(why) => {
+                let Trying { sink, place, .. } = self;
+                Trouble::Lasting(Error::environment(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
+            }
+        }
+    }
+
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn commit(&self, batch: BatchId, mut attempt: impl FnMut() -> std::result::Result<(), Trouble>) -> Result<()> {
         let (began, mut pause) = (Instant::now(), Duration::ZERO);

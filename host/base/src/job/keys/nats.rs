@@ -4,6 +4,13 @@ use super::{KeyShape, TableKey, key};
 
 const NATS: &[&str] = &["nats"];
 
+const CREDENTIALS: TableKey = key(
+    "credentials",
+    KeyShape::Text,
+    "A file with who the job is to the server: a file of credentials (`.creds`), with a JWT and the seed of a key, or one with the seed alone \
+     (an nkey). It is read each time the job connects. Instead of user, password or token in `url`.",
+);
+
 /// Of sources.
 pub(super) const SOURCE: &[TableKey] = &[
     key("stream", KeyShape::Texts, "The stream of JetStream to read, or a list of streams; each is a partition.").of(NATS).needed(NATS),
@@ -20,6 +27,7 @@ pub(super) const SOURCE: &[TableKey] = &[
          newest (`latest`).",
     )
     .of(NATS),
+    CREDENTIALS.of(NATS),
 ];
 
 /// Of sinks.
@@ -36,4 +44,5 @@ pub(super) const SINK: &[TableKey] = &[
          again after a crash.",
     )
     .of(NATS),
+    CREDENTIALS.of(NATS),
 ];

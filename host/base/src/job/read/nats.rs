@@ -8,6 +8,7 @@ use crate::job::spec::{
 use crate::job::table::Reader;
 
 const URL: &str = "url = \"nats://127.0.0.1:4222\"";
+const CREDENTIALS: &str = "credentials = \"job.creds\"";
 
 /// A source.
 pub(super) fn source(r: &Reader<'_>) -> ServerSourceSpec {
@@ -17,6 +18,7 @@ pub(super) fn source(r: &Reader<'_>) -> ServerSourceSpec {
         streams: texts(r, "stream", example),
         subjects: texts(r, "subject", "subject = \"orders.*.new\", or subject = [\"a.>\", \"b\"]"),
         start: start(r),
+        credentials: r.path("credentials", CREDENTIALS),
     };
     ServerSourceSpec { url: url(r, URL), reads: ServerReads::Nats(reads) }
 }
@@ -35,6 +37,7 @@ pub(super) fn sink(r: &Reader<'_>) -> ServerSinkSpec {
         subject: subject.map_or_else(NatsSubject::Column, NatsSubject::Fixed),
         format: server_sink::format(r),
         exactly_once: r.flag("exactly_once").unwrap_or(true),
+        credentials: r.path("credentials", CREDENTIALS),
     };
     server_sink::server(r, URL, ServerWrites::Nats(writes))
 }

@@ -1,6 +1,7 @@
 //! Streams of NATS JetStream, read and written.
 
 use super::{RecordFormat, ServerStart};
+use std::path::PathBuf;
 
 /// Which streams are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct NatsReads {
     pub subjects: Vec<String>,
     /// Where a job begins.
     pub start: ServerStart,
+    /// The file that says who the job is, where `url` does not.
+    pub credentials: Option<PathBuf>,
 }
 
 /// What is written.
@@ -24,6 +27,8 @@ pub struct NatsWrites {
     pub format: RecordFormat,
     /// Whether the job refuses a stream that takes no batches as a whole; else messages may come again after a crash.
     pub exactly_once: bool,
+    /// The file that says who the job is, where `url` does not.
+    pub credentials: Option<PathBuf>,
 }
 
 /// Where the messages of a sink go.

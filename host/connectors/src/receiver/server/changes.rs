@@ -308,10 +308,6 @@ impl ReadPartition for Changes {
         self.owner.is_some()
     }
 
-    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
-
     fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
         let at = At::parse(position).and_then(|at| at.stream);
         if let (Some((lsn, _)), Some(open)) = (at, &self.open) {

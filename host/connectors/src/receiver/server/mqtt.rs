@@ -204,8 +204,4 @@ impl ReadPartition for Mqtt {
             self.trouble(fault)
         })
     }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
 }

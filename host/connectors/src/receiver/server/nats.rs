@@ -6,7 +6,7 @@ use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadT
 use crate::error::Error;
 use crate::job::spec::{NatsReads, Origin, ServerSourceSpec, ServerStart, SourceSpec};
 use crate::nats::stream::{Stream, markers};
-use crate::nats::{self, ANSWER_MAX, ApiError, Connection, Fault, Received, Server, publish};
+use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, Server, publish};
 use crate::shown;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ impl Nats {
     ) -> Result<Nats, (&'static str, String)> {
         Ok(Nats {
             source: source.name.clone(),
-            server: nats::server(&server.url, source.tls.as_ref(), &origin.folder)?,
+            server: Server::of(&server.url, reads.credentials.as_deref(), source.tls.as_ref(), &origin.folder)?,
             reads: reads.clone(),
             open: None,
             began: None,
@@ -405,14 +405,6 @@ impl ReadPartition for Nats {
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         self.read(rows_max, wait)
-    }
-
-    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
     }
 }
 

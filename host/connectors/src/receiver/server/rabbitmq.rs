@@ -388,10 +388,6 @@ impl ReadPartition for Rabbitmq {
             self.trouble(&queue, fault.into())
         })
     }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

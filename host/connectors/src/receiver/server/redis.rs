@@ -342,14 +342,6 @@ impl ReadPartition for Redis {
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         self.read(rows_max, wait)
     }
-
-    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
 }
 
 fn none() -> ReadRows {

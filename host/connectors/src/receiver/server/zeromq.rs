@@ -251,12 +251,4 @@ impl ReadPartition for Zeromq {
     fn keeps_positions(&self) -> bool {
         false
     }
-
-    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
 }

@@ -2,9 +2,8 @@
 //!
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
-use super::values::{self, Values, without};
-use super::{Trouble, Trying, apart, of, unreachable};
-use crate::batch::types::{ColumnType, describe};
+use super::messages::{Form, Outgoing, To};
+use super::{Trying, apart, not_begun, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -14,8 +13,8 @@ use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::owner::Owner;
 use crate::shown;
-use crate::sink::{Sink, commit_failed, wrong};
-use arrow::array::{Array, AsArray, RecordBatch};
+use crate::sink::{Sink, wrong};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -41,10 +40,9 @@ struct MqttSink {
     next_id: u16,
 }
 
-/// A message of a batch.
-struct Outgoing {
-    topic: String,
-    payload: Vec<u8>,
+/// A message of a batch that is not known to be there.
+struct Left {
+    message: Outgoing,
     /// It was sent before, on another connection.
     again: bool,
 }
@@ -52,9 +50,7 @@ struct Outgoing {
 /// Checks what can be checked without asking the server.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
     let writes = writes(spec)?;
-    let topic = topic_column(writes, schema).map_err(|message| wrong(spec, origin, "topic_from", message))?;
-    let fits = values::check(writes.format, &without(schema, topic), "topic");
-    fits.map_err(|message| wrong(spec, origin, "format", message))?;
+    form(writes).check(spec, schema, origin)?;
     // Nobody is asked: under its name a job may run, which would lose its connection.
     server(spec, origin).map(drop)
 }
@@ -71,11 +67,10 @@ pub(super) fn open(
     if owner.is_some() {
         tracing::info!("sink `{}` sends at least once: after a crash some messages come again", spec.name);
     }
-    let topic = topic_column(&writes, schema).map_err(|message| wrong(spec, origin, "topic_from", message))?;
+    let topic = form(&writes).column(spec, schema, origin)?;
     let server = server(spec, origin)?;
     let opened = apart(|| connect(&server, &writes))?;
-    let connection =
-        opened.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    let connection = opened.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
     Ok(Box::new(MqttSink {
         name: spec.name.clone(),
         server,
@@ -122,27 +117,12 @@ fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connecti
     Ok(connection)
 }
 
-/// The place of the column that `topic_from` names.
-fn topic_column(writes: &MqttWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
-    let MqttTopic::Column(name) = &writes.topic else { return Ok(None) };
-    let found = schema.index_of(name).ok();
-    let text = found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text);
-    match text {
-        Some(at) => Ok(Some(at)),
-        None => {
-            Err(format!("`topic_from` names `{name}`, and the rows have {}; write one of type text", describe(schema)))
-        }
-    }
-}
-
-fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
-    match fault {
-        Fault::Passing(why) => Trouble::Passing(why),
-        Fault::Lasting(why) => {
-            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.shown());
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
-        }
-    }
+fn form(writes: &MqttWrites) -> Form<'_> {
+    let to = match &writes.topic {
+        MqttTopic::Fixed(topic) => To::Fixed(topic),
+        MqttTopic::Column(name) => To::Column(name),
+    };
+    Form { to, key: "topic_from", word: "topic", format: writes.format }
 }
 
 impl Sink for MqttSink {
@@ -150,11 +130,13 @@ impl Sink for MqttSink {
         if !rows.iter().any(|part| part.num_rows() > 0) {
             return self.idle();
         }
-        let mut left = self.messages(batch, rows)?;
+        let fits = |topic: &str| is_topic(topic).map_err(|why| (why, "the column"));
+        let messages = form(&self.writes).messages(&self.name, batch, &rows, self.topic, fits)?;
+        let mut left = messages.into_iter().map(|message| Left { message, again: false }).collect();
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
         let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
-        trying.commit(batch, || self.attempt(batch, &mut left))?;
+        trying.commit(batch, || self.attempt(&mut left).map_err(|fault| trying.trouble(batch, fault)))?;
         fault::point("commit.after");
         Ok(())
     }
@@ -165,92 +147,47 @@ impl Sink for MqttSink {
 
     /// The connection stays, or is given up where it was lost: nothing is under way.
     fn idle(&mut self) -> Result<()> {
-        if let Some(mut connection) = self.connection.take()
-            && connection.keep_alive().is_ok()
-            && connection.next(Duration::ZERO).is_ok()
-        {
-            self.connection = Some(connection);
-        }
+        self.connection
+            .take_if(|connection| connection.keep_alive().is_err() || connection.next(Duration::ZERO).is_err());
         Ok(())
     }
 }
 
 impl MqttSink {
-    /// The messages of a batch, all before the first is sent.
-    fn messages(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<VecDeque<Outgoing>> {
-        let mut messages = VecDeque::new();
-        for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let failed = |cause: std::io::Error| commit_failed(&self.name, batch, "the rows", cause);
-            let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != self.topic).collect();
-            let value = part.project(&kept).map_err(|cause| failed(std::io::Error::other(cause)))?;
-            let mut values = Values::of(self.writes.format, &value).map_err(failed)?;
-            let topics = self.topic.and_then(|at| part.column(at).as_string_opt::<i32>());
-            for row in 0..part.num_rows() {
-                let topic = match (&self.writes.topic, topics) {
-                    (MqttTopic::Fixed(topic), _) => topic.clone(),
-                    (_, Some(topics)) if topics.is_valid(row) => topics.value(row).to_owned(),
-                    _ => String::new(),
-                };
-                if let Err(why) = is_topic(&topic) {
-                    let (name, shown) = (&self.name, shown::harmless(&topic, 200));
-                    return Err(Error::plugin(format!(
-                        "sink `{name}`: batch {batch}: row {} has the topic `{shown}`, which {why}; mend the column, or take such rows out \
-                         with `filter` before the sink",
-                        messages.len()
-                    )));
-                }
-                let mut payload = Vec::new();
-                values.write(row, &mut payload).map_err(failed)?;
-                messages.push_back(Outgoing { topic, payload, again: false });
-            }
-        }
-        Ok(messages)
-    }
-
     /// Sends what is left of a batch; what was not acknowledged stays left.
-    fn attempt(&mut self, batch: BatchId, left: &mut VecDeque<Outgoing>) -> std::result::Result<(), Trouble> {
+    fn attempt(&mut self, left: &mut VecDeque<Left>) -> std::result::Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.server, &self.writes).map_err(|fault| self.told(batch, fault))?,
+            None => connect(&self.server, &self.writes)?,
         };
-        let mut flying: BTreeMap<u16, (usize, Outgoing)> = BTreeMap::new();
+        let mut flying: BTreeMap<u16, (usize, Left)> = BTreeMap::new();
         let sent = self.send_all(&mut connection, left, &mut flying);
         // What is not known to be there is sent again, in the order of the rows.
         let mut back: Vec<_> = flying.into_values().collect();
         back.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        back.into_iter().for_each(|(_, message)| left.push_front(Outgoing { again: true, ..message }));
-        sent.map_err(|fault| self.told(batch, fault))?;
+        back.into_iter().for_each(|(_, message)| left.push_front(Left { again: true, ..message }));
+        sent?;
         self.connection = Some(connection);
         Ok(())
-    }
-
-    fn told(&self, batch: BatchId, fault: Fault) -> Trouble {
-        match fault {
-            Fault::Passing(why) => Trouble::Passing(why),
-            Fault::Lasting(why) => {
-                let (name, place) = (&self.name, self.server.shown());
-                Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
-            }
-        }
     }
 
     fn send_all(
         &mut self,
         connection: &mut Connection,
-        left: &mut VecDeque<Outgoing>,
-        flying: &mut BTreeMap<u16, (usize, Outgoing)>,
+        left: &mut VecDeque<Left>,
+        flying: &mut BTreeMap<u16, (usize, Left)>,
     ) -> std::result::Result<(), Fault> {
         let most = usize::from(connection.granted.receive_max.unwrap_or(u16::MAX).clamp(1, IN_FLIGHT_MAX));
         let bytes_max = connection.granted.packet_bytes_max.map_or(usize::MAX, |most| most as usize);
         let (mut out, mut number) = (Vec::new(), 0);
         while !left.is_empty() || !flying.is_empty() {
             while flying.len() < most && out.len() < WRITE_BYTES {
-                let Some(message) = left.pop_front() else { break };
+                let Some(next) = left.pop_front() else { break };
                 let (id, before) = (self.free_id(flying), out.len());
-                let Outgoing { topic, payload, again } = &message;
-                let put = packet::publish(&mut out, id, topic, payload, self.writes.retain, *again);
-                let (bytes, shown) = (payload.len(), shown::harmless(topic, 200));
-                flying.insert(id, (number, message));
+                let Outgoing { to, payload } = &next.message;
+                let put = packet::publish(&mut out, id, to, payload, self.writes.retain, next.again);
+                let (bytes, shown) = (payload.len(), shown::harmless(to, 200));
+                flying.insert(id, (number, next));
                 number += 1;
                 if put.is_none() || out.len() - before > bytes_max {
                     return Err(Fault::Lasting(format!(
@@ -271,9 +208,9 @@ impl MqttSink {
                 match connection.next(wait)? {
                     Some(Packet::PubAck { id, code, reason }) => {
                         let acknowledged = flying.remove(&id);
-                        if let (0x80.., Some((_, message))) = (code, acknowledged) {
-                            let topic = shown::harmless(&message.topic, 200);
-                            flying.insert(id, (0, message));
+                        if let (0x80.., Some((_, refused))) = (code, acknowledged) {
+                            let topic = shown::harmless(&refused.message.to, 200);
+                            flying.insert(id, (0, refused));
                             return Err(match refusal(code, reason.as_deref()) {
                                 Fault::Passing(why) => Fault::Passing(format!("a message to `{topic}`: {why}")),
                                 Fault::Lasting(why) => Fault::Lasting(format!("a message to `{topic}`: {why}")),
@@ -293,7 +230,7 @@ impl MqttSink {
         Ok(())
     }
 
-    fn free_id(&mut self, flying: &BTreeMap<u16, (usize, Outgoing)>) -> u16 {
+    fn free_id(&mut self, flying: &BTreeMap<u16, (usize, Left)>) -> u16 {
         loop {
             self.next_id = self.next_id.checked_add(1).unwrap_or(1);
             if !flying.contains_key(&self.next_id) {

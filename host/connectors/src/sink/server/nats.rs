@@ -5,9 +5,8 @@
 //! messages; where there are more rows the marker says how many of them are there, with a digest of all, and the others follow. So a process
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
-use super::values::{self, Values, without};
-use super::{Trouble, Trying, apart, of, unreachable};
-use crate::batch::types::{ColumnType, describe};
+use super::messages::{Form, Outgoing, To};
+use super::{Trouble, Trying, apart, job_id, not_begun, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -15,16 +14,15 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{NatsSubject, NatsWrites, Origin, ServerWrites, SinkSpec};
 use crate::job::subject;
 use crate::nats::stream::{Stream, markers};
-use crate::nats::{self, Connection, Fault, Server};
+use crate::nats::{Connection, Fault, Server};
 use crate::owner::Owner;
 use crate::shown;
-use crate::sink::{Sink, commit_failed, wrong};
-use arrow::array::{Array, AsArray, RecordBatch};
+use crate::sink::{Sink, wrong};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use marker::Marker;
-use send::{Outgoing, Stopped};
+use send::Stopped;
 use serde_json::json;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 mod marker;
@@ -58,13 +56,11 @@ struct NatsSink {
 /// Checks the columns, and asks the server what the stream is.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
     let writes = writes(spec)?;
-    let column = subject_column(writes, schema).map_err(|message| wrong(spec, origin, "subject_from", message))?;
-    let fits = values::check(writes.format, &without(schema, column), "subject");
-    fits.map_err(|message| wrong(spec, origin, "format", message))?;
+    form(writes).check(spec, schema, origin)?;
     let server = server(spec, origin)?;
     let asked =
         apart(|| Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)))?;
-    let found = asked.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    let found = asked.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
     match found {
         Some(stream) => fit(writes, &stream, writes.exactly_once && keeps_checkpoints)
             .map_err(|(key, message)| wrong(spec, origin, key, message)),
@@ -81,13 +77,8 @@ pub(super) fn open(
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
-    let column = subject_column(&writes, schema).map_err(|message| wrong(spec, origin, "subject_from", message))?;
+    let column = form(&writes).column(spec, schema, origin)?;
     let owner_of_marker = owner.filter(|_| writes.exactly_once);
-    let job_id = match owner {
-        Some(owner) => owner.job_id.clone(),
-        // What no other start has.
-        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
-    };
     if owner.is_some() && owner_of_marker.is_none() {
         tracing::info!("sink `{}` sends at least once: after a crash some messages may come again", spec.name);
     }
@@ -95,7 +86,7 @@ pub(super) fn open(
         name: spec.name.clone(),
         server: server(spec, origin)?,
         marker: owner_of_marker.map(|owner| marker(&writes, &owner.job_id, &spec.name)),
-        sender: format!("{job_id}.{}", token(&spec.name)),
+        sender: format!("{}.{}", job_id(owner), token(&spec.name)),
         writes,
         column,
         generation: owner.map_or(0, |owner| owner.generation.0),
@@ -109,7 +100,7 @@ pub(super) fn open(
     };
     let opened = apart(|| sink.take_over())?;
     opened.map_err(|stopped| match stopped {
-        Stopped::Fault(fault) => unreachable(spec, origin, &sink.server.shown(), at(spec, origin, &sink.server, fault)),
+        Stopped::Fault(fault) => not_begun(spec, origin, &sink.server.shown(), fault),
         Stopped::Job(error) => error,
         Stopped::Key(key, message) => wrong(spec, origin, key, message),
     })?;
@@ -126,7 +117,7 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
     let read = apart(|| {
         Connection::open(&server).and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject))
     })?;
-    let read = read.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    let read = read.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
     Ok(read.batch())
 }
 
@@ -149,22 +140,17 @@ fn writes(spec: &SinkSpec) -> Result<&NatsWrites> {
 
 fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     let server = of(spec)?;
-    let usable = nats::server(&server.url, server.tls.as_ref(), &origin.folder);
+    let credentials = writes(spec)?.credentials.as_deref();
+    let usable = Server::of(&server.url, credentials, server.tls.as_ref(), &origin.folder);
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
-/// The place of the column that `subject_from` names.
-fn subject_column(writes: &NatsWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
-    let NatsSubject::Column(name) = &writes.subject else { return Ok(None) };
-    let found = schema.index_of(name).ok();
-    let text = found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text);
-    match text {
-        Some(at) => Ok(Some(at)),
-        None => Err(format!(
-            "`subject_from` names `{name}`, and the rows have {}; write one of type text",
-            describe(schema)
-        )),
-    }
+fn form(writes: &NatsWrites) -> Form<'_> {
+    let to = match &writes.subject {
+        NatsSubject::Fixed(subject) => To::Fixed(subject),
+        NatsSubject::Column(name) => To::Column(name),
+    };
+    Form { to, key: "subject_from", word: "subject", format: writes.format }
 }
 
 /// Whether a stream takes what the sink writes; or the key that is wrong and why.
@@ -247,33 +233,21 @@ fn token(name: &str) -> String {
     name.bytes().map(letter).collect()
 }
 
-fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
-    match fault {
-        Fault::Passing(why) => Trouble::Passing(why),
-        Fault::Lasting(why) => {
-            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.shown());
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
-        }
-    }
-}
-
 impl Sink for NatsSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if !rows.iter().any(|part| part.num_rows() > 0) {
             // Of a batch without rows there is no trace, so it does not count as held.
             return self.idle();
         }
-        let messages = self.messages(batch, rows)?;
+        let fits = |subject: &str| self.takes(subject);
+        let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
         let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         trying.commit(batch, || {
             self.attempt(batch, &messages, &mut sent).map_err(|stopped| match stopped {
-                Stopped::Fault(Fault::Passing(why)) => Trouble::Passing(why),
-                Stopped::Fault(Fault::Lasting(why)) => {
-                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
-                }
+                Stopped::Fault(fault) => trying.trouble(batch, fault),
                 Stopped::Key(_, why) => {
                     Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
                 }
@@ -291,53 +265,23 @@ impl Sink for NatsSink {
 
     /// The connection stays, or is given up where it was lost: nothing is under way.
     fn idle(&mut self) -> Result<()> {
-        if let Some(mut connection) = self.connection.take()
-            && connection.keep_alive().is_ok()
-            && connection.next(Duration::ZERO).is_ok()
-        {
-            self.connection = Some(connection);
-        }
+        self.connection
+            .take_if(|connection| connection.keep_alive().is_err() || connection.next(Duration::ZERO).is_err());
         Ok(())
     }
 }
 
 impl NatsSink {
-    /// The messages of a batch, all before the first is sent.
-    fn messages(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<Vec<Outgoing>> {
-        let mut messages = Vec::new();
-        for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let failed = |cause: std::io::Error| commit_failed(&self.name, batch, "the rows", cause);
-            let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != self.column).collect();
-            let value = part.project(&kept).map_err(|cause| failed(std::io::Error::other(cause)))?;
-            let mut values = Values::of(self.writes.format, &value).map_err(failed)?;
-            let subjects = self.column.and_then(|at| part.column(at).as_string_opt::<i32>());
-            for row in 0..part.num_rows() {
-                let to = match (&self.writes.subject, subjects) {
-                    (NatsSubject::Fixed(subject), _) => subject.clone(),
-                    (_, Some(subjects)) if subjects.is_valid(row) => subjects.value(row).to_owned(),
-                    _ => String::new(),
-                };
-                let why = match subject::check(&to) {
-                    Err(why) => Some(format!("which {why}")),
-                    Ok(()) if !self.stream.takes(&to) || to.starts_with(&markers(&self.writes.stream)) => {
-                        Some(format!("which stream `{}` does not take", self.writes.stream))
-                    }
-                    Ok(()) => None,
-                };
-                if let Some(why) = why {
-                    let (name, shown) = (&self.name, shown::harmless(&to, 200));
-                    return Err(Error::plugin(format!(
-                        "sink `{name}`: batch {batch}: row {} has the subject `{shown}`, {why}; mend the column or the stream, or take such \
-                         rows out with `filter` before the sink",
-                        messages.len()
-                    )));
-                }
-                let mut payload = Vec::new();
-                values.write(row, &mut payload).map_err(failed)?;
-                messages.push(Outgoing { subject: to, payload });
+    /// Whether a message can go to this subject; or why not, and what to mend.
+    fn takes(&self, to: &str) -> std::result::Result<(), (String, &'static str)> {
+        let why = match subject::check(to) {
+            Err(why) => why.to_owned(),
+            Ok(()) if !self.stream.takes(to) || to.starts_with(&markers(&self.writes.stream)) => {
+                format!("stream `{}` does not take", self.writes.stream)
             }
-        }
-        Ok(messages)
+            Ok(()) => return Ok(()),
+        };
+        Err((why, "the column or the stream"))
     }
 }
 

@@ -3,10 +3,9 @@
 //! A server of RabbitMQ keeps no marker for us: after a crash, or when a connection is lost, what was not confirmed is published again, with
 //! the id that it had.
 
-use super::values::{self, Values, without};
-use super::{Trouble, Trying, apart, of, unreachable};
-use crate::amqp::{ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Outgoing, Server, publish};
-use crate::batch::types::{ColumnType, describe};
+use super::messages::{Form, Outgoing, To};
+use super::{Trying, apart, job_id, not_begun, of};
+use crate::amqp::{self, ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Server, publish};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -14,11 +13,10 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
 use crate::owner::Owner;
 use crate::shown;
-use crate::sink::{Sink, commit_failed, wrong};
-use arrow::array::{Array, AsArray, RecordBatch};
+use crate::sink::{Sink, wrong};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Messages that are published and not confirmed, at most.
@@ -43,18 +41,10 @@ struct RabbitmqSink {
     connection: Option<(Connection, u64)>,
 }
 
-/// A message of a batch.
-struct Row {
-    routing_key: String,
-    body: Vec<u8>,
-}
-
 /// Checks the columns, and asks the server whether the exchange is there.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
     let writes = writes(spec)?;
-    let column = key_column(writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
-    let fits = values::check(writes.format, &without(schema, column), "routing key");
-    fits.map_err(|message| wrong(spec, origin, "format", message))?;
+    form(writes).check(spec, schema, origin)?;
     let server = server(spec, origin)?;
     match apart(|| connect(&server, writes))? {
         Ok(_) => Ok(()),
@@ -63,7 +53,7 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
             Err(wrong(spec, origin, key, format!("the server says: {why}; make it there, or mend the name")))
         }
-        Err(closed) => Err(unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault))),
+        Err(closed) => Err(not_begun(spec, origin, &server.place.shown(), closed.fault)),
     }
 }
 
@@ -79,22 +69,16 @@ pub(super) fn open(
     if owner.is_some() {
         tracing::info!("sink `{}` publishes at least once: after a crash some messages come again", spec.name);
     }
-    let column = key_column(&writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
+    let column = form(&writes).column(spec, schema, origin)?;
     let server = server(spec, origin)?;
     let opened = apart(|| connect(&server, &writes))?;
-    let connection = opened
-        .map_err(|closed| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault)))?;
-    let job = match owner {
-        Some(owner) => owner.job_id.clone(),
-        // What no other start has.
-        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
-    };
+    let connection = opened.map_err(|closed| not_begun(spec, origin, &server.place.shown(), closed.fault))?;
     Ok(Box::new(RabbitmqSink {
         name: spec.name.clone(),
         server,
         writes,
         column,
-        sender: format!("{job}.{}", spec.name),
+        sender: format!("{}.{}", job_id(owner), spec.name),
         wait: of(spec)?.wait,
         failure: failure.clone(),
         connection: Some((connection, 0)),
@@ -138,28 +122,12 @@ fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Conn
     Ok(connection)
 }
 
-/// The place of the column that `routing_key_from` names.
-fn key_column(writes: &RabbitmqWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
-    let RabbitmqKey::Column(name) = &writes.key else { return Ok(None) };
-    let found = schema.index_of(name).ok();
-    let text = found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text);
-    match text {
-        Some(at) => Ok(Some(at)),
-        None => Err(format!(
-            "`routing_key_from` names `{name}`, and the rows have {}; write one of type text",
-            describe(schema)
-        )),
-    }
-}
-
-fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
-    match fault {
-        Fault::Passing(why) => Trouble::Passing(why),
-        Fault::Lasting(why) => {
-            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.place.shown());
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
-        }
-    }
+fn form(writes: &RabbitmqWrites) -> Form<'_> {
+    let to = match &writes.key {
+        RabbitmqKey::Fixed(key) => To::Fixed(key),
+        RabbitmqKey::Column(name) => To::Column(name),
+    };
+    Form { to, key: "routing_key_from", word: "routing key", format: writes.format }
 }
 
 impl Sink for RabbitmqSink {
@@ -167,18 +135,14 @@ impl Sink for RabbitmqSink {
         if !rows.iter().any(|part| part.num_rows() > 0) {
             return self.idle();
         }
-        let rows = self.rows(batch, rows)?;
+        let messages = form(&self.writes).messages(&self.name, batch, &rows, self.column, is_key)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
         let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         trying.commit(batch, || {
-            self.attempt(batch, &rows, &mut sent).map_err(|closed| match closed.fault {
-                Fault::Passing(why) => Trouble::Passing(why),
-                Fault::Lasting(why) => {
-                    Trouble::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
-                }
-            })
+            let published = self.attempt(batch, &messages, &mut sent);
+            published.map_err(|closed| trying.trouble(batch, closed.fault))
         })?;
         fault::point("commit.after");
         Ok(())
@@ -190,50 +154,16 @@ impl Sink for RabbitmqSink {
 
     /// The connection stays, or is given up where it was lost: nothing is under way.
     fn idle(&mut self) -> Result<()> {
-        if let Some((mut connection, published)) = self.connection.take()
-            && connection.keep_alive(None).is_ok()
-            && connection.next(Duration::ZERO).is_ok()
-        {
-            self.connection = Some((connection, published));
-        }
+        self.connection.take_if(|(connection, _)| {
+            connection.keep_alive(None).is_err() || connection.next(Duration::ZERO).is_err()
+        });
         Ok(())
     }
 }
 
 impl RabbitmqSink {
-    /// The messages of a batch, all before the first is published.
-    fn rows(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<Vec<Row>> {
-        let mut messages = Vec::new();
-        for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let failed = |cause: std::io::Error| commit_failed(&self.name, batch, "the rows", cause);
-            let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != self.column).collect();
-            let value = part.project(&kept).map_err(|cause| failed(std::io::Error::other(cause)))?;
-            let mut values = Values::of(self.writes.format, &value).map_err(failed)?;
-            let keys = self.column.and_then(|at| part.column(at).as_string_opt::<i32>());
-            for row in 0..part.num_rows() {
-                let routing_key = match (&self.writes.key, keys) {
-                    (RabbitmqKey::Fixed(key), _) => key.clone(),
-                    (_, Some(keys)) if keys.is_valid(row) => keys.value(row).to_owned(),
-                    _ => String::new(),
-                };
-                if routing_key.len() > KEY_BYTES_MAX {
-                    let (name, shown) = (&self.name, shown::harmless(&routing_key, 50));
-                    return Err(Error::plugin(format!(
-                        "sink `{name}`: batch {batch}: row {} has the routing key `{shown}`, which is longer than {KEY_BYTES_MAX} bytes; mend \
-                         the column, or take such rows out with `filter` before the sink",
-                        messages.len()
-                    )));
-                }
-                let mut body = Vec::new();
-                values.write(row, &mut body).map_err(failed)?;
-                messages.push(Row { routing_key, body });
-            }
-        }
-        Ok(messages)
-    }
-
     /// Publishes what is left of a batch. `sent`: how many rows are known to be there.
-    fn attempt(&mut self, batch: BatchId, rows: &[Row], sent: &mut usize) -> std::result::Result<(), Closed> {
+    fn attempt(&mut self, batch: BatchId, rows: &[Outgoing], sent: &mut usize) -> std::result::Result<(), Closed> {
         let (mut connection, mut published) = match self.connection.take() {
             Some(open) => open,
             None => (connect(&self.server, &self.writes)?, 0),
@@ -250,8 +180,8 @@ impl RabbitmqSink {
             while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
                 let Some(row) = rows.get(next) else { break };
                 let id = format!("{}.{batch}.{next}", self.sender);
-                let (exchange, routing_key) = (self.writes.exchange.as_str(), row.routing_key.as_str());
-                let message = Outgoing { exchange, routing_key, content_type, id: &id, body: &row.body };
+                let (exchange, routing_key) = (self.writes.exchange.as_str(), row.to.as_str());
+                let message = amqp::Outgoing { exchange, routing_key, content_type, id: &id, body: &row.payload };
                 publish(&mut out, CHANNEL, connection.frame_max, &message);
                 published += 1;
                 flying.insert(published, next);
@@ -304,5 +234,13 @@ impl RabbitmqSink {
         }
         self.connection = Some((connection, published));
         Ok(())
+    }
+}
+
+/// Whether a message can have this routing key; or why not, and what to mend.
+fn is_key(key: &str) -> std::result::Result<(), (String, &'static str)> {
+    match key.len() <= KEY_BYTES_MAX {
+        true => Ok(()),
+        false => Err((format!("is longer than {KEY_BYTES_MAX} bytes"), "the column")),
     }
 }

@@ -5,7 +5,7 @@
 //! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
 
 use super::values::{Fields, Values};
-use super::{Trouble, Trying, of, unreachable};
+use super::{Trouble, Trying, job_id, of, unreachable};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -18,7 +18,6 @@ use crate::{batch::json, shown};
 use ::redis::{self as library, Connection, RedisError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Writes into the marker that this start commits from now on; the last committed batch, or whose the sink is.
@@ -106,14 +105,9 @@ pub(super) fn open(
 ) -> Result<Box<dyn Sink>> {
     let server = server(spec, origin)?;
     let writes = writes(spec)?.clone();
-    let job_id = match owner {
-        Some(owner) => owner.job_id.clone(),
-        // What no other start has.
-        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
-    };
     let mut sink = RedisSink {
         name: spec.name.clone(),
-        marker: marker(&writes.stream, &job_id, &spec.name),
+        marker: marker(&writes.stream, &job_id(owner), &spec.name),
         server,
         writes,
         generation: owner.map_or(0, |owner| owner.generation.0),

@@ -1,7 +1,7 @@
 //! Publishing the messages of a batch: all of them with a marker, or each by itself.
 
 use super::marker::{Marker, Part};
-use super::{NatsSink, fit, made};
+use super::{NatsSink, Outgoing, fit, made};
 use crate::error::Error;
 use crate::fault;
 use crate::ids::BatchId;
@@ -20,12 +20,6 @@ const WRITE_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 256;
 /// Fewer messages no batch of JetStream has: one row, and the marker.
 const BATCH_MIN: usize = 2;
-
-/// A message of a batch.
-pub struct Outgoing {
-    pub subject: String,
-    pub payload: Vec<u8>,
-}
 
 /// Why publishing goes no further.
 pub enum Stopped {
@@ -185,7 +179,7 @@ impl NatsSink {
         for (at, row) in rows.iter().enumerate() {
             let number = (at + 1).to_string();
             let headers = [("Nats-Batch-Id", id.as_str()), ("Nats-Batch-Sequence", number.as_str())];
-            publish(&mut out, &row.subject, None, &headers, &row.payload);
+            publish(&mut out, &row.to, None, &headers, &row.payload);
             if out.len() >= WRITE_BYTES {
                 connection.send(&out)?;
                 out.clear();
@@ -243,7 +237,7 @@ impl NatsSink {
                 let inbox = connection.new_inbox();
                 let id = format!("{}.{batch}.{next}.{:016x}", self.sender, xxh3_64(&row.payload));
                 let headers = [("Nats-Msg-Id", id.as_str()), ("Nats-Expected-Stream", self.writes.stream.as_str())];
-                publish(&mut out, &row.subject, Some(&inbox), &headers, &row.payload);
+                publish(&mut out, &row.to, Some(&inbox), &headers, &row.payload);
                 flying.insert(inbox, next);
                 next += 1;
             }
@@ -325,7 +319,7 @@ fn confirmed(message: &Received) -> Result<Result<u64, ApiError>, Fault> {
 fn digest(rows: &[Outgoing]) -> String {
     let mut digest = Xxh3::new();
     for row in rows {
-        for bytes in [row.subject.as_bytes(), &row.payload] {
+        for bytes in [row.to.as_bytes(), &row.payload] {
             digest.update(&(bytes.len() as u64).to_le_bytes());
             digest.update(bytes);
         }

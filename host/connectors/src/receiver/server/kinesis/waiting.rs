@@ -1,0 +1,108 @@
+//! What was received of a shard waits, each record for itself, until it is handed over.
+
+use super::ask::Record;
+use super::place::{Read, is_sequence};
+use super::{Open, Waiting, What, packed};
+use crate::batch::envelope::ID;
+use crate::batch::reading::{Message, ReadContent, ReadRows};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// How often a position is put down that moved by time alone.
+const NOTED_EVERY_MS: i64 = 10 * 60 * 1000;
+
+impl Open {
+    /// What was received waits, each for itself.
+    pub(super) fn take(&mut self, records: Vec<Record>) -> Result<(), String> {
+        let (mut bytes, count) = (0_u64, records.len() as u64);
+        for record in records {
+            if !is_sequence(&record.sequence_number) {
+                return Err("what answers there is no Kinesis: a record has no number; mend the endpoint".into());
+            }
+            bytes += record.data.len() as u64;
+            self.take_one(record);
+        }
+        self.record_bytes = bytes.div_ceil(count.max(1)).max(1);
+        Ok(())
+    }
+
+    fn take_one(&mut self, record: Record) {
+        let sequence = record.sequence_number.clone();
+        let time_ms = Some(record.time_ms());
+        let whole = Read::Whole(sequence.clone());
+        let data = match STANDARD.decode(&record.data) {
+            Ok(data) => Bytes::from(data),
+            Err(error) => {
+                let what = What::Refused(record.data.into_bytes(), format!("it is no base64: {error}"));
+                return self.waiting.push_back(Waiting { read: whole, what });
+            }
+        };
+        let Some(packed) = packed::unpack(&data) else {
+            let what = What::Message(message(data, record.partition_key, time_ms, &sequence));
+            return self.waiting.push_back(Waiting { read: whole, what });
+        };
+        // Of a record that was not handed over to its end, as a start was interrupted.
+        let taken = match &self.place.read {
+            Read::Part(of, taken) if *of == sequence => *taken,
+            _ => 0,
+        };
+        let last = packed.len().saturating_sub(1);
+        for (at, one) in packed.into_iter().enumerate().skip(taken as usize) {
+            let number = u32::try_from(at).unwrap_or(u32::MAX);
+            let here = self.hash_keys.is_none_or(|(first, last)| (first..=last).contains(&one.place()));
+            let what = match here {
+                true => What::Message(message(one.data, one.key, time_ms, &format!("{sequence}/{number}"))),
+                // The library that packed it took the shard for another one, and sends it again.
+                false => What::Nothing,
+            };
+            let read = if at == last { whole.clone() } else { Read::Part(sequence.clone(), number.saturating_add(1)) };
+            self.waiting.push_back(Waiting { read, what });
+        }
+        if self.waiting.is_empty() {
+            self.waiting.push_back(Waiting { read: whole, what: What::Nothing });
+        }
+    }
+
+    /// Hands over at most so many rows.
+    pub(super) fn hand_over(&mut self, rows_max: u32) -> ReadRows {
+        let (mut messages, mut refused) = (Vec::new(), Vec::new());
+        while messages.len() + refused.len() < rows_max as usize {
+            let Some(next) = self.waiting.pop_front() else { break };
+            self.place.read = next.read;
+            match next.what {
+                What::Message(message) => messages.push(message),
+                What::Refused(bytes, reason) => refused.push((bytes, reason)),
+                What::Nothing => {}
+            }
+        }
+        if self.waiting.is_empty() {
+            self.place.until_ms = self.until_ms;
+        }
+        self.noted_ms = Some(self.place.until_ms);
+        let position = Some(self.place.written());
+        ReadRows { content: ReadContent::Messages(messages), refused, position, pause: Some(Duration::ZERO) }
+    }
+
+    /// Nothing came; the position is put down now and then.
+    pub(super) fn nothing(&mut self) -> ReadRows {
+        self.place.until_ms = self.until_ms;
+        let noted = self.noted_ms.is_some_and(|noted| self.until_ms.saturating_sub(noted) < NOTED_EVERY_MS);
+        if !noted {
+            self.noted_ms = Some(self.until_ms);
+        }
+        let position = (!noted).then(|| self.place.written());
+        ReadRows {
+            content: ReadContent::Messages(Vec::new()),
+            refused: Vec::new(),
+            position,
+            pause: Some(Duration::ZERO),
+        }
+    }
+}
+
+fn message(data: Bytes, key: String, time_ms: Option<i64>, id: &str) -> Message {
+    let headers = vec![(ID.to_owned(), Some(Bytes::copy_from_slice(id.as_bytes())))];
+    Message { value: Some(data), key: Some(key.into()), headers, time_ms, ..Message::default() }
+}

@@ -1,0 +1,142 @@
+//! Jobs that show keys (nkeys) and credentials (`.creds`) to a real server of NATS.
+
+use millstream_tests::{Nats, NatsKey, NatsKeyOf, Process, Trial};
+use serde_json::json;
+
+/// A job that copies a stream to another one, as whom this file says.
+fn job(nats: &Nats, file: &str) -> Trial {
+    let url = nats.url();
+    Trial::new(&format!(
+        r#"name = "copy"
+batch = "20ms"
+[checkpoint]
+dir = "checkpoint"
+[sources.in]
+kind = "nats"
+url = "{url}"
+stream = "IN"
+credentials = "{file}"
+[sinks.out]
+from = "in"
+kind = "nats"
+url = "{url}"
+stream = "OUT"
+subject = "out"
+format = "text"
+credentials = "{file}"
+"#
+    ))
+}
+
+/// Streams, and a message in the first.
+fn fill(nats: &Nats) {
+    nats.stream("IN", &["in"], &json!({}));
+    let subjects = ["out", "millstream.OUT.>"];
+    nats.stream("OUT", &subjects, &json!({ "allow_atomic": true }));
+    nats.publish("in", "a");
+}
+
+/// What was copied.
+fn copied(nats: &Nats) -> Vec<String> {
+    let messages = nats.messages("OUT").into_iter().filter(|message| message.subject == "out");
+    messages.map(|message| String::from_utf8(message.data).unwrap()).collect()
+}
+
+/// Runs a job that ends by itself with this exit code; what it says.
+#[track_caller]
+fn fails(trial: &Trial, code: i32) -> String {
+    let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_job_shows_a_key() {
+    let (ours, other) = (NatsKey::new(NatsKeyOf::User, 1), NatsKey::new(NatsKeyOf::User, 2));
+    let users =
+        format!("authorization {{ users = [ {{ user: test, password: pw }}, {{ nkey: {} }} ] }}\n", ours.public());
+    let nats = Nats::configured(&users, &json!({ "user": "test", "pass": "pw" }));
+    fill(&nats);
+    let trial = job(&nats, "reader.nk");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("`credentials`, the file ") && told.contains("reader.nk: it cannot be read: "), "{told}");
+    for (text, why) in [
+        ("hello\nyou", "it is no file of credentials, and no seed of a key alone"),
+        (&ours.seed()[..20], "its seed is none, or was cut or mistyped"),
+        (&NatsKey::new(NatsKeyOf::Account, 1).seed(), "its seed is not that of a user, which begins with SU"),
+    ] {
+        trial.write("reader.nk", text);
+        let told = trial.refused(&["validate", "job.toml"]);
+        assert!(told.contains(why) && !told.contains(text), "{told}");
+    }
+    trial.write("reader.nk", &other.seed());
+    let told = fails(&trial, 1);
+    let refused = "it does not accept key or JWT, which may have expired; renew the file that `credentials` names";
+    assert!(told.contains(refused) && !told.contains(&other.seed()), "{told}");
+    trial.write("reader.nk", &format!("# of the job\n{}\n", ours.seed()));
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(copied(&nats), ["a"]);
+    trial.change(
+        "[sources.in]\nkind = \"nats\"\nurl = \"nats://",
+        "[sources.in]\nkind = \"nats\"\nurl = \"nats://me:pw@",
+    );
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("`url` says who the job is, and so does `credentials`; write one of them"), "{told}");
+    // Nobody asks for a key.
+    let open = Nats::start();
+    let trial = job(&open, "reader.nk");
+    trial.write("reader.nk", &ours.seed());
+    let told = fails(&trial, 1);
+    assert!(told.contains("it knows nobody by keys (nkeys)"), "{told}");
+}
+
+/// A server that trusts an operator knows no user by name: an account says who is one.
+#[test]
+fn a_job_shows_what_its_account_has_signed() {
+    let operator = NatsKey::new(NatsKeyOf::Operator, 1);
+    let (system, account) = (NatsKey::new(NatsKeyOf::Account, 2), NatsKey::new(NatsKeyOf::Account, 3));
+    let user = NatsKey::new(NatsKeyOf::User, 4);
+    let limits = json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+        "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+    });
+    let of_account = |account: &NatsKey, limits| {
+        let claims = json!({ "limits": limits, "default_permissions": { "pub": {}, "sub": {} }, "type": "account", "version": 2 });
+        format!("{}: {}", account.public(), operator.jwt(&account.public(), None, &claims))
+    };
+    let mut none = limits.clone();
+    for key in ["mem_storage", "disk_storage", "streams", "consumer"] {
+        none[key] = 0.into();
+    }
+    let of_user = |is_bearer: bool, expires_s| {
+        let claims = json!({
+            "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "bearer_token": is_bearer, "type": "user", "version": 2,
+        });
+        account.jwt(&user.public(), expires_s, &claims)
+    };
+    let settings = format!(
+        "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}\n{}\n}}\n",
+        operator.jwt(&operator.public(), None, &json!({ "type": "operator", "version": 2 })),
+        system.public(),
+        of_account(&system, none),
+        of_account(&account, limits),
+    );
+    let nats = Nats::configured(&settings, &json!({ "jwt": of_user(true, None) }));
+    fill(&nats);
+    let file = |jwt: &str| {
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n*** IMPORTANT ***\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            user.seed()
+        )
+    };
+    let trial = job(&nats, "secret/job.creds");
+    // It was good for a day of 2023.
+    let old = of_user(false, Some(1_700_086_400));
+    trial.write("secret/job.creds", &file(&old));
+    let told = fails(&trial, 1);
+    assert!(told.contains("renew the file that `credentials` names") && !told.contains(&old), "{told}");
+    trial.write("secret/job.creds", &file(&of_user(false, None)));
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(copied(&nats), ["a"]);
+}
