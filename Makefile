@@ -22,7 +22,7 @@ help:
 	@echo 'make test    all tests'
 	@echo 'make torture kills jobs at every moment and compares what they put out, with bugs that it must find,'
 	@echo '             then feeds the host random plugins (KILLS=1000 FUZZ_SECONDS=600 SEED=1)'
-	@echo 'make bench   speed and memory, against native loops'
+	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
@@ -93,9 +93,11 @@ torture: tools servers
 	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
 
+# All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
+PARTS ?=
 bench: tools
 	@"$(MILLSTREAM)" build $(BENCH_PLUGINS)
-	cargo run --release --package millstream-bench
+	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
 
 lint: setup
 	cargo fmt --all --check

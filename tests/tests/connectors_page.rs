@@ -2,6 +2,7 @@
 //! which a test holds. Where it is not as it should be, the test prints the table.
 
 use millstream_tests::{Process, millstream, root};
+use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,10 +108,12 @@ fn lost(rows: &str) -> &'static str {
     }
 }
 
-fn table() -> String {
-    let mut table = String::from(
-        "| connector | as | rows | formats | partitions | what a kill loses |\n|---|---|---|---|---|---|\n",
-    );
+/// The lines of the table, without their last cells.
+fn table() -> Vec<String> {
+    let mut table = vec![
+        "| connector | as | rows | formats | partitions | what a kill loses |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
     for head in ["source", "sink"] {
         let part = part(head);
         let promises = promises(head);
@@ -119,15 +122,43 @@ fn table() -> String {
         for Promise { words, kind, rows } in promises {
             let (formats, lost) = (formats(&part, head, &kind), lost(&rows));
             let partitions = if head == "source" { partitions(&kind) } else { "" };
-            table += &format!("| {words} | {head} | {rows} | {formats} | {partitions} | {lost} |\n");
+            table.push(format!("| {words} | {head} | {rows} | {formats} | {partitions} | {lost} |"));
         }
     }
     table
 }
 
+/// What is read and written without anybody else.
+const WITHOUT_SERVER: [&str; 8] = ["file", "directory", "rate", "queue", "files", "delta", "nothing", "print"];
+
 #[test]
 fn the_page_of_connectors_is_what_program_and_guarantees_say() {
     let page = fs::read_to_string(root().join("docs/connectors.md")).unwrap();
     let table = table();
-    assert!(page.contains(&table), "docs/connectors.md has to hold\n\n{table}");
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+    let parts: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| {
+            let inner = line.strip_suffix('|').unwrap_or_else(|| panic!("no end of {line}"));
+            let last = inner.rfind('|').unwrap_or_else(|| panic!("no cells in {line}"));
+            (&inner[..=last], inner[last + 1..].trim())
+        })
+        .collect();
+    let found: Vec<&str> = parts.iter().map(|(line, _)| *line).collect();
+    assert!(found == table, "docs/connectors.md has to hold, each with a last cell,\n\n{}", table.join("\n"));
+    let rate = Regex::new(
+        r"^[0-9,]+ rows a second, [0-9]+\.[0-9]{2} of .+ \([0-9]+ cores, 20[0-9]{2}-[01][0-9]-[0-3][0-9]\)$",
+    );
+    let rate = rate.unwrap();
+    for (line, cell) in &parts[2..] {
+        let is_without = WITHOUT_SERVER.iter().any(|kind| line.contains(&format!("`{kind}`")));
+        let told = match cell.strip_prefix("not measured: ") {
+            Some(why) => !why.is_empty(),
+            None => rate.is_match(cell) || (*cell == "no server" && is_without),
+        };
+        assert!(
+            told,
+            "a line needs what `make bench PARTS=servers RATES=write` measures, or `not measured: ` and why: {line} {cell}"
+        );
+    }
 }

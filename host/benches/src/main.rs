@@ -1,9 +1,10 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `servers`, `latency`, `start`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `latency`, `start`,
 //! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
-//! as `checkpoint`); all by default.
+//! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
 
+mod beside;
 mod boundary;
 mod checkpoint;
 mod flood;
@@ -15,6 +16,8 @@ mod limits;
 mod measure;
 mod native;
 mod neighbour;
+mod rates;
+mod rows;
 mod servers;
 mod sql;
 mod start;
@@ -26,11 +29,12 @@ mod words;
 fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
-    if servers::own_part(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if servers::own_part(&arguments) || kafka::own_part(&arguments) {
         return;
     }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 18] = [
+    let wanted: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut parts: Vec<(&str, fn())> = vec![
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
@@ -42,7 +46,6 @@ fn main() {
         ("join", join::run),
         ("flood", flood::run),
         ("kafka", kafka::run),
-        ("servers", servers::run),
         ("latency", latency::run),
         ("start", start::run),
         ("upgrade", upgrade::run),
@@ -50,6 +53,7 @@ fn main() {
         ("checkpoint-latency", checkpoint::latency::run),
         ("checkpoint-state", checkpoint::state::run),
     ];
+    parts.extend(servers::PARTS);
     for (name, run) in parts {
         if wanted.is_empty()
             || wanted

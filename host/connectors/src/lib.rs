@@ -3,14 +3,14 @@
 // What users see has its documentation, in the crate `millstream`; these are its insides.
 #![allow(missing_docs)]
 
-mod amqp;
+pub mod amqp;
 mod dial;
 mod flight;
 pub mod http;
 pub mod kafka;
 mod kinesis;
 pub mod mqtt;
-mod nats;
+pub mod nats;
 pub mod objects;
 pub mod postgres;
 pub mod receiver;
@@ -18,7 +18,7 @@ mod redis;
 pub mod schema_registry;
 pub mod sink;
 pub mod tls;
-mod zeromq;
+pub mod zeromq;
 
 use millstream_base::{
     batch, decode, digest, durable, error, failure, fault, hex, ids, job, limits, memory, owner, panics, patience,

@@ -1,50 +1,80 @@
-//! Changes of a table of PostgreSQL, beside `pg_recvlogical`, which reads the same stream and writes it down as it came.
+//! Changes of a table of PostgreSQL. Plain programs have no such client but `pg_recvlogical`, which does not look at what comes; so the
+//! one here is written over that of the job.
 
-use super::{compare, job, run_job, run_plain};
-use crate::measure::millstream;
+use crate::beside::{Compared, go_on, rows_or, run_own, run_plain};
+use crate::measure::job;
+use crate::rows::{JOB, Row, SCHEMA, introduce};
+use millstream::internals::job::database;
+use millstream::internals::postgres::Connection;
+use millstream::internals::postgres::pgoutput::{self, Cell, Decoded};
+use millstream::internals::postgres::replication::{Lsn, Streamed};
 use millstream_tests::Postgres;
 use std::path::Path;
 
 /// Runs this part.
-pub fn run(folder: &Path, rows: usize) {
+pub fn run(folder: &Path) {
+    let rows = rows_or(300_000);
     let server = Postgres::start_with(&["wal_level=logical"]);
     server.sql("create table t (n bigint primary key, \"user\" text, page text, amount double precision)");
     let url = server.url().replace("${PW}", "${file:pw}");
     std::fs::write(folder.join("pw"), Postgres::PASSWORD).expect("a file");
+    let schema = SCHEMA.replace("{ user", "{ op = { type = \"text\", from = \"op\" }, user");
     let text = format!(
-        "batch = \"100ms\"\n[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n[sources.rows]\nkind = \"postgres-changes\"\nurl = \"{url}\"\n\
-         table = \"t\"\nschema = {{ op = {{ type = \"text\", from = \"op\" }}, user = \"text\", page = \"text\", n = \"int64\", \
-         amount = \"float64\" }}\n[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n"
+        "{JOB}[sources.rows]\nkind = \"postgres-changes\"\nurl = \"{url}\"\n\
+         table = \"t\"\n{schema}\n[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n"
     );
     let path = job(folder, &text);
-    let run = millstream(&["run", &path.to_string_lossy(), "--timeout", "3s"]).status();
-    assert!(run.is_ok_and(|ran| ran.success()), "the job failed");
+    introduce(&path, "3s");
     let publication = server.sql("select pubname from pg_publication").trim().to_owned();
-    let receive = |arguments: &[&str]| {
-        let mut command = server.program("pg_recvlogical");
-        command.args(["-d", "postgres", "--slot", "plain"]).args(arguments);
-        command
-    };
-    run_plain(&mut receive(&["--create-slot", "-P", "pgoutput"]), None);
+    run_plain(server.program("pg_recvlogical").args(["--slot", "plain", "--create-slot", "-P", "pgoutput"]), None);
     let insert = |round: usize| {
         let first = round * rows;
         let last = first + rows - 1;
         server.sql(&format!(
             "insert into t select n, 'user-' || n % 99991, '/a/page/' || n % 977, n % 89 + 0.25 from generate_series({first}, {last}) n"
         ));
-        server.sql("select pg_current_wal_lsn()").trim().to_owned()
     };
-    let names = format!("publication_names={publication}");
-    compare(
-        "changes of PostgreSQL",
-        rows,
-        ("millstream run job.toml --workers 1 --limit N", &text),
+    let url = server.url().replace("${PW}", "p%40ss%2Fw%3Ard%25");
+    let beside = "a program over the same client, our own";
+    Compared { connector: ("`postgres-changes`", "source"), rows, beside, job: &text }.run(
         |round| {
-            let end = insert(round);
-            let to_end =
-                ["--start", "-f", "/dev/null", "-o", "proto_version=1", "-o", &names, "--no-loop", "--endpos", &end];
-            run_plain(&mut receive(&to_end), None)
+            insert(round);
+            run_own("changes-read", &[&url, &rows.to_string(), &publication])
         },
-        |_| run_job(&path, rows),
+        |_| go_on(&path, rows),
     );
+}
+
+/// Reads so many changes, each a new row.
+pub fn read(url: &str, rows: usize, publication: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let database = database::config(url).expect("a database");
+        let mut stream = Connection::new(database).replicate().await.expect("a connection");
+        stream.stream("plain", Lsn(0), publication).await.expect("a stream");
+        let (mut count, mut sum) = (0, 0.0);
+        let mut end = None;
+        // The slot is told of a whole transaction only, or it would come again.
+        while end.is_none() || count < rows {
+            let Streamed::Message(message) = stream.next().await.expect("a message") else { continue };
+            match pgoutput::read(message).expect("a change") {
+                Decoded::Insert { new, .. } => {
+                    let text = |place: usize| match &new[place] {
+                        Cell::Text(text) => text.as_str(),
+                        _ => "",
+                    };
+                    let n = text(0).parse().expect("a number");
+                    let amount = text(3).parse().expect("a number");
+                    sum += Row { user: text(1), page: text(2), n, amount }.sum();
+                    count += 1;
+                }
+                Decoded::Commit { end: at } if count == rows => end = Some(at),
+                _ => {}
+            }
+        }
+        assert!(sum > 0.0);
+        stream.confirm(end.expect("an end"));
+        stream.tell();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    });
 }

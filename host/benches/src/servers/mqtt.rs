@@ -1,48 +1,107 @@
-//! Messages of MQTT with QoS 1, beside mosquitto's own programs.
+//! Messages of MQTT with QoS 1. The plain programs are written over the job's own client: `mosquitto_pub` looks through all that it has
+//! not sent for each line, so a hundred thousand take it minutes.
 
-use super::{SCHEMA, compare, file_of, from_file, job, rows_of, run_job, run_plain};
-use crate::measure::millstream;
+use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::measure::job;
+use crate::rows::{self, Row, introduce};
+use millstream::internals::mqtt::packet::{self, Packet};
+use millstream::internals::mqtt::{ANSWER_MAX, Connection, FORM, Server, Session};
 use millstream_tests::Mosquitto;
 use std::path::Path;
 
+/// Messages that are not acknowledged, at most.
+const MESSAGES: usize = 1_000;
+
 /// Runs this part.
-pub fn run(folder: &Path, rows: usize) {
-    // A client gets as much as it takes, and the server keeps all for one that is away.
-    let server = Mosquitto::with("allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n");
+pub fn run(folder: &Path) {
+    let rows = rows_or(60_000);
+    // It keeps all for a client that is away, and has many messages on their way, but fewer than there are numbers for them (65,535).
+    // Its acknowledgements do not wait for those of TCP, which come 40 ms later.
+    let settings = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 20000\nset_tcp_nodelay true\n";
+    let server = Mosquitto::with(settings);
     let url = server.url();
-    let lines: Vec<String> = rows_of(rows).collect();
-    let text = format!(
-        "name = \"reader\"\nbatch = \"100ms\"\n[sources.rows]\nkind = \"mqtt\"\nurl = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\"\n\
-         format = \"json\"\n{SCHEMA}\n[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n"
-    );
+    let text = rows::reading("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
     let path = job(folder, &text);
     // Both are known to the server before there is anything to read.
-    let session = ["-i", "plain", "-c", "-x", "3600", "-t", "plain"];
-    run_plain(server.program("mosquitto_sub").args(session).arg("-E"), None);
-    let ran = millstream(&["run", &path.to_string_lossy(), "--timeout", "2s"]).status();
-    assert!(ran.is_ok_and(|ran| ran.success()), "the job failed");
-    let count = rows.to_string();
-    compare(
-        "read from MQTT",
-        rows,
-        ("millstream run job.toml --workers 1 --limit N", &text),
+    drop(subscribe(&url));
+    introduce(&path, "2s");
+    let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    Compared { connector: ("`mqtt`", "source"), rows, beside, job: &text }.run(
         |_| {
-            server.publish("plain", &lines, &[]);
-            run_plain(server.program("mosquitto_sub").args(session).args(["-C", &count]), None)
+            send(&url, "plain", rows::rows(rows));
+            run_own("mqtt-read", &[&url, &rows.to_string()])
         },
         |_| {
-            server.publish("job", &lines, &[]);
+            send(&url, "job", rows::rows(rows));
             run_job(&path, rows)
         },
     );
-    let file = file_of(folder, rows);
-    let text = from_file(&format!("kind = \"mqtt\"\nurl = \"{url}\"\ntopic = \"out\"\n"));
+    let file = rows::file(folder, rows);
+    let text = rows::writing("mqtt", &format!("url = \"{url}\"\ntopic = \"out\""));
     let path = job(folder, &text);
-    compare(
-        "write to MQTT",
-        rows,
-        ("millstream run job.toml --workers 1 --limit N", &text),
-        |_| run_plain(server.program("mosquitto_pub").args(["-t", "out", "-l"]), Some(&file)),
-        |_| run_job(&path, rows),
-    );
+    let beside = "a program over the same client, our own, with 1,000 messages that are not acknowledged";
+    Compared { connector: ("`mqtt`", "sink"), rows, beside, job: &text }
+        .run(|_| run_own("mqtt-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
+}
+
+fn connect(url: &str, client_id: &str, kept_s: Option<u32>) -> Connection {
+    let server = Server::of(url, &FORM, None, Path::new(".")).expect("a URL");
+    Connection::open(&server, &Session { client_id: client_id.to_owned(), kept_s }).expect("the server answers")
+}
+
+fn next(connection: &mut Connection) -> Packet {
+    connection.next(ANSWER_MAX).expect("no error").expect("the server goes on")
+}
+
+fn subscribe(url: &str) -> Connection {
+    let mut connection = connect(url, "plain", Some(3_600));
+    let mut subscribe = Vec::new();
+    packet::subscribe(&mut subscribe, 1, &["plain".to_owned()], true);
+    connection.send(&subscribe).expect("the server listens");
+    connection
+}
+
+/// Reads all rows.
+pub fn read(url: &str, rows: usize) {
+    let mut connection = subscribe(url);
+    let (mut out, mut count, mut sum) = (Vec::new(), 0, 0.0);
+    while count < rows {
+        let Packet::Publish(publish) = next(&mut connection) else { continue };
+        sum += Row::of(&publish.payload).sum();
+        count += 1;
+        packet::acknowledge(&mut out, publish.id.expect("QoS 1"));
+        if count % (MESSAGES / 2) == 0 || count == rows {
+            connection.send(&out).expect("the server listens");
+            out.clear();
+        }
+    }
+    assert!(sum > 0.0);
+}
+
+/// Writes the rows of a file.
+pub fn write(url: &str, file: &str) {
+    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    send(url, "out", rows::lines(file).map(written));
+}
+
+fn send(url: &str, topic: &str, rows: impl Iterator<Item = String>) {
+    let mut connection = connect(url, "writer", None);
+    let (mut out, mut id, mut waiting) = (Vec::new(), 0_u16, 0);
+    for row in rows {
+        id = id.checked_add(1).unwrap_or(1);
+        packet::publish(&mut out, id, topic, row.as_bytes(), false, false).expect("it is short");
+        waiting += 1;
+        if waiting == MESSAGES {
+            connection.send(&out).expect("the server listens");
+            out.clear();
+            // The others are on their way meanwhile.
+            while waiting > MESSAGES / 2 {
+                waiting -= usize::from(matches!(next(&mut connection), Packet::PubAck { .. }));
+            }
+        }
+    }
+    connection.send(&out).expect("the server listens");
+    while waiting > 0 {
+        waiting -= usize::from(matches!(next(&mut connection), Packet::PubAck { .. }));
+    }
 }

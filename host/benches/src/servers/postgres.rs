@@ -1,35 +1,67 @@
-//! Rows into a table of PostgreSQL, beside `psql` and its `\copy`.
+//! Rows into a table of PostgreSQL.
 
-use super::{compare, job, run_job, run_plain};
+use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::measure::job;
+use crate::rows::{self, Row};
 use millstream_tests::Postgres;
-use std::fmt::Write as _;
 use std::path::Path;
+use std::pin::pin;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls};
+
+/// Rows of one transaction.
+const TRANSACTION_ROWS: usize = 20_000;
 
 /// Runs this part.
-pub fn run(folder: &Path, rows: usize) {
+pub fn run(folder: &Path) {
+    let rows = rows_or(400_000);
     let server = Postgres::start();
-    for table in ["plain", "job"] {
+    let make = |table: &str| {
+        server.sql(&format!("drop table if exists {table}"));
         server.sql(&format!("create table {table} (\"user\" text, page text, n bigint, amount double precision)"));
-    }
-    let mut text = String::from("user,page,n,amount\n");
-    for n in 0..rows {
-        let _ = writeln!(text, "user-{:06},/a/page/{:08},{},{}.25", n % 99_991, n % 977, n + 1_000_000, n % 89 + 10);
-    }
-    std::fs::write(folder.join("in.csv"), text).expect("a file");
+    };
+    let file = rows::file(folder, rows);
     let url = server.url().replace("${PW}", "${file:pw}");
     std::fs::write(folder.join("pw"), Postgres::PASSWORD).expect("a file");
-    let text = format!(
-        "batch = \"100ms\"\n[sources.rows]\nkind = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\n{}\n[sinks.out]\nfrom = \"rows\"\n\
-         kind = \"postgres\"\nurl = \"{url}\"\ntable = \"job\"\n",
-        super::SCHEMA
-    );
+    let text = rows::writing("postgres", &format!("url = \"{url}\"\ntable = \"job\""));
     let path = job(folder, &text);
-    let copy = "\\copy plain from 'in.csv' with (format csv, header)";
-    compare(
-        "write to PostgreSQL",
-        rows,
-        ("millstream run job.toml --workers 1 --limit N", &text),
-        |_| run_plain(server.program("psql").current_dir(folder).args(["-q", "-c", copy]), None),
-        |_| run_job(&path, rows),
+    let beside = "a program over the same client, tokio-postgres, with COPY in transactions of 20,000 rows";
+    Compared { connector: ("`postgres`", "sink"), rows, beside, job: &text }.run(
+        |_| {
+            make("plain");
+            run_own("postgres-write", &[&server.port().to_string(), &file.to_string_lossy()])
+        },
+        |_| {
+            make("job");
+            run_job(&path, rows)
+        },
     );
+}
+
+/// Writes the rows of a file.
+pub fn write(port: &str, file: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(port.parse().expect("a port")).user("me").password(Postgres::PASSWORD);
+        let (client, connection) = config.dbname("postgres").connect(NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        let lines: Vec<String> = rows::lines(file).collect();
+        for some in lines.chunks(TRANSACTION_ROWS) {
+            client.batch_execute("begin").await.expect("a transaction");
+            copy(&client, some).await.expect("the server takes the rows");
+            client.batch_execute("commit").await.expect("a commit");
+        }
+    });
+}
+
+async fn copy(client: &Client, lines: &[String]) -> Result<(), tokio_postgres::Error> {
+    let sink = client.copy_in("copy plain from stdin (format binary)").await?;
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::TEXT, Type::INT8, Type::FLOAT8]));
+    for line in lines {
+        let row = Row::of(line.as_bytes());
+        writer.as_mut().write(&[&row.user, &row.page, &row.n, &row.amount]).await?;
+    }
+    writer.finish().await.map(drop)
 }

@@ -2,6 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+/// How many messages a server sends that are not acknowledged. Mosquitto does not count those that it had sent to the connection before, and
+/// sends twice as many to one that comes back: they must be fewer than there are numbers.
+const RECEIVE_MAX: u16 = 30_000;
 /// Bytes of a packet behind its length: more cannot be written.
 const LENGTH_MAX: usize = 268_435_455;
 
@@ -112,7 +115,7 @@ pub fn connect(to: &mut Vec<u8>, connect: &Connect<'_>) {
     properties.extend(connect.session_s.to_be_bytes());
     // Servers may take less for granted where nothing is said.
     properties.push(0x21);
-    properties.extend(u16::MAX.to_be_bytes());
+    properties.extend(RECEIVE_MAX.to_be_bytes());
     length(&mut body, properties.len());
     body.extend(properties);
     text(&mut body, connect.client_id.as_bytes());

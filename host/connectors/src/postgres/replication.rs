@@ -25,6 +25,8 @@ use tokio_postgres::Config;
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 /// The longest message: a row of a table has up to 1 GiB, and comes twice where the old values come with it.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// How much is read at a time.
+const READ_BYTES: usize = 64 << 10;
 /// Microseconds between 1970 and 2000, where PostgreSQL's times begin.
 pub const EPOCH_US: i64 = 946_684_800_000_000;
 
@@ -283,7 +285,9 @@ impl Replication {
                     message.advance(5);
                     return if tag == b'E' { Err(complaint(&message)) } else { Ok((tag, message)) };
                 }
-                self.buffer.reserve(length + 1 - self.buffer.len());
+                self.buffer.reserve((length + 1 - self.buffer.len()).max(READ_BYTES));
+            } else {
+                self.buffer.reserve(READ_BYTES);
             }
             match self.reading.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err(DatabaseError::passing("the server closed the connection".into())),

@@ -25,6 +25,7 @@ use crate::owner::Owner;
 use crate::postgres::DatabaseError;
 use crate::postgres::pgoutput::{self, Decoded, Relation};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -35,6 +36,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const POLL_BYTES: usize = 1 << 20;
 /// How long rows wait for more of them.
 const MORE_WITHIN: Duration = Duration::from_millis(5);
+/// How long changes gather where some have come and no more are there.
+const GATHERED_FOR: Duration = Duration::from_millis(1);
 /// How long changes are passed over, which were read before, until the job is heard again.
 const PASSING_MAX: Duration = Duration::from_secs(5);
 /// How often the job notes how far a log has been read that has no rows for it, so that the server need not keep it.
@@ -153,8 +156,21 @@ impl Changes {
         let (began, mut until, mut at_once) = (Instant::now(), Instant::now() + wait, false);
         // A change may be two rows.
         while read.rows() + 1 < rows_max.max(2) && read.bytes < POLL_BYTES {
-            let left = if read.rows() == 0 { until.saturating_duration_since(Instant::now()) } else { MORE_WITHIN };
-            let Ok(next) = tokio::time::timeout(left, open.replication.next()).await else { break };
+            let next = match open.replication.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    let left = match read.rows() {
+                        0 => until.saturating_duration_since(Instant::now()),
+                        _ => {
+                            // Servers send each change by itself, and waking for it takes longer than all else that is done with it.
+                            tokio::time::sleep(GATHERED_FOR).await;
+                            MORE_WITHIN
+                        }
+                    };
+                    let Ok(next) = tokio::time::timeout(left, open.replication.next()).await else { break };
+                    next
+                }
+            };
             match next? {
                 Streamed::Until(lsn, wants_answer) => {
                     if open.transaction.is_none() {

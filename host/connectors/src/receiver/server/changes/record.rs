@@ -83,51 +83,69 @@ pub fn put<'a>(
 ) -> Result<(), String> {
     for (name, cell) in values {
         let Some(form) = wanted.get(name) else { continue };
-        let value = match cell {
-            Cell::Null => "null".to_owned(),
-            Cell::Unchanged => return Err(name.to_owned()),
-            Cell::Text(text) => json(text, form, 0),
-        };
+        if *cell == Cell::Unchanged {
+            return Err(name.to_owned());
+        }
         if !object.ends_with('{') {
             object.push(',');
         }
-        object.push_str(&Json::from(name).to_string());
+        quote(name, object);
         object.push(':');
-        object.push_str(&value);
+        match cell {
+            Cell::Text(text) => json(text, form, 0, object),
+            Cell::Null | Cell::Unchanged => object.push_str("null"),
+        }
     }
     Ok(())
 }
 
-/// A value as JSON. What is none of its form stays text, and the decoder says what is wrong.
-fn json(text: &str, form: &Form, depth: usize) -> String {
-    let quoted = |text: &str| Json::from(text).to_string();
+/// Adds a text in quotes.
+fn quote(text: &str, to: &mut String) {
+    // As nearly all are.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        to.push('"');
+        to.push_str(text);
+        to.push('"');
+    } else {
+        to.push_str(&Json::from(text).to_string());
+    }
+}
+
+/// Adds a value as JSON. What is none of its form stays text, and the decoder says what is wrong.
+fn json(text: &str, form: &Form, depth: usize, to: &mut String) {
     let is_json = || from_str::<serde::de::IgnoredAny>(text).is_ok();
     match form {
-        Form::Text => quoted(text),
+        Form::Text => quote(text, to),
         Form::Bytes => match text.strip_prefix("\\x") {
-            Some(digits) if hex::decode(digits).is_some() => quoted(digits),
-            _ => quoted(&hex::encode(text.as_bytes())),
+            Some(digits) if hex::decode(digits).is_some() => quote(digits, to),
+            _ => quote(&hex::encode(text.as_bytes()), to),
         },
         Form::Bool => match text {
-            "t" => "true".into(),
-            "f" => "false".into(),
-            other => quoted(other),
+            "t" => to.push_str("true"),
+            "f" => to.push_str("false"),
+            other => quote(other, to),
         },
-        Form::Time => quoted(&time(text)),
+        Form::Time => quote(&time(text), to),
         Form::List(element) => match array(text) {
             Some(elements) if depth < DEPTH_MAX => {
-                let elements = elements.into_iter().map(|element_text| match element_text {
-                    None => "null".to_owned(),
-                    // An array of arrays has elements of its own form.
-                    Some(text) => json(&text, element, depth + 1),
-                });
-                format!("[{}]", elements.collect::<Vec<_>>().join(","))
+                to.push('[');
+                for (place, element_text) in elements.into_iter().enumerate() {
+                    if place > 0 {
+                        to.push(',');
+                    }
+                    match element_text {
+                        None => to.push_str("null"),
+                        // An array of arrays has elements of its own form.
+                        Some(text) => json(&text, element, depth + 1, to),
+                    }
+                }
+                to.push(']');
             }
-            _ if is_json() => text.to_owned(),
-            _ => quoted(text),
+            _ if is_json() => to.push_str(text),
+            _ => quote(text, to),
         },
-        Form::Json if is_json() => text.to_owned(),
-        Form::Json => quoted(text),
+        Form::Json if is_json() => to.push_str(text),
+        Form::Json => quote(text, to),
     }
 }
 
@@ -212,6 +230,7 @@ mod tests {
             ("1e+300", Form::Json, "1e+300"),
             ("NaN", Form::Json, r#""NaN""#),
             ("12", Form::Text, r#""12""#),
+            ("a\"\\\n\u{1}é", Form::Text, r#""a\"\\\n\u0001é""#),
             ("t", Form::Bool, "true"),
             ("\\x00ff", Form::Bytes, r#""00ff""#),
             ("é", Form::Bytes, r#""c3a9""#),
@@ -231,7 +250,9 @@ mod tests {
             (r#"{"\\x01"}"#, list(Form::Bytes), r#"["01"]"#),
         ];
         for (text, form, expected) in cases {
-            assert_eq!(json(text, &form, 0), expected, "{text}");
+            let mut told = String::new();
+            json(text, &form, 0, &mut told);
+            assert_eq!(told, expected, "{text}");
         }
     }
 
@@ -239,7 +260,7 @@ mod tests {
     fn no_text_makes_it_panic() {
         for text in ["{", "{\"", "{\"\\", "{}}", "{{}", "[", "]={", "[0:1]={", "{,}", "{a\"", "\\x0", " ", "{é,\"é"] {
             for form in [list(Form::Text), list(list(Form::Json)), Form::Bytes, Form::Time, Form::Bool] {
-                let _ = json(text, &form, 0);
+                json(text, &form, 0, &mut String::new());
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::postgres::pgoutput::{Cell, OldRow, Relation, Row};
 use crate::postgres::replication::{EPOCH_US, Lsn};
 use bytes::Bytes;
 use serde_json::Value as Json;
+use std::borrow::Cow;
 
 /// What happened to a table.
 pub enum Change {
@@ -178,12 +179,15 @@ impl ChangedTable<'_> {
 }
 
 /// A row whose values that were not changed are those of the old one, where it has them.
-fn completed(old: Option<&OldRow>, new: &Row) -> Row {
+fn completed<'a>(old: Option<&OldRow>, new: &'a Row) -> Cow<'a, Row> {
+    if !new.contains(&Cell::Unchanged) {
+        return Cow::Borrowed(new);
+    }
     let cell = |(place, cell): (usize, &Cell)| match (cell, old.and_then(|old| old.row.get(place))) {
         (Cell::Unchanged, Some(known @ Cell::Text(_))) => known.clone(),
         _ => cell.clone(),
     };
-    new.iter().enumerate().map(cell).collect()
+    Cow::Owned(new.iter().enumerate().map(cell).collect())
 }
 
 #[cfg(test)]

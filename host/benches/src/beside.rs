@@ -1,0 +1,101 @@
+//! A job beside a plain program that does the same work, in turn in the same run: rows a second, and the processor time of a row.
+//! `ROWS` in the environment is another number of rows for all of them.
+
+use crate::measure::{children_cpu, figure, median, millstream, show_command};
+use crate::rates;
+use crate::rows::forget;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often both run, after once to warm up.
+const ROUNDS: usize = 3;
+/// What takes longer hangs: each takes seconds.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// What all rows cost: seconds, and seconds of processor time of the program that reads or writes them.
+pub type Cost = (f64, f64);
+
+/// How many rows there are to be.
+pub fn rows_or(usual: usize) -> usize {
+    std::env::var("ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(usual)
+}
+
+/// Measures another program, whose input is this file.
+pub fn run_plain(command: &mut Command, input: Option<&Path>) -> Option<Cost> {
+    let input = input.map_or_else(Stdio::null, |path| File::open(path).expect("a file").into());
+    let (before, began) = (children_cpu(), Instant::now());
+    let mut child = command.stdin(input).stdout(Stdio::null()).spawn().expect("a program starts");
+    let ended = loop {
+        match child.try_wait().expect("a child") {
+            Some(ended) => break ended,
+            None if began.elapsed() > RUN_TIME_MAX => {
+                println!("  not done in {} s: {command:?}", RUN_TIME_MAX.as_secs());
+                child.kill().and_then(|()| child.wait()).expect("it ends");
+                return None;
+            }
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(ended.success(), "{command:?}: {ended:?}");
+    Some((seconds, children_cpu() - before))
+}
+
+/// Measures a job over so many rows, from its beginning.
+pub fn run_job(path: &Path, rows: usize) -> Option<Cost> {
+    forget(path);
+    go_on(path, rows)
+}
+
+/// Measures a job over so many rows, behind those that it had before.
+pub fn go_on(path: &Path, rows: usize) -> Option<Cost> {
+    run_plain(&mut millstream(&["run", &path.to_string_lossy(), "--workers", "1", "--limit", &rows.to_string()]), None)
+}
+
+/// Measures this program as one that does this part of the work and nothing else, so that its processor time counts as a job's does.
+pub fn run_own(part: &str, arguments: &[&str]) -> Option<Cost> {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    run_plain(command.arg(format!("--{part}")).args(arguments), None)
+}
+
+/// What is compared.
+pub struct Compared<'a> {
+    /// The connector as `docs/connectors.md` names it, and whether it is a source or a sink.
+    pub connector: (&'a str, &'a str),
+    pub rows: usize,
+    /// What runs beside the job.
+    pub beside: &'a str,
+    /// The job's text.
+    pub job: &'a str,
+}
+
+impl Compared<'_> {
+    /// Measures both in turn, and shows and keeps what comes of it. Both are told the number of the round, from zero.
+    pub fn run(&self, mut plain: impl FnMut(usize) -> Option<Cost>, mut job: impl FnMut(usize) -> Option<Cost>) {
+        let (connector, head) = self.connector;
+        println!("\n{connector}, {head}: a job beside {}", self.beside);
+        show_command(&format!("millstream run job.toml --workers 1 --limit {}", self.rows), self.job);
+        let (mut plains, mut jobs) = (Vec::new(), Vec::new());
+        for round in 0..=ROUNDS {
+            let (Some(of_plain), Some(of_job)) = (plain(round), job(round)) else { return };
+            if round > 0 {
+                plains.push(of_plain);
+                jobs.push(of_job);
+            }
+        }
+        let rate = |costs: &[Cost]| self.rows as f64 / median(costs.iter().map(|cost| cost.0).collect());
+        let cpu = |costs: &[Cost]| median(costs.iter().map(|cost| cost.1).collect()) / self.rows as f64 * 1e9;
+        let (rate_of_plain, rate_of_job) = (rate(&plains), rate(&jobs));
+        // What else the machine does is in both of a round.
+        let ratios = plains.iter().zip(&jobs).map(|(plain, job)| plain.0 / job.0);
+        let ratio = median(ratios.collect());
+        figure("the plain program, thousands of rows a second", format!("{:.0}", rate_of_plain / 1e3), "");
+        figure("  its processor time of a row, ns", format!("{:.0}", cpu(&plains)), "");
+        figure("a job, from its start to its end, thousands of rows a second", format!("{:.0}", rate_of_job / 1e3), "");
+        figure("  its processor time of a row, ns", format!("{:.0}", cpu(&jobs)), "");
+        figure("  of the plain program's rate", format!("{ratio:.2}"), "target: at least 0.7");
+        rates::keep(self.connector, rate_of_job, ratio, self.beside);
+    }
+}

@@ -1,0 +1,87 @@
+//! The rows that jobs, and the programs beside them, read and write: JSON of about 75 bytes each.
+
+use crate::measure::millstream;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// A row as a program reads it that is written for nothing else.
+#[derive(Deserialize, Serialize)]
+pub struct Row<'a> {
+    pub user: &'a str,
+    pub page: &'a str,
+    pub n: i64,
+    pub amount: f64,
+}
+
+impl<'a> Row<'a> {
+    /// Of its JSON.
+    pub fn of(json: &'a [u8]) -> Row<'a> {
+        sonic_rs::from_slice(json).expect("a row")
+    }
+
+    /// A number that no part of a row can be left out of.
+    pub fn sum(&self) -> f64 {
+        self.amount + (self.n + self.user.len() as i64 + self.page.len() as i64) as f64
+    }
+}
+
+/// The columns of these rows, as a job has them.
+pub const SCHEMA: &str = r#"schema = { user = "text", page = "text", n = "int64", amount = "float64" }"#;
+
+/// So many rows.
+pub fn rows(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| {
+        let (user, page, n, amount) = (n % 99_991, n % 977, n + 1_000_000, n % 89 + 10);
+        format!(r#"{{"user":"user-{user:06}","page":"/a/page/{page:08}","n":{n},"amount":{amount}.25}}"#)
+    })
+}
+
+/// A file with so many of them.
+pub fn file(folder: &Path, count: usize) -> PathBuf {
+    let mut text = String::new();
+    rows(count).for_each(|row| {
+        let _ = writeln!(text, "{row}");
+    });
+    let path = folder.join("in.jsonl");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+/// The lines of such a file.
+pub fn lines(file: &str) -> impl Iterator<Item = String> {
+    BufReader::new(File::open(file).expect("a file")).lines().map_while(Result::ok)
+}
+
+/// How a job begins. One of a few seconds would wait for a good part of them until its first second is over, were its batches as usual.
+pub const JOB: &str = "name = \"bench\"\nbatch = \"100ms\"\n[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n";
+
+/// A job that reads rows from a source of this kind with these settings, and writes them nowhere.
+pub fn reading(kind: &str, settings: &str) -> String {
+    format!(
+        "{JOB}[sources.rows]\nkind = \"{kind}\"\n{settings}\nformat = \"json\"\n{SCHEMA}\n\
+         [sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n"
+    )
+}
+
+/// A job that writes the rows of the file `in.jsonl` to a sink of this kind with these settings.
+pub fn writing(kind: &str, settings: &str) -> String {
+    format!(
+        "{JOB}[sources.rows]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\n{SCHEMA}\n\
+         [sinks.out]\nfrom = \"rows\"\nkind = \"{kind}\"\n{settings}\n"
+    )
+}
+
+/// Lets a job begin anew.
+pub fn forget(job: &Path) {
+    // There is nothing before it has run.
+    let _ = std::fs::remove_dir_all(job.with_file_name("kept"));
+}
+
+/// Starts a job once and ends it after this time, so that servers know it before there is anything to read.
+pub fn introduce(job: &Path, time: &str) {
+    let ran = millstream(&["run", &job.to_string_lossy(), "--timeout", time]).status();
+    assert!(ran.is_ok_and(|ran| ran.success()), "the job failed");
+}

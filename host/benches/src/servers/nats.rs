@@ -1,0 +1,96 @@
+//! Streams of NATS JetStream. The plain programs are written over the job's own client.
+
+use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::measure::job;
+use crate::rows::{self, Row};
+use millstream::internals::nats::{Connection, publish, server};
+use millstream_tests::Nats;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+
+/// Messages that are asked for at a time, or sent and not confirmed.
+const MESSAGES: usize = 1_000;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Runs this part.
+pub fn run(folder: &Path) {
+    let rows = rows_or(200_000);
+    let nats = Nats::start();
+    let url = nats.url();
+    ["rows", "plain"].iter().for_each(|name| nats.stream(name, &[name], &json!({})));
+    // The marker of the job is written with the rows, in one batch.
+    nats.stream("job", &["job", "millstream.job.>"], &json!({ "allow_atomic": true }));
+    send(&url, "rows", rows::rows(rows));
+    let text = rows::reading("nats", &format!("url = \"{url}\"\nstream = \"rows\""));
+    let path = job(folder, &text);
+    let beside = "a program over the same client, our own";
+    Compared { connector: ("`nats`", "source"), rows, beside, job: &text }
+        .run(|_| run_own("nats-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
+    let rows = rows / 4;
+    let file = rows::file(folder, rows);
+    let text = rows::writing("nats", &format!("url = \"{url}\"\nstream = \"job\"\nsubject = \"job\""));
+    let path = job(folder, &text);
+    let beside = "a program over the same client, our own, with 1,000 messages that are not confirmed";
+    Compared { connector: ("`nats`", "sink"), rows, beside, job: &text }
+        .run(|_| run_own("nats-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
+}
+
+fn connect(url: &str) -> Connection {
+    let server = server(url, None, Path::new(".")).expect("a URL");
+    Connection::open(&server).expect("the server answers")
+}
+
+/// Reads all rows.
+pub fn read(url: &str, rows: usize) {
+    let mut connection = connect(url);
+    let config =
+        json!({ "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant", "mem_storage": true });
+    let made = connection.ask("$JS.API.CONSUMER.CREATE.rows", &json!({ "stream_name": "rows", "config": config }));
+    let made = made.expect("an answer").unwrap_or_else(|error| panic!("{error:?}"));
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.rows.{}", made["name"].as_str().expect("a name"));
+    let (mut count, mut sum) = (0, 0.0);
+    while count < rows {
+        let (inbox, most) = (connection.new_inbox(), MESSAGES.min(rows - count));
+        let what = json!({ "batch": most, "expires": 5_000_000_000_u64 }).to_string();
+        let mut request = Vec::new();
+        publish(&mut request, &subject, Some(&inbox), &[], what.as_bytes());
+        connection.send(&request).expect("the server listens");
+        for _ in 0..most {
+            let message = connection.next(ANSWER_TIME_MAX).expect("no error").expect("a message");
+            sum += Row::of(&message.payload).sum();
+        }
+        count += most;
+    }
+    assert!(sum > 0.0);
+}
+
+/// Writes the rows of a file.
+pub fn write(url: &str, file: &str) {
+    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    send(url, "plain", rows::lines(file).map(written));
+}
+
+fn send(url: &str, subject: &str, rows: impl Iterator<Item = String>) {
+    let mut connection = connect(url);
+    let inbox = connection.new_inbox();
+    let (mut out, mut waiting) = (Vec::new(), 0);
+    let confirmed = |connection: &mut Connection| {
+        let answer = connection.next(ANSWER_TIME_MAX).expect("no error").expect("an answer");
+        assert!(answer.payload.starts_with(b"{\"stream\""), "{:?}", answer.payload);
+    };
+    for row in rows {
+        publish(&mut out, subject, Some(&inbox), &[], row.as_bytes());
+        waiting += 1;
+        if out.len() >= 64 << 10 {
+            connection.send(&out).expect("the server listens");
+            out.clear();
+        }
+        while waiting >= MESSAGES && out.is_empty() {
+            confirmed(&mut connection);
+            waiting -= 1;
+        }
+    }
+    connection.send(&out).expect("the server listens");
+    (0..waiting).for_each(|_| confirmed(&mut connection));
+}

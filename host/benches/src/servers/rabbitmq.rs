@@ -1,0 +1,110 @@
+//! Queues of RabbitMQ. The plain programs are written over the job's own client.
+
+use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::measure::job;
+use crate::rows::{self, Row};
+use millstream::internals::amqp::{CHANNEL, Connection, Event, Outgoing, Server, publish};
+use millstream_tests::Rabbitmq;
+use std::path::Path;
+use std::time::Duration;
+
+/// Messages that are not acknowledged or not confirmed, at most.
+const MESSAGES: u16 = 1_000;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Runs this part.
+pub fn run(folder: &Path) {
+    let rows = rows_or(40_000);
+    let server = Rabbitmq::start();
+    let url = server.url();
+    ["plain", "job", "to-plain", "to-job"].iter().for_each(|queue| server.queue(queue));
+    let text = rows::reading("rabbitmq", &format!("url = \"{url}\"\nqueue = \"job\""));
+    let path = job(folder, &text);
+    let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    Compared { connector: ("`rabbitmq`", "source"), rows, beside, job: &text }.run(
+        |_| {
+            send(&url, "plain", rows::rows(rows));
+            run_own("rabbitmq-read", &[&url, &rows.to_string()])
+        },
+        |_| {
+            send(&url, "job", rows::rows(rows));
+            run_job(&path, rows)
+        },
+    );
+    let file = rows::file(folder, rows);
+    let text = rows::writing("rabbitmq", &format!("url = \"{url}\"\nrouting_key = \"to-job\""));
+    let path = job(folder, &text);
+    let beside = "a program over the same client, our own, with 1,000 messages that are not confirmed";
+    Compared { connector: ("`rabbitmq`", "sink"), rows, beside, job: &text }
+        .run(|_| run_own("rabbitmq-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
+}
+
+fn connect(url: &str) -> Connection {
+    let server = Server::of(url, None, Path::new(".")).expect("a URL");
+    Connection::open(&server).unwrap_or_else(|closed| panic!("{:?}", closed.fault))
+}
+
+fn next(connection: &mut Connection) -> Event {
+    let event = connection.next(ANSWER_TIME_MAX).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
+    event.expect("the server goes on")
+}
+
+/// Reads all rows.
+pub fn read(url: &str, rows: usize) {
+    let mut connection = connect(url);
+    connection.consume("plain", MESSAGES, None).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
+    let (mut count, mut sum) = (0, 0.0);
+    while count < rows {
+        let Event::Delivery(delivery) = next(&mut connection) else { continue };
+        sum += Row::of(&delivery.body).sum();
+        count += 1;
+        if count % (usize::from(MESSAGES) / 2) == 0 || count == rows {
+            connection.acknowledge(delivery.number).expect("the server listens");
+        }
+    }
+    assert!(sum > 0.0);
+}
+
+/// Writes the rows of a file.
+pub fn write(url: &str, file: &str) {
+    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    send(url, "to-plain", rows::lines(file).map(written));
+}
+
+fn send(url: &str, queue: &str, rows: impl Iterator<Item = String>) {
+    let mut connection = connect(url);
+    connection.confirm().unwrap_or_else(|closed| panic!("{:?}", closed.fault));
+    let (mut out, mut sent, mut taken) = (Vec::new(), 0, 0);
+    for row in rows {
+        sent += 1;
+        let id = sent.to_string();
+        let message = Outgoing {
+            exchange: "",
+            routing_key: queue,
+            content_type: "application/json",
+            id: &id,
+            body: row.as_bytes(),
+        };
+        publish(&mut out, CHANNEL, connection.frame_max, &message);
+        if out.len() >= 64 << 10 {
+            connection.send(&out).expect("the server listens");
+            out.clear();
+        }
+        while out.is_empty() && sent - taken >= u64::from(MESSAGES) {
+            taken = confirmed(&mut connection, taken);
+        }
+    }
+    connection.send(&out).expect("the server listens");
+    while taken < sent {
+        taken = confirmed(&mut connection, taken);
+    }
+}
+
+/// How many are confirmed.
+fn confirmed(connection: &mut Connection, known: u64) -> u64 {
+    match next(connection) {
+        Event::Confirmed { taken: true, several: true, number } => number.max(known),
+        Event::Confirmed { taken: true, .. } => known + 1,
+        _ => known,
+    }
+}

@@ -1,0 +1,64 @@
+//! A PUSH socket of ZeroMQ that has all rows to send. The plain program is written over the job's own client.
+
+use crate::beside::{Compared, rows_or, run_job, run_own};
+use crate::measure::{job, root};
+use crate::rows::{self, Row};
+use millstream::internals::zeromq::{Incoming, Peer, Wants};
+use millstream_tests::{Process, free_port};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Its script may have to fetch it first.
+const FETCHED_WITHIN: Duration = Duration::from_secs(900);
+
+/// Runs this part.
+pub fn run(folder: &Path) {
+    let rows = rows_or(500_000);
+    let port = free_port();
+    let file = rows::file(folder, rows);
+    let script = root().join("scripts/zeromq.sh");
+    let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
+    assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
+    let sender = || {
+        let mut command = Command::new(&script);
+        command.arg(root().join("host/benches/src/servers/push.py")).arg(port.to_string()).arg(&file);
+        let mut sender = Process::start(&mut command);
+        sender.until("all rows wait to be sent", |sender| sender.stdout().contains("ready"));
+        sender
+    };
+    let url = format!("tcp://127.0.0.1:{port}");
+    let text = rows::reading("zeromq", &format!("url = \"{url}\"\nsocket = \"pull\""));
+    let path = job(folder, &text);
+    let beside = "a program over the same client, our own";
+    Compared { connector: ("`zeromq`", "source"), rows, beside, job: &text }.run(
+        |_| {
+            let _sender = sender();
+            run_own("zeromq-read", &[&port.to_string(), &rows.to_string()])
+        },
+        |_| {
+            let _sender = sender();
+            run_job(&path, rows)
+        },
+    );
+}
+
+/// Reads all rows.
+pub fn read(port: &str, rows: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("a connection");
+        let wants = Wants { pull: true, topics: Vec::new(), login: None, bytes_max: 1 << 20, kept_max: 1 << 20 };
+        let mut peer = Peer::meet(stream, &wants).await.expect("a greeting");
+        let (mut count, mut sum) = (0, 0.0);
+        while count < rows {
+            for incoming in peer.next().await.expect("messages") {
+                let Incoming::Message { value, .. } = incoming else { continue };
+                sum += Row::of(&value).sum();
+                count += 1;
+            }
+        }
+        assert!(sum > 0.0);
+    });
+}
