@@ -1,7 +1,11 @@
 //! A real server of RabbitMQ in a folder of its own, which keeps what it has confirmed when it is killed.
 
 use crate::{Process, free_port, root, until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -31,6 +35,26 @@ impl Rabbitmq {
         server.settings = Some(settings.to_owned());
         server.start_again();
         server
+    }
+
+    /// Gives these users these passwords, and may be the only ones, when it starts the next time.
+    pub fn set_passwords(&mut self, passwords: &[(&str, &str)]) {
+        let user = |(name, password): &(&str, &str)| {
+            let hash = [b"salt", Sha256::digest(format!("salt{password}")).as_slice()].concat();
+            json!({
+                "name": name, "password_hash": STANDARD.encode(hash), "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [],
+                "limits": {},
+            })
+        };
+        let may = |(name, _): &(&str, &str)| json!({ "user": name, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" });
+        let definitions = json!({
+            "vhosts": [{ "name": "/" }],
+            "users": passwords.iter().map(user).collect::<Vec<_>>(),
+            "permissions": passwords.iter().map(may).collect::<Vec<_>>(),
+        });
+        let file = self.folder.path().join("definitions.json");
+        std::fs::write(&file, definitions.to_string()).expect("a file can be written");
+        self.settings = Some(format!("load_definitions = {}\n", file.display()));
     }
 
     /// One that does not run yet.
@@ -97,13 +121,32 @@ impl Rabbitmq {
         answer.expect("an answer")
     }
 
+    fn node(&self) -> String {
+        format!("t{}@localhost", self.ports[0])
+    }
+
+    /// What it keeps.
+    fn node_folder(&self) -> PathBuf {
+        self.folder.path().join("data/mnesia").join(self.node())
+    }
+
+    /// The offset of the first message that its only stream has.
+    pub fn stream_begins(&self) -> u64 {
+        let streams = std::fs::read_dir(self.node_folder().join("stream")).expect("a folder of streams");
+        let stream = streams.flatten().next().expect("a stream").path();
+        let names = std::fs::read_dir(stream).expect("a stream").flatten().map(|file| file.file_name());
+        let segments = names.filter_map(|name| name.to_str()?.strip_suffix(".segment")?.parse().ok());
+        segments.min().expect("a segment")
+    }
+
     /// Makes a durable queue.
     #[track_caller]
     pub fn queue(&self, queue: &str) {
         self.ask(&json!({ "do": "declare", "queue": queue }));
     }
 
-    /// Makes a stream.
+    /// Makes a stream, and waits until the server would bring it back after a crash. What coordinates streams is made with the first of them,
+    /// and its name is written half a second later; killed before that, RabbitMQ 3.10 never brings back that stream.
     #[track_caller]
     pub fn stream(&self, stream: &str, arguments: &Value) {
         let mut all = json!({ "x-queue-type": "stream" });
@@ -111,6 +154,11 @@ impl Rabbitmq {
             all[key] = value.clone();
         }
         self.ask(&json!({ "do": "declare", "queue": stream, "arguments": all }));
+        let names = self.node_folder().join("coordination").join(self.node()).join("names.dets");
+        let name = b"rabbit_stream_coordinator";
+        until("the name is written", || {
+            std::fs::read(&names).is_ok_and(|bytes| bytes.windows(name.len()).any(|part| part == name))
+        });
     }
 
     /// Publishes messages to a queue or stream; some may be there twice where the server is killed meanwhile.

@@ -128,13 +128,27 @@ fn a_packed_record_that_is_cut_is_read_once() {
     }
 }
 
+/// Rows by ten, where the number of a row is the second that it is of.
+const WINDOWS: &str = r#"
+[stages.windows]
+from = "in"
+time = "to_timestamp(n)"
+window = { size = "10s", slide = "10s" }
+aggregate = { rows = "count(*)" }
+[sinks.windows]
+from = "windows"
+kind = "queue"
+path = "windows.jsonl"
+"#;
+
 /// The job is killed again and again while shards are split and merged: each row comes once, and those of a key in their order, though
-/// they lie in one shard after the other.
+/// they lie in one shard after the other. None is late: a shard's time is its own, and goes on from where those ended that it was made of.
 #[test]
 fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
     let server = Kinesis::start();
     server.create("orders", 2);
     let trial = job(COLUMNS);
+    trial.write("job.toml", trial.text("job.toml") + WINDOWS);
     let keys: Vec<String> = (0..20).map(|key| format!("key {key}")).collect();
     let mut random = Random::new(7);
     let mut written = 0;
@@ -172,7 +186,11 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
     }
     let deadline = Instant::now() + DEADLINE;
     let mut running = start(&trial, server.port(), &[], "");
-    while trial.rows("out.jsonl").len() < written as usize && Instant::now() < deadline && !running.ended() {
+    let all = || {
+        let [rows, windows] = ["out.jsonl", "windows.jsonl"].map(|file| trial.rows(file).len() as i64);
+        rows >= written && windows >= written / 10 - 8
+    };
+    while !all() && Instant::now() < deadline && !running.ended() {
         std::thread::sleep(Duration::from_millis(50));
     }
     running.stop();
@@ -186,6 +204,10 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
         assert_eq!(by_key[key], expected, "{key}");
     }
     assert_eq!(rows.len(), written as usize);
+    // The last ones are open as long as a row of them may come.
+    let counts: Vec<i64> = trial.rows("windows.jsonl").iter().map(|row| row["rows"].as_i64().unwrap()).collect();
+    assert_eq!(counts, vec![10; counts.len()]);
+    assert!(counts.len() as i64 >= written / 10 - 8, "{} windows came out", counts.len());
 }
 
 /// What a server says now and then that is busy, moves, or forgets iterators.

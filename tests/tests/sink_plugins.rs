@@ -218,6 +218,8 @@ fn a_batch_of_any_size_is_one_commit() {
     assert!(ended.stderr.contains("`out` called tcp-ledger 0.1.0 "), "what it cost is told: {}", ended.stderr);
     let sinks = server.sinks();
     let sink = sinks.values().next().unwrap();
+    let counted = format!("`out` counted commits = {}\n", sink.batches.len());
+    assert!(ended.stderr.contains(&counted), "what it counted is told: {}", ended.stderr);
     assert_eq!(sink.rows(), kept(count));
     assert!(sink.batches.iter().any(|(_, rows)| rows.len() > 20_000), "one call takes 16384 rows at most");
 }

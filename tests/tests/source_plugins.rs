@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 struct Lines {
     port: u16,
     count: i64,
+    /// Lines from this number on are held back.
+    held_from: Arc<AtomicI64>,
     told: Arc<Mutex<Told>>,
 }
 
@@ -32,7 +35,8 @@ impl Lines {
     /// So many lines, so many a second; `seed`: it cuts its connections.
     fn start(port: u16, count: i64, lines_per_second: i64, seed: Option<u64>) -> Lines {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let (lines, begun) = (Lines { port, count, told: Arc::default() }, Instant::now());
+        let (lines, begun) =
+            (Lines { port, count, held_from: Arc::new(i64::MAX.into()), told: Arc::default() }, Instant::now());
         let serving = lines.clone();
         thread::spawn(move || {
             let mut random = seed.map(Random::new);
@@ -85,7 +89,8 @@ impl Lines {
                 let _ = connection.shutdown(Shutdown::Both);
                 return;
             }
-            let there = (begun.elapsed().as_millis() as i64 * lines_per_second / 1000).min(self.count);
+            let there = begun.elapsed().as_millis() as i64 * lines_per_second / 1000;
+            let there = there.min(self.count).min(self.held_from.load(Ordering::Acquire));
             let mut text: String = (next..there).map(|number| self.line(number) + "\n").collect();
             if there == self.count && next <= there {
                 text += "END\n";
@@ -145,6 +150,27 @@ fn reading(ports: &[u16]) -> Trial {
         path = "bad.jsonl"
         "#
     ))
+}
+
+/// The same, which counts the lines of each hundred seconds, where the number of a line is the second that it is of.
+fn counting_by_time(ports: &[u16]) -> Trial {
+    let trial = reading(ports);
+    trial.change(
+        "[sinks.out]\n        from = \"lines\"",
+        r#"[stages.counts]
+        from = "lines"
+        time = "to_timestamp(seq)"
+        window = { size = "100s", slide = "100s" }
+        aggregate = { lines = "count(*)" }
+        [sinks.out]
+        from = "counts""#,
+    );
+    trial
+}
+
+/// How many lines each window has that came out.
+fn counted(trial: &Trial) -> Vec<i64> {
+    trial.rows("out.jsonl").iter().map(|row| row["lines"].as_i64().unwrap()).collect()
 }
 
 /// A job with the source of `tests/plugins/bad-source`.
@@ -248,6 +274,40 @@ fn a_server_that_is_away_is_waited_for_and_told_of_once() {
     assert_eq!(trial.rows("out.jsonl"), server.expected().0);
 }
 
+/// Of two servers one comes only when all of the other is read, and the job was killed in between: the time of each is its own.
+#[test]
+fn lines_of_a_server_that_comes_later_are_not_late() {
+    let ports = [free_port(), free_port()];
+    let trial = counting_by_time(&ports);
+    let first = Lines::start(ports[0], 1000, 1_000_000, None);
+    let mut job = trial.start(&["--unsupervised"]);
+    job.until("the lines of the first are safe", |_| first.told().forgotten == 1000);
+    job.kill();
+    let mut job = trial.start(&[]);
+    job.until_stderr("trying again until it works");
+    let second = Lines::start(ports[1], 1000, 1_000_000, None);
+    second.held_from.store(550, Ordering::Release);
+    // The first is at its end, and holds up nothing.
+    job.until("five windows are complete", |_| counted(&trial).len() == 5);
+    second.held_from.store(i64::MAX, Ordering::Release);
+    let ended = job.wait();
+    assert_eq!((ended.code, counted(&trial)), (Some(0), vec![198; 10]), "{}", ended.stderr);
+}
+
+/// A partition in which nothing ever came is waited for as long as it may have something, and not when it is at its end.
+#[test]
+fn a_partition_that_has_ended_without_rows_holds_up_nothing() {
+    let ports = [free_port(), free_port()];
+    let trial = counting_by_time(&ports);
+    let servers = ports.map(|port| Lines::start(port, if port == ports[0] { 0 } else { 1000 }, 1_000_000, None));
+    servers[1].held_from.store(550, Ordering::Release);
+    let mut job = trial.start(&[]);
+    job.until("five windows are complete", |_| counted(&trial).len() == 5);
+    servers[1].held_from.store(i64::MAX, Ordering::Release);
+    let ended = job.wait();
+    assert_eq!((ended.code, counted(&trial)), (Some(0), vec![99; 10]), "{}", ended.stderr);
+}
+
 /// A later start goes on behind what an earlier one had read to the end.
 #[test]
 fn a_source_that_ended_goes_on_where_it_was() {
@@ -261,13 +321,15 @@ fn a_source_that_ended_goes_on_where_it_was() {
         counted
     };
     let all = |up_to: i64| BTreeMap::from([0, 1, 2].map(|p| (format!("p{p}"), (0..up_to).collect::<Vec<_>>())));
-    trial.run_well(&[]);
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`n` counted numbers = 3000\n"), "{}", ended.stderr);
     assert_eq!(counted(&trial), all(1000));
     trial.run_well(&[]);
     assert_eq!(counted(&trial), all(1000), "nothing is left");
     trial.change("up_to = 1000", "up_to = 1500");
     let ended = trial.run_well(&[]);
     assert!(ended.stderr.contains("p2 is opened at 1000"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`n` counted numbers = 4500\n"), "a restart does not forget: {}", ended.stderr);
     assert_eq!(counted(&trial), all(1500));
 }
 

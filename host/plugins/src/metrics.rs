@@ -130,6 +130,15 @@ impl PluginId {
     }
 }
 
+/// What all readers of a source plugin, or all writers of a sink plugin, cost and count. They come and go while the job runs.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectorTally {
+    /// What their calls cost.
+    pub account: Account,
+    /// What they count.
+    pub counters: Counters,
+}
+
 /// What the calls of a stage's plugin cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginCosts {
@@ -292,6 +301,12 @@ impl Counts {
             counters.keep_batches();
         }
         all.push(counters);
+    }
+
+    /// What those who connect a plugin to other systems cost and count together.
+    pub fn share_tally(&self, plugin: PluginId, tally: &ConnectorTally) {
+        self.share_account(plugin, tally.account.clone());
+        self.share_counters(tally.counters.clone());
     }
 
     /// The account of a caller of this plugin for the stage; accounts are summed over callers.

@@ -48,7 +48,12 @@ pub fn clock_name(partition: &str) -> String {
 
 /// The clock of a partition of the source with this number.
 pub fn clock_of(source: u32, partition: &str) -> ClockId {
-    ClockId { stream: source, partition: xxh3_64(partition.as_bytes()).max(1) }
+    ClockId { stream: source, partition: clock_number(partition) }
+}
+
+/// The number of a partition's clock, among those of its source.
+pub fn clock_number(partition: &str) -> u64 {
+    xxh3_64(partition.as_bytes()).max(1)
 }
 
 /// The key groups whose partitions a process reads: first, and one behind the last.

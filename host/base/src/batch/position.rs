@@ -15,13 +15,14 @@ use xxhash_rust::xxh3::xxh3_64;
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket`, `http` | empty | rows received | 0 |
+/// | plugins and servers that are polled | empty | the same | the start of the last extent |
 /// | `kafka` | partition (`batch/topic`) | offset of the next record | [`super::partition::AT_END`], [`super::partition::MORE`], or 0: not said |
 /// | | [`CLUSTER`] | – | which cluster the offsets are of |
 /// | | [`TOPIC_PREFIX`] and a topic | – | which topic of that name |
 /// | `http`, a producer | `producer:` and its name | sequence of its last request | when that came, in milliseconds |
 /// | `http` with a `url` | `at:` and an id or a cursor of the server | how often that has moved | -1 |
 /// | table of a stage | empty | how many contents there were | digest of the last one |
-/// | all with partitions | [`super::partition::CLOCK_PREFIX`] and a partition | – | the partition is there, with a clock of its own; [`super::partition::TELLS_END`], or 0: as above |
+/// | all with several partitions | [`super::partition::CLOCK_PREFIX`] and a partition | – | the partition is there, with a clock of its own; [`super::partition::TELLS_END`], or 0: as above |
 /// | | [`super::partition::CLOCK_PREFIX`] alone | – | as of a partition: of the source, as long as none is known |
 /// | all that end | [`SOURCE_END`] | – | 1: a batch held the end of the source |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,6 +99,7 @@ pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (Stri
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
 /// | sockets, `http` | empty | – | first row since the job's first start |
+/// | plugins and servers that are polled | empty | number of the partition's clock; – | the same |
 /// | `kafka` | as in [`Position`] | range of offsets, gaps included | – |
 /// | table of a stage | empty | digest of the content; – | how many contents came before |
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -104,7 +104,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
         };
         let key = |index| if index < stage.from.len() { "from" } else { more };
         let inputs: Vec<_> = stage.reads().enumerate().map(|(index, input)| (key(index), input)).collect();
-        ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side() || more == "enrich.stream")
+        ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side())
     });
     let sinks = job.sinks.iter().map(|sink| {
         let inputs: Vec<_> = sink.from.iter().map(|input| ("from", input)).collect();
@@ -128,7 +128,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
         for (key, input) in inputs {
             if seen.insert(input) {
                 unknown(key, input, name, &parts, job).into_iter().for_each(|message| wrong(key, message));
-            } else if side_by_side {
+            } else if side_by_side || key != "from" {
                 let message = "to have it beside itself, make a stage of it that only has `from`, and name that";
                 wrong(key, format!("`{input}` is an input twice; {message}"));
             } else {

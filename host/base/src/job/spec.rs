@@ -309,14 +309,23 @@ pub const OBJECT_SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "hdfs://"];
 pub const CHECKPOINT_SCHEMES: [&str; 2] = ["s3://", "hdfs://"];
 
 impl SourceKind {
-    /// Whether the source has partitions, which are spread over all processes of a job, each with a clock of its own.
+    /// Whether the source may have several partitions, each with a clock of its own.
     pub fn has_partitions(&self) -> bool {
+        match self {
+            SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
+            SourceKind::Server(server) => server.reads.has_partitions(),
+            _ => false,
+        }
+    }
+
+    /// Whether its partitions are spread over all processes of a job.
+    pub fn is_spread(&self) -> bool {
         matches!(self, SourceKind::Kafka(_))
     }
 
-    /// What a process receives of a source with this number; `None`: nothing. A source without partitions lives in one process.
+    /// What a process receives of a source with this number; `None`: nothing. A source that is not spread lives in one process.
     pub fn share(&self, number: usize, (process, processes): (usize, usize)) -> Option<Share> {
-        match self.has_partitions() {
+        match self.is_spread() {
             true => Some(Share::of(process, processes)),
             false => (number % processes.max(1) == process).then_some(Share::ALL),
         }

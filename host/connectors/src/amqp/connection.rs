@@ -1,6 +1,6 @@
 //! A connection with a server of AMQP, and its one channel, for a thread that waits.
 
-use super::wire::{self, BODY, Field, HEADER, METHOD, Properties, Reading, Writing, Wrong};
+use super::wire::{self, BODY, Field, HEADER, HEARTBEAT, METHOD, Properties, Reading, Writing, Wrong};
 use super::{ANSWER_MAX, Fault, Server};
 use crate::dial::{Line, silent};
 use crate::shown;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// The channel of a connection.
 pub const CHANNEL: u16 = 1;
-/// After so long without a word the server is asked whether it lives. It sends no heartbeats, as nothing is read while a batch waits.
+/// After so long without a word the server is asked whether it lives.
 const QUIET_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a frame, unless the server wants less.
 const FRAME_BYTES: u32 = 128 << 10;
@@ -43,6 +43,7 @@ impl From<Wrong> for Closed {
 impl Closed {
     pub const NO_SUCH: u16 = 404;
     pub const NOT_AS_WANTED: u16 = 406;
+    pub const NOT_IMPLEMENTED: u16 = 540;
 
     fn of(code: u16, text: &str) -> Closed {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
@@ -52,7 +53,7 @@ impl Closed {
             )),
             // No such virtual host, among others.
             530 => Fault::Lasting(format!("it does not allow this ({text}); mend `url`")),
-            540 => Fault::Lasting(format!("it cannot do this ({text})")),
+            Closed::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
             _ => Fault::Passing(text),
         };
         Closed { code, fault }
@@ -94,10 +95,14 @@ pub struct Delivery {
 }
 
 /// What comes in several frames.
-struct Content {
-    of: Of,
-    properties: Option<Properties>,
-    body: BytesMut,
+#[derive(Default)]
+enum Content {
+    #[default]
+    None,
+    /// The method came, and the header comes next.
+    Begun(Of),
+    /// The header came, and as much of the body.
+    Body { of: Of, properties: Properties, body: BytesMut },
 }
 
 enum Of {
@@ -110,21 +115,30 @@ pub struct Connection {
     line: Line,
     /// Bytes of a frame.
     pub frame_max: usize,
-    content: Option<Content>,
+    content: Content,
+    /// `None`: the server does not wait for any.
+    heartbeat: Option<Duration>,
     waiting: VecDeque<Event>,
     /// When it was asked whether it lives; `None`: it has said something since.
     asked: Option<Instant>,
 }
 
 impl Connection {
-    /// Connects, and opens the channel.
-    pub fn open(server: &Server) -> Result<Connection, Closed> {
+    /// Connects, and opens the channel. The server closes the connection where it hears nothing for some times `heartbeat_s` seconds, and
+    /// gives to others what it has sent here; zero: it waits for ever.
+    pub fn open(server: &Server, heartbeat_s: u16) -> Result<Connection, Closed> {
         let place = &server.place;
         let mut line = Line::open(place)?;
         line.secure(place)?;
         line.send(b"AMQP\0\0\x09\x01")?;
-        let mut connection =
-            Connection { line, frame_max: FRAME_BYTES as usize, content: None, waiting: VecDeque::new(), asked: None };
+        let mut connection = Connection {
+            line,
+            frame_max: FRAME_BYTES as usize,
+            content: Content::None,
+            heartbeat: (heartbeat_s > 0).then(|| Duration::from_secs(heartbeat_s.into())),
+            waiting: VecDeque::new(),
+            asked: None,
+        };
         let mut start = connection.answer(10, 10)?;
         let (_major, _minor, _properties) = (start.u8()?, start.u8()?, start.table()?);
         let mechanisms = String::from_utf8_lossy(&start.long()?).into_owned();
@@ -153,10 +167,10 @@ impl Connection {
             403 => Fault::Lasting("it does not accept user or password; mend them in `url`".into()).into(),
             _ => closed,
         })?;
-        let (channels, frame_max, _heartbeat) = (tune.u16()?, tune.u32()?, tune.u16()?);
+        let (channels, frame_max, _shorter) = (tune.u16()?, tune.u32()?, tune.u16()?);
         let frame_max = if frame_max == 0 { FRAME_BYTES } else { frame_max.min(FRAME_BYTES) };
         connection.frame_max = frame_max as usize;
-        connection.send_method(0, &Writing::method(10, 31).u16(channels).u32(frame_max).u16(0))?;
+        connection.send_method(0, &Writing::method(10, 31).u16(channels).u32(frame_max).u16(heartbeat_s))?;
         connection.send_method(0, &Writing::method(10, 40).short(&server.vhost).short("").u8(0))?;
         connection.answer(10, 41)?;
         connection.call(&Writing::method(20, 10).short(""), (20, 11))?;
@@ -192,6 +206,22 @@ impl Connection {
     /// Looks whether a queue is there.
     pub fn find_queue(&mut self, queue: &str) -> Result<(), Closed> {
         self.call(&find_queue(queue), (50, 11)).map(drop)
+    }
+
+    /// Whether a queue hands out single messages, which no stream does, whatever state it is in. One that it hands out here goes back to
+    /// its place when this connection ends, and so this is the last that is asked on it.
+    pub fn hands_out(mut self, queue: &str) -> Result<bool, Closed> {
+        self.send_method(CHANNEL, &Writing::method(60, 70).u16(0).short(queue).u8(0))?;
+        let until = Instant::now() + ANSWER_MAX;
+        loop {
+            match self.next_new(until) {
+                Ok(Some(Event::Answer { class: 60, method: 71 | 72, .. })) => return Ok(true),
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(silent().into()),
+                Err(closed) if closed.code == Closed::NOT_IMPLEMENTED => return Ok(false),
+                Err(closed) => return Err(closed),
+            }
+        }
     }
 
     /// Looks whether an exchange is there.
@@ -233,10 +263,15 @@ impl Connection {
         }
     }
 
-    /// Asks the server whether it lives, where nothing was said for a while, by what has an answer.
+    /// Tells the server that the job lives; and asks it the same, where nothing was said for a while, by what has an answer.
     pub fn keep_alive(&mut self, queue: Option<&str>) -> Result<(), Fault> {
         if self.asked.is_some_and(|asked| asked.elapsed() > ANSWER_MAX) {
             return Err(silent());
+        }
+        if self.heartbeat.is_some_and(|heartbeat| self.line.sent.elapsed() >= heartbeat / 2) {
+            let mut frame = Vec::new();
+            wire::put(&mut frame, HEARTBEAT, 0, &[]);
+            self.line.send(&frame)?;
         }
         if self.asked.is_none() && self.line.heard.elapsed() >= QUIET_MAX {
             let ask = match queue {
@@ -255,8 +290,10 @@ impl Connection {
             while let Some(frame) = wire::take(&mut self.line.buffer)? {
                 let event = match frame.kind {
                     METHOD => self.method(frame.payload)?,
-                    HEADER => self.header(frame.payload)?,
-                    BODY => self.body(&frame.payload)?,
+                    HEADER => self.content.header(frame.payload)?,
+                    BODY => self.content.body(&frame.payload)?,
+                    // Any number of these says nothing.
+                    _ if Instant::now() >= until => return Ok(None),
                     _ => None,
                 };
                 if event.is_some() {
@@ -280,12 +317,12 @@ impl Connection {
             }
             (60, 60) => {
                 let (_tag, number, _again, _exchange) = (r.short()?, r.u64()?, r.u8()?, r.short()?);
-                self.begin(Of::Delivery { number, routing_key: r.short()? });
+                self.content.begin(Of::Delivery { number, routing_key: r.short()? })?;
                 return Ok(None);
             }
             (60, 50) => {
                 let (_code, why, _exchange) = (r.u16()?, r.short()?, r.short()?);
-                self.begin(Of::Returned { routing_key: r.short()?, why });
+                self.content.begin(Of::Returned { routing_key: r.short()?, why })?;
                 return Ok(None);
             }
             (60, 80) => Event::Confirmed { number: r.u64()?, several: r.u8()? & 1 != 0, taken: true },
@@ -294,47 +331,95 @@ impl Connection {
             (class, method) => Event::Answer { class, method, body: r },
         }))
     }
+}
 
-    fn begin(&mut self, of: Of) {
-        self.content = Some(Content { of, properties: None, body: BytesMut::new() });
+impl Content {
+    fn begin(&mut self, of: Of) -> Result<(), Wrong> {
+        match std::mem::replace(self, Content::Begun(of)) {
+            Content::None => Ok(()),
+            _ => Err(Wrong("a message begins before the last one has ended")),
+        }
     }
 
-    fn header(&mut self, payload: Bytes) -> Result<Option<Event>, Closed> {
+    fn header(&mut self, payload: Bytes) -> Result<Option<Event>, Wrong> {
+        let Content::Begun(of) = std::mem::take(self) else { return Err(Wrong("a header belongs to no message")) };
         let properties = Properties::read(payload)?;
         if properties.bytes > MESSAGE_BYTES_MAX {
-            return Err(Wrong("a message is too long").into());
+            return Err(Wrong("a message is too long"));
         }
-        let content = self.content.as_mut().ok_or(Wrong("a header belongs to no message"))?;
-        content.properties = Some(properties);
-        self.whole()
+        *self = Content::Body { of, properties, body: BytesMut::new() };
+        Ok(self.whole())
     }
 
-    fn body(&mut self, payload: &[u8]) -> Result<Option<Event>, Closed> {
-        let content = self.content.as_mut().ok_or(Wrong("a body belongs to no message"))?;
-        content.body.extend_from_slice(payload);
-        self.whole()
+    fn body(&mut self, payload: &[u8]) -> Result<Option<Event>, Wrong> {
+        let Content::Body { properties, body, .. } = self else { return Err(Wrong("a body belongs to no message")) };
+        if payload.is_empty() {
+            return Err(Wrong("a part of a body is empty"));
+        }
+        if (body.len() + payload.len()) as u64 > properties.bytes {
+            return Err(Wrong("a message is longer than it says"));
+        }
+        body.extend_from_slice(payload);
+        Ok(self.whole())
     }
 
     /// The message, where all of it has come.
-    fn whole(&mut self) -> Result<Option<Event>, Closed> {
-        let is_whole = |content: &mut Content| {
-            content.properties.as_ref().is_some_and(|properties| content.body.len() as u64 >= properties.bytes)
-        };
-        let Some(content) = self.content.take_if(is_whole) else { return Ok(None) };
-        let properties = content.properties.unwrap_or_default();
-        if content.body.len() as u64 != properties.bytes {
-            return Err(Wrong("a message is longer than it says").into());
-        }
-        Ok(Some(match content.of {
-            Of::Delivery { number, routing_key } => {
-                Event::Delivery(Delivery { number, routing_key, properties, body: content.body.freeze() })
+    fn whole(&mut self) -> Option<Event> {
+        match std::mem::take(self) {
+            Content::Body { of, properties, body } if body.len() as u64 == properties.bytes => Some(match of {
+                Of::Delivery { number, routing_key } => {
+                    Event::Delivery(Delivery { number, routing_key, properties, body: body.freeze() })
+                }
+                Of::Returned { routing_key, why } => Event::Returned { routing_key, why },
+            }),
+            part => {
+                *self = part;
+                None
             }
-            Of::Returned { routing_key, why } => Event::Returned { routing_key, why },
-        }))
+        }
     }
 }
 
 fn find_queue(queue: &str) -> Writing {
     let passive = 1;
     Writing::method(50, 10).u16(0).short(queue).u8(passive).table(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(bytes: u64) -> Bytes {
+        Writing::method(60, 0).u64(bytes).u16(0).0.into()
+    }
+
+    fn begun() -> Content {
+        Content::Begun(Of::Delivery { number: 7, routing_key: "k".into() })
+    }
+
+    #[test]
+    fn a_message_is_whole_when_as_much_came_as_its_header_says() {
+        let mut content = begun();
+        assert!(content.header(header(3)).unwrap().is_none());
+        assert!(content.body(b"ab").unwrap().is_none());
+        let Some(Event::Delivery(delivery)) = content.body(b"c").unwrap() else { panic!("it is whole") };
+        assert_eq!((delivery.number, &delivery.body[..]), (7, &b"abc"[..]));
+        assert!(matches!(content, Content::None));
+        content = begun();
+        assert!(content.header(header(0)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_comes_out_of_turn_is_refused_and_not_kept() {
+        assert!(begun().body(b"x").is_err());
+        assert!(Content::None.body(b"x").is_err());
+        assert!(Content::None.header(header(1)).is_err());
+        assert!(begun().header(header(MESSAGE_BYTES_MAX + 1)).is_err());
+        assert!(begun().begin(Of::Returned { routing_key: String::new(), why: String::new() }).is_err());
+        let mut content = begun();
+        content.header(header(3)).unwrap();
+        assert!(content.body(b"").is_err());
+        assert!(content.body(b"abcd").is_err());
+        assert!(content.header(header(9)).is_err());
+    }
 }

@@ -105,6 +105,7 @@ impl Writing {
             inner = match field {
                 Field::Flag(flag) => inner.u8(b't').u8(u8::from(*flag)),
                 Field::Number(number) => inner.u8(b'l').u64(number.cast_unsigned()),
+                Field::Seconds(seconds) => inner.u8(b'T').u64(*seconds),
                 Field::Text(text) => inner.u8(b'S').long(text.as_bytes()),
                 Field::Table(entries) => inner.u8(b'F').table(entries),
             };
@@ -117,6 +118,8 @@ impl Writing {
 pub enum Field<'a> {
     Flag(bool),
     Number(i64),
+    /// A time, in seconds since 1970.
+    Seconds(u64),
     Text(&'a str),
     Table(&'a [(&'a str, Field<'a>)]),
 }

@@ -8,6 +8,7 @@ mod partition;
 mod place;
 
 use super::inbox::Inbox;
+use crate::batch::partition::CLOCK_PREFIX;
 use crate::batch::position::Positions;
 use crate::batch::reading::{ReadPartition, ReadTrouble};
 use crate::error::{Error, Result};
@@ -15,11 +16,11 @@ use crate::fault;
 use crate::job::spec::SourceSpec;
 use crate::limits::POLLED_PARTITIONS_MAX;
 use crate::threads;
-use partition::{PartitionReader, SharedRows};
+use partition::{PartitionReader, SharedRows, has_clock};
 use place::PartitionPlace;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
@@ -47,6 +48,7 @@ pub fn start(source: &SourceSpec, make: MakeReader, inbox: Arc<Inbox>, runtime: 
             from: &from,
             rows,
             known: BTreeSet::new(),
+            clocks: Clocks::of(&from),
             left: Arc::default(),
             busy: Arc::default(),
         };
@@ -65,6 +67,7 @@ struct Partitions<'a> {
     from: &'a Positions,
     rows: SharedRows,
     known: BTreeSet<String>,
+    clocks: Clocks,
     /// How many have not come to their end.
     left: Arc<AtomicUsize>,
     /// How many have something to read, as far as is known.
@@ -78,17 +81,20 @@ impl Partitions<'_> {
         asker.known(&PartitionPlace::all(self.from));
         let mut again = Again::new(format!("source `{}`", self.source.name));
         loop {
-            let had = self.known.len();
-            let left = self.left.load(Ordering::Acquire);
-            let all_ended = had > 0 && left == 0;
+            // Before it is asked what there is: what follows upon those that have ended is among the answer. Of those that were
+            // the last to end nobody is told that they are gone: the time of all is at its end then.
+            self.clocks.hear();
+            let all_ended = !self.known.is_empty() && self.left.load(Ordering::Acquire) == 0;
             let pause = match asker.partitions() {
                 Ok(names) => {
                     again.well();
-                    self.take(names)?;
-                    if all_ended && self.known.len() == had {
+                    let names: BTreeSet<String> = names.into_iter().collect();
+                    let new: Vec<&String> = names.difference(&self.known).collect();
+                    if all_ended && new.is_empty() {
                         self.inbox.finish();
                         return Ok(());
                     }
+                    self.begin_all(new.into_iter().cloned().collect(), &names)?;
                     if self.left.load(Ordering::Acquire) == 0 {
                         // Nobody else would say that there is nothing to read.
                         self.inbox.idle(true);
@@ -101,23 +107,22 @@ impl Partitions<'_> {
                 }
                 Err(ReadTrouble::Lasting(error)) => return Err(error),
             };
-            // One that has ended by now counts, however short it was.
-            if self.closed_within(pause, left + self.known.len() - had) {
+            if self.closed_within(pause) {
                 return Ok(());
             }
         }
     }
 
-    /// Waits, until a partition of these `left` ones comes to its end: others may follow upon it, and if none do the source is at its
-    /// end. Whether the job wants no more.
-    fn closed_within(&self, pause: Duration, left: usize) -> bool {
+    /// Waits, until a partition comes to its end: others may follow upon it, and if none do the source is at its end. Whether the
+    /// job wants no more.
+    fn closed_within(&self, pause: Duration) -> bool {
         let step = Duration::from_millis(100);
         let mut waited = Duration::ZERO;
         while waited < pause {
             if self.inbox.closed_within(self.runtime, step) {
                 return true;
             }
-            if self.left.load(Ordering::Acquire) < left {
+            if self.clocks.some_ended() {
                 return false;
             }
             waited += step;
@@ -125,9 +130,8 @@ impl Partitions<'_> {
         false
     }
 
-    fn take(&mut self, names: Vec<String>) -> Result<()> {
-        // One that is not listed any more is read until it comes to its end.
-        let new: Vec<String> = names.into_iter().filter(|partition| !self.known.contains(partition)).collect();
+    /// Begins to read these. One that is not listed any more is read until it comes to its end.
+    fn begin_all(&mut self, new: Vec<String>, listed: &BTreeSet<String>) -> Result<()> {
         // Before any of them is begun.
         if self.left.load(Ordering::Acquire) + new.len() > POLLED_PARTITIONS_MAX {
             return Err(Error::plugin(format!(
@@ -139,6 +143,12 @@ impl Partitions<'_> {
         if !new.is_empty() {
             self.inbox.idle(false);
         }
+        let with_clocks = new.iter().filter(|partition| has_clock(self.source, partition));
+        self.clocks.tell(
+            with_clocks,
+            |partition| listed.contains(partition) || self.known.contains(partition),
+            self.inbox,
+        );
         for partition in new {
             self.begin(&partition)?;
             self.known.insert(partition);
@@ -149,7 +159,7 @@ impl Partitions<'_> {
     fn begin(&self, partition: &str) -> Result<()> {
         let place = PartitionPlace::of(partition, self.from);
         let reader = (self.make)()?;
-        let left = Left::new(&self.left);
+        let left = Left::new(&self.left, partition, &self.clocks.ended);
         let mut reading =
             PartitionReader::new(self.source, partition, place, reader, self.inbox, self.runtime, self.rows.clone());
         let busy = Busy::new(&self.busy);
@@ -169,19 +179,70 @@ impl Partitions<'_> {
     }
 }
 
+/// The partitions of which stages are told that they have clocks.
+struct Clocks {
+    told: BTreeSet<String>,
+    /// Those that have come to their ends, as their threads tell.
+    ended: Arc<Mutex<Vec<String>>>,
+    /// Those of them of which stages are not told yet that they are gone.
+    gone: Vec<String>,
+}
+
+impl Clocks {
+    /// As positions tell.
+    fn of(from: &Positions) -> Clocks {
+        let told = from.keys().filter_map(|name| name.strip_prefix(CLOCK_PREFIX)).filter(|name| !name.is_empty());
+        Clocks { told: told.map(str::to_owned).collect(), ended: Arc::default(), gone: Vec::new() }
+    }
+
+    /// Looks which have come to their ends.
+    fn hear(&mut self) {
+        self.gone.append(&mut self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether some have ended that were not looked at.
+    fn some_ended(&self) -> bool {
+        !self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Tells of those that are new, and, together with them, of those that are gone: what follows upon a partition holds the time
+    /// back from where it ended. `is_there`: whether a partition is listed, or is read all the same.
+    fn tell<'a>(&mut self, new: impl Iterator<Item = &'a String>, is_there: impl Fn(&str) -> bool, inbox: &Inbox) {
+        let new: Vec<String> = new.filter(|partition| !self.told.contains(*partition)).cloned().collect();
+        self.told.extend(new.iter().cloned());
+        let ended = std::mem::take(&mut self.gone);
+        let is_gone = |name: &String| ended.contains(name) || !is_there(name);
+        let gone: Vec<String> = self.told.iter().filter(|name| is_gone(name)).cloned().collect();
+        self.told.retain(|name| !gone.contains(name));
+        if !new.is_empty() || !gone.is_empty() {
+            inbox.tell_partitions(&new, &gone);
+        }
+        // Results may have waited for it, and no more rows need come.
+        if !gone.is_empty() {
+            inbox.begin_batch();
+        }
+    }
+}
+
 /// One more partition that has not come to its end.
-struct Left(Arc<AtomicUsize>);
+struct Left {
+    count: Arc<AtomicUsize>,
+    partition: String,
+    ended: Arc<Mutex<Vec<String>>>,
+}
 
 impl Left {
-    fn new(count: &Arc<AtomicUsize>) -> Left {
+    fn new(count: &Arc<AtomicUsize>, partition: &str, ended: &Arc<Mutex<Vec<String>>>) -> Left {
         count.fetch_add(1, Ordering::AcqRel);
-        Left(count.clone())
+        Left { count: count.clone(), partition: partition.to_owned(), ended: ended.clone() }
     }
 }
 
 impl Drop for Left {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        // In this order: whoever hears of it knows whether it was the last.
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.partition));
     }
 }
 

@@ -37,7 +37,6 @@ pub fn build<'s>(
     let Some(checkpoints) = &running.checkpoints else { return Ok(None) };
     let Some(checkpoint) = TableCheckpoint::open(checkpoints, TABLE, index, peers) else { return Ok(None) };
     let (metrics, failure) = (running.metrics.clone(), running.failure.clone());
-    metrics.keep_counted_batches();
     let work = CounterTotals::new(&checkpoints.loaded, checkpoint, index, &metrics)?;
     let is_first = index == running.threads.first;
     let counted = counted(ticks.clone(), gate, is_first, peers, metrics, failure.clone());

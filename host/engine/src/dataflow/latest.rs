@@ -13,11 +13,11 @@ use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{LatestNode, StageNode};
 use crate::ids::BatchId;
 use crate::metrics::{Counts, StateSize};
-use crate::sink::ops;
+use crate::sink::ops::Op;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use std::collections::BTreeMap;
 
@@ -45,7 +45,8 @@ fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &Bui
     let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
         let (columns, op) = if part.input == TABLE { (&node.key, node.op) } else { (&node.on, None) };
         let hashes = hashes(columns, &part.rows)?;
-        let empties = |row: usize| does(&part.rows, op, row) == Some(ops::TRUNCATE);
+        let words = words(&part.rows, op);
+        let empties = |row: usize| Op::of_row(words, row) == Ok(Op::Truncate);
         let split = if peers > 1 && (0..hashes.len()).any(empties) {
             split_for_all(&part.rows, &hashes, peers, empties)?
         } else {
@@ -74,10 +75,9 @@ fn split_for_all(
     (0..peers).map(of).collect()
 }
 
-/// What a row does to the table, in its own words; `None` where it says nothing.
-fn does(rows: &RecordBatch, op: Option<usize>, row: usize) -> Option<&str> {
-    let words = rows.columns().get(op?)?.as_string_opt::<i32>()?;
-    words.is_valid(row).then(|| words.value(row))
+/// The column that says what the rows do to the table, if one does.
+fn words(rows: &RecordBatch, op: Option<usize>) -> Option<&StringArray> {
+    rows.columns().get(op?)?.as_string_opt::<i32>()
 }
 
 /// The stage on one worker.
@@ -106,26 +106,20 @@ impl Latest {
         let keys = keys(&self.node.key, rows)?;
         let (view, hashes) = (keys.view(), keys.hashes());
         let key_columns: Vec<_> = self.node.key.iter().map(|place| rows.column(*place)).collect();
+        let words = words(rows, self.node.op);
         let mut refused = Vec::new();
         // The last row of each key, and whether the key has a row then.
         let mut last: BTreeMap<Slot, (u32, bool)> = BTreeMap::new();
         for (row, hash) in hashes.iter().enumerate() {
             let number = row as u32;
-            let word = match self.node.op {
-                None => Ok(ops::WRITES[0]),
-                Some(_) => {
-                    let word = does(rows, self.node.op, row);
-                    ops::check(word).map(|()| word.unwrap_or_default())
-                }
-            };
-            let word = match word {
-                Ok(word) => word,
+            let op = match Op::of_row(words, row) {
+                Ok(op) => op,
                 Err(why) => {
                     refused.push(RefusedRow::new(number, why));
                     continue;
                 }
             };
-            if word == ops::TRUNCATE {
+            if op == Op::Truncate {
                 self.store(rows, std::mem::take(&mut last))?;
                 self.table.clear();
             } else if let Some(place) = key_columns.iter().position(|column| column.is_null(row)) {
@@ -134,7 +128,7 @@ impl Latest {
                     number,
                     format!("its `{name}` is null, and belongs to the key of the table"),
                 ));
-            } else if word == ops::DELETE {
+            } else if op == Op::Delete {
                 if let Some(slot) = self.table.find(view.get(row)) {
                     last.insert(slot, (number, false));
                 }

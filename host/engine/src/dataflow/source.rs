@@ -6,7 +6,7 @@ mod spread;
 use self::spread::Spread;
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, MORE, TELLS_END};
-use crate::batch::position::{Position, SOURCE_END};
+use crate::batch::position::{Extent, Position, SOURCE_END};
 use crate::batch::topic;
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::plan::PlanWriter;
@@ -163,16 +163,16 @@ impl Cutter {
                 again: Again::default(),
             })
         });
-        let planned_as = partition::plan_name(&spec.name, spec.kind.has_partitions(), running.options.place());
+        let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.place());
         let origin = running.graph.spec.origin.clone();
         let batches = running.metrics.batches().clone();
         Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches }
     }
 
-    /// Chunks with their places in the batch. Those of partitions stand in the order of their key groups, which processes own
+    /// Chunks with their places in the batch. Those of partitions that are spread stand in the order of their key groups, which processes own
     /// ranges of: so the place does not depend on the number of processes.
     fn in_order(&self, chunks: Vec<Chunk>) -> Vec<(PartOrder, Chunk)> {
-        if !self.spec.kind.has_partitions() {
+        if !self.spec.kind.is_spread() {
             return (0..).map(PartOrder::at).zip(chunks).collect();
         }
         let grouped = chunks.into_iter().map(|chunk| (partition::group_of(&chunk.extent.file), chunk));
@@ -349,6 +349,15 @@ fn cut<'s>(
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
 }
 
+/// The clock that the rows of a chunk move.
+fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
+    match extent.start {
+        _ if kind.is_spread() => partition::clock_of(source, &extent.file),
+        partition if kind.has_partitions() => ClockId { stream: source, partition },
+        _ => ClockId::of(source),
+    }
+}
+
 /// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
 /// stages make of a chunk is still in the processor's cache when it is used.
 fn decode<'s>(
@@ -358,8 +367,7 @@ fn decode<'s>(
     running: &Running,
 ) -> (Parts<'s>, Parts<'s>) {
     let given_back = matches!(spec.kind, SourceKind::Retry { .. });
-    let clock_id = if given_back { ClockId::NONE } else { ClockId::of(number as u32) };
-    let has_partitions = spec.kind.has_partitions();
+    let kind = spec.kind.clone();
     let mut decoder = Decoder::new(spec);
     // A table is no source that the author of the job knows.
     let is_table = matches!(spec.kind, SourceKind::Table(_));
@@ -391,8 +399,7 @@ fn decode<'s>(
             let begun = told.begin();
             let decoded = decoder.decode(&cut.chunk);
             let context = BatchContext::new(BatchId::of_stamp(*for_rows.time()).0, cut.time);
-            let of_partition = || partition::clock_of(number as u32, &cut.chunk.extent.file);
-            let clock_id = if has_partitions { of_partition() } else { clock_id };
+            let clock_id = if given_back { ClockId::NONE } else { clock_of(number as u32, &kind, &cut.chunk.extent) };
             let mut output = Output { clock_id, ..Output::default() };
             told.end(context.id, begun);
             metrics.add_rows(decoded.rows.num_rows());

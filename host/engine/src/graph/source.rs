@@ -3,7 +3,7 @@
 use super::plugin::granted;
 use crate::error::{Error, Result};
 use crate::job::spec::{JobSpec, PluginSpec};
-use crate::metrics::{Counts, PluginId};
+use crate::metrics::{ConnectorTally, Counts, PluginId};
 use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse, World};
 use crate::receiver::polled::MakeReader;
 use std::collections::BTreeMap;
@@ -20,14 +20,20 @@ pub struct SourceNode {
 }
 
 impl SourceNode {
-    /// What makes one who reads a partition of it, or asks for all; `counts` are told what that costs.
+    /// What makes one who reads a partition of it, or asks for all; `counts` are told what they cost and count.
     pub fn readers(&self, counts: &Counts) -> MakeReader {
-        let (node, counts) = (self.clone(), counts.clone());
+        let (node, tally) = (self.clone(), ConnectorTally::default());
+        counts.share_tally(PluginId::of(&self.plugin, &self.description), &tally);
         Arc::new(move || {
-            let reader = node.plugin.reader(node.used.clone(), &node.description)?;
-            counts.share_account(PluginId::of(&node.plugin, &node.description), reader.account().clone());
+            let mut reader = node.plugin.reader(node.used.clone(), &node.description)?;
+            reader.tally_in(&tally);
             Ok(Box::new(reader))
         })
+    }
+
+    /// Whether the plugin may count.
+    pub fn counts(&self) -> bool {
+        self.plugin.uses("metrics")
     }
 }
 

@@ -6,8 +6,8 @@ use crate::batch::types;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
-use crate::metrics::{Counts, PluginId};
-use crate::plugin::{Account, Description, LoadOptions, Plugin, PluginHost, StageUse, World};
+use crate::metrics::{ConnectorTally, Counts, PluginId};
+use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse, World};
 use crate::sink::plugin::{PluginWriter, committed};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
@@ -23,21 +23,26 @@ pub struct SinkNode {
     used: StageUse,
     /// Places in the rows of the sink of the columns that it reads.
     reads: Vec<usize>,
-    /// What all who write for it cost: they are opened before the job has metrics.
-    costs: Account,
+    /// What all who write for it cost and count: they are opened before the job has metrics.
+    tally: ConnectorTally,
 }
 
 impl SinkNode {
     /// One who writes.
     pub fn writer(&self) -> Result<PluginWriter> {
         let mut writer = self.plugin.writer(self.used.clone(), &self.description, self.reads.clone())?;
-        writer.costs_go_to(&self.costs);
+        writer.tally_in(&self.tally);
         Ok(PluginWriter { writer: Box::new(writer), exactly_once: self.description.exactly_once })
     }
 
-    /// Lets the counts of the sink tell what its plugin costs.
-    pub fn tell_costs(&self, counts: &Counts) {
-        counts.share_account(PluginId::of(&self.plugin, &self.description), self.costs.clone());
+    /// Lets the counts of the sink tell what its plugin costs and counts.
+    pub fn share_tally(&self, counts: &Counts) {
+        counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
+    }
+
+    /// Whether the plugin may count.
+    pub fn counts(&self) -> bool {
+        self.plugin.uses("metrics")
     }
 
     /// What it does, for `millstream validate`.
@@ -70,7 +75,7 @@ fn node(sink: &SinkSpec, spec: &PluginSpec, input: &SchemaRef, folder: &Path, ho
     let description = plugin.describe_for(&used, std::slice::from_ref(input))?;
     let plugin_name = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &plugin_name, &sink.from)?;
-    Ok(SinkNode { plugin, description, used, reads, costs: Account::default() })
+    Ok(SinkNode { plugin, description, used, reads, tally: ConnectorTally::default() })
 }
 
 /// The plugin, and what the sink gives it.

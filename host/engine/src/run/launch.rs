@@ -6,6 +6,8 @@ use super::traces::Traces;
 use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};
 use crate::checkpoint::JobCheckpoints;
+use crate::checkpoint::counters::TABLE;
+use crate::checkpoint::types::TableOf;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::{Graph, inbox_bytes_max};
@@ -71,7 +73,7 @@ pub(super) fn launch(
         // Sources that nobody wrote have no rows of their own.
         let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
         let share = source.kind.share(number, (process, processes));
-        let rows_max = options.limit.filter(|_| written).map_or(u64::MAX, |limit| match source.kind.has_partitions() {
+        let rows_max = options.limit.filter(|_| written).map_or(u64::MAX, |limit| match source.kind.is_spread() {
             true => share_of_limit(limit, process, processes),
             false => limit,
         });
@@ -100,8 +102,13 @@ pub(super) fn launch(
         requests: JobRequests::default(),
     });
     running.metrics.batches().of_parts(running.parts());
+    // Before anything counts: sources are read before the workers begin.
+    if running.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.loaded.place(TableOf::Stage, TABLE).is_some())
+    {
+        running.metrics.keep_counted_batches();
+    }
     for (name, node) in &running.graph.writers {
-        node.tell_costs(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+        node.share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
     }
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
@@ -203,9 +210,9 @@ fn receive(running: &Running, runtime: &Handle) {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
             inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
         }
-        // The same of the ends of partitions, where a stage leaves those out that are silent.
+        // The same of the ends of partitions that are spread, where a stage leaves those out that are silent.
         let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
-        if let Some(idle_us) = idle_us.filter(|_| source.kind.has_partitions()) {
+        if let Some(idle_us) = idle_us.filter(|_| source.kind.is_spread()) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         match running.graph.readers.get(&source.name) {

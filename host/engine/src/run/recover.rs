@@ -81,7 +81,7 @@ pub fn decide(
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
-        spread: graph.spec.sources.iter().filter(|of| of.kind.has_partitions()).map(|of| of.name.clone()).collect(),
+        spread: graph.spec.sources.iter().filter(|of| of.kind.is_spread()).map(|of| of.name.clone()).collect(),
         by_worker: graph.spec.sinks.iter().filter(|of| of.kind.by_worker()).map(|of| of.name.clone()).collect(),
         tables: tables_of(graph),
         migrates: migrates(graph),

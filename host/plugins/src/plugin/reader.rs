@@ -1,6 +1,5 @@
 //! World `source`: one instance reads one partition, for as long as it can.
 
-use super::account::Account;
 use super::allowance::{Allowance, Given};
 use super::bindings::{WitNext, WitPolled};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
@@ -11,6 +10,7 @@ use super::{Counters, Description, StageUse, lift};
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX, PLUGIN_REASON_BYTES_MAX};
+use crate::metrics::ConnectorTally;
 use crate::time;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeSet;
@@ -40,9 +40,11 @@ impl Reader {
         Ok(reader)
     }
 
-    /// What its calls cost. What it waits for in them counts as time of the host.
-    pub fn account(&self) -> &Account {
-        &self.instances.bill.account
+    /// Lets its calls cost and count beside those of others who read for the source. What it waits for in them counts as time of the
+    /// host.
+    pub fn tally_in(&mut self, tally: &ConnectorTally) {
+        self.instances.bill.account = tally.account.clone();
+        self.counters = tally.counters.clone();
     }
 
     /// Makes a call. Rows of a source are kept with their plan, so that its plugin may see what time it really is.

@@ -1,6 +1,5 @@
 //! World `sink`: one instance writes the batches of a sink, for as long as it can.
 
-use super::account::Account;
 use super::allowance::Given;
 use super::bindings::{Rejection, WitIdentity, WitOwner};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap};
@@ -16,6 +15,7 @@ use crate::batch::writing::{WriteBatches, WriteTrouble};
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::{PLUGIN_BATCH_ID_MAX, PLUGIN_CALL_MAX};
+use crate::metrics::ConnectorTally;
 use crate::owner::Owner;
 use crate::time;
 use arrow::array::RecordBatch;
@@ -71,9 +71,10 @@ impl Writer {
         }
     }
 
-    /// Lets its calls cost this account, beside those of others who wrote for the sink before.
-    pub fn costs_go_to(&mut self, account: &Account) {
-        self.instances.bill.account = account.clone();
+    /// Lets its calls cost and count beside those of others who wrote for the sink before.
+    pub fn tally_in(&mut self, tally: &ConnectorTally) {
+        self.instances.bill.account = tally.account.clone();
+        self.counters = tally.counters.clone();
     }
 
     /// Makes a call. Nothing comes of it that would have to be the same twice, so the plugin may see what time it really is.

@@ -2,7 +2,7 @@
 
 use millstream_sdk::net::{Connection, Datagrams, Fault};
 use millstream_sdk::source::{Arrivals, Polled};
-use millstream_sdk::{Error, Row, Source, log, source};
+use millstream_sdk::{Error, Row, Source, counter, log, source};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -179,6 +179,7 @@ impl Source for BadSource {
             }
             self.next += 1;
         }
+        counter::add("numbers", (most - rows.left()) as u64);
         let polled = if self.next < self.config.up_to { Polled::ready() } else { Polled::ended() };
         Ok(if self.config.fault == Wrong::NoPosition { polled } else { polled.at(self.next.to_string()) })
     }

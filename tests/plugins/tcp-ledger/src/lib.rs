@@ -6,7 +6,7 @@
 
 use millstream_sdk::net::{Connection, Lines};
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};
-use millstream_sdk::{Batch, Error, Row, Schema, Sink, Timestamp, sink};
+use millstream_sdk::{Batch, Error, Row, Schema, Sink, Timestamp, counter, sink};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -94,7 +94,10 @@ impl Sink for TcpLedger {
         self.buffer.extend_from_slice(format!("COMMIT {batch}\n").as_bytes());
         self.send()?;
         match self.lines.next(TIMEOUT)? {
-            b"DONE" => Ok(()),
+            b"DONE" => {
+                counter::add("commits", 1);
+                Ok(())
+            }
             b"LOST" => Err(lost()),
             other => Err(said(other)),
         }

@@ -97,6 +97,18 @@ pub enum ServerStart {
 }
 
 impl ServerReads {
+    /// Whether there may be several streams or queues, each read by itself.
+    pub fn has_partitions(&self) -> bool {
+        match self {
+            ServerReads::Redis(_)
+            | ServerReads::Kinesis(_)
+            | ServerReads::Nats(_)
+            | ServerReads::Rabbitmq(_)
+            | ServerReads::Flight(_) => true,
+            ServerReads::Mqtt(_) | ServerReads::Zeromq(_) | ServerReads::Changes(_) => false,
+        }
+    }
+
     /// The kind of the source as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@ use super::place::PartitionPlace;
 use super::{Again, Busy};
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::json;
+use crate::batch::partition::clock_number;
 use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
@@ -37,6 +38,8 @@ impl SharedRows {
 pub struct PartitionReader {
     source: SourceSpec,
     partition: String,
+    /// The number of its clock; 0: that of the source.
+    clock: u64,
     place: PartitionPlace,
     reader: Box<dyn ReadPartition>,
     inbox: Arc<Inbox>,
@@ -91,6 +94,7 @@ impl PartitionReader {
         PartitionReader {
             source: source.clone(),
             partition: partition.to_owned(),
+            clock: if has_clock(source, partition) { clock_number(partition) } else { 0 },
             place,
             reader,
             inbox: inbox.clone(),
@@ -194,7 +198,7 @@ impl PartitionReader {
         // Nothing that is done under the lock can leave it half done.
         let mut count = self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in &mut chunks {
-            chunk.extent.row = *count;
+            (chunk.extent.row, chunk.extent.start) = (*count, self.clock);
             *count = count.saturating_add(chunk.rows() as u64);
         }
         if chunks.is_empty() {
@@ -221,6 +225,11 @@ impl PartitionReader {
         }
         Ok(())
     }
+}
+
+/// Whether a partition has a clock of its own: one without a name is all that there is of its source.
+pub fn has_clock(source: &SourceSpec, partition: &str) -> bool {
+    source.kind.has_partitions() && !partition.is_empty()
 }
 
 /// Who has trouble, for whoever reads the log.

@@ -1,14 +1,16 @@
 //! Queues of RabbitMQ, each a partition, and streams of it. A queue hands out each message until it is acknowledged, which it is when a durable
-//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset of the last one.
+//! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset behind the last one that was read, and a digest
+//! of that one, so that another stream of the name is noticed.
 
-use crate::amqp::{Closed, Connection, Delivery, Event, Fault, Field, Server};
+use crate::amqp::{ANSWER_MAX, Closed, Connection, Delivery, Event, Fault, Field, Server};
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::{Origin, RabbitmqReads, ServerSourceSpec, ServerStart, SourceSpec};
 use crate::shown;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use xxhash_rust::xxh3::Xxh3;
 
 /// About how many bytes of messages are taken together.
 const POLL_BYTES: usize = 1 << 20;
@@ -18,6 +20,9 @@ const MORE_WAIT: Duration = Duration::from_millis(1);
 const QUEUE_OPEN_MAX: u16 = 10_000;
 /// Those of a stream are acknowledged when they were read.
 const STREAM_OPEN_MAX: u16 = 1_000;
+/// After some times as long without a word the server takes back what it has sent: the machine of the job may be gone. Long, as nothing is
+/// said while a batch waits for room.
+const HEARTBEAT_S: u16 = 300;
 /// How long the first message of a stream is waited for, which may be empty.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How long the last message that was read is waited for, which a stream still has.
@@ -31,6 +36,11 @@ pub struct Rabbitmq {
     server: Server,
     reads: RabbitmqReads,
     open: Option<Open>,
+    /// When this start first came to the stream, in seconds since 1970, for `start = "latest"`: nothing later is passed over where the
+    /// connection is lost before there is a position.
+    began_s: Option<u64>,
+    /// Whether the server was asked and the queue is no stream, though its messages look so.
+    no_stream: bool,
     /// How many messages were read, of this start. It goes on when the connection is another one.
     count: u64,
 }
@@ -40,13 +50,39 @@ struct Open {
     queue: String,
     /// Of a queue, messages that are not acknowledged, in order: their numbers here, and those of this connection.
     waiting: VecDeque<(u64, u64)>,
-    /// Of a stream, the offset behind the last message; `None`: none was read.
-    next: Option<u64>,
+    /// Of a stream, how far it was read; `None`: nothing was.
+    at: Option<At>,
     /// Of a stream that goes on, since when the last message that was read is waited for: the server sends it once more, and where it
     /// does not, the stream is another one.
     awaited: Option<Instant>,
     /// Whether the server sends other messages meanwhile, so that it should have sent this one.
     suspected: bool,
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    /// The offset behind the last message.
+    next: u64,
+    /// Of that message; `None`: an earlier version of this program has not kept it.
+    digest: Option<u64>,
+}
+
+impl At {
+    fn parse(position: &[u8]) -> Option<At> {
+        let text = std::str::from_utf8(position).ok()?;
+        Some(match text.split_once(' ') {
+            Some((next, digest)) => {
+                At { next: next.parse().ok()?, digest: Some(u64::from_str_radix(digest, 16).ok()?) }
+            }
+            None => At { next: text.parse().ok()?, digest: None },
+        })
+    }
+
+    fn written(self) -> Vec<u8> {
+        let digest = self.digest.map(|digest| format!(" {digest:016x}")).unwrap_or_default();
+        format!("{}{digest}", self.next).into_bytes()
+    }
 }
 
 impl Rabbitmq {
@@ -58,7 +94,15 @@ impl Rabbitmq {
         origin: &Origin,
     ) -> Result<Rabbitmq, (&'static str, String)> {
         let server = Server::of(&server.url, source.tls.as_ref(), &origin.folder)?;
-        Ok(Rabbitmq { source: source.name.clone(), server, reads: reads.clone(), open: None, count: 0 })
+        Ok(Rabbitmq {
+            source: source.name.clone(),
+            server,
+            reads: reads.clone(),
+            open: None,
+            began_s: None,
+            no_stream: false,
+            count: 0,
+        })
     }
 
     fn word(&self) -> &'static str {
@@ -81,8 +125,10 @@ impl Rabbitmq {
         ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
-    fn connect(&self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
-        let mut connection = Connection::open(&self.server)?;
+    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
+        let before_s = self.began_s;
+        self.began_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
         connection.find_queue(queue)?;
         let (most, offset) = match (self.reads.streams, next, self.reads.start) {
             (false, ..) => (QUEUE_OPEN_MAX, None),
@@ -90,23 +136,38 @@ impl Rabbitmq {
                 (STREAM_OPEN_MAX, Some(Field::Number(i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX))))
             }
             (true, None, ServerStart::Earliest) => (STREAM_OPEN_MAX, Some(Field::Text("first"))),
-            (true, None, ServerStart::Latest) => (STREAM_OPEN_MAX, Some(Field::Text("next"))),
+            (true, None, ServerStart::Latest) => {
+                (STREAM_OPEN_MAX, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
+            }
         };
-        match connection.consume(queue, most, offset) {
-            Err(Closed { code: Closed::NOT_AS_WANTED, fault: Fault::Passing(why) }) => {
+        let Err(closed) = connection.consume(queue, most, offset) else { return Ok(connection) };
+        // A server that has just started says the same of a stream that it is still bringing back.
+        let other_kind = closed.code == Closed::NOT_AS_WANTED
+            && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
+        match closed.fault {
+            Fault::Passing(why) if other_kind => {
                 let hint = "write stream = \"…\" for a stream, and queue = \"…\" for a queue";
                 Err(Fault::Lasting(format!("{why}; {hint}")).into())
             }
-            Err(closed) => Err(closed),
-            Ok(()) => Ok(connection),
+            _ => Err(closed),
         }
     }
 
-    /// The offset of the first message that a stream has; `None`: it has none.
-    fn first(&self, stream: &str) -> Result<Option<u64>, Closed> {
-        let mut connection = Connection::open(&self.server)?;
+    /// Whether a queue is a stream: only there the server takes an offset to begin at.
+    fn is_stream(&self, queue: &str) -> Result<bool, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
+        match connection.consume(queue, 1, Some(Field::Text("next"))) {
+            Ok(()) => Ok(true),
+            Err(closed) if closed.code == Closed::NOT_AS_WANTED => Ok(false),
+            Err(closed) => Err(closed),
+        }
+    }
+
+    /// The offset of the first message that a stream has; `None`: none has come within this time.
+    fn first(&self, stream: &str, wait: Duration) -> Result<Option<u64>, Closed> {
+        let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         connection.consume(stream, 1, Some(Field::Text("first")))?;
-        let until = Instant::now() + FIRST_WAIT;
+        let until = Instant::now() + wait;
         loop {
             match connection.next(until.saturating_duration_since(Instant::now()))? {
                 Some(Event::Delivery(delivery)) => return Ok(offset_of(&delivery)),
@@ -118,37 +179,57 @@ impl Rabbitmq {
 
     /// A message to read; `None`: it was read before.
     fn message(&mut self, open: &mut Open, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
-        let offset = offset_of(&delivery);
+        let mut offset = offset_of(&delivery);
+        if !self.reads.streams && offset.is_some() {
+            if !self.no_stream {
+                let is_stream = self.is_stream(&open.queue);
+                self.no_stream = !is_stream.map_err(|closed| self.trouble(&open.queue, closed))?;
+            }
+            // Who published the message may write any header.
+            offset = offset.filter(|_| !self.no_stream);
+        }
         match (self.reads.streams, offset) {
             (false, None) => {
                 self.count += 1;
                 open.waiting.push_back((self.count, delivery.number));
             }
             (true, Some(offset)) => {
-                match open.next {
-                    Some(next) if offset + 1 == next => {
+                let digest = digest(&delivery);
+                match open.at {
+                    Some(At { next, digest: before }) if offset.checked_add(1) == Some(next) => {
+                        if before.is_some_and(|before| before != digest) {
+                            return Err(self.other_stream(open));
+                        }
                         open.awaited = None;
                         return Ok(None);
                     }
-                    Some(next) if offset < next => return Ok(None),
+                    Some(At { next, .. }) if offset < next => return Ok(None),
                     // The server itself may use an offset, so it is asked.
-                    Some(next) if offset > next => {
-                        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
-                        if let Some(first) = first.filter(|first| *first > next) {
+                    Some(At { next, .. }) if offset > next => {
+                        let first =
+                            self.first(&open.queue, ANSWER_MAX).map_err(|closed| self.trouble(&open.queue, closed))?;
+                        // It has at least this message.
+                        let first = first.ok_or_else(|| {
+                            self.trouble(
+                                &open.queue,
+                                Fault::Passing("it does not say where it begins now".into()).into(),
+                            )
+                        })?;
+                        if first > next {
                             return Err(self.lasting(
                                 &open.queue,
                                 &format!(
-                                    "{} messages behind {} were deleted before the job read them; let the stream keep more (max-age, \
+                                    "its messages from offset {next} to {} were deleted before the job read them; let the stream keep more (max-age, \
                                      max-length-bytes), and give the source another name to go on with what is there",
-                                    first - next,
-                                    next.saturating_sub(1)
+                                    first - 1
                                 ),
                             ));
                         }
                     }
                     _ => {}
                 }
-                (open.next, open.awaited) = (Some(offset + 1), None);
+                open.at = Some(At { next: offset.saturating_add(1), digest: Some(digest) });
+                open.awaited = None;
             }
             (false, Some(_)) => {
                 return Err(
@@ -160,7 +241,7 @@ impl Rabbitmq {
         let properties = delivery.properties;
         let time_ms = properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1_000));
         let mut headers = properties.headers;
-        headers.retain(|(name, _)| name != OFFSET && name != ID);
+        headers.retain(|(name, _)| name != ID && (name != OFFSET || !self.reads.streams));
         headers.extend(properties.message_id.map(|id| (ID.to_owned(), Some(id.into()))));
         Ok(Some(Message {
             value: Some(delivery.body),
@@ -175,18 +256,22 @@ impl Rabbitmq {
     /// The last message that was read does not come again: where the server sends others, the stream is another one.
     fn suspect(&self, open: &mut Open) -> Result<(), ReadTrouble> {
         if open.suspected {
-            let last = open.next.unwrap_or_default().saturating_sub(1);
-            return Err(self.lasting(
-                &open.queue,
-                &format!(
-                    "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
-                     from its beginning"
-                ),
-            ));
+            return Err(self.other_stream(open));
         }
-        let first = self.first(&open.queue).map_err(|closed| self.trouble(&open.queue, closed))?;
+        let first = self.first(&open.queue, FIRST_WAIT).map_err(|closed| self.trouble(&open.queue, closed))?;
         (open.suspected, open.awaited) = (first.is_some(), Some(Instant::now()));
         Ok(())
+    }
+
+    fn other_stream(&self, open: &Open) -> ReadTrouble {
+        let last = open.at.map_or(0, |at| at.next).saturating_sub(1);
+        self.lasting(
+            &open.queue,
+            &format!(
+                "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
+                 from its beginning"
+            ),
+        )
     }
 
     fn read(&mut self, open: &mut Open, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
@@ -208,8 +293,8 @@ impl Rabbitmq {
                 Ok(Some(Event::Cancelled)) => {
                     return Err(told(self, open, Fault::Passing("it is not there any more".into()).into()));
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => break,
+                Ok(Some(_)) if Instant::now() < until => {}
+                Ok(_) => break,
                 Err(closed) => return Err(told(self, open, closed)),
             }
         }
@@ -217,7 +302,7 @@ impl Rabbitmq {
             self.suspect(open)?;
         }
         let position = match self.reads.streams {
-            true => open.next.filter(|_| !messages.is_empty()).map(|next| next.to_string().into_bytes()),
+            true => open.at.filter(|_| !messages.is_empty()).map(At::written),
             false => (!messages.is_empty()).then(|| self.count.to_string().into_bytes()),
         };
         if let (true, Some(last)) = (self.reads.streams, last)
@@ -237,28 +322,40 @@ fn offset_of(delivery: &Delivery) -> Option<u64> {
     header.and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok()?.parse().ok())
 }
 
+/// Of what is in a message.
+fn digest(delivery: &Delivery) -> u64 {
+    let mut digest = Xxh3::new();
+    digest.update(&(delivery.routing_key.len() as u64).to_le_bytes());
+    digest.update(delivery.routing_key.as_bytes());
+    digest.update(&delivery.body);
+    digest.digest()
+}
+
 impl ReadPartition for Rabbitmq {
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         Ok(self.reads.queues.clone())
     }
 
     fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
-        let next = match position.filter(|_| self.reads.streams) {
+        let at = match position.filter(|_| self.reads.streams) {
             None => None,
             Some(position) => {
-                let next = std::str::from_utf8(position).ok().and_then(|text| text.parse::<u64>().ok());
-                Some(next.ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
+                Some(At::parse(position).ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
             }
         };
-        let connection = self.connect(queue, next).map_err(|closed| match closed.code {
+        let connection = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
+            // It says the same of one that it cannot bring back after a crash, so its words are told as well.
             Closed::NO_SUCH => {
-                let (place, word) = (self.server.place.shown(), self.word());
-                ReadTrouble::Passing(format!("{place}: {word} `{}` is not there", shown::harmless(queue, 200)))
+                let (place, word, queue) = (self.server.place.shown(), self.word(), shown::harmless(queue, 200));
+                let why = match closed.fault {
+                    Fault::Passing(why) | Fault::Lasting(why) => why,
+                };
+                ReadTrouble::Passing(format!("{place}: {word} `{queue}` is not there ({why})"))
             }
             _ => self.trouble(queue, closed),
         })?;
-        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), next.map(|_| Instant::now()));
-        self.open = Some(Open { connection, queue, waiting, next, awaited, suspected: false });
+        let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
+        self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false });
         Ok(())
     }
 
@@ -294,5 +391,20 @@ impl ReadPartition for Rabbitmq {
 
     fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_were_written() {
+        for at in [At { next: u64::MAX, digest: Some(1) }, At { next: 7, digest: None }] {
+            assert_eq!(At::parse(&at.written()), Some(at));
+        }
+        for other in [&b""[..], b"x", b"1 ", b"1 x", b"1 2 3", b"\xff"] {
+            assert_eq!(At::parse(other), None, "{other:?}");
+        }
     }
 }

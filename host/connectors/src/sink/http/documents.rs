@@ -2,7 +2,7 @@
 //! which order the server takes those that are sent, and those that it takes only when they are sent again.
 
 use super::super::encode::plain;
-use super::super::ops;
+use super::super::ops::Op;
 use crate::batch::cell::Cells;
 use crate::batch::types::{ColumnType, describe};
 use crate::job::spec::KeyedDocuments;
@@ -55,18 +55,14 @@ pub fn of(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Documents
         let column = |name: &str| part.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
         let keys = column(&documents.key)?;
         let cells = Cells::of(keys);
-        let does = documents.op.as_ref().map(|op| column(op)).transpose()?;
+        let words = documents.op.as_ref().map(|op| column(op)).transpose()?;
+        let words = words.and_then(|words| words.as_string_opt::<i32>());
         let mut scratch = String::new();
         for row in 0..part.num_rows() {
             let number = found.len();
             let wrong = |why: String| format!("row {}: {why}", number + 1);
-            let word = does
-                .and_then(|does| does.as_string_opt::<i32>())
-                .map(|words| words.is_valid(row).then(|| words.value(row)));
-            if let Some(word) = word {
-                ops::check(word).map_err(wrong)?;
-            }
-            if word == Some(Some(ops::TRUNCATE)) {
+            let op = Op::of_row(words, row).map_err(wrong)?;
+            if op == Op::Truncate {
                 return Err(wrong(
                     "it says `truncate`, and an index is not emptied by a row; leave such rows out with a `filter`, and empty the index by hand".into(),
                 ));
@@ -80,7 +76,7 @@ pub fn of(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Documents
             if let Some(before) = last.insert(id.clone(), number).and_then(|before| found.get_mut(before)) {
                 *before = None;
             }
-            found.push(Some(Document { id, deleted: word == Some(Some(ops::DELETE)) }));
+            found.push(Some(Document { id, deleted: op == Op::Delete }));
         }
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use super::super::encode::avro::{self, AvroRows};
 use super::super::encode::csv::CsvRows;
 use super::super::encode::plain;
-use super::super::ops;
+use super::super::ops::Op;
 use crate::batch::cell::Cells;
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::json::{self, JsonRows};
@@ -200,12 +200,11 @@ impl RecordEncoder {
 
 /// Whether a row is a tombstone, by the word that says what it does.
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
-    ops::check(op).map_err(|why| io::Error::other(format!("of a row: {why}")))?;
-    match op {
-        Some(ops::TRUNCATE) => Err(io::Error::other(
+    match Op::of(op).map_err(|why| io::Error::other(format!("of a row: {why}")))? {
+        Op::Truncate => Err(io::Error::other(
             "a row says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
         )),
-        op => Ok(op == Some(ops::DELETE)),
+        op => Ok(op == Op::Delete),
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn open(
 pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     // It listens before it answers.
-    match Connection::open(&server) {
+    match Connection::open(&server, 0) {
         Err(Closed { fault: Fault::Passing(why), .. }) => Err((server.place.shown(), why)),
         _ => Ok(()),
     }
@@ -126,7 +126,8 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
 
 /// A connection with a server that has what is published to.
 fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Connection, Closed> {
-    let mut connection = Connection::open(server)?;
+    // Nothing waits at the server for a sink that is gone.
+    let mut connection = Connection::open(server, 0)?;
     match (&writes.key, writes.exchange.as_str()) {
         // The exchange without a name takes messages to the queue of the name that the key is.
         (RabbitmqKey::Fixed(queue), "") => connection.find_queue(queue)?,
@@ -268,7 +269,7 @@ impl RabbitmqSink {
                 match connection.next(wait)? {
                     Some(Event::Confirmed { number, several, taken: true }) => {
                         match several {
-                            true => flying = flying.split_off(&(number + 1)),
+                            true => flying = flying.split_off(&number.saturating_add(1)),
                             false => drop(flying.remove(&number)),
                         }
                         wait = Duration::ZERO;
