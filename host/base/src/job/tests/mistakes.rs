@@ -215,7 +215,7 @@ address = "localhost:70000""#,
         r#"kind = "socket"
 address = "127.0.0.1:9999"
 path = "lines.txt""#,
-        "job.toml:4: source `lines`: `path` is not for kind `socket` but for `directory`, `file`, `queue`; remove it",
+        "job.toml:4: source `lines`: `path` is not for kind `socket` but for `directory`, `file`, `queue`, `flight`; remove it",
     ),
     (
         r#"kind = "socket"

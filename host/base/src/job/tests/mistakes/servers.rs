@@ -138,23 +138,29 @@ start = "latest""#,
     ),
     (
         r#"kind = "flight"
-url = "grpc+tls://h:1"
+url = "grpc://h:1"
 command = "a"
 path = "b"
+schema = { n = "int64" }"#,
+        "job.toml:4: source `lines`: `path` and `command` both say what is meant; remove one of them",
+    ),
+    (
+        r#"kind = "flight"
+url = "grpc+tls://h:1"
+command = "a"
 schema = { n = "int64" }
+format = "csv"
 stall = "0s"
-locations = ["grpc://h:2", "http://h"]"#,
-        r#"job.toml:4: source `lines`: `path` and `command` both say what is meant; remove one of them
+locations = ["grpc://h:2"]"#,
+        r#"job.toml:6: source `lines`: streams of Flight have columns and no format, and it says `csv`; remove `format`
 job.toml:7: source `lines`: `stall` is 0s, by which no server could answer; write a time as "5m"
-job.toml:8: source `lines`: `grpc://h:2` is without TLS, and `url` has it; write grpc+tls://
-job.toml:8: source `lines`: `http://h` is no place of a server; write it as "grpc+tls://worker-*.example.org:8815""#,
+job.toml:8: source `lines`: `grpc://h:2` is without TLS, and `url` has it; write grpc+tls://"#,
     ),
     (
         r#"kind = "flight"
 url = "http://h:1""#,
-        r#"job.toml:1: source `lines`: `path` is missing; write path = "orders", or path = ["shop", "orders"], or command = "SELECT * FROM orders"
-job.toml:1: source `lines`: `schema` is missing; write schema = { id = "int64", name = "text" }, columns of the stream
-job.toml:3: source `lines`: `url` begins with neither grpc:// nor grpc+tls://; write it as "grpc+tls://host/path""#,
+        r#"job.toml:1: source `lines`: `schema` is missing; write schema = { id = "int64", name = "text" }, columns of the stream
+job.toml:1: source `lines`: `path` is missing; write path = "orders", or path = ["shop", "orders"], or command = "SELECT * FROM orders""#,
     ),
 ];
 
@@ -222,10 +228,12 @@ routing_key_from = "b""#,
     ),
     (
         r#"kind = "flight"
-url = "grpc://h:1"
-path = ["a", ""]
-token = "two words""#,
-        r#"job.toml:5: sink `screen`: `path` has an empty name; write it as "orders" or ["shop", "orders"]
-job.toml:6: sink `screen`: `token` is empty, or has blanks or letters that no header can have; write visible ASCII letters"#,
+url = "http://h:1"
+path = ["a", "b"]
+token = "two words"
+timeout = "0s""#,
+        r#"job.toml:4: sink `screen`: `url` begins with neither grpc:// nor grpc+tls://; write it as "grpc+tls://host/path"
+job.toml:6: sink `screen`: `token` is empty, or has blanks or letters that no header can have; write visible ASCII letters
+job.toml:7: sink `screen`: `timeout` is 0s, by which no server could answer; write a time as "5m""#,
     ),
 ];

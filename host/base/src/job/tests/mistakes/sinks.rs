@@ -120,7 +120,7 @@ rows = -1"#,
         r#"from = "lines"
 kind = "print"
 path = "out""#,
-        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `delta`, `queue`; remove it",
+        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `delta`, `queue`, `flight`; remove it",
     ),
     (
         r#"from = "lines"
