@@ -492,6 +492,18 @@ fn mistakes_of_the_job_file_are_found() {
     assert!(told.contains("`op` does nothing without mode = \"upsert\""), "{told}");
     let told = sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nop = \"op\"\nchanges = \"no\"");
     assert!(told.contains("`op` needs `key`") && told.contains("changes = \"no\""), "{told}");
+    let inner = |more: &str| {
+        let names = "[sources.names]\nkind = \"queue\"\npath = \"names\"\nschema = { value = \"text\", name = \"text\" }\n[stages.named]\nfrom = \"in\"\n\
+                     enrich = { stream = \"names\", on = \"value\", type = \"inner\" }\n";
+        refused(&move |job| job + names + more)
+    };
+    let kept = "[sinks.kept]\nfrom = \"named\"\nkind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\"\nop = \"op\"\n";
+    let told = inner(kept);
+    assert!(told.contains("deletions too") && told.contains("take type = \"inner\" out of `named`"), "{told}");
+    let told = inner(
+        "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"named\", on = { value = \"id\" }, op = \"op\" }\n",
+    );
+    assert!(told.contains("`enrich.stream`: the rows are changes of source `in`, and stage `named`"), "{told}");
     let clicks = "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"in\", on = { value = \"id\" } }\n";
     let told = refused(&|job| job + clicks);
     assert!(told.contains("and the table would keep what was deleted; write op = \"op\""), "{told}");

@@ -147,3 +147,71 @@ fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
         running.stop();
     }
 }
+
+/// Rows go to where the keys are that they look up, and come back to where they were: those of any other key stand in their order.
+#[test]
+fn rows_keep_their_order() {
+    for arguments in [&["--workers", "1"][..], &["--workers", "3"], &["--workers", "2", "--processes", "2"]] {
+        let trial = Trial::new(
+            r#"
+            name = "orders"
+            batch = "20ms"
+            [checkpoint]
+            dir = "checkpoint"
+            [sources.orders]
+            kind = "queue"
+            path = "orders.jsonl"
+            schema = { n = "int64", customer = "int64" }
+            [sources.customers]
+            kind = "queue"
+            path = "customers.jsonl"
+            schema = { customer = "int64", name = "text" }
+            [stages.named]
+            from = "orders"
+            enrich = { stream = "customers", on = "customer" }
+            [stages.known]
+            from = "orders"
+            enrich = { stream = "customers", on = "customer", type = "inner" }
+            [stages.last]
+            from = "named"
+            key = "n % 7"
+            aggregate = { first = "first(n)", last = "last(n)" }
+            [sinks.out]
+            from = "named"
+            kind = "queue"
+            path = "out.jsonl"
+            [sinks.known]
+            from = "known"
+            kind = "queue"
+            path = "known.jsonl"
+            [sinks.last]
+            from = "last"
+            kind = "queue"
+            path = "last.jsonl"
+            "#,
+        );
+        // Some orders are of nobody, and some of customers that nobody knows.
+        let customer = |n: i64| (n % 11 != 0).then_some(n * 7 % 40);
+        let order = |n: i64| json!({ "n": n, "customer": customer(n) });
+        let known = |n: &i64| customer(*n).is_some_and(|customer| customer < 30);
+        trial.write("orders.jsonl", format!("{}\n", Value::Array((0..2000).map(order).collect())));
+        let customers = (0..30).map(|id| json!({ "customer": id, "name": format!("c{id}") }));
+        trial.write("customers.jsonl", format!("{}\n", Value::Array(customers.collect())));
+        trial.run_well(arguments);
+        let numbers = |file: &str| trial.rows(file).iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
+        assert_eq!(numbers("out.jsonl"), (0..2000).collect::<Vec<_>>(), "{arguments:?}");
+        assert_eq!(numbers("known.jsonl"), (0..2000).filter(known).collect::<Vec<_>>(), "{arguments:?}");
+        let named = |row: &Value| row["name"].as_str().map(str::to_owned);
+        let name = |n: i64| customer(n).filter(|_| known(&n)).map(|id| format!("c{id}"));
+        assert_eq!(
+            trial.rows("out.jsonl").iter().map(named).collect::<Vec<_>>(),
+            (0..2000).map(name).collect::<Vec<_>>()
+        );
+        let mut ends: Vec<_> =
+            trial.rows("last.jsonl").iter().map(|row| (row["first"].clone(), row["last"].clone())).collect();
+        ends.sort_by_key(|(first, _)| first.as_i64());
+        let expected: Vec<_> =
+            (0..7).map(|key| (json!(key), json!((0..2000).filter(|n| n % 7 == key).max()))).collect();
+        assert_eq!(ends, expected, "{arguments:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use crate::beside::{Compared, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
-use millstream::internals::nats::{Connection, publish, server};
+use millstream::internals::nats::{Connection, Server, publish};
 use millstream_tests::Nats;
 use serde_json::json;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn run(folder: &Path) {
 }
 
 fn connect(url: &str) -> Connection {
-    let server = server(url, None, Path::new(".")).expect("a URL");
+    let server = Server::of(url, None, None, Path::new(".")).expect("a URL");
     Connection::open(&server).expect("the server answers")
 }
 

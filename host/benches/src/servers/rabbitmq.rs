@@ -41,7 +41,7 @@ pub fn run(folder: &Path) {
 
 fn connect(url: &str) -> Connection {
     let server = Server::of(url, None, Path::new(".")).expect("a URL");
-    Connection::open(&server).unwrap_or_else(|closed| panic!("{:?}", closed.fault))
+    Connection::open(&server, 0).unwrap_or_else(|closed| panic!("{:?}", closed.fault))
 }
 
 fn next(connection: &mut Connection) -> Event {
