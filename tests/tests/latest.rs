@@ -161,7 +161,7 @@ fn rows_keep_their_order() {
             [sources.orders]
             kind = "queue"
             path = "orders.jsonl"
-            schema = { n = "int64", customer = "int64" }
+            schema = { n = "int64", k = "int64", customer = "int64" }
             [sources.customers]
             kind = "queue"
             path = "customers.jsonl"
@@ -174,7 +174,7 @@ fn rows_keep_their_order() {
             enrich = { stream = "customers", on = "customer", type = "inner" }
             [stages.last]
             from = "named"
-            key = "n % 7"
+            key = "k"
             aggregate = { first = "first(n)", last = "last(n)" }
             [sinks.out]
             from = "named"
@@ -192,7 +192,7 @@ fn rows_keep_their_order() {
         );
         // Some orders are of nobody, and some of customers that nobody knows.
         let customer = |n: i64| (n % 11 != 0).then_some(n * 7 % 40);
-        let order = |n: i64| json!({ "n": n, "customer": customer(n) });
+        let order = |n: i64| json!({ "n": n, "k": n % 7, "customer": customer(n) });
         let known = |n: &i64| customer(*n).is_some_and(|customer| customer < 30);
         trial.write("orders.jsonl", format!("{}\n", Value::Array((0..2000).map(order).collect())));
         let customers = (0..30).map(|id| json!({ "customer": id, "name": format!("c{id}") }));
