@@ -17,6 +17,7 @@ use messages::{Descriptor, DescriptorKind, HandshakeRequest};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
+use url::Url;
 
 /// What URLs look like.
 pub const FORM: Form = Form {
@@ -59,10 +60,9 @@ impl Server {
         Ok(Server { place, token: token.map(str::to_owned) })
     }
 
-    /// Another one, at which the job is known as here.
+    /// Another one, at which the job is known as here. `url`: as [`plain_url`] gives it.
     pub fn beside(&self, url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Option<Server> {
-        let plain = url.replacen("grpc+tcp://", "grpc://", 1);
-        let mut place = Place::plain(&plain, &FORM, tls, folder).ok().filter(|place| place.port != 0)?;
+        let mut place = Place::plain(url, &FORM, tls, folder).ok()?;
         // Whoever tells of another server does not say who the job is there.
         place.user.clone_from(&self.place.user);
         place.password.clone_from(&self.place.password);
@@ -98,6 +98,15 @@ impl Server {
         }
         Ok(connection)
     }
+}
+
+/// Where a server says that another one is, as `grpc://host:port` or `grpc+tls://host:port`; `None`: anything else, a user included.
+pub fn plain_url(told: &str) -> Option<String> {
+    let url = Url::parse(&told.replacen("grpc+tcp://", "grpc://", 1)).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
+    let is_known = matches!(url.scheme(), "grpc" | "grpc+tls") && url.query().is_none() && url.fragment().is_none();
+    let (host, port) = (url.host_str()?, url.port()?);
+    (is_plain && is_known && !host.is_empty()).then(|| format!("{}://{host}:{port}", url.scheme()))
 }
 
 fn secret(text: String) -> Result<HeaderValue, Fault> {
@@ -196,7 +205,13 @@ mod tests {
             let Err((_, message)) = of(url, token) else { panic!("{url} is taken") };
             assert!(message.contains(why), "{message}");
         }
-        assert!(server.beside("grpc+tcp://other:5", None, Path::new("")).is_some_and(|other| other.place.port == 5));
-        assert!(server.beside("arrow-flight-reuse-connection://?", None, Path::new("")).is_none());
+        let other = plain_url("grpc+tcp://other:5").unwrap();
+        assert!(server.beside(&other, None, Path::new("")).is_some_and(|other| other.place.port == 5));
+        assert_eq!(plain_url("grpc+tls://[::1]:5/"), Some("grpc+tls://[::1]:5".to_owned()));
+        for other in
+            ["arrow-flight-reuse-connection://?", "grpc://a:b@h:1", "grpc://h", "grpc://h:1/x", "grpc://h:1?x", ""]
+        {
+            assert_eq!(plain_url(other), None, "{other}");
+        }
     }
 }

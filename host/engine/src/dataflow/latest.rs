@@ -82,7 +82,7 @@ fn with_places(rows: &RecordBatch, number: u32) -> Result<RecordBatch> {
 }
 
 fn placed(schema: &SchemaRef) -> SchemaRef {
-    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt64, false))].into_iter())
+    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt64, false))])
 }
 
 /// Rows that were away are parts as before, in the order that they had.

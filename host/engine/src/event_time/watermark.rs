@@ -136,6 +136,7 @@ impl Watermarks {
         let mut moved: BTreeSet<ClockId> = BTreeSet::new();
         let mut gone: BTreeSet<ClockId> = BTreeSet::new();
         let mut at_end: BTreeMap<ClockId, bool> = BTreeMap::new();
+        let mut told: BTreeSet<ClockId> = BTreeSet::new();
         for event in events {
             match event {
                 Event::Time { clock_id, max_us } => {
@@ -153,7 +154,7 @@ impl Watermarks {
                 Event::Partition(clock_id) => {
                     if self.streams.contains(&clock_id.stream) {
                         self.clocks.entry(clock_id).or_default();
-                        self.clocks.remove(&clock_id.whole());
+                        told.insert(clock_id.whole());
                     }
                 }
                 Event::TellsEnd(clock_id) => drop(self.at_end.entry(clock_id).or_insert(false)),
@@ -166,8 +167,8 @@ impl Watermarks {
                 }
             }
         }
-        // Its last rows may come in the same batch.
-        self.clocks.retain(|id, _| !gone.contains(id));
+        // Its last rows may come in the same batch, and rows of a source as a whole in that in which its partitions are told.
+        self.clocks.retain(|id, _| !gone.contains(id) && !told.contains(id));
         // Another process than the one that knows of a partition may tell of its end, in the same batch or before.
         self.at_end.extend(at_end);
         self.at_end.retain(|id, _| !gone.contains(id));

@@ -29,7 +29,7 @@ pub struct EventTimeNode {
     pub ends: ClockEnds,
     /// The stages before that hold rows of these clocks back.
     pub behind: Behind,
-    /// The sources with partitions that these clocks are fed by, where stages made their rows.
+    /// The sources that tell of the ends of their partitions and that these clocks are fed by, where stages made their rows.
     pub fed: ClockFeeds,
 }
 

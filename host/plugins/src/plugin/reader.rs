@@ -177,6 +177,9 @@ fn wrong_world(loaded: &Loaded) -> Error {
 
 fn check_names(names: &[String]) -> Result<(), OutputFault> {
     let mut known = BTreeSet::new();
+    if names.len() > 1 && names.iter().any(String::is_empty) {
+        return Err("a partition without a name beside others".to_owned().into());
+    }
     for name in names {
         if name.len() > PLUGIN_PARTITION_NAME_BYTES_MAX {
             let bytes = name.len();

@@ -161,6 +161,8 @@ impl Changes {
                 None => {
                     let left = match read.rows() {
                         0 => until.saturating_duration_since(Instant::now()),
+                        // What trickles in is not waited for without end.
+                        _ if Instant::now() >= until => break,
                         _ => {
                             // Servers send each change by itself, and waking for it takes longer than all else that is done with it.
                             tokio::time::sleep(GATHERED_FOR).await;

@@ -31,6 +31,8 @@ use tokio::time::timeout;
 const POLL_BYTES: usize = 1 << 20;
 /// Rows that are written at a time.
 const ROWS: usize = 1_024;
+/// Rows that are written out take so many times the bytes of a message at most: a letter may take six.
+const WRITTEN_TIMES_MAX: u64 = 8;
 
 /// Checks what can be checked without asking the server.
 pub fn check(
@@ -68,7 +70,8 @@ struct Stream {
     _connection: Connection,
     answers: Answers,
     batches: Batches,
-    heard: Instant,
+    /// For how long nothing came while somebody waited for it.
+    silent: Duration,
     /// What it is a part of, and whether that was told just before.
     parts: Arc<Parts>,
     is_new: bool,
@@ -116,8 +119,8 @@ impl Flight {
             };
             let answers = connection.ask("DoGet", &ticket, bytes_max);
             let batches = Batches::new(&shared.source.schema, bytes_max);
-            let heard = Instant::now();
-            return Ok(Stream { server, _connection: connection, answers, batches, heard, parts, is_new });
+            let silent = Duration::ZERO;
+            return Ok(Stream { server, _connection: connection, answers, batches, silent, parts, is_new });
         }
         shared.forget(&parts);
         let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("nobody has it".into())));
@@ -126,7 +129,7 @@ impl Flight {
 
     /// Rows that come within this time; whether there may be more.
     fn read(&self, open: &mut Open, rows_max: usize, until: Instant) -> Result<(Vec<Message>, bool), Trouble> {
-        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut messages, mut bytes, mut took) = (Vec::new(), 0, false);
         while messages.len() < rows_max && bytes < POLL_BYTES {
             if let Some(line) = open.lines.next() {
                 open.at.add(&line);
@@ -141,7 +144,7 @@ impl Flight {
             }
             let Some(stream) = &mut open.stream else { return Ok((messages, false)) };
             if let Some(rows) = stream.batches.next(ROWS).map_err(Trouble::Content)? {
-                let made = lines(&rows);
+                let made = lines(&rows, self.shared.reads.message_bytes_max.saturating_mul(WRITTEN_TIMES_MAX));
                 open.lines = made.map_err(|error| Trouble::Content(format!("rows cannot be written: {error}")))?;
                 // What is passed over takes its time, too.
                 if Instant::now() >= until {
@@ -150,18 +153,19 @@ impl Flight {
                 continue;
             }
             let wait = until.saturating_duration_since(Instant::now());
-            if wait.is_zero() && !messages.is_empty() {
+            if wait.is_zero() && (took || !messages.is_empty()) {
                 break;
             }
             let answers = &mut stream.answers;
             let Ok(next) = self.shared.block_on(async { timeout(wait, answers.next()).await }) else {
                 let stall = self.shared.reads.stall;
-                match stream.heard.elapsed() < stall {
+                stream.silent += wait;
+                match stream.silent < stall {
                     true => break,
                     false => return Err(Trouble::Server(flight::stalled(stall).into())),
                 }
             };
-            stream.heard = Instant::now();
+            (stream.silent, took) = (Duration::ZERO, true);
             match next.map_err(Trouble::Server)? {
                 Some(message) => {
                     let data = Data::decode(message);
@@ -200,16 +204,35 @@ impl Open {
 }
 
 /// Rows as lines of JSON, each without its end.
-fn lines(rows: &RecordBatch) -> io::Result<IntoIter<Bytes>> {
-    let mut written = Vec::new();
+fn lines(rows: &RecordBatch, bytes_max: u64) -> io::Result<IntoIter<Bytes>> {
+    let mut written = Written { bytes: Vec::new(), left: bytes_max };
     json::write(std::slice::from_ref(rows), &mut written)?;
-    let mut written = Bytes::from(written);
+    let mut written = Bytes::from(written.bytes);
     let mut lines = Vec::with_capacity(rows.num_rows());
     while let Some(end) = memchr::memchr(b'\n', &written) {
         let line = written.split_to(end + 1);
         lines.push(line.slice(..end));
     }
     Ok(lines.into_iter())
+}
+
+/// So many bytes at most: what takes little in a message may take much more when it is written for each row.
+struct Written {
+    bytes: Vec<u8>,
+    left: u64,
+}
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(|| io::Error::other("they are many times as large as `message_bytes_max`"))?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl ReadPartition for Flight {
@@ -285,13 +308,5 @@ impl ReadPartition for Flight {
     /// A stream has an end, and it was not there.
     fn has_more(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.stream.is_some())
-    }
-
-    fn durable(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
-    }
-
-    fn published(&mut self, _: &[u8]) -> Result<(), ReadTrouble> {
-        Ok(())
     }
 }

@@ -153,18 +153,21 @@ impl Kinesis {
     /// Looks whether the job can go on where it was, which is asked once.
     fn check(&self, known: &mut Known) -> Result<(), ReadTrouble> {
         let made_s = known.facts.as_ref().map(|facts| facts.made_s);
-        for (shard, position) in &known.before {
+        for (shard, position) in std::mem::take(&mut known.before) {
             let place =
-                Place::parse(position).ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?;
+                Place::parse(&position).ok_or_else(|| self.shared.lasting("a position of it is none of Kinesis"))?;
             if Some(place.made_s) != made_s {
                 return Err(self.shared.other_stream());
             }
-            if place.read != Read::All && !known.shards.there.contains_key(shard) {
-                return Err(self.shared.lost(shard, place.until_ms));
+            if place.read != Read::All && !known.shards.there.contains_key(&shard) {
+                return Err(self.shared.lost(&shard, place.until_ms));
             }
             known.from_ms = Some(place.from_ms);
+            // What it became may be read at once, and has not gone.
+            if place.read == Read::All {
+                known.shards.ended.insert(shard);
+            }
         }
-        known.before.clear();
         known.from_ms.get_or_insert(match self.shared.start {
             KafkaStart::Earliest => None,
             KafkaStart::Latest => Some(now_ms()),

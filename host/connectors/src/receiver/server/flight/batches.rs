@@ -211,7 +211,7 @@ impl Batches {
             self.rows = Some(rows.slice(count, rows.num_rows() - count));
         }
         let made = caught(|| {
-            let part = if part.columns().iter().any(|column| is_nested(column)) { alone(&part)? } else { part };
+            let part = if part.columns().iter().any(is_nested) { alone(&part)? } else { part };
             super::as_wanted(&part, &self.columns).map_err(|error| error.to_string())
         });
         made.unwrap_or_else(|panic| Err(format!("rows cannot be read: {panic}"))).map(Some)

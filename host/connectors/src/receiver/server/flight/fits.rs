@@ -41,6 +41,22 @@ pub fn within<'a>(kind: &'a DataType, path: &[String]) -> Option<&'a DataType> {
     }
 }
 
+/// Whether values can be written as JSON, each in room that is known before.
+fn is_written(kind: &DataType) -> bool {
+    match kind {
+        DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::Interval(_) => false,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => is_written(item.data_type()),
+        DataType::Struct(members) => members.iter().all(|member| is_written(member.data_type())),
+        DataType::Dictionary(_, values) => is_written(values),
+        _ => true,
+    }
+}
+
 /// Whether values of a stream can be values of a column.
 pub fn can_be(kind: &DataType, wanted: &ColumnType) -> bool {
     use DataType as D;
@@ -50,8 +66,7 @@ pub fn can_be(kind: &DataType, wanted: &ColumnType) -> bool {
     match (kind, wanted) {
         (D::Null, _) => true,
         (D::Dictionary(_, values), wanted) => !values.is_nested() && can_be(values, wanted),
-        // Nobody writes these as JSON.
-        (D::Union(..) | D::RunEndEncoded(..) | D::Interval(_), _) => false,
+        _ if !is_written(kind) => false,
         (_, ColumnType::Text) => true,
         (_, ColumnType::Bool) => *kind == D::Boolean,
         (_, ColumnType::Int64) => kind.is_integer(),
@@ -133,7 +148,11 @@ impl Room {
                 let length = list.len().saturating_mul(usize::try_from(list.value_length()).unwrap_or(0));
                 list.is_empty() || self.holds(&list.values().slice(start, length))
             }
-            DataType::Struct(_) => values.as_struct().columns().iter().all(|member| self.holds(member)),
+            DataType::Struct(members) => {
+                let names: u64 = members.iter().map(|member| member.name().len() as u64).sum();
+                self.take(names.saturating_mul(count))
+                    && values.as_struct().columns().iter().all(|member| self.holds(member))
+            }
             DataType::Dictionary(key, _) => match key.as_ref() {
                 DataType::Int8 => self.words::<Int8Type>(values),
                 DataType::Int16 => self.words::<Int16Type>(values),
@@ -209,6 +228,12 @@ mod tests {
             can(DataType::UInt8, "int64") && can(DataType::Float16, "float64") && can(DataType::Date32, "timestamp")
         );
         assert!(can(DataType::Utf8View, "text") && can(DataType::Int64, "text") && can(DataType::Null, "bool"));
+        let runs = DataType::RunEndEncoded(
+            Arc::new(Field::new("run_ends", DataType::Int32, false)),
+            Arc::new(Field::new("values", DataType::Utf8, true)),
+        );
+        let within = DataType::Struct(vec![Field::new("a", runs.clone(), true)].into());
+        assert!(!can(runs, "text") && !can(within, "text"));
         assert!(!can(DataType::Utf8, "int64") && !can(DataType::Float64, "int64") && !can(DataType::Utf8, "binary"));
         let mut deep = DataType::Int8;
         for _ in 0..10 {

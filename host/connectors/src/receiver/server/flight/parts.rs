@@ -168,22 +168,30 @@ impl Shared {
     /// job logs in with.
     pub fn holders(&self, endpoint: &Endpoint) -> Result<Vec<Server>, String> {
         let mut holders = Vec::new();
-        let own = url(&self.server);
-        for location in &endpoint.locations {
+        let (own, safe) = (url(&self.server), self.server.place.tls.is_some());
+        // What a server says is judged before anything is made of it.
+        let may_go = |url: &String| {
+            let is_named = *url == own || self.locations.iter().any(|pattern| pattern.matches(url));
+            is_named && (!safe || url.starts_with("grpc+tls://"))
+        };
+        for location in endpoint.locations.iter().take(LOCATIONS_MAX) {
             if location.uri.starts_with(HERE) {
                 holders.push(self.server.clone());
                 continue;
             }
-            let other = self.server.beside(&location.uri, self.source.tls.as_ref(), &self.folder);
-            holders.extend(other.filter(|other| {
-                let url = url(other);
-                url == own || self.locations.iter().any(|pattern| pattern.matches(&url))
-            }));
+            let other = flight::plain_url(&location.uri).filter(may_go);
+            let other = other.and_then(|url| self.server.beside(&url, self.source.tls.as_ref(), &self.folder));
+            holders.extend(other);
         }
         if let (true, Some(location)) = (holders.is_empty(), endpoint.locations.first()) {
             let shown = shown::harmless(&location.uri, 200);
             return Err(format!(
-                "its rows are at `{shown}`, and the job does not go there; write locations = \"{shown}\" if that server may see who the job is"
+                "its rows are at `{shown}`, and the job does not go there{}",
+                match flight::plain_url(&location.uri) {
+                    Some(url) if safe && url.starts_with("grpc://") =>
+                        ", as `url` has TLS, and that server has none".to_owned(),
+                    _ => format!("; write locations = \"{shown}\" if that server may see who the job is"),
+                }
             ));
         }
         if holders.is_empty() {
@@ -214,10 +222,15 @@ impl Drop for Shared {
     }
 }
 
+/// Of the servers that are said to have a part, so many are looked at.
+const LOCATIONS_MAX: usize = 100;
+
 /// Where the job goes beside its server; or the key that is wrong, and why.
 pub fn patterns(reads: &FlightReads) -> Result<Vec<Pattern>, (&'static str, String)> {
     let pattern = |location: &String| {
-        Pattern::new(location).map_err(|error| ("locations", format!("`{location}` is no pattern: {error}")))
+        // What stands in brackets is an address of IPv6, and no class of letters.
+        Pattern::new(&location.replace('[', "[[]"))
+            .map_err(|error| ("locations", format!("`{location}` is no pattern: {error}")))
     };
     reads.locations.iter().map(pattern).collect()
 }
@@ -269,6 +282,8 @@ mod tests {
             "grpc://worker-1.example.org@evil:8815",
             "http://localhost:1",
             "grpc://localhost:2",
+            "grpc://me:secret@worker-1.example.org:8815",
+            "grpc://worker-1.example.org:8815/x",
             "\u{1b}[",
         ] {
             assert!(at(&[away]).is_err_and(|why| why.contains("does not go there")), "{away}");

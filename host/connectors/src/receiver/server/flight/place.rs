@@ -25,7 +25,7 @@ impl At {
     pub fn beginning(parts: usize, columns: &[ColumnSpec]) -> At {
         let mut text = String::new();
         for column in columns {
-            let _ = write!(text, "{:?} {:?} {}\n", column.name, column.path, column.kind);
+            let _ = writeln!(text, "{:?} {:?} {}", column.name, column.path, column.kind);
         }
         At { parts, rows: 0, digest: 0, columns: xxh3_64(text.as_bytes()), ended: false }
     }
