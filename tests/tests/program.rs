@@ -63,6 +63,7 @@ mod secrets;
 mod shadow;
 mod sink_examples;
 mod sink_plugins;
+mod sink_start;
 mod sinks;
 mod source_examples;
 mod source_plugins;

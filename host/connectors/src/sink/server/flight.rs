@@ -3,7 +3,7 @@
 //! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
 //! it is of, so that a server can know it again.
 
-use super::{Trouble, Trying, apart, of, unreachable};
+use super::{Trouble, Trying, ask, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -13,6 +13,7 @@ use crate::flight::{self, ANSWER_BYTES_MAX, Fault, Refused, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::sink::waiting::{await_or_end, runtime_of};
 use crate::sink::{Sink, commit_failed, wrong};
 use arrow::array::{Array, RecordBatch};
@@ -54,6 +55,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     if owner.is_some() {
         tracing::info!(
@@ -62,13 +64,16 @@ pub(super) fn open(
         );
     }
     let (server, writes) = (server(spec, origin)?, writes(spec)?.clone());
-    let opened = apart(|| {
-        let runtime = runtime_of("flight-sink")?;
-        let connection = runtime.block_on(server.connect());
-        Ok::<_, Error>(connection.map(|connection| (runtime, connection)))
-    })??;
-    let (runtime, connection) =
-        opened.map_err(|fault| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, fault)))?;
+    let (runtime, connection) = ask(spec, origin, &server.place.shown(), servers, || {
+        let runtime = runtime_of("flight-sink").map_err(Trouble::Lasting)?;
+        match runtime.block_on(server.connect()) {
+            Ok(connection) => Ok((runtime, connection)),
+            Err(fault) => {
+                runtime.shutdown_background();
+                Err(at(spec, origin, &server, fault))
+            }
+        }
+    })?;
     let job = match owner {
         Some(owner) => owner.job_id.clone(),
         // What no other start has.
@@ -86,13 +91,13 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody listens there.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    match server.place.reach() {
-        Err(Fault::Passing(why)) => Err((server.place.shown(), why)),
+    ask(spec, origin, &server.place.shown(), servers, || match server.place.reach() {
+        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&FlightWrites> {

@@ -3,7 +3,7 @@
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
 use super::values::{self, Values, without};
-use super::{Trouble, Trying, apart, of, unreachable};
+use super::{Trouble, Trying, ask, of};
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -13,6 +13,7 @@ use crate::job::spec::{MqttTopic, MqttWrites, Origin, ServerWrites, SinkSpec};
 use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::shown;
 use crate::sink::{Sink, commit_failed, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -66,6 +67,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
     if owner.is_some() {
@@ -73,9 +75,9 @@ pub(super) fn open(
     }
     let topic = topic_column(&writes, schema).map_err(|message| wrong(spec, origin, "topic_from", message))?;
     let server = server(spec, origin)?;
-    let opened = apart(|| connect(&server, &writes))?;
-    let connection =
-        opened.map_err(|fault| unreachable(spec, origin, &server.shown(), at(spec, origin, &server, fault)))?;
+    let connection = ask(spec, origin, &server.shown(), servers, || {
+        connect(&server, &writes).map_err(|fault| at(spec, origin, &server, fault))
+    })?;
     Ok(Box::new(MqttSink {
         name: spec.name.clone(),
         server,
@@ -88,13 +90,13 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody listens there.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    match server.reach() {
-        Err(Fault::Passing(why)) => Err((server.shown(), why)),
+    ask(spec, origin, &server.shown(), servers, || match server.reach() {
+        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&MqttWrites> {

@@ -4,7 +4,7 @@
 //! the id that it had.
 
 use super::values::{self, Values, without};
-use super::{Trouble, Trying, apart, of, unreachable};
+use super::{Trouble, Trying, ask, of};
 use crate::amqp::{ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Outgoing, Server, publish};
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::shown;
 use crate::sink::{Sink, commit_failed, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -50,21 +51,21 @@ struct Row {
 }
 
 /// Checks the columns, and asks the server whether the exchange is there.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
     let writes = writes(spec)?;
     let column = key_column(writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
     let fits = values::check(writes.format, &without(schema, column), "routing key");
     fits.map_err(|message| wrong(spec, origin, "format", message))?;
     let server = server(spec, origin)?;
-    match apart(|| connect(&server, writes))? {
+    ask(spec, origin, &server.place.shown(), servers, || match connect(&server, writes) {
         Ok(_) => Ok(()),
-        Err(closed) if closed.code == Closed::NO_SUCH => {
-            let Fault::Passing(why) = closed.fault else { return Ok(()) };
+        Err(Closed { code: Closed::NO_SUCH, fault: Fault::Passing(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
-            Err(wrong(spec, origin, key, format!("the server says: {why}; make it there, or mend the name")))
+            let message = format!("the server says: {why}; make it there, or mend the name");
+            Err(Trouble::Lasting(wrong(spec, origin, key, message)))
         }
-        Err(closed) => Err(unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault))),
-    }
+        Err(closed) => Err(at(spec, origin, &server, closed.fault)),
+    })
 }
 
 /// Connects.
@@ -74,6 +75,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
     if owner.is_some() {
@@ -81,9 +83,9 @@ pub(super) fn open(
     }
     let column = key_column(&writes, schema).map_err(|message| wrong(spec, origin, "routing_key_from", message))?;
     let server = server(spec, origin)?;
-    let opened = apart(|| connect(&server, &writes))?;
-    let connection = opened
-        .map_err(|closed| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, closed.fault)))?;
+    let connection = ask(spec, origin, &server.place.shown(), servers, || {
+        connect(&server, &writes).map_err(|closed| at(spec, origin, &server, closed.fault))
+    })?;
     let job = match owner {
         Some(owner) => owner.job_id.clone(),
         // What no other start has.
@@ -101,14 +103,14 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody answers, whatever they say.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     // It listens before it answers.
-    match Connection::open(&server, 0) {
-        Err(Closed { fault: Fault::Passing(why), .. }) => Err((server.place.shown(), why)),
+    ask(spec, origin, &server.place.shown(), servers, || match Connection::open(&server, 0) {
+        Err(Closed { fault: Fault::Passing(why), .. }) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&RabbitmqWrites> {
