@@ -17,6 +17,7 @@ mod grants;
 mod growing;
 mod guarantees;
 mod hdfs;
+mod hostile_servers;
 mod hostile_text;
 mod http;
 mod infer;

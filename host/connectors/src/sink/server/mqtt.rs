@@ -27,6 +27,8 @@ const IN_FLIGHT_MAX: u16 = 1_000;
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes of a topic.
 const TOPIC_BYTES_MAX: usize = 65_535;
+/// Bytes of an answer, which may say some words of what it acknowledges.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Sends every batch that has rows.
 struct MqttSink {
@@ -114,7 +116,8 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
 
 /// A connection of a client that leaves nothing behind, with a server that does what the sink needs.
 fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connection, Fault> {
-    let connection = Connection::open(server, &Session { client_id: writes.client_id.clone(), kept_s: None })?;
+    let session = Session { client_id: writes.client_id.clone(), kept_s: None };
+    let connection = Connection::open(server, &session, ANSWER_BYTES_MAX)?;
     if connection.granted.no_acknowledgements {
         return Err(Fault::Lasting("it acknowledges no messages (QoS 1)".into()));
     }

@@ -13,10 +13,10 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
-use crate::redis::{Server, passes, words};
+use crate::redis::{Connection, Server, passes, words};
 use crate::sink::{Sink, commit_failed, wrong};
 use crate::{batch::json, shown};
-use ::redis::{self as library, Connection, RedisError};
+use ::redis::{self as library, RedisError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::hash::{BuildHasher, RandomState};
@@ -53,6 +53,8 @@ const ARGUMENT_BYTES: usize = 64 << 10;
 const COLUMNS_MAX: usize = 1_000;
 /// How long a marker of a job without checkpoints is kept, in seconds: it only answers whether a commit whose answer was lost happened.
 const MARKER_S: &str = "86400";
+/// Bytes of an answer: words, and numbers.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Adds every batch that has rows.
 struct RedisSink {
@@ -82,7 +84,8 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, server
     fits.map_err(|message| wrong(spec, origin, "from", message))?;
     let server = server(spec, origin)?;
     let found = ask(spec, origin, server.place(), servers, || {
-        let found = server.connect().and_then(|mut connection| type_of(&mut connection, &writes.stream));
+        let found =
+            server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
         found.map_err(|error| trouble(spec, origin, &error))
     })?;
     match found.as_str() {
@@ -129,7 +132,7 @@ pub(super) fn open(
     if let Some(owner) = owner {
         let (server, marker, generation) = (&sink.server, &sink.marker, sink.generation);
         let (connection, (word, number)) = ask(spec, origin, server.place(), servers, || {
-            let opened = server.connect().and_then(|mut connection| {
+            let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
                 fault::point("start.sink");
                 let mut claim = library::cmd("EVAL");
                 claim.arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
@@ -157,7 +160,7 @@ pub(super) fn committed(
     let server = server(spec, origin)?;
     let marker = marker(&writes(spec)?.stream, job_id, &spec.name);
     let read = ask(spec, origin, server.place(), servers, || {
-        let read = server.connect().and_then(|mut connection| {
+        let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
             library::cmd("HGET").arg(&marker).arg("batch").query::<Option<String>>(&mut connection)
         });
         read.map_err(|error| trouble(spec, origin, &error))
@@ -169,7 +172,7 @@ pub(super) fn committed(
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     ask(spec, origin, server.place(), servers, || {
-        match server.connect().and_then(|mut connection| library::cmd("PING").exec(&mut connection)) {
+        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| library::cmd("PING").exec(&mut connection)) {
             Err(error) if passes(&error) => Err(Trouble::Passing(words(&error))),
             _ => Ok(()),
         }
@@ -249,7 +252,7 @@ impl RedisSink {
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect().map_err(|error| told(self, error))?,
+            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| told(self, error))?,
         };
         let known = self.committed.map_or(0, |batch| batch.0);
         let mut script = library::cmd("EVAL");
