@@ -105,7 +105,6 @@ fn a_message_of_mqtt_that_is_too_long_takes_no_memory_and_is_a_rejected_row() {
     running.until("it is told of", |_| !trial.rows("bad.jsonl").is_empty());
     let bad = &trial.rows("bad.jsonl")[0];
     assert_eq!(bad["reason"], "268435455 bytes, record_bytes_max is 16777216");
-    assert!(bad["value"].as_str().unwrap().starts_with("AAAA"), "{bad}");
     stop(running);
 }
 

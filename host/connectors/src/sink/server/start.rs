@@ -28,11 +28,11 @@ pub fn ask<T: Send>(
     };
     let wait = of(spec)?.wait;
     let shown = units::show_time(wait);
-    let (mut away, mut pause): (Option<Instant>, _) = (None, Duration::ZERO);
+    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
     loop {
         let why = match apart(&mut question)? {
             Ok(answer) => {
-                if away.is_some() {
+                if told {
                     tracing::info!("{who}: its server is there; the job starts");
                 }
                 return Ok(answer);
@@ -45,20 +45,19 @@ pub fn ask<T: Send>(
                 "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
             )));
         }
-        let waited = away.map_or(Duration::ZERO, |since| since.elapsed());
-        if waited >= wait {
-            let after = if away.is_some() { format!(", for {shown}") } else { String::new() };
+        if began.elapsed() >= wait {
+            let after = if told { format!(", for {shown}") } else { String::new() };
             return Err(Error::environment(format!(
                 "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
             )));
         }
-        if away.is_none() {
-            away = Some(Instant::now());
+        if !told {
+            told = true;
             tracing::warn!("{who}: {place}: {why}; the job waits for it, for {shown} at most (`wait`)");
         }
         pause = longer(pause);
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        std::thread::sleep(pause.min(wait.saturating_sub(waited)).min(left));
+        std::thread::sleep(pause.min(wait.saturating_sub(began.elapsed())).min(left));
     }
 }
 
