@@ -194,6 +194,9 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let deep = (0..100).fold(Vec::new(), |inner, _| within(5, &within(1, &inner)));
     let deep = within(1, &within(2, &within(2, &within(5, &deep))));
     let bomb = gzip(&vec![b' '; 10_000_000]);
+    let body = |value: &str| {
+        format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"body\":{{{value}}}}}]}}]}}]}}")
+    };
     for (path, headers, body, status, words) in [
         ("/v1/logs", JSON, &b"{"[..], 400, "the body is no JSON"),
         ("/v1/logs", JSON, b"[]", 400, "no object of JSON"),
@@ -210,6 +213,12 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/metrics", JSON, points.as_bytes(), 413, "`bytes_per_batch_max`"),
         ("/v1/traces", JSON, spans.as_bytes(), 413, "`bytes_per_batch_max`"),
         ("/v1/logs", PROTOBUF, &deep, 400, "nested deeper"),
+        ("/v1/logs", JSON, body("\"intValue\":\"9223372036854775808\"").as_bytes(), 400, "`intValue`"),
+        ("/v1/logs", JSON, body("\"intValue\":1.5").as_bytes(), 400, "`intValue`"),
+        ("/v1/logs", JSON, body("\"intValue\":\"abc\"").as_bytes(), 400, "`intValue`"),
+        ("/v1/logs", JSON, body("\"doubleValue\":\"abc\"").as_bytes(), 400, "`doubleValue`"),
+        ("/v1/logs", JSON, body("\"boolValue\":\"yes\"").as_bytes(), 400, "`boolValue`"),
+        ("/v1/metrics", JSON, json!({ "count": -1 }).to_string().as_bytes(), 400, "`count`"),
     ] {
         let (code, text) = told(path, headers, body);
         assert_eq!(code, status, "{text}");
@@ -226,6 +235,35 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     assert_eq!(told("/v1/logs", JSON, b"{}"), (200, "{}".into()));
     assert_eq!(told("/v1/traces", PROTOBUF, b""), (200, String::new()));
     assert!(trial.rows("out.jsonl").is_empty());
+    running.stop();
+}
+
+/// A count has 64 bits without a sign, and its column has one.
+#[test]
+fn a_count_that_fits_no_column_is_a_rejected_row() {
+    let port = free_port();
+    let trial = job(port, "signals = \"metrics\"");
+    let running = start(&trial);
+    let counts = [0, i64::MAX as u64, 1 << 63, u64::MAX];
+    for count in counts {
+        let point = json!({ "dataPoints": [{ "count": count.to_string(), "bucketCounts": [count.to_string()] }] });
+        let metric = json!({ "name": "json", "histogram": point });
+        let body = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [metric] }] }] }).to_string();
+        // The same of a summary in Protobuf.
+        let within = |number: u8, inner: &[u8]| [&[number << 3 | 2, inner.len() as u8], inner].concat();
+        let point = [&[4 << 3 | 1], &count.to_le_bytes()[..]].concat();
+        let metric = [within(1, b"protobuf"), within(11, &within(1, &point))].concat();
+        let packed = within(1, &within(2, &within(2, &metric)));
+        for (headers, body) in [(JSON, body.as_bytes()), (PROTOBUF, &packed)] {
+            assert_eq!(post(port, "/v1/metrics", headers, body).expect("an answer").status, 200);
+        }
+    }
+    until("all came", || trial.rows("out.jsonl").len() == 4 && trial.rows("bad.jsonl").len() == 4);
+    let found: Vec<Value> = trial.rows("out.jsonl").iter().map(|row| row["count"].clone()).collect();
+    assert_eq!(found, [json!(0), json!(0), json!(i64::MAX), json!(i64::MAX)]);
+    for row in trial.rows("bad.jsonl") {
+        assert!(row["reason"].as_str().unwrap().contains("is out of range of int64"), "{row}");
+    }
     running.stop();
 }
 

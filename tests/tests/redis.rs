@@ -319,6 +319,25 @@ fn a_server_is_read_over_tls() {
     assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
 }
 
+/// The answer that holds it is not kept, and the entries around it come.
+#[test]
+fn an_entry_for_which_there_is_no_room_is_a_rejected_row() {
+    let redis = Redis::start();
+    let trial =
+        job(&redis.url(), "stream = \"s\"\nrecord_bytes_max = \"1MiB\"\nschema = { n = \"int64\", text = \"text\" }");
+    for n in 0..30 {
+        let text = "x".repeat(if n == 7 { 18 << 20 } else { 10 });
+        redis.add("s", &[("n", &n.to_string()), ("text", &text)]);
+    }
+    let rows = run_to_idle(&trial);
+    let found: Vec<i64> = rows.iter().map(|row| row["n"].as_i64().unwrap()).collect();
+    assert_eq!(found, (0..30).filter(|n| *n != 7).collect::<Vec<_>>());
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 1);
+    let reason = bad[0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("1887") && reason.ends_with(" bytes, record_bytes_max is 1048576"), "{reason}");
+}
+
 /// A server that hangs counts as one that is away.
 #[test]
 fn a_server_that_hangs_is_waited_for() {

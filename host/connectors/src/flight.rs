@@ -14,10 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use grpc::Connection;
 use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
+use reqwest::Url;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
-use url::Url;
 
 /// What URLs look like.
 pub const FORM: Form = Form {

@@ -1,24 +1,35 @@
 //! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
 
+mod connection;
+
+pub use connection::{Answer, Connection};
+
 use crate::job::http_url;
-use crate::tls::{Refusal, refused};
+use crate::tls::{Check, Refusal, Tls, refused};
 use crate::{secrets, shown};
 use ::redis::{
-    Client, ClientTlsConfig, Connection, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
+    self as library, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
 };
+use connection::Stream;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a connection may take, and an answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long a server may be asked to wait before it answers that there is nothing.
+pub const BLOCK_MAX: Duration = Duration::from_secs(1);
 const SHOWN_BYTES_MAX: usize = 300;
-/// Bytes of a file of certificates.
-const PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a server is.
 pub struct Server {
-    client: Client,
+    info: ConnectionInfo,
+    tls: Option<Arc<ClientConfig>>,
     place: String,
 }
 
@@ -39,27 +50,17 @@ impl Server {
             secrets::keep(password, "(password)");
         }
         let place = format!("Redis at {}", info.addr());
-        let pem = |path: &Path| {
-            let path = folder.join(path);
-            let read = crate::regular::read_at_most(&path, PEM_BYTES_MAX);
-            read.map_err(|cause| ("tls", format!("`tls`: cannot read {}: {cause}", path.display())))
-        };
-        let client = match tls {
-            None => Client::open(info),
-            Some(tls) => {
-                let own = tls
-                    .own
-                    .as_ref()
-                    .map(|(cert, key)| Ok(ClientTlsConfig { client_cert: pem(cert)?, client_key: pem(key)? }));
-                let certificates = TlsCertificates {
-                    client_tls: own.transpose()?,
-                    root_cert: tls.ca.as_deref().map(pem).transpose()?,
-                };
-                Client::build_with_tls(info, certificates)
+        let tls = match info.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => {
+                let mut used = Tls::of(&tls.cloned().unwrap_or_default(), folder);
+                if *insecure {
+                    used.check = Check::Nothing;
+                }
+                Some(used.config().map_err(|refusal| ("tls", format!("`tls` cannot be used: {refusal}")))?)
             }
+            _ => None,
         };
-        let client = client.map_err(|error| ("tls", format!("`tls` cannot be used: {}", words(&error))))?;
-        Ok(Server { client, place })
+        Ok(Server { info, tls, place })
     }
 
     /// Where it is, for people.
@@ -67,12 +68,63 @@ impl Server {
         &self.place
     }
 
-    /// A new connection, whose answers come in time or not at all.
-    pub fn connect(&self) -> Result<Connection, RedisError> {
-        let connection = self.client.get_connection_with_timeout(ANSWER_MAX)?;
-        connection.set_read_timeout(Some(ANSWER_MAX))?;
-        connection.set_write_timeout(Some(ANSWER_MAX))?;
+    /// A new connection, whose answers come in time or not at all, and take so many bytes of memory at most.
+    pub fn connect(&self, answer_bytes_max: usize) -> Result<Connection, RedisError> {
+        let mut connection = Connection::new(self.stream()?, answer_bytes_max);
+        let settings = self.info.redis_settings();
+        if let Some(password) = settings.password() {
+            let login = |user: Option<&str>| {
+                let mut login = library::cmd("AUTH");
+                login.arg(user).arg(password);
+                login
+            };
+            let told = match login(settings.username()).exec(&mut connection) {
+                // Servers before Redis 6 know no users.
+                Err(error) if error.detail().is_some_and(|told| told.contains("wrong number of arguments")) => {
+                    login(None).exec(&mut connection)
+                }
+                told => told,
+            };
+            told.map_err(|error| match passes(&error) {
+                true => error,
+                false => (ErrorKind::AuthenticationFailed, "it does not accept the password").into(),
+            })?;
+        }
+        if settings.db() != 0 {
+            library::cmd("SELECT").arg(settings.db()).exec(&mut connection)?;
+        }
         Ok(connection)
+    }
+
+    fn stream(&self) -> io::Result<Box<dyn Stream>> {
+        let (host, port) = match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host, *port),
+            ConnectionAddr::Unix(path) => {
+                let socket = UnixStream::connect(path)?;
+                socket.set_read_timeout(Some(ANSWER_MAX + BLOCK_MAX))?;
+                socket.set_write_timeout(Some(ANSWER_MAX))?;
+                return Ok(Box::new(socket));
+            }
+            _ => return Err(io::Error::other("it is named in a way that is not spoken here")),
+        };
+        let mut failed = io::Error::other("its host has no address");
+        for address in (host.as_str(), port).to_socket_addrs()? {
+            let socket = match TcpStream::connect_timeout(&address, ANSWER_MAX) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    failed = error;
+                    continue;
+                }
+            };
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(ANSWER_MAX + BLOCK_MAX))?;
+            socket.set_write_timeout(Some(ANSWER_MAX))?;
+            let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
+            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+            let session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
+            return Ok(Box::new(StreamOwned::new(session, socket)));
+        }
+        Err(failed)
     }
 }
 

@@ -63,7 +63,7 @@ pub trait Sink: Send {
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
 /// `keeps_checkpoints`: of the job; `owner_id`: its id, where it goes on from a checkpoint and its rows may be there
-/// already. `servers`: whether databases that are away are waited for. Changes nothing outside.
+/// already. `servers`: whether databases and servers that a URL names are waited for where they are away. Changes nothing outside.
 pub fn check(
     spec: &SinkSpec,
     schema: &SchemaRef,
@@ -90,14 +90,14 @@ pub fn check(
         SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
-        SinkKind::Server(_) => server::check(spec, schema, origin, keeps_checkpoints),
+        SinkKind::Server(_) => server::check(spec, schema, origin, keeps_checkpoints, servers),
     }
 }
 
 /// Opens a sink for rows of this schema. Opening makes the folder of a `files` sink, the file of a `queue` sink, the
 /// table of a `postgres` sink and the topic of a `kafka` sink, so it belongs to the start of a job, after [`check`]. `owner`: who commits, where the job
 /// keeps checkpoints; the sink then takes its medium over from earlier starts of the job. `failure` ends the waiting for
-/// a full disk or a server that is away, `servers` says whether a database that is away is waited for. What it says of a sink that each worker commits to is of all workers together.
+/// a full disk or a server that is away, `servers` says whether a database, or a server that a URL names, is waited for where it is away. What it says of a sink that each worker commits to is of all workers together.
 pub fn open(
     spec: &SinkSpec,
     schema: SchemaRef,
@@ -127,7 +127,7 @@ pub fn open(
         SinkKind::Plugin(_) => return Err(no_writer(spec)),
         SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
         SinkKind::Clickhouse(_) => clickhouse::open(spec, origin, owner, failure)?,
-        SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure)?,
+        SinkKind::Server(_) => server::open(spec, &schema, origin, owner, failure, servers)?,
     })
 }
 
@@ -185,7 +185,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str, servers: Server
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id, servers),
         SinkKind::Kafka(_) => kafka::committed(spec, origin, job_id),
         SinkKind::Plugin(_) => Err(no_writer(spec)),
-        SinkKind::Server(_) => server::committed(spec, origin, job_id),
+        SinkKind::Server(_) => server::committed(spec, origin, job_id, servers),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::packet::{self, Connect, Packet, Properties};
 use super::{ANSWER_MAX, Fault, Server, refusal};
 use crate::dial::{Line, silent};
+use bytes::Buf as _;
 use std::time::{Duration, Instant};
 
 /// Within how many seconds something is sent. It is long, as nothing is sent while a batch waits for room.
@@ -24,19 +25,26 @@ pub struct Connection {
     /// What the server grants.
     pub granted: Properties,
     keep_alive: Duration,
+    /// Bytes of a packet that is taken.
+    packet_bytes_max: usize,
+    /// What still comes of a message that is too long.
+    passed_over: usize,
     /// When it was asked whether it lives; `None`: it has said something since.
     asked: Option<Instant>,
 }
 
 impl Connection {
-    /// Connects, and waits until the server has accepted it.
-    pub fn open(server: &Server, session: &Session) -> Result<Connection, Fault> {
+    /// Connects, and waits until the server has accepted it. Of messages with more bytes than `packet_bytes_max` only the beginning comes. The
+    /// server is not told of that limit: it would throw such messages away, and say nothing.
+    pub fn open(server: &Server, session: &Session, packet_bytes_max: usize) -> Result<Connection, Fault> {
         let mut line = Line::open(server)?;
         line.secure(server)?;
         let mut connection = Connection {
             line,
             granted: Properties::default(),
             keep_alive: Duration::from_secs(KEEP_ALIVE_S.into()),
+            packet_bytes_max,
+            passed_over: 0,
             asked: None,
         };
         let mut first = Vec::new();
@@ -75,12 +83,22 @@ impl Connection {
     pub fn next(&mut self, wait: Duration) -> Result<Option<Packet>, Fault> {
         let until = Instant::now() + wait;
         loop {
-            let taken = packet::take(&mut self.line.buffer);
-            match taken.map_err(|why| Fault::Passing(format!("what it sends is no MQTT 5: {}", why.0)))? {
-                Some(Packet::Disconnect { code, reason }) => return Err(refusal(code, reason.as_deref())),
-                Some(Packet::Pong) => continue,
-                Some(packet) => return Ok(Some(packet)),
-                None => {}
+            let over = self.passed_over.min(self.line.buffer.len());
+            self.line.buffer.advance(over);
+            self.passed_over -= over;
+            let taken = match self.passed_over {
+                0 => packet::take(&mut self.line.buffer, self.packet_bytes_max),
+                _ => Ok(None),
+            };
+            if let Some((packet, behind)) =
+                taken.map_err(|why| Fault::Passing(format!("what it sends is no MQTT 5: {}", why.0)))?
+            {
+                self.passed_over = behind;
+                match packet {
+                    Packet::Disconnect { code, reason } => return Err(refusal(code, reason.as_deref())),
+                    Packet::Pong => continue,
+                    packet => return Ok(Some(packet)),
+                }
             }
             if !self.line.more(until.saturating_duration_since(Instant::now()))? {
                 return Ok(None);

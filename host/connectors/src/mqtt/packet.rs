@@ -7,6 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 const RECEIVE_MAX: u16 = 30_000;
 /// Bytes of a packet behind its length: more cannot be written.
 const LENGTH_MAX: usize = 268_435_455;
+/// What is read of a message that is too long: room for the longest topic, and for what usually stands between it and the payload.
+const BEGINNING_BYTES: usize = 128 << 10;
 
 /// A packet of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Publish {
     pub payload: Bytes,
     /// What came with it.
     pub user: Vec<(String, String)>,
+    /// Bytes of the packet, where it has more than may be, and only its beginning is here.
+    pub whole_bytes: Option<usize>,
 }
 
 /// What a server says beside an answer.
@@ -185,19 +189,28 @@ fn text(to: &mut Vec<u8>, text: &[u8]) {
     to.extend(text);
 }
 
-/// Takes the first packet out of what came; `None`: all of it is not there yet.
-pub fn take(from: &mut BytesMut) -> Result<Option<Packet>, Malformed> {
+/// Takes the first packet out of what came; `None`: all of it is not there yet. Of a message that has more bytes than may be the beginning is
+/// taken, and how much follows it, which is to be passed over; any other packet of that length is refused before it comes.
+pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usize)>, Malformed> {
     let Some(&kind) = from.first() else { return Ok(None) };
     let mut rest = from.get(1..).unwrap_or_default();
     let before = rest.len();
     let Some(length) = number(&mut rest)? else { return Ok(None) };
     let head = 1 + before - rest.len();
-    if rest.len() < length {
+    let kept = if length > bytes_max { length.min(BEGINNING_BYTES) } else { length };
+    if kept < length && kind >> 4 != 3 {
+        return Err(Malformed("it announces a packet that is longer than any that was asked for"));
+    }
+    if rest.len() < kept {
         return Ok(None);
     }
-    let mut body = from.split_to(head + length).freeze();
+    let mut body = from.split_to(head + kept).freeze();
     body.advance(head);
-    parse(kind, body).map(Some)
+    let mut packet = parse(kind, body)?;
+    if let (true, Packet::Publish(publish)) = (kept < length, &mut packet) {
+        publish.whole_bytes = Some(length);
+    }
+    Ok(Some((packet, length - kept)))
 }
 
 /// A number of up to four bytes; `None`: its end is not there yet.
@@ -235,7 +248,7 @@ fn parse(kind: u8, mut body: Bytes) -> Result<Packet, Malformed> {
                 _ => return Err(Malformed("a message of QoS 2 was not asked for")),
             };
             let user = properties(&mut body)?.user;
-            Ok(Packet::Publish(Publish { topic, id, payload: body, user }))
+            Ok(Packet::Publish(Publish { topic, id, payload: body, user, whole_bytes: None }))
         }
         4 => {
             let id = two(&mut body)?;
@@ -352,7 +365,24 @@ mod tests {
     use super::*;
 
     fn taken(bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
-        take(&mut BytesMut::from(bytes))
+        Ok(take(&mut BytesMut::from(bytes), 1_000)?.map(|(packet, _)| packet))
+    }
+
+    #[test]
+    fn of_a_message_that_is_too_long_the_beginning_is_taken() {
+        let mut long = BytesMut::from(&b"\x32\xff\xff\xff\x7f\x00\x01t\x01\x02\x00"[..]);
+        assert_eq!(take(&mut long, 1_000), Ok(None));
+        long.resize(BEGINNING_BYTES + 100, 7);
+        let Ok(Some((Packet::Publish(publish), behind))) = take(&mut long, 1_000) else { panic!("a message") };
+        assert_eq!((publish.id, publish.topic.as_str(), publish.whole_bytes), (Some(258), "t", Some(LENGTH_MAX)));
+        assert_eq!((publish.payload.len(), behind), (BEGINNING_BYTES - 6, LENGTH_MAX - BEGINNING_BYTES));
+        // What is not much too long is there as a whole.
+        let short = [&b"\x30\xd0\x0f\x00\x01t\x00"[..], &[7; 1_996]].concat();
+        let Ok(Some((Packet::Publish(publish), 0))) = take(&mut BytesMut::from(&short[..]), 1_000) else {
+            panic!("one")
+        };
+        assert_eq!((publish.payload.len(), publish.whole_bytes), (1_996, None));
+        assert!(taken(b"\x20\xff\xff\xff\x7f").is_err(), "no message, and too long");
     }
 
     #[test]
@@ -389,14 +419,15 @@ mod tests {
             id: Some(258),
             payload: Bytes::from_static(b"hello"),
             user: vec![("k".into(), "v".into())],
+            whole_bytes: None,
         };
         for cut in 0..whole.len() {
             assert_eq!(taken(&whole[..cut]), Ok(None), "{cut}");
         }
         let mut two = BytesMut::from([&whole[..], b"\xd0\x00\xe0"].concat().as_slice());
-        assert_eq!(take(&mut two), Ok(Some(Packet::Publish(publish))));
-        assert_eq!(take(&mut two), Ok(Some(Packet::Pong)));
-        assert_eq!(take(&mut two), Ok(None));
+        assert_eq!(take(&mut two, 1_000), Ok(Some((Packet::Publish(publish), 0))));
+        assert_eq!(take(&mut two, 1_000), Ok(Some((Packet::Pong, 0))));
+        assert_eq!(take(&mut two, 1_000), Ok(None));
         let properties = Properties { receive_max: Some(20), ..Properties::default() };
         let expected = Packet::ConnAck { session: true, code: 0, properties };
         assert_eq!(taken(b"\x20\x06\x01\x00\x03\x21\x00\x14"), Ok(Some(expected)));

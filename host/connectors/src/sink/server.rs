@@ -6,6 +6,7 @@ mod mqtt;
 mod nats;
 mod rabbitmq;
 mod redis;
+mod start;
 mod values;
 
 use super::Sink;
@@ -15,8 +16,10 @@ use crate::failure::Failure;
 use crate::ids::BatchId;
 use crate::job::spec::{Origin, ServerSinkSpec, ServerWrites, SinkKind, SinkSpec};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::units;
 use arrow::datatypes::SchemaRef;
+use start::ask;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -32,13 +35,19 @@ enum Trouble {
 }
 
 /// Checks schema and keys, and asks the server what can be asked before anything runs.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
+pub(super) fn check(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    keeps_checkpoints: bool,
+    servers: ServerWait,
+) -> Result<()> {
     match &of(spec)?.writes {
-        ServerWrites::Redis(_) => redis::check(spec, schema, origin),
+        ServerWrites::Redis(_) => redis::check(spec, schema, origin, servers),
         ServerWrites::Mqtt(_) => mqtt::check(spec, schema, origin),
-        ServerWrites::Rabbitmq(_) => rabbitmq::check(spec, schema, origin),
+        ServerWrites::Rabbitmq(_) => rabbitmq::check(spec, schema, origin, servers),
         ServerWrites::Flight(_) => flight::check(spec, origin),
-        ServerWrites::Nats(_) => nats::check(spec, schema, origin, keeps_checkpoints),
+        ServerWrites::Nats(_) => nats::check(spec, schema, origin, keeps_checkpoints, servers),
     }
 }
 
@@ -49,69 +58,42 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     match &of(spec)?.writes {
-        ServerWrites::Redis(_) => redis::open(spec, schema, origin, owner, failure),
-        ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure),
-        ServerWrites::Rabbitmq(_) => rabbitmq::open(spec, schema, origin, owner, failure),
-        ServerWrites::Flight(_) => flight::open(spec, origin, owner, failure),
-        ServerWrites::Nats(_) => nats::open(spec, schema, origin, owner, failure),
+        ServerWrites::Redis(_) => redis::open(spec, origin, owner, failure, servers),
+        ServerWrites::Mqtt(_) => mqtt::open(spec, schema, origin, owner, failure, servers),
+        ServerWrites::Rabbitmq(_) => rabbitmq::open(spec, schema, origin, owner, failure, servers),
+        ServerWrites::Flight(_) => flight::open(spec, origin, owner, failure, servers),
+        ServerWrites::Nats(_) => nats::open(spec, schema, origin, owner, failure, servers),
     }
 }
 
 /// The last batch that the server holds of this job.
-pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+pub(super) fn committed(
+    spec: &SinkSpec,
+    origin: &Origin,
+    job_id: &str,
+    servers: ServerWait,
+) -> Result<Option<BatchId>> {
     match &of(spec)?.writes {
-        ServerWrites::Redis(_) => redis::committed(spec, origin, job_id),
+        ServerWrites::Redis(_) => redis::committed(spec, origin, job_id, servers),
         ServerWrites::Mqtt(_) | ServerWrites::Rabbitmq(_) | ServerWrites::Flight(_) => Ok(None),
-        ServerWrites::Nats(_) => nats::committed(spec, origin, job_id),
+        ServerWrites::Nats(_) => nats::committed(spec, origin, job_id, servers),
     }
 }
 
-/// Waits until the server answers, where it is away, so that a job and its server may start in any order. What does not pass is
-/// left to those who connect next: they say where it stands in the job file. Longer than `wait`, and than `until`, nothing is waited for.
-pub fn await_server(who: &str, sink: &SinkSpec, origin: &Origin, until: Option<Instant>) -> Result<()> {
+/// Waits until the server answers, where it is away, so that a job and its server may start in any order, and nothing is begun before all
+/// are there. What does not pass is left to those who connect next: they say where it stands in the job file.
+pub fn await_server(sink: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let SinkKind::Server(spec) = &sink.kind else { return Ok(()) };
-    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
-    loop {
-        let answer = match &spec.writes {
-            ServerWrites::Redis(_) => redis::answers(sink, origin),
-            ServerWrites::Mqtt(_) => mqtt::answers(sink, origin),
-            ServerWrites::Rabbitmq(_) => rabbitmq::answers(sink, origin),
-            ServerWrites::Flight(_) => flight::answers(sink, origin),
-            ServerWrites::Nats(_) => nats::answers(sink, origin),
-        };
-        let Err((place, why)) = answer else { break };
-        let wait = units::show_time(spec.wait);
-        if until.is_some_and(|until| Instant::now() >= until) {
-            return Err(Error::environment(format!(
-                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
-            )));
-        }
-        if began.elapsed() >= spec.wait {
-            let after = if told { format!(", for {wait}") } else { String::new() };
-            return Err(Error::environment(format!(
-                "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
-            )));
-        }
-        if !told {
-            tracing::warn!("{who}: {place}: {why}; the job waits for it, for {wait} at most (`wait`)");
-            told = true;
-        }
-        pause = crate::patience::longer(pause);
-        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        std::thread::sleep(pause.min(spec.wait.saturating_sub(began.elapsed())).min(left));
+    match &spec.writes {
+        ServerWrites::Redis(_) => redis::await_answer(sink, origin, servers),
+        ServerWrites::Mqtt(_) => mqtt::await_answer(sink, origin, servers),
+        ServerWrites::Rabbitmq(_) => rabbitmq::await_answer(sink, origin, servers),
+        ServerWrites::Flight(_) => flight::await_answer(sink, origin, servers),
+        ServerWrites::Nats(_) => nats::await_answer(sink, origin, servers),
     }
-    if told {
-        tracing::info!("{who}: its server is there; the job starts");
-    }
-    Ok(())
-}
-
-/// Speaks with a server on a thread of its own: the caller may be one of an async runtime, which must not wait for another.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
 }
 
 fn of(spec: &SinkSpec) -> Result<&ServerSinkSpec> {
@@ -121,28 +103,15 @@ fn of(spec: &SinkSpec) -> Result<&ServerSinkSpec> {
     }
 }
 
-/// An error at the URL of a sink, whose server did not do what was asked before the job began.
-fn unreachable(spec: &SinkSpec, origin: &Origin, place: &str, trouble: Trouble) -> Error {
-    let location = origin.at(&format!("sinks.{}.url", spec.name));
-    match trouble {
-        Trouble::Lasting(error) => error,
-        Trouble::Passing(why) => Error::environment(format!(
-            "{location}sink `{}`: {place}: {why}; start that server, or mend `url`",
-            spec.name
-        )),
-    }
-}
-
-/// The same of a fault that a client of our own has met.
-fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> Error {
-    let location = origin.at(&format!("sinks.{}.url", spec.name));
-    let trouble = match fault {
+/// What a fault means that a client of our own has met before the job began, at the URL of its sink.
+fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> Trouble {
+    match fault {
         Fault::Passing(why) => Trouble::Passing(why),
         Fault::Lasting(why) => {
+            let location = origin.at(&format!("sinks.{}.url", spec.name));
             Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
         }
-    };
-    unreachable(spec, origin, place, trouble)
+    }
 }
 
 /// Whose messages or markers these are; of a job that keeps nothing, what no other start has.

@@ -55,8 +55,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
         if let SinkKind::Server(_) = &sink.kind {
-            let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
-            sink::await_server(&format!("{at}sink `{}`", sink.name), sink, &spec.origin, options.start_until)?;
+            sink::await_server(sink, &spec.origin, servers(options))?;
         }
         if let SinkKind::Kafka(kafka) = &sink.kind {
             let at = spec.origin.at(&format!("sinks.{}.brokers", sink.name));
@@ -67,7 +66,7 @@ fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Databases that are away are waited for wherever the start asks them.
+/// Databases and other servers that are away are waited for wherever the start asks them.
 fn servers(options: &Options) -> ServerWait {
     ServerWait::Until(options.start_until)
 }

@@ -1,6 +1,7 @@
 //! Source `otlp`: what exporters of OpenTelemetry and its collector POST, logs, metrics and traces, as Protobuf or JSON, compressed or
 //! not. Each record, point or span is a line of JSON, which is decoded as any other.
 
+mod forms;
 mod messages;
 mod rows;
 
@@ -89,6 +90,9 @@ impl Call {
         };
         if !request.is_object() {
             return Err(bad("the body is no object of JSON".into()));
+        }
+        if self.is_json {
+            forms::check(&request).map_err(bad)?;
         }
         // What describes a service is repeated in each of its rows, so little may become much.
         let mut left = source.bytes_per_batch_max;

@@ -16,14 +16,19 @@ const POLL_BYTES: usize = 1 << 20;
 /// How long a poll that has some messages waits for more.
 const MORE_WAIT: Duration = Duration::from_millis(1);
 
-/// Messages that come before the answer to the subscription: all that a server may send without an acknowledgement.
+/// Messages that are taken before the answer to the subscription, which then comes behind them: how many, and about how many bytes.
 const EARLY_MAX: usize = 65_535;
+const EARLY_BYTES: usize = 16 << 20;
+/// What a packet may have beside a record: its topic and properties.
+const BESIDE_BYTES: u64 = 1 << 20;
 
 /// Reads the topics of a source.
 pub struct Mqtt {
     source: String,
     server: Server,
     reads: MqttReads,
+    /// Bytes of a record, and of what is kept of one that has more.
+    bytes_max: (u64, u64),
     connection: Option<Connection>,
     /// What came before the answer to the subscription.
     early: VecDeque<Publish>,
@@ -45,6 +50,7 @@ impl Mqtt {
             source: source.name.clone(),
             server: Server::of(&server.url, &FORM, source.tls.as_ref(), &origin.folder)?,
             reads: reads.clone(),
+            bytes_max: (source.record_bytes_max, source.rejected_bytes_max),
             connection: None,
             early: VecDeque::new(),
             count: 0,
@@ -64,7 +70,8 @@ impl Mqtt {
         let session_s = u32::try_from(self.reads.session.as_secs()).unwrap_or(u32::MAX);
         let kept_s = self.reads.acknowledged.then_some(session_s);
         let session = Session { client_id: self.reads.client_id.clone(), kept_s };
-        let mut connection = Connection::open(&self.server, &session)?;
+        let packet_bytes_max = usize::try_from(self.bytes_max.0.saturating_add(BESIDE_BYTES)).unwrap_or(usize::MAX);
+        let mut connection = Connection::open(&self.server, &session, packet_bytes_max)?;
         if let (Some(kept_s), Some(granted_s)) = (kept_s, connection.granted.session_s)
             && granted_s < kept_s
         {
@@ -76,15 +83,18 @@ impl Mqtt {
         let mut subscribe = Vec::new();
         packet::subscribe(&mut subscribe, 1, &self.reads.topics, self.reads.acknowledged);
         connection.send(&subscribe)?;
-        let until = Instant::now() + ANSWER_MAX;
+        let (until, mut bytes) = (Instant::now() + ANSWER_MAX, 0);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match connection.next(left)? {
                 // What the server has kept may come first.
-                Some(Packet::Publish(_)) if self.early.len() >= EARLY_MAX => {
-                    return Err(Fault::Passing("it sends more than it may before it answers the subscription".into()));
+                Some(Packet::Publish(publish)) => {
+                    bytes += publish.payload.len();
+                    self.early.push_back(publish);
+                    if bytes >= EARLY_BYTES || self.early.len() >= EARLY_MAX {
+                        return Ok(connection);
+                    }
                 }
-                Some(Packet::Publish(publish)) => self.early.push_back(publish),
                 Some(Packet::SubAck { codes, reason }) => {
                     self.granted(&codes, reason.as_deref())?;
                     return Ok(connection);
@@ -116,8 +126,9 @@ impl Mqtt {
         }
     }
 
-    /// A message to read; `None`: the job does not name its topic any more, and the server still sends what it has kept.
-    fn message(&mut self, publish: Publish) -> Option<Message> {
+    /// A message to read, or what is kept of one that is too long, and why; `None`: the job does not name its topic any more, and the server
+    /// still sends what it has kept.
+    fn message(&mut self, publish: Publish) -> Option<Result<Message, (Vec<u8>, String)>> {
         let wanted = self.reads.topics.iter().any(|filter| matches(filter, &publish.topic));
         if let Some(id) = publish.id {
             // One that is passed over is acknowledged with the next that is read.
@@ -127,34 +138,51 @@ impl Mqtt {
             return None;
         }
         self.count += 1;
+        if let Some(bytes) = publish.whole_bytes {
+            let (most, kept) = self.bytes_max;
+            let kept = usize::try_from(kept).unwrap_or(usize::MAX).min(publish.payload.len());
+            let start = publish.payload.get(..kept).unwrap_or_default().to_vec();
+            return Some(Err((start, format!("{bytes} bytes, record_bytes_max is {most}"))));
+        }
         let headers = publish.user.into_iter().map(|(name, value)| (name, Some(value.into()))).collect();
-        Some(Message {
+        Some(Ok(Message {
             value: Some(publish.payload),
             headers,
             offset: self.count,
             topic: Some(publish.topic),
             ..Message::default()
-        })
+        }))
     }
 
     fn read(&mut self, connection: &mut Connection, rows_max: u32, wait: Duration) -> Result<ReadRows, Fault> {
-        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
         connection.keep_alive()?;
-        while messages.len() < rows_max as usize && bytes < POLL_BYTES {
+        while messages.len() + refused.len() < rows_max as usize && bytes < POLL_BYTES {
             let publish = match self.early.pop_front() {
                 Some(publish) => publish,
-                None => match connection.next(if messages.is_empty() { wait } else { MORE_WAIT })? {
-                    Some(Packet::Publish(publish)) => publish,
-                    Some(_) => continue,
-                    None => break,
-                },
+                None => {
+                    match connection.next(if messages.is_empty() && refused.is_empty() { wait } else { MORE_WAIT })? {
+                        Some(Packet::Publish(publish)) => publish,
+                        Some(Packet::SubAck { codes, reason }) => {
+                            self.granted(&codes, reason.as_deref())?;
+                            continue;
+                        }
+                        Some(_) => continue,
+                        None => break,
+                    }
+                }
             };
             bytes += publish.payload.len();
-            messages.extend(self.message(publish));
+            match self.message(publish) {
+                Some(Ok(message)) => messages.push(message),
+                Some(Err(row)) => refused.push(row),
+                None => {}
+            }
         }
-        let position = (!messages.is_empty()).then(|| self.count.to_string().into_bytes());
+        let has_some = !messages.is_empty() || !refused.is_empty();
+        let position = has_some.then(|| self.count.to_string().into_bytes());
         let content = ReadContent::Messages(messages);
-        Ok(ReadRows { content, refused: Vec::new(), position, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, refused, position, pause: Some(Duration::ZERO) })
     }
 }
 

@@ -6,9 +6,9 @@ use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadT
 use crate::batch::types::ColumnType;
 use crate::error::Error;
 use crate::job::spec::{ColumnSource, Origin, RedisReads, ServerSourceSpec, ServerStart, SourceSpec, TimeForm};
-use crate::redis::{ANSWER_MAX, Server, passes, words};
+use crate::redis::{Answer, BLOCK_MAX, Connection, Server, passes, words};
 use crate::shown;
-use ::redis::{self as library, Connection, FromRedisValue, RedisError, Value};
+use ::redis::{self as library, FromRedisValue, RedisError, Value};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// About how many bytes one answer is to have.
 const ANSWER_BYTES: u64 = 1 << 20;
+/// What an answer with one entry may take beside the entry, which is as long as a record: the fields that no column has, and names.
+const BESIDE_BYTES: u64 = 16 << 20;
 /// Bytes of an entry until some were seen: a few large ones, and soon more where they are small.
 const ENTRY_BYTES: u64 = 64 << 10;
 /// How often a stream without new entries is looked at, which may be gone.
@@ -34,6 +36,8 @@ pub struct Redis {
     began: Option<At>,
     /// Bytes that an entry has, about.
     entry_bytes: u64,
+    /// Bytes of a record.
+    record_bytes_max: u64,
 }
 
 /// How a field stands in the record that is made of an entry.
@@ -134,6 +138,7 @@ impl Redis {
             open: None,
             began: None,
             entry_bytes: ENTRY_BYTES,
+            record_bytes_max: source.record_bytes_max,
         })
     }
 
@@ -156,7 +161,8 @@ impl Redis {
         if kind == "none" {
             return Ok(None);
         }
-        let told: Value = library::cmd("XINFO").arg("STREAM").arg(stream).query(connection)?;
+        // It shows the first entry and the last, of which the ids are enough.
+        let told = connection.ask(&library::cmd("XINFO").arg("STREAM").arg(stream).get_packed_command())?.value;
         let fields = pairs(told).unwrap_or_default();
         let field = |name: &str| {
             fields.iter().find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, value)| value.clone())
@@ -256,14 +262,22 @@ impl Redis {
     fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
         let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
-        let answer: Result<Value, RedisError> =
-            open.connection.set_read_timeout(Some(ANSWER_MAX + wait)).and_then(|()| {
-                let mut command = library::cmd("XREAD");
-                command.arg("COUNT").arg(count).arg("BLOCK").arg(wait.as_millis().max(1) as u64);
-                command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()).query(&mut open.connection)
-            });
-        let entries = entries(answer.map_err(|error| self.told(&open.stream, &error))?);
-        let mut entries = entries.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
+        let mut command = library::cmd("XREAD");
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(wait.min(BLOCK_MAX).as_millis().max(1) as u64);
+        command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown());
+        let asked = open.connection.ask(&command.get_packed_command());
+        let Answer { value, cut } = asked.map_err(|error| self.told(&open.stream, &error))?;
+        if cut.is_some() && count > 1 {
+            // They are longer than those before: one by one they may fit.
+            self.entry_bytes = ANSWER_BYTES;
+            self.open = Some(open);
+            return Ok(none());
+        }
+        let found = match cut {
+            None => entries(value),
+            Some(_) => first_id(value).map(|id| vec![(id, Vec::new())]),
+        };
+        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's answer is none to XREAD"))?;
         // What is more than was asked for is asked for again.
         entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let before = open.at;
@@ -278,13 +292,18 @@ impl Redis {
             let parsed = EntryId::parse(&id).filter(|id| *id > open.at.id);
             open.at.id = parsed.ok_or_else(|| self.lasting(&open.stream, "the server's entries are in no order"))?;
             bytes += fields.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
+            if let Some(cut) = cut {
+                let reason = format!("{cut} bytes, record_bytes_max is {}", self.record_bytes_max);
+                refused.push((id.into_bytes(), reason));
+                continue;
+            }
             match self.message(&open.stream, &id, fields) {
                 Ok(message) => messages.push(message),
                 Err(row) => refused.push(row),
             }
         }
         // So that the next answer is no more than some times as long as this one, whatever it was like.
-        self.entry_bytes = bytes.div_ceil(count).max(self.entry_bytes / 4).max(1);
+        self.entry_bytes = cut.unwrap_or(bytes).div_ceil(count).max(self.entry_bytes / 4).max(1);
         // Whether nothing was trimmed between what was read before and this is known by what the server counts.
         let facts =
             Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
@@ -305,7 +324,8 @@ impl ReadPartition for Redis {
 
     fn open(&mut self, stream: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
         let told = |this: &Redis, error: RedisError| this.told(stream, &error);
-        let mut connection = self.server.connect().map_err(|error| told(self, error))?;
+        let kept_max = usize::try_from(self.record_bytes_max.saturating_add(BESIDE_BYTES)).unwrap_or(usize::MAX);
+        let mut connection = self.server.connect(kept_max).map_err(|error| told(self, error))?;
         let facts = Redis::facts(&mut connection, stream).map_err(|error| told(self, error))?;
         let at = match (position, facts) {
             (Some(position), Some(facts)) => {
@@ -361,10 +381,9 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Names and values, as the versions of the protocol give them.
+/// Names and values.
 fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
     match value {
-        Value::Map(pairs) => Some(pairs),
         Value::Array(values) => {
             let mut values = values.into_iter();
             Some(std::iter::from_fn(|| Some((values.next()?, values.next()?))).collect())
@@ -375,20 +394,31 @@ fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
 
 type Entry = (String, Vec<(Bytes, Bytes)>);
 
+/// The entries of an answer about one stream, as they are; `None`: it is none.
+fn entries_of(answer: Value) -> Option<Vec<Value>> {
+    // One stream was asked for.
+    let Value::Array(streams) = answer else { return None };
+    let Value::Array(stream) = streams.into_iter().next()? else { return None };
+    match stream.into_iter().nth(1)? {
+        Value::Array(entries) => Some(entries),
+        _ => None,
+    }
+}
+
+/// The id of the first entry of an answer of which not all was kept.
+fn first_id(answer: Value) -> Option<String> {
+    match entries_of(answer)?.into_iter().next()? {
+        Value::Array(parts) => text(parts.first()?),
+        _ => None,
+    }
+}
+
 /// The entries of an answer about one stream; `None`: it is none.
 fn entries(answer: Value) -> Option<Vec<Entry>> {
-    let entries = match answer {
-        Value::Nil => return Some(Vec::new()),
-        // One stream was asked for.
-        Value::Array(streams) => match streams.into_iter().next()? {
-            Value::Array(stream) => stream.into_iter().nth(1)?,
-            _ => return None,
-        },
-        // As of version 3 of the protocol, which `url` may ask for.
-        Value::Map(streams) => streams.into_iter().next()?.1,
-        _ => return None,
-    };
-    let Value::Array(entries) = entries else { return None };
+    if answer == Value::Nil {
+        return Some(Vec::new());
+    }
+    let entries = entries_of(answer)?;
     let entry = |entry: Value| {
         let Value::Array(parts) = entry else { return None };
         let mut parts = parts.into_iter();

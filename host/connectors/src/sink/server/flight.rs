@@ -3,7 +3,7 @@
 //! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
 //! it is of, so that a server can know it again.
 
-use super::{Trouble, Trying, apart, of, unreachable};
+use super::{Trouble, Trying, ask, job_id, not_begun, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -13,14 +13,13 @@ use crate::flight::{self, ANSWER_BYTES_MAX, Fault, Refused, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FlightWrites, Origin, ServerWrites, SinkSpec};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::sink::waiting::{await_or_end, runtime_of};
 use crate::sink::{Sink, commit_failed, wrong};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
 use serde_json::json;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -54,6 +53,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     if owner.is_some() {
         tracing::info!(
@@ -62,18 +62,17 @@ pub(super) fn open(
         );
     }
     let (server, writes) = (server(spec, origin)?, writes(spec)?.clone());
-    let opened = apart(|| {
-        let runtime = runtime_of("flight-sink")?;
-        let connection = runtime.block_on(server.connect());
-        Ok::<_, Error>(connection.map(|connection| (runtime, connection)))
-    })??;
-    let (runtime, connection) =
-        opened.map_err(|fault| unreachable(spec, origin, &server.place.shown(), at(spec, origin, &server, fault)))?;
-    let job = match owner {
-        Some(owner) => owner.job_id.clone(),
-        // What no other start has.
-        None => format!("run-{:016x}", RandomState::new().hash_one(0)),
-    };
+    let (runtime, connection) = ask(spec, origin, &server.place.shown(), servers, || {
+        let runtime = runtime_of("flight-sink").map_err(Trouble::Lasting)?;
+        match runtime.block_on(server.connect()) {
+            Ok(connection) => Ok((runtime, connection)),
+            Err(fault) => {
+                runtime.shutdown_background();
+                Err(not_begun(spec, origin, &server.place.shown(), fault))
+            }
+        }
+    })?;
+    let job = job_id(owner);
     Ok(Box::new(FlightSink {
         name: spec.name.clone(),
         server,
@@ -86,13 +85,13 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody listens there.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    match server.place.reach() {
-        Err(Fault::Passing(why)) => Err((server.place.shown(), why)),
+    ask(spec, origin, &server.place.shown(), servers, || match server.place.reach() {
+        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&FlightWrites> {
@@ -106,16 +105,6 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
     let (server, writes) = (of(spec)?, writes(spec)?);
     let usable = Server::of(&server.url, writes.token.as_deref(), server.tls.as_ref(), &origin.folder);
     usable.map_err(|(key, message)| wrong(spec, origin, key, message))
-}
-
-fn at(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Trouble {
-    match fault {
-        Fault::Passing(why) => Trouble::Passing(why),
-        Fault::Lasting(why) => {
-            let (location, place) = (origin.at(&format!("sinks.{}.url", spec.name)), server.place.shown());
-            Trouble::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
-        }
-    }
 }
 
 impl Sink for FlightSink {

@@ -3,7 +3,7 @@
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trying, apart, not_begun, of};
+use super::{Trouble, Trying, ask, not_begun, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -12,6 +12,7 @@ use crate::job::spec::{MqttTopic, MqttWrites, Origin, ServerWrites, SinkSpec};
 use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::shown;
 use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
@@ -25,6 +26,8 @@ const IN_FLIGHT_MAX: u16 = 1_000;
 const WRITE_BYTES: usize = 64 << 10;
 /// Bytes of a topic.
 const TOPIC_BYTES_MAX: usize = 65_535;
+/// Bytes of an answer, which may say some words of what it acknowledges.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Sends every batch that has rows.
 struct MqttSink {
@@ -62,6 +65,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
     if owner.is_some() {
@@ -69,8 +73,9 @@ pub(super) fn open(
     }
     let topic = form(&writes).column(spec, schema, origin)?;
     let server = server(spec, origin)?;
-    let opened = apart(|| connect(&server, &writes))?;
-    let connection = opened.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
+    let connection = ask(spec, origin, &server.shown(), servers, || {
+        connect(&server, &writes).map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
+    })?;
     Ok(Box::new(MqttSink {
         name: spec.name.clone(),
         server,
@@ -83,13 +88,13 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody listens there.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    match server.reach() {
-        Err(Fault::Passing(why)) => Err((server.shown(), why)),
+    ask(spec, origin, &server.shown(), servers, || match server.reach() {
+        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&MqttWrites> {
@@ -107,7 +112,8 @@ fn server(spec: &SinkSpec, origin: &Origin) -> Result<Server> {
 
 /// A connection of a client that leaves nothing behind, with a server that does what the sink needs.
 fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connection, Fault> {
-    let connection = Connection::open(server, &Session { client_id: writes.client_id.clone(), kept_s: None })?;
+    let session = Session { client_id: writes.client_id.clone(), kept_s: None };
+    let connection = Connection::open(server, &session, ANSWER_BYTES_MAX)?;
     if connection.granted.no_acknowledgements {
         return Err(Fault::Lasting("it acknowledges no messages (QoS 1)".into()));
     }

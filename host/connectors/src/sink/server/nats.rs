@@ -6,7 +6,7 @@
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, apart, job_id, not_begun, of};
+use super::{Trouble, Trying, ask, job_id, not_begun, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -16,6 +16,7 @@ use crate::job::subject;
 use crate::nats::stream::{Stream, markers};
 use crate::nats::{Connection, Fault, Server};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::shown;
 use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
@@ -54,13 +55,20 @@ struct NatsSink {
 }
 
 /// Checks the columns, and asks the server what the stream is.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_checkpoints: bool) -> Result<()> {
+pub(super) fn check(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    keeps_checkpoints: bool,
+    servers: ServerWait,
+) -> Result<()> {
     let writes = writes(spec)?;
     form(writes).check(spec, schema, origin)?;
     let server = server(spec, origin)?;
-    let asked =
-        apart(|| Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)))?;
-    let found = asked.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
+    let found = ask(spec, origin, &server.shown(), servers, || {
+        let found = Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream));
+        found.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
+    })?;
     match found {
         Some(stream) => fit(writes, &stream, writes.exactly_once && keeps_checkpoints)
             .map_err(|(key, message)| wrong(spec, origin, key, message)),
@@ -75,6 +83,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
     let column = form(&writes).column(spec, schema, origin)?;
@@ -98,37 +107,47 @@ pub(super) fn open(
         batch_max: BATCH_MAX,
         committed: None,
     };
-    let opened = apart(|| sink.take_over())?;
-    opened.map_err(|stopped| match stopped {
-        Stopped::Fault(fault) => not_begun(spec, origin, &sink.server.shown(), fault),
-        Stopped::Job(error) => error,
-        Stopped::Key(key, message) => wrong(spec, origin, key, message),
+    let place = sink.server.shown();
+    ask(spec, origin, &place, servers, || {
+        sink.take_over().map_err(|stopped| match stopped {
+            Stopped::Fault(fault) => not_begun(spec, origin, &place, fault),
+            Stopped::Job(error) => Trouble::Lasting(error),
+            Stopped::Key(key, message) => Trouble::Lasting(wrong(spec, origin, key, message)),
+        })
     })?;
     Ok(Box::new(sink))
 }
 
 /// Reads the marker.
-pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+pub(super) fn committed(
+    spec: &SinkSpec,
+    origin: &Origin,
+    job_id: &str,
+    servers: ServerWait,
+) -> Result<Option<BatchId>> {
     let (server, writes) = (server(spec, origin)?, writes(spec)?);
     if !writes.exactly_once {
         return Ok(None);
     }
     let subject = marker(writes, job_id, &spec.name);
-    let read = apart(|| {
-        Connection::open(&server).and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject))
+    let read = ask(spec, origin, &server.shown(), servers, || {
+        let opened = Connection::open(&server);
+        let read = opened.and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject));
+        read.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
     })?;
-    let read = read.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))?;
     Ok(read.batch())
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody answers, whatever they say.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let (Ok(server), Ok(writes)) = (server(spec, origin), writes(spec)) else { return Ok(()) };
-    // JetStream answers later than the server itself.
-    match Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)) {
-        Err(Fault::Passing(why)) => Err((server.shown(), why)),
-        _ => Ok(()),
-    }
+    ask(spec, origin, &server.shown(), servers, || {
+        // JetStream answers later than the server itself.
+        match Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)) {
+            Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
+            _ => Ok(()),
+        }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&NatsWrites> {

@@ -4,7 +4,7 @@
 //! the id that it had.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trying, apart, job_id, not_begun, of};
+use super::{Trouble, Trying, ask, job_id, not_begun, of};
 use crate::amqp::{self, ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Server, publish};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -12,6 +12,7 @@ use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, RabbitmqKey, RabbitmqWrites, RecordFormat, ServerWrites, SinkSpec};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::shown;
 use crate::sink::{Sink, wrong};
 use arrow::array::RecordBatch;
@@ -42,19 +43,19 @@ struct RabbitmqSink {
 }
 
 /// Checks the columns, and asks the server whether the exchange is there.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
     let writes = writes(spec)?;
     form(writes).check(spec, schema, origin)?;
     let server = server(spec, origin)?;
-    match apart(|| connect(&server, writes))? {
+    ask(spec, origin, &server.place.shown(), servers, || match connect(&server, writes) {
         Ok(_) => Ok(()),
-        Err(closed) if closed.code == Closed::NO_SUCH => {
-            let Fault::Passing(why) = closed.fault else { return Ok(()) };
+        Err(Closed { code: Closed::NO_SUCH, fault: Fault::Passing(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
-            Err(wrong(spec, origin, key, format!("the server says: {why}; make it there, or mend the name")))
+            let message = format!("the server says: {why}; make it there, or mend the name");
+            Err(Trouble::Lasting(wrong(spec, origin, key, message)))
         }
         Err(closed) => Err(not_begun(spec, origin, &server.place.shown(), closed.fault)),
-    }
+    })
 }
 
 /// Connects.
@@ -64,6 +65,7 @@ pub(super) fn open(
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let writes = writes(spec)?.clone();
     if owner.is_some() {
@@ -71,8 +73,9 @@ pub(super) fn open(
     }
     let column = form(&writes).column(spec, schema, origin)?;
     let server = server(spec, origin)?;
-    let opened = apart(|| connect(&server, &writes))?;
-    let connection = opened.map_err(|closed| not_begun(spec, origin, &server.place.shown(), closed.fault))?;
+    let connection = ask(spec, origin, &server.place.shown(), servers, || {
+        connect(&server, &writes).map_err(|closed| not_begun(spec, origin, &server.place.shown(), closed.fault))
+    })?;
     Ok(Box::new(RabbitmqSink {
         name: spec.name.clone(),
         server,
@@ -85,14 +88,14 @@ pub(super) fn open(
     }))
 }
 
-/// Whether somebody answers; where that may come, the place and why nobody does.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until somebody answers, whatever they say.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     // It listens before it answers.
-    match Connection::open(&server, 0) {
-        Err(Closed { fault: Fault::Passing(why), .. }) => Err((server.place.shown(), why)),
+    ask(spec, origin, &server.place.shown(), servers, || match Connection::open(&server, 0) {
+        Err(Closed { fault: Fault::Passing(why), .. }) => Err(Trouble::Passing(why)),
         _ => Ok(()),
-    }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&RabbitmqWrites> {

@@ -5,17 +5,18 @@
 //! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
 
 use super::values::{Fields, Values};
-use super::{Trouble, Trying, job_id, of, unreachable};
+use super::{Trouble, Trying, ask, job_id, of};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, RecordFormat, RedisWrites, ServerWrites, SinkSpec};
 use crate::owner::Owner;
-use crate::redis::{Server, passes, words};
+use crate::postgres::ServerWait;
+use crate::redis::{Connection, Server, passes, words};
 use crate::sink::{Sink, commit_failed, wrong};
 use crate::{batch::json, shown};
-use ::redis::{self as library, Connection, RedisError};
+use ::redis::{self as library, RedisError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
@@ -51,6 +52,8 @@ const ARGUMENT_BYTES: usize = 64 << 10;
 const COLUMNS_MAX: usize = 1_000;
 /// How long a marker of a job without checkpoints is kept, in seconds: it only answers whether a commit whose answer was lost happened.
 const MARKER_S: &str = "86400";
+/// Bytes of an answer: words, and numbers.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Adds every batch that has rows.
 struct RedisSink {
@@ -70,7 +73,7 @@ struct RedisSink {
 }
 
 /// Checks the columns, and asks the server what has the key of the stream.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
     let writes = writes(spec)?;
     let fits = match &writes.field {
         None if schema.fields().len() > COLUMNS_MAX => Err(format!("an entry has at most {COLUMNS_MAX} fields here")),
@@ -79,8 +82,11 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
     };
     fits.map_err(|message| wrong(spec, origin, "from", message))?;
     let server = server(spec, origin)?;
-    let found = server.connect().and_then(|mut connection| type_of(&mut connection, &writes.stream));
-    let found = found.map_err(|error| unreachable(spec, origin, server.place(), trouble(spec, origin, &error)))?;
+    let found = ask(spec, origin, server.place(), servers, || {
+        let found =
+            server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
+        found.map_err(|error| trouble(spec, origin, &error))
+    })?;
     match found.as_str() {
         "none" | "stream" => Ok(()),
         other => {
@@ -98,10 +104,10 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
 /// Takes the sink over from earlier starts of the job.
 pub(super) fn open(
     spec: &SinkSpec,
-    _schema: &SchemaRef,
     origin: &Origin,
     owner: Option<&Owner>,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     let server = server(spec, origin)?;
     let writes = writes(spec)?.clone();
@@ -118,15 +124,17 @@ pub(super) fn open(
         committed: None,
     };
     if let Some(owner) = owner {
-        let opened = sink.server.connect().and_then(|mut connection| {
-            fault::point("start.sink");
-            let mut claim = library::cmd("EVAL");
-            claim.arg(CLAIM).arg(1).arg(&sink.marker).arg(sink.generation).arg(&owner.job);
-            let told: (String, String) = claim.query(&mut connection)?;
-            Ok((connection, told))
-        });
-        let at = |error: RedisError| unreachable(spec, origin, sink.server.place(), trouble(spec, origin, &error));
-        let (connection, (word, number)) = opened.map_err(at)?;
+        let (server, marker, generation) = (&sink.server, &sink.marker, sink.generation);
+        let (connection, (word, number)) = ask(spec, origin, server.place(), servers, || {
+            let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+                fault::point("start.sink");
+                let mut claim = library::cmd("EVAL");
+                claim.arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
+                let told: (String, String) = claim.query(&mut connection)?;
+                Ok((connection, told))
+            });
+            opened.map_err(|error| trouble(spec, origin, &error))
+        })?;
         if word == "lost" {
             return Err(sink.lost(&number));
         }
@@ -137,24 +145,32 @@ pub(super) fn open(
 }
 
 /// Reads the marker.
-pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
+pub(super) fn committed(
+    spec: &SinkSpec,
+    origin: &Origin,
+    job_id: &str,
+    servers: ServerWait,
+) -> Result<Option<BatchId>> {
     let server = server(spec, origin)?;
     let marker = marker(&writes(spec)?.stream, job_id, &spec.name);
-    let read = server.connect().and_then(|mut connection| {
-        library::cmd("HGET").arg(&marker).arg("batch").query::<Option<String>>(&mut connection)
-    });
-    let read = read.map_err(|error| unreachable(spec, origin, server.place(), trouble(spec, origin, &error)))?;
+    let read = ask(spec, origin, server.place(), servers, || {
+        let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+            library::cmd("HGET").arg(&marker).arg("batch").query::<Option<String>>(&mut connection)
+        });
+        read.map_err(|error| trouble(spec, origin, &error))
+    })?;
     Ok(read.and_then(|number| batch(&number)))
 }
 
-/// Whether the server answers; where that may come, its place and why it does not.
-pub(super) fn answers(spec: &SinkSpec, origin: &Origin) -> std::result::Result<(), (String, String)> {
+/// Waits until the server answers, whatever it says.
+pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    let asked = server.connect().and_then(|mut connection| library::cmd("PING").exec(&mut connection));
-    match asked {
-        Err(error) if passes(&error) => Err((server.place().to_owned(), words(&error))),
-        _ => Ok(()),
-    }
+    ask(spec, origin, server.place(), servers, || {
+        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| library::cmd("PING").exec(&mut connection)) {
+            Err(error) if passes(&error) => Err(Trouble::Passing(words(&error))),
+            _ => Ok(()),
+        }
+    })
 }
 
 fn writes(spec: &SinkSpec) -> Result<&RedisWrites> {
@@ -230,7 +246,7 @@ impl RedisSink {
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect().map_err(|error| told(self, error))?,
+            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| told(self, error))?,
         };
         let known = self.committed.map_or(0, |batch| batch.0);
         let mut script = library::cmd("EVAL");

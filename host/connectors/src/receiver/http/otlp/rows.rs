@@ -1,6 +1,7 @@
 //! Rows of what OTLP brings, from the objects that it is in JSON: a row for each record of a log, point of a metric, or span.
-//! What has another form than it should is passed over, as OTLP wants it.
+//! What has another form than it should is passed over, as OTLP wants it, but for values: of those `forms` says what they may be.
 
+use super::forms::{double, signed as whole, unsigned};
 use crate::batch::cell;
 use crate::job::spec::OtlpSignal;
 use serde_json::{Map, Value, json};
@@ -108,7 +109,8 @@ fn metric<E>(
             if let "gauge" | "sum" = kind {
                 put(&mut row, "value", whole(&point["asInt"]).map(Value::from).or_else(|| double(&point["asDouble"])));
             } else {
-                put(&mut row, "count", Some(whole(&point["count"]).unwrap_or(0).into()));
+                // One that no column can hold is told of where the row is decoded.
+                put(&mut row, "count", Some(unsigned(&point["count"]).unwrap_or(0).into()));
                 for column in ["sum", "min", "max"] {
                     put(&mut row, column, double(&point[column]));
                 }
@@ -124,7 +126,7 @@ fn metric<E>(
 /// How the values of a point are spread.
 fn buckets(kind: &str, point: &Value) -> Value {
     let counts = |counts: &Value| -> Value {
-        list(counts).iter().map(|count| whole(count).unwrap_or(0)).collect::<Vec<_>>().into()
+        list(counts).iter().map(|count| unsigned(count).unwrap_or(0)).collect::<Vec<_>>().into()
     };
     let doubles = |values: &Value| -> Value { list(values).iter().filter_map(double).collect::<Vec<_>>().into() };
     let side = |side: &Value| json!({ "offset": whole(&side["offset"]).unwrap_or(0), "counts": counts(&side["bucketCounts"]) });
@@ -138,7 +140,7 @@ fn buckets(kind: &str, point: &Value) -> Value {
         }
         _ => json!({
             "scale": whole(&point["scale"]).unwrap_or(0),
-            "zero_count": whole(&point["zeroCount"]).unwrap_or(0),
+            "zero_count": unsigned(&point["zeroCount"]).unwrap_or(0),
             "positive": side(&point["positive"]),
             "negative": side(&point["negative"]),
         }),
@@ -199,24 +201,6 @@ fn list(value: &Value) -> &[Value] {
 /// A text that is not empty.
 fn text(value: &Value) -> Option<Value> {
     value.as_str().filter(|text| !text.is_empty()).map(Value::from)
-}
-
-/// A whole number, which JSON may have as text.
-fn whole(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(digits) => digits.parse().ok(),
-        value => value.as_i64(),
-    }
-}
-
-/// A number, which JSON may have as text where it has no other word for it.
-fn double(value: &Value) -> Option<Value> {
-    match value {
-        Value::String(word) if ["NaN", "Infinity", "-Infinity"].contains(&word.as_str()) => Some(value.clone()),
-        Value::String(digits) => digits.parse::<f64>().ok().map(Value::from),
-        Value::Number(_) => Some(value.clone()),
-        _ => None,
-    }
 }
 
 /// Nanoseconds since 1970 as a time, as far as microseconds tell it; 0 is none.

@@ -1,0 +1,260 @@
+//! A connection with a server of Redis. The library would keep whatever a server sends: here an answer takes no more memory than whoever
+//! asks allows, however long it is.
+
+use ::redis::{ConnectionLike, RedisError, RedisResult, Value, parse_redis_value};
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+/// Bytes of a line of an answer: an error, a number, a length.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// About what a value takes in memory beside its bytes.
+const VALUE_BYTES: usize = 128;
+/// Bytes of an answer that are read to their end, though they are not kept. A server of Redis itself has no value of more than 512 MiB.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// Values of an answer, in all its lists.
+const VALUES_MAX: usize = 4 << 20;
+/// How deep lists may stand in others.
+const DEPTH_MAX: usize = 16;
+
+/// What bytes come from and go to.
+pub trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+/// A connection, of version 2 of the protocol, which all servers speak.
+pub struct Connection {
+    stream: BufReader<Box<dyn Stream>>,
+    /// Bytes that an answer may take.
+    kept_max: usize,
+    db: i64,
+}
+
+/// An answer of which no more was kept than may be.
+pub struct Answer {
+    /// What was kept of it: of lists the first values, and of texts that are too long nothing.
+    pub value: Value,
+    /// How many bytes it had, where they are more than were kept.
+    pub cut: Option<u64>,
+}
+
+impl Connection {
+    /// On a stream that nobody has used yet.
+    pub fn new(stream: Box<dyn Stream>, kept_max: usize) -> Connection {
+        Connection { stream: BufReader::new(stream), kept_max, db: 0 }
+    }
+
+    /// What the server answers to a command, as far as there is room for it.
+    pub fn ask(&mut self, command: &[u8]) -> RedisResult<Answer> {
+        let stream = self.stream.get_mut();
+        stream.write_all(command)?;
+        stream.flush()?;
+        let mut reading = Reading { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
+        let value = reading.value(0)?;
+        let cut = reading.is_cut.then_some(reading.read);
+        Ok(Answer { value: value.extract_error()?, cut })
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command(&mut self, command: &[u8]) -> RedisResult<Value> {
+        let Answer { value, cut } = self.ask(command)?;
+        match cut {
+            None => Ok(value),
+            Some(bytes) => Err(RedisError::from(wrong(format!(
+                "it answers with {bytes} bytes, and {} are more than anything that was asked for",
+                self.kept_max
+            )))),
+        }
+    }
+
+    fn req_packed_commands(&mut self, _: &[u8], _: usize, _: usize) -> RedisResult<Vec<Value>> {
+        Err(RedisError::from(wrong("several commands at a time are not sent".into())))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.db
+    }
+
+    fn check_connection(&mut self) -> bool {
+        ::redis::cmd("PING").exec(self).is_ok()
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+/// An answer that is being read.
+struct Reading<'a, R> {
+    from: &'a mut R,
+    /// Bytes that may still be kept.
+    left: usize,
+    read: u64,
+    values: usize,
+    is_cut: bool,
+}
+
+impl<R: BufRead> Reading<'_, R> {
+    fn value(&mut self, depth: usize) -> io::Result<Value> {
+        if depth > DEPTH_MAX {
+            return Err(wrong("its answer is nested too deep".into()));
+        }
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err(wrong(format!("its answer has more than {VALUES_MAX} values")));
+        }
+        let line = self.line()?;
+        match line.first() {
+            Some(b'$') => match length(&line)? {
+                None => Ok(Value::Nil),
+                Some(length) => self.text(length),
+            },
+            Some(b'*') => match length(&line)? {
+                None => Ok(Value::Nil),
+                Some(length) => {
+                    let mut values = Vec::new();
+                    for _ in 0..length {
+                        // Before its own values, so that of what is cut the beginning stays.
+                        let has_room = self.keep(VALUE_BYTES);
+                        let value = self.value(depth + 1)?;
+                        if has_room {
+                            values.push(value);
+                        }
+                    }
+                    Ok(Value::Array(values))
+                }
+            },
+            Some(b'+' | b'-' | b':') => match self.keep(line.len()) {
+                true => parse_redis_value(&line).map_err(|_| not_redis()),
+                false => Ok(Value::Nil),
+            },
+            _ => Err(not_redis()),
+        }
+    }
+
+    fn text(&mut self, length: u64) -> io::Result<Value> {
+        self.count(length)?;
+        let mut kept = Vec::new();
+        let read = match usize::try_from(length).is_ok_and(|length| self.keep(length)) {
+            true => self.from.take(length).read_to_end(&mut kept)? as u64,
+            false => io::copy(&mut self.from.take(length), &mut io::sink())?,
+        };
+        if read < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match self.line()?.as_slice() {
+            b"\r\n" => Ok(Value::BulkString(kept)),
+            _ => Err(not_redis()),
+        }
+    }
+
+    /// A line, with its end.
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let read = self.from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        self.count(read as u64)?;
+        match line.ends_with(b"\r\n") {
+            true => Ok(line),
+            false if read as u64 == LINE_BYTES_MAX || line.ends_with(b"\n") => Err(not_redis()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Takes so much of the room that is left; false: there is too little.
+    fn keep(&mut self, bytes: usize) -> bool {
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.is_cut = true;
+                false
+            }
+        }
+    }
+
+    fn count(&mut self, bytes: u64) -> io::Result<()> {
+        self.read = self.read.saturating_add(bytes);
+        match self.read <= ANSWER_BYTES_MAX {
+            true => Ok(()),
+            false => Err(wrong(format!("its answer has more than {ANSWER_BYTES_MAX} bytes"))),
+        }
+    }
+}
+
+/// The number of a line; `None`: there is nothing.
+fn length(line: &[u8]) -> io::Result<Option<u64>> {
+    let digits =
+        line.get(1..).and_then(|rest| rest.strip_suffix(b"\r\n")).and_then(|rest| std::str::from_utf8(rest).ok());
+    let number = digits.and_then(|digits| digits.parse::<i64>().ok()).ok_or_else(not_redis)?;
+    Ok(u64::try_from(number).ok())
+}
+
+fn not_redis() -> io::Error {
+    wrong("what it answers is none of Redis".into())
+}
+
+fn wrong(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::repeat;
+
+    fn read(from: impl Read, kept_max: usize) -> (io::Result<Value>, bool) {
+        let mut from = BufReader::new(from);
+        let mut reading = Reading { from: &mut from, left: kept_max, read: 0, values: 0, is_cut: false };
+        (reading.value(0), reading.is_cut)
+    }
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let all = b"*6\r\n$2\r\na\n\r\n:-7\r\n+OK\r\n$-1\r\n*-1\r\n*1\r\n$0\r\n\r\n";
+        let (value, is_cut) = read(&all[..], 10_000);
+        let inner = Value::Array(vec![text("")]);
+        let expected = vec![text("a\n"), Value::Int(-7), Value::Okay, Value::Nil, Value::Nil, inner];
+        assert_eq!((value.unwrap(), is_cut), (Value::Array(expected), false));
+        assert!(matches!(read(&b"-ERR no\r\n"[..], 100).0, Ok(Value::ServerError(_))));
+        for end in 0..all.len() {
+            assert!(read(&all[..end], 10_000).0.is_err(), "{end}");
+        }
+        for other in
+            [&b"HTTP/1.1 400\r\n"[..], b"$x\r\n", b"$1\r\nab\r\n", b"\r\n", b"+a\n", b"%1\r\n+a\r\n+b\r\n", b":x\r\n"]
+        {
+            let told = read(other, 10_000).0.unwrap_err();
+            assert_eq!(told.to_string(), "what it answers is none of Redis", "{other:?}");
+        }
+    }
+
+    /// What there is no room for is read, so that the next answer is the next, and is not kept.
+    #[test]
+    fn no_more_is_kept_than_may_be() {
+        let (value, is_cut) = read(&b"*2\r\n+1-0\r\n$20\r\n01234567890123456789\r\n"[..], 300);
+        assert_eq!(
+            (value.unwrap(), is_cut),
+            (Value::Array(vec![Value::SimpleString("1-0".into()), text("01234567890123456789")]), false)
+        );
+        let (value, is_cut) = read(&b"*2\r\n+1-0\r\n$20\r\n01234567890123456789\r\n"[..], 270);
+        assert_eq!((value.unwrap(), is_cut), (Value::Array(vec![Value::SimpleString("1-0".into()), text("")]), true));
+        let many = b"*1000000\r\n".iter().copied().chain(b":1\r\n".repeat(1_000_000)).collect::<Vec<_>>();
+        let (Ok(Value::Array(values)), true) = read(&many[..], 100_000) else { panic!("a list") };
+        assert!(values.len() < 1_000);
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_refused() {
+        for head in ["$9223372036854775807\r\n", "$2000000000\r\n", "+", "$"] {
+            let (told, _) = read(head.as_bytes().chain(repeat(b'1')), 1000);
+            assert!(told.is_err(), "{head}");
+        }
+        let (told, _) = read(b"*2147483647\r\n".chain(&b":1\r\n".repeat(VALUES_MAX)[..]), 1000);
+        assert_eq!(told.unwrap_err().to_string(), "its answer has more than 4194304 values");
+        let nested = "*1\r\n".repeat(10_000);
+        assert_eq!(read(nested.as_bytes(), 1000).0.unwrap_err().to_string(), "its answer is nested too deep");
+    }
+}

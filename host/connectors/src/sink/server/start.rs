@@ -1,0 +1,68 @@
+//! What is asked of a server before the job begins. One that is away is waited for, also where it goes away in the middle.
+
+use super::{Trouble, of};
+use crate::error::{Error, Result};
+use crate::job::spec::{Origin, SinkSpec};
+use crate::patience::longer;
+use crate::postgres::ServerWait;
+use crate::units;
+use std::time::{Duration, Instant};
+
+/// Asks until there is an answer, or something is wrong that does not pass, or the sink's `wait` is over. Every attempt begins anew, so it
+/// must do no harm where one before it came further than its answer.
+pub fn ask<T: Send>(
+    spec: &SinkSpec,
+    origin: &Origin,
+    place: &str,
+    servers: ServerWait,
+    mut question: impl FnMut() -> std::result::Result<T, Trouble> + Send,
+) -> Result<T> {
+    let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
+    let ServerWait::Until(until) = servers else {
+        return apart(&mut question)?.map_err(|trouble| match trouble {
+            Trouble::Lasting(error) => error,
+            Trouble::Passing(why) => {
+                Error::environment(format!("{who}: {place}: {why}; start that server, or mend `url`"))
+            }
+        });
+    };
+    let wait = of(spec)?.wait;
+    let shown = units::show_time(wait);
+    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
+    loop {
+        let why = match apart(&mut question)? {
+            Ok(answer) => {
+                if told {
+                    tracing::info!("{who}: its server is there; the job starts");
+                }
+                return Ok(answer);
+            }
+            Err(Trouble::Lasting(error)) => return Err(error),
+            Err(Trouble::Passing(why)) => why,
+        };
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Error::environment(format!(
+                "{who}: {place} did not answer before the time of --timeout had passed; the job was not started"
+            )));
+        }
+        if began.elapsed() >= wait {
+            let after = if told { format!(", for {shown}") } else { String::new() };
+            return Err(Error::environment(format!(
+                "{who}: {place}: {why}{after}; start that server, or mend `url`, or raise `wait`"
+            )));
+        }
+        if !told {
+            told = true;
+            tracing::warn!("{who}: {place}: {why}; the job waits for it, for {shown} at most (`wait`)");
+        }
+        pause = longer(pause);
+        let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        std::thread::sleep(pause.min(wait.saturating_sub(began.elapsed())).min(left));
+    }
+}
+
+/// Speaks with a server on a thread of its own: the caller may be one of an async runtime, which must not wait for another.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
+}

@@ -1,0 +1,129 @@
+//! Servers of Redis and MQTT that send more than anybody asked for: it takes no memory of the job, and what passes is waited for.
+
+use millstream_tests::{Process, Trial, signal};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Listens, and serves everybody who comes; how many have come.
+fn serve(how: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (how, came) = (Arc::new(how), Arc::new(AtomicUsize::new(0)));
+    let counted = came.clone();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let how = how.clone();
+            // Until the client goes away.
+            thread::spawn(move || how(client));
+        }
+    });
+    (port, came)
+}
+
+fn endless(mut client: TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let many = bytes.repeat((64 << 10) / bytes.len());
+    loop {
+        client.write_all(&many)?;
+    }
+}
+
+/// A job that may take no more memory than one needs that reads nothing large.
+fn job(source: &str, sink: &str) -> Trial {
+    Trial::new(&format!(
+        "name = \"hostile\"\nbatch = \"20ms\"\nmemory = \"256MiB\"\n[sources.in]\n{source}\n[sinks.out]\nfrom = \"in\"\n{sink}\n[sinks.bad]\n\
+         from = \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"\n"
+    ))
+}
+
+const QUEUE: &str = "kind = \"queue\"\npath = \"out.jsonl\"";
+
+fn stop(running: Process) {
+    signal("TERM", running.id());
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn an_answer_of_redis_takes_no_memory_however_long_it_is() {
+    for (head, then) in [
+        ("$9223372036854775807\r\n", "A"),
+        ("$500000000\r\n", "A"),
+        ("%1000000000\r\n", "+a\r\n"),
+        ("*2147483647\r\n", ":1\r\n"),
+        ("", "*1\r\n"),
+        ("+", "A"),
+    ] {
+        let (port, came) = serve(move |mut client| {
+            let _ = client.read(&mut [0; 1000])?;
+            client.write_all(head.as_bytes())?;
+            endless(client, then.as_bytes())
+        });
+        let url = format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{port}\"\nstream = \"s\"\nfield = \"data\"");
+        let source = job(&format!("{url}\nformat = \"json\"\nschema = {{ n = \"int64\" }}"), QUEUE);
+        let sink = job("kind = \"file\"\npath = \"in.txt\"", &url);
+        sink.write("in.txt", "one\n");
+        for trial in [source, sink] {
+            let before = came.load(Ordering::SeqCst);
+            let mut running = trial.start(&["--unsupervised"]);
+            running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+            let told = running.stderr();
+            assert!(told.contains("trying again until it works") || told.contains("the job waits for it"), "{told}");
+        }
+    }
+}
+
+/// The server acknowledges a subscription, and sends a message of the largest size that there is.
+#[test]
+fn a_message_of_mqtt_that_is_too_long_takes_no_memory_and_is_a_rejected_row() {
+    let (port, _) = serve(|mut client| {
+        let _ = client.read(&mut [0; 1000])?;
+        client.write_all(b"\x20\x03\x00\x00\x00")?;
+        let _ = client.read(&mut [0; 1000])?;
+        client.write_all(b"\x90\x04\x00\x01\x00\x00")?;
+        client.write_all(b"\x30\xff\xff\xff\x7f\x00\x01t\x00")?;
+        let some = [b'A'; 64 << 10];
+        let mut left: usize = 268_435_455 - 4;
+        while left > 0 {
+            let now = left.min(some.len());
+            client.write_all(&some[..now])?;
+            left -= now;
+        }
+        client.write_all(b"\x30\x0b\x00\x01t\x00{\"n\":7}")?;
+        // It waits for what it is asked next.
+        client.read(&mut [0; 1]).map(drop)
+    });
+    let source = format!(
+        "kind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\ntopic = \"t\"\nqos = 0\nformat = \"json\"\nschema = {{ n = \"int64\" }}"
+    );
+    let trial = job(&source, QUEUE);
+    let mut running = trial.start(&["--unsupervised"]);
+    running.until("the message behind it came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 7));
+    running.until("it is told of", |_| !trial.rows("bad.jsonl").is_empty());
+    let bad = &trial.rows("bad.jsonl")[0];
+    assert_eq!(bad["reason"], "268435455 bytes, record_bytes_max is 16777216");
+    stop(running);
+}
+
+/// Everything but a message is refused before it comes.
+#[test]
+fn a_packet_of_mqtt_that_is_no_message_and_too_long_is_refused() {
+    let (port, came) = serve(|mut client| {
+        let _ = client.read(&mut [0; 1000])?;
+        client.write_all(b"\x20\xff\xff\xff\x7f")?;
+        endless(client, b"A")
+    });
+    let url = format!("kind = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{port}\"\ntopic = \"t\"");
+    let source = job(&format!("{url}\nformat = \"json\"\nschema = {{ n = \"int64\" }}"), QUEUE);
+    let sink = job("kind = \"file\"\npath = \"in.txt\"", &url);
+    sink.write("in.txt", "one\n");
+    for trial in [source, sink] {
+        let before = came.load(Ordering::SeqCst);
+        let mut running = trial.start(&["--unsupervised"]);
+        running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+        running.until_stderr("it announces a packet that is longer than any that was asked for");
+    }
+}
