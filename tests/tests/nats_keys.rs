@@ -69,11 +69,11 @@ fn a_job_shows_a_key() {
         let told = trial.refused(&["validate", "job.toml"]);
         assert!(told.contains(why) && !told.contains(text), "{told}");
     }
-    trial.write("reader.nk", &other.seed());
+    trial.write("reader.nk", other.seed());
     let told = fails(&trial, 1);
     let refused = "it does not accept key or JWT, which may have expired; renew the file that `credentials` names";
     assert!(told.contains(refused) && !told.contains(&other.seed()), "{told}");
-    trial.write("reader.nk", &format!("# of the job\n{}\n", ours.seed()));
+    trial.write("reader.nk", format!("# of the job\n{}\n", ours.seed()));
     trial.run_well(&["--until-idle"]);
     assert_eq!(copied(&nats), ["a"]);
     trial.change(
@@ -85,7 +85,7 @@ fn a_job_shows_a_key() {
     // Nobody asks for a key.
     let open = Nats::start();
     let trial = job(&open, "reader.nk");
-    trial.write("reader.nk", &ours.seed());
+    trial.write("reader.nk", ours.seed());
     let told = fails(&trial, 1);
     assert!(told.contains("it knows nobody by keys (nkeys)"), "{told}");
 }
@@ -133,10 +133,10 @@ fn a_job_shows_what_its_account_has_signed() {
     let trial = job(&nats, "secret/job.creds");
     // It was good for a day of 2023.
     let old = of_user(false, Some(1_700_086_400));
-    trial.write("secret/job.creds", &file(&old));
+    trial.write("secret/job.creds", file(&old));
     let told = fails(&trial, 1);
     assert!(told.contains("renew the file that `credentials` names") && !told.contains(&old), "{told}");
-    trial.write("secret/job.creds", &file(&of_user(false, None)));
+    trial.write("secret/job.creds", file(&of_user(false, None)));
     trial.run_well(&["--until-idle"]);
     assert_eq!(copied(&nats), ["a"]);
 }

@@ -46,7 +46,8 @@ pub fn run(folder: &Path) {
 
 fn connect(url: &str, client_id: &str, kept_s: Option<u32>) -> Connection {
     let server = Server::of(url, &FORM, None, Path::new(".")).expect("a URL");
-    Connection::open(&server, &Session { client_id: client_id.to_owned(), kept_s }).expect("the server answers")
+    Connection::open(&server, &Session { client_id: client_id.to_owned(), kept_s }, 16 << 20)
+        .expect("the server answers")
 }
 
 fn next(connection: &mut Connection) -> Packet {

@@ -4,6 +4,7 @@ use super::messages::chunks_of;
 use super::place::PartitionPlace;
 use super::{Again, Busy};
 use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::envelope::{self, Beside};
 use crate::batch::json;
 use crate::batch::partition::clock_number;
 use crate::batch::position::Positions;
@@ -253,19 +254,25 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
         }
     };
     if !polled.refused.is_empty() {
-        chunks.push(refused(source, &polled.refused));
+        let are_messages = matches!(polled.content, ReadContent::Messages(_));
+        chunks.push(refused(source, &polled.refused, are_messages));
     }
     Ok(chunks)
 }
 
-/// What is no row, as records that do not decode.
-fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)]) -> Chunk {
+/// What is no row, as records that do not decode: of messages with what stands before each, else as lines.
+fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: bool) -> Chunk {
     let most = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
     let (mut bytes, mut chunk) = (Vec::new(), Chunk::default());
     for (row, (data, reason)) in (0_u32..).zip(refused) {
         let kept = data.get(..most.min(data.len())).unwrap_or_default();
+        if are_messages {
+            let _ = envelope::put(&mut bytes, &Beside::default());
+        }
         bytes.extend_from_slice(kept);
-        bytes.push(b'\n');
+        if !are_messages {
+            bytes.push(b'\n');
+        }
         chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let dropped = (data.len() - kept.len()) as u64;
         chunk.refused.push(RefusedRecord { row, reason: reason.clone(), dropped });
