@@ -397,7 +397,7 @@ mod tests {
             keep_alive_s: 60,
         };
         connect(&mut to, &who);
-        let head = b"\x10\x1c\x00\x04MQTT\x05\xc2\x00\x3c\x08\x11\x00\x00\x00\x09\x21\xff\xff";
+        let head = b"\x10\x1c\x00\x04MQTT\x05\xc2\x00\x3c\x08\x11\x00\x00\x00\x09\x21\x75\x30";
         assert_eq!(to, [&head[..], b"\x00\x01c", b"\x00\x01u", b"\x00\x01\xff"].concat());
         to.clear();
         subscribe(&mut to, 1, &["a/#".into()], true);
