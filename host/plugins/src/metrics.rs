@@ -14,7 +14,7 @@ use crate::batch::rejected::plugin_columns;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
 use crate::memory::Holder;
-use crate::plugin::{Account, Costs, CounterValues, Counters, Description, Plugin, add_counted};
+use crate::plugin::{Account, ConnectorTally, Costs, CounterValues, Counters, Description, Plugin, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use batches::Batches;
@@ -128,15 +128,6 @@ impl PluginId {
         let (name, version) = (description.name.clone(), description.version.clone());
         PluginId { name, version, digest: plugin.digest() }
     }
-}
-
-/// What all readers of a source plugin, or all writers of a sink plugin, cost and count. They come and go while the job runs.
-#[derive(Clone, Debug, Default)]
-pub struct ConnectorTally {
-    /// What their calls cost.
-    pub account: Account,
-    /// What they count.
-    pub counters: Counters,
 }
 
 /// What the calls of a stage's plugin cost.

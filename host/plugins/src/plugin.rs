@@ -45,6 +45,7 @@ mod releases;
 mod search;
 mod snapshot;
 mod stack;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod traced;
@@ -67,6 +68,7 @@ pub use prepared::{Preparation, called};
 pub use reader::Reader;
 pub use releases::{RELEASES, Release};
 pub use snapshot::{started, with_heap};
+pub use tally::ConnectorTally;
 pub use writer::Writer;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.

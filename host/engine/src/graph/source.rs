@@ -3,8 +3,8 @@
 use super::plugin::granted;
 use crate::error::{Error, Result};
 use crate::job::spec::{JobSpec, PluginSpec};
-use crate::metrics::{ConnectorTally, Counts, PluginId};
-use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse, World};
+use crate::metrics::{Counts, PluginId};
+use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World};
 use crate::receiver::polled::MakeReader;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -6,11 +6,11 @@ use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printab
 use super::guest::Stage;
 use super::instances::Instances;
 use super::load::{Calls, Loaded, SourceCalls};
+use super::tally::ConnectorTally;
 use super::{Counters, Description, StageUse, lift};
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX, PLUGIN_REASON_BYTES_MAX};
-use crate::metrics::ConnectorTally;
 use crate::time;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeSet;
