@@ -124,7 +124,7 @@ fn a_planned_batch_that_took_too_long_runs_again_under_the_limits_of_now() {
         assert!(ended.stderr.contains("The call had 16384 rows."), "{}", ended.stderr);
         assert!(ended.stderr.contains("a batch that was planned runs again"), "{}", ended.stderr);
     }
-    trial.run_well(&["--until-idle", "--set", "stages.bad.limits.time=20s"]);
+    trial.run_well(&["--until-idle", "--set", "stages.bad.limits.time=2m"]);
     assert_eq!(lines_out(&trial), lines, "each line once");
 }
 
