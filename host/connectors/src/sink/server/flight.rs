@@ -3,7 +3,7 @@
 //! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
 //! it is of, so that a server can know it again.
 
-use super::{Trouble, Trying, ask, job_id, not_begun, of};
+use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -88,10 +88,7 @@ pub(super) fn open(
 /// Waits until somebody listens there.
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    ask(spec, origin, &server.place.shown(), servers, || match server.place.reach() {
-        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
-        _ => Ok(()),
-    })
+    start::await_answer(spec, origin, &server.place.shown(), servers, || server.place.reach())
 }
 
 fn writes(spec: &SinkSpec) -> Result<&FlightWrites> {
@@ -121,13 +118,11 @@ impl Sink for FlightSink {
         let trying = Trying { sink: &name, place: &place, wait: self.wait, failure: &failure };
         trying.commit(batch, || {
             self.attempt(&messages).map_err(|fault| match fault {
-                Fault::Passing(why) => Trouble::Passing(why),
                 Fault::Lasting(why) => {
                     let stream = flight::shown(&self.writes.to);
-                    Trouble::Lasting(Error::environment(format!(
-                        "sink `{name}`: batch {batch}: {place}: stream {stream}: {why}"
-                    )))
+                    trying.trouble(batch, Fault::Lasting(format!("stream {stream}: {why}")))
                 }
+                passing => trying.trouble(batch, passing),
             })
         })?;
         fault::point("commit.after");

@@ -3,7 +3,7 @@
 //! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, ask, not_begun, of};
+use super::{Trying, ask, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -91,10 +91,7 @@ pub(super) fn open(
 /// Waits until somebody listens there.
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
-    ask(spec, origin, &server.shown(), servers, || match server.reach() {
-        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
-        _ => Ok(()),
-    })
+    start::await_answer(spec, origin, &server.shown(), servers, || server.reach())
 }
 
 fn writes(spec: &SinkSpec) -> Result<&MqttWrites> {

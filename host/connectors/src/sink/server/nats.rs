@@ -6,7 +6,7 @@
 //! that lost the job adds nothing, and a batch whose answer was lost is not there twice. At least once: each row is published by itself.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, ask, job_id, not_begun, of};
+use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -14,7 +14,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{NatsSubject, NatsWrites, Origin, ServerWrites, SinkSpec};
 use crate::job::subject;
 use crate::nats::stream::{Stream, markers};
-use crate::nats::{Connection, Fault, Server};
+use crate::nats::{Connection, Server};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::shown;
@@ -141,12 +141,10 @@ pub(super) fn committed(
 /// Waits until somebody answers, whatever they say.
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let (Ok(server), Ok(writes)) = (server(spec, origin), writes(spec)) else { return Ok(()) };
-    ask(spec, origin, &server.shown(), servers, || {
-        // JetStream answers later than the server itself.
-        match Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream)) {
-            Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
-            _ => Ok(()),
-        }
+    // JetStream answers later than the server itself.
+    start::await_answer(spec, origin, &server.shown(), servers, || {
+        let mut connection = Connection::open(&server)?;
+        Stream::find(&mut connection, &writes.stream).map(drop)
     })
 }
 

@@ -4,7 +4,7 @@
 //! the id that it had.
 
 use super::messages::{Form, Outgoing, To};
-use super::{Trouble, Trying, ask, job_id, not_begun, of};
+use super::{Trouble, Trying, ask, job_id, not_begun, of, start};
 use crate::amqp::{self, ANSWER_MAX, CHANNEL, Closed, Connection, Event, Fault, Server, publish};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -92,9 +92,8 @@ pub(super) fn open(
 pub(super) fn await_answer(spec: &SinkSpec, origin: &Origin, servers: ServerWait) -> Result<()> {
     let Ok(server) = server(spec, origin) else { return Ok(()) };
     // It listens before it answers.
-    ask(spec, origin, &server.place.shown(), servers, || match Connection::open(&server, 0) {
-        Err(Closed { fault: Fault::Passing(why), .. }) => Err(Trouble::Passing(why)),
-        _ => Ok(()),
+    start::await_answer(spec, origin, &server.place.shown(), servers, || {
+        Connection::open(&server, 0).map(drop).map_err(|closed| closed.fault)
     })
 }
 

@@ -1,6 +1,7 @@
 //! What is asked of a server before the job begins. One that is away is waited for, also where it goes away in the middle.
 
 use super::{Trouble, of};
+use crate::dial::Fault;
 use crate::error::{Error, Result};
 use crate::job::spec::{Origin, SinkSpec};
 use crate::patience::longer;
@@ -59,6 +60,20 @@ pub fn ask<T: Send>(
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         std::thread::sleep(pause.min(wait.saturating_sub(began.elapsed())).min(left));
     }
+}
+
+/// Asks until somebody answers, whatever is said.
+pub fn await_answer(
+    spec: &SinkSpec,
+    origin: &Origin,
+    place: &str,
+    servers: ServerWait,
+    mut question: impl FnMut() -> std::result::Result<(), Fault> + Send,
+) -> Result<()> {
+    ask(spec, origin, place, servers, || match question() {
+        Err(Fault::Passing(why)) => Err(Trouble::Passing(why)),
+        _ => Ok(()),
+    })
 }
 
 /// Speaks with a server on a thread of its own: the caller may be one of an async runtime, which must not wait for another.
