@@ -14,6 +14,7 @@ use crate::flight::grpc::{Answers, Connection};
 use crate::flight::messages::Data;
 use crate::flight::{self, Fault, Refused, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
+use crate::limits::FLIGHT_MESSAGE_BYTES_MAX;
 use crate::receiver::parquet::columns::as_wanted;
 use arrow::array::RecordBatch;
 use batches::Batches;
@@ -144,7 +145,7 @@ impl Flight {
             }
             let Some(stream) = &mut open.stream else { return Ok((messages, false)) };
             if let Some(rows) = stream.batches.next(ROWS).map_err(Trouble::Content)? {
-                let made = lines(&rows, self.shared.reads.message_bytes_max.saturating_mul(WRITTEN_TIMES_MAX));
+                let made = lines(&rows, self.shared.reads.message_bytes_max);
                 open.lines = made.map_err(|error| Trouble::Content(format!("rows cannot be written: {error}")))?;
                 // What is passed over takes its time, too.
                 if Instant::now() >= until {
@@ -204,8 +205,10 @@ impl Open {
 }
 
 /// Rows as lines of JSON, each without its end.
-fn lines(rows: &RecordBatch, bytes_max: u64) -> io::Result<IntoIter<Bytes>> {
-    let mut written = Written { bytes: Vec::new(), left: bytes_max };
+fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<IntoIter<Bytes>> {
+    // The names of columns stand in each line, however small messages are.
+    let left = message_bytes_max.max(FLIGHT_MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
+    let mut written = Written { bytes: Vec::new(), left };
     json::write(std::slice::from_ref(rows), &mut written)?;
     let mut written = Bytes::from(written.bytes);
     let mut lines = Vec::with_capacity(rows.num_rows());
@@ -308,5 +311,20 @@ impl ReadPartition for Flight {
     /// A stream has an end, and it was not there.
     fn has_more(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.stream.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int8Array};
+    use std::sync::Arc;
+
+    #[test]
+    fn rows_of_small_messages_may_have_long_names() {
+        let name = "a".repeat(100);
+        let values: ArrayRef = Arc::new(Int8Array::from(vec![1; ROWS]));
+        let rows = RecordBatch::try_from_iter([(name.as_str(), values)]).unwrap();
+        assert_eq!(lines(&rows, 2_048).unwrap().count(), ROWS);
     }
 }

@@ -131,6 +131,13 @@ impl Batches {
                         column.kind
                     ));
                 }
+                // The whole column is written, also where the job wants a part of it.
+                Some(_) if !fits::is_written(schema.field(place).data_type()) => {
+                    let is = shown::harmless(&schema.field(place).data_type().to_string(), 300);
+                    return Err(format!(
+                        "column `{shown}` of the job is a part of `{root}`, which is {is} and cannot be read; let the server send that part by itself"
+                    ));
+                }
                 Some(_) => {}
             }
             if !wanted.contains(&place) {

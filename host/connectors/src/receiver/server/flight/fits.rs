@@ -5,22 +5,32 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 
-/// Whether no more than so many types lie within each other.
-pub fn is_shallow(kind: &DataType, depth: usize) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return false };
+/// The types right within a type.
+fn members(kind: &DataType) -> Vec<&DataType> {
     match kind {
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => is_shallow(item.data_type(), depth),
-        DataType::Struct(members) => members.iter().all(|member| is_shallow(member.data_type(), depth)),
-        DataType::Union(members, _) => members.iter().all(|(_, member)| is_shallow(member.data_type(), depth)),
-        DataType::RunEndEncoded(_, values) => is_shallow(values.data_type(), depth),
-        DataType::Dictionary(_, values) => is_shallow(values, depth),
-        _ => true,
+        | DataType::Map(item, _) => vec![item.data_type()],
+        DataType::Struct(members) => members.iter().map(|member| member.data_type()).collect(),
+        DataType::Union(members, _) => members.iter().map(|(_, member)| member.data_type()).collect(),
+        DataType::RunEndEncoded(_, values) => vec![values.data_type()],
+        DataType::Dictionary(_, values) => vec![values],
+        _ => Vec::new(),
     }
+}
+
+/// Whether no more than so many types lie within each other.
+pub fn is_shallow(kind: &DataType, depth: usize) -> bool {
+    depth.checked_sub(1).is_some_and(|depth| members(kind).into_iter().all(|member| is_shallow(member, depth)))
+}
+
+/// Whether values can be written as JSON, each in room that is known before.
+pub fn is_written(kind: &DataType) -> bool {
+    !matches!(kind, DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::Interval(_))
+        && members(kind).into_iter().all(is_written)
 }
 
 /// The type at a path within a value.
@@ -38,22 +48,6 @@ pub fn within<'a>(kind: &'a DataType, path: &[String]) -> Option<&'a DataType> {
         // Whatever is in it.
         DataType::Map(_, _) => Some(&DataType::Null),
         _ => None,
-    }
-}
-
-/// Whether values can be written as JSON, each in room that is known before.
-fn is_written(kind: &DataType) -> bool {
-    match kind {
-        DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::Interval(_) => false,
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => is_written(item.data_type()),
-        DataType::Struct(members) => members.iter().all(|member| is_written(member.data_type())),
-        DataType::Dictionary(_, values) => is_written(values),
-        _ => true,
     }
 }
 
