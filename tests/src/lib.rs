@@ -56,7 +56,7 @@ pub use nats::Nats;
 pub use nats_key::{NatsKey, NatsKeyOf};
 pub use parts::{one_stage, passing, queue_sink, queue_source};
 pub use postgres::Postgres;
-pub use process::{Ended, Process, lives, signal};
+pub use process::{Ended, Process, lives, signal, stopped};
 pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
 pub use registry::{RegistryOptions, RegistryServer};

@@ -201,8 +201,18 @@ pub fn signal(name: &str, id: u32) {
 
 /// Whether there is such a process that is no zombie.
 pub fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    condition(id).is_some_and(|condition| !['Z', 'X'].contains(&condition))
+}
+
+/// Whether a signal has stopped a process.
+pub fn stopped(id: u32) -> bool {
+    condition(id) == Some('T')
+}
+
+/// Its letter in the list of processes.
+fn condition(id: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn told(ended: Option<ExitStatus>) -> String {

@@ -58,11 +58,6 @@ fn kill(id: u32) {
     let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
 }
 
-fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
 /// A transaction of some changes.
 fn transaction(random: &mut Random) -> String {
     let mut text = String::from("begin;");
@@ -187,7 +182,7 @@ fn disturbed(seed: u64, processes: usize) {
             1 | 2 => {
                 let children = job.children();
                 job.kill();
-                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
                 job = trial.start_processes(processes, 2);
             }
             _ => job.children().iter().for_each(|child| kill(*child)),

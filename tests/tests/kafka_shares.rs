@@ -101,12 +101,6 @@ fn copy(trial: &Trial) -> Trial {
     copy
 }
 
-/// Whether a signal has stopped a process.
-fn stopped(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-}
-
 #[test]
 fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     let (broker, topic) = (Broker::shared(), "shares");
@@ -147,7 +141,7 @@ fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
         };
         // Not with one of the first batches: the next ones may not be made yet by then.
         let (first, second) = (process("0", ""), process("1", "stop@commit.marked:10"));
-        until("the second is in the middle of a transaction", || stopped(second.id()));
+        until("the second is in the middle of a transaction", || millstream_tests::stopped(second.id()));
         let last = |of: &str| {
             uncommitted(broker, &topic).into_iter().filter(|(by, _)| by == of).filter_map(|(_, batch)| batch).max()
         };
@@ -289,7 +283,7 @@ fn an_older_start_has_lost_all_its_shares() {
     let (broker, topic) = (Broker::shared(), "shares-lost");
     let trial = counting_to_end(broker, topic);
     let older = start(&trial, "stop@commit.marked:8", &["--workers", "2"]);
-    until("it stands in the middle of a transaction", || stopped(older.id()));
+    until("it stands in the middle of a transaction", || millstream_tests::stopped(older.id()));
     let elsewhere = copy(&trial);
     run_well(&elsewhere, &["--workers", "1"]);
     all_there(broker, topic);
@@ -308,7 +302,7 @@ fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
     killed(&trial, "commit.after:1", &["--workers", "1"]);
     // It first runs again what is committed, with one worker; then it takes over all together, and then both shares at once.
     let older = start(&trial, "stop@start.sink:4", &["--workers", "2"]);
-    until("it is about to begin with its shares", || stopped(older.id()));
+    until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
     assert!(!markers(broker, topic).contains_key("out/001"), "{:?}", markers(broker, topic));
     let elsewhere = copy(&trial);
     run_well(&elsewhere, &["--workers", "1"]);

@@ -343,7 +343,7 @@ fn a_late_older_start_does_not_take_the_job_back() {
         .status();
     assert!(copied.unwrap().success());
     let late = start(&elsewhere, "stop@start.sink:1", &["--unsupervised"]);
-    until("the late one is at its sink", || stopped(late.id()));
+    until("the late one is at its sink", || millstream_tests::stopped(late.id()));
     // Two starts, so that the job has a greater number than the late one.
     let second = start(&trial, "kill@commit.after:1", &["--unsupervised"]).wait();
     assert_eq!(second.code, None, "{}", second.stderr);
@@ -356,12 +356,6 @@ fn a_late_older_start_does_not_take_the_job_back() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(numbers(broker, "late"), (0..2_000).collect::<Vec<_>>());
-}
-
-/// Whether a signal has stopped a process.
-fn stopped(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// Nothing of a batch with such a row is written, with checkpoints as without, and it is not tried again.

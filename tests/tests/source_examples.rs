@@ -42,11 +42,6 @@ fn kill(id: u32) {
     let _ = Command::new("kill").args(["-KILL", &id.to_string()]).output();
 }
 
-fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
 /// Kills the job so many times, its worker or all of it, and starts it again.
 fn killed(trial: &Trial, mut job: Process, seed: u64, times: usize) -> Process {
     let mut random = Random::new(seed);
@@ -60,7 +55,7 @@ fn killed(trial: &Trial, mut job: Process, seed: u64, times: usize) -> Process {
         } else {
             let children = job.children();
             job.kill();
-            until("its worker is gone", || children.iter().all(|child| !lives(*child)));
+            until("its worker is gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
             job = trial.start(&[]);
         }
     }

@@ -220,7 +220,9 @@ fn disturbed(seed: u64, processes: usize) {
         } else {
             let children = job.children();
             job.kill();
-            millstream_tests::until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+            millstream_tests::until("its workers are gone", || {
+                children.iter().all(|child| !millstream_tests::lives(*child))
+            });
             job = trial.start_processes(processes, 2);
         }
     }
@@ -252,11 +254,6 @@ fn disturbed(seed: u64, processes: usize) {
 fn kill(id: u32) {
     // It may be gone by itself.
     let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
-}
-
-fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 #[test]
