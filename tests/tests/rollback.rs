@@ -316,6 +316,42 @@ fn a_job_that_does_not_run_is_told_how_to_start() {
     stopped_well(job);
 }
 
+/// Command and job die when the job file has the plugin of before, and the job has not gone back; or it does not run, and is started as
+/// ever. The state of the version that was given up is not taken up.
+#[test]
+fn a_start_after_a_rollback_goes_back_by_itself() {
+    for dies in [true, false] {
+        let feeder = Feeder::start(varied_line);
+        let trial = running(feeder.port(), "varied-update");
+        let mut job = start(&trial, &[]);
+        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        more_rows(&trial, &mut job);
+        if dies {
+            let mut rollback = trial.command_apart(&["rollback", "job.toml", "made"]);
+            let killed = Process::start(rollback.env("MILLSTREAM_TEST_FAULT", "kill@rollback.written:1")).wait();
+            assert_eq!(killed.code, None, "{}", killed.stderr);
+            job.kill();
+        } else {
+            stopped_well(job);
+            trial.well(&["rollback", "job.toml", "made"]);
+        }
+        assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
+        let mut job = start(&trial, &[]);
+        more_rows(&trial, &mut job);
+        feeder.pause();
+        until("all is committed", || {
+            let [came, went] = sums_in_and_out(&trial);
+            came == went
+        });
+        in_order(&trial);
+        // Once.
+        let ended = stopped_well(job);
+        assert!(ended.stderr.contains("it goes back to the state after batch "), "{}", ended.stderr);
+        let again = Process::start(&mut trial.command_apart(&["run", "job.toml", "--until-idle"])).wait();
+        assert!(again.code == Some(0) && !again.stderr.contains("it goes back"), "{}", again.stderr);
+    }
+}
+
 #[test]
 fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
     for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {

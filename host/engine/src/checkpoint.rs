@@ -16,6 +16,7 @@ pub mod read;
 pub mod recent;
 pub mod record;
 pub mod resolve;
+pub mod rollback;
 pub mod source_start;
 pub mod state_file;
 pub mod store;

@@ -2,12 +2,14 @@
 
 use super::upgrade::running::RunningJob;
 use super::upgrade::{NextVersion, promote, report};
+use crate::checkpoint::rollback::Rollback;
 use crate::checkpoint::types::{Manifest, TableOf};
 use crate::checkpoint::{manifest, record, store};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::graph::Graph;
-use crate::ids::BatchId;
+use crate::ids::{BatchId, Generation};
 use crate::job::{self, spec::JobSpec};
 use crate::lock::{LockFile, PreviousVersion, add, edit};
 use crate::package_name::PackageRequest;
@@ -78,9 +80,9 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
                 job.display()
             ))
         }
-        (Some(batch), true) => restart(job, &before, batch),
+        (Some(batch), true) => restart(job, &spec, &before, batch),
         (Some(batch), false) => {
-            put_back(job, &before, Some(batch))?;
+            put_back_with_state(job, &spec, &before, batch)?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
                 before.plugin,
@@ -193,6 +195,46 @@ fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<
     }
 }
 
+/// The same, with a note that the next start goes back to this batch, whoever starts it and how.
+fn put_back_with_state(job: &Path, spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<RollbackUndo> {
+    let noted = note(spec, before, batch)?;
+    match put_back(job, before, Some(batch)) {
+        Ok(undo) => {
+            // It was started again meanwhile, perhaps with the plugin that is given up.
+            if generation(spec)? != Some(noted) {
+                note(spec, before, batch)?;
+            }
+            Ok(undo)
+        }
+        Err(error) => {
+            forget(spec)?;
+            Err(error)
+        }
+    }
+}
+
+fn note(spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<Generation> {
+    let generation = generation(spec)?.unwrap_or_default();
+    let (stage, plugin, batch) = (before.stage.clone(), before.plugin.clone(), BatchId(batch));
+    if let Some(checkpoint) = &spec.checkpoint {
+        let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+        Rollback { stage, plugin, batch, generation }.write(&*store)?;
+    }
+    Ok(generation)
+}
+
+fn forget(spec: &JobSpec) -> Result<()> {
+    let Some(checkpoint) = &spec.checkpoint else { return Ok(()) };
+    Rollback::remove(&*store::open(&checkpoint.dir, &spec.origin.folder)?)
+}
+
+/// The last start of the job.
+fn generation(spec: &JobSpec) -> Result<Option<Generation>> {
+    let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.generation))
+}
+
 /// What [`put_back`] has changed.
 struct RollbackUndo {
     plugin: Option<String>,
@@ -231,12 +273,14 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
 }
 
 /// Has the running job start again from the checkpoint after a batch, and waits until it has.
-fn restart(job: &Path, before: &PreviousVersion, batch: u64) -> Result<String> {
+fn restart(job: &Path, spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
-    let undo = put_back(job, before, Some(batch))?;
+    let undo = put_back_with_state(job, spec, before, batch)?;
+    fault::point("rollback.written");
     if let Err(error) = ask_to_restart(&running, batch) {
         undo.undo(job)?;
+        forget(spec)?;
         return Err(error);
     }
     let mut heard = Instant::now();

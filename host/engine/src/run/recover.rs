@@ -11,6 +11,7 @@ use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::record::{self, Recorded};
 use crate::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest};
+use crate::checkpoint::rollback::Rollback;
 use crate::checkpoint::source_start::{SourceStart, SourceStarts};
 use crate::checkpoint::store::{Store, Version};
 use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
@@ -39,6 +40,8 @@ pub struct Decided {
     wanted: StartRequest,
     version: Option<Version>,
     recorded: Recorded,
+    /// What the last start was given up for, where this one goes back.
+    rollback: Option<Rollback>,
 }
 
 /// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
@@ -77,6 +80,11 @@ pub fn decide(
         )));
     }
     let recorded = graph::record(graph, &options.sets, record)?;
+    let told = options.fresh || options.resume_from.is_some() || options.replay_from.is_some();
+    let rollback = match &current {
+        Some(manifest) if !told => Rollback::of_start(store, manifest, &graph.spec)?,
+        _ => None,
+    };
     let wanted = StartRequest {
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
@@ -87,7 +95,7 @@ pub fn decide(
         migrates: migrates(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
-        replay_from: options.replay_from,
+        replay_from: options.replay_from.or(rollback.as_ref().map(|rollback| rollback.batch)),
         drop: options.drop_state.clone(),
     };
     let mut found = StartFacts { manifest: current, objects: listed(store)?, ..StartFacts::default() };
@@ -113,7 +121,7 @@ pub fn decide(
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
     }
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
-    Ok(Decided { resume, before, found, wanted, version, recorded })
+    Ok(Decided { resume, before, found, wanted, version, recorded, rollback })
 }
 
 impl Decided {
@@ -126,6 +134,12 @@ impl Decided {
 
     /// Tells the operator what is worth knowing before the job goes on.
     pub fn warn(&self) {
+        if let Some(Rollback { stage, plugin, batch, .. }) = &self.rollback {
+            tracing::info!(
+                "stage `{stage}` was given {plugin} back, and the job was not started since: it goes back to the state after batch {batch}, \
+                 and later batches are run again"
+            );
+        }
         if !self.wanted.fresh {
             warn_of_sinks(&self.found);
         }
@@ -270,6 +284,12 @@ pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<C
         manifest::Replaced::Lost => return Err(lost(store, manifest.generation)),
     };
     fault::point("start.claimed");
+    // A rollback that is noted has come to its end with this start. Where the note stays, later starts see that it is not for them.
+    if wanted.replay_from.is_some()
+        && let Err(error) = Rollback::remove(store)
+    {
+        tracing::warn!("{}", error.message);
+    }
     Ok(owned)
 }
 
