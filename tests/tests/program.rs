@@ -51,6 +51,7 @@ mod page_tls;
 mod parquet;
 mod plugin_failures;
 mod postgres;
+mod postgres_shares;
 mod postgres_start;
 mod process;
 mod readme;

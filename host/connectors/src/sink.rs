@@ -122,7 +122,7 @@ pub fn open(
         SinkKind::Nothing => Box::new(nothing::NothingSink),
         SinkKind::Http(_) => http::open(spec, origin, owner, failure)?,
         SinkKind::Websocket(_) => websocket::open(spec, origin, failure)?,
-        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, owner, failure, servers)?,
+        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, None, owner, failure, servers)?,
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, None, owner, failure)?,
         SinkKind::Plugin(_) => return Err(no_writer(spec)),
         SinkKind::Kinesis(_) => kinesis::open(spec, &schema, origin, owner, failure)?,
@@ -140,8 +140,10 @@ pub fn open_share(
     owner: Option<&Owner>,
     worker: usize,
     failure: &Failure,
+    servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
     match &spec.kind {
+        SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers),
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure),
         _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure),
     }

@@ -515,7 +515,8 @@ impl SinkSpec {
         mode: TableMode,
     ) -> SinkSpec {
         let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
-        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode, wait })
+        let (url, table) = (url.into(), table.into());
+        SinkSpec::new(name, from, SinkKind::Postgres { url, table, mode, parts: PartsBy::default(), wait })
     }
 }
 

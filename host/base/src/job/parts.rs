@@ -421,7 +421,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         SinkKind::Queue { path } => file_path("path", path, part),
         SinkKind::Http(sink) => http::sink(sink, part),
         SinkKind::Websocket(sink) => http::websocket(sink, part),
-        SinkKind::Postgres { url, table, mode, .. } => {
+        SinkKind::Postgres { url, table, mode, parts, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);
             }
@@ -433,6 +433,13 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
                     part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
                 }
                 twice("key", key, part);
+            }
+            if matches!(mode, TableMode::Upsert { op: Some(_), .. }) && *parts == PartsBy::Worker {
+                part.wrong(
+                    "parts",
+                    "with `op` the order of all rows counts, and with parts = \"worker\" workers do not wait for each other; remove one of \
+                     the two",
+                );
             }
         }
         SinkKind::Kafka(spec) => kafka::sink(spec, part),

@@ -529,6 +529,8 @@ pub enum SinkKind {
         table: String,
         /// What a row does to the table.
         mode: TableMode,
+        /// Who writes them.
+        parts: PartsBy,
         /// How long the job waits for the server where it is away, at its start and later.
         wait: Duration,
     },
@@ -544,7 +546,7 @@ pub enum SinkKind {
     Server(Box<ServerSinkSpec>),
 }
 
-/// Who writes the files, or the records, of a sink.
+/// Who writes the files, the records, or the rows of a table, of a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartsBy {
     /// Worker 0: one file, or transaction, a batch, with its rows in order.
@@ -591,7 +593,7 @@ impl SinkKind {
     /// Whether each worker commits the rows that it has by itself.
     pub fn by_worker(&self) -> bool {
         match self {
-            SinkKind::Files { parts, .. } => *parts == PartsBy::Worker,
+            SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
             _ => false,
         }

@@ -3,6 +3,8 @@
 //! The transaction also moves a row of the table `millstream_commits`, which says for every job and sink which batch was
 //! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
 //! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
+//!
+//! With `parts = "worker"` each worker does so with its share of a batch, with a row of its own there, see [`server`].
 
 mod array;
 mod rows;
@@ -14,6 +16,7 @@ mod tests;
 
 use self::server::{CommitSession, Server};
 use super::ops;
+use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, commit_failed, wrong};
 use crate::batch::json;
@@ -39,15 +42,14 @@ const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
 /// For the transaction of one batch.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(SERVER_COMMIT_S_MAX);
 
-/// Writes every batch that has rows in a transaction of its own.
+/// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
 struct PostgresSink {
-    name: String,
     server: Server,
     /// For how long a server that is away is waited for.
     wait: Duration,
     failure: Failure,
     runtime: Runtime,
-    /// `None`: the connection was lost.
+    /// `None`: the connection was lost, or only shares are committed.
     session: Option<CommitSession>,
     committed: Option<BatchId>,
     /// Number of the transaction whose COMMIT was sent and not answered, where there is no marker to tell.
@@ -56,7 +58,7 @@ struct PostgresSink {
 
 /// Checks schema and URL, and asks the server whether the table, where there is one, can take the rows.
 pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
-    let server = server(spec, schema, origin, None)?;
+    let server = server(spec, schema, origin, None, None)?;
     let find = async || {
         let (client, _) = server.connect().await?;
         DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table)).await
@@ -66,16 +68,20 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, server
     fits.map_err(|message| wrong(spec, origin, "table", message))
 }
 
-/// Makes the table where it is not there, and takes the sink over from earlier starts of the job.
+/// Makes the table where it is not there, and takes the sink over from earlier starts of the job; without a share, those of all
+/// workers there ever were, too.
 pub(super) fn open(
     spec: &SinkSpec,
     schema: SchemaRef,
     origin: &Origin,
+    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
     servers: ServerWait,
 ) -> Result<Box<dyn Sink>> {
-    let server = server(spec, &schema, origin, owner.cloned())?;
+    let server = server(spec, &schema, origin, share, owner.cloned())?;
+    // Whoever holds all shares together commits nothing itself.
+    let commits = share.is_some() || !spec.kind.by_worker();
     let failure = failure.clone();
     aside(|runtime| {
         let begin = async || {
@@ -83,15 +89,19 @@ pub(super) fn open(
             let begin = async {
                 server.make(&connection.0).await?;
                 let committed = server.claim(&connection.0).await?;
-                Ok::<_, DatabaseError>((Some(CommitSession::begin(connection, &server).await?), committed))
+                let session = match commits {
+                    true => Some(CommitSession::begin(connection, &server).await?),
+                    false => None,
+                };
+                Ok::<_, DatabaseError>((session, committed))
             };
             let what = "to the first statements; does another transaction hold a lock on the table, or on \
                         millstream_commits?";
             DatabaseError::within(START_TIME_MAX, what, begin).await
         };
         let (session, committed) = runtime.block_on(ask(spec, origin, &server, servers, begin))?;
-        let (name, wait) = (spec.name.clone(), wait(spec));
-        let sink = PostgresSink { name, server, wait, failure, runtime, session, committed, unanswered: None };
+        let wait = wait(spec);
+        let sink = PostgresSink { server, wait, failure, runtime, session, committed, unanswered: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
@@ -103,7 +113,7 @@ pub(super) fn committed(
     job_id: &str,
     servers: ServerWait,
 ) -> Result<Option<BatchId>> {
-    let server = server(spec, &arrow::datatypes::Schema::empty().into(), origin, None)?;
+    let server = server(spec, &arrow::datatypes::Schema::empty().into(), origin, None, None)?;
     let read = async || {
         let (client, _) = server.connect().await?;
         let read = server.read_marker(&client, job_id);
@@ -120,7 +130,7 @@ async fn ask<T>(
     servers: ServerWait,
     question: impl AsyncFnMut() -> Result<T, DatabaseError>,
 ) -> Result<T> {
-    let who = format!("{}sink `{}`", origin.at(&format!("sinks.{}.url", spec.name)), spec.name);
+    let who = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.who());
     let place = server.place();
     let answer = servers.out(&who, &place, wait(spec), question).await;
     answer.map_err(|fault| Error::environment(format!("{who}: {place}: {}{}", fault.message, servers.help(&fault))))
@@ -135,7 +145,7 @@ fn wait(spec: &SinkSpec) -> Duration {
 }
 
 /// Everything about a sink that needs no server.
-fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Owner>) -> Result<Server> {
+fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, share: Share, owner: Option<Owner>) -> Result<Server> {
     let SinkKind::Postgres { url, table, mode, .. } = &spec.kind else {
         return Err(Error::bug(format!("sink `{}` is no table", spec.name)));
     };
@@ -147,7 +157,7 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
     };
     let table = table::TargetTable::new(namespace, table, schema, key, op)
         .map_err(|(key, message)| wrong(spec, origin, key, message))?;
-    Ok(Server::new(&spec.name, config, table, owner))
+    Ok(Server::new(&spec.name, share, config, table, owner))
 }
 
 /// Runs this on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.
@@ -162,9 +172,9 @@ impl Sink for PostgresSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().any(|part| part.num_rows() > 0) {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
-            let rows = rows.map_err(|cause| commit_failed(&self.name, batch, "the rows", cause))?;
+            let rows = rows.map_err(|cause| commit_failed(&self.server.sink, batch, "the rows", cause))?;
             let rows = ops::with_op_behind(self.server.table.op.as_deref(), rows);
-            let rows = rows.map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
+            let rows = rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.who())))?;
             self.write(batch, &rows)?;
             // Of a batch without rows there is no trace, so it does not count as held.
             self.committed = Some(batch).filter(|_| self.server.owner.is_some());
@@ -181,6 +191,7 @@ impl PostgresSink {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
         let (began, mut pause) = (Instant::now(), Duration::ZERO);
+        let who = format!("{}: batch {batch}", self.server.who());
         fault::point("commit.before");
         loop {
             let fault = match self.attempt(batch, rows) {
@@ -190,8 +201,8 @@ impl PostgresSink {
             if let Some(session) = self.session.take() {
                 self.runtime.block_on(session.end());
             }
-            let (name, place, message) = (&self.name, self.server.place(), fault.message);
-            let failed = || format!("sink `{name}`: batch {batch}: {message}");
+            let (place, message) = (self.server.place(), fault.message);
+            let failed = || format!("{who}: {message}");
             match fault.kind {
                 DatabaseErrorKind::Row => return Err(Error::plugin(failed())),
                 DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => return Err(Error::environment(failed())),
@@ -202,21 +213,19 @@ impl PostgresSink {
             if began.elapsed() >= self.wait {
                 let wait = units::show_time(self.wait);
                 return Err(Error::environment(format!(
-                    "sink `{name}`: batch {batch}: {place}: {message}; the job has waited for {wait} (`wait`)"
+                    "{who}: {place}: {message}; the job has waited for {wait} (`wait`)"
                 )));
             }
             if pause.is_zero() {
-                tracing::warn!(
-                    "sink `{name}`: batch {batch}: {place}: {message}; the job waits, and tries again until it works"
-                );
+                tracing::warn!("{who}: {place}: {message}; the job waits, and tries again until it works");
             }
             pause = longer(pause);
             if await_or_end(&self.runtime, &self.failure, tokio_sleep(pause)).is_none() {
-                return Err(Error::environment(format!("sink `{}`: batch {batch}: the job has ended", self.name)));
+                return Err(Error::environment(format!("{who}: the job has ended")));
             }
         }
         if !pause.is_zero() {
-            tracing::info!("sink `{}`: batch {batch}: {} is back; the job goes on", self.name, self.server.place());
+            tracing::info!("{who}: {} is back; the job goes on", self.server.place());
         }
         fault::point("commit.after");
         Ok(())
@@ -243,11 +252,11 @@ impl PostgresSink {
             session.commit(server, batch, rows, unanswered).await
         };
         let work = DatabaseError::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
-        let name = &self.name;
         let slow = async {
             tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
             tracing::warn!(
-                "sink `{name}`: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
+                "{}: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
+                server.who(),
                 server.place(),
                 SILENT_TIMEOUT_MS / 1000
             );

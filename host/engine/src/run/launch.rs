@@ -258,7 +258,8 @@ fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, fail
     let mut shares = SinkShares::new();
     for (number, spec) in graph.spec.sinks.iter().enumerate().filter(|(_, spec)| spec.kind.by_worker()) {
         let schema = graph.union(&spec.from)?;
-        let open = |worker| sink::open_share(spec, schema.clone(), &graph.spec.origin, owner, worker, failure);
+        let (origin, servers) = (&graph.spec.origin, graph.servers);
+        let open = |worker| sink::open_share(spec, schema.clone(), origin, owner, worker, failure, servers);
         let opened: Vec<_> = std::thread::scope(|scope| {
             let open = &open;
             let opening: Vec<_> = workers.clone().map(|worker| scope.spawn(move || open(worker))).collect();

@@ -56,10 +56,10 @@ const OWN: &[TableKey] = &[
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
-        "One file a batch, or transaction of `kafka`, with its rows in order (`batch`, the default), or one of each worker that has \
+        "One file a batch, or transaction of `kafka` and `postgres`, with its rows in order (`batch`, the default), or one of each worker that has \
          rows (`worker`): all workers then encode and write at once, each under a marker of its own.",
     )
-    .of(&["files", "delta", "kafka"]),
+    .of(&["files", "delta", "kafka", "postgres"]),
     key(
         "partition_by",
         KeyShape::Texts,

@@ -149,7 +149,7 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
         }
     };
     let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-    SinkKind::Postgres { url, table, mode, wait }
+    SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
 }
 
 /// The column that says what a row does.

@@ -174,7 +174,13 @@ fn checkpoints_and_tables() {
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()], op: None };
         let wait = Duration::from_secs(3600);
-        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode, wait };
+        let kind = SinkKind::Postgres {
+            url: "postgres://me:${PW}@h/a".into(),
+            table: "s.t".into(),
+            mode,
+            parts: PartsBy::Batch,
+            wait,
+        };
         assert_eq!(job.sinks[0].kind, kind);
     }
 }

@@ -1,4 +1,10 @@
-//! The database of a `postgres` sink: connecting, the marker, and the transaction of a batch.
+//! The database of a `postgres` sink: connecting, the markers, and the transaction of a batch.
+//!
+//! Without a share, a sink writes whole batches, and its marker has its name. With one it writes what a worker has of each batch, and
+//! its marker has the worker's number behind that name (`out/000`), which counts all workers of the job. Every start, of the whole or of
+//! a share, first locks the marker of whole batches and writes its generation there; where that is a later one, it has lost the job.
+//! Whoever takes over the whole then writes its generation into the markers of all shares, waiting for their transactions: none of an
+//! earlier start commits any more, and none can be made behind its back, as that marker is still locked.
 
 use super::conversion::ColumnConversion;
 use super::rows;
@@ -10,6 +16,7 @@ use crate::job::database::Database;
 use crate::owner::Owner;
 use crate::postgres::quoted;
 use crate::postgres::{Connection, DatabaseError, DatabaseErrorKind, Driver};
+use crate::sink::shares::{self, Share};
 use arrow::array::RecordBatch;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
@@ -25,18 +32,26 @@ pub(super) struct Server {
     connection: Connection,
     pub table: TargetTable,
     pub owner: Option<Owner>,
-    sink: String,
+    /// Its name in the job.
+    pub sink: String,
+    share: Share,
     /// The quoted name of the table of markers.
     markers: String,
 }
 
 impl Server {
-    pub fn new(sink: &str, database: Database, table: TargetTable, owner: Option<Owner>) -> Server {
+    pub fn new(sink: &str, share: Share, database: Database, table: TargetTable, owner: Option<Owner>) -> Server {
         let markers = match &table.namespace {
             Some(namespace) => format!("{}.{MARKERS}", quoted(namespace)),
             None => MARKERS.into(),
         };
-        Server { connection: Connection::new(database), table, owner, sink: sink.into(), markers }
+        Server { connection: Connection::new(database), table, owner, sink: sink.into(), share, markers }
+    }
+
+    /// The sink, for people.
+    pub fn who(&self) -> String {
+        let worker = self.share.map_or_else(String::new, |worker| format!(", worker {worker}"));
+        format!("sink `{}`{worker}", self.sink)
     }
 
     /// See [`Connection::place`].
@@ -64,7 +79,7 @@ impl Server {
         self.table.fit(&found).map_err(DatabaseError::lasting)
     }
 
-    /// Writes into the marker that this start of the job commits from now on. The last committed batch.
+    /// Writes into the markers that this start of the job commits from now on: see the head of this file. The last committed batch.
     pub async fn claim(&self, client: &Client) -> Result<Option<BatchId>, DatabaseError> {
         let Some(owner) = &self.owner else { return Ok(None) };
         if !table::exists(client, &self.markers).await? {
@@ -75,6 +90,24 @@ impl Server {
             );
             client.batch_execute(&make).await?;
         }
+        fault::point("start.sink");
+        client.batch_execute("begin").await?;
+        let mut held = vec![(None, self.claim_marker(client, owner, None).await?)];
+        match self.share {
+            Some(_) => held.push((self.share, self.claim_marker(client, owner, self.share).await?)),
+            None => held.extend(self.claim_shares(client, owner).await?),
+        }
+        client.batch_execute("commit").await?;
+        Ok(shares::held(held, self.share))
+    }
+
+    /// Locks a marker, which is made where it is not there, and writes into it that this start commits from now on. Its last batch.
+    async fn claim_marker(
+        &self,
+        client: &Client,
+        owner: &Owner,
+        share: Share,
+    ) -> Result<Option<BatchId>, DatabaseError> {
         let claim = format!(
             "insert into {0} as marker values ($1, $2, $3, $4, 0) on conflict (job_id, sink) do update \
              set generation = excluded.generation, job = excluded.job \
@@ -82,8 +115,8 @@ impl Server {
             self.markers
         );
         let generation = number(owner.generation.0)?;
-        fault::point("start.sink");
-        let row = client.query_opt(&claim, &[&owner.job_id, &self.sink, &owner.job, &generation]).await?;
+        let row =
+            client.query_opt(&claim, &[&owner.job_id, &marker(&self.sink, share), &owner.job, &generation]).await?;
         match row {
             Some(row) => Ok(batch(row.try_get(0)?)),
             None => Err(DatabaseError::taken_over(format!(
@@ -92,15 +125,47 @@ impl Server {
         }
     }
 
-    /// The last batch that is committed for this job.
+    /// The same for the markers of all workers that there ever were.
+    async fn claim_shares(
+        &self,
+        client: &Client,
+        owner: &Owner,
+    ) -> Result<Vec<(Share, Option<BatchId>)>, DatabaseError> {
+        let claim = format!(
+            "update {} set generation = $3, job = $4 where job_id = $1 and {OF_SHARES} returning sink, batch",
+            self.markers
+        );
+        let generation = number(owner.generation.0)?;
+        let rows = client.query(&claim, &[&owner.job_id, &self.sink, &generation, &owner.job]).await?;
+        rows.iter().map(|row| Ok((share(row.try_get(0)?), batch(row.try_get(1)?)))).collect()
+    }
+
+    /// The last batch that is committed for this job, be it in part.
     pub async fn read_marker(&self, client: &Client, job_id: &str) -> Result<Option<BatchId>, DatabaseError> {
         if !table::exists(client, &self.markers).await? {
             return Ok(None);
         }
-        let read = format!("select batch from {} where job_id = $1 and sink = $2 for update", self.markers);
-        let row = client.query_opt(&read, &[&job_id, &self.sink]).await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?.and_then(batch))
+        let read = format!(
+            "select sink, batch from {} where job_id = $1 and (sink = $2 or {OF_SHARES}) order by sink for update",
+            self.markers
+        );
+        let rows = client.query(&read, &[&job_id, &self.sink]).await?;
+        let found = rows.iter().map(|row| Ok((share(row.try_get(0)?), batch(row.try_get(1)?))));
+        Ok(shares::held(found.collect::<Result<Vec<_>, DatabaseError>>()?, None))
     }
+}
+
+/// Whether a marker is that of a share of the sink `$2`.
+const OF_SHARES: &str = "pg_catalog.left(sink, pg_catalog.length($2) + 1) = $2 || '/'";
+
+/// The name of a marker.
+fn marker(sink: &str, share: Share) -> String {
+    share.map_or_else(|| sink.to_owned(), |worker| format!("{sink}/{worker:03}"))
+}
+
+/// Whose marker has this name.
+fn share(marker: &str) -> Share {
+    marker.rsplit_once('/').and_then(|(_, worker)| worker.parse().ok())
 }
 
 /// What went wrong when gathered rows came into the table.
@@ -223,7 +288,7 @@ impl CommitSession {
     /// Locks the marker. Whether it says that this batch is committed, by a COMMIT whose answer was lost.
     async fn lock(&self, server: &Server, batch: BatchId) -> Result<bool, DatabaseError> {
         let (Some((lock, _)), Some(owner)) = (&self.marker, &server.owner) else { return Ok(false) };
-        let row = self.client.query_opt(lock, &[&owner.job_id, &server.sink]).await?;
+        let row = self.client.query_opt(lock, &[&owner.job_id, &marker(&server.sink, server.share)]).await?;
         let row = row.ok_or_else(|| {
             DatabaseError::lasting(format!("the job's row in the table {} is gone; what removed it?", server.markers))
         })?;
@@ -240,7 +305,8 @@ impl CommitSession {
 
     async fn mark(&self, server: &Server, batch: BatchId) -> Result<(), DatabaseError> {
         if let (Some((_, mark)), Some(owner)) = (&self.marker, &server.owner) {
-            self.client.execute(mark, &[&owner.job_id, &server.sink, &number(batch.0)?]).await?;
+            let name = marker(&server.sink, server.share);
+            self.client.execute(mark, &[&owner.job_id, &name, &number(batch.0)?]).await?;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
 
 fn start(spec: &SinkSpec, generation: u64) -> Result<Box<dyn Sink>> {
     let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
-    open(spec, rows(&[])[0].schema(), &Origin::default(), Some(&owner), &Failure::default(), ServerWait::No)
+    open(spec, rows(&[])[0].schema(), &Origin::default(), None, Some(&owner), &Failure::default(), ServerWait::No)
 }
 
 #[test]
@@ -80,7 +80,8 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
         server.sql(others)
     };
     let mut with = start(&spec, 1).unwrap();
-    let mut without = open(&spec, rows(&[])[0].schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
+    let mut without =
+        open(&spec, rows(&[])[0].schema(), &origin, None, None, &Failure::default(), ServerWait::No).unwrap();
     for batch in 1..=3 {
         with.commit(BatchId(batch), BatchTime(0), rows(&[("with", batch as i64)])).unwrap();
         without.commit(BatchId(batch), BatchTime(0), rows(&[("without", batch as i64)])).unwrap();
@@ -95,7 +96,7 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
 fn the_server_tells_whether_an_unanswered_commit_happened() {
     let server = Postgres::start();
     let spec = spec(&server, TableMode::Append);
-    let described = super::server(&spec, &rows(&[])[0].schema(), &Origin::default(), None).unwrap();
+    let described = super::server(&spec, &rows(&[])[0].schema(), &Origin::default(), None, None).unwrap();
     let told = aside(|runtime| {
         Ok(runtime.block_on(async {
             let (client, _) = described.connect().await.unwrap();
@@ -117,10 +118,45 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
     let mut server = Postgres::start();
     let spec = spec(&server, TableMode::Append);
     let failure = Failure::default();
-    let mut sink = open(&spec, rows(&[])[0].schema(), &Origin::default(), None, &failure, ServerWait::No).unwrap();
+    let mut sink =
+        open(&spec, rows(&[])[0].schema(), &Origin::default(), None, None, &failure, ServerWait::No).unwrap();
     server.stop();
     let ending = failure.clone();
     let waiting = std::thread::spawn(move || sink.commit(BatchId(1), BatchTime(0), rows(&[("a", 1)])));
     ending.set(Error::environment("something else"));
     assert!(waiting.join().unwrap().unwrap_err().message.contains("the job has ended"));
+}
+
+/// Whoever took over the whole sink is not overtaken by a share of before, whether that had a marker or begins only now.
+#[test]
+fn shares_of_earlier_starts_commit_no_more() {
+    let server = Postgres::start();
+    let mut spec = spec(&server, TableMode::Append);
+    if let SinkKind::Postgres { parts, .. } = &mut spec.kind {
+        *parts = crate::job::spec::PartsBy::Worker;
+    }
+    let start = |share, generation| {
+        let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
+        let origin = Origin::default();
+        open(&spec, rows(&[])[0].schema(), &origin, share, Some(&owner), &Failure::default(), ServerWait::No)
+    };
+    let commit = |sink: &mut Box<dyn Sink>, batch| sink.commit(BatchId(batch), BatchTime(0), rows(&[("a", 1)]));
+    let held = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
+    drop(start(None, 1).unwrap());
+    let (mut first, mut second) = (start(Some(0), 1).unwrap(), start(Some(1), 1).unwrap());
+    for batch in 1..=3 {
+        commit(&mut first, batch).unwrap();
+    }
+    commit(&mut second, 1).unwrap();
+    assert_eq!(committed(&spec, &Origin::default(), "a", ServerWait::No).unwrap(), Some(BatchId(3)));
+    let whole = start(None, 2);
+    assert_eq!(held(&whole), Some(3));
+    assert!(commit(&mut second, 2).unwrap_err().message.contains("has lost it"));
+    assert!(start(Some(2), 1).err().unwrap().message.contains("has lost it"));
+    assert_eq!([0, 1, 2].map(|worker| held(&start(Some(worker), 2))), [Some(3), Some(1), None]);
+    assert_eq!(server.sql("select count(*) from counts"), "4");
+    assert_eq!(
+        server.sql("select sink, generation, batch from millstream_commits order by sink"),
+        "out|2|0\nout/000|2|3\nout/001|2|1\nout/002|2|0"
+    );
 }

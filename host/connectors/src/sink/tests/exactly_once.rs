@@ -216,7 +216,7 @@ fn an_older_start_does_not_begin_with_a_share_that_a_later_one_did_not_see() {
         let later = place.open("a", 3).unwrap();
         let share = |generation| {
             let (schema, failure) = (texts(&[]).schema(), Failure::default());
-            open_share(&place.spec, schema, &place.origin, Some(&owner("a", generation)), 1, &failure)
+            open_share(&place.spec, schema, &place.origin, Some(&owner("a", generation)), 1, &failure, ServerWait::No)
         };
         let lost = share(2).err().unwrap();
         assert!(lost.message.contains("generation 3") && lost.message.contains("has lost it"), "{lost}");
