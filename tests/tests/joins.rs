@@ -1,6 +1,7 @@
 //! Joins of many rows, and joins that cannot be.
 
 use millstream_tests::{Process, Trial, queue_sink, queue_source};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -67,6 +68,51 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     }
     trial.run_well(&["--workers", "2"]);
     assert!(outputs() == whole, "killed and resumed");
+}
+
+/// One side was read to its end before the other had begun. A window behind the join comes out when the other side has passed it.
+#[test]
+fn a_side_that_is_far_ahead_does_not_hold_up_what_is_behind() {
+    let source = |name: &str| queue_source(name, r#"k = "text", at = "timestamp(s)""#);
+    for kind in ["left", "inner"] {
+        let trial = Trial::new(&format!(
+            r#"
+            clock = "manual"
+            {}
+            {}
+            [stages.near]
+            from = "a"
+            join = {{ with = "b", on = "k", within = "1s", type = "{kind}" }}
+            time = "at"
+            [stages.counts]
+            from = "near"
+            time = "at"
+            window = {{ size = "10s" }}
+            aggregate = {{ n = "count(*)" }}
+            {}
+            "#,
+            source("a"),
+            source("b"),
+            queue_sink("out", "counts", "out")
+        ));
+        let rows = |from: i64, to: i64| {
+            let rows: Vec<String> = (from..to).map(|at| format!("[\"x\",{at}]")).collect();
+            format!("[{}]\n", rows.join(","))
+        };
+        let slow = (0..10).map(|part| rows(100 * part, 100 * (part + 1)));
+        trial.write("a.jsonl", rows(0, 1_000) + &"[]\n".repeat(9));
+        trial.write("b.jsonl", slow.collect::<String>());
+        for workers in ["1", "2"] {
+            trial.run_well(&["--workers", workers]);
+            let of = |batch: &Value| batch["rows"].as_array().unwrap().len();
+            let windows: Vec<usize> = trial.batches("out.jsonl").iter().map(of).collect();
+            assert_eq!(windows.iter().sum::<usize>(), 100, "{windows:?}");
+            // A stage behind another one learns of a batch's times with the next one.
+            let sooner = windows.iter().take(9).sum::<usize>();
+            assert!(sooner >= 75, "{kind}, {workers} workers: {windows:?}");
+            fs::remove_file(trial.path("out.jsonl")).unwrap();
+        }
+    }
 }
 
 /// Key, number, and time in microseconds.

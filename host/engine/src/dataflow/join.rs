@@ -124,6 +124,8 @@ struct Intervals {
     worker: u64,
     metrics: Counts,
     held: StateSize,
+    /// Whether rows of the last batch were late.
+    put_out_late: bool,
 }
 
 impl Intervals {
@@ -140,7 +142,7 @@ impl Intervals {
             }
         }
         let (stage, node, worker, held) = (stage.clone(), node.clone(), build.index as u64, metrics.held(&stage.name));
-        Ok(Intervals { stage, node, state, checkpoints, worker, metrics, held })
+        Ok(Intervals { stage, node, state, checkpoints, worker, metrics, held, put_out_late: false })
     }
 
     /// The rows of a side that are not late, as one batch; the others go out as late.
@@ -195,6 +197,7 @@ impl BatchWork for Intervals {
         let [first, second] = by_side(parts);
         let first = self.on_time(context, Side::First, first, output)?;
         let second = self.on_time(context, Side::Second, second, output)?;
+        self.put_out_late = !output.rejected.is_empty();
         let rows = self.state.batch(context.id, [first, second], context.watermark.now);
         let rows = rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
         self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum(), self.state.bytes());
@@ -207,7 +210,8 @@ impl BatchWork for Intervals {
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
-        Hold { from_us, until_us: seen_us }
+        let late_us = seen_us.filter(|_| self.put_out_late);
+        Hold { from_us, until_us: self.state.newest().max(late_us) }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -66,6 +66,8 @@ pub struct IntervalJoin {
     /// By key, where it stands among those that come out; what a batch does not set has no meaning.
     ranks: Vec<u32>,
     saved: [UnsavedRows; 2],
+    /// See [`IntervalJoin::newest`].
+    newest: Option<i64>,
 }
 
 /// A row that has arrived with this batch.
@@ -86,6 +88,8 @@ struct FoundPair {
 #[derive(Default)]
 struct BatchOutcome {
     found: Vec<FoundPair>,
+    /// The newest time of the rows of which these were made.
+    newest: Option<i64>,
     /// Numbers of the rows that are given up.
     freed: [Vec<u64>; 2],
     /// Keys that may have no rows any more.
@@ -103,6 +107,7 @@ impl IntervalJoin {
             queues: Default::default(),
             ranks: Vec::new(),
             saved: Side::BOTH.map(|_| UnsavedRows::new(saves)),
+            newest: None,
             interval,
         })
     }
@@ -125,6 +130,7 @@ impl IntervalJoin {
         }
         self.sort(&mut batch.found);
         let rows = batch.found.chunks(PART_ROWS_MAX).map(|found| self.rows(found)).collect::<Result<_>>()?;
+        self.newest = batch.newest;
         self.forget(batch)?;
         Ok(rows)
     }
@@ -143,12 +149,12 @@ impl IntervalJoin {
         let mut arrived = Vec::with_capacity(rows.num_rows());
         for (place, time) in times(&self.interval.layouts[side.place()], &rows)?.iter().enumerate() {
             let slot = keys.slot(place, &mut self.keys);
-            let number = first + place as u64;
+            let row = WaitingRow { time: *time, number: first + place as u64 };
             if keys.is_null(place) {
-                self.alone(side, slot, number, batch);
+                self.alone(side, slot, row, batch);
                 batch.left.push(slot);
             } else {
-                arrived.push(ArrivedRow { slot, row: WaitingRow { time: *time, number } });
+                arrived.push(ArrivedRow { slot, row });
             }
         }
         self.waiting.resize_with(self.keys.slots(), Default::default);
@@ -157,11 +163,12 @@ impl IntervalJoin {
     }
 
     /// A row will find no partner.
-    fn alone(&self, side: Side, slot: Slot, number: u64, batch: &mut BatchOutcome) {
+    fn alone(&self, side: Side, slot: Slot, WaitingRow { time, number }: WaitingRow, batch: &mut BatchOutcome) {
         batch.freed[side.place()].push(number);
         if side.is_outer(self.interval.kind) && !self.kept[side.place()].is_matched(number) {
             let mut numbers = [None; 2];
             numbers[side.place()] = Some(number);
+            batch.newest = batch.newest.max(Some(time));
             batch.found.push(FoundPair { slot, numbers });
         }
     }
@@ -178,6 +185,7 @@ impl IntervalJoin {
             for partner in partners {
                 let mut numbers = [Some(row.number); 2];
                 numbers[other.place()] = Some(partner.number);
+                batch.newest = batch.newest.max(Some(row.time.max(partner.time)));
                 batch.found.push(FoundPair { slot: *slot, numbers });
                 if outer[other.place()] && self.kept[other.place()].set_matched(partner.number) {
                     self.saved[other.place()].matched(partner.number);
@@ -231,7 +239,7 @@ impl IntervalJoin {
             waiting.due = None;
             rows.clear();
             waiting.free(|time| self.interval.waits_until(side, time) < complete, &mut rows);
-            rows.iter().for_each(|row| self.alone(side, slot, row.number, batch));
+            rows.iter().for_each(|row| self.alone(side, slot, *row, batch));
             batch.left.push(slot);
             self.enqueue(side, slot);
         }
@@ -281,6 +289,12 @@ impl IntervalJoin {
         let gone = BooleanArray::from(vec![false; batch.left.len()]);
         self.keys.store(&batch.left, &RecordBatch::new_empty(saved_rows::no_columns()), &gone);
         Ok(())
+    }
+
+    /// The newest time of the rows, of either side, that came out with the last batch; `None`: none came out. A side that is far ahead of
+    /// the other waits, and does not count.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
     }
 
     /// A time that no row that waits is older than.

@@ -135,6 +135,9 @@ fn intervals_are_joined_as_nested_loops_do() {
             let rows = run_step(&case, &mut joins, step);
             assert_eq!(rows, nested_loops(&case, step), "case {number}, batch {}", step + 1);
             check_kept(&case, step, &joins[0]);
+            let of = |id: i64| case.steps.iter().flat_map(|step| &step.rows).flatten().find(|row| row.id == id);
+            let times = rows.iter().flatten().flatten().filter_map(|id| of(*id)).map(|row| row.times[0]);
+            assert_eq!(joins[0].newest(), times.max(), "case {number}, batch {}", step + 1);
             found += rows.iter().filter(|ids| ids.iter().all(Option::is_some)).count();
             alone += rows.iter().filter(|ids| ids.iter().any(Option::is_none)).count();
         }
