@@ -352,6 +352,21 @@ fn a_start_after_a_rollback_goes_back_by_itself() {
     }
 }
 
+/// Its checkpoints are not where the job file says, so nobody knows here whether there is a state to go back to.
+#[test]
+fn a_job_that_keeps_its_checkpoints_elsewhere_is_not_rolled_back_without_its_state() {
+    let feeder = Feeder::start(varied_line);
+    let trial = running(feeder.port(), "varied-update");
+    let mut job = start(&trial, &["--set", "checkpoint.dir=\"elsewhere\""]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    let told = trial.told(&["rollback", "job.toml", "made"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.stderr.contains("holds none of its checkpoints"), "{}", told.stderr);
+    assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""));
+    stopped_well(job);
+}
+
 #[test]
 fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
     for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {

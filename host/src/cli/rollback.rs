@@ -62,8 +62,8 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         )));
     };
     check(&spec, &before)?;
-    let as_of = if *keep_state { None } else { as_of(&spec, &before)? };
     let runs = !ask(job)?.answered.is_empty();
+    let as_of = if *keep_state { None } else { as_of(&spec, &before, runs)? };
     if !runs && RunningMark::is_held(job)? {
         return Err(Error::environment(
             "the job runs and does not answer, as when it is being started again; try again when it does (millstream status), or \
@@ -138,10 +138,21 @@ fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
 }
 
 /// The batch whose checkpoint has the state of before; `None`: the plugin keeps no state. An error where it is not kept.
-fn as_of(spec: &JobSpec, before: &PreviousVersion) -> Result<Option<u64>> {
+fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<u64>> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
-    let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(None) };
+    let Some((manifest, _)) = manifest::read(&*store)? else {
+        return match runs {
+            true => Err(Error::job(format!(
+                "stage `{}`: the job runs, and {} holds none of its checkpoints: it was started with another `checkpoint.dir` (--set, or a \
+                 variable of its environment) than this command sees, so it is not known to which state it would go back. Stop the job, \
+                 write its folder into the job file, and try again; or add --keep-state. Nothing was changed",
+                before.stage,
+                store.place()
+            ))),
+            false => Ok(None),
+        };
+    };
     let tables = manifest.newest().map_or(&[][..], |newest| &newest.tables);
     if !tables.iter().any(|table| table.of == TableOf::Stage && table.name == before.stage) {
         return Ok(None);

@@ -11,6 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 /// Sets the `plugin` of a stage in a job file, whole or not at all.
 pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
+    // What others write into it at the same time, of other stages, is not lost.
+    let _alone = file::alone(folder_of(job))?;
     let (text, changed) = before_and_after(job, stage, plugin)?;
     if changed == text { Ok(()) } else { file::replace(job, &changed) }
 }

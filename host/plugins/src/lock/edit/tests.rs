@@ -52,3 +52,22 @@ fn any_text_is_kept_whole_as_a_value() {
         assert_eq!(table["stages"]["w"]["plugin"].as_str(), Some(plugin));
     }
 }
+
+#[test]
+fn stages_that_are_set_at_the_same_time_do_not_undo_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = folder.path().join("job.toml");
+    let stage = |name: &str| format!("[stages.{name}]\nfrom = \"in\"\nplugin = \"old.wasm\"\n");
+    std::fs::write(&job, stage("a") + &stage("b")).unwrap();
+    for round in 0..50 {
+        std::thread::scope(|scope| {
+            for stage in ["a", "b"] {
+                let job = &job;
+                scope.spawn(move || set_plugin(job, stage, &format!("{stage}-{round}.wasm")).unwrap());
+            }
+        });
+        for stage in ["a", "b"] {
+            assert_eq!(plugin_of(&job, stage).unwrap(), Some(format!("{stage}-{round}.wasm")));
+        }
+    }
+}
