@@ -3,9 +3,9 @@
 use super::listening;
 use millstream_tests::{Certificates, HttpServer, Process, Trial, free_port, queue_source, until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A job whose test batches go to a server on this port, at `path`.
 fn job(head: &str, port: u16, path: &str, more: &str, batches: &[&str]) -> Trial {
@@ -33,9 +33,11 @@ fn batches_are_sent_as_lines_or_arrays_with_keys_headers_and_a_token() {
         asked.iter().map(|asked| asked.body.as_str()).collect::<Vec<_>>(),
         ["{\"a\":1}\n{\"a\":2}\n", "{\"a\":3}\n", "{\"a\":4}\n"]
     );
-    for (asked, (place, sequence)) in asked.iter().zip([("1/0", 1 << 20), ("1/1", (1 << 20) + 1), ("3/0", 3 << 20)]) {
+    for (asked, (place, sequence)) in
+        asked.iter().zip([("1/0", (1 << 28) + 2), ("1/1", (1 << 28) + 3), ("3/0", (3 << 28) + 1)])
+    {
         let key = asked.header("idempotency-key").unwrap();
-        assert!(key.len() > 32 && key.ends_with(&format!("/out/{place}")), "{key}");
+        assert!(key.len() > 48 && key.contains(&format!("/out/{place}-")), "{key}");
         assert_eq!(asked.line, format!("POST /in?dedup={key} HTTP/1.1"));
         assert_eq!(asked.header("authorization"), Some("Bearer tok-7"));
         assert_eq!(asked.header("x-own"), Some(format!("a {key} {sequence}").as_str()));
@@ -182,6 +184,54 @@ fn after_a_crash_requests_come_again_under_their_keys() {
         assert_eq!(*by_key.entry(key).or_insert(asked.body.clone()), asked.body, "one key, one body");
     }
     assert_eq!(by_key.values().flat_map(|body| body.lines()).count(), 4, "by key, each row is there once");
+}
+
+/// The job dies when the server has taken the first request of a batch, and cuts batches elsewhere when it comes again. What the server
+/// passes over, by key or by number, holds no row that it lacks.
+#[test]
+fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
+    for (before, after) in [(10, 1_000), (10, 7), (40, 10)] {
+        for by_key in [true, false] {
+            let taken: Arc<Mutex<(BTreeSet<String>, u64, Vec<String>)>> = Arc::default();
+            let refuses = Arc::new(AtomicBool::new(false));
+            let (held, refusing) = (taken.clone(), refuses.clone());
+            let server = HttpServer::start(free_port(), move |asked, _| {
+                if refusing.load(Ordering::SeqCst) {
+                    return Some((503, String::new(), String::new()));
+                }
+                let (key, sequence) =
+                    (asked.header("idempotency-key")?.to_owned(), asked.header("x-sequence")?.parse().ok()?);
+                let mut held = held.lock().unwrap();
+                let known = if by_key { held.0.contains(&key) } else { sequence <= held.1 };
+                if !known {
+                    held.0.insert(key);
+                    held.1 = sequence;
+                    held.2.extend(asked.body.lines().map(str::to_owned));
+                    refusing.store(held.0.len() == 1, Ordering::SeqCst);
+                }
+                ok()
+            });
+            let head = "[checkpoint]\ndir = \"checkpoint\"";
+            let more = format!(
+                "rows_per_request_max = {before}\nheaders = {{ X-Sequence = \"{{sequence}}\", X-Of = \"{{sender}}\" }}"
+            );
+            let rows: Vec<String> = (0..100).map(|row| format!("[{row}]")).collect();
+            let trial = job(head, server.port(), "/", &more, &[&format!("[{}]", rows.join(","))]);
+            let mut killed = trial.start(&[]);
+            killed.until_stderr("the job waits, and tries again until it works");
+            killed.kill();
+            trial.change(&format!("_max = {before}"), &format!("_max = {after}"));
+            // A server that has not restarted knows what it took.
+            taken.lock().unwrap().0.insert("another".into());
+            refuses.store(false, Ordering::SeqCst);
+            trial.run_well(&[]);
+            let held = &taken.lock().unwrap().2;
+            let distinct: BTreeSet<&String> = held.iter().collect();
+            assert_eq!(distinct.len(), 100, "{before} {after} {by_key}");
+            // What comes twice was in the request that was taken before.
+            assert!(held.len() <= 100 + before, "{before} {after} {by_key}: {}", held.len());
+        }
+    }
 }
 
 #[test]

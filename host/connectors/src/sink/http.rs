@@ -37,8 +37,8 @@ use tokio::runtime::Runtime;
 pub(super) const KEY: &str = "{key}";
 const SEQUENCE: &str = "{sequence}";
 const SENDER: &str = "{sender}";
-/// Requests of one batch, in bits of that number.
-const NUMBER_BITS: u32 = 20;
+/// Rows of one batch, in bits of that number.
+const NUMBER_BITS: u32 = 28;
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Bytes of an answer that are read: of one that nobody reads, and of one to `_bulk`, which has a line for each row.
 const REPLY_BYTES_MAX: usize = 64 << 10;
@@ -277,10 +277,12 @@ impl HttpSink {
     fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<Outcome> {
         let sender = format!("{}/{}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
-        let key = format!("{prefix}/{}", request.number);
+        // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
+        // hold no row that it has not.
+        let key = format!("{prefix}/{}-{}", request.number, request.digest());
         let body = request.body(rows, &self.spec.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
-        let sequence = ((batch.0 << NUMBER_BITS) | request.number.min((1 << NUMBER_BITS) - 1)).to_string();
+        let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();
         for value in headers.values_mut() {
             let stand_ins = [(KEY, &key), (SEQUENCE, &sequence), (SENDER, &sender)];
             let Some(text) = value.to_str().ok().filter(|text| stand_ins.iter().any(|(word, _)| text.contains(word)))

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::SinkSpec;
+use crate::job::spec::{SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::running::Options;
@@ -105,10 +105,11 @@ pub fn decide(
             Some(fenced) => fenced,
             None => committed(graph, options, (&manifest.job, &manifest.job_id))?,
         };
-        found.committed_before = committed_before(graph, store, manifest, &wanted.job_digest);
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
+        let planned = found.planned.keys().last().copied();
+        found.committed_before = committed_before(graph, store, manifest, &wanted.job_digest, planned);
         found.damaged.extend(damaged(store, &manifest.checkpoints)?);
         if let Some(last) = manifest.starts.last() {
             found.damaged.extend(record::damages(store, last));
@@ -191,7 +192,13 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
 
 /// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere. Who
 /// cannot be asked any more does not keep the job from being started.
-fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_digest: &str) -> Option<BatchId> {
+fn committed_before(
+    graph: &Graph,
+    store: &dyn Store,
+    manifest: &Manifest,
+    job_digest: &str,
+    planned: Option<BatchId>,
+) -> Option<BatchId> {
     let last = manifest.starts.last().filter(|last| last.job_digest != job_digest)?;
     // Whether the record is needed, and damaged, is told where that is decided.
     let record = record::read(store, last).ok()?;
@@ -216,7 +223,10 @@ fn committed_before(graph: &Graph, store: &dyn Store, manifest: &Manifest, job_d
             None
         })
     };
-    before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max()
+    // It passes over what comes again, and does not say what that is: all that was planned may be there, be it in part.
+    let may_hold = before.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Clickhouse(_)));
+    let held = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
+    held.max(planned.filter(|_| may_hold))
 }
 
 /// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not

@@ -2,6 +2,7 @@
 
 use super::documents::{Document, Documents};
 use crate::batch::json::JsonRows;
+use crate::digest::checksum;
 use crate::job::spec::HttpBody;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -31,6 +32,16 @@ impl RowsOfRequest {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Of what is in all of its rows.
+    pub fn digest(&self) -> String {
+        checksum(&self.json)
+    }
+
+    /// How many rows of the batch there are up to its last one.
+    pub fn end(&self) -> u64 {
+        self.rows.last().map_or(0, |row| row.number + 1)
     }
 
     /// Which row of the batch a row is, from 0.
