@@ -11,6 +11,7 @@ mod cogroup;
 mod counters;
 mod enrich;
 mod event_time;
+mod in_place;
 mod join;
 mod latest;
 mod late;

@@ -1,36 +1,30 @@
 //! The latest row that a stream has of the same key, beside each row. Both go to the worker that owns the key, which holds the
 //! stream's table of it; what came in a batch is in the table before the rows of the batch meet it. Then the rows go back to where
-//! they came from, and stand in the order that they had: what comes behind may keep the last row of another key.
+//! they came from.
 
 use super::by_key::{hashes, keys};
+use super::in_place::{self, AWAY, placed};
 use super::stages::{BuildContext, StageStreams};
 use crate::batch::keys::KeyHash;
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
-use crate::batch::types::with_fields;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{LatestNode, StageNode};
-use crate::ids::{BatchId, ClockId, PartOrder};
+use crate::ids::BatchId;
 use crate::metrics::{Counts, StateSize};
 use crate::sink::ops::Op;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
-use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_with_state, each_part};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The input of the stream that makes the table.
 const TABLE: u32 = 1;
-/// Rows that are away from their worker come in by the input of this number and that of the worker.
-const AWAY: u32 = 2;
-/// The column behind all others of rows that are away: which row of which of their worker's parts it is.
-const PLACE: &str = "millstream.place";
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -44,19 +38,17 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.running.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure.clone(), |part| part.to, work);
-    let rows = if build.peers > 1 { back(stage, rows, build) } else { rows };
+    let rows = in_place::back(stage, rows, build);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
 }
 
 /// Splits parts by the owner of their key. What empties the table goes to all workers.
 fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (node, peers, away) = (node.clone(), build.peers, AWAY + build.index as u32);
+    let (node, peers, mut mark) = (node.clone(), build.peers, in_place::mark(build));
     let name = format!("{} by key", stage.name);
-    let mut number = 0_u32;
     let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, mut part, output| {
-        if peers > 1 && part.input != TABLE {
-            (part.rows, part.input) = (with_places(&part.rows, number)?, away);
-            number = number.wrapping_add(1);
+        if part.input != TABLE {
+            mark(&mut part)?;
         }
         let (columns, op) = if part.input == TABLE { (&node.key, node.op) } else { (&node.on, None) };
         let hashes = hashes(columns, &part.rows)?;
@@ -71,44 +63,6 @@ fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &Bui
         Ok(())
     });
     split
-}
-
-/// The rows of a part of this number with their places.
-fn with_places(rows: &RecordBatch, number: u32) -> Result<RecordBatch> {
-    let first = u64::from(number) << 32;
-    let places: ArrayRef = Arc::new(UInt64Array::from_iter_values(first..first + rows.num_rows() as u64));
-    let columns = rows.columns().iter().cloned().chain([places]).collect();
-    RecordBatch::try_new(placed(&rows.schema()), columns).map_err(Error::arrow)
-}
-
-fn placed(schema: &SchemaRef) -> SchemaRef {
-    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt64, false))])
-}
-
-/// Rows that were away are parts as before, in the order that they had.
-fn back<'s>(stage: &StageNode, rows: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    let work = |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
-        let mut together: BTreeMap<(PartOrder, ClockId), Vec<RecordBatch>> = BTreeMap::new();
-        for part in parts {
-            together.entry((part.order, part.clock_id)).or_default().push(part.rows);
-        }
-        for ((order, clock_id), pieces) in together {
-            output.clock_id = clock_id;
-            output.push(context, order, in_their_places(&pieces)?);
-        }
-        Ok(())
-    };
-    let (name, failure) = (format!("{} back", stage.name), build.running.failure.clone());
-    each_batch(rows, build.ticks.clone(), &name, failure, |part| u64::from(part.input.saturating_sub(AWAY)), work).0
-}
-
-fn in_their_places(pieces: &[RecordBatch]) -> Result<RecordBatch> {
-    let schema = pieces.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let mut rows = concat_batches(&schema, pieces).map_err(Error::arrow)?;
-    let place = rows.num_columns().saturating_sub(1);
-    let places = rows.remove_column(place);
-    let order = sort_to_indices(&places, None, None).map_err(Error::arrow)?;
-    take_record_batch(&rows, &order).map_err(Error::arrow)
 }
 
 /// As [`split_by_key`], with some rows for every worker.

@@ -1,6 +1,6 @@
 //! Drops rows whose key came before within a time. The row that was kept counts: rows that are dropped do not make the time
 //! begin anew. With event time, which rows may arrive out of, a row is dropped that lies as near before or behind one that
-//! was kept.
+//! was kept. Rows that pass stand in the order in which they came.
 
 use super::kept_times::KeptTimes;
 use crate::batch::group::Grouper;
@@ -8,8 +8,9 @@ use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
-use crate::dataflow::by_key::{keys, split_parts};
+use crate::dataflow::by_key::keys;
 use crate::dataflow::event_time;
+use crate::dataflow::in_place;
 use crate::dataflow::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::error::{Error, Result};
 use crate::event_time::END_US;
@@ -29,7 +30,7 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let (split, _) = split_parts(stage, input.parts, build);
+    let split = in_place::split_parts(stage, input.parts, build);
     let time = event_time::of(stage, input.progress, build)?;
     let timed = time.is_some();
     let work = Deduplicate::new(stage, within_us, timed, build)?;
@@ -37,6 +38,7 @@ pub fn build<'s>(
     let place = build.running.graph.held_place(stage);
     let (rows, rejected_and_late, changes, holds) =
         each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
+    let rows = in_place::back(stage, rows, build);
     let (rejected, late) = split_late(rejected_and_late);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
@@ -47,6 +49,8 @@ struct Deduplicate {
     schema: SchemaRef,
     key: Vec<usize>,
     timed: bool,
+    /// Whether rows are away from their worker, with their places.
+    away: bool,
     seen: KeptTimes,
     grouper: Grouper,
     worker: u64,
@@ -65,6 +69,7 @@ impl Deduplicate {
             schema: stage.input.clone(),
             key: stage.key.clone(),
             timed,
+            away: build.peers > 1,
             seen,
             grouper: Grouper::default(),
             worker: build.index as u64,
@@ -82,9 +87,33 @@ impl Deduplicate {
         if !self.timed || parts.is_empty() {
             return Ok((rows, None));
         }
-        let times: Vec<&dyn arrow::array::Array> =
-            parts.iter().filter_map(|part| part.rows.columns().last()).map(|times| times.as_ref()).collect();
+        let times: Vec<&dyn arrow::array::Array> = parts
+            .iter()
+            .filter_map(|part| part.rows.columns().get(columns.len()))
+            .map(|times| times.as_ref())
+            .collect();
         Ok((rows, Some(arrow::compute::concat(&times).map_err(Error::arrow)?)))
+    }
+
+    /// Puts out these rows of a batch, by their numbers in it, as parts in the places of those that they came in.
+    fn push(&self, mut kept: Vec<u32>, parts: Vec<Part>, context: BatchContext, output: &mut Output) -> Result<()> {
+        kept.sort_unstable();
+        let mut columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let (mut left, mut first) = (kept.as_slice(), 0);
+        for part in parts {
+            let end = first + part.rows.num_rows() as u32;
+            let (of_part, behind) = left.split_at(left.partition_point(|row| *row < end));
+            let chosen = of_part.iter().map(|row| row - first).collect();
+            columns.truncate(self.schema.fields().len());
+            if self.away {
+                columns.push(part.rows.num_columns().saturating_sub(1));
+                output.input = part.input;
+            }
+            let rows = part.rows.project(&columns).map_err(Error::arrow)?;
+            output.push(context, part.order, Deduplicate::take(&rows, chosen)?);
+            (left, first) = (behind, end);
+        }
+        Ok(())
     }
 
     fn take(rows: &RecordBatch, chosen: Vec<u32>) -> Result<RecordBatch> {
@@ -134,7 +163,7 @@ impl BatchWork for Deduplicate {
         self.held.set(table.len() as u64, table.bytes());
         self.held.spread(|| table.spread());
         self.metrics.add_rows(kept.len());
-        output.push(context, PartOrder::at(self.worker), Deduplicate::take(&rows, kept)?);
+        self.push(kept, parts, context, output)?;
         output.late(context, PartOrder::at(self.worker), Deduplicate::take(&rows, late)?);
         Ok(())
     }
