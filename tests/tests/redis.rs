@@ -366,7 +366,7 @@ fn a_status_tells_of_each_stream() {
     for (stream, rows) in [("a", 40), ("b", 20)] {
         (0..rows).for_each(|at| redis.add(stream, &[("at", &(1_600_000_000 + at).to_string())]));
     }
-    let (mut job, page) = Seen::start(&trial, &[]);
+    let (job, page) = Seen::start(&trial, &[]);
     let told = |status: &Value| -> BTreeMap<String, (Option<u64>, Option<i64>)> {
         let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         let one = |of: &Value| (of["rows"].as_u64(), of["times_us"]["counts"].as_i64());

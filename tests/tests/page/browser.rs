@@ -321,7 +321,7 @@ fn a_job_of_three_hundred_stages_is_drawn_whole() {
         "name = \"large\"\nbatch = \"100ms\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n{stages}\
          [sinks.out]\nfrom = \"s299\"\nkind = \"nothing\"\n"
     ));
-    let (mut job, page) = Seen::start(&trial, &[]);
+    let (job, page) = Seen::start(&trial, &[]);
     page.told_so("", |view| view["graph"]["parts"].as_array().unwrap().len() == 302);
     let mut browser = Browser::start();
     let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
@@ -345,7 +345,11 @@ fn a_job_of_three_hundred_stages_is_drawn_whole() {
                 return one.top >= all.top && one.bottom <= all.bottom && one.left >= all.left && one.right <= all.right; })()";
     assert_eq!(browser.tell("evaluate", json!({ "code": seen })), true);
     // Its numbers go on.
-    browser.until(".graph a[href$='stage/s299']", r"[1-9]\d*/s");
+    let rate = "document.querySelector(\".graph a[href$='stage/s299'] .facts\").textContent";
+    until("rows are counted", || {
+        let shown = browser.tell("evaluate", json!({ "code": rate }));
+        shown.as_str().unwrap().strip_suffix("/s").is_some_and(|rate| rate.parse::<u64>().is_ok_and(|rate| rate > 0))
+    });
     browser.tell("click", json!({ "selector": ".graph a[href$='stage/s299']" }));
     browser.until("#content h2", "s299");
     browser.nothing_wrong();
