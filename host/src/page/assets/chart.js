@@ -28,7 +28,9 @@ export function batches(all, interval, chosen, choose, room) {
   const mark = (us, words, kind) => [s('line', { class: kind, x1: left, x2: wide, y1: y(us), y2: y(us) }), s('text', { x: left - 6, y: y(us) + 4, 'text-anchor': 'end' }, words)];
   return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'How long the last batches took' },
     mark(0, '0', 'axis'), mark(most, time(most), 'axis'), all.map(bar), interval > 0 && interval < most * 0.97 && mark(interval, time(interval), 'limit'),
-    all.length > 0 && [s('text', { x: left, y: high - 5 }, clock(all[0].begun_us)), s('text', { x: wide, y: high - 5, 'text-anchor': 'end' }, clock(all.at(-1).begun_us))]);
+    all.length > 0 && s('text', { x: left, y: high - 5 }, clock(all[0].begun_us)),
+    // Below the last one, where there is room beside the first.
+    all.length * step > 130 && s('text', { x: left + all.length * step, y: high - 5, 'text-anchor': 'end' }, clock(all.at(-1).begun_us)));
 }
 
 /** How many rows each of the last batches had. */

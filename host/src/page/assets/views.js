@@ -110,8 +110,8 @@ export function batches(job) {
     h('div', { class: 'card' }, h('h2', {}, 'How long batches take'), chart.batches(last, view.graph.interval_us, job.chosen, choose, job.room),
       h('span', { class: 'key' }, 'until all stages were done'), h('span', { class: 'key b' }, 'until all sinks had committed'), view.graph.interval_us > 0 && h('span', { class: 'small quiet' }, `one is due every ${time(view.graph.interval_us)}`)),
     h('div', { class: 'card' }, h('h2', {}, 'Rows of a batch'), chart.rows(last, job.room)),
-    h('div', { class: 'card' }, h('h2', {}, 'Rows in, by source'), rates(job)),
     chosen && h('div', { class: 'card' }, h('h2', {}, `Batch ${number(chosen.batch)}: who worked on it when`), chosen.parts.length ? chart.timeline(chosen, view.graph.parts, job.room) : h('p', { class: 'quiet' }, 'It is too long ago: what each part did is kept of the last batches.')),
+    h('div', { class: 'card' }, h('h2', {}, 'Rows in, by source'), rates(job)),
     h('p', { class: 'small quiet' }, `The last minute: ${plural(minute.batches, 'batch', 'batches')}; half took no more than ${time(minute.took_p50_us)}, 99 of 100 no more than ${time(minute.took_p99_us)}. Nothing began while ${causes.map(([key, words]) => [minute.waits[key] ?? 0, words]).filter(([us]) => us > 0).map(([us, words]) => `${time(us)} were waited for ${words}`).join(', ') || 'nothing was waited for'}. Choose a batch to see its timeline.`),
     h('div', { class: 'card scroll' }, h('table', {}, h('thead', {}, h('tr', {}, heads.map(([t, n]) => h('th', { class: n && 'n' }, t)))), h('tbody', {}, [...view.batches.in_flight].reverse().map(row), job.batches.slice(-60).reverse().map(row)))),
   ];
