@@ -123,7 +123,7 @@ export function part(job, path) {
   if (place < 0) return [h('p', { class: 'quiet' }, 'The job has no such part.')];
   const is = graph.parts[place], told = facts(job, place), { counts, own } = told, all = [];
   const fact = (label, value) => { if (value !== null && value !== undefined && value !== '') all.push(h('dt', {}, label), h('dd', {}, value)); };
-  fact('Reads', is.from.map((stream, i) => [i > 0 && ', ', name(stream)]));
+  fact('Reads', is.from.length ? is.from.map((stream, i) => [i > 0 && ', ', name(stream)]) : null);
   fact(role === 'sink' ? 'Rows taken in' : 'Rows put out', `${number(counts.rows)} · ${number(told.rate)} a second`);
   fact('At work', `${percent(told.busy)} of the last ten seconds · ${time(b.busy_us[place])} in all`);
   if (role === 'source') fact('Waiting', `${plural(own.waiting_rows, 'record')}, ${bytes(own.waiting_bytes)} of ${bytes(own.waiting_bytes_max)}${own.finished ? ' · nothing more comes' : own.idle_ms ? ' · nothing to read for ' + time(own.idle_ms * 1000) : ''}`);
