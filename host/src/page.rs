@@ -13,6 +13,7 @@ mod assets;
 mod body;
 mod command;
 pub mod diagnosis;
+mod events;
 pub mod numbers;
 pub mod part;
 mod poll;

@@ -1,5 +1,6 @@
 //! The source `redis` with a real server.
 
+use millstream_tests::page::Seen;
 use millstream_tests::redis::Answer;
 use millstream_tests::{Certificates, Process, Random, Redis, Trial, lives, signal, until};
 use serde_json::{Value, json};
@@ -353,4 +354,35 @@ fn a_server_that_hangs_is_waited_for() {
     running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     signal("TERM", running.id());
     assert_eq!(running.wait().code, Some(0));
+}
+
+/// Each stream tells how far it is read, and how far its event time has come.
+#[test]
+fn a_status_tells_of_each_stream() {
+    let redis = Redis::start();
+    let counts = "[stages.counts]\nfrom = \"in\"\naggregate = { n = \"count(*)\" }\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
+                  [sinks.counted]\nfrom = \"counts\"\nkind = \"nothing\"";
+    let trial = job(&redis.url(), &format!("stream = [\"a\", \"b\"]\nschema = {{ at = \"timestamp(s)\" }}\n{counts}"));
+    for (stream, rows) in [("a", 40), ("b", 20)] {
+        (0..rows).for_each(|at| redis.add(stream, &[("at", &(1_600_000_000 + at).to_string())]));
+    }
+    let (job, page) = Seen::start(&trial, &[]);
+    let told = |status: &Value| -> BTreeMap<String, (Option<u64>, Option<i64>)> {
+        let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
+        let one = |of: &Value| (of["rows"].as_u64(), of["times_us"]["counts"].as_i64());
+        furthest.iter().map(|of| (of["name"].as_str().unwrap().to_owned(), one(of))).collect()
+    };
+    let seen = |at: i64| Some((1_600_000_000 + at) * 1_000_000);
+    let expected = BTreeMap::from([("a".to_owned(), (Some(40), seen(39))), ("b".to_owned(), (Some(20), seen(19)))]);
+    let view = page.told_so("", |view| told(&view["status"]) == expected);
+    let source = &view["status"]["sources"][0];
+    assert_eq!(source["partitions"]["count"], 2);
+    assert_eq!(source["behind"], Value::Null, "nobody knows: {source}");
+    let place = source["partitions"]["furthest"][0]["place"].as_str().unwrap();
+    let id: Vec<u64> = place.split('-').map(|number| number.parse().unwrap()).collect();
+    assert_eq!(id.len(), 2, "the id of an entry: {place}");
+    let words = trial.well(&["status", "job.toml"]);
+    let line = words.lines().find(|line| line.contains("part    b at ")).unwrap_or_else(|| panic!("{words}"));
+    assert!(line.contains(", 20 rows, counts: 2020-09-13 12:26:59.000 UTC"), "{words}");
+    job.stop();
 }

@@ -1,6 +1,6 @@
 //! From a socket to a sink, at 10,000 rows a second and `batch = "0s"`; and the same while ten people look at the page.
 
-use crate::measure::{figure, folder, job, millstream, quantile};
+use crate::measure::{cpu_of, figure, folder, job, millstream, quantile, resident_of};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,12 +12,37 @@ const ROWS: usize = 50_000;
 const ROWS_PER_MS: usize = 10;
 const WARM_UP_ROWS: usize = 10_000;
 
-const VIEWERS: usize = 10;
+/// Those who look at the page.
+pub const VIEWERS: usize = 10;
 const TOKEN: &str = "0123456789abcdefgh";
+
+/// As far as the system keeps names of threads.
+const PAGE_THREADS: [&str; 2] = ["millstream-page", "millstream-cont"];
+
+/// Whether the job has a page, and how many look at it.
+#[derive(Clone, Copy)]
+pub enum Page {
+    /// It has none.
+    None,
+    /// So many look.
+    Served(usize),
+}
+
+/// What a run has shown, from the end of its warm-up on.
+pub struct Measured {
+    /// How long each row took, in milliseconds.
+    pub latencies: Vec<f64>,
+    /// The processor time of the job, in seconds for each second.
+    pub cpu: f64,
+    /// That of the threads that ask for the page, answer it and serve it.
+    pub page_cpu: f64,
+    /// What was resident of it at the end, in bytes.
+    pub resident: f64,
+}
 
 /// Runs this part.
 pub fn run() {
-    let mut alone = latencies(0);
+    let mut alone = measured(Page::Served(0), true).latencies;
     let p99 = quantile(&mut alone, 0.99);
     figure(
         "latency at 10,000 rows a second, median, ms",
@@ -25,7 +50,7 @@ pub fn run() {
         "target: at most 0.5",
     );
     figure("  99th percentile, ms", format!("{p99:.2}"), "target: at most 3");
-    let looked_at = quantile(&mut latencies(VIEWERS), 0.99);
+    let looked_at = quantile(&mut measured(Page::Served(VIEWERS), false).latencies, 0.99);
     figure(
         "  99th percentile while ten look at the page, times that without",
         format!("{:.2}", looked_at / p99),
@@ -58,8 +83,8 @@ fn token(folder: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// How long each row took, in milliseconds, while so many look.
-fn latencies(viewers: usize) -> Vec<f64> {
+/// Runs the job; `show`: prints it.
+pub fn measured(page: Page, show: bool) -> Measured {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let folder = folder();
@@ -79,13 +104,17 @@ path = "/dev/stdout"
 "#,
         crate::measure::root().join("plugins/split-words").display()
     );
-    if viewers == 0 {
+    if show {
         crate::measure::show(&text);
     }
     let path = job(folder.path(), &text);
-    let page = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-    let (served, token) = (format!("127.0.0.1:{page}"), token(folder.path()));
-    let mut child = millstream(&["run", &path.to_string_lossy(), "--ui", &served, "--ui-token-file", &token])
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let (served, token) = (format!("127.0.0.1:{port}"), token(folder.path()));
+    let (viewers, arguments) = match page {
+        Page::None => (0, vec!["--no-ui"]),
+        Page::Served(viewers) => (viewers, vec!["--ui", &served, "--ui-token-file", &token]),
+    };
+    let mut child = millstream(&[&["run", &path.to_string_lossy()], &arguments[..]].concat())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the job starts");
@@ -106,6 +135,7 @@ path = "/dev/stdout"
     });
     let mut latencies = Vec::new();
     let mut looking = Vec::new();
+    let mut warm = None;
     for line in output.lines() {
         let line = line.expect("a line");
         let now = began.elapsed().as_nanos();
@@ -114,12 +144,19 @@ path = "/dev/stdout"
             latencies.push((now - sent) as f64 / 1e6);
         }
         if looking.is_empty() {
-            looking.extend((0..viewers).map(|_| std::thread::spawn(move || look(page))));
+            looking.extend((0..viewers).map(|_| std::thread::spawn(move || look(port))));
+        }
+        if latencies.len() >= WARM_UP_ROWS {
+            warm.get_or_insert_with(|| (Instant::now(), cpu_of(child.id(), &PAGE_THREADS)));
         }
         if latencies.len() >= ROWS + WARM_UP_ROWS {
             break;
         }
     }
+    let (since, before) = warm.expect("rows came");
+    let (now, seconds) = (cpu_of(child.id(), &PAGE_THREADS), since.elapsed().as_secs_f64());
+    let (cpu, page_cpu) = ((now.0 - before.0) / seconds, (now.1 - before.1) / seconds);
+    let resident = resident_of(child.id());
     child.kill().expect("the job is stopped");
     child.wait().expect("it ends");
     drop(sender.join());
@@ -127,5 +164,5 @@ path = "/dev/stdout"
         let news = viewer.join().expect("no viewer panics").expect("the page answers");
         assert!(news >= 3, "a viewer got {news} news");
     }
-    latencies.split_off(WARM_UP_ROWS)
+    Measured { latencies: latencies.split_off(WARM_UP_ROWS), cpu, page_cpu, resident }
 }

@@ -1,7 +1,7 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `latency`, `start`,
-//! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `latency`, `page`,
+//! `start`, `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
 
 mod beside;
@@ -16,6 +16,7 @@ mod limits;
 mod measure;
 mod native;
 mod neighbour;
+mod page;
 mod rates;
 mod rows;
 mod servers;
@@ -47,6 +48,7 @@ fn main() {
         ("flood", flood::run),
         ("kafka", kafka::run),
         ("latency", latency::run),
+        ("page", page::run),
         ("start", start::run),
         ("upgrade", upgrade::run),
         ("checkpoint-words", checkpoint::words::run),

@@ -130,6 +130,26 @@ pub fn peak_memory(mut child: Child) -> f64 {
     peak
 }
 
+/// Seconds of processor time that the threads of a process have had that runs: all of them, and those whose names begin so.
+pub fn cpu_of(pid: u32, named: &[&str]) -> (f64, f64) {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let had = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let seconds = text.split(' ').next()?.parse::<f64>().ok()? / 1e9;
+        Some((seconds, if named.iter().any(|begin| name.starts_with(begin)) { seconds } else { 0.0 }))
+    };
+    tasks.filter_map(|task| had(task.ok()?)).fold((0.0, 0.0), |sum, had| (sum.0 + had.0, sum.1 + had.1))
+}
+
+/// Bytes that are resident of a process that runs.
+pub fn resident_of(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    kib.expect("what is resident") * 1024.0
+}
+
 /// Seconds of processor time of all processes that this one has waited for; servers that run on are none of them.
 pub fn children_cpu() -> f64 {
     // SAFETY: all zeros is a value of this type, and the call fills what it is given.

@@ -152,7 +152,12 @@ fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<boo
     if let Some((_, part)) = full {
         return (Some(false), format!("Not keeping up: more comes from `{}` than is taken in.{cause}", part.name));
     }
-    let of = if interval_us > 0 { format!(" of {}", time(interval_us)) } else { String::new() };
+    let of = match interval_us {
+        0 => String::new(),
+        // Several are worked on at once.
+        _ if recent.took_p50_us > interval_us => format!(", though one is due every {}", time(interval_us)),
+        _ => format!(" of {}", time(interval_us)),
+    };
     (Some(true), format!("Keeping up: a batch takes {p50}{of}, 99 of 100 take no more than {p99}."))
 }
 

@@ -40,6 +40,8 @@ struct Held {
     own_log: Option<u64>,
     looked: Instant,
     polled: Option<Instant>,
+    /// Jobs are being asked: whoever wants news need not have them asked again.
+    asking: bool,
     kick: bool,
     actions: bool,
     /// Values that job files have not, as arguments.
@@ -66,7 +68,17 @@ impl Jobs {
     fn new(records: BTreeMap<String, Record>, all: bool, own_log: bool) -> Arc<Jobs> {
         let own_log = own_log.then_some(0);
         let looked = Instant::now();
-        let held = Held { records, all, own_log, looked, polled: None, kick: false, actions: false, sets: Vec::new() };
+        let held = Held {
+            records,
+            all,
+            own_log,
+            looked,
+            polled: None,
+            asking: false,
+            kick: false,
+            actions: false,
+            sets: Vec::new(),
+        };
         Arc::new(Jobs { held: Mutex::new(held), kicked: Condvar::new(), polled: watch::Sender::new(0) })
     }
 
@@ -164,17 +176,23 @@ impl Jobs {
         self.lock().looked = Instant::now();
     }
 
+    /// Somebody looks, or is about to, as the page itself was asked for: what is known is made new where it is old. Whether it is.
+    pub fn expect_look(&self) -> bool {
+        let mut held = self.lock();
+        held.looked = Instant::now();
+        let old = held.polled.is_none_or(|polled| polled.elapsed() > FRESH);
+        if old && !held.asking {
+            held.kick = true;
+            self.kicked.notify_all();
+        }
+        old
+    }
+
     /// Waits until what is known is no older than it may be.
     async fn freshen(&self) {
         let mut polled = self.watched();
         polled.mark_unchanged();
-        let old = {
-            let mut held = self.lock();
-            held.looked = Instant::now();
-            held.polled.is_none_or(|polled| polled.elapsed() > FRESH)
-        };
-        if old {
-            self.kick();
+        if self.expect_look() {
             // What there is will do where nobody answers in time.
             let _ = tokio::time::timeout(FRESH_WAIT_MAX, polled.changed()).await;
         }
@@ -199,6 +217,7 @@ impl Jobs {
     }
 
     fn ask_all(&self) {
+        self.lock().asking = true;
         if self.are_all() {
             self.look_for_jobs();
         }
@@ -209,7 +228,10 @@ impl Jobs {
         for (id, file) in files {
             self.ask(&id, &file);
         }
-        self.lock().polled = Some(Instant::now());
+        {
+            let mut held = self.lock();
+            (held.polled, held.asking) = (Some(Instant::now()), false);
+        }
         self.polled.send_modify(|count| *count += 1);
     }
 

@@ -2,6 +2,7 @@
 
 use super::act::Asked;
 use super::diagnosis::{self, Diagnosis};
+use super::events::Shared;
 use crate::checkpoint::recent::CheckpointFacts;
 use crate::ids::BatchId;
 use crate::log_lines::LogLine;
@@ -128,6 +129,8 @@ pub struct Record {
     pub log: Newest<LogLine>,
     /// Rejected and late rows.
     pub refused: Newest<RefusedRow>,
+    /// What those hear who look.
+    pub shared: Shared,
     known: BTreeMap<usize, (u32, Known)>,
 }
 
@@ -140,6 +143,7 @@ impl Record {
             batches: Newest::of(BATCHES_MAX),
             log: Newest::of(LOG_MAX),
             refused: Newest::of(REFUSED_MAX),
+            shared: Shared::default(),
             known: BTreeMap::new(),
         }
     }

@@ -3,33 +3,21 @@
 use super::access::{Access, Entry};
 use super::body::{self, Answer};
 use super::poll::Jobs;
-use super::record::{JobState, JobView, Numbered, Record};
+use super::record::{JobState, Record};
 use super::unanswered::Unanswered;
-use super::{act, assets, prometheus, query};
-use crate::log_lines::LogLine;
-use crate::metrics::batches::BatchFacts;
-use crate::metrics::refused::RefusedRow;
-use bytes::Bytes;
+use super::{act, assets, events, prometheus, query};
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{Sender, channel};
 
-/// Streams of events at a time; more are refused.
-const STREAMS_MAX: usize = 64;
-static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
-/// What one answer tells of.
-const BATCHES_MAX: usize = 3_600;
-const FIRST_BATCHES: usize = 600;
-/// Of so many parts of stages, sources and sinks the first event says when they worked on batches: a page that is just opened waits
-/// for it.
-const FIRST_PART_TIMES: usize = 2_000;
-const LOG_MAX: usize = 1_000;
-const REFUSED_MAX: usize = 100;
+/// Batches that one answer tells of.
+pub const BATCHES_MAX: usize = 3_600;
+/// The same of lines of the log.
+pub const LOG_MAX: usize = 1_000;
+/// The same of rejected and late rows.
+pub const REFUSED_MAX: usize = 100;
 
 /// What is served.
 pub struct Site {
@@ -50,7 +38,10 @@ pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
     let open = matches!(path.as_str(), "/healthz" | "/readyz");
     match site.access.entry(&request, open) {
         Entry::Granted => {}
-        Entry::Cookie(cookie) => return sent_on(&cookie),
+        Entry::Cookie(cookie) => {
+            site.jobs.expect_look();
+            return sent_on(&cookie);
+        }
         Entry::Refused(status, words) => return body::words(status, words),
     }
     let query = request.uri.query().unwrap_or_default();
@@ -113,7 +104,7 @@ async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
         ["jobs", id, "refused"] => jobs.with(id, |record| json!(record.refused.after(after, limit(REFUSED_MAX)))).await,
         ["jobs", id, "checkpoints"] => jobs.with(id, |record| json!(record.view.checkpoints)).await,
         ["jobs", id, "diagnosis"] => jobs.with(id, |record| json!(record.view.diagnosis)).await,
-        ["jobs", id, "events"] => return events(site, id).await,
+        ["jobs", id, "events"] => return events::answer(site, id),
         ["jobs", id, "state"] => return state(site, id, query).await,
         _ => None,
     };
@@ -151,76 +142,6 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
             body::json(&json!({ "rows": rows }))
         }
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
-    }
-}
-
-/// All news of a job once a second, for as long as somebody reads them.
-async fn events(site: &Arc<Site>, id: &str) -> Answer {
-    let Ok(place) = STREAMS.try_acquire() else {
-        return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many look at once; close a page");
-    };
-    if site.jobs.file(id).is_none() {
-        return body::error(StatusCode::NOT_FOUND, "there is no such job");
-    }
-    let (sender, receiver) = channel(2);
-    let (site, id) = (site.clone(), id.to_owned());
-    tokio::spawn(async move {
-        tell(&site, &id, sender).await;
-        drop(place);
-    });
-    body::events(receiver)
-}
-
-/// What is new of a job.
-#[derive(Serialize)]
-struct News<'a> {
-    view: &'a JobView,
-    batches: Vec<Numbered<BatchFacts>>,
-    log: Vec<Numbered<LogLine>>,
-    refused: Vec<Numbered<RefusedRow>>,
-}
-
-impl News<'_> {
-    fn forget_old_parts(&mut self) {
-        let mut told = 0;
-        for batch in self.batches.iter_mut().rev() {
-            told += batch.what.parts.len();
-            if told > FIRST_PART_TIMES {
-                batch.what.parts.clear();
-            }
-        }
-    }
-}
-
-async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
-    let mut polled = site.jobs.watched();
-    let (mut batches, mut log, mut refused) = (0, 0, 0);
-    let mut most = FIRST_BATCHES;
-    loop {
-        site.jobs.looked_at();
-        let news = site.jobs.with(id, |record| {
-            let mut news = News {
-                view: &record.view,
-                batches: record.batches.after(batches, most),
-                log: record.log.after(log, LOG_MAX),
-                refused: record.refused.after(refused, REFUSED_MAX),
-            };
-            if batches == 0 {
-                news.forget_old_parts();
-            }
-            (batches, log, refused) = (record.batches.count(), record.log.count(), record.refused.count());
-            serde_json::to_string(&news)
-        });
-        let Some(Ok(news)) = news.await else { return };
-        most = BATCHES_MAX;
-        polled.mark_unchanged();
-        if sender.send(Bytes::from(format!("event: news\ndata: {news}\n\n"))).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            changed = polled.changed() => if changed.is_err() { return },
-            () = sender.closed() => return,
-        }
     }
 }
 

@@ -43,6 +43,11 @@ fn a_job_that_keeps_up_says_so() {
     assert_eq!(told.keeps_up, Some(true));
     assert_eq!(told.summary, "Keeping up: a batch takes 20 ms of 1.0 s, 99 of 100 take no more than 40 ms.");
     assert_eq!((told.bottleneck, told.sentences), (None, Vec::new()));
+    let mut side_by_side = job([100_000, 200_000, 50_000]);
+    side_by_side.batches.last_10_s.took_p50_us = 1_500_000;
+    let told = diagnosis::of(&side_by_side);
+    assert_eq!(told.keeps_up, Some(true));
+    assert!(told.summary.contains("takes 1.5 s, though one is due every 1.0 s, 99 of 100"), "{}", told.summary);
 }
 
 #[test]

@@ -308,6 +308,54 @@ fn ten_viewers_at_once_all_see_the_job_go_on() {
     looked.job.stop();
 }
 
+/// What is in sight is made first, and the rest follows: all of it can be seen, reached by keyboard and read aloud.
+#[test]
+fn a_job_of_three_hundred_stages_is_drawn_whole() {
+    let lanes = 10;
+    let stages = (0..300).map(|at| {
+        let from = if at < lanes { "in".to_owned() } else { format!("s{}", at - lanes) };
+        format!("[stages.s{at}]\nfrom = \"{from}\"\nfilter = \"true\"\n")
+    });
+    let stages: String = stages.collect();
+    let trial = Trial::new(&format!(
+        "name = \"large\"\nbatch = \"100ms\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n{stages}\
+         [sinks.out]\nfrom = \"s299\"\nkind = \"nothing\"\n"
+    ));
+    let (job, page) = Seen::start(&trial, &[]);
+    page.told_so("", |view| view["graph"]["parts"].as_array().unwrap().len() == 302);
+    let mut browser = Browser::start();
+    let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
+    browser.tell("open", json!({ "url": url }));
+    let mut count = |selector: &str| {
+        browser.tell("evaluate", json!({ "code": format!("document.querySelectorAll(\"{selector}\").length") }))
+    };
+    until("all parts are drawn", || count(".graph a") == 302);
+    until("all parts are in the table", || count("#content tbody tr") == 302);
+    assert_eq!(count(".graph path.edge"), 301);
+    // In the order of the job, each with words of its own.
+    let called = browser.tell(
+        "evaluate",
+        json!({ "code": "[...document.querySelectorAll('.graph a')].map((a) => a.querySelector('title').textContent.split(',')[0])" }),
+    );
+    let stages = (0..300).map(|at| format!("stage s{at}"));
+    let expected: Vec<String> = ["source in".into()].into_iter().chain(stages).chain(["sink out".into()]).collect();
+    assert_eq!(called, json!(expected));
+    // Where rows come from is seen first.
+    let seen = "(() => { const all = document.querySelector('.graph').getBoundingClientRect(), one = document.querySelector('.graph a').getBoundingClientRect(); \
+                return one.top >= all.top && one.bottom <= all.bottom && one.left >= all.left && one.right <= all.right; })()";
+    assert_eq!(browser.tell("evaluate", json!({ "code": seen })), true);
+    // Its numbers go on.
+    let rate = "document.querySelector(\".graph a[href$='stage/s299'] .facts\").textContent";
+    until("rows are counted", || {
+        let shown = browser.tell("evaluate", json!({ "code": rate }));
+        shown.as_str().unwrap().strip_suffix("/s").is_some_and(|rate| rate.parse::<u64>().is_ok_and(|rate| rate > 0))
+    });
+    browser.tell("click", json!({ "selector": ".graph a[href$='stage/s299']" }));
+    browser.until("#content h2", "s299");
+    browser.nothing_wrong();
+    job.stop();
+}
+
 #[test]
 fn the_list_of_all_jobs_is_a_view_as_well() {
     let mut looked = Looked::start("job.toml");

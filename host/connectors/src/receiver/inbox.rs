@@ -77,10 +77,14 @@ pub struct InboxState {
 pub struct PartitionRead {
     /// Its name.
     pub name: String,
-    /// The offset that comes next.
-    pub next: u64,
+    /// The offset that comes next; `None`: its places are not numbers.
+    pub next: Option<u64>,
     /// Records that its server has from there on; `None`: that is not known.
     pub missing: Option<u64>,
+    /// Its place in the words of whoever reads it, where they are no number.
+    pub place: Option<String>,
+    /// Records that came of it since the start, where somebody counts.
+    pub rows: Option<u64>,
 }
 
 /// What a batch takes.
@@ -356,6 +360,20 @@ impl Inbox {
         }
     }
 
+    /// Receiver: how far this partition is read, which a thread of its own reads; nothing is known of how much is missing.
+    pub fn tell_one_read(&self, read: PartitionRead) {
+        let mut held = self.lock();
+        match held.partitions.iter_mut().find(|known| known.name == read.name) {
+            Some(known) => *known = read,
+            None => held.partitions.push(read),
+        }
+    }
+
+    /// Receiver: that one is read to its end.
+    pub fn tell_all_read(&self, partition: &str) {
+        self.lock().partitions.retain(|known| known.name != partition);
+    }
+
     /// Receiver: how far all partitions are read that are read here.
     pub fn tell_read(&self, partitions: Vec<PartitionRead>) {
         let missing = partitions.iter().map(|partition| partition.missing.unwrap_or(0));
@@ -382,7 +400,7 @@ impl Inbox {
         }
         for partition in &mut partitions {
             let Some((first, rows)) = waiting.get(partition.name.as_str()) else { continue };
-            partition.next = *first;
+            partition.next = Some(*first);
             partition.missing = partition.missing.map(|missing| missing.saturating_add(*rows));
         }
         partitions

@@ -107,8 +107,14 @@ pub fn facts(PartStatus { plugin, behind, partitions, counts, .. }: &PartStatus)
 
 /// How far partitions are read, those that are furthest behind first.
 fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &PartitionsStatus) {
-    for PartitionStatus { name, position, behind, times_us } in furthest.iter().take(PARTITIONS_MAX) {
-        let mut words = format!("{name} at {}", grouped(*position));
+    for PartitionStatus { name, position, place, rows, behind, times_us } in furthest.iter().take(PARTITIONS_MAX) {
+        let mut words = name.clone();
+        if let Some(at) = position.map(grouped).as_ref().or(place.as_ref()) {
+            let _ = write!(words, " at {at}");
+        }
+        if let Some(rows) = rows {
+            let _ = write!(words, ", {} rows", grouped(*rows));
+        }
         if let Some(behind) = behind {
             let _ = write!(words, ", {} behind", grouped(*behind));
         }
@@ -119,7 +125,9 @@ fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &Pa
     }
     let others = count.saturating_sub(furthest.len().min(PARTITIONS_MAX) as u64);
     if others > 0 {
-        write_fact(text, "parts", &format!("{} more, none of them further behind", grouped(others)));
+        let known = furthest.iter().any(|one| one.behind.is_some());
+        let further = if known { ", none of them further behind" } else { "" };
+        write_fact(text, "parts", &format!("{} more{further}", grouped(others)));
     }
 }
 
@@ -259,9 +267,10 @@ mod tests {
         let part = |name: &str, counts| PartStatus { name: name.into(), counts, ..PartStatus::default() };
         let at = |name: &str, position, behind| PartitionStatus {
             name: name.into(),
-            position,
+            position: Some(position),
             behind: Some(behind),
             times_us: [("hourly".to_owned(), 1_700_000_000_000_000)].into(),
+            ..PartitionStatus::default()
         };
         let furthest = vec![at("lines/1", 5_000, 1_200), at("lines/0", 7_000, 0)];
         let partitions = Some(PartitionsStatus { count: 3, furthest });

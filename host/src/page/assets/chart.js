@@ -1,6 +1,9 @@
-// Small charts.
+// Small charts. They are as wide as there is room, so that words in them can be read on a phone, and at most so wide.
 import { s } from './dom.js';
 import { clock, number, short, time } from './words.js';
+
+const WIDEST = 900;
+const within = (room) => Math.max(Math.min(room.width, WIDEST), 280);
 
 /** A line of the last values, without axes. */
 export function spark(values) {
@@ -12,8 +15,8 @@ export function spark(values) {
 }
 
 /** A bar for each of the last batches: what it waited for, was worked on, and was committed. */
-export function batches(all, interval, chosen, choose) {
-  const wide = 900, high = 190, left = 56, floor = high - 22, most = Math.max(...all.map((b) => (b.committed_us ?? 0)), interval ? interval * 1.1 : 0, 1);
+export function batches(all, interval, chosen, choose, room) {
+  const wide = within(room), high = 190, left = 56, floor = high - 22, most = Math.max(...all.map((b) => (b.committed_us ?? 0)), interval ? interval * 1.1 : 0, 1);
   const step = (wide - left) / Math.max(all.length, 30), y = (us) => floor - (floor - 12) * us / most;
   const bar = (b, i) => {
     const x = left + i * step, ready = Math.min(b.ready_us ?? b.committed_us ?? 0, b.committed_us ?? 0);
@@ -25,12 +28,14 @@ export function batches(all, interval, chosen, choose) {
   const mark = (us, words, kind) => [s('line', { class: kind, x1: left, x2: wide, y1: y(us), y2: y(us) }), s('text', { x: left - 6, y: y(us) + 4, 'text-anchor': 'end' }, words)];
   return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'How long the last batches took' },
     mark(0, '0', 'axis'), mark(most, time(most), 'axis'), all.map(bar), interval > 0 && interval < most * 0.97 && mark(interval, time(interval), 'limit'),
-    all.length > 0 && [s('text', { x: left, y: high - 5 }, clock(all[0].begun_us)), s('text', { x: wide, y: high - 5, 'text-anchor': 'end' }, clock(all.at(-1).begun_us))]);
+    all.length > 0 && s('text', { x: left, y: high - 5 }, clock(all[0].begun_us)),
+    // Below the last one, where there is room beside the first.
+    all.length * step > 130 && s('text', { x: left + all.length * step, y: high - 5, 'text-anchor': 'end' }, clock(all.at(-1).begun_us)));
 }
 
 /** How many rows each of the last batches had. */
-export function rows(all) {
-  const wide = 900, high = 90, left = 56, floor = high - 8, most = Math.max(...all.map((b) => b.rows), 1), step = (wide - left) / Math.max(all.length, 30);
+export function rows(all, room) {
+  const wide = within(room), high = 90, left = 56, floor = high - 8, most = Math.max(...all.map((b) => b.rows), 1), step = (wide - left) / Math.max(all.length, 30);
   return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'Rows of the last batches' },
     s('line', { class: 'axis', x1: left, x2: wide, y1: floor, y2: floor }), s('text', { x: left - 6, y: 16, 'text-anchor': 'end' }, short(most)),
     s('text', { x: left - 6, y: floor + 3, 'text-anchor': 'end' }, '0'),
@@ -39,15 +44,15 @@ export function rows(all) {
 }
 
 /** When each part worked on a batch. */
-export function timeline(batch, parts) {
-  const end = Math.max(batch.committed_us ?? 0, ...batch.parts.map((p) => p.to_us), 1), wide = 900, left = 190, line = 24;
+export function timeline(batch, parts, room) {
+  const end = Math.max(batch.committed_us ?? 0, ...batch.parts.map((p) => p.to_us), 1), wide = within(room), left = Math.min(190, Math.round(wide * 0.36)), line = 24;
   const all = [...batch.parts].sort((a, b) => a.from_us - b.from_us), high = all.length * line + 40, x = (us) => left + (wide - left - 90) * us / end;
   const mark = (us, words, y) => us !== undefined && us !== null && [s('line', { class: 'axis', x1: x(us), x2: x(us), y1: 18, y2: high - 16 }), s('text', { x: x(us), y, 'text-anchor': us > end * 0.8 ? 'end' : 'start' }, words)];
   return s('svg', { class: 'chart', viewBox: `0 0 ${wide} ${high}`, role: 'img', 'aria-label': 'When each part worked on the batch' },
     mark(batch.planned_us, 'planned', 13), mark(batch.ready_us, 'all stages done', high - 3), mark(batch.committed_us, 'committed', 13),
     all.map((p, i) => {
       const part = parts[p.part] ?? { name: '?', role: '' }, y = 22 + i * line, kind = { source: 'c', sink: 'b' }[part.role] ?? 'a';
-      return [s('text', { x: left - 8, y: y + 13, 'text-anchor': 'end' }, [...part.name].slice(0, 26).join('')),
+      return [s('text', { x: left - 8, y: y + 13, 'text-anchor': 'end' }, [...part.name].slice(0, Math.floor(left / 7.2)).join('')),
         s('rect', { class: kind, x: x(p.from_us).toFixed(1), y: y + 3, height: 13, rx: 3, width: Math.max(x(p.to_us) - x(p.from_us), 2).toFixed(1) }, s('title', {}, `from ${time(p.from_us)} to ${time(p.to_us)}; at work ${time(p.busy_us)}`)),
         s('text', { x: Math.min(x(p.to_us) + 6, wide - 70), y: y + 13 }, time(p.busy_us))];
     }));

@@ -3,6 +3,9 @@ import { s, safe } from './dom.js';
 import { bytes, percent, short } from './words.js';
 
 const WIDE = 170, HIGH = 74, ALONG = 44, ASIDE = 18, THIN = 22;
+/** How much of the window's height the graph may take, as page.css says. */
+const SHOWN = 0.72;
+const SHADES = [0.15, 0.32, 0.49, 0.66, 0.83, 1];
 let kept = { key: null };
 
 /** Where parts stand. It is found once, and kept until the graph is another one. */
@@ -79,32 +82,43 @@ export function layout(parts, upright) {
 
 const cut = (text, most) => { const all = [...safe(text)]; return all.length > most ? all.slice(0, most - 1).join('') + '…' : all.join(''); };
 
-const text = (x, y, kind, more) => s('text', { x, y, class: kind, ...more });
 const set = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
-const write = (element, words) => { const clean = safe(words); if (element.textContent !== clean) element.textContent = clean; };
+const put = (element, x, y) => { element.setAttribute('x', x); element.setAttribute('y', y); };
+const text = (kind, more) => s('text', { class: kind, ...more }, ' ');
+/** A way to write words where they are others than before. */
+const writer = (element) => { let last = ' '; return (words) => { if (words !== last) element.firstChild.data = last = words; }; };
+let pattern = null;
 
-/** One part, whose numbers `tell` changes: elements are made once, as most of a second would go into making those of a large job. */
+/**
+ * One part, whose numbers `tell` changes: elements are made once, as copies, as most of a second would go into making those of a large
+ * job. They stand where they are by their own places: a browser keeps much for each that is moved.
+ */
 function node(part, at, link) {
-  const title = s('title'), rate = text(WIDE - 12, 38, 'facts', { 'text-anchor': 'end' }), facts = text(13, 55, 'facts');
-  const busy = s('rect', { class: 'busy', x: 13, y: 62, height: 4, rx: 2 }), fixed = (x, y, kind, words) => { const made = text(x, y, kind); write(made, words); return made; };
-  const element = s('a', { href: link(part), transform: `translate(${at.x},${at.y})` }, title, s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }),
-    s('rect', { class: 'role', x: 0, y: 12, width: 3.5, height: HIGH - 24, rx: 1.7 }), fixed(13, 21, 'name', cut(part.name, 20)), fixed(13, 38, 'kind', cut(part.kind, 12)), rate, facts,
-    s('rect', { class: 'track', x: 13, y: 62, width: WIDE - 26, height: 4, rx: 2 }), busy);
-  const tell = (told, hot) => {
-    const is = part.name === hot && told.busy >= 0.25;
+  pattern ??= s('a', {}, s('title', {}, ' '), s('rect', { class: 'box', width: WIDE, height: HIGH, rx: 9 }), text('name'), text('kind'), text('facts', { 'text-anchor': 'end' }), text('facts'));
+  const element = pattern.cloneNode(true), [title, box, ...texts] = element.childNodes;
+  element.setAttribute('href', safe(link(part)));
+  put(box, at.x, at.y);
+  [[13, 21], [13, 38], [WIDE - 12, 38], [13, 55]].forEach(([x, y], i) => put(texts[i], at.x + x, at.y + y));
+  const [called, named, kind, rate, facts] = [title, ...texts].map(writer), own = safe(part.name);
+  named(cut(part.name, 20)); kind(cut(part.kind, 12));
+  const tell = (told, is) => {
     let more = part.role === 'sink' ? '' : told.state ? `state ${bytes(told.state)}` : '';
     if (part.role === 'source') more = told.behind !== null ? `${short(told.behind)} behind` : `inbox ${percent(told.fill)}`;
     if (told.rejected) more = `${short(told.rejected)} rejected`;
     if (told.lag !== null) more = `watermark −${told.lag}`;
-    write(title, `${part.role} ${safe(part.name)}, ${part.kind}: ${short(told.rate)} rows a second, at work ${percent(told.busy)}${is ? '; the bottleneck' : ''}`);
-    write(rate, short(told.rate) + '/s');
-    write(facts, is ? `bottleneck: ${percent(told.busy)} busy` : more);
-    set(facts, 'class', is ? 'facts why' : 'facts');
-    set(element, 'class', `node ${part.role}${is ? ' hot' : ''}`);
-    set(busy, 'width', ((WIDE - 26) * Math.min(told.busy, 1)).toFixed(1));
+    called(`${part.role} ${own}, ${safe(part.kind)}: ${short(told.rate)} rows a second, at work ${percent(told.busy)}${is ? '; the bottleneck' : ''}`);
+    rate(short(told.rate) + '/s');
+    facts(is ? `bottleneck: ${percent(told.busy)} busy` : more);
+    set(texts[3], 'class', is ? 'facts why' : 'facts');
+    set(element, 'class', is ? 'node hot' : 'node');
   };
   return { element, tell };
 }
+
+/** What stands on all parts alike is drawn by one element for all of them: signs of what they are, and how much they are at work. */
+const SIGNS = ['role source', 'role stage', 'role sink', 'track', 'busy', 'busy hot'];
+const bar = ({ x, y }, width) => `M${x + 15} ${y + 64}h${width.toFixed(1)}`;
+const strip = ({ x, y }) => `M${x + 1.75} ${y + 13.75}v${HIGH - 27.5}`;
 
 /** What flows from one part to another. */
 function line({ from, to, side, by }, parts, spots, upright) {
@@ -115,12 +129,12 @@ function line({ from, to, side, by }, parts, spots, upright) {
   for (const id of by) points.push(...(upright ? [[spots[id].x, spots[id].y], [spots[id].x, spots[id].y + HIGH]] : [[spots[id].x, spots[id].y], [spots[id].x + WIDE, spots[id].y]]));
   points.push(upright ? [b.x + WIDE / 2, b.y] : [b.x, b.y + HIGH / 2]);
   const step = ([x, y], [u, v]) => upright ? `C${x} ${(y + v) / 2} ${u} ${(y + v) / 2} ${u} ${v}` : `C${(x + u) / 2} ${y} ${(x + u) / 2} ${v} ${u} ${v}`;
-  const title = s('title'), element = s('path', { d: `M${points[0].join(' ')}` + points.slice(1).map((point, at) => step(points[at], point)).join('') }, title);
-  const names = `${safe(parts[from].name)} → ${safe(parts[to].name)}`;
+  const title = s('title', {}, ' '), element = s('path', { d: `M${points[0].join(' ')}` + points.slice(1).map((point, at) => step(points[at], point)).join('') }, title);
+  const names = `${safe(parts[from].name)} → ${safe(parts[to].name)}`, called = writer(title);
   const tell = (told, most, stuck) => {
     set(element, 'class', 'edge' + (side ? ' side' : '') + (stuck ? ' held' : ''));
     set(element, 'stroke-width', (side ? 1.3 : 1.3 + 5 * Math.sqrt(told.rate / most)).toFixed(1));
-    write(title, `${names}: ${short(told.rate)} rows a second`);
+    called(`${names}: ${short(told.rate)} rows a second`);
   };
   return { element, tell, from, to };
 }
@@ -132,33 +146,41 @@ function line({ from, to, side, by }, parts, spots, upright) {
  */
 export function draw(element, view, facts, link, room, whole) {
   const { parts } = view.graph, found = layout(parts, room.upright), { edges, spots, width, height, upright } = found;
-  if (element.drawn?.found !== found) {
-    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': 'The graph of the job' });
-    element.replaceChildren(svg);
-    element.drawn = { found, nodes: [], lines: [], svg };
-  }
-  const seen = (i) => whole || (spots[i] && spots[i].x < room.width && spots[i].y < room.height);
-  const { drawn } = element, { nodes, lines, svg } = drawn;
-  if (!drawn.whole) {
-    parts.forEach((part, i) => { if (spots[i] && seen(i)) nodes[i] ??= node(part, spots[i], link); });
-    edges.forEach((edge, i) => { if (seen(edge.from) || seen(edge.to)) lines[i] ??= line(edge, parts, spots, upright); });
-    // In their order, in which a keyboard goes through them.
-    svg.replaceChildren(...[...lines, ...nodes].filter(Boolean).map((one) => one.element));
-    drawn.whole = whole;
-  }
   const hot = view.diagnosis.bottleneck?.part, held = view.diagnosis.keeps_up === false;
-  const most = parts.reduce((most, _, i) => Math.max(most, facts(i).rate), 1);
-  lines.forEach((one) => one?.tell(facts(one.from), most, held && parts[one.to].name === hot));
-  nodes.forEach((one, i) => one.tell(facts(i), hot));
   // A little too wide is made narrower; much too wide is scrolled.
   const scale = width > room.width && width < room.width * 1.3 ? room.width / width : 1;
-  set(svg, 'width', String(width * scale)); set(svg, 'height', String(height * scale));
-  if (whole && !drawn.shown) {
+  if (element.drawn?.found !== found) {
+    const svg = s('svg', { viewBox: `0 0 ${width} ${height}`, width: width * scale, height: height * scale, role: 'group', 'aria-label': 'The graph of the job' });
     // What holds the job up is seen first, or where rows come from.
-    const first = spots[Math.max(held ? parts.findIndex((part) => part.name === hot) : 0, 0)];
-    drawn.shown = true;
-    if (first && scale === 1) element.scrollTo({ left: first.x - (room.width - WIDE) / 2, top: first.y - (element.clientHeight - HIGH) / 2 });
+    const first = spots[Math.max(held ? parts.findIndex((part) => part.name === hot) : 0, 0)], high = Math.min(height * scale, room.height * SHOWN);
+    const within = (want, all, seen) => Math.max(Math.min(want, all - seen), 0);
+    const at = first && scale === 1 ? { left: within(first.x - (room.width - WIDE) / 2, width, room.width), top: within(first.y - (high - HIGH) / 2, height, high) } : { left: 0, top: 0 };
+    element.replaceChildren(svg);
+    element.drawn = { found, nodes: [], lines: [], signs: SIGNS.map((kind) => s('path', { class: kind })), svg, at };
+    // When all else has been changed: a browser lays out what it is to scroll.
+    if (at.left || at.top) queueMicrotask(() => element.scrollTo(at));
   }
+  const { drawn } = element, { nodes, lines, signs, svg, at } = drawn;
+  const seen = ({ x, y } = {}) => whole || (x > at.left - WIDE && x < at.left + room.width && y > at.top - HIGH && y < at.top + room.height);
+  if (!drawn.whole) {
+    parts.forEach((part, i) => { if (spots[i] && seen(spots[i])) nodes[i] ??= node(part, spots[i], link); });
+    edges.forEach((edge, i) => { if (seen(spots[edge.from]) || seen(spots[edge.to])) lines[i] ??= line(edge, parts, spots, upright); });
+    // In their order, in which a keyboard goes through them.
+    svg.replaceChildren(...[...lines, ...nodes].filter(Boolean).map((one) => one.element), ...signs);
+    drawn.whole = whole;
+    const there = spots.slice(0, parts.length).filter((spot, i) => nodes[i]);
+    ['source', 'stage', 'sink'].forEach((role, i) => set(signs[i], 'd', spots.filter((_, i) => nodes[i] && parts[i].role === role).map(strip).join('')));
+    set(signs[3], 'd', there.map((spot) => bar(spot, WIDE - 30)).join(''));
+  }
+  const most = parts.reduce((most, _, i) => Math.max(most, facts(i).rate), 1), work = ['', ''];
+  lines.forEach((one) => one?.tell(facts(one.from), most, held && parts[one.to].name === hot));
+  nodes.forEach((one, i) => {
+    const told = facts(i), is = parts[i].name === hot && told.busy >= 0.25, width = (WIDE - 30) * Math.min(told.busy, 1);
+    one.tell(told, is);
+    if (width >= 0.05) work[is ? 1 : 0] += bar(spots[i], width);
+  });
+  work.forEach((d, i) => set(signs[4 + i], 'd', d));
+  set(svg, 'width', String(width * scale)); set(svg, 'height', String(height * scale));
 }
 
 /** A graph that is much too large to be seen at once, in small: where work is done, and a way to there. */
@@ -168,7 +190,8 @@ export function outline(element, view, facts, room) {
   element.hidden = small;
   if (small) return element.replaceChildren();
   if (element.drawn?.found !== found) {
-    const boxes = parts.map((_, i) => spots[i] && s('rect', { x: spots[i].x, y: spots[i].y, width: WIDE, height: HIGH, rx: 14 }));
+    // Parts that are at work about as much are one element.
+    const boxes = SHADES.map((shade) => s('path', { class: 'part', 'fill-opacity': shade })).concat(s('path', { class: 'hot' }));
     const go = (event) => {
       const graph = document.querySelector('.graph'), area = svg.getBoundingClientRect(), drawn = graph.firstChild.getBoundingClientRect();
       graph.scrollTo({ left: (event.clientX - area.left) / area.width * drawn.width - graph.clientWidth / 2, top: (event.clientY - area.top) / area.height * drawn.height - graph.clientHeight / 2 });
@@ -177,11 +200,11 @@ export function outline(element, view, facts, room) {
     element.replaceChildren(svg);
     element.drawn = { found, boxes };
   }
-  const hot = view.diagnosis.bottleneck?.part;
-  element.drawn.boxes.forEach((box, i) => {
-    if (!box) return;
-    const busy = facts(i).busy, is = parts[i].name === hot && busy >= 0.25;
-    set(box, 'class', is ? 'hot' : 'part');
-    set(box, 'fill-opacity', is ? '1' : (0.15 + 0.85 * Math.min(busy, 1)).toFixed(2));
+  const hot = view.diagnosis.bottleneck?.part, ways = element.drawn.boxes.map(() => '');
+  parts.forEach((part, i) => {
+    if (!spots[i]) return;
+    const busy = facts(i).busy, is = part.name === hot && busy >= 0.25, { x, y } = spots[i];
+    ways[is ? SHADES.length : Math.round(Math.min(busy, 1) * (SHADES.length - 1))] += `M${x} ${y}h${WIDE}v${HIGH}h${-WIDE}z`;
   });
+  element.drawn.boxes.forEach((box, i) => set(box, 'd', ways[i]));
 }

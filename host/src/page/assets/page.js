@@ -34,7 +34,7 @@ function news(own, { view, batches, log, refused }) {
   own.view = view;
   add(own.batches, batches, KEPT.batches); add(own.log, log, KEPT.log); add(own.refused, refused, KEPT.refused);
   const { last_10_s: recent } = view.batches;
-  add(own.history, [{ come: seen(counts.sources), out: seen(counts.sinks), took: recent.took_p50_us ?? 0, memory: counts.memory_bytes }], KEPT.history);
+  add(own.history, [{ come: seen(counts.sources), out: seen(counts.sinks), took: recent.took_p50_us ?? 0, memory: counts.memory_bytes, rates: counts.sources.map((p) => p.rows_per_second ?? 0) }], KEPT.history);
   show();
 }
 
@@ -52,8 +52,15 @@ function show() {
   const nodes = [made(job)].flat(9).filter((node) => node instanceof Node);
   if (content.dataset.tab !== tab + rest) { content.replaceChildren(); content.dataset.tab = tab + rest; }
   children(content, nodes);
-  if (!job.whole) { const own = job; requestAnimationFrame(() => setTimeout(() => { own.whole = true; show(); })); }
+  if (!job.table) goOn(job);
   mark();
+}
+
+// What is in sight is seen first, then all of the graph is drawn, then all of the table: each when the one before can be seen.
+function goOn(own) {
+  if (own.waits) return;
+  own.waits = true;
+  requestAnimationFrame(() => setTimeout(() => { own.waits = false; own.table = own.whole; own.whole = true; show(); }));
 }
 
 async function start() {

@@ -1,5 +1,5 @@
 // The views of a job that change every second.
-import { h, name, sentence } from './dom.js';
+import { h, name, safe, sentence } from './dom.js';
 import { bytes, clock, number, percent, plural, short, time } from './words.js';
 import { draw, outline } from './graph.js';
 import * as chart from './chart.js';
@@ -51,29 +51,53 @@ export function overview(job) {
     h('div', { class: 'outline', hidden: true, live: (element) => outline(element, view, (i) => facts(job, i), job.room) }),
     h('div', { class: 'card graph', tabindex: '0', role: 'region', 'aria-label': 'The graph of the job', live: (element) => draw(element, view, (i) => facts(job, i), (part) => job.link('part', `${part.role}/${encodeURIComponent(part.name)}`), job.room, job.whole) }),
     view.diagnosis.sentences.length > 0 && [h('h2', {}, 'What stands out'), h('div', { class: 'card' }, said(job))],
-    h('h2', {}, 'Parts'), h('div', { class: 'card scroll later' }, parts(job)),
+    h('h2', {}, 'Parts'), h('div', { class: 'card scroll later', live: (element) => parts(element, job) }),
   ];
 }
 
-// So many rows of the table are there at once; the others follow when the first have been seen.
-const FIRST = 30;
 const said = (job) => h('ul', { class: 'said' }, job.view.diagnosis.sentences.slice(0, 40).map((one) => h('li', { class: one.level }, sentence(one.text))));
 
-function parts(job) {
-  const { graph } = job.view;
-  const row = (part, i) => {
-    if (part.hidden) return null;
-    const told = facts(job, i), { counts, own } = told, n = (value) => h('td', { class: 'n' }, value ? number(value) : '–');
-    return h('tr', {}, h('td', {}, h('a', { href: job.link('part', `${part.role}/${encodeURIComponent(part.name)}`) }, name(part.name))), h('td', { class: 'quiet' }, `${part.role} · ${part.kind}`),
-      h('td', { class: 'n' }, number(counts.rows)), h('td', { class: 'n' }, number(told.rate)), h('td', { class: 'n' }, percent(told.busy)), n(counts.rejected), n(counts.late),
-      h('td', { class: 'n' }, own.state_bytes ? bytes(own.state_bytes) : '–'), h('td', { class: 'n' }, part.role === 'source' ? `${number(own.waiting_rows)} · ${percent(told.fill)}` : '–'));
-  };
-  return h('table', {}, h('thead', {}, h('tr', {}, ['Name', 'Kind'].map((t) => h('th', {}, t)), ['Rows', 'Rows/s', 'At work', 'Rejected', 'Late', 'State', 'Waiting'].map((t) => h('th', { class: 'n' }, t)))),
-    h('tbody', {}, graph.parts.slice(0, job.whole ? graph.parts.length : FIRST).map((part, i) => row(part, i))));
+// So many rows of the table are there at once; the others follow when all else has been seen.
+const FIRST = 30;
+const COLUMNS = ['Rows', 'Rows/s', 'At work', 'Rejected', 'Late', 'State', 'Waiting'];
+
+/** The table of all parts, drawn into an element: its rows are made once, as copies, and their numbers changed. */
+function parts(element, job) {
+  const all = job.view.graph.parts, key = all.map((part) => [part.role, part.name, part.kind, part.hidden].join()).join(';') + job.id;
+  if (element.drawn?.key !== key) {
+    const body = h('tbody', {}), row = h('tr', {}, h('td', {}, h('a', {}, name(' '))), h('td', { class: 'quiet' }, ' '), COLUMNS.map(() => h('td', { class: 'n' }, ' ')));
+    element.replaceChildren(h('table', {}, h('thead', {}, h('tr', {}, ['Name', 'Kind'].map((t) => h('th', {}, t)), COLUMNS.map((t) => h('th', { class: 'n' }, t)))), body));
+    element.drawn = { key, body, row, rows: [], shown: all.map((_, i) => i).filter((i) => !all[i].hidden) };
+  }
+  const { body, row, rows, shown } = element.drawn, n = (value) => value ? number(value) : '–';
+  shown.slice(rows.length, job.table ? shown.length : FIRST).forEach((i) => {
+    const made = row.cloneNode(true), [called, kind, ...cells] = made.childNodes, part = all[i];
+    called.firstChild.setAttribute('href', safe(job.link('part', `${part.role}/${encodeURIComponent(part.name)}`)));
+    called.firstChild.firstChild.firstChild.data = safe(part.name);
+    kind.firstChild.data = safe(`${part.role} · ${part.kind}`);
+    rows.push(cells.map((cell) => cell.firstChild));
+    body.append(made);
+  });
+  rows.forEach((cells, at) => {
+    const i = shown[at], told = facts(job, i), { counts, own } = told;
+    const words = [number(counts.rows), number(told.rate), percent(told.busy), n(counts.rejected), n(counts.late), own.state_bytes ? bytes(own.state_bytes) : '–',
+      all[i].role === 'source' ? `${number(own.waiting_rows)} · ${percent(told.fill)}` : '–'];
+    words.forEach((text, column) => { if (cells[column].data !== text) cells[column].data = text; });
+  });
 }
 
 const causes = [['interval_us', 'its time'], ['data_us', 'data'], ['in_flight_us', 'batches before it'], ['memory_us', 'memory'], ['upgrade_us', 'an upgrade']];
 const waited = (waits) => { const [us, words] = causes.map(([key, words]) => [waits[key] ?? 0, words]).sort((a, b) => b[0] - a[0])[0]; return us > 0 ? `${time(us)} for ${words}` : '–'; };
+
+const SOURCES_MAX = 50;
+
+/** How many rows each source has put out a second, since somebody looks. */
+function rates(job) {
+  const sources = job.view.graph.parts.flatMap((part, i) => part.role === 'source' && !part.hidden ? [[part, i]] : []);
+  const row = ([part, i]) => h('tr', {}, h('td', {}, h('a', { href: job.link('part', `source/${encodeURIComponent(part.name)}`) }, name(part.name))), h('td', { class: 'n' }, `${short(facts(job, i).rate)} a second`),
+    h('td', { class: 'spark' }, chart.spark(job.history.map((then) => then.rates[i] ?? 0))));
+  return [h('table', {}, h('tbody', {}, sources.slice(0, SOURCES_MAX).map(row))), sources.length > SOURCES_MAX && h('p', { class: 'small quiet' }, `${number(sources.length - SOURCES_MAX)} more are in the table of all parts.`)];
+}
 
 export function batches(job) {
   const { view } = job, last = job.batches.slice(-120), chosen = job.chosen === null ? null : job.batches.find((b) => b.number === job.chosen);
@@ -83,10 +107,11 @@ export function batches(job) {
     h('td', { class: 'n' }, b.planned_us === undefined ? '–' : time(b.planned_us)), h('td', { class: 'n' }, b.ready_us === undefined ? '–' : time(b.ready_us)), h('td', { class: 'n' }, b.committed_us === undefined ? 'in flight' : time(b.committed_us)));
   const heads = [['Batch'], ['Begun'], ['Rows', 1], ['Bytes', 1], ['Waited most'], ['Held up', 1], ['Planned', 1], ['Stages done', 1], ['Committed', 1]];
   return [
-    h('div', { class: 'card' }, h('h2', {}, 'How long batches take'), chart.batches(last, view.graph.interval_us, job.chosen, choose),
+    h('div', { class: 'card' }, h('h2', {}, 'How long batches take'), chart.batches(last, view.graph.interval_us, job.chosen, choose, job.room),
       h('span', { class: 'key' }, 'until all stages were done'), h('span', { class: 'key b' }, 'until all sinks had committed'), view.graph.interval_us > 0 && h('span', { class: 'small quiet' }, `one is due every ${time(view.graph.interval_us)}`)),
-    h('div', { class: 'card' }, h('h2', {}, 'Rows of a batch'), chart.rows(last)),
-    chosen && h('div', { class: 'card' }, h('h2', {}, `Batch ${number(chosen.batch)}: who worked on it when`), chosen.parts.length ? chart.timeline(chosen, view.graph.parts) : h('p', { class: 'quiet' }, 'It is too long ago: what each part did is kept of the last batches.')),
+    h('div', { class: 'card' }, h('h2', {}, 'Rows of a batch'), chart.rows(last, job.room)),
+    chosen && h('div', { class: 'card' }, h('h2', {}, `Batch ${number(chosen.batch)}: who worked on it when`), chosen.parts.length ? chart.timeline(chosen, view.graph.parts, job.room) : h('p', { class: 'quiet' }, 'It is too long ago: what each part did is kept of the last batches.')),
+    h('div', { class: 'card' }, h('h2', {}, 'Rows in, by source'), rates(job)),
     h('p', { class: 'small quiet' }, `The last minute: ${plural(minute.batches, 'batch', 'batches')}; half took no more than ${time(minute.took_p50_us)}, 99 of 100 no more than ${time(minute.took_p99_us)}. Nothing began while ${causes.map(([key, words]) => [minute.waits[key] ?? 0, words]).filter(([us]) => us > 0).map(([us, words]) => `${time(us)} were waited for ${words}`).join(', ') || 'nothing was waited for'}. Choose a batch to see its timeline.`),
     h('div', { class: 'card scroll' }, h('table', {}, h('thead', {}, h('tr', {}, heads.map(([t, n]) => h('th', { class: n && 'n' }, t)))), h('tbody', {}, [...view.batches.in_flight].reverse().map(row), job.batches.slice(-60).reverse().map(row)))),
   ];
@@ -98,7 +123,7 @@ export function part(job, path) {
   if (place < 0) return [h('p', { class: 'quiet' }, 'The job has no such part.')];
   const is = graph.parts[place], told = facts(job, place), { counts, own } = told, all = [];
   const fact = (label, value) => { if (value !== null && value !== undefined && value !== '') all.push(h('dt', {}, label), h('dd', {}, value)); };
-  fact('Reads', is.from.map((stream, i) => [i > 0 && ', ', name(stream)]));
+  fact('Reads', is.from.length ? is.from.map((stream, i) => [i > 0 && ', ', name(stream)]) : null);
   fact(role === 'sink' ? 'Rows taken in' : 'Rows put out', `${number(counts.rows)} · ${number(told.rate)} a second`);
   fact('At work', `${percent(told.busy)} of the last ten seconds · ${time(b.busy_us[place])} in all`);
   if (role === 'source') fact('Waiting', `${plural(own.waiting_rows, 'record')}, ${bytes(own.waiting_bytes)} of ${bytes(own.waiting_bytes_max)}${own.finished ? ' · nothing more comes' : own.idle_ms ? ' · nothing to read for ' + time(own.idle_ms * 1000) : ''}`);
@@ -123,16 +148,20 @@ export function part(job, path) {
   };
   const { partitions } = counts, stages = partitions ? [...new Set(partitions.furthest.flatMap((p) => Object.keys(p.times_us ?? {})))].slice(0, 4) : [];
   const moved = (us) => us === undefined ? '–' : `${clock(us)} · ${time(Math.max(job.view.status.last_batch_time_us - us, 0))} ago`;
-  const partition = (p) => h('tr', {}, h('td', {}, name(p.name)), h('td', { class: 'n' }, number(p.position)), h('td', { class: 'n' }, p.behind === undefined ? '–' : number(p.behind)), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
+  // Servers that have no numbers for places say where they are in words of their own.
+  const worded = partitions?.furthest.some((p) => p.rows !== undefined);
+  const read = (p) => worded ? [h('td', { class: 'text' }, p.place === undefined ? '–' : name(p.place)), h('td', { class: 'n' }, number(p.rows))]
+    : [h('td', { class: 'n' }, number(p.position)), h('td', { class: 'n' }, p.behind === undefined ? '–' : number(p.behind))];
+  const partition = (p) => h('tr', {}, h('td', { class: 'text' }, name(p.name)), read(p), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
   const last = job.batches.filter((x) => x.parts.some((p) => p.part === place)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === place); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
   return [h('h2', {}, name(is.name), ' ', h('span', { class: 'badge' }, `${is.role} · ${is.kind}`)), h('div', { class: 'card' }, h('dl', { class: 'facts' }, all)),
-    last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Work on each of the last batches'), chart.batches(last, 0, null, () => {})),
+    last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Work on each of the last batches'), chart.batches(last, 0, null, () => {}, job.room)),
     own.hot_keys && h('div', { class: 'card' }, h('h2', {}, 'Hottest keys'), own.hot_keys.keys.length ? h('table', {}, h('tbody', {}, own.hot_keys.keys.map((k) => h('tr', {}, h('td', { class: 'text' }, name(k.key)), h('td', { class: 'n' }, percent(k.rows / own.hot_keys.looked_at)))))) : 'No key makes up one in a hundred of the rows.',
       h('p', { class: 'quiet small' }, `Of ${plural(own.hot_keys.looked_at, 'row')} that were looked at lately.`)),
     own.spread && h('div', { class: 'card' }, h('h2', {}, 'State by key group'), h('p', { class: 'quiet small' }, `${plural(own.spread.groups, 'key group')} hold about ${plural(own.spread.rows, 'row')}, ${bytes(own.spread.bytes)} of keys and states; the largest:`),
       h('table', {}, h('thead', {}, h('tr', {}, ['Group', 'Rows', 'Bytes', 'Share'].map((t) => h('th', { class: 'n' }, t)))), h('tbody', {}, own.spread.largest.map((g) => h('tr', {}, [number(g.group), number(g.rows), bytes(g.bytes), percent(g.bytes / Math.max(own.spread.bytes, 1))].map((text) => h('td', { class: 'n' }, text))))))),
-    partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), h('th', { class: 'n' }, 'Next offset'), h('th', { class: 'n' }, 'Behind'), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
-      partitions.count > partitions.furthest.length && h('p', { class: 'quiet small' }, `${number(partitions.count - partitions.furthest.length)} more, none of them further behind.`)),
+    partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), worded ? [h('th', {}, 'Read up to'), h('th', { class: 'n' }, 'Rows since the start')] : ['Next offset', 'Behind'].map((t) => h('th', { class: 'n' }, t)), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
+      partitions.count > partitions.furthest.length && h('p', { class: 'quiet small' }, `${number(partitions.count - partitions.furthest.length)} more${worded ? '' : ', none of them further behind'}.`)),
     (counts.plugins ?? []).map(plugin), counts.plugin && acts.upgrading(job, is.name),
     counters.length > 0 && h('div', { class: 'card scroll' }, h('h2', {}, 'Counters of the plugin'), h('table', {}, h('tbody', {}, counters.slice(0, 200).map(([key, count]) => h('tr', {}, h('td', { class: 'text' }, name(key)), h('td', { class: 'n' }, number(count)))))))];
 }

@@ -57,7 +57,8 @@ impl Reading<'_> {
                         let Partition { name, topic, number, records, .. } = partition;
                         let (end, gathered) = (ends.get(&(topic.clone(), *number)), records.rows() as u64);
                         let missing = end.map(|end| end.saturating_sub(records.end()).saturating_add(gathered));
-                        PartitionRead { name: name.clone(), next: records.next(), missing }
+                        let next = Some(records.next());
+                        PartitionRead { name: name.clone(), next, missing, ..PartitionRead::default() }
                     });
                     inbox.tell_read(read.collect());
                 }

@@ -10,10 +10,11 @@ use crate::batch::partition::clock_number;
 use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
-use crate::job::spec::SourceSpec;
+use crate::hex;
+use crate::job::spec::{ServerReads, SourceKind, SourceSpec};
 use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::http::cut;
-use crate::receiver::inbox::{Inbox, Ticket};
+use crate::receiver::inbox::{Inbox, PartitionRead, Ticket};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ use tokio::sync::watch;
 
 /// A position that moved without rows waits so long for some; then a batch holds it alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is told how far it is read, where that has changed.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+/// Letters of a position that are shown.
+const PLACE_CHARS_MAX: usize = 120;
 
 /// How many rows a source had, of all of its partitions, since the job's first start. Held while rows go into the inbox, so that
 /// they stand there in the order of their numbers.
@@ -56,6 +62,18 @@ pub struct PartitionReader {
     /// Since when a position waits for rows to go with.
     noted: Option<Instant>,
     published: watch::Receiver<Positions>,
+    seen: Seen,
+}
+
+/// What is told of it to whoever looks: records since the start, and the position behind the last ones.
+#[derive(Default)]
+struct Seen {
+    /// It is a partition, and not all that there is of its source.
+    clock: bool,
+    rows: u64,
+    at: Option<Vec<u8>>,
+    /// When that was told last, and how many records these were.
+    shown: Option<(Instant, u64)>,
 }
 
 /// Why reading goes no further.
@@ -107,6 +125,7 @@ impl PartitionReader {
             safe,
             noted: None,
             published: inbox.published(),
+            seen: Seen { clock: has_clock(source, partition), ..Seen::default() },
         }
     }
 
@@ -115,7 +134,7 @@ impl PartitionReader {
         loop {
             let pause = match self.turn(&mut busy) {
                 Ok(pause) => pause,
-                Err(Stopped::Done) => return,
+                Err(Stopped::Done) => return self.inbox.tell_all_read(&self.partition),
                 Err(Stopped::Failed(error)) => return self.inbox.fail(error),
                 Err(Stopped::Trouble(why)) => {
                     busy.is(false, &self.inbox);
@@ -141,6 +160,7 @@ impl PartitionReader {
             }
         }
         self.tell()?;
+        self.show();
         let wait_ms = if self.waiting.is_empty() { POLL_WAIT_MS } else { POLL_WAIT_SHORT_MS };
         let polled = self.reader.poll(self.rows_max, Duration::from_millis(wait_ms))?;
         let pause = polled.pause;
@@ -188,6 +208,28 @@ impl PartitionReader {
         Ok(())
     }
 
+    /// Tells whoever looks how far it is read.
+    fn show(&mut self) {
+        let Seen { clock, rows, at, shown } = &mut self.seen;
+        if !*clock || shown.is_some_and(|(when, told)| told == *rows || when.elapsed() < SHOWN_EVERY) {
+            return;
+        }
+        *shown = Some((Instant::now(), *rows));
+        let place = at.as_deref().or(self.place.now()).map(words);
+        // Beside what a server calls the place stands what our own readers keep of it.
+        let word = match &self.source.kind {
+            SourceKind::Server(server) if matches!(server.reads, ServerReads::Kinesis(_)) => Some(3),
+            SourceKind::Server(_) => Some(0),
+            _ => None,
+        };
+        let place = place.map(|place| match word.and_then(|word| place.split(' ').nth(word)) {
+            Some(word) => word.to_owned(),
+            None => place,
+        });
+        let name = self.partition.clone();
+        self.inbox.tell_one_read(PartitionRead { name, place, rows: Some(*rows), ..PartitionRead::default() });
+    }
+
     /// What a poll gave goes into one batch, with the position behind it.
     fn put(&mut self, polled: ReadRows) -> Result<(), Stopped> {
         let moves = polled.position.as_deref().filter(|position| Some(*position) != self.place.now());
@@ -218,13 +260,25 @@ impl PartitionReader {
             return Ok(());
         }
         self.noted = None;
+        self.seen.rows += chunks.iter().map(|chunk| chunk.rows() as u64).sum::<u64>();
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
         let Some(ticket) = put else { return Err(Stopped::Done) };
         if let Some(position) = position {
+            self.seen.at = keeps.then(|| position.clone());
             self.waiting.push_back((ticket, position));
         }
         Ok(())
+    }
+}
+
+/// A position as somebody may read it: words of whoever reads the partition, and of no more letters than a line has room for.
+fn words(position: &[u8]) -> String {
+    let text = std::str::from_utf8(position).ok().filter(|text| !text.chars().any(char::is_control));
+    let text = text.map_or_else(|| hex::encode(&position[..position.len().min(PLACE_CHARS_MAX)]), str::to_owned);
+    match text.char_indices().nth(PLACE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }
 

@@ -68,7 +68,8 @@ pub struct JobStatus {
 /// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage as it runs now, the `counters` of its plugin by name, and in `plugins` for each
 /// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs). Of a source that reads topics,
 /// `behind`: records that are there and in no batch yet; `partitions`: their `count` and the `furthest` behind, each with `name`, `position`,
-/// `behind` and the newest event time by stage (`times_us`).
+/// `behind` and the newest event time by stage (`times_us`). Of one that is polled, `rows` since this start instead of `behind`, and where its
+/// places are no numbers, `place` instead of `position`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
     /// Its name.

@@ -26,8 +26,15 @@ pub struct PartitionsStatus {
 pub struct PartitionStatus {
     /// Its name, as `orders/3`.
     pub name: String,
-    /// The offset that the next batch begins at.
-    pub position: u64,
+    /// The offset that the next batch begins at; absent where places are not numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Up to where it is read, in the words of its server or of the plugin that reads it, where these are no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Records that came of it since this start, where that is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Records from there on that its server has; absent where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
@@ -49,6 +56,8 @@ impl PartitionsStatus {
             PartitionStatus {
                 name: topic::shown(&read.name).to_owned(),
                 position: read.next,
+                place: read.place,
+                rows: read.rows,
                 behind: read.missing,
                 times_us: times.collect(),
             }

@@ -1,0 +1,163 @@
+//! All news of a job once a second, for as long as somebody reads them. Most who look have heard the same before: what is new for them
+//! is put into words once.
+
+use super::body::{self, Answer};
+use super::record::{JobView, Numbered, Record};
+use super::routes::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Site};
+use crate::log_lines::LogLine;
+use crate::metrics::batches::BatchFacts;
+use crate::metrics::refused::RefusedRow;
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Sender, channel};
+
+/// Streams of events at a time; more are refused.
+const STREAMS_MAX: usize = 64;
+static STREAMS: Semaphore = Semaphore::const_new(STREAMS_MAX);
+/// Batches that the first event tells of, and of so many parts of stages, sources and sinks when they worked on these: a page that is
+/// just opened waits for it.
+const FIRST_BATCHES: usize = 240;
+const FIRST_PART_TIMES: usize = 1_000;
+
+/// The answer to whoever asks for the events of a job.
+pub fn answer(site: &Arc<Site>, id: &str) -> Answer {
+    let Ok(place) = STREAMS.try_acquire() else {
+        return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many look at once; close a page");
+    };
+    if site.jobs.file(id).is_none() {
+        return body::error(StatusCode::NOT_FOUND, "there is no such job");
+    }
+    let (sender, receiver) = channel(2);
+    let (site, id) = (site.clone(), id.to_owned());
+    tokio::spawn(async move {
+        tell(&site, &id, sender).await;
+        drop(place);
+    });
+    body::events(receiver)
+}
+
+async fn tell(site: &Site, id: &str, sender: Sender<Bytes>) {
+    let mut polled = site.jobs.watched();
+    let mut heard = Heard::default();
+    loop {
+        site.jobs.looked_at();
+        let news = site.jobs.with(id, |record| record.shared.news(record, site.jobs.polls(), heard)).await;
+        let Some(Some((news, told))) = news else { return };
+        heard = told;
+        polled.mark_unchanged();
+        if sender.send(news).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            changed = polled.changed() => if changed.is_err() { return },
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// The last numbers that somebody has heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Heard {
+    batches: u64,
+    log: u64,
+    refused: u64,
+}
+
+/// The last event that was put into words: after which answer of the job and for whom, and what those have heard who read it.
+#[derive(Default)]
+pub struct Shared(Mutex<Option<Last>>);
+
+struct Last {
+    polls: u64,
+    before: Heard,
+    text: Bytes,
+    after: Heard,
+}
+
+impl Shared {
+    /// What is new for those who have heard this much.
+    fn news(&self, record: &Record, polls: u64, before: Heard) -> Option<(Bytes, Heard)> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = last.as_ref().filter(|last| (last.polls, last.before) == (polls, before)) {
+            return Some((last.text.clone(), last.after));
+        }
+        let text = Bytes::from(News::after(record, before).event()?);
+        let after = Heard { batches: record.batches.count(), log: record.log.count(), refused: record.refused.count() };
+        *last = Some(Last { polls, before, text: text.clone(), after });
+        Some((text, after))
+    }
+}
+
+/// What is new of a job.
+#[derive(Serialize)]
+struct News<'a> {
+    view: &'a JobView,
+    batches: Vec<Numbered<BatchFacts>>,
+    log: Vec<Numbered<LogLine>>,
+    refused: Vec<Numbered<RefusedRow>>,
+}
+
+impl News<'_> {
+    fn after(record: &Record, heard: Heard) -> News<'_> {
+        let first = heard.batches == 0;
+        let mut news = News {
+            view: &record.view,
+            batches: record.batches.after(heard.batches, if first { FIRST_BATCHES } else { BATCHES_MAX }),
+            log: record.log.after(heard.log, LOG_MAX),
+            refused: record.refused.after(heard.refused, REFUSED_MAX),
+        };
+        if first {
+            news.forget_old_parts();
+        }
+        news
+    }
+
+    fn forget_old_parts(&mut self) {
+        let mut told = 0;
+        for batch in self.batches.iter_mut().rev() {
+            told += batch.what.parts.len();
+            if told > FIRST_PART_TIMES {
+                batch.what.parts.clear();
+            }
+        }
+    }
+
+    fn event(&self) -> Option<Vec<u8>> {
+        let mut text = b"event: news\ndata: ".to_vec();
+        serde_json::to_writer(&mut text, self).ok()?;
+        text.extend_from_slice(b"\n\n");
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> LogLine {
+        LogLine { text: text.into(), ..LogLine::default() }
+    }
+
+    #[test]
+    fn who_has_heard_the_same_shares_the_words_and_nobody_misses_any() {
+        let mut record = Record::new("id", "file", false);
+        record.own_line(line("first"));
+        let (text, after) = record.shared.news(&record, 1, Heard::default()).unwrap();
+        assert!(text.starts_with(b"event: news\ndata: {") && text.ends_with(b"}\n\n"));
+        let (same, _) = record.shared.news(&record, 1, Heard::default()).unwrap();
+        assert_eq!(text.as_ptr(), same.as_ptr(), "put into words once");
+        record.own_line(line("second"));
+        let told = |heard, polls| {
+            let (text, after) = record.shared.news(&record, polls, heard).unwrap();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            (text.contains("first"), text.contains("second"), after)
+        };
+        let all = Heard { log: 2, ..after };
+        assert_eq!(told(after, 2), (false, true, all), "only what is new");
+        assert_eq!(told(Heard::default(), 2), (true, true, all), "who comes later hears all");
+        assert_eq!(told(all, 2), (false, false, all));
+    }
+}
