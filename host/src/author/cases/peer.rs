@@ -352,3 +352,6 @@ impl Drop for Ended {
 pub fn expected_file(name: &str) -> String {
     format!("expected-{name}.txt")
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,16 +189,7 @@ impl Runs<'_> {
             for reading in readings.iter_mut().filter(|reading| !reading.came.ended) {
                 self.poll(reading, ROWS_MAX, WAIT / count.clamp(1, 10))?;
             }
-            self.in_time(end, || {
-                let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
-                let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
-                let expected = match enough {
-                    Some(enough) => format!("and {enough} are expected (`rows`)"),
-                    None => "and the plugin has not said that there are no more; where it never does, write `rows = …`"
-                        .into(),
-                };
-                format!("there are {rows} rows and {refused} refused ones, {expected}")
-            })?;
+            self.in_time(end, || so_many(&readings, enough))?;
         }
         for reading in &mut readings {
             if !reading.came.ended {
@@ -209,6 +200,10 @@ impl Runs<'_> {
                 let told = reading.reader.durable(&position).and_then(|()| reading.reader.published(&position));
                 lasting(told)?;
             }
+        }
+        let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
+        if enough.is_some_and(|enough| count as u64 > enough) {
+            return Err(Error::plugin(so_many(&readings, enough)));
         }
         let came = readings.into_iter().map(|reading| reading.came);
         let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
@@ -403,6 +398,17 @@ impl Runs<'_> {
         self.settled()?;
         Ok((before, came))
     }
+}
+
+/// What came, and what should have come.
+fn so_many(readings: &[Reading], enough: Option<u64>) -> String {
+    let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
+    let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
+    let expected = match enough {
+        Some(enough) => format!("and {enough} are expected together (`rows`)"),
+        None => "and the plugin has not said that there are no more; where it never does, write `rows = …`".into(),
+    };
+    format!("there are {rows} rows and {refused} refused ones, {expected}")
 }
 
 /// The first position that is expected and is another.
