@@ -50,7 +50,7 @@ pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
 }
 
 fn is_address(text: &str) -> bool {
-    let split = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let split = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
     split.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
