@@ -79,6 +79,8 @@ fn what_is_wrong_with_a_source_is_found() {
     change(&trial, "cases/example/case.toml", "rows = 3", "rows = 4");
     assert_eq!(trial.well(&["test", "a"]), PASSES);
 
+    // Rows that do not come again are waited for in vain.
+    change(&trial, "cases/example/case.toml", "rows = 4", "within = \"3s\"\nrows = 4");
     // A position that is one too early, and one too late: only who opens the plugin there sees it.
     for (position, rows) in [
         ("next - 1", "unexpected   {\"number\":0,\"text\":\"to\"}"),

@@ -40,7 +40,7 @@ const NAME: &str = "case";
 /// The name of a sink's input.
 const INPUT: &str = "input";
 /// How long one run of a case takes at most, if the case does not say.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(20);
 /// How often something that passes is tried again without getting any further.
 const AGAIN_MAX: u32 = 3;
 /// How long it is waited before that, and at most where a plugin says when it wants to be asked again.

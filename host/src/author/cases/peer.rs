@@ -27,7 +27,7 @@ const HEARD_BYTES_MAX: usize = 64 << 20;
 /// Connections to a peer at a time.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a peer waits for the end of connections that a plugin has left.
-const SETTLES_WITHIN: Duration = Duration::from_secs(2);
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 
 /// A peer as `case.toml` has it.
 #[derive(Clone, Debug, Deserialize)]
