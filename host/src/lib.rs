@@ -51,8 +51,8 @@ pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
 
 use millstream_base::{
-    batch, decode, digest, durable, fault, hex, log_lines, package_name, panics, private, progress, regular, secrets,
-    shown, terminal, threads, time, units,
+    batch, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, private, progress, regular,
+    secrets, shown, terminal, threads, time, units,
 };
 use millstream_connectors::{http, postgres, sink};
 use millstream_engine::{checkpoint, graph, running, state};

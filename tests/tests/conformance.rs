@@ -83,7 +83,6 @@ languages! { rust: Language::Rust, python: Language::Python, js: Language::JavaS
 
 /// Builds all plugins of a language and runs their cases; tells of all that fail.
 fn all_cases(language: Language) {
-    // `sources` and `sinks` try what has no cases.
     let is_tried = |case: &String| has(case, language) && folder(case, language).with_file_name("cases").is_dir();
     let cases: Vec<String> = case_names().into_iter().filter(is_tried).collect();
     assert!(!cases.is_empty(), "there is no plugin in {language}");

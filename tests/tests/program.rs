@@ -2,6 +2,7 @@
 
 mod changes;
 mod choosing;
+mod connector_tls;
 mod connectors_page;
 mod clickhouse_sink;
 mod counters;

@@ -3,6 +3,7 @@
 mod authoring;
 mod compat;
 mod conformance;
+mod connector_cases;
 mod dist;
 mod examples;
 mod newcomer;

@@ -142,15 +142,45 @@ fn the_page_is_true_for_c() {
     }
 }
 
+/// What the case of a new project comes to.
+const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
+
+/// Puts blocks of the page into the case of a project, in the place of what it has: it passes.
+fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
+    let folder = trial.path(project).join("cases/example");
+    for (name, language, part) in files {
+        fs::write(folder.join(name), block(PAGE, language, part).text).unwrap();
+    }
+    let rejected = folder.join("expected-rejected.jsonl");
+    if files.iter().any(|(name, ..)| *name == "expected.jsonl") {
+        fs::remove_file(rejected).unwrap();
+    }
+    assert_eq!(trial.well(&["test", project]), CASE_PASSES);
+}
+
 #[test]
 fn the_page_is_true_for_a_source() {
     let trial = Trial::new(&block(PAGE, "toml", "[sources.lines]").text);
     let told = shell(&trial, &block(PAGE, "sh", "--world source").text);
-    for part in
-        ["test result: ok. 1 passed", "built ./feed.wasm", "world:         source", "connections (need a grant)"]
-    {
+    for part in [
+        "test result: ok. 1 passed",
+        "built ./feed.wasm",
+        CASE_PASSES,
+        "world:         source",
+        "connections (need a grant)",
+    ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
+    // A case as the page writes it.
+    case(
+        &trial,
+        "feed",
+        &[
+            ("case.toml", "toml", "rows = 3"),
+            ("server.txt", "text", "from {n}"),
+            ("expected.jsonl", "json", "\"number\""),
+        ],
+    );
     let address = format!("127.0.0.1:{}", free_port());
     trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7000", &address));
     let mut job = trial.start(&[]);
@@ -167,11 +197,16 @@ fn the_page_is_true_for_a_source() {
 fn the_page_is_true_for_a_sink() {
     let trial = Trial::new(&block(PAGE, "toml", "[sinks.ledger]").text);
     let told = shell(&trial, &block(PAGE, "sh", "--world sink").text);
-    for part in
-        ["test result: ok. 1 passed", "built ./ledger.wasm", "world:         sink", "connections (need a grant)"]
-    {
+    for part in [
+        "test result: ok. 1 passed",
+        "built ./ledger.wasm",
+        CASE_PASSES,
+        "world:         sink",
+        "connections (need a grant)",
+    ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
+    case(&trial, "ledger", &[("server.txt", "text", "let last = 0")]);
     trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
     let shown = trial.well(&["validate", "job.toml"]);
     assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
@@ -199,6 +234,8 @@ fn no_block_of_the_page_is_left_out() {
     let others =
         others.into_iter().chain([("toml", "[grants]"), ("toml", "[sources.lines]"), ("sh", "--world source")]);
     let others = others.chain([("toml", "[sinks.ledger]"), ("sh", "--world sink")]);
+    let of_cases = [("toml", "rows = 3"), ("text", "from {n}"), ("json", "\"number\""), ("text", "let last = 0")];
+    let others = others.chain(of_cases);
     let mut taken: Vec<Block> = ways.map(|(language, text)| block(PAGE, language, &text)).collect();
     taken.extend(others.map(|(language, text)| block(PAGE, language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.

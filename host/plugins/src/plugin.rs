@@ -43,6 +43,7 @@ mod reader;
 mod reject;
 mod releases;
 mod search;
+mod secured;
 mod snapshot;
 mod stack;
 mod tally;
@@ -67,6 +68,7 @@ pub use outline::{Outline, check as check_component};
 pub use prepared::{Preparation, called};
 pub use reader::Reader;
 pub use releases::{RELEASES, Release};
+pub use secured::TlsClient;
 pub use snapshot::{started, with_heap};
 pub use tally::ConnectorTally;
 pub use writer::Writer;
@@ -175,8 +177,10 @@ pub struct Granted {
     pub env: BTreeMap<String, String>,
     /// Requests over HTTP.
     pub http: Option<HttpGrant>,
-    /// Servers that it may connect to over TCP, as `host:port`.
+    /// Servers that it may connect to over TCP, as `host:port`, or `tls://host:port` where the host speaks TLS for it.
     pub tcp: Vec<String>,
+    /// How TLS is spoken with these.
+    pub tls: Option<TlsClient>,
     /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
     pub udp: Vec<String>,
 }

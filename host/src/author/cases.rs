@@ -18,9 +18,13 @@
 //!
 //! A case runs as a job of one stage between `queue` source and `queue` sink, in virtual time, with one worker and
 //! again with two. Rows must come in the expected order, but for stages with a key, whose order is not fixed.
+//!
+//! Cases of sources and sinks are others: see `connector`.
 
 mod accept;
 mod compare;
+mod connector;
+mod peer;
 mod questions;
 
 use crate::error::{Error, Result};
@@ -96,6 +100,9 @@ impl Display for CasesReport {
 /// that does not do what a case expects is in the report. `accepts`: what comes out with one worker is what a case that
 /// differs expects from now on, and is written to its files.
 pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
+    if let Some(world) = connector::world(folder)? {
+        return connector::run(folder, world, accepts);
+    }
     run_with(folder, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
         let spec = crate::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
@@ -116,6 +123,8 @@ struct CaseJob {
     of: String,
     /// The names of the sources.
     inputs: Vec<String>,
+    /// Where in the job stands what the case says of the plugin.
+    section: String,
     /// Where its relative paths start.
     folder: PathBuf,
     workers: usize,
@@ -132,7 +141,7 @@ impl CaseJob {
             ("schema", column) => of_sources(&format!(".schema.{column}")),
             ("inputs", "") => of_sources(""),
             ("inputs", _) => Vec::new(),
-            _ => vec![format!("stages.stage.{path}")],
+            _ => vec![format!("{}.{path}", self.section)],
         }
     }
 }
@@ -140,8 +149,19 @@ impl CaseJob {
 type Runner<'a> = dyn Fn(&CaseJob) -> Result<()> + 'a;
 
 fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport> {
-    let plugin = fs::canonicalize(folder)
-        .map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))?;
+    let plugin = plugin_folder(folder)?;
+    all(folder, accepts, &|case, accepted| TestCase::read(case)?.differs(&plugin, accepted, runner))
+}
+
+fn plugin_folder(folder: &Path) -> Result<PathBuf> {
+    fs::canonicalize(folder).map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))
+}
+
+/// What is not as a case in this folder expects. Where what comes out is to be accepted, the files that were written are added there.
+type Differs<'a> = dyn Fn(&Path, Option<&mut Vec<PathBuf>>) -> Result<Option<String>> + 'a;
+
+/// Runs each case of a plugin folder.
+fn all(folder: &Path, accepts: bool, differs: &Differs) -> Result<CasesReport> {
     let mut cases = Vec::new();
     let folders = case_folders(folder)?;
     let shown = progress::of_steps("cases", folders.len() as u64);
@@ -149,10 +169,10 @@ fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         shown.say(&format!("cases, now {name}"));
         let mut accepted = Vec::new();
-        let mut difference = TestCase::read(&case)?.differs(&plugin, accepts.then_some(&mut accepted), runner)?;
+        let mut difference = differs(&case, accepts.then_some(&mut accepted))?;
         if !accepted.is_empty() {
-            // It must be so with every number of workers.
-            difference = TestCase::read(&case)?.differs(&plugin, None, runner)?;
+            // It must be so whenever it runs, and with every number of workers.
+            difference = differs(&case, None)?;
         }
         cases.push(CaseReport { name, difference, accepted });
         shown.at(cases.len() as u64);
@@ -233,11 +253,43 @@ impl CaseFile {
 }
 
 /// What a case expects.
-enum ExpectedOutcome {
-    Rows(Vec<BatchLine>),
+enum ExpectedOutcome<T = Vec<BatchLine>> {
+    Rows(T),
     Error(String),
     /// The case does not say yet.
     Unknown,
+}
+
+impl<T> ExpectedOutcome<T> {
+    /// These rows, from the file of this name, or the error in the case's folder.
+    fn of(folder: &Path, name: &str, rows: Option<T>) -> Result<ExpectedOutcome<T>> {
+        let error = folder.join("expected-error.txt");
+        Ok(match (rows, error.exists()) {
+            (Some(rows), false) => ExpectedOutcome::Rows(rows),
+            (None, true) => ExpectedOutcome::Error(read_text(&error)?.trim().to_string()),
+            (None, false) => ExpectedOutcome::Unknown,
+            (Some(_), true) => {
+                let folder = folder.display();
+                let message = format!("{folder} has both {name} and expected-error.txt; remove one of them");
+                return Err(Error::job(message));
+            }
+        })
+    }
+
+    /// What is not as expected of a run that failed, or did not where it should; `Ok`: the rows to compare, or `None` where the case
+    /// does not say.
+    fn fails(&self, error: Option<&Error>) -> Result<Option<&T>, Option<String>> {
+        match (self, error) {
+            (ExpectedOutcome::Error(part), Some(error)) if error.message.contains(part) => Err(None),
+            (ExpectedOutcome::Error(part), Some(error)) => {
+                Err(Some(format!("the job failed with another error\nexpected … {part} …\ngot      {error}")))
+            }
+            (ExpectedOutcome::Error(part), None) => Err(Some(format!("the job did not fail\nexpected … {part} …"))),
+            (_, Some(error)) => Err(Some(format!("the job failed: {error}"))),
+            (ExpectedOutcome::Rows(rows), None) => Ok(Some(rows)),
+            (ExpectedOutcome::Unknown, None) => Ok(None),
+        }
+    }
 }
 
 struct TestCase {
@@ -264,17 +316,9 @@ impl TestCase {
                 input.display()
             )));
         }
-        let (rows, error) = (folder.join("expected.jsonl"), folder.join("expected-error.txt"));
-        let expected = match (rows.exists(), error.exists()) {
-            (true, false) => ExpectedOutcome::Rows(compare::read_lines(&rows)?),
-            (false, true) => ExpectedOutcome::Error(read_text(&error)?.trim().to_string()),
-            (false, false) => ExpectedOutcome::Unknown,
-            (true, true) => {
-                let folder = folder.display();
-                let message = format!("{folder} has both expected.jsonl and expected-error.txt; remove one of them");
-                return Err(Error::job(message));
-            }
-        };
+        let rows = folder.join("expected.jsonl");
+        let rows = rows.exists().then(|| compare::read_lines(&rows)).transpose()?;
+        let expected = ExpectedOutcome::of(folder, "expected.jsonl", rows)?;
         let rejected = folder.join("expected-rejected.jsonl");
         let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
         Ok(TestCase { folder: folder.into(), text, file, inputs, expected, rejected })
@@ -294,7 +338,8 @@ impl TestCase {
             let text = self.job(plugin, out.path())?;
             let inputs = self.inputs.iter().map(|input| input.name.clone()).collect();
             let (file, of) = (self.folder.join("case.toml"), self.text.clone());
-            let result = runner(&CaseJob { text, file, of, inputs, folder: self.folder.clone(), workers });
+            let (section, folder) = ("stages.stage".to_owned(), self.folder.clone());
+            let result = runner(&CaseJob { text, file, of, inputs, section, folder, workers });
             if let Some(difference) = self.differs_from(result.clone(), out.path())? {
                 // With two workers it must come out the same.
                 if let Some(accepted) = accepted.take().filter(|_| workers == WORKERS[0]) {
@@ -312,31 +357,27 @@ impl TestCase {
 
     /// The same of a run that has ended so, with its output in a folder.
     fn differs_from(&self, result: Result<()>, out: &Path) -> Result<Option<String>> {
-        Ok(match (&self.expected, result) {
-            (ExpectedOutcome::Error(part), Err(error)) if error.message.contains(part) => None,
-            (ExpectedOutcome::Error(part), Err(error)) => {
-                Some(format!("the job failed with another error\nexpected … {part} …\ngot      {error}"))
-            }
-            (ExpectedOutcome::Error(part), Ok(())) => Some(format!("the job did not fail\nexpected … {part} …")),
-            (_, Err(error)) => Some(format!("the job failed: {error}")),
-            (ExpectedOutcome::Rows(expected), Ok(())) => {
-                let got = compare::read_lines(&out.join(OUTPUT))?;
-                let difference = compare::difference(expected, &got, self.file.key.is_none());
-                match (difference, &self.rejected) {
-                    (None, Some(rejected)) => {
-                        let mut got = compare::read_lines(&out.join(REJECTED))?;
-                        compare::keep_columns_of(rejected, &mut got);
-                        let difference = compare::difference(rejected, &got, false);
-                        difference.map(|difference| format!("rejected rows: {difference}"))
-                    }
-                    (difference, _) => difference,
-                }
-            }
-            (ExpectedOutcome::Unknown, Ok(())) => Some(format!(
+        let expected = match self.expected.fails(result.err().as_ref()) {
+            Ok(expected) => expected,
+            Err(difference) => return Ok(difference),
+        };
+        let Some(expected) = expected else {
+            return Ok(Some(format!(
                 "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is \
                  right (`millstream test --accept` writes it):\n{}",
                 read_text(&out.join(OUTPUT))?.trim_end()
-            )),
+            )));
+        };
+        let got = compare::read_lines(&out.join(OUTPUT))?;
+        let difference = compare::difference(expected, &got, self.file.key.is_none());
+        Ok(match (difference, &self.rejected) {
+            (None, Some(rejected)) => {
+                let mut got = compare::read_lines(&out.join(REJECTED))?;
+                compare::keep_columns_of(rejected, &mut got);
+                let difference = compare::difference(rejected, &got, false);
+                difference.map(|difference| format!("rejected rows: {difference}"))
+            }
+            (difference, _) => difference,
         })
     }
 

@@ -30,12 +30,9 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }
-    // What a source reads, and what a sink writes to, is elsewhere, so they have no cases.
-    let test = match arguments.world.as_str() {
-        "source" | "sink" => format!("millstream inspect {folder}"),
-        _ => format!("millstream test {folder}"),
-    };
-    let _ =
-        write!(text, "  millstream build {folder}\n  {test}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n");
+    let _ = write!(
+        text,
+        "  millstream build {folder}\n  millstream test {folder}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n"
+    );
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! `tests/conformance/entries`: a sink has no cases, as where it writes is elsewhere. So each language writes to the same server, in
+//! `tests/conformance/entries`: what cases do not show of a sink. Each language writes to the same server, in
 //! jobs.
 
 use super::built::{TAKES_AT_MOST, component};

@@ -1,4 +1,4 @@
-//! `tests/conformance/lines`: a source has no cases, as what it reads is elsewhere. So each language reads from the same servers, in
+//! `tests/conformance/lines`: what cases do not show of a source. Each language reads from the same servers, in
 //! jobs.
 
 use super::built::{TAKES_AT_MOST, component};

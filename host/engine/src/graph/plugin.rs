@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::job::spec::{GrantSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::trial::Fallback;
-use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
+use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
 use crate::regular;
 use crate::state::{timers, timers::TimerClock};
+use crate::tls::{self, Tls};
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -330,8 +331,16 @@ pub(super) fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }
-    let GrantSpec { env, http, tcp, udp, .. } = spec.grant.clone();
-    Ok(Granted { files, env, http, tcp, udp })
+    let GrantSpec { env, http, tcp, udp, ca, .. } = spec.grant.clone();
+    let tls = match spec.grant.has_tls() {
+        false => None,
+        true => {
+            let tls = Tls { ca: ca.map(|ca| folder.join(ca)), ..Tls::default() };
+            let config = tls.config().map_err(|refusal| Error::job(format!("`grant.tcp`: {refusal}")))?;
+            Some(TlsClient { config, refused: |error, name| Some(tls::refused(error, name)?.0) })
+        }
+    };
+    Ok(Granted { files, env, http, tcp, udp, tls })
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.

@@ -4,6 +4,8 @@
 use super::Granted;
 use super::bindings::{WitDatagram, WitNetFault};
 use super::http::{is_below, is_near};
+use super::secured::{Secured, Unsecured};
+use crate::job::spec::GrantSpec;
 use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Net {
     sockets: BTreeMap<u32, Socket>,
     last: u32,
-    /// What was refused last that the job does not grant.
+    /// What was refused last that does not pass by itself: what the job does not grant, or a server that is not who it should be.
     denied: Option<String>,
 }
 
@@ -28,7 +30,39 @@ impl Net {
 
 enum Socket {
     Tcp(TcpStream),
+    /// The plugin sees what is inside.
+    Tls(Box<Secured>),
     Udp(UdpSocket),
+}
+
+/// A connection, whatever it is carried by.
+trait Carries: Read + Write {
+    /// How long reading waits, or writing.
+    fn waits(&self, time: Duration) -> std::io::Result<()>;
+}
+
+impl Carries for TcpStream {
+    fn waits(&self, time: Duration) -> std::io::Result<()> {
+        let time = Some(waits(time));
+        self.set_read_timeout(time).and_then(|()| self.set_write_timeout(time))
+    }
+}
+
+impl Carries for Secured {
+    fn waits(&self, time: Duration) -> std::io::Result<()> {
+        self.sock.waits(time)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Socket::Tls(stream) = self {
+            // So that the other side knows that this is the end. Nobody waits for it.
+            stream.conn.send_close_notify();
+            let _ = stream.sock.set_nonblocking(true);
+            let _ = stream.conn.write_tls(&mut stream.sock);
+        }
+    }
 }
 
 /// A call of an import.
@@ -44,11 +78,13 @@ pub struct NetCall<'a> {
 impl NetCall<'_> {
     /// Connects, to the first address of the name that answers.
     pub fn connect(&mut self, host: &str, port: u16, time: Duration) -> Result<u32, WitNetFault> {
-        let granted = |grant: &Granted| grants(&grant.tcp, host, port);
+        // Where both are granted what is safer is meant.
+        let is_secured = self.grant.is_some_and(|grant| grants(&secured(&grant.tcp), host, port));
+        let granted = |grant: &Granted| grants(&bare_servers(&grant.tcp), host, port);
         self.check(granted, || format!("a connection to {host}:{port}"), "tcp", host, port)?;
         let end = Instant::now() + time;
         let mut last = WitNetFault::Failed(format!("`{host}` has no address"));
-        for address in self.addresses(host, port, |grant| &grant.tcp)? {
+        for address in self.addresses(host, port, |grant| bare_servers(&grant.tcp))? {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(WitNetFault::Timeout);
@@ -57,7 +93,21 @@ impl NetCall<'_> {
                 Ok(stream) => {
                     // A plugin that writes in small pieces waits for answers.
                     let _ = stream.set_nodelay(true);
-                    return self.keep(Socket::Tcp(stream));
+                    if !is_secured {
+                        return self.keep(Socket::Tcp(stream));
+                    }
+                    let Some(tls) = self.grant.and_then(|grant| grant.tls.as_ref()) else {
+                        return Err(WitNetFault::Failed("there is no TLS here".into()));
+                    };
+                    let left = end.saturating_duration_since(Instant::now());
+                    return match tls.secure(stream, bare(host), left) {
+                        Ok(secured) => self.keep(Socket::Tls(Box::new(secured))),
+                        Err(Unsecured::Broken(error)) => Err(fault(&error)),
+                        Err(Unsecured::Refused(words)) => {
+                            self.net.denied = Some(words.clone());
+                            Err(WitNetFault::Failed(words))
+                        }
+                    };
                 }
                 Err(error) => {
                     last = match fault(&error) {
@@ -75,7 +125,7 @@ impl NetCall<'_> {
     pub fn read(&mut self, socket: u32, bytes_max: u32, time: Duration) -> Result<Vec<u8>, WitNetFault> {
         let stream = self.tcp(socket)?;
         let mut bytes = vec![0; (bytes_max.clamp(1, PLUGIN_NET_READ_BYTES_MAX)) as usize];
-        stream.set_read_timeout(Some(waits(time))).map_err(|error| fault(&error))?;
+        stream.waits(time).map_err(|error| fault(&error))?;
         match stream.read(&mut bytes) {
             Ok(0) => Err(WitNetFault::Closed),
             Ok(count) => {
@@ -100,7 +150,7 @@ impl NetCall<'_> {
             if left.is_zero() {
                 return Err(WitNetFault::Timeout);
             }
-            stream.set_write_timeout(Some(waits(left))).map_err(|error| fault(&error))?;
+            stream.waits(left).map_err(|error| fault(&error))?;
             match stream.write(rest) {
                 Ok(0) => return Err(WitNetFault::Closed),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
@@ -108,7 +158,8 @@ impl NetCall<'_> {
                 Err(error) => return Err(fault(&error)),
             }
         }
-        Ok(())
+        // With TLS it may wait on this side.
+        stream.flush().map_err(|error| fault(&error))
     }
 
     /// Listens for datagrams.
@@ -134,7 +185,7 @@ impl NetCall<'_> {
     pub fn send(&mut self, socket: u32, host: &str, port: u16, data: &[u8]) -> Result<(), WitNetFault> {
         let granted = |grant: &Granted| grants(&grant.udp, host, port);
         self.check(granted, || format!("a datagram to {host}:{port}"), "udp", host, port)?;
-        let addresses = self.addresses(host, port, |grant| &grant.udp)?;
+        let addresses = self.addresses(host, port, |grant| grant.udp.clone())?;
         let udp = self.udp(socket)?;
         udp.send_to(data, addresses.as_slice()).map(drop).map_err(|error| fault(&error))
     }
@@ -171,14 +222,14 @@ impl NetCall<'_> {
         &self,
         host: &str,
         port: u16,
-        list: impl Fn(&Granted) -> &Vec<String>,
+        list: impl Fn(&Granted) -> Vec<String>,
     ) -> Result<Vec<SocketAddr>, WitNetFault> {
         let found = resolve(host, port)?;
         if bare(host).parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") {
             return Ok(found);
         }
         let granted = |address: &SocketAddr| {
-            self.grant.is_some_and(|grant| grants(list(grant), &address.ip().to_string(), address.port()))
+            self.grant.is_some_and(|grant| grants(&list(grant), &address.ip().to_string(), address.port()))
         };
         match found.iter().find(|address| is_near(address.ip()) && !granted(address)) {
             None => Ok(found),
@@ -202,9 +253,10 @@ impl NetCall<'_> {
         Ok(number)
     }
 
-    fn tcp(&mut self, socket: u32) -> Result<&mut TcpStream, WitNetFault> {
+    fn tcp(&mut self, socket: u32) -> Result<&mut dyn Carries, WitNetFault> {
         match self.net.sockets.get_mut(&socket) {
             Some(Socket::Tcp(stream)) => Ok(stream),
+            Some(Socket::Tls(stream)) => Ok(&mut **stream),
             Some(Socket::Udp(_)) => Err(WitNetFault::Failed("this socket is one for datagrams".into())),
             None => Err(WitNetFault::Closed),
         }
@@ -213,10 +265,20 @@ impl NetCall<'_> {
     fn udp(&mut self, socket: u32) -> Result<&mut UdpSocket, WitNetFault> {
         match self.net.sockets.get_mut(&socket) {
             Some(Socket::Udp(udp)) => Ok(udp),
-            Some(Socket::Tcp(_)) => Err(WitNetFault::Failed("this socket is a connection".into())),
+            Some(Socket::Tcp(_) | Socket::Tls(_)) => Err(WitNetFault::Failed("this socket is a connection".into())),
             None => Err(WitNetFault::Closed),
         }
     }
+}
+
+/// Servers with which TLS is spoken.
+fn secured(list: &[String]) -> Vec<String> {
+    list.iter().filter_map(|server| server.strip_prefix(GrantSpec::TLS)).map(str::to_owned).collect()
+}
+
+/// All servers, without what says how they are spoken to.
+fn bare_servers(list: &[String]) -> Vec<String> {
+    list.iter().map(|server| server.strip_prefix(GrantSpec::TLS).unwrap_or(server).to_owned()).collect()
 }
 
 /// Whether a list of `host:port` has this host and port. `*.example.com` stands for all names below it.

@@ -43,7 +43,7 @@ pub(super) fn accept(case: &TestCase, result: &Result<()>, out: &Path) -> Result
 }
 
 /// What an error says of the plugin, without places of this machine: a case holds a part of the message.
-fn own_words(message: &str) -> &str {
+pub(super) fn own_words(message: &str) -> &str {
     let starts = [" refuses its ", " failed in ", " returned invalid "];
     let from = starts.iter().filter_map(|start| message.find(start)).min().map_or(0, |at| at + 1);
     message.get(from..).unwrap_or(message).lines().next().unwrap_or_default()

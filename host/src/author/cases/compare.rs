@@ -22,6 +22,18 @@ pub(super) struct BatchLine {
     rows: Vec<Value>,
 }
 
+impl BatchLine {
+    /// Rows of a batch.
+    pub(super) fn of_rows(batch: u64, rows: Vec<Value>) -> BatchLine {
+        BatchLine { batch: Some(batch), time: None, rows: rows.into_iter().map(plain).collect() }
+    }
+
+    /// All rows of these, as of one batch.
+    pub(super) fn together(lines: Vec<BatchLine>) -> BatchLine {
+        BatchLine::of_rows(1, lines.into_iter().flat_map(|line| line.rows).collect())
+    }
+}
+
 /// The lines of a file; one that does not say its batch is of the batch of its number.
 pub(super) fn read_lines(path: &Path) -> Result<Vec<BatchLine>> {
     let text = read_text(path)?;
@@ -89,7 +101,8 @@ fn differing_time(expected: &BatchLine, got: &BatchLine) -> Option<String> {
     (moment(time) != moment(got)).then(|| format!("  expected time {time}\n  got time      {got}"))
 }
 
-fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -> Option<String> {
+/// What is not as expected in rows, in lines for a person to read.
+pub(super) fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -> Option<String> {
     let mut text = String::new();
     let (missing, unexpected) = (without(expected, got), without(got, expected));
     if !missing.is_empty() || !unexpected.is_empty() {
@@ -140,7 +153,7 @@ fn moment(text: &str) -> Cow<'_, str> {
 
 /// The value in a form in which equal values have equal texts: `1.0` is `1`, a time has microseconds, and members are
 /// sorted.
-fn plain(value: Value) -> Value {
+pub(super) fn plain(value: Value) -> Value {
     /// Up to here every whole float is exactly one integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {

@@ -1,9 +1,10 @@
 //! What the cases of a plugin ask it about before they run.
 
-use super::{TestCase, case_folders};
+use super::{TestCase, case_folders, connector};
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::job::Version;
+use crate::job::spec::JobSpec;
 use crate::plugin::Granted;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::Path;
@@ -37,22 +38,20 @@ pub fn questions(folder: &Path) -> Vec<DescribeQuestion> {
 }
 
 fn question(folder: &Path) -> Result<DescribeQuestion> {
-    let case = TestCase::read(folder)?;
-    // Neither is looked at: nothing runs.
-    let text = case.job(Path::new("plugin"), Path::new("out"))?;
-    // What looks like a variable is data.
-    let as_it_is = Version { has_variables: false, ..Version::default() };
-    let job = crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)?;
-    let stage = job.stages.first().ok_or_else(|| Error::bug("a case without a stage"))?;
-    let [plugin] = stage.plugins()[..] else { return Err(Error::bug("a case without a plugin")) };
-    let inputs: Vec<SchemaRef> = job.sources.iter().map(|source| Decoder::new(source).schema()).collect();
-    let key = match inputs.first() {
-        Some(input) => {
+    let job = match TestCase::read(folder) {
+        Ok(case) => stage(&case, folder),
+        Err(_) => connector::described(folder),
+    }?;
+    let (_, plugin) = job.plugins().next().ok_or_else(|| Error::bug("a case without a plugin"))?;
+    let queues = job.sources.iter().filter(|source| source.plugin().is_none());
+    let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source).schema()).collect();
+    let key = match (inputs.first(), job.stages.first()) {
+        (Some(input), Some(stage)) => {
             let place = |name: &String| input.index_of(name).map_err(Error::job);
             let places = stage.key.iter().map(place).collect::<Result<Vec<_>>>()?;
             Arc::new(input.project(&places).map_err(Error::job)?)
         }
-        None => Arc::new(Schema::empty()),
+        _ => Arc::new(Schema::empty()),
     };
     let mut grant = Granted { env: plugin.grant.env.clone(), ..Granted::default() };
     for (name, path) in &plugin.grant.files {
@@ -60,4 +59,13 @@ fn question(folder: &Path) -> Result<DescribeQuestion> {
         grant.files.insert(name.clone(), bytes.into());
     }
     Ok(DescribeQuestion { config: plugin.config.to_string(), inputs, key, grant })
+}
+
+/// The job of a case with a stage.
+fn stage(case: &TestCase, folder: &Path) -> Result<JobSpec> {
+    // Neither is looked at: nothing runs.
+    let text = case.job(Path::new("plugin"), Path::new("out"))?;
+    // What looks like a variable is data.
+    let as_it_is = Version { has_variables: false, ..Version::default() };
+    crate::job::parse_as(&text, Path::new("case"), folder, &[], as_it_is)
 }

@@ -37,11 +37,12 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
                 }
             }
             let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
-            // What a source reads is elsewhere, and where a sink writes, so they have no cases.
-            assert!(
-                ["source", "sink"].contains(&world) || read("cases/example/expected.jsonl").starts_with("{\"batch\":1"),
-                "{name}"
-            );
+            let (file, begin) = match world {
+                "source" => ("expected.jsonl", "{\"rows\":[{\"number\":0"),
+                "sink" => ("expected-server.txt", "OPEN "),
+                _ => ("expected.jsonl", "{\"batch\":1"),
+            };
+            assert!(read(&format!("cases/example/{file}")).starts_with(begin), "{name}");
             assert!(read(".gitignore").contains("*.wasm"), "{name}");
             assert!(read("README.md").contains(&name), "{name}");
             assert_eq!(read(SDK_VERSION).trim(), env!("CARGO_PKG_VERSION"));

@@ -446,7 +446,12 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
     key(
         "tcp",
         KeyShape::Texts,
-        "Servers that the plugin of a source or sink may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"].",
+        "Servers that the plugin of a source or sink may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"]. With [\"tls://feed.example.com:7000\"] it speaks as without TLS, and Millstream does TLS for it.",
+    ),
+    key(
+        "ca",
+        KeyShape::Text,
+        "A PEM file with certificates of issuers that are trusted with tls://; those of the system by default.",
     ),
     key(
         "udp",

@@ -1,7 +1,7 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
 use super::{PartMistakes, file_path};
-use crate::job::spec::{InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
+use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::limits;
 use crate::units;
 
@@ -26,7 +26,11 @@ pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);
     for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
-        for wrong in list.iter().filter(|address| !is_address(address)) {
+        let bare = |address: &str| match key {
+            "tcp" => address.strip_prefix(GrantSpec::TLS).unwrap_or(address).to_owned(),
+            _ => address.to_owned(),
+        };
+        for wrong in list.iter().filter(|address| !is_address(&bare(address))) {
             let message = format!(
                 "`{}` is not host:port; write, for example, {key} = [\"127.0.0.1:5514\"]",
                 wrong.escape_debug()
@@ -34,10 +38,19 @@ pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
             part.wrong(&format!("grant.{key}"), message);
         }
     }
+    if let Some(ca) = &plugin.grant.ca {
+        file_path("grant.ca", ca, part);
+        if !plugin.grant.has_tls() {
+            part.wrong(
+                "grant.ca",
+                "`grant.ca` is for servers with TLS, as tcp = [\"tls://feed.example.com:7000\"]; remove it",
+            );
+        }
+    }
 }
 
 fn is_address(text: &str) -> bool {
-    let split = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let split = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
     split.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
@@ -67,6 +80,10 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
                 format!("`grant.{key}` is for plugins that are sources or sinks (kind = \"plugin\"); remove it");
             part.wrong(&format!("{inside}grant.{key}"), message);
         }
+    }
+    if plugin.grant.ca.is_some() {
+        let message = "`grant.ca` is for plugins that are sources or sinks (kind = \"plugin\"); remove it";
+        part.wrong(&format!("{inside}grant.ca"), message);
     }
     http(plugin, inside, part);
 }

@@ -117,6 +117,7 @@ fn grant(r: &Reader<'_>) -> GrantSpec {
         env: env(&grant),
         http: http(&grant),
         tcp: addresses("tcp"),
+        ca: grant.path("ca", "ca = \"issuer.pem\""),
         udp: addresses("udp"),
     }
 }

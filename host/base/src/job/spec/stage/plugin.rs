@@ -123,10 +123,23 @@ pub struct GrantSpec {
     pub env: BTreeMap<String, String>,
     /// Whom it may ask over HTTP.
     pub http: Option<HttpGrant>,
-    /// Servers that it may connect to over TCP, as `host:port` or `*.example.com:443`. For sources.
+    /// Servers that it may connect to over TCP, as `host:port` or `*.example.com:443`; with `tls://` in front the host speaks TLS with
+    /// them. For sources and sinks.
     pub tcp: Vec<String>,
+    /// Who is trusted to say who these are: certificates in a PEM file; `None`: whom the system trusts.
+    pub ca: Option<PathBuf>,
     /// Addresses at which it may take datagrams over UDP, and to which it may send some, as `127.0.0.1:5514`. For sources.
     pub udp: Vec<String>,
+}
+
+impl GrantSpec {
+    /// What stands before a server with which the host speaks TLS.
+    pub const TLS: &str = "tls://";
+
+    /// Whether there is such a server.
+    pub fn has_tls(&self) -> bool {
+        self.tcp.iter().any(|server| server.starts_with(GrantSpec::TLS))
+    }
 }
 
 /// Requests that a plugin may make.

@@ -133,9 +133,13 @@ job.toml:4: stage `words`: `limits.attempts` is for stages with on_error = "reje
         r#"job.toml:4: stage `words`: `grant` is text, needs a table; write grant = { files = { stopwords = "stopwords.txt" } }"#,
     ),
     (
+        "plugin = \"p\"\ngrant = { ca = \"c.pem\" }",
+        r#"job.toml:4: stage `words`: `grant.ca` is for plugins that are sources or sinks (kind = "plugin"); remove it"#,
+    ),
+    (
         "plugin = \"p\"\ngrant = { network = true, sockets = true }",
         r#"job.toml:4: stage `words`: unknown key `grant.network`; did you mean `http`?
-job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`, `env`, `http`, `tcp`, `udp`"#,
+job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`, `env`, `http`, `tcp`, `ca`, `udp`"#,
     ),
     (
         "plugin = \"p\"\ngrant = { files = { words = 3 } }",

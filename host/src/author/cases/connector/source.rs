@@ -1,0 +1,522 @@
+//! Cases of sources: what comes of the partitions, and whether each goes on at its positions.
+//!
+//! Three kinds of runs, each with peers that know nothing of those before. The first reads everything, as much at a time as there
+//! is. The second reads one row after the other and keeps the positions. Each run of the third reads up to one of these positions,
+//! is told that it is durable, dies, and is opened there.
+
+use super::{AGAIN_MAX, Accepting, ConnectorCase, NAME, PAUSE};
+use crate::author::cases::compare::{self, BatchLine};
+use crate::author::cases::peer::{Peers, escaped, expected_file};
+use crate::author::cases::{ExpectedOutcome, read_text};
+use crate::batch::json;
+use crate::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::metrics::Counts;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Rows of a poll of the first run.
+const ROWS_MAX: u32 = 1024;
+/// How long a poll waits for rows.
+const WAIT: Duration = Duration::from_millis(200);
+/// How long one waits that is to give nothing.
+const NOTHING: Duration = Duration::from_millis(100);
+/// Positions at which a partition is opened again.
+const POSITIONS_MAX: usize = 12;
+
+const EXPECTED: &str = "expected.jsonl";
+const REJECTED: &str = "expected-rejected.jsonl";
+
+/// A line of `expected.jsonl`: some rows of a partition, and the position behind them if it matters.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RowsLine {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    partition: String,
+    rows: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+}
+
+/// What is not as expected.
+pub fn differs(
+    case: &ConnectorCase,
+    graph: Result<Graph>,
+    peers: &mut Peers,
+    accepted: Option<&mut Vec<PathBuf>>,
+) -> Result<Option<String>> {
+    let rows = case.beside(EXPECTED).map(|path| read_lines(&path)).transpose()?;
+    let expected = ExpectedOutcome::of(&case.folder, EXPECTED, rows)?;
+    let rejected = case.beside(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
+    // There are no batches here.
+    let rejected = rejected.map(|lines| [BatchLine::together(lines)]);
+    let columns = match &expected {
+        ExpectedOutcome::Rows(lines) => columns_of(lines.iter().flat_map(|line| &line.rows)),
+        _ => BTreeSet::new(),
+    };
+    let source = graph.and_then(|graph| {
+        let source = graph.readers.get(NAME).ok_or_else(|| Error::bug("a case without its source"))?;
+        Ok(source.readers(&Counts::default()))
+    });
+    let make = match source {
+        Ok(make) => make,
+        Err(error) => return super::failed_case(case, peers, &expected, &error, accepted),
+    };
+    let mut runs = Runs { case, peers, make, columns };
+    let came = match runs.first() {
+        Ok(came) => came,
+        Err(error) => return super::failed_case(case, runs.peers, &expected, &error, accepted),
+    };
+    let difference = match expected.fails(None) {
+        Err(difference) => difference,
+        Ok(None) => Some(format!(
+            "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is right \
+             (`millstream test --accept` writes it):\n{}",
+            came.written(&Came::default()).trim_end()
+        )),
+        Ok(Some(lines)) => came.differs(lines).or_else(|| {
+            let got = came.rejected(rejected.as_ref()?);
+            compare::difference(rejected.as_ref()?, &[got], true).map(|words| format!("rejected rows: {words}"))
+        }),
+    };
+    let difference = match difference {
+        Some(difference) => Some(difference),
+        None => super::heard_differs(case, runs.peers)?,
+    };
+    let lines = match &expected {
+        ExpectedOutcome::Rows(lines) => lines.as_slice(),
+        _ => &[],
+    };
+    let wants_positions = lines.iter().any(|line| line.position.is_some());
+    match (&difference, accepted) {
+        (Some(_), Some(written)) => {
+            let mut accepting = Accepting { folder: &case.folder, written };
+            for (name, heard) in runs.peers.heard() {
+                if case.beside(&expected_file(name)).is_some() {
+                    accepting.write(&expected_file(name), &heard)?;
+                }
+            }
+            let steps = if wants_positions { runs.steps(&came)? } else { Came::default() };
+            accepting.write(EXPECTED, &came.written(&steps))?;
+            if let Some(rejected) = &rejected {
+                accepting.write(REJECTED, &compare::written(&[came.rejected(rejected)]))?;
+            }
+            accepting.no_error(&expected)?;
+            Ok(None)
+        }
+        (None, _) if case.reopens() || wants_positions => {
+            Ok(runs.goes_on(&came, lines).unwrap_or_else(|error| Some(error.to_string())))
+        }
+        _ => Ok(difference),
+    }
+}
+
+/// Runs of a case.
+struct Runs<'a> {
+    case: &'a ConnectorCase,
+    peers: &'a mut Peers,
+    make: Arc<dyn Fn() -> Result<Box<dyn ReadPartition>> + Send + Sync>,
+    /// The columns that are compared; none: all.
+    columns: BTreeSet<String>,
+}
+
+/// What came of all partitions, by their names without the addresses of this run.
+#[derive(Default)]
+struct Came(BTreeMap<String, Rows>);
+
+/// What came of a partition.
+#[derive(Clone, Default)]
+struct Rows {
+    /// Its name as the plugin gave it.
+    partition: String,
+    rows: Vec<Value>,
+    refused: Vec<Value>,
+    ended: bool,
+    /// Where it stands, and where it stood: behind so many rows, and rows and refused ones.
+    position: Option<Vec<u8>>,
+    places: Vec<Place>,
+}
+
+/// A position, and what is before it.
+#[derive(Clone)]
+struct Place {
+    rows: usize,
+    count: usize,
+    position: Vec<u8>,
+    /// For people.
+    shown: String,
+}
+
+impl Rows {
+    fn count(&self) -> usize {
+        self.rows.len() + self.refused.len()
+    }
+}
+
+/// One who reads a partition.
+struct Reading {
+    reader: Box<dyn ReadPartition>,
+    came: Rows,
+    /// How often it failed without getting any further.
+    failures: u32,
+}
+
+impl Runs<'_> {
+    /// Reads everything.
+    fn first(&mut self) -> Result<Came> {
+        self.peers.reset();
+        let end = Instant::now() + self.case.within;
+        let mut readings = Vec::new();
+        for partition in self.partitions()? {
+            readings.push(self.reading(partition, None)?);
+        }
+        let enough = self.case.file.rows;
+        loop {
+            let is_enough = |readings: &[Reading]| {
+                let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
+                enough.is_some_and(|enough| count as u64 >= enough)
+            };
+            if readings.iter().all(|reading| reading.came.ended) || is_enough(&readings) {
+                break;
+            }
+            let count = readings.len() as u32;
+            for reading in readings.iter_mut().filter(|reading| !reading.came.ended) {
+                self.poll(reading, ROWS_MAX, WAIT / count.clamp(1, 10))?;
+            }
+            self.in_time(end, || so_many(&readings, enough))?;
+        }
+        for reading in &mut readings {
+            if !reading.came.ended {
+                // What is too much is there by now.
+                self.glance(reading)?;
+            }
+            if let Some(position) = reading.came.position.clone() {
+                let told = reading.reader.durable(&position).and_then(|()| reading.reader.published(&position));
+                lasting(told)?;
+            }
+        }
+        let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
+        if enough.is_some_and(|enough| count as u64 > enough) {
+            return Err(Error::plugin(so_many(&readings, enough)));
+        }
+        let came = readings.into_iter().map(|reading| reading.came);
+        let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
+        self.settled()?;
+        Ok(Came(came))
+    }
+
+    fn partitions(&self) -> Result<Vec<String>> {
+        let mut failures = 0;
+        loop {
+            match (self.make)()?.partitions() {
+                Ok(mut partitions) => {
+                    partitions.sort();
+                    return Ok(partitions);
+                }
+                Err(trouble) => again(trouble, &mut failures)?,
+            }
+            self.troubled()?;
+        }
+    }
+
+    fn reading(&self, partition: String, position: Option<Vec<u8>>) -> Result<Reading> {
+        let came = Rows { partition, position, ..Rows::default() };
+        Ok(Reading { reader: (self.make)()?, came, failures: 0 })
+    }
+
+    /// Polls once, and opens the partition before that where nobody reads it.
+    fn poll(&mut self, reading: &mut Reading, rows_max: u32, wait: Duration) -> Result<()> {
+        let before = (reading.came.count(), reading.came.position.clone());
+        let polled = self.try_poll(reading, rows_max, wait);
+        self.troubled()?;
+        match polled {
+            Ok(Some(pause)) if reading.came.count() == before.0 => thread::sleep(pause.min(PAUSE)),
+            Ok(_) => {}
+            Err(trouble) => again(trouble, &mut reading.failures)?,
+        }
+        if (reading.came.count(), &reading.came.position) != (before.0, &before.1) {
+            reading.failures = 0;
+        }
+        Ok(())
+    }
+
+    fn try_poll(
+        &mut self,
+        reading: &mut Reading,
+        rows_max: u32,
+        wait: Duration,
+    ) -> Result<Option<Duration>, ReadTrouble> {
+        let Reading { reader, came, .. } = reading;
+        if !reader.is_open() {
+            reader.open(&came.partition, came.position.as_deref())?;
+            // As a job does: whoever sent them may not have heard it.
+            if let Some(position) = &came.position {
+                reader.durable(position)?;
+            }
+        }
+        self.peers.send();
+        let polled = reader.poll(rows_max, wait)?;
+        self.peers.send();
+        let ReadContent::Rows(rows) = polled.content else {
+            return Err(ReadTrouble::Lasting(Error::bug("a plugin read messages")));
+        };
+        let rows = json::objects(&rows).map_err(|error| ReadTrouble::Lasting(Error::plugin(error)))?;
+        for row in rows {
+            let row = serde_json::from_str(&self.peers.named(&row));
+            came.rows.push(self.kept(row.map_err(|error| ReadTrouble::Lasting(Error::bug(error)))?));
+        }
+        for (data, reason) in polled.refused {
+            let row = serde_json::json!({ "value": String::from_utf8_lossy(&data), "reason": reason });
+            let row = serde_json::from_str(&self.peers.named(&row.to_string()));
+            came.refused.push(row.map_err(|error| ReadTrouble::Lasting(Error::bug(error)))?);
+        }
+        if let Some(position) = polled.position {
+            let shown = self.peers.named(&escaped(&position));
+            let place = Place { rows: came.rows.len(), count: came.count(), position, shown };
+            came.position = Some(place.position.clone());
+            came.places.push(place);
+        }
+        came.ended = polled.pause.is_none();
+        Ok(polled.pause)
+    }
+
+    /// A row without the columns that do not matter.
+    fn kept(&self, row: Value) -> Value {
+        let mut row = compare::plain(row);
+        if let Some(members) = row.as_object_mut().filter(|_| !self.columns.is_empty()) {
+            members.retain(|name, _| self.columns.contains(name));
+        }
+        row
+    }
+
+    /// Looks once more whether there is anything. What passes does not matter any more.
+    fn glance(&mut self, reading: &mut Reading) -> Result<()> {
+        let polled = self.try_poll(reading, ROWS_MAX, NOTHING);
+        self.troubled()?;
+        lasting(polled.map(drop))
+    }
+
+    /// A plugin that is gone has said all that it had to say.
+    fn settled(&self) -> Result<()> {
+        self.peers.settle();
+        self.troubled()
+    }
+
+    fn troubled(&self) -> Result<()> {
+        self.peers.trouble().map_or(Ok(()), |words| Err(Error::plugin(words)))
+    }
+
+    fn in_time(&self, end: Instant, what: impl FnOnce() -> String) -> Result<()> {
+        if Instant::now() < end {
+            return Ok(());
+        }
+        let within = crate::units::show_time(self.case.within);
+        Err(Error::plugin(format!("after {within} (`within`) {}", what())))
+    }
+
+    /// Reads rows of a partition, at most so many at a time, until there are so many, or none have come for too long.
+    fn read_on(&mut self, reading: &mut Reading, rows_max: u32, count: usize) -> Result<()> {
+        let end = Instant::now() + self.case.within;
+        while reading.came.count() < count && !reading.came.ended && Instant::now() < end {
+            self.poll(reading, rows_max, WAIT)?;
+        }
+        Ok(())
+    }
+
+    /// Reads each partition row by row.
+    fn steps(&mut self, first: &Came) -> Result<Came> {
+        let mut steps = Came::default();
+        for (name, came) in &first.0 {
+            self.peers.reset();
+            let mut reading = self.reading(came.partition.clone(), None)?;
+            self.read_on(&mut reading, 1, came.count())?;
+            steps.0.insert(name.clone(), reading.came);
+            drop(reading.reader);
+            self.settled()?;
+        }
+        Ok(steps)
+    }
+
+    /// Tries whether the rows are the same one by one, and whether each partition goes on at its positions.
+    fn goes_on(&mut self, first: &Came, lines: &[RowsLine]) -> Result<Option<String>> {
+        let steps = self.steps(first)?;
+        for (name, stepped) in &steps.0 {
+            let Some(all) = first.0.get(name) else { continue };
+            let of = if name.is_empty() { String::new() } else { format!("partition `{name}`, ") };
+            if let Some(words) = rows_differ((&all.rows, &all.refused), (&stepped.rows, &stepped.refused)) {
+                return Ok(Some(format!("{of}with one row a poll:\n{words}")));
+            }
+            if let Some(words) = positions_differ(name, stepped, lines) {
+                return Ok(Some(format!("{of}{words}")));
+            }
+            let places = if self.case.reopens() { stepped.places.as_slice() } else { &[] };
+            for place in spread(places) {
+                let opened = |words: &str| format!("{of}opened again at the position `{}`{words}", place.shown);
+                let (before, rest) = self
+                    .reopened(place, all)
+                    .map_err(|error| Error { message: opened(&format!(": {error}")), ..error })?;
+                let expected = (all.rows.get(before.rows.len()..), all.refused.get(before.refused.len()..));
+                let expected = (expected.0.unwrap_or_default(), expected.1.unwrap_or_default());
+                if let Some(words) = rows_differ(expected, (&rest.rows, &rest.refused)) {
+                    return Ok(Some(opened(&format!(", behind {} rows:\n{words}", before.rows.len()))));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads up to a place, dies, and is opened there: what came before, and what comes then.
+    fn reopened(&mut self, place: &Place, all: &Rows) -> Result<(Rows, Rows)> {
+        self.peers.reset();
+        let mut reading = self.reading(all.partition.clone(), None)?;
+        self.read_on(&mut reading, 1, place.count)?;
+        let before = reading.came.clone();
+        let Some(position) = before.position.clone() else {
+            return Err(Error::plugin(format!(
+                "read once more, it tells no position behind {} rows",
+                before.rows.len()
+            )));
+        };
+        lasting(reading.reader.durable(&position))?;
+        drop(reading);
+        self.settled()?;
+        let mut reading = self.reading(all.partition.clone(), Some(position))?;
+        self.read_on(&mut reading, ROWS_MAX, all.count().saturating_sub(before.count()))?;
+        if !reading.came.ended {
+            self.glance(&mut reading)?;
+        }
+        let came = reading.came.clone();
+        drop(reading);
+        self.settled()?;
+        Ok((before, came))
+    }
+}
+
+/// What came, and what should have come.
+fn so_many(readings: &[Reading], enough: Option<u64>) -> String {
+    let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
+    let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
+    let expected = match enough {
+        Some(enough) => format!("and {enough} are expected together (`rows`)"),
+        None => "and the plugin has not said that there are no more; where it never does, write `rows = …`".into(),
+    };
+    format!("there are {rows} rows and {refused} refused ones, {expected}")
+}
+
+/// The first position that is expected and is another.
+fn positions_differ(partition: &str, stepped: &Rows, lines: &[RowsLine]) -> Option<String> {
+    let mut rows = 0;
+    for line in lines.iter().filter(|line| line.partition == partition) {
+        rows += line.rows.len();
+        let Some(expected) = &line.position else { continue };
+        let got: Vec<&str> =
+            stepped.places.iter().filter(|place| place.rows == rows).map(|place| place.shown.as_str()).collect();
+        if !got.contains(&expected.as_str()) {
+            let got = got.first().unwrap_or(&"none");
+            return Some(format!("behind {rows} rows:\n  expected position {expected}\n  got               {got}"));
+        }
+    }
+    None
+}
+
+/// Some places, from the first to the last; all of them where these are not too many.
+fn spread(places: &[Place]) -> impl Iterator<Item = &Place> {
+    let last = places.len().saturating_sub(1);
+    let count = places.len().min(POSITIONS_MAX);
+    (0..count).filter_map(move |at| places.get(at * last / (count - 1).max(1)))
+}
+
+/// Waits where it passes, a few times.
+fn again(trouble: ReadTrouble, failures: &mut u32) -> Result<()> {
+    match trouble {
+        ReadTrouble::Lasting(error) => Err(error),
+        ReadTrouble::Passing(why) => {
+            *failures += 1;
+            if *failures > AGAIN_MAX {
+                return Err(Error::plugin(format!("{why} ({AGAIN_MAX} more times, without a row in between)")));
+            }
+            thread::sleep(PAUSE);
+            Ok(())
+        }
+    }
+}
+
+/// What passes does not matter.
+fn lasting(told: Result<(), ReadTrouble>) -> Result<()> {
+    match told {
+        Err(ReadTrouble::Lasting(error)) => Err(error),
+        Ok(()) | Err(ReadTrouble::Passing(_)) => Ok(()),
+    }
+}
+
+/// What differs of rows and refused ones.
+fn rows_differ(expected: (&[Value], &[Value]), got: (&[Value], &[Value])) -> Option<String> {
+    compare::differing_rows(expected.0, got.0, true)
+        .or_else(|| compare::differing_rows(expected.1, got.1, true).map(|words| format!("refused:\n{words}")))
+}
+
+impl Came {
+    /// Against the lines that are expected.
+    fn differs(&self, lines: &[RowsLine]) -> Option<String> {
+        let mut expected: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for line in lines {
+            expected.entry(&line.partition).or_default().extend(line.rows.iter().cloned());
+        }
+        let got: BTreeMap<&str, &[Value]> =
+            self.0.iter().map(|(name, came)| (name.as_str(), came.rows.as_slice())).collect();
+        let names: BTreeSet<&str> = expected.keys().chain(got.keys()).copied().collect();
+        names.into_iter().find_map(|name| {
+            let expected = expected.get(name).map(Vec::as_slice).unwrap_or_default();
+            let words = compare::differing_rows(expected, got.get(name).copied().unwrap_or_default(), true)?;
+            Some(if name.is_empty() { words } else { format!("partition `{name}`:\n{words}") })
+        })
+    }
+
+    /// The refused rows, with the columns that are expected.
+    fn rejected(&self, expected: &[BatchLine]) -> BatchLine {
+        let mut line = [BatchLine::of_rows(1, self.0.values().flat_map(|came| came.refused.clone()).collect())];
+        compare::keep_columns_of(expected, &mut line);
+        let [line] = line;
+        line
+    }
+
+    /// The lines of `expected.jsonl`, a row each, with the positions of partitions that were read row by row.
+    fn written(&self, steps: &Came) -> String {
+        let mut text = String::new();
+        for (partition, came) in &self.0 {
+            let stepped = steps.0.get(partition);
+            for (number, row) in (1..).zip(&came.rows) {
+                let place = stepped.and_then(|came| came.places.iter().find(|place| place.rows == number));
+                let position = place.map(|place| place.shown.clone());
+                let line = RowsLine { partition: partition.clone(), rows: vec![row.clone()], position };
+                text.push_str(&serde_json::to_string(&line).unwrap_or_default());
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+fn columns_of<'a>(rows: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
+    rows.filter_map(Value::as_object).flat_map(|row| row.keys().cloned()).collect()
+}
+
+fn read_lines(path: &Path) -> Result<Vec<RowsLine>> {
+    let text = read_text(path)?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            let line: RowsLine = serde_json::from_str(line).map_err(|cause| {
+                let path = path.display();
+                Error::job(format!("{path}:{number}: {cause}; write some rows as {{\"rows\":[{{…}}]}}"))
+            })?;
+            Ok(RowsLine { rows: line.rows.into_iter().map(compare::plain).collect(), ..line })
+        })
+        .collect()
+}

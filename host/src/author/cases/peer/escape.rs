@@ -1,0 +1,75 @@
+//! Bytes as text in a line: what is no printable text is written behind a backslash.
+
+use std::fmt::Write as _;
+
+/// The bytes that a text stands for: `\n`, `\r`, `\t`, `\0`, `\\`, `\{` and `\x` with two hexadecimal digits.
+pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some((plain, behind)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let mut letters = behind.chars();
+        bytes.push(match letters.next() {
+            Some('n') => b'\n',
+            Some('r') => b'\r',
+            Some('t') => b'\t',
+            Some('0') => 0,
+            Some('\\') => b'\\',
+            Some('{') => b'{',
+            Some('x') => {
+                let digits: String = letters.by_ref().take(2).collect();
+                let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2);
+                byte.ok_or_else(|| format!("`\\x{digits}` is no byte: write two hexadecimal digits, as in \\x0a"))?
+            }
+            other => {
+                let other = other.map(String::from).unwrap_or_default();
+                return Err(format!(
+                    "`\\{other}` is no character: write \\n, \\r, \\t, \\0, \\x0a, \\{{, or \\\\ for a backslash"
+                ));
+            }
+        });
+        rest = letters.as_str();
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
+/// The text that stands for bytes, in one line.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\0' => text.push_str("\\0"),
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() || crate::shown::is_unsafe(c) => {
+                    c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_byte(&mut text, byte));
+                }
+                c => text.push(c),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| push_byte(&mut text, *byte));
+    }
+    text
+}
+
+fn push_byte(text: &mut String, byte: u8) {
+    let _ = write!(text, "\\x{byte:02x}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_comes_back() {
+        for bytes in [&b"plain {text}"[..], b"a\nb\r\t\0\\", b"\xff\xfe ok \x1b[31m", "größer\u{202e}".as_bytes()] {
+            let text = escaped(bytes);
+            assert!(!text.chars().any(char::is_control), "{text}");
+            assert_eq!(unescaped(&text).unwrap(), bytes, "{text}");
+        }
+        assert_eq!(escaped(b"a\x1b\xff"), "a\\x1b\\xff");
+    }
+}

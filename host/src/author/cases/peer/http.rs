@@ -1,0 +1,152 @@
+//! A peer over HTTP: a request is a message `POST /path [name: value] body`, with the headers that the case names, and the first
+//! record of an answer is its status, `200 [name: value]`, those behind it the lines of its body.
+
+use super::script::Reply;
+use super::{MESSAGE_BYTES_MAX, Shared};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+/// Bytes of a line of a request's head, and how many there may be.
+const LINE_BYTES_MAX: u64 = 16 << 10;
+const LINES_MAX: usize = 200;
+
+/// Serves one request.
+pub fn serve(shared: &Shared, stream: TcpStream) {
+    let Ok(mut answers) = stream.try_clone() else { return };
+    let mut hearing = BufReader::new(stream);
+    let answered = match request(shared, &mut hearing) {
+        Ok(None) => return,
+        Ok(Some(message)) => match shared.hear(&message) {
+            Some(reply) if reply.closes && reply.records.is_empty() => return,
+            Some(reply) => response(&reply),
+            None => Ok(answer("500", &[], b"the case has no answer to this")),
+        },
+        Err(words) => Err(words),
+    };
+    match answered {
+        // A plugin that has gone hears nothing more.
+        Ok(answer) => drop(answers.write_all(&answer)),
+        Err(words) => shared.fails(words),
+    }
+}
+
+/// The next request as a message; `None`: there is none.
+fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Vec<u8>>, String> {
+    let first = line(from)?;
+    if first.is_empty() {
+        return Ok(None);
+    }
+    let mut words = first.split(' ');
+    let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
+        return Err(format!("`{}` begins no request of HTTP", super::escaped(first.as_bytes())));
+    };
+    let mut headers = Vec::new();
+    loop {
+        let line = line(from)?;
+        if line.is_empty() {
+            break;
+        }
+        if headers.len() == LINES_MAX {
+            return Err(format!("a request has more than {LINES_MAX} headers"));
+        }
+        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+        headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let header =
+        |name: &str| headers.iter().find(|(of, _)| *of == name.to_ascii_lowercase()).map(|(_, value)| value.as_str());
+    let is_chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+    let body = match header("content-length").map(str::parse) {
+        _ if is_chunked => chunked(from)?,
+        None => Vec::new(),
+        Some(Ok(length)) => exactly(from, length)?,
+        Some(Err(_)) => return Err("the length of a request's body is no number".into()),
+    };
+    let mut message = format!("{method} {target}").into_bytes();
+    for name in &shared.spec.headers {
+        if let Some(value) = header(name) {
+            message.extend_from_slice(format!(" [{}: {value}]", name.to_ascii_lowercase()).as_bytes());
+        }
+    }
+    if !body.is_empty() {
+        message.push(b' ');
+        message.extend_from_slice(&body);
+    }
+    Ok(Some(message))
+}
+
+/// A line of the head, without its end; empty at the end of the head, or of the connection.
+fn line(from: &mut impl BufRead) -> Result<String, String> {
+    let mut line = Vec::new();
+    from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(|error| format!("a request broke off: {error}"))?;
+    if line.len() as u64 == LINE_BYTES_MAX {
+        return Err(format!("a line of a request is longer than {LINE_BYTES_MAX} bytes"));
+    }
+    Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn exactly(from: &mut impl Read, length: usize) -> Result<Vec<u8>, String> {
+    if length > MESSAGE_BYTES_MAX {
+        return Err(format!("a request's body is longer than {MESSAGE_BYTES_MAX} bytes"));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).map_err(|error| format!("the body of a request broke off: {error}"))?;
+    Ok(body)
+}
+
+fn chunked(from: &mut impl BufRead) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        let head = line(from)?;
+        let size = head.split(';').next().unwrap_or_default().trim();
+        let size =
+            usize::from_str_radix(size, 16).map_err(|_| "a chunk of a request's body has no length".to_owned())?;
+        let mut piece = exactly(from, size)?;
+        if body.len() + piece.len() > MESSAGE_BYTES_MAX {
+            return Err(format!("a request's body is longer than {MESSAGE_BYTES_MAX} bytes"));
+        }
+        body.append(&mut piece);
+        // Behind the last one, which is empty, perhaps trailers.
+        let mut behind = line(from)?;
+        if size == 0 {
+            while !behind.is_empty() {
+                behind = line(from)?;
+            }
+            return Ok(body);
+        }
+    }
+}
+
+/// What goes out for a reply.
+fn response(reply: &Reply) -> Result<Vec<u8>, String> {
+    let words = || "an answer over HTTP begins with its status, as in `< 200` or `< 200 [etag: \"1\"]`".to_owned();
+    let (head, lines) = reply.records.split_first().ok_or_else(words)?;
+    let head = String::from_utf8_lossy(head);
+    let (status, mut rest) = head.split_once(' ').unwrap_or((&head, ""));
+    if !(status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(words());
+    }
+    let mut headers = Vec::new();
+    while let Some((header, behind)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        headers.push(header.to_owned());
+        rest = behind;
+    }
+    if !rest.trim().is_empty() || headers.iter().any(|header| !header.contains(':') || header.contains(['\r', '\n'])) {
+        return Err(words());
+    }
+    let lines: Vec<&[u8]> = lines.iter().skip(reply.from).map(Vec::as_slice).collect();
+    Ok(answer(status, &headers, &lines.join(&b'\n')))
+}
+
+fn answer(status: &str, headers: &[String], body: &[u8]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let length = match status {
+        // They have none.
+        "204" | "304" => String::new(),
+        _ => format!("Content-Length: {}\r\n", body.len()),
+    };
+    let mut bytes = format!("HTTP/1.1 {status} Case\r\nConnection: close\r\n{length}{headers}\r\n").into_bytes();
+    if !length.is_empty() {
+        bytes.extend_from_slice(body);
+    }
+    bytes
+}

@@ -1,0 +1,84 @@
+//! TLS that the host speaks for plugins of sources and sinks: the plugin knows nothing of it.
+
+use millstream_tests::{Certificates, Process, Trial, free_port, plugin, until};
+use std::path::PathBuf;
+
+/// A job with `acked-lines`, which reads from this port with TLS.
+fn job(port: u16, ca: &str) -> Trial {
+    let plugin = plugin("acked-lines").display().to_string();
+    Trial::new(&format!(
+        r#"
+        name = "secured"
+        batch = "50ms"
+        [sources.in]
+        kind = "plugin"
+        plugin = "{plugin}"
+        config = {{ addresses = ["localhost:{port}"] }}
+        grant = {{ tcp = ["tls://localhost:{port}"]{ca} }}
+        [sinks.out]
+        from = "in"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+fn trusting(port: u16, made: &Certificates) -> Trial {
+    job(port, &format!(", ca = \"{}\"", made.ca().display()))
+}
+
+fn serve(port: u16, own: &(PathBuf, PathBuf)) -> Process {
+    Process::start(&mut Certificates::server(port, own, &[]))
+}
+
+#[test]
+fn a_plugin_reads_and_writes_what_is_inside() {
+    let (made, port) = (Certificates::make(), free_port());
+    let mut server = serve(port, &made.of("good", "DNS:localhost", 2));
+    let trial = trusting(port, &made);
+    let job = trial.start(&[]);
+    server.until("the plugin asks", |server| server.stdout().contains("FROM 0\n"));
+    server.say("0 to\n1 be\n");
+    until("the lines are there", || trial.rows("out.jsonl").len() == 2);
+    // It is told over the same connection.
+    server.until("the plugin acknowledges", |server| server.stdout().contains("ACK 2\n"));
+    // A server that has gone is come back to, at the position.
+    server.kill();
+    let mut server = serve(port, &made.of("again", "DNS:localhost", 2));
+    server.until("the plugin is back", |server| server.stdout().contains("FROM 2\n"));
+    server.say("2 or\nEND\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let texts: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["text"].as_str().unwrap().into()).collect();
+    assert_eq!(texts, ["to", "be", "or"]);
+}
+
+#[test]
+fn a_server_that_is_not_who_it_should_be_ends_the_job() {
+    let (made, others, port) = (Certificates::make(), Certificates::make(), free_port());
+    for (own, words) in [
+        (others.of("theirs", "DNS:localhost", 2), "was made by somebody whom this job does not trust"),
+        (made.of("elsewhere", "DNS:elsewhere.example", 2), "is not for the name `localhost` but for "),
+        (made.of("old", "DNS:localhost", -1), "has expired; renew it there"),
+    ] {
+        let server = serve(port, &own);
+        let trial = trusting(port, &made);
+        let ended = trial.run(&[]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(words) && ended.stderr.contains("source `in`"), "{words}: {}", ended.stderr);
+        server.kill();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_job_is_told() {
+    let trial = job(7000, ", ca = \"nowhere.pem\"");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("`./nowhere.pem` cannot be read"), "{told}");
+    trial.change("tls://localhost", "localhost");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("`grant.ca` is for servers with TLS, as tcp = [\"tls://feed.example.com:7000\"]"), "{told}");
+    trial.change("tcp = [\"localhost:7000\"], ca = \"nowhere.pem\"", "udp = [\"tls://localhost:7000\"]");
+    let told = trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("`tls://localhost:7000` is not host:port"), "{told}");
+}
