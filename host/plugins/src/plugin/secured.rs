@@ -2,7 +2,7 @@
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,39 @@ pub enum Unsecured {
     Refused(String),
 }
 
+/// A connection until some time, however little comes at once.
+struct Within<'a> {
+    stream: &'a mut TcpStream,
+    end: Instant,
+}
+
+impl Within<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Within<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(to)
+    }
+}
+
+impl Write for Within<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 impl TlsClient {
     /// Begins to speak TLS with the server of this name, within this time.
     pub fn secure(&self, mut stream: TcpStream, name: &str, time: Duration) -> Result<Secured, Unsecured> {
@@ -35,16 +68,9 @@ impl TlsClient {
             .map_err(|_| Unsecured::Refused(format!("`{name}` is no name that a certificate could have")))?;
         let mut connection = ClientConnection::new(self.config.clone(), server)
             .map_err(|error| Unsecured::Refused(format!("TLS cannot be spoken with `{name}`: {error}")))?;
-        let end = Instant::now() + time;
+        let mut within = Within { stream: &mut stream, end: Instant::now() + time };
         while connection.is_handshaking() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Unsecured::Broken(io::ErrorKind::TimedOut.into()));
-            }
-            let wait = Some(left.max(Duration::from_millis(1)));
-            let waits = stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait));
-            let told = waits.and_then(|()| connection.complete_io(&mut stream));
-            if let Err(error) = told {
+            if let Err(error) = connection.complete_io(&mut within) {
                 return Err(match (self.refused)(&error, name) {
                     Some(words) => Unsecured::Refused(format!("{name}: {words}")),
                     None => Unsecured::Broken(error),
