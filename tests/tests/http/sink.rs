@@ -186,13 +186,21 @@ fn after_a_crash_requests_come_again_under_their_keys() {
     assert_eq!(by_key.values().flat_map(|body| body.lines()).count(), 4, "by key, each row is there once");
 }
 
+/// What a server took, and by what it knows that.
+#[derive(Default)]
+struct Taken {
+    keys: BTreeSet<String>,
+    sequence: u64,
+    rows: Vec<String>,
+}
+
 /// The job dies when the server has taken the first request of a batch, and cuts batches elsewhere when it comes again. What the server
 /// passes over, by key or by number, holds no row that it lacks.
 #[test]
 fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
     for (before, after) in [(10, 1_000), (10, 7), (40, 10)] {
         for by_key in [true, false] {
-            let taken: Arc<Mutex<(BTreeSet<String>, u64, Vec<String>)>> = Arc::default();
+            let taken: Arc<Mutex<Taken>> = Arc::default();
             let refuses = Arc::new(AtomicBool::new(false));
             let (held, refusing) = (taken.clone(), refuses.clone());
             let server = HttpServer::start(free_port(), move |asked, _| {
@@ -202,12 +210,12 @@ fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
                 let (key, sequence) =
                     (asked.header("idempotency-key")?.to_owned(), asked.header("x-sequence")?.parse().ok()?);
                 let mut held = held.lock().unwrap();
-                let known = if by_key { held.0.contains(&key) } else { sequence <= held.1 };
+                let known = if by_key { held.keys.contains(&key) } else { sequence <= held.sequence };
                 if !known {
-                    held.0.insert(key);
-                    held.1 = sequence;
-                    held.2.extend(asked.body.lines().map(str::to_owned));
-                    refusing.store(held.0.len() == 1, Ordering::SeqCst);
+                    held.keys.insert(key);
+                    held.sequence = sequence;
+                    held.rows.extend(asked.body.lines().map(str::to_owned));
+                    refusing.store(held.keys.len() == 1, Ordering::SeqCst);
                 }
                 ok()
             });
@@ -222,10 +230,10 @@ fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
             killed.kill();
             trial.change(&format!("_max = {before}"), &format!("_max = {after}"));
             // A server that has not restarted knows what it took.
-            taken.lock().unwrap().0.insert("another".into());
+            taken.lock().unwrap().keys.insert("another".into());
             refuses.store(false, Ordering::SeqCst);
             trial.run_well(&[]);
-            let held = &taken.lock().unwrap().2;
+            let held = &taken.lock().unwrap().rows;
             let distinct: BTreeSet<&String> = held.iter().collect();
             assert_eq!(distinct.len(), 100, "{before} {after} {by_key}");
             // What comes twice was in the request that was taken before.
