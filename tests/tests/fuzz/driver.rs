@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Where the process tells which input it works on.
 const PROGRESS: &str = "FUZZ_PROGRESS";
 /// One input may take so long; the machine may be busy.
-const INPUT_MAX: Duration = Duration::from_secs(60);
+const INPUT_MAX: Duration = Duration::from_secs(180);
 /// After so many inputs a process has what it needs: one of the most expensive to compile is among them.
 const WARM: u64 = 600;
 /// What it may hold more from then on.
