@@ -28,7 +28,7 @@ group() {
 }
 # A test that hangs is a failure like any other.
 cargo_test() {
-	timeout 2700 cargo test --release --workspace --no-fail-fast "$@"
+	timeout 3300 cargo test --release --workspace --no-fail-fast "$@"
 }
 cases() {
 	wrong=0
