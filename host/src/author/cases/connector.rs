@@ -231,6 +231,16 @@ fn failed_case<T>(
     }
 }
 
+/// Waits where something passes, a few times. `failures`: how often it did not, without getting any further, which is `what`.
+fn again(why: &str, failures: &mut u32, what: &str) -> Result<()> {
+    *failures += 1;
+    if *failures > AGAIN_MAX {
+        return Err(Error::plugin(format!("{why} ({AGAIN_MAX} more times, without {what} in between)")));
+    }
+    std::thread::sleep(PAUSE);
+    Ok(())
+}
+
 /// The first line that a peer heard and should not have, of those peers of which the case says what they are to hear.
 fn heard_differs(case: &ConnectorCase, peers: &Peers) -> Result<Option<String>> {
     for (name, heard) in peers.heard() {

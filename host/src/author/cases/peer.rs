@@ -147,6 +147,17 @@ impl Peers {
         self.0.iter_mut().for_each(Peer::send);
     }
 
+    /// The same as an error of the plugin.
+    pub fn check(&self) -> Result<()> {
+        self.trouble().map_or(Ok(()), |words| Err(Error::plugin(words)))
+    }
+
+    /// Waits until all is heard of what a plugin said that is gone, and looks whether anything was wrong with it.
+    pub fn check_to_the_end(&self) -> Result<()> {
+        self.settle();
+        self.check()
+    }
+
     /// Waits until all is heard of what a plugin said that is gone.
     pub fn settle(&self) {
         self.0.iter().for_each(|peer| peer.shared.settle(peer.kind));

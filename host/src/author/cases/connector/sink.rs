@@ -4,7 +4,7 @@
 //! which nothing happens. The second is for those that promise exactly once: the plugin dies within each batch, and behind each
 //! commit, as if its answer had been lost.
 
-use super::{AGAIN_MAX, Accepting, ConnectorCase, NAME, PAUSE};
+use super::{Accepting, ConnectorCase, NAME};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
@@ -22,7 +22,6 @@ use crate::owner::Owner;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The id of the job that a case is.
@@ -58,17 +57,18 @@ pub fn differs(
     };
     let batches = batches(case, &graph)?;
     let mut runs = Runs::new(case, &graph, peers)?;
-    let refused = match runs.first(&batches) {
+    let mut refused = match runs.first(&batches) {
         Ok(refused) => refused,
         Err(error) => return super::failed_case(case, runs.peers, &expected, &error, accepted),
     };
+    if let Some(rejected) = &rejected {
+        compare::keep_columns_of(rejected, &mut refused);
+    }
     let difference = match expected.fails(None) {
         Err(difference) => difference,
         Ok(None) => Some(unknown(runs.peers, &files)),
         Ok(Some(Heard)) => super::heard_differs(case, runs.peers)?.or_else(|| {
-            let mut got = refused.clone();
-            compare::keep_columns_of(rejected.as_ref()?, &mut got);
-            compare::difference(rejected.as_ref()?, &got, true).map(|words| format!("rejected rows: {words}"))
+            compare::difference(rejected.as_ref()?, &refused, true).map(|words| format!("rejected rows: {words}"))
         }),
     };
     match (&difference, accepted) {
@@ -77,10 +77,8 @@ pub fn differs(
             for (name, heard) in runs.peers.heard() {
                 accepting.write(&expected_file(name), &heard)?;
             }
-            if let Some(rejected) = &rejected {
-                let mut got = refused;
-                compare::keep_columns_of(rejected, &mut got);
-                accepting.write(REJECTED, &compare::written(&got))?;
+            if rejected.is_some() {
+                accepting.write(REJECTED, &compare::written(&refused))?;
             }
             accepting.no_error(&expected)?;
             Ok(None)
@@ -178,7 +176,7 @@ impl<'a> Runs<'a> {
                     break Vec::new();
                 }
                 let handed = self.hand(&mut writing, batch).and_then(|rows| writing.writer.commit().map(|()| rows));
-                self.troubled()?;
+                self.peers.check()?;
                 match handed {
                     Ok(rows) => break rows,
                     Err(trouble) => self.pause(trouble, &mut writing.failures)?,
@@ -191,7 +189,7 @@ impl<'a> Runs<'a> {
             }
         }
         drop(writing);
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         Ok(refused)
     }
 
@@ -216,7 +214,7 @@ impl<'a> Runs<'a> {
             let mut writing = self.opened(generation)?;
             self.handed(&mut writing, batch)?;
             let committed = writing.writer.commit();
-            self.troubled()?;
+            self.peers.check()?;
             committed.map_err(|trouble| told(trouble, batch))?;
             drop(writing);
             held = Some(BatchId(batch.id));
@@ -230,12 +228,12 @@ impl<'a> Runs<'a> {
 
     /// What is wrong with what the plugin says that it holds, asked by a job that starts again, and opened by that start.
     fn holds(&mut self, generation: &mut u64, expected: Option<BatchId>, when: &str) -> Result<Option<String>> {
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         *generation += 1;
         let mut writing = self.writing(*generation)?;
         let committed = loop {
             let committed = writing.writer.committed(&writing.owner.job, &writing.owner.job_id);
-            self.troubled()?;
+            self.peers.check()?;
             match committed {
                 Ok(committed) => break committed,
                 Err(trouble) => self.pause(trouble, &mut writing.failures)?,
@@ -243,7 +241,7 @@ impl<'a> Runs<'a> {
         };
         let opened = self.open(&mut writing)?;
         drop(writing);
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         let shown = |held: Option<BatchId>| held.map_or("none".to_owned(), |held| format!("batch {held}"));
         let wrong = [("committed", committed), ("open", opened)].into_iter().find(|(_, held)| *held != expected);
         Ok(wrong.map(|(function, held)| {
@@ -272,7 +270,7 @@ impl<'a> Runs<'a> {
     fn open(&self, writing: &mut Writing) -> Result<Option<BatchId>> {
         loop {
             let opened = writing.writer.open(&writing.owner);
-            self.troubled()?;
+            self.peers.check()?;
             match opened {
                 Ok(held) => return Ok(held),
                 Err(trouble) => self.pause(trouble, &mut writing.failures)?,
@@ -283,7 +281,7 @@ impl<'a> Runs<'a> {
     /// Hands over a batch that nothing is to be wrong with.
     fn handed(&self, writing: &mut Writing, batch: &Batch) -> Result<()> {
         let handed = self.hand(writing, batch);
-        self.troubled()?;
+        self.peers.check()?;
         handed.map(drop).map_err(|trouble| told(trouble, batch))
     }
 
@@ -318,25 +316,8 @@ impl<'a> Runs<'a> {
     fn pause(&self, trouble: WriteTrouble, failures: &mut u32) -> Result<()> {
         match trouble {
             WriteTrouble::Lasting(error) => Err(error),
-            WriteTrouble::Passing(why) if *failures >= AGAIN_MAX => {
-                Err(Error::plugin(format!("{why} ({AGAIN_MAX} more times, without a batch in between)")))
-            }
-            WriteTrouble::Passing(_) => {
-                *failures += 1;
-                thread::sleep(PAUSE);
-                Ok(())
-            }
+            WriteTrouble::Passing(why) => super::again(&why, failures, "a batch"),
         }
-    }
-
-    /// A plugin that is gone has said all that it had to say.
-    fn settled(&self) -> Result<()> {
-        self.peers.settle();
-        self.troubled()
-    }
-
-    fn troubled(&self) -> Result<()> {
-        self.peers.trouble().map_or(Ok(()), |words| Err(Error::plugin(words)))
     }
 
     fn in_time(&self, end: Instant) -> Result<()> {

@@ -4,7 +4,7 @@
 //! is. The second reads one row after the other and keeps the positions. Each run of the third reads up to one of these positions,
 //! is told that it is durable, dies, and is opened there.
 
-use super::{AGAIN_MAX, Accepting, ConnectorCase, NAME, PAUSE};
+use super::{Accepting, ConnectorCase, NAME, PAUSE};
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, escaped, expected_file};
 use crate::author::cases::{ExpectedOutcome, read_text};
@@ -207,7 +207,7 @@ impl Runs<'_> {
         }
         let came = readings.into_iter().map(|reading| reading.came);
         let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         Ok(Came(came))
     }
 
@@ -221,7 +221,7 @@ impl Runs<'_> {
                 }
                 Err(trouble) => again(trouble, &mut failures)?,
             }
-            self.troubled()?;
+            self.peers.check()?;
         }
     }
 
@@ -234,7 +234,7 @@ impl Runs<'_> {
     fn poll(&mut self, reading: &mut Reading, rows_max: u32, wait: Duration) -> Result<()> {
         let before = (reading.came.count(), reading.came.position.clone());
         let polled = self.try_poll(reading, rows_max, wait);
-        self.troubled()?;
+        self.peers.check()?;
         match polled {
             Ok(Some(pause)) if reading.came.count() == before.0 => thread::sleep(pause.min(PAUSE)),
             Ok(_) => {}
@@ -298,18 +298,8 @@ impl Runs<'_> {
     /// Looks once more whether there is anything. What passes does not matter any more.
     fn glance(&mut self, reading: &mut Reading) -> Result<()> {
         let polled = self.try_poll(reading, ROWS_MAX, NOTHING);
-        self.troubled()?;
+        self.peers.check()?;
         lasting(polled.map(drop))
-    }
-
-    /// A plugin that is gone has said all that it had to say.
-    fn settled(&self) -> Result<()> {
-        self.peers.settle();
-        self.troubled()
-    }
-
-    fn troubled(&self) -> Result<()> {
-        self.peers.trouble().map_or(Ok(()), |words| Err(Error::plugin(words)))
     }
 
     fn in_time(&self, end: Instant, what: impl FnOnce() -> String) -> Result<()> {
@@ -338,7 +328,7 @@ impl Runs<'_> {
             self.read_on(&mut reading, 1, came.count())?;
             steps.0.insert(name.clone(), reading.came);
             drop(reading.reader);
-            self.settled()?;
+            self.peers.check_to_the_end()?;
         }
         Ok(steps)
     }
@@ -385,7 +375,7 @@ impl Runs<'_> {
         };
         lasting(reading.reader.durable(&position))?;
         drop(reading);
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         let mut reading = self.reading(all.partition.clone(), Some(position))?;
         self.read_on(&mut reading, ROWS_MAX, all.count().saturating_sub(before.count()))?;
         if !reading.came.ended {
@@ -393,7 +383,7 @@ impl Runs<'_> {
         }
         let came = reading.came.clone();
         drop(reading);
-        self.settled()?;
+        self.peers.check_to_the_end()?;
         Ok((before, came))
     }
 }
@@ -436,14 +426,7 @@ fn spread(places: &[Place]) -> impl Iterator<Item = &Place> {
 fn again(trouble: ReadTrouble, failures: &mut u32) -> Result<()> {
     match trouble {
         ReadTrouble::Lasting(error) => Err(error),
-        ReadTrouble::Passing(why) => {
-            *failures += 1;
-            if *failures > AGAIN_MAX {
-                return Err(Error::plugin(format!("{why} ({AGAIN_MAX} more times, without a row in between)")));
-            }
-            thread::sleep(PAUSE);
-            Ok(())
-        }
+        ReadTrouble::Passing(why) => super::again(&why, failures, "a row"),
     }
 }
 
