@@ -3,8 +3,9 @@
 use super::upgrade::running::RunningJob;
 use super::upgrade::{NextVersion, promote, report};
 use crate::checkpoint::rollback::Rollback;
+use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{Manifest, TableOf};
-use crate::checkpoint::{manifest, record, store};
+use crate::checkpoint::{manifest, record};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -21,6 +22,7 @@ use crate::running::Options;
 use crate::running::upgrade::UpgradeStatus;
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,9 +82,9 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
                 job.display()
             ))
         }
-        (Some(batch), true) => restart(job, &spec, &before, batch),
-        (Some(batch), false) => {
-            put_back_with_state(job, &spec, &before, batch)?;
+        (Some((store, batch)), true) => restart(job, &*store, &before, batch),
+        (Some((store, batch)), false) => {
+            put_back_with_state(job, &*store, &before, batch)?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
                 before.plugin,
@@ -137,8 +139,9 @@ fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
     Ok(bytes.map(|bytes| Digest::of(&bytes)))
 }
 
-/// The batch whose checkpoint has the state of before; `None`: the plugin keeps no state. An error where it is not kept.
-fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<u64>> {
+/// The batch whose checkpoint has the state of before, and where that is; `None`: the plugin keeps no state. An error where it is not
+/// kept.
+fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<(Arc<dyn Store>, u64)>> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     let Some((manifest, _)) = manifest::read(&*store)? else {
@@ -159,7 +162,7 @@ fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<
     }
     let kept = |batch: u64| manifest.checkpoints.iter().any(|checkpoint| checkpoint.batch.0 == batch);
     match before.batch {
-        Some(batch) if kept(batch) => Ok(Some(batch)),
+        Some(batch) if kept(batch) => Ok(Some((store, batch))),
         batch => Err(gone(&manifest, before, batch)),
     }
 }
@@ -206,44 +209,34 @@ fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<
     }
 }
 
-/// The same, with a note that the next start goes back to this batch, whoever starts it and how.
-fn put_back_with_state(job: &Path, spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<RollbackUndo> {
-    let noted = note(spec, before, batch)?;
+/// The same, with a note in the store that the next start goes back to this batch, whoever starts it and how.
+fn put_back_with_state(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<RollbackUndo> {
+    let noted = note(store, before, batch)?;
     match put_back(job, before, Some(batch)) {
         Ok(undo) => {
             // It was started again meanwhile, perhaps with the plugin that is given up.
-            if generation(spec)? != Some(noted) {
-                note(spec, before, batch)?;
+            if generation(store)? != noted {
+                note(store, before, batch)?;
             }
             Ok(undo)
         }
         Err(error) => {
-            forget(spec)?;
+            Rollback::remove(store)?;
             Err(error)
         }
     }
 }
 
-fn note(spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<Generation> {
-    let generation = generation(spec)?.unwrap_or_default();
+fn note(store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<Generation> {
+    let generation = generation(store)?;
     let (stage, plugin, batch) = (before.stage.clone(), before.plugin.clone(), BatchId(batch));
-    if let Some(checkpoint) = &spec.checkpoint {
-        let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
-        Rollback { stage, plugin, batch, generation }.write(&*store)?;
-    }
+    Rollback { stage, plugin, batch, generation }.write(store)?;
     Ok(generation)
 }
 
-fn forget(spec: &JobSpec) -> Result<()> {
-    let Some(checkpoint) = &spec.checkpoint else { return Ok(()) };
-    Rollback::remove(&*store::open(&checkpoint.dir, &spec.origin.folder)?)
-}
-
 /// The last start of the job.
-fn generation(spec: &JobSpec) -> Result<Option<Generation>> {
-    let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
-    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
-    Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.generation))
+fn generation(store: &dyn Store) -> Result<Generation> {
+    Ok(manifest::read(store)?.map(|(manifest, _)| manifest.generation).unwrap_or_default())
 }
 
 /// What [`put_back`] has changed.
@@ -284,14 +277,14 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
 }
 
 /// Has the running job start again from the checkpoint after a batch, and waits until it has.
-fn restart(job: &Path, spec: &JobSpec, before: &PreviousVersion, batch: u64) -> Result<String> {
+fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
-    let undo = put_back_with_state(job, spec, before, batch)?;
+    let undo = put_back_with_state(job, store, before, batch)?;
     fault::point("rollback.written");
     if let Err(error) = ask_to_restart(&running, batch) {
         undo.undo(job)?;
-        forget(spec)?;
+        Rollback::remove(store)?;
         return Err(error);
     }
     let mut heard = Instant::now();
