@@ -29,7 +29,7 @@ pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, 
     if build.peers == 1 {
         return grouped;
     }
-    let (split, _) = split_parts(stage, grouped, build);
+    let split = split_parts(stage, grouped, build);
     let index = build.index as u64;
     let moved = split.exchange(|part: &Part| part.to);
     let (ordered, _) = each_part(moved, &format!("{} order", stage.name), failure, move |context, part, output| {
@@ -45,7 +45,7 @@ pub fn by_key_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildCon
     if stage.key.is_empty() || places_are_fixed(stage, build) {
         return by_key(stage, input, build);
     }
-    in_order(stage, split_parts(stage, input, build).0, build)
+    in_order(stage, split_parts(stage, input, build), build)
 }
 
 /// The same, of rows in which it stands already where they go; without a key, they only go there.
@@ -105,11 +105,24 @@ pub fn keys(key: &[usize], rows: &RecordBatch) -> Result<Keys> {
 }
 
 /// Splits parts by key; where a part goes stands in it.
-pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> (Parts<'s>, Parts<'s>) {
+pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
+    split_marked(stage, input, build, |_| Ok(()))
+}
+
+/// The same, after something was noted in each part.
+pub fn split_marked<'s>(
+    stage: &StageNode,
+    input: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+    mut mark: impl FnMut(&mut Part) -> Result<()> + 'static,
+) -> Parts<'s> {
     let (key, peers) = (stage.key.clone(), build.peers);
-    each_part(input, &format!("{} by key", stage.name), build.running.failure.clone(), move |_, part, output| {
+    let name = format!("{} by key", stage.name);
+    let (split, _) = each_part(input, &name, build.running.failure.clone(), move |_, mut part, output| {
+        mark(&mut part)?;
         let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
-    })
+    });
+    split
 }

@@ -1,16 +1,14 @@
 //! Rows that go to the worker that owns their key, and come back to where they were, in the order that they had: what comes behind may
 //! keep the last row of another key.
 
-use super::by_key::hashes;
 use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::batch::types::with_fields;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
-use crate::exchange::{parts_of, split_by_key};
 use crate::graph::StageNode;
 use crate::ids::{ClockId, PartOrder};
-use crate::timely_ext::{Output, Parts, each_batch, each_part};
+use crate::timely_ext::{Output, Parts, each_batch};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -40,19 +38,6 @@ pub fn mark(build: &BuildContext<'_, '_>) -> impl FnMut(&mut Part) -> Result<()>
         }
         Ok(())
     }
-}
-
-/// Splits parts by the owner of their key, with their [places](mark); where a part goes stands in it.
-pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (key, peers, mut mark) = (stage.key.clone(), build.peers, mark(build));
-    let name = format!("{} by key", stage.name);
-    let (split, _) = each_part(input, &name, build.running.failure.clone(), move |_, mut part, output| {
-        mark(&mut part)?;
-        let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(Error::arrow)?;
-        output.rows.extend(parts_of(split, &part));
-        Ok(())
-    });
-    split
 }
 
 /// Rows that were away are parts as before, in the order that they had.

@@ -43,7 +43,7 @@ pub fn build<'s>(
             output.push(context, part.order.clone(), rows);
             Ok(())
         });
-    let (split, _) = split_parts(stage, checked, build);
+    let split = split_parts(stage, checked, build);
     let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, build.index, build.peers)?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
     let time = event_time::of(stage, input.progress, build)?;

@@ -8,7 +8,7 @@ use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
-use crate::dataflow::by_key::keys;
+use crate::dataflow::by_key::{keys, split_marked};
 use crate::dataflow::event_time;
 use crate::dataflow::in_place;
 use crate::dataflow::stages::{BuildContext, Input, StageStreams, split_late};
@@ -30,7 +30,7 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let split = in_place::split_parts(stage, input.parts, build);
+    let split = split_marked(stage, input.parts, build, in_place::mark(build));
     let time = event_time::of(stage, input.progress, build)?;
     let timed = time.is_some();
     let work = Deduplicate::new(stage, within_us, timed, build)?;

@@ -51,7 +51,7 @@ pub fn build<'s>(
         output.rows.push(with_rows(&part, rows));
         Ok(())
     });
-    let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, build).0 };
+    let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, build) };
     let keyed = !stage.key.is_empty();
     let metrics = build.running.metrics.of(&stage.name);
     let schema = stage.input.clone();
