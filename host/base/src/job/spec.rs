@@ -590,6 +590,12 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 }
 
 impl SinkKind {
+    /// Whether its server passes over rows that come again, and cannot say which it has: then all that was planned may be there, be it in
+    /// part.
+    pub fn passes_over_repeated_rows(&self) -> bool {
+        matches!(self, SinkKind::Clickhouse(_))
+    }
+
     /// Whether each worker commits the rows that it has by itself.
     pub fn by_worker(&self) -> bool {
         match self {

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::{SinkKind, SinkSpec};
+use crate::job::spec::SinkSpec;
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::running::Options;
@@ -223,8 +223,7 @@ fn committed_before(
             None
         })
     };
-    // It passes over what comes again, and does not say what that is: all that was planned may be there, be it in part.
-    let may_hold = before.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Clickhouse(_)));
+    let may_hold = before.sinks.iter().any(|sink| sink.kind.passes_over_repeated_rows());
     let held = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
     held.max(planned.filter(|_| may_hold))
 }
