@@ -24,6 +24,10 @@ pub trait ReadPartition: Send {
     fn keeps_positions(&self) -> bool {
         true
     }
+    /// What of a position, where it is text, says to people where that is: beside it may stand what only its reader needs.
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        position
+    }
     /// Whether a position that moved without rows is to be known soon: whoever hears that it is published lets go of something.
     fn notes_are_batches(&self) -> bool {
         false

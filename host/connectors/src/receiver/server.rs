@@ -77,3 +77,8 @@ fn reader(source: &SourceSpec, server: &ServerSourceSpec, origin: &Origin) -> Re
         Error::job(format!("{location}source `{}`: {message}", source.name))
     })
 }
+
+/// A word of a position that is written in words; all of it where there is none.
+fn word(position: &str, number: usize) -> &str {
+    position.split(' ').nth(number).unwrap_or(position)
+}

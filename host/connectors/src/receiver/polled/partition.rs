@@ -11,7 +11,7 @@ use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::hex;
-use crate::job::spec::{ServerReads, SourceKind, SourceSpec};
+use crate::job::spec::SourceSpec;
 use crate::limits::{PART_ROWS_MAX, POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::http::cut;
 use crate::receiver::inbox::{Inbox, PartitionRead, Ticket};
@@ -216,16 +216,7 @@ impl PartitionReader {
         }
         *shown = Some((Instant::now(), *rows));
         let place = at.as_deref().or(self.place.now()).map(words);
-        // Beside what a server calls the place stands what our own readers keep of it.
-        let word = match &self.source.kind {
-            SourceKind::Server(server) if matches!(server.reads, ServerReads::Kinesis(_)) => Some(3),
-            SourceKind::Server(_) => Some(0),
-            _ => None,
-        };
-        let place = place.map(|place| match word.and_then(|word| place.split(' ').nth(word)) {
-            Some(word) => word.to_owned(),
-            None => place,
-        });
+        let place = place.map(|place| self.reader.shown(&place).to_owned());
         let name = self.partition.clone();
         self.inbox.tell_one_read(PartitionRead { name, place, rows: Some(*rows), ..PartitionRead::default() });
     }

@@ -8,6 +8,7 @@ mod place;
 
 pub use parts::Shared;
 
+use super::word;
 use crate::batch::json;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::flight::grpc::{Answers, Connection};
@@ -270,6 +271,10 @@ impl ReadPartition for Flight {
             }
         }
         Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 0)
     }
 
     fn is_open(&self) -> bool {

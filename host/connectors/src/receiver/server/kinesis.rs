@@ -7,6 +7,7 @@ mod place;
 mod shards;
 mod waiting;
 
+use super::word;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::{KafkaStart, KinesisReads, SourceSpec};
@@ -227,6 +228,10 @@ impl ReadPartition for Kinesis {
             record_bytes: RECORD_BYTES,
         });
         Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 3)
     }
 
     fn is_open(&self) -> bool {

@@ -2,6 +2,7 @@
 //! that another one of its name is noticed. Messages are fetched by a consumer that the server forgets again and that acknowledges
 //! nothing: only the position says how far the job came.
 
+use super::word;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::job::spec::{NatsReads, Origin, ServerSourceSpec, ServerStart, SourceSpec};
@@ -397,6 +398,10 @@ impl ReadPartition for Nats {
         let consumer = self.consumer(&mut connection, name, &at)?;
         self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now() });
         Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 0)
     }
 
     fn is_open(&self) -> bool {

@@ -2,6 +2,7 @@
 //! plan holds it, so no position of it is kept. A stream keeps its messages: there the position is the offset behind the last one that was read, and a digest
 //! of that one, so that another stream of the name is noticed.
 
+use super::word;
 use crate::amqp::{ANSWER_MAX, Closed, Connection, Delivery, Event, Fault, Field, Server};
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
@@ -357,6 +358,10 @@ impl ReadPartition for Rabbitmq {
         let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
         self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false });
         Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 0)
     }
 
     fn is_open(&self) -> bool {

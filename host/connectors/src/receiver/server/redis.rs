@@ -1,6 +1,7 @@
 //! Streams of Redis. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it, so that
 //! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
 
+use super::word;
 use crate::batch::envelope::ID;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::batch::types::ColumnType;
@@ -353,6 +354,10 @@ impl ReadPartition for Redis {
         }
         self.open = Some(Open { connection, stream: stream.to_owned(), at, looked: Instant::now() });
         Ok(())
+    }
+
+    fn shown<'a>(&self, position: &'a str) -> &'a str {
+        word(position, 0)
     }
 
     fn is_open(&self) -> bool {
