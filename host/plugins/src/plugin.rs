@@ -177,9 +177,9 @@ pub struct Granted {
     pub env: BTreeMap<String, String>,
     /// Requests over HTTP.
     pub http: Option<HttpGrant>,
-    /// Servers that it may connect to over TCP, as `host:port`, or `tls://host:port` where the host speaks TLS for it.
+    /// Servers that it may connect to over TCP, as `host:port`.
     pub tcp: Vec<String>,
-    /// How TLS is spoken with these.
+    /// With which of them the host speaks TLS for it, and how.
     pub tls: Option<TlsClient>,
     /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
     pub udp: Vec<String>,

@@ -332,12 +332,15 @@ pub(super) fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
         files.insert(name.clone(), bytes.into());
     }
     let GrantSpec { env, http, tcp, udp, ca, .. } = spec.grant.clone();
+    let servers = tcp.iter().map(|granted| GrantSpec::server(granted));
+    let (tcp, secured): (Vec<String>, Vec<bool>) = servers.map(|(server, tls)| (server.to_owned(), tls)).unzip();
     let tls = match spec.grant.has_tls() {
         false => None,
         true => {
             let tls = Tls { ca: ca.map(|ca| folder.join(ca)), ..Tls::default() };
             let config = tls.config().map_err(|refusal| Error::job(format!("`grant.tcp`: {refusal}")))?;
-            Some(TlsClient { config, refused: |error, name| Some(tls::refused(error, name)?.0) })
+            let servers = tcp.iter().zip(secured).filter(|(_, tls)| *tls).map(|(server, _)| server.clone()).collect();
+            Some(TlsClient { servers, config, refused: |error, name| Some(tls::refused(error, name)?.0) })
         }
     };
     Ok(Granted { files, env, http, tcp, udp, tls })

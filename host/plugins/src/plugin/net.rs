@@ -5,7 +5,6 @@ use super::Granted;
 use super::bindings::{WitDatagram, WitNetFault};
 use super::http::{is_below, is_near};
 use super::secured::{Secured, Unsecured};
-use crate::job::spec::GrantSpec;
 use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -79,12 +78,12 @@ impl NetCall<'_> {
     /// Connects, to the first address of the name that answers.
     pub fn connect(&mut self, host: &str, port: u16, time: Duration) -> Result<u32, WitNetFault> {
         // Where both are granted what is safer is meant.
-        let is_secured = self.grant.is_some_and(|grant| grants(&secured(&grant.tcp), host, port));
-        let granted = |grant: &Granted| grants(&bare_servers(&grant.tcp), host, port);
+        let tls = self.grant.and_then(|grant| grant.tls.as_ref()).filter(|tls| grants(&tls.servers, host, port));
+        let granted = |grant: &Granted| grants(&grant.tcp, host, port);
         self.check(granted, || format!("a connection to {host}:{port}"), "tcp", host, port)?;
         let end = Instant::now() + time;
         let mut last = WitNetFault::Failed(format!("`{host}` has no address"));
-        for address in self.addresses(host, port, |grant| bare_servers(&grant.tcp))? {
+        for address in self.addresses(host, port, |grant| &grant.tcp)? {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(WitNetFault::Timeout);
@@ -93,12 +92,7 @@ impl NetCall<'_> {
                 Ok(stream) => {
                     // A plugin that writes in small pieces waits for answers.
                     let _ = stream.set_nodelay(true);
-                    if !is_secured {
-                        return self.keep(Socket::Tcp(stream));
-                    }
-                    let Some(tls) = self.grant.and_then(|grant| grant.tls.as_ref()) else {
-                        return Err(WitNetFault::Failed("there is no TLS here".into()));
-                    };
+                    let Some(tls) = tls else { return self.keep(Socket::Tcp(stream)) };
                     let left = end.saturating_duration_since(Instant::now());
                     return match tls.secure(stream, bare(host), left) {
                         Ok(secured) => self.keep(Socket::Tls(Box::new(secured))),
@@ -185,7 +179,7 @@ impl NetCall<'_> {
     pub fn send(&mut self, socket: u32, host: &str, port: u16, data: &[u8]) -> Result<(), WitNetFault> {
         let granted = |grant: &Granted| grants(&grant.udp, host, port);
         self.check(granted, || format!("a datagram to {host}:{port}"), "udp", host, port)?;
-        let addresses = self.addresses(host, port, |grant| grant.udp.clone())?;
+        let addresses = self.addresses(host, port, |grant| &grant.udp)?;
         let udp = self.udp(socket)?;
         udp.send_to(data, addresses.as_slice()).map(drop).map_err(|error| fault(&error))
     }
@@ -222,14 +216,14 @@ impl NetCall<'_> {
         &self,
         host: &str,
         port: u16,
-        list: impl Fn(&Granted) -> Vec<String>,
+        list: impl Fn(&Granted) -> &Vec<String>,
     ) -> Result<Vec<SocketAddr>, WitNetFault> {
         let found = resolve(host, port)?;
         if bare(host).parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") {
             return Ok(found);
         }
         let granted = |address: &SocketAddr| {
-            self.grant.is_some_and(|grant| grants(&list(grant), &address.ip().to_string(), address.port()))
+            self.grant.is_some_and(|grant| grants(list(grant), &address.ip().to_string(), address.port()))
         };
         match found.iter().find(|address| is_near(address.ip()) && !granted(address)) {
             None => Ok(found),
@@ -269,16 +263,6 @@ impl NetCall<'_> {
             None => Err(WitNetFault::Closed),
         }
     }
-}
-
-/// Servers with which TLS is spoken.
-fn secured(list: &[String]) -> Vec<String> {
-    list.iter().filter_map(|server| server.strip_prefix(GrantSpec::TLS)).map(str::to_owned).collect()
-}
-
-/// All servers, without what says how they are spoken to.
-fn bare_servers(list: &[String]) -> Vec<String> {
-    list.iter().map(|server| server.strip_prefix(GrantSpec::TLS).unwrap_or(server).to_owned()).collect()
 }
 
 /// Whether a list of `host:port` has this host and port. `*.example.com` stands for all names below it.

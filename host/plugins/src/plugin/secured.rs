@@ -13,6 +13,8 @@ pub type Secured = StreamOwned<ClientConnection, TcpStream>;
 /// How the host speaks TLS for a plugin.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
+    /// With which servers, as `host:port`.
+    pub servers: Vec<String>,
     /// Who is trusted.
     pub config: Arc<ClientConfig>,
     /// What TLS has against a server of this name, in words with what to do; `None`: the error is not about that.

@@ -26,11 +26,8 @@ pub(super) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);
     for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
-        let bare = |address: &str| match key {
-            "tcp" => address.strip_prefix(GrantSpec::TLS).unwrap_or(address).to_owned(),
-            _ => address.to_owned(),
-        };
-        for wrong in list.iter().filter(|address| !is_address(&bare(address))) {
+        let is_right = |granted: &str| is_address(if key == "tcp" { GrantSpec::server(granted).0 } else { granted });
+        for wrong in list.iter().filter(|granted| !is_right(granted)) {
             let message = format!(
                 "`{}` is not host:port; write, for example, {key} = [\"127.0.0.1:5514\"]",
                 wrong.escape_debug()

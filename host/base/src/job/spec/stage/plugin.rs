@@ -133,12 +133,14 @@ pub struct GrantSpec {
 }
 
 impl GrantSpec {
-    /// What stands before a server with which the host speaks TLS.
-    pub const TLS: &str = "tls://";
+    /// The `host:port` of a server in `tcp`, and whether the host speaks TLS with it.
+    pub fn server(granted: &str) -> (&str, bool) {
+        granted.strip_prefix("tls://").map_or((granted, false), |server| (server, true))
+    }
 
-    /// Whether there is such a server.
+    /// Whether there is a server with which it does.
     pub fn has_tls(&self) -> bool {
-        self.tcp.iter().any(|server| server.starts_with(GrantSpec::TLS))
+        self.tcp.iter().any(|granted| GrantSpec::server(granted).1)
     }
 }
 
