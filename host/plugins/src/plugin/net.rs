@@ -36,14 +36,16 @@ enum Socket {
 
 /// A connection, whatever it is carried by.
 trait Carries: Read + Write {
-    /// How long reading waits, or writing.
+    /// How long reading waits, or writing; zero: not at all.
     fn waits(&self, time: Duration) -> std::io::Result<()>;
 }
 
 impl Carries for TcpStream {
     fn waits(&self, time: Duration) -> std::io::Result<()> {
-        let time = Some(waits(time));
-        self.set_read_timeout(time).and_then(|()| self.set_write_timeout(time))
+        let wait = Some(waits(time));
+        self.set_read_timeout(wait)?;
+        self.set_write_timeout(wait)?;
+        self.set_nonblocking(time.is_zero())
     }
 }
 
@@ -168,7 +170,8 @@ impl NetCall<'_> {
     /// Takes the next datagram.
     pub fn receive(&mut self, socket: u32, bytes_max: u32, time: Duration) -> Result<WitDatagram, WitNetFault> {
         let udp = self.udp(socket)?;
-        udp.set_read_timeout(Some(waits(time))).map_err(|error| fault(&error))?;
+        let set = udp.set_read_timeout(Some(waits(time))).and_then(|()| udp.set_nonblocking(time.is_zero()));
+        set.map_err(|error| fault(&error))?;
         let mut data = vec![0; (bytes_max.clamp(1, 1 << 16)) as usize];
         let (count, sender) = udp.recv_from(&mut data).map_err(|error| fault(&error))?;
         data.truncate(count);
@@ -181,7 +184,9 @@ impl NetCall<'_> {
         self.check(granted, || format!("a datagram to {host}:{port}"), "udp", host, port)?;
         let addresses = self.addresses(host, port, |grant| &grant.udp)?;
         let udp = self.udp(socket)?;
-        udp.send_to(data, addresses.as_slice()).map(drop).map_err(|error| fault(&error))
+        // The last wait of a `receive` may have been none.
+        let sent = udp.set_nonblocking(false).and_then(|()| udp.send_to(data, addresses.as_slice()));
+        sent.map(drop).map_err(|error| fault(&error))
     }
 
     /// Closes a socket.
@@ -285,7 +290,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WitNetFault> {
     found.map(Iterator::collect).map_err(|error| WitNetFault::Failed(format!("`{host}` cannot be looked up: {error}")))
 }
 
-/// The system takes no wait of nothing.
+/// The system takes no wait of nothing, and may round up what is short by some milliseconds: who waits for nothing asks for no
+/// blocking as well, or a sender that is as quick as the rounding holds a plugin that wants only what is there.
 fn waits(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }
@@ -386,5 +392,29 @@ mod tests {
         let refused = call(&mut net, &grant).send(socket, "127.0.0.1", 1, b"x");
         assert!(matches!(refused, Err(WitNetFault::Failed(words)) if words.contains("not granted")));
         assert!(matches!(call(&mut net, &grant).read(socket, 1, SHORT), Err(WitNetFault::Failed(_))));
+    }
+
+    /// A plugin that takes all that is there would else never be done while a sender is as quick as the system's shortest wait.
+    #[test]
+    fn who_waits_for_nothing_hears_at_once_that_nothing_is_there() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let grant = granted(&[format!("127.0.0.1:{port}")], &["127.0.0.1:0".into()]);
+        let mut net = Net::default();
+        let udp = call(&mut net, &grant).bind("127.0.0.1", 0).unwrap();
+        let tcp = call(&mut net, &grant).connect("127.0.0.1", port, LONG).unwrap();
+        let began = Instant::now();
+        for _ in 0..1000 {
+            assert_eq!(call(&mut net, &grant).receive(udp, 9, Duration::ZERO), Err(WitNetFault::Timeout));
+            assert_eq!(call(&mut net, &grant).read(tcp, 9, Duration::ZERO), Err(WitNetFault::Timeout));
+        }
+        let nothing = began.elapsed();
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(call(&mut net, &grant).receive(udp, 9, SHORT), Err(WitNetFault::Timeout));
+            assert_eq!(call(&mut net, &grant).read(tcp, 9, SHORT), Err(WitNetFault::Timeout));
+        }
+        // 2,000 waits of nothing, and 40 of 20 ms.
+        assert!(nothing < began.elapsed(), "{nothing:?}");
     }
 }
