@@ -590,10 +590,14 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 }
 
 impl SinkKind {
-    /// Whether its server passes over rows that come again, and cannot say which it has: then all that was planned may be there, be it in
-    /// part.
+    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
+    /// there, be it in part, and other rows in these places would be passed over.
     pub fn passes_over_repeated_rows(&self) -> bool {
-        matches!(self, SinkKind::Clickhouse(_))
+        match self {
+            SinkKind::Clickhouse(_) => true,
+            SinkKind::Http(http) => http.counts_rows(),
+            _ => false,
+        }
     }
 
     /// Whether each worker commits the rows that it has by itself.
@@ -631,6 +635,16 @@ pub struct HttpSinkSpec {
     pub wait: Duration,
     /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
     pub reject: bool,
+}
+
+impl HttpSinkSpec {
+    /// What stands in headers for a number that is larger with each request: it counts batches and their rows.
+    pub const SEQUENCE: &str = "{sequence}";
+
+    /// Whether its requests have such a number.
+    pub fn counts_rows(&self) -> bool {
+        self.headers.iter().any(|(_, value)| value.contains(HttpSinkSpec::SEQUENCE))
+    }
 }
 
 /// Where and how a `websocket` sink hears who follows its rows.
