@@ -260,7 +260,7 @@ fn a_server_that_does_not_answer_costs_no_more_than_the_time_limit() {
         assert_eq!(ended.code, Some(1), "{question}: {}", ended.stderr);
         assert!(ended.stderr.contains("it ran longer than its time limit of 2s"), "{question}: {}", ended.stderr);
     }
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]

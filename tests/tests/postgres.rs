@@ -339,7 +339,7 @@ fn a_row_that_the_table_cannot_hold_is_not_tried_again() {
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("sink `out`: batch 1: ") && ended.stderr.contains(words), "{}", ended.stderr);
         assert!(!ended.stderr.contains("again from the last checkpoint"), "{}", ended.stderr);
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         assert_eq!(server.sql("select count(*) from t"), "0");
     }
 }
@@ -440,7 +440,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
                     most = most.max(kib << 10);
                     job.ended()
                 });
-                assert!(began.elapsed() < Duration::from_secs(15), "{command}: {:?}", began.elapsed());
+                assert!(began.elapsed() < Duration::from_secs(60), "{command}: {:?}", began.elapsed());
                 let ended = job.wait();
                 assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
                 assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
@@ -452,7 +452,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
     let url = format!("postgres://me:${{PW}}@127.0.0.1:{silent}/a");
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
     let job = Process::start(trial.command(&["run", "job.toml", "--timeout", "1s"]).env("PW", "x"));
-    let ended = job.wait_within(Duration::from_secs(8));
+    let ended = job.wait_within(Duration::from_secs(60));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
 }

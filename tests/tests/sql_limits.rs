@@ -292,7 +292,7 @@ const LONG: &str = "select count(*) as x from rows a cross join rows b cross joi
 fn a_query_has_a_limit_of_time() {
     let began = Instant::now();
     fails(&format!("limits = {{ time = \"500ms\" }}\nsql = \"{LONG}\""), &many(5_000), "it takes longer than 0.5 s");
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 /// A long query does not outlast `--timeout` for long, with and without checkpoints.
@@ -305,7 +305,7 @@ fn a_long_query_ends_with_its_job() {
         let ended = trial.run(&["--timeout", "1s"]);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("the job is to stop"), "{}", ended.stderr);
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     }
 }
 
@@ -325,12 +325,12 @@ fn planning_has_a_limit_of_time() {
                 told.contains("more than 16 of `cast(…)`, `not (…)` and their kin stand within each other"),
                 "{told}"
             );
-            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         }
     }
     let coalesce = format!("{}v{}", "coalesce(".repeat(40), ", 1)".repeat(40));
     let began = Instant::now();
     let told = job(&format!("select = \"{coalesce} as x\""), "[]").refused(&["validate", "job.toml"]);
     assert!(told.contains("too complicated"), "{told}");
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }

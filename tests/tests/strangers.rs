@@ -302,7 +302,7 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
         assert!(most < MEMORY_BYTES_MAX, "{most} bytes");
         ended
     });
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     stop.store(true, Ordering::Relaxed);
     crowd.into_iter().for_each(|one| one.join().unwrap());
     drop(silent);
