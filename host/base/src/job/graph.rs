@@ -44,7 +44,13 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
 /// Workers that put rows into the places of others do not wait for each other, so each must have all rows of its keys.
 fn shares(job: &JobSpec, mistakes: &Mistakes) {
     for sink in job.sinks.iter().filter(|sink| sink.kind.by_worker()) {
-        let SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } = &sink.kind else { continue };
+        let key = match &sink.kind {
+            SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
+            SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(of), .. }, .. }) => {
+                std::slice::from_ref(&of.key)
+            }
+            _ => continue,
+        };
         let keyed = |stream: &&String| {
             let stage = job.stages.iter().find(|stage| stage.name == **stream);
             stage.is_some_and(|stage| !stage.key.is_empty() && stage.key.iter().all(|column| key.contains(column)))

@@ -591,9 +591,9 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 
 impl SinkKind {
     /// Whether its server passes over rows that come again, and cannot say which it has: then all that was planned may be there, be it in
-    /// part.
+    /// part. Shares that are sent over HTTP are known again by workers, so they have to be as they were.
     pub fn passes_over_repeated_rows(&self) -> bool {
-        matches!(self, SinkKind::Clickhouse(_))
+        matches!(self, SinkKind::Clickhouse(_)) || matches!(self, SinkKind::Http(http) if http.parts == PartsBy::Worker)
     }
 
     /// Whether each worker commits the rows that it has by itself.
@@ -601,6 +601,7 @@ impl SinkKind {
         match self {
             SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
+            SinkKind::Http(http) => http.parts == PartsBy::Worker,
             _ => false,
         }
     }
@@ -631,6 +632,8 @@ pub struct HttpSinkSpec {
     pub wait: Duration,
     /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
     pub reject: bool,
+    /// Who sends: worker 0 whole batches, or each worker the rows that it has.
+    pub parts: PartsBy,
 }
 
 /// Where and how a `websocket` sink hears who follows its rows.

@@ -57,9 +57,10 @@ const OWN: &[TableKey] = &[
         "parts",
         KeyShape::Word(&["batch", "worker"]),
         "One file a batch, or transaction of `kafka` and `postgres`, with its rows in order (`batch`, the default), or one of each worker that has \
-         rows (`worker`): all workers then encode and write at once, each under a marker of its own.",
+         rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
+         worker's number.",
     )
-    .of(&["files", "delta", "kafka", "postgres"]),
+    .of(&["files", "delta", "kafka", "postgres", "http"]),
     key(
         "partition_by",
         KeyShape::Texts,

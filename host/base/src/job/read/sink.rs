@@ -82,7 +82,7 @@ fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
 }
 
 /// Who writes.
-fn parts(r: &Reader<'_>) -> PartsBy {
+pub(super) fn parts(r: &Reader<'_>) -> PartsBy {
     r.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
 }
 
