@@ -54,7 +54,7 @@ impl Definition {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            let missing = || format!("`{name}` is not in it, which others import; make it with `--include_imports`");
+            let missing = || format!("`{name}` is not in it, which others import");
             let imports = files.get(&name).ok_or_else(missing)?.imports.clone();
             next.push((name, true));
             next.extend(imports.into_iter().rev().map(|import| (import, false)));
@@ -131,4 +131,44 @@ fn place(messages: &[&[u8]], name: &str) -> Result<Option<Vec<u32>>, String> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()][..], content].concat()
+    }
+
+    fn file(name: &str, package: &str, imports: &[&str], messages: &[Vec<u8>]) -> Vec<u8> {
+        let imports = imports.iter().flat_map(|name| part(3, name.as_bytes()));
+        let head = [part(1, name.as_bytes()), part(2, package.as_bytes())].concat();
+        part(1, &head.into_iter().chain(imports).chain(messages.concat()).collect::<Vec<u8>>())
+    }
+
+    #[test]
+    fn files_stand_behind_what_they_import_and_a_message_has_its_place() {
+        let message =
+            |number: u8, name: &str, nested: Vec<u8>| part(number, &[part(1, name.as_bytes()), nested].concat());
+        let second =
+            message(4, "B", [message(3, "X", Vec::new()), message(3, "Y", message(3, "Z", Vec::new()))].concat());
+        let order = file("o", "shop", &["a", "google/protobuf/any.proto", "b"], &[message(4, "A", Vec::new()), second]);
+        // In a circle, which no compiler makes, and with the last file first.
+        let descriptor = [order, file("a", "", &["b"], &[]), file("b", "", &["a"], &[])].concat();
+        let found = Definition::of(&descriptor, "shop.B.Y.Z").unwrap();
+        let names: Vec<&str> = found.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!((names, &found.place), (vec!["b", "a", "o"], &vec![1, 1, 0]));
+        assert_eq!(found.files.last().unwrap().imports, ["a", "b"]);
+        assert_eq!(found.place_bytes(), [6, 2, 2, 0]);
+        assert_eq!(Definition::of(&descriptor, "shop.A").unwrap().place_bytes(), [0]);
+        for wrong in ["shop.C", "shop.B.Z", "B", "shop", "", "shop.B."] {
+            assert!(Definition::of(&descriptor, wrong).is_err(), "{wrong}");
+        }
+        let alone = file("o", "", &["a"], &[message(4, "A", Vec::new())]);
+        assert_eq!(Definition::of(&alone, "A").unwrap_err(), "`a` is not in it, which others import");
+        for end in 0..descriptor.len() {
+            let _ = Definition::of(&descriptor[..end], "shop.A");
+        }
+    }
 }

@@ -121,7 +121,7 @@ impl RecordEncoder {
             ))
         };
         let protobuf = spec.protobuf.as_deref().filter(|_| spec.format == RecordFormat::Protobuf);
-        let messages = protobuf.map(messages).transpose()?;
+        let messages = protobuf.map(|of| messages(of, spec.registry.is_some())).transpose()?;
         if let (Some((_, place)), Some(at)) = (&messages, key) {
             // A message has the fields that it has; a key stands beside it.
             let is_key = |column: &usize| *column == at && !place.fields.contains(schema.field(at).name());
@@ -240,8 +240,8 @@ struct MessagePlace {
     place: Vec<u8>,
 }
 
-/// The messages of a descriptor, and where the one of the sink is.
-fn messages(spec: &ProtobufSpec) -> Result<(Messages, MessagePlace), (&'static str, String)> {
+/// The messages of a descriptor, and what it has of that of the sink; its place where a registry gets the definitions.
+fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessagePlace), (&'static str, String)> {
     let file = spec.descriptor.path.display();
     let broken = |why| {
         let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
@@ -251,8 +251,11 @@ fn messages(spec: &ProtobufSpec) -> Result<(Messages, MessagePlace), (&'static s
     let message = messages.look_up(&spec.message).map_err(|why| ("message", why))?;
     let fields =
         messages.message(message).map(|message| message.fields.iter().map(|field| field.name.clone()).collect());
-    let definition = Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?;
-    Ok((messages, MessagePlace { fields: fields.unwrap_or_default(), place: definition.place_bytes() }))
+    let place = match registered {
+        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.place_bytes(),
+        false => Vec::new(),
+    };
+    Ok((messages, MessagePlace { fields: fields.unwrap_or_default(), place }))
 }
 
 /// Whether a row is a tombstone, by the word that says what it does.
