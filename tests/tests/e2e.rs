@@ -63,6 +63,7 @@ cases! { CASES:
     key_types = "key-types",
     keyed_order = "keyed-order",
     nested = "nested",
+    nested_keys = "nested-keys",
     plugin_aggregate = "plugin-aggregate",
     plugin_config = "plugin-config",
     python = "python",

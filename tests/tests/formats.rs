@@ -312,6 +312,26 @@ fn the_sources_of_the_page_are_good_ones() {
 }
 
 #[test]
+fn the_sink_of_the_page_writes_what_its_source_reads() {
+    let (broker, topic) = (Broker::shared(), "payments-of-the-page");
+    broker.topic(topic, 1, &[]);
+    let page = block("docs/formats.md", "toml", "[sinks.payments]");
+    let sink = page
+        .text
+        .replace("127.0.0.1:9092", &broker.address())
+        .replace("topic = \"payments\"", &format!("topic = \"{topic}\""));
+    let columns = "schema = { id = \"int64\", state = \"text\", at = \"timestamp\" }";
+    let trial = Trial::new(&format!(
+        "clock = \"manual\"\n[sources.payments]\nkind = \"queue\"\npath = \"input.jsonl\"\n{columns}\n{sink}"
+    ));
+    trial.write("payments.pb", payments());
+    trial.write("input.jsonl", "[[7, \"OPEN\", \"1970-01-01T00:00:01.000000Z\"], [0, null, null]]\n");
+    trial.run_well(&[]);
+    let values: Vec<_> = broker.read(topic).into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(values, [vec![1 << 3, 7, 3 << 3 | 2, 2, 1 << 3, 1], vec![]], "an enum's first value is a zero");
+}
+
+#[test]
 fn the_body_of_a_request_is_a_record() {
     let port = free_port();
     let source = |format: &str| format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\nformat = {format}");

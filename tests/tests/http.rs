@@ -9,6 +9,7 @@ mod page;
 mod receivers;
 mod senders;
 mod server;
+mod shares;
 mod sink;
 mod websocket;
 

@@ -294,7 +294,7 @@ fn a_schema_of_a_registry_may_refer_to_others() {
 fn mistakes_of_a_sink_are_told_with_what_to_write() {
     for (sink, told) in [
         ("format = \"avro\"", "`registry` is missing; write registry = \"http://127.0.0.1:8081\""),
-        ("registry = \"http://x\"", "`registry` is for format `avro`"),
+        ("registry = \"http://x\"", "`registry` is for formats `avro` and `protobuf`"),
         ("format = \"avro\"\nregistry = \"there\"", "`there` is no address"),
         ("format = \"avro\"\nregistry = { url = \"http://x\", record = \"1x\" }", "`1x` is no name of a record"),
         ("format = \"avro\"\nregistry = { url = \"http://x\", subject = \"\" }", "`registry.subject` is empty"),

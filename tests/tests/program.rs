@@ -26,6 +26,7 @@ mod joins;
 mod kafka;
 mod kafka_avro;
 mod kafka_partitions;
+mod kafka_protobuf;
 mod kafka_between;
 mod kafka_cluster;
 mod kafka_idle;

@@ -10,7 +10,7 @@ pub mod infer;
 pub mod json;
 pub mod protobuf;
 mod text;
-mod varint;
+pub mod varint;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::envelope;

@@ -66,6 +66,41 @@ struct Reference {
     version: i64,
 }
 
+/// A schema as somebody registers it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewSchema {
+    /// The schema: that of Avro, or a file of definitions of Protobuf.
+    pub text: String,
+    /// The kind, where it is none of Avro: `PROTOBUF`.
+    pub kind: Option<&'static str>,
+    /// Others that it needs: by which name, and the subject and version under which the registry has them.
+    pub references: Vec<(String, String, i64)>,
+}
+
+impl NewSchema {
+    fn body(&self) -> Value {
+        let mut body = json!({ "schema": self.text });
+        if let (Some(kind), Some(members)) = (self.kind, body.as_object_mut()) {
+            members.insert("schemaType".into(), kind.into());
+        }
+        let reference = |(name, subject, version): &(String, String, i64)| json!({ "name": name, "subject": subject, "version": version });
+        if let (false, Some(members)) = (self.references.is_empty(), body.as_object_mut()) {
+            members.insert("references".into(), self.references.iter().map(reference).collect());
+        }
+        body
+    }
+}
+
+/// Where a registry has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Known {
+    /// Its id, by which records name it.
+    pub id: u32,
+    /// Its version under the name that was asked for.
+    #[serde(default)]
+    pub version: i64,
+}
+
 #[derive(Deserialize)]
 struct Registered {
     id: u32,
@@ -145,26 +180,26 @@ impl SchemaRegistry {
     }
 
     /// The id of a schema under this name, which is registered where it is not there.
-    pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
-        let asked = Some(json!({ "schema": schema }));
+    pub async fn register(&self, subject: &str, schema: &NewSchema) -> Result<u32, RegistryFault> {
+        let asked = Some(schema.body());
         let (status, body) = self.ask(Method::POST, &["subjects", subject, "versions"], asked).await?;
         self.read::<Registered>(status, &body).map(|found| found.id)
     }
 
-    /// The id of a schema under this name. `None`: it is not there.
-    pub async fn look_up(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryFault> {
-        let (status, body) = self.ask(Method::POST, &["subjects", subject], Some(json!({ "schema": schema }))).await?;
+    /// Where a schema is under this name. `None`: it is not there.
+    pub async fn look_up(&self, subject: &str, schema: &NewSchema) -> Result<Option<Known>, RegistryFault> {
+        let (status, body) = self.ask(Method::POST, &["subjects", subject], Some(schema.body())).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        self.read::<Registered>(status, &body).map(|found| Some(found.id))
+        self.read(status, &body).map(Some)
     }
 
     /// Why this schema cannot follow the one that the registry has under this name. `None`: it can, or nobody can tell before it
     /// is tried.
-    pub async fn incompatible(&self, subject: &str, schema: &str) -> Result<Option<String>, RegistryFault> {
+    pub async fn incompatible(&self, subject: &str, schema: &NewSchema) -> Result<Option<String>, RegistryFault> {
         let path = ["compatibility", "subjects", subject, "versions", "latest", "?verbose=true"];
-        let (status, body) = self.ask(Method::POST, &path, Some(json!({ "schema": schema }))).await?;
+        let (status, body) = self.ask(Method::POST, &path, Some(schema.body())).await?;
         if UNKNOWN.contains(&status) {
             return Ok(None);
         }

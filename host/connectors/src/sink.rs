@@ -145,6 +145,7 @@ pub fn open_share(
     match &spec.kind {
         SinkKind::Postgres { .. } => postgres::open(spec, schema, origin, Some(worker), owner, failure, servers),
         SinkKind::Kafka(_) => kafka::open(spec, schema, origin, Some(worker), owner, failure),
+        SinkKind::Http(_) => http::prepare(spec, origin, Some(worker), owner, failure),
         _ => files::open(written_by(spec, schema, origin)?, Some(worker), owner, failure),
     }
 }

@@ -560,7 +560,7 @@ fn key_places(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
     for name in &stage.key {
         let place = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
         let kind = ColumnType::of(input.field(place).data_type());
-        if !kind.is_scalar() {
+        if !kind.is_kept() {
             return Err(Error::job(format!(
                 "key `{name}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));

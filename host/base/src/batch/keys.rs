@@ -1,5 +1,9 @@
 //! Key columns: their bytes, their hash, and the worker that owns a key.
 
+mod nested;
+
+pub use nested::{bytes_of, canonical_column, has_floats, of_bytes};
+
 use crate::batch::types::ColumnType;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
@@ -100,7 +104,7 @@ pub struct Keys {
 const NULL_TEXT: &[u8] = &[0xff];
 
 impl Keys {
-    /// Encodes the keys of all rows. Columns are of types that are [scalar](ColumnType::is_scalar); `rows` is their length.
+    /// Encodes the keys of all rows. Columns are of types that are [kept](ColumnType::is_kept); `rows` is their length.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Result<Keys, ArrowError> {
         match columns {
             [only] if only.data_type() == &DataType::Utf8 && only.null_count() == 0 => {
@@ -114,7 +118,7 @@ impl Keys {
                 })
             }
             _ => {
-                let writers = columns.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+                let writers = columns.iter().map(|column| writer(column, canonical)).collect::<Result<Vec<_>, _>>()?;
                 Keys::build(rows, |row, out| writers.iter().for_each(|write| write(row, out)))
             }
         }
@@ -243,17 +247,8 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 type KeyWriter<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
 /// Writes one column's share of a row's key: a byte that says whether there is a value, then the value; text and
-/// binary with their length in front.
-fn writer(column: &ArrayRef) -> Result<KeyWriter<'_>, ArrowError> {
-    fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> KeyWriter<'a> {
-        Box::new(move |row, out| {
-            let valid = column.is_valid(row);
-            out.push(u8::from(valid));
-            if valid {
-                write(row, out);
-            }
-        })
-    }
+/// binary with their length in front. `float` says which float stands for a value.
+fn writer(column: &ArrayRef, float: fn(f64) -> f64) -> Result<KeyWriter<'_>, ArrowError> {
     fn sized(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         out.extend_from_slice(bytes);
@@ -273,7 +268,7 @@ fn writer(column: &ArrayRef) -> Result<KeyWriter<'_>, ArrowError> {
         }
         ColumnType::Float64 => {
             let values = column.as_primitive::<Float64Type>();
-            nullable(column, move |row, out| out.extend_from_slice(&canonical(values.value(row)).to_le_bytes()))
+            nullable(column, move |row, out| out.extend_from_slice(&float(values.value(row)).to_le_bytes()))
         }
         ColumnType::Text => {
             let values = column.as_string::<i32>();
@@ -291,8 +286,16 @@ fn writer(column: &ArrayRef) -> Result<KeyWriter<'_>, ArrowError> {
             let values = column.as_primitive::<Decimal128Type>();
             nullable(column, move |row, out| out.extend_from_slice(&values.value(row).to_le_bytes()))
         }
-        ColumnType::Arrow(other) => {
-            return Err(ArrowError::NotYetImplemented(format!("a key column of type {other}")));
+        ColumnType::Arrow(_) => nested::writer(column, float)?,
+    })
+}
+
+fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> KeyWriter<'a> {
+    Box::new(move |row, out| {
+        let valid = column.is_valid(row);
+        out.push(u8::from(valid));
+        if valid {
+            write(row, out);
         }
     })
 }
@@ -305,14 +308,6 @@ fn canonical(value: f64) -> f64 {
         f64::NAN
     } else {
         value
-    }
-}
-
-/// A key column as it is shown: of the values that are one key, one.
-pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
-    match column.as_primitive_opt::<Float64Type>() {
-        Some(values) => Arc::new(values.unary::<_, Float64Type>(canonical)),
-        None => column.clone(),
     }
 }
 
@@ -335,6 +330,9 @@ pub fn decode<'a>(
 
 /// Takes one column off the front of each key.
 fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowError> {
+    if matches!(field.data_type(), DataType::Struct(_) | DataType::List(_)) {
+        return nested::decode(field, rest);
+    }
     let damaged =
         || ArrowError::InvalidArgumentError(format!("the stored key of column `{}` is damaged", field.name()));
     let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(rest.len());

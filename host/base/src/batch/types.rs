@@ -73,12 +73,17 @@ impl ColumnType {
         }
     }
 
-    /// Whether keys, state tables and built-in functions hold its values: the six plain types, dates and decimals.
+    /// Whether it is a single value: the six plain types, dates and decimals.
     pub fn is_scalar(&self) -> bool {
         match self {
             ColumnType::Arrow(other) => matches!(other, DataType::Date32 | DataType::Decimal128(..)),
             _ => true,
         }
+    }
+
+    /// Whether keys and state tables hold its values: besides scalars, structs and lists of such that have a name.
+    pub fn is_kept(&self) -> bool {
+        self.is_scalar() || self.is_written()
     }
 
     /// Bytes of a value in a fixed-length binary record; `None` for types of no fixed width.

@@ -3,12 +3,15 @@
 //! Why not a crate: a message goes straight into columns, without a value built for each field, and is refused by itself with
 //! a reason. Tests hold it against Google's own implementation.
 
+mod definition;
 mod descriptor;
 mod json;
 mod plan;
 pub mod wire;
 
-pub use descriptor::Messages;
+pub use definition::{Definition, DefinitionFile};
+pub use descriptor::{Field, Kind, Message, Messages};
+pub use plan::{TIMESTAMP, wrapped};
 
 use super::columns::ColumnBuilders;
 use crate::job::spec::{ColumnSpec, ProtobufSpec};

@@ -18,6 +18,23 @@ pub fn read(bytes: &mut &[u8], short: &str) -> Result<u64, String> {
     Err(if bytes.len() < 10 { short.into() } else { "a number of more than 64 bits".into() })
 }
 
+/// Adds a number.
+#[inline]
+pub fn write(value: u64, out: &mut Vec<u8>) {
+    let mut left = value;
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+/// The number that has this one's sign as its lowest bit.
+#[inline]
+pub fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
 /// The number whose sign is its lowest bit.
 #[inline]
 pub fn unzigzag(value: u64) -> i64 {

@@ -375,6 +375,7 @@ impl HttpSinkSpec {
             timeout: Duration::from_millis(limits::HTTP_TIMEOUT_MS),
             wait: Duration::from_millis(limits::SERVER_WAIT_MS),
             reject: false,
+            parts: PartsBy::default(),
         }
     }
 }

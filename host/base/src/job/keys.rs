@@ -161,7 +161,7 @@ pub(super) const SINK_KINDS: &[&str] = &[
 /// The kinds of sinks of versions to come.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["sqlite", "s3"];
 /// The formats of a `files` sink, and of the records of a `kafka` sink.
-pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "binary"];
+pub(super) const SINK_FORMATS: &[&str] = &["text", "json", "csv", "parquet", "avro", "protobuf", "binary"];
 /// The ways in which sinks compress records, and pages of Parquet.
 pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 /// Keys of a source of versions to come.

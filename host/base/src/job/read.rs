@@ -61,7 +61,7 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
     job.sources =
         top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, folder)).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();
-    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r)).collect();
+    job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, folder)).collect();
     server::name_clients(&mut job);
     job
 }

@@ -591,11 +591,12 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 
 impl SinkKind {
     /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
-    /// there, be it in part, and other rows in these places would be passed over.
+    /// there, be it in part, and other rows in these places would be passed over. Shares that are sent over HTTP are known again by
+    /// workers, so they have to be as they were.
     pub fn passes_over_repeated_rows(&self) -> bool {
         match self {
             SinkKind::Clickhouse(_) => true,
-            SinkKind::Http(http) => http.counts_rows(),
+            SinkKind::Http(http) => http.counts_rows() || http.parts == PartsBy::Worker,
             _ => false,
         }
     }
@@ -605,6 +606,7 @@ impl SinkKind {
         match self {
             SinkKind::Files { parts, .. } | SinkKind::Postgres { parts, .. } => *parts == PartsBy::Worker,
             SinkKind::Kafka(kafka) => kafka.parts == PartsBy::Worker,
+            SinkKind::Http(http) => http.parts == PartsBy::Worker,
             _ => false,
         }
     }
@@ -635,6 +637,8 @@ pub struct HttpSinkSpec {
     pub wait: Duration,
     /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
     pub reject: bool,
+    /// Who sends: worker 0 whole batches, or each worker the rows that it has.
+    pub parts: PartsBy,
 }
 
 impl HttpSinkSpec {

@@ -49,7 +49,7 @@ pub(super) fn open(
         true => tracing::info!("sink `{name}` writes at least once: after a crash some rows come again"),
         false => {}
     }
-    http::prepare(&requests(spec)?, origin, owner, failure)
+    http::prepare(&requests(spec)?, origin, None, owner, failure)
 }
 
 fn of(spec: &SinkSpec) -> Result<&ClickhouseSinkSpec> {

@@ -3,8 +3,9 @@
 
 pub(super) mod avro;
 pub(super) mod csv;
-pub(super) mod plain;
 mod parquet;
+pub(super) mod plain;
+pub(super) mod protobuf;
 mod text;
 
 use crate::batch::json;

@@ -5,8 +5,8 @@ use super::http;
 use super::kafka::{self, RecordEncoder};
 use super::written_by;
 use crate::batch::json;
-use crate::error::{Error, Result};
-use crate::job::spec::{FileFormat, Origin, RecordFormat, SinkKind, SinkSpec};
+use crate::error::Result;
+use crate::job::spec::{FileFormat, Origin, SinkKind, SinkSpec};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -37,7 +37,7 @@ impl Encoder {
             SinkKind::Clickhouse(_) => Form::Json,
             SinkKind::Files { format: FileFormat::Csv, .. } => Form::Csv,
             // Which schema the registry has is known to who opened the sink.
-            SinkKind::Kafka(kafka) if kafka.format == RecordFormat::Avro => return Ok(None),
+            SinkKind::Kafka(kafka) if kafka.registry.is_some() => return Ok(None),
             SinkKind::Kafka(_) => Form::Records(kafka::encoder(spec, schema, origin)?),
             // Text is bytes already.
             SinkKind::Files { format: FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro, .. }
@@ -65,6 +65,6 @@ impl Encoder {
             Form::Csv => csv::encode(rows),
             Form::Records(encoder) => encoder.encode_ahead(rows),
         };
-        encoded.map_err(|cause| Error::bug(format!("sink `{}`: rows cannot be encoded: {cause}", self.sink)))
+        encoded.map_err(|cause| kafka::not_encoded(&format!("sink `{}`", self.sink), &cause))
     }
 }

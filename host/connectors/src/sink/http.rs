@@ -1,12 +1,14 @@
 //! Sink `http`: each batch is sent to a server in one or several requests.
 //!
 //! A server keeps no marker for us, so a start sends what the last one may have sent already. Each request has a key that is the
-//! same then, and each row of a `_bulk` an id, by which a server can tell.
+//! same then, and each row of a `_bulk` an id, by which a server can tell. With `parts = "worker"` each worker sends what it has of a
+//! batch, as a sender with keys, ids and numbers of its own: batches that were planned run again with the workers that they had.
 
 mod bulk;
 mod documents;
 mod requests;
 
+use super::shares::Share;
 use super::waiting::{await_or_end, new_runtime};
 use super::{Sink, wrong};
 use crate::batch::json;
@@ -16,7 +18,7 @@ use crate::fault;
 use crate::http::{Asked, Client, Fault, Reply, Server};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::http_url;
-use crate::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, SinkKind, SinkSpec};
+use crate::job::spec::{HttpBody, HttpSinkSpec, KeyedDocuments, Origin, PartsBy, SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::patience::longer;
 use crate::tls::Tls;
@@ -55,6 +57,7 @@ struct HttpSink {
     headers: HeaderMap,
     /// In front of all keys: the job, as long as it goes on.
     job_id: String,
+    share: Share,
     failure: Failure,
     runtime: Runtime,
     /// Rows that the server refused.
@@ -70,6 +73,10 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, keeps_
     }
     let server = server(spec, http, origin)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
+    if counts_for_nobody(http) && http.parts == PartsBy::Worker {
+        let message = format!("each worker counts `{{sequence}}` by itself (`parts = \"worker\"`); {NAME_SENDER}");
+        return Err(wrong(spec, origin, "headers", message));
+    }
     match counts_for_nobody(http) && !keeps_checkpoints {
         true => Err(wrong(spec, origin, "headers", format!("{COUNTS_ANEW}; {NAME_SENDER}"))),
         false => headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message)),
@@ -111,7 +118,7 @@ pub(super) fn open(
     if counts_for_nobody(of(spec)?) {
         tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
     }
-    prepare(spec, origin, owner, failure)
+    prepare(spec, origin, None, owner, failure)
 }
 
 /// Who asks the server of a sink, and the headers of all requests.
@@ -121,10 +128,11 @@ pub(super) fn client(spec: &SinkSpec, origin: &Origin) -> Result<(Client, Header
     Ok((Client::new(server(spec, http, origin)?), headers))
 }
 
-/// Prepares to send; the first batch connects.
+/// Prepares to send whole batches, or the share of a worker; the first batch connects.
 pub(super) fn prepare(
     spec: &SinkSpec,
     origin: &Origin,
+    share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
@@ -141,6 +149,7 @@ pub(super) fn prepare(
         client,
         headers,
         job_id,
+        share,
         failure: failure.clone(),
         runtime: new_runtime()?,
         refused: 0,
@@ -274,7 +283,8 @@ impl HttpSink {
 
     /// Sends these rows of a request once.
     fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<Outcome> {
-        let sender = format!("{}/{}", self.job_id, self.name);
+        let worker = self.share.map_or_else(String::new, |worker| format!("/w{worker}"));
+        let sender = format!("{}/{}{worker}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
         // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
         // hold no row that it has not.

@@ -36,6 +36,7 @@ use crate::owner::Owner;
 use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -200,7 +201,7 @@ impl KafkaSink {
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
         let who = format!("{}: batch {batch}", self.target.who());
         let records = self.encoder.encode(rows);
-        let records = records.map_err(|cause| Error::bug(format!("{who}: {cause}")))?;
+        let records = records.map_err(|cause| not_encoded(&who, &cause))?;
         fault::point("commit.before");
         let failure = self.failure.clone();
         let waits = format!("{who}: {}", self.target.place());
@@ -250,6 +251,16 @@ impl KafkaSink {
             .and_then(|()| self.target.write(&mut session, records, Some(batch), watch));
         self.session = Some(session);
         written
+    }
+}
+
+/// What becomes of rows of which no records can be made: they hold what a record cannot, or it is our mistake.
+pub(super) fn not_encoded(who: &str, cause: &io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::InvalidData => Error::plugin(format!(
+            "{who}: {cause}; change such rows in a stage before the sink, or leave them out with a `filter`"
+        )),
+        _ => Error::bug(format!("{who}: rows cannot be encoded: {cause}")),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::by_key::hashes;
 use super::event_time;
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
-use crate::batch::keys::canonical_column;
+use crate::batch::keys::{canonical_column, has_floats};
 use crate::batch::part::Part;
 use crate::batch::rejected::mixed_late_rows;
 use crate::checkpoint::changes::Changes;
@@ -60,7 +60,7 @@ fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &Build
     let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
         let layout = layouts.get(part.input as usize).ok_or_else(|| Error::bug("a part of an unknown input"))?;
         let mut rows = part.rows.project(layout).map_err(Error::arrow)?;
-        let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| c.data_type().is_floating());
+        let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| has_floats(c.data_type()));
         if floats(&rows) {
             // Values that are one key look alike, also after they were kept in a checkpoint.
             let columns = rows.columns().iter().enumerate();

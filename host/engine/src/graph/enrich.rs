@@ -117,7 +117,7 @@ pub(super) fn keys(
                 "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; {help}"
             )));
         }
-        if !has.is_scalar() {
+        if !has.is_kept() {
             return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be looked up")));
         }
         places.push((place, table_place));

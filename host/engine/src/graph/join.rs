@@ -84,7 +84,7 @@ fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec
                 first.name, second.name
             )));
         }
-        if !kind.is_scalar() {
+        if !kind.is_kept() {
             return Err(Error::job(format!(
                 "`join.on`: `{left}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));
@@ -144,7 +144,7 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
     let layout = &node.columns[side.place()];
     for field in layout.fields() {
         let kind = ColumnType::of(field.data_type());
-        if !kind.is_scalar() {
+        if !kind.is_kept() {
             let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
             return Err(Error::job(format!(
                 "the rows of `{input}` wait for partners, and column `{}` is of type {kind}, which cannot be kept; put a \

@@ -49,7 +49,7 @@ pub(super) fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<Check
     let holds: Vec<usize> = (0..fields.len()).filter(|place| !key.contains(place) && op != Some(*place)).collect();
     for place in &holds {
         let kind = ColumnType::of(fields[*place].data_type());
-        if !kind.is_scalar() {
+        if !kind.is_kept() {
             return Err(Error::job(format!(
                 "enrich.stream: `{}` of `{}` is of type {kind}, which a table cannot hold; leave it out, or make text of it, in a \
                  stage with `select` before",

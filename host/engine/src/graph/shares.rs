@@ -4,11 +4,17 @@
 use super::simple::SimpleNode;
 use super::{Graph, Operator, StageNode};
 use crate::error::{Error, Result};
-use crate::job::spec::{SinkKind, SinkSpec, TableMode, UpdateEmit};
+use crate::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
 
 /// Refuses a sink whose workers might put older rows in the place of newer ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
-    let SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } = &sink.kind else { return Ok(()) };
+    let key = match &sink.kind {
+        SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
+        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(of), .. }, .. }) => {
+            std::slice::from_ref(&of.key)
+        }
+        _ => return Ok(()),
+    };
     if !sink.kind.by_worker() {
         return Ok(());
     }
@@ -16,7 +22,7 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
     let why = match &sink.from[..] {
         [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),
         [stream] => format!(
-            "`{stream}` is no stage that leaves all rows of a key of this table with one worker, so an older one may replace a newer one. \
+            "`{stream}` is no stage that leaves all rows of a key of this sink with one worker, so an older one may replace a newer one. \
              `aggregate`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
              `select` passes these on as they are. Write parts = \"batch\", or put such a stage in front: repartition = {{}} with `key`"
         ),

@@ -120,21 +120,30 @@ fn distinct(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
             places.extend(check.key);
         }
     }
-    places.iter().try_for_each(|place| comparable(check, *place, "distinct"))?;
+    for place in &places {
+        let field = check.input.field(*place);
+        let kind = ColumnType::of(field.data_type());
+        if !kind.is_kept() {
+            return Err(not_compared("distinct", field.name(), &kind));
+        }
+    }
     Ok(SimpleNode::Distinct(places))
 }
 
-/// An error where the values of a column cannot be compared.
+/// An error where the values of a column have no order.
 fn comparable(check: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
     let field = check.input.field(place);
     let kind = ColumnType::of(field.data_type());
     if kind.is_scalar() {
         return Ok(());
     }
-    Err(Error::job(format!(
-        "{what} `{}`: it is of type {kind}, whose values cannot be compared here; name other columns",
-        field.name()
-    )))
+    Err(not_compared(what, field.name(), &kind))
+}
+
+fn not_compared(what: &str, name: &str, kind: &ColumnType) -> Error {
+    Error::job(format!(
+        "{what} `{name}`: it is of type {kind}, whose values cannot be compared here; name other columns"
+    ))
 }
 
 fn deduplicate(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {

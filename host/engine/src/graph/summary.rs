@@ -7,7 +7,9 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::{HttpBody, HttpShape, JobSpec, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec};
+use crate::job::spec::{
+    HttpBody, HttpShape, JobSpec, PartsBy, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec,
+};
 use crate::secrets;
 use std::fmt::Write as _;
 
@@ -87,6 +89,13 @@ impl Graph {
                     HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
                 };
                 let _ = writeln!(text, "        {:<16} at least once; exactly once where the server goes by {by}", "");
+                if http.parts == PartsBy::Worker {
+                    let _ = writeln!(
+                        text,
+                        "        {:<16} each worker sends its share of a batch, under keys of its own",
+                        ""
+                    );
+                }
             }
             if let SinkKind::Kinesis(_) = &sink.kind {
                 let _ = writeln!(text, "        {:<16} at least once: a stream keeps no marker", "");

@@ -109,7 +109,7 @@ pub fn decide(
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
         let planned = found.planned.keys().last().copied();
-        found.committed_before = committed_before(graph, store, manifest, &wanted.job_digest, planned);
+        found.committed_before = committed_before(graph, store, manifest, &wanted, planned);
         found.damaged.extend(damaged(store, &manifest.checkpoints)?);
         if let Some(last) = manifest.starts.last() {
             found.damaged.extend(record::damages(store, last));
@@ -191,16 +191,22 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
     Ok(committed)
 }
 
-/// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere. Who
-/// cannot be asked any more does not keep the job from being started.
+/// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere, or may
+/// have committed without saying so. Who cannot be asked any more does not keep the job from being started.
 fn committed_before(
     graph: &Graph,
     store: &dyn Store,
     manifest: &Manifest,
-    job_digest: &str,
+    wanted: &StartRequest,
     planned: Option<BatchId>,
 ) -> Option<BatchId> {
-    let last = manifest.starts.last().filter(|last| last.job_digest != job_digest)?;
+    let last = manifest.starts.last()?;
+    if last.job_digest == wanted.job_digest {
+        // The shares of other workers have other rows, and nobody can say which of them are there.
+        let mut kinds = graph.spec.sinks.iter().map(|sink| &sink.kind);
+        let shared = kinds.any(|kind| kind.by_worker() && kind.passes_over_repeated_rows());
+        return planned.filter(|_| shared && last.workers != wanted.workers);
+    }
     // Whether the record is needed, and damaged, is told where that is decided.
     let record = record::read(store, last).ok()?;
     let before = record::text(&record).ok()?;

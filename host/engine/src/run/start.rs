@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::{JobSpec, OnError, SinkKind};
+use crate::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind};
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
@@ -220,9 +220,9 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 /// stand among those of their batch, however these are sent.
 fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     for sink in &mut before.sinks {
-        let same = now.sinks.iter().find(|same| same.name == sink.name && matches!(same.kind, SinkKind::Http(_)));
-        if let (SinkKind::Http(_), Some(same)) = (&sink.kind, same) {
-            sink.kind = same.kind.clone();
+        let same = now.sinks.iter().find(|same| same.name == sink.name);
+        if let (SinkKind::Http(before), Some(SinkKind::Http(now))) = (&mut sink.kind, same.map(|same| &same.kind)) {
+            *before = HttpSinkSpec { parts: before.parts, ..now.clone() };
         }
     }
 }

@@ -1,10 +1,10 @@
 //! One column of a state table: a value a slot, in the memory that its type needs.
 
-use crate::batch::keys::{nulls_of, offsets_of};
+use crate::batch::keys::{bytes_of, nulls_of, of_bytes, offsets_of};
 use crate::batch::types::ColumnType;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    StringArray, TimestampMicrosecondArray,
+    StringArray, TimestampMicrosecondArray, new_empty_array,
 };
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -32,11 +32,16 @@ enum ColumnValues {
 }
 
 impl StateColumn {
-    /// An empty column for a field of a type that is [scalar](ColumnType::is_scalar).
+    /// An empty column for a field of a type that is [kept](ColumnType::is_kept).
     pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
         let values = match ColumnType::of(field.data_type()) {
             ColumnType::Text | ColumnType::Binary => ColumnValues::Bytes(Vec::new()),
             ColumnType::Arrow(DataType::Decimal128(..)) => ColumnValues::Wide(Vec::new()),
+            // Their own bytes, as keys of them have.
+            ColumnType::Arrow(DataType::Struct(_) | DataType::List(_)) => {
+                drop(bytes_of(&new_empty_array(field.data_type()))?);
+                ColumnValues::Bytes(Vec::new())
+            }
             ColumnType::Arrow(other) if other != DataType::Date32 => {
                 return Err(ArrowError::NotYetImplemented(format!("a state column of type {other}")));
             }
@@ -134,6 +139,17 @@ impl StateColumn {
                 let mut put = put_into(bytes, &mut self.bytes);
                 rows().for_each(|(row, slot)| put(slot, values.value(row).as_bytes()));
             }
+            (ColumnValues::Bytes(bytes), ColumnType::Arrow(_)) => {
+                // `new` has tried the type.
+                let Ok(write) = bytes_of(array) else { return };
+                let mut value = Vec::new();
+                let mut put = put_into(bytes, &mut self.bytes);
+                rows().for_each(|(row, slot)| {
+                    value.clear();
+                    write(row, &mut value);
+                    put(slot, &value);
+                });
+            }
             (ColumnValues::Bytes(bytes), _) => {
                 let values = array.as_binary::<i32>();
                 let mut put = put_into(bytes, &mut self.bytes);
@@ -191,6 +207,9 @@ impl StateColumn {
                 let none: &[u8] = &[];
                 let value = |(row, slot): (usize, &u32)| if known(row) { &*bytes[*slot as usize] } else { none };
                 let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();
+                if matches!(self.kind, DataType::Struct(_) | DataType::List(_)) {
+                    return self.nested(&values, nulls);
+                }
                 let offsets = offsets_of(values.iter().map(|value| value.len()))?;
                 let data = Buffer::from_vec(values.concat());
                 if self.kind == DataType::Utf8 {
@@ -200,6 +219,24 @@ impl StateColumn {
                 }
             }
         })
+    }
+}
+
+impl StateColumn {
+    /// The structs or lists of these bytes.
+    fn nested(&self, values: &[&[u8]], nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
+        // Where nothing is stored a value without anything in it stands, as a zero does for numbers.
+        let empty = match &self.kind {
+            DataType::Struct(members) => [&[1][..], &vec![0; members.len()]].concat(),
+            _ => vec![1, 0, 0, 0, 0],
+        };
+        let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        let rows = values.iter().enumerate().map(|(row, bytes)| match (is_null(row), bytes.is_empty()) {
+            (true, _) => &[][..],
+            (false, true) => empty.as_slice(),
+            (false, false) => bytes,
+        });
+        of_bytes(&Field::new("state", self.kind.clone(), true), rows)
     }
 }
 

@@ -2,10 +2,10 @@
 //! an error that names the function, and time is looked at.
 
 use super::budget::{self, bytes_of};
-use super::floats::has_twins;
 use super::function::is_plugin;
 use super::output_size::OutputSize;
 use crate::batch::keys::canonical_column;
+use crate::batch::keys::has_floats;
 use crate::panics::caught;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{concat, is_null, nullif};
@@ -96,7 +96,7 @@ impl ScalarUDFImpl for Guarded {
         let arguments = self.mended(arguments)?;
         let open = is_open(arguments.return_field.data_type());
         let name = self.plain.name();
-        if name == "nullif" && has_twins(arguments.return_field.data_type()) {
+        if name == "nullif" && has_floats(arguments.return_field.data_type()) {
             return self.nullif(arguments);
         }
         if let Some(appetite) = OutputSize::of(name, &arguments.args, arguments.number_rows, open)? {

@@ -7,9 +7,10 @@ use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
 use super::casts;
 use super::decimals::compares;
-use super::floats::{canonical, compared as of_twins, has_twins};
+use super::floats::{canonical, compared as of_twins};
 use super::frames;
 use super::guard::{guarded, size_guarded};
+use crate::batch::keys::has_floats;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -97,14 +98,14 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Window(window) => Ok(Transformed::yes(over_columns(window)?)),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let columns = input.schema().columns();
-            let twins = input.schema().fields().iter().any(|field| has_twins(field.data_type()));
+            let twins = input.schema().fields().iter().any(|field| has_floats(field.data_type()));
             if !twins {
                 return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
             }
             let fields = input.schema().fields().clone();
             let one = |(column, field): (Column, &Arc<arrow::datatypes::Field>)| {
                 let plain = Expr::Column(column.clone());
-                match has_twins(field.data_type()) {
+                match has_floats(field.data_type()) {
                     true => canonical(plain).alias_qualified(column.relation, column.name),
                     false => plain,
                 }
@@ -133,7 +134,7 @@ fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
 /// An expression that is compared with others.
 fn compared(part: Expr, columns: &DFSchema) -> Result<Expr> {
     let kind = type_of(&part).map_or_else(|| part.get_type(columns), Ok)?;
-    Ok(if has_twins(&kind) { canonical(part) } else { part })
+    Ok(if has_floats(&kind) { canonical(part) } else { part })
 }
 
 fn all_compared(parts: Vec<Expr>, columns: &DFSchema) -> Result<Vec<Expr>> {
@@ -157,7 +158,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Operator::StringConcat => Transformed::yes(size_guarded(Expr::BinaryExpr(binary))),
             op if compares(op) => {
-                if !has_twins(&kind(&binary.left)?) && !has_twins(&kind(&binary.right)?) {
+                if !has_floats(&kind(&binary.left)?) && !has_floats(&kind(&binary.right)?) {
                     return Ok(Transformed::no(Expr::BinaryExpr(binary)));
                 }
                 let left = Box::new(compared(*binary.left, columns)?);
@@ -170,13 +171,13 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             Some(checked) => Transformed::yes(checked),
             None => Transformed::no(Expr::Negative(value)),
         },
-        Expr::Between(between) if has_twins(&kind(&between.expr)?) => {
+        Expr::Between(between) if has_floats(&kind(&between.expr)?) => {
             let of =
                 |part: Box<Expr>| Ok::<_, datafusion::common::DataFusionError>(Box::new(compared(*part, columns)?));
             let (expr, low, high) = (of(between.expr)?, of(between.low)?, of(between.high)?);
             Transformed::yes(Expr::Between(Between { expr, negated: between.negated, low, high }))
         }
-        Expr::InList(list) if has_twins(&kind(&list.expr)?) => {
+        Expr::InList(list) if has_floats(&kind(&list.expr)?) => {
             let expr = Box::new(compared(*list.expr, columns)?);
             let negated = list.negated;
             Transformed::yes(Expr::InList(InList { expr, list: all_compared(list.list, columns)?, negated }))
@@ -185,12 +186,12 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             Some(kept) => Transformed::yes(kept),
             None => Transformed::no(part),
         },
-        Expr::InSubquery(within) if has_twins(&kind(&within.expr)?) => {
+        Expr::InSubquery(within) if has_floats(&kind(&within.expr)?) => {
             let expr = Box::new(compared(*within.expr, columns)?);
             let subquery = values_compared(within.subquery)?;
             Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated: within.negated }))
         }
-        Expr::SetComparison(within) if has_twins(&kind(&within.expr)?) => {
+        Expr::SetComparison(within) if has_floats(&kind(&within.expr)?) => {
             let expr = Box::new(compared(*within.expr, columns)?);
             let subquery = apart(values_compared(within.subquery)?)?;
             Transformed::yes(Expr::SetComparison(SetComparison { expr, subquery, ..within }))
@@ -200,7 +201,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..within }))
         }
         Expr::Case(mut case) => match case.expr.take() {
-            Some(expr) if has_twins(&kind(&expr)?) => {
+            Some(expr) if has_floats(&kind(&expr)?) => {
                 case.expr = Some(Box::new(compared(*expr, columns)?));
                 for (when, _) in &mut case.when_then_expr {
                     **when = compared((**when).clone(), columns)?;
@@ -231,7 +232,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
 fn values_compared(mut query: Subquery) -> Result<Subquery> {
     let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
     let kind = query.subquery.schema().field(0).data_type().clone();
-    if has_twins(&kind) {
+    if has_floats(&kind) {
         let made = canonical(Expr::Column(column.clone())).alias_qualified(column.relation.clone(), &column.name);
         query.subquery = Arc::new(LogicalPlanBuilder::from(query.subquery).project([made])?.build()?);
     }

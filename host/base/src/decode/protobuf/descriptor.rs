@@ -16,7 +16,7 @@ const NESTED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: Vec<Message>,
-    enums: Vec<HashMap<i32, String>>,
+    enums: Vec<Enum>,
     by_name: HashMap<String, Named>,
 }
 
@@ -26,11 +26,21 @@ enum Named {
     Enum(usize),
 }
 
+/// The values of an enum.
+#[derive(Debug, Default)]
+struct Enum {
+    name: String,
+    names: HashMap<i32, String>,
+    /// Several names may be of one value.
+    numbers: HashMap<String, i32>,
+}
+
 /// A message.
 #[derive(Debug, Default)]
 pub struct Message {
     /// Its full name.
     pub name: String,
+    /// Its fields, as the descriptor has them.
     pub fields: Vec<Field>,
     /// It is a pair of a map.
     pub is_entry: bool,
@@ -39,10 +49,16 @@ pub struct Message {
 /// A field of a message.
 #[derive(Clone, Debug)]
 pub struct Field {
+    /// Its name.
     pub name: String,
+    /// Its number.
     pub number: u32,
+    /// What it holds.
     pub kind: Kind,
+    /// It holds any number of values; of a message that is an entry, it is a map.
     pub repeated: bool,
+    /// A message without it is none.
+    pub required: bool,
     /// Where it is not written it has its zero; else it has no value.
     pub implicit: bool,
     /// The group of fields of which only one has a value.
@@ -51,6 +67,7 @@ pub struct Field {
 
 /// What a field holds, and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "as Protobuf names them")]
 pub enum Kind {
     Double,
     Float,
@@ -119,6 +136,15 @@ impl Messages {
         }
     }
 
+    /// The same; the error says which there are.
+    pub fn look_up(&self, name: &str) -> Result<usize, String> {
+        self.named(name).ok_or_else(|| {
+            let names = self.messages.iter().filter(|message| !message.is_entry).map(|message| message.name.as_str());
+            let hint = suggest::hint(name, names.take(20), "it defines");
+            format!("`{name}` is not in the descriptor{hint}")
+        })
+    }
+
     /// A message.
     pub fn message(&self, message: usize) -> Option<&Message> {
         self.messages.get(message)
@@ -126,15 +152,19 @@ impl Messages {
 
     /// The name of a value of an enum.
     pub fn symbol(&self, of: usize, value: i32) -> Option<&str> {
-        self.enums.get(of)?.get(&value).map(String::as_str)
+        self.enums.get(of)?.names.get(&value).map(String::as_str)
+    }
+
+    /// The full name of an enum, and its values by their names.
+    pub fn numbers(&self, of: usize) -> Option<(&str, &HashMap<String, i32>)> {
+        self.enums.get(of).map(|of| (of.name.as_str(), &of.numbers))
     }
 
     /// What is wrong with a source of this message and these columns: the key, and why.
     pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
-        let Some(message) = self.named(name) else {
-            let names = self.messages.iter().filter(|message| !message.is_entry).map(|message| message.name.as_str());
-            let hint = suggest::hint(name, names.take(20), "it defines");
-            return vec![("message".into(), format!("`{name}` is not in the descriptor{hint}"))];
+        let message = match self.look_up(name) {
+            Ok(message) => message,
+            Err(why) => return vec![("message".into(), why)],
         };
         let plan = MessagePlan::of(self, message, columns);
         let wrong = plan.mistakes(columns).into_iter();
@@ -203,11 +233,11 @@ impl Messages {
     }
 
     fn read_enum(&mut self, bytes: &[u8], prefix: &str) -> Result<(), String> {
-        let (mut name, mut values) = (String::new(), HashMap::new());
+        let mut read = Enum::default();
         let mut wire = Wire::new(bytes);
         while let Some((number, field)) = wire.field()? {
             match (number, field) {
-                (1, Raw::Bytes(found)) => name = format!("{prefix}{}", text(found)?),
+                (1, Raw::Bytes(found)) => read.name = format!("{prefix}{}", text(found)?),
                 (2, Raw::Bytes(value)) => {
                     let (mut symbol, mut of) = (String::new(), 0);
                     let mut value = Wire::new(value);
@@ -219,13 +249,14 @@ impl Messages {
                         }
                     }
                     // Of several names of one value the first one counts.
-                    values.entry(of).or_insert(symbol);
+                    read.numbers.insert(symbol.clone(), of);
+                    read.names.entry(of).or_insert(symbol);
                 }
                 _ => {}
             }
         }
-        self.by_name.insert(name, Named::Enum(self.enums.len()));
-        self.enums.push(values);
+        self.by_name.insert(read.name.clone(), Named::Enum(self.enums.len()));
+        self.enums.push(read);
         Ok(())
     }
 
@@ -258,12 +289,15 @@ impl Messages {
         let explicit = raw.proto3_optional || raw.field.oneof.is_some() || matches!(kind, Kind::Message(_));
         // A field that is optional in proto3 is a group of one.
         let oneof = raw.field.oneof.filter(|_| !raw.proto3_optional);
-        Field { kind, implicit: of_file && !explicit, oneof, ..raw.field }
+        let required = raw.field.required || raw.presence == Some(REQUIRED);
+        Field { kind, implicit: of_file && !explicit && !required, required, oneof, ..raw.field }
     }
 }
 
 /// Presence of fields, where an edition of Protobuf says it: they have their zero where they are not written.
 const IMPLICIT: u64 = 2;
+/// And where it says that they are required.
+const REQUIRED: u64 = 3;
 
 /// `features.field_presence` of options, whose features have this number.
 fn presence(options: &[u8], features: u32) -> Result<Option<u64>, String> {
@@ -285,15 +319,22 @@ fn presence(options: &[u8], features: u32) -> Result<Option<u64>, String> {
 }
 
 fn read_field(bytes: &[u8]) -> Result<RawField, String> {
-    let field =
-        Field { name: String::new(), number: 0, kind: Kind::Unknown, repeated: false, implicit: false, oneof: None };
+    let field = Field {
+        name: String::new(),
+        number: 0,
+        kind: Kind::Unknown,
+        repeated: false,
+        required: false,
+        implicit: false,
+        oneof: None,
+    };
     let mut raw = RawField { field, kind: 0, type_name: String::new(), proto3_optional: false, presence: None };
     let mut wire = Wire::new(bytes);
     while let Some((number, field)) = wire.field()? {
         match (number, field) {
             (1, Raw::Bytes(name)) => raw.field.name = text(name)?,
             (3, Raw::Varint(number)) => raw.field.number = number as u32,
-            (4, Raw::Varint(label)) => raw.field.repeated = label == 3,
+            (4, Raw::Varint(label)) => (raw.field.required, raw.field.repeated) = (label == 2, label == 3),
             (5, Raw::Varint(kind)) => raw.kind = kind,
             (6, Raw::Bytes(name)) => raw.type_name = text(name)?,
             (8, Raw::Bytes(options)) => raw.presence = presence(options, 21)?,

@@ -12,8 +12,9 @@ use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 
-/// Messages that stand for a moment or for a value that may be missing.
-const TIMESTAMP: &str = "google.protobuf.Timestamp";
+/// The message that stands for a moment.
+pub const TIMESTAMP: &str = "google.protobuf.Timestamp";
+/// Messages that stand for a value that may be missing.
 const WRAPPERS: [&str; 9] = ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"];
 
 /// What becomes of a message.
@@ -294,7 +295,13 @@ fn of_field(
     if !field.repeated {
         of_value(messages, field, field.kind, &own, &deeper, &mut planned, made, depth);
         if field.implicit {
-            made.zeros.extend(planned.takes.iter().map(|(column, _)| (*column, field.kind)));
+            // No text is no number and no time: what is not there is null then.
+            let has_zero = |place: &usize| {
+                let kind = own.iter().find(|(own, ..)| own == place).map(|(_, column, _)| &column.kind);
+                field.kind != Kind::Text || matches!(kind, Some(ColumnType::Text | ColumnType::Binary))
+            };
+            let zeros = planned.takes.iter().map(|(column, _)| *column).filter(has_zero);
+            made.zeros.extend(zeros.map(|column| (column, field.kind)));
         }
         return planned;
     }

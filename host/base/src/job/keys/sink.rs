@@ -50,16 +50,17 @@ const OWN: &[TableKey] = &[
     key(
         "format",
         KeyShape::Word(SINK_FORMATS),
-        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records binary. A message of `mqtt`, `nats` and `rabbitmq` is json, text or binary.",
+        "What is in the files, or in the value of a record, json by default. Only files have parquet, only records of `kafka` protobuf, only records binary. A message of `mqtt`, `nats` and `rabbitmq` is json, text or binary.",
     )
     .of(&["files", "kafka", "mqtt", "nats", "rabbitmq"]),
     key(
         "parts",
         KeyShape::Word(&["batch", "worker"]),
         "One file a batch, or transaction of `kafka` and `postgres`, with its rows in order (`batch`, the default), or one of each worker that has \
-         rows (`worker`): all workers then encode and write at once, each under a marker of its own.",
+         rows (`worker`): all workers then encode and write at once, each under a marker of its own; requests of `http` have keys with the \
+         worker's number.",
     )
-    .of(&["files", "delta", "kafka", "postgres"]),
+    .of(&["files", "delta", "kafka", "postgres", "http"]),
     key(
         "partition_by",
         KeyShape::Texts,
@@ -198,10 +199,17 @@ const OWN: &[TableKey] = &[
     key(
         "registry",
         KeyShape::Either(&[KeyShape::Text, KeyShape::Table(SUBJECT)]),
-        "Format avro: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
+        "Formats avro and protobuf: the schema registry that has the schema of the records, as \"http://127.0.0.1:8081\", or { url = \"https://…\", \
          user = \"writer\", password = \"${PASSWORD}\", subject = \"orders-value\" }.",
     )
     .of(KAFKA),
+    key(
+        "descriptor",
+        KeyShape::Text,
+        "Format protobuf: the file that `protoc --include_imports --descriptor_set_out=FILE` made, relative to the job file.",
+    )
+    .of(KAFKA),
+    key("message", KeyShape::Text, "Format protobuf: the full name of the message that a record is, as \"shop.Order\".").of(KAFKA),
     key(
         "compression",
         KeyShape::Word(COMPRESSIONS),

@@ -4,7 +4,7 @@ use super::{PartMistakes, is_address, records};
 use crate::job::read;
 use crate::job::spec::{
     ColumnSource, ColumnSpec, HttpShape, KafkaCluster, KafkaSinkSpec, KafkaSourceSpec, KafkaTopics, SourceKind,
-    SourceSpec, TimeForm,
+    SourceSpec, SubjectSpec, TimeForm,
 };
 use crate::job::suggest;
 use crate::limits;
@@ -53,12 +53,18 @@ pub(super) fn sink(spec: &KafkaSinkSpec, part: &PartMistakes<'_>) {
         let message = "`topic` and `markers` are the same; the job keeps what is committed in a topic of its own";
         part.wrong("topic", message);
     }
+    if let Some(protobuf) = &spec.protobuf {
+        records::message(protobuf, part);
+    }
     if let Some(subject) = &spec.registry {
         records::registry(&subject.registry, part);
         if subject.subject.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
             part.wrong("registry.subject", "`registry.subject` is no name; write subject = \"orders-value\"");
         }
-        if !subject.record.split('.').all(is_avro_name) {
+        if spec.protobuf.is_some() && subject.record != SubjectSpec::RECORD {
+            let why = "`registry.record` names records of Avro; the message of format `protobuf` is what `message` says; remove it";
+            part.wrong("registry.record", why);
+        } else if !subject.record.split('.').all(is_avro_name) {
             let name = subject.record.escape_debug();
             part.wrong("registry.record", format!("`{name}` is no name of a record; write record = \"shop.Order\""));
         }

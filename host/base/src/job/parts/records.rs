@@ -44,10 +44,15 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong("registry", "files of Avro hold the schema of their records; remove `registry`");
         }
         Format::Avro(WriterSchema::Registry(spec)) => registry(spec, part),
-        Format::Protobuf(protobuf) if protobuf.message.is_empty() => {
-            part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
-        }
+        Format::Protobuf(protobuf) => message(protobuf, part),
         _ => {}
+    }
+}
+
+/// The message that records are.
+pub(super) fn message(spec: &ProtobufSpec, part: &PartMistakes<'_>) {
+    if spec.message.is_empty() {
+        part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
     }
 }
 

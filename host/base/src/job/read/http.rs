@@ -113,6 +113,7 @@ pub(in crate::job) fn sink(r: &Reader<'_>) -> HttpSinkSpec {
     spec.timeout = r.time("timeout").unwrap_or(spec.timeout);
     spec.wait = r.time("wait").unwrap_or(spec.wait);
     spec.reject = r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false);
+    spec.parts = super::sink::parts(r);
     spec
 }
 

@@ -10,10 +10,11 @@ use crate::job::spec::{
 };
 use crate::job::table::Reader;
 use crate::limits;
+use std::path::Path;
 use std::time::Duration;
 
 /// Reads `[sinks.<name>]`.
-pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
+pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     r.need(
         "kind",
@@ -50,7 +51,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
-        Some("kafka") => SinkKind::Kafka(Box::new(kafka(r))),
+        Some("kafka") => SinkKind::Kafka(Box::new(kafka(r, folder))),
         Some("kinesis") => SinkKind::Kinesis(Box::new(server::kinesis_sink(r))),
         Some("clickhouse") => SinkKind::Clickhouse(Box::new(http::clickhouse(r))),
         Some("redis") => SinkKind::Server(Box::new(server_sink::redis(r))),
@@ -81,7 +82,7 @@ fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
 }
 
 /// Who writes.
-fn parts(r: &Reader<'_>) -> PartsBy {
+pub(super) fn parts(r: &Reader<'_>) -> PartsBy {
     r.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
 }
 
@@ -157,7 +158,7 @@ fn op(r: &Reader<'_>) -> Option<String> {
     r.text("op", "op = \"op\", the name of a column").map(str::to_owned)
 }
 
-fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
+fn kafka(r: &Reader<'_>, folder: &Path) -> KafkaSinkSpec {
     let text = |key: &str, example: &str| r.text(key, example).map(str::to_owned);
     r.need("topic", "topic = \"counts\"");
     let mut spec = KafkaSinkSpec::new(cluster(r), text("topic", "topic = \"counts\"").unwrap_or_default());
@@ -167,15 +168,26 @@ fn kafka(r: &Reader<'_>) -> KafkaSinkSpec {
         ("csv", RecordFormat::Csv),
         ("binary", RecordFormat::Binary),
         ("avro", RecordFormat::Avro),
+        ("protobuf", RecordFormat::Protobuf),
     ];
-    let format = r.choice("format", &formats, &["protobuf", "parquet"]);
+    let format = r.choice("format", &formats, &["parquet"]);
     spec.format = format.unwrap_or(spec.format);
     spec.registry = records::subject(r).map(Box::new);
+    if format == Some(RecordFormat::Protobuf) {
+        spec.protobuf = Some(Box::new(records::protobuf(r, folder)));
+    } else if format.is_some() || !r.has("format") {
+        for key in ["descriptor", "message"].into_iter().filter(|key| r.has(key)) {
+            let why =
+                "is for format `protobuf`, and the format is another one; remove it, or write format = \"protobuf\"";
+            r.wrong(key, format!("`{key}` {why}"));
+        }
+    }
     match format {
         Some(RecordFormat::Avro) => r.need("registry", records::REGISTRY),
+        Some(RecordFormat::Protobuf) => {}
         _ if r.has("registry") && (format.is_some() || !r.has("format")) => r.wrong(
             "registry",
-            "`registry` is for format `avro`, and the format is another one; remove it, or write format = \"avro\"",
+            "`registry` is for formats `avro` and `protobuf`, and the format is another one; remove it, or write format = \"avro\"",
         ),
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! A sink that writes into a topic of a Kafka cluster.
 
-use super::{KafkaCluster, PartsBy, SubjectSpec};
+use super::{KafkaCluster, PartsBy, ProtobufSpec, SubjectSpec};
 use crate::limits;
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ pub struct KafkaSinkSpec {
     pub key: Option<String>,
     /// What the value of a record is.
     pub format: RecordFormat,
-    /// Format `avro`: where the schema of the records is.
+    /// Formats `avro` and `protobuf`: where the schema of the records is.
     pub registry: Option<Box<SubjectSpec>>,
+    /// Format `protobuf`: which message records are.
+    pub protobuf: Option<Box<ProtobufSpec>>,
     /// The column of type `bool` that says which rows are tombstones: a key without a value.
     pub tombstones: Option<String>,
     /// The column of type `text` that says what a row does: `delete` makes a tombstone of it.
@@ -43,6 +45,7 @@ impl KafkaSinkSpec {
             key: None,
             format: RecordFormat::Json,
             registry: None,
+            protobuf: None,
             tombstones: None,
             op: None,
             compression: Compression::None,
@@ -66,6 +69,8 @@ pub enum RecordFormat {
     Binary,
     /// Avro behind the id of its schema, as Confluent's serializers write it.
     Avro,
+    /// A message of Protobuf; where there is a registry behind the id of its schema, as Confluent's serializers write it.
+    Protobuf,
 }
 
 /// How records are compressed.

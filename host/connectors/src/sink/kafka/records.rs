@@ -3,16 +3,19 @@
 use super::super::encode::avro::{self, AvroRows};
 use super::super::encode::csv::CsvRows;
 use super::super::encode::plain;
+use super::super::encode::protobuf::{MessageRows, MessageWriter};
 use super::super::ops::Op;
 use crate::batch::cell::Cells;
 use crate::batch::encoded::{self, EncodedForm};
 use crate::batch::json::{self, JsonRows};
 use crate::batch::types::{ColumnType, describe};
-use crate::job::spec::{KafkaSinkSpec, RecordFormat};
+use crate::decode::protobuf::{Definition, Messages};
+use crate::job::spec::{KafkaSinkSpec, ProtobufSpec, RecordFormat};
 use arrow::array::{Array, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What a record takes on its way beside key and value, and the batch of records that it stands in: more than either.
 pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
@@ -28,8 +31,12 @@ pub(in crate::sink) struct RecordEncoder {
     values: Vec<usize>,
     /// The same with their names.
     schema: SchemaRef,
-    /// What stands before each value: of format `avro`, the id of the schema.
+    /// What stands before each value: the id of the schema that a registry has.
     prefix: Vec<u8>,
+    /// Of format `protobuf`.
+    message: Option<Arc<MessageWriter>>,
+    /// What stands behind the id of the schema: of format `protobuf`, where the message is in its definition.
+    place: Vec<u8>,
 }
 
 /// The records of a batch, in order. They are made before the first is sent: a row that no record can hold then leaves nothing
@@ -113,6 +120,14 @@ impl RecordEncoder {
                 if wanted == ColumnType::Text { "text" } else { "binary" }
             ))
         };
+        let protobuf = spec.protobuf.as_deref().filter(|_| spec.format == RecordFormat::Protobuf);
+        let messages = protobuf.map(|of| messages(of, spec.registry.is_some())).transpose()?;
+        if let (Some((_, place)), Some(at)) = (&messages, key) {
+            // A message has the fields that it has; a key stands beside it.
+            let is_key = |column: &usize| *column == at && !place.fields.contains(schema.field(at).name());
+            values.retain(|column| !is_key(column));
+        }
+        let mut message = None;
         let fits = match spec.format {
             RecordFormat::Json => json::check(&projected(&values)),
             RecordFormat::Csv => super::super::encode::csv::check(&projected(&values)),
@@ -122,10 +137,26 @@ impl RecordEncoder {
                 Err("format `avro` needs a registry for the schema of the records".into())
             }
             RecordFormat::Avro => avro::check(&projected(&values)),
+            RecordFormat::Protobuf => match (&messages, protobuf) {
+                (Some(known), Some(protobuf)) => MessageWriter::new(&known.0, &protobuf.message, &projected(&values))
+                    .map(|writer| message = Some(Arc::new(writer))),
+                _ => Err("format `protobuf` needs `descriptor` and `message`".into()),
+            },
         };
         fits.map_err(|message| ("format", message))?;
         let schema = projected(&values);
-        Ok(RecordEncoder { key, tombstones, op, format: spec.format, values, schema, prefix: Vec::new() })
+        let place = messages.map(|(_, known)| known.place).unwrap_or_default();
+        Ok(RecordEncoder {
+            key,
+            tombstones,
+            op,
+            format: spec.format,
+            values,
+            schema,
+            prefix: Vec::new(),
+            message,
+            place,
+        })
     }
 
     /// The columns of the value.
@@ -135,7 +166,7 @@ impl RecordEncoder {
 
     /// Values begin with the id that the registry has for their schema.
     pub fn begin_with(&mut self, schema_id: u32) {
-        self.prefix = [&[0][..], &schema_id.to_be_bytes()].concat();
+        self.prefix = [&[0][..], &schema_id.to_be_bytes(), &self.place].concat();
     }
 
     /// The records of these rows.
@@ -170,7 +201,10 @@ impl RecordEncoder {
         let key = self.key.map(|at| (part.column(at), Cells::of(part.column(at))));
         let tombstones = self.tombstones.map(|at| Cells::of(part.column(at)));
         let op = self.op.map(|at| Cells::of(part.column(at)));
-        let mut values = Values::of(self.format, &projected, &self.schema)?;
+        let mut values = match &self.message {
+            Some(by) => Values::Message(MessageRows::new(&projected, by)?),
+            None => Values::of(self.format, &projected, &self.schema)?,
+        };
         let mut scratch = String::new();
         for row in 0..part.num_rows() {
             let bytes = &mut records.bytes;
@@ -198,11 +232,38 @@ impl RecordEncoder {
     }
 }
 
+/// What a descriptor has of a message.
+struct MessagePlace {
+    /// The names of its fields.
+    fields: Vec<String>,
+    /// Where it is in its file, as it stands in front of a record.
+    place: Vec<u8>,
+}
+
+/// The messages of a descriptor, and what it has of that of the sink; its place where a registry gets the definitions.
+fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessagePlace), (&'static str, String)> {
+    let file = spec.descriptor.path.display();
+    let broken = |why| {
+        let help = "make it by `protoc --include_imports --descriptor_set_out=FILE`";
+        ("descriptor", format!("`{file}` is no descriptor of Protobuf: {why}; {help}"))
+    };
+    let messages = Messages::parse(&spec.descriptor.content).map_err(broken)?;
+    let message = messages.look_up(&spec.message).map_err(|why| ("message", why))?;
+    let fields =
+        messages.message(message).map(|message| message.fields.iter().map(|field| field.name.clone()).collect());
+    let place = match registered {
+        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.place_bytes(),
+        false => Vec::new(),
+    };
+    Ok((messages, MessagePlace { fields: fields.unwrap_or_default(), place }))
+}
+
 /// Whether a row is a tombstone, by the word that says what it does.
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
-    match Op::of(op).map_err(|why| io::Error::other(format!("of a row: {why}")))? {
-        Op::Truncate => Err(io::Error::other(
-            "a row says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
+    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
+    match Op::of(op).map_err(|why| refused(&why.to_string()))? {
+        Op::Truncate => Err(refused(
+            "it says `truncate`, and a topic does not know which keys are gone by that; leave such rows out with a `filter`",
         )),
         op => Ok(op == Op::Delete),
     }
@@ -213,6 +274,7 @@ enum Values<'a> {
     Json(JsonRows<'a>),
     Csv(CsvRows<'a>),
     Avro(AvroRows<'a>),
+    Message(MessageRows<'a>),
     Plain(Cells<'a>),
 }
 
@@ -233,6 +295,7 @@ impl<'a> Values<'a> {
             Values::Json(rows) => rows.write(row, out)?,
             Values::Csv(rows) => rows.write(row, out),
             Values::Avro(rows) => rows.write(row, out),
+            Values::Message(rows) => rows.write(row, out)?,
             Values::Plain(Cells::Text(array)) if array.is_valid(row) => {
                 out.extend_from_slice(array.value(row).as_bytes())
             }

@@ -4,11 +4,15 @@
 use super::super::encode::avro;
 use super::super::waiting::new_runtime;
 use super::watch::Watch;
+use crate::decode::protobuf::{Definition, DefinitionFile};
 use crate::failure::Failure;
-use crate::job::spec::SubjectSpec;
+use crate::job::spec::{ProtobufSpec, SubjectSpec};
 use crate::kafka::fault::KafkaFault;
-use crate::schema_registry::{RegistryFault, SchemaRegistry};
+use crate::schema_registry::{Known, NewSchema, RegistryFault, SchemaRegistry};
 use arrow::datatypes::SchemaRef;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 
@@ -17,6 +21,8 @@ pub(super) struct Subject<'a> {
     pub sink: &'a str,
     pub topic: &'a str,
     pub spec: &'a SubjectSpec,
+    /// The message, where records are none of Avro.
+    pub protobuf: Option<&'a ProtobufSpec>,
     pub folder: &'a Path,
 }
 
@@ -27,18 +33,23 @@ impl Subject<'_> {
 
     /// An error where the registry would not take the schema. One that is away says nothing about it.
     pub fn check(&self, schema: &SchemaRef) -> Result<(), String> {
-        let (registry, text) = self.parts(schema);
-        let subject = self.name();
+        let written = self.written(schema)?;
+        let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
         let asked = aside(async {
-            match self.spec.register {
-                true => registry.incompatible(&subject, &text).await,
-                false => Ok(registry.look_up(&subject, &text).await?.map_or_else(|| Some(String::new()), |_| None)),
-            }
+            let (last, before) = match self.place(&registry, &written, false).await? {
+                Placed::All(last, before) => (last, before),
+                // What it imports is not there yet: nobody can tell before that is registered.
+                Placed::Missing(_) if self.spec.register => return Ok(Ok(())),
+                Placed::Missing(name) => return Ok(Err(self.missing(&name, &written))),
+            };
+            Ok(match self.spec.register {
+                true => registry.incompatible(&self.name(), &last).await?.map_or(Ok(()), |why| Err(self.refused(&why))),
+                false => before.map(|_| ()).ok_or_else(|| self.missing(&self.name(), &written)),
+            })
         });
         match asked? {
-            Ok(None) | Err(RegistryFault::Passing(_)) => Ok(()),
-            Ok(Some(why)) if self.spec.register => Err(self.refused(&why)),
-            Ok(Some(_)) => Err(self.missing(&text)),
+            Ok(found) => found,
+            Err(RegistryFault::Passing(_)) => Ok(()),
             Err(RegistryFault::Refused(why)) => Err(self.refused(&why)),
             Err(RegistryFault::Lasting(why)) => Err(self.told(&why)),
         }
@@ -46,23 +57,27 @@ impl Subject<'_> {
 
     /// The id of the schema. Waits while the registry is away.
     pub fn id(&self, schema: &SchemaRef, failure: &Failure) -> Result<u32, String> {
-        let (registry, text) = self.parts(schema);
-        let subject = self.name();
+        let written = self.written(schema)?;
+        let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
         let who = format!("sink `{}`: the schema registry {}", self.sink, self.spec.registry.url);
         let mut watch = Watch::new(failure, who, Some(self.spec.registry.wait));
         loop {
             let asked = aside(async {
+                let (last, before) = match self.place(&registry, &written, self.spec.register).await? {
+                    Placed::All(last, before) => (last, before),
+                    Placed::Missing(name) => return Ok(Err(name)),
+                };
                 match self.spec.register {
-                    true => registry.register(&subject, &text).await.map(Some),
-                    false => registry.look_up(&subject, &text).await,
+                    true => registry.register(&self.name(), &last).await.map(Ok),
+                    false => Ok(before.map(|known| known.id).ok_or_else(|| self.name())),
                 }
             });
             match asked? {
-                Ok(Some(id)) => {
+                Ok(Ok(id)) => {
                     watch.done();
                     return Ok(id);
                 }
-                Ok(None) => return Err(self.missing(&text)),
+                Ok(Err(name)) => return Err(self.missing(&name, &written)),
                 Err(RegistryFault::Passing(why)) => {
                     watch.again(&KafkaFault::passing(why)).map_err(|fault| self.told(&fault.message))?;
                 }
@@ -72,9 +87,54 @@ impl Subject<'_> {
         }
     }
 
-    fn parts(&self, schema: &SchemaRef) -> (SchemaRegistry, String) {
-        let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
-        (registry, avro::schema_text(schema, &self.spec.record))
+    /// The schema with what it imports in front of it, which is registered, or only looked up. With the last one comes where it is, if
+    /// it was looked up.
+    async fn place(
+        &self,
+        registry: &SchemaRegistry,
+        written: &Written,
+        register: bool,
+    ) -> Result<Placed, RegistryFault> {
+        let mut versions: HashMap<&str, i64> = HashMap::new();
+        let mut last = NewSchema::default();
+        for (place, file) in written.files.iter().enumerate() {
+            let version =
+                |name: &String| (name.clone(), name.clone(), versions.get(name.as_str()).copied().unwrap_or(1));
+            let references = file.imports.iter().map(version).collect();
+            let schema = NewSchema { text: file.text.clone(), kind: written.kind, references };
+            if place + 1 == written.files.len() {
+                last = schema;
+                break;
+            }
+            // Others import it by its name, and so they find it by that.
+            if register {
+                registry.register(&file.name, &schema).await?;
+            }
+            match registry.look_up(&file.name, &schema).await? {
+                Some(known) => versions.insert(&file.name, known.version),
+                None => return Ok(Placed::Missing(file.name.clone())),
+            };
+        }
+        let known = if self.spec.register { None } else { registry.look_up(&self.name(), &last).await? };
+        Ok(Placed::All(last, known))
+    }
+
+    /// The schema as it is registered.
+    fn written(&self, schema: &SchemaRef) -> Result<Written, String> {
+        let Some(protobuf) = self.protobuf else {
+            let text = avro::schema_text(schema, &self.spec.record);
+            let file = WrittenFile { name: String::new(), shown: text.clone(), text, imports: Vec::new() };
+            return Ok(Written { kind: None, files: vec![file] });
+        };
+        let definition = Definition::of(&protobuf.descriptor.content, &protobuf.message)?;
+        let file = |file: DefinitionFile| WrittenFile {
+            shown: format!("the definition `{}`", file.name),
+            name: file.name,
+            // Confluent's registry takes a definition so as well, and its Python client sends it so.
+            text: STANDARD.encode(&file.bytes),
+            imports: file.imports,
+        };
+        Ok(Written { kind: Some("PROTOBUF"), files: definition.files.into_iter().map(file).collect() })
     }
 
     fn told(&self, why: &str) -> String {
@@ -90,14 +150,37 @@ impl Subject<'_> {
         )
     }
 
-    fn missing(&self, text: &str) -> String {
+    fn missing(&self, name: &str, written: &Written) -> String {
+        let file = written.files.iter().find(|file| file.name == name).or(written.files.last());
         format!(
-            "the schema registry {} does not have the schema of these rows as `{}`, and `registry.register` is false; register it \
-             there: {text}",
+            "the schema registry {} does not have the schema of these rows as `{name}`, and `registry.register` is false; register it \
+             there: {}",
             self.spec.registry.url,
-            self.name()
+            file.map_or("", |file| &file.shown)
         )
     }
+}
+
+/// A schema as it is registered, behind those that it imports.
+struct Written {
+    kind: Option<&'static str>,
+    files: Vec<WrittenFile>,
+}
+
+struct WrittenFile {
+    name: String,
+    text: String,
+    /// For people.
+    shown: String,
+    imports: Vec<String>,
+}
+
+/// What a registry has of a schema.
+enum Placed {
+    /// All that the schema imports: the schema with references to it, and where it is itself.
+    All(NewSchema, Option<Known>),
+    /// What it has not, by its name.
+    Missing(String),
 }
 
 /// Asks on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.

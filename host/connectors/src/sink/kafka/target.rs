@@ -61,7 +61,8 @@ impl Target {
     /// Where the schema of records is that have one.
     pub fn subject<'a>(&'a self, origin: &'a Origin) -> Option<Subject<'a>> {
         let spec = self.spec.registry.as_deref()?;
-        Some(Subject { sink: &self.sink, topic: &self.spec.topic, spec, folder: &origin.folder })
+        let protobuf = self.spec.protobuf.as_deref();
+        Some(Subject { sink: &self.sink, topic: &self.spec.topic, spec, protobuf, folder: &origin.folder })
     }
 
     /// Whether the topic can take what this sink writes.
