@@ -73,13 +73,24 @@ pub struct Compared<'a> {
 
 impl Compared<'_> {
     /// Measures both in turn, and shows and keeps what comes of it. Both are told the number of the round, from zero.
-    pub fn run(&self, mut plain: impl FnMut(usize) -> Option<Cost>, mut job: impl FnMut(usize) -> Option<Cost>) {
+    pub fn run(&self, plain: impl FnMut(usize) -> Option<Cost>, job: impl FnMut(usize) -> Option<Cost>) {
+        if let Some((rate, ratio)) = self.measure(plain, job) {
+            rates::keep(self.connector, rate, ratio, self.beside);
+        }
+    }
+
+    /// The same, and keeps nothing: the rows of the job in a second, and how much that is of what the plain program does.
+    pub fn measure(
+        &self,
+        mut plain: impl FnMut(usize) -> Option<Cost>,
+        mut job: impl FnMut(usize) -> Option<Cost>,
+    ) -> Option<(f64, f64)> {
         let (connector, head) = self.connector;
         println!("\n{connector}, {head}: a job beside {}", self.beside);
         show_command(&format!("millstream run job.toml --workers 1 --limit {}", self.rows), self.job);
         let (mut plains, mut jobs) = (Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
-            let (Some(of_plain), Some(of_job)) = (plain(round), job(round)) else { return };
+            let (Some(of_plain), Some(of_job)) = (plain(round), job(round)) else { return None };
             if round > 0 {
                 plains.push(of_plain);
                 jobs.push(of_job);
@@ -96,6 +107,6 @@ impl Compared<'_> {
         figure("a job, from its start to its end, thousands of rows a second", format!("{:.0}", rate_of_job / 1e3), "");
         figure("  its processor time of a row, ns", format!("{:.0}", cpu(&jobs)), "");
         figure("  of the plain program's rate", format!("{ratio:.2}"), "target: at least 0.7");
-        rates::keep(self.connector, rate_of_job, ratio, self.beside);
+        Some((rate_of_job, ratio))
     }
 }

@@ -66,6 +66,11 @@ pub fn reading(kind: &str, settings: &str) -> String {
     )
 }
 
+/// The same where a sender waits until a batch with its rows has begun, and sends no more before.
+pub fn answering(kind: &str, settings: &str) -> String {
+    reading(kind, settings).replacen("100ms", "10ms", 1)
+}
+
 /// A job that writes the rows of the file `in.jsonl` to a sink of this kind with these settings.
 pub fn writing(kind: &str, settings: &str) -> String {
     format!(

@@ -1,6 +1,9 @@
-//! Requests to a job that listens, from 48 connections. Each is answered when its rows are safe on the disk, by the plain program as well.
+//! Requests to a job that listens, from 48 connections. Each is answered when its rows are safe on the disk, by the plain program as well. A
+//! connection sends no more before that, so the batches of the job begin often: with 100 ms from one to the next it could not have more
+//! than 960,000 rows a second.
 
-use crate::beside::{Compared, Cost, rows_or, run_job, run_own};
+use super::{ready, while_sending};
+use crate::beside::{Compared, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, free_port};
@@ -8,43 +11,42 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 const CONNECTIONS: usize = 48;
 /// Rows of a request.
-const REQUEST_ROWS: usize = 2_000;
+pub const REQUEST_ROWS: usize = 2_000;
+/// Requests that are not the same.
+pub const REQUESTS: usize = 480;
 
 /// Runs this part.
 pub fn run(folder: &Path) {
-    let rows = rows_or(960_000);
+    let rows = rows_or(4_800_000);
     let port = free_port();
-    let text = rows::reading("http", &format!("listen = \"127.0.0.1:{port}\""));
+    let text = rows::answering("http", &format!("listen = \"127.0.0.1:{port}\""));
     let path = job(folder, &text);
-    let sent_to = |run: &dyn Fn() -> Option<Cost>| {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        let command = command.args(["--http-send", &port.to_string(), &rows.to_string()]);
-        let mut sender: Child = command.stdin(Stdio::null()).spawn().expect("it starts");
-        let cost = run();
-        // Whoever reads may have gone before the last answer.
-        let _ = sender.kill();
-        sender.wait().expect("it ends");
-        cost
-    };
-    let kept = folder.join("plain");
-    let arguments = [port.to_string(), rows.to_string(), kept.to_string_lossy().into_owned()];
-    let arguments = arguments.each_ref().map(String::as_str);
+    let (port, count) = (port.to_string(), rows.to_string());
+    let kept = folder.join("plain").to_string_lossy().into_owned();
     let beside = "a program that listens on a thread for each connection, and writes each request to the disk";
-    Compared { connector: ("`http`", "source"), rows, beside, job: &text }
-        .run(|_| sent_to(&|| run_own("http-read", &arguments)), |_| sent_to(&|| run_job(&path, rows)));
+    Compared { connector: ("`http`", "source"), rows, beside, job: &text }.run(
+        |_| while_sending("http-send", &[&port, &count], || run_own("http-read", &[&port, &count, &kept])),
+        |_| while_sending("http-send", &[&port, &count], || run_job(&path, rows)),
+    );
 }
 
 /// Sends all rows.
 pub fn send(port: &str, rows: usize) {
+    let all: Vec<String> = rows::rows(REQUESTS * REQUEST_ROWS).collect();
+    let bodies: Vec<Vec<u8>> = all.chunks(REQUEST_ROWS).map(|some| (some.join("\n") + "\n").into_bytes()).collect();
+    post_all(port, "Host: h", "/", &bodies, rows.div_ceil(REQUEST_ROWS));
+}
+
+/// Sends so many requests with these bodies in turn.
+pub fn post_all(port: &str, header: &str, path: &str, bodies: &[Vec<u8>], count: usize) {
     let port = port.parse().expect("a port");
-    let all: Vec<String> = rows::rows(rows).collect();
-    let requests = Mutex::new(all.chunks(REQUEST_ROWS));
+    let requests = Mutex::new(bodies.iter().cycle().take(count));
+    ready();
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(|| {
@@ -55,29 +57,56 @@ pub fn send(port: &str, rows: usize) {
                         Err(_) => std::thread::sleep(Duration::from_millis(2)),
                     }
                 };
-                loop {
-                    let Some(some) = requests.lock().expect("no panic").next() else { return };
-                    let Ok(reply) = client.post(&[], some.join("\n") + "\n") else { return };
-                    assert_eq!(reply.status, 200, "{}", reply.body);
+                while let Some(body) = { requests.lock().expect("no panic").next() } {
+                    if !post(&mut client, header, path, body) {
+                        return;
+                    }
                 }
             });
         }
     });
 }
 
+/// Sends one until it is taken; `false`: nobody is there any more.
+fn post(client: &mut HttpClient, header: &str, path: &str, body: &[u8]) -> bool {
+    let head = format!("POST {path} HTTP/1.1\r\n{header}\r\nContent-Length: {}\r\n\r\n", body.len());
+    loop {
+        let said = client.say(head.as_bytes()).and_then(|()| client.say(body));
+        match said.and_then(|()| client.reply()) {
+            Err(_) => return false,
+            Ok(reply) if reply.status == 200 => return true,
+            Ok(reply) if reply.status == 429 => std::thread::sleep(Duration::from_millis(10)),
+            Ok(reply) => panic!("{}", reply.body),
+        }
+    }
+}
+
 /// Takes all rows, and keeps them.
 pub fn read(port: &str, rows: usize, kept: &str) {
+    read_all(port, rows, kept, |body| {
+        let (mut count, mut sum) = (0, 0.0);
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            sum += Row::of(line).sum();
+            count += 1;
+        }
+        assert!(sum > 0.0);
+        count
+    });
+}
+
+/// Takes requests until they had so many rows, and keeps their bodies; `read` says how many rows one has.
+pub fn read_all(port: &str, rows: usize, kept: &str, read: fn(&[u8]) -> usize) {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free");
     let kept = Mutex::new((File::create(kept).expect("a file"), 0));
     std::thread::scope(|scope| {
         for stream in listener.incoming() {
             let kept = &kept;
-            scope.spawn(move || requests(&mut BufReader::new(stream.expect("a connection")), kept, rows));
+            scope.spawn(move || requests(&mut BufReader::new(stream.expect("a connection")), kept, rows, read));
         }
     });
 }
 
-fn requests(stream: &mut BufReader<TcpStream>, kept: &Mutex<(File, usize)>, rows: usize) {
+fn requests(stream: &mut BufReader<TcpStream>, kept: &Mutex<(File, usize)>, rows: usize, read: fn(&[u8]) -> usize) {
     loop {
         let (mut length, mut line) = (0, String::new());
         while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
@@ -90,12 +119,7 @@ fn requests(stream: &mut BufReader<TcpStream>, kept: &Mutex<(File, usize)>, rows
         if length == 0 || stream.read_exact(&mut body).is_err() {
             return;
         }
-        let (mut count, mut sum) = (0, 0.0);
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            sum += Row::of(line).sum();
-            count += 1;
-        }
-        assert!(sum > 0.0);
+        let count = read(&body);
         let mut kept = kept.lock().expect("no panic");
         kept.0.write_all(&body).and_then(|()| kept.0.sync_data()).expect("it is kept");
         kept.1 += count;

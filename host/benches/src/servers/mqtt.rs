@@ -14,13 +14,13 @@ const MESSAGES: usize = 1_000;
 
 /// Runs this part.
 pub fn run(folder: &Path) {
-    let rows = rows_or(60_000);
+    let rows = rows_or(300_000);
     // It keeps all for a client that is away, and has many messages on their way, but fewer than there are numbers for them (65,535).
     // Its acknowledgements do not wait for those of TCP, which come 40 ms later.
     let settings = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 20000\nset_tcp_nodelay true\n";
     let server = Mosquitto::with(settings);
     let url = server.url();
-    let text = rows::reading("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
+    let text = rows::answering("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
     let path = job(folder, &text);
     // Both are known to the server before there is anything to read.
     drop(subscribe(&url));
@@ -36,6 +36,7 @@ pub fn run(folder: &Path) {
             run_job(&path, rows)
         },
     );
+    let rows = rows / 3;
     let file = rows::file(folder, rows);
     let text = rows::writing("mqtt", &format!("url = \"{url}\"\ntopic = \"out\""));
     let path = job(folder, &text);

@@ -1,5 +1,6 @@
 //! A PUSH socket of ZeroMQ that has all rows to send. The plain program is written over the job's own client.
 
+use super::told_by;
 use crate::beside::{Compared, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
@@ -7,20 +8,15 @@ use millstream::internals::zeromq::{Incoming, Peer, Wants};
 use millstream_tests::{Process, free_port};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 use tokio::net::TcpStream;
-
-/// Its script may have to fetch it first.
-const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Runs this part.
 pub fn run(folder: &Path) {
-    let rows = rows_or(500_000);
+    let rows = rows_or(2_000_000);
     let port = free_port();
     let file = rows::file(folder, rows);
     let script = root().join("scripts/zeromq.sh");
-    let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
-    assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
+    told_by("zeromq.sh", &[]);
     let sender = || {
         let mut command = Command::new(&script);
         command.arg(root().join("host/benches/src/servers/push.py")).arg(port.to_string()).arg(&file);

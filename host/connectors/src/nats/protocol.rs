@@ -4,6 +4,7 @@ use crate::dial::Fault;
 use crate::shown;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
+use std::io::Write as _;
 
 /// Bytes of a line; that of `INFO` names all servers of a cluster.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -129,23 +130,29 @@ fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Incoming>, Wrong>
 
 /// Writes a message to a subject.
 pub fn publish(to: &mut Vec<u8>, subject: &str, reply: Option<&str>, headers: &[(&str, &str)], payload: &[u8]) {
-    let reply = reply.map_or(String::new(), |reply| format!("{reply} "));
-    let mut head = String::new();
-    if headers.is_empty() {
-        to.extend(format!("PUB {subject} {reply}{}\r\n", payload.len()).into_bytes());
-    } else {
-        head.push_str("NATS/1.0\r\n");
-        for (name, value) in headers {
-            head.push_str(name);
-            head.push_str(": ");
-            head.push_str(value);
-            head.push_str("\r\n");
-        }
-        head.push_str("\r\n");
-        let all = head.len() + payload.len();
-        to.extend(format!("HPUB {subject} {reply}{} {all}\r\n", head.len()).into_bytes());
+    const BEGIN: &[u8] = b"NATS/1.0\r\n";
+    const END: &[u8] = b"\r\n";
+    let reply = reply.map_or(["", ""], |reply| [reply, " "]);
+    let word = if headers.is_empty() { "PUB" } else { "HPUB" };
+    for text in [word, " ", subject, " ", reply[0], reply[1]] {
+        to.extend_from_slice(text.as_bytes());
     }
-    to.extend(head.into_bytes());
+    // Writing into memory cannot fail.
+    if headers.is_empty() {
+        let _ = write!(to, "{}\r\n", payload.len());
+    } else {
+        let of_headers = headers.iter().map(|(name, value)| name.len() + value.len() + 2 + END.len()).sum::<usize>();
+        let head = BEGIN.len() + of_headers + END.len();
+        let _ = write!(to, "{head} {}\r\n", head + payload.len());
+        to.extend_from_slice(BEGIN);
+        for (name, value) in headers {
+            for text in [name, ": ", value] {
+                to.extend_from_slice(text.as_bytes());
+            }
+            to.extend_from_slice(END);
+        }
+        to.extend_from_slice(END);
+    }
     to.extend_from_slice(payload);
     to.extend_from_slice(b"\r\n");
 }

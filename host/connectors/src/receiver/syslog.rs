@@ -40,7 +40,7 @@ const DROPPED_EVERY: Duration = Duration::from_secs(10);
 /// What came.
 enum Came {
     /// A message, as a line of JSON.
-    Line(String),
+    Line(Vec<u8>),
     /// The beginning of one that is too long, and how long it is at least.
     TooLong(Vec<u8>, usize),
 }
@@ -97,15 +97,15 @@ async fn read(
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
         frames.add(buffer.get(..count).unwrap_or_default());
-        let mut came = Vec::new();
+        let (mut came, now) = (Vec::new(), now());
         while let Some(frame) = frames.next() {
             came.push(match frame {
-                Frame::Message(message) => Came::Line(reader.line(&message, &sender, now())),
+                Frame::Message(message) => Came::Line(reader.line(&message, &sender, now)),
                 Frame::TooLong(beginning, length) => Came::TooLong(beginning, length),
             });
         }
         if count == 0 {
-            came.extend(frames.rest().map(|rest| Came::Line(reader.line(&rest, &sender, now()))));
+            came.extend(frames.rest().map(|rest| Came::Line(reader.line(&rest, &sender, now))));
         }
         if (!came.is_empty() && tell.send(came).await.is_err()) || count == 0 {
             return;
@@ -161,7 +161,7 @@ async fn put(source: &SourceSpec, from: &Positions, mut told: mpsc::Receiver<Vec
         let mut chunks = Vec::new();
         for one in came {
             match one {
-                Came::Line(line) => bytes.extend_from_slice(line.as_bytes()),
+                Came::Line(line) => bytes.extend_from_slice(&line),
                 Came::TooLong(beginning, length) => {
                     let kept = beginning.get(..kept_max.min(beginning.len())).unwrap_or_default();
                     bytes.extend_from_slice(kept);

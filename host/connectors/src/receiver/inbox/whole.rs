@@ -122,7 +122,11 @@ impl TakenChunks {
         if !self.joined.fits(&chunk) || self.joined.rows() + chunk.rows() > self.rows_max {
             self.flush();
         }
-        self.joined.add(chunk);
+        // Two of these are no part together, and joining copies.
+        match chunk.bytes.len() > PART_BYTES_MAX / 2 && self.joined.is_empty() {
+            true => self.chunks.push(chunk),
+            false => self.joined.add(chunk),
+        }
     }
 
     fn flush(&mut self) {

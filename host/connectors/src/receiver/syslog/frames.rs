@@ -1,5 +1,6 @@
 //! Messages on a connection, by RFC 6587: behind their length in figures, or each to the end of a line.
 
+use bytes::{Buf as _, BytesMut};
 use memchr::memchr2;
 
 /// Figures of a length.
@@ -7,7 +8,7 @@ const FIGURES_MAX: usize = 10;
 
 /// Takes messages out of the bytes of a connection.
 pub struct Frames {
-    held: Vec<u8>,
+    held: BytesMut,
     /// Bytes that are passed over, of a message that was too long.
     passed_over: usize,
     /// So is what comes until the end of a line that was.
@@ -27,7 +28,7 @@ pub enum Frame {
 impl Frames {
     /// Of messages of at most so many bytes.
     pub fn new(bytes_max: usize) -> Frames {
-        Frames { held: Vec::new(), passed_over: 0, passes_line: false, bytes_max }
+        Frames { held: BytesMut::new(), passed_over: 0, passes_line: false, bytes_max }
     }
 
     /// More has come.
@@ -49,7 +50,7 @@ impl Frames {
         loop {
             // What ends a message may be two signs.
             let begin = self.held.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b'\0')).count();
-            self.held.drain(..begin);
+            self.held.advance(begin);
             let (start, end) = match self.length() {
                 Length::Unknown => return None,
                 Length::Of(figures, length) => {
@@ -58,7 +59,7 @@ impl Frames {
                         let kept = self.held.get(figures..).unwrap_or_default();
                         let kept = kept.get(..length.min(kept.len())).unwrap_or_default().to_vec();
                         self.passed_over = whole.saturating_sub(self.held.len());
-                        self.held.drain(..whole.min(self.held.len()));
+                        self.held.advance(whole.min(self.held.len()));
                         return Some(Frame::TooLong(kept, length));
                     }
                     if self.held.len() < whole {
@@ -68,12 +69,12 @@ impl Frames {
                 }
                 Length::ToEndOfLine => match memchr2(b'\n', b'\0', &self.held) {
                     Some(end) if end > self.bytes_max => {
-                        let line = self.held.drain(..end).collect();
+                        let line = self.held.split_to(end).to_vec();
                         return Some(Frame::TooLong(line, end));
                     }
                     Some(end) => (0, end),
                     None if self.held.len() > self.bytes_max => {
-                        let held = std::mem::take(&mut self.held);
+                        let held = std::mem::take(&mut self.held).to_vec();
                         let length = held.len();
                         self.passes_line = true;
                         return Some(Frame::TooLong(held, length));
@@ -82,7 +83,7 @@ impl Frames {
                 },
             };
             let message = self.held.get(start..end).unwrap_or_default().to_vec();
-            self.held.drain(..end);
+            self.held.advance(end);
             if !message.is_empty() {
                 return Some(Frame::Message(message));
             }
@@ -91,7 +92,7 @@ impl Frames {
 
     /// What is left of a connection that ended: a last line needs no end, and half a message is one as far as it came.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
-        let held = std::mem::take(&mut self.held);
+        let held = std::mem::take(&mut self.held).to_vec();
         (!held.is_empty()).then_some(held)
     }
 

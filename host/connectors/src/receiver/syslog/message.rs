@@ -4,6 +4,7 @@
 use crate::batch::column::ColumnSpec;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 const FACILITIES: [&str; 24] = [
@@ -16,6 +17,8 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 const NO_PRIORITY: usize = 13;
 /// Letters of the name of a program before it is taken for words of the message.
 const TAG_BYTES_MAX: usize = 128;
+/// Bytes of a line beside its message, about.
+const FIELDS_BYTES: usize = 256;
 
 /// Reads messages.
 pub struct Reader {
@@ -29,26 +32,26 @@ impl Reader {
     }
 
     /// A message from this sender, which came at this time (year and month), as a line.
-    pub fn line(&self, message: &[u8], sender: &str, now: (i32, usize)) -> String {
+    pub fn line(&self, message: &[u8], sender: &str, now: (i32, usize)) -> Vec<u8> {
         let text = String::from_utf8_lossy(message);
         let text = text.trim_end_matches(['\n', '\r', '\0']);
-        let mut fields = Map::new();
-        fields.insert("sender".into(), sender.into());
+        let mut fields = Fields(Vec::with_capacity(text.len() + FIELDS_BYTES));
+        fields.put("sender", sender);
         let (priority, rest) = priority(text).unwrap_or((NO_PRIORITY, text));
         let (facility, severity) = (priority / 8, priority % 8);
-        fields.insert("facility".into(), FACILITIES.get(facility).copied().into());
-        fields.insert("severity".into(), SEVERITIES.get(severity).copied().into());
-        fields.insert("level".into(), severity.into());
+        fields.put("facility", FACILITIES.get(facility));
+        fields.put("severity", SEVERITIES.get(severity));
+        fields.put("level", severity);
         if rest.len() == text.len() || self.new_form(rest, &mut fields).is_none() {
             self.old_form(rest, &mut fields, now);
         }
-        let mut line = Value::Object(fields).to_string();
-        line.push('\n');
+        let Fields(mut line) = fields;
+        line.extend_from_slice(b"}\n");
         line
     }
 
     /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not, and nothing is set.
-    fn new_form(&self, text: &str, fields: &mut Map<String, Value>) -> Option<()> {
+    fn new_form(&self, text: &str, fields: &mut Fields) -> Option<()> {
         let mut words = text.strip_prefix("1 ")?.splitn(6, ' ');
         let [time, host, app, pid, id] = [(); 5].map(|()| words.next());
         let (time, rest) = (given(time?), words.next()?);
@@ -57,35 +60,35 @@ impl Reader {
         }
         let (data, message) = structured(rest)?;
         for (name, value) in [("host", host), ("app", app), ("pid", pid), ("id", id)] {
-            fields.insert(name.into(), given(value?).into());
+            fields.put(name, given(value?));
         }
-        fields.insert("time".into(), time.into());
-        fields.insert("data".into(), data);
-        fields.insert("message".into(), message.strip_prefix('\u{feff}').unwrap_or(message).into());
+        fields.put("time", time);
+        fields.put("data", data);
+        fields.put("message", message.strip_prefix('\u{feff}').unwrap_or(message));
         Some(())
     }
 
     /// RFC 3164, or what is taken for it: `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing.
-    fn old_form(&self, text: &str, fields: &mut Map<String, Value>, now: (i32, usize)) {
+    fn old_form(&self, text: &str, fields: &mut Fields, now: (i32, usize)) {
         let mut rest = text;
         if let Some((time, behind)) = self.old_time(rest, now) {
-            fields.insert("time".into(), time.into());
+            fields.put("time", time);
             rest = behind;
             // A word that is no tag is the host; not all senders say one.
             if let Some((word, behind)) = rest.split_once(' ')
                 && !word.is_empty()
                 && (!word.contains([':', '[']) || is_address(word))
             {
-                fields.insert("host".into(), word.into());
+                fields.put("host", word);
                 rest = behind;
             }
         }
         if let Some((app, pid, behind)) = tag(rest) {
-            fields.insert("app".into(), app.into());
-            fields.insert("pid".into(), pid.into());
+            fields.put("app", app);
+            fields.put("pid", pid);
             rest = behind;
         }
-        fields.insert("message".into(), rest.into());
+        fields.put("message", rest);
     }
 
     /// `Nov 22 19:35:58 `, without a year and a zone, or a time as RFC 3339 has it; and what stands behind.
@@ -113,6 +116,20 @@ impl Reader {
         let time = format!("{year:04}-{month:02}-{day:02}T{clock}");
         self.times.read(&time).ok()?;
         Some((time, behind.strip_prefix(' ').unwrap_or(behind)))
+    }
+}
+
+/// A line of JSON that grows, field by field.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    /// Adds a field. Its name is one of ours, and was not added before.
+    fn put(&mut self, name: &str, value: impl Serialize) {
+        self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        // Texts and objects of texts can be written, and memory takes them.
+        let _ = serde_json::to_writer(&mut self.0, &value);
     }
 }
 
@@ -197,7 +214,7 @@ mod tests {
     use serde_json::json;
 
     fn read(message: &str) -> Value {
-        let line = Reader::new().line(message.as_bytes(), "s", (2026, 11));
+        let line = String::from_utf8(Reader::new().line(message.as_bytes(), "s", (2026, 11))).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
         let mut read: Value = serde_json::from_str(&line).unwrap();
         read.as_object_mut().unwrap().remove("sender");

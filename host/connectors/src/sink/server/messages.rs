@@ -70,7 +70,7 @@ impl Form<'_> {
         column: Option<usize>,
         fits: impl Fn(&str) -> std::result::Result<(), (String, &'static str)>,
     ) -> Result<Vec<Outgoing>> {
-        let mut messages = Vec::new();
+        let mut messages: Vec<Outgoing> = Vec::new();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             let failed = |cause: io::Error| commit_failed(sink, batch, "the rows", cause);
             let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != column).collect();
@@ -90,7 +90,8 @@ impl Form<'_> {
                          out with `filter` before the sink"
                     )));
                 }
-                let mut payload = Vec::new();
+                // They tend to be about as long as each other.
+                let mut payload = Vec::with_capacity(messages.last().map_or(0, |last| last.payload.len() + 8));
                 values.write(row, &mut payload).map_err(failed)?;
                 messages.push(Outgoing { to: to.to_owned(), payload });
             }

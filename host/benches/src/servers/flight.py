@@ -1,0 +1,71 @@
+"""Arrow Flight, as a server and as plain programs over the library. Usage:
+
+flight.py serve PORT ROWS     says `ready`, gives so many rows, and forgets those that it takes
+flight.py read PORT ROWS      reads all of them
+flight.py write PORT FILE     writes the rows of a file, in streams of 50,000
+"""
+
+import io
+import itertools
+import sys
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.flight as flight
+import pyarrow.json
+
+what, port, argument = sys.argv[1:]
+place = f"grpc://127.0.0.1:{port}"
+STREAM = flight.FlightDescriptor.for_path("rows")
+OF_BATCH = 16_384
+
+
+class Server(flight.FlightServerBase):
+    def __init__(self, rows):
+        numbers = range(OF_BATCH)
+        some = pa.record_batch(
+            {
+                "user": [f"user-{n:06}" for n in numbers],
+                "page": [f"/a/page/{n % 977:08}" for n in numbers],
+                "n": pa.array(numbers, pa.int64()),
+                "amount": [n % 89 + 10.25 for n in numbers],
+            }
+        )
+        whole, left = divmod(rows, OF_BATCH)
+        self.rows = pa.Table.from_batches([some] * whole + ([some.slice(0, left)] if left else []))
+        super().__init__(place)
+
+    def get_flight_info(self, context, descriptor):
+        parts = [flight.FlightEndpoint("all", [])]
+        return flight.FlightInfo(self.rows.schema, descriptor, parts, len(self.rows), -1)
+
+    def do_get(self, context, ticket):
+        return flight.RecordBatchStream(self.rows)
+
+    def do_put(self, context, descriptor, reader, writer):
+        for chunk in reader:
+            pass
+
+
+if what == "serve":
+    server = Server(int(argument))
+    print("ready", flush=True)
+    server.serve()
+    sys.exit()
+client = flight.connect(place)
+if what == "read":
+    count, total = 0, 0
+    for endpoint in client.get_flight_info(STREAM).endpoints:
+        for chunk in client.do_get(endpoint.ticket):
+            rows = chunk.data
+            count += len(rows)
+            total += compute.sum(rows["n"]).as_py() + compute.sum(rows["amount"]).as_py()
+            total += sum(compute.sum(compute.binary_length(rows[name])).as_py() for name in ("user", "page"))
+    assert count == int(argument) and total > 0
+else:
+    with open(argument, "rb") as lines:
+        while some := b"".join(itertools.islice(lines, 50_000)):
+            rows = pyarrow.json.read_json(io.BytesIO(some))
+            writer, _ = client.do_put(STREAM, rows.schema)
+            writer.write_table(rows)
+            writer.close()

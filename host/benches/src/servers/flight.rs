@@ -1,0 +1,31 @@
+//! A server of Arrow Flight that gives rows that it has in memory, and forgets those that it takes (`flight.py`).
+
+use super::python;
+use crate::beside::{Compared, rows_or, run_job, run_plain};
+use crate::measure::job;
+use crate::rows::{self, SCHEMA};
+use millstream_tests::{Process, free_port};
+use std::path::Path;
+
+/// Runs this part.
+pub fn run(folder: &Path) {
+    let rows = rows_or(5_000_000);
+    let file = rows::file(folder, rows / 5);
+    let (port, count, file) = (free_port().to_string(), rows.to_string(), file.to_string_lossy());
+    let mut server = Process::start(python("flight.py").args(["serve", &port, &count]));
+    server.until("it listens", |server| server.stdout().contains("ready"));
+    let url = format!("url = \"grpc://127.0.0.1:{port}\"\npath = [\"rows\"]");
+    // Rows that are columns have no format.
+    let text = rows::reading("flight", &url).replacen("\nformat = \"json\"", "", 1);
+    assert!(text.contains(SCHEMA));
+    let path = job(folder, &text);
+    let beside = "a program over pyarrow, whose inside is C++";
+    Compared { connector: ("`flight`", "source"), rows, beside, job: &text }
+        .run(|_| run_plain(python("flight.py").args(["read", &port, &count]), None), |_| run_job(&path, rows));
+    let rows = rows / 5;
+    let text = rows::writing("flight", &url);
+    let path = job(folder, &text);
+    let beside = "a program over pyarrow, whose inside is C++, with a stream for every 50,000 rows";
+    Compared { connector: ("`flight`", "sink"), rows, beside, job: &text }
+        .run(|_| run_plain(python("flight.py").args(["write", &port, &file]), None), |_| run_job(&path, rows));
+}
