@@ -219,3 +219,37 @@ fn columns_that_do_not_fit_are_named() {
     let told = refused(r#"join = { with = "payments", on = { user = "payer" } }"#);
     assert!(told.contains("its rows would have two columns `payments_n`"), "{told}");
 }
+
+/// Two files of which one is ten minutes ahead of the other, in perfect order: without a time of its own `deduplicate` only passes rows on,
+/// so that each file may be as far as it is.
+#[test]
+fn rows_that_pass_deduplicate_keep_the_clock_of_their_source() {
+    for workers in ["1", "3"] {
+        let source = |name: &str| {
+            format!(
+                "[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\nschema = {{ id = \"int64\", at = \"timestamp(s)\" }}\n"
+            )
+        };
+        let trial = Trial::new(&format!(
+            "clock = \"manual\"\n{}{}[stages.once]\nfrom = [\"a\", \"b\"]\nkey = \"id\"\ndeduplicate = {{ within = \"1h\" }}\n\
+             [stages.counted]\nfrom = \"once\"\ntime = \"at\"\nwindow = {{ size = \"1m\" }}\naggregate = {{ n = \"count(*)\" }}\n\
+             [sinks.out]\nfrom = \"counted\"\nkind = \"queue\"\npath = \"out.jsonl\"\n\
+             [sinks.others]\nfrom = \"counted.late\"\nkind = \"queue\"\npath = \"late.jsonl\"\n",
+            source("a"),
+            source("b")
+        ));
+        for (name, ahead) in [("a", 0), ("b", 600)] {
+            let batch = |batch: i64| {
+                let row = |row: i64| format!("[{0}, {0}]", 1_800_000_000 + ahead + row);
+                // Each row twice.
+                let rows: Vec<String> = (batch * 30..batch * 30 + 30).flat_map(|n| [row(n), row(n)]).collect();
+                format!("[{}]\n", rows.join(","))
+            };
+            trial.write(&format!("{name}.jsonl"), (0..10).map(batch).collect::<String>());
+        }
+        trial.run_well(&["--workers", workers]);
+        assert_eq!(trial.rows("late.jsonl"), Vec::<serde_json::Value>::new(), "{workers}");
+        let counted: i64 = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).sum();
+        assert_eq!(counted, 600, "{workers}");
+    }
+}

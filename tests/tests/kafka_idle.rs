@@ -114,9 +114,11 @@ fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
             produce(broker, &topic, 1, 400, (1_000 * more, 1_000 * (more + 1)));
             job.until("those of the rows that have come", |_| counts(&trial).len() as u64 >= 9 + 10 * more);
         }
-        // It counts again when it has rows.
+        // It counts again when it has rows. Until somebody has seen these it is silent, so nothing newer may come before.
         produce(broker, &topic, 0, 10, (4_000, 4_050));
+        until("its rows are read", || rows_read(&trial) >= 50 + 1_600 + 10);
         produce(broker, &topic, 1, 10, (4_000, 4_200));
+        until("so are those of the other", || rows_read(&trial) >= 50 + 1_600 + 20);
         until("the window in which both are", || {
             produce(broker, &topic, 1, 1, (4_250, 4_250));
             counts(&trial).len() > 40
@@ -125,6 +127,13 @@ fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
         assert_eq!(trial.rows("late.jsonl").len(), 0, "{processes} processes");
         assert_eq!(counts(&trial)[..41].iter().sum::<u64>(), 50 + 1_600 + 15, "{:?}", counts(&trial));
     }
+}
+
+/// The rows that the source has put out.
+fn rows_read(trial: &Trial) -> u64 {
+    let ended = trial.told(&["status", "job.toml", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    told["sources"][0]["rows"].as_u64().unwrap_or(0)
 }
 
 /// Appends rows of these times to a file.

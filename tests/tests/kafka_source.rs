@@ -495,6 +495,17 @@ fn partitions_are_shared_out_among_processes() {
     each_once(&trial, 1_000);
 }
 
+/// No process knows what the others have read.
+#[test]
+fn rows_of_a_source_that_all_processes_read_are_not_limited() {
+    let broker = Broker::start();
+    broker.topic("words", 1, &[]);
+    let trial = job(&broker, "topic = \"words\"");
+    let ended = trial.told(&["run", "job.toml", "--limit", "5", "--processes", "2"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its rows cannot be limited; start the job in one process"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_status_tells_how_far_a_source_is_behind() {
     let broker = Broker::shared();

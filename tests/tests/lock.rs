@@ -3,7 +3,8 @@
 use millstream::internals::package::facts::PackageFacts;
 use millstream::internals::package::manifest::PackedPackage;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
-use millstream_tests::{Ended, Process, RegistryServer, Trial, plugin, root, until};
+use millstream_tests::{Ended, Feeder, Process, RegistryServer, Trial, plugin, root, until};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -99,6 +100,53 @@ fn what_is_added_is_what_runs() {
     good(run(&trial));
     good(millstream_in(&trial, &["verify", "job.toml"]));
     good(millstream_in(&trial, &["validate", "job.toml"]));
+}
+
+/// Who has signed a package is known wherever the job is looked at, and follows an upgrade.
+#[test]
+fn a_job_says_who_has_signed_its_packages() {
+    let feeder = Feeder::start(|n| format!("a{n} b\n"));
+    let trial = trial("none@1.0.0");
+    trial.change(
+        "kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }",
+        &format!("kind = \"socket\"\naddress = \"127.0.0.1:{}\"", feeder.port()),
+    );
+    trial.change("batch = \"1s\"\nclock = \"manual\"", "batch = \"20ms\"");
+    good(millstream_in(&trial, &["key", "new", "alice"]));
+    let shown = good(millstream_in(&trial, &["key", "show", "alice"])).stdout;
+    let key = shown.split_whitespace().find(|word| word.starts_with("ed25519:")).expect("a key");
+    good(millstream_in(&trial, &["key", "trust", "alice", key]));
+    let push = |version: &str, sign: &[&str]| {
+        let file = format!("registry/split-{version}.wasm");
+        good(millstream_in(&trial, &[&["push", &file, "--registry", "signed"], sign].concat()));
+    };
+    push("0.7.0", &["--sign", "alice"]);
+    push("0.8.0", &[]);
+    good(millstream_in(
+        &trial,
+        &["add", "split-words@0.7.0", "--registry", "signed", "--stage", "words", "--job", "job.toml"],
+    ));
+    let mut command = trial.command(&["run", "job.toml"]);
+    command.env("MILLSTREAM_STORE", trial.path("store")).env("MILLSTREAM_CONFIG", trial.path("config"));
+    let mut job = Process::start(&mut command);
+    job.until("rows come", |_| trial.path("out.jsonl").exists());
+    let signers = || {
+        let told = millstream_in(&trial, &["status", "job.toml", "--json"]).stdout;
+        let told: Value = serde_json::from_str(&told).unwrap_or_default();
+        let plugin = &told["stages"][0]["plugin"];
+        plugin["signed_by"].clone()
+    };
+    assert_eq!(signers(), json!(["alice"]));
+    let words = good(millstream_in(&trial, &["status", "job.toml"])).stdout;
+    assert!(words.contains("signed  by alice"), "{words}");
+    good(millstream_in(
+        &trial,
+        &["upgrade", "job.toml", "words", "split-words@0.8.0", "--registry", "signed", "--accept"],
+    ));
+    assert_eq!(signers(), json!([]));
+    good(millstream_in(&trial, &["upgrade", "job.toml", "words", "registry/split-0.7.0.wasm", "--accept"]));
+    assert_eq!(signers(), Value::Null, "a file");
+    job.stop();
 }
 
 #[test]

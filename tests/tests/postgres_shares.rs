@@ -133,5 +133,32 @@ fn rows_that_replace_others_are_written_by_who_has_all_of_their_key() {
     let upsert = "mode = \"upsert\"\nkey = \"value\"\nparts = \"worker\"";
     refused(upsert, false, "an older one may replace a newer one");
     refused("mode = \"upsert\"\nkey = \"n\"\nparts = \"worker\"", true, "an older one may replace a newer one");
+    let aggregated = "aggregate = { n = \"count(*)\" }";
+    for other in [
+        // Its rows come out where they came in.
+        "deduplicate = { within = \"1h\" }",
+        // Two keys of the stage may be one of the table.
+        "aggregate = { n = \"count(*)\" }\nselect = \"value / 2 as value, n\"",
+        "aggregate = { n = \"count(*)\" }\nselect = \"n as value, value as n\"",
+        "sql = 'select value, count(*) as n from \"in\" group by value'",
+    ] {
+        let trial = counting(&server, upsert);
+        trial.change(aggregated, other);
+        let ended = start(&trial, "", &[]).wait();
+        assert_eq!(ended.code, Some(2), "{other}: {}", ended.stderr);
+        assert!(ended.stderr.contains("an older one may replace a newer one"), "{other}: {}", ended.stderr);
+    }
+    for other in [
+        "aggregate = { n = \"count(*)\" }\nselect = \"n, value\"",
+        "aggregate = { n = \"count(*)\" }\nselect = \"value, n * 1 as n\"\nfilter = \"n > 0\"",
+        "repartition = {}\nselect = \"value, 1 as n\"",
+        "top = { n = 1, by = \"value\" }\nselect = \"value, 1 as n\"",
+    ] {
+        server.sql("drop table if exists numbers, millstream_commits");
+        let trial = counting(&server, upsert);
+        trial.change(aggregated, other);
+        run_well(&trial, &["--workers", "2"]);
+        all_there(&server);
+    }
     refused(&format!("{upsert}\nop = \"n\""), true, "the order of all rows counts");
 }

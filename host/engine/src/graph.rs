@@ -14,6 +14,7 @@ mod plugin;
 mod recorded;
 mod retry;
 mod shape;
+mod shares;
 mod simple;
 mod source;
 mod sql;
@@ -233,6 +234,7 @@ impl Graph {
                 let place = graph.spec.origin.at(&format!("sinks.{}.from", spec.name));
                 error.within(format!("{place}sink `{}`", spec.name))
             })?;
+            shares::check(&graph, spec)?;
             if owns_sinks {
                 sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None, servers)?;
             }
@@ -246,8 +248,14 @@ impl Graph {
     }
 
     /// A stage as it would be with another plugin, which nothing else of the job may notice: `path` as the job would name it,
-    /// `file` its component. What must be the same is for [`crate::running::upgrade`] to check.
-    pub fn with_plugin(&self, stage: &str, path: &Path, file: &Path) -> Result<StageNode> {
+    /// `file` its component, `signers` who vouches for it. What must be the same is for [`crate::running::upgrade`] to check.
+    pub fn with_plugin(
+        &self,
+        stage: &str,
+        path: &Path,
+        file: &Path,
+        signers: Option<Vec<String>>,
+    ) -> Result<StageNode> {
         let spec = self.spec.stages.iter().find(|spec| spec.name == stage);
         let Some(mut spec) = spec.cloned() else {
             return Err(Error::job(format!("the job `{}` has no stage `{stage}`", self.spec.name)));
@@ -256,7 +264,7 @@ impl Graph {
             OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => {
                 (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
                 // What the lock file pins is the version before; whoever asks for another one names its digest.
-                plugin.pinned = None;
+                (plugin.pinned, plugin.signers) = (None, signers);
                 if plugin.package().is_none() {
                     Policy::load()?.allows_path(path)?;
                 }
@@ -493,7 +501,7 @@ impl StageNode {
     fn keeps_parts(&self) -> bool {
         let keeps = match &self.operator {
             Operator::Union | Operator::Transform(_) | Operator::Enrich(_) | Operator::Latest(_) => true,
-            Operator::Simple(node) => node.keeps_parts(),
+            Operator::Simple(node) => node.keeps_parts(self.event_time.is_some()),
             Operator::Sql(node) => node.keeps_parts(),
             _ => false,
         };

@@ -111,7 +111,7 @@ pub struct Committed {
     pub last: Option<(BatchId, BatchTime)>,
 }
 
-/// A plugin as it calls itself, and its component's digest.
+/// A plugin as it calls itself, its component's digest, and who vouches for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PluginId {
     /// Its name.
@@ -120,13 +120,16 @@ pub struct PluginId {
     pub version: String,
     /// `sha256:…` of its component.
     pub digest: String,
+    /// Who has signed the package that it came as, of those who are trusted; absent where it is no package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<Vec<String>>,
 }
 
 impl PluginId {
     /// Of a plugin as it described itself.
     pub fn of(plugin: &Plugin, description: &Description) -> PluginId {
         let (name, version) = (description.name.clone(), description.version.clone());
-        PluginId { name, version, digest: plugin.digest() }
+        PluginId { name, version, digest: plugin.digest(), signed_by: plugin.signers().map(<[String]>::to_vec) }
     }
 }
 

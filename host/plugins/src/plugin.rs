@@ -86,6 +86,7 @@ pub struct PluginHost {
 #[derive(Clone)]
 pub struct Plugin {
     loaded: Arc<load::Loaded>,
+    signers: Option<Arc<[String]>>,
 }
 
 /// A plugin's kind: the world that it implements.
@@ -299,7 +300,8 @@ impl PluginHost {
     /// Loads a component file, or the component of a plugin folder. Errors say what the file is where it is no plugin
     /// of ours, and what to do.
     pub fn load(&self, path: &Path, options: &LoadOptions) -> Result<Plugin> {
-        Ok(Plugin { loaded: self.loader.load(path, options)? })
+        let signers = options.signers.as_deref().map(Arc::from);
+        Ok(Plugin { loaded: self.loader.load(path, options)?, signers })
     }
 }
 
@@ -396,6 +398,11 @@ impl Plugin {
     /// The SHA-256 digest of the component: `sha256:…`.
     pub fn digest(&self) -> String {
         self.loaded.digest_text()
+    }
+
+    /// Who has signed the package that it came as, of those who are trusted; `None`: it is no package.
+    pub fn signers(&self) -> Option<&[String]> {
+        self.signers.as_deref()
     }
 
     /// Size of the component, in bytes.

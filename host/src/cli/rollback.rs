@@ -84,7 +84,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         }
         (Some((store, batch)), true) => restart(job, &*store, &before, batch),
         (Some((store, batch)), false) => {
-            put_back_with_state(job, &*store, &before, batch)?;
+            let (_, batch) = put_back_with_state(job, &*store, &before, batch)?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
                 before.plugin,
@@ -186,7 +186,7 @@ fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
     let path = add::folder_of(job).join(&before.plugin);
     let to = if before.plugin.contains('@') { None } else { path.to_str() };
     let next = NextVersion::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
-    let prepared = running.prepare(&before.stage, &next.plugin, &next.file, &next.digest)?;
+    let prepared = running.prepare(&before.stage, &next.component())?;
     let status: UpgradeStatus = promote(&running, &before.stage, &next, &prepared)?;
     Ok(report::words(&status))
 }
@@ -209,29 +209,31 @@ fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<
     }
 }
 
-/// The same, with a note in the store that the next start goes back to this batch, whoever starts it and how.
-fn put_back_with_state(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<RollbackUndo> {
-    let noted = note(store, before, batch)?;
-    match put_back(job, before, Some(batch)) {
-        Ok(undo) => {
-            // It was started again meanwhile, perhaps with the plugin that is given up.
-            if generation(store)? != noted {
-                note(store, before, batch)?;
-            }
-            Ok(undo)
-        }
+/// The same, with a note in the store that the next start goes back to this batch, whoever starts it and how. Returns to which batch: an
+/// earlier one, where other stages go back to it with the same start.
+fn put_back_with_state(
+    job: &Path,
+    store: &dyn Store,
+    before: &PreviousVersion,
+    batch: u64,
+) -> Result<(RollbackUndo, u64)> {
+    let (noted, first) = note(store, before, batch)?;
+    match put_back(job, before, Some(first)) {
+        // It was started again meanwhile, perhaps with the plugin that is given up.
+        Ok(undo) if generation(store)? != noted => Ok((undo, note(store, before, batch)?.1)),
+        Ok(undo) => Ok((undo, first)),
         Err(error) => {
-            Rollback::remove(store)?;
+            Rollback::remove(store, &before.stage)?;
             Err(error)
         }
     }
 }
 
-fn note(store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<Generation> {
+fn note(store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<(Generation, u64)> {
     let generation = generation(store)?;
     let (stage, plugin, batch) = (before.stage.clone(), before.plugin.clone(), BatchId(batch));
-    Rollback { stage, plugin, batch, generation }.write(store)?;
-    Ok(generation)
+    let first = Rollback { stage, plugin, batch, generation }.write(store)?;
+    Ok((generation, first.0))
 }
 
 /// The last start of the job.
@@ -280,11 +282,11 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
 fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
-    let undo = put_back_with_state(job, store, before, batch)?;
+    let (undo, batch) = put_back_with_state(job, store, before, batch)?;
     fault::point("rollback.written");
     if let Err(error) = ask_to_restart(&running, batch) {
         undo.undo(job)?;
-        Rollback::remove(store)?;
+        Rollback::remove(store, &before.stage)?;
         return Err(error);
     }
     let mut heard = Instant::now();

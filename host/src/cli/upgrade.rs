@@ -16,7 +16,7 @@ use crate::plugin::{component_file, read_component};
 use crate::running::upgrade::shadow::rule::ShadowRule;
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use clap::Args;
-use running::RunningJob;
+use running::{NextComponent, RunningJob};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     let next = NextVersion::find(job, stage, to, registry.as_deref())?;
     let running = RunningJob::find(job)?;
     let differs = next.accepted(stage, arguments.accept)?;
-    let prepared = running.prepare(stage, &next.plugin, &next.file, &next.digest)?;
+    let prepared = running.prepare(stage, &next.component())?;
     let (mut status, mut ruled) = (prepared, Ok(()));
     if let Some(batches) = *shadow {
         (status, ruled) = shadowed(&running, &status, batches, arguments.promote)?;
@@ -117,6 +117,8 @@ pub struct NextVersion {
     pub digest: Digest,
     /// What the lock file is to say of it, where it is a package.
     pub pin: Option<Pin>,
+    /// Who has signed it and is trusted, where it is a package.
+    pub signers: Option<Vec<String>>,
     /// What changes with it.
     pub differences: Vec<Difference>,
 }
@@ -154,6 +156,7 @@ impl NextVersion {
             digest,
             differences: add::changes(job, Some(stage), &obtained.facts, store)?,
             pin: Some(obtained.pin),
+            signers: Some(obtained.signers),
         })
     }
 
@@ -168,8 +171,14 @@ impl NextVersion {
             digest: Digest::of(&bytes),
             file,
             pin: None,
+            signers: None,
             differences: add::changes(job, Some(stage), &facts, store)?,
         })
+    }
+
+    /// What the job is to load.
+    pub fn component(&self) -> NextComponent<'_> {
+        NextComponent { plugin: &self.plugin, file: &self.file, digest: &self.digest, signers: self.signers.as_deref() }
     }
 
     /// What differs, in words; an error where it must be accepted and is not.

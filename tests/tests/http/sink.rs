@@ -242,6 +242,61 @@ fn a_job_that_was_changed_in_the_middle_of_a_batch_loses_nothing() {
     }
 }
 
+/// The same, where other rows come to the sink after the change. A server that goes by the number would pass new rows over that stand where
+/// others stood, so what was planned is sent as it was.
+#[test]
+fn what_was_planned_is_sent_as_it_was_where_a_server_goes_by_the_number() {
+    for cut in [10, 1_000] {
+        let taken: Arc<Mutex<Taken>> = Arc::default();
+        let refuses = Arc::new(AtomicBool::new(false));
+        let (held, refusing) = (taken.clone(), refuses.clone());
+        let server = HttpServer::start(free_port(), move |asked, _| {
+            if refusing.load(Ordering::SeqCst) {
+                return Some((503, String::new(), String::new()));
+            }
+            let sequence = asked.header("x-sequence")?.parse().ok()?;
+            let mut held = held.lock().unwrap();
+            if sequence > held.sequence {
+                held.sequence = sequence;
+                held.rows.extend(asked.body.lines().map(str::to_owned));
+                refusing.store(held.rows.len() == 10, Ordering::SeqCst);
+            }
+            ok()
+        });
+        let rows = |first: usize| {
+            let rows: Vec<String> = (first..first + 100).map(|row| format!("[{row}]")).collect();
+            format!("[{}]", rows.join(","))
+        };
+        let more = "rows_per_request_max = 10\nheaders = { X-Sequence = \"{sequence}\", X-Of = \"{sender}\" }";
+        let head = "[checkpoint]\ndir = \"checkpoint\"";
+        let trial = job(head, server.port(), "/", more, &[&rows(0)]);
+        trial.change(
+            "[sinks.out]\nfrom = \"in\"",
+            "[stages.few]\nfrom = \"in\"\nfilter = \"a >= 50\"\n[sinks.out]\nfrom = \"few\"",
+        );
+        let mut killed = trial.start(&[]);
+        killed.until_stderr("the job waits, and tries again until it works");
+        killed.kill();
+        trial.change("a >= 50", "a >= 0");
+        trial.change("_max = 10\n", &format!("_max = {cut}\n"));
+        // What comes later is as the job has it now.
+        trial.write("in.jsonl", format!("{}\n{}\n", rows(0), rows(100)));
+        taken.lock().unwrap().rows.push(String::new());
+        refuses.store(false, Ordering::SeqCst);
+        trial.run_well(&[]);
+        let mut held = taken.lock().unwrap().rows.clone();
+        held.retain(|row| !row.is_empty());
+        let expected: Vec<String> = (50..200).map(|row| format!("{{\"a\":{row}}}")).collect();
+        // What was in the request that came again in another cut may be there twice.
+        assert_eq!(held.iter().collect::<BTreeSet<_>>(), expected.iter().collect(), "{cut}");
+        assert!(
+            held.len() == expected.len() || cut != 10 && held.len() <= expected.len() + 10,
+            "{cut}: {}",
+            held.len()
+        );
+    }
+}
+
 #[test]
 fn one_job_sends_to_another_over_tls_exactly_once() {
     let (made, port) = (Certificates::make(), free_port());

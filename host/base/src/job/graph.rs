@@ -38,37 +38,6 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
     }
     clock(job, mistakes);
-    shares(job, mistakes);
-}
-
-/// Workers that put rows into the places of others do not wait for each other, so each must have all rows of its keys.
-fn shares(job: &JobSpec, mistakes: &Mistakes) {
-    for sink in job.sinks.iter().filter(|sink| sink.kind.by_worker()) {
-        let key = match &sink.kind {
-            SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
-            SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(of), .. }, .. }) => {
-                std::slice::from_ref(&of.key)
-            }
-            _ => continue,
-        };
-        let keyed = |stream: &&String| {
-            let stage = job.stages.iter().find(|stage| stage.name == **stream);
-            stage.is_some_and(|stage| !stage.key.is_empty() && stage.key.iter().all(|column| key.contains(column)))
-        };
-        let path = format!("sinks.{}", sink.name);
-        let message = match &sink.from[..] {
-            _ if mistakes.within(&path) || key.is_empty() => continue,
-            [stream] if keyed(&stream) => continue,
-            [stream] => format!(
-                "`{stream}` is no stage whose `key` are columns of this sink's `key`, so rows of a key may be at several workers, and an older \
-                 one may replace a newer one; write parts = \"batch\", or give that stage such a `key`"
-            ),
-            _ => "rows of a key may come by several streams at several workers, and an older one may replace a newer one; write parts = \
-                  \"batch\", or a sink for each stream"
-                .into(),
-        };
-        mistakes.add_new(format!("{path}.parts"), &format!("sink `{}`: `parts`: ", sink.name), message);
-    }
 }
 
 /// Whether a job may have so many parts.

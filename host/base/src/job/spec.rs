@@ -590,10 +590,15 @@ pub fn bucket_url(path: &Path) -> Option<&str> {
 }
 
 impl SinkKind {
-    /// Whether its server passes over rows that come again, and cannot say which it has: then all that was planned may be there, be it in
-    /// part. Shares that are sent over HTTP are known again by workers, so they have to be as they were.
+    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
+    /// there, be it in part, and other rows in these places would be passed over. Shares that are sent over HTTP have keys by workers, so
+    /// those of other workers would not be known again.
     pub fn passes_over_repeated_rows(&self) -> bool {
-        matches!(self, SinkKind::Clickhouse(_)) || matches!(self, SinkKind::Http(http) if http.parts == PartsBy::Worker)
+        match self {
+            SinkKind::Clickhouse(_) => true,
+            SinkKind::Http(http) => http.counts_rows() || http.parts == PartsBy::Worker,
+            _ => false,
+        }
     }
 
     /// Whether each worker commits the rows that it has by itself.
@@ -634,6 +639,16 @@ pub struct HttpSinkSpec {
     pub reject: bool,
     /// Who sends: worker 0 whole batches, or each worker the rows that it has.
     pub parts: PartsBy,
+}
+
+impl HttpSinkSpec {
+    /// What stands in headers for a number that is larger with each request: it counts batches and their rows.
+    pub const SEQUENCE: &str = "{sequence}";
+
+    /// Whether its requests have such a number.
+    pub fn counts_rows(&self) -> bool {
+        self.headers.iter().any(|(_, value)| value.contains(HttpSinkSpec::SEQUENCE))
+    }
 }
 
 /// Where and how a `websocket` sink hears who follows its rows.

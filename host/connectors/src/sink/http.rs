@@ -37,7 +37,6 @@ use tokio::runtime::Runtime;
 /// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
 /// number that is.
 pub(super) const KEY: &str = "{key}";
-const SEQUENCE: &str = "{sequence}";
 const SENDER: &str = "{sender}";
 /// Rows of one batch, in bits of that number.
 const NUMBER_BITS: u32 = 28;
@@ -100,7 +99,7 @@ const NAME_SENDER: &str =
 /// Whether requests have a number, and do not say whose.
 fn counts_for_nobody(http: &HttpSinkSpec) -> bool {
     let has = |what: &str| http.headers.iter().any(|(_, value)| value.contains(what));
-    has(SEQUENCE) && !has(SENDER) && !has(KEY)
+    http.counts_rows() && !has(SENDER) && !has(KEY)
 }
 
 /// Prepares to send, and says what that promises; the first batch connects.
@@ -294,7 +293,7 @@ impl HttpSink {
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();
         for value in headers.values_mut() {
-            let stand_ins = [(KEY, &key), (SEQUENCE, &sequence), (SENDER, &sender)];
+            let stand_ins = [(KEY, &key), (HttpSinkSpec::SEQUENCE, &sequence), (SENDER, &sender)];
             let Some(text) = value.to_str().ok().filter(|text| stand_ins.iter().any(|(word, _)| text.contains(word)))
             else {
                 continue;

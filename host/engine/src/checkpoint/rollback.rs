@@ -13,44 +13,117 @@ use std::path::Path;
 /// Its path in the store.
 const PATH: &str = "rollback.json";
 
-/// What the next start goes back to.
+/// A stage that the next start takes back.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// The stage that gets its plugin back.
     pub stage: String,
     /// That plugin, as the job file names it.
     pub plugin: String,
-    /// The checkpoint from which the job starts again.
+    /// The checkpoint that has the state of before.
     pub batch: BatchId,
     /// The start of the job that is given up. It says nothing to those behind the next one.
     pub generation: Generation,
 }
 
 impl Rollback {
-    /// Notes it, in the place of any other.
-    pub fn write(&self, store: &dyn Store) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(Error::bug)?;
-        Ok(store.write(PATH, bytes.into())?)
+    /// Notes it beside those of other stages that are under way. Returns the batch to which the next start goes back for all of them.
+    pub fn write(self, store: &dyn Store) -> Result<BatchId> {
+        let mut noted = read(store)?;
+        noted.retain(|other| other.generation == self.generation && other.stage != self.stage);
+        noted.push(self);
+        let first = noted.iter().map(|noted| noted.batch).min().unwrap_or_default();
+        write(store, &noted)?;
+        Ok(first)
     }
 
-    /// Takes the note away.
-    pub fn remove(store: &dyn Store) -> Result<()> {
+    /// Takes the note of a stage away, whose plugin stays as it is.
+    pub fn remove(store: &dyn Store, stage: &str) -> Result<()> {
+        let mut noted = read(store)?;
+        noted.retain(|other| other.stage != stage);
+        match noted.is_empty() {
+            true => Rollback::remove_all(store),
+            false => write(store, &noted),
+        }
+    }
+
+    /// Takes all notes away.
+    pub fn remove_all(store: &dyn Store) -> Result<()> {
         Ok(store.delete(PATH)?)
     }
 
-    /// The rollback that a start of this job has to bring to its end.
-    pub fn of_start(store: &dyn Store, manifest: &Manifest, job: &JobSpec) -> Result<Option<Rollback>> {
-        let Some(bytes) = store.read(PATH)? else { return Ok(None) };
-        let read: Rollback = serde_json::from_slice(&bytes).map_err(|error| {
-            let place = store.place();
-            Error::job(format!(
-                "{place}: `{PATH}`, which says to which batch the job goes back, cannot be read: {error}; delete it where no rollback \
-                 was under way, or start the job once with --replay-from and that batch"
-            ))
-        })?;
-        let is_back = job.stages.iter().any(|stage| {
-            stage.name == read.stage && stage.plugins().iter().any(|plugin| plugin.path == Path::new(&read.plugin))
-        });
-        Ok(Some(read).filter(|read| read.generation == manifest.generation && is_back))
+    /// The rollbacks that a start of this job has to bring to their end, by going back to the first of their batches.
+    pub fn of_start(store: &dyn Store, manifest: &Manifest, job: &JobSpec) -> Result<Vec<Rollback>> {
+        let is_back = |noted: &Rollback| {
+            job.stages.iter().any(|stage| {
+                let has = |path: &str| stage.plugins().iter().any(|plugin| plugin.path == Path::new(path));
+                stage.name == noted.stage && has(&noted.plugin)
+            })
+        };
+        let mut noted = read(store)?;
+        noted.retain(|noted| noted.generation == manifest.generation && is_back(noted));
+        noted.sort_by_key(|noted| noted.batch);
+        Ok(noted)
+    }
+}
+
+fn read(store: &dyn Store) -> Result<Vec<Rollback>> {
+    let Some(bytes) = store.read(PATH)? else { return Ok(Vec::new()) };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let place = store.place();
+        Error::job(format!(
+            "{place}: `{PATH}`, which says to which batch the job goes back, cannot be read: {error}; delete it where no rollback \
+             was under way, or start the job once with --replay-from and that batch"
+        ))
+    })
+}
+
+fn write(store: &dyn Store, noted: &[Rollback]) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(noted).map_err(Error::bug)?;
+    Ok(store.write(PATH, bytes.into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::store;
+
+    #[test]
+    fn stages_that_go_back_with_the_same_start_go_back_to_the_first_of_their_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = &*store::open("checkpoint", folder.path()).unwrap();
+        let note = |stage: &str, batch: u64, generation: u64| Rollback {
+            stage: stage.into(),
+            plugin: format!("{stage}.wasm"),
+            batch: BatchId(batch),
+            generation: Generation(generation),
+        };
+        let job = crate::job::parse(
+            "[sources.in]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = { n = \"int64\" }\n\
+             [stages.one]\nfrom = \"in\"\nplugin = \"one.wasm\"\n[stages.two]\nfrom = \"one\"\nplugin = \"two.wasm\"\n\
+             [sinks.out]\nfrom = \"two\"\nkind = \"print\"\n",
+            "job.toml".as_ref(),
+            folder.path(),
+            &[],
+        )
+        .unwrap();
+        let manifest = Manifest {
+            job: "job".into(),
+            job_id: String::new(),
+            generation: Generation(4),
+            starts: Vec::new(),
+            checkpoints: Vec::new(),
+        };
+        assert_eq!(note("one", 13, 4).write(store).unwrap(), BatchId(13));
+        assert_eq!(note("two", 38, 4).write(store).unwrap(), BatchId(13));
+        let found = Rollback::of_start(store, &manifest, &job).unwrap();
+        assert_eq!(found, [note("one", 13, 4), note("two", 38, 4)]);
+        Rollback::remove(store, "one").unwrap();
+        assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), [note("two", 38, 4)]);
+        // The job was started since: what is noted then is about that start alone.
+        assert_eq!(note("one", 41, 5).write(store).unwrap(), BatchId(41));
+        assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), []);
+        Rollback::remove_all(store).unwrap();
+        assert_eq!(read(store).unwrap(), []);
     }
 }

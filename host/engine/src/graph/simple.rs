@@ -45,8 +45,13 @@ pub enum SimpleNode {
 
 impl SimpleNode {
     /// Whether parts only pass through it.
-    pub(super) fn keeps_parts(&self) -> bool {
-        !matches!(self, SimpleNode::Top { .. } | SimpleNode::Deduplicate { .. })
+    pub(super) fn keeps_parts(&self, has_event_time: bool) -> bool {
+        match self {
+            SimpleNode::Top { .. } => false,
+            // By their times rows of all its clocks are compared, so what comes out has one.
+            SimpleNode::Deduplicate { .. } => !has_event_time,
+            _ => true,
+        }
     }
 }
 

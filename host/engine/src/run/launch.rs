@@ -73,10 +73,15 @@ pub(super) fn launch(
         // Sources that nobody wrote have no rows of their own.
         let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
         let share = source.kind.share(number, (process, processes));
-        let rows_max = options.limit.filter(|_| written).map_or(u64::MAX, |limit| match source.kind.is_spread() {
-            true => share_of_limit(limit, process, processes),
-            false => limit,
-        });
+        let rows_max = options.limit.filter(|_| written);
+        if rows_max.is_some() && processes > 1 && source.kind.is_spread() {
+            return Err(Error::job(format!(
+                "source `{}` is read by all {processes} processes, each of which has some of its partitions and does not know what the others \
+                 have read, so its rows cannot be limited; start the job in one process",
+                source.name
+            )));
+        }
+        let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder));
         inboxes.push(share.map(|_| inbox()));
@@ -162,12 +167,6 @@ fn await_answers(running: &Running) {
     while running.ends.inboxes.iter().flatten().any(|inbox| inbox.is_answering()) && began.elapsed() < ANSWERED_WITHIN {
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// The rows that one of several processes takes at most, where all together take so many.
-fn share_of_limit(limit: u64, process: usize, processes: usize) -> u64 {
-    let (process, processes) = (process as u64, processes.max(1) as u64);
-    limit / processes + u64::from(process < limit % processes)
 }
 
 /// The workers of this process. Where nobody is left to wait for them, they end.

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::SinkSpec;
+use crate::job::spec::{SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::running::Options;
@@ -41,7 +41,7 @@ pub struct Decided {
     version: Option<Version>,
     recorded: Recorded,
     /// What the last start was given up for, where this one goes back.
-    rollback: Option<Rollback>,
+    rollbacks: Vec<Rollback>,
 }
 
 /// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
@@ -81,21 +81,22 @@ pub fn decide(
     }
     let recorded = graph::record(graph, &options.sets, record)?;
     let told = options.fresh || options.resume_from.is_some() || options.replay_from.is_some();
-    let rollback = match &current {
+    let rollbacks = match &current {
         Some(manifest) if !told => Rollback::of_start(store, manifest, &graph.spec)?,
-        _ => None,
+        _ => Vec::new(),
     };
     let wanted = StartRequest {
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
         spread: graph.spec.sources.iter().filter(|of| of.kind.is_spread()).map(|of| of.name.clone()).collect(),
-        by_worker: graph.spec.sinks.iter().filter(|of| of.kind.by_worker()).map(|of| of.name.clone()).collect(),
+        by_worker: names(graph, SinkKind::by_worker),
+        sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
         migrates: migrates(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
-        replay_from: options.replay_from.or(rollback.as_ref().map(|rollback| rollback.batch)),
+        replay_from: options.replay_from.or(rollbacks.first().map(|first| first.batch)),
         drop: options.drop_state.clone(),
     };
     let mut found = StartFacts { manifest: current, objects: listed(store)?, ..StartFacts::default() };
@@ -122,7 +123,7 @@ pub fn decide(
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
     }
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
-    Ok(Decided { resume, before, found, wanted, version, recorded, rollback })
+    Ok(Decided { resume, before, found, wanted, version, recorded, rollbacks })
 }
 
 impl Decided {
@@ -135,9 +136,10 @@ impl Decided {
 
     /// Tells the operator what is worth knowing before the job goes on.
     pub fn warn(&self) {
-        if let Some(Rollback { stage, plugin, batch, .. }) = &self.rollback {
+        let first = self.rollbacks.first().map(|first| first.batch).unwrap_or_default();
+        for Rollback { stage, plugin, .. } in &self.rollbacks {
             tracing::info!(
-                "stage `{stage}` was given {plugin} back, and the job was not started since: it goes back to the state after batch {batch}, \
+                "stage `{stage}` was given {plugin} back, and the job was not started since: it goes back to the state after batch {first}, \
                  and later batches are run again"
             );
         }
@@ -173,6 +175,11 @@ fn manifest_of(store: &dyn Store, fresh: bool) -> Result<(Option<Manifest>, Opti
 /// The generation that wrote an object: every name begins with it.
 fn generation_in(path: &str) -> Option<Generation> {
     path.split_once('/')?.1.split('-').next()?.parse().ok().map(Generation)
+}
+
+/// The names of such sinks.
+fn names(graph: &Graph, such: impl Fn(&SinkKind) -> bool) -> BTreeSet<String> {
+    graph.spec.sinks.iter().filter(|of| such(&of.kind)).map(|of| of.name.clone()).collect()
 }
 
 /// What the sinks of a job have committed, as they tell without being changed.
@@ -301,7 +308,7 @@ pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<C
     fault::point("start.claimed");
     // A rollback that is noted has come to its end with this start. Where the note stays, later starts see that it is not for them.
     if wanted.replay_from.is_some()
-        && let Err(error) = Rollback::remove(store)
+        && let Err(error) = Rollback::remove_all(store)
     {
         tracing::warn!("{}", error.message);
     }

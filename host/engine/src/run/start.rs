@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::{JobSpec, OnError, SinkKind};
+use crate::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind};
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
@@ -185,6 +185,7 @@ fn replay_as_before(
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
     raise_limits(&mut spec, now);
+    send_as_now(&mut spec, now);
     let options = Options {
         workers: Some(workers),
         sets: record.sets.clone(),
@@ -211,6 +212,18 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
             raise(&mut before.limits.output_bytes_max, now.limits.output_bytes_max);
             raise(&mut before.limits.output_rows_max, now.limits.output_rows_max);
             raise(&mut before.limits.expansion_max, now.limits.expansion_max);
+        }
+    }
+}
+
+/// How requests of `http` sinks are made is as the job says now, which may be what makes a server take them: rows are known by where they
+/// stand among those of their batch, however these are sent.
+fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
+    for sink in &mut before.sinks {
+        let same = now.sinks.iter().find(|same| same.name == sink.name && matches!(same.kind, SinkKind::Http(_)));
+        if let (SinkKind::Http(before), Some(SinkKind::Http(now))) = (&sink.kind, same.map(|same| &same.kind)) {
+            // By whom each row is sent is part of what it is known by.
+            sink.kind = SinkKind::Http(HttpSinkSpec { parts: before.parts, ..now.clone() });
         }
     }
 }

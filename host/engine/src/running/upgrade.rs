@@ -41,6 +41,9 @@ pub struct Prepare {
     pub file: std::path::PathBuf,
     /// The digest of the component, `sha256:…`.
     pub digest: String,
+    /// Who has signed it and is trusted; absent where it is no package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Vec<String>>,
     /// Whether the version before goes on where a call of this one fails, if both have the same columns.
     pub on_trial: bool,
 }

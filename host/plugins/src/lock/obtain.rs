@@ -67,13 +67,16 @@ pub fn obtain(
     Ok(Obtained { pin: pinned.cloned().unwrap_or(pin), facts, signers })
 }
 
-/// The file of a pinned package that was fetched from this registry before, as it may be used now; no network is needed.
-/// `None`: it is not in the store, or came from somewhere else.
-pub fn kept(registry: &Registry, pin: &Pin, policy: &Policy, store: &PackageStore) -> Result<Option<PathBuf>> {
-    if signers_of_held(registry, pin, policy, store)?.is_none() {
-        return Ok(None);
-    }
-    store.file(&pin.layer)
+/// The file of a pinned package that was fetched from this registry before, as it may be used now, and those who signed it and
+/// are trusted; no network is needed. `None`: it is not in the store, or came from somewhere else.
+pub fn kept(
+    registry: &Registry,
+    pin: &Pin,
+    policy: &Policy,
+    store: &PackageStore,
+) -> Result<Option<(PathBuf, Vec<String>)>> {
+    let Some(signers) = signers_of_held(registry, pin, policy, store)? else { return Ok(None) };
+    Ok(store.file(&pin.layer)?.map(|file| (file, signers)))
 }
 
 /// The same with its bytes, and with those who signed it and are trusted.

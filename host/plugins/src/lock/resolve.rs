@@ -41,11 +41,21 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
                 };
                 packages.file(&name, &version)
             };
-            let (file, pinned) = file().map_err(|error| error.within(place()))?;
-            (plugin.file, plugin.pinned) = (Some(file), Some(pinned));
+            let found = file().map_err(|error| error.within(place()))?;
+            (plugin.file, plugin.pinned, plugin.signers) = (Some(found.file), Some(found.digest), Some(found.signers));
         }
     }
     Ok(())
+}
+
+/// A package in the store.
+#[derive(Clone)]
+struct FoundPackage {
+    file: PathBuf,
+    /// The digest that the file must have.
+    digest: Digest,
+    /// Those who signed it and are trusted.
+    signers: Vec<String>,
 }
 
 /// What is needed to find packages; read once for all of a job.
@@ -56,7 +66,7 @@ struct Packages<'a> {
     job: String,
     policy: &'a Policy,
     store: PackageStore,
-    found: BTreeMap<(PackageName, Version), (PathBuf, Digest)>,
+    found: BTreeMap<(PackageName, Version), FoundPackage>,
 }
 
 impl<'a> Packages<'a> {
@@ -74,27 +84,27 @@ impl<'a> Packages<'a> {
         Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
     }
 
-    /// The file of a package, and the digest that it must have.
-    fn file(&mut self, name: &PackageName, version: &Version) -> Result<(PathBuf, Digest)> {
+    fn file(&mut self, name: &PackageName, version: &Version) -> Result<FoundPackage> {
         let key = (name.clone(), version.clone());
         if let Some(found) = self.found.get(&key) {
             return Ok(found.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
         let registry = place::of_lock(&pin.registry, &self.folder)?;
-        let file = match kept(&registry, pin, self.policy, &self.store)? {
-            Some(file) => file,
+        let (file, signers) = match kept(&registry, pin, self.policy, &self.store)? {
+            Some(kept) => kept,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");
                 let wanted = PackageRequest { name: name.clone(), version: Some(version.clone()) };
                 let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
-                file.ok_or_else(|| {
+                let file = file.ok_or_else(|| {
                     Error::environment(format!("{name}@{version} has just gone from the store; try again"))
-                })?
+                })?;
+                (file, obtained.signers)
             }
         };
-        let found = (file, pin.layer);
+        let found = FoundPackage { file, digest: pin.layer, signers };
         self.found.insert(key, found.clone());
         Ok(found)
     }

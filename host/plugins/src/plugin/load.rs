@@ -70,6 +70,8 @@ pub struct LoadOptions {
     pub http: bool,
     /// The digest that the file must have; `None`: any.
     pub pinned: Option<crate::digest::Digest>,
+    /// Who has signed it and is trusted; `None`: it is no package.
+    pub signers: Option<Vec<String>>,
 }
 
 impl Default for LoadOptions {
@@ -92,6 +94,7 @@ impl LoadOptions {
             compile_time_max: spec.limits.compile_time_max,
             http: spec.grant.http.is_some(),
             pinned: spec.pinned,
+            signers: spec.signers.clone(),
         }
     }
 

@@ -108,6 +108,14 @@ impl Expression {
         }
     }
 
+    /// The place of the column that it passes on as it is, if that is all that it does.
+    pub fn column_place(&self) -> Option<usize> {
+        match self.work {
+            ExpressionStep::Column(place) => Some(place),
+            ExpressionStep::Compiled(_) => None,
+        }
+    }
+
     /// The type of its values.
     pub fn data_type(&self) -> &DataType {
         &self.data_type

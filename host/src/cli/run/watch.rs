@@ -4,7 +4,7 @@
 //! rest. What cannot take the place is told, and what runs goes on. What has taken the place is on trial
 //! ([`crate::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
 
-use crate::cli::upgrade::running::RunningJob;
+use crate::cli::upgrade::running::{NextComponent, RunningJob};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
@@ -124,7 +124,7 @@ impl WatchedComponent {
         let before = before.clone();
         self.trial = None;
         let put = RunningJob::find(job).and_then(|running| {
-            let prepared = running.prepare(&self.stage, &self.plugin, &before.file, &before.digest)?;
+            let prepared = running.prepare(&self.stage, &self.built(&before.file, &before.digest))?;
             running.commit(prepared.id)
         });
         let (stage, shown) = (&self.stage, self.path.display());
@@ -138,6 +138,11 @@ impl WatchedComponent {
             Err(error) => tracing::warn!("stage `{stage}`: the version before was not put back: {}", error.message),
         }
         self.runs = Some(before);
+    }
+
+    /// What was built here is no package, so nobody has signed it.
+    fn built<'a>(&'a self, file: &'a Path, digest: &'a Digest) -> NextComponent<'a> {
+        NextComponent { plugin: &self.plugin, file, digest, signers: None }
     }
 
     /// Has the job run what lies there now, unless that is what it `runs`, or the job file names another plugin by now.
@@ -154,8 +159,8 @@ impl WatchedComponent {
         let running = RunningJob::find(job)?;
         let before = self.runs.clone().filter(|kept| is_running(&kept.digest));
         let prepared = match before {
-            Some(_) => running.prepare_on_trial(&self.stage, &self.plugin, &file, &digest)?,
-            None => running.prepare(&self.stage, &self.plugin, &file, &digest)?,
+            Some(_) => running.prepare_on_trial(&self.stage, &self.built(&file, &digest))?,
+            None => running.prepare(&self.stage, &self.built(&file, &digest))?,
         };
         let status = running.commit(prepared.id)?;
         if matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Failed(_)) {

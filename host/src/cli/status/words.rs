@@ -133,6 +133,9 @@ fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &Pa
 
 fn write_plugin(text: &mut String, role: &str, PluginCosts { plugin, costs }: &PluginCosts) {
     write_fact(text, role, &who(plugin));
+    if let Some(signers) = &plugin.signed_by {
+        write_fact(text, "signed", &signed(signers));
+    }
     let Costs { calls, instances, cpu_ns, guest_ns, host_ns, .. } = costs;
     let each = cpu_ns.checked_div(*calls).map(|each| format!(", {} a call", duration(each))).unwrap_or_default();
     let instances = grouped(*instances);
@@ -149,6 +152,14 @@ fn write_plugin(text: &mut String, role: &str, PluginCosts { plugin, costs }: &P
     }
     if costs.log_lines_dropped > 0 {
         write_fact(text, "log", &format!("{} lines dropped", grouped(costs.log_lines_dropped)));
+    }
+}
+
+/// Who vouches for a package.
+fn signed(signers: &[String]) -> String {
+    match signers {
+        [] => "by nobody whose key you trust".into(),
+        _ => format!("by {}", signers.join(", ")),
     }
 }
 
@@ -175,7 +186,7 @@ pub fn cost(PluginCosts { plugin, costs }: &PluginCosts, rejected: u64) -> Strin
 }
 
 /// `split-words 0.1.0, sha256:3f2a91c04d1e`
-fn who(PluginId { name, version, digest }: &PluginId) -> String {
+fn who(PluginId { name, version, digest, .. }: &PluginId) -> String {
     let (kind, hex) = digest.split_once(':').unwrap_or_default();
     format!("{name} {version}, {kind}:{}", hex.chars().take(DIGEST_CHARS).collect::<String>())
 }
@@ -235,8 +246,12 @@ mod tests {
     }
 
     fn example() -> JobStatus {
-        let plugin =
-            PluginId { name: "guess".into(), version: "0.1.0".into(), digest: "sha256:0123456789abcdef".into() };
+        let plugin = PluginId {
+            name: "guess".into(),
+            version: "0.1.0".into(),
+            digest: "sha256:0123456789abcdef".into(),
+            ..PluginId::default()
+        };
         let costs = Costs {
             calls: 1200,
             instances: 1200,

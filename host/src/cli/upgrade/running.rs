@@ -23,6 +23,18 @@ pub struct RunningJob {
     processes: usize,
 }
 
+/// A component that a stage may get.
+pub struct NextComponent<'a> {
+    /// `plugin` as the job file is to have it.
+    pub plugin: &'a str,
+    /// The component.
+    pub file: &'a Path,
+    /// Its digest.
+    pub digest: &'a Digest,
+    /// Who has signed it and is trusted, where it is a package.
+    pub signers: Option<&'a [String]>,
+}
+
 impl RunningJob {
     /// The running job of this file. An error where it does not run, or not all of it is on this machine and answers.
     pub fn find(file: &Path) -> Result<RunningJob> {
@@ -50,27 +62,26 @@ impl RunningJob {
     }
 
     /// Has all processes load and check a plugin for a stage.
-    pub fn prepare(&self, stage: &str, plugin: &str, file: &Path, digest: &Digest) -> Result<UpgradeStatus> {
-        self.prepare_one(stage, plugin, file, digest, false)
+    pub fn prepare(&self, stage: &str, next: &NextComponent) -> Result<UpgradeStatus> {
+        self.prepare_one(stage, next, false)
     }
 
     /// The same; where a call of the plugin fails, the one that ran before goes on.
-    pub fn prepare_on_trial(&self, stage: &str, plugin: &str, file: &Path, digest: &Digest) -> Result<UpgradeStatus> {
-        self.prepare_one(stage, plugin, file, digest, true)
+    pub fn prepare_on_trial(&self, stage: &str, next: &NextComponent) -> Result<UpgradeStatus> {
+        self.prepare_one(stage, next, true)
     }
 
-    fn prepare_one(
-        &self,
-        stage: &str,
-        plugin: &str,
-        file: &Path,
-        digest: &Digest,
-        on_trial: bool,
-    ) -> Result<UpgradeStatus> {
+    fn prepare_one(&self, stage: &str, next: &NextComponent, on_trial: bool) -> Result<UpgradeStatus> {
         let id = time::now().0.unsigned_abs().max(1);
-        let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-        let (stage, plugin, digest) = (stage.to_owned(), plugin.to_owned(), digest.to_string());
-        let prepared = self.all(&ControlQuestion::Prepare(Prepare { id, stage, plugin, file, digest, on_trial }));
+        let prepared = self.all(&ControlQuestion::Prepare(Prepare {
+            id,
+            stage: stage.to_owned(),
+            plugin: next.plugin.to_owned(),
+            file: std::fs::canonicalize(next.file).unwrap_or_else(|_| next.file.to_owned()),
+            digest: next.digest.to_string(),
+            signers: next.signers.map(<[String]>::to_vec),
+            on_trial,
+        }));
         if prepared.is_err() {
             // Those that have prepared it need not keep it.
             let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process refused it".into() }, |_| true);

@@ -15,6 +15,7 @@ impl PluginSpec {
             path: path.into(),
             file: None,
             pinned: None,
+            signers: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             instance: InstanceSpec::default(),
             limits: PluginLimits::default(),

@@ -57,7 +57,7 @@ impl SinkSpec {
     fn as_written(&self) -> SinkKind {
         let mut written = self.clone();
         if let Some(plugin) = written.plugin_mut() {
-            (plugin.file, plugin.pinned) = (None, None);
+            (plugin.file, plugin.pinned, plugin.signers) = (None, None, None);
         }
         written.kind
     }

@@ -105,6 +105,9 @@ impl Deduplicate {
             let (of_part, behind) = left.split_at(left.partition_point(|row| *row < end));
             let chosen = of_part.iter().map(|row| row - first).collect();
             columns.truncate(self.schema.fields().len());
+            if !self.timed {
+                output.clock_id = part.clock_id;
+            }
             if self.away {
                 columns.push(part.rows.num_columns().saturating_sub(1));
                 output.input = part.input;

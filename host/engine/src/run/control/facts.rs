@@ -208,7 +208,7 @@ mod tests {
     use crate::plugin::Costs;
 
     fn part(name: &str, rows: u64, digest: &str, calls: u64) -> PartStatus {
-        let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into() };
+        let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into(), ..PluginId::default() };
         let plugins = vec![PluginCosts { plugin, costs: Costs { calls, ..Costs::default() } }];
         let counters = [("seen".to_owned(), rows)].into();
         PartStatus {

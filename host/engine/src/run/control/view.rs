@@ -5,7 +5,7 @@ use crate::checkpoint::recent::CheckpointFacts;
 use crate::graph::{Graph, StageNode};
 use crate::ids::BatchTime;
 use crate::job::retry_source;
-use crate::job::spec::{CheckpointEvery, ClockSpec, OperatorSpec, SourceKind};
+use crate::job::spec::{CheckpointEvery, ClockSpec, PluginSpec, SourceKind};
 use crate::log_lines::{self, LogLine};
 use crate::metrics::Snapshot;
 use crate::metrics::batches::BatchesView;
@@ -14,7 +14,7 @@ use crate::metrics::refused::RefusedRow;
 use crate::metrics::spread::Spread;
 use crate::running::Running;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Batches that one answer tells of.
@@ -212,6 +212,7 @@ fn graph(graph: &Graph) -> JobGraph {
         role: "source".into(),
         kind: source.kind.word().into(),
         hidden: matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. }),
+        grants: grants(source.plugin()),
         ..GraphPart::default()
     });
     let stages = spec.stages.iter().map(|stage| {
@@ -222,7 +223,7 @@ fn graph(graph: &Graph) -> JobGraph {
             kind: stage.operator.word().unwrap_or("union").into(),
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
-            grants: grants(&stage.operator),
+            grants: grants(stage.plugins()),
             retries_from: retry_source::takes_back(spec, &stage.name).then(|| {
                 let kept = retry_source::kept(spec, &stage.name);
                 kept.into_iter().map(|(sink, _)| sink.name.clone()).collect()
@@ -234,6 +235,7 @@ fn graph(graph: &Graph) -> JobGraph {
         role: "sink".into(),
         kind: sink.kind.word().into(),
         from: sink.from.clone(),
+        grants: grants(sink.plugin()),
         ..GraphPart::default()
     });
     let checkpoint = spec.checkpoint.as_ref();
@@ -251,17 +253,22 @@ fn graph(graph: &Graph) -> JobGraph {
     }
 }
 
-/// What a plugin was granted, by the names of what it is.
-fn grants(operator: &OperatorSpec) -> Vec<String> {
-    let plugin = match operator {
-        OperatorSpec::Plugin(plugin) => plugin,
-        OperatorSpec::Cogroup { plugin, .. } => plugin,
-        _ => return Vec::new(),
-    };
-    let grant = &plugin.grant;
-    let files = grant.files.keys().map(|name| format!("file {name}"));
-    let hosts = grant.http.iter().flat_map(|http| &http.hosts);
-    let hosts = hosts.map(|host| format!("http {}", crate::secrets::hide(host)));
-    let variables = grant.env.keys().map(|name| format!("variable {name}"));
-    files.chain(hosts).chain(variables).collect()
+/// What plugins were granted, by the names of what it is.
+fn grants<'a>(plugins: impl IntoIterator<Item = &'a PluginSpec>) -> Vec<String> {
+    let all = plugins.into_iter().flat_map(|plugin| {
+        let grant = &plugin.grant;
+        let named = |what: &'static str, names: Vec<&String>| {
+            // They may hold the value of a variable.
+            names.into_iter().map(move |name| format!("{what} {}", crate::secrets::hide(name))).collect::<Vec<_>>()
+        };
+        let hosts = grant.http.iter().flat_map(|http| &http.hosts).collect();
+        [
+            named("file", grant.files.keys().collect()),
+            named("http", hosts),
+            named("tcp", grant.tcp.iter().collect()),
+            named("udp", grant.udp.iter().collect()),
+            named("variable", grant.env.keys().collect()),
+        ]
+    });
+    all.flatten().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -42,7 +42,7 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
             wanted.plugin
         )));
     }
-    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
+    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file, wanted.signers.clone())?;
     let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
         return Err(Error::bug("a stage without its plugin"));
     };

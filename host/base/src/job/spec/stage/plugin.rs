@@ -15,6 +15,8 @@ pub struct PluginSpec {
     /// The digest that the component of a package must have, as the lock file pins it. What is loaded is compared with it once
     /// more: between looking and loading somebody may have put something else there.
     pub pinned: Option<Digest>,
+    /// Who has signed the package and is trusted, as found with it; `None`: it is no package.
+    pub signers: Option<Vec<String>>,
     /// The stage's `config`.
     pub config: serde_json::Value,
     /// How long an instance lives.

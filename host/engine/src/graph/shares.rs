@@ -1,0 +1,62 @@
+//! Sinks of which each worker writes its share (`parts = "worker"`): they do not wait for each other, so where a row takes the place of
+//! an older one of its key, one worker must have all rows of that key.
+
+use super::simple::SimpleNode;
+use super::{Graph, Operator, StageNode};
+use crate::error::{Error, Result};
+use crate::job::spec::{HttpBody, HttpSinkSpec, SinkKind, SinkSpec, TableMode, UpdateEmit};
+
+/// Refuses a sink whose workers might put older rows in the place of newer ones.
+pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
+    let key = match &sink.kind {
+        SinkKind::Postgres { mode: TableMode::Upsert { key, .. }, .. } => key.as_slice(),
+        SinkKind::Http(HttpSinkSpec { body: HttpBody::Bulk { documents: Some(of), .. }, .. }) => {
+            std::slice::from_ref(&of.key)
+        }
+        _ => return Ok(()),
+    };
+    if !sink.kind.by_worker() {
+        return Ok(());
+    }
+    let named = |stream: &String| graph.stages.iter().find(|stage| stage.name == *stream);
+    let why = match &sink.from[..] {
+        [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),
+        [stream] => format!(
+            "`{stream}` is no stage that leaves all rows of a key of this table with one worker, so an older one may replace a newer one. \
+             `aggregate`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
+             `select` passes these on as they are. Write parts = \"batch\", or put such a stage in front: repartition = {{}} with `key`"
+        ),
+        _ => "rows of a key may come by several streams at several workers, and an older one may replace a newer one; write parts = \
+              \"batch\", or a sink for each stream"
+            .into(),
+    };
+    let place = graph.spec.origin.at(&format!("sinks.{}.parts", sink.name));
+    Err(Error::job(format!("{place}sink `{}`: `parts`: {why}", sink.name)))
+}
+
+/// Whether a worker has all rows of a stage that are equal in these columns.
+fn has_all_rows_of(stage: &StageNode, columns: &[String]) -> bool {
+    // Others put rows back to where they came from, or have columns of which only their author knows what they hold.
+    let keys_first = match &stage.operator {
+        Operator::Aggregate(_) | Operator::Reduce(_) => true,
+        Operator::Update(_, node) => match node.emit {
+            UpdateEmit::Changes | UpdateEmit::State => true,
+            UpdateEmit::Rows => return false,
+        },
+        Operator::Simple(SimpleNode::Top { .. } | SimpleNode::Repartition { .. }) => false,
+        _ => return false,
+    };
+    let select = stage.shape.as_ref().and_then(|shape| shape.select.as_ref());
+    let mut keys = (0..).zip(&stage.key);
+    !stage.key.is_empty()
+        && keys.all(|(number, place)| {
+            let name = stage.input.field(*place).name();
+            let made = if keys_first { number } else { *place };
+            let passed = match (select, stage.output.index_of(name)) {
+                (_, Err(_)) => false,
+                (None, Ok(_)) => true,
+                (Some(select), Ok(out)) => select.get(out).and_then(|made| made.column_place()) == Some(made),
+            };
+            passed && columns.contains(name)
+        })
+}
