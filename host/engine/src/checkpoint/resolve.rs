@@ -74,6 +74,8 @@ pub struct StartRequest {
     pub tables: Vec<Table>,
     /// Names of the sinks to which each worker commits its share of a batch under a marker of its own.
     pub by_worker: BTreeSet<String>,
+    /// Names of those to which each worker sends its share, and which cannot say what they have.
+    pub sent_by_worker: BTreeSet<String>,
     /// Names of the tables that may have other state columns in the checkpoint: plugins migrate them.
     pub migrates: BTreeSet<String>,
     /// `--fresh`, confirmed.
@@ -207,7 +209,9 @@ fn same_shares(
 ) -> Result<(), String> {
     let Some((first, planned)) = run.first() else { return Ok(()) };
     let held = |(name, committed): &(&String, &BatchId)| wanted.by_worker.contains(*name) && *committed >= first;
-    let Some((sink, committed)) = found.committed.iter().find(held) else { return Ok(()) };
+    let told = found.committed.iter().find(held).map(|(sink, committed)| (sink, *committed));
+    let untold = wanted.sent_by_worker.first().zip(run.last().map(|(batch, _)| *batch));
+    let Some((sink, committed)) = told.or(untold) else { return Ok(()) };
     let mut starts = manifest.starts.iter().filter(|start| start.generation >= planned.generation);
     match starts.find(|start| start.workers != wanted.workers) {
         None => Ok(()),

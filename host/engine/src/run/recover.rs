@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::SinkSpec;
+use crate::job::spec::{SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::running::Options;
@@ -90,7 +90,8 @@ pub fn decide(
         workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         processes: options.place().1,
         spread: graph.spec.sources.iter().filter(|of| of.kind.is_spread()).map(|of| of.name.clone()).collect(),
-        by_worker: graph.spec.sinks.iter().filter(|of| of.kind.by_worker()).map(|of| of.name.clone()).collect(),
+        by_worker: names(graph, SinkKind::by_worker),
+        sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
         migrates: migrates(graph),
         fresh: options.fresh,
@@ -174,6 +175,11 @@ fn manifest_of(store: &dyn Store, fresh: bool) -> Result<(Option<Manifest>, Opti
 /// The generation that wrote an object: every name begins with it.
 fn generation_in(path: &str) -> Option<Generation> {
     path.split_once('/')?.1.split('-').next()?.parse().ok().map(Generation)
+}
+
+/// The names of such sinks.
+fn names(graph: &Graph, such: impl Fn(&SinkKind) -> bool) -> BTreeSet<String> {
+    graph.spec.sinks.iter().filter(|of| such(&of.kind)).map(|of| of.name.clone()).collect()
 }
 
 /// What the sinks of a job have committed, as they tell without being changed.
