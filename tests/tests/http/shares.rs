@@ -140,7 +140,9 @@ fn mistakes_are_told_and_what_is_promised() {
     let by_key = "body = \"bulk\"\nindex = \"i\"\nkey = \"value\"";
     let said = counting(9, by_key).refused(&["validate", "job.toml"]);
     assert!(
-        said.contains("sink `out`: `parts`: `spread` is no stage that leaves all rows of a key of this sink with one worker"),
+        said.contains(
+            "sink `out`: `parts`: `spread` is no stage that leaves all rows of a key of this sink with one worker"
+        ),
         "{said}"
     );
     counting(9, &by_key.replace("value", "k")).well(&["validate", "job.toml"]);
