@@ -115,6 +115,35 @@ fn rows_of_all_types_come_back_whole_and_once_from_every_format() {
     }
 }
 
+/// Workers that reject equal rows write equal files, and each of these rows comes back.
+#[test]
+fn what_several_workers_wrote_alike_comes_back_from_each_of_them() {
+    let trial = trial(BAD, "kind = \"files\"\npath = \"bad\"\nparts = \"worker\"");
+    trial.change("from = \"rows\"", "from = \"spread\"");
+    trial.change("[stages.pick]", "[stages.spread]\nfrom = \"rows\"\nrepartition = {}\n[stages.pick]");
+    let row = r#"["bad1", true, 1, 0.5, "t", "78", 0]"#;
+    trial.write("input.jsonl", format!("[{}]\n", [row; 4_096].join(",")));
+    trial.run_well(&["--workers", "2"]);
+    let files = ["bad/part-0000000001-000.jsonl", "bad/part-0000000001-001.jsonl"].map(|file| trial.text(file));
+    assert!(files[0] == files[1], "they are alike");
+    contains(&retry(&trial, &["pick"]), &["4096 rows went back to stage `pick`"]);
+    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    trial.change(BAD, "\"bad2\"");
+    trial.run_well(&["--workers", "2"]);
+    assert_eq!(trial.rows("out.jsonl").len(), 4_096);
+    trial.run_well(&["--workers", "2"]);
+    assert_eq!(trial.rows("out.jsonl").len(), 4_096);
+    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    // A copy is one.
+    std::fs::copy(trial.path("bad/part-0000000001-000.jsonl"), trial.path("bad/copy.jsonl")).unwrap();
+    contains(&retry(&trial, &["pick"]), &["nothing to give back"]);
+    // Of two sinks that keep the same rows nobody knows which is meant.
+    let more = "[sinks.bad2]\nfrom = \"pick.rejected\"\nkind = \"queue\"\npath = \"bad2.jsonl\"\n";
+    trial.write("job.toml", trial.text("job.toml") + more);
+    contains(&refused(&trial, &["pick"]), &["the sinks `bad` and `bad2` both keep what stage `pick` rejects"]);
+    contains(&retry(&trial, &["pick", "bad"]), &["nothing to give back"]);
+}
+
 #[test]
 fn a_poison_row_is_rejected_again_and_given_back_again() {
     let trial = trial(BAD, QUEUE);

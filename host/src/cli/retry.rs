@@ -15,6 +15,7 @@ use clap::Args;
 use files::RetryUnit;
 use folder::RetryFolder;
 use rows::RetryStage;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -85,9 +86,20 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
         }
     }
     let mut done: Vec<RetriedFile> = Vec::new();
-    for (RetryUnit { place, digest, .. }, input, rows) in given {
+    let mut alike: BTreeMap<(u128, usize), Vec<u64>> = BTreeMap::new();
+    for (RetryUnit { place, digest, worker, .. }, input, rows) in given {
         let Some(folder) = folders.get(input) else { continue };
-        let taken = folder.give(*digest, &rows, arguments.again, arguments.dry_run)?;
+        // What several workers wrote alike are rows of each of them; other files that are alike are copies.
+        let nth = worker.map_or(1, |worker| {
+            let workers = alike.entry((*digest, input)).or_default();
+            let place = workers.iter().position(|known| *known == worker);
+            place.unwrap_or_else(|| {
+                workers.push(worker);
+                workers.len() - 1
+            }) as u64
+                + 1
+        });
+        let taken = folder.give(*digest, nth, &rows, arguments.again, arguments.dry_run)?;
         match done.iter_mut().find(|done| done.place == *place && done.known != taken) {
             Some(done) => done.rows += rows.len(),
             None => done.push(RetriedFile { place: place.clone(), rows: rows.len(), known: !taken }),
@@ -104,6 +116,13 @@ fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
             "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; give the files, or \
              folders of them, that hold the rows",
             spec.name
+        )));
+    }
+    if let [(first, _), (second, _), ..] = kept.as_slice() {
+        return Err(Error::job(format!(
+            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row is to come back once; give the file or folder of one \
+             of them",
+            first.name, second.name
         )));
     }
     let places = kept.into_iter().map(|(_, path)| spec.origin.folder.join(path));

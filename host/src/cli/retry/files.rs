@@ -20,6 +20,8 @@ pub struct RetryUnit {
     pub place: String,
     /// Of what the sink wrote.
     pub digest: u128,
+    /// Of a file that one of several workers wrote, its number: others may have written the same for their rows.
+    pub worker: Option<u64>,
     /// The rows.
     pub records: Vec<RejectedRecord>,
 }
@@ -88,6 +90,13 @@ pub fn not_ours(place: impl std::fmt::Display, why: impl std::fmt::Display) -> E
     ))
 }
 
+/// The worker that wrote a file, as its name tells: `part-0000000001-003.jsonl`.
+fn worker_of(path: &Path) -> Option<u64> {
+    let (batch, worker) = path.file_stem()?.to_str()?.strip_prefix("part-")?.split_once('-')?;
+    batch.parse::<u64>().ok()?;
+    worker.parse().ok()
+}
+
 fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
     let shown = path.display().to_string();
     let failed = |error| Error::job(format!("cannot read {shown}: {error}"));
@@ -97,13 +106,13 @@ fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
         return Err(Error::job(format!("{shown} has more than {most} MiB; give its rows back in several files")));
     }
     let bytes = crate::regular::read(path).map_err(failed)?;
-    let digest = xxh3_128(&bytes);
+    let (digest, worker) = (xxh3_128(&bytes), worker_of(path));
     let records = match kind {
-        FileKind::Json => return lines(&shown, &bytes),
+        FileKind::Json => return lines(&shown, worker, &bytes),
         FileKind::Csv => csv(&shown, &bytes)?,
         FileKind::Parquet => parquet(&shown, bytes.into())?,
     };
-    Ok(vec![RetryUnit { place: shown, digest, records }])
+    Ok(vec![RetryUnit { place: shown, digest, worker, records }])
 }
 
 /// A line of a queue sink, as far as it tells it from others.
@@ -116,9 +125,9 @@ struct QueueLine {
 }
 
 /// JSON lines: one unit, or one for each batch where they are those of a queue.
-fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
+fn lines(file: &str, worker: Option<u64>, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
-    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), records: Vec::new() };
+    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), worker, records: Vec::new() };
     let mut batches = Vec::new();
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let place = format!("{file}:{number}");
@@ -130,7 +139,8 @@ fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
             let rows = elements(content).map_err(|why| not_ours(&place, why))?;
             let records =
                 rows.into_iter().map(|json| RejectedRecord { place: place.clone(), json: json.to_owned() }).collect();
-            batches.push(RetryUnit { place: file.to_owned(), digest: xxh3_128(content.as_bytes()), records });
+            let digest = xxh3_128(content.as_bytes());
+            batches.push(RetryUnit { place: file.to_owned(), digest, worker: None, records });
         } else if line.ends_with('\n') || !content.starts_with("{\"batch\":") || batches.is_empty() {
             whole.records.push(RejectedRecord { place, json: content.to_owned() });
         }

@@ -35,12 +35,14 @@ impl RetryFolder {
         Ok(RetryFolder { path: root.join(path), root, read })
     }
 
-    /// Writes rows, a line each; `false`: they were given before, and not again. With `dry_run` nothing is written.
-    pub fn give(&self, digest: u128, rows: &[String], again: bool, dry_run: bool) -> Result<bool> {
+    /// Writes rows, a line each; `false`: they were given before, and not again. `nth`: which of those of this digest they are, as sinks of
+    /// several workers may have written the same. With `dry_run` nothing is written.
+    pub fn give(&self, digest: u128, nth: u64, rows: &[String], again: bool, dry_run: bool) -> Result<bool> {
         let failed =
             |error: io::Error| Error::environment(format!("cannot write into {}: {error}", self.path.display()));
-        let mut number = self.last(digest).map_err(failed)?.map_or(1, |last| last.saturating_add(1));
-        if number > 1 && !again {
+        let last = self.last(digest).map_err(failed)?.unwrap_or(0);
+        let mut number = if again { last.saturating_add(1) } else { nth };
+        if last >= nth && !again {
             return Ok(false);
         }
         if dry_run {
