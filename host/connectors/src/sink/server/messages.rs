@@ -10,12 +10,25 @@ use crate::sink::{commit_failed, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::io;
+use xxhash_rust::xxh3::Xxh3;
 
 /// A message of a batch.
 pub(super) struct Outgoing {
     /// Its topic, subject or routing key.
     pub to: String,
     pub payload: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Of where it goes and what it is: who goes by the ids of messages must not take another one, which a job that was changed has in its
+    /// place, for one that is there.
+    pub fn digest(&self) -> u64 {
+        let mut digest = Xxh3::new();
+        digest.update(&(self.to.len() as u64).to_le_bytes());
+        digest.update(self.to.as_bytes());
+        digest.update(&self.payload);
+        digest.digest()
+    }
 }
 
 /// Where the messages of a sink go.

@@ -181,7 +181,7 @@ impl RabbitmqSink {
         while *sent < rows.len() {
             while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
                 let Some(row) = rows.get(next) else { break };
-                let id = format!("{}.{batch}.{next}", self.sender);
+                let id = format!("{}.{batch}.{next}.{:016x}", self.sender, row.digest());
                 let (exchange, routing_key) = (self.writes.exchange.as_str(), row.to.as_str());
                 let message = amqp::Outgoing { exchange, routing_key, content_type, id: &id, body: &row.payload };
                 publish(&mut out, CHANNEL, connection.frame_max, &message);

@@ -10,7 +10,7 @@ use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, Received, publish};
 use crate::shown;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 /// Messages that are published by themselves and not confirmed, at most.
 const IN_FLIGHT_MAX: usize = 1_000;
@@ -235,7 +235,7 @@ impl NatsSink {
             while flying.len() < IN_FLIGHT_MAX && out.len() < WRITE_BYTES {
                 let Some(row) = rows.get(next) else { break };
                 let inbox = connection.new_inbox();
-                let id = format!("{}.{batch}.{next}.{:016x}", self.sender, xxh3_64(&row.payload));
+                let id = format!("{}.{batch}.{next}.{:016x}", self.sender, row.digest());
                 let headers = [("Nats-Msg-Id", id.as_str()), ("Nats-Expected-Stream", self.writes.stream.as_str())];
                 publish(&mut out, &row.to, Some(&inbox), &headers, &row.payload);
                 flying.insert(inbox, next);
