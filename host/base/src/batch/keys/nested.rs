@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn floats_within_are_keys_as_they_are_by_themselves() {
         let (_, values) = column("{\"k\": {\"of\": [{\"x\": 0.0}]}}\n{\"k\": {\"of\": [{\"x\": -0.0}]}}\n");
-        let keys = Keys::encode(&[values.clone()], 2).unwrap();
+        let keys = Keys::encode(std::slice::from_ref(&values), 2).unwrap();
         assert_eq!(keys.view().get(0), keys.view().get(1));
         let shown = canonical_column(&values);
         assert_eq!(shown.slice(0, 1).as_ref(), shown.slice(1, 1).as_ref());
