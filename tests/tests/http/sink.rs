@@ -297,6 +297,22 @@ fn what_was_planned_is_sent_as_it_was_where_a_server_goes_by_the_number() {
     }
 }
 
+/// Its server may have gone for good.
+#[test]
+fn a_sink_that_was_given_up_is_not_waited_for() {
+    let server = HttpServer::start(free_port(), |_, _| Some((503, String::new(), String::new())));
+    let more = "headers = { X-Sequence = \"{sequence}\", X-Of = \"{sender}\" }";
+    let trial = job("[checkpoint]\ndir = \"checkpoint\"", server.port(), "/", more, &["[[1],[2]]"]);
+    let mut killed = trial.start(&[]);
+    killed.until_stderr("the job waits, and tries again until it works");
+    killed.kill();
+    let text = trial.text("job.toml");
+    let (head, _) = text.split_once("[sinks.out]").unwrap();
+    trial.write("job.toml", format!("{head}[sinks.other]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"));
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("out.jsonl").len(), 2);
+}
+
 #[test]
 fn one_job_sends_to_another_over_tls_exactly_once() {
     let (made, port) = (Certificates::make(), free_port());

@@ -236,7 +236,9 @@ fn committed_before(
             None
         })
     };
-    let may_hold = before.sinks.iter().any(|sink| sink.kind.passes_over_repeated_rows());
+    // One that was given up, as its server has gone, must not keep the job from being started.
+    let goes_on = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name);
+    let may_hold = before.sinks.iter().any(|sink| sink.kind.passes_over_repeated_rows() && goes_on(sink));
     let held = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
     held.max(planned.filter(|_| may_hold))
 }
