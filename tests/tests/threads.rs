@@ -221,8 +221,8 @@ fn a_panic_in_a_request_to_a_bucket_ends_the_process_and_the_job_goes_on() {
     let server = S3Server::start();
     let mut told = 0;
     // The first ones are those of the start, before there is anything to go on with. Some only delete what nobody needs any more.
-    // The job lasts a second, as on a busy machine one of a quarter has ended before it has asked so often.
-    let slow = RATE.replace("2000", "500");
+    // The job lasts some seconds, as on a busy machine one of a quarter has ended before it has asked so often.
+    let slow = RATE.replace("2000", "200");
     for request in [28, 29, 30, 31] {
         let trial = job(&format!("[checkpoint]\ndir = \"s3://bucket/job-{request}\"\nevery = 3"), &slow);
         let mut command = trial.command(&["run", "job.toml"]);
