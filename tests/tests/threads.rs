@@ -223,7 +223,11 @@ fn a_panic_in_a_request_to_a_bucket_ends_the_process_and_the_job_goes_on() {
     // The first ones are those of the start, before there is anything to go on with. Some only delete what nobody needs any more.
     // The job lasts some seconds, as on a busy machine one of a quarter has ended before it has asked so often.
     let slow = RATE.replace("2000", "200");
-    for request in [28, 29, 30, 31] {
+    for request in 28..48 {
+        // Four at least, and as many as it takes to come upon one that is needed.
+        if request >= 32 && told > 0 {
+            break;
+        }
         let trial = job(&format!("[checkpoint]\ndir = \"s3://bucket/job-{request}\"\nevery = 3"), &slow);
         let mut command = trial.command(&["run", "job.toml"]);
         command.envs(server.settings());
@@ -232,7 +236,7 @@ fn a_panic_in_a_request_to_a_bucket_ends_the_process_and_the_job_goes_on() {
         told += usize::from(ended.stderr.contains("the request panicked"));
         is_whole(&trial, "s3-request");
     }
-    assert!(told > 0, "no request of four was needed");
+    assert!(told > 0, "no request of twenty was needed");
 }
 
 #[test]
