@@ -171,6 +171,8 @@ fn events_are_followed_with_their_ids_and_types() {
         row(6, "message", "e"),
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
+    // Another sink writes these.
+    running.until("what is no row is rejected", |_| trial.rows("rejected.jsonl").len() >= 2);
     let rejected: Vec<Value> = trial.rows("rejected.jsonl");
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     assert!(rejected[0]["reason"].as_str().unwrap().contains("1000 bytes, answer_bytes_max is 200"), "{rejected:?}");
