@@ -4,6 +4,7 @@
 
 use crate::batch::cell::Cells;
 use crate::batch::types::ColumnType;
+use crate::decode::varint;
 use crate::limits::PART_BYTES_MAX;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -196,12 +197,7 @@ fn whole(bytes: &[u8; 16]) -> &[u8] {
 
 /// A whole number: seven bits a byte, the lowest first, signs interleaved.
 fn long(value: i64, out: &mut Vec<u8>) {
-    let mut left = ((value << 1) ^ (value >> 63)) as u64;
-    while left >= 0x80 {
-        out.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    out.push(left as u8);
+    varint::write(varint::zigzag(value), out);
 }
 
 fn sized(bytes: &[u8], out: &mut Vec<u8>) {

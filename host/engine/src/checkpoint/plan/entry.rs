@@ -9,6 +9,7 @@ use crate::batch::chunk::PlannedChunk;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, Position};
 use crate::checkpoint::types::PlanEntry;
+use crate::decode::varint;
 use crate::ids::{BatchId, BatchTime};
 use bytes::Bytes;
 
@@ -75,16 +76,12 @@ fn put_kept(to: &mut Vec<u8>, kept: &Chunk) {
     }
 }
 
-fn put_number(to: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
+fn put_number(to: &mut Vec<u8>, number: u64) {
+    varint::write(number, to);
 }
 
 fn put_signed(to: &mut Vec<u8>, number: i64) {
-    put_number(to, ((number << 1) ^ (number >> 63)) as u64);
+    put_number(to, varint::zigzag(number));
 }
 
 fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
@@ -192,7 +189,7 @@ impl EntryReader<'_> {
 
     fn signed(&mut self) -> Result<i64, String> {
         let folded = self.number()?;
-        Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
+        Ok(varint::unzigzag(folded))
     }
 
     fn number(&mut self) -> Result<u64, String> {
