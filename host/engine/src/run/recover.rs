@@ -209,9 +209,7 @@ fn committed_before(
     let last = manifest.starts.last()?;
     if last.job_digest == wanted.job_digest {
         // The shares of other workers have other rows, and nobody can say which of them are there.
-        let mut kinds = graph.spec.sinks.iter().map(|sink| &sink.kind);
-        let shared = kinds.any(|kind| kind.by_worker() && kind.passes_over_repeated_rows());
-        return planned.filter(|_| shared && last.workers != wanted.workers);
+        return planned.filter(|_| !wanted.sent_by_worker.is_empty() && last.workers != wanted.workers);
     }
     // Whether the record is needed, and damaged, is told where that is decided.
     let record = record::read(store, last).ok()?;
