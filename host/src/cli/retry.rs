@@ -15,7 +15,6 @@ use clap::Args;
 use files::RetryUnit;
 use folder::RetryFolder;
 use rows::RetryStage;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -86,20 +85,9 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
         }
     }
     let mut done: Vec<RetriedFile> = Vec::new();
-    let mut alike: BTreeMap<(u128, usize), Vec<u64>> = BTreeMap::new();
-    for (RetryUnit { place, digest, worker, .. }, input, rows) in given {
+    for (RetryUnit { place, digest, nth, .. }, input, rows) in given {
         let Some(folder) = folders.get(input) else { continue };
-        // What several workers wrote alike are rows of each of them; other files that are alike are copies.
-        let nth = worker.map_or(1, |worker| {
-            let workers = alike.entry((*digest, input)).or_default();
-            let place = workers.iter().position(|known| *known == worker);
-            place.unwrap_or_else(|| {
-                workers.push(worker);
-                workers.len() - 1
-            }) as u64
-                + 1
-        });
-        let taken = folder.give(*digest, nth, &rows, arguments.again, arguments.dry_run)?;
+        let taken = folder.give(*digest, *nth, &rows, arguments.again, arguments.dry_run)?;
         match done.iter_mut().find(|done| done.place == *place && done.known != taken) {
             Some(done) => done.rows += rows.len(),
             None => done.push(RetriedFile { place: place.clone(), rows: rows.len(), known: !taken }),

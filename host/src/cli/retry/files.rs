@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -20,8 +21,9 @@ pub struct RetryUnit {
     pub place: String,
     /// Of what the sink wrote.
     pub digest: u128,
-    /// Of a file that one of several workers wrote, its number: others may have written the same for their rows.
-    pub worker: Option<u64>,
+    /// Which it is of the files that several workers wrote alike, each of its own rows. Others that are alike are copies: all of them are
+    /// the first.
+    pub nth: u64,
     /// The rows.
     pub records: Vec<RejectedRecord>,
 }
@@ -53,17 +55,26 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<RetryUnit>> {
         let failed = |error| Error::job(format!("cannot read {}: {error}", path.display()));
         if std::fs::metadata(path).map_err(failed)?.is_dir() {
             for (path, kind) in in_folder(path).map_err(failed)? {
-                units.append(&mut of_file(&path, kind)?);
+                units.extend(of_file(&path, kind)?.into_iter().map(|unit| (unit, worker_of(&path))));
             }
         } else {
             let kind = kind_of(path).ok_or_else(|| {
                 not_ours(path.display(), "its name tells no format; files of sinks end in .jsonl, .csv or .parquet")
             })?;
-            units.append(&mut of_file(path, kind)?);
+            units.extend(of_file(path, kind)?.into_iter().map(|unit| (unit, worker_of(path))));
         }
     }
-    units.retain(|unit| !unit.records.is_empty());
-    Ok(units)
+    units.retain(|(unit, _)| !unit.records.is_empty());
+    let mut workers: BTreeMap<u128, Vec<u64>> = BTreeMap::new();
+    for (unit, worker) in &mut units {
+        let Some(worker) = *worker else { continue };
+        let alike = workers.entry(unit.digest).or_default();
+        if !alike.contains(&worker) {
+            alike.push(worker);
+        }
+        unit.nth = (1..).zip(&*alike).find_map(|(nth, known)| (*known == worker).then_some(nth)).unwrap_or(1);
+    }
+    Ok(units.into_iter().map(|(unit, _)| unit).collect())
 }
 
 /// The files of a folder that may hold rows, by name.
@@ -106,13 +117,13 @@ fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
         return Err(Error::job(format!("{shown} has more than {most} MiB; give its rows back in several files")));
     }
     let bytes = crate::regular::read(path).map_err(failed)?;
-    let (digest, worker) = (xxh3_128(&bytes), worker_of(path));
+    let digest = xxh3_128(&bytes);
     let records = match kind {
-        FileKind::Json => return lines(&shown, worker, &bytes),
+        FileKind::Json => return lines(&shown, &bytes),
         FileKind::Csv => csv(&shown, &bytes)?,
         FileKind::Parquet => parquet(&shown, bytes.into())?,
     };
-    Ok(vec![RetryUnit { place: shown, digest, worker, records }])
+    Ok(vec![RetryUnit { place: shown, digest, nth: 1, records }])
 }
 
 /// A line of a queue sink, as far as it tells it from others.
@@ -125,9 +136,9 @@ struct QueueLine {
 }
 
 /// JSON lines: one unit, or one for each batch where they are those of a queue.
-fn lines(file: &str, worker: Option<u64>, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
+fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
-    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), worker, records: Vec::new() };
+    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), nth: 1, records: Vec::new() };
     let mut batches = Vec::new();
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let place = format!("{file}:{number}");
@@ -140,7 +151,7 @@ fn lines(file: &str, worker: Option<u64>, bytes: &[u8]) -> Result<Vec<RetryUnit>
             let records =
                 rows.into_iter().map(|json| RejectedRecord { place: place.clone(), json: json.to_owned() }).collect();
             let digest = xxh3_128(content.as_bytes());
-            batches.push(RetryUnit { place: file.to_owned(), digest, worker: None, records });
+            batches.push(RetryUnit { place: file.to_owned(), digest, nth: 1, records });
         } else if line.ends_with('\n') || !content.starts_with("{\"batch\":") || batches.is_empty() {
             whole.records.push(RejectedRecord { place, json: content.to_owned() });
         }
