@@ -105,6 +105,20 @@ impl Trial {
         ended
     }
 
+    /// Starts the job without a supervisor, with these faults.
+    pub fn start_with_faults(&self, faults: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
+        Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
+    }
+
+    /// Runs the job until it kills itself at a step.
+    #[track_caller]
+    pub fn killed(&self, step: &str, arguments: &[&str]) -> Ended {
+        let ended = self.start_with_faults(&format!("kill@{step}"), arguments).wait();
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        ended
+    }
+
     /// Runs a command that is refused before anything starts, and returns its words: exit code 2, nothing on standard
     /// output, and nothing else on standard error.
     pub fn refused(&self, arguments: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! The lines of `docs/guarantees.md` that the kill loop (`kill.rs`) does not hold: sources `directory`, `rate` and
 //! `raw-socket`, what `print` shows, and that no environment can weaken them.
 
-use millstream_tests::{Process, Trial};
+use millstream_tests::Trial;
 #[cfg(not(feature = "planted-bugs"))]
 use millstream_tests::{millstream, root};
 use serde_json::{Value, json};
@@ -21,10 +21,7 @@ const QUEUE: &str = "kind = \"queue\"\npath = \"out.jsonl\"";
 /// Runs the job until it kills itself at a step. What it printed.
 #[track_caller]
 fn killed(trial: &Trial, arguments: &[&str], step: &str) -> String {
-    let all = [&["run", "job.toml", "--unsupervised"], arguments].concat();
-    let ended = Process::start(trial.command(&all).env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
-    assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-    ended.stdout
+    trial.killed(step, arguments).stdout
 }
 
 /// A column of the rows of `out.jsonl`.

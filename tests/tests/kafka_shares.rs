@@ -44,21 +44,9 @@ fn counting_to_end(broker: &Broker, topic: &str) -> Trial {
     counting(broker, topic, &format!("rows_max = {ROWS}\nrows_per_batch_max = 20"), "parts = \"worker\"")
 }
 
-fn start(trial: &Trial, faults: &str, arguments: &[&str]) -> Process {
-    let mut command = trial.command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
-    Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
-}
-
-/// Runs the job until it kills itself there.
-#[track_caller]
-fn killed(trial: &Trial, at: &str, arguments: &[&str]) {
-    let ended = start(trial, &format!("kill@{at}"), arguments).wait();
-    assert_eq!(ended.code, None, "it does not come to {at}: {}", ended.stderr);
-}
-
 #[track_caller]
 fn run_well(trial: &Trial, arguments: &[&str]) -> Ended {
-    let ended = start(trial, "", arguments).wait();
+    let ended = trial.start_with_faults("", arguments).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended
 }
@@ -105,8 +93,8 @@ fn copy(trial: &Trial) -> Trial {
 fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     let (broker, topic) = (Broker::shared(), "shares");
     let trial = counting_to_end(broker, topic);
-    killed(&trial, "commit.after:12", &["--workers", "3"]);
-    killed(&trial, "commit.after:6", &["--workers", "1"]);
+    trial.killed("commit.after:12", &["--workers", "3"]);
+    trial.killed("commit.after:6", &["--workers", "1"]);
     let processes = ["--processes", "2", "--workers", "2", "--hosts", &two_hosts()];
     let mut together = trial.command(&[&["run", "job.toml"], &processes[..]].concat());
     let ended = Process::start(&mut together).wait();
@@ -137,7 +125,7 @@ fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
         let hosts = two_hosts();
         let process = |number, faults| {
             let place = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
-            start(&trial, faults, &place)
+            trial.start_with_faults(faults, &place)
         };
         // Not with one of the first batches: the next ones may not be made yet by then.
         let (first, second) = (process("0", ""), process("1", "stop@commit.marked:10"));
@@ -184,7 +172,7 @@ parts = "worker"
     ));
     trial.write("input.jsonl", "[[0],[1]]\n");
     // All together, and each of the two workers, write first that this start has the sink.
-    killed(&trial, "commit.marked:4", &["--workers", "2"]);
+    trial.killed("commit.marked:4", &["--workers", "2"]);
     let open: Vec<_> = uncommitted(broker, topic).into_iter().filter(|(_, batch)| *batch == Some(1)).collect();
     assert!(matches!(&open[..], [(of, _)] if of == "out/001"), "the second worker has the rows: {open:?}");
     assert_eq!(numbers(broker, topic), [0; 0]);
@@ -231,7 +219,7 @@ filter = "value < 0"
         let trial = Trial::new(&format!("{job}{}", sink("second", "in")));
         trial.write("input.jsonl", "[[0],[1]]\n");
         // Each sink, and each share of one, writes first that this start has it.
-        killed(&trial, if parts.is_empty() { "commit.marked:3" } else { "commit.marked:5" }, &[]);
+        trial.killed(if parts.is_empty() { "commit.marked:3" } else { "commit.marked:5" }, &[]);
         let open: Vec<_> = uncommitted(broker, &topic).into_iter().filter(|(_, batch)| *batch == Some(1)).collect();
         assert!(matches!(&open[..], [(of, _)] if of.starts_with("second")), "{open:?}");
         if !again {
@@ -248,9 +236,9 @@ filter = "value < 0"
 fn who_waits_for_the_transaction_of_another_job_says_so() {
     let broker = Broker::shared();
     let (died, waits) = (counting_to_end(broker, "waits-died"), counting_to_end(broker, "waits"));
-    killed(&died, "commit.marked:9", &["--workers", "1"]);
+    died.killed("commit.marked:9", &["--workers", "1"]);
     waits.change("waits-markers", "waits-died-markers");
-    let mut waiting = start(&waits, "", &[]);
+    let mut waiting = waits.start_with_faults("", &[]);
     waiting.until_stderr("a transaction is under way in the topic `waits-died-markers`, perhaps one of another job");
     run_well(&died, &[]);
     let ended = waiting.wait();
@@ -263,13 +251,13 @@ fn a_job_may_begin_to_have_shares_and_end_to() {
     let (broker, topic) = (Broker::shared(), "shares-switched");
     let trial = counting_to_end(broker, topic);
     trial.change("parts = \"worker\"\n", "");
-    killed(&trial, "commit.after:8", &["--workers", "2"]);
+    trial.killed("commit.after:8", &["--workers", "2"]);
     assert!(markers(broker, topic)["out"].is_some());
     trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
-    killed(&trial, "commit.after:9", &["--workers", "2"]);
+    trial.killed("commit.after:9", &["--workers", "2"]);
     let before = numbers(broker, topic).len();
     trial.change("parts = \"worker\"\n", "");
-    killed(&trial, "commit.after:4", &["--workers", "3"]);
+    trial.killed("commit.after:4", &["--workers", "3"]);
     assert!(numbers(broker, topic).len() > before);
     trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
     run_well(&trial, &["--workers", "1"]);
@@ -282,7 +270,7 @@ fn a_job_may_begin_to_have_shares_and_end_to() {
 fn an_older_start_has_lost_all_its_shares() {
     let (broker, topic) = (Broker::shared(), "shares-lost");
     let trial = counting_to_end(broker, topic);
-    let older = start(&trial, "stop@commit.marked:8", &["--workers", "2"]);
+    let older = trial.start_with_faults("stop@commit.marked:8", &["--workers", "2"]);
     until("it stands in the middle of a transaction", || millstream_tests::stopped(older.id()));
     let elsewhere = copy(&trial);
     run_well(&elsewhere, &["--workers", "1"]);
@@ -299,9 +287,9 @@ fn an_older_start_has_lost_all_its_shares() {
 fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
     let (broker, topic) = (Broker::shared(), "shares-new");
     let trial = counting_to_end(broker, topic);
-    killed(&trial, "commit.after:1", &["--workers", "1"]);
+    trial.killed("commit.after:1", &["--workers", "1"]);
     // It first runs again what is committed, with one worker; then it takes over all together, and then both shares at once.
-    let older = start(&trial, "stop@start.sink:4", &["--workers", "2"]);
+    let older = trial.start_with_faults("stop@start.sink:4", &["--workers", "2"]);
     until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
     assert!(!markers(broker, topic).contains_key("out/001"), "{:?}", markers(broker, topic));
     let elsewhere = copy(&trial);
@@ -320,7 +308,7 @@ fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
 fn a_broker_that_goes_away_is_waited_for_by_all_workers() {
     let mut broker = Broker::start();
     let trial = counting(&broker, "t", "", "parts = \"worker\"");
-    let mut job = start(&trial, "", &["--workers", "2"]);
+    let mut job = trial.start_with_faults("", &["--workers", "2"]);
     until("rows arrive", || numbers(&broker, "t").len() > 100);
     broker.kill();
     for worker in 0..2 {

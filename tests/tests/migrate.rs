@@ -78,10 +78,7 @@ fn states(trial: &Trial) -> Vec<Value> {
 }
 
 fn killed(trial: &Trial, fault: &str) -> Ended {
-    let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
-    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}"))).wait();
-    assert_eq!(ended.code, None, "it does not come to {fault}: {}", ended.stderr);
-    ended
+    trial.killed(fault, &[])
 }
 
 #[test]

@@ -68,10 +68,7 @@ fn golden() -> String {
 
 /// Runs until the process kills itself at a step.
 fn killed(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
-    let all = [&["run", "job.toml", "--unsupervised"], arguments].concat();
-    let ended = Process::start(trial.command(&all).env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}"))).wait();
-    assert_eq!(ended.code, None, "it does not come to {fault}: {}", ended.stderr);
-    ended
+    trial.killed(fault, arguments)
 }
 
 /// All files of the trial with their bytes, but for the lock, which names the process that tried last, and what a kill

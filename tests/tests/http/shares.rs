@@ -1,7 +1,7 @@
 //! The sink `http` with `parts = "worker"`: each worker sends its share of a batch under keys of its own, and a server that goes by them
 //! takes each row once, whatever dies and however many workers come next.
 
-use millstream_tests::{HttpRequest, HttpServer, Process, Trial, free_port, passing, two_hosts, until};
+use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, passing, two_hosts, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,24 +37,12 @@ parts = "worker"
     ))
 }
 
-fn start(trial: &Trial, faults: &str, arguments: &[&str]) -> Process {
-    let mut command = trial.command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
-    Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
-}
-
-/// Runs the job until it kills itself there.
-#[track_caller]
-fn killed(trial: &Trial, at: &str, arguments: &[&str]) {
-    let ended = start(trial, &format!("kill@{at}"), arguments).wait();
-    assert_eq!(ended.code, None, "it does not come to {at}: {}", ended.stderr);
-}
-
 /// Kills it with several numbers of workers, and lets it come to its end in two processes.
 fn with_other_workers(trial: &Trial) {
-    killed(trial, "commit.after:23", &["--workers", "3"]);
-    killed(trial, "commit.before:9", &["--workers", "1"]);
-    killed(trial, "commit.after:14", &["--workers", "4"]);
-    killed(trial, "plan.durable:4", &["--workers", "2"]);
+    trial.killed("commit.after:23", &["--workers", "3"]);
+    trial.killed("commit.before:9", &["--workers", "1"]);
+    trial.killed("commit.after:14", &["--workers", "4"]);
+    trial.killed("plan.durable:4", &["--workers", "2"]);
     trial.run_well(&["--processes", "2", "--workers", "2", "--hosts", &two_hosts()]);
 }
 
