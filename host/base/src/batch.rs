@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod group;
 pub mod identity;
 pub mod json;
+pub mod key_order;
 pub mod keys;
 pub mod nested;
 pub mod parse;

@@ -1,5 +1,6 @@
 //! Which rows of a batch have the same key.
 
+use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{KeyHash, Keys, KeysView, ShortKey, TableSeeds};
 use hashbrown::HashTable;
 use std::ops::Range;
@@ -31,12 +32,11 @@ impl Grouped {
     pub fn sorted(&self, keys: &Keys) -> Vec<u32> {
         let keys = keys.view();
         let mut order: Vec<u32> = (0..self.count() as u32).collect();
-        order.sort_unstable_by(|a, b| {
-            let (a, b) = (*a as usize, *b as usize);
-            self.hashes[a]
-                .cmp(&self.hashes[b])
-                .then_with(|| keys.get(self.first_rows[a] as usize).cmp(keys.get(self.first_rows[b] as usize)))
-        });
+        sort_keys(
+            &mut order,
+            |group| self.hashes[group as usize],
+            |group| keys.get(self.first_rows[group as usize] as usize),
+        );
         order
     }
 }

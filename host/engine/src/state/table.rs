@@ -2,6 +2,7 @@
 
 use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
+use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, TableSeeds};
 use crate::ids::BatchTime;
 use crate::limits::SliceMax;
@@ -285,10 +286,7 @@ impl StateTable {
 
     /// Orders slots by the hash of their keys, then by the keys: an order that does not depend on the table.
     pub fn sort(&self, slots: &mut [Slot]) {
-        slots.sort_unstable_by(|a, b| {
-            let (first, second) = (self.hashes[*a as usize], self.hashes[*b as usize]);
-            first.cmp(&second).then_with(|| self.key(*a).cmp(self.key(*b)))
-        });
+        sort_keys(slots, |slot| KeyHash(self.hashes[slot as usize]), |slot| self.key(slot));
     }
 
     /// The place of each slot in that order, of a table whose slots are all taken.

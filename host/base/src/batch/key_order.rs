@@ -1,0 +1,114 @@
+//! The order of keyed output: by the hash of the keys, then by their bytes.
+
+use crate::batch::keys::KeyHash;
+
+/// Runs of keys with one hash that are no longer than this are compared key by key.
+const SHORT_RUN: usize = 16;
+/// Bytes of a key that are compared at once.
+const WORD_BYTES: usize = 16;
+
+/// Puts keys in order. `slots` say where they are.
+///
+/// Keys of one hash are rare, unless somebody sends such keys. A sort that compares them where they lie takes several times
+/// what one of hashes takes, so they are sorted by words of their bytes behind what they have in common, as a radix sort from
+/// the most significant digit does it.
+pub fn sort_keys<'a>(slots: &mut [u32], hash: impl Fn(u32) -> KeyHash, key: impl Fn(u32) -> &'a [u8]) {
+    slots.sort_unstable_by_key(|slot| hash(*slot));
+    for run in slots.chunk_by_mut(|a, b| hash(*a) == hash(*b)) {
+        if run.len() > SHORT_RUN {
+            sort_run(run, &key);
+        } else if run.len() > 1 {
+            run.sort_unstable_by_key(|slot| key(*slot));
+        }
+    }
+}
+
+/// Sorts many keys by their bytes.
+fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
+    // What is not in order yet, and how many bytes are the same in it. A list, as keys may have any length: no call is as deep.
+    let mut left = vec![(0..run.len(), 0)];
+    while let Some((range, same)) = left.pop() {
+        let Some(part) = run.get_mut(range.clone()) else { continue };
+        if part.len() <= SHORT_RUN {
+            part.sort_unstable_by_key(|slot| key(*slot));
+            continue;
+        }
+        let same = same + shared_bytes(part.iter().map(|slot| key(*slot).get(same..).unwrap_or_default()));
+        let mut words: Vec<(Word, u32)> =
+            part.iter().map(|slot| (Word::of(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
+        words.sort_unstable_by_key(|(word, _)| *word);
+        part.iter_mut().zip(&words).for_each(|(slot, (_, sorted))| *slot = *sorted);
+        let mut start = range.start;
+        for equal in words.chunk_by(|(a, _), (b, _)| a == b) {
+            if equal.len() > 1 && equal.iter().all(|(word, _)| word.goes_on()) {
+                left.push((start..start + equal.len(), same + WORD_BYTES));
+            }
+            start += equal.len();
+        }
+    }
+}
+
+/// How many bytes at the front are the same in all of them.
+fn shared_bytes<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
+    let Some(first) = keys.next() else { return 0 };
+    keys.fold(first.len(), |same, key| {
+        let front = first.get(..same).unwrap_or(first);
+        if key.starts_with(front) { same } else { front.iter().zip(key).take_while(|(a, b)| a == b).count() }
+    })
+}
+
+/// The next bytes of a key, with zeros behind, and how many there are: a key that ends stands before one that goes on with zeros.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Word(u128, u8);
+
+impl Word {
+    fn of(rest: &[u8]) -> Word {
+        let mut bytes = [0; WORD_BYTES];
+        let length = rest.len().min(WORD_BYTES);
+        bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        Word(u128::from_be_bytes(bytes), (length + usize::from(rest.len() > WORD_BYTES)) as u8)
+    }
+
+    /// Whether the key has more bytes. Keys whose words are the same and do not go on are the same.
+    fn goes_on(self) -> bool {
+        usize::from(self.1) > WORD_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn keys_are_ordered_by_hash_and_bytes() {
+        // Few different words, so that many keys have long fronts in common, some are fronts of others, and some come twice.
+        let words: [&[u8]; 6] = [&[], &[0], &[0; 16], &[255; 17], &[0, 1], b"abcdefghijklmnopq"];
+        for seed in 0..300 {
+            let mut random = Random(seed);
+            let mut below = |end| random.below(end);
+            let (count, hashes) = (below(200), 1 + below(4));
+            let keys: Vec<Vec<u8>> = (0..count)
+                .map(|_| (0..below(6)).flat_map(|_| words[below(6) as usize].iter().copied()).collect())
+                .collect();
+            let hash = |slot: u32| KeyHash(keys[slot as usize].len() as u64 * 7 % hashes);
+            let mut slots: Vec<u32> = (0..count as u32).collect();
+            let mut expected = slots.clone();
+            expected.sort_by_key(|slot| (hash(*slot), &keys[*slot as usize]));
+            sort_keys(&mut slots, hash, |slot| &keys[slot as usize]);
+            let keys_of = |slots: &[u32]| slots.iter().map(|slot| &keys[*slot as usize]).collect::<Vec<_>>();
+            assert_eq!(keys_of(&slots), keys_of(&expected), "seed {seed}");
+            slots.sort_unstable();
+            assert!(slots.into_iter().eq(0..count as u32), "each of them once: seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_long_front_that_all_have_in_common_is_passed_over() {
+        let keys: Vec<Vec<u8>> =
+            (0..5_000_u32).map(|number| [&[7; 10_000][..], &number.to_be_bytes()].concat()).collect();
+        let mut slots: Vec<u32> = (0..5_000).rev().collect();
+        sort_keys(&mut slots, |_| KeyHash(1), |slot| &keys[slot as usize]);
+        assert!(slots.is_sorted());
+    }
+}
