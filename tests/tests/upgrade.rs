@@ -2,7 +2,8 @@
 //! that dies in the middle comes back with one of both.
 
 use millstream_tests::{
-    DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, until, varied, varied_line, write_varied,
+    DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, stopped, until, varied, varied_line,
+    write_varied,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -325,6 +326,28 @@ fn all_processes_of_a_job_change_with_the_same_batch() {
 }
 
 /// Kills the job at a step of an upgrade: what is there then is as if the upgrade took place whole, or not at all.
+#[test]
+fn an_upgrade_waits_for_a_job_that_is_being_started() {
+    let feeder = Feeder::start(varied_line);
+    let trial = of("varied-update", feeder.port(), "key = \"word\"", CHECKPOINT);
+    let mut job = trial.command_apart(&["run", "job.toml"]);
+    let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", "stop@start.claim:1"));
+    until("it stands in the middle of its start", || job.children().into_iter().any(stopped));
+    let mut upgrade = Process::start(&mut trial.command(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
+    upgrade.until_stderr("is being started: waiting until it answers");
+    for child in job.children() {
+        let goes_on = Command::new("sh").args(["-c", &format!("kill -CONT {child}")]).status();
+        assert!(goes_on.expect("there is a shell").success());
+    }
+    let upgraded = upgrade.wait();
+    assert_eq!(upgraded.code, Some(0), "{}", upgraded.stderr);
+    assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", upgraded.stdout);
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
+    drop(feeder);
+    trial.well(&["stop", "job.toml"]);
+    job.wait();
+}
+
 fn killed_at(fault: &str) {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();

@@ -3,7 +3,7 @@
 use crate::cli::run::signals;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, ask, put};
+use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put};
 use crate::running::upgrade::shadow::ShadowReport;
 use crate::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use crate::time;
@@ -11,10 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked how an upgrade stands.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long a job that is being started is waited for, until a process of it answers.
+const START_MAX: Duration = Duration::from_secs(30);
+/// How long the other processes are, once one answers: those of one machine start together, those of others answer there.
+const OTHERS_START_MAX: Duration = Duration::from_secs(5);
+/// After how long it is told that the job is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// A job whose processes can all be reached.
 pub struct RunningJob {
@@ -36,14 +42,35 @@ pub struct NextComponent<'a> {
 }
 
 impl RunningJob {
-    /// The running job of this file. An error where it does not run, or not all of it is on this machine and answers.
+    /// The running job of this file. One that is being started is waited for. An error where it does not run, or not all of it is on this
+    /// machine and answers.
     pub fn find(file: &Path) -> Result<RunningJob> {
-        let answers = ask(file)?;
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            let answers = ask(file)?;
+            let found = RunningJob::of(file, &answers);
+            let answers_max = if answers.answered.is_empty() { START_MAX } else { OTHERS_START_MAX };
+            if found.is_ok() || began.elapsed() >= answers_max || !RunningMark::is_held(file)? {
+                return found;
+            }
+            if !told && began.elapsed() >= TELL_AFTER {
+                tracing::info!("the job {} is being started: waiting until it answers", file.display());
+                told = true;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn of(file: &Path, answers: &StatusAnswers) -> Result<RunningJob> {
         let shown = file.display();
         let silent: String =
             answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
         let Some(processes) = answers.answered.first().map(|told| told.status.processes) else {
             return Err(Error::environment(match silent.is_empty() {
+                true if RunningMark::is_held(file)? => {
+                    format!("the job {shown} is being started, and does not answer yet; its log says what it waits for")
+                }
                 true => format!(
                     "the job {shown} is not running (no process of yours answers). To change a plugin of a job that does not \
                      run, change its job file (`millstream add`), and start it"
