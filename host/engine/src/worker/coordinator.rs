@@ -181,7 +181,8 @@ impl Coordinator {
             PaceStep::Begin(_) | PaceStep::Close => {}
         }
         let empty = &self.schedule.empty;
-        let empty_us = behind.map_or_else(|| empty.waiting(), |time| empty.before(time.0));
+        let stopping = running.stopping();
+        let empty_us = behind.map_or_else(|| empty.waiting(), |time| empty.before(time.0, stopping));
         let Some(time_us) = empty_us.filter(|_| !full) else { return self.step(running, step, until_barrier) };
         if let PaceStep::Begin(time) = step {
             self.schedule.due = Some(time);
@@ -215,7 +216,13 @@ impl Coordinator {
 
     /// Begins the next batch. `empty`: it only lets windows out, and no source puts anything into it.
     fn begin(&mut self, running: &Running, time: BatchTime, empty: bool) {
-        self.send(running, self.begun.next, time.max(self.begun.after_last()), empty);
+        let time = time.max(self.begun.after_last());
+        let late_us = match running.graph.spec.clock {
+            ClockSpec::Wall => self.schedule.clock.now().0.saturating_sub(time.0),
+            ClockSpec::Manual => 0,
+        };
+        self.send(running, self.begun.next, time, empty);
+        self.schedule.empty.batch(time.0, empty, late_us);
         self.begun.next = self.begun.next.next();
     }
 
@@ -228,6 +235,7 @@ impl Coordinator {
         self.schedule.replay.pop_front();
         fault::point("replay.batch");
         self.send(running, batch, time, false);
+        self.schedule.empty.batch(time.0, false, 0);
         Some(Duration::ZERO)
     }
 
@@ -240,7 +248,6 @@ impl Coordinator {
         self.waits_for = None;
         running.metrics.batches().begun(batch, time);
         self.begun.send(running, batch, time, empty);
-        self.schedule.empty.batch(time.0, empty);
         if let Some(barriers) = &mut self.between.checkpoints {
             barriers.batch_begun();
         }

@@ -4,11 +4,11 @@ use super::*;
 fn begin(made_up: &mut EmptyBatches, times: &[i64]) -> Vec<(i64, bool)> {
     let mut begun = Vec::new();
     for time in times {
-        while let Some(before) = made_up.before(*time) {
-            made_up.batch(before, true);
+        while let Some(before) = made_up.before(*time, false) {
+            made_up.batch(before, true, 0);
             begun.push((before, true));
         }
-        made_up.batch(*time, false);
+        made_up.batch(*time, false, 0);
         begun.push((*time, false));
     }
     begun
@@ -37,7 +37,7 @@ fn a_long_pause_costs_a_bounded_number_of_batches() {
         let slides = size / slide + 1;
         assert!((begun.len() as i64) < 2 * slides + EMPTY_WINDOWS_MAX + 5, "{size} every {slide}: {}", begun.len());
         while let Some(waiting) = made_up.waiting() {
-            made_up.batch(waiting, true);
+            made_up.batch(waiting, true, 0);
         }
     }
 }
@@ -55,4 +55,29 @@ fn windows_that_wait_come_before_anything_else() {
     made_up = EmptyBatches::new(vec![due], 1);
     assert_eq!(made_up.waiting(), Some(14));
     assert_eq!(begin(&mut made_up, &[15]), [(14, true), (15, false)]);
+}
+
+/// Each batch takes longer than a window lasts: time passes faster than it can be made up.
+#[test]
+fn a_job_that_falls_behind_works_on_rows() {
+    let (slide, takes) = (50, 80);
+    let mut made_up = EmptyBatches::new(vec![WindowSchedule::new(slide, slide)], slide);
+    let (mut now, mut with_rows, mut without) = (slide, 0, 0);
+    while with_rows < 200 {
+        let time = now / slide * slide;
+        while let Some(before) = made_up.before(time, false) {
+            made_up.batch(before, true, 0);
+            (now, without) = (now + takes, without + 1);
+        }
+        made_up.batch(time, false, now - time);
+        (now, with_rows) = (now + takes, with_rows + 1);
+    }
+    assert!(without < 2 * EMPTY_WINDOWS_MAX + 200, "{without} batches without rows");
+    // It has less to do again: after a pause all come out.
+    for time in (now / slide + 1..).map(|slides| slides * slide).take(10) {
+        begin(&mut made_up, &[time]);
+        now = time;
+    }
+    assert_eq!(begin(&mut made_up, &[now + 80 * slide]).len(), 80);
+    assert_eq!(made_up.before(now + 160 * slide, true), None, "no row waits");
 }
