@@ -269,10 +269,10 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
     let last = manifest::read(&*store)?.and_then(|(manifest, _)| manifest.starts.last().map(|start| start.workers));
     let workers = last.and_then(|workers| usize::try_from(workers).ok());
     let options = Options { replay_from: as_of.map(BatchId), workers, ..Options::default() };
-    let mut decided = recover::decide(&graph, &*store, &options, None, None);
+    let mut decided = recover::decide(&graph, &*store, &options, None, None, None);
     for _ in 1..LOOKS_MAX {
         if decided.is_err() {
-            decided = recover::decide(&graph, &*store, &options, None, None);
+            decided = recover::decide(&graph, &*store, &options, None, None, None);
         }
     }
     decided.map(drop)

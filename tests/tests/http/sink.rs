@@ -297,6 +297,43 @@ fn what_was_planned_is_sent_as_it_was_where_a_server_goes_by_the_number() {
     }
 }
 
+/// A batch that fails is sent by nobody, so the job as it is now may mend it: those before it are sent as they were.
+#[test]
+fn a_batch_that_failed_may_be_mended_where_a_server_goes_by_the_number() {
+    for (failing, step) in [(2, "plan.durable:2"), (4, "plan.durable:5"), (1, "plan.durable:1")] {
+        let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+        let held = taken.clone();
+        let last = Mutex::new(0_u64);
+        let server = HttpServer::start(free_port(), move |asked, _| {
+            let sequence: u64 = asked.header("x-sequence")?.parse().ok()?;
+            let mut last = last.lock().unwrap();
+            if sequence > *last {
+                *last = sequence;
+                held.lock().unwrap().extend(asked.body.lines().map(str::to_owned));
+            }
+            ok()
+        });
+        let more = "headers = { X-Sequence = \"{sequence}\", X-Of = \"{sender}\" }";
+        let rows: Vec<String> = (1..=6).map(|row| format!("[[{}]]", if row == failing { 0 } else { row })).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let trial = job("[checkpoint]\ndir = \"checkpoint\"", server.port(), "/", more, &rows);
+        trial.change(
+            "[sinks.out]\nfrom = \"in\"",
+            "[stages.shares]\nfrom = \"in\"\nselect = \"60 / a as a\"\n[sinks.out]\nfrom = \"shares\"",
+        );
+        // What fails is planned; later batches may be, too.
+        trial.killed(step, &[]);
+        let ended = trial.start(&[]).wait();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        trial.change("60 / a", "60 / nullif(a, 0)");
+        let mended = trial.run_well(&[]);
+        assert!(mended.stderr.contains(&format!("nothing of batch {failing} was sent")), "{}", mended.stderr);
+        let share = |row: i64| if row == failing { "null".to_owned() } else { (60 / row).to_string() };
+        let expected: Vec<String> = (1..=6).map(|row| format!("{{\"a\":{}}}", share(row))).collect();
+        assert_eq!(*taken.lock().unwrap(), expected, "{step}");
+    }
+}
+
 /// Its server may have gone for good.
 #[test]
 fn a_sink_that_was_given_up_is_not_waited_for() {

@@ -58,13 +58,15 @@ fn migrates(graph: &Graph) -> BTreeSet<String> {
 }
 
 /// Looks at everything and decides. Changes nothing; an error is a refusal. `fenced`: what the sinks have committed, where
-/// they are open for this start, so that nobody older commits any more.
+/// they are open for this start, so that nobody older commits any more. `sent_max`: the last batch that may have been sent to servers which
+/// cannot say what they have, where that is known.
 pub fn decide(
     graph: &Graph,
     store: &dyn Store,
     options: &Options,
     record: Option<JobRecord>,
     fenced: Option<BTreeMap<String, BatchId>>,
+    sent_max: Option<BatchId>,
 ) -> Result<Decided> {
     let (current, version) = manifest_of(store, options.fresh)?;
     if let Some(manifest) = &current
@@ -109,7 +111,8 @@ pub fn decide(
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
-        let planned = found.planned.keys().last().copied();
+        let planned =
+            found.planned.keys().last().copied().map(|planned| sent_max.map_or(planned, |sent| planned.min(sent)));
         found.committed_before = committed_before(graph, store, manifest, &wanted, planned);
         found.damaged.extend(damaged(store, &manifest.checkpoints)?);
         if let Some(last) = manifest.starts.last() {

@@ -2,11 +2,12 @@
 
 use super::connect::{Connected, Hello, PeerPort};
 use super::launch::{Peers, launch, open_sinks};
+use super::sent::SentBatches;
 use super::{Stopper, connect, liveness};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
 use crate::checkpoint::{FolderLock, manifest, record};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
@@ -87,7 +88,7 @@ fn own(
 ) -> Result<Stopper> {
     let failure = Failure::default();
     let (graph, decided, port, sinks) = loop {
-        let (graph, mut decided) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
+        let (graph, mut decided, sent) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
         let port = open_port(&graph, &options)?;
         // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
         let mut sinks = None;
@@ -95,7 +96,7 @@ fn own(
             let open = open_sinks(&graph, &options, true, Some(&owner), &failure)?;
             let fenced = graph.spec.sinks.iter().zip(&open);
             let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
-            decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()))?;
+            decided = recover::decide(&graph, &*store, &options, record.clone(), Some(fenced.collect()), sent.max)?;
             // Another start has claimed the job meanwhile, perhaps with the number by which the sinks know this one.
             if decided.owner().is_none_or(|now| now.generation != owner.generation) {
                 continue;
@@ -127,8 +128,8 @@ fn settle(
     store: &Arc<dyn Store>,
     lock: Option<&FolderLock>,
     record: Option<&JobRecord>,
-) -> Result<(Graph, Decided)> {
-    let mut ran_as_before = BatchId(0);
+) -> Result<(Graph, Decided, SentBatches)> {
+    let (mut ran_as_before, mut sent) = (BatchId(0), SentBatches::default());
     loop {
         let version = manifest_version(&**store)?;
         let held = if options.fresh { None } else { manifest::read(&**store)? };
@@ -139,7 +140,7 @@ fn settle(
         if job_id.is_none() {
             graph.check_tables()?;
         }
-        let decided = match recover::decide(&graph, &**store, options, record.cloned(), None) {
+        let decided = match recover::decide(&graph, &**store, options, record.cloned(), None, sent.max) {
             // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
             Err(_) if manifest_version(&**store)? != version => continue,
             decided => decided?,
@@ -147,15 +148,33 @@ fn settle(
         match (decided.resume.as_before, &decided.before) {
             // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
             (Some(until), Some(start)) if until > ran_as_before => {
-                replay_as_before(start, until, spec, options, plugins, store, lock.cloned())?;
-                ran_as_before = until;
+                match replay_as_before(start, until, spec, options, plugins, store, lock.cloned()) {
+                    Ok(()) => {
+                        ran_as_before = until;
+                        sent.ran(until);
+                    }
+                    Err(ReplayFailure { error, committed }) => {
+                        let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
+                        // What a plugin refuses of a batch, it may have taken the rows before.
+                        let by_rows =
+                            error.kind == Kind::Plugin && spec.sinks.iter().all(|sink| sink.plugin().is_none());
+                        if !by_rows || !sent.failed(first, until, committed) {
+                            return Err(error);
+                        }
+                        if first == until {
+                            tracing::warn!(
+                                "{error}; so nothing of batch {until} was sent, and it is run with the job as it is now"
+                            );
+                        }
+                    }
+                }
             }
             (Some(until), _) => {
                 return Err(Error::bug(format!(
                     "batches up to {until} ran again as they were, and no checkpoint came of it"
                 )));
             }
-            (None, _) => return Ok((graph, decided)),
+            (None, _) => return Ok((graph, decided, sent)),
         }
     }
 }
@@ -174,7 +193,7 @@ fn replay_as_before(
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
     lock: Option<FolderLock>,
-) -> Result<()> {
+) -> Result<(), ReplayFailure> {
     let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
     let record = record::read(&**store, start).map_err(within)?;
     let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
@@ -195,8 +214,25 @@ fn replay_as_before(
         ..Options::default()
     };
     let stopper = own(spec, options, plugins, store.clone(), lock, Some(record)).map_err(within)?;
-    stopper.await_termination(None).map(drop).map_err(within)
+    let ended = stopper.await_termination(None);
+    ended.map(drop).map_err(|error| ReplayFailure { error: within(error), committed: stopper.committed() })
 }
+
+/// Why batches could not be run again as they were.
+struct ReplayFailure {
+    error: Error,
+    /// The last one that was, in this attempt.
+    committed: Option<BatchId>,
+}
+
+impl From<Error> for ReplayFailure {
+    fn from(error: Error) -> ReplayFailure {
+        ReplayFailure { error, committed: None }
+    }
+}
+
+/// How many times longer a call may take than when the batch was worked on first: that machine may have been quicker.
+const REPLAY_TIMES: u32 = 10;
 
 /// What was raised since of limits that only stop a job counts, as they may be what stopped it. Those that decide about rows
 /// stay: the batches must come out as they did.
@@ -207,7 +243,7 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
         for (before, now) in plugins.filter(|(before, _)| before.on_error == OnError::Fail) {
             let no_limit = before.limits.time_max.is_zero() || now.limits.time_max.is_zero();
             let longest = before.limits.time_max.max(now.limits.time_max);
-            before.limits.time_max = if no_limit { Duration::ZERO } else { longest };
+            before.limits.time_max = if no_limit { Duration::ZERO } else { longest.saturating_mul(REPLAY_TIMES) };
             let raise = |limit: &mut u64, now: u64| *limit = now.max(*limit);
             raise(&mut before.limits.output_bytes_max, now.limits.output_bytes_max);
             raise(&mut before.limits.output_rows_max, now.limits.output_rows_max);
