@@ -146,6 +146,27 @@ fn a_server_keeps_messages_for_a_job_that_is_away() {
     });
 }
 
+/// A look at the first rows is that of another client: what the server keeps for the job stays, also of a job that runs.
+#[test]
+fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
+    let server = Mosquitto::start();
+    let trial = job(&server.url(), "topic = \"t/#\"");
+    subscribe(&trial, &server);
+    server.publish("t/x", &lines(0..30), &[]);
+    trial.run_well(&["--sample"]);
+    trial.run_well(&["--limit", "10"]);
+    let mut running = trial.start(&[]);
+    running.until("all came", |_| trial.values("out.jsonl").contains(&"line 29".to_owned()));
+    trial.run_well(&["--sample"]);
+    server.publish("t/x", &lines(30..40), &[]);
+    running.until("it reads on", |_| trial.values("out.jsonl").contains(&"line 39".to_owned()));
+    assert!(!running.stderr().contains("closed the connection"), "{}", running.stderr());
+    stop(running);
+    let mut found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
+    found.sort_by_key(|line| (line.len(), line.clone()));
+    assert_eq!(found, lines(0..40));
+}
+
 /// A process that dies before and after the plan of a batch is durable: before it, nothing was acknowledged.
 #[test]
 fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {

@@ -158,6 +158,27 @@ fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
     }
 }
 
+/// A look at the first rows takes none of them, and what was read up to a limit does not come again.
+#[test]
+fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
+    let server = Rabbitmq::start();
+    server.queue("looked");
+    server.publish("looked", &lines(0..60));
+    let trial = job(&server.url(), "queue = \"looked\"");
+    let looked = trial.run_well(&["--sample"]);
+    assert!(looked.stdout.contains("line 9"), "{}", looked.stdout);
+    until("a limit is reached", || {
+        trial.run_well(&["--limit", "20"]);
+        trial.values("out.jsonl").len() >= 20
+    });
+    let mut running = trial.start(&[]);
+    running.until("all came", |_| trial.values("out.jsonl").contains(&"line 59".to_owned()));
+    stop(running);
+    let mut found = trial.values("out.jsonl");
+    found.sort_by_key(|line| (line.len(), line.clone()));
+    assert_eq!(found, lines(0..60));
+}
+
 #[test]
 fn what_comes_with_a_message_are_columns() {
     let server = Rabbitmq::start();

@@ -8,6 +8,7 @@ mod liveness;
 mod local_ports;
 pub mod recover;
 pub mod replay;
+mod sent;
 mod start;
 mod traces;
 
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{
     self,
-    spec::{JobSpec, SinkKind, SinkSpec, SourceSpec, StageSpec},
+    spec::{JobSpec, ServerReads, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
 use crate::metrics::Snapshot;
 use crate::running::Running;
@@ -107,6 +108,15 @@ impl Job {
         let sink = |name: String| SinkSpec { from: vec![name.clone()], kind: SinkKind::Sample { rows }, name };
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;
+        // The job itself may run, and what a server keeps for it stays where it is.
+        for source in &mut self.spec.sources {
+            if let SourceKind::Server(server) = &mut source.kind
+                && let ServerReads::Mqtt(reads) = &mut server.reads
+            {
+                reads.client_id = format!("{}-sample-{}", reads.client_id, std::process::id());
+                reads.session = Duration::ZERO;
+            }
+        }
     }
 
     fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {
@@ -211,6 +221,11 @@ impl Stopper {
     /// A number that grows with what is not done again after a restart: batches committed, checkpoints written.
     pub fn progress(&self) -> u64 {
         self.running.metrics.progress()
+    }
+
+    /// The last batch that was committed since the start.
+    pub(crate) fn committed(&self) -> Option<BatchId> {
+        self.running.metrics.batches_committed().last.map(|(batch, _)| batch)
     }
 
     /// Batches begun so far, and what was counted, by name of source, stage and sink.

@@ -20,6 +20,11 @@ impl Default for JobSpec {
 }
 
 impl JobSpec {
+    /// Whether it only shows the first rows of its streams.
+    pub fn is_sample(&self) -> bool {
+        self.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Sample { .. }))
+    }
+
     /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
     pub fn counts_of_sink(&self, sink: &str) -> String {
         let mut others = self.sources.iter().map(|part| &part.name).chain(self.stages.iter().map(|part| &part.name));

@@ -223,7 +223,7 @@ impl Inbox {
         self.add(|held| held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max))).await
     }
 
-    /// Receiver: as [`Inbox::put_whole`], and what to ask whether these rows are durable; `None`: the inbox is closed.
+    /// Receiver: as [`Inbox::put_whole`], and what to ask whether these rows are durable; `None`: the inbox was closed, and does not have them.
     pub async fn put_whole_for(
         &self,
         chunks: Vec<Chunk>,
@@ -235,7 +235,9 @@ impl Inbox {
             held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max));
             ticket = Some(held.ticket());
         });
-        if added.await { ticket } else { None }
+        // Where it was closed meanwhile, as a limit does it, a batch may have taken them.
+        let _ = added.await;
+        ticket
     }
 
     /// Receiver: these positions have moved without rows; goes with the next records. `false`: the inbox is closed.

@@ -90,6 +90,8 @@ struct Cutter {
     checkpoint: Option<SourceCheckpoint>,
     told: Told,
     batches: Batches,
+    /// Whether receivers hear which plans are durable. A look at the first rows takes none of them away from the job.
+    acknowledges: bool,
 }
 
 /// What stages must know of a source besides its rows.
@@ -166,7 +168,8 @@ impl Cutter {
         let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.place());
         let origin = running.graph.spec.origin.clone();
         let batches = running.metrics.batches().clone();
-        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches }
+        let acknowledges = !running.graph.spec.is_sample();
+        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches, acknowledges }
     }
 
     /// Chunks with their places in the batch. Those of partitions that are spread stand in the order of their key groups, which processes own
@@ -218,8 +221,11 @@ impl Cutter {
         };
         self.told.moved(taken.moved.iter().map(|(name, position)| (name, position)));
         let (inbox, batches) = (self.inbox.clone(), self.batches.clone());
+        let acknowledges = self.acknowledges;
         let durable = move || {
-            inbox.plan_is_durable(batch);
+            if acknowledges {
+                inbox.plan_is_durable(batch);
+            }
             batches.planned(batch);
             durable();
         };

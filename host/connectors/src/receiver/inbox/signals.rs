@@ -108,6 +108,11 @@ impl Inbox {
         self.signals.durable.borrow().is_some_and(|rows| rows >= ticket.0)
     }
 
+    /// Receiver: whether no plan becomes durable any more.
+    pub fn has_ended(&self) -> bool {
+        self.signals.durable.borrow().is_none()
+    }
+
     /// Receiver: the positions of the source in the last published checkpoint of this start, as they change.
     pub fn published(&self) -> watch::Receiver<Positions> {
         self.signals.published.subscribe()

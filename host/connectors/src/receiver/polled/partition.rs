@@ -57,6 +57,8 @@ pub struct PartitionReader {
     again: Again,
     /// Positions whose rows are not known to be durable.
     waiting: VecDeque<(Ticket, Vec<u8>)>,
+    /// Kept as long as there are some: the end of the job waits a moment for what is still to be told.
+    answers: Option<Arc<()>>,
     /// The last position whose rows are.
     safe: Option<Vec<u8>>,
     /// Since when a position waits for rows to go with.
@@ -122,6 +124,7 @@ impl PartitionReader {
             rows_max,
             again: Again::new(who(&source.name, partition)),
             waiting: VecDeque::new(),
+            answers: None,
             safe,
             noted: None,
             published: inbox.published(),
@@ -134,7 +137,10 @@ impl PartitionReader {
         loop {
             let pause = match self.turn(&mut busy) {
                 Ok(pause) => pause,
-                Err(Stopped::Done) => return self.inbox.tell_all_read(&self.partition),
+                Err(Stopped::Done) => {
+                    self.tell_last();
+                    return self.inbox.tell_all_read(&self.partition);
+                }
                 Err(Stopped::Failed(error)) => return self.inbox.fail(error),
                 Err(Stopped::Trouble(why)) => {
                     busy.is(false, &self.inbox);
@@ -142,9 +148,17 @@ impl PartitionReader {
                 }
             };
             if !pause.is_zero() && self.inbox.closed_within(&self.runtime, pause) {
-                return;
+                return self.tell_last();
             }
         }
+    }
+
+    /// No more is read. What batches have taken becomes durable still, and who waits to hear of that hears it.
+    fn tell_last(&mut self) {
+        while self.reader.is_open() && !self.waiting.is_empty() && self.tell().is_ok() && !self.inbox.has_ended() {
+            std::thread::sleep(Duration::from_millis(POLL_WAIT_SHORT_MS));
+        }
+        self.answers = None;
     }
 
     /// Polls once, and tells what is to be told. How long there is nothing to do.
@@ -198,6 +212,9 @@ impl PartitionReader {
         }
         if let Some(position) = durable {
             self.reader.durable(self.safe.insert(position))?;
+        }
+        if self.waiting.is_empty() {
+            self.answers = None;
         }
         if self.published.has_changed().unwrap_or(false) {
             let place = PartitionPlace::of(&self.partition, &self.published.borrow_and_update());
@@ -258,6 +275,7 @@ impl PartitionReader {
         if let Some(position) = position {
             self.seen.at = keeps.then(|| position.clone());
             self.waiting.push_back((ticket, position));
+            self.answers.get_or_insert_with(|| self.inbox.answers());
         }
         Ok(())
     }
