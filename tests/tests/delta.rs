@@ -1,5 +1,7 @@
 //! Sinks of kind `delta`, whose tables deltalake reads, and writes to as well.
 
+mod upsert;
+
 use millstream_tests::{Hdfs, Process, Trial, WeedServer, root, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -436,5 +438,5 @@ fn changes_of_a_table_are_refused() {
          \"text\", from = \"op\" }\nid = \"int64\"\n[sinks.out]\nfrom = \"orders\"\nkind = \"delta\"\npath = \"out\"\n",
     );
     let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("rows of a table of Delta are only added here"), "{words}");
+    assert!(words.contains("write mode = \"upsert\" with the table's `key` and op = \"op\""), "{words}");
 }

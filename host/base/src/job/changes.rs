@@ -96,16 +96,13 @@ enum Fits {
 
 fn keeps(sink: &SinkKind) -> Fits {
     let (knows, key, help) = match sink {
-        SinkKind::Files { layout, .. } if layout.delta => (
-            false,
-            "from",
-            "as rows of a table of Delta are only added here; write to a `postgres` or `kafka` sink with op = \"OP\"",
-        ),
-        SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
-        SinkKind::Postgres { mode: TableMode::Append, .. } => {
-            (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\"")
+        SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } | SinkKind::Postgres { mode, .. } => {
+            match mode {
+                TableMode::Append => (false, "mode", "write mode = \"upsert\" with the table's `key` and op = \"OP\""),
+                TableMode::Upsert { op, .. } => (op.is_some(), "mode", "write op = \"OP\""),
+            }
         }
-        SinkKind::Postgres { mode: TableMode::Upsert { op, .. }, .. } => (op.is_some(), "mode", "write op = \"OP\""),
+        SinkKind::Files { .. } => (false, "from", "write to a `postgres` or `kafka` sink with op = \"OP\""),
         SinkKind::Kafka(kafka) => {
             (kafka.op.is_some() || kafka.tombstones.is_some(), "topic", "write op = \"OP\" and the `key` of records")
         }

@@ -411,12 +411,23 @@ fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
 fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
         SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Nothing => {}
-        SinkKind::Files { path, layout, .. } => {
+        SinkKind::Files { path, layout, parts, .. } => {
             match bucket_url(path) {
                 Some(url) => url_of_bucket(url, part),
                 None => file_path("path", path, part),
             }
             twice("partition_by", &layout.partition_by, part);
+            mode(&layout.mode, part);
+            let keyed = matches!(layout.mode, TableMode::Upsert { .. });
+            if keyed && !layout.partition_by.is_empty() {
+                let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this version; remove one of the two";
+                part.wrong("partition_by", message);
+            }
+            if keyed && *parts == PartsBy::Worker {
+                let message = "with mode = \"upsert\" the order of all rows counts, and with parts = \"worker\" workers do not wait for each \
+                               other; remove one of the two";
+                part.wrong("parts", message);
+            }
         }
         SinkKind::Queue { path } => file_path("path", path, part),
         SinkKind::Http(sink) => http::sink(sink, part),
@@ -428,12 +439,7 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
             if let Err(message) = database::table(table) {
                 part.wrong("table", message);
             }
-            if let TableMode::Upsert { key, .. } = mode {
-                if key.is_empty() {
-                    part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
-                }
-                twice("key", key, part);
-            }
+            self::mode(mode, part);
             if matches!(mode, TableMode::Upsert { op: Some(_), .. }) && *parts == PartsBy::Worker {
                 part.wrong(
                     "parts",
@@ -448,6 +454,14 @@ fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
         SinkKind::Clickhouse(spec) => http::clickhouse(spec, part),
         SinkKind::Server(spec) => server::sink(spec, part),
     }
+}
+
+fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
+    let TableMode::Upsert { key, .. } = mode else { return };
+    if key.is_empty() {
+        part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
+    }
+    twice("key", key, part);
 }
 
 fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {

@@ -567,11 +567,19 @@ pub struct FilesLayout {
     pub open_parts_max: usize,
     /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
     pub delta: bool,
+    /// What a row does to that table.
+    pub mode: TableMode,
 }
 
 impl Default for FilesLayout {
     fn default() -> FilesLayout {
-        FilesLayout { partition_by: Vec::new(), roll: None, open_parts_max: crate::limits::OPEN_PARTS, delta: false }
+        FilesLayout {
+            partition_by: Vec::new(),
+            roll: None,
+            open_parts_max: crate::limits::OPEN_PARTS,
+            delta: false,
+            mode: TableMode::Append,
+        }
     }
 }
 
@@ -694,7 +702,7 @@ pub struct KeyedDocuments {
     pub op: Option<String>,
 }
 
-/// What a row does to the table of a database.
+/// What a row does to a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TableMode {
     /// It is added.

@@ -1,6 +1,9 @@
 //! What rows do to a table: a column says it (`op`).
 
-use arrow::array::{Array, RecordBatch, StringArray};
+use crate::batch::types::{ColumnType, describe};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
 
 /// The word for the deletion of the row of its key.
 pub const DELETE: &str = "delete";
@@ -39,21 +42,49 @@ impl Op {
     }
 }
 
-/// The rows with that column behind all others; every row has to say something that is known.
-pub fn with_op_behind(op: Option<&str>, parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
-    let Some(op) = op else { return Ok(parts) };
+/// The columns that are written of rows which replace those of their key: all but `op`. The error is a key of the job file and what is wrong
+/// with it.
+pub fn columns_written(rows: &Schema, key: &[String], op: Option<&str>) -> Result<SchemaRef, (&'static str, String)> {
+    let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::of(field.data_type()));
+    if let Some(name) = op.filter(|op| kind(op) != Some(ColumnType::Text)) {
+        let message = format!("`op` names `{name}`, and the rows have {}; write one of type text", describe(rows));
+        return Err(("op", message));
+    }
+    if let Some(name) = op.filter(|op| key.iter().any(|name| name == op)) {
+        let message = format!("`op` and `key` both name `{name}`; `op` says what a row does, and is not written");
+        return Err(("op", message));
+    }
+    let written = rows.fields().iter().filter(|field| Some(field.name().as_str()) != op).cloned();
+    let schema: SchemaRef = Arc::new(Schema::new(written.collect::<Vec<_>>()));
+    if let Some(name) = key.iter().find(|name| schema.index_of(name).is_err()) {
+        let message = format!("`key` names `{name}`, and the rows have {}; write one of these", describe(&schema));
+        return Err(("key", message));
+    }
+    Ok(schema)
+}
+
+/// The column of these rows that says what each does; every row has to say something that is known.
+pub fn check_words(op: &str, parts: &[RecordBatch]) -> Result<(), String> {
     let mut before = 0;
-    let mut arranged = Vec::with_capacity(parts.len());
     for part in parts {
-        let place = part.schema().index_of(op).map_err(|error| error.to_string())?;
-        let words = part.column(place).as_any().downcast_ref::<StringArray>();
-        let words = words.ok_or_else(|| format!("column `{op}` is no text"))?;
+        let words = part.column_by_name(op).and_then(|column| column.as_string_opt::<i32>());
+        let words = words.ok_or_else(|| format!("there is no column `{op}` of type text"))?;
         for row in 0..part.num_rows() {
             Op::of_row(Some(words), row).map_err(|why| format!("row {}: {why}", before + row + 1))?;
         }
         before += part.num_rows();
-        let order: Vec<usize> = (0..part.num_columns()).filter(|at| *at != place).chain([place]).collect();
-        arranged.push(part.project(&order).map_err(|error| error.to_string())?);
     }
-    Ok(arranged)
+    Ok(())
+}
+
+/// The rows with that column behind all others; every row has to say something that is known.
+pub fn with_op_behind(op: Option<&str>, parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
+    let Some(op) = op else { return Ok(parts) };
+    check_words(op, &parts)?;
+    let behind = |part: RecordBatch| {
+        let place = part.schema().index_of(op)?;
+        let order: Vec<usize> = (0..part.num_columns()).filter(|at| *at != place).chain([place]).collect();
+        part.project(&order)
+    };
+    parts.into_iter().map(behind).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }

@@ -8,7 +8,8 @@ mod tests;
 use super::Graph;
 use crate::batch::types;
 use crate::job::spec::{
-    HttpBody, HttpShape, JobSpec, PartsBy, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec,
+    FilesLayout, HttpBody, HttpShape, JobSpec, PartsBy, ServerReads, ServerWrites, SinkKind, SourceKind, SourceSpec,
+    TableMode,
 };
 use crate::secrets;
 use std::fmt::Write as _;
@@ -78,9 +79,13 @@ impl Graph {
                 };
                 let _ = writeln!(text, "        {:<16} {promise}", "");
             }
-            if matches!(&sink.kind, SinkKind::Files { layout, .. } if layout.delta) {
+            if let SinkKind::Files { layout: FilesLayout { delta: true, mode, .. }, .. } = &sink.kind {
                 let promise = "exactly once, with [checkpoint]: each commit of the table says which it is";
                 let _ = writeln!(text, "        {:<16} {promise}", "");
+                if let TableMode::Upsert { key, .. } = mode {
+                    let key = key.join(", ");
+                    let _ = writeln!(text, "        {:<16} the last row of each {key} is in the table", "");
+                }
             }
             if let SinkKind::Http(http) = &sink.kind {
                 let by = match http.body {

@@ -6,7 +6,8 @@ use crate::limits;
 
 const KAFKA: &[&str] = &["kafka"];
 const OVER_HTTP: &[&str] = &["http"];
-const TABLES: &[&str] = &["postgres"];
+const POSTGRES: &[&str] = &["postgres"];
+const TABLES: &[&str] = &["postgres", "delta"];
 const WEBSOCKET: &[&str] = &["websocket"];
 const WITH_TOKEN: &[&str] = &["http", "websocket"];
 const SINKS_WITH_TLS: &[&str] = &["http", "websocket", "kafka", "redis", "mqtt", "nats", "rabbitmq", "flight"];
@@ -156,8 +157,8 @@ const OWN: &[TableKey] = &[
     )
     .of(REFUSING),
     key("table", KeyShape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
-        .of(TABLES)
-        .needed(TABLES),
+        .of(POSTGRES)
+        .needed(POSTGRES),
     key(
         "mode",
         KeyShape::Word(&["append", "upsert"]),
@@ -171,14 +172,14 @@ const OWN: &[TableKey] = &[
          records, which decides about their partition as Java's client does. Body bulk: the column whose value is the `_id` of the \
          document, so that of a key the last row counts.",
     )
-    .of(SERVERS),
+    .of(&["postgres", "delta", "kafka", "http"]),
     key(
         "op",
         KeyShape::Text,
         "The column of type text that says what a row does: `insert`, `update` or `upsert` write it, `delete` deletes the row of its key, \
-         and `truncate` all rows. The column itself is not written. Of `postgres` with mode = \"upsert\", and of `http` with body = \"bulk\".",
+         and `truncate` all rows. The column itself is not written. Of `postgres` and `delta` with mode = \"upsert\", and of `http` with body = \"bulk\".",
     )
-    .of(&["postgres", "kafka", "http"]),
+    .of(&["postgres", "delta", "kafka", "http"]),
     key(
         "changes",
         KeyShape::Word(&["rows"]),

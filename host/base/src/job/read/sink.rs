@@ -47,7 +47,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
             path: path("path = \"lake/orders\""),
             format: compressed(Some(FileFormat::Parquet(Compression::Snappy)), r),
             parts: parts(r),
-            layout: FilesLayout { delta: true, ..layout(r) },
+            layout: FilesLayout { delta: true, mode: mode(r), ..layout(r) },
         },
         Some("queue") => SinkKind::Queue { path: path("path = \"out.jsonl\"") },
         Some("postgres") => postgres(r),
@@ -121,7 +121,7 @@ fn layout(r: &Reader<'_>) -> FilesLayout {
     if open.is_some() && roll.is_none() {
         r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
     }
-    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), delta: false }
+    FilesLayout { partition_by, roll, open_parts_max: open.unwrap_or(limits::OPEN_PARTS), ..FilesLayout::default() }
 }
 
 fn postgres(r: &Reader<'_>) -> SinkKind {
@@ -131,9 +131,16 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
     };
     let url = text("url", "url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"");
     let table = text("table", "table = \"counts\"");
+    let mode = mode(r);
+    let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
+    SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
+}
+
+/// `mode`, `key` and `op` of a table.
+fn mode(r: &Reader<'_>) -> TableMode {
     let upsert = r.choice("mode", &[("append", false), ("upsert", true)], &["replace", "update", "delete"]);
     let example = "key = \"word\", or key = [\"a\", \"b\"]";
-    let mode = match upsert {
+    match upsert {
         Some(true) => {
             r.need("key", example);
             TableMode::Upsert { key: r.texts("key", example).unwrap_or_default(), op: op(r) }
@@ -148,9 +155,7 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
             }
             TableMode::Append
         }
-    };
-    let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
-    SinkKind::Postgres { url, table, mode, parts: parts(r), wait }
+    }
 }
 
 /// The column that says what a row does.

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod log;
+mod merge;
 mod schema;
 
 use super::Written;
@@ -18,14 +19,17 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::hex;
-use crate::job::spec::bucket_url;
+use crate::job::spec::{FileFormat, bucket_url};
 use crate::owner::Owner;
 use crate::patience::{StoreError, patiently};
 use crate::private;
+use crate::shown::harmless;
 use crate::sink::files::Share;
 use crate::sink::marker::Marker;
 use crate::time;
-use log::{Names, Table, Wanted, commit_name, wrong};
+use arrow::datatypes::SchemaRef;
+use log::{DataFile, KnownFiles, Names, Table, Wanted, commit_name, wrong};
+use merge::{Changes, Merging, NewFile, Staying};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -41,6 +45,8 @@ const APP: &str = "millstream";
 const COMMITS_PER_CHECKPOINT: u64 = 100;
 /// After so long without a look at it, others may have made so many commits that old ones are gone.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// How much of what a log says a message shows.
+const SHOWN_BYTES_MAX: usize = 200;
 /// Letters of paths that stand as they are in a log, where paths are URIs: all that URIs have in paths and that names of folders have. Some
 /// who compact tables or delete rows find a file only by the path that they would have written themselves.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
@@ -67,6 +73,9 @@ pub struct DeltaPlace {
     /// That of `own`, from the table on.
     own_name: String,
     wanted: Wanted,
+    /// How rows replace others; `None`: they are added.
+    merging: Option<Merging>,
+    format: FileFormat,
     owner: Option<Owner>,
     sink: String,
     log: Mutex<Log>,
@@ -102,7 +111,8 @@ pub fn own_path(table: &Path, job_id: &str) -> PathBuf {
 
 /// Checks columns, and the table where it is a folder that is there. The error comes with the key that is wrong.
 pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
-    schema::of_rows(&written.schema).map_err(|message| ("from", message))?;
+    let wanted = wanted(written)?;
+    schema::of_rows(&wanted.schema).map_err(|message| ("from", message))?;
     if bucket_url(&written.path).is_some() {
         return Ok(());
     }
@@ -116,9 +126,19 @@ pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
         return Err(("path", message));
     }
     super::check_writable(existing).map_err(|message| ("path", message))?;
-    let table = Table::load(&FolderPlace::new(written.path.clone())).map_err(|error| ("path", error.to_string()))?;
-    let wanted = log::wanted(&written.schema, &written.layout.partition_by);
+    let table = Table::load(&FolderPlace::new(written.path.clone()), KnownFiles::None);
+    let table = table.map_err(|error| ("path", error.to_string()))?;
     table.map_or(Ok(()), |table| table.check(&wanted)).map_err(|message| ("path", message))
+}
+
+/// What rows need of the table. The error comes with the key that is wrong.
+fn wanted(written: &Written) -> Result<Wanted, (&'static str, String)> {
+    let merging = Merging::of(&written.layout);
+    let schema: SchemaRef = match &merging {
+        Some(merging) => merging.columns_written(&written.schema)?,
+        None => written.schema.clone(),
+    };
+    Ok(log::wanted(&schema, &written.layout.partition_by, merging.is_some()))
 }
 
 impl DeltaPlace {
@@ -142,11 +162,12 @@ impl DeltaPlace {
                 )
             }
         };
-        let wanted = log::wanted(&written.schema, &written.layout.partition_by);
+        let wanted = wanted(written).map_err(|(_, message)| Error::job(message))?;
         let table = patiently(failure, || table(&*root, &wanted))?;
         let log = Mutex::new(Log { table, looked: Instant::now() });
-        let place = DeltaPlace { root, own, own_name, wanted, owner: owner.cloned(), sink: sink.clone(), log };
-        Ok((place, folder))
+        let (owner, sink, format) = (owner.cloned(), sink.clone(), written.format);
+        let merging = Merging::of(&written.layout);
+        Ok((DeltaPlace { root, own, own_name, wanted, merging, format, owner, sink, log }, folder))
     }
 
     /// The name of a part within the table, which those of other sinks do not have.
@@ -169,17 +190,24 @@ impl DeltaPlace {
         Some(format!("{APP}-{id}{worker}"))
     }
 
-    /// The actions that add these parts.
-    fn commit(&self, share: Share, number: Option<u64>, parts: &[Staged]) -> Result<Vec<u8>, StoreError> {
-        let now_ms = time::now().0 / 1_000;
+    /// How a commit begins: what it is, and how many this share has made.
+    fn first_actions(&self, share: Share, number: Option<u64>, now_ms: i64) -> Result<Vec<Value>, StoreError> {
         let mut info = info("STREAMING UPDATE", now_ms).map_err(|error| wrong(&*self.root, error.message))?;
+        let mode = if self.merging.is_some() { "Update" } else { "Append" };
         info["operationParameters"] =
-            json!({ "outputMode": "Append", "queryId": self.app(share), "epochId": number.map(|n| n.to_string()) });
-        info["isBlindAppend"] = true.into();
+            json!({ "outputMode": mode, "queryId": self.app(share), "epochId": number.map(|n| n.to_string()) });
+        info["isBlindAppend"] = self.merging.is_none().into();
         let mut actions = vec![json!({ "commitInfo": info })];
         if let (Some(app), Some(number)) = (self.app(share), number) {
             actions.push(json!({ "txn": { "appId": app, "version": number, "lastUpdated": now_ms } }));
         }
+        Ok(actions)
+    }
+
+    /// The actions that add these parts.
+    fn adding(&self, share: Share, number: Option<u64>, parts: &[Staged]) -> Result<Vec<u8>, StoreError> {
+        let now_ms = time::now().0 / 1_000;
+        let mut actions = self.first_actions(share, number, now_ms)?;
         for (part, rows) in parts {
             let name = self.in_table(part);
             let size = self.root.size(&name)?.ok_or_else(|| {
@@ -187,17 +215,131 @@ impl DeltaPlace {
             })?;
             let values = values_of(part).map(|value| value.map_or(Value::Null, Value::from));
             let values: serde_json::Map<_, _> = self.wanted.partition_by.iter().cloned().zip(values).collect();
-            let stats = rows.map(|rows| json!({ "numRecords": rows }).to_string());
-            actions.push(json!({ "add": {
-                "path": utf8_percent_encode(&name, PLAIN).to_string(),
-                "partitionValues": values,
-                "size": size,
-                "modificationTime": now_ms,
-                "dataChange": true,
-                "stats": stats,
-            } }));
+            let stats = rows.map(|rows| json!({ "numRecords": rows }));
+            actions.push(added(&name, values.into(), size, now_ms, stats));
         }
         Ok(log::written(&actions))
+    }
+
+    /// Where the changes of a part are until they are in the table.
+    fn changes_of(&self, part: &str) -> String {
+        format!("changes/{}", self.in_table(part))
+    }
+
+    /// The actions by which the rows of these parts replace others in a version of the table, whose files are written. `made`: their names.
+    fn replacing(
+        &self,
+        merging: &Merging,
+        (share, number): (Share, Option<u64>),
+        parts: &[Staged],
+        table: &Table,
+        made: &mut Vec<String>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let now_ms = time::now().0 / 1_000;
+        let read = |(part, _): &Staged| {
+            let name = self.changes_of(part);
+            let bytes = self.own.read(&name)?.ok_or_else(|| {
+                wrong(
+                    &*self.root,
+                    format!(
+                        "{}, whose rows are committed, is gone before they were in the table; restore it from a copy. Where the job has \
+                         another `mode` since: run it once more with the one that it had",
+                        self.within(&name)
+                    ),
+                )
+            });
+            bytes.map(bytes::Bytes::from)
+        };
+        let of_parts = |why: String| wrong(&*self.root, format!("the changes to be made cannot be read: {why}"));
+        let bytes = parts.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+        let changes = Changes::read(merging, self.wanted.schema.clone(), bytes).map_err(of_parts)?;
+        let mut actions = self.first_actions(share, number, now_ms)?;
+        for file in table.files() {
+            let of_file = |why: String| {
+                wrong(
+                    &*self.root,
+                    format!("{}: {}", harmless(&file.path, SHOWN_BYTES_MAX), harmless(&why, SHOWN_BYTES_MAX)),
+                )
+            };
+            let name = file.name().map_err(of_file)?;
+            let mut failed = None;
+            let staying = changes.what_stays(file, || match self.root.read(&name) {
+                Ok(Some(bytes)) => Ok(bytes.into()),
+                Ok(None) => Err("it is gone".into()),
+                Err(error) => {
+                    failed = Some(error);
+                    Err(String::new())
+                }
+            });
+            // A store that does not answer is asked again.
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let staying = staying.map_err(of_file)?;
+            if let Staying::Some { bytes, stays } = &staying {
+                let rewrite = |to: &mut NewFile| changes.rewrite(table, (bytes, stays), to).map_err(of_file);
+                actions.extend(self.write_file(share, merging, now_ms, made, rewrite)?);
+            }
+            if !matches!(staying, Staying::All) {
+                actions.push(removed(file, now_ms));
+            }
+        }
+        actions.extend(self.write_file(share, merging, now_ms, made, |to| changes.write(to).map_err(of_parts))?);
+        Ok(log::written(&actions))
+    }
+
+    /// Writes a file of the table, which the log does not name yet: the action that adds it, where it has rows.
+    fn write_file(
+        &self,
+        share: Share,
+        merging: &Merging,
+        now_ms: i64,
+        made: &mut Vec<String>,
+        fill: impl FnOnce(&mut NewFile) -> Result<(), StoreError>,
+    ) -> Result<Option<Value>, StoreError> {
+        let failed = |why: String| wrong(&*self.root, format!("a file of it cannot be written: {why}"));
+        let hidden = format!("{}/merged.tmp", hidden_folder(share));
+        let mut to = NewFile::new(self.format, self.own.begin(&hidden)?);
+        fill(&mut to)?;
+        let Some((mut file, rows, bounds)) = to.finish().map_err(failed)? else { return Ok(None) };
+        self.own.stage(&hidden, &mut file)?;
+        // A name of its own: what an attempt that was cut off has left is no file of the table.
+        let random = random().map_err(|error| wrong(&*self.root, error.message))?;
+        let name = self.in_table(&format!("part-{random}.parquet"));
+        made.push(name.clone());
+        self.root.show(&self.within(&hidden), &name)?;
+        let size = self.root.size(&name)?.ok_or_else(|| failed(format!("{name} is gone")))?;
+        let first = merging.key.first().map_or("", String::as_str);
+        Ok(Some(added(&name, json!({}), size, now_ms, Some(bounds.stats(first, rows)))))
+    }
+
+    /// The actions of a commit for the next version of the table, and the files that were written for it alone.
+    fn actions(
+        &self,
+        share: Share,
+        number: Option<u64>,
+        parts: &[Staged],
+        table: &Table,
+    ) -> Result<(Vec<u8>, Vec<String>), StoreError> {
+        let Some(merging) = &self.merging else { return Ok((self.adding(share, number, parts)?, Vec::new())) };
+        let mut made = Vec::new();
+        match self.replacing(merging, (share, number), parts, table, &mut made) {
+            Ok(commit) => Ok((commit, made)),
+            Err(error) => {
+                self.remove_files(&made);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes files that the log does not name. Those that cannot be removed are in nobody's way.
+    fn remove_files(&self, names: &[String]) {
+        names.iter().for_each(|name| drop(self.root.remove(name)));
+    }
+
+    /// Which files of the table are to be known.
+    fn known(&self) -> KnownFiles {
+        if self.wanted.replaces { KnownFiles::All } else { KnownFiles::None }
     }
 
     /// Takes in what others have committed since.
@@ -207,7 +349,7 @@ impl DeltaPlace {
         let newer = names.commits.range(next..).next();
         let checkpoint = names.checkpoint.filter(|checkpoint| checkpoint.version > log.table.version);
         if newer.is_some_and(|newer| *newer != next) || (newer.is_none() && checkpoint.is_some()) {
-            let table = Table::load(&*self.root)?.ok_or_else(|| wrong(&*self.root, "its log is gone"))?;
+            let table = Table::load(&*self.root, self.known())?.ok_or_else(|| wrong(&*self.root, "its log is gone"))?;
             table.check(&self.wanted).map_err(|why| wrong(&*self.root, why))?;
             log.table = table;
         }
@@ -264,7 +406,8 @@ fn newest(root: &dyn Place, table: &Table) -> Result<Option<log::Checkpoint>, St
 fn table(root: &dyn Place, wanted: &Wanted) -> Result<Table, StoreError> {
     let wrong = |why: String| wrong(root, why);
     loop {
-        if let Some(table) = Table::load(root)? {
+        let known = if wanted.replaces { KnownFiles::All } else { KnownFiles::None };
+        if let Some(table) = Table::load(root, known)? {
             table.check(wanted).map_err(wrong)?;
             return Ok(table);
         }
@@ -282,6 +425,30 @@ fn table(root: &dyn Place, wanted: &Wanted) -> Result<Table, StoreError> {
         // Who comes second reads what the first has made.
         root.create(&commit_name(0), commit)?;
     }
+}
+
+/// The action that adds a file.
+fn added(name: &str, partition_values: Value, size: u64, now_ms: i64, stats: Option<Value>) -> Value {
+    json!({ "add": {
+        "path": utf8_percent_encode(name, PLAIN).to_string(),
+        "partitionValues": partition_values,
+        "size": size,
+        "modificationTime": now_ms,
+        "dataChange": true,
+        "stats": stats.map(|stats| stats.to_string()),
+    } })
+}
+
+/// The action that removes a file.
+fn removed(file: &DataFile, now_ms: i64) -> Value {
+    json!({ "remove": {
+        "path": file.path,
+        "deletionTimestamp": now_ms,
+        "dataChange": true,
+        "extendedFileMetadata": true,
+        "partitionValues": file.partition_values,
+        "size": file.size,
+    } })
 }
 
 /// What a commit says of itself.
@@ -337,7 +504,11 @@ impl Place for DeltaPlace {
     }
 
     fn show(&self, hidden: &str, part: &str) -> Result<(), StoreError> {
-        self.root.show(&self.within(hidden), &self.in_table(part))
+        match self.merging {
+            None => self.root.show(&self.within(hidden), &self.in_table(part)),
+            // Its rows are not those of the table yet.
+            Some(_) => self.own.show(hidden, &self.changes_of(part)),
+        }
     }
 
     fn write(&self, hidden: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -383,13 +554,10 @@ impl Place for DeltaPlace {
             let told = self.app(share).and_then(|app| table.transaction(&app));
             number.is_some_and(|number| told.is_some_and(|told| told >= i64::try_from(number).unwrap_or(i64::MAX)))
         };
-        if done(&log.table) {
-            return Ok(());
-        }
-        let commit = self.commit(share, number, parts)?;
-        loop {
+        while !done(&log.table) {
             let version = log.table.version + 1;
             let name = commit_name(version);
+            let (commit, files) = self.actions(share, number, parts, &log.table)?;
             fault::point("delta.commit");
             let made = self.root.create(&name, commit.clone())?;
             log.looked = Instant::now();
@@ -400,11 +568,19 @@ impl Place for DeltaPlace {
             }
             let found = self.root.read(&name)?;
             let found = found.ok_or_else(|| wrong(&*self.root, format!("{name} is there and cannot be read")))?;
+            // It is the own one, whose answer was lost, or that of another start of the job, or of somebody else.
+            let is_own = found == commit;
+            if !is_own {
+                self.remove_files(&files);
+            }
             self.take(&mut log.table, version, &found)?;
-            // It is the own one, whose answer was lost, or that of another start of the job.
-            if found == commit || done(&log.table) {
+            if is_own {
                 break;
             }
+        }
+        if self.merging.is_some() {
+            // What cannot be removed now is found to be done by the next start.
+            parts.iter().for_each(|(part, _)| drop(self.own.remove(&self.changes_of(part))));
         }
         self.checkpoint(share, &mut log.table);
         Ok(())

@@ -17,12 +17,12 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::{FilesRoll, bucket_url};
+use crate::job::spec::{FilesRoll, TableMode, bucket_url};
 use crate::owner::Owner;
 use crate::patience::{io_failed, patiently};
 use crate::shown::harmless;
 use crate::sink::marker::{self, Marker, Pending};
-use crate::sink::{Sink, commit_failed, encode, open_failed};
+use crate::sink::{Sink, commit_failed, encode, open_failed, ops};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -37,6 +37,8 @@ pub struct PartsSink {
     partition_by: Vec<String>,
     roll: Option<FilesRoll>,
     open_max: usize,
+    /// The column that says what a row does to a table.
+    op: Option<String>,
     /// Parts that grow, by folder.
     open: BTreeMap<String, OpenPart>,
     /// Counts when parts had rows.
@@ -147,8 +149,9 @@ impl PartsSink {
         let schema = partitions.schema.clone();
         let writer = Writer { place, share, format, schema, generation, failure: failure.clone() };
         let (roll, open_max, partition_by) = (layout.roll, layout.open_parts_max, layout.partition_by);
+        let op = if let TableMode::Upsert { op, .. } = layout.mode { op } else { None };
         let open = BTreeMap::new();
-        Ok(PartsSink { name, writer, partitions, partition_by, roll, open_max, open, turn: 0, kept, of_others })
+        Ok(PartsSink { name, writer, partitions, partition_by, roll, open_max, op, open, turn: 0, kept, of_others })
     }
 
     /// Completes parts of these folders.
@@ -246,6 +249,10 @@ impl Sink for PartsSink {
         }
         if self.kept.as_ref().is_some_and(|kept| kept.passed.is_some_and(|passed| batch <= passed)) {
             return Err(twice(batch));
+        }
+        if let Some(op) = &self.op {
+            let checked = ops::check_words(op, &rows);
+            checked.map_err(|cause| commit_failed(&self.name, batch, self.writer.place.shown(), cause))?;
         }
         fault::point("commit.before");
         if let Some(kept) = self.kept.as_mut().filter(|_| self.roll.is_some()) {

@@ -1,12 +1,11 @@
 //! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
 
-use super::super::ops::{DELETE, TRUNCATE};
+use super::super::ops::{self, DELETE, TRUNCATE};
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::batch::types::{ColumnType, describe};
 use crate::postgres::quoted;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use std::borrow::Cow;
-use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -67,19 +66,11 @@ impl TargetTable {
         op: Option<&str>,
     ) -> Result<TargetTable, (&'static str, String)> {
         let op = op.filter(|_| !rows.fields().is_empty());
-        let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::of(field.data_type()));
-        if let Some(name) = op.filter(|op| kind(op) != Some(ColumnType::Text)) {
-            let message = format!("`op` names `{name}`, and the rows have {}; write one of type text", describe(rows));
-            return Err(("op", message));
-        }
-        if let Some(name) = op.filter(|op| key.iter().any(|name| name == op)) {
-            return Err((
-                "op",
-                format!("`op` and `key` both name `{name}`; `op` says what a row does, and is not written"),
-            ));
-        }
-        let written = rows.fields().iter().filter(|field| Some(field.name().as_str()) != op).cloned();
-        let schema: SchemaRef = Arc::new(Schema::new(written.collect::<Vec<_>>()));
+        // Without columns it is only asked for its marker.
+        let schema = match rows.fields().is_empty() {
+            true => rows.clone(),
+            false => ops::columns_written(rows, key, op)?,
+        };
         let fields = schema.fields();
         for field in fields {
             let (name, kind) = (field.name(), ColumnType::of(field.data_type()));
@@ -96,11 +87,6 @@ impl TargetTable {
         if fields.len() > COLUMNS_MAX {
             let message = format!("the rows have {} columns, and a table has at most {COLUMNS_MAX}", fields.len());
             return Err(("from", message));
-        }
-        // Without columns it is only asked for its marker.
-        if let Some(name) = key.iter().find(|name| !fields.is_empty() && schema.index_of(name).is_err()) {
-            let message = format!("`key` names `{name}`, and the rows have {}; write one of these", describe(&schema));
-            return Err(("key", message));
         }
         Ok(TargetTable {
             namespace: namespace.map(Into::into),

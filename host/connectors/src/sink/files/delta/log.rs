@@ -8,6 +8,7 @@ use super::{checkpoint, schema};
 use crate::patience::{StoreError, StoreErrorKind};
 use crate::shown::harmless;
 use arrow::datatypes::Schema;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ const READER_VERSION_MAX: i64 = 2;
 const WRITER_VERSION_MAX: i64 = 6;
 /// A property of a table: after how long others drop the transactions of those who do not commit any more.
 const TRANSACTIONS_KEPT: &str = "delta.setTransactionRetentionDuration";
+/// Properties of tables of which rows only may be added, or whose changes are to be written beside: not with rows that replace others.
+const REPLACING_REFUSED: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
 /// Versions that have lists of features.
 const READER_WITH_FEATURES: i64 = 3;
 const WRITER_WITH_FEATURES: i64 = 7;
@@ -90,13 +93,47 @@ pub struct Transaction {
     pub last_updated: Option<i64>,
 }
 
-/// One line of a commit, as far as it says something of the table itself.
+/// One line of a commit, as far as it is looked at.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
     pub protocol: Option<Protocol>,
     pub meta_data: Option<Metadata>,
     pub txn: Option<Transaction>,
+    /// A [`DataFile`].
+    pub add: Option<Value>,
+    pub remove: Option<Value>,
+}
+
+/// A file with rows of the table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataFile {
+    /// A URI, as the log has it.
+    pub path: String,
+    #[serde(default)]
+    pub partition_values: BTreeMap<String, Option<String>>,
+    pub size: i64,
+    /// JSON text.
+    #[serde(default)]
+    pub stats: Option<String>,
+}
+
+impl DataFile {
+    /// The name of the file within the table. An error where it lies elsewhere.
+    pub fn name(&self) -> Result<String, String> {
+        let name = percent_decode_str(&self.path).decode_utf8_lossy().into_owned();
+        let within = !name.starts_with('/') && !name.contains("://") && name.split('/').all(|part| part != "..");
+        let shown = || format!("the file {} lies outside of the table", harmless(&name, SHOWN_BYTES_MAX));
+        if within { Ok(name.clone()) } else { Err(shown()) }
+    }
+}
+
+/// Whether the files of a table are to be known, or only what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownFiles {
+    All,
+    None,
 }
 
 /// A checkpoint, which may be in several files.
@@ -115,6 +152,8 @@ pub struct Table {
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
     transactions: BTreeMap<String, i64>,
+    /// Its files by their decoded paths, where they are to be known: who removes one may write its path in another way than who has added it.
+    files: Option<BTreeMap<Vec<u8>, DataFile>>,
 }
 
 /// What the rows of a sink need of a table.
@@ -123,6 +162,8 @@ pub struct Wanted {
     /// All columns.
     pub schema: arrow::datatypes::SchemaRef,
     pub partition_by: Vec<String>,
+    /// Rows replace others, so that files are removed.
+    pub replaces: bool,
 }
 
 /// The name of a commit.
@@ -141,7 +182,7 @@ pub fn wrong(place: &dyn Place, reason: impl Into<String>) -> StoreError {
 
 impl Table {
     /// Reads a log; `None`: there is no table.
-    pub fn load(place: &dyn Place) -> Result<Option<Table>, StoreError> {
+    pub fn load(place: &dyn Place, known: KnownFiles) -> Result<Option<Table>, StoreError> {
         let hint = place.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let hint = hint.and_then(|hint| hint["version"].as_u64());
         let mut names = Names::of(place, hint)?;
@@ -162,13 +203,16 @@ impl Table {
             ));
         }
         let version = behind.last().copied().unwrap_or(first.saturating_sub(1));
+        let (part, files) = match known {
+            KnownFiles::All => (checkpoint::Part::All, Some(BTreeMap::new())),
+            KnownFiles::None => (checkpoint::Part::Table, None),
+        };
         let (protocol, metadata, transactions) = (None, None, BTreeMap::new());
-        let mut table = Table { version, checkpoint: checkpoint.clone(), protocol, metadata, transactions };
+        let mut table = Table { version, checkpoint: checkpoint.clone(), protocol, metadata, transactions, files };
         for file in checkpoint.iter().flat_map(|checkpoint| &checkpoint.files) {
             let bytes = place.read(file)?.ok_or_else(|| wrong(place, format!("{file} is gone")))?;
-            let read = checkpoint::read(bytes, checkpoint::Part::Table, |row| {
-                table.apply(serde_json::from_value(row).map_err(|cause| cause.to_string())?);
-                Ok(())
+            let read = checkpoint::read(bytes, part, |row| {
+                table.apply(serde_json::from_value(row).map_err(|cause| cause.to_string())?)
             });
             read.map_err(|why| wrong(place, format!("{file}: {}", harmless(&why, SHOWN_BYTES_MAX))))?;
         }
@@ -184,17 +228,41 @@ impl Table {
     pub fn take(&mut self, commit: &[u8]) -> Result<(), String> {
         for line in lines(commit) {
             let action = serde_json::from_slice(line);
-            self.apply(action.map_err(|cause| harmless(&cause.to_string(), SHOWN_BYTES_MAX))?);
+            let applied = action.map_err(|cause| cause.to_string()).and_then(|action| self.apply(action));
+            applied.map_err(|cause| harmless(&cause, SHOWN_BYTES_MAX))?;
         }
         Ok(())
     }
 
-    fn apply(&mut self, action: Action) {
+    fn apply(&mut self, action: Action) -> Result<(), String> {
         self.protocol = action.protocol.or(self.protocol.take());
         self.metadata = action.meta_data.or(self.metadata.take());
         if let Some(txn) = action.txn {
             self.transactions.insert(txn.app_id, txn.version);
         }
+        let Some(files) = &mut self.files else { return Ok(()) };
+        let key = |path: &str| percent_decode_str(path).collect::<Vec<u8>>();
+        if let Some(removed) = action.remove {
+            files.remove(&key(removed["path"].as_str().ok_or("a file that is removed has no path")?));
+        }
+        if let Some(added) = action.add {
+            let added: DataFile = serde_json::from_value(added).map_err(|cause| cause.to_string())?;
+            files.insert(key(&added.path), added);
+        }
+        Ok(())
+    }
+
+    /// Its files, where they are known.
+    pub fn files(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.iter().flat_map(BTreeMap::values)
+    }
+
+    /// How Delta names the types of its columns, of those that are no structure of others.
+    pub fn column_types(&self) -> BTreeMap<String, String> {
+        let text = self.metadata.as_ref().map(|metadata| metadata.schema_string.as_str());
+        let schema: Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let of = |field: &Value| Some((field["name"].as_str()?.to_owned(), field["type"].as_str()?.to_owned()));
+        schema["fields"].as_array().into_iter().flatten().filter_map(of).collect()
     }
 
     /// How far somebody who writes has come.
@@ -271,6 +339,12 @@ impl Table {
             return Err(format!(
                 "the table has the constraint `{}`, which is not looked at in this version; drop it, or write another table",
                 harmless(name, SHOWN_BYTES_MAX)
+            ));
+        }
+        if let Some(name) = REPLACING_REFUSED.iter().find(|name| wanted.replaces && setting(name) == Some("true")) {
+            return Err(format!(
+                "rows of the table cannot be replaced in this version while it has the property `{name}`; take it from the table (ALTER TABLE .. \
+                 UNSET TBLPROPERTIES), or write another table"
             ));
         }
         if metadata.format.provider != "parquet" {
@@ -367,6 +441,6 @@ impl Names {
 }
 
 /// All columns of the rows.
-pub fn wanted(schema: &Schema, partition_by: &[String]) -> Wanted {
-    Wanted { schema: std::sync::Arc::new(schema.clone()), partition_by: partition_by.to_vec() }
+pub fn wanted(schema: &Schema, partition_by: &[String], replaces: bool) -> Wanted {
+    Wanted { schema: std::sync::Arc::new(schema.clone()), partition_by: partition_by.to_vec(), replaces }
 }

@@ -1,0 +1,187 @@
+//! Sinks of kind `delta` with `mode = "upsert"`: of each key the last row is in the table, whoever dies and whoever else writes.
+
+use super::*;
+use serde_json::json;
+
+/// The rows of a job, and what a table of them has by key.
+struct Changing {
+    trial: Trial,
+    lines: Vec<String>,
+}
+
+/// Rows that look random, and are the same at every run.
+struct Rows(u64);
+
+impl Rows {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// A job that passes so many changes of 150 keys to a table.
+fn changing(seed: u64, rows: u64, sink: &str) -> Changing {
+    let trial = Trial::new(&format!(
+        "workers = 2\nbatch = \"5ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 4\n[sources.in]\nkind = \"file\"\n\
+         path = \"in.jsonl\"\nformat = \"json\"\nschema = {{ op = \"text\", n = \"int64\", day = \"text\" }}\nrows_per_batch_max = 20\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"delta\"\nmode = \"upsert\"\nkey = \"n\"\nop = \"op\"\n{sink}\n"
+    ));
+    let mut random = Rows(seed);
+    let line = |number: u64| {
+        // Once, when there are some.
+        if number == rows / 3 {
+            return json!({ "op": "truncate", "n": 0, "day": "" }).to_string();
+        }
+        let op = ["insert", "update", "upsert", "delete"][random.below(4) as usize];
+        json!({ "op": op, "n": random.below(150), "day": format!("of {number}") }).to_string()
+    };
+    let changing = Changing { lines: (0..rows).map(line).collect(), trial };
+    changing.trial.write("in.jsonl", changing.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    changing
+}
+
+impl Changing {
+    /// What the table has at the end, where it had these rows before.
+    fn expected(&self, before: impl IntoIterator<Item = (u64, String)>) -> BTreeMap<u64, String> {
+        let mut table: BTreeMap<u64, String> = before.into_iter().collect();
+        for line in &self.lines {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            let row = || (line["n"].as_u64().expect("a key"), line["day"].as_str().expect("a text").to_owned());
+            match line["op"].as_str().expect("a text") {
+                "truncate" => table.clear(),
+                "delete" => drop(table.remove(&row().0)),
+                _ => drop(table.insert(row().0, row().1)),
+            }
+        }
+        table
+    }
+
+    #[track_caller]
+    fn assert_table(&self, settings: &Settings, path: &str, expected: &BTreeMap<u64, String>, what: &str) {
+        let told = asked(&self.trial, settings, &["read", path, "rows"]);
+        let table: Value = serde_json::from_str(&told).expect("JSON");
+        let rows = table["rows"].as_array().expect("rows");
+        let row = |row: &Value| (row["n"].as_u64().expect("a key"), row["day"].as_str().expect("a text").to_owned());
+        let found: BTreeMap<u64, String> = rows.iter().map(row).collect();
+        assert_eq!(rows.len(), found.len(), "{what}: a key comes twice");
+        assert_eq!(&found, expected, "{what}");
+        assert_eq!(table["counted"].as_u64(), Some(rows.len() as u64), "{what}: what the log says of its files");
+        assert!(table["columns"].get("op").is_none(), "{what}: {}", table["columns"]);
+    }
+}
+
+/// Steps of a batch and of the start after a kill, for sinks without and with files that grow.
+const OF_BATCHES: [&str; 6] =
+    ["delta.create:1", "commit.marked:9", "commit.shown:9", "delta.commit:9", "delta.committed:9", "commit.after:9"];
+const OF_GROWING: [&str; 5] =
+    ["commit.marked:9", "delta.commit:2", "delta.committed:2", "start.settled:1", "finish.before:1"];
+
+/// Some batches go into a file.
+const GROWING: &str = "roll = { size = \"4KiB\", time = \"1h\" }";
+
+#[test]
+fn the_last_row_of_each_key_is_there_whatever_step_a_kill_comes_at() {
+    for (sink, steps) in [("", &OF_BATCHES[..]), (GROWING, &OF_GROWING[..])] {
+        for (seed, step) in (1..).zip(steps) {
+            let job = changing(seed, 600, &format!("path = \"out\"\n{sink}"));
+            killed_and_run(&job.trial, &[], step);
+            job.assert_table(&[], "out", &job.expected([]), &format!("{sink} {step}"));
+            let left = fs::read_dir(job.trial.path("out/_millstream")).expect("a folder").flatten();
+            let left = left.flat_map(|own| fs::read_dir(own.path().join("changes"))).flatten().count();
+            assert_eq!(left, 0, "{sink} {step}: changes that are in the table are kept");
+        }
+    }
+}
+
+#[test]
+fn tables_in_buckets_keep_the_last_row_of_each_key() {
+    let server = WeedServer::start();
+    let settings = server.settings();
+    for (seed, step) in (20..).zip(["commit.marked:9", "delta.commit:3", "delta.committed:3"]) {
+        let path = format!("s3://bucket/changes-{seed}");
+        let job = changing(seed, 300, &format!("path = \"{path}\"\n{}", if seed == 20 { GROWING } else { "" }));
+        killed_and_run(&job.trial, &settings, step);
+        job.assert_table(&settings, &path, &job.expected([]), step);
+    }
+}
+
+/// Rows and files of others are those of the table as well: they are replaced, and stay where nothing changes them.
+#[test]
+fn rows_of_others_are_replaced_too() {
+    let mut job = changing(40, 600, "path = \"out\"");
+    // Nothing but the rows of others is in the table before.
+    job.lines.remove(200);
+    job.trial.write("in.jsonl", job.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    asked(&job.trial, &[], &["append", "out", "100", "180"]);
+    asked(&job.trial, &[], &["append", "out", "170", "180"]);
+    killed(&job.trial, &[], "commit.after:5");
+    asked(&job.trial, &[], &["compact", "out"]);
+    killed(&job.trial, &[], "delta.committed:5");
+    // Between our look at the table and our commit to it.
+    let job_of = ["run", "job.toml", "--unsupervised"];
+    let mut stopped = Process::start(job.trial.command(&job_of).env("MILLSTREAM_TEST_FAULT", "stop@delta.commit:3"));
+    until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
+    asked(&job.trial, &[], &["append", "out", "500", "503"]);
+    stopped.signal("CONT");
+    assert_eq!(stopped.wait().code, Some(0));
+    let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
+    let mut expected = job.expected((100..180).map(|n| (n, "other".to_owned())));
+    expected.extend((500..503).map(|n| (n, "other".to_owned())));
+    let mut found: Vec<(u64, String)> = Vec::new();
+    for row in table["rows"].as_array().expect("rows") {
+        found.push((row["n"].as_u64().expect("a key"), row["day"].as_str().expect("a text").to_owned()));
+    }
+    // Keys that others have twice and that nothing has changed since, they have twice.
+    let twice: Vec<u64> = (170..180).collect();
+    let of_others: Vec<_> = found.iter().filter(|(n, _)| twice.contains(n)).collect();
+    assert_eq!(of_others.len(), 20, "{of_others:?}");
+    found.dedup();
+    assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn without_op_each_row_is_written_and_keys_may_have_several_columns() {
+    let job = changing(7, 300, "path = \"out\"");
+    job.trial.change("key = \"n\"\nop = \"op\"", "key = [\"op\", \"n\"]");
+    run(&job.trial, &[]);
+    let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out"])).expect("JSON");
+    let mut keys: Vec<(String, Option<u64>)> = Vec::new();
+    for line in &job.lines {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        keys.push((line["op"].as_str().expect("a text").to_owned(), line["n"].as_u64()));
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(table["counted"].as_u64(), Some(keys.len() as u64));
+}
+
+#[test]
+fn what_cannot_be_replaced_is_told() {
+    let refused = |sink: &str, words: &str| {
+        let job = changing(1, 20, &format!("path = \"out\"\n{sink}"));
+        let told = job.trial.refused(&["validate", "job.toml"]);
+        assert!(told.contains(words), "{sink}: {told}");
+    };
+    refused("partition_by = \"day\"", "has no partitions in this version");
+    refused("parts = \"worker\"", "the order of all rows counts");
+    let job = changing(1, 40, "path = \"out\"");
+    let told = Process::start(&mut job.trial.command(&["validate", "job.toml"])).wait();
+    assert!(told.stdout.contains("the last row of each n is in the table"), "{}{}", told.stdout, told.stderr);
+    job.trial.change("key = \"n\"", "key = \"m\"");
+    assert!(job.trial.refused(&["validate", "job.toml"]).contains("`key` names `m`, and the rows have"));
+    job.trial.change("key = \"m\"", "key = \"n\"");
+    run(&job.trial, &[]);
+    asked(&job.trial, &[], &["property", "out", "delta.appendOnly", "true"]);
+    let told = job.trial.refused(&["validate", "job.toml"]);
+    assert!(told.contains("while it has the property `delta.appendOnly`"), "{told}");
+
+    // A word that is none ends the job, and the rows before it are there.
+    let job = changing(3, 100, "path = \"out\"");
+    let mut lines = job.lines.clone();
+    lines.push(json!({ "op": "drop", "n": 1 }).to_string());
+    job.trial.write("in.jsonl", lines.join("\n") + "\n");
+    let ended = start(&job.trial, &["--unsupervised"], &[], "").wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its `op` is `drop`, which is none of insert"), "{}", ended.stderr);
+    job.assert_table(&[], "out", &job.expected([]), "the batches before");
+}
