@@ -333,12 +333,16 @@ fn an_upgrade_waits_for_a_job_that_is_being_started() {
     let mut job = trial.command_apart(&["run", "job.toml"]);
     let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", "stop@start.claim:1"));
     until("it stands in the middle of its start", || job.children().into_iter().any(stopped));
-    let mut upgrade = Process::start(&mut trial.command(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
+    let mut upgrade =
+        Process::start(&mut trial.command_apart(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
     upgrade.until_stderr("is being started: waiting until it answers");
-    for child in job.children() {
-        let goes_on = Command::new("sh").args(["-c", &format!("kill -CONT {child}")]).status();
-        assert!(goes_on.expect("there is a shell").success());
-    }
+    // One that stands still for long is killed, and the next one comes to the same place.
+    until("it is upgraded", || {
+        for child in job.children().into_iter().filter(|child| stopped(*child)) {
+            let _ = Command::new("sh").args(["-c", &format!("kill -CONT {child}")]).status();
+        }
+        upgrade.ended()
+    });
     let upgraded = upgrade.wait();
     assert_eq!(upgraded.code, Some(0), "{}", upgraded.stderr);
     assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", upgraded.stdout);

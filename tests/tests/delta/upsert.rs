@@ -119,7 +119,7 @@ fn rows_of_others_are_replaced_too() {
     killed(&job.trial, &[], "delta.committed:5");
     // Between our look at the table and our commit to it.
     let job_of = ["run", "job.toml", "--unsupervised"];
-    let mut stopped = Process::start(job.trial.command(&job_of).env("MILLSTREAM_TEST_FAULT", "stop@delta.commit:3"));
+    let stopped = Process::start(job.trial.command(&job_of).env("MILLSTREAM_TEST_FAULT", "stop@delta.commit:3"));
     until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
     asked(&job.trial, &[], &["append", "out", "500", "503"]);
     stopped.signal("CONT");

