@@ -1,10 +1,13 @@
 //! The sinks in `plugins/`, as examples of what a sink may be: messages to the webhook of a chat.
 
-use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, plugin, until};
+use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, holds_within, lives, plugin, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A job that posts so many payments to the webhook at this port; `config` and `more` stand beside what is needed.
 fn posting(port: u16, payments: usize, config: &str, more: &str) -> Trial {
@@ -84,6 +87,53 @@ fn each_row_is_posted_whatever_dies() {
     // Four, four and two rows of each batch.
     assert_eq!(messages.len(), PAYMENTS / 10 * 3, "{:?}", messages.keys());
     assert!(asked.len() > messages.len(), "what was not heard of comes again");
+}
+
+/// The lines that a relay passes on which knows messages by their keys: of a job that is killed in the middle of a batch, which
+/// passes a stage with a key, and started again with other workers, once `change` has made another job of it.
+fn passed_on(payments: usize, [before, after]: [&str; 2], change: impl Fn(&Trial)) -> Vec<String> {
+    let (taken, killed) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
+    let (relay, over) = (taken.clone(), killed.clone());
+    let server = HttpServer::start(free_port(), move |request, before| {
+        let key = request.header("idempotency-key").unwrap().to_owned();
+        relay.lock().unwrap().entry(key).or_insert_with(|| text(request));
+        // Nobody hears of those behind the first ones until the job is dead.
+        let hears = before < 100 || holds_within(Duration::from_secs(120), || over.load(Ordering::Acquire));
+        hears.then(|| (200, String::new(), String::new()))
+    });
+    let stage = "[stages.each]\nfrom = [\"payments\"]\nkey = \"amount\"\nrepartition = {}\n";
+    let trial = posting(server.port(), payments, ", rows_per_message = 7, timeout_seconds = 100", stage);
+    trial.change("rows_per_batch_max = 10", "rows_per_batch_max = 100000");
+    trial.change("from = \"payments\"", "from = \"each\"");
+    let job = trial.start(&["--workers", before]);
+    until("some is posted", || server.asked().len() > 100);
+    let children = job.children();
+    job.kill();
+    until("it is gone", || children.iter().all(|child| !lives(*child)));
+    killed.store(true, Ordering::Release);
+    change(&trial);
+    trial.run_well(&["--workers", after]);
+    taken.lock().unwrap().values().flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn messages_are_the_same_with_other_workers() {
+    const PAYMENTS: usize = 3000;
+    let all: Vec<String> = (0..PAYMENTS).map(line).collect();
+    for workers in [["4", "1"], ["1", "3"]] {
+        let lines = passed_on(PAYMENTS, workers, |_| ());
+        let missing: Vec<_> = all.iter().filter(|line| !lines.contains(line)).collect();
+        assert!(missing.is_empty(), "{workers:?}: {missing:?}");
+        assert_eq!(lines.len(), PAYMENTS, "{workers:?}: a message that came again had another key");
+    }
+}
+
+#[test]
+fn messages_of_a_job_that_was_changed_are_not_taken_for_others() {
+    const PAYMENTS: usize = 2000;
+    let lines = passed_on(PAYMENTS, ["2", "2"], |trial| trial.change("rows_per_message = 7", "rows_per_message = 9"));
+    let missing: Vec<_> = (0..PAYMENTS).map(line).filter(|line| !lines.contains(line)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// A message that the chat refuses is told by its rows; an address that nobody listens to any more ends the job.

@@ -14,6 +14,7 @@ mod framing;
 mod http;
 pub mod inbox;
 pub mod infer;
+mod json_text;
 mod kafka;
 mod named;
 mod object;

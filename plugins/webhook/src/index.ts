@@ -14,7 +14,7 @@ import {
   sink,
   type Writer,
 } from "millstream-sdk";
-import { cut, lines, MARKUPS, namesOf, partsOf, partsOfAll } from "./line.ts";
+import { cut, digest, lines, MARKUPS, namesOf, partsOf, partsOfAll } from "./line.ts";
 
 const Config = {
   /** Where messages go. Who knows it can post there. */
@@ -90,22 +90,28 @@ class Webhook implements Writer<AnyRow> {
   /** Posts a message. One that is refused comes once more row by row, so that it is known which row it was. */
   #post(entries: readonly Entry[], rows: Departures<AnyRow>): void {
     this.#messages += 1;
-    const key = `${this.#of}/${this.#batch}/${this.#messages}`;
-    const reason = this.#ask(entries.map(({ line }) => line).join("\n"), key);
+    const body = this.#body(entries.map(({ line }) => line).join("\n"));
+    // A job that was changed may have other rows there when the batch comes again, which must not be taken for those that were posted.
+    const key = `${this.#of}/${this.#batch}/${this.#messages}-${digest(body)}`;
+    const reason = this.#ask(body, key);
     if (reason === undefined) return;
     for (const [number, { place, line }] of entries.entries()) {
-      const own = entries.length === 1 ? reason : this.#ask(line, `${key}.${number + 1}`);
+      const own = entries.length === 1 ? reason : this.#ask(this.#body(line), `${key}.${number + 1}`);
       if (own !== undefined) rows.refuse(place, own);
     }
   }
 
+  #body(text: string): string {
+    return JSON.stringify({ [this.#config.field]: text });
+  }
+
   /** Why a message is refused; `undefined`: it is taken. Throws what passes, and what is wrong with the address. */
-  #ask(text: string, key: string): string | undefined {
-    const { url, field, timeout_seconds } = this.#config;
+  #ask(body: string, key: string): string | undefined {
+    const { url, timeout_seconds } = this.#config;
     const answer = http.request(url, {
       method: "POST",
       headers: { "Content-Type": "application/json", "Idempotency-Key": key, "User-Agent": "millstream-webhook" },
-      body: JSON.stringify({ [field]: text }),
+      body,
       timeoutMs: timeout_seconds * 1000,
       bodyBytesMax: ANSWER_BYTES_MAX,
     });

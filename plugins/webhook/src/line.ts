@@ -82,3 +82,21 @@ export function escaped(text: string, markup: Markup): string {
       return text;
   }
 }
+
+/** 16 hexadecimal digits that other texts hardly share. */
+export function digest(text: string): string {
+  let [first, second] = [0x9e3779b9, 0x7f4a7c15];
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    first = Math.imul(first ^ unit, 0x85ebca6b);
+    second = Math.imul(second ^ unit, 0x01000193);
+  }
+  return hexOf(first ^ (second >>> 15)) + hexOf(second ^ (first >>> 13));
+}
+
+/** Each bit of the number depends on all bits of what was hashed. */
+function hexOf(hash: number): string {
+  const once = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  const twice = Math.imul(once ^ (once >>> 13), 0xc2b2ae35);
+  return ((twice ^ (twice >>> 16)) >>> 0).toString(16).padStart(8, "0");
+}

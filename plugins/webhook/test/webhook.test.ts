@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import * as testing from "millstream-sdk/testing";
 import plugin from "../src/index.ts";
-import { cut, escaped, partsOf } from "../src/line.ts";
+import { cut, digest, escaped, partsOf } from "../src/line.ts";
 
 const URL = "https://hooks.example.com/services/secret";
 
@@ -16,7 +16,8 @@ function posting(config: object, answer: (text: string) => testing.TestResponse 
     .http("https://hooks.example.com", ({ method, path, headers, body }) => {
       assert.deepEqual([method, path, headers["content-type"]], ["POST", "/services/secret", "application/json"]);
       const { text } = JSON.parse(body) as { text: string };
-      posted.push([headers["idempotency-key"]!, text]);
+      const [, key, row] = /^(.*)-[0-9a-f]{16}((?:\.\d+)?)$/.exec(headers["idempotency-key"]!)!;
+      posted.push([key! + row!, text]);
       return answer(text);
     });
   return { sink, posted };
@@ -94,4 +95,25 @@ test("values are no markup", () => {
   assert.equal(cut("👍👍👍", 3), "👍👍👍");
   assert.equal(cut("👍👍👍", 2), "👍…");
   assert.deepEqual(partsOf("{ a }{b}}}{{"), ["", "a", "", "b", "}{"]);
+});
+
+test("other messages have other keys", () => {
+  const keys = ["ada", "bob", "", "ada "].map((user) => {
+    const seen: string[] = [];
+    testing
+      .sink(plugin)
+      .config({ url: URL, template: "{user}" })
+      .input("user text")
+      .http("https://hooks.example.com", ({ headers }) => {
+        seen.push(headers["idempotency-key"]!);
+        return 200;
+      })
+      .open()
+      .batch(1, [{ user }]);
+    return seen.join();
+  });
+  assert.equal(new Set(keys).size, keys.length, keys.join("\n"));
+  const digests = Array.from({ length: 5000 }, (_, at) => digest(`user ${at} paid ${at * at}`));
+  assert.ok(digests.every((digest) => /^[0-9a-f]{16}$/.test(digest)));
+  assert.equal(new Set(digests.map((digest) => digest.slice(0, 8))).size, 5000);
 });

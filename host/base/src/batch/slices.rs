@@ -11,8 +11,12 @@ pub struct RowBytes<'a>(Vec<SlicedColumn<'a>>);
 enum SlicedColumn<'a> {
     /// Values between offsets.
     Sized(&'a [i32]),
-    /// So many bits a row.
+    /// So many bytes a row.
     Fixed(usize),
+    /// Values of lists, between offsets.
+    List(&'a [i32], Box<SlicedColumn<'a>>),
+    /// Values of several fields.
+    Fields(Vec<SlicedColumn<'a>>),
     /// Anything else: so many bytes a row, as all of its rows together have.
     Average(usize),
 }
@@ -36,7 +40,12 @@ impl<'a> RowBytes<'a> {
     /// Where the slice that begins at `start` ends: behind at least one of so many rows. The same rows are cut in the same
     /// way each time.
     pub fn slice_end(&self, start: usize, rows: usize, most: SliceMax) -> usize {
-        let (mut good, mut bad) = (start.saturating_add(1), start.saturating_add(most.rows.max(1)).min(rows));
+        self.fitting_end(start, rows, most).max(start.saturating_add(1)).min(rows)
+    }
+
+    /// Where that of the rows from `start` ends which is no more than `most`, be it none of them.
+    pub fn fitting_end(&self, start: usize, rows: usize, most: SliceMax) -> usize {
+        let (mut good, mut bad) = (start, start.saturating_add(most.rows).min(rows));
         if good >= bad || self.of_range(&(start..bad)) <= most.bytes {
             return bad;
         }
@@ -73,10 +82,16 @@ impl<'a> SlicedColumn<'a> {
         match array.data_type() {
             DataType::Utf8 => SlicedColumn::Sized(array.as_string::<i32>().value_offsets()),
             DataType::Binary => SlicedColumn::Sized(array.as_binary::<i32>().value_offsets()),
+            DataType::List(_) => {
+                let lists = array.as_list::<i32>();
+                SlicedColumn::List(lists.value_offsets(), Box::new(SlicedColumn::of(lists.values())))
+            }
+            DataType::Struct(_) => {
+                SlicedColumn::Fields(array.as_struct().columns().iter().map(SlicedColumn::of).collect())
+            }
+            // A bit; but so the bytes of rows are the sum of those of each, however they are cut.
             DataType::Boolean => SlicedColumn::Fixed(1),
-            other => other
-                .primitive_width()
-                .map_or_else(|| SlicedColumn::average(array), |bytes| SlicedColumn::Fixed(8 * bytes)),
+            other => other.primitive_width().map_or_else(|| SlicedColumn::average(array), SlicedColumn::Fixed),
         }
     }
 
@@ -87,8 +102,15 @@ impl<'a> SlicedColumn<'a> {
                 let values = usize::try_from(i64::from(at(rows.end)) - i64::from(at(rows.start))).unwrap_or_default();
                 values + size_of::<i32>() * rows.len()
             }
-            SlicedColumn::Fixed(bits) => bits.saturating_mul(rows.len()).div_ceil(8),
-            SlicedColumn::Average(bytes) => bytes.saturating_mul(rows.len()),
+            SlicedColumn::List(offsets, values) => {
+                let at =
+                    |row: usize| usize::try_from(offsets.get(row).copied().unwrap_or_default()).unwrap_or_default();
+                values.bytes(&(at(rows.start)..at(rows.end))).saturating_add(size_of::<i32>() * rows.len())
+            }
+            SlicedColumn::Fields(fields) => {
+                fields.iter().fold(0, |sum: usize, field| sum.saturating_add(field.bytes(rows)))
+            }
+            SlicedColumn::Fixed(bytes) | SlicedColumn::Average(bytes) => bytes.saturating_mul(rows.len()),
         }
     }
 
@@ -101,8 +123,8 @@ impl<'a> SlicedColumn<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{BooleanArray, Int64Array, ListArray, StringArray};
-    use arrow::datatypes::Int64Type;
+    use arrow::array::{BooleanArray, Int64Array, ListArray, StringArray, StructArray};
+    use arrow::datatypes::{Field, Int64Type};
     use std::sync::Arc;
 
     fn texts(lengths: &[usize]) -> RecordBatch {
@@ -140,6 +162,23 @@ mod tests {
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
         let bytes = RowBytes::of([&rows]).of_range(&(1..3));
-        assert!((16 + 1 + 1600..16 + 1 + 1700).contains(&bytes), "{bytes}");
+        assert_eq!(bytes, 16 + 2 + 2 * (800 + 4));
+    }
+
+    #[test]
+    fn rows_of_lists_count_as_what_is_in_each_wherever_they_are_cut() {
+        let lists =
+            ListArray::from_iter_primitive::<Int64Type, _, _>([1, 100, 0, 7].map(|values| Some(vec![Some(1); values])));
+        let lists: ArrayRef = Arc::new(lists);
+        let fields = StructArray::from(vec![(Arc::new(Field::new("list", lists.data_type().clone(), true)), lists)]);
+        let rows = RecordBatch::try_from_iter([("fields", Arc::new(fields) as ArrayRef)]).unwrap();
+        let whole = RowBytes::of([&rows]);
+        let each: Vec<usize> = (0..4).map(|row| whole.of_range(&(row..row + 1))).collect();
+        assert_eq!(each, [4 + 8, 4 + 800, 4, 4 + 56]);
+        let cut = rows.slice(1, 3);
+        assert_eq!(RowBytes::of([&cut]).of_range(&(0..2)), whole.of_range(&(1..3)));
+        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 3, bytes: 803 }), 1);
+        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 3, bytes: 808 }), 3);
+        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 0, bytes: 808 }), 1);
     }
 }

@@ -14,11 +14,10 @@ use crate::error::Error;
 use crate::http::listener::{accept_all, bind, cannot_listen};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
-use bytes::Bytes;
 use frames::{Frame, Frames};
-use message::Reader;
+use message::{Reader, Sender};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
@@ -37,12 +36,68 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log tells of dropped datagrams.
 const DROPPED_EVERY: Duration = Duration::from_secs(10);
 
-/// What came.
-enum Came {
-    /// A message, as a line of JSON.
-    Line(Vec<u8>),
+/// What came at a time, as chunks of lines of JSON.
+struct Lines {
+    chunks: Vec<Chunk>,
+    next: Chunk,
+    bytes: Vec<u8>,
+    /// Bytes that the last time took, about as many as the next.
+    usual: usize,
+    record_bytes_max: u64,
+    rejected_bytes_max: usize,
+}
+
+impl Lines {
+    fn new(source: &SourceSpec) -> Lines {
+        Lines {
+            chunks: Vec::new(),
+            next: Chunk::default(),
+            bytes: Vec::new(),
+            usual: 0,
+            record_bytes_max: source.record_bytes_max,
+            rejected_bytes_max: usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn add(&mut self, reader: &Reader, message: &[u8], sender: &Sender, now: (i32, usize)) {
+        if self.bytes.is_empty() {
+            self.bytes.reserve(self.usual);
+        }
+        reader.write(message, sender, now, &mut self.bytes);
+        self.end_row();
+    }
+
     /// The beginning of one that is too long, and how long it is at least.
-    TooLong(Vec<u8>, usize),
+    fn add_too_long(&mut self, beginning: &[u8], length: usize) {
+        let kept = beginning.get(..self.rejected_bytes_max.min(beginning.len())).unwrap_or_default();
+        self.bytes.extend_from_slice(kept);
+        self.bytes.push(b'\n');
+        let reason = format!("{length} bytes, record_bytes_max is {}", self.record_bytes_max);
+        let dropped = length.saturating_sub(kept.len()) as u64;
+        self.next.refused.push(RefusedRecord { row: self.next.ends.len() as u32, reason, dropped });
+        self.end_row();
+    }
+
+    fn end_row(&mut self) {
+        self.next.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        if self.next.ends.len() >= PART_ROWS_MAX || self.bytes.len() >= PART_BYTES_MAX {
+            self.end_chunk();
+        }
+    }
+
+    fn end_chunk(&mut self) {
+        self.usual = self.bytes.len();
+        let bytes = std::mem::take(&mut self.bytes).into();
+        self.chunks.push(Chunk { bytes, ..std::mem::take(&mut self.next) });
+    }
+
+    /// All that came since the last time.
+    fn take(&mut self) -> Vec<Chunk> {
+        if self.next.rows() > 0 {
+            self.end_chunk();
+        }
+        std::mem::take(&mut self.chunks)
+    }
 }
 
 /// Listens for ever.
@@ -63,18 +118,18 @@ async fn listen(source: &SourceSpec, spec: &SyslogSpec, from: &Positions, inbox:
     let connections = async {
         let Some(streams) = &streams else { return std::future::pending().await };
         accept_all(streams, &who, spec.connections_max, |stream, peer| {
-            read(stream, peer, reader.clone(), bytes_max, tell.clone())
+            read(stream, peer, reader.clone(), Lines::new(source), bytes_max, tell.clone())
         })
         .await;
     };
     let single = async {
         let Some(datagrams) = &datagrams else { return std::future::pending().await };
-        hear(datagrams, &who, &reader, bytes_max, &tell).await;
+        hear(datagrams, &who, (&reader, Lines::new(source)), bytes_max, &tell).await;
     };
     tokio::select! {
         () = connections => {}
         () = single => {}
-        () = put(source, from, told, inbox) => {}
+        () = put(from, told, inbox) => {}
     }
     Ok(())
 }
@@ -90,23 +145,28 @@ async fn read(
     mut stream: TcpStream,
     peer: SocketAddr,
     reader: Arc<Reader>,
+    mut lines: Lines,
     bytes_max: usize,
-    tell: mpsc::Sender<Vec<Came>>,
+    tell: mpsc::Sender<Vec<Chunk>>,
 ) {
-    let (mut frames, mut buffer, sender) = (Frames::new(bytes_max), vec![0; READ_BYTES], peer.ip().to_string());
+    let (mut frames, mut buffer) = (Frames::new(bytes_max), vec![0; READ_BYTES]);
+    let sender = Sender::new(&peer.ip().to_string());
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
         frames.add(buffer.get(..count).unwrap_or_default());
-        let (mut came, now) = (Vec::new(), now());
+        let now = now();
         while let Some(frame) = frames.next() {
-            came.push(match frame {
-                Frame::Message(message) => Came::Line(reader.line(&message, &sender, now)),
-                Frame::TooLong(beginning, length) => Came::TooLong(beginning, length),
-            });
+            match frame {
+                Frame::Message(message) => lines.add(&reader, message, &sender, now),
+                Frame::TooLong(beginning, length) => lines.add_too_long(&beginning, length),
+            }
         }
-        if count == 0 {
-            came.extend(frames.rest().map(|rest| Came::Line(reader.line(&rest, &sender, now))));
+        if count == 0
+            && let Some(rest) = frames.rest()
+        {
+            lines.add(&reader, &rest, &sender, now);
         }
+        let came = lines.take();
         if (!came.is_empty() && tell.send(came).await.is_err()) || count == 0 {
             return;
         }
@@ -114,32 +174,43 @@ async fn read(
 }
 
 /// Takes datagrams; those that come while nobody takes rows are dropped, as nothing would make their senders wait.
-async fn hear(socket: &UdpSocket, who: &str, reader: &Reader, bytes_max: usize, tell: &mpsc::Sender<Vec<Came>>) {
+async fn hear(
+    socket: &UdpSocket,
+    who: &str,
+    (reader, mut lines): (&Reader, Lines),
+    bytes_max: usize,
+    tell: &mpsc::Sender<Vec<Chunk>>,
+) {
     let mut buffer = vec![0; READ_BYTES];
     let (mut dropped, mut said) = (0_u64, None::<Instant>);
+    let mut last: Option<(IpAddr, Sender)> = None;
     loop {
-        let mut came = Vec::new();
+        let mut count = 0;
         let mut next = socket.recv_from(&mut buffer).await;
-        while let Ok((count, peer)) = next {
-            let message = buffer.get(..count).unwrap_or_default();
-            came.push(match message.len() > bytes_max {
-                true => Came::TooLong(message.to_vec(), message.len()),
-                false => Came::Line(reader.line(message, &peer.ip().to_string(), now())),
-            });
-            if came.len() == TOGETHER_MAX {
+        let now = now();
+        while let Ok((bytes, peer)) = next {
+            let message = buffer.get(..bytes).unwrap_or_default();
+            // Many come from one after the other.
+            last = last.filter(|(address, _)| *address == peer.ip());
+            let (_, sender) = last.get_or_insert_with(|| (peer.ip(), Sender::new(&peer.ip().to_string())));
+            match message.len() > bytes_max {
+                true => lines.add_too_long(message, message.len()),
+                false => lines.add(reader, message, sender, now),
+            }
+            count += 1;
+            if count == TOGETHER_MAX {
                 break;
             }
             next = socket.try_recv_from(&mut buffer);
         }
-        if came.is_empty() {
+        if count == 0 {
             // The system has no memory, or the like.
             tokio::time::sleep(TROUBLE_PAUSE).await;
             continue;
         }
-        let count = came.len() as u64;
-        match tell.try_send(came) {
+        match tell.try_send(lines.take()) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => dropped = dropped.saturating_add(count),
+            Err(mpsc::error::TrySendError::Full(_)) => dropped = dropped.saturating_add(count as u64),
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
         if dropped > 0 && said.is_none_or(|said| said.elapsed() >= DROPPED_EVERY) {
@@ -152,32 +223,11 @@ async fn hear(socket: &UdpSocket, who: &str, reader: &Reader, bytes_max: usize, 
 }
 
 /// Puts what came into the inbox, and counts the rows.
-async fn put(source: &SourceSpec, from: &Positions, mut told: mpsc::Receiver<Vec<Came>>, inbox: &Inbox) {
-    let kept_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
+async fn put(from: &Positions, mut told: mpsc::Receiver<Vec<Chunk>>, inbox: &Inbox) {
     let mut rows = from.get("").map_or(0, |position| position.offset);
     inbox.idle(true);
-    while let Some(came) = told.recv().await {
-        let (mut chunk, mut bytes) = (Chunk::default(), Vec::new());
-        let mut chunks = Vec::new();
-        for one in came {
-            match one {
-                Came::Line(line) => bytes.extend_from_slice(&line),
-                Came::TooLong(beginning, length) => {
-                    let kept = beginning.get(..kept_max.min(beginning.len())).unwrap_or_default();
-                    bytes.extend_from_slice(kept);
-                    bytes.push(b'\n');
-                    let reason = format!("{length} bytes, record_bytes_max is {}", source.record_bytes_max);
-                    let dropped = length.saturating_sub(kept.len()) as u64;
-                    chunk.refused.push(RefusedRecord { row: chunk.ends.len() as u32, reason, dropped });
-                }
-            }
-            chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            if chunk.ends.len() >= PART_ROWS_MAX || bytes.len() >= PART_BYTES_MAX {
-                chunks.push(Chunk { bytes: Bytes::from(std::mem::take(&mut bytes)), ..std::mem::take(&mut chunk) });
-            }
-        }
-        chunks.push(Chunk { bytes: bytes.into(), ..chunk });
-        for mut chunk in chunks.into_iter().filter(|chunk| chunk.rows() > 0) {
+    while let Some(chunks) = told.recv().await {
+        for mut chunk in chunks {
             chunk.extent.row = rows;
             rows = rows.saturating_add(chunk.rows() as u64);
             if !inbox.put(chunk).await {

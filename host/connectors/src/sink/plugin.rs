@@ -3,6 +3,8 @@
 //! A writer that promises exactly once knows which batch it holds. It says so when it is opened, at the start of a job and after
 //! each failure: so a commit whose answer was lost is not made again, and a batch that is there is not handed over.
 
+mod calls;
+
 use super::Sink;
 use super::waiting::pause_or_end;
 use crate::batch::rejected::RefusedRow;
@@ -203,13 +205,14 @@ impl PluginSink {
         let writer = &mut self.writer.writer;
         writer.begin(batch, time)?;
         let (mut refused, mut count, mut before) = (Vec::new(), 0, 0);
-        for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let more = writer.write(part)?;
+        calls::each(rows, |rows| {
+            let more = writer.write(&rows)?;
             count += more.len() as u64;
             let room = REFUSED_SHOWN.saturating_sub(refused.len());
             refused.extend(more.into_iter().take(room).map(|row| (before + u64::from(row.row), row)));
-            before += part.num_rows() as u64;
-        }
+            before += rows.num_rows() as u64;
+            Ok(())
+        })?;
         if count > 0 {
             let told = self.told(batch, count, before, &refused);
             if !self.spec.reject {

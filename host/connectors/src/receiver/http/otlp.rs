@@ -4,6 +4,7 @@
 mod forms;
 mod messages;
 mod rows;
+mod tree;
 
 use super::cut::{Cut, Records};
 use crate::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
@@ -16,6 +17,7 @@ use hyper::{Response, StatusCode};
 use messages::{Fault, Message};
 use serde_json::{Value, json};
 use std::io::Read;
+use tree::Tree;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -80,26 +82,26 @@ impl Call {
             false => None,
         };
         let body = unpacked.as_deref().unwrap_or(body);
-        let request: Value = match (self.is_json, self.signal) {
-            (true, _) if values_in(body) > VALUES_MAX => return Err(too_many()),
-            (true, _) => serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?,
-            (_, signal) => message(signal).object(body, VALUES_MAX).map_err(|fault| match fault {
+        let json: Value = match self.is_json {
+            true if values_in(body) > VALUES_MAX => return Err(too_many()),
+            true => serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON: {error}")))?,
+            false => Value::Null,
+        };
+        let request = match self.is_json {
+            true if !json.is_object() => return Err(bad("the body is no object of JSON".into())),
+            true => {
+                forms::check(&json).map_err(bad)?;
+                Tree::of(&json)
+            }
+            false => message(self.signal).read(body, VALUES_MAX).map_err(|fault| match fault {
                 Fault::Wrong(why) => bad(why),
                 Fault::TooMany => too_many(),
             })?,
         };
-        if !request.is_object() {
-            return Err(bad("the body is no object of JSON".into()));
-        }
-        if self.is_json {
-            forms::check(&request).map_err(bad)?;
-        }
         // What describes a service is repeated in each of its rows, so little may become much.
         let mut left = source.bytes_per_batch_max;
-        let (mut records, mut line) = (Records::new(source, b"\n", rows_max), Vec::new());
-        rows::each(self.signal, &request, |row| {
-            line.clear();
-            serde_json::to_writer(&mut line, &row).map_err(|error| bad(error.to_string()))?;
+        let mut records = Records::new(source, b"\n", rows_max);
+        rows::each(self.signal, request.root(), |line| {
             left = left.checked_sub(line.len() as u64).ok_or_else(|| {
                 let most = units::show_size(source.bytes_per_batch_max);
                 let why = format!(
@@ -107,7 +109,7 @@ impl Call {
                 );
                 (StatusCode::PAYLOAD_TOO_LARGE, why)
             })?;
-            records.add(&line);
+            records.add(line);
             Ok(())
         })?;
         Ok(records.end())
@@ -196,14 +198,14 @@ fn status_message(code: u64, why: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn request(signal: OtlpSignal, body: &[u8]) -> Result<Value, String> {
-        message(signal).object(body, 100).map_err(|fault| format!("{fault:?}"))
+    fn request(signal: OtlpSignal, body: &[u8]) -> Result<Tree<'_>, String> {
+        message(signal).read(body, 100).map_err(|fault| format!("{fault:?}"))
     }
 
     #[test]
     fn few_bytes_that_are_many_values_are_refused() {
         let many = [1 << 3 | 2, 0].repeat(101);
-        assert_eq!(request(OtlpSignal::Logs, &many).unwrap_err(), "TooMany");
+        assert_eq!(request(OtlpSignal::Logs, &many).err().as_deref(), Some("TooMany"));
         assert!(request(OtlpSignal::Logs, &many[..200]).is_ok());
         assert_eq!(values_in(br#"{"a,[{\"":[1,{},"x"]}"#), 5);
     }
@@ -222,8 +224,8 @@ mod tests {
         let rows = |body: &[u8]| {
             let mut found = Vec::new();
             let request = request(OtlpSignal::Logs, body)?;
-            rows::each(OtlpSignal::Logs, &request, |row| {
-                found.push(Value::Object(row));
+            rows::each(OtlpSignal::Logs, request.root(), |row| {
+                found.push(serde_json::from_slice::<Value>(row).map_err(|error| error.to_string())?);
                 Ok::<_, String>(())
             })?;
             Ok::<_, String>(found)
@@ -238,7 +240,10 @@ mod tests {
             other[bit / 8] ^= 1 << (bit % 8);
             for signal in OtlpSignal::ALL {
                 if let Ok(request) = request(signal, &other) {
-                    let _ = rows::each(signal, &request, |_| Ok::<_, ()>(()));
+                    let _ = rows::each(signal, request.root(), |row| {
+                        assert!(serde_json::from_slice::<Value>(row).is_ok(), "{}", String::from_utf8_lossy(row));
+                        Ok::<_, ()>(())
+                    });
                 }
             }
         }

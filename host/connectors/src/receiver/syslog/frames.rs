@@ -9,6 +9,8 @@ const FIGURES_MAX: usize = 10;
 /// Takes messages out of the bytes of a connection.
 pub struct Frames {
     held: BytesMut,
+    /// Bytes of what was taken last, which still stand before the rest.
+    taken: usize,
     /// Bytes that are passed over, of a message that was too long.
     passed_over: usize,
     /// So is what comes until the end of a line that was.
@@ -18,9 +20,9 @@ pub struct Frames {
 
 /// What was taken.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame {
+pub enum Frame<'a> {
     /// A message.
-    Message(Vec<u8>),
+    Message(&'a [u8]),
     /// The beginning of one that has so many bytes, or more where it has no end yet.
     TooLong(Vec<u8>, usize),
 }
@@ -28,7 +30,7 @@ pub enum Frame {
 impl Frames {
     /// Of messages of at most so many bytes.
     pub fn new(bytes_max: usize) -> Frames {
-        Frames { held: BytesMut::new(), passed_over: 0, passes_line: false, bytes_max }
+        Frames { held: BytesMut::new(), taken: 0, passed_over: 0, passes_line: false, bytes_max }
     }
 
     /// More has come.
@@ -46,7 +48,8 @@ impl Frames {
     }
 
     /// The next message that is whole.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn next(&mut self) -> Option<Frame<'_>> {
+        self.pass_taken();
         loop {
             // What ends a message may be two signs.
             let begin = self.held.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b'\0')).count();
@@ -82,16 +85,21 @@ impl Frames {
                     None => return None,
                 },
             };
-            let message = self.held.get(start..end).unwrap_or_default().to_vec();
-            self.held.advance(end);
-            if !message.is_empty() {
-                return Some(Frame::Message(message));
+            if start < end {
+                self.taken = end;
+                return Some(Frame::Message(self.held.get(start..end).unwrap_or_default()));
             }
+            self.held.advance(end);
         }
+    }
+
+    fn pass_taken(&mut self) {
+        self.held.advance(std::mem::take(&mut self.taken).min(self.held.len()));
     }
 
     /// What is left of a connection that ended: a last line needs no end, and half a message is one as far as it came.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
+        self.pass_taken();
         let held = std::mem::take(&mut self.held).to_vec();
         (!held.is_empty()).then_some(held)
     }
@@ -125,20 +133,29 @@ mod tests {
     use super::*;
 
     /// What comes of these bytes, so many at a time.
-    fn taken(bytes: &[u8], at_once: usize, most: usize) -> (Vec<Frame>, Option<Vec<u8>>) {
+    fn taken(bytes: &[u8], at_once: usize, most: usize) -> (Vec<Taken>, Option<Vec<u8>>) {
         let (mut frames, mut found) = (Frames::new(most), Vec::new());
         for some in bytes.chunks(at_once) {
             frames.add(some);
             while let Some(frame) = frames.next() {
-                found.push(frame);
+                found.push(match frame {
+                    Frame::Message(message) => Taken::Message(message.to_vec()),
+                    Frame::TooLong(beginning, length) => Taken::TooLong(beginning, length),
+                });
             }
         }
         let rest = frames.rest();
         (found, rest)
     }
 
-    fn message(text: &str) -> Frame {
-        Frame::Message(text.as_bytes().to_vec())
+    #[derive(Debug, PartialEq)]
+    enum Taken {
+        Message(Vec<u8>),
+        TooLong(Vec<u8>, usize),
+    }
+
+    fn message(text: &str) -> Taken {
+        Taken::Message(text.as_bytes().to_vec())
     }
 
     #[test]
@@ -159,22 +176,22 @@ mod tests {
     fn what_is_too_long_is_told_and_passed_over() {
         for at_once in [1, 3, 100] {
             let (found, _) = taken(b"12 abcdefghijkl3 <1>", at_once, 5);
-            assert!(matches!(&found[0], Frame::TooLong(_, 12)), "{found:?}");
+            assert!(matches!(&found[0], Taken::TooLong(_, 12)), "{found:?}");
             assert_eq!(found[1..], [message("<1>")]);
         }
         for at_once in [1, 3, 100] {
             let (found, rest) = taken(b"abcdefgh\nxy\nabc", at_once, 5);
             assert!(
-                matches!(&found[0], Frame::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
+                matches!(&found[0], Taken::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
                 "{found:?}"
             );
             assert_eq!((&found[1..], rest.as_deref()), (&[message("xy")][..], Some(&b"abc"[..])));
         }
         let (found, rest) = taken(b"abcdefgh", 8, 5);
-        assert_eq!((found, rest), (vec![Frame::TooLong(b"abcdefgh".to_vec(), 8)], None));
+        assert_eq!((found, rest), (vec![Taken::TooLong(b"abcdefgh".to_vec(), 8)], None));
         let (found, rest) = taken(b"99999999999 x\n5", 2, 100);
         assert_eq!((found, rest.as_deref()), (vec![message("99999999999 x")], Some(&b"5"[..])));
         let (found, _) = taken(b"9999999999 x", 100, 100);
-        assert_eq!(found, [Frame::TooLong(b"x".to_vec(), 9_999_999_999)]);
+        assert_eq!(found, [Taken::TooLong(b"x".to_vec(), 9_999_999_999)]);
     }
 }

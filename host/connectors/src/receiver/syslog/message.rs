@@ -4,8 +4,9 @@
 use crate::batch::column::ColumnSpec;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
-use serde::Serialize;
+use crate::receiver::json_text::write_text;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
@@ -17,54 +18,71 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 const NO_PRIORITY: usize = 13;
 /// Letters of the name of a program before it is taken for words of the message.
 const TAG_BYTES_MAX: usize = 128;
-/// Bytes of a line beside its message, about.
-const FIELDS_BYTES: usize = 256;
 
 /// Reads messages.
 pub struct Reader {
     times: TimeParser,
+    /// What a line says of each priority.
+    priorities: Vec<String>,
+}
+
+/// Who sends: what each of their lines begins with.
+pub struct Sender(Vec<u8>);
+
+impl Sender {
+    /// Of this name.
+    pub fn new(name: &str) -> Sender {
+        Sender(format!("{{\"sender\":{}", Value::from(name)).into_bytes())
+    }
 }
 
 impl Reader {
     /// Of times as RFC 3339 has them.
     pub fn new() -> Reader {
-        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)) }
+        let mut priorities = Vec::new();
+        for facility in FACILITIES {
+            priorities.extend(SEVERITIES.iter().enumerate().map(|(level, severity)| {
+                format!(",\"facility\":\"{facility}\",\"severity\":\"{severity}\",\"level\":{level}")
+            }));
+        }
+        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)), priorities }
     }
 
-    /// A message from this sender, which came at this time (year and month), as a line.
-    pub fn line(&self, message: &[u8], sender: &str, now: (i32, usize)) -> Vec<u8> {
-        let text = String::from_utf8_lossy(message);
+    /// Adds a message from this sender, which came at this time (year and month), as a line.
+    pub fn write(&self, message: &[u8], sender: &Sender, now: (i32, usize), lines: &mut Vec<u8>) {
+        let text = match std::str::from_utf8(message) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(message),
+        };
         let text = text.trim_end_matches(['\n', '\r', '\0']);
-        let mut fields = Fields(Vec::with_capacity(text.len() + FIELDS_BYTES));
-        fields.put("sender", sender);
+        let mut fields = Fields(lines);
+        fields.0.extend_from_slice(&sender.0);
         let (priority, rest) = priority(text).unwrap_or((NO_PRIORITY, text));
-        let (facility, severity) = (priority / 8, priority % 8);
-        fields.put("facility", FACILITIES.get(facility));
-        fields.put("severity", SEVERITIES.get(severity));
-        fields.put("level", severity);
+        fields.0.extend_from_slice(self.priorities.get(priority).map(String::as_bytes).unwrap_or_default());
         if rest.len() == text.len() || self.new_form(rest, &mut fields).is_none() {
             self.old_form(rest, &mut fields, now);
         }
-        let Fields(mut line) = fields;
-        line.extend_from_slice(b"}\n");
-        line
+        lines.extend_from_slice(b"}\n");
     }
 
     /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not, and nothing is set.
     fn new_form(&self, text: &str, fields: &mut Fields) -> Option<()> {
-        let mut words = text.strip_prefix("1 ")?.splitn(6, ' ');
-        let [time, host, app, pid, id] = [(); 5].map(|()| words.next());
-        let (time, rest) = (given(time?), words.next()?);
-        if time.is_some_and(|time| self.times.read(time).is_err()) {
+        let (time, rest) = word(text.strip_prefix("1 ")?)?;
+        let (host, rest) = word(rest)?;
+        let (app, rest) = word(rest)?;
+        let (pid, rest) = word(rest)?;
+        let (id, rest) = word(rest)?;
+        if given(time).is_some_and(|time| self.times.read(time).is_err()) {
             return None;
         }
         let (data, message) = structured(rest)?;
-        for (name, value) in [("host", host), ("app", app), ("pid", pid), ("id", id)] {
-            fields.put(name, given(value?));
-        }
-        fields.put("time", time);
-        fields.put("data", data);
-        fields.put("message", message.strip_prefix('\u{feff}').unwrap_or(message));
+        fields.put_text(",\"host\":", given(host));
+        fields.put_text(",\"app\":", given(app));
+        fields.put_text(",\"pid\":", given(pid));
+        fields.put_text(",\"id\":", given(id));
+        fields.put_text(",\"time\":", given(time));
+        fields.put_value(",\"data\":", &data);
+        fields.put_text(",\"message\":", Some(message.strip_prefix('\u{feff}').unwrap_or(message)));
         Some(())
     }
 
@@ -72,23 +90,23 @@ impl Reader {
     fn old_form(&self, text: &str, fields: &mut Fields, now: (i32, usize)) {
         let mut rest = text;
         if let Some((time, behind)) = self.old_time(rest, now) {
-            fields.put("time", time);
+            fields.put_text(",\"time\":", Some(&time));
             rest = behind;
             // A word that is no tag is the host; not all senders say one.
             if let Some((word, behind)) = rest.split_once(' ')
                 && !word.is_empty()
                 && (!word.contains([':', '[']) || is_address(word))
             {
-                fields.put("host", word);
+                fields.put_text(",\"host\":", Some(word));
                 rest = behind;
             }
         }
         if let Some((app, pid, behind)) = tag(rest) {
-            fields.put("app", app);
-            fields.put("pid", pid);
+            fields.put_text(",\"app\":", Some(app));
+            fields.put_text(",\"pid\":", pid);
             rest = behind;
         }
-        fields.put("message", rest);
+        fields.put_text(",\"message\":", Some(rest));
     }
 
     /// `Nov 22 19:35:58 `, without a year and a zone, or a time as RFC 3339 has it; and what stands behind.
@@ -119,18 +137,32 @@ impl Reader {
     }
 }
 
-/// A line of JSON that grows, field by field.
-struct Fields(Vec<u8>);
+/// A line of JSON that grows, field by field. Names come with what stands around them, are ours, and come once.
+struct Fields<'a>(&'a mut Vec<u8>);
 
-impl Fields {
-    /// Adds a field. Its name is one of ours, and was not added before.
-    fn put(&mut self, name: &str, value: impl Serialize) {
-        self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
+impl Fields<'_> {
+    fn put_text(&mut self, name: &str, value: Option<&str>) {
         self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-        // Texts and objects of texts can be written, and memory takes them.
-        let _ = serde_json::to_writer(&mut self.0, &value);
+        match value {
+            Some(text) => write_text(text, self.0),
+            None => self.0.extend_from_slice(b"null"),
+        }
     }
+
+    fn put_value(&mut self, name: &str, value: &Value) {
+        self.0.extend_from_slice(name.as_bytes());
+        match value {
+            Value::Null => self.0.extend_from_slice(b"null"),
+            // Objects of texts can be written, and memory takes them.
+            value => drop(serde_json::to_writer(&mut *self.0, value)),
+        }
+    }
+}
+
+/// The word before the next blank, and what stands behind it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().position(|byte| byte == b' ')?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
 /// `<34>`, and what stands behind.
@@ -214,7 +246,9 @@ mod tests {
     use serde_json::json;
 
     fn read(message: &str) -> Value {
-        let line = String::from_utf8(Reader::new().line(message.as_bytes(), "s", (2026, 11))).unwrap();
+        let mut line = Vec::new();
+        Reader::new().write(message.as_bytes(), &Sender::new("s"), (2026, 11), &mut line);
+        let line = String::from_utf8(line).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
         let mut read: Value = serde_json::from_str(&line).unwrap();
         read.as_object_mut().unwrap().remove("sender");
@@ -304,6 +338,6 @@ mod tests {
             let message: String = (0..count).map(|_| pieces[random.index(pieces.len())]).collect();
             let _ = read(&message);
         }
-        let _ = Reader::new().line(&[0xff, 0xfe, b'<'], "s", (2026, 1));
+        Reader::new().write(&[0xff, 0xfe, b'<'], &Sender::new("s"), (2026, 1), &mut Vec::new());
     }
 }

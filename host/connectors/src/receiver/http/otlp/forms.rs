@@ -1,7 +1,9 @@
 //! What the values of a request in JSON may be. In Protobuf each field has its type on the wire; in JSON a number may be a text or have a
 //! fraction, and who takes that for nothing loses it without a word.
 
+use super::tree::Leaf;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Bytes of a value that a message shows.
 const SHOWN_CHARS: usize = 60;
@@ -44,12 +46,13 @@ fn form(name: &str) -> Option<Form> {
 }
 
 fn fits(name: &str, form: Form, value: &Value) -> Result<(), String> {
+    let leaf = Leaf::of(value);
     let (fits, wanted) = match form {
         Form::Text => (value.is_string(), "a text"),
         Form::Flag => (value.is_boolean(), "true or false"),
-        Form::Signed => (signed(value).is_some(), "a whole number of 64 bits"),
-        Form::Unsigned => (unsigned(value).is_some(), "a whole number of 64 bits that is not negative"),
-        Form::Double => (double(value).is_some(), "a number"),
+        Form::Signed => (signed(&leaf).is_some(), "a whole number of 64 bits"),
+        Form::Unsigned => (unsigned(&leaf).is_some(), "a whole number of 64 bits that is not negative"),
+        Form::Double => (double(&leaf).is_some(), "a number"),
     };
     // As in Protobuf, what is null is not there.
     if fits || value.is_null() {
@@ -60,32 +63,42 @@ fn fits(name: &str, form: Form, value: &Value) -> Result<(), String> {
 }
 
 /// A whole number, which JSON may have as text.
-pub fn signed(value: &Value) -> Option<i64> {
+pub fn signed(value: &Leaf<'_>) -> Option<i64> {
     match value {
-        Value::String(digits) => digits.parse().ok(),
-        value => value.as_i64().or_else(|| exact(value).map(|number| number as i64)),
+        Leaf::Text(digits) => digits.parse().ok(),
+        Leaf::Int(number) => Some(*number),
+        Leaf::Unsigned(number) => i64::try_from(*number).ok(),
+        Leaf::Double(number) => exact(*number).map(|number| number as i64),
+        _ => None,
     }
 }
 
 /// A whole number that is not negative, which JSON may have as text.
-pub fn unsigned(value: &Value) -> Option<u64> {
+pub fn unsigned(value: &Leaf<'_>) -> Option<u64> {
     match value {
-        Value::String(digits) => digits.parse().ok(),
-        value => value.as_u64().or_else(|| exact(value).filter(|number| *number >= 0.0).map(|number| number as u64)),
+        Leaf::Text(digits) => digits.parse().ok(),
+        Leaf::Int(number) => u64::try_from(*number).ok(),
+        Leaf::Unsigned(number) => Some(*number),
+        Leaf::Double(number) => exact(*number).filter(|number| *number >= 0.0).map(|number| number as u64),
+        _ => None,
     }
 }
 
 /// A whole number that is written with a point or an exponent.
-fn exact(value: &Value) -> Option<f64> {
-    value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_MAX)
+fn exact(number: f64) -> Option<f64> {
+    Some(number).filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_MAX)
 }
 
 /// A number, which JSON may have as text where it has no other word for it.
-pub fn double(value: &Value) -> Option<Value> {
+pub fn double<'l>(value: &'l Leaf<'_>) -> Option<Leaf<'l>> {
     match value {
-        Value::String(word) if ["NaN", "Infinity", "-Infinity"].contains(&word.as_str()) => Some(value.clone()),
-        Value::String(digits) => digits.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
-        Value::Number(_) => Some(value.clone()),
+        Leaf::Text(word) if ["NaN", "Infinity", "-Infinity"].contains(&&**word) => {
+            Some(Leaf::Text(Cow::Borrowed(word)))
+        }
+        Leaf::Text(digits) => digits.parse::<f64>().ok().filter(|number| number.is_finite()).map(Leaf::Double),
+        Leaf::Int(number) => Some(Leaf::Int(*number)),
+        Leaf::Unsigned(number) => Some(Leaf::Unsigned(*number)),
+        Leaf::Double(number) => Some(Leaf::Double(*number)),
         _ => None,
     }
 }

@@ -1,12 +1,8 @@
-//! The messages of OTLP in Protobuf, as objects of the names that they have in JSON: only the fields that rows are made of.
-//!
-//! Ids become hexadecimal digits and bytes Base64, as in JSON.
+//! The messages of OTLP in Protobuf, with the names that their fields have in JSON: only those that rows are made of.
 
+use super::tree::{Leaf, Tree};
 use crate::decode::protobuf::wire::{Raw, Wire};
-use crate::hex;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Number, Value};
+use std::borrow::Cow;
 
 /// How deep messages may stand in others: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;
@@ -158,7 +154,7 @@ static EVENT: Message = Message(&[one(1, "timeUnixNano", Fixed), one(2, "name", 
 static LINK: Message = Message(&[one(1, "traceId", Id), one(2, "spanId", Id), attributes(4)]);
 static STATUS: Message = Message(&[one(2, "message", Text), one(3, "code", Int)]);
 
-/// Why bytes make no object.
+/// Why bytes are no message.
 #[derive(Debug)]
 pub enum Fault {
     /// They are no such message.
@@ -174,79 +170,77 @@ impl From<String> for Fault {
 }
 
 impl Message {
-    /// A message as an object, of so many values at most.
-    pub fn object(&self, bytes: &[u8], values_max: usize) -> Result<Value, Fault> {
-        Reading { left: values_max }.object(self, bytes, 0)
+    /// What a message holds, of so many values at most.
+    pub fn read<'a>(&self, bytes: &'a [u8], values_max: usize) -> Result<Tree<'a>, Fault> {
+        let mut reading = Reading { left: values_max, tree: Tree::default() };
+        reading.fields(self, bytes, 0)?;
+        Ok(reading.tree)
     }
 }
 
 /// Counts the values of a message.
-struct Reading {
+struct Reading<'a> {
     left: usize,
+    tree: Tree<'a>,
 }
 
-impl Reading {
-    fn object(&mut self, message: &Message, bytes: &[u8], depth: usize) -> Result<Value, Fault> {
+impl<'a> Reading<'a> {
+    fn fields(&mut self, message: &Message, bytes: &'a [u8], depth: usize) -> Result<(), Fault> {
         if depth > DEPTH_MAX {
             return Err(format!("nested deeper than {DEPTH_MAX} levels").into());
         }
-        let (mut wire, mut object) = (Wire::new(bytes), Map::new());
+        let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.field()? {
             let Some(field) = message.0.iter().find(|field| field.number == number) else { continue };
-            if !field.repeated {
-                object.insert(field.name.into(), self.value(field.kind, raw, depth)?);
-                continue;
-            }
-            if let Value::Array(list) = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
-                match (field.kind, raw) {
-                    (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(packed)) => {
-                        self.packed(field.kind, packed, list)?;
-                    }
-                    (_, raw) => list.push(self.value(field.kind, raw, depth)?),
+            match (field.kind, raw) {
+                (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(packed)) if field.repeated => {
+                    self.packed(field, packed)?;
                 }
+                (_, raw) => self.value(field, raw, depth)?,
             }
-        }
-        Ok(Value::Object(object))
-    }
-
-    /// Numbers that stand one behind the other.
-    fn packed(&mut self, kind: Kind, packed: &[u8], list: &mut Vec<Value>) -> Result<(), Fault> {
-        let mut wire = Wire::new(packed);
-        while !wire.rest().is_empty() {
-            let raw = match kind {
-                Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
-                _ => Raw::Varint(wire.varint()?),
-            };
-            list.push(self.value(kind, raw, 0)?);
         }
         Ok(())
     }
 
-    fn value(&mut self, kind: Kind, raw: Raw<'_>, depth: usize) -> Result<Value, Fault> {
-        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
-        Ok(match (kind, raw) {
-            (Kind::Message(message), Raw::Bytes(bytes)) => self.object(message, bytes, depth + 1)?,
-            // What is no text is shown as far as it is one.
-            (Text, Raw::Bytes(bytes)) => String::from_utf8_lossy(bytes).into(),
-            (Bytes, Raw::Bytes(bytes)) => BASE64_STANDARD.encode(bytes).into(),
-            (Id, Raw::Bytes(bytes)) => hex::encode(bytes).into(),
-            (Flag, Raw::Varint(number)) => (number != 0).into(),
-            (Int, Raw::Varint(number)) => number.cast_signed().into(),
-            (Unsigned, Raw::Varint(number)) => number.into(),
-            (Zigzag, Raw::Varint(number)) => (((number >> 1) as i64) ^ -((number & 1) as i64)).into(),
-            (Fixed, Raw::Fixed64(number)) => number.into(),
-            (SignedFixed, Raw::Fixed64(number)) => number.cast_signed().into(),
-            (Double, Raw::Fixed64(bits)) => double(f64::from_bits(bits)),
-            _ => return Err("a field has another type than it should; it is no such message".to_owned().into()),
-        })
+    /// Numbers that stand one behind the other.
+    fn packed(&mut self, field: &Field, packed: &'a [u8]) -> Result<(), Fault> {
+        let mut wire = Wire::new(packed);
+        while !wire.rest().is_empty() {
+            let raw = match field.kind {
+                Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
+                _ => Raw::Varint(wire.varint()?),
+            };
+            self.value(field, raw, 0)?;
+        }
+        Ok(())
     }
-}
 
-/// A number as JSON has it, which has no words for some.
-fn double(number: f64) -> Value {
-    match Number::from_f64(number) {
-        Some(number) => Value::Number(number),
-        None if number.is_nan() => "NaN".into(),
-        None => if number > 0. { "Infinity" } else { "-Infinity" }.into(),
+    fn value(&mut self, field: &Field, raw: Raw<'a>, depth: usize) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+        let leaf = match (field.kind, raw) {
+            (Kind::Message(message), Raw::Bytes(bytes)) => {
+                let open = self.tree.open(field.name, field.repeated);
+                self.fields(message, bytes, depth + 1)?;
+                self.tree.close(open);
+                return Ok(());
+            }
+            // What is no text is shown as far as it is one.
+            (Text, Raw::Bytes(bytes)) => Leaf::Text(match std::str::from_utf8(bytes) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(bytes),
+            }),
+            (Bytes, Raw::Bytes(bytes)) => Leaf::Bytes(bytes),
+            (Id, Raw::Bytes(bytes)) => Leaf::Id(bytes),
+            (Flag, Raw::Varint(number)) => Leaf::Flag(number != 0),
+            (Int, Raw::Varint(number)) => Leaf::Int(number.cast_signed()),
+            (Unsigned, Raw::Varint(number)) => Leaf::Unsigned(number),
+            (Zigzag, Raw::Varint(number)) => Leaf::Int(((number >> 1) as i64) ^ -((number & 1) as i64)),
+            (Fixed, Raw::Fixed64(number)) => Leaf::Unsigned(number),
+            (SignedFixed, Raw::Fixed64(number)) => Leaf::Int(number.cast_signed()),
+            (Double, Raw::Fixed64(bits)) => Leaf::Double(f64::from_bits(bits)),
+            _ => return Err("a field has another type than it should; it is no such message".to_owned().into()),
+        };
+        self.tree.add(field.name, field.repeated, leaf);
+        Ok(())
     }
 }
