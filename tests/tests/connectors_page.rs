@@ -88,11 +88,11 @@ fn formats(part: &Value, head: &str, kind: &str) -> String {
 fn partitions(kind: &str) -> &'static str {
     match kind {
         "kafka" => "those of topics, over all processes",
-        "redis" | "nats" => "streams",
-        "rabbitmq" => "queues or streams",
+        "redis" | "nats" => "streams, over all processes",
+        "rabbitmq" => "queues or streams, over all processes",
         "flight" => "parts of the stream",
-        "kinesis" => "shards",
-        "plugin" => "the plugin's",
+        "kinesis" => "shards, over all processes",
+        "plugin" => "the plugin's, over all processes",
         "directory" => "files, one after the other",
         _ => "one",
     }

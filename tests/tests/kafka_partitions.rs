@@ -294,9 +294,11 @@ path = "out.jsonl"
     let json = trial.well(&["status", "job.toml", "--json"]);
     assert_eq!(told(&serde_json::from_str(&json).unwrap()), expected);
     let words = trial.well(&["status", "job.toml"]);
-    for line in
-        ["part    told/0 at 40, 0 behind, counts: 2020-09-13 12:27:19.000 UTC", "part    told/2 at 20, 0 behind"]
-    {
+    for line in [
+        "part    told/0 at 40, 0 behind, counts: 2020-09-13 12:27:19.000 UTC, process 0\n",
+        "part    told/1 at 30, 0 behind, counts: 2020-09-13 12:27:09.000 UTC, process 1\n",
+        "part    told/2 at 20, 0 behind",
+    ] {
         assert!(words.contains(line), "{words}");
     }
     job.stop();

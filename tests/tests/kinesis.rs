@@ -21,6 +21,34 @@ fn start(trial: &Trial, port: u16, arguments: &[&str], fault: &str) -> Process {
     Process::start(command.envs(Kinesis::settings(port)).env("MILLSTREAM_TEST_FAULT", fault))
 }
 
+/// The same in so many processes, which a supervisor starts again when one of them dies.
+fn start_processes(trial: &Trial, port: u16, processes: usize) -> Process {
+    let (number, hosts) = (processes.to_string(), millstream_tests::hosts(processes));
+    let together = ["run", "job.toml", "--workers", "1", "--processes", &number, "--hosts", &hosts];
+    Process::start(trial.command(&together).envs(Kinesis::settings(port)))
+}
+
+/// Kills one process of a job, or all of it.
+fn kill(running: &mut Option<Process>, all: bool) {
+    let Some(job) = running.take() else { return };
+    let children = job.children();
+    let of_all = if all { children.len() } else { 1 };
+    for child in children.iter().take(of_all) {
+        // It may be gone by itself.
+        let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+    }
+    match all {
+        true => {
+            job.kill();
+            children.iter().for_each(|child| {
+                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            });
+            until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
+        }
+        false => *running = Some(job),
+    }
+}
+
 /// Runs the job until nothing comes any more.
 #[track_caller]
 fn run_to_idle(trial: &Trial, port: u16) {
@@ -145,12 +173,22 @@ path = "windows.jsonl"
 /// they lie in one shard after the other. None is late: a shard's time is its own, and goes on from where those ended that it was made of.
 #[test]
 fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
+    resharded(7, false);
+}
+
+/// The same of a job whose processes share out the shards, and of which there are more and fewer.
+#[test]
+fn shards_of_several_processes_follow_upon_each_other() {
+    resharded(8, true);
+}
+
+fn resharded(seed: u64, spread: bool) {
     let server = Kinesis::start();
     server.create("orders", 2);
     let trial = job(COLUMNS);
     trial.write("job.toml", trial.text("job.toml") + WINDOWS);
     let keys: Vec<String> = (0..20).map(|key| format!("key {key}")).collect();
-    let mut random = Random::new(7);
+    let mut random = Random::new(seed);
     let mut written = 0;
     let mut write = |count: i64| {
         let records: Vec<_> = (written..written + count)
@@ -164,7 +202,11 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
     for round in 0..8_u64 {
         let step = steps[round as usize % steps.len()];
         write(40);
-        let mut running = start(&trial, server.port(), &[], &format!("kill@{step}:{}", random.from(1, 6)));
+        let processes = 1 + (round as usize + 1) % 3;
+        let mut running = match spread {
+            true => start_processes(&trial, server.port(), processes),
+            false => start(&trial, server.port(), &[], &format!("kill@{step}:{}", random.from(1, 6))),
+        };
         let shards = server.open_shards("orders");
         match round % 3 {
             0 => server.split("orders", &shards[random.from(0, shards.len() as u64 - 1) as usize]),
@@ -177,6 +219,14 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
             _ => {}
         }
         write(40);
+        if spread {
+            let mut running = Some(running);
+            for all in [false, true] {
+                std::thread::sleep(Duration::from_millis(random.from(500, 5000)));
+                kill(&mut running, all);
+            }
+            continue;
+        }
         // It dies by itself where it comes so far, else it is killed.
         let until = Instant::now() + Duration::from_secs(4);
         while !running.ended() && Instant::now() < until {
@@ -185,7 +235,10 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
         running.kill();
     }
     let deadline = Instant::now() + DEADLINE;
-    let mut running = start(&trial, server.port(), &[], "");
+    let mut running = match spread {
+        true => start_processes(&trial, server.port(), 3),
+        false => start(&trial, server.port(), &[], ""),
+    };
     let all = || {
         let [rows, windows] = ["out.jsonl", "windows.jsonl"].map(|file| trial.rows(file).len() as i64);
         rows >= written && windows >= written / 10 - 8
@@ -193,6 +246,8 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
     while !all() && Instant::now() < deadline && !running.ended() {
         std::thread::sleep(Duration::from_millis(50));
     }
+    // It may be just starting.
+    running.until("it has begun", |running| running.stderr().contains(" batch "));
     running.stop();
     let rows = trial.rows("out.jsonl");
     let mut by_key: BTreeMap<String, Vec<i64>> = BTreeMap::new();

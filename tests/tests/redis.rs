@@ -89,6 +89,7 @@ fn disturbed(seed: u64, processes: usize) {
                     let children = running.children();
                     running.kill();
                     until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                    let processes = if processes == 1 { 1 } else { random.from(1, 3) as usize };
                     running = trial.start_processes(processes, 2);
                 }
                 // They may be gone by themselves.

@@ -1,5 +1,6 @@
 //! Sources that are plugins: rows come once whatever dies, and what goes wrong is told.
 
+use millstream::internals::batch::partition;
 use millstream_tests::{Process, Random, Trial, free_port, plugin, signal};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -195,7 +196,8 @@ fn counting(config: &str, more: &str) -> Trial {
 
 const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"";
 
-/// The job died, or its connections: only lines that were not acknowledged can be sent again, and each comes once.
+/// The job died, or its connections: only lines that were not acknowledged can be sent again, and each comes once, also where another
+/// number of processes shares the servers out among them at each start.
 #[test]
 fn lines_come_once_from_servers_that_forget_what_was_acknowledged() {
     thread::scope(|scope| {
@@ -206,7 +208,7 @@ fn lines_come_once_from_servers_that_forget_what_was_acknowledged() {
 }
 
 fn disturbed(seed: u64, processes: usize) {
-    let (mut random, ports) = (Random::new(seed), [(); 3].map(|()| free_port()));
+    let (mut random, ports) = (Random::new(seed), [(); 4].map(|()| free_port()));
     let trial = reading(&ports);
     let servers = ports.map(|port| Lines::start(port, 4000, 400, Some(seed + u64::from(port))));
     let mut job = trial.start_processes(processes, 2);
@@ -223,7 +225,8 @@ fn disturbed(seed: u64, processes: usize) {
             millstream_tests::until("its workers are gone", || {
                 children.iter().all(|child| !millstream_tests::lives(*child))
             });
-            job = trial.start_processes(processes, 2);
+            let processes = if processes == 1 { 1 } else { random.from(1, 3) as usize };
+            job = trial.start_processes(processes, random.from(1, 2));
         }
     }
     let ended = job.wait();
@@ -271,16 +274,39 @@ fn a_server_that_is_away_is_waited_for_and_told_of_once() {
     assert_eq!(trial.rows("out.jsonl"), server.expected().0);
 }
 
-/// Of two servers one comes only when all of the other is read, and the job was killed in between: the time of each is its own.
+/// Kills all processes of a job.
+fn kill_all(job: Process) {
+    let children = job.children();
+    job.kill();
+    children.iter().for_each(|child| kill(*child));
+    millstream_tests::until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
+}
+
+/// Two ports whose servers are read in different processes, where there are two.
+fn apart() -> [u16; 2] {
+    let process = |port: u16| partition::group_of(&format!("127.0.0.1:{port}")) * 2 / 4096;
+    let first = free_port();
+    let second = std::iter::repeat_with(free_port).find(|second| process(first) != process(*second));
+    [first, second.unwrap()]
+}
+
+/// Of two servers one comes only when all of the other is read, and the job was killed in between: the time of each is its own,
+/// whichever process reads it.
 #[test]
 fn lines_of_a_server_that_comes_later_are_not_late() {
-    let ports = [free_port(), free_port()];
+    for (before, after) in [(1, 1), (2, 1), (1, 2), (2, 3), (2, 2)] {
+        comes_later(before, after);
+    }
+}
+
+fn comes_later(before: usize, after: usize) {
+    let ports = apart();
     let trial = counting_by_time(&ports);
     let first = Lines::start(ports[0], 1000, 1_000_000, None);
-    let mut job = trial.start(&["--unsupervised"]);
+    let mut job = trial.start_processes(before, 1);
     job.until("the lines of the first are safe", |_| first.told().forgotten == 1000);
-    job.kill();
-    let mut job = trial.start(&[]);
+    kill_all(job);
+    let mut job = trial.start_processes(after, 2);
     job.until_stderr("trying again until it works");
     let second = Lines::start(ports[1], 1000, 1_000_000, None);
     second.held_from.store(550, Ordering::Release);
@@ -294,15 +320,46 @@ fn lines_of_a_server_that_comes_later_are_not_late() {
 /// A partition in which nothing ever came is waited for as long as it may have something, and not when it is at its end.
 #[test]
 fn a_partition_that_has_ended_without_rows_holds_up_nothing() {
-    let ports = [free_port(), free_port()];
-    let trial = counting_by_time(&ports);
-    let servers = ports.map(|port| Lines::start(port, if port == ports[0] { 0 } else { 1000 }, 1_000_000, None));
-    servers[1].held_from.store(550, Ordering::Release);
-    let mut job = trial.start(&[]);
-    job.until("five windows are complete", |_| counted(&trial).len() == 5);
-    servers[1].held_from.store(i64::MAX, Ordering::Release);
-    let ended = job.wait();
-    assert_eq!((ended.code, counted(&trial)), (Some(0), vec![99; 10]), "{}", ended.stderr);
+    for (processes, empty) in [(1, 0), (2, 0), (2, 1)] {
+        let ports = apart();
+        let trial = counting_by_time(&ports);
+        let servers =
+            ports.map(|port| Lines::start(port, if port == ports[empty] { 0 } else { 1000 }, 1_000_000, None));
+        servers[1 - empty].held_from.store(550, Ordering::Release);
+        let mut job = trial.start_processes(processes, 1);
+        job.until("five windows are complete", |_| counted(&trial).len() == 5);
+        servers[1 - empty].held_from.store(i64::MAX, Ordering::Release);
+        let ended = job.wait();
+        assert_eq!((ended.code, counted(&trial)), (Some(0), vec![99; 10]), "{}", ended.stderr);
+    }
+}
+
+/// Each process reads its share of the partitions, and says so.
+#[test]
+fn the_partitions_of_a_plugin_are_shared_out_among_the_processes() {
+    let trial = counting("up_to = 1000000000, partitions = 6", &format!("rows_per_batch_max = 100\n{CHECKPOINT}"));
+    let job = trial.start_processes(2, 1);
+    let mut status = Value::Null;
+    let told = || {
+        let Ok(told) = trial.command(&["status", "job.toml", "--json"]).output() else { return false };
+        status = serde_json::from_slice(&told.stdout).unwrap_or_default();
+        let partitions = &status["sources"][0]["partitions"];
+        partitions["furthest"].as_array().is_some_and(|all| {
+            all.len() == 6 && all.iter().all(|one| one["rows"].as_i64().is_some_and(|rows| rows > 0))
+        })
+    };
+    millstream_tests::until("six partitions are told", told);
+    let mut by_process: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for partition in status["sources"][0]["partitions"]["furthest"].as_array().unwrap() {
+        by_process.entry(partition["process"].as_i64().unwrap()).or_default().push(partition["name"].as_str().unwrap());
+    }
+    assert_eq!(by_process.keys().copied().collect::<Vec<_>>(), [0, 1], "{status}");
+    assert!(by_process.values().all(|names| names.len() >= 2), "{by_process:?}");
+    kill_all(job);
+    let alone = trial.start(&["--processes", "2", "--hosts", &millstream_tests::two_hosts(), "--limit", "5"]);
+    let ended = alone.wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its rows cannot be limited; start the job in one process"), "{}", ended.stderr);
 }
 
 /// A later start goes on behind what an earlier one had read to the end.
@@ -321,11 +378,14 @@ fn a_source_that_ended_goes_on_where_it_was() {
     let ended = trial.run_well(&[]);
     assert!(ended.stderr.contains("`n` counted numbers = 3000\n"), "{}", ended.stderr);
     assert_eq!(counted(&trial), all(1000));
-    trial.run_well(&[]);
+    trial.run_well(&["--processes", "2", "--workers", "1", "--hosts", &millstream_tests::two_hosts()]);
     assert_eq!(counted(&trial), all(1000), "nothing is left");
-    trial.change("up_to = 1000", "up_to = 1500");
+    trial.change("up_to = 1000", "up_to = 1200");
+    trial.run_well(&["--processes", "3", "--workers", "1", "--hosts", &millstream_tests::hosts(3)]);
+    assert_eq!(counted(&trial), all(1200));
+    trial.change("up_to = 1200", "up_to = 1500");
     let ended = trial.run_well(&[]);
-    assert!(ended.stderr.contains("p2 is opened at 1000"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("p2 is opened at 1200"), "{}", ended.stderr);
     assert!(ended.stderr.contains("`n` counted numbers = 4500\n"), "a restart does not forget: {}", ended.stderr);
     assert_eq!(counted(&trial), all(1500));
 }

@@ -208,7 +208,7 @@ pub fn start(
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
         SourceKind::Server(server) => {
-            polled::start(&source, server::readers(&source, &server, origin, job.owner), inbox, runtime, &from);
+            polled::start(&source, server::readers(&source, &server, origin, job.owner), inbox, runtime, &from, share);
         }
         SourceKind::Plugin(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin, and nobody calls it", source.name)));

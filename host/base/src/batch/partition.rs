@@ -3,6 +3,7 @@
 //! positions of all partitions, and no two processes read one.
 
 use super::keys::{GROUP_SHIFT, KEY_GROUPS, group_range};
+use super::position::SOURCE_END;
 use crate::ids::ClockId;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,15 +22,30 @@ pub const MORE: i64 = 2;
 /// The mark of the position that tells of a partition's clock, where plans have the marks above: without one there is more.
 pub const TELLS_END: i64 = 1;
 
+/// In front of the name of a partition that is polled: the position under that name counts its rows, and chunks of it are named so.
+const ROWS_PREFIX: &str = "rows:";
+
+/// In front of the name of a partition that is polled, behind which its place follows in the words of whoever reads it.
+pub const PLACE_PREFIX: &str = "of:";
+
+/// Between the two.
+pub const PLACE_MARK: char = '=';
+
 /// Behind the number of a process, in the name of a source: what that process received of a source whose partitions are spread.
 const SHARE: char = '#';
 
-/// The key group of a partition by its name. Partitions that differ in a number at the end (`orders/0`, `orders/1` …) lie evenly
+/// The key group of a partition by its name, or by that of a position or chunk of it. Partitions that differ in a number at the end (`orders/0`, `orders/1` …) lie evenly
 /// over the key groups, as multiples of the golden ratio do, so that a few partitions are spread as evenly as many.
 pub fn group_of(partition: &str) -> u32 {
-    if partition.starts_with(CLOCK_PREFIX) {
+    // Who tells of clocks tells of the end of all, too.
+    if partition.starts_with(CLOCK_PREFIX) || partition == SOURCE_END {
         return 0;
     }
+    let place = partition.strip_prefix(PLACE_PREFIX).and_then(|named| named.rsplit_once(PLACE_MARK));
+    let partition = match (partition.strip_prefix(ROWS_PREFIX), place) {
+        (Some(polled), _) | (None, Some((polled, _))) => polled,
+        (None, None) => partition,
+    };
     let number_at = partition.trim_end_matches(|digit: char| digit.is_ascii_digit()).len();
     let (stem, number) = partition.split_at_checked(number_at).unwrap_or((partition, ""));
     let (stem, number) = match number.parse::<u64>() {
@@ -44,6 +60,16 @@ pub fn group_of(partition: &str) -> u32 {
 /// The name of the position that tells of a partition's clock.
 pub fn clock_name(partition: &str) -> String {
     format!("{CLOCK_PREFIX}{partition}")
+}
+
+/// The name of the position that counts the rows of a partition that is polled, and of chunks of it.
+pub fn rows_name(partition: &str) -> String {
+    format!("{ROWS_PREFIX}{partition}")
+}
+
+/// Whether a position counts rows of a partition that is polled.
+pub fn counts_rows(name: &str) -> bool {
+    name.starts_with(ROWS_PREFIX)
 }
 
 /// The clock of a partition of the source with this number.
@@ -133,6 +159,16 @@ mod tests {
             assert!(Share::ALL.owns(name));
         }
         assert!(shares[0].owns("clock:orders/3") && shares[0].tells_clocks() && !shares[1].tells_clocks());
+    }
+
+    #[test]
+    fn all_that_is_kept_of_a_partition_that_is_polled_lies_together() {
+        for partition in ["", "a", "shardId-000000000003", "a=b", "of:a=b", "rows:a", "clock:a", "end"] {
+            let names = [rows_name(partition), format!("{PLACE_PREFIX}{partition}{PLACE_MARK}3d3d")];
+            assert_eq!(group_of(&names[0]), group_of(&names[1]), "{partition}");
+        }
+        assert_eq!((group_of(&rows_name("a")), group_of(SOURCE_END)), (group_of("a"), 0));
+        assert!(counts_rows(&rows_name("")) && !counts_rows(""));
     }
 
     #[test]

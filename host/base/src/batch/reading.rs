@@ -11,6 +11,11 @@ pub trait ReadPartition: Send {
     fn known(&mut self, positions: &[(String, Vec<u8>)]) {
         let _ = positions;
     }
+    /// These partitions were read to their ends, here or in another process, and batches before all that is read from now on hold
+    /// their rows: told to who is asked which partitions there are, before that.
+    fn ended(&mut self, partitions: &[String]) {
+        let _ = partitions;
+    }
     /// Which partitions there are.
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble>;
     /// Begins to read a partition from here on.

@@ -320,6 +320,16 @@ impl SourceKind {
 
     /// Whether its partitions are spread over all processes of a job.
     pub fn is_spread(&self) -> bool {
+        match self {
+            SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
+            SourceKind::Server(server) => server.reads.is_spread(),
+            _ => false,
+        }
+    }
+
+    /// Whether its server says how far its partitions go, so that plans tell which are at their ends. To such a source more may always
+    /// be added, so it does not end.
+    pub fn knows_ends(&self) -> bool {
         matches!(self, SourceKind::Kafka(_))
     }
 

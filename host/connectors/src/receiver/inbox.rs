@@ -5,9 +5,11 @@
 
 mod ends;
 pub mod open;
+mod others;
 mod signals;
 mod whole;
 
+pub use others::{OthersState, PartitionNews};
 pub use signals::{Offered, Ticket};
 
 use crate::batch::chunk::Chunk;
@@ -19,6 +21,7 @@ use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use ends::PartitionEnds;
 use open::GrowingChunk;
+use others::Others;
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -147,6 +150,8 @@ struct InboxContents {
     end: EndMark,
     /// What is known of the ends of partitions, where plans tell of them.
     ends: Option<PartitionEnds>,
+    /// The other processes that receive a part of the source.
+    others: Option<Others>,
 }
 
 /// How it stands with the end of the source, where a batch is to hold it.
@@ -462,11 +467,7 @@ impl Inbox {
         let (rows_max, bytes_max) = (most.rows.min(left).max(1), most.bytes);
         // As it was before this batch, so that it does not depend on how soon the receiver says so behind its last rows.
         let ends = held.at_end();
-        if held.end.taken && !held.is_empty() {
-            // It had come to its end, and there is more all the same.
-            held.end.taken = false;
-            moved.insert(SOURCE_END.into(), Position::default());
-        }
+        held.take_end_back(&mut moved);
         while let Some(next) = held.waiting.front() {
             let ended = match next {
                 QueuedItem::Chunk(chunk)
@@ -604,7 +605,7 @@ impl InboxContents {
 
     /// Whether the end of the source is what the next batch is to hold.
     fn at_end(&self) -> bool {
-        self.end.told && !self.end.taken && self.finished && self.is_empty()
+        self.end.told && !self.end.taken && self.finished && self.is_empty() && self.others_have_finished()
     }
 
     /// Nothing more is wanted: what waits is not read, and receivers end.

@@ -1,6 +1,9 @@
 //! A source that is polled, a plugin or a server: a thread for each of its partitions asks for rows, and what a poll gave goes into one
 //! batch, with the position behind it. The rows are kept in the plan, so nobody need be able to give them again.
 //!
+//! Where the partitions are spread over the processes of the job, each asks which there are, reads its share of them, and tells the
+//! others which it has read to their ends (`inbox/others`): others may follow upon those, and the source has ended when all have.
+//!
 //! Who is asked is no matter of this module: [`ReadPartition`] is what it needs.
 
 mod messages;
@@ -8,7 +11,7 @@ mod partition;
 mod place;
 
 use super::inbox::Inbox;
-use crate::batch::partition::CLOCK_PREFIX;
+use crate::batch::partition::{CLOCK_PREFIX, Share, rows_name};
 use crate::batch::position::Positions;
 use crate::batch::reading::{ReadPartition, ReadTrouble};
 use crate::error::{Error, Result};
@@ -27,6 +30,8 @@ use tracing::{info, warn};
 
 /// How often a source is asked which partitions there are.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked what became of other partitions.
+const HEARD_EVERY: Duration = Duration::from_millis(100);
 /// How long a source waits before it tries again, at first and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
@@ -34,20 +39,29 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// Makes one who reads a partition, or asks for all.
 pub type MakeReader = Arc<dyn Fn() -> Result<Box<dyn ReadPartition>> + Send + Sync>;
 
-/// Starts to read; the thread ends when the inbox is closed.
-pub fn start(source: &SourceSpec, make: MakeReader, inbox: Arc<Inbox>, runtime: &Handle, from: &Positions) {
+/// Starts to read the partitions of this share; the thread ends when the inbox is closed.
+pub fn start(
+    source: &SourceSpec,
+    make: MakeReader,
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    from: &Positions,
+    share: Share,
+) {
     let (source, from) = (source.clone(), from.clone());
     let name = format!("the receiver of source `{}`", source.name);
     super::on_thread(inbox, runtime, &name, move |inbox, runtime| {
-        let rows = SharedRows::new(&from);
+        let rows = SharedRows::of_all(&from);
         let mut partitions = Partitions {
             source: &source,
             make,
             inbox,
             runtime,
             from: &from,
+            share,
             rows,
             known: BTreeSet::new(),
+            ended_elsewhere: BTreeSet::new(),
             clocks: Clocks::of(&from),
             left: Arc::default(),
             busy: Arc::default(),
@@ -65,8 +79,13 @@ struct Partitions<'a> {
     inbox: &'a Arc<Inbox>,
     runtime: &'a Handle,
     from: &'a Positions,
+    /// Which are read here.
+    share: Share,
     rows: SharedRows,
+    /// Those that were begun here.
     known: BTreeSet<String>,
+    /// Those that other processes have read to their ends.
+    ended_elsewhere: BTreeSet<String>,
     clocks: Clocks,
     /// How many have not come to their end.
     left: Arc<AtomicUsize>,
@@ -80,21 +99,34 @@ impl Partitions<'_> {
         let mut asker = (self.make)()?;
         asker.known(&PartitionPlace::all(self.from));
         let mut again = Again::new(format!("source `{}`", self.source.name));
+        while !self.inbox.may_begin() {
+            if self.inbox.closed_within(self.runtime, HEARD_EVERY) {
+                return Ok(());
+            }
+        }
         loop {
             // Before it is asked what there is: what follows upon those that have ended is among the answer. Of those that were
             // the last to end nobody is told that they are gone: the time of all is at its end then.
-            self.clocks.hear();
-            let all_ended = !self.known.is_empty() && self.left.load(Ordering::Acquire) == 0;
+            let elsewhere = self.inbox.ended_elsewhere();
+            self.clocks.hear(&elsewhere);
+            self.ended_elsewhere.extend(elsewhere);
+            asker.ended(&self.clocks.gone);
+            let some_known = !self.known.is_empty() || !self.ended_elsewhere.is_empty();
+            let all_ended = some_known && self.left.load(Ordering::Acquire) == 0 && !self.inbox.is_read_elsewhere(None);
             let pause = match asker.partitions() {
                 Ok(names) => {
                     again.well();
                     let names: BTreeSet<String> = names.into_iter().collect();
-                    let new: Vec<&String> = names.difference(&self.known).collect();
-                    if all_ended && new.is_empty() {
+                    let is_over = |name: &String| self.known.contains(name) || self.ended_elsewhere.contains(name);
+                    if all_ended && names.iter().all(is_over) {
                         self.inbox.finish();
-                        return Ok(());
+                        // Before that another may have found one, upon which one may follow that is to be read here.
+                        if self.inbox.others_have_finished() {
+                            return Ok(());
+                        }
+                    } else {
+                        self.begin_all(&names)?;
                     }
-                    self.begin_all(new.into_iter().cloned().collect(), &names)?;
                     if self.left.load(Ordering::Acquire) == 0 {
                         // Nobody else would say that there is nothing to read.
                         self.inbox.idle(true);
@@ -116,40 +148,52 @@ impl Partitions<'_> {
     /// Waits, until a partition comes to its end: others may follow upon it, and if none do the source is at its end. Whether the
     /// job wants no more.
     fn closed_within(&self, pause: Duration) -> bool {
-        let step = Duration::from_millis(100);
+        let had_finished = self.inbox.others_have_finished();
         let mut waited = Duration::ZERO;
         while waited < pause {
-            if self.inbox.closed_within(self.runtime, step) {
+            if self.inbox.closed_within(self.runtime, HEARD_EVERY) {
                 return true;
             }
-            if self.clocks.some_ended() {
+            if self.clocks.some_ended()
+                || self.inbox.some_ended_elsewhere()
+                || self.inbox.others_have_finished() != had_finished
+            {
                 return false;
             }
-            waited += step;
+            waited += HEARD_EVERY;
         }
         false
     }
 
-    /// Begins to read these. One that is not listed any more is read until it comes to its end.
-    fn begin_all(&mut self, new: Vec<String>, listed: &BTreeSet<String>) -> Result<()> {
+    /// Begins to read those that are new of its share. One that is not listed any more is read until it comes to its end.
+    fn begin_all(&mut self, listed: &BTreeSet<String>) -> Result<()> {
+        let new: Vec<String> =
+            listed.difference(&self.known).filter(|name| self.share.owns(&rows_name(name))).cloned().collect();
         // Before any of them is begun.
         if self.left.load(Ordering::Acquire) + new.len() > POLLED_PARTITIONS_MAX {
             return Err(Error::plugin(format!(
-                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions at a time, and each needs a thread; \
+                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions at a time in one process, and each needs a thread; \
                  let one partition hold what several do",
                 self.source.name
             )));
         }
         if !new.is_empty() {
             self.inbox.idle(false);
+            self.inbox.go_on();
         }
-        let with_clocks = new.iter().filter(|partition| has_clock(self.source, partition));
-        self.clocks.tell(
-            with_clocks,
-            |partition| listed.contains(partition) || self.known.contains(partition),
-            self.inbox,
-        );
+        if self.share.tells_clocks() {
+            let is_over = |name: &&String| self.ended_elsewhere.contains(*name) || self.known.contains(*name);
+            let with_clocks = listed.iter().filter(|name| has_clock(self.source, name)).filter(|name| !is_over(name));
+            let is_there = |name: &str| {
+                listed.contains(name) || self.known.contains(name) || self.inbox.is_read_elsewhere(Some(name))
+            };
+            self.clocks.tell(with_clocks, is_there, self.inbox);
+        } else {
+            self.clocks.gone.clear();
+        }
         for partition in new {
+            // Before it can come to its end.
+            self.inbox.tell_others_read(&partition);
             self.begin(&partition)?;
             self.known.insert(partition);
         }
@@ -160,10 +204,13 @@ impl Partitions<'_> {
         let place = PartitionPlace::of(partition, self.from);
         let reader = (self.make)()?;
         let left = Left::new(&self.left, partition, &self.clocks.ended);
-        let mut reading =
-            PartitionReader::new(self.source, partition, place, reader, self.inbox, self.runtime, self.rows.clone());
+        let rows = match self.source.kind.is_spread() {
+            true => SharedRows::of(partition, self.from),
+            false => self.rows.clone(),
+        };
+        let mut reading = PartitionReader::new(self.source, partition, place, reader, self.inbox, self.runtime, rows);
         let busy = Busy::new(&self.busy);
-        let failing = self.inbox.clone();
+        let (failing, telling, partition) = (self.inbox.clone(), self.inbox.clone(), partition.to_owned());
         let what = format!("the thread that reads partition `{partition}` of source `{}`", self.source.name);
         threads::start(
             "source-partition",
@@ -172,7 +219,9 @@ impl Partitions<'_> {
             move || {
                 fault::thread("source-partition");
                 let _left = left;
-                reading.read(busy);
+                if reading.read(busy) {
+                    telling.tell_others_ended(&partition);
+                }
             },
         )
         .map(drop)
@@ -195,8 +244,10 @@ impl Clocks {
         Clocks { told: told.map(str::to_owned).collect(), ended: Arc::default(), gone: Vec::new() }
     }
 
-    /// Looks which have come to their ends.
-    fn hear(&mut self) {
+    /// Looks which have come to their ends, these in other processes. Rows of those may have told stages of them.
+    fn hear(&mut self, elsewhere: &[String]) {
+        self.gone.extend_from_slice(elsewhere);
+        self.told.extend(elsewhere.iter().filter(|partition| !partition.is_empty()).cloned());
         self.gone.append(&mut self.ended.lock().unwrap_or_else(PoisonError::into_inner));
     }
 

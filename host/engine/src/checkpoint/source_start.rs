@@ -17,8 +17,11 @@ pub struct SourceStart {
     pub share: Share,
     /// Its positions at the checkpoint.
     pub table: PositionTable,
-    /// What another process tells of the source's partitions: by that a receiver knows which are new.
-    pub known_clocks: Positions,
+    /// Positions of partitions that other processes receive, as far as a receiver has to know of them: which there are, so that it
+    /// knows those that are new.
+    pub others: Positions,
+    /// Whether it has to know all: what follows upon a partition may be received in another process.
+    needs_others: bool,
     /// What the plans of the batches to run again say of it.
     pub entries: BTreeMap<BatchId, PlanEntry>,
     /// Rows that were received and are in no batch that counts: they come first.
@@ -43,19 +46,25 @@ impl SourceStart {
         SourceStart {
             share,
             table,
-            known_clocks: Positions::new(),
+            others: Positions::new(),
+            needs_others: false,
             entries: BTreeMap::new(),
             leftovers: Vec::new(),
             leftovers_moved: Vec::new(),
         }
     }
 
-    /// The checkpoint has these positions of the process that tells of partitions.
-    pub fn know_clocks(&mut self, told: impl IntoIterator<Item = (String, Position)>) {
-        if !self.share.tells_clocks() {
-            let clocks = told.into_iter().filter(|(name, _)| name.starts_with(CLOCK_PREFIX));
-            position::move_all(&mut self.known_clocks, clocks);
-        }
+    /// The same, which has to know all that is known of other partitions.
+    #[must_use]
+    pub fn knowing_others(self) -> SourceStart {
+        SourceStart { needs_others: true, ..self }
+    }
+
+    /// Some process has these positions.
+    pub fn know_others(&mut self, told: impl IntoIterator<Item = (String, Position)>) {
+        let SourceStart { share, needs_others, .. } = self;
+        let is_needed = |name: &str| !share.owns(name) && (*needs_others || name.starts_with(CLOCK_PREFIX));
+        position::move_all(&mut self.others, told.into_iter().filter(|(name, _)| is_needed(name)));
     }
 
     /// What the plan of a batch to run again says, of all that is received here: there is a plan for each process that there
@@ -68,7 +77,7 @@ impl SourceStart {
         let own = self.entries.entry(batch).or_insert_with(none);
         own.chunks.extend(chunks.into_iter().filter(|chunk| share.owns(&chunk.extent.file)));
         own.moved.extend(moved);
-        self.know_clocks(others);
+        self.know_others(others);
     }
 
     /// The files that the batches to run again read are looked at: what was brought back for them is not new.
@@ -107,12 +116,11 @@ impl SourceStarts {
         let mut start = self.0.get(number)?.lock().unwrap_or_else(PoisonError::into_inner);
         let start = start.as_mut()?;
         let mut positions = start.end();
-        positions.extend(start.known_clocks.clone());
+        positions.extend(start.others.clone());
         let leftovers = std::mem::take(&mut start.leftovers);
-        let rows: u64 = leftovers.iter().map(|chunk| chunk.rows() as u64).sum();
-        if rows > 0 {
-            let position = positions.entry(String::new()).or_default();
-            position.offset = position.offset.saturating_add(rows);
+        for chunk in &leftovers {
+            let position = positions.entry(chunk.extent.file.clone()).or_default();
+            position.offset = position.offset.saturating_add(chunk.rows() as u64);
         }
         let leftovers_moved = std::mem::take(&mut start.leftovers_moved);
         position::move_all(&mut positions, leftovers_moved.iter().cloned());

@@ -358,7 +358,7 @@ fn cut<'s>(
 /// The clock that the rows of a chunk move.
 fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     match extent.start {
-        _ if kind.is_spread() => partition::clock_of(source, &extent.file),
+        _ if kind.knows_ends() => partition::clock_of(source, &extent.file),
         partition if kind.has_partitions() => ClockId { stream: source, partition },
         _ => ClockId::of(source),
     }

@@ -118,7 +118,7 @@ fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut feeds = ClockFeeds::new();
     for name in &streams {
-        let of = sources_of(graph, name, |source| source.kind.is_spread(), |_| false);
+        let of = sources_of(graph, name, |source| source.kind.knows_ends(), |_| false);
         let made = |clock: &&ClockId| clock.stream as usize >= graph.spec.sources.len();
         for clock in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
             feeds.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(&of);
@@ -157,7 +157,7 @@ fn sources_of(
 /// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
 /// Partitions of a topic may always come, so such a source does not end.
 fn tells_end(source: &SourceSpec) -> bool {
-    !source.kind.is_spread() && !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
+    !source.kind.knows_ends() && !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
 }
 
 /// Whether a stage may put out rows because batch time goes on: after its own sources have ended, but not after all of the job

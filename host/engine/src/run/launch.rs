@@ -83,8 +83,9 @@ pub(super) fn launch(
         }
         let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
-        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder));
-        inboxes.push(share.map(|_| inbox()));
+        let inbox = || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder);
+        let has_others = processes > 1 && source.kind.is_spread();
+        inboxes.push(share.map(|_| Arc::new(if has_others { inbox().with_others() } else { inbox() })));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -202,22 +203,24 @@ fn receive(running: &Running, runtime: &Handle) {
             from = start.positions;
             inbox.put_back(start.leftovers, start.leftovers_moved);
         }
-        // Its end is something for a batch where it moves the time of a stage. Partitions have no end, and no source has one
+        // Its end is something for a batch where it moves the time of a stage. Topics have no end, and no source has one
         // whose job is to go on later: it would stand in the checkpoint, and a job that is to end then would not tell it again.
         let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        if times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32))) {
+        let counts = times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32)));
+        // Of a source that is spread one process tells it for all.
+        if counts && share.tells_clocks() {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
             inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
         }
-        // The same of the ends of partitions that are spread, where a stage leaves those out that are silent.
+        // The same of the ends of partitions of topics, where a stage leaves those out that are silent.
         let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
-        if let Some(idle_us) = idle_us.filter(|_| source.kind.is_spread()) {
+        if let Some(idle_us) = idle_us.filter(|_| source.kind.knows_ends()) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         match running.graph.readers.get(&source.name) {
             Some(node) => {
                 let readers = node.readers(&running.metrics.of(&source.name));
-                receiver::polled::start(source, readers, inbox.clone(), runtime, &from);
+                receiver::polled::start(source, readers, inbox.clone(), runtime, &from, share);
             }
             None => {
                 let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));

@@ -4,7 +4,7 @@
 mod inputs;
 
 use crate::batch::chunk::Chunk;
-use crate::batch::partition::{Share, source_of};
+use crate::batch::partition::{Share, counts_rows, source_of};
 use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
@@ -416,8 +416,11 @@ fn sources(
             table.map_or_else(|| Ok(PositionTable::empty(share)), |table| PositionTable::load(table, share, store))
         };
         let mut from = SourceStart::from(share, load(share)?);
-        if !share.tells_clocks() {
-            from.know_clocks(load(Share::of_clocks())?.positions().clone());
+        if share != Share::ALL {
+            let needs_others = !source.kind.knows_ends();
+            let of_others = if needs_others { Share::ALL } else { Share::of_clocks() };
+            from = if needs_others { from.knowing_others() } else { from };
+            from.know_others(load(of_others)?.positions().clone());
         }
         starts.insert(source.name.clone(), from);
     }
@@ -433,7 +436,8 @@ fn sources(
         counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
     };
     let is_void = |name: &LogName, head: &Head| {
-        head.batch > start.checkpoint && keeps.contains(&&head.source) && !counts(name, head)
+        let keeps = keeps.iter().any(|source| *source == source_of(&head.source));
+        head.batch > start.checkpoint && keeps && !counts(name, head)
     };
     let mine = starts.keys().cloned().collect::<Vec<_>>();
     plan::read_entries(
@@ -448,8 +452,9 @@ fn sources(
             if planned {
                 from.add(entry);
             } else {
-                let chunks = entry.chunks.into_iter().filter_map(|chunk| chunk.kept);
-                let void = void.entry(entry.source).or_default();
+                let own = entry.chunks.into_iter().filter(|chunk| from.share.owns(&chunk.extent.file));
+                let chunks = own.filter_map(|chunk| chunk.kept);
+                let void = void.entry(source_of(&entry.source).to_owned()).or_default();
                 void.chunks.extend(chunks.map(|chunk| (name.generation, chunk)));
                 void.moved.extend(entry.moved);
             }
@@ -461,7 +466,9 @@ fn sources(
     for (name, void) in void {
         if let Some(from) = starts.get_mut(&name) {
             from.leftovers = leftovers(from, void.chunks);
-            from.leftovers_moved = further(from, void.moved);
+            let further = further(from, void.moved);
+            from.know_others(further.clone());
+            from.leftovers_moved = further.into_iter().filter(|(name, _)| from.share.owns(name)).collect();
         }
     }
     Ok(SourceStarts::new(graph.spec.sources.iter().map(|source| starts.remove(&source.name))))
@@ -477,12 +484,14 @@ struct VoidEntries {
 /// How far rows that are in no batch that counts move positions beside that of the rows themselves: those of producers, which only
 /// grow.
 fn further(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, Position)> {
-    let before = from.end();
+    let mut before = from.end();
+    before.extend(from.others.clone());
     let mut further = Positions::new();
     for (name, position) in moved {
         let known = further.get(&name).or_else(|| before.get(&name));
         let is_further = known.is_none_or(|known| position.offset > known.offset);
-        if is_further && !name.is_empty() && name != SOURCE_END && position != Position::GONE {
+        let counts = name.is_empty() || counts_rows(&name);
+        if is_further && !counts && name != SOURCE_END && position != Position::GONE {
             further.insert(name, position);
         }
     }
@@ -491,17 +500,25 @@ fn further(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, P
 
 /// The rows that were received and are in no batch that counts.
 fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk> {
-    let end = from.end().get("").map_or(0, |position| position.offset);
-    let ranges: Vec<(Generation, u64, u64)> =
-        chunks.iter().map(|(generation, chunk)| (*generation, chunk.extent.row, chunk.rows() as u64)).collect();
+    let ends = from.end();
+    // By the name of the position that counts them.
+    let mut counted: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
+    for (generation, chunk) in chunks {
+        counted.entry(chunk.extent.file.clone()).or_default().push((generation, chunk));
+    }
     let mut left = Vec::new();
-    for (place, skip) in resolve::leftovers(end, &ranges) {
-        if let Some((_, chunk)) = chunks.get(place) {
-            let mut chunk = chunk.clone();
-            if skip > 0 {
-                let _ = chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
+    for (name, chunks) in counted {
+        let end = ends.get(&name).map_or(0, |position| position.offset);
+        let ranges: Vec<(Generation, u64, u64)> =
+            chunks.iter().map(|(generation, chunk)| (*generation, chunk.extent.row, chunk.rows() as u64)).collect();
+        for (place, skip) in resolve::leftovers(end, &ranges) {
+            if let Some((_, chunk)) = chunks.get(place) {
+                let mut chunk = chunk.clone();
+                if skip > 0 {
+                    let _ = chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
+                }
+                left.push(chunk);
             }
-            left.push(chunk);
         }
     }
     left

@@ -2,8 +2,9 @@
 //! processes the first worker of each announces it to all.
 
 use crate::error::{Error, Kind};
+use crate::ids::BatchId;
 use crate::job::spec::SourceSpec;
-use crate::receiver::inbox::Inbox;
+use crate::receiver::inbox::{Inbox, OthersState, PartitionNews};
 use crate::running::Running;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -39,6 +40,8 @@ struct Announcement {
     process: usize,
     /// The sources that the process receives, by number.
     sources: Vec<(usize, SourceState)>,
+    /// What the process tells of partitions of sources that are spread, by number; each only once.
+    news: Vec<(usize, PartitionNews)>,
     stop: bool,
     failed: Option<String>,
 }
@@ -96,6 +99,16 @@ impl Announcer {
             let process = announcement.process;
             let told = announcement.sources.into_iter().filter(|_| process != own);
             self.remote.extend(told.map(|(number, state)| ((number, process), state)));
+            // All workers hear it, and one of the process passes it on.
+            for (number, news) in announcement.news.into_iter().filter(|_| process != own && self.input.is_some()) {
+                running
+                    .ends
+                    .inboxes
+                    .get(number)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|inbox| inbox.hear_others(news.clone()));
+            }
             if let Some(failed) = announcement.failed.filter(|_| announcement.process != own) {
                 running.failure.set(Error {
                     kind: Kind::Environment,
@@ -105,6 +118,27 @@ impl Announcer {
             if announcement.stop && !running.stopping() {
                 running.request_stop();
             }
+        }
+        if self.input.is_some() {
+            self.tell_inboxes(running);
+        }
+    }
+
+    /// Tells the inboxes of sources that are spread how the other processes stand.
+    fn tell_inboxes(&self, running: &Running) {
+        let (own, processes) = running.options.place();
+        for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate() {
+            let Some(inbox) = inbox.as_ref().filter(|_| source.kind.is_spread()) else { continue };
+            let others = (0..processes).filter(|process| *process != own);
+            let others = others.map(|process| self.remote.get(&(number, process)).copied());
+            // Of one that has said nothing yet nobody knows.
+            let Some(all) = others.reduce(together).flatten() else { continue };
+            let cut = (0..processes).filter_map(|process| self.remote.get(&(number, process))).map(|state| state.cut);
+            inbox.others_are(OthersState {
+                leftover: all.leftover,
+                finished: all.finished && !all.ready,
+                cut: BatchId(cut.max().unwrap_or_default()),
+            });
         }
     }
 
@@ -116,9 +150,12 @@ impl Announcer {
             state.idle_ms = if state.idle_ms >= crate::limits::IDLE_MS { crate::limits::IDLE_MS } else { 0 };
             Some((number, state))
         });
+        let inboxes = running.ends.inboxes.iter().enumerate();
+        let news = inboxes.filter_map(|(number, inbox)| Some((number, inbox.as_ref()?.news_for_others()?)));
         let announcement = Announcement {
             to: 0,
             process: running.threads.process(),
+            news: news.collect(),
             sources: own.collect(),
             stop: running.stopping(),
             failed,
@@ -132,17 +169,27 @@ impl Announcer {
     }
 
     /// How things stand with every source after batch `begun` was cut. A source that has not said so much yet, from every
-    /// process that receives it, has nothing and is neither finished nor idle.
+    /// process that receives it, has nothing and is neither finished nor idle. Rows of an earlier start are there until it is said that
+    /// they are not.
     pub fn sources(&self, running: &Running, begun: u64) -> Vec<SourceState> {
         let place = running.options.place();
         let sources = running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate();
         let state = |(number, (source, inbox)): (usize, (&SourceSpec, &Option<Arc<Inbox>>))| {
             let receives = |process: &usize| source.kind.share(number, (*process, place.1)).is_some();
-            let states = (0..place.1).filter(receives).map(|process| match inbox {
-                Some(inbox) if process == place.0 => local(inbox),
-                _ => self.remote.get(&(number, process)).copied().unwrap_or_default(),
-            });
-            states.map(|state| (state.cut == begun).then_some(state)).reduce(together).flatten().unwrap_or_default()
+            let told = |process| match inbox {
+                Some(inbox) if process == place.0 => Some(local(inbox)),
+                _ => self.remote.get(&(number, process)).copied(),
+            };
+            let leftover = |process| told(process).is_none_or(|state| state.leftover);
+            let leftover = (0..place.1).filter(receives).any(leftover);
+            let states = (0..place.1).filter(receives).map(|process| told(process).filter(|state| state.cut == begun));
+            let mut all = states.reduce(together).flatten().unwrap_or_default();
+            if let Some(inbox) = inbox.as_ref().filter(|_| all.finished && !all.ready) {
+                // What it waited for to have its end in a batch.
+                inbox.others_are(OthersState { leftover, finished: true, cut: BatchId(begun) });
+                all.ready = local(inbox).ready;
+            }
+            SourceState { leftover, ..all }
         };
         sources.map(state).collect()
     }

@@ -236,7 +236,8 @@ fn received(
     let logs = plan::read_heads(store)?;
     let later = |_: &plan::LogName, head: &plan::Head| head.batch > newest;
     plan::read_entries(store, &logs, later, |name, entry| {
-        for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some()) {
+        // Partitions count rows by themselves.
+        for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some() && chunk.extent.file.is_empty()) {
             let rows = (name.generation, chunk.extent.row, u64::from(chunk.rows));
             entries.entry(entry.source.clone()).or_default().push(rows);
         }

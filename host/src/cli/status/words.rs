@@ -107,7 +107,9 @@ pub fn facts(PartStatus { plugin, behind, partitions, counts, .. }: &PartStatus)
 
 /// How far partitions are read, those that are furthest behind first.
 fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &PartitionsStatus) {
-    for PartitionStatus { name, position, place, rows, behind, times_us } in furthest.iter().take(PARTITIONS_MAX) {
+    for PartitionStatus { name, process, position, place, rows, behind, times_us } in
+        furthest.iter().take(PARTITIONS_MAX)
+    {
         let mut words = name.clone();
         if let Some(at) = position.map(grouped).as_ref().or(place.as_ref()) {
             let _ = write!(words, " at {at}");
@@ -121,6 +123,9 @@ fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &Pa
         times_us.iter().for_each(|(stage, us)| {
             let _ = write!(words, ", {stage}: {}", time(*us));
         });
+        if let Some(process) = process {
+            let _ = write!(words, ", process {process}");
+        }
         write_fact(text, "part", &words);
     }
     let others = count.saturating_sub(furthest.len().min(PARTITIONS_MAX) as u64);

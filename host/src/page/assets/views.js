@@ -153,7 +153,8 @@ export function part(job, path) {
   const worded = partitions?.furthest.some((p) => p.rows !== undefined);
   const read = (p) => worded ? [h('td', { class: 'text' }, p.place === undefined ? '–' : name(p.place)), h('td', { class: 'n' }, number(p.rows))]
     : [h('td', { class: 'n' }, number(p.position)), h('td', { class: 'n' }, p.behind === undefined ? '–' : number(p.behind))];
-  const partition = (p) => h('tr', {}, h('td', { class: 'text' }, name(p.name)), read(p), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
+  const spread = partitions?.furthest.some((p) => p.process !== undefined);
+  const partition = (p) => h('tr', {}, h('td', { class: 'text' }, name(p.name)), spread && h('td', { class: 'n' }, number(p.process)), read(p), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
   const last = job.batches.filter((x) => x.parts.some((p) => p.part === place)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === place); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
   return [h('h2', {}, name(is.name), ' ', h('span', { class: 'badge' }, `${is.role} · ${is.kind}`)), h('div', { class: 'card' }, h('dl', { class: 'facts' }, all)),
     last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Work on each of the last batches'), chart.batches(last, 0, null, () => {}, job.room)),
@@ -161,7 +162,7 @@ export function part(job, path) {
       h('p', { class: 'quiet small' }, `Of ${plural(own.hot_keys.looked_at, 'row')} that were looked at lately.`)),
     own.spread && h('div', { class: 'card' }, h('h2', {}, 'State by key group'), h('p', { class: 'quiet small' }, `${plural(own.spread.groups, 'key group')} hold about ${plural(own.spread.rows, 'row')}, ${bytes(own.spread.bytes)} of keys and states; the largest:`),
       h('table', {}, h('thead', {}, h('tr', {}, ['Group', 'Rows', 'Bytes', 'Share'].map((t) => h('th', { class: 'n' }, t)))), h('tbody', {}, own.spread.largest.map((g) => h('tr', {}, [number(g.group), number(g.rows), bytes(g.bytes), percent(g.bytes / Math.max(own.spread.bytes, 1))].map((text) => h('td', { class: 'n' }, text))))))),
-    partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), worded ? [h('th', {}, 'Read up to'), h('th', { class: 'n' }, 'Rows since the start')] : ['Next offset', 'Behind'].map((t) => h('th', { class: 'n' }, t)), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
+    partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), spread && h('th', { class: 'n' }, 'Process'), worded ? [h('th', {}, 'Read up to'), h('th', { class: 'n' }, 'Rows since the start')] : ['Next offset', 'Behind'].map((t) => h('th', { class: 'n' }, t)), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
       partitions.count > partitions.furthest.length && h('p', { class: 'quiet small' }, `${number(partitions.count - partitions.furthest.length)} more${worded ? '' : ', none of them further behind'}.`)),
     (counts.plugins ?? []).map(plugin), counts.plugin && acts.upgrading(job, is.name),
     counters.length > 0 && h('div', { class: 'card scroll' }, h('h2', {}, 'Counters of the plugin'), h('table', {}, h('tbody', {}, counters.slice(0, 200).map(([key, count]) => h('tr', {}, h('td', { class: 'text' }, name(key)), h('td', { class: 'n' }, number(count)))))))];

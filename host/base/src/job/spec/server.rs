@@ -109,6 +109,11 @@ impl ServerReads {
         }
     }
 
+    /// Whether each of these can be read by another process of a job. What a stream of Flight is made of is told anew to each who asks.
+    pub fn is_spread(&self) -> bool {
+        self.has_partitions() && !matches!(self, ServerReads::Flight(_))
+    }
+
     /// The kind of the source as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use super::{Again, Busy};
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::envelope::{self, Beside};
 use crate::batch::json;
-use crate::batch::partition::clock_number;
+use crate::batch::partition::{clock_number, rows_name};
 use crate::batch::position::Positions;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
@@ -29,15 +29,29 @@ const SHOWN_EVERY: Duration = Duration::from_secs(1);
 /// Letters of a position that are shown.
 const PLACE_CHARS_MAX: usize = 120;
 
-/// How many rows a source had, of all of its partitions, since the job's first start. Held while rows go into the inbox, so that
-/// they stand there in the order of their numbers.
+/// How many rows a source had since the job's first start: each partition by itself where another process may read it next time, else
+/// all together. Held while rows go into the inbox, so that they stand there in the order of their numbers.
 #[derive(Clone)]
-pub struct SharedRows(Arc<Mutex<u64>>);
+pub struct SharedRows {
+    /// The position that counts them.
+    name: String,
+    count: Arc<Mutex<u64>>,
+}
 
 impl SharedRows {
-    /// As positions tell.
-    pub fn new(from: &Positions) -> SharedRows {
-        SharedRows(Arc::new(Mutex::new(from.get("").map_or(0, |position| position.offset))))
+    /// Of all partitions together, as positions tell.
+    pub fn of_all(from: &Positions) -> SharedRows {
+        SharedRows::named(String::new(), from)
+    }
+
+    /// Of one.
+    pub fn of(partition: &str, from: &Positions) -> SharedRows {
+        SharedRows::named(rows_name(partition), from)
+    }
+
+    fn named(name: String, from: &Positions) -> SharedRows {
+        let count = from.get(&name).map_or(0, |position| position.offset);
+        SharedRows { name, count: Arc::new(Mutex::new(count)) }
     }
 }
 
@@ -132,23 +146,28 @@ impl PartitionReader {
         }
     }
 
-    /// Reads on and on.
-    pub fn read(&mut self, mut busy: Busy) {
+    /// Reads on and on. Whether it came to the end, and all of its rows are in batches.
+    pub fn read(&mut self, mut busy: Busy) -> bool {
         loop {
             let pause = match self.turn(&mut busy) {
                 Ok(pause) => pause,
                 Err(Stopped::Done) => {
                     self.tell_last();
-                    return self.inbox.tell_all_read(&self.partition);
+                    self.inbox.tell_all_read(&self.partition);
+                    return !self.inbox.is_closed();
                 }
-                Err(Stopped::Failed(error)) => return self.inbox.fail(error),
+                Err(Stopped::Failed(error)) => {
+                    self.inbox.fail(error);
+                    return false;
+                }
                 Err(Stopped::Trouble(why)) => {
                     busy.is(false, &self.inbox);
                     self.again.after(&why)
                 }
             };
             if !pause.is_zero() && self.inbox.closed_within(&self.runtime, pause) {
-                return self.tell_last();
+                self.tell_last();
+                return false;
             }
         }
     }
@@ -247,8 +266,9 @@ impl PartitionReader {
         let moves = kept.map(|position| self.place.set(position)).unwrap_or_default();
         let mut chunks = chunks(&self.source, &polled).map_err(Stopped::Failed)?;
         // Nothing that is done under the lock can leave it half done.
-        let mut count = self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = self.rows.count.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in &mut chunks {
+            chunk.extent.file.clone_from(&self.rows.name);
             (chunk.extent.row, chunk.extent.start) = (*count, self.clock);
             *count = count.saturating_add(chunk.rows() as u64);
         }

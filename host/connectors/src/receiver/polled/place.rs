@@ -1,12 +1,10 @@
 //! How far a partition of a plugin has come, in the plugin's own words: the name of a position holds them.
 
+use crate::batch::partition::{PLACE_MARK, PLACE_PREFIX};
 use crate::batch::position::{Position, Positions};
 use crate::hex;
 use crate::receiver::named::NamedPosition;
 use std::collections::BTreeSet;
-
-/// What the name of such a position begins with.
-const MARK: &str = "of:";
 
 /// Where a partition goes on.
 pub struct PartitionPlace {
@@ -38,13 +36,13 @@ impl PartitionPlace {
     /// It goes on here: what the rows that brought it here move.
     pub fn set(&mut self, position: &[u8]) -> Vec<(String, Position)> {
         self.now = Some(position.to_vec());
-        self.named.rename(Some(format!("{MARK}{}={}", self.partition, hex::encode(position))))
+        self.named.rename(Some(format!("{PLACE_PREFIX}{}{PLACE_MARK}{}", self.partition, hex::encode(position))))
     }
 }
 
 /// The partition and the position that a name tells of. No hexadecimal digit is a `=`, whatever the partition's name has.
 fn parse(name: &str) -> Option<(&str, Vec<u8>)> {
-    let (partition, position) = name.strip_prefix(MARK)?.rsplit_once('=')?;
+    let (partition, position) = name.strip_prefix(PLACE_PREFIX)?.rsplit_once(PLACE_MARK)?;
     Some((partition, hex::decode(position)?))
 }
 

@@ -183,6 +183,10 @@ impl ReadPartition for Kinesis {
         self.shared.known().before = partitions.to_vec();
     }
 
+    fn ended(&mut self, shards: &[String]) {
+        self.shared.known().shards.ended.extend(shards.iter().cloned());
+    }
+
     fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
         let (shared, asker) = (self.shared.clone(), &mut self.asker);
         let asked = shared.runtime.block_on(async {
@@ -241,8 +245,6 @@ impl ReadPartition for Kinesis {
     fn poll(&mut self, rows_max: u32, _: Duration) -> Result<ReadRows, ReadTrouble> {
         let Some(open) = &mut self.open else { return Err(ReadTrouble::Passing("it is not open".into())) };
         if open.waiting.is_empty() && open.at_end {
-            // All that came before is in the inbox by now, so what comes of other shards stands behind it.
-            self.shared.known().shards.ended.insert(open.shard.clone());
             open.place.read = Read::All;
             let position = Some(open.place.written());
             return Ok(ReadRows {

@@ -137,7 +137,10 @@ impl ProcessStatus {
                 .enumerate()
                 .map(|(number, (source, inbox))| {
                     let behind = inbox.as_ref().and_then(|inbox| inbox.state().behind);
-                    let partitions = inbox.as_ref().and_then(|inbox| PartitionsStatus::of(number, inbox, &clocks));
+                    let of_several = (processes > 1).then_some(process);
+                    let partitions = inbox.as_ref();
+                    let partitions =
+                        partitions.and_then(|inbox| PartitionsStatus::of(number, inbox, of_several, &clocks));
                     PartStatus { behind, partitions, ..part(&source.name, &source.name, None) }
                 })
                 .collect(),

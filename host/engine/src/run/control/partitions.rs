@@ -26,6 +26,9 @@ pub struct PartitionsStatus {
 pub struct PartitionStatus {
     /// Its name, as `orders/3`.
     pub name: String,
+    /// The process that reads it, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<usize>,
     /// The offset that the next batch begins at; absent where places are not numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
@@ -44,8 +47,13 @@ pub struct PartitionStatus {
 }
 
 impl PartitionsStatus {
-    /// Of the source with this number; `None`: it has none, or does not tell of them. `clocks`: by stage.
-    pub(super) fn of(source: usize, inbox: &Inbox, clocks: &[(&str, Arc<Clocks>)]) -> Option<PartitionsStatus> {
+    /// Of the source with this number; `None`: it has none, or does not tell of them. `process`: this one, of several. `clocks`: by stage.
+    pub(super) fn of(
+        source: usize,
+        inbox: &Inbox,
+        process: Option<usize>,
+        clocks: &[(&str, Arc<Clocks>)],
+    ) -> Option<PartitionsStatus> {
         let read = inbox.partitions();
         if read.is_empty() {
             return None;
@@ -55,6 +63,7 @@ impl PartitionsStatus {
             let times = clocks.iter().filter_map(|(stage, clocks)| Some(((*stage).to_owned(), *clocks.get(&id)?)));
             PartitionStatus {
                 name: topic::shown(&read.name).to_owned(),
+                process,
                 position: read.next,
                 place: read.place,
                 rows: read.rows,
