@@ -231,6 +231,12 @@ fn disturbed(seed: u64, processes: usize) {
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "seed {seed}: {}", ended.stderr);
+    came_once(&trial, &servers, &format!("seed {seed}"));
+}
+
+/// All lines of these servers came once, and none was asked for that was forgotten.
+#[track_caller]
+fn came_once(trial: &Trial, servers: &[Lines], what: &str) {
     let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
         let port = row["text"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
@@ -239,19 +245,54 @@ fn disturbed(seed: u64, processes: usize) {
     let mut refused: Vec<String> = trial.values("bad.jsonl");
     refused.sort();
     let mut refused_expected = Vec::new();
-    for server in &servers {
+    for server in servers {
         let (rows, bad) = server.expected();
         // In the order of the server, too.
-        assert_eq!(found.remove(&server.port.to_string()), Some(rows), "seed {seed}");
+        assert_eq!(found.remove(&server.port.to_string()), Some(rows), "{what}");
         refused_expected.extend(bad);
         let told = server.told();
-        assert_eq!(told.forgotten, server.count, "seed {seed}: what came last is acknowledged before the job ends");
+        assert_eq!(told.forgotten, server.count, "{what}: what came last is acknowledged before the job ends");
         for (from, forgotten, done) in &told.opened {
-            assert!(from >= forgotten && from >= done, "seed {seed}: asked for {from}, after {forgotten} and {done}");
+            assert!(from >= forgotten && from >= done, "{what}: asked for {from}, after {forgotten} and {done}");
         }
     }
     refused_expected.sort();
-    assert_eq!((refused, found.len()), (refused_expected, 0), "seed {seed}");
+    assert_eq!((refused, found.len()), (refused_expected, 0), "{what}");
+}
+
+/// One process has planned lines, and their server has forgotten them, when the other dies before it has planned the same batch. The batch
+/// does not count, and its lines come with the next ones, in whichever process reads that server then.
+#[test]
+fn what_only_one_process_has_planned_is_not_lost() {
+    for processes in [2, 1, 3] {
+        let ports = apart();
+        let trial = reading(&ports);
+        let servers = ports.map(|port| Lines::start(port, 1500, 300, None));
+        let hosts = millstream_tests::two_hosts();
+        let process = |number, fault| {
+            let place = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
+            let mut command = trial.command(&[&["run", "job.toml", "--unsupervised"], &place[..]].concat());
+            Process::start(command.env("MILLSTREAM_TEST_FAULT", fault))
+        };
+        let (first, second) = (process("0", ""), process("1", "stop@plan.before:10"));
+        millstream_tests::until("the second is about to plan", || millstream_tests::stopped(second.id()));
+        let of_first = servers.iter().find(|server| process_of(server.port) == 0).unwrap();
+        let committed = || {
+            let port = format!(" of {}", of_first.port);
+            trial.rows("out.jsonl").iter().filter(|row| row["text"].as_str().unwrap().ends_with(&port)).count()
+        };
+        // Those that came by then, and were good.
+        let forgotten = || (0..of_first.told().forgotten).filter(|number| number % 100 != 42).count();
+        millstream_tests::until("lines are forgotten that are not committed", || committed() < forgotten());
+        // What all have planned is committed meanwhile.
+        thread::sleep(Duration::from_secs(1));
+        millstream_tests::until("there still are such lines", || committed() < forgotten());
+        first.kill();
+        second.kill();
+        let ended = trial.start_processes(processes, 1).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        came_once(&trial, &servers, &format!("{processes} processes"));
+    }
 }
 
 fn kill(id: u32) {
@@ -284,10 +325,15 @@ fn kill_all(job: Process) {
 
 /// Two ports whose servers are read in different processes, where there are two.
 fn apart() -> [u16; 2] {
-    let process = |port: u16| partition::group_of(&format!("127.0.0.1:{port}")) * 2 / 4096;
     let first = free_port();
-    let second = std::iter::repeat_with(free_port).find(|second| process(first) != process(*second));
+    let second = std::iter::repeat_with(free_port).find(|second| process_of(first) != process_of(*second));
     [first, second.unwrap()]
+}
+
+/// The process that reads such a server, of two.
+fn process_of(port: u16) -> usize {
+    let partition = format!("127.0.0.1:{port}");
+    usize::from(!partition::Share::of(0, 2).owns(&partition))
 }
 
 /// Of two servers one comes only when all of the other is read, and the job was killed in between: the time of each is its own,
