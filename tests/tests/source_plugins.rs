@@ -380,6 +380,34 @@ fn a_partition_that_has_ended_without_rows_holds_up_nothing() {
     }
 }
 
+/// Partitions of which nobody is told how far they are safe have ended when their rows are in batches, and not when these are read: a process
+/// that has fewer of them is ahead, and makes no row of the others late.
+#[test]
+fn partitions_without_positions_have_ended_behind_their_rows() {
+    let trial = counting(
+        "up_to = 3000, partitions = 4, fault = \"no-position\", slow = \"p1\"",
+        &format!("rows_per_batch_max = 20\n{CHECKPOINT}"),
+    );
+    trial.change("batch = \"50ms\"", "batch = \"10ms\"");
+    trial.change(
+        "[sinks.out]\n        from = \"n\"",
+        r#"[stages.counts]
+        from = "n"
+        time = "to_timestamp(n)"
+        window = { size = "100s", slide = "100s" }
+        aggregate = { lines = "count(*)" }
+        [sinks.missed]
+        from = "counts.late"
+        kind = "queue"
+        path = "late.jsonl"
+        [sinks.out]
+        from = "counts""#,
+    );
+    trial.run_well(&["--processes", "2", "--workers", "1", "--hosts", &millstream_tests::two_hosts()]);
+    let late = trial.rows("late.jsonl").len();
+    assert_eq!((late, counted(&trial)), (0, vec![400; 30]));
+}
+
 /// Each process reads its share of the partitions, and says so.
 #[test]
 fn the_partitions_of_a_plugin_are_shared_out_among_the_processes() {

@@ -114,7 +114,7 @@ impl Intake {
     }
 
     fn is_safe(&self, ticket: Ticket) -> bool {
-        self.inbox.is_durable(ticket)
+        self.inbox.acknowledges() && self.inbox.is_durable(ticket)
     }
 
     /// Hands the records of a request to the next batch.

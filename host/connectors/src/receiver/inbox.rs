@@ -44,6 +44,8 @@ pub struct Inbox {
     rows_max: u64,
     /// Whether a later start goes on behind these.
     goes_on: bool,
+    /// Whether those who have sent rows hear that they are safe.
+    acknowledges: bool,
     wake: Box<dyn Fn() + Send + Sync>,
     /// Tells how much waits.
     holder: Option<Holder>,
@@ -190,6 +192,7 @@ impl Inbox {
             bytes_max,
             rows_max: u64::MAX,
             goes_on: false,
+            acknowledges: true,
             wake,
             holder: None,
             signals,
@@ -202,6 +205,17 @@ impl Inbox {
     #[must_use]
     pub fn limited(self, rows_max: u64, goes_on: bool) -> Inbox {
         Inbox { rows_max, goes_on, ..self }
+    }
+
+    /// The same for a job that only shows rows: it takes none of them away from whoever keeps them, so nobody hears that they are safe.
+    #[must_use]
+    pub fn for_a_look(self) -> Inbox {
+        Inbox { acknowledges: false, ..self }
+    }
+
+    /// Receiver: whether those who have sent rows hear that they are safe.
+    pub fn acknowledges(&self) -> bool {
+        self.acknowledges
     }
 
     /// How many rows batches take in all.

@@ -90,8 +90,6 @@ struct Cutter {
     checkpoint: Option<SourceCheckpoint>,
     told: Told,
     batches: Batches,
-    /// Whether receivers hear which plans are durable. A look at the first rows takes none of them away from the job.
-    acknowledges: bool,
 }
 
 /// What stages must know of a source besides its rows.
@@ -168,8 +166,7 @@ impl Cutter {
         let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.place());
         let origin = running.graph.spec.origin.clone();
         let batches = running.metrics.batches().clone();
-        let acknowledges = !running.graph.spec.is_sample();
-        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches, acknowledges }
+        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches }
     }
 
     /// Chunks with their places in the batch. Those of partitions that are spread stand in the order of their key groups, which processes own
@@ -178,7 +175,9 @@ impl Cutter {
         if !self.spec.kind.is_spread() {
             return (0..).map(PartOrder::at).zip(chunks).collect();
         }
-        let grouped = chunks.into_iter().map(|chunk| (partition::group_of(&chunk.extent.file), chunk));
+        // What a version that read all partitions in one process has left stands before all else: it is older.
+        let group = |file: &str| if file.is_empty() { 0 } else { partition::group_of(file) };
+        let grouped = chunks.into_iter().map(|chunk| (group(&chunk.extent.file), chunk));
         let mut grouped: Vec<(u32, Chunk)> = grouped.collect();
         grouped.sort_by_key(|(group, _)| *group);
         let mut places: BTreeMap<u32, u64> = BTreeMap::new();
@@ -221,11 +220,8 @@ impl Cutter {
         };
         self.told.moved(taken.moved.iter().map(|(name, position)| (name, position)));
         let (inbox, batches) = (self.inbox.clone(), self.batches.clone());
-        let acknowledges = self.acknowledges;
         let durable = move || {
-            if acknowledges {
-                inbox.plan_is_durable(batch);
-            }
+            inbox.plan_is_durable(batch);
             batches.planned(batch);
             durable();
         };

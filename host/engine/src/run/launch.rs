@@ -84,6 +84,7 @@ pub(super) fn launch(
         let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         let inbox = || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder);
+        let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };
         let has_others = processes > 1 && source.kind.is_spread();
         inboxes.push(share.map(|_| Arc::new(if has_others { inbox().with_others() } else { inbox() })));
     }

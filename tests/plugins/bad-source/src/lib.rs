@@ -25,6 +25,9 @@ pub struct Config {
     /// At which number.
     #[serde(default)]
     at: i64,
+    /// The partition that comes little by little.
+    #[serde(default)]
+    slow: String,
     /// Where to connect to when opened.
     #[serde(default)]
     address: String,
@@ -172,6 +175,8 @@ impl Source for BadSource {
             _ => {}
         }
         let end = if is_time { self.config.up_to } else { self.config.up_to.min(self.config.at) };
+        let is_slow = self.config.slow == self.partition;
+        let end = if is_slow { end.min(self.next + 10) } else { end };
         while rows.left() > 0 && self.next < end {
             match self.config.fault {
                 Wrong::Refuse if self.next % 10 == 7 => rows.refuse(format!("{}\n\0\u{ff}", self.next), "a seven"),
@@ -180,7 +185,11 @@ impl Source for BadSource {
             self.next += 1;
         }
         counter::add("numbers", (most - rows.left()) as u64);
-        let polled = if self.next < self.config.up_to { Polled::ready() } else { Polled::ended() };
+        let polled = match self.next < self.config.up_to {
+            true if is_slow => Polled::pause(Duration::from_millis(5)),
+            true => Polled::ready(),
+            false => Polled::ended(),
+        };
         Ok(if self.config.fault == Wrong::NoPosition { polled } else { polled.at(self.next.to_string()) })
     }
 

@@ -100,7 +100,7 @@ impl Inbox {
     pub async fn durable(&self, ticket: Ticket) -> bool {
         let mut durable = self.signals.durable.subscribe();
         let told = durable.wait_for(|rows| rows.is_none_or(|rows| rows >= ticket.0)).await;
-        told.is_ok_and(|rows| rows.is_some())
+        self.acknowledges() && told.is_ok_and(|rows| rows.is_some())
     }
 
     /// Receiver: whether it is known by now that the plan of the batch that took these rows is durable.

@@ -71,7 +71,9 @@ pub struct PartitionReader {
     again: Again,
     /// Positions whose rows are not known to be durable.
     waiting: VecDeque<(Ticket, Vec<u8>)>,
-    /// Kept as long as there are some: the end of the job waits a moment for what is still to be told.
+    /// Of the last rows, whether a position goes with them or not.
+    last: Option<Ticket>,
+    /// Kept as long as positions wait: the end of the job waits a moment for what is still to be told.
     answers: Option<Arc<()>>,
     /// The last position whose rows are.
     safe: Option<Vec<u8>>,
@@ -138,6 +140,7 @@ impl PartitionReader {
             rows_max,
             again: Again::new(who(&source.name, partition)),
             waiting: VecDeque::new(),
+            last: None,
             answers: None,
             safe,
             noted: None,
@@ -214,9 +217,11 @@ impl PartitionReader {
         }
     }
 
-    /// The partition is at its end: what is still to be told is told, as far as it comes about.
+    /// The partition is at its end: what is still to be told is told, as far as it comes about. Rows that no position is told of are waited for
+    /// as well: who hears of the end takes all of its rows for those of batches.
     fn end(&mut self) -> Result<Duration, Stopped> {
-        while !self.waiting.is_empty() && !self.inbox.is_closed() {
+        let is_left = |reader: &PartitionReader| reader.last.is_some_and(|last| !reader.inbox.is_durable(last));
+        while (!self.waiting.is_empty() || is_left(self)) && !self.inbox.is_closed() {
             self.tell()?;
             let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS));
         }
@@ -229,7 +234,7 @@ impl PartitionReader {
         while let Some((_, position)) = self.waiting.pop_front_if(|(ticket, _)| self.inbox.is_durable(*ticket)) {
             durable = Some(position);
         }
-        if let Some(position) = durable {
+        if let Some(position) = durable.filter(|_| self.inbox.acknowledges()) {
             self.reader.durable(self.safe.insert(position))?;
         }
         if self.waiting.is_empty() {
@@ -292,6 +297,7 @@ impl PartitionReader {
         let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
         drop(count);
         let Some(ticket) = put else { return Err(Stopped::Done) };
+        self.last = Some(ticket);
         if let Some(position) = position {
             self.seen.at = keeps.then(|| position.clone());
             self.waiting.push_back((ticket, position));
