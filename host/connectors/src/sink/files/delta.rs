@@ -28,7 +28,7 @@ use crate::sink::files::Share;
 use crate::sink::marker::Marker;
 use crate::time;
 use arrow::datatypes::SchemaRef;
-use log::{DataFile, KnownFiles, Names, Table, Wanted, commit_name, wrong};
+use log::{DataFile, Names, Table, Wanted, commit_name, wrong};
 use merge::{Changes, Merging, NewFile, Staying};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ pub fn check(written: &Written) -> Result<(), (&'static str, String)> {
         return Err(("path", message));
     }
     super::check_writable(existing).map_err(|message| ("path", message))?;
-    let table = Table::load(&FolderPlace::new(written.path.clone()), KnownFiles::None);
+    let table = Table::load(&FolderPlace::new(written.path.clone()), checkpoint::Part::Table);
     let table = table.map_err(|error| ("path", error.to_string()))?;
     table.map_or(Ok(()), |table| table.check(&wanted)).map_err(|message| ("path", message))
 }
@@ -337,11 +337,6 @@ impl DeltaPlace {
         names.iter().for_each(|name| drop(self.root.remove(name)));
     }
 
-    /// Which files of the table are to be known.
-    fn known(&self) -> KnownFiles {
-        if self.wanted.replaces { KnownFiles::All } else { KnownFiles::None }
-    }
-
     /// Takes in what others have committed since.
     fn look(&self, log: &mut Log) -> Result<(), StoreError> {
         let names = Names::of(&*self.root, Some(log.table.version))?;
@@ -349,7 +344,8 @@ impl DeltaPlace {
         let newer = names.commits.range(next..).next();
         let checkpoint = names.checkpoint.filter(|checkpoint| checkpoint.version > log.table.version);
         if newer.is_some_and(|newer| *newer != next) || (newer.is_none() && checkpoint.is_some()) {
-            let table = Table::load(&*self.root, self.known())?.ok_or_else(|| wrong(&*self.root, "its log is gone"))?;
+            let table =
+                Table::load(&*self.root, self.wanted.part())?.ok_or_else(|| wrong(&*self.root, "its log is gone"))?;
             table.check(&self.wanted).map_err(|why| wrong(&*self.root, why))?;
             log.table = table;
         }
@@ -406,8 +402,7 @@ fn newest(root: &dyn Place, table: &Table) -> Result<Option<log::Checkpoint>, St
 fn table(root: &dyn Place, wanted: &Wanted) -> Result<Table, StoreError> {
     let wrong = |why: String| wrong(root, why);
     loop {
-        let known = if wanted.replaces { KnownFiles::All } else { KnownFiles::None };
-        if let Some(table) = Table::load(root, known)? {
+        if let Some(table) = Table::load(root, wanted.part())? {
             table.check(wanted).map_err(wrong)?;
             return Ok(table);
         }

@@ -129,13 +129,6 @@ impl DataFile {
     }
 }
 
-/// Whether the files of a table are to be known, or only what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KnownFiles {
-    All,
-    None,
-}
-
 /// A checkpoint, which may be in several files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -166,6 +159,13 @@ pub struct Wanted {
     pub replaces: bool,
 }
 
+impl Wanted {
+    /// What is to be known of a log: where files are removed, which there are.
+    pub fn part(&self) -> checkpoint::Part {
+        if self.replaces { checkpoint::Part::All } else { checkpoint::Part::Table }
+    }
+}
+
 /// The name of a commit.
 pub fn commit_name(version: u64) -> String {
     format!("{FOLDER}/{version:020}.json")
@@ -182,7 +182,7 @@ pub fn wrong(place: &dyn Place, reason: impl Into<String>) -> StoreError {
 
 impl Table {
     /// Reads a log; `None`: there is no table.
-    pub fn load(place: &dyn Place, known: KnownFiles) -> Result<Option<Table>, StoreError> {
+    pub fn load(place: &dyn Place, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
         let hint = place.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let hint = hint.and_then(|hint| hint["version"].as_u64());
         let mut names = Names::of(place, hint)?;
@@ -203,10 +203,7 @@ impl Table {
             ));
         }
         let version = behind.last().copied().unwrap_or(first.saturating_sub(1));
-        let (part, files) = match known {
-            KnownFiles::All => (checkpoint::Part::All, Some(BTreeMap::new())),
-            KnownFiles::None => (checkpoint::Part::Table, None),
-        };
+        let files = (part == checkpoint::Part::All).then(BTreeMap::new);
         let (protocol, metadata, transactions) = (None, None, BTreeMap::new());
         let mut table = Table { version, checkpoint: checkpoint.clone(), protocol, metadata, transactions, files };
         for file in checkpoint.iter().flat_map(|checkpoint| &checkpoint.files) {

@@ -48,18 +48,16 @@ impl Merging {
     /// The columns of the table that these rows are for. The error is a key of the job file and what is wrong with it.
     pub fn columns_written(&self, rows: &Schema) -> Result<SchemaRef, (&'static str, String)> {
         let written = ops::columns_written(rows, &self.key, self.op.as_deref())?;
-        match self.key.iter().find(|name| written.field_with_name(name).is_ok_and(|field| !has_keys(field.data_type())))
-        {
+        let is_kept = |name: &&String| {
+            written.field_with_name(name).is_ok_and(|field| ColumnType::of(field.data_type()).is_kept())
+        };
+        match self.key.iter().find(|name| !is_kept(name)) {
             Some(name) => {
                 Err(("key", format!("column `{name}` of `key` has a type that makes no key; write another column")))
             }
             None => Ok(written),
         }
     }
-}
-
-fn has_keys(kind: &DataType) -> bool {
-    ColumnType::of(kind).is_kept()
 }
 
 /// What parts come to: of each key the last row.
