@@ -1,5 +1,15 @@
 //! Texts in lines of JSON that receivers write themselves.
 
+use std::borrow::Cow;
+
+/// Bytes that should be a text, as far as they are one. Nearly all are, and to look at them as a whole is quicker than piece by piece.
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// Adds a text in quotes.
 pub fn write_text(text: &str, line: &mut Vec<u8>) {
     // To look at all bytes without a branch for each is quicker than to write them one by one, and few texts have any.

@@ -4,9 +4,8 @@
 use crate::batch::column::ColumnSpec;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
-use crate::receiver::json_text::write_text;
+use crate::receiver::json_text::{text_of, write_text};
 use serde_json::{Map, Value};
-use std::borrow::Cow;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
@@ -50,10 +49,7 @@ impl Reader {
 
     /// Adds a message from this sender, which came at this time (year and month), as a line.
     pub fn write(&self, message: &[u8], sender: &Sender, now: (i32, usize), lines: &mut Vec<u8>) {
-        let text = match std::str::from_utf8(message) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => String::from_utf8_lossy(message),
-        };
+        let text = text_of(message);
         let text = text.trim_end_matches(['\n', '\r', '\0']);
         let mut fields = Fields(lines);
         fields.0.extend_from_slice(&sender.0);

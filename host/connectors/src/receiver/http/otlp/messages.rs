@@ -2,7 +2,8 @@
 
 use super::tree::{Leaf, Tree};
 use crate::decode::protobuf::wire::{Raw, Wire};
-use std::borrow::Cow;
+use crate::decode::varint::unzigzag;
+use crate::receiver::json_text::text_of;
 
 /// How deep messages may stand in others: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;
@@ -225,16 +226,13 @@ impl<'a> Reading<'a> {
                 return Ok(());
             }
             // What is no text is shown as far as it is one.
-            (Text, Raw::Bytes(bytes)) => Leaf::Text(match std::str::from_utf8(bytes) {
-                Ok(text) => Cow::Borrowed(text),
-                Err(_) => String::from_utf8_lossy(bytes),
-            }),
+            (Text, Raw::Bytes(bytes)) => Leaf::Text(text_of(bytes)),
             (Bytes, Raw::Bytes(bytes)) => Leaf::Bytes(bytes),
             (Id, Raw::Bytes(bytes)) => Leaf::Id(bytes),
             (Flag, Raw::Varint(number)) => Leaf::Flag(number != 0),
             (Int, Raw::Varint(number)) => Leaf::Int(number.cast_signed()),
             (Unsigned, Raw::Varint(number)) => Leaf::Unsigned(number),
-            (Zigzag, Raw::Varint(number)) => Leaf::Int(((number >> 1) as i64) ^ -((number & 1) as i64)),
+            (Zigzag, Raw::Varint(number)) => Leaf::Int(unzigzag(number)),
             (Fixed, Raw::Fixed64(number)) => Leaf::Unsigned(number),
             (SignedFixed, Raw::Fixed64(number)) => Leaf::Int(number.cast_signed()),
             (Double, Raw::Fixed64(bits)) => Leaf::Double(f64::from_bits(bits)),
