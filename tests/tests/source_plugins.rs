@@ -156,17 +156,24 @@ fn reading(ports: &[u16]) -> Trial {
 /// The same, which counts the lines of each hundred seconds, where the number of a line is the second that it is of.
 fn counting_by_time(ports: &[u16]) -> Trial {
     let trial = reading(ports);
-    trial.change(
-        "[sinks.out]\n        from = \"lines\"",
-        r#"[stages.counts]
-        from = "lines"
-        time = "to_timestamp(seq)"
-        window = { size = "100s", slide = "100s" }
-        aggregate = { lines = "count(*)" }
-        [sinks.out]
-        from = "counts""#,
-    );
+    count_by_time(&trial, "lines", "seq");
     trial
+}
+
+/// Has the job count the rows of a source by windows, by the column with their seconds.
+fn count_by_time(trial: &Trial, source: &str, seconds: &str) {
+    trial.change(
+        &format!("[sinks.out]\n        from = \"{source}\""),
+        &format!(
+            r#"[stages.counts]
+        from = "{source}"
+        time = "to_timestamp({seconds})"
+        window = {{ size = "100s", slide = "100s" }}
+        aggregate = {{ lines = "count(*)" }}
+        [sinks.out]
+        from = "counts""#
+        ),
+    );
 }
 
 /// How many lines each window has that came out.
@@ -389,19 +396,10 @@ fn partitions_without_positions_have_ended_behind_their_rows() {
         &format!("rows_per_batch_max = 20\n{CHECKPOINT}"),
     );
     trial.change("batch = \"50ms\"", "batch = \"10ms\"");
+    count_by_time(&trial, "n", "n");
     trial.change(
-        "[sinks.out]\n        from = \"n\"",
-        r#"[stages.counts]
-        from = "n"
-        time = "to_timestamp(n)"
-        window = { size = "100s", slide = "100s" }
-        aggregate = { lines = "count(*)" }
-        [sinks.missed]
-        from = "counts.late"
-        kind = "queue"
-        path = "late.jsonl"
-        [sinks.out]
-        from = "counts""#,
+        "[sinks.out]",
+        "[sinks.missed]\nfrom = \"counts.late\"\nkind = \"queue\"\npath = \"late.jsonl\"\n[sinks.out]",
     );
     trial.run_well(&["--processes", "2", "--workers", "1", "--hosts", &millstream_tests::two_hosts()]);
     let late = trial.rows("late.jsonl").len();

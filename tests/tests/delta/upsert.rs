@@ -1,6 +1,7 @@
 //! Sinks of kind `delta` with `mode = "upsert"`: of each key the last row is in the table, whoever dies and whoever else writes.
 
 use super::*;
+use millstream_tests::Random;
 use serde_json::json;
 
 /// The rows of a job, and what a table of them has by key.
@@ -9,14 +10,14 @@ struct Changing {
     lines: Vec<String>,
 }
 
-/// Rows that look random, and are the same at every run.
-struct Rows(u64);
+/// Key and value of a row.
+fn row_of(row: &Value) -> (u64, String) {
+    (row["n"].as_u64().expect("a key"), row["day"].as_str().expect("a text").to_owned())
+}
 
-impl Rows {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
+/// The rows of a table, in the order of their keys.
+fn rows_of(table: &Value) -> Vec<(u64, String)> {
+    table["rows"].as_array().expect("rows").iter().map(row_of).collect()
 }
 
 /// A job that passes so many changes of 150 keys to a table.
@@ -26,14 +27,14 @@ fn changing(seed: u64, rows: u64, sink: &str) -> Changing {
          path = \"in.jsonl\"\nformat = \"json\"\nschema = {{ op = \"text\", n = \"int64\", day = \"text\" }}\nrows_per_batch_max = 20\n\
          [sinks.out]\nfrom = \"in\"\nkind = \"delta\"\nmode = \"upsert\"\nkey = \"n\"\nop = \"op\"\n{sink}\n"
     ));
-    let mut random = Rows(seed);
+    let mut random = Random::new(seed);
     let line = |number: u64| {
         // Once, when there are some.
         if number == rows / 3 {
             return json!({ "op": "truncate", "n": 0, "day": "" }).to_string();
         }
-        let op = ["insert", "update", "upsert", "delete"][random.below(4) as usize];
-        json!({ "op": op, "n": random.below(150), "day": format!("of {number}") }).to_string()
+        let op = random.one_of(&["insert", "update", "upsert", "delete"]);
+        json!({ "op": op, "n": random.from(0, 149), "day": format!("of {number}") }).to_string()
     };
     let changing = Changing { lines: (0..rows).map(line).collect(), trial };
     changing.trial.write("in.jsonl", changing.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
@@ -46,7 +47,7 @@ impl Changing {
         let mut table: BTreeMap<u64, String> = before.into_iter().collect();
         for line in &self.lines {
             let line: Value = serde_json::from_str(line).expect("JSON");
-            let row = || (line["n"].as_u64().expect("a key"), line["day"].as_str().expect("a text").to_owned());
+            let row = || row_of(&line);
             match line["op"].as_str().expect("a text") {
                 "truncate" => table.clear(),
                 "delete" => drop(table.remove(&row().0)),
@@ -60,9 +61,8 @@ impl Changing {
     fn assert_table(&self, settings: &Settings, path: &str, expected: &BTreeMap<u64, String>, what: &str) {
         let told = asked(&self.trial, settings, &["read", path, "rows"]);
         let table: Value = serde_json::from_str(&told).expect("JSON");
-        let rows = table["rows"].as_array().expect("rows");
-        let row = |row: &Value| (row["n"].as_u64().expect("a key"), row["day"].as_str().expect("a text").to_owned());
-        let found: BTreeMap<u64, String> = rows.iter().map(row).collect();
+        let rows = rows_of(&table);
+        let found: BTreeMap<u64, String> = rows.iter().cloned().collect();
         assert_eq!(rows.len(), found.len(), "{what}: a key comes twice");
         assert_eq!(&found, expected, "{what}");
         assert_eq!(table["counted"].as_u64(), Some(rows.len() as u64), "{what}: what the log says of its files");
@@ -118,8 +118,7 @@ fn rows_of_others_are_replaced_too() {
     asked(&job.trial, &[], &["compact", "out"]);
     killed(&job.trial, &[], "delta.committed:5");
     // Between our look at the table and our commit to it.
-    let job_of = ["run", "job.toml", "--unsupervised"];
-    let stopped = Process::start(job.trial.command(&job_of).env("MILLSTREAM_TEST_FAULT", "stop@delta.commit:3"));
+    let stopped = job.trial.start_with_faults("stop@delta.commit:3", &[]);
     until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
     asked(&job.trial, &[], &["append", "out", "500", "503"]);
     stopped.signal("CONT");
@@ -127,10 +126,7 @@ fn rows_of_others_are_replaced_too() {
     let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
     let mut expected = job.expected((100..180).map(|n| (n, "other".to_owned())));
     expected.extend((500..503).map(|n| (n, "other".to_owned())));
-    let mut found: Vec<(u64, String)> = Vec::new();
-    for row in table["rows"].as_array().expect("rows") {
-        found.push((row["n"].as_u64().expect("a key"), row["day"].as_str().expect("a text").to_owned()));
-    }
+    let mut found = rows_of(&table);
     // Keys that others have twice and that nothing has changed since, they have twice.
     let twice: Vec<u64> = (170..180).collect();
     let of_others: Vec<_> = found.iter().filter(|(n, _)| twice.contains(n)).collect();
