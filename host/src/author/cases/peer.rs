@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::threads;
 use script::{Reply, Script, Values};
 use serde::Deserialize;
+use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -92,6 +93,8 @@ struct State {
     /// Connections that are open, by number.
     connections: BTreeMap<u64, TcpStream>,
     last: u64,
+    /// Where a connection comes from that only tells that all before it were taken.
+    mark: Option<SocketAddr>,
     /// How often nothing came for a while.
     idle: u64,
 }
@@ -160,7 +163,7 @@ impl Peers {
 
     /// Waits until all is heard of what a plugin said that is gone.
     pub fn settle(&self) {
-        self.0.iter().for_each(|peer| peer.shared.settle(peer.kind));
+        self.0.iter().for_each(Peer::settle);
     }
 
     /// The first thing that went wrong at a peer.
@@ -217,6 +220,14 @@ impl Peer {
         format!("{{{}}}", self.name)
     }
 
+    /// Waits until connections have been taken and come to their ends, or until no datagram comes.
+    fn settle(&self) {
+        if matches!(self.kind, Kind::Tcp | Kind::Http) {
+            self.shared.take_all(self.address);
+        }
+        self.shared.settle(self.kind);
+    }
+
     fn send(&mut self) {
         // Whoever listens has the address. The plugin is not called just now, so nobody is in its way.
         if self.kind != Kind::UdpSender || self.sent || UdpSocket::bind(self.address).is_ok() {
@@ -268,8 +279,13 @@ impl Shared {
 
     fn begin(self: &Arc<Shared>, stream: TcpStream, serve: fn(&Shared, TcpStream)) -> Result<(), String> {
         let _ = stream.set_nodelay(true);
+        let from = stream.peer_addr().ok();
         let number = {
             let mut state = self.state();
+            if from.is_some() && state.mark.take_if(|mark| Some(*mark) == from).is_some() {
+                self.changed.notify_all();
+                return Ok(());
+            }
             if state.connections.len() >= CONNECTIONS_MAX {
                 return Err(format!("{CONNECTIONS_MAX} are open"));
             }
@@ -318,6 +334,25 @@ impl Shared {
         state.heard.push(shown);
         state.trouble.get_or_insert(words);
         None
+    }
+
+    /// Waits until all connections are taken that a plugin has made, which may be gone: they wait in a queue of the system, and
+    /// one of our own is behind them in it.
+    fn take_all(&self, address: SocketAddr) {
+        let mark = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+            self.state().mark = socket.local_addr()?.as_socket();
+            socket.connect_timeout(&address.into(), SETTLES_WITHIN).map(|()| socket)
+        };
+        let made = mark();
+        let mut state = self.state();
+        if made.is_ok() {
+            let waits = |state: &mut State| state.mark.is_some();
+            state =
+                self.changed.wait_timeout_while(state, SETTLES_WITHIN, waits).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.mark = None;
     }
 
     /// Waits until connections have come to their ends, or until no datagram comes.
