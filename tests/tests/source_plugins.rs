@@ -387,6 +387,41 @@ fn a_partition_that_has_ended_without_rows_holds_up_nothing() {
     }
 }
 
+/// Partitions have come to their ends, and checkpoints were made before and after that. What was put out since the last one is not put out again
+/// by the next start, wherever the clocks of those that are gone had stood in the checkpoints.
+#[test]
+fn partitions_that_have_ended_do_not_hold_up_batches_that_run_again() {
+    // So many that a worker loses all of its clocks.
+    let ports = [(); 6].map(|()| free_port());
+    let trial = counting_by_time(&ports);
+    trial.change("[checkpoint]", "at_end = \"keep\"\n        [checkpoint]");
+    let servers: Vec<Lines> = ports
+        .iter()
+        .map(|port| Lines::start(*port, if *port == ports[0] { 2000 } else { 20 }, 1_000_000, None))
+        .collect();
+    let (going, ending) = (&servers[0], &servers[1..]);
+    let held_from = |server: &Lines, line| server.held_from.store(line, Ordering::Release);
+    held_from(going, 150);
+    ending.iter().for_each(|server| held_from(server, 10));
+    let mut job = trial.start_processes(1, 4);
+    job.until("a checkpoint has lines of all", |_| servers.iter().all(|server| server.told().done > 0));
+    ending.iter().for_each(|server| held_from(server, i64::MAX));
+    job.until("a window is complete without those that ended", |_| counted(&trial).len() == 1);
+    held_from(going, 160);
+    job.until("a checkpoint was made since", |_| going.told().done == 160);
+    held_from(going, 350);
+    job.until("windows are complete", |_| counted(&trial).len() == 3);
+    kill_all(job);
+    held_from(going, 450);
+    let mut job = trial.start_processes(1, 4);
+    job.until("the next is complete", |_| counted(&trial).len() >= 4);
+    held_from(going, i64::MAX);
+    let ended = job.wait();
+    let mut expected = vec![99; 19];
+    expected[0] += 5 * 20;
+    assert_eq!((ended.code, counted(&trial)), (Some(0), expected), "{}", ended.stderr);
+}
+
 /// Partitions of which nobody is told how far they are safe have ended when their rows are in batches, and not when these are read: a process
 /// that has fewer of them is ahead, and makes no row of the others late.
 #[test]

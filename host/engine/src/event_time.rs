@@ -29,6 +29,8 @@ pub struct EventClock {
     names: ClockNames,
     lapses: Lapses,
     checkpoint: Option<TableCheckpoint>,
+    /// The last checkpoint says of this worker that it owns no clock.
+    owns_none: bool,
     /// The stage for which this clock says, once, that rows come after the end of its event time.
     tells: Option<String>,
 }
@@ -41,7 +43,7 @@ impl EventClock {
         lapses: Lapses,
         checkpoint: Option<TableCheckpoint>,
     ) -> EventClock {
-        EventClock { watermarks, names, lapses, checkpoint, tells: None }
+        EventClock { watermarks, names, lapses, checkpoint, owns_none: false, tells: None }
     }
 
     /// The same, which says for this stage that rows come after the end of its event time. One clock of a stage does.
@@ -89,6 +91,13 @@ impl EventClock {
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
         let rows = saved::rows(&self.watermarks, &self.names, |hash| checkpoint.owns(hash))?;
+        let owned_none = std::mem::replace(&mut self.owns_none, rows.is_none());
+        // What stands there of a clock that is gone would be taken for one that holds the watermark back.
+        let rows = match rows {
+            None if owned_none || !checkpoint.has_files() => None,
+            None => saved::rows_of_none(&self.watermarks, |hash| checkpoint.owns(hash))?,
+            rows => rows,
+        };
         Ok(rows.map(|rows| checkpoint.base(after, rows)))
     }
 }

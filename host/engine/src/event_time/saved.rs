@@ -26,6 +26,9 @@ const BEHIND: &str = " behind ";
 /// Between the name of a source and the digest of a partition's name. No name of a source has it in it.
 const PARTITION: char = '/';
 
+/// Names that no clock has, among which there is one for each key group that a worker may own.
+const NAMES_OF_NONE: u32 = 65_536;
+
 /// The name of a clock in a checkpoint.
 fn name_of(names: &ClockNames, id: ClockId) -> Option<String> {
     let name = names.get(&id.whole())?;
@@ -64,24 +67,40 @@ pub fn rows(
             (format!("{name} {place}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
         }));
     }
-    let all: ArrayRef = Arc::new(StringArray::from_iter_values(clocks.iter().map(|(name, _)| name)));
-    let hashes = Keys::encode(&[all], clocks.len()).map_err(Error::arrow)?.hashes();
+    let hashes = hashes(clocks.iter().map(|(name, _)| name))?;
     let mut clocks: Vec<(KeyHash, &(String, SourceClock))> = hashes.into_iter().zip(&clocks).collect();
     clocks.retain(|(hash, _)| owned(*hash));
     clocks.sort_by(|(a, (name_a, _)), (b, (name_b, _))| (a, name_a).cmp(&(b, name_b)));
-    if clocks.is_empty() {
-        return Ok(None);
-    }
-    let own = || clocks.iter().map(|(_, clock)| *clock);
+    let clocks: Vec<&(String, SourceClock)> = clocks.into_iter().map(|(_, clock)| clock).collect();
+    (!clocks.is_empty()).then(|| rows_of(&clocks, watermarks.watermark())).transpose()
+}
+
+/// The rows of a worker that owns no clock any more, in the place of those that it had owned: one of no clock, so that the watermark is not
+/// forgotten with the last of all. Its name is of a key group that the worker owns, as other numbers of workers look for it there.
+pub fn rows_of_none(watermarks: &Watermarks, owned: impl Fn(KeyHash) -> bool) -> Result<Option<RecordBatch>> {
+    let names: Vec<String> = (0..NAMES_OF_NONE).map(|number| format!(" {number}")).collect();
+    let hashes = hashes(names.iter())?;
+    let own = names.into_iter().zip(hashes).find(|(_, hash)| owned(*hash));
+    own.map(|(name, _)| rows_of(&[&(name, SourceClock::default())], watermarks.watermark())).transpose()
+}
+
+fn hashes<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> Result<Vec<KeyHash>> {
+    let count = names.len();
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(names));
+    Ok(Keys::encode(&[names], count).map_err(Error::arrow)?.hashes())
+}
+
+fn rows_of(clocks: &[&(String, SourceClock)], watermark: Option<i64>) -> Result<RecordBatch> {
+    let own = || clocks.iter();
     let times = |times: TimestampMicrosecondArray| -> ArrayRef { Arc::new(times.with_timezone("UTC")) };
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
         (CLOCK, Arc::new(StringArray::from_iter_values(own().map(|(name, _)| name))), false),
         (TIME, times(own().map(|(_, clock)| clock.max_us).collect()), true),
         (QUIET, Arc::new(Int64Array::from_iter_values(own().map(|(_, clock)| clock.quiet_us))), true),
-        (WATERMARK, times(own().map(|_| watermarks.watermark()).collect()), true),
+        (WATERMARK, times(own().map(|_| watermark).collect()), true),
         (REMOVED, Arc::new(BooleanArray::from(vec![false; clocks.len()])), false),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns).map(Some).map_err(Error::arrow)
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::arrow)
 }
 
 /// Goes on from the rows of all workers. Clocks that the stage no longer has count for the watermark only.

@@ -85,6 +85,12 @@ impl TableCheckpoint {
         (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
     }
 
+    /// Whether files of checkpoints hold, or may hold, rows of key groups that this worker owns.
+    pub fn has_files(&self) -> bool {
+        let (first, end) = self.groups;
+        self.files.iter().any(|file| file.group_first < end && first < file.group_end)
+    }
+
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
     pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
         fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);

@@ -98,6 +98,20 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
 }
 
 #[test]
+fn a_worker_that_owns_no_clock_any_more_says_so_and_how_far_the_watermark_is() {
+    let names: ClockNames = [(ClockId::of(0), "a".to_owned())].into();
+    let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
+    watermarks.batch(0, [(0, 5)].map(time).into_iter());
+    for group in [0, 1, 77, 4095] {
+        let files = saved::rows_of_none(&watermarks, |hash: KeyHash| hash.group() == group).unwrap();
+        let mut restored = Watermarks::new(names.keys().copied(), 0, None);
+        saved::restore(&mut restored, &names, &[files.expect("a name of the group")]).unwrap();
+        let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.stream, clock.max_us)).collect();
+        assert_eq!((restored.watermark(), clocks), (Some(5), vec![(0, None)]));
+    }
+}
+
+#[test]
 fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
     let names: ClockNames = [(ClockId::of(0), "a".to_owned()), (ClockId::of(1), "b".to_owned())].into();
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
