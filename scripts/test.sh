@@ -46,7 +46,8 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 {
 	group units cargo_test --lib --bins
 	group sdk cargo_test --test bindings --test worlds --test source
-	group program cargo_test --test program
+	# Most of them wait for something nearly all the time.
+	group program cargo_test --test program -- --test-threads=3
 } &
 {
 	group toolchains cargo_test --test toolchains

@@ -68,8 +68,10 @@ fn compiled(job: &Process) -> usize {
 fn versions_that_were_replaced_are_gone() {
     let feeder = Feeder::start(|_| "w,9".to_owned());
     let trial = job(feeder.port(), "");
+    let copies = trial.path("copies");
+    std::fs::create_dir(&copies).unwrap();
     let mut run = trial.command(&["run", "job.toml", "--watch"]);
-    let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+    let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()).env("TMPDIR", &copies));
     comes_out(&trial, &mut job, 9);
     let mut counts = Vec::new();
     for version in 1..=10 {
@@ -84,6 +86,12 @@ fn versions_that_were_replaced_are_gone() {
     assert!(counts[0] > 0, "compiled components are found");
     // The one of the start, the one that runs, and the one before, which would take over.
     assert!(counts.iter().all(|count| *count <= 4), "{counts:?} components are kept");
+    job.kill();
+    let left = std::fs::read_dir(&copies).unwrap().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".wasm")
+    });
+    assert_eq!(left.count(), 0, "a watch that is killed leaves no copies");
 }
 
 #[test]

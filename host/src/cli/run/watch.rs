@@ -14,13 +14,13 @@ use crate::plugin::{component_file, read_component};
 use crate::run::control::ask;
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use crate::threads;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
-use tempfile::TempPath;
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -44,11 +44,18 @@ struct WatchedComponent {
     trial: Option<TrialVersion>,
 }
 
-/// A copy of a component.
+/// A copy of a component, in a file without a name: nothing of it is left, however this process ends.
 #[derive(Clone)]
 struct ComponentCopy {
-    file: Arc<TempPath>,
+    file: Arc<File>,
     digest: Digest,
+}
+
+impl ComponentCopy {
+    /// Where other processes of this user read it.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+    }
 }
 
 /// A version on trial: its upgrade, and the version before.
@@ -124,7 +131,7 @@ impl WatchedComponent {
         let before = before.clone();
         self.trial = None;
         let put = RunningJob::find(job).and_then(|running| {
-            let prepared = running.prepare(&self.stage, &self.built(&before.file, &before.digest))?;
+            let prepared = running.prepare(&self.stage, &self.built(&before.path(), &before.digest))?;
             running.commit(prepared.id)
         });
         let (stage, shown) = (&self.stage, self.path.display());
@@ -171,11 +178,11 @@ impl WatchedComponent {
     }
 }
 
-/// A copy of a component in a file of its own.
+/// A copy of a component.
 fn kept(bytes: &[u8]) -> Option<ComponentCopy> {
-    let mut file = tempfile::Builder::new().prefix("millstream-").suffix(".wasm").tempfile().ok()?;
+    let mut file = tempfile::tempfile().ok()?;
     file.write_all(bytes).ok()?;
-    Some(ComponentCopy { file: Arc::new(file.into_temp_path()), digest: Digest::of(bytes) })
+    Some(ComponentCopy { file: Arc::new(file), digest: Digest::of(bytes) })
 }
 
 fn seen(path: &Path) -> FileStamp {
