@@ -1,9 +1,10 @@
 //! The program as a process: several of them, signals, ways to end, exit codes.
 
-use millstream_tests::{Process, Trial, free_port, plugin, two_hosts, until};
+use millstream_tests::{Process, Relay, Trial, free_port, plugin, two_hosts, until};
 use serde_json::json;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A job that reads lines of a server for ever.
@@ -245,6 +246,32 @@ fn the_death_of_a_process_is_an_error_of_the_other() {
         assert_eq!(ended.code, Some(1), "process {dying} died, the other said: {}", ended.stderr);
         assert!(ended.stderr.contains("error: "), "{}", ended.stderr);
         assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+    }
+}
+
+/// Two processes no longer hear each other, or one of them not the other, and both still hear the first: all end, so that whoever watches
+/// them starts the job again, in place of waiting for a batch that never comes.
+#[test]
+fn a_cut_between_two_processes_is_noticed() {
+    for cut in [[true, true], [true, false], [false, true]] {
+        let ports = [free_port(), free_port()];
+        let mut servers = ports.map(Process::nc);
+        let trial = shared_job(ports);
+        let hosts = [(); 3].map(|()| free_port());
+        let relay = Relay::to(hosts[1]);
+        let start = |number: usize, hosts: [u16; 3]| {
+            let (number, hosts) = (number.to_string(), hosts.map(|port| format!("127.0.0.1:{port}")).join(","));
+            trial.start(&["--workers", "1", "--processes", "3", "--process", &number, "--hosts", &hosts])
+        };
+        let processes = [start(0, hosts), start(1, hosts), start(2, [hosts[0], relay.port, hosts[2]])];
+        servers.iter_mut().for_each(|server| server.say("a\n"));
+        until("all work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+        relay.cut.iter().zip(cut).for_each(|(way, is_cut)| way.store(is_cut, Ordering::Relaxed));
+        for process in processes {
+            let ended = process.wait_within(Duration::from_secs(30));
+            assert_eq!(ended.code, Some(1), "{cut:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains("the connection to another process of the job broke"), "{}", ended.stderr);
+        }
     }
 }
 

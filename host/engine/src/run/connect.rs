@@ -44,7 +44,7 @@ pub struct Connected {
 /// The connections by which processes notice that one is lost.
 #[derive(Default)]
 pub struct Links {
-    /// For signs of life: of process 0 with each of the others, of the others with process 0.
+    /// For signs of life, one with each of the others.
     pub liveness: Vec<Sealed>,
     /// Second handles of the dataflow's connections.
     pub dataflow: Vec<Sealed>,
@@ -75,9 +75,9 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connecte
     for ((process, host), peer) in (0..).zip(&cluster.hosts).take(cluster.process).zip(&mut peers) {
         let (socket, welcomed) = reach(own, &cluster.key, ConnectionPurpose::Dataflow, process, host)?;
         peer.dataflow = Some(socket);
+        peer.liveness = Some(reach(own, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
         if process == 0 {
             generation = welcomed;
-            peer.liveness = Some(reach(own, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
         }
     }
     if let Some(later) = peers.get_mut(cluster.process + 1..) {
@@ -105,7 +105,7 @@ struct Peer {
 /// again and takes its own place; none of its connections counts until then.
 fn accept_all(later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
     let is_there = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
-    let is_missing = |peer: &&Peer| !is_there(&peer.dataflow) || (own.process == 0 && !is_there(&peer.liveness));
+    let is_missing = |peer: &&Peer| !is_there(&peer.dataflow) || !is_there(&peer.liveness);
     let missing = |later: &[Peer]| later.iter().filter(is_missing).count();
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);

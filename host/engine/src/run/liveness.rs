@@ -1,8 +1,8 @@
 //! Whether the other processes of a job still live. timely does not say so to a process that sends nothing: it would
-//! wait for a dead peer for ever. So each process but the first keeps one more connection to the first, on which both
-//! ends send a byte every so often; the end of the connection or silence means that the other is lost.
+//! wait for a dead peer for ever. So every two processes keep one more connection, on which both ends send a byte every so
+//! often; the end of the connection or silence means that the other is lost, also where only the way between these two is cut.
 //!
-//! All depend on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
+//! Who loses one of the others ends, and the rest lose it then.
 
 use super::connect::{Links, Sealed};
 use crate::error::{Error, Result};

@@ -17,7 +17,7 @@ use ring::hmac;
 use std::io;
 
 /// What a process says first, so that nobody else is taken for one.
-pub const MAGIC: [u8; 8] = *b"mllstrm4";
+pub const MAGIC: [u8; 8] = *b"mllstrm5";
 /// Magic, the fields of [`Hello`], the purpose and the number.
 pub const HELLO_BYTES: usize = 72;
 /// Bytes of a proof.

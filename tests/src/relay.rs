@@ -1,0 +1,71 @@
+//! Somebody between two processes, who passes on what they say: who hears it, puts bytes in between, or stops passing it on.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Passes connections on to a port.
+pub struct Relay {
+    /// Where it listens.
+    pub port: u16,
+    /// What those who connect have said, each.
+    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Once a connection has carried more bytes than these, junk goes before each piece of those who connect.
+    pub junk_behind: Arc<Mutex<Option<usize>>>,
+    /// Nothing of those who connect is passed on any more, and nothing to them. Connections stay open.
+    pub cut: [Arc<AtomicBool>; 2],
+}
+
+impl Relay {
+    /// Of connections to this port.
+    pub fn to(target: u16) -> Relay {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let relay = Relay { port, seen: Arc::default(), junk_behind: Arc::default(), cut: Default::default() };
+        let (seen, junk_behind, cut) = (relay.seen.clone(), relay.junk_behind.clone(), relay.cut.clone());
+        thread::spawn(move || {
+            for near in listener.incoming() {
+                let near = near.unwrap();
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let number = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(Vec::new());
+                    seen.len() - 1
+                };
+                let (seen, junk_behind, [there, back]) = (seen.clone(), junk_behind.clone(), cut.clone());
+                let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                thread::spawn(move || pass(back_from, back_to, &back, |_| {}));
+                thread::spawn(move || {
+                    pass(near, far, &there, |piece| {
+                        let mut seen = seen.lock().unwrap();
+                        seen[number].extend_from_slice(piece);
+                        if junk_behind.lock().unwrap().is_some_and(|bytes| seen[number].len() > bytes) {
+                            drop(piece.splice(..0, [0x20; 3000]));
+                        }
+                    });
+                });
+            }
+        });
+        relay
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool, mut see: impl FnMut(&mut Vec<u8>)) {
+    let mut bytes = [0; 8192];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if cut.load(Ordering::Relaxed) {
+            continue;
+        }
+        let mut piece = bytes[..count].to_vec();
+        see(&mut piece);
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    // Nobody hears of the end of what is cut.
+    if !cut.load(Ordering::Relaxed) {
+        let _ = to.shutdown(Shutdown::Write);
+    }
+}
