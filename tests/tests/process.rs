@@ -275,6 +275,20 @@ fn a_cut_between_two_processes_is_noticed() {
     }
 }
 
+/// The first process dies while another waits for the third: that one does not wait on for a start that is over.
+#[test]
+fn who_waits_for_others_notices_that_the_first_is_gone() {
+    let trial = shared_job([free_port(), free_port()]);
+    let hosts = millstream_tests::hosts(3);
+    let [first, mut second] = ["0", "1"]
+        .map(|number| trial.start(&["--workers", "1", "--processes", "3", "--process", number, "--hosts", &hosts]));
+    second.until_stderr("waiting for 1 of 3 processes");
+    first.kill();
+    let ended = second.wait_within(Duration::from_secs(30));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the connection to another process of the job broke"), "{}", ended.stderr);
+}
+
 /// Whoever else connects to a process is left out, and standard output is for sinks alone.
 #[test]
 fn processes_find_each_other_among_strangers() {

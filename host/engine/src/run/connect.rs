@@ -19,6 +19,8 @@ pub use sealed::pair;
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::running::Cluster;
+use crate::running::cluster_key::ClusterKey;
+use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
 use message::Messages;
 use port::PeerConnection;
@@ -73,15 +75,15 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connecte
     let mut generation = own.generation;
     // The ports of all are open before anyone connects, so no two processes can wait for each other.
     for ((process, host), peer) in (0..).zip(&cluster.hosts).take(cluster.process).zip(&mut peers) {
-        let (socket, welcomed) = reach(own, &cluster.key, ConnectionPurpose::Dataflow, process, host)?;
+        let knows = Hello { generation, ..own };
+        let (socket, welcomed) = reach_same(knows, &cluster.key, ConnectionPurpose::Dataflow, process, host)?;
+        generation = welcomed;
+        let knows = Hello { generation, ..own };
         peer.dataflow = Some(socket);
-        peer.liveness = Some(reach(own, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
-        if process == 0 {
-            generation = welcomed;
-        }
+        peer.liveness = Some(reach_same(knows, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
     }
-    if let Some(later) = peers.get_mut(cluster.process + 1..) {
-        accept_all(later, Hello { generation, ..own }, &port)?;
+    if let Some((earlier, later)) = peers.split_at_mut_checked(cluster.process + 1) {
+        accept_all(earlier, later, Hello { generation, ..own }, &port)?;
     }
     let mut links = Links::default();
     for (peer, process) in peers.iter_mut().zip(0..) {
@@ -94,6 +96,28 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connecte
     Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), generation, links })
 }
 
+/// As [`reach`], until the other is of the same start of the job. One of an earlier start will notice that its peers are gone, and come
+/// again; where the other is of a later start, this process has to. Generation 0: this process has not heard of one.
+fn reach_same(
+    own: Hello,
+    key: &ClusterKey,
+    purpose: ConnectionPurpose,
+    process: u32,
+    host: &str,
+) -> Result<(Sealed, Generation)> {
+    loop {
+        let reached = reach(own, key, purpose, process, host)?;
+        if own.generation == Generation(0) || reached.1 == own.generation {
+            return Ok(reached);
+        }
+        if reached.1 > own.generation {
+            return Err(lost_connection());
+        }
+        tracing::info!("process {process} is of an earlier start of the job; waiting until it has ended");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// The connections with another process.
 #[derive(Default)]
 struct Peer {
@@ -102,8 +126,9 @@ struct Peer {
 }
 
 /// Waits until the processes behind this one have connected. A process that died while others were waited for may come
-/// again and takes its own place; none of its connections counts until then.
-fn accept_all(later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
+/// again and takes its own place; none of its connections counts until then. Those that are connected already and die end this one as
+/// well: it would be of a start that is over.
+fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
     let is_there = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
     let is_missing = |peer: &&Peer| !is_there(&peer.dataflow) || !is_there(&peer.liveness);
     let missing = |later: &[Peer]| later.iter().filter(is_missing).count();
@@ -112,8 +137,15 @@ fn accept_all(later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
     }
     port.ready();
     while missing(later) > 0 {
+        let is_lost = |peer: &Peer| peer.liveness.as_ref().is_some_and(|socket| closed(socket.socket()));
+        if earlier.iter().any(is_lost) {
+            return Err(lost_connection());
+        }
         let Some(connection) = port.next(LOOK_EVERY)? else { continue };
         let process = connection.hello.process;
+        if connection.hello.generation > own.generation {
+            return Err(lost_connection());
+        }
         let place = (process as usize).checked_sub(own.process as usize + 1);
         let place = place.and_then(|place| later.get_mut(place)).map(|peer| match connection.purpose {
             ConnectionPurpose::Liveness => &mut peer.liveness,

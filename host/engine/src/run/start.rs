@@ -27,8 +27,7 @@ use std::time::Duration;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
-    let sharing = options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process));
-    memory::limit(spec.memory_bytes_max, sharing)?;
+    memory::limit(spec.memory_bytes_max, sharing(&options))?;
     await_clusters(&spec, &options)?;
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
@@ -50,6 +49,11 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     } else {
         follow(spec, options, &plugins, store)
     }
+}
+
+/// How many processes of the job share the memory of this machine.
+fn sharing(options: &Options) -> usize {
+    options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process))
 }
 
 /// Waits for the clusters of the job that are away: nothing is begun before all are there.
@@ -145,36 +149,38 @@ fn settle(
             Err(_) if manifest_version(&**store)? != version => continue,
             decided => decided?,
         };
-        match (decided.resume.as_before, &decided.before) {
-            // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
-            (Some(until), Some(start)) if until > ran_as_before => {
-                match replay_as_before(start, until, spec, options, plugins, store, lock.cloned()) {
-                    Ok(()) => {
-                        ran_as_before = until;
-                        sent.ran(until);
-                    }
-                    Err(ReplayFailure { error, committed }) => {
-                        let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
-                        // What a plugin refuses of a batch, it may have taken the rows before.
-                        let by_rows =
-                            error.kind == Kind::Plugin && spec.sinks.iter().all(|sink| sink.plugin().is_none());
-                        if !by_rows || !sent.failed(first, until, committed) {
-                            return Err(error);
-                        }
-                        if first == until {
-                            tracing::warn!(
-                                "{error}; so nothing of batch {until} was sent, and it is run with the job as it is now"
-                            );
-                        }
-                    }
+        let Some(until) = decided.resume.as_before else { return Ok((graph, decided, sent)) };
+        // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
+        let Some(start) = decided.before.clone().filter(|_| until > ran_as_before) else {
+            return Err(Error::bug(format!(
+                "batches up to {until} ran again as they were, and no checkpoint came of it"
+            )));
+        };
+        let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
+        // Both jobs need not fit where one does.
+        drop((graph, decided));
+        // The other processes wait meanwhile, and have nothing yet: their share is for what they had held.
+        memory::limit(spec.memory_bytes_max, 1)?;
+        let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
+        memory::give_back();
+        memory::limit(spec.memory_bytes_max, sharing(options))?;
+        match ran {
+            Ok(()) => {
+                ran_as_before = until;
+                sent.ran(until);
+            }
+            Err(ReplayFailure { error, committed }) => {
+                // What a plugin refuses of a batch, it may have taken the rows before.
+                let by_rows = error.kind == Kind::Plugin && spec.sinks.iter().all(|sink| sink.plugin().is_none());
+                if !by_rows || !sent.failed(first, until, committed) {
+                    return Err(error);
+                }
+                if first == until {
+                    tracing::warn!(
+                        "{error}; so nothing of batch {until} was sent, and it is run with the job as it is now"
+                    );
                 }
             }
-            (Some(until), _) => {
-                return Err(Error::bug(format!(
-                    "batches up to {until} ran again as they were, and no checkpoint came of it"
-                )));
-            }
-            (None, _) => return Ok((graph, decided, sent)),
         }
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::running::cluster_key::ClusterKey;
 use std::io::Read;
 use std::thread;
 
@@ -27,7 +26,7 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
     let others = others.map(|other| other.join().unwrap());
     for other in &others {
-        assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
+        assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 2, 2));
     }
     assert!(
         !first.sockets.iter().flatten().any(|socket| closed(socket.socket())),
@@ -39,6 +38,37 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     let mut heard = [0; 8];
     far.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"it lives");
+}
+
+/// Process 0 was started again, and process 1 was not yet: process 2 is not paired with it, and process 1 ends.
+#[test]
+fn processes_of_different_starts_never_pair() {
+    let listeners: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let key = ClusterKey::generate().unwrap();
+    let mut listeners = listeners.into_iter();
+    let mut start = |process: u32, zero: usize, generation| {
+        let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
+        let cluster = Cluster { process: process as usize, hosts, key: key.clone() };
+        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
+        thread::spawn(move || connect(&cluster, hello(process, generation), port).map(|peers| peers.generation.0))
+    };
+    // Neither of them ends: the one is not told that its peers are gone, as where a machine is.
+    let _zeros = [start(0, 0, 5), start(0, 1, 6)];
+    let one = start(1, 0, 0);
+    let until = |condition: &dyn Fn() -> bool| {
+        (0..200).any(|_| {
+            condition() || {
+                thread::sleep(Duration::from_millis(50));
+                false
+            }
+        })
+    };
+    // Once it waits for process 2, it knows its generation.
+    assert!(reach(hello(2, 0), &key, ConnectionPurpose::Liveness, 1, &addresses[2]).unwrap().1 == Generation(5));
+    let _two = start(2, 1, 0);
+    assert!(until(&|| one.is_finished()), "process 1 hears of a later start");
+    assert!(one.join().unwrap().is_err());
 }
 
 #[test]
