@@ -20,6 +20,25 @@ impl Trial {
         trial
     }
 
+    /// A copy of what an earlier version left in a folder of `tests/checkpoints`.
+    pub fn left_behind(name: &str) -> Trial {
+        let trial = Trial { folder: TempDir::new().expect("a temporary folder") };
+        let from = crate::root().join("tests/checkpoints").join(name);
+        let mut folders = vec![from.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("it is there") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(&from).ok().and_then(Path::to_str).expect("a name");
+                    trial.write(name, std::fs::read(&path).expect("it can be read"));
+                }
+            }
+        }
+        trial
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()

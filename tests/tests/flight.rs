@@ -88,6 +88,99 @@ schema = { n = "int64", text = "text", small = "int64", half = "float64", at = "
     }
 }
 
+/// Types that the job's columns hold as they are, so that rows stay columns all the way.
+#[test]
+fn columns_that_stay_columns_are_the_same() {
+    let server = Flight::start(&json!({ "rows": 1_200, "parts": 1, "rows_of_batch": 500 }));
+    let columns = r#"schema = { n = "int64", small = "int64", half = "float64", at = "timestamp", day = "date", word = "text", raw = "binary", view = "text", called = { type = "text", path = "text" } }"#;
+    // Rows that are read with one that stays text of JSON, and with a limit below which they need not be looked at.
+    let as_lines = columns.replace("schema = { ", "schema = { tags = \"text\", ");
+    let mut found = Vec::new();
+    for more in [columns.to_owned(), as_lines, format!("record_bytes_max = 400\n{columns}")] {
+        let trial = reader(&server.address(), &format!("path = \"numbers\"\n{more}"));
+        trial.run_well(&["--workers", "2"]);
+        is_whole(&trial, 1_200, 1);
+        assert!(trial.rows("bad.jsonl").is_empty());
+        let mut rows = trial.rows("out.jsonl");
+        rows.iter_mut().for_each(|row| drop(row.as_object_mut().unwrap().remove("tags")));
+        found.push(rows);
+    }
+    assert_eq!(
+        found[0][1_101],
+        json!({ "n": 1_101, "small": 101, "half": 550.5, "at": "1970-01-01T00:18:21.000000Z", "day": "1970-04-12", "word": "odd",
+            "raw": "4d", "view": "a view of 1101", "called": "row 1101" })
+    );
+    assert!(found[0] == found[1] && found[0] == found[2]);
+}
+
+/// The length of a row is that of the line of JSON that it would be.
+#[test]
+fn rows_that_are_too_long_are_rejected() {
+    let server = Flight::start(&json!({ "rows": 1_100, "parts": 1, "rows_of_batch": 300 }));
+    let trial = reader(&server.address(), &format!("path = \"numbers\"\nrecord_bytes_max = 27\n{COLUMNS}"));
+    trial.run_well(&[]);
+    is_whole(&trial, 1_000, 1);
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 100);
+    assert_eq!(bad[7]["value"], "{\"text\":\"row 1007\",\"n\":1007}");
+    assert_eq!(bad[7]["reason"], "28 bytes, record_bytes_max is 27");
+}
+
+/// Batches that end within the record batches of a server, whose rows are kept as columns, and come again after a kill.
+#[test]
+fn batches_end_within_record_batches() {
+    let server = Flight::start(&json!({ "rows": 250, "parts": 2, "rows_of_batch": 100 }));
+    for step in ["plan.durable:5", "commit.before:4", "commit.after:7"] {
+        let trial = reader(&server.address(), &format!("path = \"numbers\"\nrows_per_batch_max = 7\n{COLUMNS}"));
+        let ended = trial.killed(step, &["--workers", "2"]);
+        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+        trial.run_well(&["--workers", "2"]);
+        is_whole(&trial, 250, 2);
+        let batches = trial.batches("out.jsonl");
+        assert!(batches.iter().all(|batch| batch["rows"].as_array().unwrap().len() <= 7));
+    }
+}
+
+/// Rows that were planned as columns are run by a job that has others.
+#[test]
+fn rows_that_were_kept_are_read_by_a_job_with_other_columns() {
+    let server = Flight::start(&json!({ "rows": 300, "parts": 1 }));
+    let mut were_planned = false;
+    // Which batch is the first with rows is not known.
+    for step in (1..20).step_by(2) {
+        let trial = reader(&server.address(), &format!("path = \"numbers\"\nrows_per_batch_max = 100\n{COLUMNS}"));
+        if trial.start_with_faults(&format!("kill@commit.before:{step}"), &[]).wait().code.is_some() {
+            break;
+        }
+        let before = trial.rows("out.jsonl").len();
+        trial.change(COLUMNS, "schema = { n = \"int64\", number = { type = \"text\", path = \"n\" } }");
+        let files = std::fs::read_dir(trial.path("checkpoint/plans")).unwrap();
+        were_planned |= before < 300 && files.flatten().any(|file| file.metadata().unwrap().len() > 1_000);
+        trial.run_well(&[]);
+        is_whole(&trial, 300, 1);
+        assert!(trial.rows("out.jsonl")[before..].iter().all(|row| row["number"] == row["n"].to_string()));
+    }
+    assert!(were_planned);
+}
+
+/// What a version left that kept rows as lines, and told of them by a digest of lines.
+#[test]
+fn a_checkpoint_of_before_is_gone_on_from() {
+    for (seed, reads) in [(1, false), (0, true)] {
+        let server = Flight::start(&json!({ "rows": 300, "parts": 1, "rows_of_batch": 40, "seed": seed }));
+        let trial = Trial::left_behind("lines/flight");
+        trial.change("127.0.0.1:28815", &server.address());
+        assert!((1..300).contains(&trial.rows("out.jsonl").len()));
+        if reads {
+            trial.run_well(&[]);
+            is_whole(&trial, 300, 1);
+        } else {
+            let told = fails(&trial, 2);
+            assert!(told.contains("are not those that the job has read"), "{told}");
+        }
+    }
+}
+
 /// More parts than are read at a time, by two workers and by two processes; a start after the end reads nothing more.
 #[test]
 fn all_parts_of_a_stream_are_read() {

@@ -117,6 +117,62 @@ fn what_was_planned_is_there_once_after_a_kill() {
     assert!(trial.rows("out.jsonl").iter().all(|row| row["id"] == row["message"]));
 }
 
+/// Rows that stay columns, and some that are too long between them.
+#[test]
+fn rows_that_stay_columns_are_there_once_after_a_kill() {
+    for step in ["plan.durable:40", "commit.before:60"] {
+        let port = free_port();
+        let trial = job(port, "protocol = \"tcp\"\nrows_per_batch_max = 10\nrecord_bytes_max = 60");
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised", "--workers", "2"]);
+        let running = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}")));
+        until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        for n in 0..2000 {
+            let more = if n % 7 == 3 { "x".repeat(60) } else { String::new() };
+            if connection.write_all(format!("<13>1 2026-10-11T22:14:15Z h a - - - {n}{more}\n").as_bytes()).is_err() {
+                break;
+            }
+        }
+        assert_eq!(running.wait().code, None);
+        let running = start(&trial, port);
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        connection.write_all(b"<13>1 - - - - - - last\n").unwrap();
+        until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
+        running.stop();
+        let rows = trial.rows("out.jsonl");
+        let numbers = messages(&trial);
+        let numbers = &numbers[..numbers.len() - 1];
+        let expected: Vec<String> = (0..).filter(|n| n % 7 != 3).map(|n| n.to_string()).take(numbers.len()).collect();
+        assert_eq!(numbers, expected);
+        assert_eq!(rows[0]["time"], "2026-10-11T22:14:15.000000Z");
+        let bad = trial.rows("bad.jsonl");
+        assert!(
+            !bad.is_empty() && bad.iter().all(|row| row["reason"].as_str().unwrap().contains("record_bytes_max is 60"))
+        );
+    }
+}
+
+/// What a version left that kept rows as lines: they are there, and what comes behind them.
+#[test]
+fn a_plan_of_before_is_run_again() {
+    let port = free_port();
+    let trial = Trial::left_behind("lines/syslog");
+    trial.change("28816", &port.to_string());
+    assert_eq!(trial.rows("out.jsonl").len(), 30);
+    let running = start(&trial, port);
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.write_all(b"<165>1 2026-10-11T22:14:15.003Z host app 7 ID40 - 40\n").unwrap();
+    until("it goes on", || trial.rows("out.jsonl").len() >= 41);
+    running.stop();
+    for (n, row) in trial.rows("out.jsonl").iter().enumerate() {
+        let expected = json!({
+            "time": "2026-10-11T22:14:15.003000Z", "host": "host", "app": "app", "pid": "7", "id": format!("ID{n}"), "facility": "local4",
+            "severity": "notice", "level": 5, "message": n.to_string(), "data": null, "sender": "127.0.0.1"
+        });
+        assert_eq!(*row, expected);
+    }
+}
+
 #[test]
 fn a_port_that_cannot_be_had_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

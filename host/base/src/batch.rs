@@ -16,6 +16,7 @@ pub mod part;
 pub mod partition;
 pub mod position;
 pub mod reading;
+pub mod ready;
 pub mod rejected;
 pub mod slices;
 pub mod times;

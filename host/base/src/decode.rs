@@ -9,6 +9,7 @@ pub mod csv;
 pub mod infer;
 pub mod json;
 pub mod protobuf;
+pub mod ready;
 mod text;
 pub mod varint;
 
@@ -37,6 +38,8 @@ pub struct Decoder {
     by: RecordDecoder,
     /// Columns that do not stand in the value of a record; `None`: there can be none.
     beside: Option<BesideDecoder>,
+    /// The columns as the job file has them, for rows that came as columns.
+    wanted: Vec<ColumnSpec>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
     /// How much of a rejected record is kept.
@@ -110,6 +113,7 @@ impl Decoder {
             _ => {}
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
+        let wanted = source.schema.clone();
         let in_envelopes = source.in_envelopes();
         let beside = in_envelopes.then(|| BesideDecoder::new(&mut source.schema));
         let all = source.schema.clone();
@@ -158,7 +162,7 @@ impl Decoder {
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
         // What is given to others has the columns in the order of the job file.
         let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));
-        Decoder { columns, schema, delimiter, by, beside, required, rejected_bytes_max }
+        Decoder { columns, schema, delimiter, by, beside, wanted, required, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -168,6 +172,12 @@ impl Decoder {
 
     /// Decodes all records of a chunk.
     pub fn decode(&mut self, chunk: &Chunk) -> Decoded {
+        if let Some(given) = &chunk.ready {
+            return match ready::rows_of(given, &self.wanted, &self.schema) {
+                Some(rows) => Decoded { rows, rejected: None },
+                None => self.decode(&ready::in_lines(chunk, given, self.delimiter)),
+            };
+        }
         if let RecordDecoder::Text(ColumnType::Text) = self.by
             && self.beside.as_ref().is_none_or(|beside| beside.is_plain(chunk))
             && let Some(column) = text::decode(chunk, self.delimiter)

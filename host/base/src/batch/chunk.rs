@@ -1,6 +1,7 @@
 //! Records as a receiver took them in, before decoding.
 
 use crate::batch::position::{Extent, Position};
+use crate::batch::ready::ReadyRows;
 use crate::batch::{envelope, identity, topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ pub const FRAME_PREFIX_BYTES: usize = 4;
 /// How a header begins of which [`Chunk::must_be_kept`] holds. No text begins so.
 pub const KEPT: u8 = 1;
 
-/// Whole records, undecoded: what a receiver hands over, what is exchanged to a worker and decoded there.
+/// Whole records, undecoded, or rows that need not be: what a receiver hands over, what is exchanged to a worker and decoded there.
 /// At most [`crate::limits::PART_ROWS_MAX`] records and, unless a single record is larger,
 /// [`crate::limits::PART_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Chunk {
     /// Records that the receiver refused, in the order of their rows; `bytes` holds the first
     /// bytes of each, as many as the source's `rejected_bytes_max`.
     pub refused: Vec<RefusedRecord>,
+    /// Rows that came as columns, instead of records: then there are none of these, and nothing that is refused.
+    pub ready: Option<ReadyRows>,
     /// Where the records come from. Cutting and joining keep it true.
     pub extent: Extent,
 }
@@ -57,9 +60,27 @@ enum ExtentUnit {
 }
 
 impl Chunk {
+    /// Rows that came as columns.
+    pub fn of_ready(rows: ReadyRows) -> Chunk {
+        Chunk { ready: Some(rows), ..Chunk::default() }
+    }
+
     /// How many records it holds.
     pub fn rows(&self) -> usize {
-        self.ends.len()
+        self.ready.as_ref().map_or(self.ends.len(), |ready| ready.rows().num_rows())
+    }
+
+    /// How many bytes these have.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.ready.as_ref().map_or(0, ReadyRows::bytes)
+    }
+
+    /// How many of the first records have no more than so many bytes.
+    pub fn rows_within(&self, bytes: u64) -> usize {
+        match &self.ready {
+            Some(ready) => ready.rows_within(bytes),
+            None => self.ends.partition_point(|end| u64::from(*end) <= bytes),
+        }
     }
 
     /// The bytes of record `row`, delimiter included; empty where there is no such record.
@@ -75,6 +96,12 @@ impl Chunk {
         if rows >= self.rows() {
             return std::mem::replace(self, Chunk { header: self.header.clone(), ..Chunk::default() });
         }
+        if let Some(ready) = &mut self.ready {
+            // They have no places in a file or a topic.
+            let front = Chunk { extent: self.extent.clone(), ..Chunk::of_ready(ready.cut_front(rows)) };
+            self.extent.row = self.extent.row.saturating_add(rows as u64);
+            return front;
+        }
         let counted = self.counted();
         let rest = self.ends.split_off(rows);
         let ends = std::mem::replace(&mut self.ends, rest);
@@ -85,7 +112,8 @@ impl Chunk {
         let rest = self.refused.split_off(later);
         let refused = std::mem::replace(&mut self.refused, rest);
         self.refused.iter_mut().for_each(|refusal| refusal.row = refusal.row.saturating_sub(rows as u32));
-        let mut front = Chunk { bytes, ends, header: self.header.clone(), refused, extent: self.extent.clone() };
+        let (header, extent) = (self.header.clone(), self.extent.clone());
+        let mut front = Chunk { bytes, ends, header, refused, ready: None, extent };
         let taken = match counted {
             ExtentUnit::Bytes => Some(front.source_bytes()),
             // What stands between two records belongs to the second.
@@ -149,7 +177,8 @@ impl Chunk {
     /// About how many bytes of memory it takes, for bounds: records of no bytes count too.
     pub fn memory_bytes(&self) -> u64 {
         let reasons: usize = self.refused.iter().map(|refusal| refusal.reason.len() + 32).sum();
-        (self.bytes.len() + 4 * self.ends.len() + reasons) as u64
+        let ready = self.ready.as_ref().map_or(0, ReadyRows::bytes);
+        (self.bytes.len() + 4 * self.ends.len() + reasons + ready) as u64
     }
 }
 

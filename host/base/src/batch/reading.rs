@@ -1,5 +1,6 @@
 //! Reading a partition of a source that is polled, a plugin or a server: what a receiver needs of who does it.
 
+use super::ready::ReadyRows;
 use crate::error::Error;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -69,6 +70,8 @@ pub struct ReadRows {
 pub enum ReadContent {
     /// They are rows.
     Rows(RecordBatch),
+    /// They are rows whose columns the source has as they are.
+    Ready(ReadyRows),
     /// Messages, each of which is a record in the format of the source.
     Messages(Vec<Message>),
 }
@@ -78,6 +81,7 @@ impl ReadContent {
     pub fn rows(&self) -> usize {
         match self {
             ReadContent::Rows(rows) => rows.num_rows(),
+            ReadContent::Ready(rows) => rows.rows().num_rows(),
             ReadContent::Messages(messages) => messages.len(),
         }
     }

@@ -26,8 +26,9 @@ use tokio::time::timeout;
 const SERVICE: &str = "/arrow.flight.protocol.FlightService";
 /// The flag and the length before a message.
 const PREFIX_BYTES: usize = 5;
-/// What a server may send ahead of what was read, of a stream.
+/// What a server may send ahead of what was read, of a stream, and in a frame: each costs a wake-up and a copy of its own.
 const WINDOW_BYTES: u32 = 4 << 20;
+const FRAME_BYTES: u32 = 1 << 20;
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
 /// Messages that wait to be sent.
 const QUEUE: usize = 1;
@@ -59,7 +60,8 @@ impl Connection {
             };
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(TokioTimer::new()).max_header_list_size(HEADERS_BYTES_MAX);
-            builder.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(2 * WINDOW_BYTES);
+            builder.max_frame_size(FRAME_BYTES).initial_stream_window_size(WINDOW_BYTES);
+            builder.initial_connection_window_size(2 * WINDOW_BYTES);
             let shaken = builder.handshake(TokioIo::new(stream)).await;
             shaken.map_err(|error| broken(&error))
         };
@@ -241,6 +243,8 @@ fn taken(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault
         )));
     }
     if buffer.len() < PREFIX_BYTES + length {
+        // As much as may be on its way.
+        buffer.reserve((PREFIX_BYTES + length - buffer.len()).min(WINDOW_BYTES as usize));
         return Ok(None);
     }
     buffer.advance(PREFIX_BYTES);

@@ -485,6 +485,7 @@ impl Framer {
             ends: std::mem::replace(&mut self.ends, Vec::with_capacity(capacity)),
             header: self.header.clone(),
             refused: std::mem::take(&mut self.refused),
+            ready: None,
             extent: Extent { file: self.place.file.clone(), ..Extent::default() },
         };
         match &mut self.place.at {

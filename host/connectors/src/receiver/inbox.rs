@@ -485,7 +485,7 @@ impl Inbox {
         while let Some(next) = held.waiting.front() {
             let ended = match next {
                 QueuedItem::Chunk(chunk)
-                    if !chunks.is_empty() && (rows >= rows_max || bytes + chunk.bytes.len() as u64 > bytes_max) =>
+                    if !chunks.is_empty() && (rows >= rows_max || bytes + chunk.bytes() as u64 > bytes_max) =>
                 {
                     break;
                 }
@@ -494,7 +494,7 @@ impl Inbox {
                     let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
                     let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
                     rows += front.rows() as u64;
-                    bytes += front.bytes.len() as u64;
+                    bytes += front.bytes() as u64;
                     move_to(&mut moved, &front.extent.file, front.position_behind());
                     chunks.push(front);
                     continue;
@@ -652,7 +652,7 @@ impl InboxContents {
         if !self.open.fits(&chunk) {
             self.seal();
         }
-        let large = chunk.bytes.len() >= PART_BYTES_MAX / 2 || chunk.rows() >= PART_ROWS_MAX / 2;
+        let large = chunk.bytes() >= PART_BYTES_MAX / 2 || chunk.rows() >= PART_ROWS_MAX / 2;
         if large && self.open.is_empty() {
             self.waiting.push_back(QueuedItem::Chunk(chunk));
         } else {
@@ -683,8 +683,8 @@ impl InboxContents {
     fn cut_front(&mut self, rows_max: usize, bytes_max: u64) -> Option<Chunk> {
         let Some(QueuedItem::Chunk(chunk)) = self.waiting.front_mut() else { return None };
         let mut count = rows_max;
-        if chunk.bytes.len() as u64 > bytes_max {
-            count = count.min(chunk.ends.partition_point(|end| u64::from(*end) <= bytes_max));
+        if chunk.bytes() as u64 > bytes_max {
+            count = count.min(chunk.rows_within(bytes_max));
         }
         let front = chunk.cut_front(count.max(1));
         if chunk.rows() == 0 {

@@ -364,7 +364,7 @@ fn changed(planned: &PlannedChunk, found: usize) -> String {
 
 /// A chunk that the plan itself holds.
 fn of_plan(kept: &Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
-    match is_whole(kept) && kept.rows() == planned.rows as usize {
+    match (kept.ready.is_some() || is_whole(kept)) && kept.rows() == planned.rows as usize {
         true => Ok(kept.clone()),
         false => Err("the rows that its plan holds are damaged".into()),
     }

@@ -3,10 +3,12 @@
 //! Nobody who sends here hears that a message arrived. A connection is read no faster than the job takes rows; datagrams that come
 //! while it takes none are dropped, and counted.
 
+mod columns;
 mod frames;
 mod message;
 
 use super::inbox::Inbox;
+use super::json_text::text_of;
 use crate::batch::cell;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Positions;
@@ -14,8 +16,9 @@ use crate::error::Error;
 use crate::http::listener::{accept_all, bind, cannot_listen};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use columns::Columns;
 use frames::{Frame, Frames};
-use message::{Reader, Sender};
+use message::Reader;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,9 +39,12 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log tells of dropped datagrams.
 const DROPPED_EVERY: Duration = Duration::from_secs(10);
 
-/// What came at a time, as chunks of lines of JSON.
-struct Lines {
+/// What came at a time, as chunks.
+struct Rows {
     chunks: Vec<Chunk>,
+    /// Messages as columns; `None`: the job needs lines of JSON.
+    columns: Option<Columns>,
+    /// Lines of JSON, and what is no row.
     next: Chunk,
     bytes: Vec<u8>,
     /// Bytes that the last time took, about as many as the next.
@@ -47,10 +53,11 @@ struct Lines {
     rejected_bytes_max: usize,
 }
 
-impl Lines {
-    fn new(source: &SourceSpec) -> Lines {
-        Lines {
+impl Rows {
+    fn new(source: &SourceSpec) -> Rows {
+        Rows {
             chunks: Vec::new(),
+            columns: Columns::of(&source.schema),
             next: Chunk::default(),
             bytes: Vec::new(),
             usual: 0,
@@ -59,16 +66,28 @@ impl Lines {
         }
     }
 
-    fn add(&mut self, reader: &Reader, message: &[u8], sender: &Sender, now: (i32, usize)) {
-        if self.bytes.is_empty() {
-            self.bytes.reserve(self.usual);
+    fn add(&mut self, reader: &Reader, message: &[u8], sender: &str, now: (i32, usize)) {
+        let text = text_of(message);
+        let read = reader.read(&text, now);
+        if self.columns.is_some() {
+            self.end_lines();
         }
-        reader.write(message, sender, now, &mut self.bytes);
-        self.end_row();
+        let Some(columns) = &mut self.columns else {
+            if self.bytes.is_empty() {
+                self.bytes.reserve(self.usual);
+            }
+            read.write(sender, &mut self.bytes);
+            return self.end_row();
+        };
+        columns.add(&read, sender, message.len());
+        if columns.is_full() {
+            self.end_columns();
+        }
     }
 
     /// The beginning of one that is too long, and how long it is at least.
     fn add_too_long(&mut self, beginning: &[u8], length: usize) {
+        self.end_columns();
         let kept = beginning.get(..self.rejected_bytes_max.min(beginning.len())).unwrap_or_default();
         self.bytes.extend_from_slice(kept);
         self.bytes.push(b'\n');
@@ -81,21 +100,27 @@ impl Lines {
     fn end_row(&mut self) {
         self.next.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         if self.next.ends.len() >= PART_ROWS_MAX || self.bytes.len() >= PART_BYTES_MAX {
-            self.end_chunk();
+            self.end_lines();
         }
     }
 
-    fn end_chunk(&mut self) {
-        self.usual = self.bytes.len();
-        let bytes = std::mem::take(&mut self.bytes).into();
-        self.chunks.push(Chunk { bytes, ..std::mem::take(&mut self.next) });
+    fn end_lines(&mut self) {
+        if self.next.rows() > 0 {
+            self.usual = self.bytes.len();
+            let bytes = std::mem::take(&mut self.bytes).into();
+            self.chunks.push(Chunk { bytes, ..std::mem::take(&mut self.next) });
+        }
+    }
+
+    fn end_columns(&mut self) {
+        let columns = self.columns.as_mut().filter(|columns| !columns.is_empty());
+        self.chunks.extend(columns.map(|columns| Chunk::of_ready(columns.take())));
     }
 
     /// All that came since the last time.
     fn take(&mut self) -> Vec<Chunk> {
-        if self.next.rows() > 0 {
-            self.end_chunk();
-        }
+        self.end_lines();
+        self.end_columns();
         std::mem::take(&mut self.chunks)
     }
 }
@@ -118,13 +143,13 @@ async fn listen(source: &SourceSpec, spec: &SyslogSpec, from: &Positions, inbox:
     let connections = async {
         let Some(streams) = &streams else { return std::future::pending().await };
         accept_all(streams, &who, spec.connections_max, |stream, peer| {
-            read(stream, peer, reader.clone(), Lines::new(source), bytes_max, tell.clone())
+            read(stream, peer, reader.clone(), Rows::new(source), bytes_max, tell.clone())
         })
         .await;
     };
     let single = async {
         let Some(datagrams) = &datagrams else { return std::future::pending().await };
-        hear(datagrams, &who, (&reader, Lines::new(source)), bytes_max, &tell).await;
+        hear(datagrams, &who, (&reader, Rows::new(source)), bytes_max, &tell).await;
     };
     tokio::select! {
         () = connections => {}
@@ -145,28 +170,28 @@ async fn read(
     mut stream: TcpStream,
     peer: SocketAddr,
     reader: Arc<Reader>,
-    mut lines: Lines,
+    mut rows: Rows,
     bytes_max: usize,
     tell: mpsc::Sender<Vec<Chunk>>,
 ) {
     let (mut frames, mut buffer) = (Frames::new(bytes_max), vec![0; READ_BYTES]);
-    let sender = Sender::new(&peer.ip().to_string());
+    let sender = peer.ip().to_string();
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
         frames.add(buffer.get(..count).unwrap_or_default());
         let now = now();
         while let Some(frame) = frames.next() {
             match frame {
-                Frame::Message(message) => lines.add(&reader, message, &sender, now),
-                Frame::TooLong(beginning, length) => lines.add_too_long(&beginning, length),
+                Frame::Message(message) => rows.add(&reader, message, &sender, now),
+                Frame::TooLong(beginning, length) => rows.add_too_long(&beginning, length),
             }
         }
         if count == 0
             && let Some(rest) = frames.rest()
         {
-            lines.add(&reader, &rest, &sender, now);
+            rows.add(&reader, &rest, &sender, now);
         }
-        let came = lines.take();
+        let came = rows.take();
         if (!came.is_empty() && tell.send(came).await.is_err()) || count == 0 {
             return;
         }
@@ -177,13 +202,13 @@ async fn read(
 async fn hear(
     socket: &UdpSocket,
     who: &str,
-    (reader, mut lines): (&Reader, Lines),
+    (reader, mut rows): (&Reader, Rows),
     bytes_max: usize,
     tell: &mpsc::Sender<Vec<Chunk>>,
 ) {
     let mut buffer = vec![0; READ_BYTES];
     let (mut dropped, mut said) = (0_u64, None::<Instant>);
-    let mut last: Option<(IpAddr, Sender)> = None;
+    let mut last: Option<(IpAddr, String)> = None;
     loop {
         let mut count = 0;
         let mut next = socket.recv_from(&mut buffer).await;
@@ -192,10 +217,10 @@ async fn hear(
             let message = buffer.get(..bytes).unwrap_or_default();
             // Many come from one after the other.
             last = last.filter(|(address, _)| *address == peer.ip());
-            let (_, sender) = last.get_or_insert_with(|| (peer.ip(), Sender::new(&peer.ip().to_string())));
+            let (_, sender) = last.get_or_insert_with(|| (peer.ip(), peer.ip().to_string()));
             match message.len() > bytes_max {
-                true => lines.add_too_long(message, message.len()),
-                false => lines.add(reader, message, sender, now),
+                true => rows.add_too_long(message, message.len()),
+                false => rows.add(reader, message, sender, now),
             }
             count += 1;
             if count == TOGETHER_MAX {
@@ -208,7 +233,7 @@ async fn hear(
             tokio::time::sleep(TROUBLE_PAUSE).await;
             continue;
         }
-        match tell.try_send(lines.take()) {
+        match tell.try_send(rows.take()) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => dropped = dropped.saturating_add(count as u64),
             Err(mpsc::error::TrySendError::Closed(_)) => return,

@@ -323,11 +323,11 @@ fn cut<'s>(
                 let planned = durable.clone();
                 match cutter.cut(batch, *tick, move || planned.complete(stamp, ())) {
                     Ok(chunks) => {
-                        let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+                        let bytes = chunks.iter().map(Chunk::bytes).sum::<usize>();
                         let rows = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
                         cutter.batches.cut(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
-                        let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes.len())).collect();
+                        let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
                         let workers = spread.batch(batch, &places);
                         let cuts = workers.into_iter().zip(chunks);
                         let cuts = cuts.map(|(to, (order, chunk))| Cut { to, order, time: tick.time, chunk });

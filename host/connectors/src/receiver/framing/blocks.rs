@@ -212,6 +212,7 @@ impl BlockCutter {
             ends: std::mem::take(&mut self.ends),
             header: self.header.clone().unwrap_or_default(),
             refused: std::mem::take(&mut self.refused),
+            ready: None,
             extent: Extent {
                 file: file.to_owned(),
                 start: self.start,

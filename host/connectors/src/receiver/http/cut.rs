@@ -165,6 +165,7 @@ impl<'a> Records<'a> {
             ends: std::mem::take(&mut self.ends),
             header: Bytes::new(),
             refused: std::mem::take(&mut self.refused),
+            ready: None,
             extent,
         });
     }

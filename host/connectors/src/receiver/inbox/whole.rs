@@ -25,7 +25,7 @@ pub(super) struct WholeRequest {
 impl WholeRequest {
     pub fn new(chunks: Vec<Chunk>, moves: Vec<(String, Position)>) -> WholeRequest {
         let rows = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
-        let bytes = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        let bytes = chunks.iter().map(|chunk| chunk.bytes() as u64).sum();
         let names: u64 = moves.iter().map(|(name, _)| name.len() as u64).sum();
         let memory_bytes = REQUEST_BYTES + names + chunks.iter().map(Chunk::memory_bytes).sum::<u64>();
         WholeRequest { chunks, moves, rows, bytes, memory_bytes, joined_rows_max: 0 }
@@ -123,7 +123,7 @@ impl TakenChunks {
             self.flush();
         }
         // Two of these are no part together, and joining copies.
-        match chunk.bytes.len() > PART_BYTES_MAX / 2 && self.joined.is_empty() {
+        match chunk.bytes() > PART_BYTES_MAX / 2 && self.joined.is_empty() {
             true => self.chunks.push(chunk),
             false => self.joined.add(chunk),
         }

@@ -118,6 +118,7 @@ impl Records {
             ends: std::mem::take(&mut self.ends),
             header: Bytes::new(),
             refused: std::mem::take(&mut self.refused),
+            ready: None,
             extent,
         };
         (Some(chunk), None)

@@ -330,12 +330,14 @@ fn who(source: &str, partition: &str) -> String {
     }
 }
 
-/// The rows as lines of JSON of our own, or messages as they came, and behind them what is no row.
+/// The rows as lines of JSON of our own, messages as they came, or columns, and behind them what is no row.
 fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
     let failed =
         |why: String| Error::plugin(format!("source `{}`: rows of its plugin cannot be kept: {why}", source.name));
     let mut chunks = match &polled.content {
         ReadContent::Messages(messages) => chunks_of(source, messages),
+        ReadContent::Ready(rows) if rows.rows().num_rows() == 0 => Vec::new(),
+        ReadContent::Ready(rows) => vec![Chunk::of_ready(rows.clone())],
         ReadContent::Rows(rows) => {
             let mut lines = Vec::new();
             json::write(std::slice::from_ref(rows), &mut lines).map_err(|why| failed(why.to_string()))?;
@@ -343,7 +345,7 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
         }
     };
     if !polled.refused.is_empty() {
-        let are_messages = matches!(polled.content, ReadContent::Messages(_));
+        let are_messages = !matches!(polled.content, ReadContent::Rows(_));
         chunks.push(refused(source, &polled.refused, are_messages));
     }
     Ok(chunks)

@@ -1,7 +1,9 @@
 //! Streams of servers of Arrow Flight. A server says which parts a stream has, and gives each from its beginning on; they are partitions,
-//! a few of which are read at a time, and where one was left off what was read is passed over. Rows are lines of JSON of our own.
+//! a few of which are read at a time, and where one was left off what was read is passed over. Rows stay columns where the job's can hold
+//! them as they are (`columns`); others become lines of JSON of our own.
 
 mod batches;
+mod columns;
 mod fits;
 mod parts;
 mod place;
@@ -11,15 +13,19 @@ pub use parts::Shared;
 use super::word;
 use crate::batch::json;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use crate::batch::ready::ReadyRows;
 use crate::flight::grpc::{Answers, Connection};
 use crate::flight::messages::Data;
 use crate::flight::{self, Fault, Refused, Server};
 use crate::job::spec::{FlightReads, Origin, ServerSourceSpec, SourceSpec};
 use crate::limits::FLIGHT_MESSAGE_BYTES_MAX;
+use crate::panics::caught;
 use crate::receiver::parquet::columns::as_wanted;
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use batches::Batches;
 use bytes::Bytes;
+use columns::Digest;
 use parts::{Parts, other_rows};
 use place::At;
 use prost::Message as _;
@@ -61,8 +67,58 @@ struct Open {
     at: At,
     /// `None`: there are no more rows.
     stream: Option<Stream>,
-    /// Rows that are written and not given out.
-    lines: IntoIter<Bytes>,
+    /// Whether rows stay columns, once one has come.
+    as_columns: Option<bool>,
+    /// Of the rows so far, where they do.
+    digest: Digest,
+    /// Rows that came and are not given out.
+    next: NextRows,
+}
+
+/// Rows in one of the two forms.
+enum NextRows {
+    /// They are written.
+    Lines(IntoIter<Bytes>),
+    /// They are columns of the job.
+    Columns(RecordBatch),
+}
+
+/// Whether rows were given out.
+enum Given {
+    Some,
+    /// There are none.
+    None,
+    /// They are not in the form of those that were given out before.
+    InOtherForm,
+}
+
+/// Rows that are given out together, all in the same form.
+#[derive(Default)]
+struct Taken {
+    lines: Vec<Message>,
+    columns: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add_line(&mut self, line: Bytes) {
+        (self.rows, self.bytes) = (self.rows + 1, self.bytes + line.len());
+        self.lines.push(Message { value: Some(line), ..Message::default() });
+    }
+
+    fn add_columns(&mut self, rows: RecordBatch) {
+        (self.rows, self.bytes) = (self.rows + rows.num_rows(), self.bytes + ReadyRows::new(rows.clone()).bytes());
+        self.columns.push(rows);
+    }
+
+    fn content(self) -> Result<ReadContent, Trouble> {
+        if self.columns.is_empty() {
+            return Ok(ReadContent::Messages(self.lines));
+        }
+        let rows = columns::alone(&self.columns);
+        rows.map(ReadContent::Ready).map_err(unreadable)
+    }
 }
 
 /// What a server answers.
@@ -130,24 +186,19 @@ impl Flight {
     }
 
     /// Rows that come within this time; whether there may be more.
-    fn read(&self, open: &mut Open, rows_max: usize, until: Instant) -> Result<(Vec<Message>, bool), Trouble> {
-        let (mut messages, mut bytes, mut took) = (Vec::new(), 0, false);
-        while messages.len() < rows_max && bytes < POLL_BYTES {
-            if let Some(line) = open.lines.next() {
-                open.at.add(&line);
-                match open.left_off {
-                    Some(before) if open.at.rows <= before.rows => open.check(before)?,
-                    _ => {
-                        bytes += line.len();
-                        messages.push(Message { value: Some(line), ..Message::default() });
-                    }
-                }
-                continue;
+    fn read(&self, open: &mut Open, rows_max: usize, until: Instant) -> Result<(ReadContent, bool), Trouble> {
+        let (mut taken, mut took) = (Taken::default(), false);
+        while taken.rows < rows_max && taken.bytes < POLL_BYTES {
+            let rows_left = rows_max - taken.rows;
+            match open.give(&mut taken, rows_left, &self.shared)? {
+                Given::Some => continue,
+                Given::InOtherForm => break,
+                Given::None => {}
             }
-            let Some(stream) = &mut open.stream else { return Ok((messages, false)) };
-            if let Some(rows) = stream.batches.next(ROWS).map_err(Trouble::Content)? {
-                let made = lines(&rows, self.shared.reads.message_bytes_max);
-                open.lines = made.map_err(|error| Trouble::Content(format!("rows cannot be written: {error}")))?;
+            let Some(stream) = &mut open.stream else { return Ok((taken.content()?, false)) };
+            let most = if open.as_columns == Some(true) { rows_left } else { ROWS };
+            if let Some(rows) = stream.batches.next(most).map_err(Trouble::Content)? {
+                open.take(&rows, &self.shared)?;
                 // What is passed over takes its time, too.
                 if Instant::now() >= until {
                     break;
@@ -155,7 +206,7 @@ impl Flight {
                 continue;
             }
             let wait = until.saturating_duration_since(Instant::now());
-            if wait.is_zero() && (took || !messages.is_empty()) {
+            if wait.is_zero() && (took || taken.rows > 0) {
                 break;
             }
             let answers = &mut stream.answers;
@@ -181,17 +232,86 @@ impl Flight {
                         let (is, was) = (open.at.rows, before.rows);
                         return Err(Trouble::Content(other_rows(&format!("{is} rows, and the job has read {was}"))));
                     }
-                    return Ok((messages, false));
+                    return Ok((taken.content()?, false));
                 }
             }
         }
-        Ok((messages, true))
+        Ok((taken.content()?, true))
     }
 }
 
 impl Open {
     fn ended(number: usize, at: At) -> Open {
-        Open { number, left_off: Some(at), at, stream: None, lines: Vec::new().into_iter() }
+        Open { left_off: Some(at), ..Open::at(number, at) }
+    }
+
+    /// At a place of a part, of which nothing comes yet.
+    fn at(number: usize, at: At) -> Open {
+        let next = NextRows::Lines(Vec::new().into_iter());
+        Open { number, left_off: None, at, stream: None, as_columns: None, digest: Digest::default(), next }
+    }
+
+    /// Takes rows that came.
+    fn take(&mut self, rows: &RecordBatch, shared: &Shared) -> Result<(), Trouble> {
+        let ready = match self.as_columns {
+            Some(false) => None,
+            // What the library makes of hostile values is not always an error.
+            _ => caught(|| columns::ready(rows, &shared.source.schema))
+                .map_err(|panic| Trouble::Content(format!("rows cannot be read: {panic}")))?,
+        };
+        if self.as_columns.is_none() && ready.is_some() {
+            self.at = self.at.of_columns();
+        }
+        self.as_columns = Some(ready.is_some());
+        self.next = match ready {
+            Some(rows) => NextRows::Columns(rows.map_err(unreadable)?),
+            None => NextRows::Lines(lines(rows, shared.reads.message_bytes_max).map_err(unwritable)?.into_iter()),
+        };
+        Ok(())
+    }
+
+    /// Gives out rows that came, at most so many, or passes over them.
+    fn give(&mut self, taken: &mut Taken, rows_max: usize, shared: &Shared) -> Result<Given, Trouble> {
+        let passed = self.left_off.filter(|before| self.at.rows < before.rows);
+        match &mut self.next {
+            NextRows::Lines(lines) => {
+                let Some(line) = lines.next() else { return Ok(Given::None) };
+                self.at.add(&line);
+                match passed {
+                    Some(before) => self.check(before)?,
+                    None => taken.add_line(line),
+                }
+            }
+            NextRows::Columns(rows) => {
+                let (count, row) = (rows.num_rows(), self.at.rows);
+                if count == 0 {
+                    return Ok(Given::None);
+                }
+                let most = match passed {
+                    Some(before) => usize::try_from(before.rows - row).unwrap_or(usize::MAX),
+                    None => rows_max.min(ReadyRows::new(rows.clone()).rows_within((POLL_BYTES - taken.bytes) as u64)),
+                };
+                let most = most.clamp(1, count);
+                let part = rows.slice(0, most);
+                // A row that may be too long is looked at as the line that it is in its place.
+                let as_lines = columns::written_max(&part) as u64 > shared.source.record_bytes_max;
+                if passed.is_none() && if as_lines { !taken.columns.is_empty() } else { !taken.lines.is_empty() } {
+                    return Ok(Given::InOtherForm);
+                }
+                *rows = rows.slice(most, count - most);
+                self.digest.add(&part);
+                (self.at.rows, self.at.digest) = (row + most as u64, self.digest.value());
+                match passed {
+                    Some(before) => self.check(before)?,
+                    None if as_lines => {
+                        let lines = lines(&part, shared.reads.message_bytes_max).map_err(unwritable)?;
+                        lines.into_iter().for_each(|line| taken.add_line(line));
+                    }
+                    None => taken.add_columns(part),
+                }
+            }
+        }
+        Ok(Given::Some)
     }
 
     /// Whether the rows so far are those that were read before.
@@ -205,8 +325,16 @@ impl Open {
     }
 }
 
+fn unreadable(error: ArrowError) -> Trouble {
+    Trouble::Content(format!("rows cannot be read: {error}"))
+}
+
+fn unwritable(error: io::Error) -> Trouble {
+    Trouble::Content(format!("rows cannot be written: {error}"))
+}
+
 /// Rows as lines of JSON, each without its end.
-fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<IntoIter<Bytes>> {
+fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
     // The names of columns stand in each line, however small messages are.
     let left = message_bytes_max.max(FLIGHT_MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
     let mut written = Written { bytes: Vec::new(), left };
@@ -217,7 +345,7 @@ fn lines(rows: &RecordBatch, message_bytes_max: u64) -> io::Result<IntoIter<Byte
         let line = written.split_to(end + 1);
         lines.push(line.slice(..end));
     }
-    Ok(lines.into_iter())
+    Ok(lines)
 }
 
 /// So many bytes at most: what takes little in a message may take much more when it is written for each row.
@@ -264,10 +392,13 @@ impl ReadPartition for Flight {
                 let what = other_rows(&format!("{count} parts, and there were {}", before.parts));
                 return Err(self.shared.trouble(&self.shared.server, Fault::Lasting(what)));
             }
-            None if count == 0 => self.open = Some(Open { left_off: None, ..Open::ended(number, at) }),
+            None if count == 0 => self.open = Some(Open::at(number, at)),
             None => {
                 let stream = Some(self.ask((parts, is_new), number)?);
-                self.open = Some(Open { number, left_off, at, stream, lines: Vec::new().into_iter() });
+                // The digest of rows that were read as lines says nothing of columns, so the rest of such a part is read so, too.
+                let as_columns =
+                    left_off.filter(|before| before.rows > 0 && before.columns == at.columns).map(|_| false);
+                self.open = Some(Open { left_off, stream, as_columns, ..Open::at(number, at) });
             }
         }
         Ok(())
@@ -283,7 +414,7 @@ impl ReadPartition for Flight {
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
         let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
-        let (messages, more) = match self.read(&mut open, rows_max as usize, Instant::now() + wait) {
+        let (content, more) = match self.read(&mut open, rows_max as usize, Instant::now() + wait) {
             Ok(read) => read,
             Err(trouble) => {
                 let Some(stream) = open.stream else {
@@ -310,7 +441,7 @@ impl ReadPartition for Flight {
         let position = moved.then(|| open.at.written());
         self.open = Some(open);
         let pause = more.then_some(Duration::ZERO);
-        Ok(ReadRows { content: ReadContent::Messages(messages), refused: Vec::new(), position, pause })
+        Ok(ReadRows { content, refused: Vec::new(), position, pause })
     }
 
     /// A stream has an end, and it was not there.
@@ -330,6 +461,6 @@ mod tests {
         let name = "a".repeat(100);
         let values: ArrayRef = Arc::new(Int8Array::from(vec![1; ROWS]));
         let rows = RecordBatch::try_from_iter([(name.as_str(), values)]).unwrap();
-        assert_eq!(lines(&rows, 2_048).unwrap().count(), ROWS);
+        assert_eq!(lines(&rows, 2_048).unwrap().len(), ROWS);
     }
 }

@@ -1,11 +1,13 @@
-//! One message of syslog, as RFC 5424 or RFC 3164 writes it, as a line of JSON. Nothing that somebody sends is no message: what follows
+//! One message of syslog, as RFC 5424 or RFC 3164 writes it, and as a line of JSON. Nothing that somebody sends is no message: what follows
 //! neither is all `message`.
 
 use crate::batch::column::ColumnSpec;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
-use crate::receiver::json_text::{text_of, write_text};
+use crate::receiver::json_text::write_text;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::io::Write as _;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
@@ -21,97 +23,144 @@ const TAG_BYTES_MAX: usize = 128;
 /// Reads messages.
 pub struct Reader {
     times: TimeParser,
-    /// What a line says of each priority.
-    priorities: Vec<String>,
 }
 
-/// Who sends: what each of their lines begins with.
-pub struct Sender(Vec<u8>);
+/// What a message says.
+#[derive(Default)]
+pub struct Message<'a> {
+    priority: usize,
+    /// As it is written, and in microseconds since 1970.
+    time: Option<(Cow<'a, str>, i64)>,
+    pub host: Option<&'a str>,
+    pub app: Option<&'a str>,
+    pub pid: Option<&'a str>,
+    pub id: Option<&'a str>,
+    /// An object of objects, or null.
+    data: Value,
+    pub message: &'a str,
+}
 
-impl Sender {
-    /// Of this name.
-    pub fn new(name: &str) -> Sender {
-        Sender(format!("{{\"sender\":{}", Value::from(name)).into_bytes())
+impl Message<'_> {
+    /// In words.
+    pub fn facility(&self) -> &'static str {
+        FACILITIES.get(self.priority / SEVERITIES.len()).copied().unwrap_or_default()
+    }
+
+    /// From 0, the worst, to 7.
+    pub fn level(&self) -> usize {
+        self.priority % SEVERITIES.len()
+    }
+
+    /// The same in words.
+    pub fn severity(&self) -> &'static str {
+        SEVERITIES.get(self.level()).copied().unwrap_or_default()
+    }
+
+    /// In microseconds since 1970.
+    pub fn time_us(&self) -> Option<i64> {
+        self.time.as_ref().map(|(_, us)| *us)
+    }
+
+    /// Structured data as JSON.
+    pub fn data(&self) -> Option<String> {
+        (!self.data.is_null()).then(|| self.data.to_string())
+    }
+
+    /// Adds it as a line, with the name of who sent it, as JSON.
+    pub fn write(&self, sender: &str, line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"sender\":");
+        write_text(sender, line);
+        let (facility, severity, level) = (self.facility(), self.severity(), self.level());
+        // Nothing of these needs escapes, and a vector takes what is written.
+        let _ = write!(line, ",\"facility\":\"{facility}\",\"severity\":\"{severity}\",\"level\":{level}");
+        let mut put = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                line.extend_from_slice(name.as_bytes());
+                write_text(value, line);
+            }
+        };
+        put(",\"host\":", self.host);
+        put(",\"app\":", self.app);
+        put(",\"pid\":", self.pid);
+        put(",\"id\":", self.id);
+        put(",\"time\":", self.time.as_ref().map(|(text, _)| text.as_ref()));
+        put(",\"message\":", Some(self.message));
+        if let Some(data) = self.data() {
+            line.extend_from_slice(b",\"data\":");
+            line.extend_from_slice(data.as_bytes());
+        }
+        line.extend_from_slice(b"}\n");
     }
 }
 
 impl Reader {
     /// Of times as RFC 3339 has them.
     pub fn new() -> Reader {
-        let mut priorities = Vec::new();
-        for facility in FACILITIES {
-            priorities.extend(SEVERITIES.iter().enumerate().map(|(level, severity)| {
-                format!(",\"facility\":\"{facility}\",\"severity\":\"{severity}\",\"level\":{level}")
-            }));
-        }
-        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)), priorities }
+        Reader { times: TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)) }
     }
 
-    /// Adds a message from this sender, which came at this time (year and month), as a line.
-    pub fn write(&self, message: &[u8], sender: &Sender, now: (i32, usize), lines: &mut Vec<u8>) {
-        let text = text_of(message);
+    /// What a text says that came at this time (year and month).
+    pub fn read<'a>(&self, text: &'a str, now: (i32, usize)) -> Message<'a> {
         let text = text.trim_end_matches(['\n', '\r', '\0']);
-        let mut fields = Fields(lines);
-        fields.0.extend_from_slice(&sender.0);
-        let (priority, rest) = priority(text).unwrap_or((NO_PRIORITY, text));
-        fields.0.extend_from_slice(self.priorities.get(priority).map(String::as_bytes).unwrap_or_default());
-        if rest.len() == text.len() || self.new_form(rest, &mut fields).is_none() {
-            self.old_form(rest, &mut fields, now);
-        }
-        lines.extend_from_slice(b"}\n");
+        let found = priority(text);
+        let (priority, rest) = found.unwrap_or((NO_PRIORITY, text));
+        let new = found.and_then(|_| self.new_form(rest));
+        Message { priority, ..new.unwrap_or_else(|| self.old_form(rest, now)) }
     }
 
-    /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not, and nothing is set.
-    fn new_form(&self, text: &str, fields: &mut Fields) -> Option<()> {
+    /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not.
+    fn new_form<'a>(&self, text: &'a str) -> Option<Message<'a>> {
         let (time, rest) = word(text.strip_prefix("1 ")?)?;
         let (host, rest) = word(rest)?;
         let (app, rest) = word(rest)?;
         let (pid, rest) = word(rest)?;
         let (id, rest) = word(rest)?;
-        if given(time).is_some_and(|time| self.times.read(time).is_err()) {
-            return None;
-        }
+        let time = match given(time) {
+            Some(time) => Some((Cow::Borrowed(time), self.times.read(time).ok()?)),
+            None => None,
+        };
         let (data, message) = structured(rest)?;
-        fields.put_text(",\"host\":", given(host));
-        fields.put_text(",\"app\":", given(app));
-        fields.put_text(",\"pid\":", given(pid));
-        fields.put_text(",\"id\":", given(id));
-        fields.put_text(",\"time\":", given(time));
-        fields.put_value(",\"data\":", &data);
-        fields.put_text(",\"message\":", Some(message.strip_prefix('\u{feff}').unwrap_or(message)));
-        Some(())
+        Some(Message {
+            priority: NO_PRIORITY,
+            time,
+            host: given(host),
+            app: given(app),
+            pid: given(pid),
+            id: given(id),
+            data,
+            message: message.strip_prefix('\u{feff}').unwrap_or(message),
+        })
     }
 
     /// RFC 3164, or what is taken for it: `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing.
-    fn old_form(&self, text: &str, fields: &mut Fields, now: (i32, usize)) {
-        let mut rest = text;
-        if let Some((time, behind)) = self.old_time(rest, now) {
-            fields.put_text(",\"time\":", Some(&time));
+    fn old_form<'a>(&self, text: &'a str, now: (i32, usize)) -> Message<'a> {
+        let (mut message, mut rest) = (Message::default(), text);
+        if let Some((time, us, behind)) = self.old_time(rest, now) {
+            message.time = Some((time, us));
             rest = behind;
             // A word that is no tag is the host; not all senders say one.
             if let Some((word, behind)) = rest.split_once(' ')
                 && !word.is_empty()
                 && (!word.contains([':', '[']) || is_address(word))
             {
-                fields.put_text(",\"host\":", Some(word));
+                message.host = Some(word);
                 rest = behind;
             }
         }
         if let Some((app, pid, behind)) = tag(rest) {
-            fields.put_text(",\"app\":", Some(app));
-            fields.put_text(",\"pid\":", pid);
+            (message.app, message.pid) = (Some(app), pid);
             rest = behind;
         }
-        fields.put_text(",\"message\":", Some(rest));
+        Message { message: rest, ..message }
     }
 
     /// `Nov 22 19:35:58 `, without a year and a zone, or a time as RFC 3339 has it; and what stands behind.
-    fn old_time<'a>(&self, text: &'a str, now: (i32, usize)) -> Option<(String, &'a str)> {
+    fn old_time<'a>(&self, text: &'a str, now: (i32, usize)) -> Option<(Cow<'a, str>, i64, &'a str)> {
         if let Some((word, behind)) = text.split_once(' ')
             && word.len() >= 19
-            && self.times.read(word).is_ok()
+            && let Ok(us) = self.times.read(word)
         {
-            return Some((word.to_owned(), behind));
+            return Some((Cow::Borrowed(word), us, behind));
         }
         let (time, behind) = (text.get(..15)?, text.get(15..)?);
         let month =
@@ -128,30 +177,8 @@ impl Reader {
             _ => year,
         };
         let time = format!("{year:04}-{month:02}-{day:02}T{clock}");
-        self.times.read(&time).ok()?;
-        Some((time, behind.strip_prefix(' ').unwrap_or(behind)))
-    }
-}
-
-/// A line of JSON that grows, field by field. Names come with what stands around them, are ours, and come once.
-struct Fields<'a>(&'a mut Vec<u8>);
-
-impl Fields<'_> {
-    fn put_text(&mut self, name: &str, value: Option<&str>) {
-        self.0.extend_from_slice(name.as_bytes());
-        match value {
-            Some(text) => write_text(text, self.0),
-            None => self.0.extend_from_slice(b"null"),
-        }
-    }
-
-    fn put_value(&mut self, name: &str, value: &Value) {
-        self.0.extend_from_slice(name.as_bytes());
-        match value {
-            Value::Null => self.0.extend_from_slice(b"null"),
-            // Objects of texts can be written, and memory takes them.
-            value => drop(serde_json::to_writer(&mut *self.0, value)),
-        }
+        let us = self.times.read(&time).ok()?;
+        Some((Cow::Owned(time), us, behind.strip_prefix(' ').unwrap_or(behind)))
     }
 }
 
@@ -243,7 +270,7 @@ mod tests {
 
     fn read(message: &str) -> Value {
         let mut line = Vec::new();
-        Reader::new().write(message.as_bytes(), &Sender::new("s"), (2026, 11), &mut line);
+        Reader::new().read(message, (2026, 11)).write("s", &mut line);
         let line = String::from_utf8(line).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");
         let mut read: Value = serde_json::from_str(&line).unwrap();
@@ -258,7 +285,7 @@ mod tests {
         );
         let expected = json!({
             "facility": "local4", "severity": "notice", "level": 5, "time": "2003-10-11T22:14:15.003Z", "host": "mymachine.example.com",
-            "app": "evntslog", "pid": null, "id": "ID47", "message": "An event",
+            "app": "evntslog", "id": "ID47", "message": "An event",
             "data": { "exampleSDID@32473": { "iut": "3", "eventSource": "App\"li]c\\at\\ion" }, "x": {} }
         });
         assert_eq!(told, expected);
@@ -334,6 +361,5 @@ mod tests {
             let message: String = (0..count).map(|_| pieces[random.index(pieces.len())]).collect();
             let _ = read(&message);
         }
-        Reader::new().write(&[0xff, 0xfe, b'<'], &Sender::new("s"), (2026, 1), &mut Vec::new());
     }
 }

@@ -2,14 +2,17 @@
 //! short; texts and bytes follow their length. The head comes first, so that it is read without the chunks.
 //!
 //! `batch time source | chunks: file start bytes row rows kept | moved: name offset mark`, where `kept` is 0, or 1 and
-//! `bytes header ends refused`. Ends are told by the lengths of the records, mostly one byte each.
+//! `bytes header ends refused`, or 2 and rows that came as columns: a stream of Arrow IPC behind its length in four bytes. Ends are told by
+//! the lengths of the records, mostly one byte each.
 
 use super::Head;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, Position};
+use crate::batch::ready::ReadyRows;
 use crate::checkpoint::types::PlanEntry;
 use crate::decode::varint;
+use crate::error::Error;
 use crate::ids::{BatchId, BatchTime};
 use bytes::Bytes;
 
@@ -20,13 +23,24 @@ const SHORT_BYTES_MAX: usize = 5;
 /// Elements that memory is taken for before they are read: their number is not to be trusted.
 const FIRST_ELEMENTS_MAX: usize = 1024;
 
-/// A bound on how many bytes [`put`] appends.
+/// Rows that are kept as they came.
+const RECORDS: u64 = 1;
+/// Rows that are kept as columns.
+const COLUMNS: u64 = 2;
+/// Bytes of the length of such.
+const LENGTH_BYTES: usize = 4;
+/// Bytes of a column beside its values.
+const COLUMN_BYTES: usize = 512;
+
+/// About how many bytes [`put`] appends, and no fewer where rows are kept as they came.
 pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
     let chunks = entry.chunks.iter().map(|chunk| {
         let kept = chunk.kept.as_ref().map_or(0, |kept| {
+            let ready =
+                kept.ready.as_ref().map_or(0, |ready| ready.bytes() + COLUMN_BYTES * (1 + ready.rows().num_columns()));
             let refused = kept.refused.iter().map(|refusal| 3 * NUMBER_BYTES_MAX + refusal.reason.len());
             let ends = kept.ends.len().saturating_mul(SHORT_BYTES_MAX);
-            4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + refused.sum::<usize>()
+            4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + refused.sum::<usize>() + ready
         });
         7 * NUMBER_BYTES_MAX + chunk.extent.file.len() + kept
     });
@@ -34,8 +48,8 @@ pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
     5 * NUMBER_BYTES_MAX + entry.source.len() + chunks.sum::<usize>() + moved.sum::<usize>()
 }
 
-/// Appends an entry.
-pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) {
+/// Appends an entry; after an error there may be a part of it.
+pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) -> Result<(), Error> {
     put_number(to, entry.batch.0);
     put_signed(to, entry.time.0);
     put_bytes(to, entry.source.as_bytes());
@@ -46,9 +60,10 @@ pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) {
         put_number(to, chunk.extent.bytes);
         put_number(to, chunk.extent.row);
         put_number(to, chunk.rows.into());
-        put_number(to, chunk.kept.is_some().into());
-        if let Some(kept) = &chunk.kept {
-            put_kept(to, kept);
+        match chunk.kept.as_ref().map(|kept| (kept, &kept.ready)) {
+            None => put_number(to, 0),
+            Some((kept, None)) => put_records(to, kept),
+            Some((_, Some(ready))) => put_ready(to, ready)?,
         }
     }
     put_number(to, entry.moved.len() as u64);
@@ -57,9 +72,23 @@ pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) {
         put_number(to, position.offset);
         put_signed(to, position.mark);
     }
+    Ok(())
 }
 
-fn put_kept(to: &mut Vec<u8>, kept: &Chunk) {
+fn put_ready(to: &mut Vec<u8>, ready: &ReadyRows) -> Result<(), Error> {
+    put_number(to, COLUMNS);
+    let place = to.len();
+    to.extend([0; LENGTH_BYTES]);
+    let begin = to.len();
+    ready.write(to).map_err(Error::arrow)?;
+    // A frame is no longer than such a number, and told where it would be.
+    let length = u32::try_from(to.len() - begin).unwrap_or(u32::MAX);
+    to.iter_mut().skip(place).zip(length.to_le_bytes()).for_each(|(to, from)| *to = from);
+    Ok(())
+}
+
+fn put_records(to: &mut Vec<u8>, kept: &Chunk) {
+    put_number(to, RECORDS);
     put_bytes(to, &kept.bytes);
     put_bytes(to, &kept.header);
     put_number(to, kept.ends.len() as u64);
@@ -126,12 +155,13 @@ impl EntryReader<'_> {
         let rows = self.short()?;
         let kept = match self.number()? {
             0 => None,
-            1 => {
+            RECORDS => {
                 let (bytes, header) = (self.bytes()?, self.bytes()?);
                 let ends = self.ends(bytes.len())?;
                 let refused = self.list(EntryReader::refusal)?;
-                Some(Chunk { bytes, ends, header, refused, extent: extent.clone() })
+                Some(Chunk { bytes, ends, header, refused, ready: None, extent: extent.clone() })
             }
+            COLUMNS => Some(Chunk { extent: extent.clone(), ..Chunk::of_ready(self.ready()?) }),
             _ => return Err("a chunk is neither kept nor not".into()),
         };
         Ok(PlannedChunk { extent, rows, kept })
@@ -140,6 +170,15 @@ impl EntryReader<'_> {
     fn refusal(&mut self) -> Result<RefusedRecord, String> {
         let (row, reason, dropped) = (self.short()?, self.text()?, self.number()?);
         Ok(RefusedRecord { row, reason, dropped })
+    }
+
+    fn ready(&mut self) -> Result<ReadyRows, String> {
+        let rest = self.from.get(self.at..).unwrap_or_default();
+        let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(cut_short)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let stream = rest.get(..length).ok_or_else(cut_short)?;
+        self.at = self.at.saturating_add(LENGTH_BYTES).saturating_add(length);
+        ReadyRows::read(stream).map_err(|why| format!("the columns of a chunk cannot be read: {why}"))
     }
 
     /// Ends of records within so many bytes.

@@ -30,12 +30,14 @@ const MAGIC: [u8; 8] = *b"mllsplan";
 const HEADER_BYTES: usize = 40;
 const FRAME_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 8;
+/// Version of logs: what came as columns is kept as columns since the second one.
+pub(super) const LOG_VERSION: u32 = FORMAT_VERSION + 1;
 /// Ends every body.
 const LAST: u8 = 0xa5;
 
 /// Begins a log. Returns what seeds the checksums of its first frame.
 pub(super) fn put_header(log: &mut Vec<u8>, name: &LogName) -> u64 {
-    let header = header(name, FORMAT_VERSION);
+    let header = header(name, LOG_VERSION);
     let seed = xxh3_64(&header);
     log.extend_from_slice(&header);
     log.extend_from_slice(&seed.to_le_bytes());
@@ -62,7 +64,10 @@ pub(super) fn put(log: &mut Vec<u8>, seed: &mut u64, entry: &PlanEntry) -> Resul
     let frame = log.len();
     log.extend_from_slice(&[0; FRAME_BYTES]);
     let body = log.len();
-    entry::put(log, entry);
+    if let Err(error) = entry::put(log, entry) {
+        log.truncate(frame);
+        return Err(error);
+    }
     log.push(LAST);
     let (length, checksum) = {
         let body = log.get(body..).unwrap_or_default();
@@ -140,7 +145,7 @@ impl<'a> Frames<'a> {
         if !parts.starts_with(&MAGIC) {
             return damaged("it is no log of plans");
         }
-        if version > FORMAT_VERSION {
+        if version > LOG_VERSION {
             return Err(UnreadableLog::Newer(version));
         }
         if *parts != self::header(name, version) {

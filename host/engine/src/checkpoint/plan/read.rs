@@ -1,11 +1,10 @@
 //! Reads the logs of a store at a start.
 
-use super::frame::{Frame, Frames, NextFrame, UnreadableLog};
+use super::frame::{Frame, Frames, LOG_VERSION, NextFrame, UnreadableLog};
 use super::{FOLDER, Head, LogHeads, LogName};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::PlanEntry;
 use crate::error::{Error, Result};
-use crate::owner::FORMAT_VERSION;
 use bytes::Bytes;
 
 /// The heads of all whole entries of all logs, in order of generation, process and `after`. Damage is told with each log
@@ -96,7 +95,7 @@ fn walk(
             let place = store.place();
             return Err(Error::environment(format!(
                 "the log of plans `{path}` in `{place}` was written by a newer version of Millstream (format {version}; \
-                 this one reads formats up to {FORMAT_VERSION}); run the job with that version"
+                 this one reads formats up to {LOG_VERSION}); run the job with that version"
             )));
         }
     };

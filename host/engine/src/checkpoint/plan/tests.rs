@@ -1,13 +1,15 @@
-use super::frame::{header, put, put_header};
+use super::frame::{LOG_VERSION, header, put, put_header};
 use super::*;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, Position};
+use crate::batch::ready::ReadyRows;
 use crate::checkpoint::store::{Guard, Log, Object, Store, Version};
 use crate::checkpoint::types::PlanEntry;
 use crate::failure::Failure;
 use crate::patience::{StoreError, StoreErrorKind};
 use crate::random::Random;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -144,6 +146,13 @@ impl RandomEntries for Random {
     }
 
     fn chunk(&mut self) -> Chunk {
+        if self.below(3) == 0 {
+            let count = self.below(20) as i64;
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter((0..count).map(|n| (n % 3 > 0).then_some(n))));
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..count).map(|_| self.text())));
+            let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true), ("text", texts, true)]).unwrap();
+            return Chunk::of_ready(ReadyRows::new(rows));
+        }
         let mut ends = Vec::new();
         let mut end = 0;
         for _ in 0..self.below(8) {
@@ -223,7 +232,7 @@ fn entries_of_all_shapes_are_read_as_they_were_written() {
         let entries: Vec<PlanEntry> = (0..random.below(5)).map(|batch| random.entry(round + batch)).collect();
         for entry in &entries {
             let mut bytes = Vec::new();
-            super::entry::put(&mut bytes, entry);
+            super::entry::put(&mut bytes, entry).unwrap();
             assert!(bytes.len() <= super::entry::bytes_max(entry), "{entry:?}");
         }
         assert_eq!(read(&Memory::with(&name(7), &log_of(&name(7), &entries))), (entries, None));
@@ -273,7 +282,7 @@ fn hostile_bodies_are_refused_without_panic() {
     let mut random = Random(11);
     for round in 0..3000 {
         let mut body = Vec::new();
-        super::entry::put(&mut body, &random.entry(round));
+        super::entry::put(&mut body, &random.entry(round)).unwrap();
         for _ in 0..=random.below(3) {
             let at = random.below(body.len() as u64) as usize;
             body[at] = [0xff, random.next() as u8][random.below(2) as usize];
@@ -313,10 +322,19 @@ fn other_logs_newer_versions_and_strangers_are_told_apart() {
     let (_, damage) = read(&Memory::with(&name(6), &log));
     assert!(damage.is_some_and(|damage| damage.contains("under another name")));
 
-    let newer = header(&name(7), 2);
+    // Those of before are told apart by the version alone.
+    let (entries, now) = small();
+    let mut before = header(&name(7), 1).to_vec();
+    let mut seed = xxh3_64(&before);
+    before.extend(seed.to_le_bytes());
+    entries.iter().for_each(|entry| put(&mut before, &mut seed, entry).unwrap());
+    assert_ne!(before, now);
+    assert_eq!(read(&Memory::with(&name(7), &before)).0, entries);
+
+    let newer = header(&name(7), LOG_VERSION + 1);
     let newer = [newer.as_slice(), &xxh3_64(&newer).to_le_bytes()].concat();
     let error = read_heads(&Memory::with(&name(7), &newer)).unwrap_err().message;
-    assert!(error.contains("newer version of Millstream (format 2;"), "{error}");
+    assert!(error.contains("newer version of Millstream (format 3;"), "{error}");
 
     let memory = Memory::with(&name(7), &log);
     for stranger in ["plans/notes.txt", "plans/3-1-7.log", "plans/000003-001-000000000007-1.log"] {

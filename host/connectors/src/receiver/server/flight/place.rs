@@ -30,6 +30,12 @@ impl At {
         At { parts, rows: 0, digest: 0, columns: xxh3_64(text.as_bytes()), ended: false }
     }
 
+    /// The same for rows that stay columns: the digest is another one than that of lines.
+    #[must_use]
+    pub fn of_columns(self) -> At {
+        At { columns: xxh3_64_with_seed(b"columns", self.columns), ..self }
+    }
+
     /// One row further.
     pub fn add(&mut self, row: &[u8]) {
         self.rows += 1;

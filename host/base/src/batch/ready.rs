@@ -1,0 +1,141 @@
+//! Rows that came as columns: nothing of them need be decoded.
+
+use super::slices::RowBytes;
+use crate::limits::SliceMax;
+use crate::panics::caught;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::error::ArrowError;
+use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+/// Rows as columns, under the names and with the types that their source has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadyRows(RecordBatch);
+
+impl ReadyRows {
+    /// These.
+    pub fn new(rows: RecordBatch) -> ReadyRows {
+        ReadyRows(rows)
+    }
+
+    /// They.
+    pub fn rows(&self) -> &RecordBatch {
+        &self.0
+    }
+
+    /// Bytes of their values. Those of parts are as many as those of the whole.
+    pub fn bytes(&self) -> usize {
+        RowBytes::of([&self.0]).of_range(&(0..self.0.num_rows()))
+    }
+
+    /// How many of the first rows have no more than so many bytes.
+    pub fn rows_within(&self, bytes: u64) -> usize {
+        let most = SliceMax { rows: usize::MAX, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
+        RowBytes::of([&self.0]).fitting_end(0, self.0.num_rows(), most)
+    }
+
+    /// Takes the first rows out. Both share the memory of the values.
+    #[must_use]
+    pub fn cut_front(&mut self, rows: usize) -> ReadyRows {
+        let rows = rows.min(self.0.num_rows());
+        let front = self.0.slice(0, rows);
+        self.0 = self.0.slice(rows, self.0.num_rows() - rows);
+        ReadyRows(front)
+    }
+
+    /// Whether these and those can be rows of one batch.
+    pub fn are_like(&self, others: &ReadyRows) -> bool {
+        self.0.schema_ref() == others.0.schema_ref()
+    }
+
+    /// All of these one behind the other, which are alike; `None`: there are none.
+    pub fn joined(mut parts: Vec<ReadyRows>) -> Option<ReadyRows> {
+        if parts.len() < 2 {
+            return parts.pop();
+        }
+        let schema = parts.first()?.0.schema();
+        // What is alike, and no more than a part together, can be joined.
+        concat_batches(&schema, parts.iter().map(|part| &part.0)).ok().map(ReadyRows)
+    }
+
+    /// Adds them as a stream of Arrow IPC.
+    pub fn write(&self, to: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let mut writer = StreamWriter::try_new(to, self.0.schema_ref())?;
+        writer.write(&self.0)?;
+        writer.finish()
+    }
+
+    /// What [`ReadyRows::write`] wrote; the error says what is wrong.
+    pub fn read(bytes: &[u8]) -> Result<ReadyRows, String> {
+        let read = || {
+            let mut batches = StreamReader::try_new(bytes, None)?;
+            batches.next().ok_or_else(|| ArrowError::ParseError("there are none".into()))?
+        };
+        // Some mistakes make Arrow panic rather than tell.
+        let rows = caught(read)?.map_err(|error| error.to_string())?;
+        Ok(ReadyRows(rows))
+    }
+}
+
+/// Between processes they travel as they are kept.
+impl Serialize for ReadyRows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(self.bytes());
+        self.write(&mut bytes).map_err(S::Error::custom)?;
+        bytes.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadyRows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ReadyRows, D::Error> {
+        let bytes: Vec<u8> = Deserialize::deserialize(deserializer)?;
+        ReadyRows::read(&bytes).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
+
+    fn rows(count: i64) -> ReadyRows {
+        let n: ArrayRef = Arc::new(Int64Array::from_iter((0..count).map(|n| (n % 3 > 0).then_some(n))));
+        let text: ArrayRef = Arc::new(StringArray::from_iter_values((0..count).map(|n| format!("row {n}"))));
+        ReadyRows::new(RecordBatch::try_from_iter_with_nullable([("n", n, true), ("text", text, true)]).unwrap())
+    }
+
+    #[test]
+    fn what_is_cut_joined_written_and_read_is_the_same() {
+        let mut rest = rows(100);
+        let parts = vec![rest.cut_front(7), rest.cut_front(60), rest.cut_front(1_000)];
+        assert_eq!(parts.iter().map(|part| part.rows().num_rows()).collect::<Vec<_>>(), [7, 60, 33]);
+        let read = parts.iter().map(|part| {
+            let mut bytes = Vec::new();
+            part.write(&mut bytes).unwrap();
+            ReadyRows::read(&bytes).unwrap()
+        });
+        assert_eq!(ReadyRows::joined(read.collect()), Some(rows(100)));
+        assert_eq!(ReadyRows::joined(Vec::new()), None);
+        // 8 and 4 bytes, and a text of 5 or 6.
+        assert_eq!((rows(20).bytes(), rows(20).rows_within(100)), (20 * 12 + 10 * 5 + 10 * 6, 5));
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error() {
+        let mut bytes = Vec::new();
+        rows(20).write(&mut bytes).unwrap();
+        let mut random = Random(3);
+        for _ in 0..3_000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.index(damaged.len());
+                damaged[at] = random.below(256) as u8;
+            }
+            damaged.truncate(random.index(damaged.len() + 1));
+            let _ = ReadyRows::read(&damaged);
+        }
+    }
+}
