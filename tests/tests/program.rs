@@ -73,6 +73,7 @@ mod sinks;
 mod source_examples;
 mod source_plugins;
 mod sources;
+mod spread_files;
 mod sql;
 mod sql_limits;
 mod sql_oracle;

@@ -308,6 +308,9 @@ pub const SETTLE_MS: u64 = 1_000;
 pub const AWAY_MS_MAX: u64 = 300_000;
 /// Names of files that a `directory` remembers though they are not there any more. Those that went first are forgotten.
 pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
+
+/// Files that a process is told of before it has read them, where files are spread over processes.
+pub const FILES_ORDERED_MAX: usize = 256;
 /// Folders in the folder of a `directory` source.
 pub const DIRECTORY_FOLDERS_MAX: usize = 100_000;
 /// How often a job looks for rows that are given back to a stage, in milliseconds.

@@ -123,6 +123,8 @@ pub struct JobFacts<'a> {
     pub owner: Option<&'a Owner>,
     /// Whether the database of a table that is away is waited for.
     pub servers: ServerWait,
+    /// How many processes it has.
+    pub processes: usize,
 }
 
 /// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
@@ -158,12 +160,20 @@ pub fn start(
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::Http(server) => http::start(&source, &server, origin, inbox, runtime, &from),
-        SourceKind::Directory { path, poll, settle } => {
+        SourceKind::Directory { path, poll, settle, spread: true } => {
+            let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
+            directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
+        }
+        SourceKind::Objects { url, poll, spread: true } => {
+            let folder = (source, url.into(), WatchTimes { poll, settle: Duration::ZERO });
+            directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
+        }
+        SourceKind::Directory { path, poll, settle, .. } => {
             let (folder, times, reading) = (origin.folder.join(path), WatchTimes { poll, settle }, inbox.clone());
             let receive = async move { directory::receive(source, folder, times, from, reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
-        SourceKind::Objects { url, poll } => {
+        SourceKind::Objects { url, poll, .. } => {
             let (times, reading) = (WatchTimes { poll, settle: Duration::ZERO }, inbox.clone());
             let receive = async move { directory::receive(source, url.into(), times, from, reading).await };
             until_closed(inbox, runtime, &name, receive);

@@ -31,12 +31,22 @@ pub const PLACE_PREFIX: &str = "of:";
 /// Between the two.
 pub const PLACE_MARK: char = '=';
 
+/// In front of the name of a file of a folder: the position under that name tells that the file is being read, with a clock of its own.
+/// Alone it tells that there are files which nobody has begun to read. No file has such a name: behind a slash all are digits.
+pub const FILE_CLOCK_PREFIX: &str = "/clock:";
+
 /// Behind the number of a process, in the name of a source: what that process received of a source whose partitions are spread.
 const SHARE: char = '#';
 
 /// The key group of a partition by its name, or by that of a position or chunk of it. Partitions that differ in a number at the end (`orders/0`, `orders/1` …) lie evenly
 /// over the key groups, as multiples of the golden ratio do, so that a few partitions are spread as evenly as many.
 pub fn group_of(partition: &str) -> u32 {
+    // A clock of a file goes with its file.
+    let partition = match partition.strip_prefix(FILE_CLOCK_PREFIX) {
+        Some("") => return 0,
+        Some(file) => file,
+        None => partition,
+    };
     // Who tells of clocks tells of the end of all, too.
     if partition.starts_with(CLOCK_PREFIX) || partition == SOURCE_END {
         return 0;
@@ -60,6 +70,11 @@ pub fn group_of(partition: &str) -> u32 {
 /// The name of the position that tells of a partition's clock.
 pub fn clock_name(partition: &str) -> String {
     format!("{CLOCK_PREFIX}{partition}")
+}
+
+/// The name of the position that tells of a file's clock.
+pub fn file_clock_name(file: &str) -> String {
+    format!("{FILE_CLOCK_PREFIX}{file}")
 }
 
 /// The name of the position that counts the rows of a partition that is polled, and of chunks of it.
@@ -168,6 +183,10 @@ mod tests {
             assert_eq!(group_of(&names[0]), group_of(&names[1]), "{partition}");
         }
         assert_eq!((group_of(&rows_name("a")), group_of(SOURCE_END)), (group_of("a"), 0));
+        for file in ["a.csv", "clock:a", "end", "/ff", "of:a=b"] {
+            assert_eq!(group_of(&file_clock_name(file)), group_of(file), "{file}");
+        }
+        assert_eq!(group_of(FILE_CLOCK_PREFIX), 0);
         assert!(counts_rows(&rows_name("")) && !counts_rows(""));
     }
 

@@ -26,6 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// | table of a stage | empty | how many contents there were | digest of the last one |
 /// | all with several partitions | [`super::partition::CLOCK_PREFIX`] and a partition | – | the partition is there, with a clock of its own; [`super::partition::TELLS_END`], or 0: as above |
 /// | | [`super::partition::CLOCK_PREFIX`] alone | – | as of a partition: of the source, as long as none is known |
+/// | `directory` whose files are spread | [`super::partition::FILE_CLOCK_PREFIX`] and a file name, or alone | – | the file is being read, with a clock of its own; there are files that nobody has begun |
 /// | all that end | [`SOURCE_END`] | – | 1: a batch held the end of the source |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {

@@ -201,13 +201,13 @@ impl SourceSpec {
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
         let settle = Duration::from_millis(limits::SETTLE_MS);
-        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle }, Format::Text)
+        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle, spread: false }, Format::Text)
     }
 
     /// Lines of the objects below a prefix of a bucket, as `s3://bucket/prefix`, and of every new one.
     pub fn objects(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
         let poll = Duration::from_millis(limits::OBJECTS_POLL_MS);
-        SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll }, Format::Text)
+        SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll, spread: false }, Format::Text)
     }
 
     /// Sets that the server of a socket is spoken to with TLS.

@@ -126,7 +126,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         }
         SourceKind::Http(server) => http::source(spec, server, part),
         SourceKind::HttpClient(client) => http_client::source(spec, client, part),
-        SourceKind::Directory { path, poll, settle } | SourceKind::Follow { path, poll, settle } => {
+        SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
                 part.wrong("poll", message);
@@ -138,7 +138,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
                 part.wrong("settle", format!("`settle` is {}; write at most 1d", units::show_time(*settle)));
             }
         }
-        SourceKind::Objects { url, poll } => {
+        SourceKind::Objects { url, poll, .. } => {
             url_of_bucket(url, part);
             if let Err(message) = read::poll_fits(*poll) {
                 part.wrong("poll", message);

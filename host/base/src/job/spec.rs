@@ -248,6 +248,8 @@ pub enum SourceKind {
         poll: Duration,
         /// A file is read when its length and time have stood still for so long.
         settle: Duration,
+        /// Each process reads some of the files.
+        spread: bool,
     },
     /// The objects below a prefix of a bucket, and every new one.
     Objects {
@@ -255,6 +257,8 @@ pub enum SourceKind {
         url: String,
         /// How often the bucket is asked for new ones.
         poll: Duration,
+        /// Each process reads some of them.
+        spread: bool,
     },
     /// A log that grows, with its rotated files beside it, for ever.
     Follow {
@@ -323,8 +327,18 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Server(server) => server.reads.is_spread(),
-            _ => false,
+            _ => self.spreads_files(),
         }
+    }
+
+    /// Whether its partitions are files of a folder.
+    pub fn spreads_files(&self) -> bool {
+        matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
+    }
+
+    /// Whether its positions are those of files of a folder, which may have any name.
+    pub fn names_files(&self) -> bool {
+        matches!(self, SourceKind::Directory { .. } | SourceKind::Objects { .. } | SourceKind::Retry { .. })
     }
 
     /// Whether its server says how far its partitions go, so that plans tell which are at their ends. To such a source more may always

@@ -3,6 +3,7 @@
 
 mod bucket;
 mod listing;
+pub mod spread;
 mod walk;
 
 use super::content::Content;
@@ -12,6 +13,7 @@ use super::inbox::Inbox;
 use super::object::{BucketReader, Pause};
 use super::outage::{LOOK_EVERY, Outage};
 use super::{WatchTimes, panicked};
+use crate::batch::partition::FILE_CLOCK_PREFIX;
 use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::fault;
@@ -56,20 +58,20 @@ struct Found {
 /// Reads on in the files of `path` that were not read to their end, then the new ones, then looks for more every
 /// `poll`, until the inbox is closed.
 pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
+    // Of files that several processes read before.
+    let (clocks, from): (Positions, Positions) =
+        from.into_iter().partition(|(name, _)| name.starts_with(FILE_CLOCK_PREFIX));
+    let clocks = clocks.into_keys().filter_map(|name| name.strip_prefix(FILE_CLOCK_PREFIX).map(str::to_owned));
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = matches!(source.kind, SourceKind::Retry { .. });
     let mut finished = false;
-    let (waiting, runtime) = (inbox.clone(), Handle::current());
-    let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
-    let (path, place): (_, Box<dyn Folder>) = match &source.kind {
-        SourceKind::Objects { .. } => match BucketReader::new(&source, pause) {
-            Ok(reader) => (reader.bucket.place().into(), Box::new(BucketFolder::new(&source, reader))),
-            Err(error) => return inbox.fail(error),
-        },
-        _ => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
+    let files = match FolderFiles::open(source, path, &inbox, &Handle::current()) {
+        Ok(files) => files,
+        Err(error) => return inbox.fail(error),
     };
-    let listing = Listing::new(&source, path.clone(), times, ended);
-    let mut folder = WatchedFolder { away: Outage::new(&source, &path), source, path, place, begun, listing };
+    let listing = Listing::new(&files.source, files.path.clone(), times, ended);
+    let away = Outage::new(&files.source, &files.path);
+    let mut folder = WatchedFolder { files, begun, clocks: clocks.collect(), listing, away };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
@@ -101,12 +103,66 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
 /// A folder is not looked at more often than this.
 const POLL_MIN: Duration = Duration::from_millis(1);
 
-struct WatchedFolder {
+/// The files of a folder, to be read one by one.
+struct FolderFiles {
     source: SourceSpec,
     path: PathBuf,
     place: Box<dyn Folder>,
+}
+
+/// What became of a file that was to be read.
+enum FileRead {
+    /// Its end is there.
+    Ended(Position),
+    /// It is not there.
+    Missing,
+    /// The inbox is closed.
+    Closed,
+}
+
+impl FolderFiles {
+    /// Of a source. `path`: the folder, where it is one of this machine.
+    fn open(source: SourceSpec, path: PathBuf, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<FolderFiles, Error> {
+        let (waiting, runtime) = (inbox.clone(), runtime.clone());
+        let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
+        let (path, place): (_, Box<dyn Folder>) = match &source.kind {
+            SourceKind::Objects { .. } => {
+                let reader = BucketReader::new(&source, pause)?;
+                (reader.bucket.place().into(), Box::new(BucketFolder::new(&source, reader)))
+            }
+            _ => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
+        };
+        Ok(FolderFiles { source, path, place })
+    }
+
+    /// Reads a file on that was begun.
+    fn read_on(&self, name: String, from: Position, inbox: &Inbox, runtime: &Handle) -> Result<FileRead, Error> {
+        let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
+        let path = self.path.join(&os_name);
+        info!("source `{}`: reading on in `{}` from byte {}", self.source.name, path.display(), from.offset);
+        let part = SourceFile { source: &self.source, path, name };
+        let Some(opened) = self.place.open_again(part, from)? else { return Ok(FileRead::Closed) };
+        Ok(opened.read(inbox, runtime)?.map_or(FileRead::Closed, FileRead::Ended))
+    }
+
+    /// Reads a file that is new.
+    fn read_new(&self, name: String, inbox: &Inbox, runtime: &Handle) -> Result<FileRead, Error> {
+        let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
+        let path = self.path.join(&os_name);
+        let Some(file) = self.place.open(&name, &path)? else { return Ok(FileRead::Missing) };
+        info!("source `{}`: reading `{}`", self.source.name, path.display());
+        let part = SourceFile { source: &self.source, path, name };
+        let read = part.at(file, Position::default())?.read(inbox, runtime)?;
+        Ok(read.map_or(FileRead::Closed, FileRead::Ended))
+    }
+}
+
+struct WatchedFolder {
+    files: FolderFiles,
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
+    /// Those that an earlier start gave clocks of their own. These stay until all is read that was there, so that nothing of it is late.
+    clocks: Vec<String>,
     listing: Listing,
     away: Outage,
 }
@@ -117,12 +173,12 @@ impl WatchedFolder {
         if !self.read_on(inbox, runtime)? {
             return Ok(None);
         }
-        let look = match self.listing.look(self.place.as_mut()) {
+        let look = match self.listing.look(self.files.place.as_mut()) {
             Ok(look) => look,
             Err((path, error)) => {
                 inbox.idle(false);
-                if path != self.path {
-                    return Err(failed(&self.source, &path, &error));
+                if path != self.files.path {
+                    return Err(failed(&self.files.source, &path, &error));
                 }
                 self.away.failed(&error)?;
                 return Ok(Some(LOOK_EVERY));
@@ -138,34 +194,36 @@ impl WatchedFolder {
                 return Ok(None);
             }
         }
+        let clocks = std::mem::take(&mut self.clocks);
+        if !clocks.is_empty() && !inbox.drop_clocks(clocks) {
+            return Ok(None);
+        }
         Ok(Some(look.pause))
     }
 
     /// Reads the files on that were begun. `false`: the inbox is closed.
     fn read_on(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
         for (name, from) in std::mem::take(&mut self.begun) {
-            let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
-            let path = self.path.join(&os_name);
-            info!("source `{}`: reading on in `{}` from byte {}", self.source.name, path.display(), from.offset);
-            let part = SourceFile { source: &self.source, path, name };
-            let Some(opened) = self.place.open_again(part, from)? else { return Ok(false) };
-            let Some(end) = opened.read(inbox, runtime)? else { return Ok(false) };
-            self.listing.was_read(os_name, end);
+            let os_name = os_name(&name).ok_or_else(|| no_name(&self.files.source, &name))?;
+            match self.files.read_on(name, from, inbox, runtime)? {
+                FileRead::Ended(end) => self.listing.was_read(os_name, end),
+                FileRead::Missing => {}
+                FileRead::Closed => return Ok(false),
+            }
         }
         Ok(true)
     }
 
     /// Reads a file that is new. `false`: the inbox is closed.
     fn read_new(&mut self, name: OsString, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
-        let (path, stored) = (self.path.join(&name), stored_name(&name));
-        let Some(file) = self.place.open(&stored, &path)? else {
-            warn!("source `{}`: `{}` vanished before it was read", self.source.name, path.display());
-            return Ok(true);
-        };
-        info!("source `{}`: reading `{}`", self.source.name, path.display());
-        let part = SourceFile { source: &self.source, path, name: stored };
-        let Some(end) = part.at(file, Position::default())?.read(inbox, runtime)? else { return Ok(false) };
-        self.listing.was_read(name, end);
+        match self.files.read_new(stored_name(&name), inbox, runtime)? {
+            FileRead::Ended(end) => self.listing.was_read(name, end),
+            FileRead::Missing => {
+                let (source, path) = (&self.files.source.name, self.files.path.join(&name));
+                warn!("source `{source}`: `{}` vanished before it was read", path.display());
+            }
+            FileRead::Closed => return Ok(false),
+        }
         Ok(true)
     }
 }

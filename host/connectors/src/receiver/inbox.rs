@@ -4,11 +4,13 @@
 //! source that cannot be read again loses nothing when the inbox is closed.
 
 mod ends;
+mod files;
 pub mod open;
 mod others;
 mod signals;
 mod whole;
 
+pub use files::{FileNews, FileOrders, FileReports};
 pub use others::{OthersState, PartitionNews};
 pub use signals::{Offered, Ticket};
 
@@ -20,6 +22,7 @@ use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use ends::PartitionEnds;
+use files::SpreadFiles;
 use open::GrowingChunk;
 use others::Others;
 use signals::Signals;
@@ -154,6 +157,8 @@ struct InboxContents {
     ends: Option<PartitionEnds>,
     /// The other processes that receive a part of the source.
     others: Option<Others>,
+    /// The files of a folder that are spread over processes.
+    files: Option<SpreadFiles>,
 }
 
 /// How it stands with the end of the source, where a batch is to hold it.
@@ -233,7 +238,11 @@ impl Inbox {
     /// source are joined. `false`: the inbox is closed, the receiver ends; if it was closed before this call, the records
     /// were not added.
     pub async fn put(&self, chunk: Chunk) -> bool {
-        self.add(|held| held.join(chunk)).await
+        self.add(|held| {
+            held.tell_file_read(&chunk);
+            held.join(chunk);
+        })
+        .await
     }
 
     /// Receiver: as `put`, but one batch takes all of these records, with the positions that they move. They may be joined with
@@ -269,8 +278,7 @@ impl Inbox {
     pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
         self.add(|held| {
             last.into_iter().for_each(|chunk| held.join(chunk));
-            held.seal();
-            held.push_file_end(file, end);
+            held.end_file(file, end);
         })
         .await
     }
@@ -535,6 +543,7 @@ impl Inbox {
             moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
         held.tell_of_ends(&mut moved, true);
+        held.files.iter_mut().for_each(|files| files.moved(&moved));
         self.tell(&held);
         drop(held);
         self.room.notify_waiters();
@@ -706,6 +715,7 @@ impl InboxContents {
             Some(QueuedItem::FileEnd { file, end }) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
                 self.file_ends = self.file_ends.saturating_sub(1);
+                self.files.iter_mut().for_each(|files| files.popped(&file, end));
                 move_to(moved, &file, end);
             }
             Some(other @ (QueuedItem::Chunk(_) | QueuedItem::Whole(_))) => self.waiting.push_front(other),

@@ -243,7 +243,12 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
         std::fs::write(folder.path().join(name), &text).unwrap();
         expected.insert(stored, text);
     }
-    let kind = SourceKind::Directory { path: "".into(), poll: Duration::from_millis(1), settle: Duration::ZERO };
+    let kind = SourceKind::Directory {
+        path: "".into(),
+        poll: Duration::from_millis(1),
+        settle: Duration::ZERO,
+        spread: false,
+    };
     let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
     let (records, mut positions) = check_many_starts(&source, folder.path(), 0xB2).await;
     let mut found: BTreeMap<String, String> = expected.keys().map(|name| (name.clone(), String::new())).collect();
@@ -382,7 +387,7 @@ fn no_plan_makes_replay_panic() {
     let kinds = [
         SourceKind::File { path: path() },
         SourceKind::Queue { path: path() },
-        SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO },
+        SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
         SourceKind::Rate { rows_per_second: 0, rows_max: None },
         SourceKind::Socket { address: "x:1".into() },
     ];

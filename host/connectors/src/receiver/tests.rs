@@ -45,7 +45,7 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
         &Handle::current(),
         from,
         Share::ALL,
-        JobFacts { owner: None, servers: ServerWait::No },
+        JobFacts { owner: None, servers: ServerWait::No, processes: 1 },
     );
     StartedSource { inbox, woken }
 }
@@ -199,7 +199,12 @@ async fn a_folder_is_read_file_by_file_and_each_once() {
         file.set_modified(old + Duration::from_secs(age)).unwrap();
     }
     std::fs::create_dir(path.join("sub")).unwrap();
-    let kind = SourceKind::Directory { path: path.into(), poll: Duration::from_millis(2), settle: Duration::ZERO };
+    let kind = SourceKind::Directory {
+        path: path.into(),
+        poll: Duration::from_millis(2),
+        settle: Duration::ZERO,
+        spread: false,
+    };
     let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
     let started = begin(&source, Path::new("/"));
     assert_eq!(started.records(2).await, ["1", "2\n"]);
@@ -289,8 +294,12 @@ fn what_is_missing_is_told_before_anything_runs() {
     };
     let job = |message: String| Err((Kind::Job, message));
     let file = |path: &str| SourceKind::File { path: path.into() };
-    let directory =
-        |path: &str| SourceKind::Directory { path: path.into(), poll: Duration::ZERO, settle: Duration::ZERO };
+    let directory = |path: &str| SourceKind::Directory {
+        path: path.into(),
+        poll: Duration::ZERO,
+        settle: Duration::ZERO,
+        spread: false,
+    };
     assert_eq!(check(file("file"), Format::Text), Ok(()));
     assert_eq!(check(directory(""), Format::Text), Ok(()));
     let missing = format!(

@@ -22,6 +22,8 @@ pub struct SourceStart {
     pub others: Positions,
     /// Whether it has to know all: what follows upon a partition may be received in another process.
     needs_others: bool,
+    /// The files that others read again.
+    others_again: BTreeSet<String>,
     /// What the plans of the batches to run again say of it.
     pub entries: BTreeMap<BatchId, PlanEntry>,
     /// Rows that were received and are in no batch that counts: they come first.
@@ -48,6 +50,7 @@ impl SourceStart {
             table,
             others: Positions::new(),
             needs_others: false,
+            others_again: BTreeSet::new(),
             entries: BTreeMap::new(),
             leftovers: Vec::new(),
             leftovers_moved: Vec::new(),
@@ -75,8 +78,13 @@ impl SourceStart {
         let (moved, others): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(name, _)| share.owns(name));
         let none = || PlanEntry { batch, time, source, ..PlanEntry::default() };
         let own = self.entries.entry(batch).or_insert_with(none);
-        own.chunks.extend(chunks.into_iter().filter(|chunk| share.owns(&chunk.extent.file)));
+        let (chunks, chunks_of_others): (Vec<_>, Vec<_>) =
+            chunks.into_iter().partition(|chunk| share.owns(&chunk.extent.file));
+        own.chunks.extend(chunks);
         own.moved.extend(moved);
+        if self.needs_others {
+            self.others_again.extend(chunks_of_others.into_iter().map(|chunk| chunk.extent.file));
+        }
         self.know_others(others);
     }
 
@@ -86,6 +94,11 @@ impl SourceStart {
         let files: BTreeSet<String> = chunks.map(|chunk| chunk.extent.file.clone()).collect();
         let moved = self.entries.values_mut().flat_map(|entry| &mut entry.moved);
         replay::brought_back(source, origin, &files, moved);
+        let again = std::mem::take(&mut self.others_again);
+        let of_others = self.others.iter().filter(|(name, _)| again.contains(*name));
+        let mut of_others: Vec<(String, Position)> = of_others.map(|(name, at)| (name.clone(), *at)).collect();
+        replay::brought_back(source, origin, &again, of_others.iter_mut());
+        self.others.extend(of_others);
     }
 
     /// Its positions after the batches to run again.

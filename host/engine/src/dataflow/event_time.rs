@@ -82,7 +82,8 @@ pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
         .ending(node.ends.clone(), build.running.graph.spec.at_end)
         .behind(node.behind.clone())
-        .fed(node.fed.clone());
+        .fed(node.fed.clone())
+        .of_folders(node.folders.clone());
     let mut lapses = Lapses { interval_us: microseconds(build.running.graph.spec.batch), last: None };
     let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
     if let Some(checkpoint) = &checkpoint

@@ -5,7 +5,7 @@ mod spread;
 
 use self::spread::Spread;
 use crate::batch::chunk::{Chunk, PlannedChunk};
-use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, MORE, TELLS_END};
+use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
 use crate::batch::position::{Extent, Position, SOURCE_END};
 use crate::batch::topic;
 use crate::checkpoint::changes::Changes;
@@ -96,6 +96,8 @@ struct Cutter {
 struct Told {
     /// Its number.
     source: u32,
+    /// Its positions are those of files, which may have any name.
+    names_files: bool,
     /// The last batch that was cut, or one before it, held the end of the source: nothing comes any more.
     ended: bool,
     /// News of its partitions, for the batch that is cut.
@@ -105,13 +107,25 @@ struct Told {
 }
 
 impl Told {
+    /// Nothing yet.
+    fn of(source: u32, names_files: bool) -> Told {
+        Told { source, names_files, ended: false, partitions: Vec::new(), ends: BTreeMap::new() }
+    }
+
     /// A batch moved these positions, or a checkpoint has them.
     fn moved<'a>(&mut self, moved: impl Iterator<Item = (&'a String, &'a Position)>) {
         for (name, position) in moved {
-            if name == SOURCE_END {
-                self.ended = position.mark != 0;
+            let events = match self.names_files {
+                true => file_events(self.source, name, *position),
+                false => partition_events(self.source, name, *position),
+            };
+            match name.as_str() {
+                // No file has such an end; only a limit of a job without checkpoints ends a folder.
+                SOURCE_END if self.names_files => self.ended |= *position == (Position { offset: 0, mark: 1 }),
+                SOURCE_END => self.ended = position.mark != 0,
+                _ => {}
             }
-            for event in partition_events(self.source, name, *position).into_iter().flatten() {
+            for event in events.into_iter().flatten() {
                 match event {
                     // What a batch says comes after what the checkpoint had.
                     Event::AtEnd { clock_id, at_end } => drop(self.ends.insert(clock_id, at_end)),
@@ -148,7 +162,7 @@ struct SourceCheckpoint {
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut told = Told { source: number as u32, ended: false, partitions: Vec::new(), ends: BTreeMap::new() };
+        let mut told = Told::of(number as u32, spec.kind.names_files());
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
             // Stages that have known of partitions for long are told once more, those that are new for the first time.
@@ -272,6 +286,15 @@ fn partition_events(source: u32, name: &str, position: Position) -> [Option<Even
     }
 }
 
+/// The same of a folder. A file that is being read is not at its end, nor are those that nobody has begun.
+fn file_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2] {
+    match name.strip_prefix(FILE_CLOCK_PREFIX).map(|file| partition::clock_of(source, file)) {
+        None => [None, None],
+        Some(clock) if position == Position::GONE => [Some(Event::PartitionGone(clock)), None],
+        Some(clock) => [Some(Event::Partition(clock)), Some(Event::TellsEnd(clock))],
+    }
+}
+
 /// The streams of the operator that cuts batches out of an inbox.
 struct Cutting<'s> {
     cuts: Stream<'s, u64, Vec<Cut>>,
@@ -354,7 +377,7 @@ fn cut<'s>(
 /// The clock that the rows of a chunk move.
 fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     match extent.start {
-        _ if kind.knows_ends() => partition::clock_of(source, &extent.file),
+        _ if kind.knows_ends() || kind.spreads_files() => partition::clock_of(source, &extent.file),
         partition if kind.has_partitions() => ClockId { stream: source, partition },
         _ => ClockId::of(source),
     }
@@ -428,7 +451,7 @@ mod tests {
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
-        let mut told = Told { source: 3, ended: false, partitions: Vec::new(), ends: BTreeMap::new() };
+        let mut told = Told::of(3, false);
         let clock = |name| partition::clock_of(3, name);
         let moved = |told: &mut Told, moved: &[(&str, i64)]| {
             let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
@@ -456,5 +479,17 @@ mod tests {
         assert_eq!(events, expected);
         moved(&mut told, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
         assert_eq!(told.events(), [Event::Ended(3)], "told once, and an end for ever");
+    }
+
+    #[test]
+    fn a_file_of_a_folder_may_have_any_name() {
+        let mut told = Told::of(3, true);
+        let at = |name: &str, position| (name.to_owned(), position);
+        let end = Position { offset: 7, mark: 77 };
+        let clock = Position { offset: 0, mark: TELLS_END };
+        let moved = [at("end", end), at(&clock_name("a"), end), at("/t/0", end), at("/clock:a", clock)];
+        told.moved(moved.iter().map(|(name, position)| (name, position)));
+        let clock = partition::clock_of(3, "a");
+        assert_eq!(told.events(), [Event::Partition(clock), Event::TellsEnd(clock)]);
     }
 }

@@ -23,6 +23,9 @@ pub struct Watermarks {
     behind: Behind,
     held: BTreeMap<(ClockId, u32), HeldClock>,
     fed: ClockFeeds,
+    /// The sources whose partitions are files. What a file has shown that is read to its end the source as a whole keeps, whose clock
+    /// counts as long as no file is read.
+    folders: BTreeSet<u32>,
     /// Whether batches have all of a partition; of one that is not there nobody tells.
     at_end: BTreeMap<ClockId, bool>,
 }
@@ -51,14 +54,20 @@ impl Watermarks {
         let clocks: BTreeMap<_, _> = clocks.map(|id| (id, SourceClock::default())).collect();
         let streams = clocks.keys().map(|id| id.stream).collect();
         let (ends, behind, held) = (ClockEnds::new(), Behind::new(), BTreeMap::new());
-        let (fed, at_end) = (ClockFeeds::new(), BTreeMap::new());
-        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held, fed, at_end }
+        let (fed, folders, at_end) = (ClockFeeds::new(), BTreeSet::new(), BTreeMap::new());
+        Watermarks { lateness_us, idle_us, streams, clocks, watermark: None, ends, behind, held, fed, folders, at_end }
     }
 
     /// The same, of which some clocks are of what stages made of the rows of partitions.
     #[must_use]
     pub fn fed(self, fed: ClockFeeds) -> Watermarks {
         Watermarks { fed, ..self }
+    }
+
+    /// The same, of which these sources are folders.
+    #[must_use]
+    pub fn of_folders(self, folders: BTreeSet<u32>) -> Watermarks {
+        Watermarks { folders, ..self }
     }
 
     /// The same, of which some clocks are of rows that stages hold back.
@@ -154,7 +163,7 @@ impl Watermarks {
                 Event::Partition(clock_id) => {
                     if self.streams.contains(&clock_id.stream) {
                         self.clocks.entry(clock_id).or_default();
-                        told.insert(clock_id.whole());
+                        told.extend(Some(clock_id.whole()).filter(|whole| !self.folders.contains(&whole.stream)));
                     }
                 }
                 Event::TellsEnd(clock_id) => drop(self.at_end.entry(clock_id).or_insert(false)),
@@ -167,6 +176,7 @@ impl Watermarks {
                 }
             }
         }
+        gone.iter().for_each(|id| self.keep_of_file(*id));
         // Its last rows may come in the same batch, and rows of a source as a whole in that in which its partitions are told.
         self.clocks.retain(|id, _| !gone.contains(id) && !told.contains(id));
         // Another process than the one that knows of a partition may tell of its end, in the same batch or before.
@@ -184,12 +194,28 @@ impl Watermarks {
             self.watermark = self.watermark.max(Some(END_US));
             return self.watermark;
         }
-        let awake = going.into_iter().filter(|(id, clock)| !self.is_idle(**id, clock, lapse_us));
+        let awake =
+            going.into_iter().filter(|(id, clock)| !self.is_covered(**id) && !self.is_idle(**id, clock, lapse_us));
         // A clock that has shown nothing yet holds the watermark back: `None` is the least.
         if let Some(least) = awake.map(|(id, clock)| self.shown(*id, clock)).min() {
             self.watermark = self.watermark.max(least.map(|least| least.saturating_sub(self.lateness_us)));
         }
         self.watermark
+    }
+
+    /// A clock goes. What a file has shown stays.
+    fn keep_of_file(&mut self, id: ClockId) {
+        if let Some(file) = self.clocks.get(&id).copied().filter(|_| self.folders.contains(&id.stream)) {
+            let whole = self.clocks.entry(id.whole()).or_insert(file);
+            whole.max_us = whole.max_us.max(file.max_us);
+            whole.quiet_us = whole.quiet_us.min(file.quiet_us);
+        }
+    }
+
+    /// Whether it is the clock of a folder of which files are being read, or wait to be.
+    fn is_covered(&self, id: ClockId) -> bool {
+        let files = ClockId { partition: 1, ..id }..=ClockId { partition: u64::MAX, ..id };
+        id == id.whole() && self.folders.contains(&id.stream) && self.clocks.range(files).next().is_some()
     }
 
     /// Whether a clock is left out, after a batch that came so long after the one before: no rows came for the time of `idle`, and

@@ -31,6 +31,8 @@ pub struct EventTimeNode {
     pub behind: Behind,
     /// The sources that tell of the ends of their partitions and that these clocks are fed by, where stages made their rows.
     pub fed: ClockFeeds,
+    /// The folders among the sources: their clocks may be those of files.
+    pub folders: BTreeSet<u32>,
 }
 
 /// Ahead of the machine's clock, where the job does not say how far a row may be.
@@ -69,6 +71,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         ends: clock_ends(graph, inputs),
         behind: behind(graph, &spec.time, inputs),
         fed: clock_feeds(graph, inputs),
+        folders: folders(graph),
     }))
 }
 
@@ -99,6 +102,11 @@ fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
     graph.clocks_of_inputs(inputs).into_iter().map(|id| (id, name(id))).collect()
 }
 
+fn folders(graph: &Graph) -> BTreeSet<u32> {
+    let sources = (0u32..).zip(&graph.spec.sources);
+    sources.filter(|(_, source)| source.kind.names_files()).map(|(number, _)| number).collect()
+}
+
 /// The sources that must have ended for each clock of a stage to end.
 fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
@@ -118,7 +126,8 @@ fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut feeds = ClockFeeds::new();
     for name in &streams {
-        let of = sources_of(graph, name, |source| source.kind.knows_ends(), |_| false);
+        let tells = |source: &SourceSpec| source.kind.knows_ends() || source.kind.spreads_files();
+        let of = sources_of(graph, name, tells, |_| false);
         let made = |clock: &&ClockId| clock.stream as usize >= graph.spec.sources.len();
         for clock in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
             feeds.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(&of);

@@ -86,7 +86,9 @@ pub(super) fn launch(
         let inbox = || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder);
         let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };
         let has_others = processes > 1 && source.kind.is_spread();
-        inboxes.push(share.map(|_| Arc::new(if has_others { inbox().with_others() } else { inbox() })));
+        let inbox = || if has_others { inbox().with_others() } else { inbox() };
+        let of_share = |share| if source.kind.spreads_files() { inbox().with_files(share) } else { inbox() };
+        inboxes.push(share.map(|share| Arc::new(of_share(share))));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -211,7 +213,8 @@ fn receive(running: &Running, runtime: &Handle) {
         // Of a source that is spread one process tells it for all.
         if counts && share.tells_clocks() {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
-            inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
+            let end = from.get(SOURCE_END).filter(|_| !source.kind.names_files());
+            inbox.tells_end(flush, end.is_some_and(|end| end.mark != 0));
         }
         // The same of the ends of partitions of topics, where a stage leaves those out that are silent.
         let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
@@ -225,7 +228,8 @@ fn receive(running: &Running, runtime: &Handle) {
             }
             None => {
                 let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
-                let job = receiver::JobFacts { owner, servers: graph.servers };
+                let (_, processes) = running.options.place();
+                let job = receiver::JobFacts { owner, servers: graph.servers, processes };
                 receiver::start(source, &graph.spec.origin, inbox.clone(), runtime, &from, share, job);
             }
         }

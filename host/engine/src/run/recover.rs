@@ -417,7 +417,11 @@ fn sources(
         };
         let mut from = SourceStart::from(share, load(share)?);
         if share != Share::ALL {
-            let needs_others = !source.kind.knows_ends();
+            // Of files only who lists them has to know which were read.
+            let needs_others = match source.kind.spreads_files() {
+                true => share.tells_clocks(),
+                false => !source.kind.knows_ends(),
+            };
             let of_others = if needs_others { Share::ALL } else { Share::of_clocks() };
             from = if needs_others { from.knowing_others() } else { from };
             from.know_others(load(of_others)?.positions().clone());

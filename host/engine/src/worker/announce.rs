@@ -160,7 +160,8 @@ impl Announcer {
             stop: running.stopping(),
             failed,
         };
-        if self.last.as_ref() != Some(&announcement) {
+        // News count however like the ones before they are.
+        if !announcement.news.is_empty() || self.last.as_ref() != Some(&announcement) {
             input.send(announcement.clone());
             self.round += 1;
             input.advance_to(self.round);

@@ -287,6 +287,13 @@ const OWN: &[TableKey] = &[
     key("subfolders", KeyShape::Flag, "Whether files of the folders in the folder are read, too; false by default.")
         .of(&["directory"]),
     key(
+        "spread",
+        KeyShape::Flag,
+        "Whether the files are spread over all processes of the job, each with a clock of its own; false by default, where one process \
+         reads them one after the other.",
+    )
+    .of(&["directory"]),
+    key(
         "away_max",
         KeyShape::Time,
         "How long to wait for a file or folder that was there and cannot be read now, or for the server of a bucket, 5m by \

@@ -18,10 +18,10 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
     let pattern = r.text("pattern", "pattern = \"*.jsonl\"").map(str::to_owned);
     let subfolders = r.flag("subfolders");
     match kind {
-        SourceKind::Directory { path, poll, settle } => match within(&path) {
+        SourceKind::Directory { path, poll, settle, spread } => match within(&path) {
             None => {
                 let files = FilesRead { pattern, subfolders: subfolders.unwrap_or(false) };
-                (folder(path, poll, settle, r), files)
+                (folder(path, poll, settle, spread, r), files)
             }
             Some((path, in_path)) => {
                 for key in ["pattern", "subfolders"].into_iter().filter(|key| r.has(key)) {
@@ -31,7 +31,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
                     );
                 }
                 let subfolders = in_path.contains('/');
-                (folder(path, poll, settle, r), FilesRead { pattern: Some(in_path), subfolders })
+                (folder(path, poll, settle, spread, r), FilesRead { pattern: Some(in_path), subfolders })
             }
         },
         SourceKind::File { path } | SourceKind::Follow { path, .. } if within(&path).is_some() => {
@@ -48,8 +48,10 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
 }
 
 /// A folder of this machine, or one in a bucket.
-fn folder(path: PathBuf, poll: Duration, settle: Duration, r: &Reader<'_>) -> SourceKind {
-    let Some(url) = bucket_url(&path).map(str::to_owned) else { return SourceKind::Directory { path, poll, settle } };
+fn folder(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Reader<'_>) -> SourceKind {
+    let Some(url) = bucket_url(&path).map(str::to_owned) else {
+        return SourceKind::Directory { path, poll, settle, spread };
+    };
     if r.has("settle") {
         r.wrong(
             "settle",
@@ -57,7 +59,7 @@ fn folder(path: PathBuf, poll: Duration, settle: Duration, r: &Reader<'_>) -> So
         );
     }
     let poll = if r.has("poll") { poll } else { Duration::from_millis(limits::OBJECTS_POLL_MS) };
-    SourceKind::Objects { url, poll }
+    SourceKind::Objects { url, poll, spread }
 }
 
 /// The folder before the first part of a path that is a pattern, and the pattern; `None`: it is a path.

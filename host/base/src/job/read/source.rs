@@ -95,6 +95,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
             settle: settle(),
+            spread: r.flag("spread").unwrap_or(false),
         },
         "file" if r.flag("follow") == Some(true) => SourceKind::Follow {
             path: path("path = \"app.log\""),

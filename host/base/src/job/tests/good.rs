@@ -89,7 +89,12 @@ fn the_example_is_read_whole() {
     let clicks = &job.sources[1];
     assert_eq!(
         clicks.kind,
-        SourceKind::Directory { path: "clicks".into(), poll: Duration::from_secs(2), settle: Duration::from_secs(1) }
+        SourceKind::Directory {
+            path: "clicks".into(),
+            poll: Duration::from_secs(2),
+            settle: Duration::from_secs(1),
+            spread: false
+        }
     );
     let columns = [
         ColumnSpec::new("user", ColumnType::Text).at(["user", "name"]),

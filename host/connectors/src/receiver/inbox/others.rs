@@ -2,7 +2,7 @@
 //! reads, and which it has read to their ends, as others may follow upon these in another process. Each has a part of the source, so
 //! none knows by itself that the source has come to its end.
 
-use super::{Inbox, InboxContents};
+use super::{FileNews, Inbox, InboxContents};
 use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::ids::BatchId;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct PartitionNews {
     ended: Vec<String>,
     /// That batch is this one or one before.
     cut: u64,
+    /// Of a folder whose files are spread.
+    files: FileNews,
 }
 
 /// What the other processes have told, all together.
@@ -112,12 +114,15 @@ impl Inbox {
         let mut held = self.lock();
         let cut = held.cut.0;
         let news = std::mem::take(&mut held.others.as_mut()?.news);
-        (!news.read.is_empty() || !news.ended.is_empty()).then_some(PartitionNews { cut, ..news })
+        let files = held.files.as_mut().map(|files| std::mem::take(&mut files.news)).unwrap_or_default();
+        let is_some = !news.read.is_empty() || !news.ended.is_empty() || !files.is_empty();
+        is_some.then_some(PartitionNews { cut, files, ..news })
     }
 
     /// Worker: another process has told this.
     pub fn hear_others(&self, news: PartitionNews) {
         let mut held = self.lock();
+        held.files.iter_mut().for_each(|files| files.hear(BatchId(news.cut), news.files.clone()));
         let Some(others) = &mut held.others else { return };
         others.read.extend(news.read);
         others.ended.extend(news.ended.into_iter().map(|name| (BatchId(news.cut), name)));

@@ -315,3 +315,29 @@ fn what_a_stage_makes_of_partitions_is_waited_for_as_long_as_these_have_more() {
     assert_eq!([(); 5].map(|()| batches.next(&[])), [Some(3); 5]);
     assert_eq!(batches.next(&[at_end(partition(2), true)]), Some(1_000));
 }
+
+#[test]
+fn a_folder_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_that_are_read() {
+    let mut batches = Batches(Batches::new().0.of_folders([0].into()));
+    let clock = |name: &str| crate::batch::partition::clock_of(0, name);
+    let begins = |name: &str| [Event::Partition(clock(name)), Event::TellsEnd(clock(name))];
+    let mut next = |events: &[Event]| batches.next(events);
+    assert_eq!(next(&[]), None, "nothing is known of the folder");
+    assert_eq!(next(&begins("")), None);
+    assert_eq!(next(&[&begins("a")[..], &[row(clock("a"), 50)]].concat()), None, "others wait to be begun");
+    assert_eq!(next(&[&begins("b")[..], &[row(clock("b"), 7)]].concat()), None);
+    assert_eq!(next(&[Event::PartitionGone(clock(""))]), Some(7));
+    assert_eq!(next(&[row(clock("b"), 20), Event::PartitionGone(clock("b"))]), Some(50), "a is there alone");
+    assert_eq!(next(&[row(clock("a"), 60), Event::PartitionGone(clock("a"))]), Some(60), "the furthest of all");
+    assert_eq!(next(&begins("")), Some(60));
+    // A file that is read in one batch, and an empty one.
+    assert_eq!(next(&[row(clock("c"), 70), Event::PartitionGone(clock("c"))]), Some(60), "others wait");
+    assert_eq!(next(&[Event::PartitionGone(clock("d"))]), Some(60));
+    assert_eq!(next(&[Event::PartitionGone(clock(""))]), Some(70));
+    // What waits holds the time however long nothing comes of it, and a folder of which all is read does not.
+    assert_eq!(next(&begins("")), Some(70));
+    for _ in 0..20 {
+        assert_eq!(next(&[]), Some(70));
+    }
+    assert_eq!(next(&[Event::PartitionGone(clock(""))]), Some(1000));
+}

@@ -25,7 +25,7 @@ struct Needed {
     planned: Option<(BatchId, BatchId)>,
 }
 
-/// An error where a file of a source that process 0 receives is missing or has shrunk; it says which, and what to do.
+/// An error where a file of a source that process 0 receives, or lists, is missing or has shrunk; it says which, and what to do.
 pub fn check(
     graph: &Graph,
     store: &dyn Store,
@@ -34,8 +34,9 @@ pub fn check(
     resume: &Resume,
     processes: usize,
 ) -> Result<()> {
-    let mine = graph.spec.sources.iter().step_by(processes.max(1));
-    for source in mine.filter(|source| reads_files(source)) {
+    let sources = graph.spec.sources.iter().enumerate();
+    let mine = sources.filter(|(number, source)| source.kind.share(*number, (0, processes)).is_some());
+    for (_, source) in mine.filter(|(_, source)| reads_files(source)) {
         let needed = needed(source, store, manifest, logs, resume)?;
         for (name, needed) in needed.iter().filter(|(_, needed)| needed.bytes > 0) {
             look(source, &graph.spec.origin, name, needed)?;

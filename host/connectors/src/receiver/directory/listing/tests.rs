@@ -6,7 +6,7 @@ use std::path::Path;
 
 fn listing(folder: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
     let times = WatchTimes { poll: Duration::from_millis(1), settle };
-    let kind = SourceKind::Directory { path: folder.into(), poll: times.poll, settle };
+    let kind = SourceKind::Directory { path: folder.into(), poll: times.poll, settle, spread: false };
     Listing::new(&SourceSpec::new("in", kind, Format::Text), folder.into(), times, ended)
 }
 
