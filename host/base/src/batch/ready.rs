@@ -4,9 +4,10 @@ use super::slices::RowBytes;
 use crate::limits::SliceMax;
 use crate::panics::caught;
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
-use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow::ipc::{reader::StreamDecoder, writer::StreamWriter};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 /// Rows as columns, under the names and with the types that their source has.
@@ -68,9 +69,10 @@ impl ReadyRows {
 
     /// What [`ReadyRows::write`] wrote; the error says what is wrong.
     pub fn read(bytes: &[u8]) -> Result<ReadyRows, String> {
+        // A reader of streams would make room for whatever lengths they tell.
         let read = || {
-            let mut batches = StreamReader::try_new(bytes, None)?;
-            batches.next().ok_or_else(|| ArrowError::ParseError("there are none".into()))?
+            let (mut decoder, mut left) = (StreamDecoder::new(), Buffer::from(bytes));
+            decoder.decode(&mut left)?.ok_or_else(|| ArrowError::ParseError("there are none".into()))
         };
         // Some mistakes make Arrow panic rather than tell.
         let rows = caught(read)?.map_err(|error| error.to_string())?;
@@ -97,6 +99,7 @@ impl<'de> Deserialize<'de> for ReadyRows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use std::sync::Arc;
 
@@ -123,11 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_an_error() {
+    fn what_is_damaged_or_cut_short_is_an_error() {
         let mut bytes = Vec::new();
         rows(20).write(&mut bytes).unwrap();
         for length in [0, 3, 10, bytes.len() / 2] {
             assert!(ReadyRows::read(&bytes[..length]).is_err(), "{length}");
+        }
+        let mut random = Random(3);
+        for _ in 0..20_000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.index(damaged.len());
+                damaged[at] = random.below(256) as u8;
+            }
+            damaged.truncate(random.index(damaged.len() + 1).max(damaged.len() / 2));
+            let _ = ReadyRows::read(&damaged);
         }
     }
 }
