@@ -204,42 +204,18 @@ fn a_job_ends_by_itself_when_all_processes_have_read_their_files() {
     }
 }
 
-/// Which files are spread may change from start to start.
+/// The clocks of files that are spread are others.
 #[test]
-fn a_job_goes_on_where_its_files_are_spread_now_and_were_not_before() {
-    let trial = reading(&format!("rows_per_batch_max = 30\nbytes_per_batch_max = 2000\n{WINDOWS}"));
-    let put = |range: std::ops::Range<u64>| {
-        range.clone().for_each(|file| trial.move_in(&format!("in/{file}.jsonl"), rows(file, 0..100)));
-        range.end * 100
-    };
-    let spread = |from: &str, to: &str| trial.change(&format!("spread = {from}"), &format!("spread = {to}"));
-    spread("true", "false");
-    let mut all = put(0..1);
-    for (round, (processes, is_spread)) in
-        [(1, false), (2, true), (3, true), (2, false), (1, true)].into_iter().enumerate()
-    {
-        if round > 0 {
-            let was = [false, true, true, false, true][round - 1];
-            if was != is_spread {
-                spread(&was.to_string(), &is_spread.to_string());
-            }
-        }
-        let mut job = trial.start_processes(processes, 1);
-        job.until("some rows", |_| trial.rows("out.jsonl").len() as u64 + 40 > all);
-        kill_all(job);
-        if round < 4 {
-            let round = round as u64;
-            all = put(3 * round + 1..3 * round + 4);
-        }
-    }
-    let mut job = trial.start_processes(2, 1);
-    job.until("all rows", |_| trial.rows("out.jsonl").len() as u64 >= all);
-    trial.move_in("in/last.jsonl", rows(99, 5000..5001));
-    job.until("all windows", |_| windows(&trial).iter().sum::<u64>() + trial.rows("late.jsonl").len() as u64 >= all);
+fn a_job_that_spreads_its_files_does_not_go_on_where_one_was_that_did_not() {
+    let trial = reading(WINDOWS);
+    trial.move_in("in/0.jsonl", rows(0, 0..100));
+    let mut job = trial.start_processes(1, 1);
+    job.until("all rows", |_| trial.rows("out.jsonl").len() == 100);
     stop(job);
-    let mut found = by_file(&trial);
-    found.remove(&99);
-    assert_eq!(found, (0..all / 100).map(|file| (file, (0..100).collect())).collect());
+    trial.change("spread = true", "spread = false");
+    let told = trial.refused(&["run", "job.toml"]);
+    assert!(told.contains("in with spread = true"), "{told}");
+    assert!(told.contains("--drop-state"), "{told}");
 }
 
 /// Files may have the names that positions of other sources have.

@@ -147,8 +147,11 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         SourceKind::HttpClient(client) => {
             format!("http client {}", client.url.split('?').next().unwrap_or_default())
         }
-        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
-        SourceKind::Objects { url, .. } => format!("directory {}", place(Path::new(url))),
+        SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
+        SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
+        SourceKind::Objects { url, spread, .. } => {
+            format!("directory {}{}", place(Path::new(url)), spread_words(*spread))
+        }
         SourceKind::File { path } => format!("file {}", place(path)),
         SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
         // Brokers come and go, and positions name their topics; which cluster they are of is one of them.
@@ -177,6 +180,11 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         version: String::new(),
         files: Vec::new(),
     }
+}
+
+/// The clocks of a folder whose files are spread are others than those of one whose files are not, so neither goes on where the other was.
+fn spread_words(spread: bool) -> &'static str {
+    if spread { " with spread = true" } else { "" }
 }
 
 /// Whether rows that were received and are in no batch must be taken over by the next start. A table is read again.

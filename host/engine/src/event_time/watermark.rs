@@ -207,8 +207,8 @@ impl Watermarks {
     fn keep_of_file(&mut self, id: ClockId) {
         if let Some(file) = self.clocks.get(&id).copied().filter(|_| self.folders.contains(&id.stream)) {
             let whole = self.clocks.entry(id.whole()).or_insert(file);
-            whole.max_us = whole.max_us.max(file.max_us);
-            whole.quiet_us = whole.quiet_us.min(file.quiet_us);
+            // Nothing came of it meanwhile because it was not asked: it is not silent before `idle` has passed from here on.
+            *whole = SourceClock { max_us: whole.max_us.max(file.max_us), quiet_us: 0 };
         }
     }
 
