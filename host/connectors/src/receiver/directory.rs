@@ -13,7 +13,6 @@ use super::inbox::Inbox;
 use super::object::{BucketReader, Pause};
 use super::outage::{LOOK_EVERY, Outage};
 use super::{WatchTimes, panicked};
-use crate::batch::partition::FILE_CLOCK_PREFIX;
 use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::fault;
@@ -58,10 +57,6 @@ struct Found {
 /// Reads on in the files of `path` that were not read to their end, then the new ones, then looks for more every
 /// `poll`, until the inbox is closed.
 pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
-    // Of files that several processes read before.
-    let (clocks, from): (Positions, Positions) =
-        from.into_iter().partition(|(name, _)| name.starts_with(FILE_CLOCK_PREFIX));
-    let clocks = clocks.into_keys().filter_map(|name| name.strip_prefix(FILE_CLOCK_PREFIX).map(str::to_owned));
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = matches!(source.kind, SourceKind::Retry { .. });
     let mut finished = false;
@@ -71,7 +66,7 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
     };
     let listing = Listing::new(&files.source, files.path.clone(), times, ended);
     let away = Outage::new(&files.source, &files.path);
-    let mut folder = WatchedFolder { files, begun, clocks: clocks.collect(), listing, away };
+    let mut folder = WatchedFolder { files, begun, listing, away };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
@@ -161,8 +156,6 @@ struct WatchedFolder {
     files: FolderFiles,
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
-    /// Those that an earlier start gave clocks of their own. These stay until all is read that was there, so that nothing of it is late.
-    clocks: Vec<String>,
     listing: Listing,
     away: Outage,
 }
@@ -193,10 +186,6 @@ impl WatchedFolder {
             if !self.read_new(name, inbox, runtime)? {
                 return Ok(None);
             }
-        }
-        let clocks = std::mem::take(&mut self.clocks);
-        if !clocks.is_empty() && !inbox.drop_clocks(clocks) {
-            return Ok(None);
         }
         Ok(Some(look.pause))
     }

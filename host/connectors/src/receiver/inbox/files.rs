@@ -86,7 +86,7 @@ impl Inbox {
 
     /// Who lists: there is no file that nobody has begun. `false`: the inbox is closed.
     pub fn all_files_are_begun(&self) -> bool {
-        self.drop_clocks([String::new()])
+        self.drop_clock("")
     }
 
     /// Who lists: nothing need be known of these files. `false`: the inbox is closed.
@@ -136,7 +136,7 @@ impl Inbox {
     /// Who reads: this file is not there. `false`: the inbox is closed.
     pub fn file_is_missing(&self, name: String) -> bool {
         self.tell_all_read(&name);
-        let open = self.drop_clocks([name.clone()]);
+        let open = self.drop_clock(&name);
         if let Some(files) = &mut self.lock().files {
             files.reports().missing.push(name);
         }
@@ -144,10 +144,11 @@ impl Inbox {
         open
     }
 
-    /// Receiver: these files have no clocks any more; as results may have waited for them, there is a batch for that. `false`: the inbox is closed.
-    pub fn drop_clocks(&self, names: impl IntoIterator<Item = String>) -> bool {
+    /// This file, or without a name those that nobody has begun, has no clock any more; as results may have waited for it, there is a batch
+    /// for that. `false`: the inbox is closed.
+    fn drop_clock(&self, name: &str) -> bool {
         self.add_now(|held| {
-            held.push_moves(names.into_iter().map(|name| (file_clock_name(&name), Position::GONE)));
+            held.push_moves([(file_clock_name(name), Position::GONE)]);
             held.begin_batch_for_moves();
         })
     }
