@@ -44,6 +44,7 @@ fn event_time_shows_who_is_waited_for() {
         clocks: Default::default(),
         ends: Default::default(),
         fed: Default::default(),
+        folders: Default::default(),
         behind: Default::default(),
     };
     assert_eq!(
