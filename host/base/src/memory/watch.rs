@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long it takes until what was freed is given back again, at least and at most: it costs time, and may not help.
 const GIVE_BACK_EVERY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+/// How long a budget that is smaller than the one before waits for what is just being freed.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is told that memory is tight.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -52,7 +54,13 @@ pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
             mib(MEMORY_BYTES_MIN)
         )));
     }
-    budget::set(max.max(MEMORY_BYTES_MIN));
+    let max = max.max(MEMORY_BYTES_MIN);
+    let until = Instant::now() + SETTLES_WITHIN;
+    while resident::bytes() > budget::tight_at(max) && Instant::now() < until {
+        give_back();
+        thread::sleep(LOOK_EVERY);
+    }
+    budget::set(max);
     if WATCHED.swap(true, Ordering::AcqRel) {
         return Ok(());
     }

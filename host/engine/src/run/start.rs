@@ -162,7 +162,6 @@ fn settle(
         // The other processes wait meanwhile, and have nothing yet: their share is for what they had held.
         memory::limit(spec.memory_bytes_max, 1)?;
         let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
-        memory::give_back();
         memory::limit(spec.memory_bytes_max, sharing(options))?;
         match ran {
             Ok(()) => {
