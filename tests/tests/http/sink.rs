@@ -364,7 +364,7 @@ fn one_job_sends_to_another_over_tls_exactly_once() {
     let (to, receiving) = listening(port, "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"", &source, "");
     let from = Trial::new(&format!(
         "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 3\n[sources.in]\nkind = \"rate\"\nrows_per_second = 1000\n\
-         rows_max = 500\n[sinks.out]\nfrom = \"in\"\nkind = \"http\"\nurl = \"https://localhost:{port}/\"\ntoken = \"tok-7\"\n\
+         rows_max = 500\nrows_per_batch_max = 20\n[sinks.out]\nfrom = \"in\"\nkind = \"http\"\nurl = \"https://localhost:{port}/\"\ntoken = \"tok-7\"\n\
          tls = {{ ca = \"{}\" }}\nheaders = {{ Millstream-Producer = \"{{sender}}\", Millstream-Sequence = \"{{sequence}}\" }}\n",
         made.ca().display()
     ));

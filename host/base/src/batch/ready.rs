@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_cut_joined_written_and_read_is_the_same() {
         let mut rest = rows(100);
-        let parts = vec![rest.cut_front(7), rest.cut_front(60), rest.cut_front(1_000)];
+        let parts = [rest.cut_front(7), rest.cut_front(60), rest.cut_front(1_000)];
         assert_eq!(parts.iter().map(|part| part.rows().num_rows()).collect::<Vec<_>>(), [7, 60, 33]);
         let read = parts.iter().map(|part| {
             let mut bytes = Vec::new();

@@ -312,8 +312,10 @@ mod tests {
         assert_eq!(names(take(&lists, 7)), [hold(true)]);
         // A file that is not there, and one to be forgotten.
         assert!(reads.file_is_missing(other.clone()) && lists.forget_files(vec![other.clone(), own.clone()]));
-        (tell(&reads, &lists), tell(&lists, &reads));
-        (take(&lists, 8), take(&reads, 8));
+        tell(&reads, &lists);
+        tell(&lists, &reads);
+        take(&lists, 8);
+        take(&reads, 8);
         assert_eq!(lists.file_reports().missing, [other.as_str()]);
         assert_eq!((lists.file_orders().to_forget, reads.file_orders().to_forget), (vec![own], vec![other]));
     }

@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(bits, [f64::NAN.to_bits(), (-0.0_f64).to_bits(), 1.5_f64.to_bits()]);
         assert!(written_max(&made) >= "{\"n\":-3,\"text\":\"c\",\"view\":\"a view that is longer\",\"x\":1.5}".len());
         let both = alone(&[made.slice(0, 1), made.slice(1, 2)]).unwrap();
-        assert_eq!((both.rows(), alone(&[made.clone()]).unwrap().rows()), (&made, &made));
+        assert_eq!((both.rows(), alone(std::slice::from_ref(&made)).unwrap().rows()), (&made, &made));
         // A number as text, a number without room, and a column that is not there.
         for (name, kind) in [("n", ColumnType::Text), ("n", ColumnType::Float64), ("none", ColumnType::Text)] {
             assert!(ready(&rows, &[of(name, kind)]).is_none());
