@@ -46,8 +46,7 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 {
 	group units cargo_test --lib --bins
 	group sdk cargo_test --test bindings --test worlds --test source
-	# Most of them wait for something nearly all the time.
-	group program cargo_test --test program -- --test-threads=3
+	group program cargo_test --test program
 } &
 {
 	group toolchains cargo_test --test toolchains
