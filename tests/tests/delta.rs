@@ -2,15 +2,11 @@
 
 mod upsert;
 
-use millstream_tests::{Hdfs, Process, Trial, WeedServer, root, until};
+use millstream_tests::{Hdfs, Process, Trial, WeedServer, python_with, root, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
-
-/// What reads may have to be fetched first.
-const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 type Settings = [(String, String)];
 
@@ -48,12 +44,9 @@ fn killed(trial: &Trial, settings: &Settings, step: &str) {
 
 /// Another program that reads or writes the table.
 fn other(trial: &Trial, settings: &Settings, arguments: &[&str]) -> Process {
-    let packages = Process::start(Command::new(root().join("scripts/pypi.sh")).arg("deltalake"));
-    let packages = packages.wait_within(FETCHED_WITHIN).stdout;
-    let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(FETCHED_WITHIN).stdout;
-    let mut command = Command::new(python.trim());
+    let mut command = python_with("deltalake");
     command.arg(root().join("tests/tests/delta.py")).args(arguments).current_dir(trial.folder());
-    Process::start(command.env("PYTHONPATH", packages.trim()).envs(settings.iter().cloned()))
+    Process::start(command.envs(settings.iter().cloned()))
 }
 
 #[track_caller]

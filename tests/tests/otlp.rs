@@ -1,13 +1,9 @@
 //! The source `otlp`, with the exporters of OpenTelemetry for Python, and requests that tests write themselves.
 
-use millstream_tests::{HttpClient, Process, Reply, Trial, free_port, root, until};
+use millstream_tests::{HttpClient, Process, Reply, Trial, free_port, python_with, root, until};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::process::Command;
 use std::time::Duration;
-
-/// The exporters may have to be fetched first.
-const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 fn job(port: u16, source: &str) -> Trial {
     Trial::new(&format!(
@@ -45,12 +41,9 @@ fn log(body: &str) -> String {
 }
 
 fn export(port: u16, compression: &str) {
-    let packages = Process::start(Command::new(root().join("scripts/pypi.sh")).arg("opentelemetry"));
-    let packages = packages.wait_within(FETCHED_WITHIN).stdout;
-    let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(FETCHED_WITHIN).stdout;
-    let mut command = Command::new(python.trim());
+    let mut command = python_with("opentelemetry");
     command.arg(root().join("tests/tests/otlp.py")).arg(format!("http://127.0.0.1:{port}")).arg(compression);
-    let ended = Process::start(command.env("PYTHONPATH", packages.trim())).wait_within(Duration::from_secs(120));
+    let ended = Process::start(&mut command).wait_within(Duration::from_secs(120));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 

@@ -37,6 +37,7 @@ mod keys;
 mod kinesis;
 mod large_groups;
 mod latest;
+mod machines;
 mod migrate;
 mod mqtt;
 mod nats;

@@ -84,6 +84,8 @@ pub struct Cluster {
     pub process: usize,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
+    /// Where this process listens, if that is not its address in `hosts`: behind a translation of addresses, say.
+    pub listen: Option<String>,
     /// The key by which the processes know each other.
     pub key: ClusterKey,
 }

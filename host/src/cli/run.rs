@@ -2,6 +2,7 @@
 
 mod fresh;
 mod line;
+mod place;
 pub mod signals;
 mod watch;
 
@@ -23,8 +24,8 @@ use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
 use clap::Args;
 use line::JobLine;
+use place::{PROCESSES_MAX, ProcessNumber, key, place};
 use signals::StopOnSignals;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,16 +59,19 @@ pub struct RunArguments {
     /// machine; otherwise each is started with the same job and its own --process
     #[arg(long)]
     pub(super) processes: Option<usize>,
-    /// The number of this process, from 0
-    #[arg(long, requires = "processes")]
-    pub(super) process: Option<usize>,
-    /// The address of each process, `host:port,host:port` (default: 127.0.0.1, and free ports where
-    /// all are started here, else ports from 2101)
-    #[arg(long, requires = "processes", value_delimiter = ',')]
+    /// The number of this process, from 0; `auto`: the place of this machine's name in --hosts
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) process: Option<ProcessNumber>,
+    /// The address of each process, `host:port,host:port`, or `@FILE` with an address a line (default: 127.0.0.1, and free
+    /// ports where all are started here, else ports from 2101)
+    #[arg(long, value_delimiter = ',')]
     pub(super) hosts: Vec<String>,
+    /// Where this process listens for the others, where that is not its address in --hosts, as `0.0.0.0:2101`
+    #[arg(long, value_name = "ADDRESS", requires = "process")]
+    pub(super) listen: Option<String>,
     /// A file with the key by which the processes know each other: the same 32 or more bytes for all, mode 0600. Needed
     /// where --hosts names other machines
-    #[arg(long, value_name = "FILE", requires = "processes")]
+    #[arg(long, value_name = "FILE")]
     pub(super) cluster_key: Option<PathBuf>,
     /// Forget what the checkpoint folder holds and begin at batch 1
     #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
@@ -118,9 +122,6 @@ pub struct RunArguments {
     unsupervised: bool,
 }
 
-/// Processes of a job that are looked at, whatever somebody asks for.
-const PROCESSES_MAX: usize = 1_000;
-
 /// The page about the job, which this process serves.
 struct ServedPage {
     /// Dropped at the end, which lets whoever asked for something have the answer.
@@ -143,7 +144,8 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     if arguments.quiet {
         terminal::stop();
     }
-    if arguments.process.unwrap_or(0) != 0 {
+    place::settle(&mut arguments)?;
+    if arguments.own_number() != 0 {
         // Process 0 tells of all.
         terminal::mute();
     }
@@ -157,10 +159,10 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         return run_here(arguments, None, None);
     }
     let spec = job::load(&arguments.job, &arguments.sets)?;
-    if arguments.process.unwrap_or(0) == 0 {
+    if arguments.own_number() == 0 {
         warn_of(stale::of_job(&spec));
     }
-    if arguments.watch && arguments.process.unwrap_or(0) == 0 {
+    if arguments.watch && arguments.own_number() == 0 {
         watch::start(&arguments.job, &spec)?;
     }
     let Some(checkpoint) = &spec.checkpoint else {
@@ -174,7 +176,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         let page = serve_page(&arguments, &spec, false)?;
         return run_here(arguments, None, page.as_ref());
     };
-    if arguments.fresh && !arguments.yes && arguments.process.unwrap_or(0) == 0 {
+    if arguments.fresh && !arguments.yes && arguments.own_number() == 0 {
         fresh::confirm(&spec, checkpoint)?;
     }
     let supervised = !arguments.unsupervised;
@@ -185,7 +187,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     terminal::share(false);
     // Held as long as the job runs.
     let mut _ports = None;
-    let (processes, key) = match (arguments.processes, arguments.process) {
+    let (processes, key) = match (arguments.processes, arguments.number()) {
         (Some(processes @ 2..), None) => {
             if arguments.hosts.is_empty() {
                 let ports = LocalPorts::reserve(processes.min(PROCESSES_MAX))?;
@@ -209,7 +211,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
-    if arguments.no_ui || (!spec.ui && !wanted) || arguments.process.unwrap_or(0) != 0 {
+    if arguments.no_ui || (!spec.ui && !wanted) || arguments.own_number() != 0 {
         return Ok(None);
     }
     let options = PageOptions {
@@ -235,10 +237,11 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
 /// Runs a job in this process. `page`: that of the job, where this process serves it.
 fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&ServedPage>) -> Result<ExitCode> {
     let signals = StopOnSignals::listen()?;
-    let cluster = match place(&arguments, arguments.process)? {
+    let draws_line = arguments.own_number() == 0;
+    let cluster = match place(&arguments, arguments.number())? {
         Some((process, hosts)) => {
             let key = reporter.and_then(Reporter::key).map_or_else(|| key(&arguments, &hosts), Ok)?;
-            Some(Cluster { process, hosts, key })
+            Some(Cluster { process, hosts, listen: arguments.listen.clone(), key })
         }
         None => None,
     };
@@ -277,7 +280,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         reporter.running(stopper.clone());
     }
     signals.started(stopper.clone());
-    let line = match control.is_some() && arguments.process.unwrap_or(0) == 0 {
+    let line = match control.is_some() && draws_line {
         true => show_line(&arguments.job, page.map(|page| page.jobs.clone())),
         false => None,
     };
@@ -328,58 +331,6 @@ fn quiet_broken_connections() {
             usual(panic);
         }
     }));
-}
-
-/// The key by which processes that are started one by one know each other. On one machine that of the user will do;
-/// others cannot have it.
-fn key(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey> {
-    if let Some(file) = &arguments.cluster_key {
-        return ClusterKey::read(file);
-    }
-    match hosts.iter().find(|host| !is_loopback(host)) {
-        None => ClusterKey::of_user(),
-        Some(host) => Err(Error::job(format!(
-            "--hosts names {host}, which others may reach, and --cluster-key is missing: the processes of a job know each \
-             other by a key. Make one with `(umask 077; openssl rand -hex 32 > cluster.key)`, copy it to all machines, and \
-             start each process with --cluster-key cluster.key"
-        ))),
-    }
-}
-
-/// Whether only this machine can connect to such an address, as far as its text tells.
-fn is_loopback(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// The number of this process, being `process`, and the addresses of all that run the job together; `None`: one alone.
-fn place(arguments: &RunArguments, process: Option<usize>) -> Result<Option<(usize, Vec<String>)>> {
-    let Some(processes) = arguments.processes else { return Ok(None) };
-    let hosts = if arguments.hosts.is_empty() {
-        (0..processes.min(PROCESSES_MAX)).map(|process| format!("127.0.0.1:{}", 2101 + process)).collect()
-    } else {
-        arguments.hosts.clone()
-    };
-    if processes == 0 || hosts.len() != processes {
-        return Err(Error::job(format!(
-            "--processes is {processes}, and --hosts names {} addresses; name one for each process",
-            hosts.len()
-        )));
-    }
-    let Some(process) = process.or((processes == 1).then_some(0)) else {
-        return Err(Error::job(format!(
-            "--processes is {processes}, and --process is missing: the number of this process, from 0; only a job with \
-             [checkpoint] starts all its processes by itself"
-        )));
-    };
-    if process >= processes {
-        return Err(Error::job(format!(
-            "--process is {process}, and there are {processes} processes; the last is {}",
-            processes - 1
-        )));
-    }
-    Ok((processes > 1).then_some((process, hosts)))
 }
 
 /// What the job did, in a few lines.

@@ -241,8 +241,9 @@ impl Supervisor<'_> {
             add("set", Some(format!("{key}={value}")));
         }
         add("processes", given.processes.map(|processes| processes.to_string()));
-        add("process", process.or(given.process).map(|process| process.to_string()));
+        add("process", process.or(given.number()).map(|process| process.to_string()));
         add("hosts", (!given.hosts.is_empty()).then(|| given.hosts.join(",")));
+        add("listen", given.listen.clone());
         add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
             add("resume-from", given.resume_from.map(|batch| batch.to_string()));

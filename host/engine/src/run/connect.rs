@@ -60,9 +60,10 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
             "this is process {process}, and there are hosts for {processes} processes only (0 is the first)"
         )));
     };
+    let (option, host) = cluster.listen.as_ref().map_or(("--hosts", host), |listen| ("--listen", listen));
     let listener = TcpListener::bind(host).map_err(|error| {
         Error::environment(format!(
-            "process {process} cannot listen on {host}: {error}; stop what uses the address, or name another with --hosts"
+            "process {process} cannot listen on {host}: {error}; stop what uses the address, or name another with {option}"
         ))
     })?;
     PeerPort::open(listener, own, cluster.key.clone())

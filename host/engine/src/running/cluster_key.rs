@@ -75,10 +75,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let found = file.metadata()?;
     let user = private::user();
-    if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & 0o077 != 0 {
+    // What root lets a group read is meant for the services in it: so secrets are mounted for users without rights.
+    let others = if found.uid() == 0 && user != 0 { 0o037 } else { 0o077 };
+    if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & others != 0 {
         return Err(wrong(format!(
-            "it must be a file of user {user} that only this user may use (mode 0600): whoever has the key takes part in \
-             the job"
+            "it must be a file of user {user} that only this user may use (mode 0600), or of root, which a group may read \
+             (mode 0640): whoever has the key takes part in the job"
         )));
     }
     let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     let key = ClusterKey::generate().unwrap();
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), key: key.clone() };
+        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, key: key.clone() };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
         thread::spawn(move || connect(&cluster, hello(process, generation), port).unwrap())
     };
@@ -49,7 +49,7 @@ fn processes_of_different_starts_never_pair() {
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, zero: usize, generation| {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
-        let cluster = Cluster { process: process as usize, hosts, key: key.clone() };
+        let cluster = Cluster { process: process as usize, hosts, listen: None, key: key.clone() };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
         thread::spawn(move || connect(&cluster, hello(process, generation), port).map(|peers| peers.generation.0))
     };
