@@ -210,3 +210,35 @@ fn stopped(job: Process) {
     let said = job.stop();
     assert!(!said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn a_source_is_upgraded_from_the_page() {
+    let trial = Trial::new(
+        r#"
+        name = "numbers"
+        batch = "20ms"
+        [sources.n]
+        kind = "plugin"
+        plugin = "old.wasm"
+        config = { up_to = 100000000, slow = "p0" }
+        [sinks.out]
+        from = "n"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+    );
+    let component = std::fs::read(plugin("bad-source").join("bad-source.wasm")).unwrap();
+    trial.write("old.wasm", &component);
+    // A section that means nothing: other bytes, the same functions.
+    trial.write("new.wasm", [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', 1]].concat());
+    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    refused(&page, "/upgrade?stage=n&to=new.wasm", 404, "the job has no stage `n`");
+    refused(&page, "/upgrade?stage=sinks.n&to=new.wasm", 404, "the job has no sink `n`");
+    let told = done(&page, "/upgrade?stage=sources.n&to=new.wasm");
+    assert_eq!(told["failed"], false, "{told}");
+    assert_eq!(plugin_of(&trial), "new.wasm");
+    let view = page.told_so("", |view| view["upgrades"][0]["step"]["done"].is_object());
+    assert_eq!(view["upgrades"][0]["stage"], "sources.n");
+    job.stop();
+}

@@ -3,6 +3,7 @@
 mod changes;
 mod choosing;
 mod connector_tls;
+mod connector_upgrades;
 mod connectors_page;
 mod clickhouse_sink;
 mod counters;

@@ -19,12 +19,12 @@ fn entries(count: i64) -> String {
 }
 
 /// The same as the server keeps them.
-fn kept(count: i64) -> Vec<String> {
+pub(crate) fn kept(count: i64) -> Vec<String> {
     (0..count).map(|seq| format!("{seq} entry {seq}")).collect()
 }
 
 /// A job that writes so many entries to a server, by these sinks; `config` stands beside the address.
-fn writing(port: u16, count: i64, sinks: &[&str], config: &str) -> Trial {
+pub(crate) fn writing(port: u16, count: i64, sinks: &[&str], config: &str) -> Trial {
     let plugin = plugin("tcp-ledger").display().to_string();
     let mut job = format!(
         r#"

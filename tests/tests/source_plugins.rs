@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// A server of numbered lines as `plugins/acked-lines` reads them, which forgets those that were acknowledged.
 #[derive(Clone)]
-struct Lines {
+pub(crate) struct Lines {
     port: u16,
     count: i64,
     /// Lines from this number on are held back.
@@ -23,18 +23,18 @@ struct Lines {
 
 /// What a server heard.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     /// Lines below this number are forgotten.
     forgotten: i64,
     /// Nobody asks for lines below this number any more, it was said.
     done: i64,
     /// Where somebody asked to begin, and what was forgotten or done by then.
-    opened: Vec<(i64, i64, i64)>,
+    pub(crate) opened: Vec<(i64, i64, i64)>,
 }
 
 impl Lines {
     /// So many lines, so many a second; `seed`: it cuts its connections.
-    fn start(port: u16, count: i64, lines_per_second: i64, seed: Option<u64>) -> Lines {
+    pub(crate) fn start(port: u16, count: i64, lines_per_second: i64, seed: Option<u64>) -> Lines {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (lines, begun) =
             (Lines { port, count, held_from: Arc::new(i64::MAX.into()), told: Arc::default() }, Instant::now());
@@ -49,7 +49,7 @@ impl Lines {
         lines
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap()
     }
 
@@ -126,7 +126,7 @@ fn number(heard: &mut BufReader<TcpStream>, word: &str) -> Option<i64> {
 }
 
 /// A job that reads these servers.
-fn reading(ports: &[u16]) -> Trial {
+pub(crate) fn reading(ports: &[u16]) -> Trial {
     let addresses: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let (addresses, plugin) = (addresses.join(", "), plugin("acked-lines").display().to_string());
     Trial::new(&format!(
@@ -182,7 +182,7 @@ fn counted(trial: &Trial) -> Vec<i64> {
 }
 
 /// A job with the source of `tests/plugins/bad-source`.
-fn counting(config: &str, more: &str) -> Trial {
+pub(crate) fn counting(config: &str, more: &str) -> Trial {
     let plugin = plugin("bad-source").display().to_string();
     Trial::new(&format!(
         r#"
@@ -243,7 +243,7 @@ fn disturbed(seed: u64, processes: usize) {
 
 /// All lines of these servers came once, and none was asked for that was forgotten.
 #[track_caller]
-fn came_once(trial: &Trial, servers: &[Lines], what: &str) {
+pub(crate) fn came_once(trial: &Trial, servers: &[Lines], what: &str) {
     let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
         let port = row["text"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
@@ -323,7 +323,7 @@ fn a_server_that_is_away_is_waited_for_and_told_of_once() {
 }
 
 /// Kills all processes of a job.
-fn kill_all(job: Process) {
+pub(crate) fn kill_all(job: Process) {
     let children = job.children();
     job.kill();
     children.iter().for_each(|child| kill(*child));

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod config;
+mod connector;
 pub mod counters;
 mod enrich;
 mod event_time;
@@ -22,6 +23,7 @@ mod summary;
 mod window;
 mod writer;
 
+pub use connector::{ConnectorSlot, ConnectorTrial};
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
@@ -47,7 +49,6 @@ use crate::job::{retry_source, table_source};
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
 use crate::receiver::table;
-use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use crate::{job, limits, lock, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -66,9 +67,9 @@ pub struct Graph {
     /// Whose clocks the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
     /// The sources that are plugins, by name.
-    pub readers: BTreeMap<String, SourceNode>,
+    pub readers: BTreeMap<String, Arc<ConnectorSlot<SourceNode>>>,
     /// The sinks that are plugins, by name.
-    pub writers: BTreeMap<String, SinkNode>,
+    pub writers: BTreeMap<String, Arc<ConnectorSlot<SinkNode>>>,
     /// Whether databases that are away are waited for while the job starts.
     pub servers: ServerWait,
     /// Loads plugins, also those that come later.
@@ -261,13 +262,8 @@ impl Graph {
             return Err(Error::job(format!("the job `{}` has no stage `{stage}`", self.spec.name)));
         };
         match &mut spec.operator {
-            OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => {
-                (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
-                // What the lock file pins is the version before; whoever asks for another one names its digest.
-                (plugin.pinned, plugin.signers) = (None, signers);
-                if plugin.package().is_none() {
-                    Policy::load()?.allows_path(path)?;
-                }
+            OperatorSpec::Plugin(of) | OperatorSpec::Cogroup { plugin: of, .. } => {
+                *of = plugin::replace(of.clone(), path, file, signers)?;
             }
             _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own that could be replaced"))),
         }

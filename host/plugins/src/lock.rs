@@ -71,7 +71,7 @@ pub struct Pin {
 pub struct PreviousVersion {
     /// The job's name.
     pub job: String,
-    /// The stage.
+    /// The stage, source or sink, see [`crate::job::plugin_part::PluginPart`].
     pub stage: String,
     /// Its `plugin` then, as the job file had it.
     pub plugin: String,

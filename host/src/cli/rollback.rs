@@ -1,4 +1,4 @@
-//! `millstream rollback`: back to the plugin that a stage had before its last upgrade, with the state of then.
+//! `millstream rollback`: back to the plugin that a stage, source or sink had before its last upgrade, with the state of then.
 
 use super::upgrade::running::RunningJob;
 use super::upgrade::{NextVersion, promote, report};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::{self, spec::JobSpec};
+use crate::job::{self, plugin_part::PluginPart, spec::JobSpec};
 use crate::lock::{LockFile, PreviousVersion, add, edit};
 use crate::package_name::PackageRequest;
 use crate::plugin::{PluginHost, component_file};
@@ -38,13 +38,13 @@ const LOOKS_MAX: usize = 5;
 #[derive(Args)]
 #[command(
     after_help = "A stage that keeps a state goes back to the checkpoint at the upgrade: the batches since then are run again \
-                  with the plugin of before, and sinks keep what they hold of them. A stage without one gets its plugin back \
-                  between two batches."
+                  with the plugin of before, and sinks keep what they hold of them. A stage without one, a source and a sink get \
+                  their plugin back between two batches."
 )]
 pub struct RollbackArguments {
     /// The job file
     job: PathBuf,
-    /// The stage
+    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
     stage: String,
     /// Keep the state as it is: only the plugin goes back, between two batches, where it keeps the same columns
     #[arg(long)]
@@ -54,11 +54,13 @@ pub struct RollbackArguments {
 /// Rolls a stage back, and tells how it went.
 pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
+    let stage = &edit::part_of(job, stage)?;
+    let part = PluginPart::of(stage);
     let spec = job::load(job, &[])?;
     let folder = add::folder_of(job);
     let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
-            "{}: stage `{stage}` has nothing to go back to: {} beside it tells of no upgrade",
+            "{}: {part} has nothing to go back to: {} beside it tells of no upgrade",
             job.display(),
             crate::lock::FILE
         )));
@@ -76,11 +78,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         (None, true) => between_batches(job, &before),
         (None, false) => {
             put_back(job, &before, None)?;
-            Ok(format!(
-                "stage `{stage}` has {} again; start the job: millstream run {}\n",
-                before.plugin,
-                job.display()
-            ))
+            Ok(format!("{part} has {} again; start the job: millstream run {}\n", before.plugin, job.display()))
         }
         (Some((store, batch)), true) => restart(job, &*store, &before, batch),
         (Some((store, batch)), false) => {
@@ -102,9 +100,9 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
     let told = |error: Error| {
         Error::job(format!(
-            "stage `{}`: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
+            "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
              changed",
-            before.stage,
+            PluginPart::of(&before.stage),
             crate::lock::FILE,
             before.plugin,
             error.message
@@ -120,9 +118,10 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
         return Ok(());
     }
     Err(Error::job(format!(
-        "stage `{}`: {} is another component now than the one that ran before the last upgrade (sha256:{ran}), so there is \
+        "{}: {} is another component now than the one that ran before the last upgrade (sha256:{ran}), so there is \
          nothing to go back to; bring that one back, or upgrade to what is there: millstream upgrade. Nothing was changed",
-        before.stage, before.plugin
+        PluginPart::of(&before.stage),
+        before.plugin
     )))
 }
 

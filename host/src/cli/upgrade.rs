@@ -7,6 +7,7 @@ use super::run::signals;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job;
+use crate::job::plugin_part::PluginPart;
 use crate::lock::store::PackageStore;
 use crate::lock::{LockFile, Pin, PreviousVersion, add, edit};
 use crate::package::difference::Difference;
@@ -30,18 +31,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct UpgradeArguments {
     /// The job file
     job: PathBuf,
-    /// The stage
+    /// The stage, source or sink (`sinks.NAME` where a stage has the name as well)
     stage: String,
-    /// A version of the package that the stage has (`0.2.0`), another package (`name@0.2.0`), or the path of a component or
+    /// A version of the package that it has (`0.2.0`), another package (`name@0.2.0`), or the path of a component or
     /// plugin folder
     to: String,
     /// Where the package is: `oci://host/path`, or a folder (default: where the lock file has it from)
     #[arg(long)]
     registry: Option<String>,
-    /// Take it although it needs more than what the stage has now, or is otherwise not what that is
+    /// Take it although it needs more than what is there now, or is otherwise not what that is
     #[arg(long)]
     accept: bool,
-    /// Run it beside the old version for so many batches first, on the same rows: what it makes is compared and dropped
+    /// Of a stage: run it beside the old version for so many batches first, on the same rows; what it makes is compared and dropped
     #[arg(long, value_name = "BATCHES")]
     shadow: Option<u64>,
     /// Behind a shadow: when it takes the place of the old version
@@ -52,10 +53,19 @@ pub struct UpgradeArguments {
     json: bool,
 }
 
-/// Upgrades a stage: what is to be shown, and the error where it was dropped.
+/// Upgrades a stage, source or sink: what is to be shown, and the error where it was dropped.
 pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     let UpgradeArguments { job, stage, to, registry, shadow, .. } = arguments;
+    let stage = &edit::part_of(job, stage)?;
     if shadow.is_some() {
+        if let part @ (PluginPart::Source(_) | PluginPart::Sink(_)) = PluginPart::of(stage) {
+            return Err(Error::job(format!(
+                "{part}: there is no shadow of a {}, as both versions would {}; upgrade it without --shadow, and try the new \
+                 version with millstream test, or in a job of its own",
+                part.word(),
+                if matches!(part, PluginPart::Source(_)) { "read" } else { "write" }
+            )));
+        }
         // Before there is any thread that would take them.
         signals::block().map_err(Error::environment)?;
     }
@@ -102,10 +112,10 @@ fn shadowed(
 }
 
 fn dropped(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> Error {
-    Error::environment(format!("stage `{stage}` still runs {}, and {} was dropped: {why}", from.0, to.0))
+    Error::environment(format!("{} still runs {}, and {} was dropped: {why}", PluginPart::of(stage), from.0, to.0))
 }
 
-/// What is to run in a stage.
+/// What is to run in a stage, source or sink.
 pub struct NextVersion {
     /// `plugin` as the job file is to have it.
     pub plugin: String,
@@ -128,10 +138,11 @@ impl NextVersion {
     pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<NextVersion> {
         let before = edit::plugin_of(job, stage)?;
         let Some(before) = before else {
-            return Err(Error::job(format!("{}: stage `{stage}` has no plugin of its own", job.display())));
+            let part = PluginPart::of(stage);
+            return Err(Error::job(format!("{}: {part} has no plugin of its own", job.display())));
         };
         let store = PackageStore::of_user()?;
-        match package(to, &before)? {
+        match package(to, &before, PluginPart::of(stage))? {
             Some(wanted) => NextVersion::of_package(job, stage, before, &wanted, registry, &store),
             None => NextVersion::of_path(job, stage, before, to, &store),
         }
@@ -186,8 +197,9 @@ impl NextVersion {
         let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
         if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
             return Err(Error::job(format!(
-                "{} differs from what stage `{stage}` has now:\n{lines}nothing was changed; add --accept to take it all the same",
-                self.plugin
+                "{} differs from what {} has now:\n{lines}nothing was changed; add --accept to take it all the same",
+                self.plugin,
+                PluginPart::of(stage)
             )));
         }
         Ok(if lines.is_empty() { lines } else { format!("it differs from what was there:\n{lines}") })
@@ -195,12 +207,13 @@ impl NextVersion {
 }
 
 /// The package that is meant; `None`: a path is.
-fn package(to: &str, before: &str) -> Result<Option<PackageRequest>> {
+fn package(to: &str, before: &str, part: PluginPart<'_>) -> Result<Option<PackageRequest>> {
     if let Ok(version) = version(to) {
         let Ok(PackageRequest { name, version: Some(_) }) = before.parse::<PackageRequest>() else {
             return Err(Error::job(format!(
-                "the stage has `{before}`, which is no package, so `{to}` alone does not say which plugin is meant; write \
-                 NAME@{to}, or a path"
+                "the {} has `{before}`, which is no package, so `{to}` alone does not say which plugin is meant; write NAME@{to}, or \
+                 a path",
+                part.word()
             )));
         };
         return Ok(Some(PackageRequest { name, version: Some(version) }));
@@ -257,13 +270,14 @@ pub fn promote(
                 lock.before.extend(held);
                 Ok(())
             })?;
-            Err(Error::environment(format!("stage `{stage}` still runs {}: {why}", from.0)))
+            Err(Error::environment(format!("{} still runs {}: {why}", PluginPart::of(stage), from.0)))
         }
         Ok(UpgradeStatus { step, .. }) => Err(Error::bug(format!("an upgrade that ended as {step:?}"))),
         Err(error) => Err(error.within(format!(
-            "the job file and the lock file name {} in stage `{stage}` now, with which the job starts the next time; whether it \
-             runs already, `millstream status` tells",
-            next.plugin
+            "the job file and the lock file name {} in {} now, with which the job starts the next time; whether it runs already, \
+             `millstream status` tells",
+            next.plugin,
+            PluginPart::of(stage)
         ))),
     }
 }

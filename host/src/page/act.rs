@@ -8,6 +8,7 @@ use super::body::{self, Answer};
 use super::command::{self, Order};
 use super::poll::Jobs;
 use super::routes::{Site, number, text};
+use crate::job::plugin_part::PluginPart;
 use crate::limits::SHADOW_BATCHES_MAX;
 use crate::package_name::version;
 use crate::run::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
@@ -117,7 +118,7 @@ fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answe
 }
 
 fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, Refusal> {
-    let stage = stage_of(jobs, id, query)?;
+    let stage = plugin_part_of(jobs, id, query)?;
     let to = text(query, "to").filter(|to| !to.is_empty() && to.chars().count() <= PLUGIN_CHARS_MAX);
     let Some(to) = to else {
         let words = "say which plugin is to run: to=0.2.0, to=name@0.2.0, or the path of a component";
@@ -147,9 +148,19 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
 /// The stage of the job that is meant.
 fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal> {
     let stage = text(query, "stage").unwrap_or_default();
-    match jobs.has_stage(id, &stage) {
+    match jobs.has_part(id, PluginPart::Stage(&stage)) {
         true => Ok(stage),
         false => refused(StatusCode::NOT_FOUND, format!("the job has no stage `{stage}`, or has not answered yet")),
+    }
+}
+
+/// The stage, source or sink of the job that is meant.
+fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, Refusal> {
+    let named = text(query, "stage").unwrap_or_default();
+    let part = PluginPart::of(&named);
+    match jobs.has_part(id, part) {
+        true => Ok(part.id()),
+        false => refused(StatusCode::NOT_FOUND, format!("the job has no {part}, or has not answered yet")),
     }
 }
 

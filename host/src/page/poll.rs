@@ -3,6 +3,7 @@
 use super::act::Asked;
 use super::record::{JobState, Record};
 use crate::error::Result;
+use crate::job::plugin_part::PluginPart;
 use crate::log_lines;
 use crate::run::control::{ControlAnswer, job_id, jobs, view};
 use crate::threads;
@@ -145,10 +146,10 @@ impl Jobs {
     }
 
     /// Whether a job has answered and has this stage.
-    pub fn has_stage(&self, id: &str, stage: &str) -> bool {
+    pub fn has_part(&self, id: &str, part: PluginPart<'_>) -> bool {
         let held = self.lock();
         let parts = held.records.get(id).map(|record| record.view.graph.parts.iter());
-        parts.is_some_and(|mut parts| parts.any(|part| part.role == "stage" && part.name == stage))
+        parts.is_some_and(|mut parts| parts.any(|known| known.role == part.word() && known.name == part.name()))
     }
 
     /// Something is to be done to a job: its number, unless something else is being done.

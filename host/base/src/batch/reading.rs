@@ -23,6 +23,10 @@ pub trait ReadPartition: Send {
     fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble>;
     /// Whether a partition is open: whoever reads it may be replaced between two calls.
     fn is_open(&self) -> bool;
+    /// Whether somebody else is to go on where this one is: what was read is to be told it first, then the partition is opened anew.
+    fn is_replaced(&self) -> bool {
+        false
+    }
     /// The next rows, at most so many; waits no longer than this.
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble>;
     /// Whether the job goes on at its positions. They are names for what was read, and no more, where a server hands out each message

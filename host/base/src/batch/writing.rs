@@ -20,6 +20,10 @@ pub trait WriteBatches: Send {
     fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble>;
     /// The batch that has begun is complete, and becomes visible.
     fn commit(&mut self) -> Result<(), WriteTrouble>;
+    /// What it said cannot be: it refuses rows that no sink may refuse, or has forgotten what it held. What comes of that.
+    fn fails(&mut self, error: Error) -> WriteTrouble {
+        WriteTrouble::Lasting(error)
+    }
 }
 
 /// Why something did not work. Whoever wrote is open no more.

@@ -195,7 +195,8 @@ impl PluginSink {
             let held = self.writer.writer.open(&self.owner)?;
             if self.writer.exactly_once {
                 if held < self.committed {
-                    return Err(WriteTrouble::Lasting(self.lost(batch, held)));
+                    let lost = self.lost(batch, held);
+                    return Err(self.writer.writer.fails(lost));
                 }
                 if held.is_some_and(|held| held >= batch) {
                     return Ok(());
@@ -217,7 +218,7 @@ impl PluginSink {
             let told = self.told(batch, count, before, &refused);
             if !self.spec.reject {
                 let told = format!("{told}; mend the rows or the config, or write on_error = \"reject\"");
-                return Err(WriteTrouble::Lasting(Error::plugin(told)));
+                return Err(self.writer.writer.fails(Error::plugin(told)));
             }
             // Before they are lost: of a commit that is not answered nobody knows later what it left out.
             tracing::warn!("{told}; they are left out");

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::ids::{BatchId, Generation};
 use crate::job::{
     self, Version,
+    plugin_part::PluginPart,
     spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
 use crate::patience::patiently;
@@ -61,10 +62,10 @@ impl Recorded {
     }
 }
 
-/// The next plugin of a stage, and all that a checkpoint has to know of it.
+/// The next plugin of a stage, source or sink, and all that a checkpoint has to know of it.
 #[derive(Clone, Debug)]
 pub struct NextPlugin {
-    /// The stage.
+    /// The stage, source or sink, see [`PluginPart`].
     pub stage: String,
     /// The component.
     pub component: Bytes,
@@ -85,17 +86,17 @@ pub struct Upgraded {
     pub next: NextPlugin,
 }
 
-/// The name of a component that came to a stage by an upgrade. It is that of no file of the job: another stage may have the old
+/// The name of a component that came to a stage, source or sink by an upgrade. It is that of no file of the job: another stage may have the old
 /// component under the name of the new one.
 fn upgraded(stage: &str, digest: &str) -> String {
     format!("upgraded/{stage}-{digest}.wasm")
 }
 
-/// Stores the record of a running job with the next plugin of a stage. It counts for nothing before the manifest names it.
+/// Stores the record of a running job with the next plugin of a stage, source or sink. It counts for nothing before the manifest names it.
 pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
     let mut record = read(store, running)?;
     let wanted = digest(&next.component);
-    let key = format!("stages.{}.plugin", next.stage);
+    let key = PluginPart::of(&next.stage).key();
     let name = upgraded(&next.stage, &wanted);
     let held = record.blobs.values().find(|place| digest_in(place) == wanted && blob(store, place).is_ok()).cloned();
     record.blobs.retain(|path, place| *path != upgraded(&next.stage, digest_in(place)));

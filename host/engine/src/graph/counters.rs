@@ -1,6 +1,6 @@
 //! What checkpoints hold of the counters of a job's plugins.
 
-use super::{Graph, Operator, SinkNode, SourceNode, StageNode};
+use super::{Graph, Operator, StageNode};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::types::{Column, Table};
@@ -8,7 +8,10 @@ use crate::plugin::Plugin;
 
 /// The table of a job, without files; none where no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {
-    let connectors = || graph.readers.values().any(SourceNode::counts) || graph.writers.values().any(SinkNode::counts);
+    let connectors = || {
+        graph.readers.values().any(|source| source.node().counts())
+            || graph.writers.values().any(|sink| sink.node().counts())
+    };
     (graph.stages.iter().any(counts) || connectors()).then(|| {
         let (key, count) = COLUMNS;
         let key = key.iter().map(|name| Column::new(name, ColumnType::Text)).collect();

@@ -12,6 +12,7 @@ use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClie
 use crate::regular;
 use crate::state::{timers, timers::TimerClock};
 use crate::tls::{self, Tls};
+use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -320,6 +321,23 @@ pub(super) fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef)
             && check.inputs.iter().all(|input| check.graph.parts_are_fixed(&input.from)),
     };
     Ok((plugin, used))
+}
+
+/// A plugin of the job as it would be with another component: `path` as the job would name it, `file` where it is, `signers` who
+/// vouches for it.
+pub(super) fn replace(
+    mut plugin: PluginSpec,
+    path: &Path,
+    file: &Path,
+    signers: Option<Vec<String>>,
+) -> Result<PluginSpec> {
+    (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
+    // What the lock file pins is the version before; whoever asks for another one names its digest.
+    (plugin.pinned, plugin.signers) = (None, signers);
+    if plugin.package().is_none() {
+        Policy::load()?.allows_path(path)?;
+    }
+    Ok(plugin)
 }
 
 /// What a plugin may use, with the contents of files.

@@ -1,34 +1,51 @@
 //! Sources that are plugins: each is loaded, and asked which columns its rows have.
 
-use super::plugin::granted;
+use super::Graph;
+use super::connector::ConnectorSlot;
+use super::plugin::{granted, replace};
+use crate::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
 use crate::error::{Error, Result};
 use crate::job::spec::{JobSpec, PluginSpec};
 use crate::metrics::{Counts, PluginId};
-use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World};
+use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World};
 use crate::receiver::polled::MakeReader;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A plugin that is a source.
-#[derive(Clone)]
 pub struct SourceNode {
-    plugin: Plugin,
+    /// The plugin.
+    pub plugin: Plugin,
     /// What the plugin said of itself.
     pub description: Description,
     used: StageUse,
+    /// What all who read it cost and count.
+    tally: ConnectorTally,
 }
 
 impl SourceNode {
-    /// What makes one who reads a partition of it, or asks for all; `counts` are told what they cost and count.
-    pub fn readers(&self, counts: &Counts) -> MakeReader {
-        let (node, tally) = (self.clone(), ConnectorTally::default());
-        counts.share_tally(PluginId::of(&self.plugin, &self.description), &tally);
-        Arc::new(move || {
-            let mut reader = node.plugin.reader(node.used.clone(), &node.description)?;
-            reader.tally_in(&tally);
-            Ok(Box::new(reader))
-        })
+    /// One who reads a partition, or asks for all.
+    fn reader(&self) -> Result<Reader> {
+        let mut reader = self.plugin.reader(self.used.clone(), &self.description)?;
+        reader.tally_in(&self.tally);
+        Ok(reader)
+    }
+
+    /// Lets the counts of the source tell what its plugin costs and counts.
+    pub fn share_tally(&self, counts: &Counts) {
+        counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
+    }
+
+    /// Asks it which partitions there are, to see whether it can tell; an error in words otherwise.
+    pub fn try_out(&self) -> Result<(), String> {
+        let mut reader = self.reader().map_err(|error| error.message)?;
+        match reader.partitions() {
+            Ok(_) => Ok(()),
+            Err(ReadTrouble::Passing(why)) => Err(why),
+            Err(ReadTrouble::Lasting(error)) => Err(error.message),
+        }
     }
 
     /// Whether the plugin may count.
@@ -37,8 +54,103 @@ impl SourceNode {
     }
 }
 
+impl ConnectorSlot<SourceNode> {
+    /// What makes one who reads a partition of the source, or asks for all, with the version that the source has at the time.
+    pub fn readers(self: &Arc<Self>) -> MakeReader {
+        let slot = self.clone();
+        Arc::new(move || {
+            let (number, node) = slot.called();
+            Ok(Box::new(VersionedReader { reader: node.reader()?, number, slot: slot.clone() }))
+        })
+    }
+}
+
+/// Reads by the version that the source has.
+struct VersionedReader {
+    slot: Arc<ConnectorSlot<SourceNode>>,
+    reader: Reader,
+    /// Of the version that reads.
+    number: u64,
+}
+
+impl VersionedReader {
+    /// Begins anew where another version is to be called.
+    fn renew(&mut self) -> Result<(), ReadTrouble> {
+        if self.is_replaced() {
+            let (number, node) = self.slot.called();
+            self.reader = node.reader().map_err(ReadTrouble::Lasting)?;
+            self.number = number;
+        }
+        Ok(())
+    }
+
+    /// What became of a call. What does not pass does, where another version is to be called.
+    fn heard<T>(&self, result: Result<T, ReadTrouble>) -> Result<T, ReadTrouble> {
+        match result {
+            Err(ReadTrouble::Lasting(error)) if self.slot.fails(self.number, &error) => {
+                Err(ReadTrouble::Passing(error.message))
+            }
+            result => result,
+        }
+    }
+}
+
+impl ReadPartition for VersionedReader {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+        self.renew()?;
+        let names = self.reader.partitions();
+        self.heard(names)
+    }
+
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+        self.renew()?;
+        let opened = self.reader.open(partition, position);
+        self.heard(opened)
+    }
+
+    fn is_open(&self) -> bool {
+        self.reader.is_open()
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.number != self.slot.number()
+    }
+
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+        let polled = self.reader.poll(rows_max, wait);
+        self.heard(polled)
+    }
+
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let told = self.reader.durable(position);
+        self.heard(told)
+    }
+
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+        let told = self.reader.published(position);
+        self.heard(told)
+    }
+}
+
+impl Graph {
+    /// A source as it would be with another plugin, see [`Graph::with_plugin`].
+    pub fn with_source(
+        &self,
+        source: &str,
+        path: &Path,
+        file: &Path,
+        signers: Option<Vec<String>>,
+    ) -> Result<SourceNode> {
+        let spec = self.spec.sources.iter().find(|spec| spec.name == source);
+        let plugin = spec.and_then(|spec| spec.plugin()).map(|plugin| replace(plugin.clone(), path, file, signers));
+        let plugin = plugin.ok_or_else(|| Error::job(format!("source `{source}` is no plugin")))??;
+        node(source, &plugin, &self.spec.origin.folder, &self.host)
+            .map_err(|error| error.within(format!("source `{source}`")))
+    }
+}
+
 /// Loads the sources of a job that are plugins, and gives them their columns.
-pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<String, SourceNode>> {
+pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<String, Arc<ConnectorSlot<SourceNode>>>> {
     let (origin, mut nodes) = (&spec.origin, BTreeMap::new());
     for source in &mut spec.sources {
         let Some(plugin) = source.plugin() else { continue };
@@ -47,7 +159,7 @@ pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<Str
             error.within(format!("{}source `{name}`", origin.at(&format!("sources.{name}.plugin"))))
         })?;
         source.with_columns(&node.description.output);
-        nodes.insert(name, node);
+        nodes.insert(name, ConnectorSlot::new(node));
     }
     Ok(nodes)
 }
@@ -71,5 +183,5 @@ fn node(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Resu
         ..StageUse::new(name)
     };
     let description = plugin.describe_for(&used, &[])?;
-    Ok(SourceNode { plugin, description, used })
+    Ok(SourceNode { plugin, description, used, tally: ConnectorTally::default() })
 }

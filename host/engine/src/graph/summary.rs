@@ -52,7 +52,7 @@ impl Graph {
         for sink in &self.spec.sinks {
             let _ = writeln!(text, "sink    {:<16} from {}", sink.name, sink.from.join(", "));
             if let Some(node) = self.writers.get(&sink.name) {
-                for line in node.lines() {
+                for line in node.node().lines() {
                     let _ = writeln!(text, "        {:<16} {line}", "");
                 }
             }

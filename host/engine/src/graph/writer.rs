@@ -1,25 +1,31 @@
 //! Sinks that are plugins: each is loaded, and asked about the rows that it is to take.
 
 use super::Graph;
-use super::plugin::{granted, read_places};
+use super::connector::ConnectorSlot;
+use super::plugin::{granted, read_places, replace};
+use crate::batch::rejected::RefusedRow;
 use crate::batch::types;
+use crate::batch::writing::{WriteBatches, WriteTrouble};
 use crate::error::{Error, Result};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
 use crate::metrics::{Counts, PluginId};
-use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World};
+use crate::owner::Owner;
+use crate::plugin::{ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World, Writer};
 use crate::sink::plugin::{PluginWriter, committed};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A plugin that is a sink.
-#[derive(Clone)]
 pub struct SinkNode {
-    plugin: Plugin,
+    /// The plugin.
+    pub plugin: Plugin,
     /// What the plugin said of itself.
-    description: Description,
+    pub description: Description,
     used: StageUse,
     /// Places in the rows of the sink of the columns that it reads.
     reads: Vec<usize>,
@@ -28,11 +34,20 @@ pub struct SinkNode {
 }
 
 impl SinkNode {
-    /// One who writes.
-    pub fn writer(&self) -> Result<PluginWriter> {
+    fn writer(&self) -> Result<Writer> {
         let mut writer = self.plugin.writer(self.used.clone(), &self.description, self.reads.clone())?;
         writer.tally_in(&self.tally);
-        Ok(PluginWriter { writer: Box::new(writer), exactly_once: self.description.exactly_once })
+        Ok(writer)
+    }
+
+    /// The last batch that it says is there of a job with this name and id; an error in words where it cannot say.
+    pub fn held(&self, job: &str, job_id: &str) -> Result<Option<BatchId>, String> {
+        let mut writer = self.writer().map_err(|error| error.message)?;
+        match writer.committed(job, job_id) {
+            Ok(held) => Ok(held),
+            Err(WriteTrouble::Passing(why)) => Err(why),
+            Err(WriteTrouble::Lasting(error)) => Err(error.message),
+        }
     }
 
     /// Lets the counts of the sink tell what its plugin costs and counts.
@@ -56,8 +71,84 @@ impl SinkNode {
     }
 }
 
+impl ConnectorSlot<SinkNode> {
+    /// One who writes, with the version that the sink has when a batch begins.
+    pub fn writer(self: &Arc<Self>) -> Result<PluginWriter> {
+        let (number, node) = self.called();
+        let writer = VersionedWriter { writer: node.writer()?, number, slot: self.clone() };
+        // A version that promises something else takes no other's place.
+        Ok(PluginWriter { writer: Box::new(writer), exactly_once: node.description.exactly_once })
+    }
+}
+
+/// Writes by the version that the sink has.
+struct VersionedWriter {
+    slot: Arc<ConnectorSlot<SinkNode>>,
+    writer: Writer,
+    /// Of the version that writes.
+    number: u64,
+}
+
+impl VersionedWriter {
+    /// Begins anew where another version is to be called.
+    fn renew(&mut self) -> Result<(), WriteTrouble> {
+        if self.number != self.slot.number() {
+            let (number, node) = self.slot.called();
+            self.writer = node.writer().map_err(WriteTrouble::Lasting)?;
+            self.number = number;
+        }
+        Ok(())
+    }
+
+    /// What became of a call. What does not pass does, where another version is to be called.
+    fn heard<T>(&mut self, result: Result<T, WriteTrouble>) -> Result<T, WriteTrouble> {
+        match result {
+            Err(WriteTrouble::Lasting(error)) => Err(self.fails(error)),
+            result => result,
+        }
+    }
+}
+
+impl WriteBatches for VersionedWriter {
+    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteTrouble> {
+        self.writer.committed(job, job_id)
+    }
+
+    fn is_open(&self) -> bool {
+        self.writer.is_open() && self.number == self.slot.number()
+    }
+
+    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteTrouble> {
+        self.renew()?;
+        let held = self.writer.open(owner);
+        self.heard(held)
+    }
+
+    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
+        let begun = self.writer.begin(batch, time);
+        self.heard(begun)
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
+        let refused = self.writer.write(rows);
+        self.heard(refused)
+    }
+
+    fn commit(&mut self) -> Result<(), WriteTrouble> {
+        let done = self.writer.commit();
+        self.heard(done)
+    }
+
+    fn fails(&mut self, error: Error) -> WriteTrouble {
+        match self.slot.fails(self.number, &error) {
+            true => WriteTrouble::Passing(error.message),
+            false => WriteTrouble::Lasting(error),
+        }
+    }
+}
+
 /// Loads the sinks of a job that are plugins, and asks each about its rows.
-pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, SinkNode>> {
+pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, Arc<ConnectorSlot<SinkNode>>>> {
     let (origin, mut nodes) = (&graph.spec.origin, BTreeMap::new());
     for sink in &graph.spec.sinks {
         let Some(plugin) = sink.plugin() else { continue };
@@ -65,7 +156,7 @@ pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, SinkNode>> {
         let node = graph.union(&sink.from).and_then(|input| node(sink, plugin, &input, &origin.folder, &graph.host));
         let placed =
             node.map_err(|error| error.within(format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.plugin")))))?;
-        nodes.insert(name.clone(), placed);
+        nodes.insert(name.clone(), ConnectorSlot::new(placed));
     }
     Ok(nodes)
 }
@@ -102,6 +193,17 @@ fn loaded(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Re
 }
 
 impl Graph {
+    /// A sink as it would be with another plugin, see [`Graph::with_plugin`].
+    pub fn with_sink(&self, sink: &str, path: &Path, file: &Path, signers: Option<Vec<String>>) -> Result<SinkNode> {
+        let spec = self.spec.sinks.iter().find(|spec| spec.name == sink);
+        let found = spec.and_then(|spec| Some((spec, spec.plugin()?)));
+        let (spec, plugin) = found.ok_or_else(|| Error::job(format!("sink `{sink}` is no plugin")))?;
+        let plugin = replace(plugin.clone(), path, file, signers)?;
+        let made =
+            self.union(&spec.from).and_then(|rows| node(spec, &plugin, &rows, &self.spec.origin.folder, &self.host));
+        made.map_err(|error| error.within(format!("sink `{sink}`")))
+    }
+
     /// The last batch that a sink holds which the job had before, with the plugin that it had then. `before`: that job.
     pub fn committed_before(&self, before: &JobSpec, sink: &SinkSpec, job: (&str, &str)) -> Result<Option<BatchId>> {
         let Some(mut spec) = before.sinks.iter().find(|own| own.name == sink.name).cloned() else { return Ok(None) };

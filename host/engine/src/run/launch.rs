@@ -116,8 +116,11 @@ pub(super) fn launch(
     {
         running.metrics.keep_counted_batches();
     }
-    for (name, node) in &running.graph.writers {
-        node.share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+    for (name, source) in &running.graph.readers {
+        source.node().share_tally(&running.metrics.of(name));
+    }
+    for (name, sink) in &running.graph.writers {
+        sink.node().share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
     }
     let job = running.failure.clone();
     memory::tell(move |error| job.set(error));
@@ -222,10 +225,7 @@ fn receive(running: &Running, runtime: &Handle) {
             inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         match running.graph.readers.get(&source.name) {
-            Some(node) => {
-                let readers = node.readers(&running.metrics.of(&source.name));
-                receiver::polled::start(source, readers, inbox.clone(), runtime, &from, share);
-            }
+            Some(slot) => receiver::polled::start(source, slot.readers(), inbox.clone(), runtime, &from, share),
             None => {
                 let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
                 let (_, processes) = running.options.place();
@@ -250,9 +250,9 @@ pub(super) fn open_sinks(
     let mut sinks = Vec::new();
     for spec in graph.spec.sinks.iter().filter(|_| owned) {
         sinks.push(Some(match graph.writers.get(&spec.name) {
-            Some(node) => {
+            Some(slot) => {
                 let of = (graph.spec.name.as_str(), owner);
-                sink::plugin::open(spec, node.writer()?, of, options.start_until, failure)?
+                sink::plugin::open(spec, slot.writer()?, of, options.start_until, failure)?
             }
             None => sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure, graph.servers)?,
         }));

@@ -190,7 +190,7 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
     let mut committed = BTreeMap::new();
     for spec in &graph.spec.sinks {
         let held = match graph.writers.get(&spec.name) {
-            Some(node) => sink::plugin::committed(spec, node.writer()?, job, options.start_until)?,
+            Some(slot) => sink::plugin::committed(spec, slot.writer()?, job, options.start_until)?,
             None => sink::committed(spec, &graph.spec.origin, job.1, graph.servers)?,
         };
         if let Some(batch) = held {

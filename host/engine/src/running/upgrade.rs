@@ -5,19 +5,22 @@
 //! prepare -> [shadow] -> commit: barrier after a batch, its checkpoint, swap, next batch
 //! ```
 
+mod connectors;
 mod prepare;
+mod replacement;
 pub mod shadow;
 
 use super::Running;
-use super::versions::{PluginSlot, RunningPlugin};
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
+use crate::job::plugin_part::PluginPart;
 use bytes::Bytes;
 pub use prepare::prepare;
+use replacement::Replacement;
 use serde::{Deserialize, Serialize};
 use shadow::{Shadow, ShadowReport};
 use std::collections::VecDeque;
@@ -33,7 +36,7 @@ const PAST_MAX: usize = 16;
 pub struct Prepare {
     /// By which all processes of the job know the upgrade; whoever asks makes it up, and none is zero.
     pub id: u64,
-    /// The stage.
+    /// The stage, source or sink, see [`PluginPart`].
     pub stage: String,
     /// Its `plugin` as the job file will have it: `split-words@0.2.0`, or a path.
     pub plugin: String,
@@ -53,7 +56,7 @@ pub struct Prepare {
 pub struct UpgradeStatus {
     /// Its number, see [`Prepare::id`].
     pub id: u64,
-    /// The stage.
+    /// The stage, source or sink, see [`PluginPart`].
     pub stage: String,
     /// Name and version of the plugin that ran when it was prepared, and its digest.
     pub from: (String, String),
@@ -127,13 +130,11 @@ pub struct DueUpgrade {
 /// An upgrade that is not over.
 struct Upgrade {
     status: UpgradeStatus,
-    /// The place of the plugin that it replaces.
-    slot: Arc<PluginSlot>,
+    /// What takes the place of what.
+    replacement: Replacement,
     /// For how many batches it is to run in a shadow, until it is promoted.
     shadow_batches: u64,
     shadow: Option<Arc<Shadow>>,
-    /// The stage with its next plugin.
-    node: Arc<StageNode>,
     component: Bytes,
     /// Whether state gets other columns.
     migrates: bool,
@@ -163,8 +164,8 @@ impl Upgrades {
         }
         if let Some(before) = &state.now {
             if before.is_bound() {
-                let stage = &before.status.stage;
-                return Err(Error::environment(format!("stage `{stage}` is being upgraded at this moment; ask again")));
+                let part = PluginPart::of(&before.status.stage);
+                return Err(Error::environment(format!("{part} is being upgraded at this moment; ask again")));
             }
             state.end(UpgradeStep::Dropped("another upgrade was begun".into()));
         }
@@ -224,7 +225,8 @@ impl Upgrades {
     /// A stage as it will be if this upgrade takes place and is one of that stage.
     pub fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
         let mut state = self.state();
-        state.of(id).filter(|upgrade| upgrade.status.stage == stage).map(|upgrade| upgrade.node.clone())
+        let upgrade = state.of(id).filter(|upgrade| upgrade.status.stage == stage);
+        upgrade.and_then(|upgrade| upgrade.replacement.stage().cloned())
     }
 
     /// This upgrade cannot take place.
@@ -255,7 +257,7 @@ impl Upgrades {
             (Some(upgrade), None) => {
                 // In other processes than the first this is all that is heard of it.
                 upgrade.status.step = UpgradeStep::Committing;
-                upgrade.slot.set(RunningPlugin { node: upgrade.node.clone(), shadow: None });
+                upgrade.replacement.put();
                 fault::point("upgrade.swapped");
             }
             (None, Some(_)) => {}
@@ -276,9 +278,7 @@ impl Upgrades {
         if upgrade.status.step != UpgradeStep::Prepared {
             return;
         }
-        let shadow = Arc::new(Shadow::new(upgrade.node.clone(), first, batches));
-        upgrade.slot.set(RunningPlugin { shadow: Some(shadow.clone()), ..upgrade.slot.now() });
-        upgrade.shadow = Some(shadow);
+        upgrade.shadow = upgrade.replacement.begin_shadow(|node| Shadow::new(node, first, batches));
         upgrade.status.step = UpgradeStep::Shadowing;
     }
 
@@ -289,11 +289,12 @@ impl Upgrades {
         let Some(upgrade) = state.of(id) else { return false };
         let migrates = upgrade.migrates;
         let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
+        let part = PluginPart::of(stage);
         if *step == UpgradeStep::Shadowing {
-            tracing::info!("stage `{stage}`: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
+            tracing::info!("{part}: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
             return false;
         }
-        tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
+        tracing::info!("{part}: {} in place of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         state.end(UpgradeStep::Done { after: after.0, pause_us });
         state.unsaved |= migrates;
@@ -345,8 +346,8 @@ impl UpgradeState {
 
     /// The one that is under way is over.
     fn end(&mut self, step: UpgradeStep) {
-        if let Some(Upgrade { status, slot, .. }) = self.now.take() {
-            slot.end_shadow();
+        if let Some(Upgrade { status, replacement, .. }) = self.now.take() {
+            replacement.end_shadow();
             self.past.push_back(UpgradeStatus { step, ..status });
             if self.past.len() > PAST_MAX {
                 self.past.pop_front();
@@ -360,7 +361,7 @@ pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus>
     let upgrades = &running.plugins.upgrades;
     let mut state = upgrades.state();
     if let Some(upgrade) = state.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
-        shadow::check(&upgrade.node, batches)?;
+        upgrade.replacement.check_shadow(batches)?;
         upgrade.shadow_batches = batches;
         drop(state);
         go(upgrades, &running.failure, id, Ok(()));
@@ -386,7 +387,7 @@ pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
     let next = NextPlugin {
         stage: status.stage.clone(),
         component: upgrade.component.clone(),
-        tables: upgrade.node.tables.clone(),
+        tables: upgrade.replacement.tables(),
     };
     drop(state);
     let Some(checkpoints) = &running.checkpoints else {

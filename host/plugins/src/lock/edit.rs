@@ -1,15 +1,31 @@
-//! Changing the `plugin` of a stage in the text of a job file: all else stays as its author wrote it, comments included.
+//! Changing the `plugin` of a stage, source or sink in the text of a job file: all else stays as its author wrote it, comments included.
 
 use super::add::folder_of;
 use super::file;
 use crate::error::{Error, Result};
 use crate::job;
+use crate::job::plugin_part::PluginPart;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Sets the `plugin` of a stage in a job file, whole or not at all.
+/// The text that names the part of a job whose plugin somebody means ([`PluginPart::id`]): by its name alone, or behind its section.
+/// Stages and sources have names of their own, and a sink may have the name of one of them.
+pub fn part_of(job: &Path, named: &str) -> Result<String> {
+    if named.contains('.') {
+        return Ok(PluginPart::of(named).id());
+    }
+    let text = job::read_text(job)?;
+    let table = DeTable::parse(without_mark(&text))
+        .map_err(|error| Error::job(format!("{}: not TOML: {}", job.display(), error.message())))?;
+    let all = [PluginPart::Stage(named), PluginPart::Source(named), PluginPart::Sink(named)];
+    let found = || all.into_iter().filter_map(|part| Some((part, part_in(table.get_ref(), part)?.1)));
+    let with_plugin = found().find(|(_, table)| table.get("plugin").is_some());
+    Ok(with_plugin.or_else(|| found().next()).map_or(all[0], |(part, _)| part).id())
+}
+
+/// Sets the `plugin` of a part in a job file, whole or not at all. `stage` names it, see [`PluginPart`].
 pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
     // What others write into it at the same time, of other stages, is not lost.
     let _alone = file::alone(folder_of(job))?;
@@ -17,7 +33,7 @@ pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
     if changed == text { Ok(()) } else { file::replace(job, &changed) }
 }
 
-/// Whether the `plugin` of a stage can be set to this: a job without mistakes must not get one by it.
+/// Whether the `plugin` of a part can be set to this: a job without mistakes must not get one by it.
 pub fn check(job: &Path, stage: &str, plugin: &str) -> Result<()> {
     let (text, changed) = before_and_after(job, stage, plugin)?;
     let parse = |text: &str| job::parse(text, job, folder_of(job), &[]);
@@ -27,40 +43,46 @@ pub fn check(job: &Path, stage: &str, plugin: &str) -> Result<()> {
 /// The text of a job file, and with another `plugin` in a stage.
 fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, String)> {
     let text = job::read_text(job)?;
-    let changed = with_plugin(&text, stage, plugin)
-        .map_err(|words| Error::job(format!("{}: stage `{stage}`: {words}", job.display())))?;
+    let part = PluginPart::of(stage);
+    let changed =
+        with_plugin(&text, stage, plugin).map_err(|words| Error::job(format!("{}: {part}: {words}", job.display())))?;
     Ok((text, changed))
 }
 
-/// The `plugin` of a stage, as the job file has it; `None`: it has none.
+/// The `plugin` of a part, as the job file has it; `None`: it has none.
 pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     let text = job::read_text(job)?;
-    let wrong = |words: String| Error::job(format!("{}: stage `{stage}`: {words}", job.display()));
+    let part = PluginPart::of(stage);
+    let wrong = |words: String| Error::job(format!("{}: {part}: {words}", job.display()));
     let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
-    let Some(stage) = stage_in(table.get_ref(), stage) else { return Err(wrong("there is no such stage".into())) };
-    match stage.1.get("plugin").map(Spanned::get_ref) {
+    let Some((_, found)) = part_in(table.get_ref(), part) else {
+        return Err(wrong(format!("there is no such {}", part.word())));
+    };
+    match found.get("plugin").map(Spanned::get_ref) {
         None => Ok(None),
         Some(DeValue::String(plugin)) => Ok(Some(plugin.to_string())),
         Some(_) => Err(wrong("`plugin` is no text".into())),
     }
 }
 
-/// The text of a job file with another `plugin` in a stage. An error in words.
-fn with_plugin(text: &str, stage: &str, plugin: &str) -> Result<String, String> {
+/// The text of a job file with another `plugin` in a part. An error in words.
+fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
+    let part = PluginPart::of(part);
     let bare = without_mark(text);
     let value = toml::Value::String(plugin.to_owned()).to_string();
     let (place, new) = {
         let table = DeTable::parse(bare).map_err(|error| format!("not TOML: {}", error.message()))?;
-        let (span, stage) = stage_in(table.get_ref(), stage).ok_or("there is no such stage in `stages`")?;
-        match stage.get("plugin") {
+        let missing = || format!("there is no such {} in `{}`", part.word(), part.section());
+        let (span, found) = part_in(table.get_ref(), part).ok_or_else(missing)?;
+        match found.get("plugin") {
             Some(old) => (old.span(), value),
-            None => addition(bare, span, stage, &value)?,
+            None => addition(bare, span, found, &value)?,
         }
     };
     let (before, after) = (bare.get(..place.start), bare.get(place.end..));
     let (Some(before), Some(after)) = (before, after) else { return Err(by_hand(plugin)) };
     let changed = format!("{before}{new}{after}");
-    if !differs_there_only(bare, &changed, stage, plugin) {
+    if !differs_there_only(bare, &changed, part, plugin) {
         return Err(by_hand(plugin));
     }
     let mark = text.get(..text.len() - bare.len()).unwrap_or_default();
@@ -89,23 +111,23 @@ fn addition(
     Ok((behind..behind, format!("{ending}{lead}plugin = {value}")))
 }
 
-/// The table of a stage, and where it stands.
-fn stage_in<'a, 'i>(table: &'a DeTable<'i>, stage: &str) -> Option<(Range<usize>, &'a DeTable<'i>)> {
+/// The table of a stage, source or sink, and where it stands.
+fn part_in<'a, 'i>(table: &'a DeTable<'i>, part: PluginPart<'_>) -> Option<(Range<usize>, &'a DeTable<'i>)> {
     let inner = |table: &'a DeTable<'i>, key: &str| match table.get(key).map(|value| (value.span(), value.get_ref())) {
         Some((span, DeValue::Table(inner))) => Some((span, inner)),
         _ => None,
     };
-    inner(inner(table, "stages")?.1, stage)
+    inner(inner(table, part.section())?.1, part.name())
 }
 
 /// Whether the changed text is the same job but for this one value.
-fn differs_there_only(old: &str, new: &str, stage: &str, plugin: &str) -> bool {
+fn differs_there_only(old: &str, new: &str, part: PluginPart<'_>, plugin: &str) -> bool {
     let (Ok(mut old), Ok(new)) = (toml::from_str::<toml::Table>(old), toml::from_str::<toml::Table>(new)) else {
         return false;
     };
-    let stage = old.get_mut("stages").and_then(|stages| stages.get_mut(stage)).and_then(toml::Value::as_table_mut);
-    let Some(stage) = stage else { return false };
-    stage.insert("plugin".into(), toml::Value::String(plugin.to_owned()));
+    let found = old.get_mut(part.section()).and_then(|parts| parts.get_mut(part.name()));
+    let Some(found) = found.and_then(toml::Value::as_table_mut) else { return false };
+    found.insert("plugin".into(), toml::Value::String(plugin.to_owned()));
     old == new
 }
 

@@ -7,11 +7,12 @@
 use crate::cli::upgrade::running::{NextComponent, RunningJob};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::job::spec::JobSpec;
+use crate::job::plugin_part::PluginPart;
+use crate::job::spec::{JobSpec, PluginSpec};
 use crate::lock::edit;
 use crate::metrics::PluginId;
 use crate::plugin::{component_file, read_component};
-use crate::run::control::ask;
+use crate::run::control::{JobStatus, PartStatus, ask};
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use crate::threads;
 use std::fs::{self, File};
@@ -28,8 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// When a file was written, and how long it is; `None`: it is not there, as while it is replaced.
 type FileStamp = Option<(SystemTime, u64)>;
 
-/// The component of a stage.
+/// The component of a stage, source or sink.
 struct WatchedComponent {
+    /// Which, see [`PluginPart`].
     stage: String,
     /// `plugin` as the job file has it.
     plugin: String,
@@ -66,17 +68,18 @@ struct TrialVersion {
 
 /// Watches the local components of a job that is about to run, for as long as this process lives.
 pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
-    let (file, mut all) = (file.to_owned(), Vec::new());
-    for stage in &job.stages {
-        for plugin in stage.plugins().into_iter().filter(|plugin| plugin.package().is_none()) {
+    let file = file.to_owned();
+    let own = plugins(job).into_iter().filter(|(_, plugin)| plugin.package().is_none());
+    let mut all: Vec<_> = own
+        .map(|(part, plugin)| {
             let path = job.origin.folder.join(&plugin.path);
-            let (stage, plugin) = (stage.name.clone(), plugin.path.display().to_string());
+            let (stage, plugin) = (part.id(), plugin.path.display().to_string());
             let runs = component(&path).ok().and_then(|(_, bytes)| kept(&bytes));
-            all.push(WatchedComponent { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None });
-        }
-    }
+            WatchedComponent { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None }
+        })
+        .collect();
     if all.is_empty() {
-        let words = "--watch: the job has no component of its own that could be built anew: its plugins are packages, sources or sinks";
+        let words = "--watch: the job has no component of its own that could be built anew: its plugins are packages";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
     let failed = |error| tracing::error!("--watch has ended: {error}");
@@ -87,6 +90,27 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
         }
     });
     watching.map(drop)
+}
+
+/// The plugins of a job, with the parts that have them.
+fn plugins(job: &JobSpec) -> Vec<(PluginPart<'_>, &PluginSpec)> {
+    let sources = job.sources.iter().filter_map(|source| Some((PluginPart::Source(&source.name), source.plugin()?)));
+    let stages = job
+        .stages
+        .iter()
+        .flat_map(|stage| stage.plugins().into_iter().map(|plugin| (PluginPart::Stage(&stage.name), plugin)));
+    let sinks = job.sinks.iter().filter_map(|sink| Some((PluginPart::Sink(&sink.name), sink.plugin()?)));
+    sources.chain(stages).chain(sinks).collect()
+}
+
+/// What a running job tells of a part.
+fn part_of(status: JobStatus, part: PluginPart<'_>) -> Option<PartStatus> {
+    let parts = match part {
+        PluginPart::Source(_) => status.sources,
+        PluginPart::Stage(_) => status.stages,
+        PluginPart::Sink(_) => status.sinks,
+    };
+    parts.into_iter().find(|known| known.name == part.name())
 }
 
 impl WatchedComponent {
@@ -103,19 +127,17 @@ impl WatchedComponent {
         let Some(runs) = ask(job).ok().and_then(|answers| answers.answered.into_iter().next()) else { return };
         self.changed = false;
         let (stage, shown) = (self.stage.clone(), self.path.display().to_string());
-        let part = runs.status.stages.into_iter().find(|part| part.name == stage);
-        match self.take(job, part.and_then(|part| part.plugin)) {
+        let part = PluginPart::of(&stage);
+        let now = part_of(runs.status, part);
+        match self.take(job, now.and_then(|now| now.plugin)) {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
-                tracing::warn!(
-                    "stage `{stage}` goes on with {}: {shown} was built anew and is not used: {why}",
-                    from.0
-                );
+                tracing::warn!("{part} goes on with {}: {shown} was built anew and is not used: {why}", from.0);
             }
             // The job itself has told.
             Ok(_) => {}
             Err(error) => {
                 let words = &error.message;
-                tracing::warn!("stage `{stage}` goes on as it was: {shown} was built anew and is not used: {words}");
+                tracing::warn!("{part} goes on as it was: {shown} was built anew and is not used: {words}");
             }
         }
     }
@@ -134,15 +156,15 @@ impl WatchedComponent {
             let prepared = running.prepare(&self.stage, &self.built(&before.path(), &before.digest))?;
             running.commit(prepared.id)
         });
-        let (stage, shown) = (&self.stage, self.path.display());
+        let (part, shown) = (PluginPart::of(&self.stage), self.path.display());
         match put {
             Ok(UpgradeStatus { step: UpgradeStep::Done { .. }, .. }) => {
-                tracing::warn!("stage `{stage}` has the version before {shown} again, and waits for the next build");
+                tracing::warn!("{part} has the version before {shown} again, and waits for the next build");
             }
             Ok(UpgradeStatus { step, .. }) => {
-                tracing::warn!("stage `{stage}`: the version before was not put back: {step:?}")
+                tracing::warn!("{part}: the version before was not put back: {step:?}")
             }
-            Err(error) => tracing::warn!("stage `{stage}`: the version before was not put back: {}", error.message),
+            Err(error) => tracing::warn!("{part}: the version before was not put back: {}", error.message),
         }
         self.runs = Some(before);
     }

@@ -1,6 +1,7 @@
 //! The status of a job in words.
 
 use super::super::inspect::words::{count, size, time};
+use crate::job::plugin_part::PluginPart;
 use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
 use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus};
@@ -73,7 +74,11 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
         UpgradeStep::Dropped(why) => format!("was given up: {why}"),
         UpgradeStep::Failed(why) => format!("has failed, and the one before goes on: {why}"),
     };
-    format!("`{stage}`: {} -> {}\n         {how}", from.0, to.0)
+    let part = match PluginPart::of(stage) {
+        PluginPart::Stage(name) => format!("`{name}`"),
+        part => part.to_string(),
+    };
+    format!("{part}: {} -> {}\n         {how}", from.0, to.0)
 }
 
 fn write_part(text: &mut String, part: &PartStatus, width: usize) {

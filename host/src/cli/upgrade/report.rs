@@ -2,6 +2,7 @@
 
 use crate::cli::status::words::duration;
 use crate::error::{Error, Result};
+use crate::job::plugin_part::PluginPart;
 use crate::running::upgrade::shadow::ShadowReport;
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use crate::units::grouped;
@@ -42,8 +43,14 @@ pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String
 pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
     let mut text = shadow.as_ref().map(shadow_in_words).unwrap_or_default();
     if let UpgradeStep::Done { after, pause_us } = step {
-        let _ =
-            writeln!(text, "stage `{stage}`: {} in place of {} since batch {}", to.0, from.0, after.saturating_add(1));
+        let _ = writeln!(
+            text,
+            "{}: {} in place of {} since batch {}",
+            PluginPart::of(stage),
+            to.0,
+            from.0,
+            after.saturating_add(1)
+        );
         let _ = writeln!(text, "  no batch could begin for {}", duration(pause_us.saturating_mul(1000)));
     }
     text

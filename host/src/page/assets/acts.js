@@ -68,25 +68,27 @@ export const upgrade = (job, one) => h('div', { class: 'card' }, h('h2', {}, 'Up
   job.view.actions && ['prepared', 'shadowing', 'shadowed'].includes(one.step) && h('button', { type: 'button', class: 'plain', on: { click: () => post(job, 'drop', { upgrade: one.id }) } }, 'Give it up'),
   one.shadow && shadow(one.shadow));
 
-/** How another version of a stage's plugin takes its place. */
-export function upgrading(job, stage) {
+/** How another version of the plugin of a stage, source or sink takes its place. */
+export function upgrading(job, is) {
+  // As commands name it: a sink may have the name of a stage.
+  const stage = is.role === 'stage' ? is.name : `${is.role}s.${is.name}`;
   if (kept.stage !== stage) Object.assign(kept, { stage, to: '', error: null });
   const { view } = job, own = (key) => ({ id: 'upgrade-' + key, value: kept[key], on: { input: (event) => { kept[key] = event.target.value; } } });
   const field = (key, label, more) => h('label', {}, label, h('input', { ...own(key), ...more }));
   const ask = (event) => {
     event.preventDefault();
     const { to, shadow, promote } = kept;
-    if (to && confirm(`Put ${to} in the place of the plugin of stage ${stage}? The job file is changed with it.`)) post(job, 'upgrade', { stage, to, shadow: shadow || '0', promote });
+    if (to && confirm(`Put ${to} in the place of the plugin of ${is.role} ${is.name}? The job file is changed with it.`)) post(job, 'upgrade', { stage, to, shadow: is.role === 'stage' && shadow || '0', promote });
   };
   // Paths begin in the folder of the job.
   const there = (to) => /^[^/]*@|^[\d.]*$|^\//.test(to) ? to : view.file.replace(/[^/]*$/, '') + to;
   const form = view.actions ? [
     h('form', { on: { submit: ask } }, field('to', 'Version, name@version or a path in the job’s folder', { required: true, placeholder: '0.2.0', autocomplete: 'off' }),
-      field('shadow', 'Batches beside the old one first', { type: 'number', min: 0 }),
-      h('label', {}, 'It takes its place where', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
+      is.role === 'stage' && field('shadow', 'Batches beside the old one first', { type: 'number', min: 0 }),
+      is.role === 'stage' && h('label', {}, 'It takes its place where', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
       h('button', { type: 'submit', disabled: busy(job) }, 'Upgrade')),
     h('p', { class: 'quiet small' }, 'A version that needs your consent, as it may do more or has other columns, is refused here, with what differs. In a terminal you can give it: ', command('upgrade', view.file, stage, there(kept.to) || 'VERSION', '--accept'))]
-    : h('p', { class: 'quiet small' }, 'Another version takes its place with ', command('upgrade', view.file, stage, 'VERSION', '--shadow', '20'), '. The page only shows; a job that is started with ', h('code', {}, '--ui-actions'), ' can be changed from here.');
+    : h('p', { class: 'quiet small' }, 'Another version takes its place with ', command('upgrade', view.file, stage, 'VERSION', ...(is.role === 'stage' ? ['--shadow', '20'] : [])), '. The page only shows; a job that is started with ', h('code', {}, '--ui-actions'), ' can be changed from here.');
   return [h('div', { class: 'card' }, h('h2', {}, 'Upgrade'), form, asked(job, (one) => one.what === 'upgrade' && one.stage === stage)),
     [...view.upgrades].reverse().filter((one) => one.stage === stage).slice(0, 3).map((one) => upgrade(job, one))];
 }

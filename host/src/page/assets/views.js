@@ -164,6 +164,6 @@ export function part(job, path) {
       h('table', {}, h('thead', {}, h('tr', {}, ['Group', 'Rows', 'Bytes', 'Share'].map((t) => h('th', { class: 'n' }, t)))), h('tbody', {}, own.spread.largest.map((g) => h('tr', {}, [number(g.group), number(g.rows), bytes(g.bytes), percent(g.bytes / Math.max(own.spread.bytes, 1))].map((text) => h('td', { class: 'n' }, text))))))),
     partitions && h('div', { class: 'card scroll' }, h('h2', {}, 'Partitions'), h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), spread && h('th', { class: 'n' }, 'Process'), worded ? [h('th', {}, 'Read up to'), h('th', { class: 'n' }, 'Rows since the start')] : ['Next offset', 'Behind'].map((t) => h('th', { class: 'n' }, t)), stages.map((stage) => h('th', { class: 'n' }, 'Event time in ', name(stage))))), h('tbody', {}, partitions.furthest.map(partition))),
       partitions.count > partitions.furthest.length && h('p', { class: 'quiet small' }, `${number(partitions.count - partitions.furthest.length)} more${worded ? '' : ', none of them further behind'}.`)),
-    (counts.plugins ?? []).map(plugin), counts.plugin && acts.upgrading(job, is.name),
+    (counts.plugins ?? []).map(plugin), counts.plugin && acts.upgrading(job, is),
     counters.length > 0 && h('div', { class: 'card scroll' }, h('h2', {}, 'Counters of the plugin'), h('table', {}, h('tbody', {}, counters.slice(0, 200).map(([key, count]) => h('tr', {}, h('td', { class: 'text' }, name(key)), h('td', { class: 'n' }, number(count)))))))];
 }

@@ -1,4 +1,12 @@
-//! Numbers, in a source that does what its config says, most of which is wrong.
+//! Numbers, in a source that does what its config says, most of which is wrong. A test may have written another way into it, which is one
+//! more thing that is wrong, with any config:
+//!
+//! - `fail`: polls fail
+//! - `mute`: it does not say which partitions there are
+//! - `connect`: it connects to somewhere before it says that
+
+#[path = "../../varied/src/way.rs"]
+mod way;
 
 use millstream_sdk::net::{Connection, Datagrams, Fault};
 use millstream_sdk::source::{Arrivals, Polled};
@@ -101,6 +109,11 @@ impl Source for BadSource {
     }
 
     fn partitions(config: &Config) -> Result<Vec<String>, Error> {
+        match way::way() {
+            "mute" => return Err(Error::internal("this version does not know its partitions")),
+            "connect" => drop(Connection::connect("127.0.0.1:1", Duration::from_secs(1))?),
+            _ => {}
+        }
         match config.fault {
             Wrong::LoopInPartitions => forever(),
             Wrong::ErrorInPartitions => return Err(Error::internal("nobody tells me which partitions there are")),
@@ -141,6 +154,7 @@ impl Source for BadSource {
     }
 
     fn poll(&mut self, rows: &mut Arrivals<Number<'static>>, wait: Duration) -> Result<Polled, Error> {
+        assert_ne!(way::way(), "fail", "this version cannot poll");
         if let Some(datagrams) = &mut self.datagrams {
             match datagrams.receive(100, wait) {
                 Ok(came) => rows.push(Number { n: came.data.len() as i64, partition: &came.sender }),

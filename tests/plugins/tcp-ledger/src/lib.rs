@@ -3,6 +3,17 @@
 //! The plugin says `ASK key` or `OPEN key generation`, where the key names job and sink, and hears `HELD n`, the last batch that is
 //! there, or `LOST` where a later start has the sink. Then come `BEGIN n time`, a line `ROW seq text` for each row, and `COMMIT n`,
 //! which is answered by `DONE`. A server that cannot keep batches and ids together is told `LOOSE`, and is not asked what it has.
+//!
+//! A test may have written another way into it:
+//!
+//! - `loose`: it promises less
+//! - `other`: it reads other columns
+//! - `forgets`: it says that nothing is there
+//! - `fail`: writing fails
+//! - `refuse`: it refuses each row
+
+#[path = "../../varied/src/way.rs"]
+mod way;
 
 use millstream_sdk::net::{Connection, Lines};
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};
@@ -32,6 +43,12 @@ pub struct Entry<'a> {
     text: &'a str,
 }
 
+/// What an entry has where it is read by its number alone.
+#[derive(Row)]
+pub struct Number {
+    seq: i64,
+}
+
 /// One who writes.
 pub struct TcpLedger {
     lines: Lines,
@@ -45,7 +62,7 @@ impl Sink for TcpLedger {
     type Config = Config;
 
     fn promise(config: &Config) -> Promise {
-        if config.loose { Promise::AtLeastOnce } else { Promise::ExactlyOnce }
+        if config.loose || way::way() == "loose" { Promise::AtLeastOnce } else { Promise::ExactlyOnce }
     }
 
     fn check(config: &Config) -> Result<(), Error> {
@@ -53,10 +70,13 @@ impl Sink for TcpLedger {
     }
 
     fn reads(_: &Config, _: &Schema) -> Result<Schema, Error> {
-        Ok(sink::columns::<Entry>())
+        Ok(if way::way() == "other" { sink::columns::<Number>() } else { sink::columns::<Entry>() })
     }
 
     fn committed(config: Config, of: &Identity) -> Result<Option<u64>, Error> {
+        if way::way() == "forgets" {
+            return Ok(None);
+        }
         let mut lines = connect(&config)?;
         held(&mut lines, &format!("ASK {}/{}\n", of.job_id, of.sink))
     }
@@ -80,7 +100,15 @@ impl Sink for TcpLedger {
         Ok(())
     }
 
-    fn write(&mut self, rows: &Batch, _: &mut Refusals) -> Result<(), Error> {
+    fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error> {
+        match way::way() {
+            "fail" => panic!("this version cannot write"),
+            "refuse" => {
+                (0..rows.rows()).for_each(|row| refused.refuse(row, "this version refuses all"));
+                return Ok(());
+            }
+            _ => {}
+        }
         for entry in rows.each::<Entry>()? {
             self.buffer.extend_from_slice(format!("ROW {} {}\n", entry.seq, entry.text).as_bytes());
             if self.buffer.len() > SENT_BYTES_MAX {

@@ -183,12 +183,27 @@ impl PartitionReader {
         self.answers = None;
     }
 
+    /// Somebody else goes on here. Who has read so far hears first that its rows are durable: what they came from may let go of them for
+    /// nobody else. Whether the job goes on.
+    fn hand_over(&mut self) -> bool {
+        while self.reader.is_open() && !self.waiting.is_empty() && self.tell().is_ok() {
+            if self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS)) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Polls once, and tells what is to be told. How long there is nothing to do.
     fn turn(&mut self, busy: &mut Busy) -> Result<Duration, Stopped> {
         if self.inbox.is_closed() {
             return Err(Stopped::Done);
         }
-        if !self.reader.is_open() {
+        let replaced = self.reader.is_replaced();
+        if replaced && !self.hand_over() {
+            return Err(Stopped::Done);
+        }
+        if replaced || !self.reader.is_open() {
             self.reader.open(&self.partition, self.place.now())?;
             // Whoever sent them may not have heard it: the start before was killed, or the connection was lost.
             if let Some(safe) = self.safe.as_ref().filter(|_| self.reader.keeps_positions()) {

@@ -97,6 +97,8 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
              of that name. Put it back, or give its position up with `--drop-state {name}`: should it come back later, it is \
              read from its beginning."
         )),
+        // As state is a stage's, whatever plugin it has, so are the positions a source's: an upgrade may have put another one there.
+        Some(now) if is_plugin(&now.identity) && is_plugin(was) => None,
         Some(now) if now.identity != *was => Some(format!(
             "source `{name}` was {was} and is {} now, so its position in the checkpoint after batch {batch} does not fit. \
              Change it back, or read it from its beginning with `--drop-state {name}`.",
@@ -104,6 +106,11 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
         )),
         Some(_) => None,
     }
+}
+
+/// Whether a source of this identity is a plugin.
+fn is_plugin(identity: &str) -> bool {
+    identity.starts_with("plugin ")
 }
 
 fn shape(table: &Table) -> String {

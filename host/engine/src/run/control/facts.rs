@@ -65,7 +65,7 @@ pub struct JobStatus {
 }
 
 /// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
-/// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage as it runs now, the `counters` of its plugin by name, and in `plugins` for each
+/// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage, source or sink as it runs now, the `counters` of its plugin by name, and in `plugins` for each
 /// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs). Of a source that reads topics,
 /// `behind`: records that are there and in no batch yet; `partitions`: their `count` and the `furthest` behind, each with `name`, `position`,
 /// `behind` and the newest event time by stage (`times_us`). Of one that is polled, `rows` since this start instead of `behind`, and where its
@@ -74,7 +74,7 @@ pub struct JobStatus {
 pub struct PartStatus {
     /// Its name.
     pub name: String,
-    /// Of a stage with a plugin of its own: the one that runs now.
+    /// Of a stage with a plugin of its own, or a source or sink that is one: the one that runs now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
     /// Of a source whose server says how much there is: records that are in no batch yet.
@@ -96,6 +96,14 @@ impl ProcessStatus {
         let plugin = |name: &String| {
             let node = running.plugins.versions.slot(name)?.now().node;
             node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
+        };
+        let of_source = |name: &String| {
+            let node = running.graph.readers.get(name)?.node();
+            Some(PluginId::of(&node.plugin, &node.description))
+        };
+        let of_sink = |name: &String| {
+            let node = running.graph.writers.get(name)?.node();
+            Some(PluginId::of(&node.plugin, &node.description))
         };
         let mut part = |name: &String, counted: &str, plugin| PartStatus {
             name: name.clone(),
@@ -141,11 +149,15 @@ impl ProcessStatus {
                     let partitions = inbox.as_ref();
                     let partitions =
                         partitions.and_then(|inbox| PartitionsStatus::of(number, inbox, of_several, &clocks));
-                    PartStatus { behind, partitions, ..part(&source.name, &source.name, None) }
+                    PartStatus { behind, partitions, ..part(&source.name, &source.name, of_source(&source.name)) }
                 })
                 .collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name, &stage.name, plugin(&stage.name))).collect(),
-            sinks: spec.sinks.iter().map(|sink| part(&sink.name, &spec.counts_of_sink(&sink.name), None)).collect(),
+            sinks: spec
+                .sinks
+                .iter()
+                .map(|sink| part(&sink.name, &spec.counts_of_sink(&sink.name), of_sink(&sink.name)))
+                .collect(),
             upgrade: running.plugins.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }

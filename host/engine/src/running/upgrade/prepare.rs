@@ -1,13 +1,16 @@
-//! The next plugin of a stage is loaded and held against the one that runs: nothing else of the job may notice.
+//! The next plugin of a stage is loaded and held against the one that runs: nothing else of the job may notice. Those of sources and
+//! sinks: [`super::connectors`].
 
-use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep};
+use super::replacement::Replacement;
+use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep, connectors};
 use crate::batch::types::describe;
 use crate::checkpoint::types::{Column, Table};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, PluginNode, StageNode};
+use crate::graph::{Operator, StageNode};
+use crate::job::plugin_part::PluginPart;
 use crate::job::spec::PluginSpec;
-use crate::plugin::{Outline, read_component};
+use crate::plugin::{Description, Outline, Plugin, World, read_component};
 use crate::running::Running;
 use crate::secrets;
 use crate::trust::policy::Policy;
@@ -18,81 +21,104 @@ use std::sync::Arc;
 
 /// Loads and checks the plugin. The job goes on meanwhile. An error says why it cannot take the other one's place.
 pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
-    let stage = &wanted.stage;
-    let Some(slot) = running.plugins.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
-    let key = format!("stages.{stage}.plugin");
+    let part = PluginPart::of(&wanted.stage);
+    let key = part.key();
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
-            "stage `{stage}`: the job was started with --set {key}=…, which every restart would come back to; start it \
-             without"
+            "{part}: the job was started with --set {key}=…, which every restart would come back to; start it without"
         )));
     }
+    match part {
+        PluginPart::Stage(stage) => of_stage(running, wanted, stage),
+        PluginPart::Source(source) => connectors::of_source(running, wanted, source),
+        PluginPart::Sink(sink) => connectors::of_sink(running, wanted, sink),
+    }
+}
+
+/// The component that is wanted, where it may take the place of one of this world.
+pub(super) fn component_of(wanted: &Prepare, old: World) -> Result<Bytes> {
     let plugin = PluginSpec::new(&wanted.plugin);
     if plugin.package().is_none() {
         // Packages were asked about by whoever got them; paths are as they are at a start.
         Policy::load()?.allows_path(&plugin.path)?;
     }
     let component = read(&wanted.file, &wanted.digest)?;
-    let before = slot.now().node;
-    let (old, new) = (before.plugin().map(|node| node.plugin.world()), Outline::of(&wanted.file, &component)?.world);
-    if let Some(old) = old.filter(|old| *old != new) {
-        // Asked about this stage it would say what it misses in it.
+    let new = Outline::of(&wanted.file, &component)?.world;
+    if old != new {
+        // Asked about its place it would say what it misses there.
+        let part = PluginPart::of(&wanted.stage);
         return Err(Error::job(format!(
-            "stage `{stage}`: {} is of world {new}, and the stage's plugin is of world {old}",
-            wanted.plugin
+            "{part}: {} is of world {new}, and the {}'s plugin is of world {old}",
+            wanted.plugin,
+            part.word()
         )));
     }
-    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file, wanted.signers.clone())?;
-    let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
-        return Err(Error::bug("a stage without its plugin"));
-    };
-    if new.plugin.digest() != wanted.digest {
+    Ok(component)
+}
+
+/// How an upgrade stands that has just been prepared, from one plugin to another; an error where that is not another one, or not what was
+/// looked at.
+pub(super) fn prepared(
+    wanted: &Prepare,
+    old: (&Plugin, &Description),
+    new: (&Plugin, &Description),
+    differences: &[String],
+) -> Result<UpgradeStatus> {
+    let part = PluginPart::of(&wanted.stage);
+    if new.0.digest() != wanted.digest {
         return Err(changed(&wanted.file));
     }
-    if new.plugin.digest() == old.plugin.digest() {
-        return Err(Error::job(format!("stage `{stage}` runs this component already: {}", name_and_version(new))));
+    let [from, to] = [old, new]
+        .map(|(plugin, description)| (format!("{} {}", description.name, description.version), plugin.digest()));
+    if from.1 == to.1 {
+        return Err(Error::job(format!("{part} runs this component already: {}", to.0)));
     }
-    let differences = differences(&before, &node)?;
     if !differences.is_empty() {
         return Err(Error::job(format!(
-            "stage `{stage}`: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend \
-             what depends on it, and start it again.",
-            name_and_version(new),
-            name_and_version(old),
+            "{part}: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend what depends on \
+             it, and start it again.",
+            to.0,
+            from.0,
             differences.join("\n  ")
         )));
     }
-    let status = UpgradeStatus {
-        id: wanted.id,
-        stage: stage.clone(),
-        from: (name_and_version(old), old.plugin.digest()),
-        to: (name_and_version(new), new.plugin.digest()),
-        step: UpgradeStep::Prepared,
-        shadow: None,
-    };
-    let (shadow_batches, shadow) = (0, None);
-    let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
-    if let (true, Some(old), Some(new)) = (wanted.on_trial && !migrates, before.plugin(), node.plugin_mut()) {
-        let (upgrades, id, names) =
-            (running.plugins.upgrades.clone(), wanted.id, (status.to.0.clone(), status.from.0.clone()));
-        new.on_trial(old, move |error| {
-            tracing::warn!("{} goes on in place of {}, which failed: {}", names.1, names.0, error.message);
-            upgrades.fell_back(id, secrets::hide(&error.message).into_owned());
-        });
+    Ok(UpgradeStatus { id: wanted.id, stage: part.id(), from, to, step: UpgradeStep::Prepared, shadow: None })
+}
+
+/// What hears that a version on trial has failed.
+pub(super) fn tells_failure(
+    running: &Running,
+    status: &UpgradeStatus,
+) -> impl Fn(&Error) + Send + Sync + use<> + 'static {
+    let (upgrades, id, names) =
+        (running.plugins.upgrades.clone(), status.id, (status.to.0.clone(), status.from.0.clone()));
+    move |error| {
+        tracing::warn!("{} goes on in place of {}, which failed: {}", names.1, names.0, error.message);
+        upgrades.fell_back(id, secrets::hide(&error.message).into_owned());
     }
-    let node = Arc::new(node);
-    let (objection, agreed) = (None, false);
-    running.plugins.upgrades.begin(Upgrade {
-        status,
-        slot,
-        shadow_batches,
-        shadow,
-        node,
-        component,
-        migrates,
-        objection,
-        agreed,
-    })
+}
+
+/// The upgrade that is prepared.
+pub(super) fn upgrade(status: UpgradeStatus, component: Bytes, replacement: Replacement, migrates: bool) -> Upgrade {
+    let (shadow_batches, shadow, objection, agreed) = (0, None, None, false);
+    Upgrade { status, replacement, shadow_batches, shadow, component, migrates, objection, agreed }
+}
+
+fn of_stage(running: &Running, wanted: &Prepare, stage: &str) -> Result<UpgradeStatus> {
+    let Some(slot) = running.plugins.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
+    let before = slot.now().node;
+    let Some(old) = before.plugin() else { return Err(Error::bug("a stage without its plugin")) };
+    let component = component_of(wanted, old.plugin.world())?;
+    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file, wanted.signers.clone())?;
+    let Some(new) = node.plugin() else { return Err(Error::bug("a stage without its plugin")) };
+    let [old_plugin, new_plugin] = [old, new].map(|node| (&node.plugin, &node.description));
+    let status = prepared(wanted, old_plugin, new_plugin, &differences(&before, &node)?)?;
+    let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
+    if let (true, Some(new)) = (wanted.on_trial && !migrates, node.plugin_mut()) {
+        new.on_trial(old, tells_failure(running, &status));
+    }
+    let replacement = Replacement::Stage { slot, node: Arc::new(node) };
+    running.plugins.upgrades.begin(upgrade(status, component, replacement, migrates))
 }
 
 fn no_plugin(running: &Running, stage: &str) -> Error {
@@ -124,17 +150,11 @@ fn changed(file: &Path) -> Error {
     Error::environment(format!("plugin {} has changed while it was looked at; ask again", file.display()))
 }
 
-fn name_and_version(node: &PluginNode) -> String {
-    format!("{} {}", node.description.name, node.description.version)
-}
-
 /// What the rest of the job, or a checkpoint, would notice of the change.
 fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut compare = |what: &str, old: &Schema, new: &Schema| {
-        if old.fields() != new.fields() {
-            all.push(format!("{what} had {} and would have {}", shape(old), shape(new)));
-        }
+        all.extend(columns_differ(what, old, new));
     };
     compare("its rows", &made(old), &made(new));
     compare("rows of the stage", &old.output, &new.output);
@@ -181,6 +201,12 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
 /// Whether the plugin takes over states of its other versions.
 fn migrates(stage: &StageNode) -> bool {
     stage.plugin().is_some_and(|node| node.plugin.migrates())
+}
+
+/// What differs between these columns, in words.
+pub(super) fn columns_differ(what: &str, old: &Schema, new: &Schema) -> Option<String> {
+    let differ = old.fields() != new.fields();
+    differ.then(|| format!("{what} had {} and would have {}", shape(old), shape(new)))
 }
 
 /// Columns in words, with those that are never null, where that is all that differs.

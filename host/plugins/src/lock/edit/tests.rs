@@ -71,3 +71,24 @@ fn stages_that_are_set_at_the_same_time_do_not_undo_each_other() {
         }
     }
 }
+
+#[test]
+fn a_part_is_found_by_its_name_or_behind_its_section() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = folder.path().join("job.toml");
+    let text = "[sources.in]\nplugin = \"a\"\n[stages.out]\nfilter = \"n > 0\"\n[stages.both]\nplugin = \"b\"\n\
+                [sinks.out]\nplugin = \"c\" # why\n[sinks.both]\nplugin = \"d\"\n[sinks.plain]\npath = \"p\"\n";
+    std::fs::write(&job, text).unwrap();
+    let found = |named: &str| part_of(&job, named).unwrap();
+    // Of several of one name it is the one with a plugin, or else the first.
+    assert_eq!(
+        ["in", "out", "both", "plain", "none"].map(found),
+        ["sources.in", "sinks.out", "both", "sinks.plain", "none"]
+    );
+    assert_eq!(["stages.out", "sinks.both", "sources.in"].map(found), ["out", "sinks.both", "sources.in"]);
+    assert_eq!(plugin_of(&job, "sinks.both").unwrap().as_deref(), Some("d"));
+    set_plugin(&job, "sinks.out", "e").unwrap();
+    assert_eq!(std::fs::read_to_string(&job).unwrap(), text.replace("\"c\"", "\"e\""));
+    let wrong = plugin_of(&job, "sinks.none").unwrap_err().message;
+    assert!(wrong.ends_with("sink `none`: there is no such sink"), "{wrong}");
+}

@@ -14,7 +14,7 @@ use crate::batch::writing::{WriteBatches, WriteTrouble};
 use crate::decode::Decoder;
 use crate::decode::json::array_elements;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, SinkNode};
+use crate::graph::{ConnectorSlot, Graph, SinkNode};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::SinkKind;
 use crate::limits::PART_ROWS_MAX;
@@ -22,6 +22,7 @@ use crate::owner::Owner;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The id of the job that a case is.
@@ -139,7 +140,7 @@ fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
 struct Runs<'a> {
     case: &'a ConnectorCase,
     peers: &'a mut Peers,
-    node: &'a SinkNode,
+    slot: &'a Arc<ConnectorSlot<SinkNode>>,
     /// Whether rows that are refused are left out.
     rejects: bool,
 }
@@ -155,9 +156,9 @@ struct Writing {
 impl<'a> Runs<'a> {
     fn new(case: &'a ConnectorCase, graph: &'a Graph, peers: &'a mut Peers) -> Result<Runs<'a>> {
         let missing = || Error::bug("a case without its sink");
-        let node = graph.writers.get(NAME).ok_or_else(missing)?;
+        let slot = graph.writers.get(NAME).ok_or_else(missing)?;
         let rejects = graph.spec.sinks.iter().any(|sink| matches!(&sink.kind, SinkKind::Plugin(sink) if sink.reject));
-        Ok(Runs { case, peers, node, rejects })
+        Ok(Runs { case, peers, slot, rejects })
     }
 
     /// Hands over all batches; returns the rows that are refused.
@@ -255,7 +256,7 @@ impl<'a> Runs<'a> {
     }
 
     fn writing(&self, generation: u64) -> Result<Writing> {
-        let made = self.node.writer()?;
+        let made = self.slot.writer()?;
         let owner = Owner { job: NAME.into(), job_id: JOB_ID.into(), generation: Generation(generation) };
         Ok(Writing { writer: made.writer, exactly_once: made.exactly_once, owner, failures: 0 })
     }

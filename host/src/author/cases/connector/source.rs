@@ -12,7 +12,6 @@ use crate::batch::json;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::metrics::Counts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +61,7 @@ pub fn differs(
     };
     let source = graph.and_then(|graph| {
         let source = graph.readers.get(NAME).ok_or_else(|| Error::bug("a case without its source"))?;
-        Ok(source.readers(&Counts::default()))
+        Ok(source.readers())
     });
     let make = match source {
         Ok(make) => make,

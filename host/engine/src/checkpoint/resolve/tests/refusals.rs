@@ -128,6 +128,17 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     refused(&StartFacts::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
 }
 
+#[test]
+fn a_source_goes_on_with_another_plugin_and_with_nothing_else() {
+    let found = found_with(&found(&[(1, 0, 1)], &[4], &[], &[]), source("feed", "plugin now.wasm"));
+    let with_feed =
+        |identity: &str| StartRequest { tables: [tables(), vec![source("feed", identity)]].concat(), ..wanted() };
+    for identity in ["plugin now.wasm", "plugin next.wasm", "plugin feed"] {
+        assert!(resolve(&found, &with_feed(identity)).is_ok(), "{identity}");
+    }
+    refused(&found, &with_feed("socket a:1"), &["source `feed` was plugin now.wasm and is socket a:1 now"]);
+}
+
 /// The same with one more table in all checkpoints.
 fn found_with(found: &StartFacts, table: Table) -> StartFacts {
     let mut found = found.clone();
