@@ -94,6 +94,7 @@ fn partitions(kind: &str) -> &'static str {
         "kinesis" => "shards, over all processes",
         "plugin" => "the plugin's, over all processes",
         "directory" => "files, one after the other",
+        "socket" | "raw-socket" => "servers, over all processes",
         _ => "one",
     }
 }

@@ -76,6 +76,7 @@ mod source_examples;
 mod source_plugins;
 mod sources;
 mod spread_files;
+mod spread_sockets;
 mod sql;
 mod sql_limits;
 mod sql_oracle;

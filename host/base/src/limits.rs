@@ -497,6 +497,8 @@ pub const PLUGIN_POSITION_BYTES_MAX: usize = 4 << 10;
 pub const PLUGIN_PARTITION_NAME_BYTES_MAX: usize = 256;
 /// The largest id of a batch that a sink plugin may say it holds: no job comes so far, and no number that JSON has is larger.
 pub const PLUGIN_BATCH_ID_MAX: u64 = 1 << 53;
+/// Servers that one socket source reads, each of which has a connection.
+pub const SOCKET_ADDRESSES_MAX: usize = 256;
 /// Partitions of a source that is polled: each has a thread, and an instance of a plugin or a connection.
 pub const POLLED_PARTITIONS_MAX: usize = 64;
 /// How long a poll of such a source waits for rows, in milliseconds.

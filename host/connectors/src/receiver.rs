@@ -36,7 +36,7 @@ use crate::decode::binary::row_bytes;
 use crate::decode::protobuf::Messages;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::job::spec::{Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
+use crate::job::spec::{Addresses, Format, KafkaSourceSpec, Origin, SourceKind, SourceSpec, WriterSchema};
 use crate::job::{retry_source, table_source};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
@@ -44,6 +44,8 @@ use crate::tls::Tls;
 use crate::{regular, threads};
 use framing::{Framer, Framing};
 use inbox::Inbox;
+use socket::Server;
+use socket::several::Servers;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +57,7 @@ use tokio::task::JoinError;
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
-            check_address(source, address, origin)?;
+            address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
             let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
             tls.transpose().map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
         }
@@ -145,9 +147,16 @@ pub fn start(
     match source.kind.clone() {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
             let reading = inbox.clone();
-            let folder = origin.folder.clone();
-            let receive = async move { socket::receive(&source, &address, &folder, &from, &reading).await };
-            until_closed(inbox, runtime, &name, receive);
+            match &address {
+                Addresses::One(address) => {
+                    let (server, folder) = (Server::only(&source, address, &from), origin.folder.clone());
+                    until_closed(inbox, runtime, &name, async move { server.receive(&folder, &reading).await });
+                }
+                Addresses::Several(addresses) => {
+                    let servers = Servers::begin(&source, addresses, origin, &from, share, &inbox);
+                    until_closed(inbox, runtime, &name, async move { servers.receive(&reading).await });
+                }
+            }
         }
         SourceKind::Syslog(spec) => {
             let reading = inbox.clone();

@@ -22,7 +22,7 @@ pub const MORE: i64 = 2;
 /// The mark of the position that tells of a partition's clock, where plans have the marks above: without one there is more.
 pub const TELLS_END: i64 = 1;
 
-/// In front of the name of a partition that is polled: the position under that name counts its rows, and chunks of it are named so.
+/// In front of the name of a partition that is polled, or is one of several servers: the position under that name counts its rows, and chunks of it are named so.
 const ROWS_PREFIX: &str = "rows:";
 
 /// In front of the name of a partition that is polled, behind which its place follows in the words of whoever reads it.
@@ -84,7 +84,12 @@ pub fn rows_name(partition: &str) -> String {
 
 /// Whether a position counts rows of a partition that is polled.
 pub fn counts_rows(name: &str) -> bool {
-    name.starts_with(ROWS_PREFIX)
+    counted(name).is_some()
+}
+
+/// The partition whose rows a position counts.
+pub fn counted(name: &str) -> Option<&str> {
+    name.strip_prefix(ROWS_PREFIX)
 }
 
 /// The clock of a partition of the source with this number.

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket`, `http` | empty | rows received | 0 |
+/// | the first two, of several servers | [`super::partition::rows_name`] of an address | rows received from it | the start of the last extent |
 /// | servers that are polled by one process | empty | the same | the start of the last extent |
 /// | plugins, and servers whose partitions are spread | [`super::partition::rows_name`] of a partition | rows received of it | the same |
 /// | all of these | [`super::partition::PLACE_PREFIX`], a partition, its place | how often that has moved | -1 |
@@ -102,6 +103,7 @@ pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (Stri
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
 /// | sockets, `http` | empty | – | first row since the job's first start |
+/// | sockets of several servers | as in [`Position`] | number of the server's clock; – | first row of the server since the job's first start |
 /// | servers that are polled by one process | empty | number of the partition's clock; – | the same |
 /// | plugins, and servers whose partitions are spread | as in [`Position`] | the same | first row of the partition since the job's first start |
 /// | `kafka` | as in [`Position`] | range of offsets, gaps included | – |

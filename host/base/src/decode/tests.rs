@@ -245,7 +245,7 @@ fn text_is_taken_as_it_is() {
 #[test]
 fn binary_records_and_frames() {
     let mut raw = source(Format::Binary { record_bytes: None }, &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
-    raw.kind = SourceKind::RawSocket { address: String::new() };
+    raw.kind = SourceKind::RawSocket { address: "".into() };
     let mut good = vec![0, 0, 0, 17, 1];
     good.extend_from_slice(&(-7_i64).to_le_bytes());
     good.extend_from_slice(&1.5_f64.to_le_bytes());

@@ -178,13 +178,19 @@ impl SourceSpec {
 
     /// Lines of the TCP server at `host:port`.
     pub fn socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::Socket { address: address.into() }, Format::Text)
+        SourceSpec::new(name, SourceKind::Socket { address: Addresses::One(address.into()) }, Format::Text)
+    }
+
+    /// Lines of the TCP servers at these addresses, each of which is a partition.
+    pub fn sockets<S: Into<String>>(name: impl Into<String>, addresses: impl IntoIterator<Item = S>) -> SourceSpec {
+        let address = Addresses::Several(texts(addresses));
+        SourceSpec::new(name, SourceKind::Socket { address }, Format::Text)
     }
 
     /// Length-prefixed frames of the TCP server at `host:port`.
     pub fn raw_socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
         let format = Format::Binary { record_bytes: None };
-        SourceSpec::new(name, SourceKind::RawSocket { address: address.into() }, format)
+        SourceSpec::new(name, SourceKind::RawSocket { address: Addresses::One(address.into()) }, format)
     }
 
     /// Lines that others POST to `host:port`, where the source listens.

@@ -43,6 +43,8 @@ pub(super) enum KeyShape {
     Name,
     /// `host:port`
     Address,
+    /// `host:port`, or a list of such.
+    Addresses,
     /// `true` or `false`
     Flag,
     /// A whole number within these bounds.

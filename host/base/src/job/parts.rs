@@ -10,6 +10,7 @@ mod records;
 mod nats;
 mod rabbitmq;
 mod server;
+mod socket;
 mod zeromq;
 mod stage;
 mod window;
@@ -121,9 +122,7 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 
 fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
     match &spec.kind {
-        SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => {
-            address("address", text, part)
-        }
+        SourceKind::Socket { address } | SourceKind::RawSocket { address } => socket::check(address, part),
         SourceKind::Http(server) => http::source(spec, server, part),
         SourceKind::HttpClient(client) => http_client::source(spec, client, part),
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {

@@ -3,6 +3,7 @@
 use super::keys::{self, COLUMN, KeyShape, TableKey};
 use super::{expression, names};
 use crate::batch::types::ColumnType;
+use crate::limits;
 use crate::units;
 use serde_json::{Map, Value, json};
 
@@ -127,6 +128,14 @@ fn shape(shape: &KeyShape) -> Value {
         KeyShape::Text => text,
         KeyShape::Name => json!({ "type": "string", "pattern": names::PATTERN }),
         KeyShape::Address => json!({ "type": "string", "pattern": "^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$" }),
+        KeyShape::Addresses => {
+            let address = self::shape(&KeyShape::Address);
+            let most = limits::SOCKET_ADDRESSES_MAX;
+            let list = json!({
+                "type": "array", "items": address, "minItems": 1, "maxItems": most, "uniqueItems": true,
+            });
+            json!({ "anyOf": [address, list] })
+        }
         KeyShape::Flag => json!({ "type": "boolean" }),
         KeyShape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         KeyShape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),

@@ -1,6 +1,7 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod addresses;
 mod clickhouse;
 mod flight;
 mod http_client;
@@ -18,6 +19,7 @@ mod stage;
 mod syslog;
 
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
+pub use addresses::*;
 pub use clickhouse::*;
 pub use flight::*;
 pub use http_client::*;
@@ -149,6 +151,12 @@ impl Texts {
         self.0.iter().find(|written| written.path == path).map(|written| written.text.as_str())
     }
 
+    /// The same of the text with this value, where the key has several.
+    pub fn at_value(&self, path: &str, value: &str) -> Option<&str> {
+        let mut found = self.0.iter().filter(|written| written.path == path && written.value == value);
+        found.next().map(|written| written.text.as_str())
+    }
+
     /// How this value was written: by the names that stand for it, or as it is.
     pub fn of(&self, value: &str) -> Vec<String> {
         let texts = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
@@ -226,15 +234,15 @@ pub struct FilesRead {
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// Lines from a TCP server at this address.
+    /// Lines from a TCP server, or from several.
     Socket {
-        /// `host:port`
-        address: String,
+        /// Where they are.
+        address: Addresses,
     },
     /// Length-prefixed frames from a TCP server: four bytes, big-endian, then as many bytes of one record.
     RawSocket {
-        /// `host:port`
-        address: String,
+        /// Where they are.
+        address: Addresses,
     },
     /// What others POST to us.
     Http(HttpServerSpec),
@@ -318,6 +326,7 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Server(server) => server.reads.has_partitions(),
+            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => false,
         }
     }
@@ -327,6 +336,7 @@ impl SourceKind {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Server(server) => server.reads.is_spread(),
+            SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
             _ => self.spreads_files(),
         }
     }

@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether a key has a list.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_array)
+    }
+
     /// Notes a mistake in the value of a key.
     pub fn wrong(&self, key: &str, message: impl Into<String>) {
         self.mistakes.add(join(&self.path, key), &self.part, message);

@@ -5,6 +5,7 @@
 
 mod ends;
 mod files;
+mod listed;
 pub mod open;
 mod others;
 mod signals;
@@ -15,14 +16,15 @@ pub use others::{OthersState, PartitionNews};
 pub use signals::{Offered, Ticket};
 
 use crate::batch::chunk::Chunk;
-use crate::batch::partition::{TELLS_END, clock_name};
-use crate::batch::position::{Position, Positions, SOURCE_END};
+use crate::batch::partition::{TELLS_END, clock_name, rows_name};
+use crate::batch::position::{Extent, Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use ends::PartitionEnds;
 use files::SpreadFiles;
+use listed::gathered;
 use open::GrowingChunk;
 use others::Others;
 use signals::Signals;
@@ -159,6 +161,8 @@ struct InboxContents {
     others: Option<Others>,
     /// The files of a folder that are spread over processes.
     files: Option<SpreadFiles>,
+    /// See [`Inbox::gathers_partitions`].
+    gathers_partitions: bool,
 }
 
 /// How it stands with the end of the source, where a batch is to hold it.
@@ -415,7 +419,7 @@ impl Inbox {
     pub fn partitions(&self) -> Vec<PartitionRead> {
         let held = self.lock();
         let mut partitions = held.partitions.clone();
-        let mut waiting: HashMap<&str, (u64, u64)> = HashMap::new();
+        let mut waiting: HashMap<&str, (&Extent, u64)> = HashMap::new();
         if !partitions.is_empty() {
             let chunks = held.waiting.iter().filter_map(|item| match item {
                 QueuedItem::Chunk(chunk) => Some((&chunk.extent, chunk.rows())),
@@ -423,14 +427,20 @@ impl Inbox {
             });
             let open = (!held.open.is_empty()).then(|| (held.open.extent(), held.open.rows()));
             for (extent, rows) in chunks.chain(open) {
-                let (_, waits) = waiting.entry(extent.file.as_str()).or_insert((extent.start, 0));
+                let (_, waits) = waiting.entry(extent.file.as_str()).or_insert((extent, 0));
                 *waits += rows as u64;
             }
         }
         for partition in &mut partitions {
-            let Some((first, rows)) = waiting.get(partition.name.as_str()) else { continue };
-            partition.next = Some(*first);
-            partition.missing = partition.missing.map(|missing| missing.saturating_add(*rows));
+            if let Some((first, rows)) = waiting.get(partition.name.as_str()) {
+                partition.next = Some(first.start);
+                partition.missing = partition.missing.map(|missing| missing.saturating_add(*rows));
+            }
+            // Places that are numbers of rows.
+            let counted = partition.next.as_mut().zip(waiting.get(rows_name(&partition.name).as_str()));
+            if let Some((next, (first, _))) = counted {
+                *next = first.row;
+            }
         }
         partitions
     }
@@ -545,9 +555,14 @@ impl Inbox {
         held.tell_of_ends(&mut moved, true);
         held.files.iter_mut().for_each(|files| files.moved(&moved));
         self.tell(&held);
+        let gathers = held.gathers_partitions;
         drop(held);
         self.room.notify_waiters();
-        TakenRecords { chunks: chunks.into_chunks(), moved: moved.into_iter().collect() }
+        let mut chunks = chunks.into_chunks();
+        if gathers {
+            chunks = gathered(chunks, most.rows_of_part);
+        }
+        TakenRecords { chunks, moved: moved.into_iter().collect() }
     }
 
     /// Receiver: a connection is open on which an answer may be due, as long as what this gives is kept.

@@ -297,20 +297,21 @@ impl Drop for Left {
     }
 }
 
-/// Whether a partition has something to read: it has until it says otherwise.
-struct Busy {
+/// Whether a partition, or a connection, has something to read: it has until it says otherwise.
+pub struct Busy {
     all: Arc<AtomicUsize>,
     is_busy: bool,
 }
 
 impl Busy {
-    fn new(all: &Arc<AtomicUsize>) -> Busy {
+    /// One more, of all that are counted there.
+    pub fn new(all: &Arc<AtomicUsize>) -> Busy {
         all.fetch_add(1, Ordering::AcqRel);
         Busy { all: all.clone(), is_busy: true }
     }
 
     /// What is known of it now; the source has nothing to read where no partition has.
-    fn is(&mut self, busy: bool, inbox: &Inbox) {
+    pub fn is(&mut self, busy: bool, inbox: &Inbox) {
         match (self.is_busy, busy) {
             (false, true) => drop(self.all.fetch_add(1, Ordering::AcqRel)),
             (true, false) => drop(self.all.fetch_sub(1, Ordering::AcqRel)),

@@ -312,7 +312,8 @@ async fn a_rate_source_goes_on_with_the_next_row() {
 #[tokio::test]
 async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source = source(SourceKind::Socket { address: listener.local_addr().unwrap().to_string() }, Format::Text);
+    let source =
+        source(SourceKind::Socket { address: listener.local_addr().unwrap().to_string().into() }, Format::Text);
     let from = [(String::new(), at(40, 0))].into();
     let started = begin_from(&source, Path::new("."), &from);
     for text in [&b"a\nb\n"[..], b"c\nd"] {

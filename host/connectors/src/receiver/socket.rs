@@ -1,10 +1,14 @@
-//! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes.
+//! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes, or of several (`several`).
+
+pub mod several;
 
 use super::framing::{Counter, StreamCursor};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, PartitionRead};
+use super::polled::Busy;
 use super::registry::Schemas;
 use super::wire::{Wire, connect, told};
 use super::{REFUSED, framer};
+use crate::batch::partition::{clock_number, rows_name};
 use crate::batch::position::Positions;
 use crate::job::spec::{SourceKind, SourceSpec};
 use crate::secrets;
@@ -21,46 +25,135 @@ const READ_BYTES: usize = 64 << 10;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Reads what the server at `address` sends, for ever: a connection that ends is made anew. Each change is told on
-/// the log, once. Rows are counted on from where they were when the job stopped.
-pub async fn receive(source: &SourceSpec, address: &str, folder: &Path, from: &Positions, inbox: &Inbox) {
-    let name = &source.name;
-    let mut rows = from.get("").map_or(0, |position| position.offset);
-    let mut pause = PAUSE_MIN;
-    let mut trouble = None;
-    let mut schemas = Schemas::of(source, folder);
-    loop {
-        match connect(source, address, folder).await {
-            Ok(stream) => {
-                inbox.idle(false);
-                info!("source `{name}`: connected to {address}");
-                trouble = None;
-                let rows_before = rows;
-                let ended = read(source, stream, &mut rows, &mut schemas, inbox).await;
-                if rows > rows_before {
-                    pause = PAUSE_MIN;
+/// A server, and how far its connections have come.
+pub struct Server {
+    source: SourceSpec,
+    address: String,
+    /// Its name, where it is one of several, each of which is a partition.
+    partition: Option<Partition>,
+    /// Rows that came since the job's first start.
+    rows: u64,
+    busy: Busy,
+}
+
+/// What is known of a server that is a partition.
+struct Partition {
+    name: String,
+    /// The name of the position that counts its rows.
+    rows_name: String,
+    /// The number of its clock.
+    clock: u64,
+    /// Rows that had come before this start.
+    rows_before: u64,
+}
+
+impl Server {
+    /// The only one of its source. Rows are counted on from where they were when the job stopped.
+    pub fn only(source: &SourceSpec, address: &str, from: &Positions) -> Server {
+        let rows = from.get("").map_or(0, |position| position.offset);
+        let (source, busy) = (source.clone(), Busy::new(&Default::default()));
+        Server { source, address: address.to_owned(), partition: None, rows, busy }
+    }
+
+    /// One of several, by its name.
+    fn named(source: &SourceSpec, address: &str, name: &str, from: &Positions, busy: Busy) -> Server {
+        let rows_name = rows_name(name);
+        let rows = from.get(&rows_name).map_or(0, |position| position.offset);
+        let partition = Partition { name: name.to_owned(), rows_name, clock: clock_number(name), rows_before: rows };
+        Server { source: source.clone(), address: address.to_owned(), partition: Some(partition), rows, busy }
+    }
+
+    /// Reads what it sends, for ever: a connection that ends is made anew. Each change is told on the log, once.
+    pub async fn receive(mut self, folder: &Path, inbox: &Inbox) {
+        let (name, address) = (self.source.name.clone(), self.address.clone());
+        let mut pause = PAUSE_MIN;
+        let mut trouble = None;
+        let mut schemas = Schemas::of(&self.source, folder);
+        self.show(inbox);
+        loop {
+            match connect(&self.source, &address, folder).await {
+                Ok(stream) => {
+                    self.busy.is(true, inbox);
+                    info!("source `{name}`: connected to {address}");
+                    trouble = None;
+                    let rows_before = self.rows;
+                    let ended = self.read(stream, &mut schemas, inbox).await;
+                    if self.rows > rows_before {
+                        pause = PAUSE_MIN;
+                    }
+                    match ended {
+                        SocketEnd::Inbox => return,
+                        SocketEnd::Peer => {
+                            info!("source `{name}`: connection to {address} closed by the peer; reconnecting")
+                        }
+                        SocketEnd::Broken(reason) => {
+                            warn!("source `{name}`: connection to {address} broke ({reason}); reconnecting");
+                        }
+                    }
                 }
-                match ended {
-                    SocketEnd::Inbox => return,
-                    SocketEnd::Peer => {
-                        info!("source `{name}`: connection to {address} closed by the peer; reconnecting")
-                    }
-                    SocketEnd::Broken(reason) => {
-                        warn!("source `{name}`: connection to {address} broke ({reason}); reconnecting");
-                    }
+                Err(reason) if trouble.as_ref() == Some(&reason) => {}
+                Err(reason) => {
+                    let hint = hint(&self.source.kind, &address, &reason);
+                    warn!("source `{name}`: cannot connect to {address} ({reason}); trying again{hint}");
+                    trouble = Some(reason);
                 }
             }
-            Err(reason) if trouble.as_ref() == Some(&reason) => {}
-            Err(reason) => {
-                let hint = hint(&source.kind, address, &reason);
-                warn!("source `{name}`: cannot connect to {address} ({reason}); trying again{hint}");
-                trouble = Some(reason);
+            // Who is to stop when all is quiet need not wait for a server that has gone.
+            self.busy.is(false, inbox);
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Reads a connection to its end and counts the rows on. Whatever was read goes to the inbox before the next wait, so
+    /// that no line waits for another one.
+    async fn read(&mut self, mut stream: Wire, schemas: &mut Option<Schemas>, inbox: &Inbox) -> SocketEnd {
+        let at = StreamCursor { at: Counter::Rows(self.rows), ..StreamCursor::default() };
+        let mut framer = framer(&self.source).at(at);
+        let mut ended = None;
+        loop {
+            // A connection that never pauses must not keep its thread from other tasks.
+            consume_budget().await;
+            match stream.read(framer.buffer(READ_BYTES), &mut self.busy, inbox).await {
+                Ok(Some(0)) => ended = Some(SocketEnd::Peer),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => ended = Some(SocketEnd::Broken(told(&error))),
+            }
+            match &ended {
+                Some(SocketEnd::Broken(why)) => framer.break_off(&format!("the connection broke ({why})")),
+                Some(_) => framer.end(),
+                None => {}
+            }
+            while let Some(mut chunk) = framer.next(true) {
+                if let Some(schemas) = schemas
+                    && let Err(error) = schemas.give(&mut chunk).await
+                {
+                    inbox.fail(error);
+                    return SocketEnd::Inbox;
+                }
+                if let Some(partition) = &self.partition {
+                    chunk.extent.file.clone_from(&partition.rows_name);
+                    chunk.extent.start = partition.clock;
+                }
+                self.rows = self.rows.saturating_add(chunk.rows() as u64);
+                self.show(inbox);
+                if !inbox.put(chunk).await {
+                    return SocketEnd::Inbox;
+                }
+            }
+            if let Some(ended) = ended {
+                return ended;
             }
         }
-        // Who is to stop when all is quiet need not wait for a server that has gone.
-        inbox.idle(true);
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+    }
+
+    /// Tells whoever looks how many rows came of a partition.
+    fn show(&self, inbox: &Inbox) {
+        if let Some(Partition { name, rows_before, .. }) = &self.partition {
+            let (next, rows) = (Some(self.rows), Some(self.rows.saturating_sub(*rows_before)));
+            inbox.tell_one_read(PartitionRead { name: name.clone(), next, rows, ..PartitionRead::default() });
+        }
     }
 }
 
@@ -80,47 +173,4 @@ enum SocketEnd {
     Inbox,
     Peer,
     Broken(String),
-}
-
-/// Reads a connection to its end and counts the rows on. Whatever was read goes to the inbox before the next wait, so
-/// that no line waits for another one.
-async fn read(
-    source: &SourceSpec,
-    mut stream: Wire,
-    rows: &mut u64,
-    schemas: &mut Option<Schemas>,
-    inbox: &Inbox,
-) -> SocketEnd {
-    let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(*rows), ..StreamCursor::default() });
-    let mut ended = None;
-    loop {
-        // A connection that never pauses must not keep its thread from other tasks.
-        consume_budget().await;
-        match stream.read(framer.buffer(READ_BYTES), inbox).await {
-            Ok(Some(0)) => ended = Some(SocketEnd::Peer),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => ended = Some(SocketEnd::Broken(told(&error))),
-        }
-        match &ended {
-            Some(SocketEnd::Broken(why)) => framer.break_off(&format!("the connection broke ({why})")),
-            Some(_) => framer.end(),
-            None => {}
-        }
-        while let Some(mut chunk) = framer.next(true) {
-            if let Some(schemas) = schemas
-                && let Err(error) = schemas.give(&mut chunk).await
-            {
-                inbox.fail(error);
-                return SocketEnd::Inbox;
-            }
-            *rows = rows.saturating_add(chunk.rows() as u64);
-            if !inbox.put(chunk).await {
-                return SocketEnd::Inbox;
-            }
-        }
-        if let Some(ended) = ended {
-            return ended;
-        }
-    }
 }

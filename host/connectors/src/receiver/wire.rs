@@ -2,6 +2,7 @@
 
 use super::inbox::Inbox;
 use super::plain;
+use super::polled::Busy;
 use crate::job::spec::SourceSpec;
 use crate::tls::{Tls, in_words, refusal};
 use std::io::{self, ErrorKind};
@@ -53,14 +54,14 @@ pub fn told(error: &io::Error) -> String {
 }
 
 impl Wire {
-    /// Reads what is there, or waits until something is; the source is idle meanwhile. `Some(0)`: the end. `None`: look again.
-    pub async fn read(&mut self, buffer: &mut Vec<u8>, inbox: &Inbox) -> io::Result<Option<usize>> {
+    /// Reads what is there, or waits until something is, and is not busy meanwhile. `Some(0)`: the end. `None`: look again.
+    pub async fn read(&mut self, buffer: &mut Vec<u8>, busy: &mut Busy, inbox: &Inbox) -> io::Result<Option<usize>> {
         match self {
             Wire::Plain(stream) => match stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    inbox.idle(true);
+                    busy.is(false, inbox);
                     let ready = stream.readable().await;
-                    inbox.idle(false);
+                    busy.is(true, inbox);
                     ready.map(|()| None)
                 }
                 read => read.map(Some),
@@ -74,9 +75,9 @@ impl Wire {
                 let read = match at_once.await {
                     Some(read) => read,
                     None => {
-                        inbox.idle(true);
+                        busy.is(false, inbox);
                         let read = reading.await;
-                        inbox.idle(false);
+                        busy.is(true, inbox);
                         read
                     }
                 };

@@ -11,7 +11,7 @@ use crate::checkpoint::changes::Changes;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::ids::BatchId;
-use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::job::spec::{Addresses, Origin, SourceKind, SourceSpec};
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::collections::BTreeSet;
@@ -135,10 +135,14 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
 pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
     let written = |key: &str| origin.written.at(&format!("sources.{}.{key}", source.name));
     let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
-    let server = |address: &String| written("address").unwrap_or(address).to_owned();
+    // Of a list positions name their servers, and others may come and go.
+    let server = |kind: &str, address: &Addresses| match address {
+        Addresses::One(address) => format!("{kind} {}", written("address").unwrap_or(address)),
+        Addresses::Several(_) => format!("several {kind}s"),
+    };
     let identity = match &source.kind {
-        SourceKind::Socket { address } => format!("socket {}", server(address)),
-        SourceKind::RawSocket { address } => format!("raw-socket {}", server(address)),
+        SourceKind::Socket { address } => server("socket", address),
+        SourceKind::RawSocket { address } => server("raw-socket", address),
         // Wherever it listens, the same senders come.
         SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
         SourceKind::Http(_) => "http server".to_owned(),

@@ -68,6 +68,7 @@ fn facts() -> FolderFacts {
         ("d".to_owned(), source("rate 5", &[("", 1, 99)])),
         ("e".to_owned(), source("socket 127.0.0.1:1", &[("", 4, 0)])),
         ("f".to_owned(), source("directory none", &[])),
+        ("g".to_owned(), source("several sockets", &[("clock:a:1", 0, 0), ("rows:a:1", 7, 99)])),
     ]);
     FolderFacts {
         place: "/data/words".into(),
@@ -103,6 +104,7 @@ positions:     a (file in.txt): read to the end, byte 10
                d (rate 5): 1 row made
                e (socket 127.0.0.1:1): 4 rows received
                f (directory none): nothing read yet
+               g (several sockets): a:1 7 rows received
 received:      e: 6 rows for good
 planned:       3 batches, 121 to 123; the next start replays them
 stored:        state: 3 objects, 20.7 KiB

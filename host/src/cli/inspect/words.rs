@@ -2,6 +2,7 @@
 
 use super::super::state::describe;
 use super::facts::{CheckpointFacts, FilesFacts, FolderFacts, SourceFacts, TableFacts};
+use crate::batch::partition::{counted, counts_rows};
 use crate::batch::position::{Position, SOURCE_END};
 use crate::batch::topic;
 use crate::checkpoint::types::{Start, TableOf};
@@ -102,7 +103,11 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     let is_end = |file: &str| !of_files && file == SOURCE_END;
     let has_ended = source.files.iter().any(|(file, position)| is_end(file) && position.mark == 1);
     // What else is known of a cluster says nothing of how far it was read.
-    let is_read = |file: &str| kind != "kafka" || topic::is_name(file);
+    let is_read = |file: &str| match kind {
+        "kafka" => topic::is_name(file),
+        "several" => counts_rows(file),
+        _ => true,
+    };
     let all = source.files.iter().filter(|(file, _)| !is_end(file) && is_read(file));
     let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, position)| of_files && position.ended());
     let mut words: Vec<String> = Vec::new();
@@ -111,10 +116,15 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     }
     for (file, position) in open.iter().take(FILES_SHOWN) {
         let read = how_far(kind, position);
-        words.push(if file.is_empty() || kind == "follow" { read } else { format!("{} {read}", topic::shown(file)) });
+        let shown = counted(file).filter(|_| kind == "several").unwrap_or_else(|| topic::shown(file));
+        words.push(if file.is_empty() || kind == "follow" { read } else { format!("{shown} {read}") });
     }
     if open.len() > FILES_SHOWN {
-        let what = if kind == "kafka" { "partition" } else { "file" };
+        let what = match kind {
+            "kafka" => "partition",
+            "several" => "server",
+            _ => "file",
+        };
         words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, what)));
     }
     if has_ended {
@@ -137,7 +147,7 @@ fn how_far(kind: &str, position: &Position) -> String {
         "http" if mark < 0 => "is where it goes on".into(),
         // Producers have a time there.
         "http" if mark != 0 => format!("sent request {offset}"),
-        "socket" | "raw-socket" | "http" => format!("{} received", count(offset, "row")),
+        "socket" | "raw-socket" | "several" | "http" => format!("{} received", count(offset, "row")),
         _ => format!("offset {offset}, mark {mark}"),
     }
 }

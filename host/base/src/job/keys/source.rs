@@ -77,7 +77,13 @@ const OWN: &[TableKey] = &[
     key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "What the plugin may use up.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "What the plugin may use: files, variables, and whom it may talk to.").of(PLUGIN),
-    key("address", KeyShape::Address, "The TCP server to read from, as \"127.0.0.1:9999\".").of(WIRE).needed(WIRE),
+    key(
+        "address",
+        KeyShape::Addresses,
+        "The TCP server to read from, as \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
+    )
+    .of(WIRE)
+    .needed(WIRE),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),

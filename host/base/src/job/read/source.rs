@@ -3,7 +3,7 @@
 use super::stage::plugin::bare;
 use super::{columns, files, flight, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
-use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
+use crate::job::spec::{Addresses, ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
@@ -64,7 +64,13 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
     let address = || {
         let example = "address = \"127.0.0.1:9999\"";
         r.need("address", example);
-        r.text("address", example).unwrap_or_default().to_string()
+        match r.is_list("address") {
+            true => {
+                let example = "address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]";
+                Addresses::Several(r.texts("address", example).unwrap_or_default())
+            }
+            false => Addresses::One(r.text("address", example).unwrap_or_default().to_string()),
+        }
     };
     let path = |example| {
         r.need("path", example);

@@ -6,6 +6,7 @@ mod kinesis;
 mod plugins;
 mod servers;
 mod sinks;
+mod socket;
 mod stages;
 mod syslog;
 mod windows;

@@ -1,0 +1,49 @@
+//! Mistakes in lists of servers of sources of kind `socket` and `raw-socket`.
+
+use super::{Cases, SCREEN, differing, read};
+
+const SOURCE: Cases = &[
+    (
+        "address = []",
+        r#"job.toml:3: source `lines`: `address` is empty; write address = ["127.0.0.1:9998", "127.0.0.1:9999"]"#,
+    ),
+    (
+        r#"address = ["a:1", ""]"#,
+        r#"job.toml:3: source `lines`: `address` is empty; write address = ["127.0.0.1:9998", "127.0.0.1:9999"]"#,
+    ),
+    (
+        r#"address = ["a:1", 2]"#,
+        r#"job.toml:3: source `lines`: `address` is a list, needs text or a list of texts; write address = ["127.0.0.1:9998", "127.0.0.1:9999"]"#,
+    ),
+    (
+        r#"address = ["a:1", "nowhere"]"#,
+        r#"job.toml:3: source `lines`: `nowhere` in `address` is not host and port; write it as "127.0.0.1:9999" or "[::1]:9999""#,
+    ),
+    (
+        r#"address = ["Host:1", "b:1", "host:1"]"#,
+        "job.toml:3: source `lines`: `address` names `host:1` twice, and each server is a partition of its own; write it once",
+    ),
+];
+
+#[test]
+fn mistakes_in_lists_of_servers_are_told() {
+    for kind in ["socket", "raw-socket"] {
+        let wrong = differing("SOURCE", SOURCE, &format!("[sources.lines]\nkind = \"{kind}\"\n"), SCREEN);
+        assert!(wrong.is_empty(), "{kind}: {} differ\n{}", wrong.len(), wrong.join("\n\n"));
+    }
+}
+
+#[test]
+fn a_list_has_a_limit() {
+    let told = |count: usize| {
+        let addresses: Vec<String> = (1..=count).map(|port| format!("\"h:{port}\"")).collect();
+        let source = format!("[sources.lines]\nkind = \"socket\"\naddress = [{}]\n", addresses.join(", "));
+        read(&format!("{source}{SCREEN}")).map_err(|error| error.message)
+    };
+    assert!(told(256).is_ok());
+    let message = told(257).unwrap_err();
+    assert!(
+        message.contains("`address` has 257 servers, and one source reads at most 256; write a source"),
+        "{message}"
+    );
+}
