@@ -1,6 +1,7 @@
 //! What is known of a checkpoint folder.
 
 use crate::batch::keys::KEY_GROUPS;
+use crate::batch::partition::{counted, counts_rows, source_of};
 use crate::batch::position::{Position, Positions};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Checkpoint, Column, Manifest, Start, Table, TableOf};
@@ -18,6 +19,9 @@ use std::path::Path;
 /// How the identity of a source begins whose rows the plans keep.
 const RECEIVED: [&str; 3] = ["socket ", "raw-socket ", "http server"];
 
+/// The same where each of several servers has its own count.
+const SERVERS: &str = "several ";
+
 /// A checkpoint folder as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub struct FolderFacts {
@@ -34,7 +38,8 @@ pub struct FolderFacts {
     /// How far each source was read, by name, at the newest checkpoint.
     pub positions: BTreeMap<String, SourceFacts>,
     /// Rows that each source received and that cannot be lost any more, where they cannot be read a second time: those
-    /// of planned batches, and those that a batch will hold. A sender that can goes on behind them.
+    /// of planned batches, and those that a batch will hold. A sender that can goes on behind them. Of several servers each has its own,
+    /// behind the name of the source.
     pub received: BTreeMap<String, u64>,
     /// Batches after the newest checkpoint that the next start replays.
     pub planned: Option<PlannedFacts>,
@@ -230,24 +235,37 @@ fn received(
     positions: &BTreeMap<String, SourceFacts>,
 ) -> Result<BTreeMap<String, u64>> {
     let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
-    let mut entries: BTreeMap<String, Vec<(Generation, u64, u64)>> = BTreeMap::new();
-    let received = positions.iter().filter(|(_, facts)| RECEIVED.iter().any(|kind| facts.source.starts_with(kind)));
-    entries.extend(received.map(|(name, _)| (name.clone(), Vec::new())));
+    // By source, and the name of the position that counts them.
+    let mut entries: BTreeMap<(String, String), Vec<(Generation, u64, u64)>> = BTreeMap::new();
+    for (name, facts) in positions {
+        if RECEIVED.iter().any(|kind| facts.source.starts_with(kind)) {
+            entries.insert((name.clone(), String::new()), Vec::new());
+        }
+        if facts.source.starts_with(SERVERS) {
+            let servers = facts.files.keys().filter(|position| counts_rows(position));
+            entries.extend(servers.map(|position| ((name.clone(), position.clone()), Vec::new())));
+        }
+    }
+    let are_servers = |source: &str| positions.get(source).is_some_and(|facts| facts.source.starts_with(SERVERS));
     let logs = plan::read_heads(store)?;
     let later = |_: &plan::LogName, head: &plan::Head| head.batch > newest;
     plan::read_entries(store, &logs, later, |name, entry| {
-        // Partitions count rows by themselves.
-        for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some() && chunk.extent.file.is_empty()) {
+        let source = source_of(&entry.source);
+        // Other partitions count rows by themselves.
+        let counts = |file: &str| file.is_empty() || (counts_rows(file) && are_servers(source));
+        for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some() && counts(&chunk.extent.file)) {
             let rows = (name.generation, chunk.extent.row, u64::from(chunk.rows));
-            entries.entry(entry.source.clone()).or_default().push(rows);
+            entries.entry((source.to_owned(), chunk.extent.file.clone())).or_default().push(rows);
         }
     })?;
-    let end = |source: &str| positions.get(source).and_then(|facts| facts.files.get("")).map_or(0, |at| at.offset);
-    let received = entries.into_iter().map(|(source, entries)| {
-        let begin = end(&source);
+    let end = |source: &str, position: &str| {
+        positions.get(source).and_then(|facts| facts.files.get(position)).map_or(0, |at| at.offset)
+    };
+    let received = entries.into_iter().map(|((source, position), entries)| {
+        let begin = end(&source, &position);
         let last = resolve::leftovers(begin, &entries).last().and_then(|(last, _)| entries.get(*last));
         let end = last.map_or(begin, |(_, row, rows)| row.saturating_add(*rows));
-        (source, end)
+        (counted(&position).map_or_else(|| source.clone(), |server| format!("{source} {server}")), end)
     });
     Ok(received.collect())
 }

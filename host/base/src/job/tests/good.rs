@@ -280,6 +280,14 @@ fn a_program_builds_the_same_job() {
          stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
          stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
+    let several = JobSpec::new("x").source(SourceSpec::sockets("s", ["a:1", "b:1"])).sink(SinkSpec::print("p", ["s"]));
+    check(&several).unwrap();
+    let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
+    assert_eq!(read(text).unwrap().sources, several.sources);
+    let bad =
+        JobSpec::new("x").source(SourceSpec::sockets("s", Vec::<String>::new())).sink(SinkSpec::print("p", ["s"]));
+    let message = check(&bad).unwrap_err().message;
+    assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
     let none = JobSpec::new("x").source(SourceSpec::socket("lines", "127.0.0.1:9999"));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));
     let error = StageSpec::aggregate("counts", ["words"], &[("n", "sum()")]).unwrap_err().to_string();
