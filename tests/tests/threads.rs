@@ -78,6 +78,7 @@ fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
         ("receiver", "kind = \"file\"\npath = \"in.txt\"\nfollow = true".to_owned()),
         ("receiver", "kind = \"directory\"\npath = \"in\"".to_owned()),
         ("receiver", format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\"")),
+        ("socket-server", format!("kind = \"socket\"\naddress = [\"127.0.0.1:{port}\"]")),
         ("receiver", format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"")),
         ("receiver", "kind = \"queue\"\npath = \"in.jsonl\"\nschema = { v = \"int64\" }".to_owned()),
     ] {

@@ -28,6 +28,27 @@ fn lines_come_through_tls_and_a_connection_is_made_again() {
 }
 
 #[test]
+fn each_server_of_a_list_is_spoken_to_with_tls() {
+    let (made, ports) = (Certificates::make(), [free_port(), free_port()]);
+    let good = made.of("good", "DNS:localhost", 2);
+    let addresses = ports.map(|port| format!("\"localhost:{port}\"")).join(", ");
+    let source = format!("kind = \"socket\"\naddress = [{addresses}]\ntls = {{ ca = \"{}\" }}", made.ca().display());
+    let trial = passing("batch = \"0s\"", &source, "");
+    let mut servers = ports.map(|port| serve(port, &good));
+    let mut job = trial.start(&[]);
+    for (port, server) in ports.iter().zip(&mut servers) {
+        job.until_stderr(&format!("connected to localhost:{port}"));
+        server.say(&format!("line of {port}\n"));
+    }
+    job.until("the lines are there", |_| trial.values("out.jsonl").len() == 2);
+    let mut came = trial.values("out.jsonl");
+    came.sort();
+    let mut sent = ports.map(|port| format!("line of {port}")).to_vec();
+    sent.sort();
+    assert_eq!(came, sent);
+}
+
+#[test]
 fn a_server_that_is_not_what_it_should_be_is_refused_and_told() {
     let (made, others) = (Certificates::make(), Certificates::make());
     let ca = format!("ca = \"{}\"", made.ca().display());

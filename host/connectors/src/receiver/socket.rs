@@ -14,6 +14,7 @@ use crate::job::spec::{SourceKind, SourceSpec};
 use crate::secrets;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
@@ -51,7 +52,7 @@ impl Server {
     /// The only one of its source. Rows are counted on from where they were when the job stopped.
     pub fn only(source: &SourceSpec, address: &str, from: &Positions) -> Server {
         let rows = from.get("").map_or(0, |position| position.offset);
-        let (source, busy) = (source.clone(), Busy::new(&Default::default()));
+        let (source, busy) = (source.clone(), Busy::new(&Arc::default()));
         Server { source, address: address.to_owned(), partition: None, rows, busy }
     }
 
