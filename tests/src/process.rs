@@ -1,6 +1,6 @@
 //! A process that a test started: what it says is gathered, and it dies with its handle.
 
-use crate::{DEADLINE, holds_within};
+use crate::{DEADLINE, holds_within, until};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -171,6 +171,14 @@ impl Process {
         self.end();
     }
 
+    /// Ends a supervisor and all that it has started at once, and waits until they are gone.
+    pub fn kill_all(self) {
+        let children = self.children();
+        children.iter().copied().for_each(kill);
+        self.kill();
+        until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+    }
+
     /// Resident memory, in bytes: `VmRSS` now and `VmHWM` at most.
     pub fn memory_bytes(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
@@ -197,6 +205,11 @@ impl Process {
 pub fn signal(name: &str, id: u32) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
     assert!(sent.expect("there is a shell").success(), "no signal {name} for process {id}");
+}
+
+/// Ends a process at once, if it has not ended by itself.
+pub fn kill(id: u32) {
+    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// Whether there is such a process that is no zombie.

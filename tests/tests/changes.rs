@@ -1,9 +1,9 @@
 //! Changes of tables of a real PostgreSQL: each row and each change comes once and in order, whatever dies, and sinks know what they do.
 
-use millstream_tests::{Certificates, Postgres, Process, Random, Trial, until};
+use millstream_tests::{Certificates, Postgres, Process, Random, Trial, kill, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -51,11 +51,6 @@ fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
 fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
     job.until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
     rows_of(trial, "out.jsonl")
-}
-
-fn kill(id: u32) {
-    // It may be gone by itself.
-    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// A transaction of some changes.

@@ -2,9 +2,9 @@
 //! refused, and a version on trial that fails is given up.
 
 use super::sink_plugins::{kept, writing};
-use super::source_plugins::{Lines, came_once, counting, kill_all, reading};
+use super::source_plugins::{Lines, came_once, counting, reading};
 use millstream_tests::ledger::Ledger;
-use millstream_tests::{Process, Random, Trial, free_port, plugin, root, until, varied, write_varied};
+use millstream_tests::{Process, Random, Trial, free_port, kill, plugin, root, until, varied, write_varied};
 use serde_json::Value;
 use std::thread;
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn source_is_upgraded(processes: usize) {
     assert_ne!(first, second);
     assert!(trial.text("job.toml").contains("plugin = \"next.wasm\""), "{}", trial.text("job.toml"));
     // A start behind it has the version that was in effect, whichever start it is.
-    kill_all(job);
+    job.kill_all();
     let mut job = start(&trial, arguments);
     job.until("it runs again", |_| opened(&servers) > 8 && digest(&trial, "sources", "lines").is_some());
     assert_eq!(digest(&trial, "sources", "lines"), Some(second));
@@ -107,11 +107,6 @@ fn disturb_upgrades(trial: &Trial, job: &mut Process, part: &str, seed: u64) {
     assert!(done > 0, "none was upgraded: {failed:?}");
 }
 
-fn kill(id: u32) {
-    // It may be gone by itself.
-    let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
-}
-
 #[test]
 fn entries_are_there_once_in_a_sink_that_is_upgraded() {
     let (count, server) = (6000, Ledger::start(free_port(), None));
@@ -132,7 +127,7 @@ fn entries_are_there_once_in_a_sink_that_is_upgraded() {
     assert_ne!(first, second);
     let status = trial.well(&["status", "job.toml"]);
     assert!(status.contains("upgrade  sink `entries`: tcp-ledger "), "{status}");
-    kill_all(job);
+    job.kill_all();
     let mut job = start(&trial, &[]);
     let before = batches();
     job.until("it goes on", |_| batches() > before + 5);

@@ -1,12 +1,12 @@
 //! Sinks of kind `files` whose parts lie in folders by their values, grow over batches, or are objects of a real S3 server that is
 //! killed and started again.
 
-use millstream_tests::{Process, Trial, WeedServer, root, two_hosts, until};
+use millstream_tests::{Process, Trial, WeedServer, kill, root, two_hosts, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const DAYS: [&str; 3] = ["mon/day", "tue", "wed"];
 
@@ -384,8 +384,7 @@ fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
         let children = job.children();
         job.kill();
         for child in children {
-            // It may have ended with the one that started it.
-            let _ = Command::new("kill").args(["-KILL", &child.to_string()]).stderr(Stdio::null()).status();
+            kill(child);
         }
         assert!(out().len() < 60, "it was at its end too soon, layout {place}");
     }

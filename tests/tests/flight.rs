@@ -1,11 +1,10 @@
 //! Source and sink `flight` with a real server, whose streams are read and written by pyarrow, and with hostile ones.
 
-use millstream_tests::{Certificates, Flight, Process, Random, Trial, free_port, lives, until};
+use millstream_tests::{Certificates, Flight, Process, Random, Trial, free_port, kill, lives, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -222,8 +221,7 @@ fn each_row_is_read_once_whatever_is_killed() {
             }
             _ => {
                 for child in running.as_ref().unwrap().children() {
-                    // It may be gone by itself.
-                    let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+                    kill(child);
                 }
             }
         }
@@ -255,7 +253,7 @@ fn interrupted(options: &Value) -> (Trial, Flight) {
     let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
     let mut running = trial.start(&[]);
     running.until("some rows came", |_| trial.rows("out.jsonl").len() > 60);
-    kill_all(running);
+    running.kill_all();
     (trial, server)
 }
 

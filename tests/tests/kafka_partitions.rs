@@ -3,10 +3,9 @@
 
 use millstream_tests::kafka::Record;
 use millstream_tests::page::Seen;
-use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, until};
+use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, kill, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const PARTITIONS: i32 = 5;
@@ -34,11 +33,6 @@ path = "out.jsonl"
 "#,
         Broker::shared().address()
     ))
-}
-
-/// Ends a process, which may have ended by itself.
-fn kill(id: u32) {
-    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
 }
 
 /// Stops a job, of which a process may just have been killed.

@@ -34,15 +34,12 @@ fn kill(running: &mut Option<Process>, all: bool) {
     let children = job.children();
     let of_all = if all { children.len() } else { 1 };
     for child in children.iter().take(of_all) {
-        // It may be gone by itself.
-        let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
+        millstream_tests::kill(*child);
     }
     match all {
         true => {
             job.kill();
-            children.iter().for_each(|child| {
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            });
+            children.iter().for_each(|child| millstream_tests::kill(*child));
             until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
         }
         false => *running = Some(job),

@@ -1,6 +1,6 @@
 //! Sources and sinks of kind `mqtt` with a real server.
 
-use millstream_tests::{Certificates, Mosquitto, Process, Random, Trial, lives, until};
+use millstream_tests::{Certificates, Mosquitto, Process, Random, Trial, kill, lives, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -113,10 +113,7 @@ fn messages_come_at_least_once_whatever_is_killed() {
                 until("its workers are gone", || children.iter().all(|child| !lives(*child)));
                 running = trial.start_processes(1, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            }),
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
         }
     }
     let found = || trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect::<BTreeSet<_>>();
@@ -353,10 +350,7 @@ fn rows_are_sent_at_least_once_whatever_is_killed() {
                 server.stop();
                 server.start_again();
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            }),
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
         }
     }
     let ended = running.wait();

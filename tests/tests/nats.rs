@@ -1,6 +1,6 @@
 //! The source `nats` with a real server.
 
-use millstream_tests::{Certificates, Nats, Process, Random, Trial, lives, signal, until};
+use millstream_tests::{Certificates, Nats, Process, Random, Trial, kill, lives, signal, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,10 +102,7 @@ fn disturbed(seed: u64, processes: usize) {
                     until("its workers are gone", || children.iter().all(|child| !lives(*child)));
                     running = trial.start_processes(processes, 2);
                 }
-                // They may be gone by themselves.
-                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                    let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-                }),
+                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
             }
         }
         enough.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Sources and sinks of kind `rabbitmq` with a real server.
 
-use millstream_tests::{Certificates, Process, Rabbitmq, Random, Trial, lives, until};
+use millstream_tests::{Certificates, Process, Rabbitmq, Random, Trial, kill, lives, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -94,10 +94,7 @@ fn disturbed(seed: u64, server: &mut Rabbitmq, trial: &Trial, to: &str) -> Proce
                 until("its workers are gone", || children.iter().all(|child| !lives(*child)));
                 running = trial.start_processes(2, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            }),
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
         }
     }
     // Nobody is killed any more.
@@ -471,10 +468,7 @@ fn rows_are_published_at_least_once_whatever_is_killed() {
             server.kill();
             server.start_again();
         } else {
-            running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            });
+            running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child));
         }
     }
     let ended = running.wait();

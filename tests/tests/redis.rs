@@ -2,7 +2,7 @@
 
 use millstream_tests::page::Seen;
 use millstream_tests::redis::Answer;
-use millstream_tests::{Certificates, Process, Random, Redis, Trial, lives, signal, until};
+use millstream_tests::{Certificates, Process, Random, Redis, Trial, kill, lives, signal, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,10 +92,7 @@ fn disturbed(seed: u64, processes: usize) {
                     let processes = if processes == 1 { 1 } else { random.from(1, 3) as usize };
                     running = trial.start_processes(processes, 2);
                 }
-                // They may be gone by themselves.
-                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                    let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-                }),
+                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
             }
         }
         enough.store(true, Ordering::Relaxed);

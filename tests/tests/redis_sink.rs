@@ -1,7 +1,7 @@
 //! The sink `redis` with a real server.
 
 use millstream_tests::redis::Answer;
-use millstream_tests::{Process, Random, Redis, Trial, lives};
+use millstream_tests::{Process, Random, Redis, Trial, kill, lives};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -96,10 +96,7 @@ fn disturbed(seed: u64, processes: usize) {
                 millstream_tests::until("its workers are gone", || children.iter().all(|child| !lives(*child)));
                 running = trial.start_processes(processes, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            }),
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
         }
     }
     let ended = running.wait();

@@ -1,10 +1,9 @@
 //! The sinks in `plugins/`, as examples of what a sink may be: messages to the webhook of a chat.
 
-use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, holds_within, lives, plugin, until};
+use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, holds_within, kill, lives, plugin, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -66,8 +65,7 @@ fn each_row_is_posted_whatever_dies() {
     for messages in [20, 60] {
         until("some is posted", || server.asked().len() > messages);
         for child in job.children() {
-            // It may be gone by itself.
-            let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+            kill(child);
         }
     }
     let ended = job.wait();

@@ -1,7 +1,7 @@
 //! Sinks that are plugins: rows are there once whatever dies, or at least once, and what goes wrong is told.
 
 use millstream_tests::ledger::{Asked, Ledger};
-use millstream_tests::{Process, Random, Trial, free_port, lives, plugin, until};
+use millstream_tests::{Random, Trial, free_port, kill, plugin, until};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::thread;
@@ -83,18 +83,6 @@ fn bad(config: &str, more: &str) -> Trial {
     trial
 }
 
-fn kill(id: u32) {
-    // It may be gone by itself.
-    let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
-}
-
-/// Kills all of a job, and waits until it is gone.
-fn kill_all(job: Process) {
-    let children = job.children();
-    job.kill();
-    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
-}
-
 #[test]
 fn rows_are_there_once_whatever_dies() {
     thread::scope(|scope| {
@@ -117,7 +105,7 @@ fn disturbed(seed: u64, processes: usize) {
         if random.from(0, 3) > 0 {
             job.children().iter().for_each(|child| kill(*child));
         } else {
-            kill_all(job);
+            job.kill_all();
             job = trial.start_processes(processes, 2);
         }
     }
@@ -235,7 +223,7 @@ fn a_job_goes_on_with_the_next_version_of_its_plugin() {
     let mut job = trial.start(&[]);
     for more in [10, 60] {
         until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > more));
-        kill_all(job);
+        job.kill_all();
         // A section that means nothing: other bytes, the same functions.
         trial.write("ledger.wasm", [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', more as u8]].concat());
         job = trial.start(&[]);
@@ -253,7 +241,7 @@ fn a_sink_that_moves_writes_nothing_twice() {
     let trial = writing(first.port, count, &["out"], "");
     let job = trial.start(&[]);
     until("some is there", || first.sinks().values().any(|sink| sink.batches.len() > 15));
-    kill_all(job);
+    job.kill_all();
     let [here, there] = [&first, &second].map(|server| format!("127.0.0.1:{}", server.port));
     trial.write("job.toml", trial.text("job.toml").replace(&here, &there));
     trial.run_well(&[]);

@@ -1,11 +1,10 @@
 //! The sources in `plugins/`, as examples of what a source may be: a feed over HTTP, datagrams, a binary protocol. Each is killed now
 //! and then. (`acked-lines` is in `source_plugins.rs`.)
 
-use millstream_tests::{HttpServer, Process, Random, Trial, free_port, holds_within, plugin, until};
+use millstream_tests::{HttpServer, Process, Random, Trial, free_port, holds_within, kill, plugin, until};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -35,11 +34,6 @@ fn job(name: &str, source: &str) -> Trial {
         path = "bad.jsonl"
         "#
     ))
-}
-
-fn kill(id: u32) {
-    // It may be gone by itself.
-    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).output();
 }
 
 /// Kills the job so many times, its worker or all of it, and starts it again.

@@ -1,7 +1,7 @@
 //! Sources that are plugins: rows come once whatever dies, and what goes wrong is told.
 
 use millstream::internals::batch::partition;
-use millstream_tests::{Process, Random, Trial, free_port, plugin, signal};
+use millstream_tests::{Process, Random, Trial, free_port, kill, plugin, signal};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -302,11 +302,6 @@ fn what_only_one_process_has_planned_is_not_lost() {
     }
 }
 
-fn kill(id: u32) {
-    // It may be gone by itself.
-    let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).output();
-}
-
 #[test]
 fn a_server_that_is_away_is_waited_for_and_told_of_once() {
     let port = free_port();
@@ -320,14 +315,6 @@ fn a_server_that_is_away_is_waited_for_and_told_of_once() {
     assert_eq!(ended.stderr.matches("trying again until it works").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("it works again"), "{}", ended.stderr);
     assert_eq!(trial.rows("out.jsonl"), server.expected().0);
-}
-
-/// Kills all processes of a job.
-pub(crate) fn kill_all(job: Process) {
-    let children = job.children();
-    job.kill();
-    children.iter().for_each(|child| kill(*child));
-    millstream_tests::until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
 }
 
 /// Two ports whose servers are read in different processes, where there are two.
@@ -358,7 +345,7 @@ fn comes_later(before: usize, after: usize) {
     let first = Lines::start(ports[0], 1000, 1_000_000, None);
     let mut job = trial.start_processes(before, 1);
     job.until("the lines of the first are safe", |_| first.told().forgotten == 1000);
-    kill_all(job);
+    job.kill_all();
     let mut job = trial.start_processes(after, 2);
     job.until_stderr("trying again until it works");
     let second = Lines::start(ports[1], 1000, 1_000_000, None);
@@ -411,7 +398,7 @@ fn partitions_that_have_ended_do_not_hold_up_batches_that_run_again() {
     job.until("a checkpoint was made since", |_| going.told().done == 160);
     held_from(going, 350);
     job.until("windows are complete", |_| counted(&trial).len() == 3);
-    kill_all(job);
+    job.kill_all();
     held_from(going, 450);
     let mut job = trial.start_processes(1, 4);
     job.until("the next is complete", |_| counted(&trial).len() >= 4);
@@ -462,7 +449,7 @@ fn the_partitions_of_a_plugin_are_shared_out_among_the_processes() {
     }
     assert_eq!(by_process.keys().copied().collect::<Vec<_>>(), [0, 1], "{status}");
     assert!(by_process.values().all(|names| names.len() >= 2), "{by_process:?}");
-    kill_all(job);
+    job.kill_all();
     let alone = trial.start(&["--processes", "2", "--hosts", &millstream_tests::two_hosts(), "--limit", "5"]);
     let ended = alone.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);

@@ -2,23 +2,9 @@
 //! was in order in its file.
 
 use millstream::internals::batch::partition::Share;
-use millstream_tests::{DEADLINE, Process, Random, Trial, holds_within, hosts, lives, until};
+use millstream_tests::{DEADLINE, Process, Random, Trial, holds_within, hosts, kill};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
-
-fn kill(id: u32) {
-    // It may have ended by itself.
-    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
-}
-
-/// Ends all processes of a job at once.
-fn kill_all(job: Process) {
-    let children = job.children();
-    children.iter().copied().for_each(kill);
-    job.kill();
-    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
-}
 
 /// Stops a job, of which a process may just have been killed.
 fn stop(job: Process) {
@@ -111,7 +97,7 @@ fn files_move_between_processes_and_each_row_comes_once_and_in_order() {
                 job = start(&mut random);
             }
             _ => {
-                kill_all(job);
+                job.kill_all();
                 job = start(&mut random);
             }
         }
@@ -159,7 +145,7 @@ fn no_row_is_late_that_is_in_order_in_its_file() {
         let mut job = trial.start_processes(processes, 2);
         let came = |trial: &Trial| trial.rows("out.jsonl").len() as u64;
         job.until("some rows", |_| came(&trial) >= all / 3);
-        kill_all(job);
+        job.kill_all();
         let mut job = trial.start_processes(if processes == 1 { 1 } else { random.from(1, 3) as usize }, 1);
         job.until("all rows", |_| came(&trial) >= all);
         // Of the files that were read the furthest counts, and what comes now moves the time behind it.
@@ -303,5 +289,5 @@ fn a_status_tells_of_the_files_that_are_read() {
         .map(|file| (file["process"].as_u64().unwrap(), file["name"].as_str().unwrap().to_owned()))
         .collect();
     assert_eq!(by_process, (0..).zip(names).collect());
-    kill_all(job);
+    job.kill_all();
 }

@@ -2,23 +2,9 @@
 //! of their connection, whatever dies, each server has a clock of its own, and the list may change between starts.
 
 use millstream::internals::batch::partition::Share;
-use millstream_tests::{DEADLINE, LineServer, Process, Random, Trial, holds_within, hosts, lives, until};
+use millstream_tests::{DEADLINE, LineServer, Process, Random, Trial, holds_within, hosts, kill};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
-
-fn kill(id: u32) {
-    // It may have ended by itself.
-    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
-}
-
-/// Ends all processes of a job at once.
-fn kill_all(job: Process) {
-    let children = job.children();
-    children.iter().copied().for_each(kill);
-    job.kill();
-    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
-}
 
 /// Stops a job, of which a process may just have been killed.
 fn stop(job: Process) {
@@ -197,7 +183,7 @@ fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
                 job = start(&mut random);
             }
             _ => {
-                kill_all(job);
+                job.kill_all();
                 job = start(&mut random);
             }
         }
@@ -229,7 +215,7 @@ fn no_row_is_late_that_is_in_order_in_its_connection() {
         };
         came((count - 1) * 400);
         let before: Vec<usize> = servers.iter().map(LineServer::connections).collect();
-        kill_all(job);
+        job.kill_all();
         // Clocks are those that there were, in other processes.
         let job = trial.start_processes(1 + processes % 3, 1);
         servers.iter().zip(&before).for_each(|(server, before)| server.until_connected(*before));
@@ -374,7 +360,7 @@ fn a_job_goes_on_with_another_list_of_servers() {
         job.until("all rows", |_| trial.rows("out.jsonl").len() == 233);
         job.until("windows up to the one behind", |_| windows(&trial).len() == 9);
         // Some of it is in plans alone.
-        kill_all(job);
+        job.kill_all();
         trial.change(&list(&servers[..3]), &list(&servers[1..]));
         let mut job = start_apart(&trial, after);
         servers[1..3].iter().for_each(|server| server.until_connected(1));

@@ -1,8 +1,7 @@
 //! The supervisor of jobs with checkpoints: worker processes that die, hang, fail or lose each other, and signals.
 
-use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, lives, plugin, signal, two_hosts, until};
+use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, kill, lives, plugin, signal, two_hosts, until};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,7 +67,7 @@ fn a_job_that_fails_again_and_again_is_stopped() {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 for child in Process::children_of(supervisor) {
-                    let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+                    kill(child);
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -342,7 +341,7 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     // The pauses before the sixth take 3.1 s together.
     job.until("its worker process failed six times", |job| {
         for id in job.children() {
-            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            kill(id);
         }
         job.stderr().contains("in 3.2 s (6 of 10)")
     });

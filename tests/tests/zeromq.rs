@@ -1,6 +1,6 @@
 //! The source `zeromq` with real sockets.
 
-use millstream_tests::{Process, Random, Trial, Zeromq, free_port, lives, until};
+use millstream_tests::{Process, Random, Trial, Zeromq, free_port, kill, lives, until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -145,10 +145,7 @@ fn no_message_comes_twice_whatever_is_killed() {
                 until("its workers are gone", || children.iter().all(|child| !lives(*child)));
                 running = trial.start_processes(2, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| {
-                // It may be gone by itself.
-                let _ = std::process::Command::new("kill").args(["-KILL", &child.to_string()]).output();
-            }),
+            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
         }
     }
     // Nobody is killed any more.

@@ -364,24 +364,3 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
     let plural = if batches == 1 { "" } else { "es" };
     tracing::info!("done: {batches} batch{plural} in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_only_this_machine_can_reach_is_known_by_its_text() {
-        let inside = ["127.0.0.1:2101", "127.9.9.9:1", "localhost:2101", "[::1]:2101"];
-        assert!(inside.iter().all(|host| is_loopback(host)));
-        let outside = [
-            "0.0.0.0:2101",
-            "[::]:2101",
-            "10.0.0.1:2101",
-            "localhost.example.com:1",
-            "127.0.0.1.example.com:1",
-            "a",
-            "",
-        ];
-        assert!(!outside.iter().any(|host| is_loopback(host)));
-    }
-}

@@ -4,10 +4,9 @@
 use super::built::{TAKES_AT_MOST, component};
 use millstream::internals::author::language::Language;
 use millstream_tests::ledger::Ledger;
-use millstream_tests::{Ended, Process, Trial, free_port, until};
+use millstream_tests::{Ended, Process, Trial, free_port, kill, until};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::process::Command;
 
 /// A batch of these is small, so that a job has many.
 const ROWS_PER_BATCH: i64 = 20;
@@ -73,8 +72,7 @@ fn run(trial: &Trial) -> Ended {
 
 fn kill_workers(job: &Process) {
     for child in job.children() {
-        // It may be gone by itself.
-        let _ = Command::new("kill").args(["-KILL", &child.to_string()]).output();
+        kill(child);
     }
 }
 

@@ -35,7 +35,7 @@ fn the_unit_fits_the_program() {
     assert!(user.contains("\nu millstream - \"Millstream jobs\" /var/lib/millstream\n"), "{user}");
 }
 
-/// systemd understands every line, those of the page as well.
+/// systemd understands every line, those that the page and the files for several machines add as well.
 #[test]
 fn systemd_takes_the_unit_and_what_the_page_adds() {
     if !has("systemd-analyze") {
@@ -47,7 +47,7 @@ fn systemd_takes_the_unit_and_what_the_page_adds() {
     let added = blocks("docs/install.md").into_iter().find(|block| block.language == "ini").unwrap();
     let beside = around.path(UNITS).join("millstream@demo.service.d");
     fs::create_dir_all(&beside).unwrap();
-    fs::write(beside.join("override.conf"), &added.text).unwrap();
+    let machines = fs::read_to_string(root().join("deploy/systemd/cluster.conf")).unwrap();
     // Only this unit counts: of those that it names, none is there.
     let verify = |folder: &Root| {
         let mut command = Command::new("systemd-analyze");
@@ -56,8 +56,11 @@ fn systemd_takes_the_unit_and_what_the_page_adds() {
             .arg(format!("--root={}", folder.path("").display()));
         Process::start(command.arg("millstream@demo.service")).wait()
     };
-    let ended = verify(&around);
-    assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{}{}", ended.stdout, ended.stderr);
+    for added in [&added.text, &machines] {
+        fs::write(beside.join("override.conf"), added).unwrap();
+        let ended = verify(&around);
+        assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{added}: {}{}", ended.stdout, ended.stderr);
+    }
     // It would tell.
     fs::write(beside.join("override.conf"), "[Service]\nProtectSystems=strict\n").unwrap();
     let told = verify(&around).stderr;

@@ -206,4 +206,20 @@ mod tests {
         assert!(hosts_in(&file).unwrap_err().message.contains("it has no address"));
         assert!(hosts_in(folder.path()).is_err());
     }
+
+    #[test]
+    fn what_only_this_machine_can_reach_is_known_by_its_text() {
+        let inside = ["127.0.0.1:2101", "127.9.9.9:1", "localhost:2101", "[::1]:2101"];
+        assert!(inside.iter().all(|host| is_loopback(host)));
+        let outside = [
+            "0.0.0.0:2101",
+            "[::]:2101",
+            "10.0.0.1:2101",
+            "localhost.example.com:1",
+            "127.0.0.1.example.com:1",
+            "a",
+            "",
+        ];
+        assert!(!outside.iter().any(|host| is_loopback(host)));
+    }
 }
