@@ -44,6 +44,10 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
             "maximum" => value.as_f64().is_none_or(|number| number <= says.as_f64().unwrap()),
             "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= says.as_u64().unwrap()),
             "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= says.as_u64().unwrap()),
+            "uniqueItems" => value.as_array().is_none_or(|items| {
+                let doubled = (1..items.len()).any(|index| items[..index].contains(&items[index]));
+                !doubled || *says != json!(true)
+            }),
             "minProperties" => value.as_object().is_none_or(|table| table.len() as u64 >= says.as_u64().unwrap()),
             "required" => value.as_object().is_none_or(|table| has_all(table, says)),
             "dependentRequired" => value.as_object().is_none_or(|table| {
