@@ -58,7 +58,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run a job until it ends or is stopped (Ctrl-C stops it gracefully, a second one at once)
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     /// Check a job file and its plugins without running anything, and show the columns of every stream
     Validate {
         /// The job file
@@ -199,7 +199,7 @@ fn warn_of(stale: impl IntoIterator<Item = StaleComponent>) {
 
 fn execute(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(arguments) => return run::run(arguments),
+        Command::Run(arguments) => return run::run(*arguments),
         Command::Validate { job, sets } => {
             let spec = job::load(&job, &sets)?;
             warn_of(stale::of_job(&spec));

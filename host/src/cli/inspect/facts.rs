@@ -228,6 +228,9 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     Ok((0..file.len()).map(|row| (file.value(row).to_owned(), position(row))).collect())
 }
 
+/// Rows of a plan's log: the generation that wrote them, the first of them and how many there are.
+type Rows = (Generation, u64, u64);
+
 /// By source. Rows are counted since the job's first start, so entries follow each other whichever start wrote them.
 fn received(
     store: &dyn Store,
@@ -236,7 +239,7 @@ fn received(
 ) -> Result<BTreeMap<String, u64>> {
     let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
     // By source, and the name of the position that counts them.
-    let mut entries: BTreeMap<(String, String), Vec<(Generation, u64, u64)>> = BTreeMap::new();
+    let mut entries: BTreeMap<(String, String), Vec<Rows>> = BTreeMap::new();
     for (name, facts) in positions {
         if RECEIVED.iter().any(|kind| facts.source.starts_with(kind)) {
             entries.insert((name.clone(), String::new()), Vec::new());
