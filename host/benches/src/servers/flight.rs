@@ -9,8 +9,9 @@ use std::path::Path;
 
 /// Runs this part.
 pub fn run(folder: &Path) {
-    let rows = rows_or(5_000_000);
-    let file = rows::file(folder, rows / 5);
+    // So many that what counts is the rows, and not the start of a job.
+    let rows = rows_or(30_000_000);
+    let file = rows::file(folder, rows / 30);
     let (port, count, file) = (free_port().to_string(), rows.to_string(), file.to_string_lossy());
     let mut server = Process::start(python("flight.py").args(["serve", &port, &count]));
     server.until("it listens", |server| server.stdout().contains("ready"));
@@ -22,7 +23,7 @@ pub fn run(folder: &Path) {
     let beside = "a program over pyarrow, whose inside is C++";
     Compared { connector: ("`flight`", "source"), rows, beside, job: &text }
         .run(|_| run_plain(python("flight.py").args(["read", &port, &count]), None), |_| run_job(&path, rows));
-    let rows = rows / 5;
+    let rows = rows / 30;
     let text = rows::writing("flight", &url);
     let path = job(folder, &text);
     let beside = "a program over pyarrow, whose inside is C++, with a stream for every 50,000 rows";

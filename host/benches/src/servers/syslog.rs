@@ -15,7 +15,8 @@ const MESSAGES: usize = 100_000;
 
 /// Runs this part.
 pub fn run(folder: &Path) {
-    let rows = rows_or(1_000_000);
+    // So many that what counts is the messages, and not the start of a job.
+    let rows = rows_or(6_000_000);
     let port = free_port();
     let source = format!("[sources.rows]\nkind = \"syslog\"\nlisten = \"127.0.0.1:{port}\"\n");
     let text = format!("{JOB}{source}[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n");
