@@ -9,6 +9,7 @@ mod inspect;
 mod key;
 mod log;
 mod new;
+mod pipe;
 mod pull;
 mod push;
 mod registry;
@@ -67,6 +68,8 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::parse_set)]
         sets: Vec<(String, String)>,
     },
+    /// Send rows from standard input through plugins and a query to standard output, without a job file
+    Pipe(Box<pipe::PipeArguments>),
     /// Print the JSON Schema of job files, for editors
     Schema,
     /// Print the lines of a job file for a file, from a sample of its records
@@ -217,6 +220,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let job = harmless(&job.display().to_string(), usize::MAX);
             show(&format!("{}{job}: valid\n", graph.summary()))?;
         }
+        Command::Pipe(arguments) => pipe::pipe(*arguments)?,
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;

@@ -46,15 +46,16 @@
 pub mod author;
 pub mod cli;
 mod page;
+mod pipe;
 
 pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
 
 use millstream_base::{
-    batch, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, private, progress, regular,
-    secrets, shown, terminal, threads, time, units,
+    batch, context, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, private, progress,
+    regular, secrets, shown, terminal, threads, time, units,
 };
-use millstream_connectors::{http, postgres, sink};
+use millstream_connectors::{http, postgres, receiver, sink};
 use millstream_engine::{checkpoint, graph, running, state};
 use millstream_plugins::{child, lock, metrics, package, plugin, registry, sections, trust};
 use millstream_sql::sql;

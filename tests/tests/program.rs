@@ -53,6 +53,7 @@ mod page;
 mod page_acts;
 mod page_tls;
 mod parquet;
+mod pipe;
 mod plugin_failures;
 mod postgres;
 mod postgres_shares;

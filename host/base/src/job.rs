@@ -87,6 +87,18 @@ pub fn parse_as(
     made(document, file, folder)
 }
 
+/// Checks a job that the command of this name made of its arguments. `sets` are keys and values that replace what it wrote.
+/// Nobody can look at the lines of such a text, so mistakes are told without them.
+pub fn of_command(name: &str, text: &str, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    let file = Path::new(name);
+    let mut document = document(text, file, sets)?;
+    document.lines.clear();
+    document.put_values(file, folder)?;
+    let mut job = made(document, file, folder)?;
+    job.origin.file = None;
+    Ok(job)
+}
+
 fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Document> {
     let mut document = document::read(text, file)?;
     document.set_all(sets)?;

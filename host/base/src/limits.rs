@@ -507,3 +507,15 @@ pub const POLL_WAIT_MS: u64 = 500;
 pub const POLL_WAIT_SHORT_MS: u64 = 10;
 /// Bytes of a message of syslog, where a job says nothing else.
 pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of the header of a message in a stream of Arrow IPC, where a stream comes through a pipe.
+pub const ARROW_HEADER_BYTES_MAX: usize = 16 << 20;
+/// Bytes of such a message, unpacked as well.
+pub const ARROW_MESSAGE_BYTES_MAX: usize = 512 << 20;
+
+/// Records by which the columns of standard input are found where nobody names them.
+pub const PIPE_SAMPLE_ROWS: u64 = 1_000;
+/// Bytes of these at most.
+pub const PIPE_SAMPLE_BYTES_MAX: u64 = 1 << 20;
+/// Rejected rows of a pipe that are told with their reason.
+pub const PIPE_REASONS_SHOWN: usize = 3;

@@ -1,5 +1,6 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
+pub mod arrow_stream;
 mod compressed;
 mod content;
 pub mod outage;
@@ -42,7 +43,8 @@ use crate::owner::Owner;
 use crate::postgres::ServerWait;
 use crate::tls::Tls;
 use crate::{regular, threads};
-use framing::{Framer, Framing};
+pub use framing::Framer;
+use framing::Framing;
 use inbox::Inbox;
 use socket::Server;
 use socket::several::Servers;
@@ -288,7 +290,7 @@ fn on_thread(
 }
 
 /// A framer for a new file or connection of this source.
-fn framer(source: &SourceSpec) -> Framer {
+pub fn framer(source: &SourceSpec) -> Framer {
     let frames = matches!(source.kind, SourceKind::RawSocket { .. });
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),

@@ -21,6 +21,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+pub use encode::{check as check_format, head, lines};
 pub use encoder::Encoder;
 pub use print::show_table;
 pub use server::await_server;

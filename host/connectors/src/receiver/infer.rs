@@ -53,13 +53,18 @@ pub struct Inferred {
 /// Looks at the beginning of a file. Errors are of kind `Job`: what to write instead stands in them.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let (bytes, whole) = read(path, sample.bytes_max)?;
+    of_bytes(name, path, &bytes, whole, sample)
+}
+
+/// Looks at the beginning of what is named so. `whole`: that is all of it.
+pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sample) -> Result<Inferred> {
     let wrong = |what: &str| Error::job(format!("`{}`: {what}", path.display()));
     if bytes.starts_with(container::MAGIC) && sample.format.as_deref().is_none_or(|format| format == "avro") {
-        return avro(name, path, &bytes, whole, sample.rows_max).map_err(|what| wrong(&what));
+        return avro(name, path, bytes, whole, sample.rows_max).map_err(|what| wrong(&what));
     }
-    let (format, mut notes) = format_of(path, &bytes, whole, sample).map_err(|what| wrong(&what))?;
+    let (format, mut notes) = format_of(path, bytes, whole, sample).map_err(|what| wrong(&what))?;
     let mut source = SourceSpec::new(name, SourceKind::File { path: path.into() }, format);
-    let records = records(&source, &bytes, whole, sample.rows_max);
+    let records = records(&source, bytes, whole, sample.rows_max);
     if records.is_empty() {
         let what = if whole {
             "it has no records, and nothing tells its columns; write them as schema = { user = \"text\", … }".to_owned()
@@ -91,7 +96,7 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
         ));
     }
     let header = matches!(source.format, Format::Csv { header: true, .. });
-    let (rejected, reasons) = refused(&source, &bytes, whole, sample.rows_max);
+    let (rejected, reasons) = refused(&source, bytes, whole, sample.rows_max);
     notes.extend(reasons);
     Ok(Inferred { source, notes, records: records.len() as u64 - u64::from(header), rejected, whole })
 }

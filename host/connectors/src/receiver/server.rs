@@ -9,6 +9,8 @@ mod rabbitmq;
 mod redis;
 mod zeromq;
 
+pub use flight::Batches;
+
 use super::polled::MakeReader;
 use crate::batch::reading::ReadPartition;
 use crate::error::{Error, Result};

@@ -44,7 +44,7 @@ pub(super) fn of_word(text: &str) -> Option<FileFormat> {
 }
 
 /// Whether rows of this schema can be written in this format; the error says what to do instead.
-pub(super) fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String> {
+pub fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String> {
     match format {
         FileFormat::Text => text::check(schema),
         FileFormat::Json => json::check(schema),
@@ -52,6 +52,25 @@ pub(super) fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String
         FileFormat::Parquet(by) => parquet::check(schema, by),
         FileFormat::Avro => avro::check(schema),
     }
+}
+
+/// What stands before the first row of a file of this format, of those that are text.
+pub fn head(format: FileFormat, schema: &SchemaRef) -> io::Result<Vec<u8>> {
+    Encoder::begin(format, schema, Vec::new())?.finish()
+}
+
+/// These rows as lines of a file of this format, of those that are text.
+pub fn lines(format: FileFormat, rows: &RecordBatch) -> io::Result<Vec<u8>> {
+    let (rows, mut out) = (std::slice::from_ref(rows), Vec::new());
+    match format {
+        FileFormat::Text => text::write(rows, &mut out)?,
+        FileFormat::Csv => csv::write_rows(rows, &mut out)?,
+        FileFormat::Json => json::write(rows, &mut out)?,
+        FileFormat::Parquet(_) | FileFormat::Avro => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "the format has no lines"));
+        }
+    }
+    Ok(out)
 }
 
 /// Writes a whole file with these rows.

@@ -1,4 +1,4 @@
-//! The table that a query reads as its input: its rows are put in before a plan runs.
+//! The table that a query reads as its input: its rows are put in before a plan runs, or come while it does.
 
 use super::plan_step::{common_methods, shown_by_name, without_expressions};
 use super::session::ROWS_AT_ONCE;
@@ -6,41 +6,69 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, project_schema};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::{DataFusionError, Result, project_schema};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning, PlanProperties};
+use futures_core::Stream;
+use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+/// Gives the next rows of an input, and waits for them; `None`: there are no more.
+pub type NextRows = Box<dyn FnMut() -> Result<Option<RecordBatch>> + Send>;
 
 /// The rows of an input. Clones share them.
 #[derive(Clone, Debug)]
 pub struct InputRows {
     schema: SchemaRef,
-    rows: Arc<Mutex<RecordBatch>>,
+    rows: Arc<Mutex<Given>>,
+}
+
+/// What an input was given.
+enum Given {
+    /// All of its rows.
+    Rows(RecordBatch),
+    /// Whoever has them; `None`: its rows were asked for, and come once.
+    Stream(Option<NextRows>),
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Given::Rows(rows) => rows.fmt(f),
+            Given::Stream(_) => f.write_str("Stream"),
+        }
+    }
 }
 
 impl InputRows {
     /// Without rows.
     pub fn new(schema: SchemaRef) -> InputRows {
-        let rows = Arc::new(Mutex::new(RecordBatch::new_empty(schema.clone())));
+        let rows = Arc::new(Mutex::new(Given::Rows(RecordBatch::new_empty(schema.clone()))));
         InputRows { schema, rows }
     }
 
     /// Replaces the rows.
     pub fn set(&self, rows: RecordBatch) {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Given::Rows(rows);
     }
 
-    /// The rows, in pieces that do not depend on how they came.
-    fn pieces(&self) -> Vec<RecordBatch> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let starts = (0..rows.num_rows()).step_by(ROWS_AT_ONCE);
-        starts.map(|start| rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start))).collect()
+    /// From now on its rows come while the plan runs, once.
+    pub fn follow(&self, next: NextRows) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Given::Stream(Some(next));
     }
+}
+
+/// The same rows in pieces that a step can work on.
+fn pieces(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..rows.num_rows()).step_by(ROWS_AT_ONCE);
+    starts.map(|start| rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start)))
 }
 
 type ScanFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn ExecutionPlan>>> + Send + 'a>>;
@@ -111,6 +139,55 @@ impl ExecutionPlan for InputScan {
 
     fn execute(&self, _partition: usize, _task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.properties.eq_properties.schema().clone();
-        Ok(Box::pin(MemoryStream::try_new(self.rows.pieces(), schema, self.projection.clone())?))
+        let projection = self.projection.clone();
+        match &mut *self.rows.rows.lock().unwrap_or_else(PoisonError::into_inner) {
+            // In pieces that do not depend on how they came.
+            Given::Rows(rows) => Ok(Box::pin(MemoryStream::try_new(pieces(rows).collect(), schema, projection)?)),
+            Given::Stream(next) => match next.take() {
+                Some(next) => {
+                    Ok(Box::pin(FollowedRows { schema, projection, next: Some(next), pieces: VecDeque::new() }))
+                }
+                None => Err(DataFusionError::Execution("its rows come once, and it reads them again".into())),
+            },
+        }
+    }
+}
+
+/// Rows that come while the plan runs: who asks for the next waits for them.
+struct FollowedRows {
+    schema: SchemaRef,
+    projection: Option<Vec<usize>>,
+    /// `None`: there are no more.
+    next: Option<NextRows>,
+    pieces: VecDeque<RecordBatch>,
+}
+
+impl FollowedRows {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Ok(Some(piece));
+            }
+            let Some(next) = &mut self.next else { return Ok(None) };
+            match (next()?, &self.projection) {
+                (None, _) => self.next = None,
+                (Some(rows), None) => self.pieces.extend(pieces(&rows)),
+                (Some(rows), Some(columns)) => self.pieces.extend(pieces(&rows.project(columns)?)),
+            }
+        }
+    }
+}
+
+impl Stream for FollowedRows {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.next().transpose())
+    }
+}
+
+impl RecordBatchStream for FollowedRows {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
     }
 }

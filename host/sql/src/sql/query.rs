@@ -1,5 +1,7 @@
 //! A query over the rows of a batch or window: checked once, planned once a worker, run many times.
 
+mod followed;
+
 use super::accumulators;
 use super::batch_time::in_batch;
 use super::budget;
@@ -109,15 +111,19 @@ impl Prepared {
         for (slot, (_, schema)) in self.slots.iter().zip(self.query.inputs.iter()) {
             slot.set(RecordBatch::new_empty(schema.clone()));
         }
-        done.map_err(|error| match mistake::own(&error) {
+        done.map_err(|error| self.told(&format!("batch {}: ", context.id), &error))
+    }
+
+    /// What went wrong, and with what it was.
+    fn told(&self, with: &str, error: &DataFusionError) -> Error {
+        match mistake::own(error) {
             Some(own) => own.clone(),
             None => {
-                let words = mistake::runtime_words_within(&error, self.limits);
-                let (stage, batch) = (&self.stage, context.id);
-                let words = format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}");
-                if budget::is_stop(&error) { Error::environment(words) } else { Error::plugin(words) }
+                let words = mistake::runtime_words_within(error, self.limits);
+                let words = format!("stage `{}`: {with}the query cannot be computed: {words}", self.stage);
+                if budget::is_stop(error) { Error::environment(words) } else { Error::plugin(words) }
             }
-        })
+        }
     }
 
     fn rows(&self) -> Result<Vec<RecordBatch>, DataFusionError> {

@@ -8,6 +8,7 @@ mod fits;
 mod parts;
 mod place;
 
+pub use batches::Batches;
 pub use parts::Shared;
 
 use super::word;
@@ -23,7 +24,6 @@ use crate::panics::caught;
 use crate::receiver::parquet::columns::as_wanted;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use batches::Batches;
 use bytes::Bytes;
 use columns::Digest;
 use parts::{Parts, other_rows};

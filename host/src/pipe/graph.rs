@@ -1,0 +1,246 @@
+//! The job that a pipe is: put together as a file would have it, and checked as any other.
+
+use super::{Form, Options, Sample, StepOptions};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Operator, PluginNode, StageNode};
+use crate::job;
+use crate::job::spec::{JobSpec, SourceSpec};
+use crate::lock;
+use crate::plugin::{LoadOptions, PluginHost, World};
+use crate::postgres::ServerWait;
+use crate::sql::placement::QueryPlacement;
+use crate::sql::query::Prepared;
+use arrow::datatypes::SchemaRef;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The source.
+const INPUT: &str = "input";
+/// The stream that a query reads: the rows of the last plugin, or the input.
+const ROWS: &str = "rows";
+/// The stage of the query.
+const QUERY: &str = "sql";
+/// What `--set` may set of a plugin, by the first of its keys.
+const KEYS_OF_PLUGINS: [&str; 4] = ["config", "limits", "grant", "replayable"];
+/// The same of a query.
+const KEYS_OF_QUERIES: [&str; 2] = ["limits", "functions"];
+
+/// The checked job of a pipe.
+pub struct PipeGraph(Graph);
+
+/// A stage of it.
+pub enum PipeStage<'a> {
+    /// A plugin of world `transform`.
+    Plugin(&'a StageNode, &'a PluginNode),
+    /// A query that looks at each row by itself.
+    Query(Prepared),
+}
+
+impl PipeGraph {
+    /// Puts it together, loads its plugins, and checks all of it.
+    pub fn of(options: &Options, sample: &Sample) -> Result<PipeGraph> {
+        let (text, sets) = text(options, sample)?;
+        let mut spec = job::of_command("pipe", &text, Path::new("."), &sets)?;
+        let host = PluginHost::new()?;
+        lock::resolve::resolve(&mut spec)?;
+        check_worlds(&spec, &host)?;
+        let graph = Graph::resolve(spec, &host, false, ServerWait::No)?;
+        let pipe = PipeGraph(graph);
+        pipe.whole_query()?;
+        Ok(pipe)
+    }
+
+    /// The job.
+    pub fn spec(&self) -> &JobSpec {
+        &self.0.spec
+    }
+
+    /// The source.
+    pub fn source(&self) -> Result<&SourceSpec> {
+        self.0.spec.sources.first().ok_or_else(|| Error::bug("a pipe without a source"))
+    }
+
+    /// The columns that are put out.
+    pub fn output(&self) -> Result<&SchemaRef> {
+        let last = self.0.stages.last().map(|stage| &stage.output).or_else(|| self.0.streams.get(INPUT));
+        last.ok_or_else(|| Error::bug("a pipe without rows"))
+    }
+
+    /// What is done with the rows of each portion, in order, ready for one thread.
+    pub fn stages(&self) -> Result<Vec<PipeStage<'_>>> {
+        let mut stages = Vec::new();
+        for stage in &self.0.stages {
+            match &stage.operator {
+                Operator::Transform(node) => stages.push(PipeStage::Plugin(stage, node)),
+                Operator::Sql(_) => stages.extend(self.query(true)?.map(PipeStage::Query)),
+                Operator::Union => {}
+                _ => return Err(Error::bug(format!("stage `{}` in a pipe", stage.name))),
+            }
+        }
+        Ok(stages)
+    }
+
+    /// The query where it looks at all rows, ready for one thread.
+    pub fn whole_query(&self) -> Result<Option<Prepared>> {
+        let Some(query) = self.query(false)? else { return Ok(None) };
+        if query.reads_once() {
+            return Ok(Some(query));
+        }
+        Err(Error::job(format!(
+            "--sql: the query reads `{ROWS}` in several places, and the rows of a pipe pass once; read them in one place, or \
+             run it in a job, over a batch or a window"
+        )))
+    }
+
+    fn query(&self, by_part: bool) -> Result<Option<Prepared>> {
+        for stage in &self.0.stages {
+            if let Operator::Sql(node) = &stage.operator
+                && by_part == (*node.query.placement() == QueryPlacement::Parts)
+            {
+                let functions: Vec<_> = node.functions.iter().map(|function| function.callable(None)).collect();
+                return node.query.prepare(&stage.name, &functions, node.limits).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The job as a file would have it, and what `--set` says.
+fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, String)>)> {
+    let mut source = Table::new();
+    source.insert("kind".into(), "file".into());
+    // Nobody opens it: standard input is open already, and to open it again may need rights that nobody has any more.
+    source.insert("path".into(), "/dev/null".into());
+    // Rows of Arrow are not decoded: what their columns are is all that counts.
+    let format = if options.from == Form::Arrow { Form::Json } else { options.from };
+    source.insert("format".into(), format.word().into());
+    if !sample.schema.is_empty() {
+        source.insert("schema".into(), sample.schema.clone().into());
+    }
+    let (mut stages, mut sets, mut last) = (Table::new(), Vec::new(), INPUT.to_owned());
+    for step in &options.plugins {
+        let name = name_of(&step.what, &stages);
+        let mut stage = from(&last);
+        stage.insert("plugin".into(), step.what.clone().into());
+        if let Some(config) = &step.config {
+            stage.insert("config".into(), config_of(config)?);
+        }
+        stage.insert("on_error".into(), if options.rejects { "reject" } else { "fail" }.into());
+        sets.append(&mut sets_of(&name, step, &KEYS_OF_PLUGINS)?);
+        stages.insert(name.clone(), stage.into());
+        last = name;
+    }
+    if let Some(query) = &options.query {
+        stages.insert(ROWS.into(), from(&last).into());
+        let mut stage = from(ROWS);
+        stage.insert("sql".into(), query.what.clone().into());
+        sets.append(&mut sets_of(QUERY, query, &KEYS_OF_QUERIES)?);
+        stages.insert(QUERY.into(), stage.into());
+        last = QUERY.to_owned();
+    }
+    let mut sink = from(&last);
+    sink.insert("kind".into(), "nothing".into());
+    let mut job = Table::new();
+    if let Some(memory) = &options.memory {
+        job.insert("memory".into(), memory.clone().into());
+    }
+    let sections = [("sources", INPUT, source), ("sinks", "output", sink)];
+    for (section, name, part) in sections {
+        job.insert(section.into(), Table::from_iter([(name.to_owned(), Value::from(part))]).into());
+    }
+    if !stages.is_empty() {
+        job.insert("stages".into(), stages.into());
+    }
+    Ok((toml::to_string(&job).map_err(Error::bug)?, sets))
+}
+
+/// A part that reads this stream.
+fn from(stream: &str) -> Table {
+    Table::from_iter([("from".to_owned(), Value::from(stream))])
+}
+
+/// A name for the stage of a plugin that none of these has.
+fn name_of(plugin: &str, stages: &Table) -> String {
+    let last = plugin.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let stem = last.split('@').next().unwrap_or_default();
+    let stem = stem.strip_suffix(".wasm").unwrap_or(stem);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut name: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).take(40).collect();
+    let taken = |name: &str| matches!(name, INPUT | ROWS | QUERY | "rejected" | "late") || stages.contains_key(name);
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name = format!("plugin{name}");
+    }
+    let mut number = 2;
+    let mut free = name.clone();
+    while taken(&free) {
+        free = format!("{name}-{number}");
+        number += 1;
+    }
+    free
+}
+
+/// JSON as TOML has it.
+fn config_of(text: &str) -> Result<Value> {
+    let wrong =
+        |what: String| Error::job(format!("--config: {what}; write an object of JSON, as '{{\"lowercase\": true}}'"));
+    let config: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+    if !config.is_object() {
+        return Err(wrong("it is no object".into()));
+    }
+    Value::try_from(config)
+        .map_err(|_| wrong("it holds a null, or a number that is too large, which configs cannot have".into()))
+}
+
+fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String, String)>> {
+    let set = |(key, value): &(String, String)| {
+        let first = key.split('.').next().unwrap_or_default().trim();
+        if !keys.contains(&first) {
+            let keys = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            return Err(Error::job(format!(
+                "--set {key}: of `{stage}` a pipe sets {keys} and what is within; all else is for job files"
+            )));
+        }
+        Ok((format!("stages.{stage}.{key}"), value.clone()))
+    };
+    step.sets.iter().map(set).collect()
+}
+
+/// Plugins of other worlds keep what a pipe has no place for.
+fn check_worlds(spec: &JobSpec, host: &PluginHost) -> Result<()> {
+    for (stage, plugin) in spec.plugins().filter(|(stage, _)| *stage != QUERY) {
+        let loaded = host.load(&plugin.place(&spec.origin.folder), &LoadOptions::of(plugin));
+        let world = loaded.map_err(|error| error.within(format!("plugin `{stage}`")))?.world();
+        let why = match world {
+            World::Transform => continue,
+            World::Update | World::Aggregate | World::Cogroup => {
+                "which works on the rows of a key together: a job does that, with a batch or a window and what it keeps"
+            }
+            World::Source | World::Sink => "which is an end of a job: the ends of a pipe are standard input and output",
+        };
+        return Err(Error::job(format!("`{}` is of world {world}, {why}", plugin.path.display())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_have_the_names_of_their_plugins() {
+        let mut stages = Table::new();
+        for (plugin, name) in [
+            ("plugins/split-words/", "split-words"),
+            ("split-words@0.1.0", "split-words-2"),
+            ("./a b.wasm", "a-b"),
+            ("../7", "plugin7"),
+            ("rows", "rows-2"),
+            ("/", "plugin"),
+        ] {
+            let found = name_of(plugin, &stages);
+            assert_eq!(found, name);
+            stages.insert(found, Value::from(true));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Rows on standard output, in one of the forms, as soon as they are there.
+
+use super::Form;
+use crate::error::{Error, Result};
+use crate::job::spec::FileFormat;
+use crate::{shown, sink, terminal};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::StreamWriter;
+use std::io::{self, IsTerminal, Write};
+
+/// Standard output.
+pub struct Output {
+    form: Form,
+    /// The stream of Arrow IPC, where it is one.
+    stream: Option<StreamWriter<Vec<u8>>>,
+    is_terminal: bool,
+}
+
+/// Rows as they are put out.
+pub enum Written {
+    /// The very bytes.
+    Lines(Vec<u8>),
+    /// What a message of the stream is made of.
+    Rows(RecordBatch),
+}
+
+impl Form {
+    /// The format of files that has the same lines; `None`: of none.
+    fn lines(self) -> Option<FileFormat> {
+        match self {
+            Form::Text => Some(FileFormat::Text),
+            Form::Json => Some(FileFormat::Json),
+            Form::Csv => Some(FileFormat::Csv),
+            Form::Arrow => None,
+        }
+    }
+
+    /// The word that names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Form::Text => "text",
+            Form::Json => "json",
+            Form::Csv => "csv",
+            Form::Arrow => "arrow",
+        }
+    }
+
+    /// These rows as they are put out, as far as that can be done out of turn.
+    pub fn written(self, rows: RecordBatch) -> Result<Written> {
+        match self.lines() {
+            None => Ok(Written::Rows(rows)),
+            Some(format) => sink::lines(format, &rows).map(Written::Lines).map_err(|error| unwritten(&error)),
+        }
+    }
+}
+
+impl Output {
+    /// Standard output with rows of these columns; what stands before the first row is put out.
+    pub fn new(form: Form, columns: &SchemaRef) -> Result<Output> {
+        let is_terminal = io::stdout().is_terminal();
+        let mut output = Output { form, stream: None, is_terminal };
+        match form.lines() {
+            Some(format) => {
+                sink::check_format(format, columns)
+                    .map_err(|what| Error::job(format!("--to {}: {what}", form.word())))?;
+                output.write(&sink::head(format, columns).map_err(|error| unwritten(&error))?)?;
+            }
+            None if is_terminal => {
+                let what = "--to arrow: a terminal shows nothing of that; send it to a program or a file";
+                return Err(Error::job(what));
+            }
+            None => {
+                output.stream = Some(StreamWriter::try_new(Vec::new(), columns).map_err(Error::arrow)?);
+                output.flush_stream()?;
+            }
+        }
+        Ok(output)
+    }
+
+    /// In which form.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Puts rows out.
+    pub fn put(&mut self, written: Written) -> Result<()> {
+        match (written, &mut self.stream) {
+            (Written::Lines(lines), _) => self.write(&lines),
+            (Written::Rows(rows), Some(stream)) => {
+                stream.write(&rows).map_err(Error::arrow)?;
+                self.flush_stream()
+            }
+            (Written::Rows(_), None) => Err(Error::bug("rows for a stream that there is not")),
+        }
+    }
+
+    /// Puts out what stands behind the last row.
+    pub fn end(&mut self) -> Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        stream.finish().map_err(Error::arrow)?;
+        self.flush_stream()
+    }
+
+    fn flush_stream(&mut self) -> Result<()> {
+        let bytes = self.stream.as_mut().map(|stream| std::mem::take(stream.get_mut())).unwrap_or_default();
+        self.write(&bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // What rows hold must not tell a terminal what to do.
+        let written = match self.is_terminal {
+            false => terminal::Output.write_all(bytes),
+            true => terminal::Output.write_all(shown::text(&String::from_utf8_lossy(bytes)).as_bytes()),
+        };
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => end_as_others_do(),
+            _ => Error::environment(format!("standard output: {error}")),
+        })
+    }
+}
+
+fn unwritten(error: &io::Error) -> Error {
+    Error::plugin(format!("rows cannot be written: {error}"))
+}
+
+/// Whoever reads the output has gone, as `head` does when it has enough: ends as programs in a shell do then, by the signal, without
+/// a word.
+fn end_as_others_do() -> ! {
+    // SAFETY: both take numbers. The signal's usual action, which Rust turns off when a program starts, ends the process here;
+    // nothing of it needs to be tidied up.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::raise(libc::SIGPIPE);
+    }
+    // Where the signal is blocked.
+    std::process::exit(128 + libc::SIGPIPE)
+}

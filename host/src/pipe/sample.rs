@@ -1,0 +1,148 @@
+//! What is known of the columns of the input before it is worked on: what the command line says, or what the input begins with.
+
+use super::input::{Cutter, Input, lines, unreadable};
+use super::{Form, Options};
+use crate::batch::column::ColumnSpec;
+use crate::error::{Error, Result};
+use crate::job::spec::{SourceSpec, TimeForm};
+use crate::limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
+use crate::receiver::arrow_stream::ArrowStream;
+use crate::receiver::{framer, infer};
+use crate::terminal;
+use std::path::Path;
+use std::time::Duration;
+use toml::Table;
+
+/// After so long without what is needed somebody is told what is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The columns of the input, and where it is read on.
+pub struct Sample {
+    /// As `schema` of a source; empty: the form needs none.
+    pub schema: Table,
+    /// The stream, as far as it was read.
+    stream: Option<ArrowStream>,
+}
+
+impl Sample {
+    /// Finds the columns. All that was read of the input to that end is read again.
+    pub fn of(input: &mut Input, options: &Options) -> Result<Sample> {
+        let named = options.schema.as_deref().map(named).transpose()?;
+        match (options.from, named) {
+            (Form::Arrow, named) => arrow(input, named.unwrap_or_default()),
+            (_, Some(schema)) => Ok(Sample { schema, stream: None }),
+            (Form::Text, None) => Ok(Sample { schema: Table::new(), stream: None }),
+            (from, None) => {
+                let schema = found(input, from)?;
+                Ok(Sample { schema, stream: None })
+            }
+        }
+    }
+
+    /// What cuts the input from its beginning on, or from where the stream was left off.
+    pub fn cutter(self, source: &SourceSpec) -> Cutter {
+        match self.stream {
+            Some(stream) => Cutter::Arrow(Box::new(stream)),
+            None => Cutter::Lines(Box::new(framer(source))),
+        }
+    }
+}
+
+/// The columns that `--schema` names: `name=type`, with commas between. Types may have commas within brackets.
+fn named(text: &str) -> Result<Table> {
+    let mut columns = Table::new();
+    let (mut depth, mut start) = (0_usize, 0);
+    let mut parts = Vec::new();
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '(' | '<' => depth += 1,
+            ')' | '>' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text.get(start..).unwrap_or_default());
+    for part in parts {
+        let column = part.split_once('=').map(|(name, kind)| (name.trim(), kind.trim()));
+        let Some((name, kind)) = column.filter(|(name, kind)| !name.is_empty() && !kind.is_empty()) else {
+            return Err(Error::job(format!(
+                "--schema: `{part}` is no column; write names and types, as --schema user=text,amount=float64"
+            )));
+        };
+        if columns.insert(name.to_owned(), kind.into()).is_some() {
+            return Err(Error::job(format!("--schema: two columns are named `{name}`")));
+        }
+    }
+    Ok(columns)
+}
+
+/// The columns of a stream of Arrow IPC, which it tells first.
+fn arrow(input: &mut Input, wanted: Table) -> Result<Sample> {
+    let column = |(name, kind): (String, toml::Value)| {
+        let word = kind.as_str().unwrap_or_default();
+        match ColumnSpec::type_of(word) {
+            Some((kind, TimeForm::Text)) => Ok(ColumnSpec::new(name, kind)),
+            Some(_) => Err(Error::job(format!(
+                "--schema: column `{name}`: a stream of Arrow says by itself how its times are written; write timestamp"
+            ))),
+            None => Err(Error::job(format!("--schema: column `{name}`: unknown type `{word}`"))),
+        }
+    };
+    let mut stream = ArrowStream::new(wanted.into_iter().map(column).collect::<Result<_>>()?);
+    let mut given = 0;
+    let mut schema = None;
+    let late = || waiting("the columns of the stream");
+    let ended = input.look_ahead(
+        |bytes| {
+            stream.give(bytes.get(given..).unwrap_or_default());
+            given = bytes.len();
+            schema = stream.columns().map_err(unreadable)?.map(table);
+            Ok(schema.is_none())
+        },
+        (PATIENCE, late),
+    )?;
+    if ended {
+        stream.end().map_err(unreadable)?;
+    }
+    // All that was read is in it.
+    input.forget_ahead();
+    Ok(Sample { schema: schema.unwrap_or_default(), stream: Some(stream) })
+}
+
+/// The columns of the first records.
+fn found(input: &mut Input, from: Form) -> Result<Table> {
+    let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, which tell the columns; --schema names them"));
+    let mut counted = (0, 0);
+    let wanted = |bytes: &[u8]| {
+        let (at, count) = counted;
+        counted = (bytes.len(), count + lines(bytes.get(at..).unwrap_or_default()));
+        Ok(counted.1 < PIPE_SAMPLE_ROWS + 1 && (bytes.len() as u64) < PIPE_SAMPLE_BYTES_MAX)
+    };
+    let whole = input.look_ahead(wanted, (PATIENCE, late))?;
+    // What is read with the last of them depends on who writes, and must not decide.
+    let bytes = input.ahead();
+    let bytes = bytes.get(..PIPE_SAMPLE_BYTES_MAX as usize).unwrap_or(bytes);
+    let whole = whole && bytes.len() == input.ahead().len();
+    let sample = infer::Sample {
+        format: Some(from.word().to_owned()),
+        header: Some(true),
+        separator: Some(b','),
+        rows_max: PIPE_SAMPLE_ROWS,
+        bytes_max: PIPE_SAMPLE_BYTES_MAX,
+    };
+    let inferred = infer::of_bytes("input", Path::new("standard input"), bytes, whole, &sample)?;
+    Ok(table(&inferred.source.schema))
+}
+
+/// Columns as `schema` of a source.
+fn table(columns: &[ColumnSpec]) -> Table {
+    columns.iter().map(|column| (column.name.clone(), column.toml())).collect()
+}
+
+fn waiting(what: &str) {
+    // Where nobody reads that, it is lost.
+    let _ = terminal::write_error(format!("waiting for {what}\n").as_bytes());
+}

@@ -1,0 +1,140 @@
+//! What one thread does with a portion: decodes it, and calls plugins and a query, as the operators of a job do with a part.
+
+use super::Options;
+use super::graph::{PipeGraph, PipeStage};
+use super::refused::Refused;
+use crate::batch::chunk::Chunk;
+use crate::batch::rejected::{RejectedRows, together, without_nulls};
+use crate::batch::slices::RowBytes;
+use crate::context::BatchContext;
+use crate::decode::Decoder;
+use crate::error::{Error, Result};
+use crate::limits::PLUGIN_CALL_MAX;
+use crate::memory;
+use crate::plugin::{Caller, Processed};
+use crate::sql::query::Prepared;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// The steps of a pipe, for one thread.
+pub struct Steps {
+    decoder: Decoder,
+    steps: Vec<Step>,
+    rejects: bool,
+}
+
+enum Step {
+    Plugin(Box<PluginStep>),
+    Query(Prepared),
+}
+
+/// A plugin of world `transform`.
+struct PluginStep {
+    stage: String,
+    caller: Caller,
+    /// Places of the columns that it reads, and what they are to it.
+    reads: Vec<usize>,
+    needs: SchemaRef,
+    rejected: RejectedRows,
+}
+
+/// What became of a portion.
+#[derive(Default)]
+pub struct Worked {
+    /// Its rows.
+    pub rows: Vec<RecordBatch>,
+    /// Those that were refused on the way, as far as such are left out.
+    pub refused: Vec<Refused>,
+    /// Why it ends behind these rows.
+    pub failed: Option<Error>,
+}
+
+impl Steps {
+    /// Those of this pipe.
+    pub fn new(graph: &PipeGraph, options: &Options) -> Result<Steps> {
+        let step = |stage: PipeStage<'_>| match stage {
+            PipeStage::Query(query) => Step::Query(query),
+            PipeStage::Plugin(stage, node) => Step::Plugin(Box::new(PluginStep {
+                stage: stage.name.clone(),
+                caller: node.plugin.caller(node.stage.clone(), &node.description),
+                reads: node.reads.clone(),
+                needs: node.description.input.clone(),
+                rejected: stage.rejected.clone(),
+            })),
+        };
+        let steps = graph.stages()?.into_iter().map(step).collect();
+        Ok(Steps { decoder: Decoder::new(graph.source()?), steps, rejects: options.rejects })
+    }
+
+    /// Works on records, of which the first stands in this line.
+    pub fn chunk(&mut self, context: BatchContext, chunk: Chunk, line: u64) -> Result<Worked> {
+        let decoded = self.decoder.decode(&chunk);
+        let Some(rejected) = decoded.rejected else { return self.rows(context, decoded.rows) };
+        let refused = Refused { stage: None, rows: rejected, reason_at: 1 };
+        if self.rejects {
+            let mut worked = self.rows(context, decoded.rows)?;
+            worked.refused.insert(0, refused);
+            return Ok(worked);
+        }
+        let (before, line) = self.before_the_first(chunk, line);
+        let mut worked = self.rows(context, before)?;
+        worked.failed = Some(refused.error(Some(line)));
+        Ok(worked)
+    }
+
+    /// The rows of a chunk before the first record that is none, and the line of that.
+    fn before_the_first(&mut self, mut chunk: Chunk, line: u64) -> (RecordBatch, u64) {
+        let (mut rest, mut count, mut line) = (chunk.clone(), 0, line);
+        while rest.rows() > 0 {
+            let record = rest.cut_front(1);
+            if self.decoder.decode(&record).rejected.is_some() {
+                break;
+            }
+            (count, line) = (count + 1, line + super::input::lines(&record.bytes));
+        }
+        let before = if count == 0 { Chunk::default() } else { chunk.cut_front(count) };
+        (self.decoder.decode(&before).rows, line)
+    }
+
+    /// Works on rows.
+    pub fn rows(&mut self, context: BatchContext, rows: RecordBatch) -> Result<Worked> {
+        memory::check()?;
+        let mut worked = Worked { rows: vec![rows], ..Worked::default() };
+        for step in &mut self.steps {
+            for rows in std::mem::take(&mut worked.rows).into_iter().filter(|rows| rows.num_rows() > 0) {
+                match step {
+                    Step::Query(query) => worked.rows.extend(query.run(context, vec![rows])?),
+                    Step::Plugin(plugin) => plugin.work(context, &rows, &mut worked)?,
+                }
+            }
+        }
+        worked.rows.retain(|rows| rows.num_rows() > 0);
+        if !self.rejects
+            && let Some(refused) = worked.refused.first()
+        {
+            return Err(refused.error(None));
+        }
+        Ok(worked)
+    }
+}
+
+impl PluginStep {
+    fn work(&mut self, context: BatchContext, part: &RecordBatch, worked: &mut Worked) -> Result<()> {
+        // A plugin before it may have made many of few.
+        for slice in RowBytes::of([part]).slices(part.num_rows(), PLUGIN_CALL_MAX) {
+            let rows = part.slice(slice.start, slice.len());
+            let (whole, nulls) = without_nulls(rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
+            let read = whole.project(&self.reads).map_err(Error::arrow)?;
+            let called = self.caller.process(context.call(), &read);
+            let Processed { rows: made, rejections } = called?;
+            worked.rows.push(made);
+            let refused = together(nulls, rejections);
+            if !refused.is_empty() {
+                let reason_at = self.rejected.reason_at();
+                let rows = self.rejected.rows(context.id, "", &rows, &refused)?;
+                worked.refused.push(Refused { stage: Some(self.stage.clone()), rows, reason_at });
+            }
+        }
+        Ok(())
+    }
+}
