@@ -184,7 +184,7 @@ fn a_panic_between_supervisor_and_process_ends_both() {
 /// Whichever process it is in: both panic, and the job goes on with two new ones.
 #[test]
 fn a_panic_between_processes_is_told_and_the_job_goes_on() {
-    for thread in ["millstream-peer", "millstream-alive", "connection", "worker"] {
+    for thread in ["millstream-peer", "millstream-alive", "millstream-questions", "connection", "worker"] {
         let trial = job(CHECKPOINT, RATE);
         goes_on(&trial, thread, "panicked", &["--processes", "2"]);
     }
@@ -196,7 +196,9 @@ fn a_panic_between_processes_is_told_and_the_job_goes_on() {
 /// Without checkpoints there is nobody who starts it again: the other process loses this one, and ends.
 #[test]
 fn a_panic_between_processes_ends_a_job_that_nobody_starts_again() {
-    for thread in ["millstream-door", "millstream-peer", "millstream-alive", "connection", "worker"] {
+    for thread in
+        ["millstream-door", "millstream-peer", "millstream-alive", "millstream-questions", "connection", "worker"]
+    {
         let trial = job("", "kind = \"rate\"\nrows_per_second = 100");
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let command = |number: &str| {
