@@ -181,7 +181,10 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
         first.kill();
     }
     // The other way: what listens has a certificate that has expired.
-    let server = Certificates::server(port, &(certificate, key), &[&ca.ca()]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let server = Certificates::server(port, &(certificate, key), &[&ca.ca()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
     let mut server = server.unwrap();
     let mut stranger = start(&trial, 1, &right, &["--cluster-tls", "b"]);
     stranger.until_stderr("its certificate has expired; renew `tls.crt` there");

@@ -40,6 +40,7 @@ mod keys;
 mod kinesis;
 mod large_groups;
 mod latest;
+mod lumberjack;
 mod machines;
 mod migrate;
 mod mqtt;

@@ -80,6 +80,7 @@ fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
         ("receiver", format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\"")),
         ("socket-server", format!("kind = \"socket\"\naddress = [\"127.0.0.1:{port}\"]")),
         ("receiver", format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"")),
+        ("receiver", format!("kind = \"lumberjack\"\nlisten = \"127.0.0.1:{port}\"")),
         ("receiver", "kind = \"queue\"\npath = \"in.jsonl\"\nschema = { v = \"int64\" }".to_owned()),
     ] {
         let trial = job("", &source);
@@ -102,6 +103,14 @@ fn a_panic_in_a_server_ends_the_job() {
     listening.until_stderr("listening on http");
     assert!(millstream_tests::HttpClient::connect(port).unwrap().post(&[], "a").is_err());
     let ended = listening.wait();
+    assert!(ended.code == Some(1) && ended.stderr.contains("a connection of source `in` panicked"), "{}", ended.stderr);
+    let trial = job("", &format!("kind = \"lumberjack\"\nlisten = \"127.0.0.1:{port}\""));
+    let mut command = trial.command(&["run", "job.toml"]);
+    let mut listening = Process::start(panics(&mut command, "lumberjack-connection"));
+    listening.until_stderr("listening for Beats");
+    let connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let ended = listening.wait();
+    drop(connection);
     assert!(ended.code == Some(1) && ended.stderr.contains("a connection of source `in` panicked"), "{}", ended.stderr);
     let sink = format!("[sinks.live]\nfrom = \"in\"\nkind = \"websocket\"\nlisten = \"127.0.0.1:{}\"\n", free_port());
     let trial = passing("batch = \"20ms\"", "kind = \"rate\"\nrows_per_second = 100", &sink);
