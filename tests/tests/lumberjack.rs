@@ -121,11 +121,12 @@ fn nothing_is_lost_when_the_job_is_killed() {
     let mut kills = 0;
     sender.until("all is acknowledged", |sender| {
         let came = sender.stdout().lines().count();
-        if came > 60 * (kills + 1) && kills < 4 {
-            if let Some(child) = running.children().first() {
-                kill(*child);
-                kills += 1;
-            }
+        if came > 60 * (kills + 1)
+            && kills < 4
+            && let Some(child) = running.children().first()
+        {
+            kill(*child);
+            kills += 1;
         }
         came == EVENTS / 50
     });

@@ -329,7 +329,7 @@ async fn tell<S: AsyncWrite>(
 ) {
     loop {
         let next = async {
-            let Some(Taken { last, ticket }) = taken.recv().await else { return None };
+            let Taken { last, ticket } = taken.recv().await?;
             intake.inbox.durable(ticket).await.then_some(last)
         };
         let mut next = pin!(next);

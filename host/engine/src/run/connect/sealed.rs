@@ -32,8 +32,8 @@ fn next(count: &mut u64) -> io::Result<Nonce> {
     Ok(Nonce::assume_unique_for_key(bytes))
 }
 
-fn key(bytes: &[u8; 32]) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new)
+fn key(bytes: &[u8; 32]) -> Option<Box<LessSafeKey>> {
+    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new).map(Box::new)
 }
 
 /// Seals the frames of one direction.
@@ -44,7 +44,7 @@ pub struct Sealer {
 
 enum Seals {
     /// `None`: the library does not take the key.
-    Own(Option<LessSafeKey>, u64),
+    Own(Option<Box<LessSafeKey>>, u64),
     Tls(Records),
 }
 
@@ -87,7 +87,7 @@ pub struct Opener {
 }
 
 enum Opens {
-    Own(Option<LessSafeKey>, u64),
+    Own(Option<Box<LessSafeKey>>, u64),
     /// With what was taken from the socket last.
     Tls(Records, Vec<u8>),
 }
