@@ -79,6 +79,16 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
     assert_eq!((view["state"].as_str(), view["pids"].as_array().map(Vec::len)), (Some("running"), Some(3)));
     assert!(view["batches"]["last_10_s"]["committed"].as_u64() > Some(0) || view["status"]["last_batch"].is_u64());
     assert!(!third.stderr().contains("page: "), "{}", third.stderr());
+    // The page of all jobs of a machine knows it where process 0 is elsewhere.
+    let mut ui = Process::start(&mut command(&trial, 2, &["ui"]));
+    let all = Seen::of(&mut ui);
+    assert!(
+        holds_within(DEADLINE, || all.get("/api/v1/jobs").body.contains("\"shared\"")),
+        "{:?}",
+        all.get("/api/v1/jobs")
+    );
+    assert!(holds_within(DEADLINE, || all.told("")["status"]["answered"] == 3), "{}", all.told(""));
+    ui.kill();
     let stopped = Process::start(&mut command(&trial, 2, &["stop", "job.toml"])).wait();
     assert_eq!((stopped.code, &*stopped.stdout), (Some(0), "job.toml: stopped\n"), "{}", stopped.stderr);
     for process in [first, second, third] {
@@ -120,4 +130,24 @@ fn other_machines_only_ask() {
     for process in processes {
         assert_eq!(process.wait().code, Some(0));
     }
+}
+
+#[test]
+fn a_panic_in_an_answer_to_another_process_ends_the_job_with_its_name() {
+    let trial = Trial::new(JOB);
+    let hosts = hosts(2);
+    let mut first = start(&trial, 0, &hosts, &["--no-ui", "--quiet"]);
+    let mut command = command(&trial, 1, &["run", "job.toml", "--process", "1", "--hosts", &hosts]);
+    let mut second = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-peer-answer:1"));
+    // Nobody may be asked before both are there.
+    for process in [&mut first, &mut second] {
+        process.until_stderr("the job keeps no checkpoints");
+    }
+    let status = told_so(&trial, 0, "the first to answer", |_| true);
+    assert_eq!((&status["answered"], &status["processes"]), (&Value::from(1), &Value::from(2)));
+    let ended = second.wait();
+    let told =
+        "error: the answer to another process's question panicked: a test wants the thread `millstream-peer-answer`";
+    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
+    assert_eq!(first.wait().code, Some(1));
 }
