@@ -64,6 +64,7 @@ servers: setup
 	@scripts/prometheus.sh >/dev/null
 	@scripts/redis.sh >/dev/null
 	@scripts/mosquitto.sh >/dev/null
+	@scripts/beats.sh >/dev/null
 	@scripts/nats.sh >/dev/null
 	@scripts/rabbitmq.sh >/dev/null
 	@scripts/zeromq.sh >/dev/null

@@ -174,6 +174,8 @@ fn the_page_says_what_is_there() {
                 }
                 ["sudo", "systemctl", "daemon-reload"]
                 | ["sudo", "systemctl", "enable", "--now", "millstream@shop"] => {}
+                // Run below.
+                ["openssl", ..] | ["for", ..] | ["mkdir", "$host", ..] | ["-addext", ..] | ["done"] => {}
                 ["UID=$(id", "-u)", "GID=$(id", "-g)", "docker", "compose", "up"] => {}
                 _ => panic!("{}: nothing checks `{line}`", block.place),
             }
@@ -181,18 +183,30 @@ fn the_page_says_what_is_there() {
     }
     // With the addresses of this machine, as it stands there.
     let trial = job();
-    let line = block(page, "sh", "a.example:2101").text;
+    let line = block(page, "sh", "--process 0 --cluster-key").text;
     let addresses = hosts(2);
-    let run = |number: &str| {
+    let run = |line: &str, addresses: &str, number: &str| {
         let line = line
-            .replace("a.example:2101,b.example:2101", &addresses)
+            .replace("a.example:2101,b.example:2101", addresses)
             .replace("--process 0", &format!("--process {number}"));
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         Process::start(&mut trial.command(&words))
     };
-    for process in [run("0"), run("1")] {
-        let ended = process.wait();
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }
-    assert_eq!(trial.rows("out.jsonl").len(), 500);
+    let both = |line: &str, addresses: &str| {
+        for process in [run(line, addresses, "0"), run(line, addresses, "1")] {
+            let ended = process.wait();
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+        assert_eq!(trial.rows("out.jsonl").len(), 500);
+    };
+    both(&line, &addresses);
+    // The same with certificates, made as it stands there for the one name that this machine has.
+    fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("out.jsonl");
+    let commands = block(page, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
+    let made = Process::start(Command::new("bash").args(["-euc", &commands]).current_dir(trial.folder())).wait();
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let line =
+        block(page, "sh", "--cluster-tls a.example").text.replace("--cluster-tls a.example", "--cluster-tls localhost");
+    both(&line, &addresses.replace("127.0.0.1", "localhost"));
 }

@@ -2,7 +2,9 @@
 //!
 //! Rust blocks of `sdk/rust/README.md` are doc tests of the SDK.
 
-use millstream_tests::{Block, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, plugin, root, until};
+use millstream_tests::{
+    Block, Certificates, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, plugin, root, until,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -415,6 +417,9 @@ fn every_source_and_sink_has_its_guarantee() {
 fn every_key_of_sources_and_sinks_is_told() {
     let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let issuer = Certificates::make();
+    let own = issuer.of("own", "DNS:localhost", 1);
+    let certificates = [("own.pem", own.0), ("own.key", own.1), ("senders.pem", issuer.ca())];
     for part in ["sources", "sinks"] {
         let page = format!("docs/{part}.md");
         let text = fs::read_to_string(root().join(&page)).unwrap();
@@ -445,6 +450,9 @@ fn every_key_of_sources_and_sinks_is_told() {
             let trial = Trial::new(&job);
             trial.write("stock.csv", "sku;count;since\n");
             trial.write("a", "");
+            for (name, file) in &certificates {
+                trial.write(name, fs::read(file).unwrap());
+            }
             std::fs::create_dir(trial.path("incoming")).unwrap();
             let mut command = trial.command(&["validate", "job.toml"]);
             command.env("SEARCH_TOKEN", "a-token").env("KAFKA_PASSWORD", "secret").env("MQTT_PASSWORD", "secret");

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const MAGIC: &[u8; 8] = b"mllstrm5";
+const MAGIC: &[u8; 8] = b"mllstrm6";
 const HELLO_BYTES: usize = 72;
 /// Of what a process needs for itself and this job; thousands of strangers must not add to it.
 const MEMORY_BYTES_MAX: u64 = 400 << 20;
@@ -274,7 +274,7 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
         let mut first = start(&trial, 0, &[port, free_port()], "right.key");
         first.until_stderr("waiting for 1 of 2 processes");
         let mut data = Guest::new(port, 1, 0, &key);
-        let _alive = Guest::new(port, 1, 1, &key);
+        let _more = [1, 2].map(|purpose| Guest::new(port, 1, purpose, &key));
         match frame {
             Some(frame) => data.send(&frame),
             None => {

@@ -80,6 +80,7 @@ fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
         ("receiver", format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\"")),
         ("socket-server", format!("kind = \"socket\"\naddress = [\"127.0.0.1:{port}\"]")),
         ("receiver", format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"")),
+        ("receiver", format!("kind = \"lumberjack\"\nlisten = \"127.0.0.1:{port}\"")),
         ("receiver", "kind = \"queue\"\npath = \"in.jsonl\"\nschema = { v = \"int64\" }".to_owned()),
     ] {
         let trial = job("", &source);
@@ -102,6 +103,14 @@ fn a_panic_in_a_server_ends_the_job() {
     listening.until_stderr("listening on http");
     assert!(millstream_tests::HttpClient::connect(port).unwrap().post(&[], "a").is_err());
     let ended = listening.wait();
+    assert!(ended.code == Some(1) && ended.stderr.contains("a connection of source `in` panicked"), "{}", ended.stderr);
+    let trial = job("", &format!("kind = \"lumberjack\"\nlisten = \"127.0.0.1:{port}\""));
+    let mut command = trial.command(&["run", "job.toml"]);
+    let mut listening = Process::start(panics(&mut command, "lumberjack-connection"));
+    listening.until_stderr("listening for Beats");
+    let connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let ended = listening.wait();
+    drop(connection);
     assert!(ended.code == Some(1) && ended.stderr.contains("a connection of source `in` panicked"), "{}", ended.stderr);
     let sink = format!("[sinks.live]\nfrom = \"in\"\nkind = \"websocket\"\nlisten = \"127.0.0.1:{}\"\n", free_port());
     let trial = passing("batch = \"20ms\"", "kind = \"rate\"\nrows_per_second = 100", &sink);
@@ -184,7 +193,7 @@ fn a_panic_between_supervisor_and_process_ends_both() {
 /// Whichever process it is in: both panic, and the job goes on with two new ones.
 #[test]
 fn a_panic_between_processes_is_told_and_the_job_goes_on() {
-    for thread in ["millstream-peer", "millstream-alive", "connection", "worker"] {
+    for thread in ["millstream-peer", "millstream-alive", "millstream-questions", "connection", "worker"] {
         let trial = job(CHECKPOINT, RATE);
         goes_on(&trial, thread, "panicked", &["--processes", "2"]);
     }
@@ -196,7 +205,9 @@ fn a_panic_between_processes_is_told_and_the_job_goes_on() {
 /// Without checkpoints there is nobody who starts it again: the other process loses this one, and ends.
 #[test]
 fn a_panic_between_processes_ends_a_job_that_nobody_starts_again() {
-    for thread in ["millstream-door", "millstream-peer", "millstream-alive", "connection", "worker"] {
+    for thread in
+        ["millstream-door", "millstream-peer", "millstream-alive", "millstream-questions", "connection", "worker"]
+    {
         let trial = job("", "kind = \"rate\"\nrows_per_second = 100");
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let command = |number: &str| {

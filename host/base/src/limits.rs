@@ -505,6 +505,10 @@ pub const POLLED_PARTITIONS_MAX: usize = 64;
 pub const POLL_WAIT_MS: u64 = 500;
 /// The same while somebody waits to hear that rows are safe.
 pub const POLL_WAIT_SHORT_MS: u64 = 10;
+/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
+pub const LUMBERJACK_WINDOW_BYTES_MAX: u64 = 16 << 20;
+/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
+pub const LUMBERJACK_WINDOW_MS_MAX: u64 = 30_000;
 /// Bytes of a message of syslog, where a job says nothing else.
 pub const SYSLOG_BYTES_MAX: u64 = 64 << 10;
 

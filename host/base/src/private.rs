@@ -7,7 +7,7 @@ pub use key::{Key, random};
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -38,6 +38,27 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
     }
     Ok(file)
+}
+
+/// Reads a file with a secret, of which no more than a byte over this number. Links are followed, as secrets are mounted as links; what counts is
+/// who may read and change the file itself.
+pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // A pipe would otherwise wait for its other end.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    let user = user();
+    // What root lets a group read is meant for the services in it: so secrets are mounted for users without rights.
+    let others = if found.uid() == 0 && user != 0 { 0o037 } else { 0o077 };
+    if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & others != 0 {
+        let words = format!(
+            "it must be a file of user {user} that only this user may use (mode 0600), or of root, which a group may read \
+             (mode 0640): whoever has the key takes part in the job"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What is wrong with a file or folder that decides what this user may do: nobody else may write it, nor a folder on the

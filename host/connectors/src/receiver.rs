@@ -1,8 +1,10 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
 pub mod arrow_stream;
+mod budget;
 mod compressed;
 mod content;
+mod lumberjack;
 pub mod outage;
 mod parquet;
 pub mod polled;
@@ -102,6 +104,10 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         // Its plugin has said what is wrong with its config.
         SourceKind::Plugin(_) => return Ok(()),
         SourceKind::Syslog(_) => {}
+        SourceKind::Lumberjack(_) => {
+            let usable = lumberjack::check(source, &origin.folder);
+            usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))?;
+        }
         SourceKind::Server(server) => {
             server::check(source, server, origin)?;
         }
@@ -171,6 +177,7 @@ pub fn start(
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::Http(server) => http::start(&source, &server, origin, inbox, runtime, &from),
+        SourceKind::Lumberjack(spec) => lumberjack::start(&source, &spec, origin, inbox, runtime, &from),
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
             directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));

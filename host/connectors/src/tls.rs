@@ -1,5 +1,7 @@
-//! TLS towards servers that a job connects to, sockets and databases, and with those who send to a source that listens. Who the server is, is checked with certificates of the
+//! TLS towards servers that a job connects to, sockets and databases, and with those who send to a source that listens. `peers` is TLS between processes of a job. Who the server is, is checked with certificates of the
 //! system or with those that the job names, and what is wrong is said in words that tell what to do.
+
+pub mod peers;
 
 use crate::job::spec::TlsSpec;
 use crate::regular;
@@ -8,6 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -93,15 +96,10 @@ impl Tls {
     }
 
     fn roots(&self) -> Result<RootCertStore, Refusal> {
-        let mut roots = RootCertStore::empty();
         if let Some(ca) = &self.ca {
-            for certificate in certificates(ca)? {
-                let told =
-                    |error| Refusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
-                roots.add(certificate).map_err(told)?;
-            }
-            return Ok(roots);
+            return roots_in(ca);
         }
+        let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         match roots.is_empty() {
@@ -138,13 +136,32 @@ impl Tls {
     }
 }
 
-/// How a source that listens speaks TLS, with this certificate and key.
-pub fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Refusal> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?.with_no_client_auth();
+/// How a source that listens speaks TLS, with this certificate and key. `issuers`: who connects must show a certificate of one of these.
+pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, Refusal> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Refusal(format!("TLS cannot be used here: {error}")))?;
+    let builder = match issuers {
+        None => builder.with_no_client_auth(),
+        Some(issuers) => {
+            let roots = Arc::new(roots_in(issuers)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            let unusable = |error| Refusal(format!("`{}` cannot be used: {error}", issuers.display()));
+            builder.with_client_cert_verifier(verifier.map_err(unusable)?)
+        }
+    };
     let config = builder.with_single_cert(certificates(cert)?, private_key(key)?);
     config.map(Arc::new).map_err(|error| not_together(cert, key, &error))
+}
+
+/// The issuers whose certificates stand in a file.
+fn roots_in(ca: &Path) -> Result<RootCertStore, Refusal> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        let told = |error| Refusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
+        roots.add(certificate).map_err(told)?;
+    }
+    Ok(roots)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Refusal> {
@@ -155,10 +172,13 @@ fn not_together(cert: &Path, key: &Path, error: &rustls::Error) -> Refusal {
     Refusal(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
 }
 
-/// Why somebody who connected could not speak TLS with us.
-pub fn of_client(error: &io::Error) -> String {
+/// Why somebody who connected could not speak TLS with us. `how`: what those have to do who do not try to.
+pub fn of_client(error: &io::Error, how: &str) -> String {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS; let it send to https://".into(),
+        Some(rustls::Error::InvalidMessage(_)) => format!("it does not speak TLS; {how}"),
+        Some(rustls::Error::NoCertificatesPresented) => {
+            "it shows no certificate, and the source wants one (`tls.ca`)".into()
+        }
         Some(rustls::Error::AlertReceived(alert)) => {
             format!("it does not accept the certificate ({alert:?}); let it trust the issuer")
         }

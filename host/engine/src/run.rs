@@ -13,6 +13,7 @@ mod start;
 mod traces;
 
 pub use crate::running::cluster_key::ClusterKey;
+pub use crate::running::peer_trust::{PeerTrust, name_in};
 pub use crate::running::{Cluster, Options};
 pub use local_ports::LocalPorts;
 
@@ -24,6 +25,7 @@ use crate::job::{
 };
 use crate::metrics::Snapshot;
 use crate::running::Running;
+use control::Others;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -52,6 +54,7 @@ pub struct Job {
 pub struct Stopper {
     running: Arc<Running>,
     done: Arc<JobEnd>,
+    others: Arc<Others>,
 }
 
 #[derive(Default)]

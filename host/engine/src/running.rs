@@ -1,6 +1,7 @@
 //! A job that runs, as all its workers see it.
 
 pub mod cluster_key;
+pub mod peer_trust;
 pub mod upgrade;
 pub mod versions;
 
@@ -14,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::metrics::batches::PartPlace;
 use crate::receiver::inbox::Inbox;
 use crate::sink::Sink;
-use cluster_key::ClusterKey;
+use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -86,8 +87,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// Where this process listens, if that is not its address in `hosts`: behind a translation of addresses, say.
     pub listen: Option<String>,
-    /// The key by which the processes know each other.
-    pub key: ClusterKey,
+    /// By what the processes know each other.
+    pub trust: PeerTrust,
 }
 
 /// What all workers of a process share.

@@ -18,13 +18,13 @@ use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
 use crate::page::{self, Jobs, Page, PageOptions};
 use crate::run::control::Control;
-use crate::run::{ClusterKey, Job, LocalPorts, Stop, Stopper};
+use crate::run::{ClusterKey, Job, LocalPorts, PeerTrust, Stop, Stopper};
 use crate::running::{Cluster, Options};
 use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
 use clap::Args;
 use line::JobLine;
-use place::{PROCESSES_MAX, ProcessNumber, key, place};
+use place::{PROCESSES_MAX, ProcessNumber, place, trust};
 use signals::StopOnSignals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,6 +73,10 @@ pub struct RunArguments {
     /// where --hosts names other machines
     #[arg(long, value_name = "FILE")]
     pub(super) cluster_key: Option<PathBuf>,
+    /// A folder with tls.crt, tls.key and ca.crt (PEM): the processes speak TLS, and each shows a certificate that is for its name in
+    /// --hosts and made by an issuer in ca.crt
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) cluster_tls: Option<PathBuf>,
     /// Forget what the checkpoint folder holds and begin at batch 1
     #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
     pub(super) fresh: bool,
@@ -201,7 +205,14 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         }
         (_, process) => {
             let place = place(&arguments, process)?;
-            (vec![None], place.map(|(_, hosts)| key(&arguments, &hosts)).transpose()?)
+            // What is wrong is told before anything is started; a worker process reads certificates itself, as they may be new by then.
+            let trust = place.map(|(process, hosts)| trust(&arguments, &hosts, process, None)).transpose()?;
+            let key = match trust {
+                Some(PeerTrust::Key(key)) => Some(key),
+                Some(PeerTrust::Certificates { key, .. }) => key,
+                None => None,
+            };
+            (vec![None], key)
         }
     };
     supervise::supervise(&arguments, processes, key, page.as_ref().map(|page| &*page.jobs))
@@ -211,7 +222,9 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
-    if arguments.no_ui || (!spec.ui && !wanted) || arguments.own_number() != 0 {
+    // Process 0 shows all of them; others do so where somebody asks for it.
+    let shows = wanted || (spec.ui && arguments.own_number() == 0);
+    if arguments.no_ui || !shows {
         return Ok(None);
     }
     let options = PageOptions {
@@ -240,8 +253,8 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     let draws_line = arguments.own_number() == 0;
     let cluster = match place(&arguments, arguments.number())? {
         Some((process, hosts)) => {
-            let key = reporter.and_then(Reporter::key).map_or_else(|| key(&arguments, &hosts), Ok)?;
-            Some(Cluster { process, hosts, listen: arguments.listen.clone(), key })
+            let trust = trust(&arguments, &hosts, process, reporter.and_then(Reporter::key))?;
+            Some(Cluster { process, hosts, listen: arguments.listen.clone(), trust })
         }
         None => None,
     };

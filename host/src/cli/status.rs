@@ -3,7 +3,7 @@
 pub(super) mod words;
 
 use crate::error::{Error, Result};
-use crate::run::control::{JobStatus, StatusAnswers, ask};
+use crate::run::control::{JobStatus, StatusAnswers, ask_everywhere};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
 
 /// How the job of this file stands. An error where it does not run.
 pub fn of(file: &Path) -> Result<JobStatus> {
-    let answers = ask(file)?;
+    let answers = ask_everywhere(file)?;
     let job = file.display();
     let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not answer: {words}"));
     let silent: Vec<String> = silent.collect();

@@ -254,6 +254,9 @@ impl Supervisor<'_> {
         let flags =
             [("--quiet", given.quiet), ("--until-idle", given.until_idle), ("--fresh", given.fresh && !self.ran)];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
+        if let Some(folder) = &given.cluster_tls {
+            all.extend(["--cluster-tls".into(), folder.clone().into()]);
+        }
         all.extend(["--".into(), given.job.clone().into()]);
         all
     }

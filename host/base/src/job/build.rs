@@ -278,6 +278,7 @@ impl SourceSpec {
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         match (kind, format) {
             (SourceKind::Syslog(_), _) => SyslogSpec::columns(),
+            (SourceKind::Lumberjack(_), _) => LumberjackSpec::columns(),
             (SourceKind::Http(server), _) if !server.otlp.is_empty() => server.otlp_columns(),
             (SourceKind::Rate { .. }, _) => {
                 let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
@@ -415,6 +416,7 @@ impl SourceKind {
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
             SourceKind::Syslog(_) => "syslog",
+            SourceKind::Lumberjack(_) => "lumberjack",
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Server(server) => server.reads.word(),
             SourceKind::Table(_) => "table",

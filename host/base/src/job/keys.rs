@@ -3,6 +3,7 @@
 
 mod clickhouse;
 mod flight;
+mod lumberjack;
 mod otlp;
 mod nats;
 mod rabbitmq;
@@ -129,6 +130,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "kinesis",
     "syslog",
     "otlp",
+    "lumberjack",
     "postgres-changes",
     "plugin",
     "rate",

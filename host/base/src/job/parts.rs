@@ -154,6 +154,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Server(server) => server::source(spec, server, part),
         SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
+        SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
         SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [

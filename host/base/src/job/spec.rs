@@ -7,6 +7,7 @@ mod flight;
 mod http_client;
 mod kafka;
 mod kafka_sink;
+mod lumberjack;
 mod otlp;
 mod plugin_sink;
 mod kinesis;
@@ -26,6 +27,7 @@ pub use http_client::*;
 pub use kafka::*;
 pub use kafka_sink::*;
 pub use kinesis::*;
+pub use lumberjack::*;
 pub use nats::*;
 pub use otlp::*;
 pub use plugin_sink::*;
@@ -286,6 +288,8 @@ pub enum SourceKind {
     Kafka(Box<KafkaSourceSpec>),
     /// Messages of syslog that others send.
     Syslog(SyslogSpec),
+    /// Events that Beats send.
+    Lumberjack(LumberjackSpec),
     /// Messages that a server keeps or hands out, partition by partition.
     Server(Box<ServerSourceSpec>),
     /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.

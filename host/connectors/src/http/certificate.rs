@@ -9,15 +9,16 @@ use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
-/// A certificate and its key, in two files.
+/// A certificate and its key, in two files, and a third one where those who connect must show certificates.
 pub struct Certificate {
     cert: PathBuf,
     key: PathBuf,
+    issuers: Option<PathBuf>,
     loaded: Mutex<Loaded>,
 }
 
-/// What two files were known by when they were read.
-type Stamp = [Option<(SystemTime, u64)>; 2];
+/// What these files were known by when they were read.
+type Stamp = [Option<(SystemTime, u64)>; 3];
 
 #[derive(Default)]
 struct Loaded {
@@ -29,22 +30,27 @@ impl Certificate {
     /// The one that a source or sink names; paths start from this folder.
     pub fn of(tls: &TlsSpec, folder: &Path) -> Option<Certificate> {
         let (cert, key) = tls.own.as_ref()?;
-        Some(Certificate::new(folder.join(cert), folder.join(key)))
+        let issuers = tls.ca.as_ref().map(|ca| folder.join(ca));
+        Some(Certificate { issuers, ..Certificate::new(folder.join(cert), folder.join(key)) })
     }
 
     /// The one in these files.
     pub fn new(cert: PathBuf, key: PathBuf) -> Certificate {
-        Certificate { cert, key, loaded: Mutex::default() }
+        Certificate { cert, key, issuers: None, loaded: Mutex::default() }
     }
 
     /// Whether it can be used.
     pub fn check(&self) -> Result<(), String> {
-        tls::server(&self.cert, &self.key).map(drop).map_err(|refusal| refusal.0)
+        self.load().map(drop).map_err(|refusal| refusal.0)
+    }
+
+    fn load(&self) -> Result<Arc<ServerConfig>, tls::Refusal> {
+        tls::server(&self.cert, &self.key, self.issuers.as_deref())
     }
 
     fn stamp(&self) -> Stamp {
-        [&self.cert, &self.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
+        [Some(&self.cert), Some(&self.key), self.issuers.as_ref()].map(|path| {
+            let metadata = std::fs::metadata(path?).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         })
     }
@@ -54,7 +60,7 @@ impl Certificate {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.stamp();
         if loaded.config.is_none() || loaded.stamp != stamp {
-            match tls::server(&self.cert, &self.key) {
+            match self.load() {
                 Ok(config) => loaded.config = Some(config),
                 Err(refusal) if loaded.config.is_none() => return Err(refusal.0),
                 Err(refusal) => {

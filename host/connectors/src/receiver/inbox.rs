@@ -255,6 +255,19 @@ impl Inbox {
         self.add(|held| held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max))).await
     }
 
+    /// Receiver: adds these records as soon as there is room, and says what to ask whether they are durable; `None`: the inbox was closed,
+    /// and does not have them.
+    pub async fn put_all_for(&self, chunks: Vec<Chunk>) -> Option<Ticket> {
+        let mut ticket = None;
+        let added = self.add(|held| {
+            chunks.into_iter().for_each(|chunk| held.join(chunk));
+            ticket = Some(held.ticket());
+        });
+        // Where it was closed meanwhile, as a limit does it, a batch may have taken them.
+        let _ = added.await;
+        ticket
+    }
+
     /// Receiver: as [`Inbox::put_whole`], and what to ask whether these rows are durable; `None`: the inbox was closed, and does not have them.
     pub async fn put_whole_for(
         &self,

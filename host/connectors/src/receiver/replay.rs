@@ -96,6 +96,7 @@ impl<'a> Replayer<'a> {
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
             | SourceKind::Syslog(_)
+            | SourceKind::Lumberjack(_)
             | SourceKind::Kafka(_)
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
@@ -233,6 +234,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
         | SourceKind::Plugin(_)
         | SourceKind::Server(_)
         | SourceKind::Syslog(_)
+        | SourceKind::Lumberjack(_)
         | SourceKind::Objects { .. }
         | SourceKind::Table(_) => None,
     }

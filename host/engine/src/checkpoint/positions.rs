@@ -147,6 +147,7 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         SourceKind::Http(server) if !server.otlp.is_empty() => "otlp".to_owned(),
         SourceKind::Http(_) => "http server".to_owned(),
         SourceKind::Syslog(_) => "syslog".to_owned(),
+        SourceKind::Lumberjack(_) => "lumberjack".to_owned(),
         // What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
         SourceKind::HttpClient(client) => {
             format!("http client {}", client.url.split('?').next().unwrap_or_default())
@@ -207,6 +208,7 @@ pub fn keeps_rows(source: &SourceSpec) -> bool {
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
             | SourceKind::Syslog(_)
+            | SourceKind::Lumberjack(_)
             | SourceKind::Table(_)
     )
 }

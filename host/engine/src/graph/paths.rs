@@ -203,6 +203,7 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::Plugin(_)
             | SourceKind::Server(_)
             | SourceKind::Syslog(_)
+            | SourceKind::Lumberjack(_)
             | SourceKind::Rate { .. } => {}
         }
     }

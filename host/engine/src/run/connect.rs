@@ -1,12 +1,14 @@
 //! The connections between the processes of a job: each connects to those before it in `--hosts` and waits for those
 //! after it. timely's own way of doing so writes to standard output, which belongs to `print` sinks, and trusts whoever
-//! connects. Here both ends of each connection prove that they know the job's key (`hello`), strangers cost nothing that
-//! matters (`port`), and what is sent is sealed (`sealed`) and looked at before timely sees it (`message`).
+//! connects. Here both ends of each connection show their certificates where they have such, and prove that they know the job's key
+//! (`hello`), strangers cost nothing that matters (`port`), and what is sent is sealed (`sealed`, `records`) and looked at before
+//! timely sees it (`message`).
 
 mod port;
 mod hello;
 mod message;
 mod reach;
+mod records;
 mod sealed;
 mod status;
 
@@ -19,7 +21,7 @@ pub use sealed::pair;
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::running::Cluster;
-use crate::running::cluster_key::ClusterKey;
+use crate::running::peer_trust::PeerTrust;
 use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
 use message::Messages;
@@ -41,6 +43,8 @@ pub struct Connected {
     pub generation: Generation,
     /// For [`super::liveness::watch`].
     pub links: Links,
+    /// For [`super::control`]: the process, and the connection on which it is asked and asks.
+    pub questions: Vec<(usize, Sealed)>,
 }
 
 /// The connections by which processes notice that one is lost.
@@ -66,7 +70,7 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
             "process {process} cannot listen on {host}: {error}; stop what uses the address, or name another with {option}"
         ))
     })?;
-    PeerPort::open(listener, own, cluster.key.clone())
+    PeerPort::open(listener, own, cluster)
 }
 
 /// Connects with all other processes, for as long as it takes them to start. An error where a process that is there
@@ -77,37 +81,39 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connecte
     // The ports of all are open before anyone connects, so no two processes can wait for each other.
     for ((process, host), peer) in (0..).zip(&cluster.hosts).take(cluster.process).zip(&mut peers) {
         let knows = Hello { generation, ..own };
-        let (socket, welcomed) = reach_same(knows, &cluster.key, ConnectionPurpose::Dataflow, process, host)?;
+        let (socket, welcomed) = reach_same(knows, &cluster.trust, ConnectionPurpose::Dataflow, process, host)?;
         generation = welcomed;
         let knows = Hello { generation, ..own };
         peer.dataflow = Some(socket);
-        peer.liveness = Some(reach_same(knows, &cluster.key, ConnectionPurpose::Liveness, process, host)?.0);
+        peer.liveness = Some(reach_same(knows, &cluster.trust, ConnectionPurpose::Liveness, process, host)?.0);
+        peer.questions = Some(reach_same(knows, &cluster.trust, ConnectionPurpose::Questions, process, host)?.0);
     }
     if let Some((earlier, later)) = peers.split_at_mut_checked(cluster.process + 1) {
         accept_all(earlier, later, Hello { generation, ..own }, &port)?;
     }
-    let mut links = Links::default();
+    let (mut links, mut questions) = (Links::default(), Vec::new());
     for (peer, process) in peers.iter_mut().zip(0..) {
         links.liveness.extend(peer.liveness.take());
+        questions.extend(peer.questions.take().map(|link| (process as usize, link)));
         if let Some(socket) = &peer.dataflow {
             socket.expect(Messages::between(process, own.process, own.workers));
             links.dataflow.push(socket.clone());
         }
     }
-    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), generation, links })
+    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), generation, links, questions })
 }
 
 /// As [`reach`], until the other is of the same start of the job. One of an earlier start will notice that its peers are gone, and come
 /// again; where the other is of a later start, this process has to. Generation 0: this process has not heard of one.
 fn reach_same(
     own: Hello,
-    key: &ClusterKey,
+    trust: &PeerTrust,
     purpose: ConnectionPurpose,
     process: u32,
     host: &str,
 ) -> Result<(Sealed, Generation)> {
     loop {
-        let reached = reach(own, key, purpose, process, host)?;
+        let reached = reach(own, trust, purpose, process, host)?;
         if own.generation == Generation(0) || reached.1 == own.generation {
             return Ok(reached);
         }
@@ -124,6 +130,7 @@ fn reach_same(
 struct Peer {
     dataflow: Option<Sealed>,
     liveness: Option<Sealed>,
+    questions: Option<Sealed>,
 }
 
 /// Waits until the processes behind this one have connected. A process that died while others were waited for may come
@@ -131,7 +138,7 @@ struct Peer {
 /// well: it would be of a start that is over.
 fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
     let is_there = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
-    let is_missing = |peer: &&Peer| !is_there(&peer.dataflow) || !is_there(&peer.liveness);
+    let is_missing = |peer: &&Peer| ![&peer.dataflow, &peer.liveness, &peer.questions].into_iter().all(is_there);
     let missing = |later: &[Peer]| later.iter().filter(is_missing).count();
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
@@ -151,6 +158,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort)
         let place = place.and_then(|place| later.get_mut(place)).map(|peer| match connection.purpose {
             ConnectionPurpose::Liveness => &mut peer.liveness,
             ConnectionPurpose::Dataflow => &mut peer.dataflow,
+            ConnectionPurpose::Questions => &mut peer.questions,
         });
         match place {
             Some(place) if place.as_ref().is_none_or(|taken| closed(taken.socket())) => {

@@ -4,17 +4,22 @@
 //! `{"ask":"status"}`, and gets one line back, an [`ControlAnswer`] as `{"status":{…}}` or `{"error":"…"}`. Then the connection is
 //! closed.
 //!
+//! A process is also asked what another one would say (`others`), which may be on another machine; of that it passes on no more than how
+//! the job stands.
+//!
 //! A job that cannot listen runs as well as any other, and whoever asks can neither slow nor stop it: one thread serves
 //! all, a few at a time, each for a limited time.
 
 mod ask;
 mod facts;
+mod others;
 mod partitions;
 mod socket;
 mod view;
 
-pub use ask::{ProcessAnswer, StatusAnswers, ask, jobs, put, view};
+pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
+pub(super) use others::Others;
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
 pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
@@ -55,6 +60,13 @@ pub enum ControlQuestion {
     Status,
     /// How it stands, in all that is known and was not told before.
     View(Known),
+    /// What another process says to one of the questions above.
+    Elsewhere {
+        /// Which.
+        process: usize,
+        /// The question.
+        question: Box<ControlQuestion>,
+    },
     /// Load and check the next plugin of a stage.
     Prepare(Prepare),
     /// How an upgrade stands.
@@ -178,15 +190,66 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("it cannot listen: {error}")))?;
-    let ended = runtime.block_on(async {
+    let served = Arc::new(served);
+    let (told, failure) = (served.clone(), served.job.running.failure.clone());
+    let hearing = served.job.others.hear(
+        runtime.handle(),
+        move |question| answer_elsewhere(question, &told),
+        move |error| failure.set(error),
+    );
+    runtime.block_on(async {
+        let mut stopped = stopped;
         tokio::select! {
-            ended = listen(process, Arc::new(served)) => ended,
-            _ = stopped => Ok(()),
+            ended = listen(process, served.clone()) => ended.unwrap_or_else(|error| {
+                tracing::warn!("`millstream status` does not find this run: {error}");
+            }),
+            _ = &mut stopped => return,
         }
+        // The other processes may ask all the same.
+        let _ = stopped.await;
     });
     // A plugin that is being loaded is no reason to wait.
     runtime.shutdown_background();
-    ended
+    served.job.others.close();
+    for thread in hearing {
+        // A panic there has been told by the thread itself.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+/// The answer to a question of another process, of which only those are answered that change nothing.
+fn answer_elsewhere(question: &[u8], served: &Served) -> Vec<u8> {
+    let answer = match serde_json::from_slice::<ControlQuestion>(question) {
+        Ok(question) => stands(&question, served)
+            .unwrap_or_else(|| ControlAnswer::Error("another process may only ask how the job stands".into())),
+        Err(error) => ControlAnswer::Error(format!("it does not know the question: {error}")),
+    };
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+/// How this process stands, where that is the question.
+fn stands(question: &ControlQuestion, served: &Served) -> Option<ControlAnswer> {
+    let running = &served.job.running;
+    match question {
+        ControlQuestion::Status => {
+            Some(ControlAnswer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since))))
+        }
+        ControlQuestion::View(known) => {
+            Some(ControlAnswer::View(Box::new(ProcessView::of(running, &served.file, served.since, *known))))
+        }
+        _ => None,
+    }
+}
+
+/// What another process says.
+async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &Served) -> ControlAnswer {
+    let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be asked".into()) };
+    match served.job.others.ask(process, question).await {
+        Ok(answer) => serde_json::from_slice(&answer)
+            .unwrap_or_else(|error| ControlAnswer::Error(format!("it answers in words of another version: {error}"))),
+        Err(words) => ControlAnswer::Error(words),
+    }
 }
 
 async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
@@ -241,12 +304,10 @@ async fn answer(question: &[u8], served: Arc<Served>) -> ControlAnswer {
     };
     let running = &served.job.running;
     match question {
-        ControlQuestion::Status => {
-            ControlAnswer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since)))
+        ControlQuestion::Status | ControlQuestion::View(_) => {
+            stands(&question, &served).unwrap_or_else(|| ControlAnswer::Error("nobody knows how it stands".into()))
         }
-        ControlQuestion::View(known) => {
-            ControlAnswer::View(Box::new(ProcessView::of(running, &served.file, served.since, known)))
-        }
+        ControlQuestion::Elsewhere { process, question } => ask_elsewhere(process, &question, &served).await,
         ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
         ControlQuestion::Upgrade { id } => {
             let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);

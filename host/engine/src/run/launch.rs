@@ -1,6 +1,7 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
 use super::connect::Sealed;
+use super::control::Others;
 use super::liveness::Liveness;
 use super::traces::Traces;
 use super::{JobEnd, Stopper};
@@ -45,6 +46,8 @@ pub(super) struct Peers {
     pub generation: Generation,
     /// Tells when one of them is lost.
     pub liveness: Liveness,
+    /// Of whom it can be asked how they stand.
+    pub others: Others,
 }
 
 /// Starts receivers and workers.
@@ -131,9 +134,12 @@ pub(super) fn launch(
     let traces = Traces::start(&running);
     let guards = start_workers(&running, sockets, first_thread)?;
     let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
-    let liveness = peers.map(|peers| peers.liveness);
+    let (liveness, others) = match peers {
+        Some(peers) => (Some(peers.liveness), peers.others),
+        None => (None, Others::default()),
+    };
     let done = Arc::new(JobEnd::default());
-    let stopper = Stopper { running: running.clone(), done: done.clone() };
+    let stopper = Stopper { running: running.clone(), done: done.clone(), others: Arc::new(others) };
     let (ending, failing) = (done.clone(), done);
     threads::start(
         "millstream-end",

@@ -1,6 +1,7 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
 use super::connect::{Connected, Hello, PeerPort};
+use super::control::Others;
 use super::launch::{Peers, launch, open_sinks};
 use super::sent::SentBatches;
 use super::{Stopper, connect, liveness};
@@ -311,8 +312,9 @@ fn connected(
     failure: &Failure,
 ) -> Result<Option<Peers>> {
     let (Some(cluster), Some((own, port))) = (&options.cluster, port) else { return Ok(None) };
-    let Connected { sockets, generation, links } = connect::connect(cluster, Hello { generation, ..own }, port)?;
+    let connected = connect::connect(cluster, Hello { generation, ..own }, port)?;
+    let Connected { sockets, generation, links, questions } = connected;
     let (failure, failed) = (failure.clone(), failure.clone());
     let liveness = liveness::watch(links, move |error| failure.set(error), move || failed.happened())?;
-    Ok(Some(Peers { sockets, generation, liveness }))
+    Ok(Some(Peers { sockets, generation, liveness, others: Others::new(questions) }))
 }

@@ -3,9 +3,7 @@
 use crate::error::{Error, Result};
 use crate::private::{self, Key, random};
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,29 +66,17 @@ impl ClusterKey {
     }
 }
 
-/// Links are followed, as secrets are mounted as links; what counts is who may read and change the file itself.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let wrong = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
-    // A pipe would otherwise wait for its other end.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let found = file.metadata()?;
-    let user = private::user();
-    // What root lets a group read is meant for the services in it: so secrets are mounted for users without rights.
-    let others = if found.uid() == 0 && user != 0 { 0o037 } else { 0o077 };
-    if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & others != 0 {
-        return Err(wrong(format!(
-            "it must be a file of user {user} that only this user may use (mode 0600), or of root, which a group may read \
-             (mode 0640): whoever has the key takes part in the job"
-        )));
-    }
-    let mut bytes = Vec::new();
-    file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let mut bytes = private::read_secret(path, BYTES_MAX as u64)?;
     let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
     bytes.truncate(end);
     if !(BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) {
-        return Err(wrong(format!(
-            "a key has {BYTES_MIN} to {BYTES_MAX} bytes that nobody can guess; make one with `openssl rand -hex 32`"
-        )));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "a key has {BYTES_MIN} to {BYTES_MAX} bytes that nobody can guess; make one with `openssl rand -hex 32`"
+            ),
+        ));
     }
     Ok(bytes)
 }

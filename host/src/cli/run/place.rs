@@ -3,7 +3,7 @@
 use super::RunArguments;
 use crate::error::{Error, Result};
 use crate::regular;
-use crate::run::ClusterKey;
+use crate::run::{ClusterKey, PeerTrust, name_in};
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
@@ -62,9 +62,10 @@ pub(super) fn settle(arguments: &mut RunArguments) -> Result<()> {
     if arguments.processes.is_none() && !arguments.hosts.is_empty() {
         arguments.processes = Some(arguments.hosts.len());
     }
-    if arguments.processes.is_none() && (arguments.process.is_some() || arguments.cluster_key.is_some()) {
+    let of_several = arguments.process.is_some() || arguments.cluster_key.is_some() || arguments.cluster_tls.is_some();
+    if arguments.processes.is_none() && of_several {
         return Err(Error::job(
-            "--process and --cluster-key are for jobs of several processes, and neither --processes nor --hosts says how many \
+            "--process, --cluster-key and --cluster-tls are for jobs of several processes, and neither --processes nor --hosts says how many \
              there are",
         ));
     }
@@ -117,26 +118,35 @@ fn place_of(name: &str, hosts: &[String]) -> Result<usize> {
     }
 }
 
-/// The host of `host:port`.
-fn name_in(host: &str) -> &str {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)
+/// By what this process knows the others. `passed`: the key that a supervisor has passed to it.
+pub(super) fn trust(
+    arguments: &RunArguments,
+    hosts: &[String],
+    process: usize,
+    passed: Option<ClusterKey>,
+) -> Result<PeerTrust> {
+    let key = match (passed, &arguments.cluster_key) {
+        (None, Some(file)) => Some(ClusterKey::read(file)?),
+        (passed, _) => passed,
+    };
+    if let Some(folder) = &arguments.cluster_tls {
+        let name = hosts.get(process).map_or("", |host| name_in(host));
+        return PeerTrust::with_certificates(folder, name, key);
+    }
+    key.map_or_else(|| key_of_user(arguments, hosts), Ok).map(PeerTrust::Key)
 }
 
-/// The key by which processes that are started one by one know each other. On one machine that of the user will do;
-/// others cannot have it.
-pub(super) fn key(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey> {
-    if let Some(file) = &arguments.cluster_key {
-        return ClusterKey::read(file);
-    }
+/// The key of processes that are started one by one, where nothing else is named. On one machine that of the user will do; others
+/// cannot have it.
+fn key_of_user(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey> {
     let listens = arguments.listen.iter().map(|host| ("--listen", host));
     let mut named = hosts.iter().map(|host| ("--hosts", host)).chain(listens);
     match named.find(|(_, host)| !is_loopback(host)) {
         None => ClusterKey::of_user(),
         Some((option, host)) => Err(Error::job(format!(
             "{option} names {host}, which others may reach, and --cluster-key is missing: the processes of a job know each \
-             other by a key. Make one with `(umask 077; openssl rand -hex 32 > cluster.key)`, copy it to all machines, and \
-             start each process with --cluster-key cluster.key"
+             other by a key, or by certificates (--cluster-tls). Make a key with `(umask 077; openssl rand -hex 32 > cluster.key)`, \
+             copy it to all machines, and start each process with --cluster-key cluster.key"
         ))),
     }
 }

@@ -26,7 +26,7 @@ pub fn of(status: &JobStatus) -> String {
     let processes = match status.processes {
         1 => "1 process".to_owned(),
         n if n == status.answered => format!("{n} processes"),
-        n => format!("{} of {n} processes; the others do not answer on this machine", status.answered),
+        n => format!("{} of {n} processes; the others do not answer", status.answered),
     };
     let (begun, committed) = (grouped(status.batches_begun), grouped(status.batches_committed));
     let _ = write!(

@@ -2,7 +2,9 @@
 
 use super::{PartMistakes, address};
 use crate::job::http_url;
-use crate::job::spec::{ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, SourceSpec, TlsSpec, WebsocketSinkSpec};
+use crate::job::spec::{
+    ClickhouseSinkSpec, HttpServerSpec, HttpSinkSpec, LumberjackSpec, SourceSpec, TlsSpec, WebsocketSinkSpec,
+};
 use crate::units;
 use std::time::Duration;
 
@@ -29,6 +31,18 @@ pub(super) fn source(spec: &SourceSpec, server: &HttpServerSpec, part: &PartMist
         part.wrong("request_time_max", format!("`request_time_max` is {time}; write a time from 1ms to 1h"));
     }
     spec.tls.iter().for_each(|tls| own_certificate(tls, part));
+}
+
+/// A source that Beats send to.
+pub(super) fn lumberjack(spec: &SourceSpec, lumberjack: &LumberjackSpec, part: &PartMistakes<'_>) {
+    address("listen", &lumberjack.listen, part);
+    if lumberjack.window_time_max.is_zero() || lumberjack.window_time_max > REQUEST_TIME_MAX_MAX {
+        let time = units::show_time(lumberjack.window_time_max);
+        part.wrong("window_time_max", format!("`window_time_max` is {time}; write a time from 1ms to 1h"));
+    }
+    // Senders may have to show certificates, too.
+    let shown = spec.tls.as_ref().map(|tls| TlsSpec { ca: None, ..tls.clone() });
+    shown.iter().for_each(|tls| own_certificate(tls, part));
 }
 
 /// Who listens has a certificate, and looks at nobody's.

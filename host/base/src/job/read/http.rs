@@ -2,11 +2,12 @@
 
 use super::{http_client, tls};
 use crate::job::spec::{
-    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, OtlpSignal, SyslogSpec,
+    ClickhouseSinkSpec, HttpBody, HttpServerSpec, HttpSinkSpec, KeyedDocuments, LumberjackSpec, OtlpSignal, SyslogSpec,
     WebsocketSinkSpec,
 };
 use crate::job::table::Reader;
 use crate::limits;
+use std::time::Duration;
 use toml::Value;
 
 /// A source that others POST to.
@@ -76,6 +77,20 @@ pub(in crate::job) fn syslog(r: &Reader<'_>) -> SyslogSpec {
         listen: r.text("listen", example).unwrap_or_default().to_owned(),
         udp,
         tcp,
+        connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
+    }
+}
+
+/// A source that listens for what Beats send.
+pub(in crate::job) fn lumberjack(r: &Reader<'_>) -> LumberjackSpec {
+    let example = "listen = \"0.0.0.0:5044\"";
+    r.need("listen", example);
+    let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+    let window_bytes_max = r.size("window_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+    LumberjackSpec {
+        listen: r.text("listen", example).unwrap_or_default().to_owned(),
+        window_bytes_max: window_bytes_max.unwrap_or(limits::LUMBERJACK_WINDOW_BYTES_MAX),
+        window_time_max: r.time("window_time_max").unwrap_or(Duration::from_millis(limits::LUMBERJACK_WINDOW_MS_MAX)),
         connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     r.need(
         "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, plugin, rate, queue",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, queue",
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
@@ -85,6 +85,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         "kinesis" => SourceKind::Server(Box::new(server::kinesis(r))),
         "syslog" => SourceKind::Syslog(http::syslog(r)),
         "otlp" => SourceKind::Http(http::otlp(r)),
+        "lumberjack" => SourceKind::Lumberjack(http::lumberjack(r)),
         "mqtt" => SourceKind::Server(Box::new(server::mqtt(r))),
         "nats" => SourceKind::Server(Box::new(nats::source(r))),
         "rabbitmq" => SourceKind::Server(Box::new(rabbitmq::source(r))),
@@ -129,7 +130,7 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
     let default = match kind {
         SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
-        SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) => "json",
+        SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
         SourceKind::Server(server) if server.reads.are_fields() => "json",
         SourceKind::Http(server) if !server.otlp.is_empty() => "json",
         _ => "text",

@@ -8,6 +8,7 @@ mod servers;
 mod sinks;
 mod socket;
 mod stages;
+mod lumberjack;
 mod syslog;
 mod windows;
 
@@ -188,12 +189,12 @@ const TOP: Cases = &[
 const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
-        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, plugin, rate, queue"#,
+        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, queue"#,
     ),
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
         r#"kind = "s3""#,
-        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `postgres-changes`, `plugin`, `rate`, `queue`"#,
+        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `lumberjack`, `postgres-changes`, `plugin`, `rate`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),
@@ -390,7 +391,7 @@ path = "s3://bucket/a.txt""#,
         r#"kind = "rate"
 rows_per_second = 10
 schema = { k = "int64" }"#,
-        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `queue`, `syslog`, `otlp`; remove it",
+        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `queue`, `syslog`, `otlp`, `lumberjack`; remove it",
     ),
     (
         r#"kind = "rate"

@@ -103,7 +103,9 @@ async fn serve(
     };
     match timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => speak(stream, peer, intake, closed).await,
-        Ok(Err(error)) => intake.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error))),
+        Ok(Err(error)) => {
+            intake.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
+        }
         Err(_) => intake.refusals.tell(peer, "TLS: it did not finish its greeting in time"),
     }
 }

@@ -1,28 +1,25 @@
 //! Takes in the body of a request, within its bounds of bytes and time and a bound for all requests together.
 
+use crate::receiver::budget::{Budget, Room};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// What bodies are counted in.
-const UNIT_BYTES: u64 = 1024;
 /// How much of a refused request is read, so that its sender sees the answer.
 const DRAIN_BYTES_MAX: u64 = 256 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The bytes of all bodies that are coming in.
-pub struct BodiesBudget(Arc<Semaphore>);
+pub struct BodiesBudget(Budget);
 
 /// A body, and what it has of the budget.
 #[derive(Debug)]
 pub struct HeldBody {
     /// Its bytes.
     pub bytes: BytesMut,
-    permits: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 /// Why a body was not taken in.
@@ -39,10 +36,9 @@ pub enum BodyFault {
 }
 
 impl BodiesBudget {
-    /// So many bytes, and one unit for each body.
+    /// So many bytes.
     pub fn new(bytes_max: u64) -> BodiesBudget {
-        let units = usize::try_from(bytes_max.div_ceil(UNIT_BYTES) + 1).unwrap_or(usize::MAX);
-        BodiesBudget(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+        BodiesBudget(Budget::new(bytes_max))
     }
 
     /// Reads a body to its end.
@@ -50,7 +46,7 @@ impl BodiesBudget {
         if body.size_hint().lower() > bytes_max {
             return Err(BodyFault::TooLarge);
         }
-        let mut held = HeldBody { bytes: BytesMut::new(), permits: None };
+        let mut held = HeldBody { bytes: BytesMut::new(), room: Room::default() };
         loop {
             let frame = match timeout_at(deadline, body.frame()).await {
                 Err(_) => return Err(BodyFault::TooSlow),
@@ -64,24 +60,11 @@ impl BodiesBudget {
             if bytes > bytes_max {
                 return Err(BodyFault::TooLarge);
             }
-            self.grow(&mut held, bytes)?;
+            if !self.0.grow(&mut held.room, bytes) {
+                return Err(BodyFault::NoRoom);
+            }
             held.bytes.extend_from_slice(&data);
         }
-    }
-
-    fn grow(&self, held: &mut HeldBody, bytes: u64) -> Result<(), BodyFault> {
-        let has = held.permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(has);
-        let Ok(more) = u32::try_from(more) else { return Err(BodyFault::NoRoom) };
-        if more == 0 {
-            return Ok(());
-        }
-        let permits = self.0.clone().try_acquire_many_owned(more).map_err(|_| BodyFault::NoRoom)?;
-        match &mut held.permits {
-            Some(before) => before.merge(permits),
-            none => *none = Some(permits),
-        }
-        Ok(())
     }
 }
 

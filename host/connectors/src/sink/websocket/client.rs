@@ -60,7 +60,9 @@ async fn serve(stream: TcpStream, peer: SocketAddr, audience: &Audience) {
     };
     match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => greet(stream, peer, audience).await,
-        Ok(Err(error)) => audience.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error))),
+        Ok(Err(error)) => {
+            audience.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
+        }
         Err(_) => audience.refusals.tell(peer, "TLS: it did not finish its greeting in time"),
     }
 }

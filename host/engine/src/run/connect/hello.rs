@@ -7,17 +7,17 @@
 //! | the one that connects | its proof |
 //!
 //! A proof is an HMAC over both hellos and both numbers, so one that was heard elsewhere, or earlier, proves nothing. Of the
-//! same come the keys of the connection, see [`super::sealed`].
+//! same come the keys of the connection, see [`super::sealed`]. Where the processes speak TLS, all of this is said within it, and
+//! proofs are made with what only the two ends of that connection have as well (`running/peer_trust`).
 
 use super::sealed::{Opener, Sealer};
 use crate::ids::Generation;
 use crate::private::random;
-use crate::running::cluster_key::ClusterKey;
 use ring::hmac;
 use std::io;
 
 /// What a process says first, so that nobody else is taken for one.
-pub const MAGIC: [u8; 8] = *b"mllstrm5";
+pub const MAGIC: [u8; 8] = *b"mllstrm6";
 /// Magic, the fields of [`Hello`], the purpose and the number.
 pub const HELLO_BYTES: usize = 72;
 /// Bytes of a proof.
@@ -46,6 +46,21 @@ pub enum ConnectionPurpose {
     Dataflow,
     /// Signs of life, see [`crate::run::liveness`].
     Liveness,
+    /// Questions about the other process, see [`crate::run::control`].
+    Questions,
+}
+
+impl ConnectionPurpose {
+    const ALL: [ConnectionPurpose; 3] =
+        [ConnectionPurpose::Dataflow, ConnectionPurpose::Liveness, ConnectionPurpose::Questions];
+
+    fn number(self) -> u32 {
+        match self {
+            ConnectionPurpose::Dataflow => 0,
+            ConnectionPurpose::Liveness => 1,
+            ConnectionPurpose::Questions => 2,
+        }
+    }
 }
 
 /// What one end says first, as it goes over the connection.
@@ -62,20 +77,20 @@ impl HelloBytes {
         bytes[16..20].copy_from_slice(&hello.workers.to_le_bytes());
         bytes[20..28].copy_from_slice(&hello.job.to_le_bytes());
         bytes[28..36].copy_from_slice(&hello.generation.0.to_le_bytes());
-        bytes[36..40].copy_from_slice(&u32::from(purpose == ConnectionPurpose::Liveness).to_le_bytes());
+        bytes[36..40].copy_from_slice(&purpose.number().to_le_bytes());
         bytes[40..].copy_from_slice(&random()?);
         Ok(HelloBytes(bytes))
     }
 
-    /// What is said; it counts for nothing before it is proven.
-    pub fn hello(&self) -> (Hello, ConnectionPurpose) {
+    /// What is said; it counts for nothing before it is proven. `None`: for a purpose that there is not.
+    pub fn hello(&self) -> Option<(Hello, ConnectionPurpose)> {
         let bytes = &self.0;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        let purpose = if word(36) == 0 { ConnectionPurpose::Dataflow } else { ConnectionPurpose::Liveness };
+        let purpose = ConnectionPurpose::ALL.into_iter().find(|purpose| purpose.number() == word(36))?;
         let generation = Generation(long(28));
         let hello = Hello { process: word(8), processes: word(12), workers: word(16), job: long(20), generation };
-        (hello, purpose)
+        Some((hello, purpose))
     }
 }
 
@@ -96,12 +111,12 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Of these hellos.
-    pub fn new(key: &ClusterKey, connects: &HelloBytes, listens: &HelloBytes) -> Transcript {
+    /// Of these hellos; `key`: what both ends prove that they know.
+    pub fn new(key: hmac::Key, connects: &HelloBytes, listens: &HelloBytes) -> Transcript {
         let mut said = [0; 2 * HELLO_BYTES];
         said[..HELLO_BYTES].copy_from_slice(&connects.0);
         said[HELLO_BYTES..].copy_from_slice(&listens.0);
-        Transcript { key: hmac::Key::new(hmac::HMAC_SHA256, key.bytes()), said }
+        Transcript { key, said }
     }
 
     /// What only an end with the key can say.
@@ -170,26 +185,31 @@ mod tests {
     #[test]
     fn a_proof_holds_for_its_end_its_key_and_its_hellos_only() {
         let hello = |process| Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(9) };
-        let keys = [(); 2].map(|()| ClusterKey::generate().unwrap());
+        let keys = [1, 2].map(|byte| hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]));
+        let key = |number: usize| keys[number].clone();
         let said = |process| HelloBytes::new(hello(process), ConnectionPurpose::Liveness).unwrap();
         let (connects, listens) = (said(1), said(0));
-        assert_eq!((connects.hello(), listens.hello().0), ((hello(1), ConnectionPurpose::Liveness), hello(0)));
-        let right = Transcript::new(&keys[0], &connects, &listens);
+        assert_eq!(connects.hello(), Some((hello(1), ConnectionPurpose::Liveness)));
+        assert_eq!(listens.hello().map(|(hello, _)| hello), Some(hello(0)));
+        let mut unknown = connects;
+        unknown.0[36] = 3;
+        assert_eq!(unknown.hello(), None);
+        let right = Transcript::new(key(0), &connects, &listens);
         let proof = right.proof(ConnectionEnd::Connects);
         assert!(right.proves(ConnectionEnd::Connects, &proof));
         assert!(!right.proves(ConnectionEnd::Listens, &proof), "a proof that comes back is none");
         let others = [
-            Transcript::new(&keys[1], &connects, &listens),
-            Transcript::new(&keys[0], &said(1), &listens),
-            Transcript::new(&keys[0], &connects, &said(0)),
-            Transcript::new(&keys[0], &listens, &connects),
+            Transcript::new(key(1), &connects, &listens),
+            Transcript::new(key(0), &said(1), &listens),
+            Transcript::new(key(0), &connects, &said(0)),
+            Transcript::new(key(0), &listens, &connects),
         ];
         assert!(others.iter().all(|other| !other.proves(ConnectionEnd::Connects, &proof)));
         for byte in 0..HELLO_BYTES {
             let mut changed = connects;
             changed.0[byte] ^= 1;
             assert!(
-                !Transcript::new(&keys[0], &changed, &listens).proves(ConnectionEnd::Connects, &proof),
+                !Transcript::new(key(0), &changed, &listens).proves(ConnectionEnd::Connects, &proof),
                 "byte {byte}"
             );
         }

@@ -2,12 +2,15 @@
 //! and lets in who knows the key. Until this process is ready, those who were let in hear that it lives.
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
-use super::sealed::{Opener, Sealer};
+use super::records::exported;
+use super::sealed::{Opener, Sealer, with_tls};
 use super::status::{STATUS_EVERY, Status};
 use crate::error::{Error, Result};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
-use crate::running::cluster_key::ClusterKey;
+use crate::running::Cluster;
+use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
 use crate::threads;
+use crate::tls::peers;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,10 +18,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// How often it is told in the log that connections were refused.
 const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -48,7 +52,9 @@ pub struct PeerPort {
 /// What the tasks that admit connections share.
 struct Admission {
     own: Hello,
-    key: ClusterKey,
+    trust: PeerTrust,
+    /// The addresses of all processes.
+    hosts: Vec<String>,
     ready: watch::Receiver<bool>,
     admitted: Sender<Result<PeerConnection>>,
     /// How many may wait until this process is ready.
@@ -64,18 +70,19 @@ struct Refused {
 }
 
 impl PeerPort {
-    /// Opens it: whoever connects is asked for the key from now on.
-    pub fn open(listener: TcpListener, own: Hello, key: ClusterKey) -> Result<PeerPort> {
+    /// Opens it: whoever connects is asked from now on who it is.
+    pub fn open(listener: TcpListener, own: Hello, cluster: &Cluster) -> Result<PeerPort> {
         let failed = |error: io::Error| Error::environment(format!("cannot wait for the other processes: {error}"));
         listener.set_nonblocking(true).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (ready, is_ready) = watch::channel(false);
         let (sender, admitted) = channel();
         let (failing, closing) = (sender.clone(), sender.clone());
-        let places = usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(4).min(Semaphore::MAX_PERMITS);
+        let places = usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(6).min(Semaphore::MAX_PERMITS);
         let admission = Admission {
             own,
-            key,
+            trust: cluster.trust.clone(),
+            hosts: cluster.hosts.clone(),
             ready: is_ready,
             admitted: sender,
             places: Arc::new(Semaphore::new(places)),
@@ -158,15 +165,15 @@ async fn serve(listener: TcpListener, admission: Arc<Admission>) -> io::Result<(
     }
 }
 
-/// Hears one that has connected: for a short while until it has proven that it knows the key, then until it can be let in.
-async fn hear(mut socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
+/// Hears one that has connected: for a short while until it has proven who it is, then until it can be let in.
+async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
     let time_max = Duration::from_millis(HELLO_MS_MAX);
-    let heard = match tokio::time::timeout(time_max, meet(&mut socket, &admission)).await {
+    let heard = match tokio::time::timeout(time_max, greet(socket, &admission)).await {
         Ok(heard) => heard,
         Err(_) => Err("it did not say in time that it is a process of a job".to_owned()),
     };
     match heard {
-        Ok((hello, purpose, seals)) => {
+        Ok((socket, (hello, purpose, seals))) => {
             let Ok(place) = admission.places.clone().try_acquire_owned() else {
                 return admission.refuse("more processes wait than the job has", Some(from));
             };
@@ -182,30 +189,64 @@ async fn hear(mut socket: TcpStream, from: SocketAddr, admission: Arc<Admission>
 
 type Heard = (Hello, ConnectionPurpose, (Sealer, Opener));
 
-/// Both ends make sure of each other, see [`super::hello`].
-async fn meet(socket: &mut TcpStream, admission: &Admission) -> Result<Heard, String> {
-    let lost = |error: io::Error| format!("it did not say that it is a process of a job ({error})");
+/// What a connection with TLS begins with: a record of a greeting.
+const TLS_GREETING: [u8; 2] = [0x16, 3];
+
+/// Both ends make sure of each other, with certificates where the processes have them.
+async fn greet(mut socket: TcpStream, admission: &Admission) -> Result<(TcpStream, Heard), String> {
+    socket.set_nodelay(true).map_err(lost)?;
+    let Some(peers) = admission.trust.peers() else {
+        let (hello, purpose, transcript) = meet(&mut socket, admission, None).await?;
+        return Ok((socket, (hello, purpose, transcript.seals(ConnectionEnd::Listens))));
+    };
+    let refused = |error: io::Error| peers::refused(&error).unwrap_or_else(|| lost(error));
+    let mut stream = TlsAcceptor::from(peers.listens()).accept(socket).await.map_err(refused)?;
+    let secret = exported(stream.get_ref().1).map_err(lost)?;
+    let (hello, purpose, _) = meet(&mut stream, admission, Some(&secret)).await?;
+    let host = admission.hosts.get(hello.process as usize).map_or("", String::as_str);
+    let (socket, connection) = stream.into_inner();
+    peers::is_for(connection.peer_certificates(), name_in(host))
+        .map_err(|why| format!("it says that it is process {}, at {host} in --hosts: {why}", hello.process))?;
+    Ok((socket, (hello, purpose, with_tls(connection.into()))))
+}
+
+fn lost(error: io::Error) -> String {
+    format!("it did not say that it is a process of a job ({error})")
+}
+
+/// Both ends prove what they know, see [`super::hello`].
+async fn meet(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    admission: &Admission,
+    exported: Option<&[u8; EXPORTED_BYTES]>,
+) -> Result<(Hello, ConnectionPurpose, Transcript), String> {
+    let foreign = || "it is no process of a job, or one of another version".to_owned();
     let mut said = HelloBytes([0; HELLO_BYTES]);
     // The magic first: a stranger may say less than a hello and wait for an answer.
-    socket.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost)?;
-    if !said.0.starts_with(&MAGIC) {
-        return Err("it is no process of a job, or one of another version".to_owned());
+    stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost)?;
+    if said.0.starts_with(&TLS_GREETING) {
+        return Err(
+            "it speaks TLS, and this process does not; start all with the same --cluster-tls, or none".to_owned()
+        );
     }
-    socket.read_exact(&mut said.0[MAGIC.len()..]).await.map_err(lost)?;
-    let (hello, purpose) = said.hello();
+    if !said.0.starts_with(&MAGIC) {
+        return Err(foreign());
+    }
+    stream.read_exact(&mut said.0[MAGIC.len()..]).await.map_err(lost)?;
+    let (hello, purpose) = said.hello().ok_or_else(foreign)?;
     let own = HelloBytes::new(admission.own, purpose).map_err(lost)?;
-    let transcript = Transcript::new(&admission.key, &said, &own);
-    socket.set_nodelay(true).map_err(lost)?;
-    socket.write_all(&[&own.0[..], &transcript.proof(ConnectionEnd::Listens)].concat()).await.map_err(lost)?;
+    let transcript = Transcript::new(admission.trust.proof_key(exported), &said, &own);
+    stream.write_all(&[&own.0[..], &transcript.proof(ConnectionEnd::Listens)].concat()).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
     let mut proof = [0; PROOF_BYTES];
-    socket.read_exact(&mut proof).await.map_err(lost)?;
+    stream.read_exact(&mut proof).await.map_err(lost)?;
     if !transcript.proves(ConnectionEnd::Connects, &proof) {
         return Err("it does not know the key of the job's processes".to_owned());
     }
     match admission.own.differs(hello) {
         // The other has found the same, and says so.
         Some(difference) => Err(difference),
-        None => Ok((hello, purpose, transcript.seals(ConnectionEnd::Listens))),
+        None => Ok((hello, purpose, transcript)),
     }
 }
 

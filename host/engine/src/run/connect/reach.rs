@@ -1,12 +1,14 @@
 //! Connecting to a process that is before this one in `--hosts`, however late it starts.
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
-use super::sealed::{LENGTH_BYTES, Opener, Sealed};
+use super::records::exported;
+use super::sealed::{Opener, Sealed, Sealer, with_tls};
 use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::limits::HELLO_MS_MAX;
-use crate::running::cluster_key::ClusterKey;
+use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
+use crate::tls::peers::{self, Peers};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -32,7 +34,7 @@ impl From<io::Error> for Missed {
 /// Connects to this process, and waits until it is ready. An error where it runs something else.
 pub fn reach(
     own: Hello,
-    key: &ClusterKey,
+    trust: &PeerTrust,
     purpose: ConnectionPurpose,
     process: u32,
     host: &str,
@@ -40,7 +42,7 @@ pub fn reach(
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
-        match greet(own, key, purpose, process, host) {
+        match greet(own, trust, purpose, process, host) {
             Ok(reached) => return Ok(reached),
             Err(Missed::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
             Err(Missed::Now(error)) => {
@@ -66,35 +68,51 @@ pub fn reach(
 /// Connects once.
 fn greet(
     own: Hello,
-    key: &ClusterKey,
+    trust: &PeerTrust,
     purpose: ConnectionPurpose,
     process: u32,
     host: &str,
 ) -> Result<(Sealed, Generation), Missed> {
     let time_max = Duration::from_millis(HELLO_MS_MAX);
     let socket = connect(host, time_max)?;
-    // For all that is said, not for each byte of it.
-    let deadline = Instant::now() + time_max;
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(time_max))?;
+    // For all that is said, not for each byte of it.
+    let mut heard = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
+    let (mut tls, secret) = match trust.peers() {
+        None => (None, None),
+        Some(peers) => {
+            let (seals, secret) = secure(&mut heard, peers, host)?;
+            (Some(seals), Some(secret))
+        }
+    };
     let said = HelloBytes::new(own, purpose)?;
-    (&socket).write_all(&said.0)?;
+    say(&socket, tls.as_mut(), &said.0)?;
     let mut other = HelloBytes([0; HELLO_BYTES]);
-    read(&socket, &mut other.0, deadline)?;
+    hear(&mut heard, tls.as_mut(), &mut other.0[..TLS_REFUSAL.len()])?;
+    if other.0.starts_with(&TLS_REFUSAL) {
+        return Err(stranger(
+            "what answers there speaks TLS, and this process does not; start all with the same --cluster-tls, or none",
+        )
+        .into());
+    }
+    hear(&mut heard, tls.as_mut(), &mut other.0[TLS_REFUSAL.len()..])?;
     if !other.0.starts_with(&MAGIC) {
         return Err(stranger("what answers there is no process of a job, or one of another version").into());
     }
     let mut proof = [0; PROOF_BYTES];
-    read(&socket, &mut proof, deadline)?;
-    let transcript = Transcript::new(key, &said, &other);
+    hear(&mut heard, tls.as_mut(), &mut proof)?;
+    let transcript = Transcript::new(trust.proof_key(secret.as_ref()), &said, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(stranger(
             "what answers there does not know the key of this process; give all the same file with --cluster-key",
         )
         .into());
     }
-    (&socket).write_all(&transcript.proof(ConnectionEnd::Connects))?;
-    let (hello, _) = other.hello();
+    say(&socket, tls.as_mut(), &transcript.proof(ConnectionEnd::Connects))?;
+    let Some((hello, _)) = other.hello() else {
+        return Err(stranger("what answers there is a process of another version").into());
+    };
     if hello.process != process {
         return Err(Missed::Differs(format!(
             "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
@@ -104,11 +122,67 @@ fn greet(
     if let Some(difference) = own.differs(hello) {
         return Err(Missed::Differs(difference));
     }
-    let (sealer, mut opener) = transcript.seals(ConnectionEnd::Connects);
+    let (sealer, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
     let generation = welcome(&socket, &mut opener, process)?;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
     Ok((Sealed::new(socket, (sealer, opener)), generation))
+}
+
+/// What somebody who speaks TLS says to one who does not.
+const TLS_REFUSAL: [u8; 2] = [0x15, 3];
+
+/// Both ends show their certificates, and agree on what only they have.
+fn secure(
+    heard: &mut UntilDeadline<'_>,
+    peers: &Peers,
+    host: &str,
+) -> io::Result<((Sealer, Opener), [u8; EXPORTED_BYTES])> {
+    let mut connection = peers.connects(name_in(host))?;
+    while connection.is_handshaking() {
+        connection.complete_io(heard).map_err(in_words)?;
+    }
+    let secret = exported(&connection)?;
+    Ok((with_tls(connection.into()), secret))
+}
+
+/// What is wrong with the certificate of the other end, or with that of this one, as the other says.
+fn in_words(error: io::Error) -> io::Error {
+    match peers::refused(&error) {
+        Some(words) => stranger(&words),
+        None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => io::Error::new(
+            error.kind(),
+            "it closed the connection in the middle of the greeting; it may not have been started with --cluster-tls",
+        ),
+        None => error,
+    }
+}
+
+/// Says something, within TLS where it is spoken.
+fn say(mut socket: &TcpStream, tls: Option<&mut (Sealer, Opener)>, bytes: &[u8]) -> io::Result<()> {
+    match tls {
+        None => socket.write_all(bytes),
+        Some((sealer, _)) => socket.write_all(sealer.seal(bytes)?),
+    }
+}
+
+/// Fills `bytes` with what the other says, within TLS where it is spoken.
+fn hear(heard: &mut UntilDeadline<'_>, tls: Option<&mut (Sealer, Opener)>, bytes: &mut [u8]) -> io::Result<()> {
+    match tls {
+        None => heard.read_exact(bytes),
+        Some((_, opener)) => opened(opener, heard, bytes),
+    }
+}
+
+/// Fills `bytes` with what frames hold.
+fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match opener.read(&mut *heard, bytes)? {
+            0 => return Err(closed()),
+            count => bytes = &mut bytes[count..],
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
@@ -116,12 +190,10 @@ fn greet(
 fn welcome(socket: &TcpStream, opener: &mut Opener, process: u32) -> io::Result<Generation> {
     let (began, mut told) = (Instant::now(), false);
     loop {
-        let deadline = Instant::now() + STATUS_SILENCE_MAX;
-        let mut head = [0; LENGTH_BYTES];
-        read(socket, &mut head, deadline)?;
-        let mut frame = vec![0; Opener::length(head)?];
-        read(socket, &mut frame, deadline)?;
-        match Status::read(opener.open(&mut frame)?) {
+        let mut heard = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
+        let mut status = [0; Status::BYTES];
+        opened(opener, &mut heard, &mut status)?;
+        match Status::read(&status) {
             Some(Status::Welcome(generation)) => return Ok(generation),
             Some(Status::Taken) => return Err(io::Error::other("a process with the number of this one takes part")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
@@ -150,22 +222,49 @@ fn connect(host: &str, time_max: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Fills `bytes` until the deadline.
-fn read(mut socket: &TcpStream, mut bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
-    let late = || io::Error::new(ErrorKind::TimedOut, "it did not answer in time");
-    while !bytes.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
+fn closed() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")
+}
+
+/// A connection that is read until the deadline, and no longer.
+struct UntilDeadline<'a> {
+    socket: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Read for UntilDeadline<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let late = || io::Error::new(ErrorKind::TimedOut, "it did not answer in time");
+        let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(late());
         }
-        socket.set_read_timeout(Some(left))?;
-        match socket.read(bytes) {
-            Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")),
-            Ok(count) => bytes = &mut bytes[count..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(late()),
-            Err(error) => return Err(error),
+        self.socket.set_read_timeout(Some(left))?;
+        match self.socket.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(late()),
+            read => read,
         }
     }
-    Ok(())
+
+    fn read_exact(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.read(bytes) {
+                Ok(0) => return Err(closed()),
+                Ok(count) => bytes = &mut bytes[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for UntilDeadline<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
 }

@@ -1,10 +1,12 @@
-//! A connection of which every frame is sealed (AES-256-GCM) with a key that only its two ends have, and counted: what
-//! somebody else puts in, leaves out or sends once more ends the connection, and nothing of it is used.
+//! A connection of which every frame is sealed with a key that only its two ends have, and counted: what somebody else puts in,
+//! leaves out or sends once more ends the connection, and nothing of it is used. Where the processes speak TLS, its records
+//! are the frames (`records`); otherwise they are our own (AES-256-GCM).
 //!
-//! On the wire a frame is the number of its bytes, the sealed bytes, and their tag. How large a frame may be is known, so
+//! On the wire a frame of our own is the number of its bytes, the sealed bytes, and their tag. How large a frame may be is known, so
 //! nobody makes the other end keep more than that.
 
 use super::message::Messages;
+use super::records::Records;
 use crate::fault;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +17,7 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 /// Bytes of a frame, before they are sealed.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
 /// Bytes of the length in front of a frame.
-pub const LENGTH_BYTES: usize = 4;
+const LENGTH_BYTES: usize = 4;
 const TAG_BYTES: usize = 16;
 
 fn wrong(words: &str) -> io::Error {
@@ -30,43 +32,52 @@ fn next(count: &mut u64) -> io::Result<Nonce> {
     Ok(Nonce::assume_unique_for_key(bytes))
 }
 
-fn key(bytes: &[u8; 32]) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new)
+fn key(bytes: &[u8; 32]) -> Option<Box<LessSafeKey>> {
+    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new).map(Box::new)
 }
 
 /// Seals the frames of one direction.
 pub struct Sealer {
-    /// `None`: the library does not take it.
-    key: Option<LessSafeKey>,
-    count: u64,
+    seals: Seals,
     frame: Vec<u8>,
+}
+
+enum Seals {
+    /// `None`: the library does not take the key.
+    Own(Option<Box<LessSafeKey>>, u64),
+    Tls(Records),
 }
 
 impl Sealer {
     /// Seals with this key, which nothing else may use.
     pub fn new(bytes: &[u8; 32]) -> Sealer {
-        Sealer { key: key(bytes), count: 0, frame: Vec::new() }
+        Sealer { seals: Seals::Own(key(bytes), 0), frame: Vec::new() }
     }
 
     /// The next frame as it goes over the connection. Takes at most [`FRAME_BYTES_MAX`].
     pub fn seal(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
-        let key = self.key.as_ref().ok_or_else(|| wrong("no cipher"))?;
-        let length = u32::try_from(plain.len() + TAG_BYTES).map_err(|_| wrong("a frame is too large"))?;
         self.frame.clear();
-        self.frame.extend_from_slice(&length.to_le_bytes());
-        self.frame.extend_from_slice(plain);
-        let nonce = next(&mut self.count)?;
-        let sealed = &mut self.frame[LENGTH_BYTES..];
-        let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), sealed).map_err(|_| wrong("no cipher"))?;
-        self.frame.extend_from_slice(tag.as_ref());
+        match &mut self.seals {
+            Seals::Tls(records) => records.seal(plain, &mut self.frame)?,
+            Seals::Own(key, count) => {
+                let key = key.as_ref().ok_or_else(|| wrong("no cipher"))?;
+                let length = u32::try_from(plain.len() + TAG_BYTES).map_err(|_| wrong("a frame is too large"))?;
+                self.frame.extend_from_slice(&length.to_le_bytes());
+                self.frame.extend_from_slice(plain);
+                let nonce = next(count)?;
+                let sealed = &mut self.frame[LENGTH_BYTES..];
+                let tag =
+                    key.seal_in_place_separate_tag(nonce, Aad::empty(), sealed).map_err(|_| wrong("no cipher"))?;
+                self.frame.extend_from_slice(tag.as_ref());
+            }
+        }
         Ok(&self.frame)
     }
 }
 
 /// Opens the frames of one direction.
 pub struct Opener {
-    key: Option<LessSafeKey>,
-    count: u64,
+    opens: Opens,
     frame: Vec<u8>,
     /// Of the opened frame: what was not read yet.
     from: usize,
@@ -75,58 +86,84 @@ pub struct Opener {
     messages: Option<Messages>,
 }
 
+enum Opens {
+    Own(Option<Box<LessSafeKey>>, u64),
+    /// With what was taken from the socket last.
+    Tls(Records, Vec<u8>),
+}
+
 impl Opener {
     /// Opens what was sealed with this key.
     pub fn new(bytes: &[u8; 32]) -> Opener {
-        Opener { key: key(bytes), count: 0, frame: Vec::new(), from: 0, to: 0, messages: None }
+        Opener::of(Opens::Own(key(bytes), 0))
     }
 
-    /// How many bytes come behind this number.
-    pub fn length(head: [u8; LENGTH_BYTES]) -> io::Result<usize> {
-        let length = u32::from_le_bytes(head) as usize;
-        if (TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
-            Ok(length)
-        } else {
-            Err(wrong("a frame of a length that there is not"))
+    fn of(opens: Opens) -> Opener {
+        Opener { opens, frame: Vec::new(), from: 0, to: 0, messages: None }
+    }
+
+    /// Reads the next frame from the socket and opens it; `false`: the connection has ended.
+    fn next(&mut self, socket: &mut impl Read) -> io::Result<bool> {
+        // What there was of it counts for nothing where an error follows.
+        (self.from, self.to) = (0, 0);
+        let (key, count) = match &mut self.opens {
+            Opens::Own(key, count) => (key, count),
+            Opens::Tls(records, taken) => {
+                let more = records.open(socket, taken, &mut self.frame)?;
+                self.to = self.frame.len();
+                return Ok(more);
+            }
+        };
+        let mut head = [0; LENGTH_BYTES];
+        // The connection may end here, and nowhere else.
+        match socket.read(&mut head)? {
+            0 => return Ok(false),
+            got => socket.read_exact(&mut head[got..])?,
         }
+        let length = u32::from_le_bytes(head) as usize;
+        if !(TAG_BYTES..=FRAME_BYTES_MAX + TAG_BYTES).contains(&length) {
+            return Err(wrong("a frame of a length that there is not"));
+        }
+        self.frame.resize(length, 0);
+        socket.read_exact(&mut self.frame)?;
+        let key = key.as_ref().ok_or_else(|| wrong("no cipher"))?;
+        let opened = key.open_in_place(next(count)?, Aad::empty(), &mut self.frame);
+        self.to = opened.map_err(|_| wrong("a frame that no process of the job has sealed"))?.len();
+        Ok(true)
     }
 
-    /// Opens the next frame in place.
-    pub fn open<'a>(&mut self, sealed: &'a mut [u8]) -> io::Result<&'a [u8]> {
-        let key = self.key.as_ref().ok_or_else(|| wrong("no cipher"))?;
-        let nonce = next(&mut self.count)?;
-        let opened = key.open_in_place(nonce, Aad::empty(), sealed);
-        opened.map(|plain| &*plain).map_err(|_| wrong("a frame that no process of the job has sealed"))
-    }
-
-    fn read(&mut self, mut socket: impl Read, to: &mut [u8]) -> io::Result<usize> {
+    /// Reads what the next frames hold.
+    pub fn read(&mut self, mut socket: impl Read, to: &mut [u8]) -> io::Result<usize> {
         if self.messages.is_some() {
             fault::thread("connection");
         }
         while self.from == self.to {
-            let mut head = [0; LENGTH_BYTES];
-            // The connection may end here, and nowhere else.
-            match socket.read(&mut head) {
-                Ok(0) => return Ok(0),
-                Ok(count) => socket.read_exact(&mut head[count..])?,
+            match self.next(&mut socket) {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            let mut frame = std::mem::take(&mut self.frame);
-            frame.resize(Opener::length(head)?, 0);
-            socket.read_exact(&mut frame)?;
-            let plain = self.open(&mut frame)?;
-            let length = plain.len();
             if let Some(messages) = &mut self.messages {
-                messages.check(plain).inspect_err(|error| tracing::error!("what another process sent: {error}"))?;
+                let checked = messages.check(&self.frame[self.from..self.to]);
+                if let Err(error) = checked {
+                    tracing::error!("what another process sent: {error}");
+                    self.from = self.to;
+                    return Err(error);
+                }
             }
-            (self.frame, self.from, self.to) = (frame, 0, length);
         }
         let count = to.len().min(self.to - self.from);
         to[..count].copy_from_slice(&self.frame[self.from..self.from + count]);
         self.from += count;
         Ok(count)
     }
+}
+
+/// Both directions of a connection with TLS.
+pub fn with_tls(connection: rustls::Connection) -> (Sealer, Opener) {
+    let records = Records::new(connection);
+    (Sealer { seals: Seals::Tls(records.clone()), frame: Vec::new() }, Opener::of(Opens::Tls(records, Vec::new())))
 }
 
 /// A connection between two processes that know each other. Clones are handles of the same connection: one may read while

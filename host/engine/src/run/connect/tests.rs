@@ -1,4 +1,5 @@
 use super::*;
+use crate::running::cluster_key::ClusterKey;
 use std::io::Read;
 use std::thread;
 
@@ -10,11 +11,11 @@ fn hello(process: u32, generation: u64) -> Hello {
 fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    let key = ClusterKey::generate().unwrap();
+    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, key: key.clone() };
-        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
+        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, trust: key.clone() };
+        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || connect(&cluster, hello(process, generation), port).unwrap())
     };
     let first = start(0, 42);
@@ -45,12 +46,12 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
 fn processes_of_different_starts_never_pair() {
     let listeners: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    let key = ClusterKey::generate().unwrap();
+    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, zero: usize, generation| {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
-        let cluster = Cluster { process: process as usize, hosts, listen: None, key: key.clone() };
-        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
+        let cluster = Cluster { process: process as usize, hosts, listen: None, trust: key.clone() };
+        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || connect(&cluster, hello(process, generation), port).map(|peers| peers.generation.0))
     };
     // Neither of them ends: the one is not told that its peers are gone, as where a machine is.
@@ -75,8 +76,9 @@ fn processes_of_different_starts_never_pair() {
 fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let key = ClusterKey::generate().unwrap();
-    let port = PeerPort::open(listener, hello(0, 0), key.clone()).unwrap();
+    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let cluster = Cluster { process: 0, hosts: vec![host.clone()], listen: None, trust: key.clone() };
+    let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
     let waiting = thread::spawn(move || reach(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).unwrap().1);
     // Longer than a silence: what is waited for is that nothing happens.
     assert!(port.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());

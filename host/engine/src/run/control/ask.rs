@@ -12,6 +12,8 @@ use tokio::net::UnixStream;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a process may take to load a plugin, which may have to be compiled first. Compiling has a limit of its own.
 const PREPARE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Processes of a job that are asked, whatever one of them says.
+const PROCESSES_MAX: usize = 1_000;
 /// An answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -35,8 +37,17 @@ pub struct ProcessAnswer {
 
 /// Asks all processes on this machine that run the job of this file how they stand. Those that are dead are passed over.
 pub fn ask(file: &Path) -> Result<StatusAnswers> {
+    put(file, &ControlQuestion::Status, |_| true).map(statuses)
+}
+
+/// The same of all processes of the job, wherever they are, as long as one of them is on this machine.
+pub fn ask_everywhere(file: &Path) -> Result<StatusAnswers> {
+    put_everywhere(file, |_| ControlQuestion::Status).map(statuses)
+}
+
+fn statuses(said: Vec<ProcessAnswer>) -> StatusAnswers {
     let mut answers = StatusAnswers::default();
-    for ProcessAnswer { process, answer } in put(file, &ControlQuestion::Status, |_| true)? {
+    for ProcessAnswer { process, answer } in said {
         match answer {
             Ok(ControlAnswer::Status(status)) => answers.answered.push(*status),
             Ok(ControlAnswer::Error(words) | ControlAnswer::Refused(words)) | Err(words) => {
@@ -47,7 +58,7 @@ pub fn ask(file: &Path) -> Result<StatusAnswers> {
             }
         }
     }
-    Ok(answers)
+    answers
 }
 
 /// Puts a question to the processes on this machine that run the job of this file, of these numbers, all at once. Those that
@@ -56,12 +67,37 @@ pub fn put(file: &Path, question: &ControlQuestion, whom: impl Fn(usize) -> bool
     put_to_each(socket::sockets(file)?, |process| whom(process).then(|| question.clone()))
 }
 
-/// Asks all processes on this machine that run the job of this file for all that is not known of each.
+/// Asks all processes that run the job of this file for all that is not known of each, as long as one of them is on this machine.
 pub fn view(file: &Path, known: impl Fn(usize) -> Known) -> Result<Vec<ProcessAnswer>> {
-    put_to_each(socket::sockets(file)?, |process| Some(ControlQuestion::View(known(process))))
+    put_everywhere(file, |process| ControlQuestion::View(known(process)))
 }
 
-/// How the jobs of this user on this machine stand, as process 0 of each says.
+/// Puts to each process of the job the question that is for it: those on this machine are asked, and one of them asks the others.
+fn put_everywhere(file: &Path, question: impl Fn(usize) -> ControlQuestion) -> Result<Vec<ProcessAnswer>> {
+    let sockets = socket::sockets(file)?;
+    let mut said = put_to_each(sockets.clone(), |process| Some(question(process)))?;
+    let told = said.iter().find_map(|said| Some((said.process, processes(said.answer.as_ref().ok()?)?)));
+    let Some((asked, processes)) = told else { return Ok(said) };
+    let elsewhere =
+        (0..processes.min(PROCESSES_MAX)).filter(|process| !said.iter().any(|said| said.process == *process));
+    let through = |process| sockets.iter().filter(|(of, _)| *of == asked).map(move |(_, path)| (process, path.clone()));
+    let sockets = elsewhere.flat_map(through).collect();
+    let asking = |process| Some(ControlQuestion::Elsewhere { process, question: Box::new(question(process)) });
+    said.extend(put_to_each(sockets, asking)?);
+    said.sort_by_key(|said| said.process);
+    Ok(said)
+}
+
+/// How many processes the job has, where that was told.
+fn processes(answer: &ControlAnswer) -> Option<usize> {
+    match answer {
+        ControlAnswer::Status(status) => Some(status.status.processes),
+        ControlAnswer::View(view) => Some(view.status().processes),
+        _ => None,
+    }
+}
+
+/// How the jobs of this user on this machine stand, as one process of each says.
 pub fn jobs() -> Result<Vec<JobStatus>> {
     let sockets = socket::listed().into_iter().enumerate().collect();
     let answers = put_to_each(sockets, |_| Some(ControlQuestion::Status))?;

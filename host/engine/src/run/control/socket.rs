@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::hex;
 use crate::private::user;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -174,14 +175,19 @@ pub fn job_id(file: &Path) -> Result<String> {
     prefix(file).map(|prefix| prefix.trim_end_matches('.').to_owned())
 }
 
-/// The sockets of processes of the number 0, of all jobs of this user; some may be of processes that are dead.
+/// The sockets of one process of each job of this user, the first that is on this machine; some may be of processes that are dead.
 pub fn listed() -> Vec<PathBuf> {
     let folders = folders().into_iter().filter(|folder| folder.is_dir() && check(folder).is_ok());
     let entries = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut first: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    first.retain(|path| path.to_string_lossy().ends_with(".0.sock"));
-    first.sort();
-    first
+    let mut first: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for path in entries.map(|entry| entry.path()) {
+        let name = path.to_string_lossy().into_owned();
+        let Some((job, process)) = name.strip_suffix(".sock").and_then(|name| name.rsplit_once('.')) else { continue };
+        let Ok(process) = process.parse() else { continue };
+        let known = first.entry(job.into()).or_insert(process);
+        *known = (*known).min(process);
+    }
+    first.into_iter().map(|(job, process)| PathBuf::from(format!("{}.{process}.sock", job.display()))).collect()
 }
 
 /// What the names of a job's sockets begin with. Paths of sockets hold a hundred bytes or so, so that the job file's own

@@ -1,0 +1,31 @@
+//! A source that listens for what Beats send.
+
+use crate::batch::column::ColumnSpec;
+use crate::batch::types::ColumnType;
+use std::time::Duration;
+
+/// Where such a source listens, and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LumberjackSpec {
+    /// `host:port`
+    pub listen: String,
+    /// Bytes of a window, unpacked: what its sender waits for an answer to.
+    pub window_bytes_max: u64,
+    /// How long a window may take to come in.
+    pub window_time_max: Duration,
+    /// Connections at a time; more wait.
+    pub connections_max: u64,
+}
+
+impl LumberjackSpec {
+    /// The columns of a source whose job names none: what Filebeat tells of a line of a log.
+    pub fn columns() -> Vec<ColumnSpec> {
+        let text = |name, path: &[&str]| ColumnSpec::new(name, ColumnType::Text).at(path.iter().copied());
+        vec![
+            ColumnSpec::new("time", ColumnType::Timestamp).at(["@timestamp"]),
+            ColumnSpec::new("message", ColumnType::Text),
+            text("host", &["host", "name"]),
+            text("file", &["log", "file", "path"]),
+        ]
+    }
+}

@@ -1,0 +1,153 @@
+//! How a job of several machines stands, asked on any of them: what the process there does not know, it asks the others.
+
+use millstream_tests::page::Seen;
+use millstream_tests::{DEADLINE, Process, Trial, holds_within, hosts};
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+const JOB: &str = r#"
+    name = "shared"
+    batch = "20ms"
+    workers = 1
+    [sources.numbers]
+    kind = "rate"
+    rows_per_second = 200
+    [stages.counts]
+    from = "numbers"
+    key = "value"
+    aggregate = { n = "count(*)" }
+    [sinks.out]
+    from = "counts"
+    kind = "queue"
+    path = "out.jsonl"
+"#;
+
+/// A command on a machine: each has sockets of its own.
+fn command(trial: &Trial, machine: usize, arguments: &[&str]) -> Command {
+    let folder = trial.path(&format!("machine-{machine}"));
+    fs::create_dir_all(&folder).unwrap();
+    let mut command = trial.command(arguments);
+    command.env("XDG_RUNTIME_DIR", &folder).env("TMPDIR", &folder);
+    command
+}
+
+fn start(trial: &Trial, machine: usize, hosts: &str, more: &[&str]) -> Process {
+    let number = machine.to_string();
+    let arguments = ["run", "job.toml", "--process", &number, "--hosts", hosts];
+    Process::start(&mut command(trial, machine, &[&arguments[..], more].concat()))
+}
+
+/// The status on a machine, as soon as it is so.
+fn told_so(trial: &Trial, machine: usize, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let mut last = String::new();
+    let mut status = Value::Null;
+    let came = holds_within(DEADLINE, || {
+        let ended = Process::start(&mut command(trial, machine, &["status", "job.toml", "--json"])).wait();
+        last = format!("{}{}", ended.stdout, ended.stderr);
+        status = serde_json::from_str(&ended.stdout).unwrap_or_default();
+        ended.code == Some(0) && so(&status)
+    });
+    assert!(came, "waited in vain for {what}: {last}");
+    status
+}
+
+#[test]
+fn every_machine_tells_of_the_whole_job_and_stops_it() {
+    let trial = Trial::new(JOB);
+    let hosts = hosts(3);
+    let processes = [
+        start(&trial, 0, &hosts, &["--no-ui"]),
+        start(&trial, 1, &hosts, &["--ui", "127.0.0.1:0"]),
+        start(&trial, 2, &hosts, &[]),
+    ];
+    let [first, mut second, third] = processes;
+    for machine in 0..3 {
+        let whole = |status: &Value| status["answered"] == 3 && status["batches_committed"].as_u64() > Some(0);
+        let status = told_so(&trial, machine, "all three to answer", whole);
+        assert_eq!((&status["processes"], &status["workers"]), (&Value::from(3), &Value::from(3)));
+        // Process 0 reads the source, and only it.
+        assert!(status["sources"][0]["rows"].as_u64() > Some(0), "{status}");
+        let text = Process::start(&mut command(&trial, machine, &["status", "job.toml"])).wait();
+        assert!(text.stdout.contains("3 workers in 3 processes"), "{}", text.stdout);
+    }
+    // The page of a process that is not the first shows the same, and lines of the log of all.
+    let page = Seen::of(&mut second);
+    let came = holds_within(DEADLINE, || page.told("")["status"]["answered"] == 3);
+    assert!(came, "{}", page.told(""));
+    let view = page.told("");
+    assert_eq!((view["state"].as_str(), view["pids"].as_array().map(Vec::len)), (Some("running"), Some(3)));
+    assert!(view["batches"]["last_10_s"]["committed"].as_u64() > Some(0) || view["status"]["last_batch"].is_u64());
+    assert!(!third.stderr().contains("page: "), "{}", third.stderr());
+    // The page of all jobs of a machine knows it where process 0 is elsewhere.
+    let mut ui = Process::start(&mut command(&trial, 2, &["ui"]));
+    let all = Seen::of(&mut ui);
+    assert!(
+        holds_within(DEADLINE, || all.get("/api/v1/jobs").body.contains("\"shared\"")),
+        "{:?}",
+        all.get("/api/v1/jobs")
+    );
+    assert!(holds_within(DEADLINE, || all.told("")["status"]["answered"] == 3), "{}", all.told(""));
+    ui.kill();
+    let stopped = Process::start(&mut command(&trial, 2, &["stop", "job.toml"])).wait();
+    assert_eq!((stopped.code, &*stopped.stdout), (Some(0), "job.toml: stopped\n"), "{}", stopped.stderr);
+    for process in [first, second, third] {
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("is not asked any more"), "{}", ended.stderr);
+    }
+}
+
+/// Nothing but how it stands is told to another process, and an upgrade still needs all processes on one machine.
+#[test]
+fn other_machines_only_ask() {
+    use std::io::{Read, Write};
+    let trial = Trial::new(JOB);
+    let hosts = hosts(2);
+    let processes = [start(&trial, 0, &hosts, &["--no-ui"]), start(&trial, 1, &hosts, &[])];
+    told_so(&trial, 1, "both to answer", |status| status["answered"] == 2);
+    let folder = trial.path("machine-1").join("millstream");
+    let socket = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let socket = socket.into_iter().find(|path| path.to_string_lossy().ends_with(".1.sock")).unwrap();
+    let ask = |question: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        writeln!(stream, "{question}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for question in [r#"{"ask":"stop"}"#, r#"{"ask":"restart","replay_from":1}"#, r#"{"ask":"upgrade","id":1}"#] {
+        let told = ask(&format!(r#"{{"ask":"elsewhere","process":0,"question":{question}}}"#));
+        assert!(told.contains("another process may only ask how the job stands"), "{told}");
+    }
+    let itself =
+        r#"{"ask":"elsewhere","process":0,"question":{"ask":"elsewhere","process":1,"question":{"ask":"status"}}}"#;
+    assert!(ask(itself).contains("another process may only ask how the job stands"));
+    let nobody = ask(r#"{"ask":"elsewhere","process":7,"question":{"ask":"status"}}"#);
+    assert!(nobody.contains("this process has no connection with a process 7"), "{nobody}");
+    let stopped = Process::start(&mut command(&trial, 0, &["stop", "job.toml"])).wait();
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    for process in processes {
+        assert_eq!(process.wait().code, Some(0));
+    }
+}
+
+#[test]
+fn a_panic_in_an_answer_to_another_process_ends_the_job_with_its_name() {
+    let trial = Trial::new(JOB);
+    let hosts = hosts(2);
+    let mut first = start(&trial, 0, &hosts, &["--no-ui", "--quiet"]);
+    let mut command = command(&trial, 1, &["run", "job.toml", "--process", "1", "--hosts", &hosts]);
+    let mut second = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-peer-answer:1"));
+    // Nobody may be asked before both are there.
+    for process in [&mut first, &mut second] {
+        process.until_stderr("the job keeps no checkpoints");
+    }
+    let status = told_so(&trial, 0, "the first to answer", |_| true);
+    assert_eq!((&status["answered"], &status["processes"]), (&Value::from(1), &Value::from(2)));
+    let ended = second.wait();
+    let told =
+        "error: the answer to another process's question panicked: a test wants the thread `millstream-peer-answer`";
+    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
+    assert_eq!(first.wait().code, Some(1));
+}
