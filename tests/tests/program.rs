@@ -66,6 +66,7 @@ mod redis_sink;
 mod reject;
 mod retry;
 mod rollback;
+mod scale;
 mod secrets;
 mod shadow;
 mod sink_examples;

@@ -18,6 +18,7 @@ use crate::threads;
 use crate::time;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub struct CheckpointWriter {
     orders: Sender<WriterOrder>,
     unwritten: Arc<UnwrittenBytes>,
     recent: RecentCheckpoints,
+    handover: Arc<AtomicBool>,
     failure: Failure,
 }
 
@@ -129,6 +131,7 @@ impl CheckpointWriter {
             orders: sender,
             unwritten: unwritten.clone(),
             recent: recent.clone(),
+            handover: Arc::default(),
             failure: failure.clone(),
         };
         let ahead = BTreeMap::new();
@@ -143,6 +146,7 @@ impl CheckpointWriter {
             ahead,
             unwritten,
             recent,
+            handover: saver.handover.clone(),
             failure,
         };
         let failing = saver.failure.clone();
@@ -151,6 +155,16 @@ impl CheckpointWriter {
             thread.run(&orders);
         })?;
         Ok(saver)
+    }
+
+    /// The next checkpoint is the last one of this process, and another one waits for it: it is to be small.
+    pub fn hand_over(&self) {
+        self.handover.store(true, Ordering::Release);
+    }
+
+    /// Whether the next checkpoint is the last one.
+    pub fn hands_over(&self) -> bool {
+        self.handover.load(Ordering::Acquire)
     }
 
     /// The last checkpoints that were published.
@@ -205,6 +219,7 @@ struct WriterThread {
     ahead: BTreeMap<(BatchId, usize), Vec<SavedFile>>,
     unwritten: Arc<UnwrittenBytes>,
     recent: RecentCheckpoints,
+    handover: Arc<AtomicBool>,
     failure: Failure,
 }
 
@@ -309,6 +324,10 @@ impl WriterThread {
             _ => resolve::publish(&claimed.manifest, checkpoint),
         };
         fault::point("checkpoint.manifest");
+        let hands_over = self.handover.load(Ordering::Acquire);
+        if hands_over {
+            fault::point("handover.publish");
+        }
         let replaced = manifest::replace(&*self.store, &manifest, Some(&claimed.version), &self.failure);
         match replaced.map_err(within)? {
             manifest::Replaced::Done(version) => {
@@ -320,6 +339,9 @@ impl WriterThread {
             manifest::Replaced::Lost => return Err(lost(&*self.store, self.generation)),
         }
         fault::point(if swap { "upgrade.published" } else { "checkpoint.published" });
+        if hands_over {
+            fault::point("handover.published");
+        }
         self.recent.published(batch, written, bytes);
         upgraded.into_iter().for_each(|upgraded| self.take_over(upgraded));
         self.collect()

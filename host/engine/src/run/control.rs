@@ -11,12 +11,14 @@ mod ask;
 mod facts;
 mod partitions;
 mod socket;
+mod supervisor;
 mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
+pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, SupervisorControl, ask_supervisor};
 pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};
@@ -190,7 +192,7 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
 }
 
 async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
-    let socket = ListeningSocket::bind(&served.file, process).await?;
+    let socket = ListeningSocket::bind(&served.file, &process.to_string()).await?;
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(place) = places.clone().acquire_owned().await {
         match socket.listener.accept().await {
