@@ -259,14 +259,16 @@ impl Running {
     pub fn request_checkpoint(&self) {
         self.requests.handover.saved.store(false, Ordering::Release);
         self.requests.handover.soon.store(true, Ordering::Release);
+        self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.is_followed());
         self.failure.wake();
     }
 
-    /// As [`Running::request_stop`]; other processes wait for the last checkpoint.
+    /// Other processes take the job over: worker 0 stops it, as [`Running::request_stop`] does, as soon as no checkpoint is under way that
+    /// they would have to wait for.
     pub fn request_handover(&self) {
         self.requests.handover.last.store(true, Ordering::Release);
         self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.hand_over());
-        self.request_stop();
+        self.failure.wake();
     }
 
     /// Whether the job is to stop gracefully.

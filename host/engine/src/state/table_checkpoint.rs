@@ -148,8 +148,8 @@ impl TableCheckpoint {
         }
         let (first, end) = self.groups;
         let base = fold::base_due(&self.files, first, end, changed, all);
-        // Who takes the job over has loaded the files so far, and waits for what changed.
-        let base = base && !(self.writer.hands_over() && self.is_based());
+        // Who is to take the job over has loaded the files so far, and a base would have to be loaded from its beginning.
+        let base = base && !(self.writer.keeps_small() && self.is_based());
         let mut written = Vec::new();
         let mut full = |file: Changes| {
             written.push((file.groups, file.num_rows()));

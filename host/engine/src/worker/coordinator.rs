@@ -370,7 +370,7 @@ impl BetweenBatches {
         false
     }
 
-    /// Sees to the checkpoint that other processes wait for, and tells them when it is there.
+    /// Sees to the checkpoint that other processes wait for, and tells them when it is there; to its end, when they take the job over.
     fn follow_handover(&mut self, running: &Running, finished: u64) {
         let requests = &running.requests.handover;
         if requests.take_soon() {
@@ -386,6 +386,9 @@ impl BetweenBatches {
             .is_some()
         {
             requests.tell_saved();
+        }
+        if requests.is_last() && !running.stopping() && self.last < finished {
+            running.request_stop();
         }
     }
 

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How long the checkpoint before the last is waited for. It only makes the pause shorter.
 const SAVE_MAX: Duration = Duration::from_secs(60);
+/// Where the new processes take longer to load a checkpoint, the old ones make another one, this often at most.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
+const SAVES_MAX: u32 = 6;
 /// How long the new processes may take from when they may take the job over until they run it. Servers that are away are waited for.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
 
@@ -92,6 +95,8 @@ pub struct Handover {
     since: Instant,
     loaded: Vec<Option<BatchId>>,
     handed_us: Option<i64>,
+    /// How often the old ones made a checkpoint for the new ones.
+    saves: u32,
     desk: ScaleDesk,
 }
 
@@ -100,7 +105,8 @@ impl Handover {
     pub fn new(layout: Layout, children: Vec<WorkerProcess>, round: u64, desk: ScaleDesk) -> Handover {
         let loaded = vec![None; children.len()];
         let (step, since, handed_us) = (Step::Loading, Instant::now(), None);
-        Handover { layout: Some(layout), children, round, step, is_running: false, since, loaded, handed_us, desk }
+        let layout = Some(layout);
+        Handover { layout, children, round, step, is_running: false, since, loaded, handed_us, saves: 0, desk }
     }
 
     fn goes_to(&mut self, step: Step) {
@@ -165,14 +171,23 @@ impl Handover {
     pub fn next(&mut self) -> HandoverStep {
         let late = |since: Instant, most: Duration| since.elapsed() >= most;
         match self.step {
-            Step::Loading if self.loaded_by_all().is_some() => {
-                self.goes_to(Step::Saving);
-                HandoverStep::Order(WorkerOrder::Save)
+            Step::Loading if self.loaded_by_all().is_some() => self.save(),
+            Step::Following(batch) if self.loaded_by_all().is_some_and(|loaded| loaded >= batch) => {
+                // Meanwhile more has changed, which takes less time to load than what is loaded now.
+                match self.since.elapsed() >= FOLLOWED_WITHIN && self.saves < SAVES_MAX {
+                    true => self.save(),
+                    false => self.end_old(),
+                }
             }
-            Step::Following(batch) if self.loaded_by_all().is_some_and(|loaded| loaded >= batch) => self.end_old(),
-            Step::Saving | Step::Following(_) if late(self.since, SAVE_MAX) => self.end_old(),
+            Step::Saving if late(self.since, SAVE_MAX) => self.end_old(),
             _ => HandoverStep::Wait,
         }
+    }
+
+    fn save(&mut self) -> HandoverStep {
+        self.saves += 1;
+        self.goes_to(Step::Saving);
+        HandoverStep::Order(WorkerOrder::Save)
     }
 
     fn end_old(&mut self) -> HandoverStep {
