@@ -7,10 +7,14 @@ use crate::run::control::{RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, 
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a supervisor is waited for that is just starting, and processes that have none.
+const START_MAX: Duration = Duration::from_secs(5);
+const ALONE_FOR: Duration = Duration::from_millis(500);
 
 /// The arguments of `millstream scale`.
 #[derive(Args)]
@@ -46,7 +50,7 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
         return Err(Error::job(format!("--workers is {workers}; a process has from 1 to {WORKERS_MAX}")));
     }
     let question = ScaleQuestion::Scale { workers: *workers, processes: *processes };
-    let mut status = asked(job, &question)?.ok_or_else(|| unheard(job))?;
+    let mut status = begun(job, &question)?;
     let shown = job.display();
     let mut said = String::new();
     loop {
@@ -63,7 +67,7 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
             _ => {}
         }
         thread::sleep(LOOK_EVERY);
-        let ended = || Error::environment(format!("the job {shown} has ended meanwhile"));
+        let ended = || Error::environment(format!("the job {shown} has ended, or was started anew, meanwhile"));
         status = asked(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
     }
 }
@@ -72,22 +76,36 @@ fn asked(job: &Path, question: &ScaleQuestion) -> Result<Option<ScaleStatus>> {
     match ask_supervisor(job, question)? {
         Some(ScaleAnswer::Scaling(status)) => Ok(Some(status)),
         Some(ScaleAnswer::Refused(why)) => Err(Error::job(why)),
-        None => Ok(None),
+        // It is another one than before.
+        Some(ScaleAnswer::Unknown) | None => Ok(None),
     }
 }
 
-/// No supervisor hears.
-fn unheard(job: &Path) -> Error {
-    let shown = job.display();
-    let answered = ask(job).map(|said| !said.answered.is_empty() || !said.silent.is_empty()).unwrap_or_default();
-    match answered || RunningMark::is_held(job).unwrap_or_default() {
-        true => Error::job(format!(
-            "the job {shown} runs without a supervisor, which a job has that keeps checkpoints: add [checkpoint] with a `dir`, and \
-             start it again; or stop it (`millstream stop {shown}`) and start it with other --workers"
-        )),
-        false => Error::environment(format!(
-            "the job {shown} is not running (no process of yours answers); start it with `millstream run {shown} --workers N`"
-        )),
+/// Asks the supervisor of the job, which may be just starting.
+fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
+    let (began, shown) = (Instant::now(), job.display());
+    loop {
+        if let Some(status) = asked(job, question)? {
+            return Ok(status);
+        }
+        let is_supervised = RunningMark::is_held(job)?;
+        let said = ask(job)?;
+        if !is_supervised && said.answered.is_empty() && said.silent.is_empty() {
+            return Err(Error::environment(format!(
+                "the job {shown} is not running (no process of yours answers); start it with `millstream run {shown} --workers N`"
+            )));
+        }
+        // Its processes outlive a supervisor for a moment.
+        if !is_supervised && began.elapsed() >= ALONE_FOR {
+            return Err(Error::job(format!(
+                "the job {shown} runs without a supervisor, which a job has that keeps checkpoints: add [checkpoint] with a `dir`, and \
+                 start it again; or stop it (`millstream stop {shown}`) and start it with other --workers"
+            )));
+        }
+        if began.elapsed() >= START_MAX {
+            return Err(Error::environment(format!("the supervisor of the job {shown} does not answer")));
+        }
+        thread::sleep(LOOK_EVERY);
     }
 }
 

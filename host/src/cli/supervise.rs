@@ -152,10 +152,11 @@ impl Supervisor<'_> {
             );
             return None;
         } else if handover.has_failed() && all_done(ends) {
-            "the processes that were to take the job over have failed"
+            "the processes that were to take the job over have failed".to_owned()
         } else if handover.is_taking_over() {
-            handover.has_not_taken_over(&decide::in_words(ends));
-            "the processes that took the job over have failed"
+            let why = format!("of the new processes, {}", decide::in_words(ends));
+            handover.has_not_taken_over(&why);
+            why
         } else if all_done(ends) {
             handover.give_up("the job has ended meanwhile");
             return None;

@@ -34,7 +34,9 @@ impl ScaleDesk {
                 ScaleAnswer::Refused("the job is on its way to other workers already; wait until it is there".into())
             }
             (ScaleQuestion::Scale { workers, processes }, last) => {
-                let id = last.as_ref().map_or(1, |last| last.id + 1);
+                // No other supervisor of the job has given it to anybody who still waits.
+                let first = u64::from(std::process::id()) << 32;
+                let id = last.as_ref().map_or(first, |last| last.id.saturating_add(1));
                 let status = ScaleStatus { id, step: ScaleStep::Loading };
                 *held = Some(status.clone());
                 drop(held);
@@ -42,7 +44,7 @@ impl ScaleDesk {
                 ScaleAnswer::Scaling(status)
             }
             (ScaleQuestion::Scaling { id }, Some(status)) if status.id == id => ScaleAnswer::Scaling(status.clone()),
-            (ScaleQuestion::Scaling { .. }, _) => ScaleAnswer::Refused("nobody asked for that".into()),
+            (ScaleQuestion::Scaling { .. }, _) => ScaleAnswer::Unknown,
         }
     }
 

@@ -45,6 +45,8 @@ pub enum ScaleAnswer {
     Scaling(ScaleStatus),
     /// It cannot be; for a person to read.
     Refused(String),
+    /// Nobody asked this supervisor for that.
+    Unknown,
 }
 
 /// How far a job has come on its way to other workers.
