@@ -97,8 +97,8 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     }
 }
 
-/// Kills of the loop that gives a job other workers, where the environment does not say: each step of that at least.
-const SCALE_KILLS: u64 = 24;
+/// Kills of the loop that gives a job other workers, where the environment does not say; `scale.rs` kills at each step of that.
+const SCALE_KILLS: u64 = 8;
 
 #[test]
 fn no_kill_on_the_way_to_other_workers_loses_or_doubles_a_row() {
