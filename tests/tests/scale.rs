@@ -1,7 +1,7 @@
 //! Jobs that get other workers and processes while they run: nothing is lost or doubled, whoever dies on the way, and the old
 //! processes go on where the new ones fail.
 
-use millstream_tests::{Ended, Process, Trial, block, kill, until};
+use millstream_tests::{Ended, Process, Trial, block, kill, plugin, until};
 use std::collections::BTreeMap;
 
 /// Rows, so many to a batch at most.
@@ -84,10 +84,46 @@ fn ends_well(job: Process, told: &str) -> String {
     ended.stderr
 }
 
+/// More that keeps state, each in a table of its own kind.
+fn more() -> String {
+    format!(
+        r#"
+        [stages.entries]
+        from = "lines"
+        key = "k"
+        plugin = "{}"
+        timeout = "1h"
+        [stages.once]
+        from = "lines"
+        key = "n"
+        deduplicate = {{ within = "1h" }}
+        [stages.recent]
+        from = "lines"
+        key = "k"
+        window = {{ size = "2s", slide = "1s" }}
+        aggregate = {{ rows = "count(*)" }}
+        [sinks.entries-out]
+        from = "entries"
+        kind = "queue"
+        path = "entries.jsonl"
+        [sinks.once-out]
+        from = "once"
+        kind = "queue"
+        path = "once.jsonl"
+        [sinks.recent-out]
+        from = "recent"
+        kind = "queue"
+        path = "recent.jsonl"
+        "#,
+        plugin("upgraded-1").display()
+    )
+}
+
 #[test]
 fn a_running_job_gets_other_workers_and_processes() {
-    let rows = 3 * ROWS;
+    let rows = 2 * ROWS;
     let trial = job(rows);
+    trial.write("job.toml", trial.text("job.toml") + &more());
     let job = start(&trial, "");
     let steps: [(&[&str], &str); 4] = [
         (&["--workers", "3"], "3 workers in 1 process\n"),
@@ -117,6 +153,11 @@ fn a_running_job_gets_other_workers_and_processes() {
     assert!(!told.contains("loaded ahead in vain"), "{told}");
     assert!(!told.contains("starting it again"), "{told}");
     is_right(&trial, rows, "in the end");
+    for file in ["entries.jsonl", "once.jsonl"] {
+        let mut numbers: Vec<_> = trial.rows(file).iter().map(|row| row["n"].as_u64().unwrap()).collect();
+        numbers.sort_unstable();
+        assert!(numbers.iter().copied().eq(0..rows as u64), "{file}: {} rows", numbers.len());
+    }
     assert_eq!(told.matches("the job has other workers now; no batch began for ").count(), 4, "{told}");
 }
 
