@@ -17,6 +17,7 @@ mod replay;
 mod retry;
 mod rollback;
 mod run;
+mod scale;
 mod search;
 mod show;
 mod state;
@@ -109,6 +110,8 @@ enum Command {
     Ui(ui::UiArguments),
     /// Stop a running job: what it has received is worked on and committed first
     Stop(stop::StopArguments),
+    /// Give a running job more or fewer workers, or processes: new ones start beside the old ones and take the job over
+    Scale(scale::ScaleArguments),
     /// Put the next version of a plugin into a running job, between two batches
     Upgrade(upgrade::UpgradeArguments),
     /// Go back to the plugin that a stage had before its last upgrade, with the state of then
@@ -246,6 +249,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Top(arguments) => top::top(&arguments)?,
         Command::Ui(arguments) => ui::ui(&arguments)?,
         Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
+        Command::Scale(arguments) => scale::scale(&arguments)?,
         Command::Upgrade(arguments) => {
             let (text, ruled) = upgrade::upgrade(&arguments)?;
             show(&text)?;

@@ -69,7 +69,9 @@ pub use relay::Relay;
 pub use s3::{FailingProxy, S3Server};
 pub use screen::Screen;
 pub use streaming::{Asking, StreamServer};
-pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, TRANSACTION_POINTS, Tally, UPGRADE_POINTS, Victim};
+pub use torture::{
+    FORGETFUL, Killer, POINTS, Point, Random, SCALE_POINTS, TRANSACTION_POINTS, Tally, UPGRADE_POINTS, Victim,
+};
 pub use trial::Trial;
 pub use varied::{varied, varied_line, write_varied};
 pub use weed::WeedServer;

@@ -118,6 +118,26 @@ pub const UPGRADE_POINTS: [Point; 12] = [
     point("commit.after", 1, 40),
 ];
 
+/// The steps of a job on its way to other workers, and those that it may meet at any time.
+pub const SCALE_POINTS: [Point; 16] = [
+    point("handover.loading", 1, 1),
+    point("handover.barrier", 1, 1),
+    point("handover.claimed", 1, 1),
+    point("commit.after", 1, 60),
+    point("handover.loaded", 1, 1),
+    point("handover.save", 1, 1),
+    inside("handover.published", 1, 1),
+    point("handover.started", 1, 1),
+    point("plan.durable", 1, 60),
+    point("handover.claim", 1, 1),
+    point("handover.ending", 1, 1),
+    inside("handover.publish", 1, 1),
+    point("handover.taken", 1, 1),
+    point("handover.handed", 1, 1),
+    inside("checkpoint.state-written", 1, 12),
+    point("replay.batch", 1, 2),
+];
+
 /// The steps of a sink that commits by transactions of a server: before one is begun, in the middle of it, and behind it.
 pub const TRANSACTION_POINTS: [Point; 6] = [
     point("commit.marked", 1, 40),
@@ -239,6 +259,11 @@ impl Killer {
         let all = UPGRADE_POINTS.iter().map(|point| point.name);
         let musts = all.filter(|name| name.starts_with("upgrade.")).collect();
         Killer { anytime: true, musts, ..Killer::at(seed, &UPGRADE_POINTS, "") }
+    }
+
+    /// Kills at the steps of a job on its way to other workers, and at random moments, none of which has to come.
+    pub fn of_scaling(seed: u64) -> Killer {
+        Killer { anytime: true, ..Killer::at(seed, &SCALE_POINTS, "") }
     }
 
     /// Kills in and around transactions, and at random moments.

@@ -11,6 +11,7 @@ mod bugs;
 mod entries;
 mod files;
 mod moving;
+mod scale;
 mod table;
 mod topic;
 mod upgrade;
@@ -94,6 +95,19 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     for version in ["upgraded-2", "upgraded-3"] {
         assert!(tally.upgrades.contains_key(version), "no upgrade to {version}: {:?}", tally.upgrades);
     }
+}
+
+/// Kills of the loop that gives a job other workers, where the environment does not say; `scale.rs` kills at each step of that.
+const SCALE_KILLS: u64 = 8;
+
+#[test]
+fn no_kill_on_the_way_to_other_workers_loses_or_doubles_a_row() {
+    let began = Instant::now();
+    let kills = setting("KILLS").map_or(SCALE_KILLS, |kills| kills.div_ceil(3));
+    let tally = torture("scaling", Killer::of_scaling(seed(6)), kills, scale::trial);
+    let said = format!("kill loop with other workers: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(tally.kills >= kills && tally.upgrades.get("scaled").is_some_and(|times| *times > 0), "{said}");
 }
 
 /// Also in the middle of a transaction, with its rows and the marker on the broker.

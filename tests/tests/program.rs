@@ -70,6 +70,7 @@ mod redis_sink;
 mod reject;
 mod retry;
 mod rollback;
+mod scale;
 mod secrets;
 mod shadow;
 mod sink_examples;

@@ -234,7 +234,7 @@ fn the_processes_of_a_job_add_up() {
         assert_eq!(part(&status, "stages", stage)["plugins"][0]["rows_in"], rows);
     }
     let listening = sockets(&trial).into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "sock"));
-    assert_eq!(listening.count(), 2);
+    assert_eq!(listening.count(), 3, "theirs, and that of their supervisor");
     stopped_well(job);
     // Nor is a mark left of the job that ran.
     assert_eq!(sockets(&trial), Vec::<PathBuf>::new());

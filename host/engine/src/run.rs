@@ -9,6 +9,7 @@ mod local_ports;
 pub mod recover;
 pub mod replay;
 mod sent;
+mod stand_by;
 mod start;
 mod traces;
 
@@ -24,8 +25,10 @@ use crate::job::{
     spec::{JobSpec, ServerReads, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
 use crate::metrics::Snapshot;
+use crate::plugin::PluginHost;
 use crate::running::Running;
 use control::Others;
+use stand_by::StandBy;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -46,6 +49,8 @@ pub enum Stop {
 pub struct Job {
     spec: JobSpec,
     options: Options,
+    /// What it was loaded with, where it stands by.
+    plugins: Option<PluginHost>,
     started: Option<Stopper>,
 }
 
@@ -74,12 +79,12 @@ impl JobEnd {
 impl Job {
     /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
     pub fn load(path: &Path, options: Options) -> Result<Job> {
-        Ok(Job { spec: job::load(path, &options.sets)?, options, started: None })
+        Ok(Job { spec: job::load(path, &options.sets)?, options, plugins: None, started: None })
     }
 
     /// A job that a program puts together.
     pub fn new(spec: JobSpec, options: Options) -> Job {
-        Job { spec, options, started: None }
+        Job { spec, options, plugins: None, started: None }
     }
 
     /// Adds a source. An error once the job is started.
@@ -137,12 +142,27 @@ impl Job {
         self.spec.checkpoint.is_some()
     }
 
+    /// Gets ready to take the job of this file over from the processes that run it, as [`StandBy`] says, until `go` does; then it is
+    /// to be started.
+    pub fn stand_by(
+        &mut self,
+        file: &Path,
+        loaded: impl FnMut(BatchId),
+        go: impl FnMut(Duration) -> bool,
+    ) -> Result<()> {
+        let ready = StandBy::new(&self.spec, &self.options)?.until(loaded, go)?;
+        // An upgrade may have changed it meanwhile.
+        self.spec = job::load(file, &self.options.sets)?;
+        (self.options.ahead, self.plugins) = (Some(ready.ahead), Some(ready.plugins));
+        Ok(())
+    }
+
     /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
     pub fn start(&mut self) -> Result<()> {
         if self.started.is_some() {
             return Err(Error::job(format!("the job `{}` is already started; a job starts once", self.spec.name)));
         }
-        self.started = Some(start::start(self.spec.clone(), self.options.clone())?);
+        self.started = Some(start::start(self.spec.clone(), self.options.clone(), self.plugins.take())?);
         Ok(())
     }
 
@@ -192,6 +212,38 @@ impl Stopper {
         }
         self.stop(Stop::Graceful);
         Ok(())
+    }
+
+    /// Asks for a checkpoint soon, since another process loads it; [`Stopper::saved`] tells when it is there.
+    pub fn save_soon(&self) {
+        self.running.request_checkpoint();
+    }
+
+    /// The last batch of the newest checkpoint, once the one that was asked for last is there.
+    pub fn saved(&self) -> Option<BatchId> {
+        let checkpoints = self.running.checkpoints.as_ref().filter(|_| self.running.requests.handover.is_saved())?;
+        let published = checkpoints.writers.checkpoints.recent().last().map(|last| last.batch);
+        Some(published.unwrap_or(checkpoints.loaded.last_batch.0))
+    }
+
+    /// As [`Stop::Graceful`]; another process takes the job over from its last checkpoint.
+    pub fn hand_over(&self) {
+        self.running.request_handover();
+    }
+
+    /// Whether the job is to end since another process takes it over.
+    pub fn hands_over(&self) -> bool {
+        self.running.requests.handover.is_last()
+    }
+
+    /// When the first and the last of the batches that are known of were begun, by the machine's clock in microseconds.
+    pub fn begun_us(&self) -> Option<(i64, i64)> {
+        self.running.metrics.batches().begun_us()
+    }
+
+    /// Whether all workers of this process have what they go on from, and can begin batches.
+    pub fn is_loaded(&self) -> bool {
+        self.running.checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.loaded.progress.is_done())
     }
 
     /// The batch that [`Stopper::go_back`] named.

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::metrics::batches::PartPlace;
 use crate::receiver::inbox::Inbox;
 use crate::sink::Sink;
+use crate::state::ahead::TablesAhead;
 use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,6 +53,8 @@ pub struct Options {
     pub start_until: Option<Instant>,
     /// Somebody starts this process again where it asks for that, see [`Stopper::go_back`].
     pub supervised: bool,
+    /// What was loaded before this process took the job over from others, see `run/stand_by`.
+    pub ahead: Option<Arc<TablesAhead>>,
 }
 
 /// Worker threads of all processes of a job.
@@ -180,6 +183,41 @@ pub struct JobRequests {
     stop: AtomicBool,
     /// To be started again from the checkpoint after this batch, once it has stopped.
     pub go_back: OnceLock<BatchId>,
+    /// To be handed over to other processes.
+    pub handover: HandoverRequests,
+}
+
+/// What a job was asked to do for other processes that take it over.
+#[derive(Default)]
+pub struct HandoverRequests {
+    /// To make a checkpoint soon, so that little is left for the last one.
+    soon: AtomicBool,
+    /// That checkpoint is there.
+    saved: AtomicBool,
+    /// To stop, since the others are ready.
+    last: AtomicBool,
+}
+
+impl HandoverRequests {
+    /// Whether a checkpoint is wanted soon; each wish is told once.
+    pub fn take_soon(&self) -> bool {
+        self.soon.load(Ordering::Acquire) && self.soon.swap(false, Ordering::AcqRel)
+    }
+
+    /// The checkpoint that was wanted is there, or there was nothing for one.
+    pub fn tell_saved(&self) {
+        self.saved.store(true, Ordering::Release);
+    }
+
+    /// Whether the checkpoint that was wanted last is there.
+    pub fn is_saved(&self) -> bool {
+        self.saved.load(Ordering::Acquire)
+    }
+
+    /// Whether the job is to end for others that take it over.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Ordering::Acquire)
+    }
 }
 
 impl Running {
@@ -215,6 +253,22 @@ impl Running {
     pub fn request_stop(&self) {
         self.requests.stop.store(true, Ordering::Release);
         self.ends.close_inboxes();
+        self.failure.wake();
+    }
+
+    /// A checkpoint is to be made soon, as others load it.
+    pub fn request_checkpoint(&self) {
+        self.requests.handover.saved.store(false, Ordering::Release);
+        self.requests.handover.soon.store(true, Ordering::Release);
+        self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.is_followed());
+        self.failure.wake();
+    }
+
+    /// Other processes take the job over: worker 0 stops it, as [`Running::request_stop`] does, as soon as no checkpoint is under way that
+    /// they would have to wait for.
+    pub fn request_handover(&self) {
+        self.requests.handover.last.store(true, Ordering::Release);
+        self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.hand_over());
         self.failure.wake();
     }
 

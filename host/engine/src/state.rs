@@ -1,5 +1,6 @@
 //! Keyed state: the table that the host holds for a stage, and the stage that updates it through a plugin.
 
+pub mod ahead;
 mod changes;
 mod column;
 pub mod files;

@@ -43,6 +43,7 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
         Ok(built) => built,
         Err(error) => return running.failure.set(error),
     };
+    running.options.ahead.iter().for_each(|ahead| ahead.forget(worker.index()));
     if let Some(checkpoints) = running.checkpoints.as_ref().filter(|_| !running.options.dry) {
         checkpoints.loaded_by_worker(running.threads.count);
     }

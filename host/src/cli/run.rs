@@ -9,10 +9,12 @@ mod watch;
 use super::inspect::words::count as number_of;
 use super::status::words;
 use super::supervise;
+use super::supervise::Layout;
 use super::supervise::report::Reporter;
 use super::warn_of;
 use crate::author::stale;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::ids::BatchId;
 use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
@@ -24,7 +26,8 @@ use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
 use clap::Args;
 use line::JobLine;
-use place::{PROCESSES_MAX, ProcessNumber, place, trust};
+pub(super) use place::PROCESSES_MAX;
+use place::{ProcessNumber, place, trust};
 use signals::StopOnSignals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -124,6 +127,9 @@ pub struct RunArguments {
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,
+    /// Wait until the supervisor says that the job is to be taken over from the processes that run it
+    #[arg(long, hide = true)]
+    stand_by: bool,
 }
 
 /// The page about the job, which this process serves.
@@ -189,14 +195,13 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         return run_here(arguments, None, page.as_ref());
     }
     terminal::share(false);
-    // Held as long as the job runs.
-    let mut _ports = None;
-    let (processes, key) = match (arguments.processes, arguments.number()) {
+    let mut ports = None;
+    let (numbers, key) = match (arguments.processes, arguments.number()) {
         (Some(processes @ 2..), None) => {
             if arguments.hosts.is_empty() {
-                let ports = LocalPorts::reserve(processes.min(PROCESSES_MAX))?;
-                arguments.hosts = ports.hosts()?;
-                _ports = Some(ports);
+                let reserved = LocalPorts::reserve(processes.min(PROCESSES_MAX))?;
+                arguments.hosts = reserved.hosts()?;
+                ports = Some(reserved);
             }
             place(&arguments, Some(0))?;
             // All of them are here, so nobody else needs to know the key.
@@ -215,7 +220,8 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
             (vec![None], key)
         }
     };
-    supervise::supervise(&arguments, processes, key, page.as_ref().map(|page| &*page.jobs))
+    let layout = Layout { _ports: ports, ..Layout::of(&arguments, numbers, key) };
+    supervise::supervise(&arguments, layout, page.as_ref().map(|page| &*page.jobs))
 }
 
 /// Serves the page about the job, from this process, and says where. Where nobody asked for a page, a job runs without one as well.
@@ -275,6 +281,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         dry: false,
         start_until: arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         supervised: reporter.is_some(),
+        ahead: None,
     };
     let began = Instant::now();
     let deadline = arguments.timeout.and_then(|timeout| began.checked_add(timeout));
@@ -282,7 +289,13 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     if arguments.sample {
         job.sample(SAMPLE_ROWS_SHOWN);
     }
+    if let (Some(reporter), true) = (reporter, arguments.stand_by) {
+        job.stand_by(&arguments.job, |batch| reporter.loaded(batch), |time| reporter.takes_over_within(time))?;
+    }
     job.start()?;
+    if arguments.stand_by {
+        fault::point("handover.started");
+    }
     if !job.keeps_checkpoints() && !arguments.sample {
         tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
     }
@@ -307,6 +320,10 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     drop(line);
     drop(control);
     summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
+    if let (Some(reporter), true, Some((_, last_us))) = (reporter, stopper.hands_over(), stopper.begun_us()) {
+        reporter.handed(last_us);
+        fault::point("handover.handed");
+    }
     if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
         reporter.goes_back(batch);
     }

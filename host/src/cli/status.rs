@@ -3,9 +3,15 @@
 pub(super) mod words;
 
 use crate::error::{Error, Result};
-use crate::run::control::{JobStatus, StatusAnswers, ask_everywhere};
+use crate::run::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a job is waited for of which no process answers though it runs, and how often it is asked then.
+const STARTING_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
@@ -29,7 +35,7 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
 
 /// How the job of this file stands. An error where it does not run.
 pub fn of(file: &Path) -> Result<JobStatus> {
-    let answers = ask_everywhere(file)?;
+    let answers = answers(file)?;
     let job = file.display();
     let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not answer: {words}"));
     let silent: Vec<String> = silent.collect();
@@ -43,6 +49,19 @@ pub fn of(file: &Path) -> Result<JobStatus> {
     };
     silent.iter().for_each(|words| tracing::warn!("{words}"));
     Ok(status)
+}
+
+/// What the processes of the job say. One that is just being started again, or taken over by others, is waited for a while.
+fn answers(file: &Path) -> Result<StatusAnswers> {
+    let began = Instant::now();
+    loop {
+        let answers = ask_everywhere(file)?;
+        let nobody = answers.answered.is_empty() && answers.silent.is_empty();
+        if !nobody || began.elapsed() >= STARTING_MAX || !RunningMark::is_held(file)? {
+            return Ok(answers);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn sum(answers: StatusAnswers) -> Option<JobStatus> {

@@ -7,15 +7,18 @@
 
 mod child;
 mod decide;
+mod handover;
+mod layout;
 pub mod report;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
 use crate::page::Jobs;
-use crate::run::ClusterKey;
-use crate::run::control::RunningMark;
+use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
+use handover::{Handover, HandoverStep, ScaleDesk};
+pub use layout::Layout;
 use report::WorkerReport;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -38,19 +41,24 @@ enum SupervisorEvent {
     Closed { round: u64, child: usize },
     /// SIGINT or SIGTERM.
     Signal,
+    /// Somebody wants other workers, or another number of processes.
+    Scale { workers: Option<usize>, processes: Option<usize> },
 }
 
 struct Supervisor<'a> {
     arguments: &'a RunArguments,
-    /// The `--process` of each child; `None` for the only one, which has that of the supervisor.
-    processes: Vec<Option<usize>>,
-    /// By which the job's processes know each other, where there are several.
-    key: Option<ClusterKey>,
+    /// The children.
+    layout: Layout,
+    /// Others that are to take the job over, or have just done so.
+    handover: Option<Handover>,
+    desk: ScaleDesk,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<SupervisorEvent>,
     events: Receiver<SupervisorEvent>,
+    /// By which it is known which children said something.
     round: u64,
+    rounds: u64,
     stopping: bool,
     ran: bool,
     progress: bool,
@@ -60,14 +68,9 @@ struct Supervisor<'a> {
     page: Option<&'a Jobs>,
 }
 
-/// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
-/// Linux a child dies with the thread that started it.
-pub fn supervise(
-    arguments: &RunArguments,
-    processes: Vec<Option<usize>>,
-    key: Option<ClusterKey>,
-    page: Option<&Jobs>,
-) -> Result<ExitCode> {
+/// Runs the job in worker processes until it has ended, as `layout` says. Belongs on the main thread: on Linux a child dies with the
+/// thread that started it.
+pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
     signals::watch(signals::end_unheard, move || signals.send(SupervisorEvent::Signal).is_ok())?;
@@ -77,17 +80,24 @@ pub fn supervise(
     // Other commands must not take the job for stopped while it is started again.
     let mark = RunningMark::hold(&arguments.job);
     let _mark = mark.map_err(|error| tracing::warn!("that the job runs cannot be told to other commands: {error}"));
-    let (round, stopping, ran, progress) = (0, false, false, false);
-    let replay_from = arguments.replay_from;
+    let (desk, scales) = (ScaleDesk::default(), sender.clone());
+    let asked = desk.clone();
+    let _control = SupervisorControl::listen(&arguments.job, move |question| {
+        asked.answer(question, |workers, processes| drop(scales.send(SupervisorEvent::Scale { workers, processes })))
+    });
+    let (round, rounds, stopping, ran, progress) = (0, 0, false, false, false);
+    let (handover, replay_from) = (None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
-        processes,
-        key,
+        layout,
+        handover,
+        desk,
         program,
         deadline,
         sender,
         events,
         round,
+        rounds,
         stopping,
         ran,
         progress,
@@ -102,7 +112,13 @@ impl Supervisor<'_> {
         let mut in_a_row = FailureStreak::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
-            let ends = self.watch(self.start()?);
+            let ends = self.watch(self.start(&self.layout, false)?);
+            if let Some(why) = self.without_handover(&ends) {
+                tracing::warn!("{why}");
+                self.tell(why);
+                self.round = self.new_round();
+                continue;
+            }
             let facts = JobProgress { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
@@ -121,7 +137,63 @@ impl Supervisor<'_> {
                     }
                 }
             }
-            self.round += 1;
+            self.round = self.new_round();
+        }
+    }
+
+    /// Ends what is left of a handover, as the children that were watched have ended: why as many are to be started again as there were
+    /// before, where the new ones failed.
+    fn without_handover(&mut self, ends: &[WorkerEnd]) -> Option<String> {
+        let mut handover = self.handover.take()?;
+        let stopping = self.stopping || self.late();
+        let why = if handover.is_running() {
+            handover.give_up(
+                "the new processes took the job over, and failed before they began a batch; they are started again",
+            );
+            return None;
+        } else if handover.has_failed() && all_done(ends) {
+            "the processes that were to take the job over have failed".to_owned()
+        } else if handover.is_taking_over() {
+            let why = format!("of the new processes, {}", decide::in_words(ends));
+            handover.has_not_taken_over(&why);
+            why
+        } else if all_done(ends) {
+            handover.give_up("the job has ended meanwhile");
+            return None;
+        } else {
+            handover.give_up(&format!("{}; the job is started again as it was", decide::in_words(ends)));
+            return None;
+        };
+        (!stopping).then(|| format!("{why}; starting as many again as there were, from the last checkpoint"))
+    }
+
+    /// A number that no children had.
+    fn new_round(&mut self) -> u64 {
+        self.rounds += 1;
+        self.rounds
+    }
+
+    /// Somebody wants other workers.
+    fn scale(&mut self, workers: Option<usize>, processes: Option<usize>) {
+        let failed = |why: String| ScaleStep::Failed(why);
+        if self.stopping || !self.ran || self.handover.is_some() {
+            let why = "the job does not run yet, or is about to end; ask again".into();
+            return self.desk.tell(failed(why));
+        }
+        let layout = match self.layout.scaled(workers, processes, self.arguments.number().is_some()) {
+            Ok(layout) => layout,
+            Err(error) => return self.desk.tell(failed(error.message)),
+        };
+        let (before, next) = (self.round, self.new_round());
+        self.round = next;
+        let started = self.start(&layout, true);
+        self.round = before;
+        match started {
+            Ok(children) => {
+                tracing::info!("other processes are started, which are to take the job over");
+                self.handover = Some(Handover::new(layout, children, next, self.desk.clone()));
+            }
+            Err(error) => self.desk.tell(failed(format!("{}; the job goes on as it was", error.message))),
         }
     }
 
@@ -132,10 +204,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Starts all children; none where one cannot be started.
-    fn start(&self) -> Result<Vec<WorkerProcess>> {
+    /// Starts all children; none where one cannot be started. `stands_by`: they wait until they are to take the job over.
+    fn start(&self, layout: &Layout, stands_by: bool) -> Result<Vec<WorkerProcess>> {
         let mut children: Vec<WorkerProcess> = Vec::new();
-        for (number, process) in self.processes.iter().enumerate() {
+        for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
             let say = move |said: Option<WorkerReport>| {
                 // Nobody listens any more when the supervisor ends.
@@ -144,8 +216,9 @@ impl Supervisor<'_> {
                     None => SupervisorEvent::Closed { round, child: number },
                 });
             };
-            let (again, key) = (self.round > 0, self.key.as_ref());
-            match WorkerProcess::start(&self.program, self.arguments_of(*process), again, key, say) {
+            let (again, key) = (self.round > 0 && !stands_by, layout.key.as_ref());
+            let arguments = self.arguments_of(layout, *process, stands_by);
+            match WorkerProcess::start(&self.program, arguments, again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
                     for child in &mut children {
@@ -175,6 +248,7 @@ impl Supervisor<'_> {
                         (self.ran, self.replay_from) = (true, None);
                     }
                     self.progress |= report == WorkerReport::Progress;
+                    self.handover_said(child, report);
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
                 }
                 Ok(SupervisorEvent::Closed { round, child }) if round == self.round => {
@@ -185,12 +259,23 @@ impl Supervisor<'_> {
                         follow = [follow, due].into_iter().flatten().min();
                     }
                 }
+                Ok(SupervisorEvent::Said { round, child, report }) => {
+                    if let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) {
+                        handover.new_said(child, report);
+                    }
+                }
+                Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child),
                 Ok(SupervisorEvent::Signal) => {
                     self.stopping = true;
+                    if let Some(mut handover) = self.handover.take_if(|handover| !handover.is_taking_over()) {
+                        handover.give_up("the job is stopped");
+                    }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                Ok(SupervisorEvent::Scale { workers, processes }) => self.scale(workers, processes),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
+            self.follow_handover(&mut children);
             // No more than two looks: when the supervisor itself stood still, the children's beats wait to be read.
             let passed = looked.elapsed().min(2 * LOOK_EVERY);
             let due = follow.is_some_and(|follow| follow <= Instant::now());
@@ -200,8 +285,62 @@ impl Supervisor<'_> {
                     child.follow();
                 }
             }
+            if let Some(handover) = &mut self.handover {
+                handover.children.iter_mut().for_each(|child| child.look(passed));
+                if ends.len() == children.len() && all_done(&ends) {
+                    let next = handover.take_over();
+                    if !next.is_empty() {
+                        (children, follow, self.round) = (next, None, handover.round);
+                        ends.clear();
+                    }
+                }
+            }
         }
         ends
+    }
+
+    /// A process that runs the job, or was told to take it over, said something that a handover waits for.
+    fn handover_said(&mut self, child: usize, report: WorkerReport) {
+        let Some(handover) = &mut self.handover else { return };
+        if !handover.is_taking_over() {
+            return handover.old_said(child, report);
+        }
+        match report {
+            WorkerReport::Running if child == 0 => {
+                if let Some(layout) = handover.runs() {
+                    self.layout = layout;
+                }
+            }
+            WorkerReport::Begins(at_us) if child == 0 => {
+                tracing::info!("{}", handover.begins(at_us));
+                self.handover = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// A process that stands by has closed its end.
+    fn new_closed(&mut self, round: u64, child: usize) {
+        let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) else { return };
+        let Some(ended) = handover.children.get_mut(child) else { return };
+        let why = decide::in_words(&[WorkerEnd { child, how: ended.wait() }]);
+        let why = format!("of the new processes, {why}");
+        tracing::warn!("{why}");
+        if handover.new_ended(&why) == HandoverStep::GiveUp {
+            self.handover = None;
+        }
+    }
+
+    /// Takes the next step of a handover that is due.
+    fn follow_handover(&mut self, children: &mut [WorkerProcess]) {
+        let Some(handover) = &mut self.handover else { return };
+        match handover.next() {
+            HandoverStep::Order(order) => children.iter().for_each(|child| child.order(order)),
+            HandoverStep::Wait | HandoverStep::GiveUp => {}
+        }
+        if handover.is_late() {
+            children.iter_mut().for_each(WorkerProcess::kill);
+        }
     }
 
     /// Whether the time of `--timeout` has passed.
@@ -217,6 +356,9 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
+                Ok(SupervisorEvent::Scale { .. }) => {
+                    self.desk.tell(ScaleStep::Failed("the job is being started again; ask again".into()));
+                }
                 Ok(_) => {}
                 Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }
@@ -225,7 +367,7 @@ impl Supervisor<'_> {
 
     /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
     /// knows whether it was done.
-    fn arguments_of(&self, process: Option<usize>) -> Vec<OsString> {
+    fn arguments_of(&self, layout: &Layout, process: Option<usize>, stands_by: bool) -> Vec<OsString> {
         let given = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
         let mut add = |name: &str, value: Option<String>| {
@@ -233,16 +375,16 @@ impl Supervisor<'_> {
                 all.push(format!("--{name}={value}").into());
             }
         };
-        add("workers", given.workers.map(|workers| workers.to_string()));
+        add("workers", layout.workers.map(|workers| workers.to_string()));
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         add("timeout", left.map(|left| format!("{}us", left.as_micros())));
         add("limit", given.limit.map(|rows| rows.to_string()));
         for (key, value) in &given.sets {
             add("set", Some(format!("{key}={value}")));
         }
-        add("processes", given.processes.map(|processes| processes.to_string()));
+        add("processes", layout.processes.map(|processes| processes.to_string()));
         add("process", process.or(given.number()).map(|process| process.to_string()));
-        add("hosts", (!given.hosts.is_empty()).then(|| given.hosts.join(",")));
+        add("hosts", (!layout.hosts.is_empty()).then(|| layout.hosts.join(",")));
         add("listen", given.listen.clone());
         add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
@@ -251,8 +393,12 @@ impl Supervisor<'_> {
                 add("drop-state", Some(name.clone()));
             }
         }
-        let flags =
-            [("--quiet", given.quiet), ("--until-idle", given.until_idle), ("--fresh", given.fresh && !self.ran)];
+        let flags = [
+            ("--quiet", given.quiet),
+            ("--until-idle", given.until_idle),
+            ("--fresh", given.fresh && !self.ran),
+            ("--stand-by", stands_by),
+        ];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         if let Some(folder) = &given.cluster_tls {
             all.extend(["--cluster-tls".into(), folder.clone().into()]);
@@ -260,6 +406,11 @@ impl Supervisor<'_> {
         all.extend(["--".into(), given.job.clone().into()]);
         all
     }
+}
+
+/// Whether all children have ended well.
+fn all_done(ends: &[WorkerEnd]) -> bool {
+    ends.iter().all(|end| matches!(end.how, WorkerExit::Done(0)))
 }
 
 /// How long the others may go on after such an end; `None`: for as long as they need.

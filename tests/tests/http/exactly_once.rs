@@ -159,3 +159,31 @@ fn no_kill_loses_or_doubles_a_row_of_senders_that_repeat() {
     }
     assert_eq!(values.len(), sent.iter().map(Vec::len).sum::<usize>());
 }
+
+/// The port is closed by the old process and opened by the new one; whoever was answered has its rows in the job, once.
+#[test]
+fn a_job_that_gets_other_workers_loses_and_doubles_no_row() {
+    let port = free_port();
+    let trial = job(port, "");
+    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
+    job.until_stderr("listening on http");
+    let (done, repeated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let senders = ["p", "q", "r"].map(|producer| sender(port, producer, done.clone(), repeated.clone()));
+    for workers in ["2", "1", "3"] {
+        let before = trial.rows("out.jsonl").len();
+        job.until("rows come", |_| trial.rows("out.jsonl").len() > before + 50);
+        trial.well(&["scale", "job.toml", "--workers", workers]);
+    }
+    let before = trial.rows("out.jsonl").len();
+    job.until("rows come again", |_| trial.rows("out.jsonl").len() > before + 50);
+    done.store(true, Ordering::Release);
+    let sent = senders.map(|sender| sender.join().unwrap());
+    let told = job.stop();
+    assert_eq!(told.matches("the job has other workers now").count(), 3, "{told}");
+    let values = trial.values("out.jsonl");
+    for (producer, sent) in ["p ", "q ", "r "].iter().zip(&sent) {
+        let came: Vec<&String> = values.iter().filter(|value| value.starts_with(producer)).collect();
+        assert_eq!(came, sent.iter().collect::<Vec<_>>());
+    }
+    assert_eq!(repeated.load(Ordering::Acquire), 0, "whoever had rows in the job was told so");
+}

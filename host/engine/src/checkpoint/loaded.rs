@@ -5,7 +5,7 @@ use super::types::{Table, TableOf};
 use crate::ids::{BatchId, BatchTime};
 use crate::progress::{self, Progress};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ impl LoadedCheckpoint {
 pub struct LoadProgress {
     rows: AtomicU64,
     workers: AtomicUsize,
+    done: AtomicBool,
     since: Instant,
     /// How far that is, for whoever waits; `None`: all is loaded.
     shown: Mutex<Option<Progress>>,
@@ -56,6 +57,7 @@ impl LoadProgress {
         LoadProgress {
             rows: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
+            done: AtomicBool::new(false),
             since: Instant::now(),
             shown: Mutex::new(shown),
         }
@@ -72,11 +74,17 @@ impl LoadProgress {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
+    /// Whether all workers of the process have loaded what they need.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
     /// One more worker has loaded what it needs. The last of `workers` gets how many rows all have loaded, and how long that
     /// took.
     pub fn worker_done(&self, workers: usize) -> Option<(u64, Duration)> {
         let last = self.workers.fetch_add(1, Ordering::AcqRel) + 1 >= workers;
         if last {
+            self.done.store(true, Ordering::Release);
             self.shown.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         last.then(|| (self.rows.load(Ordering::Relaxed), self.since.elapsed()))

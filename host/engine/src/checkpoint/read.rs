@@ -55,7 +55,17 @@ pub fn each_file(
     end: u32,
     take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    load(table, first, end, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
+    each_live(store, table, &fold::live(&table.files, first, end), take)
+}
+
+/// The same of files that count, see [`fold::live`].
+pub fn each_live(
+    store: &dyn Store,
+    table: &Table,
+    live: &[LiveFile],
+    take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    load_live(table, live, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
 }
 
 fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {
@@ -82,11 +92,20 @@ pub fn load(
     first: u32,
     end: u32,
     read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
+    take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    load_live(table, &fold::live(&table.files, first, end), read, take)
+}
+
+fn load_live(
+    table: &Table,
+    live: &[LiveFile],
+    read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    for live in fold::live(&table.files, first, end) {
+    for live in live {
         for part in read(live.file)? {
-            take(counting(table, &live, part)?)?;
+            take(counting(table, live, part)?)?;
         }
     }
     Ok(())

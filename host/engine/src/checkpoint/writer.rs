@@ -18,9 +18,10 @@ use crate::threads;
 use crate::time;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How late the planted bug `state-late` writes.
 const BUG_DELAY: Duration = Duration::from_millis(100);
@@ -34,8 +35,25 @@ pub struct CheckpointWriter {
     orders: Sender<WriterOrder>,
     unwritten: Arc<UnwrittenBytes>,
     recent: RecentCheckpoints,
+    handover: Arc<HandoverState>,
     failure: Failure,
 }
+
+/// What is known of other processes that are about to take the job over.
+#[derive(Default)]
+struct HandoverState {
+    small_until: Mutex<Option<Instant>>,
+    is_last: AtomicBool,
+}
+
+impl HandoverState {
+    fn small_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.small_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long checkpoints are kept small once somebody follows them. Should that one be given up, they are as ever then.
+const SMALL_FOR: Duration = Duration::from_secs(600);
 
 /// The bytes that were handed over ahead and are not written yet.
 #[derive(Default)]
@@ -129,6 +147,7 @@ impl CheckpointWriter {
             orders: sender,
             unwritten: unwritten.clone(),
             recent: recent.clone(),
+            handover: Arc::default(),
             failure: failure.clone(),
         };
         let ahead = BTreeMap::new();
@@ -143,6 +162,7 @@ impl CheckpointWriter {
             ahead,
             unwritten,
             recent,
+            handover: saver.handover.clone(),
             failure,
         };
         let failing = saver.failure.clone();
@@ -151,6 +171,22 @@ impl CheckpointWriter {
             thread.run(&orders);
         })?;
         Ok(saver)
+    }
+
+    /// Other processes follow the checkpoints of this one, to take the job over soon: they are to be small for a while.
+    pub fn is_followed(&self) {
+        *self.handover.small_until() = Instant::now().checked_add(SMALL_FOR);
+    }
+
+    /// Whether checkpoints are to be small now.
+    pub fn keeps_small(&self) -> bool {
+        self.handover.small_until().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The next checkpoint is the last one of this process.
+    pub fn hand_over(&self) {
+        self.is_followed();
+        self.handover.is_last.store(true, Ordering::Release);
     }
 
     /// The last checkpoints that were published.
@@ -205,6 +241,7 @@ struct WriterThread {
     ahead: BTreeMap<(BatchId, usize), Vec<SavedFile>>,
     unwritten: Arc<UnwrittenBytes>,
     recent: RecentCheckpoints,
+    handover: Arc<HandoverState>,
     failure: Failure,
 }
 
@@ -309,6 +346,10 @@ impl WriterThread {
             _ => resolve::publish(&claimed.manifest, checkpoint),
         };
         fault::point("checkpoint.manifest");
+        let hands_over = self.handover.is_last.load(Ordering::Acquire);
+        if hands_over {
+            fault::point("handover.publish");
+        }
         let replaced = manifest::replace(&*self.store, &manifest, Some(&claimed.version), &self.failure);
         match replaced.map_err(within)? {
             manifest::Replaced::Done(version) => {
@@ -320,6 +361,9 @@ impl WriterThread {
             manifest::Replaced::Lost => return Err(lost(&*self.store, self.generation)),
         }
         fault::point(if swap { "upgrade.published" } else { "checkpoint.published" });
+        if hands_over {
+            fault::point("handover.published");
+        }
         self.recent.published(batch, written, bytes);
         upgraded.into_iter().for_each(|upgraded| self.take_over(upgraded));
         self.collect()

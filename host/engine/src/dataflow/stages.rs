@@ -41,7 +41,8 @@ impl BuildContext<'_, '_> {
     /// What this worker reads and writes of a table in checkpoints; `None` where the job keeps none.
     pub fn table_checkpoint(&self, table: &str) -> Option<TableCheckpoint> {
         let checkpoints = self.running.checkpoints.as_ref()?;
-        TableCheckpoint::open(checkpoints, table, self.index, self.peers)
+        let ahead = self.running.options.ahead.as_ref();
+        TableCheckpoint::open_ahead(checkpoints, ahead, table, (self.index, self.peers))
     }
 
     /// The same, with the rows of the table as the checkpoint that is loaded holds them, of the keys that this worker owns.

@@ -15,6 +15,7 @@ mod facts;
 mod others;
 mod partitions;
 mod socket;
+mod supervisor;
 mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
@@ -22,6 +23,7 @@ pub use facts::{JobStatus, PartStatus, ProcessStatus};
 pub(super) use others::Others;
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
+pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, SupervisorControl, ask_supervisor};
 pub use view::{GraphPart, JobGraph, Known, PartFacts, ProcessView};
 
 use super::{Stop, Stopper};
@@ -253,7 +255,7 @@ async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &Serv
 }
 
 async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
-    let socket = ListeningSocket::bind(&served.file, process).await?;
+    let socket = ListeningSocket::bind(&served.file, &process.to_string()).await?;
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     while let Ok(place) = places.clone().acquire_owned().await {
         match socket.listener.accept().await {

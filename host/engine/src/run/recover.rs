@@ -114,7 +114,7 @@ pub fn decide(
         let planned =
             found.planned.keys().last().copied().map(|planned| sent_max.map_or(planned, |sent| planned.min(sent)));
         found.committed_before = committed_before(graph, store, manifest, &wanted, planned);
-        found.damaged.extend(damaged(store, &manifest.checkpoints)?);
+        found.damaged.extend(damaged(store, &manifest.checkpoints, &found.objects, options)?);
         if let Some(last) = manifest.starts.last() {
             found.damaged.extend(record::damages(store, last));
         }
@@ -272,10 +272,21 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once.
-fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<String, String>> {
+/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once, and those that
+/// were read before this process took the job over are only looked for.
+fn damaged(
+    store: &dyn Store,
+    checkpoints: &[Checkpoint],
+    objects: &[String],
+    options: &Options,
+) -> Result<BTreeMap<String, String>> {
     let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
-    let files: BTreeMap<&String, &StateFile> = files.map(|file| (&file.path, file)).collect();
+    let objects: BTreeSet<&String> = objects.iter().collect();
+    let was_read = |file: &StateFile| {
+        options.ahead.as_ref().is_some_and(|ahead| ahead.is_whole(file)) && objects.contains(&file.path)
+    };
+    let files: BTreeMap<&String, &StateFile> =
+        files.filter(|file| !was_read(file)).map(|file| (&file.path, file)).collect();
     let mut damaged = BTreeMap::new();
     for file in files.into_values() {
         match store.read(&file.path)? {

@@ -10,6 +10,7 @@ use crate::checkpoint::types::{JobRecord, Start};
 use crate::checkpoint::{FolderLock, manifest, record};
 use crate::error::{Error, Kind, Result};
 use crate::failure::Failure;
+use crate::fault;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind};
@@ -26,11 +27,11 @@ use crate::sink::kafka::await_cluster;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Starts a job. What can be wrong is found before anything runs or is written.
-pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
+/// Starts a job. What can be wrong is found before anything runs or is written. `plugins`: where some are loaded already.
+pub fn start(spec: JobSpec, options: Options, plugins: Option<PluginHost>) -> Result<Stopper> {
     memory::limit(spec.memory_bytes_max, sharing(&options))?;
     await_clusters(&spec, &options)?;
-    let plugins = PluginHost::new()?;
+    let plugins = plugins.map_or_else(PluginHost::new, Ok)?;
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
@@ -53,7 +54,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
 }
 
 /// How many processes of the job share the memory of this machine.
-fn sharing(options: &Options) -> usize {
+pub(super) fn sharing(options: &Options) -> usize {
     options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process))
 }
 
@@ -73,7 +74,7 @@ fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
 }
 
 /// Databases and other servers that are away are waited for wherever the start asks them.
-fn servers(options: &Options) -> ServerWait {
+pub(super) fn servers(options: &Options) -> ServerWait {
     ServerWait::Until(options.start_until)
 }
 
@@ -114,7 +115,9 @@ fn own(
         }
     };
     decided.warn();
+    point_of_handover(&options, "handover.claim");
     let owned = recover::claim(decided, &*store, &failure)?;
+    point_of_handover(&options, "handover.claimed");
     let manifest = owned.manifest.clone();
     let checkpoints = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
     let sinks = match sinks {
@@ -123,6 +126,13 @@ fn own(
     };
     let peers = connected(&options, port, manifest.generation, &failure)?;
     launch(graph, options, Some(checkpoints), sinks, failure, peers)
+}
+
+/// A step of a start that takes the job over from other processes.
+fn point_of_handover(options: &Options, name: &str) {
+    if options.ahead.is_some() {
+        fault::point(name);
+    }
 }
 
 /// Looks and decides, until it is clear that the job can go on as what it is now.

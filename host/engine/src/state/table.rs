@@ -131,6 +131,26 @@ impl StateTable {
         }
     }
 
+    /// Takes over all that another table holds, which has the same columns and the same timeout; `false`, and nothing is changed,
+    /// where it has not.
+    pub fn take_over(&mut self, other: StateTable) -> bool {
+        let same = |a: &Field, b: &Field| {
+            (a.name(), a.data_type(), a.is_nullable()) == (b.name(), b.data_type(), b.is_nullable())
+        };
+        let all_same =
+            |a: &[Arc<Field>], b: &[Arc<Field>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+        let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| idle.timeout_us);
+        let is_same = all_same(&self.key_fields, &other.key_fields)
+            && all_same(self.state_schema.fields(), other.state_schema.fields())
+            && (self.is_indexed, self.changes.is_some(), timeout(self))
+                == (other.is_indexed, other.changes.is_some(), timeout(&other));
+        if is_same {
+            let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
+            *self = StateTable { key_fields, state_schema, ..other };
+        }
+        is_same
+    }
+
     /// The slot of a key; a new key gets one, without a state.
     pub fn slot(&mut self, key: &[u8], hash: KeyHash) -> Slot {
         let StateTable { index, key_starts, key_lengths, key_bytes, .. } = self;

@@ -1,6 +1,7 @@
 //! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
 
 use super::StateTable;
+use super::ahead::TablesAhead;
 use super::files::{Files, TableSlice};
 use crate::batch::keys::KeyHash;
 use crate::checkpoint::changes::Changes;
@@ -22,6 +23,8 @@ pub struct TableCheckpoint {
     groups: (u32, u32),
     worker: usize,
     writer: CheckpointWriter,
+    /// What was loaded before this process took the job over.
+    ahead: Option<Arc<TablesAhead>>,
     /// A key has several rows, told apart by columns beside it. The table's order is that of both together then, and says
     /// nothing about key groups.
     several: bool,
@@ -30,12 +33,22 @@ pub struct TableCheckpoint {
 impl TableCheckpoint {
     /// Of the table of this name; `None` where the job keeps no such table. `worker`: this one, of `peers`.
     pub fn open(checkpoints: &JobCheckpoints, name: &str, worker: usize, peers: usize) -> Option<TableCheckpoint> {
+        TableCheckpoint::open_ahead(checkpoints, None, name, (worker, peers))
+    }
+
+    /// The same, of a table of which some may be loaded already.
+    pub fn open_ahead(
+        checkpoints: &JobCheckpoints,
+        ahead: Option<&Arc<TablesAhead>>,
+        name: &str,
+        (worker, peers): (usize, usize),
+    ) -> Option<TableCheckpoint> {
         let loaded = checkpoints.loaded.clone();
         let place = loaded.place(TableOf::Stage, name)?;
         let table = loaded.tables.get(place)?;
         let (files, several) = (table.files.clone(), !table.sub.is_empty());
         let (groups, writer) = (fold::group_range(worker, peers), checkpoints.writers.checkpoints.clone());
-        Some(TableCheckpoint { loaded, place, files, groups, worker, writer, several })
+        Some(TableCheckpoint { loaded, place, files, groups, worker, writer, ahead: ahead.cloned(), several })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
@@ -72,7 +85,15 @@ impl TableCheckpoint {
         table.track_changes();
         let Some(held) = self.loaded.table(self.place) else { return Ok(false) };
         let (first, end) = self.groups;
-        read::each_file(&*self.loaded.store, held, first, end, |rows| {
+        let mut live = fold::live(&held.files, first, end);
+        if let Some(ahead) = &self.ahead {
+            let files = live.len();
+            live = ahead.hand_over(self.worker, held, live, table);
+            if files > 0 && live.len() == files {
+                tracing::debug!("{} was loaded ahead in vain", read::about(held));
+            }
+        }
+        read::each_live(&*self.loaded.store, held, &live, |rows| {
             self.loaded.progress.read(rows.num_rows());
             table.restore(&rows, |_| true)
         })?;
@@ -89,6 +110,12 @@ impl TableCheckpoint {
     pub fn has_files(&self) -> bool {
         let (first, end) = self.groups;
         self.files.iter().any(|file| file.group_first < end && first < file.group_end)
+    }
+
+    /// Whether there is a base, or part of one, for all key groups that this worker owns.
+    fn is_based(&self) -> bool {
+        let (first, end) = self.groups;
+        !fold::base_due(&self.files, first, end, 0, u64::MAX)
     }
 
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
@@ -121,6 +148,8 @@ impl TableCheckpoint {
         }
         let (first, end) = self.groups;
         let base = fold::base_due(&self.files, first, end, changed, all);
+        // Who is to take the job over has loaded the files so far, and a base would have to be loaded from its beginning.
+        let base = base && !(self.writer.keeps_small() && self.is_based());
         let mut written = Vec::new();
         let mut full = |file: Changes| {
             written.push((file.groups, file.num_rows()));

@@ -4,6 +4,7 @@ use super::announce::{Announcer, SourceState};
 use super::barriers::{BarrierStep, Barriers};
 use super::clock::JobClock;
 use super::pace::{Pace, PaceFacts, PaceStep};
+use crate::checkpoint::positions::keeps_rows;
 use crate::context::Tick;
 use crate::dataflow::{TickInput, window_ends};
 use crate::error::Result;
@@ -68,6 +69,17 @@ struct BetweenBatches {
     unsaved: Option<u64>,
     /// A checkpoint is wanted as soon as there can be one.
     soon: bool,
+    /// Other processes wait for a checkpoint that has all up to now.
+    handover: Option<WantedCheckpoint>,
+}
+
+/// A checkpoint that others wait for.
+#[derive(Clone, Copy)]
+enum WantedCheckpoint {
+    /// Its barrier was not begun yet.
+    Due,
+    /// The timestamp of its barrier.
+    Begun(u64),
 }
 
 /// A barrier behind which a plugin is replaced: nothing begins until all up to it is done.
@@ -101,7 +113,14 @@ impl Coordinator {
         Ok(Coordinator {
             begun: BegunBatches { ticks: Some(ticks), last: BatchId(0), last_time, next, in_flight },
             schedule: BatchSchedule { replay, clock, pace, due: None, empty },
-            between: BetweenBatches { checkpoints: barriers, last: 0, swap: None, unsaved, soon: false },
+            between: BetweenBatches {
+                checkpoints: barriers,
+                last: 0,
+                swap: None,
+                unsaved,
+                soon: false,
+                handover: None,
+            },
             waits_for: None,
         })
     }
@@ -129,6 +148,7 @@ impl Coordinator {
             self.send_barrier(upgrade);
             return None;
         }
+        self.between.follow_handover(running, finished);
         let barrier = self.between.checkpoint_step(now, self.begun.last_time, finished, leftover);
         if barrier == Some(BarrierStep::Begin) {
             self.send_barrier(None);
@@ -147,7 +167,7 @@ impl Coordinator {
             next_batch: self.begun.next.0,
             // Where memory is tight each batch waits until the one before has given back its own.
             in_flight: if full { u64::MAX } else { self.begun.in_flight.len() as u64 },
-            any_ready: sources.iter().any(|source| source.ready),
+            any_ready: Coordinator::any_ready(running, &sources),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),
@@ -191,6 +211,15 @@ impl Coordinator {
         Some(Duration::ZERO)
     }
 
+    /// Whether a source has something for a batch. What others can read again is left to those that take the job over.
+    fn any_ready(running: &Running, sources: &[SourceState]) -> bool {
+        let specs = &running.graph.spec.sources;
+        let is_left = |number: usize| {
+            running.requests.handover.is_last() && specs.get(number).is_some_and(|spec| !keeps_rows(spec))
+        };
+        sources.iter().enumerate().any(|(number, source)| source.ready && !is_left(number))
+    }
+
     /// Does what was decided.
     fn step(&mut self, running: &Running, step: PaceStep, until_barrier: Option<Duration>) -> Option<Duration> {
         match step {
@@ -206,6 +235,9 @@ impl Coordinator {
             PaceStep::Close => {
                 if self.between.checkpoints.as_ref().is_some_and(Barriers::owing) {
                     self.send_barrier(None);
+                }
+                if running.requests.handover.is_last() {
+                    fault::point("handover.barrier");
                 }
                 running.plugins.upgrades.close("the job has come to its end");
                 self.begun.ticks = None;
@@ -338,6 +370,28 @@ impl BetweenBatches {
         false
     }
 
+    /// Sees to the checkpoint that other processes wait for, and tells them when it is there; to its end, when they take the job over.
+    fn follow_handover(&mut self, running: &Running, finished: u64) {
+        let requests = &running.requests.handover;
+        if requests.take_soon() {
+            self.handover = Some(match &self.checkpoints {
+                Some(barriers) if barriers.owing() => WantedCheckpoint::Due,
+                // Nothing was begun since the last one, which may be under way.
+                _ => WantedCheckpoint::Begun(self.last),
+            });
+        }
+        if self
+            .handover
+            .take_if(|wanted| matches!(wanted, WantedCheckpoint::Begun(stamp) if *stamp < finished))
+            .is_some()
+        {
+            requests.tell_saved();
+        }
+        if requests.is_last() && !running.stopping() && self.last < finished {
+            running.request_stop();
+        }
+    }
+
     /// What the next checkpoint waits for; `None` where the job writes none.
     fn checkpoint_step(
         &mut self,
@@ -346,7 +400,7 @@ impl BetweenBatches {
         finished: u64,
         leftover: bool,
     ) -> Option<BarrierStep> {
-        let soon = self.soon;
+        let soon = self.soon || matches!(self.handover, Some(WantedCheckpoint::Due));
         self.checkpoints.as_mut().map(|barriers| barriers.step(now, last_time, finished, leftover, soon))
     }
 
@@ -355,6 +409,7 @@ impl BetweenBatches {
         self.last = after.barrier();
         self.unsaved = self.unsaved.map(|_| self.last);
         self.soon = false;
+        self.handover = self.handover.map(|_| WantedCheckpoint::Begun(self.last));
         if let Some(barriers) = &mut self.checkpoints {
             barriers.barrier_begun(self.last, now, last_time);
         }

@@ -235,6 +235,13 @@ impl Batches {
         held.tidy();
     }
 
+    /// When the first and the last of the batches that are held were begun.
+    pub fn begun_us(&self) -> Option<(i64, i64)> {
+        let held = self.lock();
+        let begun_us = |kept: &Kept| kept.facts.begun_us;
+        held.batches.front().map(begun_us).zip(held.batches.back().map(begun_us))
+    }
+
     /// What a source puts into a batch.
     pub fn cut(&self, batch: BatchId, rows: u64, bytes: u64) {
         let now_us = self.now_us();

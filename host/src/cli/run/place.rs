@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// Processes of a job that are looked at, whatever somebody asks for.
-pub(super) const PROCESSES_MAX: usize = 1_000;
+pub(in crate::cli) const PROCESSES_MAX: usize = 1_000;
 /// Bytes of a file of addresses.
 const HOSTS_BYTES_MAX: u64 = 1 << 20;
 

@@ -1,7 +1,7 @@
 //! A worker process as its supervisor sees it.
 
 use super::decide::WorkerExit;
-use super::report::{self, VARIABLE, WorkerReport};
+use super::report::{self, VARIABLE, WorkerOrder, WorkerReport};
 use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
@@ -31,7 +31,7 @@ const FAULT: &str = "MILLSTREAM_TEST_FAULT";
 pub struct WorkerProcess {
     process: process::Child,
     /// The end that the child waits on: it dies when this closes.
-    _lifeline: UnixStream,
+    lifeline: UnixStream,
     /// Since it last said something.
     quiet: Duration,
     ended: Option<Option<Kind>>,
@@ -74,7 +74,7 @@ impl WorkerProcess {
         let _ = (&own).write_all(&report::passed(key));
         let child = WorkerProcess {
             process,
-            _lifeline: own,
+            lifeline: own,
             quiet: Duration::ZERO,
             ended: None,
             back: None,
@@ -105,7 +105,13 @@ impl WorkerProcess {
         match report {
             WorkerReport::Ended(kind) => self.ended = Some(kind),
             WorkerReport::Back(batch) => self.back = Some(batch),
-            WorkerReport::Beat | WorkerReport::Running | WorkerReport::Progress => {}
+            WorkerReport::Beat
+            | WorkerReport::Running
+            | WorkerReport::Progress
+            | WorkerReport::Loaded(_)
+            | WorkerReport::Saved(_)
+            | WorkerReport::Begins(_)
+            | WorkerReport::Handed(_) => {}
         }
     }
 
@@ -124,6 +130,11 @@ impl WorkerProcess {
             self.followed = true;
             self.kill();
         }
+    }
+
+    /// Tells it to do something. One that is gone hears nothing, which its end tells.
+    pub fn order(&self, order: WorkerOrder) {
+        let _ = (&self.lifeline).write_all(order.line().as_bytes());
     }
 
     /// Asks it to stop.

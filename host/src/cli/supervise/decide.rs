@@ -95,17 +95,8 @@ impl FailureStreak {
         if let Some(WorkerExit::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
             return Decision::Exit(code);
         }
-        let first = ends
-            .iter()
-            .find(|end| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_)));
-        let Some(first) = first else { return Decision::Exit(1) };
-        let name = if ends.len() > 1 { format!("worker process {}", first.child) } else { "worker process".into() };
-        let what = match first.how {
-            WorkerExit::Died(signal) => format!("{name} died (signal {signal})"),
-            WorkerExit::Hung => format!("{name} does not answer and was killed"),
-            WorkerExit::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
-            _ => format!("{name} failed"),
-        };
+        let Some(first) = failed(ends) else { return Decision::Exit(1) };
+        let what = in_words(ends);
         match first.how {
             WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
@@ -143,6 +134,24 @@ impl FailureStreak {
                 self.max
             ),
         )
+    }
+}
+
+/// The first of these that was no good end, and is not because of another one.
+fn failed(ends: &[WorkerEnd]) -> Option<&WorkerEnd> {
+    ends.iter().find(|end| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_)))
+}
+
+/// What went wrong, for a person to read.
+pub fn in_words(ends: &[WorkerEnd]) -> String {
+    let Some(end) = failed(ends) else { return "the worker process ended".into() };
+    let name =
+        if ends.len() > 1 || end.child > 0 { format!("worker process {}", end.child) } else { "worker process".into() };
+    match end.how {
+        WorkerExit::Died(signal) => format!("{name} died (signal {signal})"),
+        WorkerExit::Hung => format!("{name} does not answer and was killed"),
+        WorkerExit::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
+        _ => format!("{name} failed"),
     }
 }
 

@@ -1,24 +1,30 @@
 //! What a worker process tells its supervisor: a word a line on a socket that is its standard input. The supervisor
-//! sends the key of the job's processes, and nothing else; when its end closes, it is gone, and the worker process ends
-//! with it.
+//! sends the key of the job's processes, and later perhaps some [`WorkerOrder`]s; when its end closes, it is gone, and the worker
+//! process ends with it.
 
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
 use crate::run::{ClusterKey, Stopper};
 use crate::threads;
-use std::io::{self, Read, Write};
+use crate::time;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names the supervisor's process id to its worker processes.
 pub const VARIABLE: &str = "MILLSTREAM_SUPERVISED";
 
 /// How soon progress is told: a process that dies after it must not be taken for one that achieved nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A job that began no batch for so long, since it could, had nothing for one.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What a worker process says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +37,51 @@ pub enum WorkerReport {
     Progress,
     /// Its job is about to have ended well, and is to be started again from the checkpoint after this batch.
     Back(BatchId),
+    /// It stands by, and has loaded the checkpoint after this batch.
+    Loaded(BatchId),
+    /// The checkpoint that it was asked for is there, or a later one: after this batch.
+    Saved(BatchId),
+    /// It took a job over, and began a batch at this time (or could have, had there been anything for one), in microseconds.
+    Begins(i64),
+    /// Its job is about to have ended for others that take it over; when it began the last batch.
+    Handed(i64),
     /// Its job has ended; `None`: well.
     Ended(Option<Kind>),
 }
 
-/// In front of the batch of [`WorkerReport::Back`].
+/// What its supervisor tells a worker process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerOrder {
+    /// To make a checkpoint soon, since others load it.
+    Save,
+    /// To end as the job does when it is stopped, since others take it over.
+    HandOver,
+    /// To take the job over: nobody runs it any more.
+    TakeOver,
+}
+
+const ORDERS: [(&str, WorkerOrder); 3] =
+    [("save", WorkerOrder::Save), ("hand over", WorkerOrder::HandOver), ("take over", WorkerOrder::TakeOver)];
+/// An order, with its end of line.
+const ORDER_BYTES_MAX: u64 = 64;
+
+impl WorkerOrder {
+    /// As it is sent.
+    pub fn line(self) -> String {
+        ORDERS.iter().find(|(_, order)| *order == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+    }
+
+    fn read(line: &str) -> Option<WorkerOrder> {
+        ORDERS.iter().find(|(words, _)| *words == line).map(|(_, order)| *order)
+    }
+}
+
+/// In front of the numbers of reports that have one.
 const BACK: &str = "back ";
+const LOADED: &str = "loaded ";
+const SAVED: &str = "saved ";
+const BEGINS: &str = "begins ";
+const HANDED: &str = "handed ";
 
 const WORDS: [(&str, WorkerReport); 10] = [
     ("beat", WorkerReport::Beat),
@@ -55,15 +100,24 @@ const WORDS: [(&str, WorkerReport); 10] = [
 impl WorkerReport {
     /// `None`: a line that says nothing.
     pub fn read(line: &str) -> Option<WorkerReport> {
-        if let Some(batch) = line.strip_prefix(BACK) {
-            return batch.parse().ok().map(|batch| WorkerReport::Back(BatchId(batch)));
-        }
-        WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report)
+        let batch = |word| line.strip_prefix(word)?.parse().ok().map(BatchId);
+        let time = |word| line.strip_prefix(word)?.parse().ok();
+        let numbered = batch(BACK).map(WorkerReport::Back);
+        let numbered = numbered.or_else(|| batch(LOADED).map(WorkerReport::Loaded));
+        let numbered = numbered.or_else(|| batch(SAVED).map(WorkerReport::Saved));
+        let numbered = numbered.or_else(|| time(BEGINS).map(WorkerReport::Begins));
+        let numbered = numbered.or_else(|| time(HANDED).map(WorkerReport::Handed));
+        numbered.or_else(|| WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report))
     }
 
     fn line(self) -> String {
-        if let WorkerReport::Back(batch) = self {
-            return format!("{BACK}{batch}\n");
+        match self {
+            WorkerReport::Back(batch) => return format!("{BACK}{batch}\n"),
+            WorkerReport::Loaded(batch) => return format!("{LOADED}{batch}\n"),
+            WorkerReport::Saved(batch) => return format!("{SAVED}{batch}\n"),
+            WorkerReport::Begins(at_us) => return format!("{BEGINS}{at_us}\n"),
+            WorkerReport::Handed(at_us) => return format!("{HANDED}{at_us}\n"),
+            WorkerReport::Beat | WorkerReport::Running | WorkerReport::Progress | WorkerReport::Ended(_) => {}
         }
         WORDS.iter().find(|(_, report)| *report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
     }
@@ -74,8 +128,19 @@ impl WorkerReport {
 pub struct Reporter {
     socket: Arc<Mutex<UnixStream>>,
     job: Arc<Mutex<Option<Stopper>>>,
+    orders: Arc<Orders>,
     /// As the supervisor passed it.
     key: Option<ClusterKey>,
+}
+
+/// What the supervisor has ordered.
+#[derive(Default)]
+struct Orders {
+    /// A checkpoint was asked for, and is not told yet.
+    save: AtomicBool,
+    /// The job is to be taken over.
+    take_over: Mutex<bool>,
+    ordered: Condvar,
 }
 
 /// Bytes of the number in front of the key.
@@ -114,8 +179,11 @@ impl Reporter {
 
     fn start() -> io::Result<Reporter> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let mut lifeline = socket.try_clone()?;
+        let lifeline = socket.try_clone()?;
         let key = receive(&lifeline)?;
+        let reporter =
+            Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default(), orders: Arc::default(), key };
+        let obeying = reporter.clone();
         let started = threads::start(
             "millstream-lifeline",
             "the thread that waits for the supervisor's end",
@@ -124,12 +192,16 @@ impl Reporter {
                 end_with_supervisor()
             },
             move || {
-                while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
+                let mut lines = BufReader::new(lifeline);
+                let mut line = String::new();
+                while matches!(lines.by_ref().take(ORDER_BYTES_MAX).read_line(&mut line), Ok(1..)) {
+                    WorkerOrder::read(line.trim_end()).into_iter().for_each(|order| obeying.obey(order));
+                    line.clear();
+                }
                 end_with_supervisor();
             },
         );
         started.map_err(io::Error::other)?;
-        let reporter = Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default(), key };
         let (beating, failing) = (reporter.clone(), reporter.clone());
         let failed = move |error| failing.fail(error);
         let work = move || beating.beat();
@@ -149,12 +221,74 @@ impl Reporter {
         }
     }
 
+    fn obey(&self, order: WorkerOrder) {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (order, job) {
+            (WorkerOrder::Save, Some(job)) => {
+                fault::point("handover.save");
+                job.save_soon();
+                self.orders.save.store(true, Ordering::Release);
+            }
+            (WorkerOrder::HandOver, Some(job)) => {
+                fault::point("handover.ending");
+                job.hand_over();
+            }
+            (WorkerOrder::TakeOver, _) => {
+                *self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                self.orders.ordered.notify_all();
+            }
+            // Nothing of it is asked of a process whose job is not started.
+            (WorkerOrder::Save | WorkerOrder::HandOver, None) => {}
+        }
+    }
+
+    /// Waits until the job is to be taken over, no longer than this: whether it is.
+    pub fn takes_over_within(&self, time: Duration) -> bool {
+        let ordered = self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.orders.ordered.wait_timeout_while(ordered, time, |ordered| !*ordered);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The checkpoint after this batch is loaded, and the job is not started yet.
+    pub fn loaded(&self, batch: BatchId) {
+        self.say(WorkerReport::Loaded(batch));
+    }
+
+    /// The job is about to have ended for others, and this is when it began its last batch.
+    pub fn handed(&self, begun_us: i64) {
+        self.say(WorkerReport::Handed(begun_us));
+    }
+
+    /// Tells what was waited for. `since`: when the job was loaded that this process took over, until batches begin.
+    fn tell_steps(&self, job: &Stopper, since: &mut Option<Instant>, begins: &mut bool) {
+        if self.orders.save.load(Ordering::Acquire)
+            && let Some(batch) = job.saved()
+        {
+            self.orders.save.store(false, Ordering::Release);
+            self.say(WorkerReport::Saved(batch));
+        }
+        if *begins || !job.is_loaded() {
+            return;
+        }
+        let loaded = *since.get_or_insert_with(Instant::now);
+        let begun_us = job.begun_us().map(|(first_us, _)| first_us);
+        let idle_us = || {
+            (loaded.elapsed() >= IDLE).then(|| time::now().0 - i64::try_from(loaded.elapsed().as_micros()).unwrap_or(0))
+        };
+        if let Some(at_us) = begun_us.or_else(idle_us) {
+            *begins = true;
+            self.say(WorkerReport::Begins(at_us));
+        }
+    }
+
     fn beat(&self) {
+        let (mut since, mut begins) = (None, false);
         let every = Duration::from_millis(HEARTBEAT_MS);
         let (mut last, mut quiet) = (0, every);
         loop {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let progress = job.map_or(last, |job| job.progress());
+            let progress = job.as_ref().map_or(last, Stopper::progress);
+            job.iter().for_each(|job| self.tell_steps(job, &mut since, &mut begins));
             if progress != last || quiet >= every {
                 self.say(if progress != last { WorkerReport::Progress } else { WorkerReport::Beat });
                 (last, quiet) = (progress, Duration::ZERO);
@@ -208,12 +342,21 @@ mod tests {
         let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Memory, Kind::Bug];
         let kinds = kinds.map(|kind| WorkerReport::Ended(Some(kind)));
         let others = [WorkerReport::Back(BatchId(0)), WorkerReport::Back(BatchId(u64::MAX)), WorkerReport::Ended(None)];
+        let of_handovers = [
+            WorkerReport::Loaded(BatchId(7)),
+            WorkerReport::Saved(BatchId(8)),
+            WorkerReport::Begins(i64::MAX),
+            WorkerReport::Handed(-1),
+        ];
         let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress];
-        for report in living.into_iter().chain(others).chain(kinds) {
+        for report in living.into_iter().chain(others).chain(of_handovers).chain(kinds) {
             let line = report.line();
             assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
         assert_eq!((WorkerReport::read("ended"), WorkerReport::read("back x")), (None, None));
+        for (_, order) in ORDERS {
+            assert_eq!(WorkerOrder::read(order.line().trim_end()), Some(order));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{ControlAnswer, ControlQuestion, JobStatus, Known, ProcessStatus, may_ask, socket};
 use crate::error::{Error, Result};
+use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -148,7 +149,7 @@ async fn ask_in_time(path: PathBuf, question: Vec<u8>, time_max: Duration) -> io
 }
 
 /// The answer of the process that listens there; `None` where none does, or it ends while it is asked.
-async fn ask_one(path: &Path, question: &[u8]) -> io::Result<Option<ControlAnswer>> {
+pub(super) async fn ask_one<A: DeserializeOwned>(path: &Path, question: &[u8]) -> io::Result<Option<A>> {
     let gone = |kind| matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::NotFound);
     let mut stream = match UnixStream::connect(path).await {
         Err(error) if gone(error.kind()) => return Ok(None),

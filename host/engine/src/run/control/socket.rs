@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 
+/// Whose socket it is that no process which runs the job listens on.
+pub const SUPERVISOR: &str = "supervisor";
+
 /// How often, and how many times, a place is tried to be taken while another process takes one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOKS_MAX: u32 = 200;
@@ -37,9 +40,10 @@ impl Drop for ListeningSocket {
 }
 
 impl ListeningSocket {
-    /// Takes the socket of a process of the job. One that nobody listens on any more is replaced. Needs a tokio runtime.
-    pub async fn bind(file: &Path, process: usize) -> Result<ListeningSocket> {
-        let name = format!("{}{process}.sock", prefix(file)?);
+    /// Takes the socket of a process of the job, by its number, or that of its [`SUPERVISOR`]. One that nobody listens on any more is
+    /// replaced. Needs a tokio runtime.
+    pub async fn bind(file: &Path, whose: &str) -> Result<ListeningSocket> {
+        let name = format!("{}{whose}.sock", prefix(file)?);
         let folder = folders().into_iter().next().ok_or_else(|| Error::bug("no folder for sockets"))?;
         make(&folder)?;
         let path = folder.join(name);
@@ -168,6 +172,13 @@ pub fn sockets(file: &Path) -> Result<Vec<(usize, PathBuf)>> {
     }
     sockets.sort();
     Ok(sockets)
+}
+
+/// Where the supervisors of the job may listen.
+pub fn of_supervisor(file: &Path) -> Result<Vec<PathBuf>> {
+    let name = format!("{}{SUPERVISOR}.sock", prefix(file)?);
+    let there = folders().into_iter().filter(|folder| folder.is_dir() && check(folder).is_ok());
+    Ok(there.map(|folder| folder.join(&name)).collect())
 }
 
 /// What a job is known by among those of its user: of 16 digits, made of its file's path.

@@ -1,0 +1,142 @@
+//! A process that stands by while others run the job: it has the job's plugins loaded and the tables of the newest checkpoint, as
+//! its own workers will need them, and follows the checkpoints that come. It changes nothing, and nobody hears of it, until it is
+//! told to take the job over.
+
+use super::start::{servers, sharing};
+use crate::checkpoint::manifest;
+use crate::checkpoint::store::{self, Store};
+use crate::checkpoint::types::{Manifest, Table, TableOf};
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::graph::{Graph, Operator, StageNode, content_table, rows_table};
+use crate::ids::BatchId;
+use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
+use crate::memory;
+use crate::plugin::PluginHost;
+use crate::run::recover::tables_of;
+use crate::running::{Options, workers};
+use crate::state::ahead::{TablesAhead, WantedTable};
+use crate::window::WindowNode;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it looks for a newer checkpoint: in a folder, and where each look is a request to a server.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// A job that another process runs.
+pub(super) struct StandBy {
+    plugins: PluginHost,
+    /// As long as it is there, its plugins stay compiled.
+    _graph: Graph,
+    store: Arc<dyn Store>,
+    wanted: Vec<WantedTable>,
+    workers: Range<usize>,
+    peers: usize,
+    ahead: Arc<TablesAhead>,
+    look_every: Duration,
+}
+
+/// What a start goes on with.
+pub(super) struct Ready {
+    pub(super) plugins: PluginHost,
+    pub(super) ahead: Arc<TablesAhead>,
+}
+
+impl StandBy {
+    /// Loads the plugins.
+    pub(super) fn new(spec: &JobSpec, options: &Options) -> Result<StandBy> {
+        memory::limit(spec.memory_bytes_max, sharing(options))?;
+        let Some(checkpoint) = &spec.checkpoint else {
+            return Err(Error::job("a job without [checkpoint] has nothing that another process could take over"));
+        };
+        let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+        let plugins = PluginHost::new()?;
+        let graph = Graph::resolve(spec.clone(), &plugins, false, servers(options))?;
+        let count = workers(&graph.spec, options)?;
+        graph.check_instances(count)?;
+        let (process, processes) = options.place();
+        let is_asked = CHECKPOINT_SCHEMES.iter().any(|scheme| checkpoint.dir.starts_with(scheme));
+        Ok(StandBy {
+            wanted: wanted(&graph),
+            plugins,
+            _graph: graph,
+            store,
+            workers: process * count..(process + 1) * count,
+            peers: count * processes,
+            ahead: Arc::default(),
+            look_every: if is_asked { ASK_EVERY } else { LOOK_EVERY },
+        })
+    }
+
+    /// Follows the job's checkpoints, telling of each that is loaded, until `go`, which waits no longer than it is told, says that the
+    /// job is to be taken over.
+    pub(super) fn until(self, mut loaded: impl FnMut(BatchId), mut go: impl FnMut(Duration) -> bool) -> Result<Ready> {
+        fault::point("handover.loading");
+        let mut last = None;
+        loop {
+            let newest = self.follow(last)?;
+            if last != Some(newest) {
+                if last.is_none() {
+                    fault::point("handover.loaded");
+                }
+                loaded(newest);
+                last = Some(newest);
+            } else if go(self.look_every) {
+                break;
+            }
+        }
+        // What the last checkpoint holds, as nobody publishes another one.
+        if let Err(error) = self.follow(last) {
+            tracing::debug!("what the last checkpoint holds is loaded by the start: {error}");
+        }
+        fault::point("handover.taken");
+        Ok(Ready { plugins: self.plugins, ahead: self.ahead })
+    }
+
+    /// Loads the newest checkpoint, unless it is that after the batch `last`; batch 0 where there is none yet.
+    fn follow(&self, last: Option<BatchId>) -> Result<BatchId> {
+        loop {
+            let manifest = self.manifest()?;
+            let Some(newest) = manifest.newest() else { return Ok(BatchId(0)) };
+            if last == Some(newest.batch) {
+                return Ok(newest.batch);
+            }
+            let followed = self.ahead.follow(&*self.store, newest, &self.wanted, self.workers.clone(), self.peers);
+            match followed {
+                Ok(()) => {
+                    self.ahead.look_at_files(&*self.store, &manifest);
+                    return Ok(newest.batch);
+                }
+                // A newer one has made files of it needless, which were deleted.
+                Err(_) if self.manifest()?.newest().map(|now| now.batch) != Some(newest.batch) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn manifest(&self) -> Result<Manifest> {
+        let there = manifest::read(&*self.store)?;
+        let missing = || Error::environment(format!("{}: no job keeps its checkpoints there", self.store.place()));
+        there.map(|(manifest, _)| manifest).ok_or_else(missing)
+    }
+}
+
+/// The tables that stages load row by row. What others keep is little, or is loaded when the job is taken over.
+fn wanted(graph: &Graph) -> Vec<WantedTable> {
+    let is_of_stage = |table: &Table| {
+        let kept_whole = |stage: &StageNode| {
+            let is_session = matches!(stage.window, Some(WindowNode::Session { .. }));
+            table.name == content_table(&stage.name) || (table.name == rows_table(&stage.name) && !is_session)
+        };
+        table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
+    };
+    let timeout_us = |name: &str| {
+        let stage = graph.stages.iter().find(|stage| stage.name == name)?;
+        let Operator::Update(_, update) = &stage.operator else { return None };
+        update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX))
+    };
+    let timed = |table: Table| WantedTable { timeout_us: timeout_us(&table.name), table };
+    tables_of(graph).into_iter().filter(is_of_stage).map(timed).collect()
+}

@@ -1,0 +1,124 @@
+//! `millstream scale`: gives a running job more or fewer workers.
+
+use crate::cli::show;
+use crate::error::{Error, Result};
+use crate::limits::WORKERS_MAX;
+use crate::run::control::{RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, ask, ask_supervisor};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often it is looked how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a supervisor is waited for that is just starting, and processes that have none.
+const START_MAX: Duration = Duration::from_secs(5);
+const ALONE_FOR: Duration = Duration::from_millis(500);
+
+/// The arguments of `millstream scale`.
+#[derive(Args)]
+#[command(
+    after_help = "New processes start beside the old ones and load the newest checkpoint; the old ones make a last one and end, and the \
+                  new ones go on from there. The next `millstream run` has the workers that it, or the job file, says. The exit code is \
+                  1 where the job goes on as it was."
+)]
+pub struct ScaleArguments {
+    /// The job file
+    job: PathBuf,
+    /// Worker threads of each process
+    #[arg(long, required_unless_present = "processes")]
+    workers: Option<usize>,
+    /// How many processes run the job together, all on this machine
+    #[arg(long)]
+    processes: Option<usize>,
+    /// Not yet: processes on several machines are stopped, and started with other addresses
+    #[arg(long, value_delimiter = ',', hide = true)]
+    hosts: Vec<String>,
+}
+
+/// Asks the supervisor of the job, and shows what it does.
+pub fn scale(arguments: &ScaleArguments) -> Result<()> {
+    let ScaleArguments { job, workers, processes, hosts } = arguments;
+    if !hosts.is_empty() {
+        return Err(Error::job(
+            "a job on several machines is not given others while it runs: stop it (`millstream stop`), and start its processes with the \
+             new --hosts; it goes on from its checkpoint",
+        ));
+    }
+    if let Some(workers) = workers.filter(|workers| *workers == 0 || *workers as u64 > WORKERS_MAX) {
+        return Err(Error::job(format!("--workers is {workers}; a process has from 1 to {WORKERS_MAX}")));
+    }
+    let question = ScaleQuestion::Scale { workers: *workers, processes: *processes };
+    let mut status = begun(job, &question)?;
+    let shown = job.display();
+    let mut said = String::new();
+    loop {
+        let line = in_words(&status.step);
+        if line != said {
+            show(&format!("{shown}: {line}\n"))?;
+            said = line;
+        }
+        match status.step {
+            ScaleStep::Done { .. } => return Ok(()),
+            ScaleStep::Failed(why) => {
+                return Err(Error::environment(format!("{shown} has the workers that it had: {why}")));
+            }
+            _ => {}
+        }
+        thread::sleep(LOOK_EVERY);
+        let ended = || Error::environment(format!("the job {shown} has ended, or was started anew, meanwhile"));
+        status = asked(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
+    }
+}
+
+fn asked(job: &Path, question: &ScaleQuestion) -> Result<Option<ScaleStatus>> {
+    match ask_supervisor(job, question)? {
+        Some(ScaleAnswer::Scaling(status)) => Ok(Some(status)),
+        Some(ScaleAnswer::Refused(why)) => Err(Error::job(why)),
+        // It is another one than before.
+        Some(ScaleAnswer::Unknown) | None => Ok(None),
+    }
+}
+
+/// Asks the supervisor of the job, which may be just starting.
+fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
+    let (began, shown) = (Instant::now(), job.display());
+    loop {
+        if let Some(status) = asked(job, question)? {
+            return Ok(status);
+        }
+        let is_supervised = RunningMark::is_held(job)?;
+        let said = ask(job)?;
+        if !is_supervised && said.answered.is_empty() && said.silent.is_empty() {
+            return Err(Error::environment(format!(
+                "the job {shown} is not running (no process of yours answers); start it with `millstream run {shown} --workers N`"
+            )));
+        }
+        // Its processes outlive a supervisor for a moment.
+        if !is_supervised && began.elapsed() >= ALONE_FOR {
+            return Err(Error::job(format!(
+                "the job {shown} runs without a supervisor, which a job has that keeps checkpoints: add [checkpoint] with a `dir`, and \
+                 start it again; or stop it (`millstream stop {shown}`) and start it with other --workers"
+            )));
+        }
+        if began.elapsed() >= START_MAX {
+            return Err(Error::environment(format!("the supervisor of the job {shown} does not answer")));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn in_words(step: &ScaleStep) -> String {
+    match step {
+        ScaleStep::Loading => "the new workers start beside the old ones, and load the newest checkpoint".into(),
+        ScaleStep::Following { batch } => format!("they have loaded the checkpoint after batch {batch}"),
+        ScaleStep::Ending => "the old ones work on what they have received, and make their last checkpoint".into(),
+        ScaleStep::TakingOver => "the new ones take the job over".into(),
+        ScaleStep::Done { pause_us: Some(us) } => {
+            format!("batches begin again; none began for {:.2} s", *us as f64 / 1e6)
+        }
+        ScaleStep::Done { pause_us: None } => "batches begin again".into(),
+        ScaleStep::Failed(_) => "that did not come to its end".into(),
+    }
+}
