@@ -8,6 +8,7 @@
 //!
 //! The budget never decides about rows: how much of it is left is not the same when a batch runs again.
 
+pub mod addresses;
 pub mod budget;
 mod counted;
 mod holders;
@@ -28,13 +29,19 @@ pub fn keep_freed() {
     const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
     const TRIM_THRESHOLD_BYTES: libc::c_int = 64 << 20;
     const TOP_PAD_BYTES: libc::c_int = 1 << 20;
-    for (option, bytes) in [
+    // Each takes 64 MiB of address space, and there would be eight for each core.
+    const ARENAS_MAX: libc::c_int = 2;
+    let arenas = addresses::limit().map(|_| (libc::M_ARENA_MAX, ARENAS_MAX));
+    for (option, value) in [
         (libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES),
         (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
         (libc::M_TOP_PAD, TOP_PAD_BYTES),
-    ] {
+    ]
+    .into_iter()
+    .chain(arenas)
+    {
         // SAFETY: `mallopt` takes two numbers and is called before any other thread exists. A refusal costs speed only.
-        unsafe { libc::mallopt(option, bytes) };
+        unsafe { libc::mallopt(option, value) };
     }
 }
 

@@ -1,6 +1,6 @@
 //! The allocator of the program: the system's, and a look at the budget whenever a thread has asked for a while.
 
-use super::budget;
+use super::{addresses, budget};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -33,6 +33,15 @@ fn count(bytes: usize) {
     }
 }
 
+/// What the system gave. Where it has no address space left, the process ends with the story of that instead of an abort.
+#[inline]
+fn there(pointer: *mut u8, size: usize) -> *mut u8 {
+    if pointer.is_null() {
+        addresses::used_up(size);
+    }
+    pointer
+}
+
 // SAFETY: all is done by the system's allocator; what comes before neither allocates nor unwinds.
 unsafe impl GlobalAlloc for CountingAllocator {
     #[inline]
@@ -42,7 +51,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: the caller keeps to the rules, which are the same.
-        unsafe { System.alloc(layout) }
+        unsafe { there(System.alloc(layout), layout.size()) }
     }
 
     #[inline]
@@ -52,7 +61,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { there(System.alloc_zeroed(layout), layout.size()) }
     }
 
     #[inline]
@@ -69,6 +78,6 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size.saturating_sub(layout.size()));
         // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { there(System.realloc(pointer, layout, size), size) }
     }
 }
