@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::fault;
+use crate::memory::addresses;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
@@ -25,7 +26,9 @@ pub fn start(
         }
     };
     let started = Builder::new().name(name.into()).spawn(guarded);
-    started.map_err(|error| Error::environment(format!("cannot start a thread for {what}: {error}")))
+    started.map_err(|error| {
+        Error::environment(format!("cannot start a thread for {what}: {error}{}", addresses::advice()))
+    })
 }
 
 /// The error of a thread or task that ended in a panic.

@@ -125,8 +125,8 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, Outcome> {
             let mib = bytes >> 20;
             return CompileFailure::passing(format!(
                 "needs more address space to compile than {mib} MiB, which is what this process is limited to (`ulimit -v`, \
-                 RLIMIT_AS)\n  Run `millstream check` with the job once under a higher limit, as `ulimit -v 4194304`: compiled code is \
-                 kept, and the job then starts under this one."
+                 RLIMIT_AS)\n  Run the same once under a higher limit, as `ulimit -v 4194304`: compiled code is kept, and then this limit \
+                 will do."
             ));
         }
         CompileFailure::lasting(format!(

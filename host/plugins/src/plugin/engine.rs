@@ -3,11 +3,11 @@
 use super::clock::EpochClock;
 use super::guest::Guest;
 use crate::error::{Error, Result};
-use crate::memory::addresses;
 use crate::limits::{
     PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
     PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
 };
+use crate::memory::addresses;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -92,8 +92,9 @@ pub fn compiler(kind: CodeKind, functions: Option<Arc<impl CacheStore + 'static>
 fn new(kind: CodeKind) -> Result<Engine> {
     let mut config = deterministic(kind);
     if kind.compact {
-        return Engine::new(&config)
-            .map_err(|e| Error::environment(format!("plugins cannot run on this machine: {e:#}{}", addresses::advice())));
+        return Engine::new(&config).map_err(|e| {
+            Error::environment(format!("plugins cannot run on this machine: {e:#}{}", addresses::advice()))
+        });
     }
     config.allocation_strategy(pool());
     let engine = match Engine::new(&config) {
