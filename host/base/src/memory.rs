@@ -8,7 +8,6 @@
 //!
 //! The budget never decides about rows: how much of it is left is not the same when a batch runs again.
 
-pub mod addresses;
 pub mod budget;
 mod counted;
 mod holders;
@@ -16,6 +15,7 @@ mod machine;
 mod resident;
 mod watch;
 
+pub use crate::addresses;
 pub use budget::{ask, batch_bytes_max, check, tight};
 pub use counted::CountingAllocator;
 pub use holders::{Holder, at_work};

@@ -1,9 +1,9 @@
 //! Threads and tasks of the host: each has a name, and a panic in one of them is told to whoever needs it. One that ended
 //! without a word would leave a job idle, or running without what it promises.
 
+use crate::addresses;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::memory::addresses;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};

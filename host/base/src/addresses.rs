@@ -1,10 +1,7 @@
 //! The address space of the process: what is mapped, used or not. Most processes have all there is; some have a limit
 //! (`ulimit -v`, RLIMIT_AS), as those that YARN and PySpark start.
 
-use crate::error::MEMORY_EXIT_CODE;
-use crate::terminal;
 use std::fmt::{self, Display, Formatter};
-use std::io::{Cursor, Write as _};
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -56,26 +53,5 @@ impl Display for Advice {
              limit, or let the job need less: fewer workers, lower `limits.memory` of its stages.",
             bytes >> 20
         )
-    }
-}
-
-/// The allocator got nothing for so many bytes: where a limit of the address space is why, ends the process with the words of that.
-/// A checkpoint and the sinks stay as they are, as where it is killed. May be called in the middle of anything, so it asks for no
-/// memory, and takes no lock.
-#[cold]
-pub(super) fn used_up(size: usize) {
-    // Nobody could serve what is more than the limit itself: whoever asks for that may be ready to hear so.
-    let Some(limit) = limit().filter(|limit| size as u64 <= *limit) else { return };
-    let mut line = [0; 1024];
-    let mut words = Cursor::new(line.as_mut_slice());
-    // What does not fit is cut.
-    let _ = writeln!(words, "error: memory allocation of {size} bytes failed{}", Advice(Some(limit)));
-    let length = usize::try_from(words.position()).unwrap_or_default();
-    terminal::wipe_at_once();
-    // SAFETY: the bytes are as many as is said, and lie within `line`. Whether they are written or not, the process ends: nothing may
-    // run on exit, as locks may be held.
-    unsafe {
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
-        libc::_exit(MEMORY_EXIT_CODE.into())
     }
 }
