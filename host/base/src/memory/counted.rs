@@ -91,7 +91,9 @@ unsafe impl GlobalAlloc for CountingAllocator {
 #[cold]
 fn used_up(size: usize) {
     // Nobody could serve what is more than the limit itself: whoever asks for that may be ready to hear so.
-    let Some(limit) = addresses::limit().filter(|limit| size as u64 <= *limit) else { return };
+    if addresses::limit().is_none_or(|limit| size as u64 > limit) {
+        return;
+    }
     let mut line = [0; 1024];
     let mut words = Cursor::new(line.as_mut_slice());
     // What does not fit is cut.
