@@ -9,7 +9,10 @@ const THREAD_STACK: &str = "RUST_MIN_STACK";
 
 /// Ends with what the command line says of it.
 pub fn main() -> std::process::ExitCode {
-    let wanted = millstream::limits::THREAD_STACK_BYTES;
+    let wanted = match millstream::memory::addresses::limit() {
+        None => millstream::limits::THREAD_STACK_BYTES,
+        Some(_) => millstream::limits::THREAD_STACK_BYTES_COMPACT,
+    };
     let given = std::env::var(THREAD_STACK).ok().and_then(|bytes| bytes.parse::<u64>().ok());
     if given.is_none_or(|given| given < wanted) {
         // Plugins run on the stacks of worker threads, which timely starts without saying how large they are.

@@ -1,5 +1,6 @@
 //! The program as users run it: jobs, commands, errors.
 
+mod addresses;
 mod changes;
 mod choosing;
 mod connector_tls;

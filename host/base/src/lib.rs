@@ -3,6 +3,7 @@
 // What the crate `millstream` shows to users must have documentation (`warn` below); the rest has it where it helps.
 #![allow(missing_docs)]
 
+pub mod addresses;
 pub mod batch;
 pub mod context;
 pub mod decode;

@@ -152,6 +152,8 @@ pub const PLUGIN_STACK_BYTES_MIN: u64 = 64 << 10;
 pub const PLUGIN_STACK_BYTES_MAX_MAX: u64 = 8 << 20;
 /// Stack of the threads that call plugins, in bytes, in the command `millstream`.
 pub const THREAD_STACK_BYTES: u64 = 16 << 20;
+/// The same where the address space of the process is limited: room for the default stack of a plugin, and twice that.
+pub const THREAD_STACK_BYTES_COMPACT: u64 = 4 << 20;
 /// How much of it is for the host, in bytes: below and above the plugin's.
 pub const THREAD_STACK_BYTES_RESERVED: u64 = 768 << 10;
 /// Default of the elements of all tables of a plugin instance.

@@ -15,6 +15,7 @@ mod machine;
 mod resident;
 mod watch;
 
+pub use crate::addresses;
 pub use budget::{ask, batch_bytes_max, check, tight};
 pub use counted::CountingAllocator;
 pub use holders::{Holder, at_work};
@@ -28,13 +29,19 @@ pub fn keep_freed() {
     const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
     const TRIM_THRESHOLD_BYTES: libc::c_int = 64 << 20;
     const TOP_PAD_BYTES: libc::c_int = 1 << 20;
-    for (option, bytes) in [
+    // Each takes 64 MiB of address space, and there would be eight for each core.
+    const ARENAS_MAX: libc::c_int = 2;
+    let arenas = addresses::limit().map(|_| (libc::M_ARENA_MAX, ARENAS_MAX));
+    for (option, value) in [
         (libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES),
         (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
         (libc::M_TOP_PAD, TOP_PAD_BYTES),
-    ] {
+    ]
+    .into_iter()
+    .chain(arenas)
+    {
         // SAFETY: `mallopt` takes two numbers and is called before any other thread exists. A refusal costs speed only.
-        unsafe { libc::mallopt(option, bytes) };
+        unsafe { libc::mallopt(option, value) };
     }
 }
 

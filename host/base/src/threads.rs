@@ -1,6 +1,7 @@
 //! Threads and tasks of the host: each has a name, and a panic in one of them is told to whoever needs it. One that ended
 //! without a word would leave a job idle, or running without what it promises.
 
+use crate::addresses;
 use crate::error::{Error, Result};
 use crate::fault;
 use std::any::Any;
@@ -25,7 +26,9 @@ pub fn start(
         }
     };
     let started = Builder::new().name(name.into()).spawn(guarded);
-    started.map_err(|error| Error::environment(format!("cannot start a thread for {what}: {error}")))
+    started.map_err(|error| {
+        Error::environment(format!("cannot start a thread for {what}: {error}{}", addresses::advice()))
+    })
 }
 
 /// The error of a thread or task that ended in a panic.

@@ -50,7 +50,9 @@ impl Bucket {
             return Err(wrong());
         }
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("objects").enable_all().build();
-        let runtime = runtime.map_err(|e| Error::environment(format!("cannot start a thread for {place}: {e}")))?;
+        let runtime = runtime.map_err(|e| {
+            Error::environment(format!("cannot start a thread for {place}: {e}{}", crate::memory::addresses::advice()))
+        })?;
         let client = cloud.client(bucket, settings, retry, runtime.handle());
         let client = client.map_err(|error| error.within_place(&place))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };

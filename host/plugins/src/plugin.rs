@@ -324,9 +324,9 @@ impl Plugin {
         let bytes = stage.limits.stack_bytes_max.saturating_add(2 * crate::limits::THREAD_STACK_BYTES_RESERVED);
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("describe".into()).stack_size(bytes as usize);
-            let thread = thread
-                .spawn_scoped(scope, || self.describe_here(stage, inputs))
-                .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+            let thread = thread.spawn_scoped(scope, || self.describe_here(stage, inputs)).map_err(|e| {
+                Error::environment(format!("cannot start a thread: {e}{}", crate::memory::addresses::advice()))
+            })?;
             thread.join().unwrap_or_else(|_| Err(Error::bug("describing a plugin panicked")))
         })
     }

@@ -1,8 +1,11 @@
 //! The allocator of the program: the system's, and a look at the budget whenever a thread has asked for a while.
 
-use super::budget;
+use super::{addresses, budget};
+use crate::error::MEMORY_EXIT_CODE;
+use crate::terminal;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{Cursor, Write as _};
 
 /// A thread looks at the budget after so many bytes that it asked for, freed or not.
 const LOOK_EVERY_BYTES: usize = 1 << 20;
@@ -33,6 +36,15 @@ fn count(bytes: usize) {
     }
 }
 
+/// What the system gave. Where it has no address space left, the process ends with the story of that instead of an abort.
+#[inline]
+fn there(pointer: *mut u8, size: usize) -> *mut u8 {
+    if pointer.is_null() {
+        used_up(size);
+    }
+    pointer
+}
+
 // SAFETY: all is done by the system's allocator; what comes before neither allocates nor unwinds.
 unsafe impl GlobalAlloc for CountingAllocator {
     #[inline]
@@ -42,7 +54,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: the caller keeps to the rules, which are the same.
-        unsafe { System.alloc(layout) }
+        unsafe { there(System.alloc(layout), layout.size()) }
     }
 
     #[inline]
@@ -52,7 +64,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { there(System.alloc_zeroed(layout), layout.size()) }
     }
 
     #[inline]
@@ -69,6 +81,29 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size.saturating_sub(layout.size()));
         // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { there(System.realloc(pointer, layout, size), size) }
+    }
+}
+
+/// The allocator got nothing for so many bytes: where a limit of the address space is why, ends the process with the words of that.
+/// A checkpoint and the sinks stay as they are, as where it is killed. May be called in the middle of anything, so it asks for no
+/// memory, and takes no lock.
+#[cold]
+fn used_up(size: usize) {
+    // Nobody could serve what is more than the limit itself: whoever asks for that may be ready to hear so.
+    if addresses::limit().is_none_or(|limit| size as u64 > limit) {
+        return;
+    }
+    let mut line = [0; 1024];
+    let mut words = Cursor::new(line.as_mut_slice());
+    // What does not fit is cut.
+    let _ = writeln!(words, "error: memory allocation of {size} bytes failed{}", addresses::advice());
+    let length = usize::try_from(words.position()).unwrap_or_default();
+    terminal::wipe_at_once();
+    // SAFETY: the bytes are as many as is said, and lie within `line`. Whether they are written or not, the process ends: nothing may
+    // run on exit, as locks may be held.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
+        libc::_exit(MEMORY_EXIT_CODE.into())
     }
 }

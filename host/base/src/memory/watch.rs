@@ -1,7 +1,7 @@
 //! The budget of a job is set, and a thread watches it: much becomes resident without anybody asking the allocator then.
 
 use super::budget::{self, CLAIMED_FOR, confirm, look, mib, note_tight, state, tight, turn_claims};
-use super::{give_back, machine, resident};
+use super::{addresses, give_back, machine, resident};
 use crate::error::{Error, Result};
 use crate::limits::{MEMORY_BYTES_DEFAULT_PERCENT, MEMORY_BYTES_MIN};
 use crate::threads;
@@ -54,7 +54,9 @@ pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
             mib(MEMORY_BYTES_MIN)
         )));
     }
-    let max = max.max(MEMORY_BYTES_MIN);
+    // What is mapped is more than what is resident.
+    let mapped = addresses::limit().filter(|_| wanted.is_none()).map(|bytes| bytes / 2);
+    let max = mapped.map_or(max, |mapped| max.min(mapped)).max(MEMORY_BYTES_MIN);
     let until = Instant::now() + SETTLES_WITHIN;
     while resident::bytes() > budget::tight_at(max) && Instant::now() < until {
         give_back();

@@ -135,7 +135,9 @@ fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("sink-plugin".into()).stack_size(bytes as usize);
         let thread = thread.spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| Error::environment(format!("cannot start a thread: {error}")))?;
+        let thread = thread.map_err(|error| {
+            Error::environment(format!("cannot start a thread: {error}{}", crate::memory::addresses::advice()))
+        })?;
         thread.join().unwrap_or_else(|_| Err(Error::bug("a thread that asked a sink plugin panicked")))
     })
 }

@@ -13,6 +13,7 @@ use super::failure::printable;
 use crate::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use crate::error::Kind;
 use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::memory::addresses;
 pub use functions::CompiledFunctions;
 pub use order::{CompileArguments, obey};
 use order::{CompileOrder, EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE};
@@ -120,6 +121,14 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, Outcome> {
         ))
     };
     let too_much = || {
+        if let Some(bytes) = addresses::limit().filter(|bytes| *bytes < COMPILE_MEMORY_BYTES_MAX) {
+            let mib = bytes >> 20;
+            return CompileFailure::passing(format!(
+                "needs more address space to compile than {mib} MiB, which is what this process is limited to (`ulimit -v`, \
+                 RLIMIT_AS)\n  Run the same once under a higher limit, as `ulimit -v 4194304`: compiled code is kept, and then this limit \
+                 will do."
+            ));
+        }
         CompileFailure::lasting(format!(
             "needs more memory to compile than {} MiB\n  The plugin must be made smaller.",
             COMPILE_MEMORY_BYTES_MAX >> 20

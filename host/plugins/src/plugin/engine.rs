@@ -7,6 +7,7 @@ use crate::limits::{
     PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
     PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
 };
+use crate::memory::addresses;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -17,6 +18,13 @@ use wasmtime::{
 
 /// Address space of one instance's memory: no limit can be larger. Reserved, not used.
 const MEMORY_RESERVED_BYTES: usize = 4 << 30;
+/// The same where the process has little, and how much more there is whenever that is used up: then the memory moves.
+const MEMORY_RESERVED_BYTES_COMPACT: u64 = 16 << 20;
+/// Bytes around it that nobody can touch, so that an access to a field of something needs no check of its own.
+const MEMORY_GUARD_BYTES_COMPACT: u64 = 64 << 10;
+
+/// What a pool takes of it, at least.
+const POOL_RESERVED_BYTES: usize = PLUGIN_INSTANCES_MAX as usize * MEMORY_RESERVED_BYTES;
 
 /// How calls are stopped that take too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +44,15 @@ pub struct CodeKind {
     pub metering: Metering,
     /// Its call stack, in bytes.
     pub stack_bytes_max: u64,
+    /// Whether its memories take little address space, so that its code must compare addresses with their sizes.
+    pub compact: bool,
+}
+
+impl CodeKind {
+    /// As this process can run it.
+    pub fn here(metering: Metering, stack_bytes_max: u64) -> CodeKind {
+        CodeKind { metering, stack_bytes_max, compact: addresses::are_few(POOL_RESERVED_BYTES) }
+    }
 }
 
 /// An engine, and what plugins are offered on it.
@@ -74,6 +91,11 @@ pub fn compiler(kind: CodeKind, functions: Option<Arc<impl CacheStore + 'static>
 
 fn new(kind: CodeKind) -> Result<Engine> {
     let mut config = deterministic(kind);
+    if kind.compact {
+        return Engine::new(&config).map_err(|e| {
+            Error::environment(format!("plugins cannot run on this machine: {e:#}{}", addresses::advice()))
+        });
+    }
     config.allocation_strategy(pool());
     let engine = match Engine::new(&config) {
         Ok(engine) => engine,
@@ -122,6 +144,13 @@ fn deterministic(kind: CodeKind) -> Config {
         .generate_address_map(false)
         .parallel_compilation(true)
         .memory_reservation(MEMORY_RESERVED_BYTES as u64);
+    if kind.compact {
+        config
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .memory_reservation(MEMORY_RESERVED_BYTES_COMPACT)
+            .memory_reservation_for_growth(MEMORY_RESERVED_BYTES_COMPACT)
+            .memory_guard_size(MEMORY_GUARD_BYTES_COMPACT);
+    }
     if kind.metering == Metering::Fuel {
         config.operator_cost(costs());
     }

@@ -4,7 +4,7 @@
 mod cause;
 mod frames;
 
-pub use cause::is_of_plugin;
+pub use cause::{is_of_plugin, is_of_system};
 
 use super::guest::Guest;
 use super::wasi::CurrentCall;

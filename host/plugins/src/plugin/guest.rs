@@ -2,7 +2,7 @@
 
 use super::allowance::Allowance;
 use super::bindings::WitLevel;
-use super::failure::{CallIdentity, in_one_line, printable};
+use super::failure::{CallIdentity, in_one_line, is_of_system, printable};
 use super::log_budget::LogBudget;
 use super::net::{Net, NetCall};
 use super::traced::CallPlaces;
@@ -11,7 +11,7 @@ use super::{DueTimes, TimerChange};
 use crate::error::Error;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_TIMER_CHANGES_MAX};
-use crate::memory::{self, Holder};
+use crate::memory::{self, Holder, addresses};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,25 +135,24 @@ pub struct Growth {
     pub now: u64,
     /// Whether the limit refused it more, in this call.
     pub refused: bool,
-    last_growth: u64,
 }
 
 impl Growth {
     fn new(max: u64) -> Growth {
-        Growth { max, now: 0, refused: false, last_growth: 0 }
+        Growth { max, now: 0, refused: false }
     }
 
-    fn grow(&mut self, current: usize, desired: usize) -> bool {
+    /// By how much it may grow from here to there; `None`: not so far. What is beyond the component's own limit the engine
+    /// refuses, and so it is no growth.
+    fn grow(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> Option<u64> {
         let growth = desired.saturating_sub(current) as u64;
         let within = self.now.saturating_add(growth) <= self.max;
         self.refused |= !within;
-        self.last_growth = if within { growth } else { 0 };
-        self.now = self.now.saturating_add(self.last_growth);
-        within
-    }
-
-    fn take_back(&mut self) {
-        self.now = self.now.saturating_sub(std::mem::take(&mut self.last_growth));
+        let growth = if own_max.is_some_and(|most| desired > most) { 0 } else { growth };
+        within.then(|| {
+            self.now = self.now.saturating_add(growth);
+            growth
+        })
     }
 }
 
@@ -304,13 +303,11 @@ fn logged_bytes(message: &str) -> usize {
 }
 
 impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if !self.memory.grow(current, desired) {
-            return Ok(false);
-        }
-        let growth = self.memory.last_growth;
+    fn memory_growing(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> wasmtime::Result<bool> {
+        let before = self.memory.now;
+        let Some(growth) = self.memory.grow(current, desired, own_max) else { return Ok(false) };
         if let Err(error) = memory::ask(growth) {
-            self.memory.take_back();
+            self.memory.now = before;
             // No row is to blame. An error ends the call, whatever the guest would make of a refusal.
             self.no_memory = Some(error.clone());
             return Err(wasmtime::Error::new(error));
@@ -319,19 +316,18 @@ impl ResourceLimiter for Guest {
         Ok(true)
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.shared.holder.change(0, self.memory.last_growth);
-        self.memory.take_back();
-        Ok(())
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if !is_of_system(&error) {
+            return Ok(());
+        }
+        // There may be more when the batch runs again, so this too decides about no row.
+        let words = format!("its memory cannot grow: {error:#}{}", addresses::advice());
+        self.no_memory = Some(Error::memory(words));
+        Err(error)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.tables.grow(current, desired))
-    }
-
-    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.tables.take_back();
-        Ok(())
+    fn table_growing(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.tables.grow(current, desired, own_max).is_some())
     }
 
     fn instances(&self) -> usize {
@@ -350,6 +346,15 @@ impl ResourceLimiter for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_granted_counts_as_growth() {
+        let mut memory = Growth::new(100);
+        assert_eq!(memory.grow(0, 60, None), Some(60));
+        assert_eq!((memory.grow(60, 90, Some(80)), memory.now), (Some(0), 60), "the engine refuses it");
+        assert_eq!((memory.grow(60, 101, Some(80)), memory.refused), (None, true));
+        assert_eq!((memory.grow(60, 100, Some(100)), memory.now), (Some(40), 100));
+    }
 
     #[test]
     fn lines_within_a_line_of_the_log_count_as_they_are_written() {

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_FUEL_PER_SECOND};
+use crate::memory::addresses;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Store;
@@ -314,7 +315,9 @@ impl Callee {
             Err(error) if store.data().no_memory.is_some() || failure::is_of_plugin(store.data(), &error) => {
                 Err(self.trapped(&store, &error))
             }
-            Err(error) => Err(CallFailure::other(Error::environment(told(format!("{error:#}"))))),
+            Err(error) => {
+                Err(CallFailure::other(Error::environment(told(format!("{error:#}{}", addresses::advice())))))
+            }
         }
     }
 

@@ -99,7 +99,7 @@ impl LoadOptions {
     }
 
     pub(super) fn code_kind(&self) -> CodeKind {
-        CodeKind { metering: self.metering, stack_bytes_max: self.stack_bytes_max }
+        CodeKind::here(self.metering, self.stack_bytes_max)
     }
 }
 

@@ -16,7 +16,12 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// Plans. What takes too long is an error; its thread ends with the process, since nothing can end it before.
 pub fn planned<T: Send + 'static>(plan: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let failed = |cause: io::Error| Error::environment(format!("cannot start a thread to plan a query: {cause}"));
+    let failed = |cause: io::Error| {
+        Error::environment(format!(
+            "cannot start a thread to plan a query: {cause}{}",
+            crate::memory::addresses::advice()
+        ))
+    };
     let (sender, receiver) = channel();
     let planning = move || {
         // Nobody may wait any longer.

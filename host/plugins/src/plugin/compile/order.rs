@@ -45,8 +45,9 @@ impl CompileOrder {
             ("seconds", self.time_max.as_secs_f64().ceil().to_string()),
             ("parent", process::id().to_string()),
         ];
+        let compact = self.kind.compact.then(|| ("compact", "true".to_owned()));
         let functions = self.functions.map(|bytes| ("functions", bytes.to_string()));
-        let pairs = pairs.into_iter().chain(functions);
+        let pairs = pairs.into_iter().chain(compact).chain(functions);
         let pairs = pairs.map(|(name, value)| OsString::from(format!("--{name}={value}")));
         [OsString::from(COMMAND)].into_iter().chain(pairs).collect()
     }
@@ -61,6 +62,9 @@ pub struct CompileArguments {
     /// Its call stack, in bytes
     #[arg(long)]
     stack: u64,
+    /// Whether its memories are to take little address space
+    #[arg(long, num_args = 1, default_value_t = false, action = clap::ArgAction::Set)]
+    compact: bool,
     /// The key of the wanted code
     #[arg(long)]
     key: String,
@@ -88,7 +92,7 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
     io::stdin().lock().take(kept_bytes as u64).read_to_end(&mut kept).map_err(failed)?;
     let mut bytes = Vec::new();
     io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };
+    let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack, compact: arguments.compact };
     let functions = arguments.functions.map(|_| Arc::new(CompiledFunctions::read(kept)));
     let engine = engine::compiler(kind, functions.clone())?;
     if Cache::key(&engine, &code_digest(&bytes)) != arguments.key {

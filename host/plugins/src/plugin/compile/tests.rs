@@ -10,7 +10,7 @@ fn ended(script: &str, time_max: Duration) -> Result<Vec<u8>, String> {
     let program = folder.path().join("program");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
-    let kind = CodeKind { metering: Metering::Epochs, stack_bytes_max: 1 << 20 };
+    let kind = CodeKind { metering: Metering::Epochs, stack_bytes_max: 1 << 20, compact: false };
     let order = CompileOrder { kind, key: "key".into(), time_max, functions: None };
     // Another test's process that is just being started may still have the script open for writing.
     let run = || super::run(&program, &order, &[7; 3 << 20]);

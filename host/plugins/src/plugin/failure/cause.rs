@@ -28,6 +28,12 @@ pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
         )
 }
 
+/// Whether a memory could not grow since the system has no more, and not since it is as large as it can be. The engine's error
+/// has words only; those of the system end with its number.
+pub fn is_of_system(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("(os error ")
+}
+
 fn too_long(limits: &PluginLimits, call: &CurrentCall) -> (String, &'static str) {
     let limit = match call.times {
         1 => format!("{:?}", limits.time_max),

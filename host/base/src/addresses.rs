@@ -1,0 +1,57 @@
+//! The address space of the process: what is mapped, used or not. Most processes have all there is; some have a limit
+//! (`ulimit -v`, RLIMIT_AS), as those that YARN and PySpark start.
+
+use std::fmt::{self, Display, Formatter};
+use std::ptr;
+use std::sync::OnceLock;
+
+/// Most that may be mapped, in bytes, where there is a limit.
+#[must_use]
+pub fn limit() -> Option<u64> {
+    let mut now = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the call writes to `now` alone.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut now) } == 0;
+    (told && now.rlim_cur != libc::RLIM_INFINITY).then_some(now.rlim_cur)
+}
+
+/// Whether this process should map little: it has a limit, or cannot map so many bytes though it has none, as in containers that
+/// count what is mapped. Found out once, as all parts of a process must agree.
+#[must_use]
+pub fn are_few(wanted_bytes: usize) -> bool {
+    static FEW: OnceLock<bool> = OnceLock::new();
+    *FEW.get_or_init(|| limit().is_some() || !can_map(wanted_bytes))
+}
+
+fn can_map(bytes: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+    // SAFETY: the system chooses where, so nothing that exists is touched; what was mapped is not used, and is gone again.
+    unsafe {
+        let mapped = libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
+        if mapped == libc::MAP_FAILED {
+            return false;
+        }
+        libc::munmap(mapped, bytes);
+    }
+    true
+}
+
+/// What to do where something could not be mapped: a line for the end of an error; empty where there is no limit.
+pub struct Advice(Option<u64>);
+
+/// For this process.
+#[must_use]
+pub fn advice() -> Advice {
+    Advice(limit())
+}
+
+impl Display for Advice {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(bytes) = self.0 else { return Ok(()) };
+        write!(
+            f,
+            "\n  The address space of this process is limited to {} MiB (`ulimit -v`, RLIMIT_AS), which is too little. Raise that \
+             limit, or let the job need less: fewer workers, lower `limits.memory` of its stages.",
+            bytes >> 20
+        )
+    }
+}

@@ -1,0 +1,114 @@
+//! Little address space (`ulimit -v`): plugins run as elsewhere and give the same, and where it does not do, the error says so.
+
+use millstream_tests::{Ended, Process, Trial, block, millstream, plugin, queue_sink, root};
+use std::process::Command;
+
+/// The same command where so much may be mapped.
+fn within(mib: u64, command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -v {}; exec \"$@\"", mib * 1024)).arg("sh");
+    limited.arg(command.get_program()).args(command.get_args());
+    command.get_current_dir().iter().for_each(|folder| {
+        limited.current_dir(folder);
+    });
+    limited
+}
+
+fn ended(mut command: Command) -> Ended {
+    let out = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ended { code: out.status.code(), stdout: text(out.stdout), stderr: text(out.stderr) }
+}
+
+/// A pipe over the file `in.txt` of this folder.
+fn pipe(trial: &Trial, plugin_name: &str, more: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" < in.txt", "sh"]).arg(millstream()).arg("pipe").arg(plugin(plugin_name));
+    command.args(more).current_dir(trial.folder());
+    command
+}
+
+/// The line of the page, as it stands there, gives what it gives without a limit.
+#[test]
+fn the_page_has_a_limit_that_will_do() {
+    plugin("split-words");
+    let line = block("docs/memory.md", "sh", "ulimit -v").text;
+    let run = |line: &str| {
+        let mut command = Command::new("sh");
+        let programs = format!("{}:{}", millstream().parent().unwrap().display(), std::env::var("PATH").unwrap());
+        command.args(["-c", line]).env("PATH", programs).current_dir(root());
+        Process::start(&mut command).wait()
+    };
+    let (limited, free) = (run(&line), run(line.split_once(';').unwrap().1));
+    assert!(limited.code == Some(0) && limited.stdout.lines().count() > 1000, "{limited:?}");
+    assert!(limited.stdout == free.stdout, "other rows");
+}
+
+/// The same rows are refused, by fuel too, and all others come out.
+#[test]
+fn the_same_rows_are_refused() {
+    let trial = Trial::new("");
+    let words = ["a", "refuse", "b", "panic", "c", "loop", "d"];
+    trial.write(
+        "in.txt",
+        (0..400).map(|n| if n % 97 == 5 { words[n % 7] } else { "To be" }).collect::<Vec<_>>().join("\n"),
+    );
+    let command = pipe(&trial, "poison", &["--rejected", "refused.jsonl", "--set", "limits.time=50ms"]);
+    let run = |command: Command| {
+        let ended = ended(command);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        (ended.stdout, trial.text("refused.jsonl"))
+    };
+    let limited = run(within(1024, &command));
+    let free = run(command);
+    assert!(free.1.lines().count() > 0 && free.0.lines().count() > 300, "{free:?}");
+    assert!(limited == free, "{limited:?}");
+}
+
+/// What the system has no memory for is no fault of a row.
+#[test]
+fn a_memory_that_cannot_grow_refuses_no_row() {
+    let out = queue_sink("out", "s", "out");
+    let trial = Trial::new(&format!(
+        "memory = \"4GiB\"\nbatch = \"0s\"\n[sources.rows]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\n\
+         schema = {{ k = \"int64\", todo = \"text\", n = \"int64\" }}\n\
+         [stages.s]\nfrom = \"rows\"\nkey = \"k\"\nplugin = \"{}\"\non_error = \"reject\"\n\
+         limits = {{ memory = \"2GiB\", time = \"20s\" }}\n{out}",
+        plugin("greedy").display()
+    ));
+    trial.write(
+        "in.jsonl",
+        "{\"k\": 1, \"todo\": \"count\", \"n\": 1}\n{\"k\": 2, \"todo\": \"hold\", \"n\": 1000000000}\n",
+    );
+    let ended = ended(within(1024, &trial.command(&["run", "job.toml", "--workers", "1"])));
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for words in ["its memory cannot grow", "limited to 1024 MiB (`ulimit -v`, RLIMIT_AS)"] {
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+}
+
+/// With ever more of it: an error that says what is too little, and from some point on rows; never a panic or a signal.
+#[test]
+fn too_little_is_said() {
+    let trial = Trial::new("");
+    trial.write("in.txt", "To be\n");
+    let command = pipe(&trial, "split-words", &["--to", "text"]);
+    let (mut said, mut done) = (0, 0);
+    for mib in (160..420).step_by(12) {
+        let mut version = Command::new(millstream());
+        // A program that the system itself cannot load says nothing.
+        if ended(within(mib, version.arg("--version"))).code != Some(0) {
+            continue;
+        }
+        let ended = ended(within(mib, &command));
+        if ended.code == Some(0) {
+            done += 1;
+            assert_eq!(ended.stdout, "To\nbe\n");
+            continue;
+        }
+        said += 1;
+        assert!(matches!(ended.code, Some(1 | 3)) && !ended.stderr.contains("panicked"), "{mib}: {ended:?}");
+        assert!(ended.stderr.contains("(`ulimit -v`, RLIMIT_AS)"), "{mib}: {ended:?}");
+    }
+    assert!(said > 0 && done > 3, "{said} {done}");
+}
