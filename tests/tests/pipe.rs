@@ -255,6 +255,8 @@ fn shell(folder: &Path, line: &str) -> Ended {
 fn it_ends_as_programs_in_a_shell_do() {
     let split = plugin("split-words");
     let split = split.display();
+    // Where its code is not kept any more it is compiled here, and the log says so.
+    assert_eq!(shell(&root(), &format!("echo a | millstream pipe {split}")).code, Some(0));
     let ended = shell(&root(), &format!("yes a b | millstream pipe {split} | head -1; echo ${{PIPESTATUS[*]}}"));
     // Pipefail ends bash with the code of those that a signal ended.
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(141), "{\"word\":\"a\"}\n", ""));
