@@ -1,8 +1,9 @@
 //! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
 //!
 //! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, `stop@<point>:<n>` stops it there
-//! (SIGSTOP) until somebody lets it go on, and `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process
-//! may die or be stopped at any moment anyway, so every build has these.
+//! (SIGSTOP) until somebody lets it go on, `hold@<point>:<n>` lets only the thread that passes wait there for ever, and
+//! `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process may die, be stopped or wait at any moment
+//! anyway, so every build has these.
 //!
 //! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
 //! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
@@ -18,6 +19,8 @@ struct Faults {
     kills: Mutex<BTreeMap<String, u64>>,
     /// The same until it is stopped.
     stops: Mutex<BTreeMap<String, u64>>,
+    /// The same until the thread that passes waits for ever.
+    holds: Mutex<BTreeMap<String, u64>>,
     /// Starts that are left until a thread panics, by its name.
     panics: Mutex<BTreeMap<String, u64>>,
     /// All of the list.
@@ -39,6 +42,7 @@ fn parse(text: &str) -> Faults {
     Faults {
         kills: counts("kill@"),
         stops: counts("stop@"),
+        holds: counts("hold@"),
         panics: counts("panic@"),
         #[cfg(feature = "planted-bugs")]
         planted: text.split(',').map(str::to_owned).collect(),
@@ -57,6 +61,12 @@ pub fn point(name: &str) {
     }
     if is_due(&faults.stops, name) {
         send(libc::SIGSTOP);
+    }
+    if is_due(&faults.holds, name) {
+        tracing::warn!("a test wants this thread to wait for ever at `{name}`");
+        loop {
+            std::thread::park();
+        }
     }
 }
 
