@@ -6,6 +6,7 @@ mod clickhouse;
 mod delta;
 mod flight;
 mod http;
+mod lumberjack;
 mod mqtt;
 mod nats;
 mod opensearch;
@@ -28,7 +29,7 @@ use std::time::Duration;
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// The parts, and the work of each in a folder.
-pub const PARTS: [(&str, fn()); 14] = [
+pub const PARTS: [(&str, fn()); 15] = [
     ("servers-redis", || in_folder(redis::run)),
     ("servers-mqtt", || in_folder(mqtt::run)),
     ("servers-nats", || in_folder(nats::run)),
@@ -40,6 +41,7 @@ pub const PARTS: [(&str, fn()); 14] = [
     ("servers-changes", || in_folder(changes::run)),
     ("servers-syslog", || in_folder(syslog::run)),
     ("servers-otlp", || in_folder(otlp::run)),
+    ("servers-lumberjack", || in_folder(lumberjack::run)),
     ("servers-flight", || in_folder(flight::run)),
     ("servers-delta", || in_folder(delta::run)),
     ("servers-opensearch", || in_folder(opensearch::run)),
@@ -102,6 +104,8 @@ pub fn own_part(arguments: &[String]) -> bool {
         ("--http-read", [kept]) => http::read(at, rows(), kept),
         ("--otlp-send", []) => otlp::send(at, rows()),
         ("--otlp-read", [kept]) => otlp::read(at, rows(), kept),
+        ("--lumberjack-send", []) => lumberjack::send(at, rows()),
+        ("--lumberjack-read", [kept]) => lumberjack::read(at, rows(), kept),
         ("--syslog-send", []) => syslog::send(at, rows()),
         ("--syslog-read", []) => syslog::read(at, rows()),
         ("--opensearch-write", [index]) => opensearch::write(at, what, index),
