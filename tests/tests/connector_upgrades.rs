@@ -156,6 +156,113 @@ fn refused(trial: &Trial, section: &str, part: &str, cases: &[(Vec<u8>, &[&str],
     }
 }
 
+/// Runs a job that dies at this step of an upgrade. Whoever asked for it is told so, or that it is done; the job file was written before,
+/// so from the restart on the new version is there, unless nothing had begun.
+fn killed_at(step: &str, trial: &Trial, (section, part): (&str, &str), runs: impl Fn() -> bool) -> Process {
+    let mut command = trial.command_apart(&["run", "job.toml"]);
+    let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}:1")));
+    job.until("it runs", |_| runs());
+    let first = digest(trial, section, part).unwrap();
+    let ended = trial.told(&["upgrade", "job.toml", part, "next.wasm"]);
+    assert!(matches!(ended.code, Some(0 | 1)), "{step}: {ended:?}");
+    job.until_stderr("worker process died (signal 9)");
+    let mut now = None;
+    until("it runs again", || {
+        now = digest(trial, section, part);
+        now.is_some()
+    });
+    let named = trial.text("job.toml").contains("plugin = \"next.wasm\"");
+    assert_eq!(now.unwrap() != first, named, "{step}: what runs is what the job file names");
+    assert!(named || step == "upgrade.prepared", "{step}");
+    job
+}
+
+const STEPS: [&str; 5] =
+    ["upgrade.prepared", "upgrade.recorded", "upgrade.barrier", "upgrade.swapped", "upgrade.published"];
+
+#[test]
+fn a_source_whose_job_dies_at_any_step_of_an_upgrade_reads_each_line_once() {
+    thread::scope(|scope| {
+        for step in STEPS {
+            scope.spawn(move || {
+                let ports = [(); 2].map(|()| free_port());
+                let trial = reading(&ports);
+                names_component(&trial, "acked-lines");
+                trial.write("now.wasm", version("acked-lines", 0));
+                trial.write("next.wasm", version("acked-lines", 1));
+                let servers = ports.map(|port| Lines::start(port, 2000, 200, None));
+                let job = killed_at(step, &trial, ("sources", "lines"), || trial.rows("out.jsonl").len() > 100);
+                let ended = job.wait();
+                assert_eq!(ended.code, Some(0), "{step}: {}", ended.stderr);
+                came_once(&trial, &servers, step);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_sink_whose_job_dies_at_any_step_of_an_upgrade_has_each_entry_once() {
+    thread::scope(|scope| {
+        for step in STEPS {
+            scope.spawn(move || {
+                let (count, server) = (3000, Ledger::start(free_port(), None));
+                let trial = writing(server.port, count, &["out"], "");
+                names_component(&trial, "tcp-ledger");
+                trial.write("now.wasm", version("tcp-ledger", 0));
+                trial.write("next.wasm", version("tcp-ledger", 1));
+                let some = || server.sinks().values().any(|sink| sink.batches.len() > 10);
+                let ended = killed_at(step, &trial, ("sinks", "out"), some).wait();
+                assert_eq!(ended.code, Some(0), "{step}: {}", ended.stderr);
+                assert_eq!(server.sinks().values().next().unwrap().rows(), kept(count), "{step}");
+            });
+        }
+    });
+}
+
+/// A source is upgraded to a package by its version: only to one that somebody has signed whom the policy asks for.
+#[test]
+fn a_source_is_upgraded_to_a_package_that_is_signed() {
+    let ports = [free_port()];
+    let trial = reading(&ports);
+    trial.change(&format!("plugin = \"{}\"", plugin("acked-lines").display()), "plugin = \"acked-lines@0.1.0\"");
+    let push = |version: &str, sign: &[&str]| {
+        let mut component = std::fs::read(plugin("acked-lines").join("acked-lines.wasm")).unwrap();
+        let (section, old) = (b"\x07version", b"0.1.0");
+        let wanted = [&section[..], old].concat();
+        let place = component.windows(wanted.len()).rposition(|bytes| bytes == wanted).unwrap();
+        component[place + section.len()..][..old.len()].copy_from_slice(version.as_bytes());
+        trial.write("pushed.wasm", component);
+        trial.well(&[&["push", "pushed.wasm", "--registry", "registry"], sign].concat());
+    };
+    trial.well(&["key", "new", "alice"]);
+    push("0.1.0", &["--sign", "alice"]);
+    push("0.2.0", &[]);
+    trial.write("config/config.toml", format!("registry = \"{}\"\n", trial.path("registry").display()));
+    let key = trial.well(&["key", "show", "alice"]);
+    let key = key.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap();
+    let policy = format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\nalice = [\"{key}\"]\n");
+    trial.write("config/policy.toml", policy);
+    trial.well(&["add", "acked-lines@0.1.0", "--job", "job.toml"]);
+    let server = Lines::start(ports[0], 2000, 200, None);
+    let mut job = start(&trial, &[]);
+    job.until("lines come", |_| trial.rows("out.jsonl").len() > 100);
+    let first = digest(&trial, "sources", "lines").unwrap();
+    let told = trial.told(&["upgrade", "job.toml", "lines", "0.2.0"]);
+    assert_eq!(told.code, Some(2), "{}", told.stderr);
+    assert!(told.stderr.contains("alice has not signed it"), "{}", told.stderr);
+    assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
+    push("0.2.0", &["--sign", "alice"]);
+    let told = trial.well(&["upgrade", "job.toml", "lines", "0.2.0"]);
+    assert!(told.contains("source `lines`: acked-lines ") && told.contains(" in place of "), "{told}");
+    assert_ne!(digest(&trial, "sources", "lines").unwrap(), first);
+    assert!(trial.text("millstream.lock").contains("0.2.0"), "{}", trial.text("millstream.lock"));
+    trial.well(&["rollback", "job.toml", "lines"]);
+    assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    came_once(&trial, &[server], "upgraded to a package");
+}
+
 #[test]
 fn what_cannot_take_the_place_of_a_source_is_refused() {
     let trial = counting("up_to = 100000000, slow = \"p0\"", "");
