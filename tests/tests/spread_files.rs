@@ -2,7 +2,7 @@
 //! was in order in its file.
 
 use millstream::internals::batch::partition::Share;
-use millstream_tests::{DEADLINE, Process, Random, Trial, holds_within, hosts, kill};
+use millstream_tests::{DEADLINE, Hdfs, Process, Random, Trial, WeedServer, holds_within, hosts, kill};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,29 +60,74 @@ fn by_file(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
     found
 }
 
+/// Where the files of a job lie, and what it needs to get there.
+struct FilesPlace<'a> {
+    /// As the job file names it.
+    path: String,
+    settings: Vec<(String, String)>,
+    put: Box<dyn Fn(&Trial, &str, String) + 'a>,
+}
+
 #[test]
 fn files_move_between_processes_and_each_row_comes_once_and_in_order() {
+    // Folders are looked at while files come and go.
+    let put = |trial: &Trial, name: &str, content| trial.move_in(&format!("in/{name}"), content);
+    moves(&FilesPlace { path: "in".into(), settings: Vec::new(), put: Box::new(put) }, 9);
+}
+
+#[test]
+fn objects_of_a_bucket_move_between_processes() {
+    let server = WeedServer::start();
+    let put = |_: &Trial, name: &str, content| server.put(&format!("spread/{name}"), content);
+    let (path, settings) = ("s3://bucket/spread".to_owned(), server.settings());
+    moves(&FilesPlace { path, settings, put: Box::new(put) }, 5);
+}
+
+#[test]
+fn files_of_hdfs_move_between_processes() {
+    let hdfs = Hdfs::start();
+    let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
+    moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
+}
+
+/// Files come while processes die, and the job goes on with others.
+fn moves(place: &FilesPlace<'_>, rounds: u64) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut random = Random::new(seed);
     // Files are read in several batches.
     let trial = reading("rows_per_batch_max = 40\nbytes_per_batch_max = 2000\n");
+    if place.path != "in" {
+        trial.change("path = \"in\"", &format!("path = \"{}\"", place.path));
+        // An object is whole from the first.
+        trial.change("settle = \"0s\"\n", "");
+    }
     let start = |random: &mut Random| {
-        let mut job = trial.start_processes(random.from(1, 3) as usize, random.from(1, 2));
+        let (processes, workers) = (random.from(1, 3) as usize, random.from(1, 2).to_string());
+        let (number, addresses) = (processes.to_string(), hosts(processes));
+        let mut command = trial.command(&["run", "job.toml", "--workers", &workers]);
+        if processes > 1 {
+            command.args(["--processes", &number, "--hosts", &addresses]);
+        }
+        let mut job = Process::start(command.envs(place.settings.iter().cloned()));
         begun(&mut job);
         job
     };
     let mut expected: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut all = 0;
-    let mut job = start(&mut random);
-    for round in 0..9_u64 {
-        let before = all;
+    let mut put = |round: u64, random: &mut Random| {
         for file in 0..random.from(1, 6) {
             let (file, count) = (round * 10 + file, random.from(0, 300));
-            // Folders are looked at while files come and go.
-            trial.move_in(&format!("in/part-{file}.jsonl"), rows(file, 0..count));
+            (place.put)(&trial, &format!("part-{file}.jsonl"), rows(file, 0..count));
             expected.insert(file, (0..count).collect());
             all += count as usize;
         }
+        all
+    };
+    // A bucket is there with its first object.
+    let mut before = 0;
+    let mut all = put(0, &mut random);
+    let mut job = start(&mut random);
+    for round in 1..=rounds {
         let some = before + random.from(0, (all - before) as u64) as usize;
         assert!(holds_within(DEADLINE, || trial.rows("out.jsonl").len() >= some), "round {round}\n{}", job.stderr());
         match random.from(0, 3) {
@@ -101,6 +146,8 @@ fn files_move_between_processes_and_each_row_comes_once_and_in_order() {
                 job = start(&mut random);
             }
         }
+        before = all;
+        all = put(round, &mut random);
     }
     assert!(holds_within(DEADLINE, || trial.rows("out.jsonl").len() >= all), "seed {seed}\n{}", job.stderr());
     stop(job);
