@@ -112,10 +112,20 @@ fn what_filebeat_sends_becomes_rows() {
 /// However often the job dies, what was acknowledged comes out; what was not comes again.
 #[test]
 fn nothing_is_lost_when_the_job_is_killed() {
+    loses_nothing(NUMBERS.to_owned(), &[]);
+}
+
+#[test]
+fn nothing_is_lost_where_all_processes_listen() {
+    let processes = ["--processes", "2", "--hosts", &millstream_tests::two_hosts()];
+    loses_nothing(format!("spread = true\n{NUMBERS}"), &processes);
+}
+
+fn loses_nothing(source: String, processes: &[&str]) {
     const EVENTS: usize = 20_000;
     let port = free_port();
-    let trial = job(port, NUMBERS);
-    let mut running = trial.start(&["--restarts-max", "100"]);
+    let trial = job(port, &source);
+    let mut running = trial.start(&[&["--restarts-max", "100"], processes].concat());
     running.until_stderr("listening for Beats on");
     let mut sender = beats(port, [0, EVENTS, 50, 3], &[]);
     let mut kills = 0;

@@ -60,6 +60,34 @@ fn messages_become_rows_however_they_are_sent() {
     running.stop();
 }
 
+/// The system gives each connection, and the datagrams of each sender, to one of the processes.
+#[test]
+fn all_processes_listen_at_the_same_address() {
+    let port = free_port();
+    let trial = job(port, "spread = true");
+    let mut running = trial.start_processes(2, 1);
+    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut expected: Vec<String> = (0..40).map(|number| format!("line {number}")).collect();
+    for line in &expected {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        connection.write_all(format!("<14>{line}\n").as_bytes()).unwrap();
+    }
+    running.until("all of it came", |_| messages(&trial).len() >= expected.len());
+    let datagram = "a datagram".to_owned();
+    until("a datagram came", || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(b"<14>a datagram\n", ("127.0.0.1", port)).unwrap();
+        messages(&trial).contains(&datagram)
+    });
+    running.stop();
+    let mut came: Vec<String> = messages(&trial).into_iter().filter(|message| *message != datagram).collect();
+    (came.sort(), expected.sort());
+    assert_eq!(came, expected);
+    let inspected = trial.well(&["inspect", "kept"]);
+    let partitions = inspected.matches("listener/").count();
+    assert!(partitions >= 2, "each process counts its own: {inspected}");
+}
+
 #[test]
 fn the_sender_of_the_system_is_understood() {
     let port = free_port();

@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod infer;
 mod json_text;
 mod kafka;
+mod listening;
 mod named;
 mod object;
 mod queue;
@@ -48,6 +49,7 @@ use crate::{regular, threads};
 pub use framing::Framer;
 use framing::Framing;
 use inbox::Inbox;
+use listening::Listening;
 use socket::Server;
 use socket::several::Servers;
 use std::path::Path;
@@ -168,7 +170,8 @@ pub fn start(
         }
         SourceKind::Syslog(spec) => {
             let reading = inbox.clone();
-            let receive = async move { syslog::receive(&source, &spec, &from, &reading).await };
+            let listening = Listening::of(spec.spread, share, job.processes);
+            let receive = async move { syslog::receive(&source, &spec, &listening, &from, &reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::HttpClient(client) => {
@@ -176,8 +179,14 @@ pub fn start(
             let receive = async move { fetch::receive(&source, &client, &folder, &from, &reading).await };
             until_closed(inbox, runtime, &name, receive);
         }
-        SourceKind::Http(server) => http::start(&source, &server, origin, inbox, runtime, &from),
-        SourceKind::Lumberjack(spec) => lumberjack::start(&source, &spec, origin, inbox, runtime, &from),
+        SourceKind::Http(server) => {
+            let listening = Listening::of(server.spread, share, job.processes);
+            http::start((&source, &server, origin), listening, inbox, runtime, &from);
+        }
+        SourceKind::Lumberjack(spec) => {
+            let listening = Listening::of(spec.spread, share, job.processes);
+            lumberjack::start((&source, &spec, origin), listening, inbox, runtime, &from);
+        }
         SourceKind::Directory { path, poll, settle, spread: true } => {
             let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
             directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));

@@ -2,7 +2,7 @@
 //! job dies.
 
 use super::client;
-use millstream_tests::{HttpClient, Process, Random, Trial, free_port, passing, until};
+use millstream_tests::{HttpClient, Process, Random, Trial, free_port, kill, passing, until};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -108,6 +108,8 @@ fn sender(
                         repeated.fetch_add(u64::from(reply.body.contains("repeated")), Ordering::AcqRel);
                         break;
                     }
+                    // Another process knows how far it has come.
+                    Some(Ok(reply)) if reply.status == 421 => connection = None,
                     Some(Ok(reply)) => assert!([429, 503].contains(&reply.status), "{reply:?}"),
                     _ => {
                         connection = None;
@@ -158,6 +160,53 @@ fn no_kill_loses_or_doubles_a_row_of_senders_that_repeat() {
         assert_eq!(came, sent.iter().collect::<Vec<_>>());
     }
     assert_eq!(values.len(), sent.iter().map(Vec::len).sum::<usize>());
+}
+
+/// All processes listen at the same address. Which of a producer's requests came is known to one of them, also after a start with more
+/// or fewer.
+#[test]
+fn no_kill_loses_or_doubles_a_row_where_all_processes_listen() {
+    let port = free_port();
+    let trial = job(port, "spread = true");
+    let (done, repeated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let senders = ["p", "q", "r", "s"].map(|producer| sender(port, producer, done.clone(), repeated.clone()));
+    let mut random = Random::new(11);
+    for round in 0..8 {
+        let before = trial.rows("out.jsonl").len();
+        let mut job = trial.start_processes([2, 3, 1][round % 3], 1);
+        job.until("some rows are there", |_| trial.rows("out.jsonl").len() > before + 30);
+        let listening = listening_at(port);
+        assert_eq!(listening, [2, 3, 1][round % 3], "{}", job.stderr());
+        if round % 2 == 0 {
+            // One process of the job; the supervisor starts all of them again.
+            let children = job.children();
+            let chosen = random.from(0, children.len() as u64 - 1) as usize;
+            kill(children[chosen]);
+            let before = trial.rows("out.jsonl").len();
+            job.until("more rows are there", |_| trial.rows("out.jsonl").len() > before + 100);
+        }
+        job.kill_all();
+    }
+    let mut job = trial.start_processes(2, 2);
+    let before = trial.rows("out.jsonl").len();
+    job.until("more rows are there", |_| trial.rows("out.jsonl").len() > before + 30);
+    done.store(true, Ordering::Release);
+    let sent = senders.map(|sender| sender.join().unwrap());
+    job.stop();
+    let mut values: Vec<String> = trial.values("out.jsonl");
+    values.sort();
+    let mut sent = sent.concat();
+    sent.sort();
+    assert!(values == sent, "{} rows were sent, and {} came", sent.len(), values.len());
+}
+
+/// How many sockets listen at a port of this machine.
+fn listening_at(port: u16) -> usize {
+    const LISTENS: &str = "0A";
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let place = format!(":{port:04X}");
+    let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.by_ref().filter(|words| words[1].ends_with(&place) && words[3] == LISTENS).count()
 }
 
 /// The port is closed by the old process and opened by the new one; whoever was answered has its rows in the job, once.

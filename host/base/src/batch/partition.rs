@@ -92,6 +92,17 @@ pub fn counted(name: &str) -> Option<&str> {
     name.strip_prefix(ROWS_PREFIX)
 }
 
+/// In front of the number of a partition that a process receives as others connect to it.
+const LISTENER_PREFIX: &str = "listener/";
+/// Numbers that are tried. They lie evenly over the key groups, so one of the first is in each share.
+const LISTENERS_MAX: u32 = 1 << 16;
+
+/// The name of the partition of what others send to the process with this share.
+pub fn listener_name(share: Share) -> String {
+    let mut names = (0..LISTENERS_MAX).map(|number| format!("{LISTENER_PREFIX}{number}"));
+    names.find(|name| share.owns(name)).unwrap_or_default()
+}
+
 /// The clock of a partition of the source with this number.
 pub fn clock_of(source: u32, partition: &str) -> ClockId {
     ClockId { stream: source, partition: clock_number(partition) }
@@ -166,6 +177,17 @@ mod tests {
                     assert!(most - least <= 3, "{topic}, {partitions} over {processes}: {count:?}");
                     assert!(partitions != 4 || processes != 2 || most - least <= 2, "{count:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn each_process_has_a_name_for_what_comes_to_it() {
+        for processes in [1, 2, 3, 7, 64, 1_000] {
+            for process in 0..processes {
+                let share = Share::of(process, processes);
+                let name = listener_name(share);
+                assert!(!name.is_empty() && share.owns(&name), "{process} of {processes}: {name}");
             }
         }
     }

@@ -332,6 +332,7 @@ impl HttpServerSpec {
     pub fn new(listen: impl Into<String>) -> HttpServerSpec {
         HttpServerSpec {
             listen: listen.into(),
+            spread: false,
             token: None,
             request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
             request_time_max: Duration::from_millis(limits::HTTP_REQUEST_MS_MAX),

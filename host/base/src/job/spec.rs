@@ -335,12 +335,15 @@ impl SourceKind {
         }
     }
 
-    /// Whether its partitions are spread over all processes of a job.
+    /// Whether its partitions, or those who send to it, are spread over all processes of a job.
     pub fn is_spread(&self) -> bool {
         match self {
             SourceKind::Kafka(_) | SourceKind::Plugin(_) => true,
             SourceKind::Server(server) => server.reads.is_spread(),
             SourceKind::Socket { address } | SourceKind::RawSocket { address } => address.is_list(),
+            SourceKind::Http(server) => server.spread,
+            SourceKind::Syslog(syslog) => syslog.spread,
+            SourceKind::Lumberjack(lumberjack) => lumberjack.spread,
             _ => self.spreads_files(),
         }
     }
@@ -391,6 +394,8 @@ impl PluginSourceSpec {
 pub struct HttpServerSpec {
     /// `host:port`
     pub listen: String,
+    /// Whether all processes of the job listen there.
+    pub spread: bool,
     /// What requests must bring; `None`: they need nothing.
     pub token: Option<String>,
     /// Bytes of the body of a request.

@@ -1,11 +1,12 @@
 //! Listening on a port for whoever comes.
 
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -17,15 +18,64 @@ const BIND_PAUSE: Duration = Duration::from_millis(50);
 /// After an error of the system, as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens there.
-pub async fn bind(address: &str) -> io::Result<TcpListener> {
+/// Connections that wait until somebody takes them.
+const BACKLOG: i32 = 1024;
+
+/// Listens there. `shared`: other processes of the job do, too, and the system gives each connection to one of them.
+pub async fn bind(address: &str, shared: bool) -> io::Result<TcpListener> {
     let until = Instant::now() + BIND_TIME_MAX;
     loop {
-        match TcpListener::bind(address).await {
+        let bound = match shared {
+            false => TcpListener::bind(address).await,
+            true => {
+                bind_first(address, |address| {
+                    let socket = shared_socket(address, Type::STREAM, Protocol::TCP)?;
+                    socket.listen(BACKLOG)?;
+                    TcpListener::from_std(socket.into())
+                })
+                .await
+            }
+        };
+        match bound {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => sleep(BIND_PAUSE).await,
             bound => return bound,
         }
     }
+}
+
+/// Hears datagrams there, as [`bind`] does connections.
+pub async fn bind_datagrams(address: &str, shared: bool) -> io::Result<UdpSocket> {
+    match shared {
+        false => UdpSocket::bind(address).await,
+        true => {
+            bind_first(address, |address| {
+                UdpSocket::from_std(shared_socket(address, Type::DGRAM, Protocol::UDP)?.into())
+            })
+            .await
+        }
+    }
+}
+
+/// At the first of the addresses of a name where that can be done.
+async fn bind_first<S>(address: &str, bind: impl Fn(SocketAddr) -> io::Result<S>) -> io::Result<S> {
+    let mut failed = io::Error::from(ErrorKind::AddrNotAvailable);
+    for address in lookup_host(address).await? {
+        match bind(address) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// A socket at an address that others of the same user may have, too, if they say so as well.
+fn shared_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_reuse_address(kind == Type::STREAM)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
 }
 
 /// Why a source or sink cannot listen, and what to do.

@@ -9,9 +9,9 @@ mod otlp;
 mod producers;
 
 use super::inbox::{Inbox, Offered, Ticket};
+use super::listening::{Listening, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
-use crate::fault;
 use crate::http::certificate::Certificate;
 use crate::http::refusals::Refusals;
 use crate::job::spec::{HttpServerSpec, Origin, SourceSpec};
@@ -33,32 +33,23 @@ pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
 
 /// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
 pub fn start(
-    source: &SourceSpec,
-    server: &HttpServerSpec,
-    origin: &Origin,
+    (source, server, origin): (&SourceSpec, &HttpServerSpec, &Origin),
+    listening: Listening,
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
 ) {
     let name = format!("the receiver of source `{}`", source.name);
-    let intake = Intake::new(source, server, inbox.clone(), from);
+    let intake = Intake::new(source, server, listening, inbox.clone(), from);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    let receiving = runtime.spawn(async move {
-        fault::thread("receiver");
-        accept::listen(Arc::new(intake), certificate).await;
-    });
-    runtime.spawn(async move {
-        match receiving.await {
-            Err(error) if error.is_panic() => inbox.fail(super::panicked(&name, error)),
-            _ => {}
-        }
-    });
+    until_answered(inbox, runtime, name, accept::listen(Arc::new(intake), certificate));
 }
 
 /// What all connections share.
 struct Intake {
     source: SourceSpec,
     server: HttpServerSpec,
+    listening: Listening,
     inbox: Arc<Inbox>,
     /// Rows of one request.
     rows_max: u64,
@@ -91,14 +82,21 @@ enum Took {
 }
 
 impl Intake {
-    fn new(source: &SourceSpec, server: &HttpServerSpec, inbox: Arc<Inbox>, from: &Positions) -> Intake {
+    fn new(
+        source: &SourceSpec,
+        server: &HttpServerSpec,
+        listening: Listening,
+        inbox: Arc<Inbox>,
+        from: &Positions,
+    ) -> Intake {
         let rows_max = source.rows_together_max();
-        let rows = from.get("").map_or(0, |position| position.offset);
+        let rows = listening.rows_before(from);
         let producers = Producers::new(from, server.producers_max);
         inbox.idle(true);
         Intake {
             source: source.clone(),
             server: server.clone(),
+            listening,
             inbox,
             rows_max,
             order: Mutex::new(IntakeOrder { rows, producers, forgotten: 0 }),
@@ -131,7 +129,7 @@ impl Intake {
                 Standing::Behind => return Took::Behind,
             }
         }
-        cut::number(&mut chunks, order.rows);
+        self.listening.number(&mut chunks, order.rows);
         let end = numbered.map(|numbered| numbered.position(now_ms()));
         match self.inbox.offer(chunks, end) {
             Offered::Full => Took::Full,

@@ -11,8 +11,9 @@
 mod frames;
 
 use super::budget::Budget;
-use super::http::cut::{Cut, Records, number};
+use super::http::cut::{Cut, Records};
 use super::inbox::{Inbox, Ticket};
+use super::listening::{Listening, until_answered};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Positions;
 use crate::error::Error;
@@ -61,20 +62,20 @@ pub fn check(source: &SourceSpec, folder: &Path) -> Result<(), String> {
 
 /// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
 pub fn start(
-    source: &SourceSpec,
-    spec: &LumberjackSpec,
-    origin: &Origin,
+    (source, spec, origin): (&SourceSpec, &LumberjackSpec, &Origin),
+    listening: Listening,
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
 ) {
     let name = format!("the receiver of source `{}`", source.name);
     let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    let rows = from.get("").map_or(0, |position| position.offset);
+    let rows = listening.rows_before(from);
     inbox.idle(true);
     let intake = Arc::new(Intake {
         source: source.clone(),
         spec: spec.clone(),
+        listening,
         inbox: inbox.clone(),
         certificate,
         rows: Mutex::new(rows),
@@ -83,22 +84,14 @@ pub fn start(
         refusals: Refusals::new(format!("source `{}`", source.name)),
         coming: AtomicU64::new(0),
     });
-    let receiving = runtime.spawn(async move {
-        fault::thread("receiver");
-        listen(intake).await;
-    });
-    runtime.spawn(async move {
-        match receiving.await {
-            Err(error) if error.is_panic() => inbox.fail(super::panicked(&name, error)),
-            _ => {}
-        }
-    });
+    until_answered(inbox, runtime, name, listen(intake));
 }
 
 /// What all connections share.
 struct Intake {
     source: SourceSpec,
     spec: LumberjackSpec,
+    listening: Listening,
     inbox: Arc<Inbox>,
     certificate: Option<Certificate>,
     /// Rows since the job's first start. Who holds it puts the next ones.
@@ -133,7 +126,7 @@ async fn listen(intake: Arc<Intake>) {
     let (name, address) = (&intake.source.name, &intake.spec.listen);
     let who = format!("source `{name}`");
     let listener = tokio::select! {
-        bound = bind(address) => bound,
+        bound = bind(address, intake.listening.shared) => bound,
         () = intake.inbox.closed() => return,
     };
     let listener = match listener {
@@ -301,7 +294,7 @@ async fn put(mut received: mpsc::Receiver<Received>, intake: &Arc<Intake>, take:
         let cutting = tokio::task::spawn_blocking(move || cut(&window, &source));
         let Ok(mut chunks) = cutting.await else { return };
         let mut rows = intake.rows.lock().await;
-        number(&mut chunks, *rows);
+        intake.listening.number(&mut chunks, *rows);
         let count: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
         let Some(ticket) = intake.inbox.put_all_for(chunks).await else { return };
         *rows = rows.saturating_add(count);

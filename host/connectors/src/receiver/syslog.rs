@@ -9,11 +9,12 @@ mod message;
 
 use super::inbox::Inbox;
 use super::json_text::text_of;
+use super::listening::Listening;
 use crate::batch::cell;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::Positions;
 use crate::error::Error;
-use crate::http::listener::{accept_all, bind, cannot_listen};
+use crate::http::listener::{accept_all, bind, bind_datagrams, cannot_listen};
 use crate::job::spec::{SourceSpec, SyslogSpec};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use columns::Columns;
@@ -126,17 +127,23 @@ impl Rows {
 }
 
 /// Listens for ever.
-pub async fn receive(source: &SourceSpec, spec: &SyslogSpec, from: &Positions, inbox: &Inbox) {
-    if let Err(error) = listen(source, spec, from, inbox).await {
+pub async fn receive(source: &SourceSpec, spec: &SyslogSpec, listening: &Listening, from: &Positions, inbox: &Inbox) {
+    if let Err(error) = listen(source, spec, listening, from, inbox).await {
         let who = format!("source `{}`", source.name);
         inbox.fail(Error::environment(cannot_listen(&who, &spec.listen, &error)));
     }
 }
 
-async fn listen(source: &SourceSpec, spec: &SyslogSpec, from: &Positions, inbox: &Inbox) -> io::Result<()> {
+async fn listen(
+    source: &SourceSpec,
+    spec: &SyslogSpec,
+    listening: &Listening,
+    from: &Positions,
+    inbox: &Inbox,
+) -> io::Result<()> {
     let who = format!("source `{}`", source.name);
-    let streams = if spec.tcp { Some(bind(&spec.listen).await?) } else { None };
-    let datagrams = if spec.udp { Some(bound(&spec.listen).await?) } else { None };
+    let streams = if spec.tcp { Some(bind(&spec.listen, listening.shared).await?) } else { None };
+    let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
     let bytes_max = usize::try_from(source.record_bytes_max).unwrap_or(usize::MAX);
     let (tell, told) = mpsc::channel(WAITING_MAX);
     let reader = Arc::new(Reader::new());
@@ -154,13 +161,13 @@ async fn listen(source: &SourceSpec, spec: &SyslogSpec, from: &Positions, inbox:
     tokio::select! {
         () = connections => {}
         () = single => {}
-        () = put(from, told, inbox) => {}
+        () = put(listening, from, told, inbox) => {}
     }
     Ok(())
 }
 
-async fn bound(address: &str) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address).await?;
+async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {
+    let socket = bind_datagrams(address, shared).await?;
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(DATAGRAM_BYTES);
     Ok(socket)
 }
@@ -248,12 +255,12 @@ async fn hear(
 }
 
 /// Puts what came into the inbox, and counts the rows.
-async fn put(from: &Positions, mut told: mpsc::Receiver<Vec<Chunk>>, inbox: &Inbox) {
-    let mut rows = from.get("").map_or(0, |position| position.offset);
+async fn put(listening: &Listening, from: &Positions, mut told: mpsc::Receiver<Vec<Chunk>>, inbox: &Inbox) {
+    let mut rows = listening.rows_before(from);
     inbox.idle(true);
     while let Some(chunks) = told.recv().await {
         for mut chunk in chunks {
-            chunk.extent.row = rows;
+            listening.number(std::slice::from_mut(&mut chunk), rows);
             rows = rows.saturating_add(chunk.rows() as u64);
             if !inbox.put(chunk).await {
                 return;

@@ -68,7 +68,7 @@ pub(super) fn open(spec: &SinkSpec, origin: &Origin, failure: &Failure) -> Resul
     let runtime = runtime_of("millstream-websocket")?;
     // The caller may be a thread of another runtime.
     let listener = std::thread::scope(|scope| {
-        let bound = scope.spawn(|| runtime.block_on(bind(address))).join();
+        let bound = scope.spawn(|| runtime.block_on(bind(address, false))).join();
         bound.map_err(|_| Error::bug("a thread that began to listen panicked"))
     })?;
     let who = format!("sink `{name}`");

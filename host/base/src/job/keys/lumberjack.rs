@@ -21,6 +21,7 @@ pub(super) const SOURCE: &[TableKey] = &[
     )
     .of(LUMBERJACK),
     key("window_time_max", KeyShape::Time, "How long a window may take to come in, 30s by default.").of(LUMBERJACK),
+    key("spread", KeyShape::Flag, "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.").of(LUMBERJACK),
     key(
         "connections_max",
         KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),

@@ -28,6 +28,7 @@ pub(super) const SOURCE: &[TableKey] = &[
     .of(OTLP),
     key("request_bytes_max", KeyShape::Size, "A request that is larger, also when it is unpacked, is refused, 8MiB by default.").of(OTLP),
     key("request_time_max", KeyShape::Time, "How long a request may take to come in, 30s by default.").of(OTLP),
+    key("spread", KeyShape::Flag, "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.").of(OTLP),
     key(
         "connections_max",
         KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),

@@ -121,6 +121,13 @@ const OWN: &[TableKey] = &[
     key("listen", KeyShape::Address, "Where senders POST rows to, as \"127.0.0.1:8080\". Instead, `url` may say what to read.")
         .of(OVER_HTTP),
     key(
+        "spread",
+        KeyShape::Flag,
+        "With `listen`: whether all processes of the job listen there, each for a part of those who send; false by default, where one \
+         process does.",
+    )
+    .of(OVER_HTTP),
+    key(
         "url",
         KeyShape::Text,
         "The server to read from, as \"https://host/path\", with `every` or `stream`, or as \"wss://host/path\".",

@@ -14,6 +14,7 @@ pub(super) const SOURCE: &[TableKey] = &[
         "How they come: as datagrams (`udp`), on connections (`tcp`), or both ways (`both`, the default).",
     )
     .of(SYSLOG),
+    key("spread", KeyShape::Flag, "Whether all processes of the job listen there, each for a part of those who send; false by default, where one process does.").of(SYSLOG),
     key("connections_max", KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX), "Connections at a time, 1000 by default; more wait.")
         .of(SYSLOG),
     key(

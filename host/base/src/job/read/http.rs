@@ -58,6 +58,7 @@ pub(in crate::job) fn otlp(r: &Reader<'_>) -> HttpServerSpec {
 
 /// What sources have in common that are sent requests.
 fn listener(spec: &mut HttpServerSpec, r: &Reader<'_>) {
+    spec.spread = r.flag("spread").unwrap_or(false);
     spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
     let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
     spec.request_bytes_max = bytes.unwrap_or(spec.request_bytes_max);
@@ -75,6 +76,7 @@ pub(in crate::job) fn syslog(r: &Reader<'_>) -> SyslogSpec {
     let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
     SyslogSpec {
         listen: r.text("listen", example).unwrap_or_default().to_owned(),
+        spread: r.flag("spread").unwrap_or(false),
         udp,
         tcp,
         connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),
@@ -89,6 +91,7 @@ pub(in crate::job) fn lumberjack(r: &Reader<'_>) -> LumberjackSpec {
     let window_bytes_max = r.size("window_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
     LumberjackSpec {
         listen: r.text("listen", example).unwrap_or_default().to_owned(),
+        spread: r.flag("spread").unwrap_or(false),
         window_bytes_max: window_bytes_max.unwrap_or(limits::LUMBERJACK_WINDOW_BYTES_MAX),
         window_time_max: r.time("window_time_max").unwrap_or(Duration::from_millis(limits::LUMBERJACK_WINDOW_MS_MAX)),
         connections_max: connections_max.unwrap_or(limits::HTTP_CONNECTIONS_MAX),

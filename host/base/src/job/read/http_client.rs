@@ -11,7 +11,8 @@ use std::time::Duration;
 pub(super) const KEYS: &[&str] =
     &["every", "stream", "cursor", "rows", "pages", "headers", "send", "stall", "answer_bytes_max", "timeout"];
 /// Keys that only sources have which listen.
-const SERVER_KEYS: &[&str] = &["listen", "request_bytes_max", "request_time_max", "connections_max", "producers_max"];
+const SERVER_KEYS: &[&str] =
+    &["listen", "spread", "request_bytes_max", "request_time_max", "connections_max", "producers_max"];
 
 /// A source that asks a server, or follows its stream.
 pub(in crate::job) fn client(r: &Reader<'_>) -> HttpClientSpec {

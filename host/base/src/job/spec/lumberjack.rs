@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct LumberjackSpec {
     /// `host:port`
     pub listen: String,
+    /// Whether all processes of the job listen there.
+    pub spread: bool,
     /// Bytes of a window, unpacked: what its sender waits for an answer to.
     pub window_bytes_max: u64,
     /// How long a window may take to come in.

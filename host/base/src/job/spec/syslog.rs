@@ -8,6 +8,8 @@ use crate::batch::types::ColumnType;
 pub struct SyslogSpec {
     /// `host:port`
     pub listen: String,
+    /// Whether all processes of the job listen there.
+    pub spread: bool,
     /// For datagrams.
     pub udp: bool,
     /// For connections.

@@ -29,7 +29,7 @@ const HEAD_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
 pub async fn listen(intake: Arc<Intake>, certificate: Option<Certificate>) {
     let (name, address) = (&intake.source.name, &intake.server.listen);
     let listener = tokio::select! {
-        bound = bind(address) => bound,
+        bound = bind(address, intake.listening.shared) => bound,
         () = intake.inbox.closed() => return,
     };
     let listener = match listener {

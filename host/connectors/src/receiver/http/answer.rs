@@ -3,15 +3,15 @@
 use super::body::{BodyFault, HeldBody, drain};
 use super::cut::{self, Cut};
 use super::otlp::Call;
-use super::producers::Numbered;
+use super::producers::{self, Numbered};
 use super::{Intake, Receiving, Took};
 use crate::units;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, ORIGIN,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
@@ -93,6 +93,9 @@ impl Refused {
             Some(call) => call.refused(self.status, &self.why),
             None => told(self.status, json!({ "error": self.why })),
         };
+        if self.status == StatusCode::MISDIRECTED_REQUEST {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.header.into_iter().for_each(|(name, value)| drop(answer.headers_mut().insert(name, value)));
         answer
     }
@@ -143,6 +146,11 @@ fn admitted(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Admit
     let header = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
     let numbered = Numbered::of(header(&PRODUCER), header(&SEQUENCE));
     let numbered = numbered.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
+    // Which of its requests came is known to one process alone.
+    if numbered.as_ref().is_some_and(|numbered| !intake.listening.owns(&producers::name(&numbered.producer))) {
+        let why = "another process of the job knows how far this producer has come; send it over a new connection";
+        return Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, why).with(RETRY_AFTER, AGAIN_S));
+    }
     Ok(Admitted { numbered, call: None })
 }
 

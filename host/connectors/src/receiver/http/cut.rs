@@ -43,13 +43,6 @@ pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
     chunks.iter().map(|chunk| (0..chunk.rows()).filter(|row| is_row(chunk, *row)).count() as u64).sum()
 }
 
-/// Numbers the records of a request on from this row of the source.
-pub fn number(chunks: &mut [Chunk], first: u64) {
-    for chunk in chunks {
-        chunk.extent.row = chunk.extent.row.saturating_add(first);
-    }
-}
-
 /// The body as one record.
 fn whole(source: &SourceSpec, body: &[u8]) -> Cut {
     let mut records = Records::new(source, b"", 1);

@@ -47,7 +47,8 @@ impl Numbered {
     }
 }
 
-fn name(producer: &str) -> String {
+/// What the position of a producer is called.
+pub fn name(producer: &str) -> String {
     format!("{MARK}{producer}")
 }
 

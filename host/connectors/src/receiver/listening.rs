@@ -1,0 +1,70 @@
+//! Sources that others connect to, where all processes of a job listen (`spread`): each counts what comes to it as a partition of its
+//! own. Whoever sends chooses a process, or what stands before them does, so no name can say whose a row is, and it is the other way
+//! round: a process names its partition so that the name falls to it.
+
+use super::inbox::Inbox;
+use super::panicked;
+use crate::batch::chunk::Chunk;
+use crate::batch::partition::{Share, listener_name};
+use crate::batch::position::Positions;
+use crate::fault;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// How a process listens for a source.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Whether other processes of the job may listen at the same address of this machine.
+    pub shared: bool,
+    /// Whose rows come here.
+    share: Share,
+    /// The name of the partition; empty where one process has the source.
+    partition: String,
+}
+
+impl Listening {
+    /// Of a source that one process has, or all of so many processes.
+    pub fn of(spread: bool, share: Share, processes: usize) -> Listening {
+        let partition = if spread { listener_name(share) } else { String::new() };
+        Listening { shared: spread && processes > 1, share, partition }
+    }
+
+    /// How many rows came here in earlier starts.
+    pub fn rows_before(&self, from: &Positions) -> u64 {
+        from.get(&self.partition).map_or(0, |position| position.offset)
+    }
+
+    /// Says of rows whose they are, and numbers them from this one on. Of one another they have their numbers already.
+    pub fn number(&self, chunks: &mut [Chunk], first: u64) {
+        for chunk in chunks {
+            chunk.extent.row = chunk.extent.row.saturating_add(first);
+            chunk.extent.file.clone_from(&self.partition);
+        }
+    }
+
+    /// Whether what is remembered under this name is remembered here.
+    pub fn owns(&self, name: &str) -> bool {
+        self.share.owns(name)
+    }
+}
+
+/// Runs a receiver that listens until its inbox is closed, and then answers what came; it lives as long as this runtime. A panic in it
+/// fails the source.
+pub fn until_answered(
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    name: String,
+    listen: impl Future<Output = ()> + Send + 'static,
+) {
+    let receiving = runtime.spawn(async move {
+        fault::thread("receiver");
+        listen.await;
+    });
+    runtime.spawn(async move {
+        match receiving.await {
+            Err(error) if error.is_panic() => inbox.fail(panicked(&name, error)),
+            _ => {}
+        }
+    });
+}
