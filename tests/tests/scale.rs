@@ -3,10 +3,13 @@
 
 use millstream_tests::{Ended, Process, Trial, block, kill, plugin, until};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Rows, so many to a batch at most.
 const ROWS: usize = 2500;
 const KEYS: usize = 97;
+/// By then it is done, however busy the machine is; a checkpoint that nobody makes is waited for twice as long.
+const HANDOVER_MAX: Duration = Duration::from_secs(30);
 
 /// Rows as they are, and running totals by key.
 fn job(rows: usize) -> Trial {
@@ -186,6 +189,31 @@ fn whoever_dies_on_the_way_nothing_is_lost_or_doubled() {
             });
         }
     });
+}
+
+/// What is asked of processes that are only being started again waits until they run, and is not lost.
+#[test]
+fn a_job_that_is_just_started_again_is_scaled_as_soon_as_it_runs() {
+    let trial = job(4 * ROWS);
+    let mut job = start(&trial, "");
+    let first = job.children();
+    first.iter().for_each(|child| kill(*child));
+    let mut again = Vec::new();
+    until("it is started again", || {
+        again = job.children().into_iter().filter(|child| !first.contains(child)).collect();
+        !again.is_empty()
+    });
+    again.iter().for_each(|child| millstream_tests::signal("STOP", *child));
+    assert!(!job.stderr().contains("goes on after the checkpoint"), "it runs already");
+    let asking = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
+    job.until_stderr("other processes are started, which are to take the job over");
+    again.iter().for_each(|child| millstream_tests::signal("CONT", *child));
+    let began = Instant::now();
+    let ended = asking.wait();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stderr, job.stderr());
+    assert!(began.elapsed() < HANDOVER_MAX, "{:?}: {}", began.elapsed(), job.stderr());
+    let told = ends_well(job, "it ends");
+    is_right(&trial, 4 * ROWS, &told);
 }
 
 /// The supervisor dies while others are on their way to take the job over: all die with it, and the next start goes on.

@@ -334,7 +334,9 @@ impl Supervisor<'_> {
     /// Takes the next step of a handover that is due.
     fn follow_handover(&mut self, children: &mut [WorkerProcess]) {
         let Some(handover) = &mut self.handover else { return };
-        match handover.next() {
+        // Those that are just started again would hear nothing of it.
+        let step = if children.iter().all(WorkerProcess::is_running) { handover.next() } else { HandoverStep::Wait };
+        match step {
             HandoverStep::Order(order) => children.iter().for_each(|child| child.order(order)),
             HandoverStep::Wait | HandoverStep::GiveUp => {}
         }

@@ -39,6 +39,7 @@ pub struct WorkerProcess {
     hung: bool,
     followed: bool,
     gone: bool,
+    running: bool,
 }
 
 impl WorkerProcess {
@@ -81,6 +82,7 @@ impl WorkerProcess {
             hung: false,
             followed: false,
             gone: false,
+            running: false,
         };
         let listen = move || {
             let lines = reader.lines().map_while(Result::ok);
@@ -105,14 +107,19 @@ impl WorkerProcess {
         match report {
             WorkerReport::Ended(kind) => self.ended = Some(kind),
             WorkerReport::Back(batch) => self.back = Some(batch),
+            WorkerReport::Running => self.running = true,
             WorkerReport::Beat
-            | WorkerReport::Running
             | WorkerReport::Progress
             | WorkerReport::Loaded(_)
             | WorkerReport::Saved(_)
             | WorkerReport::Begins(_)
             | WorkerReport::Handed(_) => {}
         }
+    }
+
+    /// Whether its job runs, so that it does what it is told of it.
+    pub fn is_running(&self) -> bool {
+        self.running
     }
 
     /// So much time has passed since the last look. A process that was silent for too long is killed.
