@@ -482,7 +482,7 @@ impl SinkSpec {
         from: impl IntoIterator<Item = S>,
         kind: SinkKind,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind }
+        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false }
     }
 
     /// Standard output, the first ten rows of each batch.

@@ -526,6 +526,8 @@ pub struct SinkSpec {
     pub from: Vec<String>,
     /// Where the rows go.
     pub kind: SinkKind,
+    /// Whether changes of a table are wanted as rows here, those that delete a row included.
+    pub wants_changes: bool,
 }
 
 /// Where the rows of a sink go. Paths are as in the job file.
