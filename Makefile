@@ -59,6 +59,7 @@ servers: setup
 	@scripts/kinesis.sh >/dev/null
 	@scripts/chdb.sh >/dev/null
 	@scripts/pypi.sh deltalake >/dev/null
+	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/prometheus.sh >/dev/null
