@@ -76,26 +76,19 @@ fn job(query: usize, events: Events, every: Option<Value>) -> Trial {
         }
     }
     let trial = Trial::new(&toml::to_string(&table).unwrap());
-    trial.write("side-input.csv", side_input());
+    fs::copy(root().join("docs/examples/nexmark/side-input.csv"), trial.path("side-input.csv")).unwrap();
     trial
-}
-
-/// The table of query 13.
-fn side_input() -> String {
-    let line = |key: u64| format!("{key},{}\n", key * 7_919 % 10_007);
-    ["key,value\n".to_owned()].into_iter().chain((0..10_000).map(line)).collect()
 }
 
 /// All events as Parquet, a folder for each kind.
 fn written(events: Events) -> Trial {
-    let part = |event: &str| {
-        let Events { per_second, count, .. } = events;
-        format!(
-            "[sources.{event}]\nkind = \"nexmark\"\nevent = \"{event}\"\nevents_max = {count}\nevents_per_second = {per_second}\n\
-             [sinks.{event}]\nfrom = \"{event}\"\nkind = \"files\"\nformat = \"parquet\"\npath = \"events/{event}\"\n"
-        )
-    };
-    let trial = Trial::new(&format!("batch = \"10ms\"\n{}", ["person", "auction", "bid"].map(part).concat()));
+    let text = fs::read_to_string(root().join("docs/examples/nexmark/job.toml")).unwrap();
+    let mut table: Table = toml::from_str(&text).unwrap();
+    for event in ["person", "auction", "bid"] {
+        set(&mut table, &format!("sources.{event}.events_max"), events.count);
+        set(&mut table, &format!("sources.{event}.events_per_second"), events.per_second);
+    }
+    let trial = Trial::new(&toml::to_string(&table).unwrap());
     trial.run_well(&[]);
     trial
 }
