@@ -254,7 +254,10 @@ impl Ranking {
             None => Vec::new(),
             Some(_) => together.members.iter().zip(&together.kept).map(|(all, kept)| all[..*kept].to_vec()).collect(),
         };
-        let refused = self.delete(rows, &mut together)?;
+        let mut refused = self.delete(rows, &mut together)?;
+        // In an order that does not depend on which worker has them.
+        let hashes = encoded.hashes();
+        refused.sort_by_key(|refusal| (hashes.get(refusal.row as usize).map(|hash| hash.group()), refusal.row));
         let by = self.node.passes.iter().position(|place| *place == self.node.by).unwrap_or_default();
         let column = canonical_column(together.rows.column(by));
         let options = SortOptions { descending: !self.node.ascending, nulls_first: false };
@@ -349,8 +352,7 @@ impl BatchWork for Ranking {
         if all.num_rows() == 0 {
             return Ok(());
         }
-        let (rows, mut refused) = self.apply(&all)?;
-        refused.sort_by_key(|refusal| refusal.row);
+        let (rows, refused) = self.apply(&all)?;
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());
