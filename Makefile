@@ -59,6 +59,7 @@ servers: setup
 	@scripts/kinesis.sh >/dev/null
 	@scripts/chdb.sh >/dev/null
 	@scripts/pypi.sh deltalake >/dev/null
+	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/prometheus.sh >/dev/null
@@ -99,7 +100,7 @@ torture: tools servers
 # All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
 PARTS ?=
 bench: tools
-	@"$(MILLSTREAM)" build $(BENCH_PLUGINS)
+	@"$(MILLSTREAM)" build $(BENCH_PLUGINS) plugins/count-char
 	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
 
 lint: setup

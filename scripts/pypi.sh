@@ -2,6 +2,7 @@
 # Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
 #   scripts/pypi.sh chdb             the engine of a new ClickHouse
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
+#   scripts/pypi.sh duckdb           a database that computes what jobs must put out
 #   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
@@ -13,6 +14,7 @@ set -euo pipefail
 case ${1:-} in
 chdb) packages=(chdb-core==26.9.0) ;;
 deltalake) packages=(deltalake==1.6.6 arro3-core==0.9.1 Deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0) ;;
+duckdb) packages=(duckdb==2.0.1) ;;
 kubernetes)
     packages=(
         kubernetes-validate==1.37.0 attrs==26.1.0 importlib_resources==7.1.0 jsonschema==4.26.0 jsonschema-specifications==2025.9.1
@@ -32,7 +34,7 @@ opentelemetry)
 pika) packages=(pika==1.4.4) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? chdb, deltalake, kubernetes, nats, opentelemetry, pika or pyzmq" >&2
+    echo "which packages? chdb, deltalake, duckdb, kubernetes, nats, opentelemetry, pika or pyzmq" >&2
     exit 2
     ;;
 esac

@@ -130,7 +130,8 @@ fn table() -> Vec<String> {
 }
 
 /// What is read and written without anybody else.
-const WITHOUT_SERVER: [&str; 8] = ["file", "directory", "rate", "queue", "files", "delta", "nothing", "print"];
+const WITHOUT_SERVER: [&str; 9] =
+    ["file", "directory", "rate", "nexmark", "queue", "files", "delta", "nothing", "print"];
 
 #[test]
 fn the_page_of_connectors_is_what_program_and_guarantees_say() {

@@ -102,6 +102,7 @@ cases! { CASES:
     timers_timeout = "timers-timeout",
     times = "times",
     top = "top",
+    top_all = "top-all",
     top_windows = "top-windows",
     totals = "totals",
     union = "union",

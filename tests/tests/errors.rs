@@ -617,6 +617,28 @@ fn what_only_aggregates_can_do() {
 }
 
 #[test]
+fn the_first_of_all_rows_and_what_deletes_them() {
+    let stage = |keys: &str| {
+        let keys = format!("window = \"all\"\n{keys}");
+        changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &keys)
+    };
+    refused(
+        &stage("top = { n = 2, by = \"n\", rank = \"value\" }"),
+        "job.toml:9: stage `counts`: there is a column `value` already, and the rows of this stage get one; name another one in `top.rank`, or \
+         rename it in a stage before, with `select`",
+    );
+    refused(
+        &stage("top = { n = 2, by = \"n\" }\nop = \"n\""),
+        "job.toml:9: stage `counts`: op: `n` is int64, and must be text, as \"insert\" or \"delete\"",
+    );
+    refused(
+        &stage("key = \"n\"\naggregate = { most = \"max(n)\" }\nop = \"value\""),
+        "job.toml:9: stage `counts`: `op` needs functions that can take out again what they took in, which count can, and sum of int64 and \
+         decimals, and `most` cannot; an average is sum(x) by count(x), in `select`",
+    );
+}
+
+#[test]
 fn joins_that_would_keep_all_rows() {
     let stage = |keys: &str| changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", keys);
     refused(

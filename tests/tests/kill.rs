@@ -11,6 +11,7 @@ mod bugs;
 mod entries;
 mod files;
 mod moving;
+mod nexmark;
 mod scale;
 mod table;
 mod topic;
@@ -94,6 +95,20 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     assert!(tally.kills >= kills, "{said}");
     for version in ["upgraded-2", "upgraded-3"] {
         assert!(tally.upgrades.contains_key(version), "no upgrade to {version}: {:?}", tally.upgrades);
+    }
+}
+
+/// Kills of the loop with queries of Nexmark, where the environment does not say.
+const QUERY_KILLS: u64 = 0;
+
+#[test]
+fn queries_of_nexmark_put_out_what_another_database_makes_of_the_events() {
+    nexmark::each_query(&(0..23).collect::<Vec<_>>());
+    let kills = setting("KILLS").map_or(QUERY_KILLS, |kills| kills.div_ceil(3));
+    if kills > 0 {
+        let tally = torture("queries of nexmark", Killer::of_anything(seed(7)), kills, nexmark::trial);
+        let said = format!("kill loop with queries of nexmark: {tally}\n");
+        let _ = std::io::stderr().write_all(said.as_bytes());
     }
 }
 

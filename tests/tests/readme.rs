@@ -585,6 +585,13 @@ fn the_stages_of_the_pages_run() {
     }
 }
 
+#[test]
+fn the_job_of_the_page_about_nexmark_makes_its_events() {
+    let ended = Trial::new(&block_with("docs/nexmark.md", "toml", "[sources.bid]").text).run_well(&[]);
+    // Of a million events 46 of 50 are bids.
+    assert!(ended.stderr.contains("rows: bid 920000, screen 920000"), "{}", ended.stderr);
+}
+
 /// A job of stages as the pages show them: queues of the streams that they read, and a sink for each.
 fn job_of_streams(block: &str, stages: &toml::Table) -> String {
     let mut job = format!("clock = \"manual\"\n{block}\n");

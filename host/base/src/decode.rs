@@ -8,6 +8,7 @@ mod columns;
 pub mod csv;
 pub mod infer;
 pub mod json;
+pub mod nexmark;
 pub mod protobuf;
 pub mod ready;
 mod text;
@@ -26,6 +27,7 @@ use binary::BinaryDecoder;
 use columns::{ColumnBuilders, WrittenValue};
 use csv::CsvDecoder;
 use json::JsonDecoder;
+use nexmark::NexmarkDecoder;
 use protobuf::ProtobufDecoder;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Decoder {
     beside: Option<BesideDecoder>,
     /// The columns as the job file has them, for rows that came as columns.
     wanted: Vec<ColumnSpec>,
+    /// What makes the rows of their numbers, of sources of kind `nexmark`.
+    nexmark: Option<NexmarkDecoder>,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
     /// How much of a rejected record is kept.
@@ -136,7 +140,7 @@ impl Decoder {
         let delimiter = match source.kind {
             SourceKind::RawSocket { .. } => Delimiter::Prefix,
             _ if in_envelopes => Delimiter::Envelope,
-            SourceKind::Queue { .. } | SourceKind::Rate { .. } => Delimiter::None,
+            SourceKind::Queue { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => Delimiter::None,
             SourceKind::File { .. } | SourceKind::Directory { .. } if matches!(by, RecordDecoder::Protobuf(_)) => {
                 Delimiter::Varint
             }
@@ -162,7 +166,11 @@ impl Decoder {
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
         // What is given to others has the columns in the order of the job file.
         let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));
-        Decoder { columns, schema, delimiter, by, beside, wanted, required, rejected_bytes_max }
+        let nexmark = match &source.kind {
+            SourceKind::Nexmark(nexmark) => Some(NexmarkDecoder::new(nexmark)),
+            _ => None,
+        };
+        Decoder { nexmark, columns, schema, delimiter, by, beside, wanted, required, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -177,6 +185,11 @@ impl Decoder {
                 Some(rows) => Decoded { rows, rejected: None },
                 None => self.decode(&ready::in_lines(chunk, given, self.delimiter)),
             };
+        }
+        if let Some(nexmark) = &self.nexmark
+            && let Some(rows) = nexmark.rows(&chunk.bytes)
+        {
+            return Decoded { rows, rejected: None };
         }
         if let RecordDecoder::Text(ColumnType::Text) = self.by
             && self.beside.as_ref().is_none_or(|beside| beside.is_plain(chunk))

@@ -1,6 +1,6 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `kafka`, `objects`, `latency`, `page`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `objects`, `latency`, `page`,
 //! `start`, `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
 
@@ -16,6 +16,7 @@ mod limits;
 mod measure;
 mod native;
 mod neighbour;
+mod nexmark;
 mod objects;
 mod page;
 mod rates;
@@ -46,6 +47,7 @@ fn main() {
         ("windows", windows::run),
         ("sql", sql::run),
         ("join", join::run),
+        ("nexmark", nexmark::run),
         ("flood", flood::run),
         ("kafka", kafka::run),
         ("objects", objects::run),

@@ -23,6 +23,7 @@ mod listening;
 mod named;
 mod object;
 mod queue;
+mod nexmark;
 mod rate;
 mod server;
 pub mod registry;
@@ -95,7 +96,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Rate { rows_per_second: 0, .. } => {
             return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
         }
-        SourceKind::Rate { .. } => return Ok(()),
+        SourceKind::Rate { .. } | SourceKind::Nexmark(_) => return Ok(()),
         SourceKind::Kafka(spec) => check_kafka(source, spec, origin)?,
         SourceKind::Table(enrich) => {
             let told = |error: Error| error.within(table_source::place(source, origin));
@@ -217,6 +218,10 @@ pub fn start(
             until_closed(inbox, runtime, &name, async move {
                 rate::receive(rows_per_second, rows_max, &from, &reading).await;
             });
+        }
+        SourceKind::Nexmark(nexmark) => {
+            let reading = inbox.clone();
+            until_closed(inbox, runtime, &name, async move { nexmark::receive(&nexmark, &from, &reading).await });
         }
         SourceKind::File { path } => {
             let path = origin.folder.join(path);

@@ -113,7 +113,12 @@ impl Job {
             let sides: Vec<String> = sides.into_iter().map(|side| format!("{name}.{side}")).collect();
             std::iter::once(name).chain(sides)
         });
-        let sink = |name: String| SinkSpec { from: vec![name.clone()], kind: SinkKind::Sample { rows }, name };
+        let sink = |name: String| SinkSpec {
+            from: vec![name.clone()],
+            kind: SinkKind::Sample { rows },
+            name,
+            wants_changes: true,
+        };
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;
         // The job itself may run, and what a server keeps for it stays where it is.

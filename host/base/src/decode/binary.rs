@@ -44,6 +44,9 @@ pub fn row_bytes(source: &SourceSpec) -> Option<usize> {
     if matches!(source.kind, SourceKind::Rate { .. }) {
         return Some(16);
     }
+    if matches!(source.kind, SourceKind::Nexmark(_)) {
+        return Some(8);
+    }
     source.schema.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
 }
 

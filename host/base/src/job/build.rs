@@ -248,6 +248,11 @@ impl SourceSpec {
         SourceSpec::new(name, SourceKind::Rate { rows_per_second, rows_max }, format)
     }
 
+    /// Events of Nexmark, made here.
+    pub fn nexmark(name: impl Into<String>, nexmark: NexmarkSpec) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::Nexmark(nexmark), Format::Binary { record_bytes: Some(8) })
+    }
+
     /// The records of topics of a Kafka cluster, as text.
     pub fn kafka(name: impl Into<String>, kafka: KafkaSourceSpec) -> SourceSpec {
         SourceSpec::new(name, SourceKind::Kafka(Box::new(kafka)), Format::Text)
@@ -284,6 +289,7 @@ impl SourceSpec {
                 let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
                 vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
             }
+            (SourceKind::Nexmark(nexmark), _) => nexmark.event.columns(),
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
@@ -414,6 +420,7 @@ impl SourceKind {
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
             SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Rate { .. } => "rate",
+            SourceKind::Nexmark(_) => "nexmark",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Kafka(_) => "kafka",
             SourceKind::Syslog(_) => "syslog",
@@ -476,7 +483,7 @@ impl SinkSpec {
         from: impl IntoIterator<Item = S>,
         kind: SinkKind,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind }
+        SinkSpec { name: name.into(), from: texts(from), kind, wants_changes: false }
     }
 
     /// Standard output, the first ten rows of each batch.

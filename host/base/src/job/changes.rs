@@ -19,10 +19,10 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let OperatorSpec::Latest(LatestSpec { stream, op, .. }) = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
         let Some(changes) = changes_in(job, stream, &mut BTreeSet::new()) else { continue };
-        let (source, word) = (changes.source, changes.op);
+        let (source, word) = (&changes.source, changes.op);
         let message = match (op, changes.inner) {
             (None, _) => format!(
-                "the rows of `{stream}` are changes of source `{source}`, and the table would keep what was deleted; write op = \"{word}\""
+                "the rows of `{stream}` are changes of {source}, and the table would keep what was deleted; write op = \"{word}\""
             ),
             (Some(_), Some(inner)) => leaves_out(source, inner),
             (Some(_), None) => continue,
@@ -39,11 +39,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
         // The file says that they are wanted, or a program made the job.
-        if fits == Fits::Any
-            || job.origin.lines.is_empty()
-            || job.origin.lines.contains_key(&format!("{path}.changes"))
-            || mistakes.within(&path)
-        {
+        if fits == Fits::Any || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
             continue;
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
@@ -51,7 +47,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             Fits::Not { key, help } => {
                 let Some(Changes { source, op, .. }) = changes.next() else { continue };
                 let message = format!(
-                    "its rows are changes of source `{source}`, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
+                    "its rows are changes of {source}, and it would keep what was deleted; {}, or changes = \"rows\" where each change is \
                      wanted as a row",
                     help.replace("OP", op)
                 );
@@ -59,7 +55,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             }
             _ => {
                 let Some((source, inner)) = changes.find_map(|of| Some((of.source, of.inner?))) else { continue };
-                ("from", leaves_out(source, inner))
+                ("from", leaves_out(&source, inner))
             }
         };
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
@@ -69,7 +65,7 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
 /// A row that an inner enrichment leaves out may be the deletion of one that was there.
 fn leaves_out(source: &str, inner: &str) -> String {
     format!(
-        "the rows are changes of source `{source}`, and stage `{inner}` leaves out those that its table knows nothing of, deletions too, so what was \
+        "the rows are changes of {source}, and stage `{inner}` leaves out those that its table knows nothing of, deletions too, so what was \
          deleted would be kept; take type = \"inner\" out of `{inner}`"
     )
 }
@@ -117,12 +113,18 @@ fn keeps(sink: &SinkKind) -> Fits {
 
 /// Changes as they came, perhaps with other columns beside them.
 struct Changes<'a> {
-    /// The source that they come from.
-    source: &'a str,
+    /// What they come from, in words.
+    source: String,
     /// Its column that says what they do.
     op: &'a str,
     /// A stage on their way that leaves some out.
     inner: Option<&'a str>,
+}
+
+/// Whether a stage deletes rows that it has put out.
+fn changes_rows(stage: &StageSpec) -> bool {
+    let over_all = stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
+    over_all && matches!(stage.operator, OperatorSpec::Top { .. })
 }
 
 /// The changes that a stream has.
@@ -132,9 +134,13 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(Changes { source: &source.name, op, inner: None });
+        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
+    if changes_rows(stage) && stage.select.is_none() {
+        let op = stage.op.as_deref().unwrap_or(OPERATION);
+        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None });
+    }
     let kind = match &stage.operator {
         OperatorSpec::Union => JoinKind::Left,
         OperatorSpec::Enrich(enrich) => enrich.kind,

@@ -6,6 +6,7 @@ mod flight;
 mod lumberjack;
 mod otlp;
 mod nats;
+mod nexmark;
 mod rabbitmq;
 mod server;
 mod sink;
@@ -134,6 +135,7 @@ pub(super) const SOURCE_KINDS: &[&str] = &[
     "postgres-changes",
     "plugin",
     "rate",
+    "nexmark",
     "queue",
 ];
 /// The kinds of sources of versions to come.

@@ -155,7 +155,7 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
         SourceKind::Server(server) => server::source(spec, server, part),
         SourceKind::Syslog(syslog) => address("listen", &syslog.listen, part),
         SourceKind::Lumberjack(lumberjack) => http::lumberjack(spec, lumberjack, part),
-        SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
+        SourceKind::Rate { .. } | SourceKind::Nexmark(_) | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
         ("rows_per_batch_max", spec.rows_per_batch_max),
@@ -265,6 +265,15 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
         (SourceKind::Rate { .. }, _) => {
             if spec.schema != SourceSpec::default_schema(&spec.kind, &spec.format) {
                 part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
+            }
+        }
+        (SourceKind::Nexmark(nexmark), _) => {
+            if spec.schema != nexmark.event.columns() {
+                let message = format!(
+                    "a `nexmark` source has the columns of its event, `{}`; give it no schema",
+                    nexmark.event.word()
+                );
+                part.wrong("schema", message);
             }
         }
         // The plugin says what its columns are.

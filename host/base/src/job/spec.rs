@@ -12,6 +12,7 @@ mod otlp;
 mod plugin_sink;
 mod kinesis;
 mod nats;
+mod nexmark;
 mod rabbitmq;
 mod server;
 mod server_sink;
@@ -29,6 +30,7 @@ pub use kafka_sink::*;
 pub use kinesis::*;
 pub use lumberjack::*;
 pub use nats::*;
+pub use nexmark::*;
 pub use otlp::*;
 pub use plugin_sink::*;
 pub use rabbitmq::*;
@@ -299,6 +301,8 @@ pub enum SourceKind {
         /// How many rows in all; `None`: for ever.
         rows_max: Option<u64>,
     },
+    /// Events of Nexmark, made here. Their format is `Binary`, as is that of `Rate`.
+    Nexmark(NexmarkSpec),
     /// A file with one JSON array of rows a line, a line a batch: for tests.
     Queue {
         /// The file.
@@ -527,6 +531,8 @@ pub struct SinkSpec {
     pub from: Vec<String>,
     /// Where the rows go.
     pub kind: SinkKind,
+    /// Whether changes of a table are wanted as rows here, those that delete a row included.
+    pub wants_changes: bool,
 }
 
 /// Where the rows of a sink go. Paths are as in the job file.

@@ -9,7 +9,7 @@ use super::follow::log_folder::path_of;
 use super::framing::Framer;
 use super::inbox::open::GrowingChunk;
 use super::object::{self, BucketReader};
-use super::{kafka, plain, queue, rate};
+use super::{kafka, nexmark, plain, queue, rate};
 use crate::batch::chunk::Chunk;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::partition::Share;
@@ -101,7 +101,10 @@ impl<'a> Replayer<'a> {
             | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
-            SourceKind::Rate { rows_per_second, .. } => made(planned, *rows_per_second)?,
+            SourceKind::Rate { rows_per_second, .. } => {
+                made(planned, |rows| rate::rows(rows, planned.extent.start, *rows_per_second))?
+            }
+            SourceKind::Nexmark(_) => made(planned, nexmark::rows)?,
             SourceKind::Queue { .. } => self.of_line(planned)?,
             SourceKind::File { .. }
             | SourceKind::Follow { .. }
@@ -226,6 +229,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
         SourceKind::Rate { .. }
+        | SourceKind::Nexmark(_)
         | SourceKind::Socket { .. }
         | SourceKind::RawSocket { .. }
         | SourceKind::Kafka(_)
@@ -352,11 +356,11 @@ impl ReplayedFile<'_> {
     }
 }
 
-fn made(planned: &PlannedChunk, rows_per_second: u64) -> Result<Chunk, String> {
+fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
     let end = end.ok_or("its plan tells of more rows than a chunk can have")?;
-    Ok(rate::rows(first..end, planned.extent.start, rows_per_second))
+    Ok(rows(first..end))
 }
 
 fn changed(planned: &PlannedChunk, found: usize) -> String {

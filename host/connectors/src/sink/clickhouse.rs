@@ -68,7 +68,7 @@ fn requests(spec: &SinkSpec) -> Result<SinkSpec> {
     let settings = "date_time_input_format=best_effort&async_insert=0&wait_end_of_query=1&insert_deduplicate=1";
     let url = clickhouse.url.trim_end_matches('/');
     let url = format!("{url}/?query={insert}&{settings}&insert_deduplication_token={}", http::KEY);
-    Ok(SinkSpec { name: spec.name.clone(), from: spec.from.clone(), kind: SinkKind::Http(clickhouse.requests(url)) })
+    Ok(SinkSpec { kind: SinkKind::Http(clickhouse.requests(url)), ..spec.clone() })
 }
 
 /// A table as a query names it.

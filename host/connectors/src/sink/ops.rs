@@ -5,6 +5,8 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 
+/// The word for a row that is there from now on.
+pub const INSERT: &str = "insert";
 /// The word for the deletion of the row of its key.
 pub const DELETE: &str = "delete";
 /// The word for the deletion of all rows.

@@ -25,11 +25,12 @@ fn files(path: impl Into<PathBuf>, format: FileFormat) -> SinkSpec {
         name: "out".into(),
         from: vec![],
         kind: SinkKind::Files { path: path.into(), format, parts: PartsBy::Batch, layout: FilesLayout::default() },
+        wants_changes: false,
     }
 }
 
 fn queue(path: impl Into<PathBuf>) -> SinkSpec {
-    SinkSpec { name: "out".into(), from: vec![], kind: SinkKind::Queue { path: path.into() } }
+    SinkSpec { name: "out".into(), from: vec![], kind: SinkKind::Queue { path: path.into() }, wants_changes: false }
 }
 
 /// One row of values and one of nulls.

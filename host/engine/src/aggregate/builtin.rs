@@ -29,6 +29,8 @@ pub struct Builtin {
     output: SchemaRef,
     /// Windows of processing time take out what leaves them, and keys without rows stay.
     pub inverse: bool,
+    /// The column that says what a row does: totals take out those that are deleted.
+    pub op: Option<usize>,
 }
 
 /// One aggregate function and its argument.
@@ -84,7 +86,7 @@ impl Builtin {
             functions.push(function);
         }
         let (partial, output) = (Arc::new(Schema::new(partial)), Arc::new(Schema::new(output)));
-        Ok(Builtin { keys, functions, partial, output, inverse: false })
+        Ok(Builtin { keys, functions, partial, output, inverse: false, op: None })
     }
 
     /// The stage's output: key columns, then one column for each aggregate.

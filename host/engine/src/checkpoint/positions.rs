@@ -164,6 +164,8 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
         // Positions name their partitions, and servers move.
         SourceKind::Server(server) => server.reads.word().to_owned(),
         SourceKind::Rate { .. } => "rate".to_owned(),
+        // Rows are numbered by the kind of their events.
+        SourceKind::Nexmark(nexmark) => format!("nexmark {}", nexmark.event.word()),
         // Another version of it goes on where the one before was.
         SourceKind::Plugin(source) => match source.plugin.package() {
             Some(Ok((name, _))) => format!("plugin {name}"),

@@ -3,6 +3,7 @@
 mod deduplicate;
 mod distinct;
 mod kept_times;
+mod ranking;
 mod repartition;
 mod sample;
 mod split;
@@ -26,6 +27,7 @@ pub fn build<'s>(
             let order = top::RowOrder { n: *n, by: *by, ascending: *ascending, bounds: *bounds };
             top::build(stage, order, input.parts, build)
         }
+        SimpleNode::Ranking(node) => return ranking::build(stage, node, input.parts, build),
         SimpleNode::Distinct(columns) => distinct::build(stage, columns, input.parts, build),
         SimpleNode::Deduplicate { within_us } => return deduplicate::build(stage, *within_us, input, build),
         SimpleNode::Sample(below) => sample::build(stage, *below, input.parts, build),

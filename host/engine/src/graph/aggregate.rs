@@ -1,6 +1,6 @@
 //! Stages with built-in aggregates, and what checkpoints hold of aggregates over windows.
 
-use super::{CheckedStage, Operator, PluginNode, StageCheck, window};
+use super::{CheckedStage, Operator, PluginNode, StageCheck, ranking, window};
 use crate::aggregate::builtin::Builtin;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -17,11 +17,25 @@ pub(super) fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: 
         check_inverse(check, &builtin)?;
     }
     builtin.inverse = inverse;
+    builtin.op = ranking::operation(check)?;
+    if builtin.op.is_some() {
+        check_op(&builtin)?;
+    }
     let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
     let output = window::with_results(&check.key_schema()?, check.window, results);
     let accumulators = builtin.accumulators()?;
     let tables = tables(check, &accumulators, &builtin.words(), &builtin.reads(), inverse)?;
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
+}
+
+fn check_op(builtin: &Builtin) -> Result<()> {
+    match builtin.without_inverse() {
+        None => Ok(()),
+        Some(name) => Err(Error::job(format!(
+            "`op` needs functions that can take out again what they took in, which count can, and sum of int64 and decimals, and `{name}` \
+             cannot; an average is sum(x) by count(x), in `select`",
+        ))),
+    }
 }
 
 fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {

@@ -204,7 +204,8 @@ fn reads(spec: &JobSpec) -> Vec<Used<'_>> {
             | SourceKind::Server(_)
             | SourceKind::Syslog(_)
             | SourceKind::Lumberjack(_)
-            | SourceKind::Rate { .. } => {}
+            | SourceKind::Rate { .. }
+            | SourceKind::Nexmark(_) => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

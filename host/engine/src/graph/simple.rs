@@ -1,5 +1,6 @@
 //! Stages that choose or spread rows: top, distinct, deduplicate, sample, split, repartition.
 
+use super::ranking::{self, RankingNode};
 use super::{CheckedStage, Operator, StageCheck};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
@@ -25,6 +26,8 @@ pub enum SimpleNode {
         /// Start and end of the window, where rows carry them.
         bounds: Option<(usize, usize)>,
     },
+    /// The first of all rows that ever came, of each key.
+    Ranking(Box<RankingNode>),
     /// Of rows that are equal in these columns the first of each batch or window.
     Distinct(Vec<usize>),
     /// Drops rows whose key came before within so many microseconds.
@@ -47,7 +50,7 @@ impl SimpleNode {
     /// Whether parts only pass through it.
     pub(super) fn keeps_parts(&self, has_event_time: bool) -> bool {
         match self {
-            SimpleNode::Top { .. } => false,
+            SimpleNode::Top { .. } | SimpleNode::Ranking(_) => false,
             // By their times rows of all its clocks are compared, so what comes out has one.
             SimpleNode::Deduplicate { .. } => !has_event_time,
             _ => true,
@@ -74,7 +77,11 @@ pub(super) fn check(check: &StageCheck<'_>) -> Result<CheckedStage> {
     }
     let input = check.input.clone();
     let node = match spec {
-        OperatorSpec::Top { n, by, ascending } => top(check, *n, by, *ascending)?,
+        OperatorSpec::Top { n, by, ascending, rank } if check.window == Some(&WindowNode::All) => {
+            let n = usize::try_from(*n).unwrap_or(usize::MAX);
+            return ranking::check(check, n, (ordering(check, by)?, *ascending), rank.as_deref());
+        }
+        OperatorSpec::Top { n, by, ascending, .. } => top(check, *n, by, *ascending)?,
         OperatorSpec::Distinct(columns) => distinct(check, columns)?,
         OperatorSpec::Deduplicate { within } => return deduplicate(check, microseconds(*within)),
         OperatorSpec::Sample(share) => sample(*share)?,
@@ -92,10 +99,16 @@ fn top(check: &StageCheck<'_>, n: u64, by: &str, ascending: bool) -> Result<Simp
     if n == 0 {
         return Err(Error::job("`top` with n = 0 gives no rows; write at least 1"));
     }
-    let place = types::column(check.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
-    comparable(check, place, "top by")?;
+    let place = ordering(check, by)?;
     let n = usize::try_from(n).unwrap_or(usize::MAX);
     Ok(SimpleNode::Top { n, by: place, ascending, bounds: bounds(check)? })
+}
+
+/// The column that orders rows.
+fn ordering(check: &StageCheck<'_>, by: &str) -> Result<usize> {
+    let place = types::column(check.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
+    comparable(check, place, "top by")?;
+    Ok(place)
 }
 
 /// Where the bounds of the window stand, in rows that come out of windows of event time.

@@ -1,7 +1,7 @@
 //! `window` of a stage: which rows are in one, and which columns that adds.
 
 use super::aggregate::reads;
-use super::{Graph, InputNode, Operator, StageCheck, StageNode};
+use super::{Graph, InputNode, Operator, SimpleNode, StageCheck, StageNode};
 use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -98,7 +98,9 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
     match &stage.window {
         Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
-        Some(window) if window.extent == WindowExtent::All => wrong("`window = \"all\"`"),
+        Some(window) if window.extent == WindowExtent::All && !matches!(stage.operator, OperatorSpec::Top { .. }) => {
+            wrong("`window = \"all\"`")
+        }
         _ => Ok(()),
     }
 }
@@ -196,5 +198,5 @@ pub(super) fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<
 
 /// Whether an operator has windows of its own.
 pub fn has_own_windows(operator: &Operator) -> bool {
-    matches!(operator, Operator::Aggregate(_) | Operator::Reduce(_))
+    matches!(operator, Operator::Aggregate(_) | Operator::Reduce(_) | Operator::Simple(SimpleNode::Ranking(_)))
 }

@@ -142,7 +142,7 @@ fn how_far(kind: &str, position: &Position) -> String {
         "queue" if mark == 0 => format!("read to byte {offset}"),
         "queue" => format!("read to byte {offset}, and {} of the line there", count(mark.unsigned_abs(), "row")),
         "kafka" => format!("read to offset {offset}"),
-        "rate" => format!("{} made", count(offset, "row")),
+        "rate" | "nexmark" => format!("{} made", count(offset, "row")),
         // Where a stream or a poll goes on is told by its name.
         "http" if mark < 0 => "is where it goes on".into(),
         // Producers have a time there.

@@ -20,6 +20,7 @@ impl StageSpec {
             name: name.into(),
             from: texts(from),
             key: Vec::new(),
+            op: None,
             window: None,
             event_time: None,
             operator,
@@ -110,7 +111,23 @@ impl StageSpec {
         by: impl Into<String>,
         ascending: bool,
     ) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Top { n, by: by.into(), ascending })
+        StageSpec::new(name, from, OperatorSpec::Top { n, by: by.into(), ascending, rank: None })
+    }
+
+    /// Of `top` over all rows: the column that gets the place of each row.
+    #[must_use]
+    pub fn rank(mut self, column: impl Into<String>) -> StageSpec {
+        if let OperatorSpec::Top { rank, .. } = &mut self.operator {
+            *rank = Some(column.into());
+        }
+        self
+    }
+
+    /// Of aggregates and `top` over all rows: the column that says what a row does.
+    #[must_use]
+    pub fn op(mut self, column: impl Into<String>) -> StageSpec {
+        self.op = Some(column.into());
+        self
     }
 
     /// Of rows that are equal in these columns (none named: in all) the first.

@@ -1,7 +1,7 @@
 //! The keys of a source.
 
 use super::*;
-use super::{flight, lumberjack, nats, otlp, rabbitmq, server, syslog, zeromq};
+use super::{flight, lumberjack, nats, nexmark, otlp, rabbitmq, server, syslog, zeromq};
 use crate::limits;
 
 const WIRE: &[&str] = &["socket", "raw-socket"];
@@ -56,6 +56,7 @@ const CUT: &[&str] = &[
     "lumberjack",
     "plugin",
     "rate",
+    "nexmark",
 ];
 
 const OWN: &[TableKey] = &[
@@ -64,7 +65,7 @@ const OWN: &[TableKey] = &[
         KeyShape::Word(SOURCE_KINDS),
         "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), \
          what others POST, or what a server answers or streams (`http`), the files of a folder and every new one (`directory`), one file (`file`), topics of a Kafka \
-         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), what Filebeat and other Beats send (`lumberjack`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), or a file of test batches (`queue`).",
+         cluster (`kafka`), streams of Redis (`redis`), topics of a server of MQTT (`mqtt`), streams of NATS JetStream (`nats`), queues and streams of RabbitMQ (`rabbitmq`), what sockets of ZeroMQ send (`zeromq`), a stream of a server of Arrow Flight (`flight`), a stream of Kinesis (`kinesis`), changes of tables of PostgreSQL (`postgres-changes`), messages of syslog that others send (`syslog`), what OpenTelemetry exports (`otlp`), what Filebeat and other Beats send (`lumberjack`), whatever a plugin of yours reads (`plugin`), rows made here (`rate`), events of Nexmark (`nexmark`), or a file of test batches (`queue`).",
     )
     .needed(&[""]),
     key(
@@ -330,6 +331,7 @@ const TABLES_OF_KEYS: &[&[TableKey]] = &[
     OWN,
     server::SOURCE,
     nats::SOURCE,
+    nexmark::SOURCE,
     rabbitmq::SOURCE,
     zeromq::SOURCE,
     flight::SOURCE,

@@ -42,8 +42,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
         "The rows that the operator works on, where these are not those of one batch: { size = \"30s\", slide = \
-         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates of all rows \
-         that ever came.",
+         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates and \
+         `top` of all rows that ever came.",
     ),
     TIME,
     LATENESS,
@@ -67,6 +67,12 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         KeyShape::Aggregates,
         "Built-in aggregates per batch or window, and key, by output column: { n = \"count(*)\", total = \
          \"sum(price)\" }.",
+    ),
+    key(
+        "op",
+        KeyShape::Text,
+        "With `window = \"all\"`: the column that says what a row does: `insert`, `update` and `upsert` add it, and `delete` takes \
+         an equal row out again.",
     ),
     key(
         "inverse",
@@ -341,6 +347,12 @@ pub(in crate::job) const TOP: &[TableKey] = &[
     key("by", KeyShape::Text, "The column that orders them.").needed(&[""]),
     key("order", KeyShape::Word(&["desc", "asc"]), "Largest first (`desc`, the default), or smallest first."),
     key("key", KeyShape::Texts, "The same as `key` of the stage."),
+    key(
+        "rank",
+        KeyShape::Text,
+        "With `window = \"all\"`: a column for the place of each row, from 1 on; a row whose place changes is then deleted and \
+         inserted again.",
+    ),
 ];
 
 /// `deduplicate` of a stage.

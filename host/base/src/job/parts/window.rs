@@ -12,6 +12,7 @@ const TIME: &str = "write time = \"…\" with a timestamp column";
 
 pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
     inverse(spec, part);
+    changes(spec, part);
     let Some(window) = &spec.window else { return };
     let name = part.place(["window", "join.window"]);
     match &window.extent {
@@ -48,10 +49,11 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
 
 /// Totals of all rows: only aggregates need not keep these rows.
 fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
-    let aggregates = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_));
-    if !aggregates {
+    let keeps_few =
+        matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Top { .. } | OperatorSpec::Plugin(_));
+    if !keeps_few {
         let message = format!(
-            "`{name} = \"all\"` is for aggregates, as all other operators would have to keep every row for ever; write \
+            "`{name} = \"all\"` is for aggregates and `top`, as all other operators would have to keep every row for ever; write \
              aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
         );
         part.wrong(name, message);
@@ -117,6 +119,19 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
              longer, or a shorter `size`"
         );
         part.wrong(&slide_key, message);
+    }
+}
+
+/// What only stages over all rows do: follow rows that are deleted, and tell places.
+fn changes(spec: &StageSpec, part: &PartMistakes<'_>) {
+    let over_all = spec.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
+    let follows = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Top { .. });
+    if spec.op.is_some() && !(over_all && follows) {
+        let message = "`op` is for `aggregate` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
+        part.wrong("op", message);
+    }
+    if matches!(spec.operator, OperatorSpec::Top { rank: Some(_), .. }) && !over_all {
+        part.wrong("top.rank", "`top.rank` is for the first of all rows; write window = \"all\", or remove it");
     }
 }
 

@@ -23,7 +23,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
     let words: Vec<_> = SINK_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SINK_KINDS_LATER);
     r.check_keys(keys::SINK, keys::SINK_KEYS_LATER, word);
-    r.choice("changes", &[("rows", ())], &[]);
+    let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
     let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let path = |example| {
         r.need("path", example);
@@ -68,7 +68,7 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, folder: &Path) -> SinkS
             SinkKind::Print { rows: rows.unwrap_or(limits::PRINT_ROWS) }
         }
     };
-    SinkSpec { name, from, kind }
+    SinkSpec { name, from, kind, wants_changes }
 }
 
 fn plugin(r: &Reader<'_>) -> PluginSinkSpec {

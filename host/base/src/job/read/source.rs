@@ -3,7 +3,9 @@
 use super::stage::plugin::bare;
 use super::{columns, files, flight, http, http_client, kafka, nats, rabbitmq, records, server, tls, zeromq};
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
-use crate::job::spec::{Addresses, ColumnSpec, Format, PluginSourceSpec, SourceKind, SourceSpec};
+use crate::job::spec::{
+    Addresses, ColumnSpec, Format, NexmarkEvent, NexmarkSpec, PluginSourceSpec, SourceKind, SourceSpec,
+};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
@@ -14,7 +16,7 @@ use std::time::Duration;
 pub(in crate::job) fn source(name: String, r: &Reader<'_>, folder: &Path) -> SourceSpec {
     r.need(
         "kind",
-        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, queue",
+        "kind = \"socket\", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, nexmark, queue",
     );
     let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
     let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
@@ -122,22 +124,42 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
                 rows_max: r.whole("rows_max", 1, i64::MAX as u64),
             }
         }
+        "nexmark" => SourceKind::Nexmark(nexmark(r)),
         _ => SourceKind::Queue { path: path("path = \"input.jsonl\"") },
+    }
+}
+
+/// What a source of kind `nexmark` makes.
+fn nexmark(r: &Reader<'_>) -> NexmarkSpec {
+    r.need("event", "event = \"bid\", or one of person, auction");
+    let usual = NexmarkSpec::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
+    let hot = |key, usual| r.whole(key, 1, 1_000_000).unwrap_or(usual);
+    let per_second = r.whole("events_per_second", 1, limits::RATE_ROWS_PER_SECOND_MAX);
+    NexmarkSpec {
+        events_per_second: per_second.unwrap_or(usual.events_per_second),
+        events_max: r.whole("events_max", 1, i64::MAX as u64),
+        paced: r.flag("paced").unwrap_or(false),
+        hot_auctions: hot("hot_auctions", usual.hot_auctions),
+        hot_sellers: hot("hot_sellers", usual.hot_sellers),
+        hot_bidders: hot("hot_bidders", usual.hot_bidders),
+        bytes: r.whole("bytes", 1, limits::NEXMARK_BYTES_MAX).unwrap_or(usual.bytes),
+        event: usual.event,
     }
 }
 
 /// The format with its options; an option of another format is a mistake.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Path) -> Format {
     let default = match kind {
-        SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
+        SourceKind::RawSocket { .. } | SourceKind::Rate { .. } | SourceKind::Nexmark(_) => "binary",
         SourceKind::Queue { .. } | SourceKind::Plugin(_) | SourceKind::Syslog(_) | SourceKind::Lumberjack(_) => "json",
         SourceKind::Server(server) if server.reads.are_fields() => "json",
         SourceKind::Http(server) if !server.otlp.is_empty() => "json",
         _ => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
-    // The format of a `rate` source is not the author's to choose; the key itself is refused already.
-    let chosen = if matches!(kind, SourceKind::Rate { .. }) { None } else { r.choice("format", &words, FORMATS_LATER) };
+    // The format of rows that are made here is not the author's to choose; the key itself is refused already.
+    let made = matches!(kind, SourceKind::Rate { .. } | SourceKind::Nexmark(_));
+    let chosen = if made { None } else { r.choice("format", &words, FORMATS_LATER) };
     let word = chosen.unwrap_or(default);
     let known = chosen.is_some() || !r.has("format");
     for (key, of) in [
@@ -179,6 +201,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, folder: &Pat
                 // Without any word of it a body is a record.
                 SourceKind::Http(_) | SourceKind::HttpClient(_) if !r.has("record_bytes") && !fixed(schema) => None,
                 SourceKind::Rate { .. } => Some(16),
+                SourceKind::Nexmark(_) => Some(8),
                 _ => {
                     let given = r.whole("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
                     given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| SourceSpec::fixed_bytes(schema))

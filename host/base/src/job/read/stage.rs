@@ -20,6 +20,7 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
         name,
         from,
         key: key(r),
+        op: r.text("op", "op = \"op\"").map(Into::into),
         window,
         event_time,
         operator: operator(r, rows),

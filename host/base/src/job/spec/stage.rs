@@ -20,6 +20,8 @@ pub struct StageSpec {
     pub from: Vec<String>,
     /// The columns by which its rows are partitioned.
     pub key: Vec<String>,
+    /// Where the operator works on all rows that ever came: the column that says what a row does, which may be to delete one.
+    pub op: Option<String>,
     /// The rows that the operator works on, where these are not those of one batch.
     pub window: Option<WindowSpec>,
     /// How its rows tell their time; none: the batch time counts.
@@ -77,6 +79,9 @@ impl StageSpec {
         }
     }
 }
+
+/// The column by which stages say what their rows do, where the job names no other.
+pub const OPERATION: &str = "op";
 
 /// A window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +192,8 @@ pub enum OperatorSpec {
         by: String,
         /// Smallest first.
         ascending: bool,
+        /// With `window = "all"`: the column that gets the place of each row, from 1 on.
+        rank: Option<String>,
     },
     /// Of rows that are equal in these columns (none named: in all) the first.
     Distinct(Vec<String>),

@@ -386,6 +386,14 @@ path = """#,
 path = "s3://bucket/a.txt""#,
         r#"job.toml:3: source `lines`: `path = "s3://bucket/a.txt"` is in a bucket, which only sources of kind `directory` read, and sinks of kind `files` write; write a local path"#,
     ),
+    (r#"kind = "nexmark""#, r#"job.toml:1: source `lines`: `event` is missing; write event = "bid", or one of person, auction"#),
+    (
+        r#"kind = "nexmark"
+event = "offer"
+hot_bidders = 0
+bytes = 5000"#,
+        r#"job.toml:3: source `lines`: there is no `event` \"offer\"; there are: person, auction, bid"#,
+    ),
     (r#"kind = "rate""#, "job.toml:1: source `lines`: `rows_per_second` is missing; write rows_per_second = 1000"),
     (
         r#"kind = "rate"

@@ -4,6 +4,7 @@ use super::functions;
 use crate::aggregate::functions::Functions;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
+use crate::batch::rejected::RefusedRow;
 use crate::context::BatchContext;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
@@ -13,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
 use crate::metrics::Counts;
+use crate::sink::ops::Op;
 use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
 use crate::window::rows::{SlicePlace, Slices};
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::kernels::numeric::neg;
 use arrow::compute::{concat_batches, filter_record_batch};
 
 /// Processing time: partial results of each part, and rejected rows.
@@ -28,9 +31,12 @@ pub fn of_batches<'s>(
     let name = format!("{} partial", stage.name);
     Ok(each_part(parts, &name, build.running.failure.clone(), move |context, part, output| {
         let rows = front.whole(context, &part, output)?;
-        if rows.num_rows() > 0 {
-            let partial = front.functions.partial(context.call(), &rows)?;
-            front.send(partial, &part, output)?;
+        let Some(op) = front.op else { return front.add(context, &rows, &part, output) };
+        let (added, deleted) = front.by_op(context, op, &rows, &part, output)?;
+        front.add(context, &added, &part, output)?;
+        if deleted.num_rows() > 0 {
+            let partial = front.functions.partial(context.call(), &deleted)?;
+            front.send(negated(&partial, front.keys)?, &part, output)?;
         }
         Ok(())
     }))
@@ -57,7 +63,10 @@ pub fn of_times<'s>(
 }
 
 struct Front {
+    stage: StageNode,
     functions: Functions,
+    /// The column that says what a row does.
+    op: Option<usize>,
     current: Current,
     metrics: Counts,
     /// Where a plugin aggregates: rejects the rows that it cannot read.
@@ -73,8 +82,14 @@ impl Front {
             Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build.running)),
             _ => None,
         };
+        let op = match &stage.operator {
+            Operator::Aggregate(builtin) => builtin.op,
+            _ => None,
+        };
         Ok(Front {
+            stage: stage.clone(),
             functions: functions(stage, &metrics)?,
+            op,
             current: Current::of(stage, &build.running.plugins.versions),
             metrics,
             whole,
@@ -94,6 +109,45 @@ impl Front {
         }
     }
 
+    /// Aggregates rows and sends what they make.
+    fn add(&mut self, context: BatchContext, rows: &RecordBatch, part: &Part, output: &mut Output) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let partial = self.functions.partial(context.call(), rows)?;
+        self.send(partial, part, output)
+    }
+
+    /// The rows that count and those that count no more; others are rejected.
+    fn by_op(
+        &self,
+        context: BatchContext,
+        op: usize,
+        rows: &RecordBatch,
+        part: &Part,
+        output: &mut Output,
+    ) -> Result<(RecordBatch, RecordBatch)> {
+        let words = rows.column(op).as_string_opt::<i32>();
+        let ops: Vec<_> = (0..rows.num_rows()).map(|row| Op::of_row(words, row)).collect();
+        let refused: Vec<RefusedRow> = (0..)
+            .zip(&ops)
+            .filter_map(|(row, op)| match op {
+                Ok(Op::Write | Op::Delete) => None,
+                Ok(Op::Truncate) => Some(RefusedRow::new(row, "its `op` is `truncate`, which totals cannot follow")),
+                Err(why) => Some(RefusedRow::new(row, why.clone())),
+            })
+            .collect();
+        let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
+        let rejected = self.stage.rejected.rows(context.id, name, rows, &refused)?;
+        self.metrics.add_rejected(rejected.num_rows());
+        output.reject(context, part.order.clone(), rejected);
+        let of = |wanted: Op| {
+            let mask: BooleanArray = ops.iter().map(|op| Some(*op == Ok(wanted))).collect();
+            filter_record_batch(rows, &mask).map_err(Error::arrow)
+        };
+        Ok((of(Op::Write)?, of(Op::Delete)?))
+    }
+
     /// Sends partial results to the workers that own their keys; without a key, to the first.
     fn send(&self, partial: RecordBatch, part: &Part, output: &mut Output) -> Result<()> {
         let split = if self.peers == 1 || self.keys == 0 {
@@ -109,6 +163,14 @@ impl Front {
         let keys = partial.columns().get(..self.keys).ok_or_else(|| Error::bug("partial results without a key"))?;
         Ok(Keys::encode(keys, partial.num_rows()).map_err(Error::arrow)?.hashes())
     }
+}
+
+/// Partial results that take out what these would add: counts and sums.
+fn negated(partial: &RecordBatch, keys: usize) -> Result<RecordBatch> {
+    let columns = partial.columns().iter().enumerate();
+    let columns = columns.map(|(place, column)| if place < keys { Ok(column.clone()) } else { neg(column) });
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(Error::arrow)?;
+    RecordBatch::try_new(partial.schema(), columns).map_err(Error::arrow)
 }
 
 struct TimedFront {

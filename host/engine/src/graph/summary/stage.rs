@@ -4,7 +4,7 @@ use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
 use super::plugin;
 use crate::batch::types;
 use crate::job::retry_source;
-use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OnError, OperatorSpec, StageSpec};
+use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OPERATION, OnError, OperatorSpec, StageSpec, WindowExtent};
 use crate::units::show_time;
 use crate::window::WindowNode;
 use std::time::Duration;
@@ -121,8 +121,16 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
             let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
             format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)
         }
-        OperatorSpec::Top { n, by, ascending } => {
+        OperatorSpec::Top { n, by, ascending, rank } => {
             let order = if *ascending { "smallest" } else { "largest" };
+            if matches!(&spec.window, Some(window) if window.extent == WindowExtent::All) {
+                let rank = rank.as_ref().map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
+                let op = spec.op.as_deref().unwrap_or(OPERATION);
+                return Some(format!(
+                    "top {n} of all rows by {by}, {order} first{}{rank}; put out as they change, with `{op}` for what a row does",
+                    each(", for each ")
+                ));
+            }
             format!("top {n} of each {rows} by {by}, {order} first{}", each(", for each "))
         }
         OperatorSpec::Distinct(columns) => {

@@ -28,7 +28,7 @@ pub(super) fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
 
 /// `top`; its `key` is read with that of the stage.
 pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
-    let none = OperatorSpec::Top { n: 1, by: String::new(), ascending: false };
+    let none = OperatorSpec::Top { n: 1, by: String::new(), ascending: false, rank: None };
     let Some(r) = r.inner("top", "top = { n = 10, by = \"total\" }") else { return none };
     r.check_keys(keys::TOP, &[], None);
     r.need("n", "n = 10");
@@ -37,6 +37,7 @@ pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
         n: r.whole("n", 1, i64::MAX as u64).unwrap_or(1),
         by: r.text("by", "by = \"total\"").unwrap_or_default().into(),
         ascending: r.choice("order", &[("desc", false), ("asc", true)], &[]).unwrap_or_default(),
+        rank: r.text("rank", "rank = \"place\"").map(Into::into),
     }
 }
 

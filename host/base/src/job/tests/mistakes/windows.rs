@@ -17,8 +17,20 @@ pub(super) const STAGE: Cases = &[
         r#"job.toml:5: stage `words`: `emit` is for windows that end, and window = "all" never does; remove it"#,
     ),
     (
-        "window = \"all\"\ntop = { n = 3, by = \"n\" }",
-        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+        "window = \"all\"\ndistinct = \"n\"",
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates and `top`, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+    ),
+    (
+        "op = \"op\"\ntop = { n = 3, by = \"n\" }",
+        r#"job.toml:3: stage `words`: `op` is for `aggregate` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+    ),
+    (
+        "window = \"all\"\nop = \"op\"\nplugin = \"p\"",
+        r#"job.toml:4: stage `words`: `op` is for `aggregate` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+    ),
+    (
+        "top = { n = 3, by = \"n\", rank = \"place\" }",
+        r#"job.toml:3: stage `words`: `top.rank` is for the first of all rows; write window = "all", or remove it"#,
     ),
     (
         r#"window = {}"#,
