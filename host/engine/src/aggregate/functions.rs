@@ -1,7 +1,7 @@
 //! The functions of an aggregate over windows, built-in or a plugin's, as the windows use them.
 
 use super::builtin::Builtin;
-use super::reduce::{self, combine_by_key, combine_groups};
+use crate::plugin::reduce::{self, combine_by_key, combine_groups};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::types::with_fields;

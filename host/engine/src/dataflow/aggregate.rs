@@ -4,7 +4,7 @@ use super::plugin::{Calling, WholeRows};
 use super::shadow::{AggregateShadow, ShadowSlot};
 use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
-use crate::aggregate::reduce::{self, combine_by_key};
+use crate::plugin::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;

@@ -3,7 +3,7 @@
 
 use super::plugin::Current;
 use super::update::UpdateStage;
-use crate::aggregate::reduce::{self, combine_by_key};
+use crate::plugin::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;

@@ -7,7 +7,7 @@ use crate::batch::group::{Grouper, sort_by_rank};
 use crate::batch::keys::Keys;
 use crate::context::CallContext;
 use crate::error::{Error, Result};
-use crate::plugin::Caller;
+use super::Caller;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
