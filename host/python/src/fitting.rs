@@ -4,7 +4,7 @@
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use millstream_base::batch::types::ColumnType;
+use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::batch::widen::fits;
 use millstream_base::error::{Error, Result};
 use std::sync::Arc;
@@ -52,16 +52,16 @@ impl Fitting {
     pub fn of(wanted: &Schema, has: &Schema, who: &str) -> Result<Fitting> {
         let (mut places, mut fields) = (Vec::new(), Vec::new());
         for field in wanted.fields() {
-            let (place, own) = has.column_with_name(field.name()).ok_or_else(|| missing(has, field.name(), who))?;
+            let (place, own) = has.column_with_name(field.name()).ok_or_else(|| missing(has, field, who))?;
             let (own, wanted) = (own.data_type(), field.data_type());
             let told = usual(own);
             let kind = match fits(&ColumnType::of(&told), &ColumnType::of(wanted)) {
                 true => told,
                 false if told == usual(wanted) || *own == DataType::Null => wanted.clone(),
                 false => {
-                    let (needs, has) = (ColumnType::of(wanted), own);
+                    let (needs, has) = (ColumnType::of(wanted), ColumnType::of(own));
                     return Err(Error::job(format!(
-                        "{who} reads column `{}` as {needs}, and the table has {has} there",
+                        "{who} reads column `{}` as {needs}, but in the table it is {has}",
                         field.name()
                     )));
                 }
@@ -75,7 +75,9 @@ impl Fitting {
     /// Columns of these names, as plugins are told of them.
     pub fn named(names: &[String], has: &Schema) -> Result<Fitting> {
         let field = |name: &String| {
-            let found = has.field_with_name(name).map_err(|_| missing(has, name, "the call"))?;
+            let found = has.field_with_name(name).map_err(|_| {
+                Error::job(format!("`key` names a column `{name}`, which the table does not have; it has: {}", there(has)))
+            })?;
             Ok(Field::new(name, usual(found.data_type()), true))
         };
         let schema = Schema::new(names.iter().map(field).collect::<Result<Vec<_>>>()?);
@@ -101,10 +103,17 @@ impl Fitting {
     }
 }
 
-fn missing(has: &Schema, name: &str, who: &str) -> Error {
-    let names: Vec<String> = has.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
-    let there = if names.is_empty() { "no columns".to_owned() } else { names.join(", ") };
-    Error::job(format!("{who} reads a column `{name}`, which the table does not have; it has: {there}"))
+fn missing(has: &Schema, wanted: &Field, who: &str) -> Error {
+    Error::job(format!(
+        "{who} reads a column `{}` ({}), which the table does not have; it has: {}",
+        wanted.name(),
+        ColumnType::of(wanted.data_type()),
+        there(has)
+    ))
+}
+
+fn there(has: &Schema) -> String {
+    types::describe(&told(has))
 }
 
 fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
