@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::time;
+use millstream_base::{memory, time};
 use millstream_plugins::child::Program;
 use millstream_plugins::plugin::{Caller, PluginHost, World};
 use pyo3::prelude::*;
@@ -33,7 +33,10 @@ struct Shared {
 
 impl Shared {
     fn get() -> Result<&'static Shared> {
-        SHARED.get(|| Ok(Shared { host: PluginHost::new()?, threads: Threads::default() }))
+        SHARED.get(|| {
+            memory::spare_addresses();
+            Ok(Shared { host: PluginHost::new()?, threads: Threads::default() })
+        })
     }
 }
 
