@@ -19,6 +19,7 @@ class Plugin:
     digest: str
     signers: list[str] | None
     was_cached: bool
+    costs: dict[str, int]
     def __init__(
         self,
         name: str,

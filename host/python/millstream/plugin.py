@@ -112,6 +112,13 @@ class Plugin:
         """Who has signed it and is trusted; ``None`` where it is no package."""
         return self._native.signers
 
+    @property
+    def costs(self) -> dict[str, int]:
+        """What its calls have cost in this process: ``calls``, ``instances``, ``guest_ns`` (within the plugin), ``host_ns`` (rows on
+        their way into it and out of it, and the checks), ``rows_in``, ``rows_out``, ``bytes_in``, ``bytes_out``,
+        ``memory_bytes_max``."""
+        return self._native.costs
+
     def process(
         self, table: ArrowStream, *, batch: int | None = None, time: datetime.datetime | None = None
     ) -> Output:

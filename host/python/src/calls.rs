@@ -9,8 +9,8 @@ pub use update::{Keys as UpdateTables, Updates, update};
 use super::fitting::Fitting;
 use super::prepared::Prepared;
 use super::threads::Wanted;
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
 use millstream_base::batch::slices::RowBytes;
@@ -104,8 +104,20 @@ fn rest(rows: &RecordBatch, refused: &[RefusedRow]) -> Result<RecordBatch> {
         return Ok(rows.clone());
     }
     let is_good = |row: u32| refused.binary_search_by_key(&row, |refusal| refusal.row).is_err();
-    let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(is_good(row))).collect();
-    filter_record_batch(rows, &keep).map_err(Error::arrow)
+    let kept: Vec<u32> = (0..rows.num_rows() as u32).filter(|row| is_good(*row)).collect();
+    taken(rows, &kept.into())
+}
+
+/// Rows by their places, also of a batch without columns.
+fn taken(rows: &RecordBatch, places: &UInt32Array) -> Result<RecordBatch> {
+    let columns = take_arrays(rows.columns(), places, None).map_err(Error::arrow)?;
+    batch(&rows.schema(), columns, places.len())
+}
+
+/// Columns as a batch, which may have none of them.
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }
 
 fn first<'a>(fittings: &'a [Fitting], what: &str) -> Result<&'a Fitting> {

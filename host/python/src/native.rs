@@ -14,8 +14,9 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::{memory, time};
 use millstream_plugins::child::Program;
-use millstream_plugins::plugin::{Caller, PluginHost, World};
+use millstream_plugins::plugin::{Caller, Costs, PluginHost, World};
 use pyo3::prelude::*;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,6 +128,25 @@ impl Plugin {
     #[getter]
     fn was_cached(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.loaded(py)?.ready.plugin.was_cached())
+    }
+
+    /// What its calls have cost in this process.
+    #[getter]
+    fn costs(&self, py: Python<'_>) -> PyResult<BTreeMap<&'static str, u64>> {
+        let mut costs = Costs::default();
+        let prepared = self.loaded(py)?.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.iter().for_each(|prepared| costs.add(&prepared.costs()));
+        Ok(BTreeMap::from([
+            ("calls", costs.calls),
+            ("instances", costs.instances),
+            ("guest_ns", costs.guest_ns),
+            ("host_ns", costs.host_ns),
+            ("rows_in", costs.rows_in),
+            ("rows_out", costs.rows_out),
+            ("bytes_in", costs.bytes_in),
+            ("bytes_out", costs.bytes_out),
+            ("memory_bytes_max", costs.memory_bytes_max),
+        ]))
     }
 
     /// Rows to rows.

@@ -7,8 +7,8 @@ use millstream_base::batch::rejected::{Blame, RejectedRows};
 use millstream_base::batch::types;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::OnError;
-use millstream_plugins::plugin::{Caller, Description, World};
-use std::sync::{Arc, Mutex, PoisonError};
+use millstream_plugins::plugin::{Caller, Costs, Description, World};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// For tables of these columns.
 pub struct Prepared {
@@ -26,7 +26,14 @@ pub struct Prepared {
     pub rejected: RejectedRows,
     /// The names of the key columns.
     key: Vec<String>,
-    idle: Mutex<Vec<Caller>>,
+    callers: Mutex<Callers>,
+}
+
+/// Those that wait for the next call, and what others have cost.
+#[derive(Default)]
+struct Callers {
+    idle: Vec<Caller>,
+    gone: Costs,
 }
 
 impl Prepared {
@@ -73,7 +80,7 @@ impl Prepared {
         let first = tables.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
         let rejected =
             RejectedRows::of(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
-        Ok(Prepared { tables, description, reads, needs, keys, rejected, key, idle: Mutex::default() })
+        Ok(Prepared { tables, description, reads, needs, keys, rejected, key, callers: Mutex::default() })
     }
 
     /// Whether it is for such tables.
@@ -88,8 +95,7 @@ impl Prepared {
         is_kept: bool,
         work: impl FnOnce(&mut Caller) -> Result<T>,
     ) -> Result<T> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = if is_kept { idle().pop() } else { None };
+        let kept = if is_kept { self.callers().idle.pop() } else { None };
         let mut caller = kept.unwrap_or_else(|| {
             let mut used = ready.used.clone();
             if let Some(keys) = self.keys.first() {
@@ -97,11 +103,25 @@ impl Prepared {
             }
             ready.plugin.caller(used, &self.description)
         });
-        let made = work(&mut caller)?;
-        if is_kept {
-            idle().push(caller);
+        let made = work(&mut caller);
+        if is_kept && made.is_ok() {
+            self.callers().idle.push(caller);
+        } else {
+            self.callers().gone.add(&caller.account().costs());
         }
-        Ok(made)
+        made
+    }
+
+    /// What all calls have cost that are over.
+    pub fn costs(&self) -> Costs {
+        let callers = self.callers();
+        let mut costs = callers.gone.clone();
+        callers.idle.iter().for_each(|caller| costs.add(&caller.account().costs()));
+        costs
+    }
+
+    fn callers(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
-use super::{Made, first, rest, without};
+use super::{Made, batch, first, rest, taken, without};
 use crate::prepared::Prepared;
 use crate::threads::Wanted;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, take_arrays, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::group::{Grouper, sort_by_rank};
 use millstream_base::batch::keys::{Keys, canonical_column};
@@ -104,8 +104,7 @@ pub fn cogroup(
         let ranks = groups.of_row[start..start + rows].iter().map(|group| rank[*group]);
         let (ends, places) = sort_by_rank(ranks, groups.count());
         let places = UInt32Array::from(places);
-        let take = |rows: &RecordBatch| take_record_batch(rows, &places).map_err(Error::arrow);
-        sorted.push((take(own)?, take(read)?, ends));
+        sorted.push((taken(own, &places)?, taken(read, &places)?, ends));
         start += rows;
     }
     let firsts: UInt32Array = order.iter().map(|group| groups.first_rows[*group as usize]).collect::<Vec<_>>().into();
@@ -170,10 +169,4 @@ fn call(
         made.refuse(prepared, context, (name, rows), &refused)?;
     }
     Ok(())
-}
-
-/// Columns as a batch, which may have none of them.
-pub fn batch(schema: &Arc<Schema>, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }

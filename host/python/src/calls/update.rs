@@ -1,13 +1,12 @@
 //! World `update`: rows of a table by key, with a state for each key that comes in as a table and goes out as one. Nothing is kept
 //! between calls: whoever calls keeps it.
 
-use super::by_key::batch;
-use super::{Made, RowsMade, first, rest, without};
+use super::{Made, RowsMade, batch, first, rest, taken, without};
 use crate::fitting::Fitting;
 use crate::prepared::Prepared;
 use crate::threads::Wanted;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_arrays, take_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use millstream_base::batch::group::{Grouped, Grouper, sort_by_rank};
 use millstream_base::batch::keys::{Keys as KeyBytes, canonical_column};
@@ -90,8 +89,8 @@ pub fn update(
     (0..).zip(&order).for_each(|(place, group)| rank[*group as usize] = place);
     let (ends, places) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
     let places = UInt32Array::from(places);
-    let take = |rows: &RecordBatch| take_record_batch(rows, &places).map_err(Error::arrow);
-    let work = Work { prepared, context, own: take(&own)?, read: take(&read)?, ends, order, due };
+    let work =
+        Work { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
     let mut states_kept = Vec::new();
     let mut from = 0;
     while from < work.order.len() {
@@ -309,6 +308,6 @@ impl Work<'_> {
         made.refuse(self.prepared, self.context, ("", &own), &rejections)?;
         known.apply(groups, timers);
         let states = batch(&nullable(&states.schema()), states.columns().to_vec(), states.num_rows())?;
-        arrow::compute::filter_record_batch(&beside(&keys, &states)?, &kept).map_err(Error::arrow)
+        filter_record_batch(&beside(&keys, &states)?, &kept).map_err(Error::arrow)
     }
 }
