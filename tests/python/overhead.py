@@ -35,17 +35,22 @@ def told(name: str, us: float, rest: str = "") -> None:
 
 def plugin(name: str, used: millstream.Plugin, work) -> None:
     work()
-    before, calls = used.costs, 0
     times, until = [], time.perf_counter() + 1.0
+    before = within(used)
     while time.perf_counter() < until:
         began = time.perf_counter_ns()
         work()
-        times.append(time.perf_counter_ns() - began)
-        calls += 1
-    after = used.costs
-    within = (after["guest_ns"] + after["host_ns"] - before["guest_ns"] - before["host_ns"]) / calls
-    us = sorted(times)[len(times) // 2] / 1000
-    told(name, us, f"{sum(times) / calls / 1000 - within / 1000:,.0f}")
+        ended = time.perf_counter_ns()
+        after = within(used)
+        times.append((ended - began, ended - began - (after - before)))
+        before = after
+    calls, rests = (sorted(column)[len(times) // 2] / 1000 for column in zip(*times, strict=True))
+    told(name, calls, f"{rests:,.0f}")
+
+
+def within(used: millstream.Plugin) -> int:
+    costs = used.costs
+    return costs["guest_ns"] + costs["host_ns"]
 
 
 def main() -> None:

@@ -24,6 +24,11 @@ fn plugins_are_called_in_processes_of_all_kinds() {
 }
 
 #[test]
+fn compiled_code_is_kept_and_made_once() {
+    went_well("test_cache");
+}
+
+#[test]
 fn jobs_are_run_and_read() {
     went_well("test_jobs");
 }
