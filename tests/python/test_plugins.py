@@ -1,11 +1,13 @@
 """Plugins on tables of several libraries, and what is refused."""
 
 import datetime
+import os
 import pickle
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import duckdb
 import millstream
@@ -191,6 +193,23 @@ class Calls(unittest.TestCase):
             lock.write_text(lock.read_text().replace(split.digest[-8:], "00000000"))
             with self.assertRaises(millstream.MillstreamError):
                 millstream.Plugin("split-words@0.1.0", lock=folder)
+
+    def test_policies_hold(self):
+        with tempfile.TemporaryDirectory() as folder:
+            registry, policy = Path(folder, "registry"), Path(folder, "policy.toml")
+            push = [millstream.program(), "push", SPLIT, "--registry", registry]
+            subprocess.run(push, check=True, capture_output=True)
+            pinned = {"lock": folder, "registry": str(registry)}
+            millstream.Plugin("split-words@0.1.0", **pinned)
+            with mock.patch.dict(os.environ, {"MILLSTREAM_POLICY": str(policy)}):
+                key = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+                policy.write_text(f'[[registry]]\nat = "*"\nrequire = ["alice"]\n[signers]\nalice = ["{key}"]\n')
+                for settings in (pinned, {"lock": folder}):
+                    with self.assertRaisesRegex(millstream.MillstreamError, "sign"):
+                        millstream.Plugin("split-words@0.1.0", **settings)
+                policy.write_text("paths = false\n")
+                with self.assertRaisesRegex(millstream.MillstreamError, "path"):
+                    millstream.Plugin(SPLIT)
 
     def test_a_plugin_pickles_by_name_and_digest(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ const MADE_WITHIN: Duration = Duration::from_secs(900);
 pub fn python_with_wheel() -> Command {
     let made = crate::millstream().parent().and_then(Path::parent).map(|target| target.join("wheel"));
     let made = made.expect("the program lies in a build folder");
-    let wheels = std::fs::read_dir(&made).map(|entries| entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>());
+    let wheels =
+        std::fs::read_dir(&made).map(|entries| entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>());
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
     let wheel = wheels.ok().and_then(|wheels| wheels.into_iter().find(is_wheel));
     let wheel = wheel.unwrap_or_else(|| panic!("there is no wheel in {}: `make wheel` makes it", made.display()));

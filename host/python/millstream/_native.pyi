@@ -17,6 +17,7 @@ class Rows:
 class Plugin:
     world: str
     digest: str
+    file: object
     signers: list[str] | None
     was_cached: bool
     costs: dict[str, int]

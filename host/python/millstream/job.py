@@ -95,7 +95,8 @@ class Job:
 
     def status(self) -> dict[str, Any]:
         """How the running job stands: batches, rows, rejected and late rows, what its plugins cost."""
-        return json.loads(self._ask("status", self.path, "--json"))
+        status: dict[str, Any] = json.loads(self._ask("status", self.path, "--json"))
+        return status
 
     def state(self, sql: str, *, batch: int | None = None) -> list[dict[str, Any]]:
         """Queries the state that the job's checkpoint holds, in tables that are named as the stages."""

@@ -108,6 +108,11 @@ class Plugin:
         return self._native.digest
 
     @property
+    def file(self) -> str:
+        """The file of its component."""
+        return str(self._native.file)
+
+    @property
     def signers(self) -> list[str] | None:
         """Who has signed it and is trusted; ``None`` where it is no package."""
         return self._native.signers

@@ -76,7 +76,10 @@ impl Fitting {
     pub fn named(names: &[String], has: &Schema) -> Result<Fitting> {
         let field = |name: &String| {
             let found = has.field_with_name(name).map_err(|_| {
-                Error::job(format!("`key` names a column `{name}`, which the table does not have; it has: {}", there(has)))
+                Error::job(format!(
+                    "`key` names a column `{name}`, which the table does not have; it has: {}",
+                    there(has)
+                ))
             })?;
             Ok(Field::new(name, usual(found.data_type()), true))
         };
@@ -140,8 +143,8 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
 /// Whether each value of a type is one of the other, or else refused when it is made one.
 fn is_wider(has: &DataType, wanted: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, Dictionary, FixedSizeBinary, Float16, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary,
-        LargeUtf8, Null, Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
+        Binary, BinaryView, Dictionary, FixedSizeBinary, Float16, Float32, Float64, Int8, Int16, Int32, Int64,
+        LargeBinary, LargeUtf8, Null, Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
     };
     match (has, wanted) {
         (Null, _) => true,

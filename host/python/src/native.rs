@@ -118,6 +118,12 @@ impl Plugin {
         Ok(self.loaded(py)?.ready.plugin.digest())
     }
 
+    /// The file of its component.
+    #[getter]
+    fn file(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        Ok(self.loaded(py)?.ready.plugin.file().to_owned())
+    }
+
     /// Who has signed it and is trusted; none where it is no package.
     #[getter]
     fn signers(&self, py: Python<'_>) -> PyResult<Option<Vec<String>>> {

@@ -78,8 +78,7 @@ impl Prepared {
             digest: plugin.digest(),
         });
         let first = tables.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-        let rejected =
-            RejectedRows::of(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
+        let rejected = RejectedRows::of(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
         Ok(Prepared { tables, description, reads, needs, keys, rejected, key, callers: Mutex::default() })
     }
 

@@ -99,11 +99,7 @@ fn found(settings: &Settings) -> Result<PluginSpec> {
 }
 
 /// A package of a registry, as the lock file pins it where it does: its file, its digest, and those who signed it.
-fn fetched(
-    settings: &Settings,
-    wanted: &PackageRequest,
-    registry: &str,
-) -> Result<(PathBuf, Digest, Vec<String>)> {
+fn fetched(settings: &Settings, wanted: &PackageRequest, registry: &str) -> Result<(PathBuf, Digest, Vec<String>)> {
     let store = PackageStore::of_user()?;
     let given = place::registry(Some(registry))?;
     let lock = LockFile::read(&settings.folder)?;
@@ -120,7 +116,9 @@ fn fetched(
 
 /// A job file with this plugin.
 fn text(settings: &Settings) -> Result<String> {
-    let of = |pairs: &[(&str, &str)]| Table::from_iter(pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))));
+    let of = |pairs: &[(&str, &str)]| {
+        Table::from_iter(pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))))
+    };
     let mut stage = of(&[("from", "table"), ("plugin", &settings.plugin)]);
     for (key, value) in &settings.keys {
         let value = Value::try_from(value).map_err(|_| {

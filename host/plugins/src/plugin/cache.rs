@@ -100,7 +100,8 @@ impl Cache {
         if let Some(place) = std::env::var_os(PLACE).filter(|place| !place.is_empty()).map(PathBuf::from) {
             // Its key lies in it: whoever names a folder trusts all of it.
             let opened = match place.is_absolute() {
-                true => private::folder(&place).and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key"))),
+                true => private::folder(&place)
+                    .and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key"))),
                 false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be a whole path"))),
             };
             return opened.inspect_err(|e| untrusted(&place, e)).ok();
@@ -115,9 +116,7 @@ impl Cache {
             return None;
         };
         let folder = cache.join("millstream").join("compiled");
-        Cache::open(&folder, &state.join("millstream").join("cache.key"))
-            .inspect_err(|e| untrusted(&folder, e))
-            .ok()
+        Cache::open(&folder, &state.join("millstream").join("cache.key")).inspect_err(|e| untrusted(&folder, e)).ok()
     }
 
     /// The cache in this folder, with the key in this file. Both are made where they are missing.

@@ -1,9 +1,7 @@
 //! Rows that other libraries are handed.
 
 use super::format;
-use super::{
-    CArray, CSchema, CStream, FLAG_DICTIONARY_ORDERED, FLAG_MAP_KEYS_SORTED, FLAG_NULLABLE, SCHEMA, STREAM,
-};
+use super::{CArray, CSchema, CStream, FLAG_DICTIONARY_ORDERED, FLAG_MAP_KEYS_SORTED, FLAG_NULLABLE, SCHEMA, STREAM};
 use arrow::array::{Array, ArrayData, BooleanBufferBuilder, RecordBatch, StructArray};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -124,8 +122,8 @@ unsafe extern "C" fn release_stream(stream: *mut CStream) {
 /// A schema for another library; in words what cannot be handed over.
 fn c_schema(field: &Field) -> Result<CSchema, String> {
     let kind = field.data_type();
-    let (text, members) =
-        format::write(kind).ok_or_else(|| format!("column `{}` has type {kind}, which is not handed over", field.name()))?;
+    let (text, members) = format::write(kind)
+        .ok_or_else(|| format!("column `{}` has type {kind}, which is not handed over", field.name()))?;
     let children = members.iter().map(|member| c_schema(member)).collect::<Result<Vec<_>, _>>()?;
     let dictionary = format::values(kind).map(|values| c_schema(&values)).transpose()?;
     let mut flags = if field.is_nullable() { FLAG_NULLABLE } else { 0 };

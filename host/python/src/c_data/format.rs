@@ -48,9 +48,7 @@ pub fn parse(format: &str, mut children: Vec<FieldRef>, keys_sorted: bool) -> Op
         "+m" => DataType::Map(children.pop()?, keys_sorted),
         _ => match format.split_once(':')? {
             ("w", bytes) => DataType::FixedSizeBinary(bytes.parse().ok().filter(|bytes| *bytes >= 0)?),
-            ("+w", items) => {
-                DataType::FixedSizeList(children.pop()?, items.parse().ok().filter(|items| *items >= 0)?)
-            }
+            ("+w", items) => DataType::FixedSizeList(children.pop()?, items.parse().ok().filter(|items| *items >= 0)?),
             ("d", numbers) => {
                 let mut numbers = numbers.split(',');
                 let (precision, scale) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);

@@ -103,8 +103,7 @@ unsafe fn field(schema: &CSchema, depth: usize) -> Result<FieldRef> {
             harmless(&format, WORDS_MAX)
         ))
     };
-    let mut kind =
-        format::parse(&format, members, schema.flags & FLAG_MAP_KEYS_SORTED != 0).ok_or_else(unread)?;
+    let mut kind = format::parse(&format, members, schema.flags & FLAG_MAP_KEYS_SORTED != 0).ok_or_else(unread)?;
     // SAFETY: a dictionary is missing or alive as long as its parent.
     if let Some(values) = unsafe { schema.dictionary.as_ref() } {
         if !kind.is_dictionary_key_type() {

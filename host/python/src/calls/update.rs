@@ -89,8 +89,7 @@ pub fn update(
     (0..).zip(&order).for_each(|(place, group)| rank[*group as usize] = place);
     let (ends, places) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
     let places = UInt32Array::from(places);
-    let work =
-        Work { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
+    let work = Work { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
     let mut states_kept = Vec::new();
     let mut from = 0;
     while from < work.order.len() {
@@ -113,12 +112,7 @@ fn nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-fn known(
-    prepared: &Prepared,
-    key_schema: &SchemaRef,
-    rows: RecordBatch,
-    tables: &Keys,
-) -> Result<(Known, Vec<usize>)> {
+fn known(prepared: &Prepared, key_schema: &SchemaRef, rows: RecordBatch, tables: &Keys) -> Result<(Known, Vec<usize>)> {
     let state_schema = nullable(&prepared.description.state);
     let both = |more: &Schema| with_fields(key_schema, more.fields().iter().cloned());
     let at = Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)]);
