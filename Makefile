@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture bench lint dist wheel pictures
+.PHONY: help setup host build tools servers demo test torture bench lint dist wheel spark pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -28,6 +28,7 @@ help:
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make wheel   the Python package, in $(CARGO_TARGET_DIR)/wheel'
+	@echo 'make spark   tests of plugins in a real Spark, which is fetched (450 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
 	@echo 'make pictures those of docs/page.md, of the demo while it runs'
@@ -82,6 +83,12 @@ wheel: setup
 	cargo build --release --package millstream --package millstream-python
 	@rm -rf "$(CARGO_TARGET_DIR)/wheel"
 	@scripts/wheel.py "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/release/libmillstream_python.so" "$(CARGO_TARGET_DIR)/wheel"
+
+# Not a part of `make test`.
+spark: build wheel
+	@"$(MILLSTREAM)" build tests/plugins/poison
+	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
+		PYTHONPATH="$$(scripts/pypi.sh pyspark)" "$$python" tests/python/on_spark.py
 
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)

@@ -7,6 +7,7 @@
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh pyspark          Spark, for `make spark`
 #   scripts/pypi.sh pyzmq            ZeroMQ
 # It prints the folder.
 set -euo pipefail
@@ -37,9 +38,10 @@ opentelemetry)
     )
     ;;
 pika) packages=(pika==1.4.4) ;;
+pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? chdb, dataframes, deltalake, kubernetes, nats, opentelemetry, pika or pyzmq" >&2
+    echo "which packages? chdb, dataframes, deltalake, kubernetes, nats, opentelemetry, pika, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac
