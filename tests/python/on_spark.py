@@ -4,6 +4,7 @@ not, as Spark is large and slow to start.
 
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import unittest
@@ -64,6 +65,31 @@ class OnSpark(unittest.TestCase):
             self.assertRegex(str(failure.exception), f"PluginError: stage `poison`: plugin poison 0.1.0 .*{told}")
         rejecting = millstream.Plugin(POISON, on_error="reject")
         self.assertEqual(millstream.spark.process(self.lines("a", "panic", "b"), rejecting).count(), 2)
+
+
+    def test_nothing_is_lost_and_nothing_comes_twice_when_a_worker_or_an_executor_is_killed(self):
+        split = millstream.Plugin(ROOT / "plugins" / "split-words")
+        lines = [f"line {number}" for number in range(4000)]
+        with tempfile.TemporaryDirectory() as folder:
+            for victim in ("worker", "executor"):
+                once = os.path.join(folder, victim)
+
+                def kill(batches, victim=victim, once=once):
+                    for batch in batches:
+                        yield batch
+                        if not os.path.exists(once):
+                            os.close(os.open(once, os.O_CREAT))
+                            # The executor is the parent of the daemon whose child this is.
+                            daemon = os.getppid()
+                            executor = int(Path(f"/proc/{daemon}/stat").read_text().rsplit(")", 1)[1].split()[1])
+                            os.kill(os.getpid() if victim == "worker" else executor, signal.SIGKILL)
+
+                with self.subTest(victim):
+                    table = self.lines(*lines).repartition(4)
+                    made = millstream.spark.process(table, split).mapInArrow(kill, "word string")
+                    words = [row.word for row in made.collect()]
+                    self.assertTrue(os.path.exists(once))
+                    self.assertEqual(digest(words), digest(word for line in lines for word in line.split()))
 
 
 if __name__ == "__main__":

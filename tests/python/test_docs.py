@@ -31,6 +31,10 @@ class Page(unittest.TestCase):
                         exec(compile(text, "docs/python.md", "exec"), names)
                     printed = out.getvalue()
                     count += 1
+                elif language == "sh":
+                    targets = re.findall(r"^make (\w+)$", text, re.MULTILINE)
+                    for target in targets:
+                        self.assertIn(f"\n{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"))
                 elif language == "text":
                     made = [line.rstrip() for line in printed.replace(folder + "/", "").strip().splitlines()]
                     shown = [line.rstrip() for line in text.strip().splitlines()]
