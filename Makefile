@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture bench lint dist pictures
+.PHONY: help setup host build tools servers demo test torture bench lint dist wheel spark pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -27,6 +27,8 @@ help:
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
+	@echo 'make wheel   the Python package, in $(CARGO_TARGET_DIR)/wheel'
+	@echo 'make spark   tests of plugins in a real Spark, which is fetched (450 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
 	@echo 'make pictures those of docs/page.md, of the demo while it runs'
@@ -58,6 +60,7 @@ servers: setup
 	@scripts/clickhouse.sh >/dev/null
 	@scripts/kinesis.sh >/dev/null
 	@scripts/chdb.sh >/dev/null
+	@scripts/pypi.sh dataframes >/dev/null
 	@scripts/pypi.sh deltalake >/dev/null
 	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
@@ -76,11 +79,25 @@ pictures: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" scripts/pictures.sh
 
+# The Python package: the program, and the extension, which is built with the libraries that the program has.
+wheel: setup
+	cargo build --release --package millstream --package millstream-python
+	@rm -rf "$(CARGO_TARGET_DIR)/wheel"
+	@scripts/wheel.py "$(MILLSTREAM)" "$(CARGO_TARGET_DIR)/release/libmillstream_python.so" "$(CARGO_TARGET_DIR)/wheel"
+
+# Not a part of `make test`.
+spark: build wheel
+	@"$(MILLSTREAM)" build tests/plugins/poison
+	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
+		PYTHONPATH="$$(scripts/pypi.sh pyspark)" "$$python" tests/python/on_spark.py
+
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
-test: tools servers
+# Made in a hurry: tests install the wheel once.
+test: export WHEEL_LEVEL := 1
+test: tools servers wheel
 	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 

@@ -1,18 +1,26 @@
 #!/usr/bin/env bash
 # Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
 #   scripts/pypi.sh chdb             the engine of a new ClickHouse
+#   scripts/pypi.sh dataframes       tables of others that plugins read in Python: pandas, Polars, DuckDB
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
 #   scripts/pypi.sh duckdb           a database that computes what jobs must put out
 #   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh pyspark          Spark, for `make spark`
 #   scripts/pypi.sh pyzmq            ZeroMQ
 # It prints the folder.
 set -euo pipefail
 
 case ${1:-} in
 chdb) packages=(chdb-core==26.9.0) ;;
+dataframes)
+    packages=(
+        pandas==3.1.1 numpy==2.4.6 python-dateutil==2.9.0.post0 six==1.17.0 tzdata==2026.6 polars==2.1.0 polars-runtime-32==2.1.0
+        duckdb==2.0.1
+    )
+    ;;
 deltalake) packages=(deltalake==1.6.6 arro3-core==0.9.1 Deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0) ;;
 duckdb) packages=(duckdb==2.0.1) ;;
 kubernetes)
@@ -32,9 +40,10 @@ opentelemetry)
     )
     ;;
 pika) packages=(pika==1.4.4) ;;
+pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? chdb, deltalake, duckdb, kubernetes, nats, opentelemetry, pika or pyzmq" >&2
+    echo "which packages? chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

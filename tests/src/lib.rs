@@ -39,6 +39,7 @@ mod torture;
 mod trial;
 mod varied;
 mod weed;
+mod wheel;
 mod zeromq;
 
 pub use alone::{alone, is_alone};
@@ -75,6 +76,7 @@ pub use torture::{
 pub use trial::Trial;
 pub use varied::{varied, varied_line, write_varied};
 pub use weed::WeedServer;
+pub use wheel::python_with_wheel;
 pub use zeromq::Zeromq;
 
 use std::net::TcpListener;

@@ -12,7 +12,7 @@ mod table;
 
 use built::{TAKES_AT_MOST, case_names, component, folder, has};
 use millstream::internals::author::language::Language;
-use millstream_tests::{Process, millstream};
+use millstream_tests::{Process, millstream, python_with_wheel};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +25,11 @@ macro_rules! languages {
         #[test]
         fn cases() {
             all_cases($language);
+        }
+
+        #[test]
+        fn cases_in_python() {
+            all_cases_in_python($language);
         }
 
         #[test]
@@ -88,6 +93,23 @@ fn all_cases(language: Language) {
     assert!(!cases.is_empty(), "there is no plugin in {language}");
     let failures: Vec<String> =
         cases.iter().filter_map(|case| difference(case, language).map(|words| format!("{case}:\n{words}"))).collect();
+    assert!(failures.is_empty(), "{language}\n{}", failures.join("\n"));
+}
+
+/// The same cases where plugins are called from Python, but for those that need a job: the same rows.
+fn all_cases_in_python(language: Language) {
+    // These are ends of jobs.
+    let is_tried = |case: &String| has(case, language) && !["entries", "lines"].contains(&case.as_str());
+    let mut failures = Vec::new();
+    for case in case_names().into_iter().filter(is_tried) {
+        let component = component(&case, language).unwrap_or_else(|words| panic!("{case}: {words}"));
+        let mut command = python_with_wheel();
+        command.arg("conformance.py").arg(folder(&case, language).with_file_name("cases")).arg(component);
+        let ended = Process::start(&mut command).wait_within(TAKES_AT_MOST);
+        if ended.code != Some(0) {
+            failures.push(format!("{case}: {}{}", ended.stdout, ended.stderr));
+        }
+    }
     assert!(failures.is_empty(), "{language}\n{}", failures.join("\n"));
 }
 

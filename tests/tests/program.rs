@@ -65,6 +65,7 @@ mod postgres_start;
 mod process;
 mod readme;
 mod recovery;
+mod python;
 mod rabbitmq;
 mod redis;
 mod redis_sink;

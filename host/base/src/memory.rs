@@ -29,21 +29,31 @@ pub fn keep_freed() {
     const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
     const TRIM_THRESHOLD_BYTES: libc::c_int = 64 << 20;
     const TOP_PAD_BYTES: libc::c_int = 1 << 20;
-    // Each takes 64 MiB of address space, and there would be eight for each core.
-    const ARENAS_MAX: libc::c_int = 2;
-    let arenas = addresses::limit().map(|_| (libc::M_ARENA_MAX, ARENAS_MAX));
     for (option, value) in [
         (libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES),
         (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
         (libc::M_TOP_PAD, TOP_PAD_BYTES),
-    ]
-    .into_iter()
-    .chain(arenas)
-    {
+    ] {
         // SAFETY: `mallopt` takes two numbers and is called before any other thread exists. A refusal costs speed only.
         unsafe { libc::mallopt(option, value) };
     }
+    spare_addresses();
 }
+
+/// Where the address space of the process is limited, the C library is told to divide its memory among few arenas: each takes 64 MiB
+/// of it, and there would be eight for each core.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn spare_addresses() {
+    const ARENAS_MAX: libc::c_int = 2;
+    if addresses::limit().is_some() {
+        // SAFETY: `mallopt` takes two numbers, and a lock of the allocator. Arenas that there are stay.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
+    }
+}
+
+/// Nothing to do: only glibc is known to need it.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn spare_addresses() {}
 
 /// Nothing to do: only glibc is known to need it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -3,4 +3,3 @@
 
 pub mod builtin;
 pub mod functions;
-pub mod reduce;

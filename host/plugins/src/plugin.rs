@@ -40,6 +40,7 @@ mod net;
 mod outline;
 mod prepared;
 mod reader;
+pub mod reduce;
 mod reject;
 mod releases;
 mod search;

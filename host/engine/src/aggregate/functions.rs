@@ -1,13 +1,13 @@
 //! The functions of an aggregate over windows, built-in or a plugin's, as the windows use them.
 
 use super::builtin::Builtin;
-use super::reduce::{self, combine_by_key, combine_groups};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::types::with_fields;
 use crate::context::CallContext;
 use crate::error::{Error, Result};
 use crate::plugin::Caller;
+use crate::plugin::reduce::{self, combine_by_key, combine_groups};
 use crate::window::panes::{Accumulate, pane_field};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};

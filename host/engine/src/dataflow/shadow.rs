@@ -3,7 +3,6 @@
 
 use super::plugin::Current;
 use super::update::UpdateStage;
-use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
@@ -14,6 +13,7 @@ use crate::exchange::split_by_key;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::OnError;
+use crate::plugin::reduce::{self, combine_by_key};
 use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use crate::running::upgrade::shadow::Shadow;
 use crate::running::upgrade::shadow::compare::{Compared, States};

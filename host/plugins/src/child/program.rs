@@ -1,6 +1,10 @@
 //! Finds the program that child processes run: `millstream` itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The file of the program, where whoever runs here is none and knows where it is.
+static NAMED: OnceLock<PathBuf> = OnceLock::new();
 
 /// The command `millstream`.
 pub struct Program {
@@ -13,8 +17,21 @@ pub struct Program {
 impl Program {
     const NAME: &str = "millstream";
 
-    /// This program where it is `millstream`, else one beside it or one folder up.
+    /// From now on it is this file, and nothing else takes its place. The first word counts.
+    pub fn name(file: PathBuf) {
+        let _ = NAMED.set(file);
+    }
+
+    /// Whether somebody has said which file it is.
+    pub fn is_named() -> bool {
+        NAMED.get().is_some()
+    }
+
+    /// That which was named; else this program where it is `millstream`, else one beside it or one folder up.
     pub fn find() -> Option<Program> {
+        if let Some(file) = NAMED.get() {
+            return Some(Program { file: file.clone(), is_this: false });
+        }
         let this = std::env::current_exe().ok()?;
         if this.file_name()? == Program::NAME {
             return Some(Program { file: this, is_this: true });

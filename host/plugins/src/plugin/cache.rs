@@ -13,11 +13,11 @@ use crate::limits::{COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use crate::private::{self, Key};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmparser::BinaryReader;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -79,6 +79,12 @@ impl CacheFileKind {
     }
 }
 
+/// The variable of the environment that names the folder of compiled code and of its key.
+const PLACE: &str = "MILLSTREAM_CACHE";
+
+/// Who holds it compiles; others wait.
+pub struct Turn(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
+
 /// The folder of compiled code.
 pub struct Cache {
     folder: PathBuf,
@@ -86,21 +92,31 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The user's cache. `None`, said in the log, where there is none that can be trusted.
+    /// The cache in the folder that [`PLACE`] names, else the user's. `None`, said in the log, where there is none that can be trusted.
     pub fn of_user() -> Option<Cache> {
+        let untrusted = |folder: &Path, e: &io::Error| {
+            tracing::warn!("compiled plugins are not cached in {}: {e}", folder.display());
+        };
+        if let Some(place) = std::env::var_os(PLACE).filter(|place| !place.is_empty()).map(PathBuf::from) {
+            // Its key lies in it: whoever names a folder trusts all of it.
+            let opened = match place.is_absolute() {
+                true => private::folder(&place)
+                    .and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key"))),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be a whole path"))),
+            };
+            return opened.inspect_err(|e| untrusted(&place, e)).ok();
+        }
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = |xdg, of_home: &str| absolute(xdg).or_else(|| absolute("HOME").map(|home| home.join(of_home)));
         let bases = base("XDG_CACHE_HOME", ".cache").zip(base("XDG_STATE_HOME", ".local/state"));
         let Some((cache, state)) = bases else {
             tracing::warn!(
-                "compiled plugins are not cached: HOME is not set, nor both XDG_CACHE_HOME and XDG_STATE_HOME"
+                "compiled plugins are not cached: HOME is not set, nor {PLACE}, nor both XDG_CACHE_HOME and XDG_STATE_HOME"
             );
             return None;
         };
         let folder = cache.join("millstream").join("compiled");
-        Cache::open(&folder, &state.join("millstream").join("cache.key"))
-            .inspect_err(|e| tracing::warn!("compiled plugins are not cached in {}: {e}", folder.display()))
-            .ok()
+        Cache::open(&folder, &state.join("millstream").join("cache.key")).inspect_err(|e| untrusted(&folder, e)).ok()
     }
 
     /// The cache in this folder, with the key in this file. Both are made where they are missing.
@@ -135,6 +151,24 @@ impl Cache {
         // now does not matter, as folders above may be those of others.
         let loaded = unsafe { Component::deserialize(engine, &bytes) };
         loaded.inspect_err(|e| tracing::warn!("{}: {e:#}; the plugin is compiled again", code.display())).ok()
+    }
+
+    /// Waits until nobody else compiles for this name, at most so long: what takes minutes is done once a machine. Where that cannot
+    /// be told, each process compiles for itself.
+    pub fn turn(&self, name: &str, longest: Duration) -> Turn {
+        const LOOK_EVERY: Duration = Duration::from_millis(20);
+        let path = self.folder.join(format!("{name}.lock"));
+        let Ok(file) = private::open_or_make(&path) else { return Turn(None) };
+        let until = Instant::now().checked_add(longest);
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Turn(Some(file)),
+                Err(TryLockError::WouldBlock) if until.is_none_or(|until| Instant::now() < until) => {
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                Err(_) => return Turn(None),
+            }
+        }
     }
 
     /// Keeps compiled code. A failure costs time at the next start, nothing else, so it is only said.

@@ -73,6 +73,10 @@ pub fn compile(
         CompileFailure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display()))
     })?;
     match code(ended, time_max) {
+        Err(Outcome::OtherCode) if Program::is_named() => Err(CompileFailure::passing(format!(
+            "cannot be compiled: {} is of another version; install the whole package again",
+            program.file.display()
+        ))),
         Err(Outcome::OtherCode) if !program.is_this => {
             here(kind, bytes, &format!("{} is of another version", program.file.display()))
         }

@@ -187,10 +187,18 @@ impl Loader {
         let engine = &machine.engine;
         let Outline { interface, needs, .. } = outline::read(file, bytes, options)?;
         let key = Cache::key(engine, &code_digest(bytes));
-        let found = self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
-        let (component, cached) = match found {
+        let kept = || self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
+        let (component, cached) = match kept() {
             Some(component) => (component, true),
-            None => (self.compile(machine, file, bytes, &key, options.compile_time_max)?, false),
+            None => {
+                let time_max = options.compile_time_max;
+                let _turn = self.cache.as_ref().map(|cache| cache.turn(&key, time_max));
+                // Whoever had the turn before has compiled it.
+                match kept() {
+                    Some(component) => (component, true),
+                    None => (self.compile(machine, file, bytes, &key, time_max)?, false),
+                }
+            }
         };
         let ty = component.component_type();
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {

@@ -1,0 +1,143 @@
+"""Plugins on tables of Spark, in the Python workers of its executors. Needs `pyspark` and `pyarrow`, and this package on each machine.
+
+The component travels to the executors, as a file of the job, and is compiled there once a machine. What a plugin may use up holds
+there as anywhere: one that loops or takes too much memory fails its task, with the plugin's name and traceback, and the executor
+lives. Spark decides which tasks run again; see `docs/elsewhere.md`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from . import _native
+from .plugin import Plugin, _unpickled
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_opened: dict[tuple[int, str], Plugin] = {}
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="millstream-spark-")
+
+
+def process(df: DataFrame, plugin: Plugin) -> DataFrame:
+    """The rows that a plugin of world ``transform`` puts out for those of ``df``."""
+    return _map(df, plugin, lambda used, table: used.process(table).rows)
+
+
+def rejected(df: DataFrame, plugin: Plugin) -> DataFrame:
+    """The rows of ``df`` that a plugin of world ``transform`` refuses, with the reasons. It is called again for these."""
+    return _map(df, plugin, lambda used, table: used.process(table).rejected)
+
+
+def aggregate(
+    df: DataFrame, plugin: Plugin, key: str | Sequence[str], *, sort_within: str | Sequence[str] = ()
+) -> DataFrame:
+    """A row for each key, of a plugin of world ``aggregate``.
+
+    Rows are brought together by key, as for a ``groupBy``, and a partition is worked on as a whole, in memory. After a shuffle rows come in any order:
+    where the plugin looks at that, ``sort_within`` names columns that decide it.
+    """
+    key = [key] if isinstance(key, str) else list(key)
+    order = [sort_within] if isinstance(sort_within, str) else list(sort_within)
+    together = df.repartition(*key)
+    if order:
+        together = together.sortWithinPartitions(*order)
+    shipped, schema = _ship(df, plugin), _schema_of(df)
+    output = _output(plugin.aggregate(_empty(schema), key=key).rows)
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        table = pa.Table.from_batches(batches, schema=schema)
+        if table.num_rows:
+            yield from _batches(_open(shipped).aggregate(table, key=key).rows)
+
+    return together.mapInArrow(work, output)
+
+
+def cogroup(tables: Mapping[str, DataFrame], plugin: Plugin, key: str | Sequence[str]) -> DataFrame:
+    """The rows that a plugin of world ``cogroup`` puts out for the rows of each key in two tables."""
+    key = [key] if isinstance(key, str) else list(key)
+    if len(tables) != 2:
+        raise _native.UsageError(f"Spark brings two tables together, and there are {len(tables)}")
+    (names, frames) = (list(tables), list(tables.values()))
+    schemas = [_schema_of(frame) for frame in frames]
+    shipped = _ship(frames[0], plugin)
+    empty = {name: _empty(schema) for name, schema in zip(names, schemas, strict=True)}
+    output = _output(plugin.cogroup(empty, key=key).rows)
+
+    def work(left: pa.Table, right: pa.Table) -> pa.Table:
+        made = _open(shipped).cogroup(dict(zip(names, (left, right), strict=True)), key=key)
+        return pa.table(made.rows)
+
+    both = frames[0].groupBy(*key).cogroup(frames[1].groupBy(*key))
+    return both.applyInArrow(work, output)
+
+
+def _map(df: DataFrame, plugin: Plugin, call: Callable[[Plugin, pa.Table], _native.Rows]) -> DataFrame:
+    shipped, schema = _ship(df, plugin), _schema_of(df)
+    output = _output(call(plugin, _empty(schema)))
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        used = _open(shipped)
+        for batch in batches:
+            yield from _batches(call(used, batch))
+
+    return df.mapInArrow(work, output)
+
+
+def _batches(rows: _native.Rows) -> list[pa.RecordBatch]:
+    return pa.table(rows).to_batches()
+
+
+def _empty(schema: pa.Schema) -> pa.Table:
+    return schema.empty_table()
+
+
+def _schema_of(df: DataFrame) -> pa.Schema:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return to_arrow_schema(df.schema)
+
+
+def _output(rows: _native.Rows) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(pa.schema(rows))
+
+
+def _ship(df: DataFrame, plugin: Plugin) -> dict[str, Any]:
+    """Gives all executors the component; what they open it by."""
+    name = f"millstream-{plugin.digest.removeprefix('sha256:')}.wasm"
+    settings = {**plugin._settings, "digest": plugin.digest}
+    context = getattr(df.sparkSession, "sparkContext", None)
+    if context is None:
+        return settings
+    if name not in {os.path.basename(file) for file in context.listFiles}:
+        # The executors fetch it when they first need it, so it stays for as long as this process.
+        file = os.path.join(_folder().name, name)
+        shutil.copyfile(plugin.file, file)
+        context.addFile(file)
+    return {**settings, "plugin": name, "shipped": True}
+
+
+def _open(shipped: dict[str, Any]) -> Plugin:
+    """The plugin in this Python worker, opened once."""
+    known = (os.getpid(), repr(sorted(shipped.items())))
+    if known not in _opened:
+        settings = dict(shipped)
+        if settings.pop("shipped", False):
+            from pyspark import SparkFiles
+
+            settings |= {"plugin": SparkFiles.get(settings["plugin"]), "folder": os.getcwd(), "registry": None}
+        _opened[known] = _unpickled(settings)
+    return _opened[known]

@@ -1,0 +1,29 @@
+//! Tables that a call is given.
+
+use crate::c_data::{self, CStream, STREAM};
+use crate::threads::Trouble;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+/// Reads a table of any library that hands out Arrow's C stream, without the interpreter's lock: the library may compute it now.
+pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    let py = table.py();
+    let capsule = match table.getattr_opt("__arrow_c_stream__")? {
+        Some(stream) => stream.call0()?,
+        None => table.clone(),
+    };
+    let capsule = capsule.cast_into::<PyCapsule>().map_err(|error| {
+        let kind = error.into_inner().get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
+        PyTypeError::new_err(format!(
+            "a table is needed that hands out Arrow's C stream (`__arrow_c_stream__`), as those of pyarrow, pandas, Polars and \
+             DuckDB do; this is {kind}"
+        ))
+    })?;
+    let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<CStream>();
+    // SAFETY: capsules of this name hold a stream. It is taken out, so that its release is up to us alone.
+    let stream = unsafe { std::mem::replace(&mut *pointer.as_ptr(), CStream::none()) };
+    Ok(py.detach(|| c_data::read(stream)).map_err(Trouble::Error)?)
+}

@@ -1,0 +1,136 @@
+//! Threads that call plugins: with stacks that have room for them, whatever the stack of Python's thread is, which waits meanwhile
+//! without the interpreter's lock and hears of Ctrl-C.
+
+use millstream_base::error::{Error, Result};
+use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
+use millstream_base::memory::addresses;
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often it is looked whether somebody has pressed Ctrl-C.
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+/// Threads that are kept for the next calls.
+const IDLE_MAX: usize = 16;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Those of a process.
+#[derive(Clone, Default)]
+pub struct Threads {
+    idle: Arc<Mutex<Vec<Sender<Work>>>>,
+}
+
+/// Whether anybody still waits for what a call makes.
+#[derive(Clone, Default)]
+pub struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    /// An error where nobody does.
+    pub fn check(&self) -> Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(Error::environment("the call was interrupted")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Why there is no result.
+pub enum Trouble {
+    /// Millstream says why.
+    Error(Error),
+    /// Python does, as by Ctrl-C.
+    Python(PyErr),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Error(error)
+    }
+}
+
+impl Threads {
+    /// Does some work, which needs a stack of a plugin with so many bytes. Where the wait for it is interrupted, it is told so
+    /// between calls of the plugin, each of which goes on for as long as the plugin's limits let it.
+    pub fn run<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        stack_bytes: u64,
+        work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let (sender, result) = sync_channel(1);
+        let wanted = Wanted::default();
+        let told = wanted.clone();
+        py.detach(move || {
+            self.start(stack_bytes, move || work(&told), sender)?;
+            wait(&result).inspect_err(|_| wanted.0.store(true, Ordering::Relaxed))
+        })
+    }
+
+    fn start<T: Send + 'static>(
+        &self,
+        stack_bytes: u64,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+        result: SyncSender<Result<T>>,
+    ) -> Result<()> {
+        let work: Work = Box::new(move || {
+            // Nobody hears of it where the wait was interrupted.
+            drop(result.send(work()));
+        });
+        let needed = stack_bytes.saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
+        let usual = if addresses::limit().is_some() { THREAD_STACK_BYTES_COMPACT } else { THREAD_STACK_BYTES };
+        if needed > usual {
+            return spawn(needed, move || work());
+        }
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = match idle {
+            Some(thread) => match thread.send(work) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => unsent.0,
+            },
+            None => work,
+        };
+        let (own, next) = channel::<Work>();
+        let idle = self.idle.clone();
+        spawn(usual, move || serve(work, &own, &next, &idle))
+    }
+}
+
+/// Does one work after the other, for as long as there are not too many who wait for some.
+fn serve(first: Work, own: &Sender<Work>, next: &Receiver<Work>, idle: &Mutex<Vec<Sender<Work>>>) {
+    first();
+    loop {
+        {
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() >= IDLE_MAX {
+                return;
+            }
+            idle.push(own.clone());
+        }
+        let Ok(work) = next.recv() else { return };
+        work();
+    }
+}
+
+fn spawn(stack_bytes: u64, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let bytes = usize::try_from(stack_bytes).unwrap_or(usize::MAX);
+    let thread = std::thread::Builder::new().name("millstream-calls".into()).stack_size(bytes).spawn(work);
+    let failed = |error| Error::environment(format!("cannot start a thread: {error}{}", addresses::advice()));
+    thread.map(drop).map_err(failed)
+}
+
+fn wait<T>(result: &Receiver<Result<T>>) -> Result<T, Trouble> {
+    loop {
+        match result.recv_timeout(SIGNALS_EVERY) {
+            Ok(result) => return result.map_err(Trouble::Error),
+            Err(RecvTimeoutError::Timeout) => {
+                Python::attach(|py| py.check_signals()).map_err(Trouble::Python)?;
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::bug("a call of a plugin ended without a word").into());
+            }
+        }
+    }
+}

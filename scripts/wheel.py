@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Makes the Python package `millstream` of what is built: a wheel with the extension, the program and the modules in host/python.
+
+    scripts/wheel.py <the program millstream> <libmillstream_python.so> <folder for the wheel>
+
+It prints the wheel. maturin would build the libraries of the extension a second time, with other features than the program's.
+"""
+
+import base64
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "host" / "python" / "millstream"
+# Of a zip file: none is older. The same build makes the same wheel.
+TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def version() -> str:
+    workspace = (ROOT / "Cargo.toml").read_text(encoding="utf-8").split("[workspace.package]")[1]
+    return re.search(r'^version = "([^"]+)"', workspace, re.MULTILINE).group(1)
+
+
+def stripped(file: Path, to: Path) -> bytes:
+    subprocess.run(["strip", "-o", to, file], check=True)
+    return to.read_bytes()
+
+
+def main() -> None:
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    program, extension, folder = (Path(argument) for argument in sys.argv[1:])
+    name = f"millstream-{version()}"
+    tag = f"cp311-abi3-{platform.system().lower()}_{platform.machine()}"
+    info = f"{name}.dist-info"
+    files: dict[str, bytes] = {}
+    for source in sorted(SOURCES.iterdir()):
+        if source.suffix in (".py", ".pyi", ".typed"):
+            files[f"millstream/{source.name}"] = source.read_bytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        files["millstream/_native.abi3.so"] = stripped(extension, Path(scratch, "extension"))
+        files["millstream/bin/millstream"] = stripped(program, Path(scratch, "program"))
+    files[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: millstream\nVersion: {version()}\n"
+        "Summary: A stream processor whose user code is WebAssembly: its plugins and jobs in Python\n"
+        "License: Apache-2.0\nRequires-Python: >=3.11\nDescription-Content-Type: text/markdown\n\n"
+    ).encode() + (ROOT / "docs" / "python.md").read_bytes()
+    files[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nGenerator: millstream ({version()})\nRoot-Is-Purelib: false\nTag: {tag}\n"
+    ).encode()
+    files[f"{info}/entry_points.txt"] = b"[console_scripts]\nmillstream = millstream._program:main\n"
+    files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    record = []
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record.append(f"{path},sha256={digest},{len(content)}")
+    files[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = folder / f"{name}-{tag}.whl"
+    part = wheel.with_suffix(".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=int(os.environ.get("WHEEL_LEVEL", "6"))) as archive:
+        for path, content in files.items():
+            entry = zipfile.ZipInfo(path, TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (0o100755 if path.startswith("millstream/bin/") else 0o100644) << 16
+            archive.writestr(entry, content)
+    part.replace(wheel)
+    print(wheel)
+
+
+if __name__ == "__main__":
+    main()
