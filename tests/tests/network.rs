@@ -99,7 +99,7 @@ fn trial(
     waiting: &mut Vec<Fault>,
     tally: &mut Tally,
 ) -> Result<(), String> {
-    let mut machines = Machines::start(network, random.number());
+    let mut machines = Machines::start(network, &[]);
     machines.goes_on("the job begins")?;
     let mut left = faults;
     while left > 0 {
@@ -141,6 +141,16 @@ fn choose(most: usize, random: &mut Random, waiting: &mut Vec<Fault>) -> Vec<Fau
 fn no_fault_of_a_network_loses_or_doubles_a_row() {
     let faults = setting("FAULTS").unwrap_or(FAULTS);
     torture(|seed| Network::new(3, seed), faults, 0);
+}
+
+/// As two of them cannot reach each other, none can do anything; but each lives, and waits, however often it may be started again.
+#[test]
+fn a_way_that_stays_cut_ends_no_process() {
+    let mut machines = Machines::start(Network::new(3, 0).0, &["--restarts-max", "1"]);
+    machines.goes_on("the job begins").unwrap_or_else(|told| panic!("{told}"));
+    machines.cut_for((1, 2), Duration::from_secs(8)).unwrap_or_else(|told| panic!("{told}"));
+    machines.goes_on("rows come again").unwrap_or_else(|told| panic!("{told}"));
+    machines.finish().unwrap_or_else(|told| panic!("{told}"));
 }
 
 /// As where namespaces cannot be made.

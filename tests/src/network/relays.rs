@@ -68,9 +68,10 @@ fn listen(listener: &TcpListener, target: u16, (from, to): (usize, usize), ways:
             let Ok((back_from, back_to)) = far.try_clone().and_then(|far| Ok((far, near.try_clone()?))) else { return };
             for (source, sink, way) in [(near, far, (from, to)), (back_from, back_to, (to, from))] {
                 let (sender, pieces) = channel();
-                thread::spawn(move || hear(source, &sender));
+                let Ok(heard) = source.try_clone() else { return };
+                thread::spawn(move || hear(heard, &sender));
                 let (ways, ended) = (ways.clone(), ended.clone());
-                thread::spawn(move || pass(&pieces, sink, &ways, way, &ended));
+                thread::spawn(move || pass(&pieces, (&source, &sink), &ways, way, &ended));
             }
         });
     }
@@ -100,7 +101,7 @@ fn hear(mut source: TcpStream, pieces: &Sender<(Instant, Vec<u8>)>) {
 /// Says it to the other, as late as the way wants it. The end of a connection passes a way that is cut as little as its bytes do.
 fn pass(
     pieces: &Receiver<(Instant, Vec<u8>)>,
-    mut sink: TcpStream,
+    (source, mut sink): (&TcpStream, &TcpStream),
     ways: &Ways,
     way: (usize, usize),
     ended: &AtomicBool,
@@ -119,10 +120,14 @@ fn pass(
         };
         thread::sleep(arrives.saturating_duration_since(Instant::now()));
         if sink.write_all(&piece).is_err() {
-            break;
+            // Nobody is there any more, which the other hears as soon as something can come back.
+            if open(ways, (way.1, way.0), ended) {
+                let _ = source.shutdown(Shutdown::Both);
+            }
+            return;
         }
     }
     if open(ways, way, ended) {
-        let _ = sink.shutdown(Shutdown::Both);
+        let _ = sink.shutdown(Shutdown::Write);
     }
 }

@@ -57,6 +57,8 @@ pub struct Machines {
     trial: Trial,
     network: Network,
     clock: PathBuf,
+    /// Arguments of all of them.
+    more: Vec<&'static str>,
     supervisors: Vec<Option<Process>>,
     /// What those said that are gone.
     said: Vec<String>,
@@ -68,7 +70,7 @@ pub struct Machines {
 
 impl Machines {
     /// Starts the job, what it reads and who looks at it.
-    pub fn start(network: Network, _seed: u64) -> Machines {
+    pub fn start(network: Network, more: &[&'static str]) -> Machines {
         let trial = Trial::new(&job());
         let secret = trial.write("cluster.key", "0123456789abcdef".repeat(4));
         std::fs::set_permissions(secret, PermissionsExt::from_mode(0o600)).unwrap();
@@ -82,6 +84,7 @@ impl Machines {
             trial,
             network,
             clock,
+            more: more.to_vec(),
             supervisors: (0..count).map(|_| None).collect(),
             said: vec![String::new(); count],
             reader,
@@ -101,7 +104,7 @@ impl Machines {
         let (number, hosts) = (machine.to_string(), self.network.hosts(machine));
         let arguments =
             ["run", "job.toml", "--no-ui", "--process", &number, "--hosts", &hosts, "--cluster-key", "cluster.key"];
-        let mut command = self.trial.command(&arguments);
+        let mut command = self.trial.command(&[&arguments[..], &self.more].concat());
         let own = self.trial.path(&format!("machine-{machine}"));
         std::fs::create_dir_all(&own).unwrap();
         command.env("XDG_RUNTIME_DIR", &own).env("TMPDIR", &own);
@@ -188,6 +191,26 @@ impl Machines {
         }
     }
 
+    /// Cuts the way between two machines until they have lost each other; then for so long that each process that fails must have been
+    /// started again.
+    pub fn cut_for(&mut self, pair: (usize, usize), time: Duration) -> Result<(), String> {
+        let lost = |machines: &Machines| [pair.0, pair.1].map(|machine| machines.lost(machine));
+        let before = lost(self);
+        self.set_links(&[Fault::Cut(pair.0, pair.1)]);
+        let noticed = holds_within(BACK_MAX, || lost(self).iter().zip(before).all(|(now, before)| *now > before));
+        if !noticed {
+            return Err(format!("nobody notices\n{}", self.story()));
+        }
+        // What is waited for is that nothing happens.
+        let mut looked = Ok(());
+        holds_within(time, || {
+            looked = self.look();
+            looked.is_err()
+        });
+        self.set_links(&[]);
+        looked
+    }
+
     /// Kills all of a machine at once.
     fn crash(&mut self, machine: usize) {
         if let Some(supervisor) = self.supervisors[machine].take() {
@@ -245,8 +268,12 @@ impl Machines {
 
     /// How often a process said that it lost another.
     pub fn losses(&self) -> u64 {
-        let now = self.supervisors.iter().flatten().map(Process::stderr);
-        now.chain(self.said.iter().cloned()).map(|said| said.matches(LOST).count() as u64).sum()
+        (0..self.supervisors.len()).map(|machine| self.lost(machine)).sum()
+    }
+
+    fn lost(&self, machine: usize) -> u64 {
+        let now = self.supervisors[machine].as_ref().map(Process::stderr);
+        now.iter().chain([&self.said[machine]]).map(|said| said.matches(LOST).count() as u64).sum()
     }
 
     /// Waits until all rows have come out, stops the job, and compares.
