@@ -18,6 +18,10 @@ const ROWS_OF_A_FILE: i64 = 20;
 /// What a process says that has lost another.
 const LOST: &str = "the connection to another process of the job broke";
 
+/// What one says that waits for others, and one that does not.
+const WAITS: [&str; 2] = ["waiting for 1 of 3 processes", "cannot connect to process 0"];
+const RUNS: [&str; 2] = ["goes on after the checkpoint", "begins at batch"];
+
 fn job() -> String {
     format!(
         r#"
@@ -219,14 +223,13 @@ impl Machines {
         }
     }
 
-    /// Waits until a process has noticed that another is gone, and waits for it.
+    /// Waits until a process waits for others, having noticed that one is gone.
     fn waits(&self, machine: usize) -> Result<(), String> {
         let Some(supervisor) = &self.supervisors[machine] else { return Ok(()) };
-        let before = supervisor.stderr().len();
         let waits = || {
             let said = supervisor.stderr();
-            let new = said.get(before..).unwrap_or_default();
-            new.contains("waiting for 1 of 3 processes") || new.contains("cannot connect to process 0")
+            let last = |words: &[&str]| words.iter().filter_map(|words| said.rfind(words)).max();
+            last(&WAITS) > last(&RUNS)
         };
         if holds_within(BACK_MAX, waits) {
             Ok(())
