@@ -22,7 +22,7 @@ help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
 	@echo 'make test    all tests'
 	@echo 'make torture kills jobs at every moment and compares what they put out, with bugs that it must find,'
-	@echo '             then feeds the host random plugins (KILLS=1000 FUZZ_SECONDS=600 SEED=1)'
+	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
@@ -101,8 +101,9 @@ test: tools servers wheel
 	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 
-# As many kills and as much random input as asked for. The seed that a failure names repeats its choices.
+# As many kills, faults of networks and as much random input as asked for. The seed that a failure names repeats its choices.
 KILLS ?= 1000
+FAULTS ?= 500
 FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
 # A second program, which can be told to have bugs that the kill loop must find. Nothing else is built with this.
@@ -111,6 +112,7 @@ torture: tools servers
 	@"$(MILLSTREAM)" build $(TEST_PLUGINS)
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture kill:: -- --nocapture
+	FAULTS=$(FAULTS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture network:: -- --nocapture
 	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
 

@@ -2,7 +2,7 @@
 //! numbers of workers, so that batches come late or not at all. Whatever batches there were, a plain look at their times
 //! and rows tells what every window must hold.
 
-use millstream_tests::{Process, Random, Trial, holds_within, plugin};
+use millstream_tests::{Process, Random, Trial, clock_library, plugin};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -219,7 +219,7 @@ fn a_long_stop_costs_few_windows() {
     first.until("the row is there", |_| !rows_of(&trial).is_empty());
     first.kill();
     // An hour later, by the machine's clock; the library is what a test has to set a clock.
-    let library = clock_library(&trial);
+    let library = clock_library(trial.folder());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));
@@ -257,7 +257,7 @@ fn second_row(trial: &Trial) -> Option<i64> {
 #[test]
 fn a_clock_that_is_set_back_stops_nothing() {
     let trial = job(&STAGES[..1]);
-    let library = clock_library(&trial);
+    let library = clock_library(trial.folder());
     std::fs::write(trial.path("offset"), "0").unwrap();
     let start = |trial: &Trial| {
         let mut command = trial.command(&["run", "job.toml"]);
@@ -284,38 +284,6 @@ fn a_clock_that_is_set_back_stops_nothing() {
     let times: Vec<i64> = batches(&trial).iter().map(|(time, _)| *time).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "batch times go back");
     assert!(times[times.len() - 1] - times[0] > 3600 * 1_000_000, "batch times follow a clock that is set forward");
-}
-
-/// A library that adds the seconds in the file `$CLOCK_OFFSET` to the machine's clock.
-fn clock_library(trial: &Trial) -> std::path::PathBuf {
-    let source = trial.write(
-        "clock.c",
-        r#"
-        #define _GNU_SOURCE
-        #include <stdlib.h>
-        #include <stdio.h>
-        #include <time.h>
-        #include <unistd.h>
-        #include <fcntl.h>
-        #include <sys/syscall.h>
-        int clock_gettime(clockid_t clock, struct timespec *at) {
-            int failed = syscall(SYS_clock_gettime, clock, at);
-            const char *path = clock == CLOCK_REALTIME ? getenv("CLOCK_OFFSET") : NULL;
-            if (failed || !path) return failed;
-            char text[32] = {0};
-            int file = open(path, O_RDONLY);
-            if (file < 0) return 0;
-            if (read(file, text, sizeof text - 1) > 0) at->tv_sec += atol(text);
-            close(file);
-            return 0;
-        }
-        "#,
-    );
-    let library = trial.path("clock.so");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    assert!(holds_within(Duration::from_secs(1), || library.is_file()));
-    library
 }
 
 /// Time that passes while a job does not run makes no source idle, also where windows that ended meanwhile come out first.
@@ -371,7 +339,7 @@ fn a_long_stop_makes_no_source_idle() {
     let mut first = trial.start(&[]);
     first.until("both rows are there", |_| rows_of(&trial).len() == 2);
     first.kill();
-    let library = clock_library(&trial);
+    let library = clock_library(trial.folder());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));

@@ -9,6 +9,7 @@ mod fault;
 mod fuzz;
 mod kill;
 mod memory;
+mod network;
 mod stalls;
 mod survival;
 mod threads;

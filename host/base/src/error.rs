@@ -17,6 +17,8 @@ pub enum Kind {
     TooLarge,
     /// Something outside failed: a file, an address, a disk. Try again when it is mended.
     Environment,
+    /// Another process of the job is gone, or cannot be reached any more. It will say why; all go on together from the last checkpoint.
+    Peer,
     /// The job needs more memory than it may have: raise that or let it need less; trying again does not help. Exit code 3.
     Memory,
     /// Millstream itself is wrong.
@@ -99,7 +101,7 @@ impl Error {
         match self.kind {
             Kind::Job => 2,
             Kind::Memory => MEMORY_EXIT_CODE,
-            Kind::Plugin | Kind::TooLarge | Kind::Environment | Kind::Bug => 1,
+            Kind::Plugin | Kind::TooLarge | Kind::Environment | Kind::Peer | Kind::Bug => 1,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! without a word would leave a job idle, or running without what it promises.
 
 use crate::addresses;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fault;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,10 +47,12 @@ pub fn is_lost_connection(words: &str) -> bool {
 
 /// The error that such a panic stands for.
 pub fn lost_connection() -> Error {
-    Error::environment(
-        "the connection to another process of the job broke, so the job cannot go on; see what that process said, and \
-         start all of them again",
-    )
+    Error {
+        kind: Kind::Peer,
+        message: "the connection to another process of the job broke, so the job cannot go on; see what that process said, and \
+                  start all of them again"
+            .into(),
+    }
 }
 
 /// What a panic said.

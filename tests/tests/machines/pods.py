@@ -146,7 +146,7 @@ class Pod:
 
 def losses():
     """How often pods have noticed that another is gone, of those that were not cut off."""
-    return [pod.log.read_text().count("worker process failed") for pod in pods[1:]]
+    return [pod.log.read_text().count("another process of the job is lost") for pod in pods[1:]]
 
 
 def rows():

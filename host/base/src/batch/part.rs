@@ -4,9 +4,14 @@ use super::slices::RowBytes;
 use crate::ids::{BatchTime, ClockId, PartOrder};
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A columnar sub-batch: one timely record, many rows. Its batch id is its timely timestamp.
 #[derive(Clone, Debug)]
@@ -41,22 +46,55 @@ impl Part {
     }
 }
 
+thread_local! {
+    /// What was written of parts whose length was asked, and which are about to be sent.
+    static WRITTEN: RefCell<VecDeque<(RecordBatch, Bytes)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Of more parts nothing is kept: that many do not go into one message.
+const WRITTEN_MAX: usize = 256;
+
+/// The rows as an Arrow IPC stream. timely asks twice for the bytes of a message, first to know how many there are; the second time they
+/// are there. Rows that are kept here cannot have changed.
+fn written(rows: &RecordBatch) -> Result<Bytes, ArrowError> {
+    let is_same = |other: &RecordBatch| {
+        let columns = other.columns().iter().zip(rows.columns());
+        Arc::ptr_eq(other.schema_ref(), rows.schema_ref())
+            && (other.num_rows(), other.num_columns()) == (rows.num_rows(), rows.num_columns())
+            && columns.into_iter().all(|(other, column)| Arc::ptr_eq(other, column))
+    };
+    let known = WRITTEN.with_borrow_mut(|written| written.pop_front_if(|(other, _)| is_same(other)));
+    if let Some((_, bytes)) = known {
+        return Ok(bytes);
+    }
+    let mut bytes = Vec::with_capacity(rows.get_array_memory_size() + 1024);
+    let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema())?;
+    writer.write(rows)?;
+    writer.finish()?;
+    drop(writer);
+    let bytes = Bytes::from(bytes);
+    WRITTEN.with_borrow_mut(|written| {
+        if written.len() >= WRITTEN_MAX {
+            written.clear();
+        }
+        written.push_back((rows.clone(), bytes.clone()));
+    });
+    Ok(bytes)
+}
+
 /// Between processes a part travels as an Arrow IPC stream; within a process it is moved.
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(self.rows.get_array_memory_size() + 1024);
-        let mut writer = StreamWriter::try_new(&mut bytes, &self.rows.schema()).map_err(S::Error::custom)?;
-        writer.write(&self.rows).and_then(|()| writer.finish()).map_err(S::Error::custom)?;
-        drop(writer);
+        let bytes = written(&self.rows).map_err(S::Error::custom)?;
         (self.to, &self.order, self.clock_id, self.input, self.time, bytes).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
-        type Fields = (u64, PartOrder, ClockId, u32, BatchTime, Vec<u8>);
+        type Fields = (u64, PartOrder, ClockId, u32, BatchTime, Bytes);
         let (to, order, clock_id, input, time, bytes): Fields = Deserialize::deserialize(deserializer)?;
-        let mut reader = StreamReader::try_new(bytes.as_slice(), None).map_err(D::Error::custom)?;
+        let mut reader = StreamReader::try_new(&bytes[..], None).map_err(D::Error::custom)?;
         let rows = reader.next().ok_or_else(|| D::Error::custom("a part without rows"))?.map_err(D::Error::custom)?;
         Ok(Part { to, order, clock_id, input, time, rows })
     }

@@ -8,6 +8,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use arrow::ipc::{reader::StreamDecoder, writer::StreamWriter};
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 /// Rows as columns, under the names and with the types that their source has.
@@ -85,13 +86,14 @@ impl Serialize for ReadyRows {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::with_capacity(self.bytes());
         self.write(&mut bytes).map_err(S::Error::custom)?;
-        bytes.serialize(serializer)
+        // As bytes, not as a list of numbers.
+        Bytes::from(bytes).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for ReadyRows {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ReadyRows, D::Error> {
-        let bytes: Vec<u8> = Deserialize::deserialize(deserializer)?;
+        let bytes: Bytes = Deserialize::deserialize(deserializer)?;
         ReadyRows::read(&bytes).map_err(D::Error::custom)
     }
 }

@@ -73,7 +73,9 @@ pub fn build<'s>(
     running: &Arc<Running>,
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
-    let spread = Spread::new(&running.graph.spec, worker);
+    let (first, count) = (running.threads.first, running.threads.count);
+    let near = spec.kind.is_spread().then_some(first..first + count);
+    let spread = Spread::new(&running.graph.spec, worker, near);
     let Cutting { cuts, planned, changes, ended } =
         cut(ticks, spec, (cutter, spread), worker.1, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, running);
@@ -351,7 +353,7 @@ fn cut<'s>(
                         cutter.batches.cut(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
                         let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
-                        let workers = spread.batch(batch, &places);
+                        let workers = spread.batch(batch, &places, cutter.inbox.taken_bytes());
                         let cuts = workers.into_iter().zip(chunks);
                         let cuts = cuts.map(|(to, (order, chunk))| Cut { to, order, time: tick.time, chunk });
                         output.activate().session(&capability).give_iterator(cuts);

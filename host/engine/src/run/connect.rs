@@ -18,15 +18,15 @@ pub use sealed::Sealed;
 #[cfg(test)]
 pub use sealed::pair;
 
+use super::liveness::{Liveness, WatchedPeer};
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::running::Cluster;
-use crate::running::peer_trust::PeerTrust;
 use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
 use message::Messages;
 use port::PeerConnection;
-use reach::reach;
+use reach::{Caller, reach};
 use status::{STATUS_SILENCE_MAX, Status};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
@@ -41,19 +41,8 @@ pub struct Connected {
     pub sockets: Vec<Option<Sealed>>,
     /// The generation that process 0 has claimed.
     pub generation: Generation,
-    /// For [`super::liveness::watch`].
-    pub links: Links,
     /// For [`super::control`]: the process, and the connection on which it is asked and asks.
     pub questions: Vec<(usize, Sealed)>,
-}
-
-/// The connections by which processes notice that one is lost.
-#[derive(Default)]
-pub struct Links {
-    /// For signs of life, one with each of the others.
-    pub liveness: Vec<Sealed>,
-    /// Second handles of the dataflow's connections.
-    pub dataflow: Vec<Sealed>,
 }
 
 /// Opens the port of this process, which runs what `own` says.
@@ -73,53 +62,54 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     PeerPort::open(listener, own, cluster)
 }
 
-/// Connects with all other processes, for as long as it takes them to start. An error where a process that is there
-/// already runs something else.
-pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort) -> Result<Connected> {
+/// Connects with all other processes, for as long as it takes them to start; `liveness` watches over each from then on. An error where a
+/// process that is there already runs something else.
+pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Liveness) -> Result<Connected> {
     let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
     let mut generation = own.generation;
     // The ports of all are open before anyone connects, so no two processes can wait for each other.
-    for ((process, host), peer) in (0..).zip(&cluster.hosts).take(cluster.process).zip(&mut peers) {
+    for (process, host) in cluster.hosts.iter().enumerate().take(cluster.process) {
+        let (earlier, own_place) = peers.split_at_mut_checked(process).unwrap_or_default();
+        let Some(peer) = own_place.first_mut() else { continue };
+        let caller = Caller { trust: &cluster.trust, process, host, is_over: &|| earlier.iter().any(Peer::is_lost) };
         let knows = Hello { generation, ..own };
-        let (socket, welcomed) = reach_same(knows, &cluster.trust, ConnectionPurpose::Dataflow, process, host)?;
+        let (socket, welcomed) = reach_same(&caller, knows, ConnectionPurpose::Dataflow)?;
         generation = welcomed;
         let knows = Hello { generation, ..own };
         peer.dataflow = Some(socket);
-        peer.liveness = Some(reach_same(knows, &cluster.trust, ConnectionPurpose::Liveness, process, host)?.0);
-        peer.questions = Some(reach_same(knows, &cluster.trust, ConnectionPurpose::Questions, process, host)?.0);
+        peer.liveness = Some(liveness.watch(reach_same(&caller, knows, ConnectionPurpose::Liveness)?.0)?);
+        peer.questions = Some(reach_same(&caller, knows, ConnectionPurpose::Questions)?.0);
     }
     if let Some((earlier, later)) = peers.split_at_mut_checked(cluster.process + 1) {
-        accept_all(earlier, later, Hello { generation, ..own }, &port)?;
+        accept_all(earlier, later, Hello { generation, ..own }, &port, liveness)?;
     }
-    let (mut links, mut questions) = (Links::default(), Vec::new());
-    for (peer, process) in peers.iter_mut().zip(0..) {
-        links.liveness.extend(peer.liveness.take());
-        questions.extend(peer.questions.take().map(|link| (process as usize, link)));
+    let (mut sockets, mut questions, mut watched, mut dataflow) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (process, peer) in peers.into_iter().enumerate() {
+        watched.extend(peer.liveness);
+        questions.extend(peer.questions.map(|link| (process, link)));
         if let Some(socket) = &peer.dataflow {
-            socket.expect(Messages::between(process, own.process, own.workers));
-            links.dataflow.push(socket.clone());
+            let number = u32::try_from(process).unwrap_or(u32::MAX);
+            socket.expect(Messages::between(number, own.process, own.workers));
+            dataflow.push(socket.clone());
         }
+        sockets.push(peer.dataflow);
     }
-    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), generation, links, questions })
+    liveness.all_there(&watched, dataflow);
+    Ok(Connected { sockets, generation, questions })
 }
 
 /// As [`reach`], until the other is of the same start of the job. One of an earlier start will notice that its peers are gone, and come
 /// again; where the other is of a later start, this process has to. Generation 0: this process has not heard of one.
-fn reach_same(
-    own: Hello,
-    trust: &PeerTrust,
-    purpose: ConnectionPurpose,
-    process: u32,
-    host: &str,
-) -> Result<(Sealed, Generation)> {
+fn reach_same(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     loop {
-        let reached = reach(own, trust, purpose, process, host)?;
+        let reached = reach(caller, own, purpose)?;
         if own.generation == Generation(0) || reached.1 == own.generation {
             return Ok(reached);
         }
-        if reached.1 > own.generation {
+        if reached.1 > own.generation || (caller.is_over)() {
             return Err(lost_connection());
         }
+        let process = caller.process;
         tracing::info!("process {process} is of an earlier start of the job; waiting until it has ended");
         std::thread::sleep(LOOK_EVERY);
     }
@@ -129,49 +119,68 @@ fn reach_same(
 #[derive(Default)]
 struct Peer {
     dataflow: Option<Sealed>,
-    liveness: Option<Sealed>,
+    liveness: Option<WatchedPeer>,
     questions: Option<Sealed>,
+}
+
+impl Peer {
+    /// It was there, and is gone.
+    fn is_lost(&self) -> bool {
+        self.liveness.as_ref().is_some_and(WatchedPeer::is_lost)
+    }
+
+    /// All its connections are there, and it lives.
+    fn is_there(&self) -> bool {
+        let is_open = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
+        self.liveness.is_some() && !self.is_lost() && is_open(&self.dataflow) && is_open(&self.questions)
+    }
+
+    /// Whether it takes a connection of this purpose. One without signs of life has no claim to its place: its machine may be gone.
+    fn takes(&self, purpose: ConnectionPurpose) -> bool {
+        let is_free = |connection: &Option<Sealed>| connection.as_ref().is_none_or(|taken| closed(taken.socket()));
+        match purpose {
+            ConnectionPurpose::Dataflow => self.liveness.is_none() || is_free(&self.dataflow),
+            ConnectionPurpose::Liveness => self.liveness.is_none(),
+            ConnectionPurpose::Questions => is_free(&self.questions),
+        }
+    }
 }
 
 /// Waits until the processes behind this one have connected. A process that died while others were waited for may come
 /// again and takes its own place; none of its connections counts until then. Those that are connected already and die end this one as
 /// well: it would be of a start that is over.
-fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort) -> Result<()> {
-    let is_there = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
-    let is_missing = |peer: &&Peer| ![&peer.dataflow, &peer.liveness, &peer.questions].into_iter().all(is_there);
-    let missing = |later: &[Peer]| later.iter().filter(is_missing).count();
+fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort, liveness: &Liveness) -> Result<()> {
+    let missing = |later: &[Peer]| later.iter().filter(|peer| !peer.is_there()).count();
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
     }
     port.ready();
     while missing(later) > 0 {
-        let is_lost = |peer: &Peer| peer.liveness.as_ref().is_some_and(|socket| closed(socket.socket()));
-        if earlier.iter().any(is_lost) {
+        if earlier.iter().any(Peer::is_lost) {
             return Err(lost_connection());
         }
-        let Some(connection) = port.next(LOOK_EVERY)? else { continue };
-        let process = connection.hello.process;
+        let admitted = port.next(LOOK_EVERY)?;
+        for (peer, process) in later.iter_mut().zip(own.process + 1..).filter(|(peer, _)| peer.is_lost()) {
+            tracing::warn!("process {process} was there, and is lost again; waiting for it");
+            *peer = Peer::default();
+        }
+        let Some(connection) = admitted else { continue };
+        let (process, purpose) = (connection.hello.process, connection.purpose);
         if connection.hello.generation > own.generation {
             return Err(lost_connection());
         }
-        let place = (process as usize).checked_sub(own.process as usize + 1);
-        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match connection.purpose {
-            ConnectionPurpose::Liveness => &mut peer.liveness,
-            ConnectionPurpose::Dataflow => &mut peer.dataflow,
-            ConnectionPurpose::Questions => &mut peer.questions,
-        });
-        match place {
-            Some(place) if place.as_ref().is_none_or(|taken| closed(taken.socket())) => {
-                match let_in(connection, Status::Welcome(own.generation)) {
-                    Ok(socket) => *place = Some(socket),
-                    Err(error) => tracing::warn!("process {process} was there, and is lost again: {error}"),
-                }
-            }
-            _ => {
-                tracing::warn!("a second process {process} wants to take part; it is left out");
-                // It need not hear it.
-                let _ = let_in(connection, Status::Taken);
-            }
+        let place = (process as usize).checked_sub(own.process as usize + 1).and_then(|place| later.get_mut(place));
+        let Some(peer) = place.filter(|peer| peer.takes(purpose)) else {
+            tracing::warn!("a second process {process} wants to take part; it is left out");
+            // It need not hear it.
+            let _ = let_in(connection, Status::Taken);
+            continue;
+        };
+        match (let_in(connection, Status::Welcome(own.generation)), purpose) {
+            (Ok(socket), ConnectionPurpose::Dataflow) => peer.dataflow = Some(socket),
+            (Ok(socket), ConnectionPurpose::Questions) => peer.questions = Some(socket),
+            (Ok(socket), ConnectionPurpose::Liveness) => peer.liveness = Some(liveness.watch(socket)?),
+            (Err(error), _) => tracing::warn!("process {process} was there, and is lost again: {error}"),
         }
     }
     Ok(())

@@ -2,9 +2,10 @@
 //! wait for a dead peer for ever. So every two processes keep one more connection, on which both ends send a byte every so
 //! often; the end of the connection or silence means that the other is lost, also where only the way between these two is cut.
 //!
-//! Who loses one of the others ends, and the rest lose it then.
+//! That begins as soon as two are connected: while some of them still wait for others, for as long as that takes, they tell
+//! each other that they live. From when all are there, who loses one of the others ends, and the rest lose it then.
 
-use super::connect::{Links, Sealed};
+use super::connect::Sealed;
 use crate::error::{Error, Result};
 use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use crate::threads;
@@ -12,7 +13,7 @@ use crate::threads::lost_connection;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const BEAT: u8 = b'.';
@@ -24,56 +25,73 @@ pub struct Liveness {
     watched: Arc<PeerWatch>,
 }
 
+/// Another process that is watched.
+#[derive(Clone)]
+pub struct WatchedPeer {
+    link: Sealed,
+    lost: Arc<AtomicBool>,
+}
+
 struct PeerWatch {
-    links: Links,
-    ended: Mutex<bool>,
+    state: Mutex<WatchState>,
     changed: Condvar,
-    lost: AtomicBool,
     on_lost: Box<dyn Fn(Error) + Send + Sync>,
 }
 
-/// Watches the other ends of `links`. `on_lost` is called once, from another thread, as soon as one of them is lost; the
-/// connections of the dataflow are broken then, so that nothing waits for a process that only hangs. `failed`: whether the job
-/// has failed here; what has not ended a while after that is cut off from the others.
-pub fn watch(
-    links: Links,
-    on_lost: impl Fn(Error) + Send + Sync + 'static,
-    failed: impl Fn() -> bool + Send + 'static,
-) -> Result<Liveness> {
-    let watched = Arc::new(PeerWatch {
-        links,
-        ended: Mutex::new(false),
-        changed: Condvar::new(),
-        lost: AtomicBool::new(false),
-        on_lost: Box::new(on_lost),
-    });
-    let liveness = Liveness { watched };
-    if liveness.watched.links.liveness.is_empty() {
-        return Ok(liveness);
-    }
-    let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
-    for link in &liveness.watched.links.liveness {
-        let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
-        link.socket().set_read_timeout(Some(silence_max)).map_err(broken)?;
-        link.socket().set_write_timeout(Some(silence_max)).map_err(broken)?;
-        let (link, watched) = (link.clone(), liveness.watched.clone());
-        spawn("millstream-peer", "the thread that listens to another process", &liveness.watched, move || {
-            watched.listen(link);
-        })?;
-    }
-    let watched = liveness.watched.clone();
-    spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.watched, move || {
-        watched.beat(failed);
-    })?;
-    Ok(liveness)
-}
-
-fn spawn(name: &str, what: &str, watched: &Arc<PeerWatch>, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let watched = watched.clone();
-    threads::start(name, what, move |error| watched.lose(error), work).map(drop)
+#[derive(Default)]
+struct WatchState {
+    peers: Vec<WatchedPeer>,
+    /// Second handles of the dataflow's connections; `None` as long as not all processes are there.
+    dataflow: Option<Vec<Sealed>>,
+    ended: bool,
+    /// It was told that one is lost.
+    told: bool,
 }
 
 impl Liveness {
+    /// A watch over nobody yet. `on_lost` is called once, from another thread, as soon as one of all is lost. `failed`: whether the job
+    /// has failed here; what has not ended a while after that is cut off from the others.
+    pub fn start(
+        on_lost: impl Fn(Error) + Send + Sync + 'static,
+        failed: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Liveness> {
+        let watched = PeerWatch { state: Mutex::default(), changed: Condvar::new(), on_lost: Box::new(on_lost) };
+        let liveness = Liveness { watched: Arc::new(watched) };
+        let watched = liveness.watched.clone();
+        spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.watched, move || {
+            watched.beat(failed);
+        })?;
+        Ok(liveness)
+    }
+
+    /// Watches the other end of this connection as well.
+    pub fn watch(&self, link: Sealed) -> Result<WatchedPeer> {
+        let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
+        let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
+        link.socket().set_read_timeout(Some(silence_max)).map_err(broken)?;
+        link.socket().set_write_timeout(Some(silence_max)).map_err(broken)?;
+        let peer = WatchedPeer { link, lost: Arc::default() };
+        let (watched, listened) = (self.watched.clone(), peer.clone());
+        spawn("millstream-peer", "the thread that listens to another process", &self.watched, move || {
+            watched.listen(listened);
+        })?;
+        let mut state = self.watched.state();
+        state.peers.retain(|peer| !peer.is_lost());
+        state.peers.push(peer.clone());
+        drop(state);
+        self.watched.changed.notify_all();
+        Ok(peer)
+    }
+
+    /// All processes are there: it is told from now on when one of them is lost, and the connections of the dataflow are broken then, so
+    /// that nothing waits for a process that only hangs. `peers`: those that belong to it.
+    pub fn all_there(&self, peers: &[WatchedPeer], dataflow: Vec<Sealed>) {
+        self.watched.state().dataflow = Some(dataflow);
+        if peers.iter().any(WatchedPeer::is_lost) {
+            self.watched.lose(lost_connection());
+        }
+    }
+
     /// The job has ended well: the others are told that this process goes on purpose.
     pub fn goodbye(self) {
         self.watched.end();
@@ -84,58 +102,86 @@ impl Liveness {
 impl Drop for Liveness {
     fn drop(&mut self) {
         self.watched.end();
-        for link in &self.watched.links.liveness {
-            // The others read what was sent before. It may be closed already.
-            let _ = link.socket().shutdown(Shutdown::Write);
-        }
+        // The others read what was sent before.
+        self.watched.shut(Shutdown::Write);
     }
 }
 
+impl WatchedPeer {
+    /// Whether it has gone without a goodbye, or says nothing any more.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+}
+
+fn spawn(name: &str, what: &str, watched: &Arc<PeerWatch>, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let watched = watched.clone();
+    threads::start(name, what, move |error| watched.lose(error), work).map(drop)
+}
+
 impl PeerWatch {
+    fn state(&self) -> MutexGuard<'_, WatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self) {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state().ended = true;
         self.changed.notify_all();
     }
 
-    fn ended(&self) -> bool {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn peers(&self) -> Vec<WatchedPeer> {
+        self.state().peers.clone()
     }
 
     /// A send that fails means nothing: the end that reads finds out why.
     fn send(&self, byte: u8) {
-        for link in &self.links.liveness {
-            let _ = link.clone().write_all(&[byte]);
+        for mut peer in self.peers().into_iter().filter(|peer| !peer.is_lost()) {
+            let _ = peer.link.write_all(&[byte]);
+        }
+    }
+
+    /// They may be closed already.
+    fn shut(&self, how: Shutdown) {
+        for peer in self.peers() {
+            let _ = peer.link.socket().shutdown(how);
         }
     }
 
     fn beat(&self, failed: impl Fn() -> bool) {
         let mut failing: Option<Instant> = None;
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*ended {
-            drop(ended);
+        while !self.state().ended {
             self.send(BEAT);
             if failed()
                 && failing.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(LIVENESS_FAILED_MS_MAX)
             {
                 return self.break_off();
             }
-            ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            if !*ended {
+            let state = self.state();
+            if !state.ended {
                 let every = Duration::from_millis(LIVENESS_MS);
-                ended = self.changed.wait_timeout(ended, every).unwrap_or_else(PoisonError::into_inner).0;
+                drop(self.changed.wait_timeout(state, every).unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
     /// Reads until the other says goodbye or is lost.
-    fn listen(&self, mut link: Sealed) {
+    fn listen(&self, mut peer: WatchedPeer) {
         let mut bytes = [0; 64];
         loop {
-            match link.read(&mut bytes) {
+            match peer.link.read(&mut bytes) {
                 Ok(count @ 1..) if !bytes[..count].contains(&GOODBYE) => {}
                 Ok(1..) => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return self.lose(lost_connection()),
+                Ok(0) | Err(_) => {
+                    peer.lost.store(true, Ordering::Release);
+                    // Also where it hears us, and only we do not hear it.
+                    let _ = peer.link.socket().shutdown(Shutdown::Both);
+                    let all_there = self.state().dataflow.is_some();
+                    // Until then it may come again, and whoever waits for it looks for itself.
+                    return if all_there {
+                        self.lose(lost_connection())
+                    };
+                }
             }
         }
     }
@@ -143,17 +189,18 @@ impl PeerWatch {
     /// The others lose this process, and nothing of it waits for them.
     fn break_off(&self) {
         self.lose(lost_connection());
-        for link in &self.links.liveness {
-            let _ = link.socket().shutdown(Shutdown::Both);
-        }
+        self.shut(Shutdown::Both);
     }
 
     fn lose(&self, error: Error) {
-        if self.ended() || self.lost.swap(true, Ordering::AcqRel) {
+        let mut state = self.state();
+        if state.ended || std::mem::replace(&mut state.told, true) {
             return;
         }
+        let dataflow = state.dataflow.take();
+        drop(state);
         (self.on_lost)(error);
-        for socket in &self.links.dataflow {
+        for socket in dataflow.iter().flatten() {
             let _ = socket.socket().shutdown(Shutdown::Both);
         }
     }
@@ -169,7 +216,10 @@ mod tests {
     /// Watches these; a message for each call of the closure.
     fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
-        (watch(Links { liveness, dataflow }, move |_| sender.send(()).unwrap(), || false).unwrap(), calls)
+        let watch = Liveness::start(move |_| sender.send(()).unwrap(), || false).unwrap();
+        let peers: Vec<_> = liveness.into_iter().map(|link| watch.watch(link).unwrap()).collect();
+        watch.all_there(&peers, dataflow);
+        (watch, calls)
     }
 
     #[test]
@@ -198,8 +248,8 @@ mod tests {
     fn who_has_failed_and_does_not_end_breaks_its_connections() {
         let ((near, far), (data, mut data_far)) = (pair(), pair());
         let (sender, calls) = channel();
-        let links = Links { liveness: vec![near], dataflow: vec![data] };
-        let _failed = watch(links, move |_| sender.send(()).unwrap(), || true).unwrap();
+        let failed = Liveness::start(move |_| sender.send(()).unwrap(), || true).unwrap();
+        failed.all_there(&[failed.watch(near).unwrap()], vec![data]);
         let (_other, lost) = watched(vec![far], Vec::new());
         calls.recv_timeout(Duration::from_secs(10)).unwrap();
         lost.recv_timeout(Duration::from_secs(10)).unwrap();

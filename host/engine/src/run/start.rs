@@ -3,8 +3,9 @@
 use super::connect::{Connected, Hello, PeerPort};
 use super::control::Others;
 use super::launch::{Peers, launch, open_sinks};
+use super::liveness::Liveness;
 use super::sent::SentBatches;
-use super::{Stopper, connect, liveness};
+use super::{Stopper, connect};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
 use crate::checkpoint::{FolderLock, manifest, record};
@@ -24,6 +25,7 @@ use crate::running::Options;
 use crate::running::workers;
 use crate::sink;
 use crate::sink::kafka::await_cluster;
+use crate::threads::lost_connection;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -288,6 +290,10 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     let peers = connected(&options, port, Generation(0), &failure)?;
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
+    if held.as_ref().is_some_and(|manifest| manifest.generation > generation) {
+        // Process 0 was started again meanwhile.
+        return Err(lost_connection());
+    }
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
             "{}: process 0 runs generation {generation} of the job, which is not what this folder holds; all processes \
@@ -322,9 +328,9 @@ fn connected(
     failure: &Failure,
 ) -> Result<Option<Peers>> {
     let (Some(cluster), Some((own, port))) = (&options.cluster, port) else { return Ok(None) };
-    let connected = connect::connect(cluster, Hello { generation, ..own }, port)?;
-    let Connected { sockets, generation, links, questions } = connected;
     let (failure, failed) = (failure.clone(), failure.clone());
-    let liveness = liveness::watch(links, move |error| failure.set(error), move || failed.happened())?;
+    let liveness = Liveness::start(move |error| failure.set(error), move || failed.happened())?;
+    let connected = connect::connect(cluster, Hello { generation, ..own }, port, &liveness)?;
+    let Connected { sockets, generation, questions } = connected;
     Ok(Some(Peers { sockets, generation, liveness, others: Others::new(questions) }))
 }

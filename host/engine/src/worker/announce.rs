@@ -31,6 +31,8 @@ pub struct SourceState {
     pub cut: u64,
     /// It still has rows that an earlier start received.
     pub leftover: bool,
+    /// What batches have taken from it.
+    pub taken_bytes: u64,
 }
 
 /// The state of a process, as it tells it to the others.
@@ -138,6 +140,7 @@ impl Announcer {
                 leftover: all.leftover,
                 finished: all.finished && !all.ready,
                 cut: BatchId(cut.max().unwrap_or_default()),
+                taken_bytes: all.taken_bytes,
             });
         }
     }
@@ -187,7 +190,8 @@ impl Announcer {
             let mut all = states.reduce(together).flatten().unwrap_or_default();
             if let Some(inbox) = inbox.as_ref().filter(|_| all.finished && !all.ready) {
                 // What it waited for to have its end in a batch.
-                inbox.others_are(OthersState { leftover, finished: true, cut: BatchId(begun) });
+                let taken_bytes = all.taken_bytes.saturating_sub(local(inbox).taken_bytes);
+                inbox.others_are(OthersState { leftover, finished: true, cut: BatchId(begun), taken_bytes });
                 all.ready = local(inbox).ready;
             }
             SourceState { leftover, ..all }
@@ -221,6 +225,7 @@ fn together(a: Option<SourceState>, b: Option<SourceState>) -> Option<SourceStat
         },
         cut: a.cut,
         leftover: a.leftover || b.leftover,
+        taken_bytes: a.taken_bytes.saturating_add(b.taken_bytes),
     })
 }
 
@@ -232,5 +237,6 @@ fn local(inbox: &Inbox) -> SourceState {
         idle_ms: state.idle_ms,
         cut: state.cut.0,
         leftover: state.leftover,
+        taken_bytes: state.taken_bytes,
     }
 }

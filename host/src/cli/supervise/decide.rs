@@ -74,7 +74,7 @@ impl FailureStreak {
     pub fn decide(&mut self, ends: &[WorkerEnd], facts: JobProgress) -> Decision {
         let lasting = |end: &WorkerEnd| match end.how {
             // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
-            WorkerExit::Failed(Kind::Environment | Kind::Bug, _) => None,
+            WorkerExit::Failed(Kind::Environment | Kind::Peer | Kind::Bug, _) => None,
             WorkerExit::Failed(_, code) => Some(code),
             // It had no time for more than its words: it needs more memory than it may have, and would again.
             WorkerExit::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
@@ -98,6 +98,12 @@ impl FailureStreak {
         let Some(first) = failed(ends) else { return Decision::Exit(1) };
         let what = in_words(ends);
         match first.how {
+            // Whoever runs the other process will see what it said. This one waits until that is there again, however often it goes.
+            WorkerExit::Failed(Kind::Peer, _) if !facts.stopping && ends.len() == 1 => {
+                let pause = Duration::from_millis(RESTART_PAUSE_MS);
+                let again = "starting the worker process again, which waits until all are there";
+                Decision::Again(pause, format!("another process of the job is lost; {again}"))
+            }
             WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
             }
@@ -137,9 +143,13 @@ impl FailureStreak {
     }
 }
 
-/// The first of these that was no good end, and is not because of another one.
+/// The first of these that was no good end, and is not because of another one, where there is such a one.
 fn failed(ends: &[WorkerEnd]) -> Option<&WorkerEnd> {
-    ends.iter().find(|end| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_)))
+    let is_failure =
+        |end: &&WorkerEnd| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_));
+    let lost_another = |end: &&WorkerEnd| matches!(end.how, WorkerExit::Failed(Kind::Peer, _));
+    let failures = || ends.iter().filter(is_failure);
+    failures().find(|end| !lost_another(end)).or_else(|| failures().next())
 }
 
 /// What went wrong, for a person to read.
@@ -190,6 +200,25 @@ mod tests {
         assert!(again(&[(0, WorkerExit::Silent(101))], RUNNING).is_some());
         // The others say that they are done when they are told so, but only process 0 commits.
         assert!(again(&[(1, WorkerExit::Done(0)), (0, WorkerExit::Died(6))], RUNNING).is_some());
+    }
+
+    #[test]
+    fn a_process_that_loses_others_waits_for_them_as_often_as_they_go() {
+        let lost = [(0, WorkerExit::Failed(Kind::Peer, 1))];
+        let starting = JobProgress { ran: false, ..RUNNING };
+        for facts in [RUNNING, starting] {
+            assert!(again(&lost, facts).unwrap().starts_with("another process of the job is lost; "));
+        }
+        let ends: Vec<_> = lost.iter().map(|(child, how)| WorkerEnd { child: *child, how: *how }).collect();
+        let mut streak = FailureStreak::new(1);
+        for _ in 0..20 {
+            assert!(matches!(streak.decide(&ends, RUNNING), Decision::Again(pause, _) if pause.as_millis() == 100));
+        }
+        assert_eq!(decide(&lost, JobProgress { stopping: true, ..RUNNING }), Decision::Exit(1));
+        // Where all are here, what the other one said counts.
+        let both = [lost[0], (1, WorkerExit::Failed(Kind::Environment, 1))];
+        assert_eq!(decide(&both, starting), Decision::Exit(1));
+        assert!(again(&both, RUNNING).unwrap().starts_with("worker process 1 failed; starting all 2 again"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ const SAVED: &str = "saved ";
 const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
 
-const WORDS: [(&str, WorkerReport); 10] = [
+const WORDS: [(&str, WorkerReport); 11] = [
     ("beat", WorkerReport::Beat),
     ("running", WorkerReport::Running),
     ("progress", WorkerReport::Progress),
@@ -93,6 +93,7 @@ const WORDS: [(&str, WorkerReport); 10] = [
     // What is read is the one above: a supervisor treats both alike.
     ("ended plugin", WorkerReport::Ended(Some(Kind::TooLarge))),
     ("ended environment", WorkerReport::Ended(Some(Kind::Environment))),
+    ("ended peer", WorkerReport::Ended(Some(Kind::Peer))),
     ("ended memory", WorkerReport::Ended(Some(Kind::Memory))),
     ("ended bug", WorkerReport::Ended(Some(Kind::Bug))),
 ];
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
-        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Memory, Kind::Bug];
+        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Peer, Kind::Memory, Kind::Bug];
         let kinds = kinds.map(|kind| WorkerReport::Ended(Some(kind)));
         let others = [WorkerReport::Back(BatchId(0)), WorkerReport::Back(BatchId(u64::MAX)), WorkerReport::Ended(None)];
         let of_handovers = [

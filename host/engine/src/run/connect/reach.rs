@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::limits::HELLO_MS_MAX;
 use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
+use crate::threads::lost_connection;
 use crate::tls::peers::{self, Peers};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -31,20 +32,28 @@ impl From<io::Error> for Missed {
     }
 }
 
+/// Whom to reach, and how.
+pub struct Caller<'a> {
+    /// By what it is known.
+    pub trust: &'a PeerTrust,
+    /// Its number.
+    pub process: usize,
+    /// Where it is.
+    pub host: &'a str,
+    /// Whether nobody needs it any more: one of those that were reached before is gone.
+    pub is_over: &'a dyn Fn() -> bool,
+}
+
 /// Connects to this process, and waits until it is ready. An error where it runs something else.
-pub fn reach(
-    own: Hello,
-    trust: &PeerTrust,
-    purpose: ConnectionPurpose,
-    process: u32,
-    host: &str,
-) -> Result<(Sealed, Generation)> {
+pub fn reach(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+    let Caller { process, host, is_over, .. } = caller;
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
-        match greet(own, trust, purpose, process, host) {
+        match greet(caller, own, purpose) {
             Ok(reached) => return Ok(reached),
             Err(Missed::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
+            Err(Missed::Now(_)) if is_over() => return Err(lost_connection()),
             Err(Missed::Now(error)) => {
                 let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
                 let words = error.to_string();
@@ -66,13 +75,8 @@ pub fn reach(
 }
 
 /// Connects once.
-fn greet(
-    own: Hello,
-    trust: &PeerTrust,
-    purpose: ConnectionPurpose,
-    process: u32,
-    host: &str,
-) -> Result<(Sealed, Generation), Missed> {
+fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation), Missed> {
+    let Caller { trust, process, host, .. } = *caller;
     let time_max = Duration::from_millis(HELLO_MS_MAX);
     let socket = connect(host, time_max)?;
     socket.set_nodelay(true)?;
@@ -113,7 +117,7 @@ fn greet(
     let Some((hello, _)) = other.hello() else {
         return Err(stranger("what answers there is a process of another version").into());
     };
-    if hello.process != process {
+    if usize::try_from(hello.process) != Ok(process) {
         return Err(Missed::Differs(format!(
             "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
             hello.process
@@ -123,7 +127,7 @@ fn greet(
         return Err(Missed::Differs(difference));
     }
     let (sealer, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
-    let generation = welcome(&socket, &mut opener, process)?;
+    let generation = welcome(&socket, &mut opener, caller)?;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
     Ok((Sealed::new(socket, (sealer, opener)), generation))
@@ -187,7 +191,7 @@ fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u
 
 /// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
 /// lives.
-fn welcome(socket: &TcpStream, opener: &mut Opener, process: u32) -> io::Result<Generation> {
+fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &Caller<'_>) -> io::Result<Generation> {
     let (began, mut told) = (Instant::now(), false);
     loop {
         let mut heard = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
@@ -196,7 +200,9 @@ fn welcome(socket: &TcpStream, opener: &mut Opener, process: u32) -> io::Result<
         match Status::read(&status) {
             Some(Status::Welcome(generation)) => return Ok(generation),
             Some(Status::Taken) => return Err(io::Error::other("a process with the number of this one takes part")),
+            Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("nobody needs it any more")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
+                let process = caller.process;
                 tracing::info!("process {process} is there and not ready yet; waiting for it");
                 told = true;
             }

@@ -1,10 +1,27 @@
 use super::*;
 use crate::running::cluster_key::ClusterKey;
+use crate::running::peer_trust::PeerTrust;
 use std::io::Read;
 use std::thread;
 
 fn hello(process: u32, generation: u64) -> Hello {
     Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation) }
+}
+
+/// A watch that nobody listens to.
+fn watch() -> Liveness {
+    Liveness::start(|_| {}, || false).unwrap()
+}
+
+/// Connects to the process of this number as [`reach`] does.
+fn greeted(
+    own: Hello,
+    trust: &PeerTrust,
+    purpose: ConnectionPurpose,
+    process: usize,
+    host: &str,
+) -> (Sealed, Generation) {
+    reach(&Caller { trust, process, host, is_over: &|| false }, own, purpose).unwrap()
 }
 
 #[test]
@@ -16,25 +33,56 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     let mut start = |process: u32, generation| {
         let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, trust: key.clone() };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
-        thread::spawn(move || connect(&cluster, hello(process, generation), port).unwrap())
+        thread::spawn(move || {
+            let liveness = watch();
+            (connect(&cluster, hello(process, generation), port, &liveness).unwrap(), liveness)
+        })
     };
     let first = start(0, 42);
     // Process 2 says hello and dies.
-    drop(reach(hello(2, 0), &key, ConnectionPurpose::Dataflow, 0, &hosts[0]).unwrap());
+    drop(greeted(hello(2, 0), &key, ConnectionPurpose::Dataflow, 0, &hosts[0]));
     let others = [start(1, 0), start(2, 0)];
-    let first = first.join().unwrap();
-    assert_eq!((first.generation.0, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
+    let (first, _alive) = first.join().unwrap();
+    assert_eq!(first.generation.0, 42);
     assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
     let others = others.map(|other| other.join().unwrap());
-    for other in &others {
-        assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 2, 2));
-    }
+    assert!(others.iter().all(|(other, _)| other.generation.0 == 42 && other.sockets.iter().flatten().count() == 2));
     assert!(
         !first.sockets.iter().flatten().any(|socket| closed(socket.socket())),
         "every connection is one that lives"
     );
-    // What one sends, the other reads: the liveness of process 1 is the first that process 0 has.
-    let (mut near, mut far) = (others[0].links.liveness[0].clone(), first.links.liveness[0].clone());
+    // What one sends, the other reads.
+    let (mut near, mut far) = (others[0].0.questions[0].1.clone(), first.questions[0].1.clone());
+    near.write_all(b"it lives").unwrap();
+    let mut heard = [0; 8];
+    far.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"it lives");
+}
+
+/// The machine of process 1 goes while process 0 waits for process 2: nothing tells process 0 of it, and it is there again.
+#[test]
+fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
+    let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let mut listeners = listeners.into_iter();
+    let mut start = |process: u32, generation| {
+        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, trust: key.clone() };
+        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
+        thread::spawn(move || {
+            let liveness = watch();
+            (connect(&cluster, hello(process, generation), port, &liveness).unwrap(), liveness)
+        })
+    };
+    let first = start(0, 42);
+    use ConnectionPurpose::{Dataflow, Liveness, Questions};
+    let purposes = [Dataflow, Liveness, Questions];
+    let mut gone = purposes.map(|purpose| greeted(hello(1, 0), &key, purpose, 0, &hosts[0]).0);
+    let again = start(1, 0);
+    assert_eq!(gone[0].read(&mut [0]).unwrap_or_default(), 0, "process 0 gives it up");
+    let others = [again, start(2, 0)].map(|other| other.join().unwrap());
+    let (first, _alive) = first.join().unwrap();
+    let (mut near, mut far) = (others[0].0.questions[0].1.clone(), first.questions[0].1.clone());
     near.write_all(b"it lives").unwrap();
     let mut heard = [0; 8];
     far.read_exact(&mut heard).unwrap();
@@ -52,7 +100,9 @@ fn processes_of_different_starts_never_pair() {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
         let cluster = Cluster { process: process as usize, hosts, listen: None, trust: key.clone() };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
-        thread::spawn(move || connect(&cluster, hello(process, generation), port).map(|peers| peers.generation.0))
+        thread::spawn(move || {
+            connect(&cluster, hello(process, generation), port, &watch()).map(|peers| peers.generation.0)
+        })
     };
     // Neither of them ends: the one is not told that its peers are gone, as where a machine is.
     let _zeros = [start(0, 0, 5), start(0, 1, 6)];
@@ -66,7 +116,7 @@ fn processes_of_different_starts_never_pair() {
         })
     };
     // Once it waits for process 2, it knows its generation.
-    assert!(reach(hello(2, 0), &key, ConnectionPurpose::Liveness, 1, &addresses[2]).unwrap().1 == Generation(5));
+    assert!(greeted(hello(2, 0), &key, ConnectionPurpose::Liveness, 1, &addresses[2]).1 == Generation(5));
     let _two = start(2, 1, 0);
     assert!(until(&|| one.is_finished()), "process 1 hears of a later start");
     assert!(one.join().unwrap().is_err());
@@ -79,7 +129,7 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
     let cluster = Cluster { process: 0, hosts: vec![host.clone()], listen: None, trust: key.clone() };
     let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
-    let waiting = thread::spawn(move || reach(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).unwrap().1);
+    let waiting = thread::spawn(move || greeted(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).1);
     // Longer than a silence: what is waited for is that nothing happens.
     assert!(port.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
     assert!(!waiting.is_finished());

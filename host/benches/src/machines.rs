@@ -1,0 +1,138 @@
+//! What it costs to share a job out: processor time a row of four processes, as on four machines, beside that of one process. On a
+//! machine with few cores this is what can be measured of how a job scales: cores that wait for each other cost time, but no processor time.
+
+use crate::measure::{children_cpu, figure, folder, in_turn_so_often, job, millstream, root, show_command};
+use millstream_tests::hosts;
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Each process has one worker.
+const PROCESSES: usize = 4;
+/// Which the processes share.
+const FILES: usize = 32;
+const ROUNDS: usize = 5;
+const WORD_BYTES: usize = 100_000_000;
+const ROWS: usize = 3_000_000;
+const KEYS: usize = 20_000;
+
+/// Runs this part.
+pub fn run() {
+    let text = fs::read(root().join("demo/text.txt")).expect("the text of the demo");
+    let per_file = WORD_BYTES / FILES / text.len() + 1;
+    let words = String::from_utf8_lossy(&text).split_whitespace().count() * per_file * FILES;
+    compare("word count", "words", words, &words_text(), |folder| {
+        (0..FILES)
+            .for_each(|file| fs::write(folder.join(format!("{file}.txt")), text.repeat(per_file)).expect("a file"));
+    });
+    compare("keyed job", "rows", ROWS, &totals_text(), |folder| {
+        for number in 0..FILES {
+            let mut file = BufWriter::new(fs::File::create(folder.join(format!("{number}.json"))).expect("a file"));
+            for row in (number..ROWS).step_by(FILES) {
+                let user = row.wrapping_mul(7_919) % KEYS;
+                let written = writeln!(file, r#"{{"user":"user-{user:011}","amount":{}}}"#, row % 1000);
+                written.expect("a row is written");
+            }
+        }
+    });
+}
+
+/// Runs a job over the files that `write` makes, in one process and in several.
+fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Path)) {
+    let folder = folder();
+    let path = job(folder.path(), text);
+    let input = folder.path().join("in");
+    let processes = PROCESSES.to_string();
+    let commands = format!(
+        "millstream run job.toml --workers 1 --until-idle; the same with --processes {processes} --hosts … --process 0 to {}",
+        PROCESSES - 1
+    );
+    show_command(&commands, text);
+    let cpu = |processes: usize| {
+        let before = children_cpu();
+        run_all(&path, processes);
+        children_cpu() - before
+    };
+    // With next to nothing to do: what it costs to start.
+    fs::create_dir(&input).expect("a folder");
+    fs::write(input.join("0.none"), "").expect("a file");
+    let [one_start, all_start] = in_turn_so_often(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else {
+        return;
+    };
+    write(&input);
+    let [one, all] = in_turn_so_often(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else { return };
+    let ns = |cpu: f64, start: f64| (cpu - start) / count as f64 * 1e9;
+    let (one, all) = (ns(one, one_start), ns(all, all_start));
+    println!(
+        "  {what}, {count} {rows} in {FILES} files; without what it takes to start, {one_start:.2} and {all_start:.2} s"
+    );
+    figure(&format!("{what}: one process, processor time of 1 of {rows}, ns"), format!("{one:.0}"), "");
+    figure(&format!("{PROCESSES} processes, ns"), format!("{all:.0}"), "");
+    figure("  ratio to one process", format!("{:.2}", all / one), "target: at most 1.25");
+}
+
+/// Runs a job to its end in so many processes with one worker each.
+fn run_all(job: &Path, processes: usize) {
+    let (addresses, count) = (hosts(processes), processes.to_string());
+    let start = |number: usize| {
+        let job = job.to_string_lossy();
+        let number = number.to_string();
+        let alone = ["run", &job, "--workers", "1", "--until-idle", "--no-ui"];
+        let together = ["--processes", &count, "--process", &number, "--hosts", &addresses];
+        let arguments = [&alone[..], if processes > 1 { &together } else { &[] }].concat();
+        millstream(&arguments).spawn().expect("the job starts")
+    };
+    let all: Vec<_> = (0..processes).map(start).collect();
+    for mut process in all {
+        assert!(process.wait().is_ok_and(|status| status.success()), "the job failed");
+    }
+}
+
+fn words_text() -> String {
+    format!(
+        r#"name = "words"
+batch = "200ms"
+[sources.lines]
+kind = "directory"
+path = "in"
+pattern = "*.txt"
+spread = true
+[stages.words]
+from = "lines"
+plugin = "{}"
+[stages.counts]
+from = "words"
+key = "word"
+aggregate = {{ n = "count(*)" }}
+[sinks.screen]
+from = "counts"
+kind = "print"
+rows = 1
+"#,
+        root().join("plugins/split-words").display()
+    )
+}
+
+fn totals_text() -> String {
+    format!(
+        r#"name = "totals"
+batch = "200ms"
+[sources.payments]
+kind = "directory"
+path = "in"
+pattern = "*.json"
+spread = true
+format = "json"
+schema = {{ user = "text", amount = "int64" }}
+[stages.totals]
+from = "payments"
+key = "user"
+plugin = "{}"
+[sinks.screen]
+from = "totals"
+kind = "print"
+rows = 1
+"#,
+        root().join("plugins/running-total").display()
+    )
+}

@@ -1,0 +1,177 @@
+//! Looks at what the job puts out, all the time, and knows by itself what it must be.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Every row whose number this divides closes its key's account.
+const CLOSES: i64 = 17;
+const KEYS: i64 = 300;
+
+/// The key of a row.
+pub fn key(n: i64) -> i64 {
+    // Some are frequent, most are rare.
+    let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    (if mixed % 3 == 0 { mixed / 3 % 5 } else { mixed / 3 % KEYS as u64 }) as i64
+}
+
+/// What both of them know.
+#[derive(Default)]
+pub struct Progress {
+    /// Batches and rows that have come out.
+    pub batches: AtomicU64,
+    pub rows: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// The thread that looks.
+pub struct Reader {
+    pub progress: Arc<Progress>,
+    thread: JoinHandle<Result<Seen, String>>,
+}
+
+/// What it has seen.
+#[derive(Default)]
+pub struct Seen {
+    queue: Vec<u8>,
+    batch: u64,
+    numbers: BTreeSet<i64>,
+    /// By key: rows of the open account, and their digest.
+    accounts: BTreeMap<i64, (i64, i64)>,
+    parts: BTreeMap<String, Vec<u8>>,
+    in_parts: BTreeSet<i64>,
+}
+
+impl Reader {
+    pub fn start(folder: &Path) -> Reader {
+        let progress = Arc::<Progress>::default();
+        let (shared, folder) = (progress.clone(), folder.to_owned());
+        let thread = thread::spawn(move || {
+            let mut seen = Seen::default();
+            loop {
+                // Looked at before, so that the last look sees all.
+                let last = shared.stop.load(Ordering::Acquire);
+                let batches = seen.look_at_queue(&folder.join("log.jsonl"))?;
+                seen.look_at_parts(&folder.join("out"))?;
+                shared.batches.fetch_add(batches, Ordering::Relaxed);
+                shared.rows.store(seen.numbers.len().min(seen.in_parts.len()) as u64, Ordering::Relaxed);
+                if last {
+                    return seen.is_still_there(&folder).map(|()| seen);
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+        });
+        Reader { progress, thread }
+    }
+
+    /// Whether it has ended, as it has seen what must not be.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// How many rows there are, which must be these.
+    pub fn stop(self, rows: i64) -> Result<u64, String> {
+        self.progress.stop.store(true, Ordering::Release);
+        let seen = self.thread.join().expect("the reader does not panic")?;
+        for (what, numbers) in [("queue", &seen.numbers), ("parts", &seen.in_parts)] {
+            if !numbers.iter().copied().eq(1..=rows) {
+                let lost: Vec<i64> = (1..=rows).filter(|n| !numbers.contains(n)).take(20).collect();
+                return Err(format!("{what}: {} rows of {rows} are there; lost: {lost:?}", numbers.len()));
+            }
+        }
+        Ok(rows as u64)
+    }
+}
+
+impl Seen {
+    /// Takes the batches that are new.
+    fn look_at_queue(&mut self, path: &Path) -> Result<u64, String> {
+        let Ok(mut file) = File::open(path) else { return Ok(0) };
+        let mut new = Vec::new();
+        file.seek(SeekFrom::Start(self.queue.len() as u64))
+            .and_then(|_| file.read_to_end(&mut new))
+            .map_err(|error| error.to_string())?;
+        new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        let text = String::from_utf8(new).map_err(|error| format!("queue: {error}"))?;
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).map_err(|error| format!("queue: {line:?}: {error}"))?;
+            let batch = line["batch"].as_u64().unwrap_or_default();
+            if batch <= self.batch {
+                return Err(format!("queue: batch {batch} comes behind batch {}", self.batch));
+            }
+            self.batch = batch;
+            for row in line["rows"].as_array().into_iter().flatten() {
+                self.take(row).map_err(|told| format!("queue, batch {batch}: {told}: {row}"))?;
+            }
+        }
+        self.queue.extend_from_slice(text.as_bytes());
+        Ok(text.lines().count() as u64)
+    }
+
+    /// A row of a key comes behind those of the same key, whose account it goes on with.
+    fn take(&mut self, row: &Value) -> Result<(), String> {
+        let number = |name: &str| row[name].as_i64().unwrap_or(i64::MIN);
+        let n = number("n");
+        if number("k") != key(n) {
+            return Err("it has another key than it came with".into());
+        }
+        if !self.numbers.insert(n) {
+            return Err("a row is there twice".into());
+        }
+        let (rows, digest) = self.accounts.get(&key(n)).copied().unwrap_or_default();
+        let (rows, digest) = (rows + 1, digest.wrapping_mul(1_000_003).wrapping_add(n));
+        if (number("place"), number("digest")) != (rows, digest) {
+            return Err(format!("its account must have {rows} rows and the digest {digest}"));
+        }
+        match n % CLOSES {
+            0 => self.accounts.remove(&key(n)),
+            _ => self.accounts.insert(key(n), (rows, digest)),
+        };
+        Ok(())
+    }
+
+    /// Takes the parts that are new.
+    fn look_at_parts(&mut self, folder: &Path) -> Result<(), String> {
+        let names = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        for name in names.filter(|name| name.starts_with("part-")).collect::<Vec<_>>() {
+            if self.parts.contains_key(&name) {
+                continue;
+            }
+            let bytes = fs::read(folder.join(&name)).map_err(|error| format!("{name}: {error}"))?;
+            if bytes.last() != Some(&b'\n') {
+                return Err(format!("{name} is half a part"));
+            }
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                let row: Value = serde_json::from_str(line).map_err(|error| format!("{name}: {line:?}: {error}"))?;
+                if !self.in_parts.insert(row["n"].as_i64().unwrap_or_default()) {
+                    return Err(format!("{name} has a row that was seen before: {row}"));
+                }
+            }
+            self.parts.insert(name, bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether all that was there is as it was.
+    fn is_still_there(&self, folder: &Path) -> Result<(), String> {
+        if fs::read(folder.join("log.jsonl")).unwrap_or_default() != self.queue {
+            return Err("the queue is not what it was".into());
+        }
+        let changed = self
+            .parts
+            .iter()
+            .find(|(name, bytes)| fs::read(folder.join("out").join(name)).ok().as_ref() != Some(*bytes));
+        changed.map_or(Ok(()), |(name, _)| Err(format!("{name} is not what it was")))
+    }
+}
