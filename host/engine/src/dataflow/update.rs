@@ -44,7 +44,7 @@ pub fn build<'s>(
             Ok(())
         });
     let split = split_parts(stage, checked, build);
-    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, build.index, build.peers)?;
+    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
     let time = event_time::of(stage, input.progress, build)?;
     let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
@@ -120,6 +120,7 @@ impl BatchWork for StateWork {
                 run.batch(context, parts, &mut self.state, output);
             }
         }
+        self.state.shrink()?;
         let timers = self.state.timers().map_or(0, |timers| timers.count());
         // For the memory of the job, the stage counts them itself after each call.
         let bytes = self.state.bytes();

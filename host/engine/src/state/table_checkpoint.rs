@@ -95,7 +95,8 @@ impl TableCheckpoint {
         }
         read::each_live(&*self.loaded.store, held, &live, |rows| {
             self.loaded.progress.read(rows.num_rows());
-            table.restore(&rows, |_| true)
+            table.restore(&rows, |_| true)?;
+            table.shrink()
         })?;
         self.loaded.progress.add(table.len());
         Ok(true)
