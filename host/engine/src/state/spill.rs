@@ -18,6 +18,7 @@ use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
+use crate::limits::STATE_MEMORY_BYTES_MIN;
 use crate::units::show_size;
 use budget::BudgetShare;
 use cold::{ColdFile, ColdRows, WantedKey};
@@ -230,7 +231,7 @@ impl StateTable {
             spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
         }
         let Some(most) = spill.share.take(bytes) else { return Ok(()) };
-        if spill.cold.memory() > spill.share.budget().bytes_max() / 2 {
+        if spill.cold.memory() > spill.share.budget().bytes_max().max(STATE_MEMORY_BYTES_MIN) / 2 {
             return Err(Error::memory(format!(
                 "the state of a stage has {} rows that do not fit into memory, and what tells where they are takes more than half of \
                  `state.memory`, which is {}\n  Raise `state.memory`, let keys end that are idle (`timeout`), or run more processes.",

@@ -177,7 +177,7 @@ mod tests {
             // With a fitting checksum it may be anything.
             assert!(rows(&damaged).take(10_000).count() > 0 || rows(&damaged).next().is_none());
         }
-        for length in 0..100 {
+        for length in 0..88 {
             assert!(rows(&page[..length]).all(|row| row.is_none()), "{length}");
         }
     }
