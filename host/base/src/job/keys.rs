@@ -251,7 +251,8 @@ pub(super) const JOB: &[TableKey] = &[
 
 /// `state`
 pub(super) const STATE: &[TableKey] = &[
-    key("memory", KeyShape::Size, "Memory for the state of all stages in each process of the job, as \"2GiB\".").needed(&[""]),
+    key("memory", KeyShape::Size, "Memory for the state of all stages in each process of the job, as \"2GiB\".")
+        .needed(&[""]),
     key(
         "folder",
         KeyShape::Text,

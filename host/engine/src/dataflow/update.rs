@@ -44,7 +44,8 @@ pub fn build<'s>(
             Ok(())
         });
     let split = split_parts(stage, checked, build);
-    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
+    let state =
+        UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
     let time = event_time::of(stage, input.progress, build)?;
     let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());

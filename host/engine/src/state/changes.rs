@@ -225,12 +225,7 @@ impl StateTable {
     }
 
     /// The rows of some key groups, in the order of the hashes of their keys.
-    fn rows_to_write(
-        &self,
-        changes: &TrackedChanges,
-        base: bool,
-        groups: Range<u64>,
-    ) -> Vec<(u64, ChangedRow)> {
+    fn rows_to_write(&self, changes: &TrackedChanges, base: bool, groups: Range<u64>) -> Vec<(u64, ChangedRow)> {
         let within = |hash: &u64| groups.contains(&(hash >> GROUP_SHIFT));
         let known = |slot: Slot| (self.hashes[slot as usize], ChangedRow::Known(slot));
         let mut rows: Vec<(u64, ChangedRow)> = if base {

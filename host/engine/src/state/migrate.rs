@@ -89,8 +89,8 @@ impl StateTable {
     /// A table with the same keys, options and budget, without rows.
     fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
         let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
-        let mut table =
-            StateTable::new(self.key_fields.clone(), state.clone(), timeout_us).map_err(|error| Error::job(error.to_string()))?;
+        let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
+            .map_err(|error| Error::job(error.to_string()))?;
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
         if self.changes.is_some() {
             table.track_changes();

@@ -215,9 +215,10 @@ impl StateTable {
     /// The memory that the table takes, without what it holds ready for rows that may come.
     pub fn used_bytes(&self) -> u64 {
         let values: usize = self.columns.iter().map(super::StateColumn::value_bytes).sum();
-        let cold = self.spill.as_ref().map_or(0, |spill| {
-            spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory)
-        });
+        let cold = self
+            .spill
+            .as_ref()
+            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory));
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
         // Keys are copied when those that left are given back.
         rows + self.index_bytes() + (values + 2 * self.key_bytes.len()) as u64 + cold
@@ -387,7 +388,10 @@ impl StateTable {
     }
 
     /// Brings all rows into memory, some at a time, that were never touched, and calls `work` with their slots.
-    pub(super) fn each_untouched(&mut self, mut work: impl FnMut(&mut StateTable, &[Slot]) -> Result<()>) -> Result<()> {
+    pub(super) fn each_untouched(
+        &mut self,
+        mut work: impl FnMut(&mut StateTable, &[Slot]) -> Result<()>,
+    ) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }

@@ -198,7 +198,9 @@ impl ColdRows {
     /// Takes the rows whose keys were touched at this time or before.
     pub fn take_touched(&mut self, until: i64, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
         for at in 0..self.files.len() {
-            let Some(of) = self.files.get_mut(at).filter(|of| of.oldest_of_all <= until && of.live > 0) else { continue };
+            let Some(of) = self.files.get_mut(at).filter(|of| of.oldest_of_all <= until && of.live > 0) else {
+                continue;
+            };
             let file = of.file.clone();
             let due: Vec<(usize, Range<usize>)> = (0..of.oldest.len())
                 .filter(|page| of.oldest[*page] <= until)
@@ -280,7 +282,9 @@ fn runs(hits: &[(usize, Range<usize>)]) -> impl Iterator<Item = (&[(usize, Range
                 return ControlFlow::Break(count);
             }
             match runs.last_mut() {
-                Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => last.end = last.end.max(range.end),
+                Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => {
+                    last.end = last.end.max(range.end)
+                }
                 Some(last) if range.end <= last.end => {}
                 _ => runs.push(range.clone()),
             }

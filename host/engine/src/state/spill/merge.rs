@@ -61,9 +61,14 @@ impl ColdRows {
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let (folder, job) = (folder.to_owned(), failure.clone());
-        threads::start("millstream-merge", "a thread that merges cold rows", |_| {}, move || {
-            let _ = sender.send(merge_files(&due, &folder, job));
-        })?;
+        threads::start(
+            "millstream-merge",
+            "a thread that merges cold rows",
+            |_| {},
+            move || {
+                let _ = sender.send(merge_files(&due, &folder, job));
+            },
+        )?;
         self.merge = Some(Merge { of, changed, taken: Vec::new(), done });
         Ok(())
     }

@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn a_page_gives_back_its_rows() {
-        for rows_in in [vec![], vec![(1, &b""[..], 0)], vec![(5, &b"key"[..], 9), (6, b"another", 3)], vec![(8, b"k", 9000)]] {
+        for rows_in in
+            [vec![], vec![(1, &b""[..], 0)], vec![(5, &b"key"[..], 9), (6, b"another", 3)], vec![(8, b"k", 9000)]]
+        {
             let page = page(&rows_in);
             assert!(page.len() % PAGE_BYTES == 0 && is_whole(&page, 3) && !is_whole(&page, 4));
             let found: Vec<_> = rows(&page).map(Option::unwrap).collect();

@@ -107,9 +107,13 @@ fn all(table: &mut StateTable) -> RecordBatch {
 fn a_table_that_spills_is_the_same_as_one_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (mut most, mut files, mut merged) = (0, 0, false);
-    for (seed, (keys, bytes, timeout)) in
-        (1..).zip([(200, 3_000, None), (3_000, 20_000, None), (3_000, 30_000, Some(900)), (400, 1, Some(60)), (50, 1 << 30, None)])
-    {
+    for (seed, (keys, bytes, timeout)) in (1..).zip([
+        (200, 3_000, None),
+        (3_000, 20_000, None),
+        (3_000, 30_000, Some(900)),
+        (400, 1, Some(60)),
+        (50, 1 << 30, None),
+    ]) {
         let mut pair = Pair {
             plain: table(timeout),
             spilled: spilling(bytes, folder.path(), timeout),
@@ -167,8 +171,12 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
 #[test]
 fn a_migration_leaves_no_row_out() {
     let folder = tempfile::tempdir().unwrap();
-    let mut pair =
-        Pair { plain: table(Some(500)), spilled: spilling(20_000, folder.path(), Some(500)), random: Random(5), now: 0 };
+    let mut pair = Pair {
+        plain: table(Some(500)),
+        spilled: spilling(20_000, folder.path(), Some(500)),
+        random: Random(5),
+        now: 0,
+    };
     pair.both(StateTable::track_changes);
     (0..200).for_each(|_| pair.batch(2_000));
     pair.changes(false);
@@ -221,7 +229,10 @@ fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
     };
     let bytes = whole.all_bytes();
     let mut file = ColdFile::new(whole, false, false);
-    assert_eq!((found(&mut file, 3).unwrap(), found(&mut file, 399).unwrap(), found(&mut file, 400).unwrap()), (1, 1, 0));
+    assert_eq!(
+        (found(&mut file, 3).unwrap(), found(&mut file, 399).unwrap(), found(&mut file, 400).unwrap()),
+        (1, 1, 0)
+    );
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
