@@ -125,6 +125,7 @@ impl BatchWork for StateWork {
         let timers = self.state.timers().map_or(0, |timers| timers.count());
         // For the memory of the job, the stage counts them itself after each call.
         let bytes = self.state.bytes();
+        self.held.keep(self.state.kept_bytes());
         self.held.show(self.state.table().len() as u64 + timers, bytes);
         self.held.spread(|| self.state.table().spread());
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());

@@ -328,6 +328,11 @@ impl UpdateStage {
         self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes))
     }
 
+    /// What of that never lies in files.
+    pub fn kept_bytes(&self) -> u64 {
+        if self.table.spills() { self.timers.as_ref().map_or(0, Timers::bytes) } else { self.bytes() }
+    }
+
     /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.
     fn check_bytes(&self) -> Result<()> {
         let bytes = self.bytes();

@@ -1,5 +1,6 @@
 //! How much memory the state of a job may take in a process, and which of its tables has to give some up.
 
+use crate::memory::kept;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -67,9 +68,15 @@ impl BudgetShare {
 
     /// The table takes so much now. If all together take too much, and this one more than an equal part: how much it may keep.
     pub fn take(&self, bytes: u64) -> Option<u64> {
+        self.take_beside(bytes, kept::bytes())
+    }
+
+    /// The same beside so much that cannot give up rows.
+    fn take_beside(&self, bytes: u64, kept: u64) -> Option<u64> {
         self.bytes.store(bytes, Ordering::Relaxed);
         let (sum, tables) = self.budget.sum();
-        let (most, equal) = (self.budget.bytes_max, self.budget.bytes_max / tables);
+        let most = self.budget.bytes_max.saturating_sub(kept);
+        let equal = most / tables;
         if sum <= most || bytes <= equal {
             return None;
         }
@@ -86,13 +93,15 @@ mod tests {
     fn who_has_most_gives_up_rows_until_all_fits() {
         let budget = StateBudget::new(1000, PathBuf::new());
         let (one, other) = (budget.share(), budget.share());
-        assert_eq!(one.take(900), None, "the other has nothing");
-        assert_eq!(other.take(300), None, "it has less than half");
-        assert_eq!(one.take(900), Some(700 / 100 * KEPT));
-        assert_eq!(one.take(560), None);
-        assert_eq!(other.take(600), Some(500 / 100 * KEPT), "each may have half");
+        assert_eq!(one.take_beside(900, 0), None, "the other has nothing");
+        assert_eq!(other.take_beside(300, 0), None, "it has less than half");
+        assert_eq!(one.take_beside(900, 0), Some(700 / 100 * KEPT));
+        assert_eq!(one.take_beside(560, 0), None);
+        assert_eq!(other.take_beside(600, 0), Some(500 / 100 * KEPT), "each may have half");
+        assert_eq!(one.take_beside(390, 200), None, "it has less than half of what is left");
+        assert_eq!(other.take_beside(600, 200), Some(400 / 100 * KEPT));
         drop(one);
-        assert_eq!(other.take(1000), None);
-        assert_eq!(other.take(1100), Some(1000 / 100 * KEPT));
+        assert_eq!(other.take_beside(1000, 0), None);
+        assert_eq!(other.take_beside(1100, 0), Some(1000 / 100 * KEPT));
     }
 }
