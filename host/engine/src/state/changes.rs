@@ -149,22 +149,11 @@ impl StateTable {
         let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
         // Not even the places of all rows are there at once.
         let step = (KEY_GROUPS as usize / (rows / SORTED_ROWS_MAX + 1)).max(1);
-        let cold_step = self.cold_step(!base).min(step);
         let mut some = false;
         for first in (0..KEY_GROUPS).step_by(step) {
-            let end = (first + step as u64).min(KEY_GROUPS);
-            let rows = self.rows_to_write(&changes, base, first..end);
-            let mut rest = rows.as_slice();
-            for first in (first..end).step_by(cold_step) {
-                let groups = first..(first + cold_step as u64).min(end);
-                let (now, later) = rest.split_at(rest.partition_point(|(hash, _)| hash >> GROUP_SHIFT < groups.end));
-                rest = later;
-                let cold = self.borrow_cold(&groups, !base)?;
-                let rows = self.with_cold_rows(&changes, now, &cold);
-                some |= !rows.is_empty();
-                self.write(&changes, &rows, most, to)?;
-                self.give_back(&cold);
-            }
+            let groups = first..(first + step as u64).min(KEY_GROUPS);
+            let rows = self.rows_to_write(&changes, base, groups.clone());
+            some |= self.write_with_cold(&changes, base, &rows, groups, most, to)?;
             changes.grow(self.slots());
             for (_, row) in &rows {
                 if let ChangedRow::Known(slot) = row {
@@ -180,6 +169,47 @@ impl StateTable {
         slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
         Ok(())
+    }
+
+    /// All rows of some key groups, in slices as of [`StateTable::changes`]. What changed is as it was before.
+    pub fn all_of(&mut self, groups: Range<u64>, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
+        let nothing = TrackedChanges::default();
+        let changes = self.changes.take();
+        let rows = self.rows_to_write(&nothing, true, groups.clone());
+        let some = self.write_with_cold(&nothing, true, &rows, groups, most, to);
+        self.changes = changes;
+        let slots = self.slots();
+        self.changes.iter_mut().for_each(|changes| changes.grow(slots));
+        if !some? {
+            to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
+        }
+        Ok(())
+    }
+
+    /// Writes these rows, which are those of some key groups that are in memory, together with those that are not. Whether there
+    /// were any.
+    fn write_with_cold(
+        &mut self,
+        changes: &TrackedChanges,
+        base: bool,
+        rows: &[(u64, ChangedRow)],
+        groups: Range<u64>,
+        most: SliceMax,
+        to: &mut SliceSink<'_>,
+    ) -> Result<bool> {
+        let (mut rest, mut some) = (rows, false);
+        let step = self.cold_step(!base).min((groups.end - groups.start).max(1) as usize);
+        for first in groups.clone().step_by(step) {
+            let groups = first..(first + step as u64).min(groups.end);
+            let (now, later) = rest.split_at(rest.partition_point(|(hash, _)| hash >> GROUP_SHIFT < groups.end));
+            rest = later;
+            let cold = self.borrow_cold(&groups, !base)?;
+            let rows = self.with_cold_rows(changes, now, &cold);
+            some |= !rows.is_empty();
+            self.write(changes, &rows, most, to)?;
+            self.give_back(&cold);
+        }
+        Ok(some)
     }
 
     fn write(

@@ -2,8 +2,10 @@ use super::budget::StateBudget;
 use super::*;
 use crate::batch::keys::Keys;
 use crate::ids::BatchTime;
+use crate::limits::STATE_SLICE_MAX;
 use crate::random::Random;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::path::Path;
 use std::sync::Arc;
@@ -160,6 +162,20 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                             assert_eq!(all(&mut after), all(&mut held));
                         }
                     }
+                }
+                29 => {
+                    // A part of a base, as a large table is written.
+                    let part = pair.random.below(3_000);
+                    let part = part..part + 1 + pair.random.below(KEY_GROUPS - part);
+                    let changed = (pair.plain.changed(), pair.spilled.changed());
+                    let mut parts = Vec::new();
+                    pair.both(|table| {
+                        let mut slices = Vec::new();
+                        table.all_of(part.clone(), STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
+                        parts.push(concat_batches(&table.file_schema(), &slices).unwrap());
+                    });
+                    assert_eq!(parts[0], parts[1], "a part of a base");
+                    assert_eq!((pair.plain.changed(), pair.spilled.changed()), changed);
                 }
                 _ => {}
             }
