@@ -173,6 +173,54 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
 }
 
 #[test]
+fn a_full_disk_of_rows_that_do_not_fit_into_memory() {
+    let trial = Trial::new(&format!(
+        r#"name = "cold"
+batch = "20ms"
+state = {{ memory = "1MiB", folder = "cold" }}
+[sources.made]
+kind = "rate"
+rows_per_second = 20000
+[stages.totals]
+from = "made"
+key = "value"
+plugin = "{}/plugins/running-count"
+[sinks.lines]
+from = "totals"
+kind = "queue"
+path = "lines.jsonl"
+"#,
+        root().display()
+    ));
+    let Some(_small) = Mounted::small(trial.path("cold")) else { return };
+    let mut job = trial.start(&["--workers", "1"]);
+    let lines = || fs::read_to_string(trial.path("lines.jsonl")).unwrap_or_default().lines().count();
+    job.until("it begins", |_| lines() > 3);
+    let filler = Filler::of(&trial.path("cold"));
+    job.until_stderr("paused: cannot write cold rows of state in ");
+    let told = job.stderr();
+    assert!(told.contains("No space left on device; the job goes on by itself when there is room"), "{told}");
+    let before = lines();
+    drop(filler);
+    job.until_stderr("goes on after a pause of ");
+    job.until("it goes on", |_| lines() > before + 5);
+    job.kill();
+    // Each number came once, and was counted once, in order.
+    let text = trial.text("lines.jsonl");
+    let whole = text.lines().filter(|line| line.ends_with("]}"));
+    let mut values: Vec<u64> = Vec::new();
+    for line in whole {
+        let batch: serde_json::Value = serde_json::from_str(line).unwrap();
+        for row in batch["rows"].as_array().unwrap() {
+            assert_eq!(row["count"], 1, "{row}");
+            values.push(row["value"].as_u64().unwrap());
+        }
+    }
+    values.sort_unstable();
+    assert!(values.len() > 10_000 && values.iter().copied().eq(0..values.len() as u64), "{}", values.len());
+}
+
+#[test]
 fn a_full_disk_of_checkpoints() {
     pauses_and_goes_on(
         "checkpoint",

@@ -82,6 +82,7 @@ mod sinks;
 mod source_examples;
 mod source_plugins;
 mod sources;
+mod spill;
 mod spread_files;
 mod spread_sockets;
 mod sql;

@@ -90,6 +90,8 @@ pub const MEMORY_BYTES_DEFAULT_PERCENT: u64 = 75;
 pub const MEMORY_BYTES_MIN: u64 = 128 << 20;
 /// Most that `memory` of a job may say.
 pub const MEMORY_BYTES_MAX_MAX: u64 = 1 << 50;
+/// Least that `state.memory` of a job may say.
+pub const STATE_MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Default of `in_flight_max`: batches that have begun and are not yet committed.
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.

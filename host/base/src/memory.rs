@@ -11,6 +11,7 @@
 pub mod budget;
 mod counted;
 mod holders;
+pub mod kept;
 mod machine;
 mod resident;
 mod watch;

@@ -46,16 +46,17 @@ use crate::checkpoint::types::Table;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
-use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec};
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec, StateSpec};
 use crate::job::{retry_source, table_source};
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
 use crate::receiver::table;
+use crate::state::spill::budget::StateBudget;
 use crate::window::WindowNode;
 use crate::{job, limits, lock, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A checked job.
@@ -74,6 +75,8 @@ pub struct Graph {
     pub writers: BTreeMap<String, Arc<ConnectorSlot<SinkNode>>>,
     /// Whether databases that are away are waited for while the job starts.
     pub servers: ServerWait,
+    /// What the rows of state in memory count against, where others may lie in files.
+    pub budget: Option<Arc<StateBudget>>,
     /// Loads plugins, also those that come later.
     host: PluginHost,
 }
@@ -164,6 +167,16 @@ impl CheckedStage {
     }
 }
 
+/// What the job says of the memory of state.
+fn budget(state: &StateSpec, spec: &JobSpec) -> Arc<StateBudget> {
+    let temporary = || std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = match &state.folder {
+        Some(folder) => spec.origin.folder.join(folder),
+        None => temporary().unwrap_or_else(|| PathBuf::from("/var/tmp")),
+    };
+    StateBudget::new(state.memory_bytes_max, folder)
+}
+
 /// A stage that is being checked: what the checks of its operator look at.
 struct StageCheck<'a> {
     graph: &'a Graph,
@@ -191,7 +204,7 @@ impl Graph {
         let host = PluginHost::new().unwrap();
         let (readers, writers, servers) = (BTreeMap::new(), BTreeMap::new(), ServerWait::No);
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Graph { stages, streams, clocks, readers, writers, servers, host, spec }
+        Graph { stages, streams, clocks, readers, writers, servers, budget: None, host, spec }
     }
 }
 
@@ -206,7 +219,8 @@ impl Graph {
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;
         let writers = BTreeMap::new();
-        let mut graph = Graph { stages, streams, clocks, readers, writers, servers, host: host.clone(), spec };
+        let budget = spec.state.as_ref().map(|state| budget(state, &spec));
+        let mut graph = Graph { stages, streams, clocks, readers, writers, servers, budget, host: host.clone(), spec };
         graph.spec.sources.append(&mut enrich::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;

@@ -8,6 +8,7 @@ pub mod table_checkpoint;
 pub mod merged;
 mod migrate;
 mod restore;
+pub mod spill;
 mod table;
 pub mod timers;
 

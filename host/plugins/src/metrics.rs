@@ -14,6 +14,7 @@ use crate::batch::rejected::plugin_columns;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
 use crate::memory::Holder;
+use crate::memory::kept::KeptState;
 use crate::plugin::{Account, ConnectorTally, Costs, CounterValues, Counters, Description, Plugin, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
@@ -68,6 +69,7 @@ pub struct StateSize {
     last: u64,
     last_bytes: u64,
     memory: Holder,
+    kept: KeptState,
     /// Among those of the stage.
     number: u64,
     spread: Option<Instant>,
@@ -80,6 +82,7 @@ impl StateSize {
     /// It is so much now, and takes so many bytes, which count for the memory of the job.
     pub fn set(&mut self, now: u64, bytes: u64) {
         self.memory.set(bytes);
+        self.kept.set(bytes);
         self.show(now, bytes);
     }
 
@@ -90,6 +93,11 @@ impl StateSize {
             let spread = spread();
             self.counts.spreads().insert(self.number, spread);
         }
+    }
+
+    /// So many bytes of it stay in memory, where the rest may lie in files.
+    pub fn keep(&mut self, bytes: u64) {
+        self.kept.set(bytes);
     }
 
     /// The same, where the bytes count for the memory of the job elsewhere.
@@ -351,6 +359,7 @@ impl Counts {
             last_bytes: 0,
             number: NEXT_STATE.fetch_add(1, Ordering::Relaxed),
             spread: None,
+            kept: KeptState::default(),
             memory: Holder::new(format!("the state of stage `{stage}`")),
         }
     }

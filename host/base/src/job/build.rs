@@ -41,6 +41,7 @@ impl JobSpec {
             in_flight_max: limits::IN_FLIGHT_MAX,
             ui: true,
             memory_bytes_max: None,
+            state: None,
             at_end: AtEnd::default(),
             checkpoint: None,
             origin: Origin::default(),
@@ -78,6 +79,14 @@ impl JobSpec {
     #[must_use]
     pub fn at_end(mut self, at_end: AtEnd) -> JobSpec {
         self.at_end = at_end;
+        self
+    }
+
+    /// Sets how much memory the state of stages may take in each process; what does not fit lies in files in this folder, or
+    /// in that of temporary files.
+    #[must_use]
+    pub fn state(mut self, memory_bytes_max: u64, folder: Option<PathBuf>) -> JobSpec {
+        self.state = Some(StateSpec { memory_bytes_max, folder });
         self
     }
 

@@ -225,6 +225,11 @@ pub(super) const JOB: &[TableKey] = &[
          job takes in less; above all of it the job ends and says what holds it.",
     ),
     key(
+        "state",
+        KeyShape::Table(STATE),
+        "How much memory the state of stages may take; what is used seldom lies in files then. Absent: all of it is in memory.",
+    ),
+    key(
         "at_end",
         KeyShape::Word(&["flush", "keep"]),
         "What becomes of event time when no source will send anything more: it ends, and open windows, sessions, rows \
@@ -244,6 +249,18 @@ pub(super) const JOB: &[TableKey] = &[
     key("sources", KeyShape::Parts(SOURCE), "The inputs of the job, by name.").needed(&[""]),
     key("stages", KeyShape::Parts(STAGE), "The operators of the job, by name, in any order."),
     key("sinks", KeyShape::Parts(SINK), "The outputs of the job, by name.").needed(&[""]),
+];
+
+/// `state`
+pub(super) const STATE: &[TableKey] = &[
+    key("memory", KeyShape::Size, "Memory for the state of all stages in each process of the job, as \"2GiB\".")
+        .needed(&[""]),
+    key(
+        "folder",
+        KeyShape::Text,
+        "The folder of the files with what does not fit, relative to the job file; by default that of the environment variable \
+         TMPDIR, or else /var/tmp.",
+    ),
 ];
 
 /// `checkpoint`

@@ -84,6 +84,17 @@ fn top(job: &JobSpec, mistakes: &Mistakes) {
     if job.in_flight_max == 0 {
         mistakes.add_new("in_flight_max".into(), "", "`in_flight_max` is 0; write a number of at least 1");
     }
+    if let Some(state) = &job.state {
+        let least = limits::STATE_MEMORY_BYTES_MIN;
+        if !(least..=limits::MEMORY_BYTES_MAX_MAX).contains(&state.memory_bytes_max) {
+            let message = format!("`state.memory` is {}; write at least {least}", state.memory_bytes_max);
+            mistakes.add_new("state.memory".into(), "", message);
+        }
+        if state.folder.as_ref().is_some_and(|folder| folder.as_os_str().as_encoded_bytes().contains(&0)) {
+            let message = "`state.folder` has a zero byte, which no path can have; write it without";
+            mistakes.add_new("state.folder".into(), "", message);
+        }
+    }
     if job.workers.is_some_and(|workers| workers == 0 || workers as u64 > limits::WORKERS_MAX) {
         let message =
             format!("`workers` is not within 1 to {}; write such a number, or leave it out", limits::WORKERS_MAX);

@@ -24,9 +24,19 @@ use super::document::Document;
 use super::keys;
 use super::mistakes::Mistakes;
 use super::names;
-use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, Texts};
+use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, StateSpec, Texts};
 use super::table::Reader;
 use std::path::Path;
+
+/// Reads `state`, where it is there.
+fn state(top: &Reader<'_>) -> Option<StateSpec> {
+    let r = top.inner("state", "state = { memory = \"2GiB\" }")?;
+    r.check_keys(keys::STATE, &[], None);
+    r.need("memory", "memory = \"2GiB\"");
+    let most = crate::limits::MEMORY_BYTES_MAX_MAX;
+    let memory_bytes_max = r.size("memory", crate::limits::STATE_MEMORY_BYTES_MIN, most).unwrap_or(most);
+    Some(StateSpec { memory_bytes_max, folder: r.path("folder", "folder = \"/var/tmp\"") })
+}
 
 /// Reads the whole file. What cannot be read is noted in `mistakes` and gets a harmless value, so that the rest of the
 /// file is looked at as well.
@@ -56,6 +66,7 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
         job.in_flight_max = most;
     }
     job.memory_bytes_max = top.size("memory", crate::limits::MEMORY_BYTES_MIN, crate::limits::MEMORY_BYTES_MAX_MAX);
+    job.state = state(&top);
     job.ui = top.flag("ui").unwrap_or(true);
     job.checkpoint = checkpoint::checkpoint(&top);
     job.sources =

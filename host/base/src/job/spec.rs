@@ -64,6 +64,8 @@ pub struct JobSpec {
     pub in_flight_max: u64,
     /// Memory of all its processes on one machine, in bytes; `None`: a share of the machine's.
     pub memory_bytes_max: Option<u64>,
+    /// How much of it state may take, where rows of state may lie in files; `None`: all of it is in memory.
+    pub state: Option<StateSpec>,
     /// What becomes of event time when no source will send anything more.
     pub at_end: AtEnd,
     /// Whether a run serves a page about the job.
@@ -78,6 +80,15 @@ pub struct JobSpec {
     pub stages: Vec<StageSpec>,
     /// Sinks by name, in order.
     pub sinks: Vec<SinkSpec>,
+}
+
+/// The table `state` of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    /// Memory for the state of all stages in each process, in bytes.
+    pub memory_bytes_max: u64,
+    /// The folder of the files with what does not fit, as in the job file.
+    pub folder: Option<PathBuf>,
 }
 
 /// The table `[checkpoint]` of a job.

@@ -8,7 +8,7 @@
 //!
 //! Each is looked at again after giving back what was freed, as the C library keeps much of it.
 
-use super::{give_back, holders, resident};
+use super::{give_back, holders, kept, resident};
 use crate::error::{Error, MEMORY_EXIT_CODE, Result};
 use crate::terminal;
 use std::cell::Cell;
@@ -87,6 +87,7 @@ pub fn batch_bytes_max(wanted: u64) -> u64 {
 /// An error where the budget is used up: the job is to end with it.
 #[inline]
 pub fn check() -> Result<()> {
+    kept::check()?;
     if IS_OVER.load(Ordering::Relaxed) { confirm(0) } else { Ok(()) }
 }
 

@@ -85,6 +85,16 @@ pub fn base_due(files: &[StateFile], first: u32, end: u32, changed_rows: u64, ta
     changed_rows > 0 && (delta_rows >= table_rows || deltas.count() >= STATE_DELTAS_MAX)
 }
 
+/// Which of these key groups should be written whole next, where that is done a part at a time: those in which most files of changes
+/// count.
+pub fn next_part(files: &[StateFile], first: u32, end: u32, parts: u32) -> Range<u32> {
+    let step = end.saturating_sub(first).div_ceil(parts.max(1)).max(1);
+    let ranges = (first..end).step_by(step as usize).map(|start| start..start.saturating_add(step).min(end));
+    let changes = |part: &Range<u32>| live(files, part.start, part.end).iter().filter(|live| !live.file.base).count();
+    // The first of those that have as many.
+    ranges.rev().max_by_key(changes).unwrap_or(first..end)
+}
+
 /// Drops the files that count nowhere any more.
 pub fn prune(mut files: Vec<StateFile>) -> Vec<StateFile> {
     let mut counts = vec![false; files.len()];

@@ -214,7 +214,8 @@ impl ShadowRun<ShadowState> {
             let keys = either(called, state.take_called());
             let of = |(rows, known)| States { rows, known };
             let states = [of(old.states_of(&keys)?), of(state.states_of(&keys)?)];
-            compared.states(|| old.key_rows(&keys), &states[0], &states[1])
+            compared.states(|| old.key_rows(&keys), &states[0], &states[1])?;
+            state.shrink()
         });
     }
 }

@@ -44,7 +44,8 @@ pub fn build<'s>(
             Ok(())
         });
     let split = split_parts(stage, checked, build);
-    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, build.index, build.peers)?;
+    let state =
+        UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
     let time = event_time::of(stage, input.progress, build)?;
     let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
@@ -120,9 +121,11 @@ impl BatchWork for StateWork {
                 run.batch(context, parts, &mut self.state, output);
             }
         }
+        self.state.shrink()?;
         let timers = self.state.timers().map_or(0, |timers| timers.count());
         // For the memory of the job, the stage counts them itself after each call.
         let bytes = self.state.bytes();
+        self.held.keep(self.state.kept_bytes());
         self.held.show(self.state.table().len() as u64 + timers, bytes);
         self.held.spread(|| self.state.table().spread());
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());

@@ -10,6 +10,7 @@ use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::trial::Fallback;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
 use crate::regular;
+use crate::state::spill::budget::StateBudget;
 use crate::state::{timers, timers::TimerClock};
 use crate::tls::{self, Tls};
 use crate::trust::policy::Policy;
@@ -78,6 +79,8 @@ pub struct UpdateNode {
     pub timers_max: u64,
     /// How much memory its state may take on one worker.
     pub state_bytes_max: Option<u64>,
+    /// What its rows in memory count against, where others may lie in files.
+    pub budget: Option<Arc<StateBudget>>,
 }
 
 /// Checks a stage with a plugin, of any world.
@@ -149,10 +152,16 @@ fn update(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys
         timers: timer_clock(check, &plugin.plugin, &plugin_name)?,
         timers_max: plugin.stage.limits.timers_max,
         state_bytes_max: plugin.stage.limits.state_bytes_max,
+        budget: check.graph.budget.clone().filter(|_| spills(options)),
     };
     let mut tables = vec![table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Update(plugin, Box::new(node))) })
+}
+
+/// Whether rows may leave memory: where each batch looks at all of them they would come back at once.
+fn spills(options: &UpdateSpec) -> bool {
+    options.on != Some(UpdateOn::All) && options.emit != Some(UpdateEmit::State)
 }
 
 /// The table of a stage as a checkpoint describes it, without files.

@@ -132,11 +132,17 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         };
         table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
     };
-    let timeout_us = |name: &str| {
+    let update = |name: &str| {
         let stage = graph.stages.iter().find(|stage| stage.name == name)?;
         let Operator::Update(_, update) = &stage.operator else { return None };
-        update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX))
+        Some(update)
     };
-    let timed = |table: Table| WantedTable { timeout_us: timeout_us(&table.name), table };
-    tables_of(graph).into_iter().filter(is_of_stage).map(timed).collect()
+    let as_kept = |table: Table| {
+        let update = update(&table.name);
+        let timeout = update.and_then(|update| update.timeout);
+        let timeout_us = timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+        let budget = update.and_then(|update| update.budget.clone());
+        WantedTable { table, timeout_us, budget }
+    };
+    tables_of(graph).into_iter().filter(is_of_stage).map(as_kept).collect()
 }

@@ -32,6 +32,7 @@ use std::time::Duration;
 /// Starts a job. What can be wrong is found before anything runs or is written. `plugins`: where some are loaded already.
 pub fn start(spec: JobSpec, options: Options, plugins: Option<PluginHost>) -> Result<Stopper> {
     memory::limit(spec.memory_bytes_max, sharing(&options))?;
+    memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
     await_clusters(&spec, &options)?;
     let plugins = plugins.map_or_else(PluginHost::new, Ok)?;
     let Some(checkpoint) = &spec.checkpoint else {
@@ -174,8 +175,10 @@ fn settle(
         drop((graph, decided));
         // The other processes wait meanwhile, and have nothing yet: their share is for what they had held.
         memory::limit(spec.memory_bytes_max, 1)?;
+        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
         memory::limit(spec.memory_bytes_max, sharing(options))?;
+        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         match ran {
             Ok(()) => {
                 ran_as_before = until;

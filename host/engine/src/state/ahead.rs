@@ -2,12 +2,14 @@
 //! checkpoint holds, follows the checkpoints that come, and so has little left to load when it takes the job over.
 
 use super::StateTable;
+use super::spill::budget::StateBudget;
 use crate::checkpoint::fold::{self, LiveFile};
 use crate::checkpoint::read;
 use crate::checkpoint::state_file;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::threads;
 use arrow::datatypes::Schema;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,8 @@ pub struct WantedTable {
     pub table: Table,
     /// After how long without a touch a key is idle.
     pub timeout_us: Option<i64>,
+    /// What its rows in memory count against, where it may have others.
+    pub budget: Option<Arc<StateBudget>>,
 }
 
 impl TablesAhead {
@@ -133,7 +137,7 @@ fn follow(
     mut tables: BTreeMap<String, TableAhead>,
 ) -> Result<BTreeMap<String, TableAhead>> {
     let mut followed = BTreeMap::new();
-    for WantedTable { table, timeout_us } in wanted {
+    for WantedTable { table, timeout_us, budget } in wanted {
         let held = checkpoint.tables.iter().find(|held| held.of == TableOf::Stage && held.name == table.name);
         // Another version's state is loaded when the plugin that migrates it is.
         let Some(held) = held.filter(|held| has_columns_of(held, table)) else { continue };
@@ -141,10 +145,13 @@ fn follow(
         let before = tables.remove(&held.name).filter(|before| before.is_of(held));
         let (mut ahead, loaded) = match before.and_then(|before| before.missing(&live).map(|loaded| (before, loaded))) {
             Some(before) => before,
-            None => (TableAhead::new(held, *timeout_us)?, 0),
+            None => (TableAhead::new(held, *timeout_us, budget.as_ref())?, 0),
         };
         let missing = live.get(loaded..).unwrap_or_default();
-        read::each_live(store, held, missing, |rows| ahead.rows.restore(&rows, |_| true))?;
+        read::each_live(store, held, missing, |rows| {
+            ahead.rows.restore(&rows, |_| true)?;
+            ahead.rows.shrink()
+        })?;
         ahead.applied.extend(missing.iter().map(AppliedFile::of));
         followed.insert(held.name.clone(), ahead);
     }
@@ -178,11 +185,14 @@ impl AppliedFile {
 }
 
 impl TableAhead {
-    fn new(held: &Table, timeout_us: Option<i64>) -> Result<TableAhead> {
+    fn new(held: &Table, timeout_us: Option<i64>, budget: Option<&Arc<StateBudget>>) -> Result<TableAhead> {
         let state = Arc::new(Schema::new(read::fields(&held.state)?));
         let key = read::fields(held.key.iter().chain(&held.sub))?;
         let mut rows = StateTable::new(key, state, timeout_us).map_err(Error::arrow)?;
         rows.track_changes();
+        if let Some(budget) = budget {
+            rows = rows.spilling(budget.share(), &Failure::default())?;
+        }
         Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })
     }
 

@@ -69,6 +69,23 @@ impl TrackedChanges {
         self.marks[slot as usize] |= WRITTEN;
     }
 
+    /// Whether no file has the slot's key as it is.
+    pub fn is_changed(&self, slot: Slot) -> bool {
+        self.marks[slot as usize] & LISTED != 0
+    }
+
+    /// Whether the slot's key is in a file, as it is or as it was.
+    pub fn is_written(&self, slot: Slot) -> bool {
+        self.marks[slot as usize] & WRITTEN != 0
+    }
+
+    /// The rows of these slots are elsewhere now, and so are their changes.
+    pub fn forget(&mut self, slots: &[Slot]) {
+        slots.iter().for_each(|slot| self.marks[*slot as usize] = 0);
+        let marks = &self.marks;
+        self.slots.retain(|slot| marks[*slot as usize] & LISTED != 0);
+    }
+
     /// The slot's key is about to be removed.
     pub fn removed(&mut self, slot: Slot, hash: u64, key: &[u8]) {
         let mark = &mut self.marks[slot as usize];
@@ -102,6 +119,7 @@ impl StateTable {
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.written(slot));
         self.changes = Some(changes);
+        self.cold_written();
     }
 
     /// The files that hold the table so far do not count any more: all that it holds has to be written.
@@ -117,7 +135,8 @@ impl StateTable {
 
     /// How many rows `changes` would have at most, without and with `base`.
     pub fn changed(&self) -> u64 {
-        self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64)
+        let cold = self.cold_changed();
+        self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64 + cold)
     }
 
     /// The rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once: all
@@ -132,15 +151,17 @@ impl StateTable {
         let step = (KEY_GROUPS as usize / (rows / SORTED_ROWS_MAX + 1)).max(1);
         let mut some = false;
         for first in (0..KEY_GROUPS).step_by(step) {
-            let rows = self.rows_to_write(&changes, base, first..first + step as u64);
-            some |= !rows.is_empty();
-            self.write(&changes, &rows, most, to)?;
-            for row in &rows {
+            let groups = first..(first + step as u64).min(KEY_GROUPS);
+            let rows = self.rows_to_write(&changes, base, groups.clone());
+            some |= self.write_with_cold(&changes, base, &rows, groups, most, to)?;
+            changes.grow(self.slots());
+            for (_, row) in &rows {
                 if let ChangedRow::Known(slot) = row {
                     changes.marks[*slot as usize] |= WRITTEN;
                 }
             }
         }
+        self.cold_written();
         if !some {
             to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
         }
@@ -148,6 +169,47 @@ impl StateTable {
         slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
         Ok(())
+    }
+
+    /// All rows of some key groups, in slices as of [`StateTable::changes`]. What changed is as it was before.
+    pub fn all_of(&mut self, groups: Range<u64>, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
+        let nothing = TrackedChanges::default();
+        let changes = self.changes.take();
+        let rows = self.rows_to_write(&nothing, true, groups.clone());
+        let some = self.write_with_cold(&nothing, true, &rows, groups, most, to);
+        self.changes = changes;
+        let slots = self.slots();
+        self.changes.iter_mut().for_each(|changes| changes.grow(slots));
+        if !some? {
+            to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
+        }
+        Ok(())
+    }
+
+    /// Writes these rows, which are those of some key groups that are in memory, together with those that are not. Whether there
+    /// were any.
+    fn write_with_cold(
+        &mut self,
+        changes: &TrackedChanges,
+        base: bool,
+        rows: &[(u64, ChangedRow)],
+        groups: Range<u64>,
+        most: SliceMax,
+        to: &mut SliceSink<'_>,
+    ) -> Result<bool> {
+        let (mut rest, mut some) = (rows, false);
+        let step = self.cold_step(!base).min((groups.end - groups.start).max(1) as usize);
+        for first in groups.clone().step_by(step) {
+            let groups = first..(first + step as u64).min(groups.end);
+            let (now, later) = rest.split_at(rest.partition_point(|(hash, _)| hash >> GROUP_SHIFT < groups.end));
+            rest = later;
+            let cold = self.borrow_cold(&groups, !base)?;
+            let rows = self.with_cold_rows(changes, now, &cold);
+            some |= !rows.is_empty();
+            self.write(changes, &rows, most, to)?;
+            self.give_back(&cold);
+        }
+        Ok(some)
     }
 
     fn write(
@@ -193,7 +255,7 @@ impl StateTable {
     }
 
     /// The rows of some key groups, in the order of the hashes of their keys.
-    fn rows_to_write(&self, changes: &TrackedChanges, base: bool, groups: Range<u64>) -> Vec<ChangedRow> {
+    fn rows_to_write(&self, changes: &TrackedChanges, base: bool, groups: Range<u64>) -> Vec<(u64, ChangedRow)> {
         let within = |hash: &u64| groups.contains(&(hash >> GROUP_SHIFT));
         let known = |slot: Slot| (self.hashes[slot as usize], ChangedRow::Known(slot));
         let mut rows: Vec<(u64, ChangedRow)> = if base {
@@ -212,9 +274,32 @@ impl StateTable {
                 .filter(|(hash, _)| within(hash));
             stored.chain(removed.filter(|(_, row)| !self.is_back(changes, *row))).collect()
         };
+        self.sort_changed(changes, &mut rows);
+        rows
+    }
+
+    fn sort_changed(&self, changes: &TrackedChanges, rows: &mut [(u64, ChangedRow)]) {
         rows.sort_unstable_by(|(first, a), (second, b)| match first.cmp(second) {
             Ordering::Equal => self.row_key(changes, *a).cmp(self.row_key(changes, *b)),
             other => other,
+        });
+    }
+
+    /// These rows together with those that are in borrowed slots, in order.
+    fn with_cold_rows(&self, changes: &TrackedChanges, rows: &[(u64, ChangedRow)], cold: &[Slot]) -> Vec<ChangedRow> {
+        if cold.is_empty() {
+            return rows.iter().map(|(_, row)| *row).collect();
+        }
+        let cold = cold.iter().map(|slot| (self.hashes[*slot as usize], ChangedRow::Known(*slot)));
+        let mut rows: Vec<_> = rows.iter().copied().chain(cold).collect();
+        self.sort_changed(changes, &mut rows);
+        // A removed key that has a state again may be a cold row.
+        rows.dedup_by(|(second, b), (first, a)| {
+            let same = second == first && self.row_key(changes, *a) == self.row_key(changes, *b);
+            if same && matches!(b, ChangedRow::Known(_)) {
+                *a = *b;
+            }
+            same
         });
         rows.into_iter().map(|(_, row)| row).collect()
     }

@@ -95,6 +95,63 @@ impl StateColumn {
         }
     }
 
+    /// Appends the value of a slot, as [`StateColumn::read`] takes it.
+    pub fn write(&self, slot: usize, out: &mut Vec<u8>) {
+        if self.nullable {
+            out.push(u8::from(self.valid[slot]));
+        }
+        match &self.values {
+            ColumnValues::Words(words) => out.extend_from_slice(&words[slot].to_le_bytes()),
+            ColumnValues::Wide(values) => out.extend_from_slice(&values[slot].to_le_bytes()),
+            ColumnValues::Bytes(bytes) => {
+                out.extend_from_slice(&(bytes[slot].len() as u32).to_le_bytes());
+                out.extend_from_slice(&bytes[slot]);
+            }
+        }
+    }
+
+    /// Stores the value that `from` begins with, and takes it off; `None` where it begins with none.
+    pub fn read(&mut self, slot: usize, from: &mut &[u8]) -> Option<()> {
+        let valid = if self.nullable { *from.split_off_first()? != 0 } else { true };
+        if self.nullable {
+            self.valid[slot] = valid;
+        }
+        match &mut self.values {
+            ColumnValues::Words(words) => words[slot] = u64::from_le_bytes(from.split_off(..8)?.try_into().ok()?),
+            ColumnValues::Wide(values) => values[slot] = i128::from_le_bytes(from.split_off(..16)?.try_into().ok()?),
+            ColumnValues::Bytes(bytes) => {
+                let length = u32::from_le_bytes(from.split_off(..4)?.try_into().ok()?);
+                let value = from.split_off(..usize::try_from(length).ok()?)?;
+                put_into(bytes, &mut self.bytes)(slot, value);
+            }
+        }
+        Some(())
+    }
+
+    /// The memory that a slot takes beside the bytes of its value.
+    pub fn slot_bytes(&self) -> usize {
+        usize::from(self.nullable)
+            + match &self.values {
+                ColumnValues::Words(_) => size_of::<u64>(),
+                ColumnValues::Wide(_) => size_of::<i128>(),
+                // The allocator takes some of its own for each.
+                ColumnValues::Bytes(_) => size_of::<Box<[u8]>>() + 16,
+            }
+    }
+
+    /// The bytes of the value of a slot, where it does not lie in the column itself.
+    pub fn value_len(&self, slot: usize) -> usize {
+        match &self.values {
+            ColumnValues::Bytes(bytes) => bytes[slot].len(),
+            ColumnValues::Words(_) | ColumnValues::Wide(_) => 0,
+        }
+    }
+
+    /// The bytes of all values that do not lie in the column itself.
+    pub fn value_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets the value of a slot.
     pub fn clear(&mut self, slot: usize) {
         if let ColumnValues::Bytes(bytes) = &mut self.values {

@@ -42,6 +42,13 @@ impl<'a> Files<'a> {
         Files { table, base, bytes_max, groups, number: 0, slices: Vec::new(), bytes: 0, last: None, full }
     }
 
+    /// The same, where the table has so many files already.
+    #[must_use]
+    pub fn behind(mut self, files: u32) -> Files<'a> {
+        self.number = files;
+        self
+    }
+
     /// The next rows.
     pub fn add(&mut self, slice: TableSlice) {
         let bytes = slice.rows.get_array_memory_size();

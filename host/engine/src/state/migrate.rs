@@ -1,7 +1,8 @@
 //! States that another version of a plugin made, brought to the columns of the one that runs now.
 
 use super::column::StateColumn;
-use super::table::{Slot, StateTable};
+use super::table::{Idle, Slot, StateTable};
+use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash};
 use crate::error::{Error, Result};
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -17,6 +18,10 @@ impl StateTable {
         to: &SchemaRef,
         mut new_states: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
     ) -> Result<()> {
+        if self.cold().0 > 0 {
+            *self = self.migrated_in_parts(to, &mut new_states)?;
+            return Ok(());
+        }
         let columns =
             to.fields().iter().map(|field| StateColumn::new(field)).collect::<std::result::Result<Vec<_>, _>>();
         let mut columns = columns.map_err(|error| Error::job(error.to_string()))?;
@@ -26,11 +31,7 @@ impl StateTable {
         let mut rest = slots.as_slice();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.slice_of(rest, PLUGIN_CALL_MAX));
-            let (old, _) = self.states(now).map_err(Error::arrow)?;
-            let new = new_states(&old)?;
-            if new.num_rows() != now.len() || new.schema_ref() != to {
-                return Err(Error::bug("a migration that made other rows than it was asked for"));
-            }
+            let new = self.new_states(now, to, &mut new_states)?;
             let all = BooleanArray::from(vec![true; now.len()]);
             columns.iter_mut().zip(new.columns()).for_each(|(column, values)| column.scatter(now, values, &all));
             rest = later;
@@ -38,6 +39,78 @@ impl StateTable {
         (self.columns, self.state_schema) = (columns, to.clone());
         self.forget_files();
         Ok(())
+    }
+
+    fn new_states(
+        &self,
+        slots: &[Slot],
+        to: &SchemaRef,
+        new_states: &mut impl FnMut(&RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<RecordBatch> {
+        let (old, _) = self.states(slots).map_err(Error::arrow)?;
+        let new = new_states(&old)?;
+        if new.num_rows() != slots.len() || new.schema_ref() != to {
+            return Err(Error::bug("a migration that made other rows than it was asked for"));
+        }
+        Ok(new)
+    }
+
+    /// The same of a table with cold rows: another table, which gives up rows while it is made.
+    fn migrated_in_parts(
+        &mut self,
+        to: &SchemaRef,
+        new_states: &mut impl FnMut(&RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<StateTable> {
+        let mut next = self.empty_with(to)?;
+        let mut warm: Vec<Slot> = self.all().collect();
+        self.sort(&mut warm);
+        let (step, mut rest) = (self.cold_step(false), warm.as_slice());
+        for first in (0..KEY_GROUPS).step_by(step) {
+            let groups = first..(first + step as u64).min(KEY_GROUPS);
+            let within = |slot: &Slot| self.hashes[*slot as usize] >> GROUP_SHIFT < groups.end;
+            let (now, later) = rest.split_at(rest.partition_point(within));
+            rest = later;
+            let cold = self.borrow_cold(&groups, false)?;
+            let mut slots = [now, &cold].concat();
+            self.sort(&mut slots);
+            let mut rest = slots.as_slice();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(self.slice_of(rest, PLUGIN_CALL_MAX));
+                let new = self.new_states(now, to, new_states)?;
+                next.add_rows(self, now, &new);
+                rest = later;
+            }
+            self.give_back(&cold);
+            next.shrink()?;
+        }
+        Ok(next)
+    }
+
+    /// A table with the same keys, options and budget, without rows.
+    fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
+        let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
+        let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
+            .map_err(|error| Error::job(error.to_string()))?;
+        table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
+        if self.changes.is_some() {
+            table.track_changes();
+        }
+        Ok(table)
+    }
+
+    /// Adds rows with the keys of these slots of another table, which count as changed.
+    fn add_rows(&mut self, of: &StateTable, slots: &[Slot], states: &RecordBatch) {
+        let own: Vec<Slot> =
+            slots.iter().map(|slot| self.slot(of.key(*slot), KeyHash(of.hashes[*slot as usize]))).collect();
+        self.store(&own, states, &BooleanArray::from(vec![true; own.len()]));
+        if let (Some(idle), Some(of)) = (&mut self.idle, &of.idle) {
+            for (own, slot) in own.iter().zip(slots) {
+                match of.touched[*slot as usize] {
+                    Idle::NEVER => {}
+                    touched => idle.touch(*own, touched),
+                }
+            }
+        }
     }
 }
 
@@ -101,8 +174,8 @@ mod tests {
         assert_eq!(table.changed(), 500, "no file holds it");
         assert_eq!(table.all_changes(true).unwrap().num_rows(), 500);
         // Those that were touched wait on, and time out together.
-        assert_eq!(table.take_idle(BatchTime(16)).len(), 0);
-        assert_eq!(table.take_idle(BatchTime(17)).len(), 500);
+        assert_eq!(table.take_idle(BatchTime(16)).unwrap().len(), 0);
+        assert_eq!(table.take_idle(BatchTime(17)).unwrap().len(), 500);
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl StateTable {
         let keys = Keys::encode(&file.keys, rows.num_rows()).map_err(Error::arrow)?;
         let hashes = keys.hashes();
         let view = keys.view();
+        self.forget_cold(view)?;
         // Removals first: should a file name a key twice, its state wins.
         if let Some(removed) = file.removed {
             for row in (0..rows.num_rows()).filter(|row| removed.value(*row) && owned(hashes[*row])) {

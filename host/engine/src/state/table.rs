@@ -2,8 +2,10 @@
 
 use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
+use super::spill::Spill;
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, TableSeeds};
+use crate::error::Result;
 use crate::ids::BatchTime;
 use crate::limits::SliceMax;
 use crate::metrics::spread::Spread;
@@ -47,6 +49,8 @@ pub struct StateTable {
     /// What changed since the last checkpoint; `None` where no checkpoint asks for it.
     pub(super) changes: Option<TrackedChanges>,
     pub(super) idle: Option<Idle>,
+    /// Where rows are that are not in memory, in a table that may have such.
+    pub(super) spill: Option<Box<Spill>>,
 }
 
 /// A key in the index.
@@ -84,6 +88,19 @@ impl Idle {
             self.queue.entry(time).or_default().push(slot);
         }
     }
+
+    /// After how long without a touch a key is idle.
+    pub(super) fn timeout_us(&self) -> i64 {
+        self.timeout_us
+    }
+
+    /// Makes the queue of the keys that are there, without what is left of others.
+    pub(super) fn queue_anew(&mut self) {
+        self.queue.clear();
+        for (slot, touched) in (0..).zip(&self.touched).filter(|(_, touched)| **touched != Idle::NEVER) {
+            self.queue.entry(*touched).or_default().push(slot);
+        }
+    }
 }
 
 impl StateTable {
@@ -105,6 +122,7 @@ impl StateTable {
             free: Vec::new(),
             len: 0,
             changes: None,
+            spill: None,
             idle: timeout_us.map(|timeout_us| Idle { timeout_us, touched: Vec::new(), queue: BTreeMap::new() }),
         })
     }
@@ -127,6 +145,7 @@ impl StateTable {
             free: self.free.clone(),
             len: self.len,
             changes: None,
+            spill: self.spill.as_ref().map(|spill| Box::new(spill.copied())),
             idle: self.idle.clone(),
         }
     }
@@ -142,8 +161,8 @@ impl StateTable {
         let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| idle.timeout_us);
         let is_same = all_same(&self.key_fields, &other.key_fields)
             && all_same(self.state_schema.fields(), other.state_schema.fields())
-            && (self.is_indexed, self.changes.is_some(), timeout(self))
-                == (other.is_indexed, other.changes.is_some(), timeout(&other));
+            && (self.is_indexed, self.changes.is_some(), timeout(self), self.spills())
+                == (other.is_indexed, other.changes.is_some(), timeout(&other), other.spills());
         if is_same {
             let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
             *self = StateTable { key_fields, state_schema, ..other };
@@ -180,6 +199,11 @@ impl StateTable {
     /// A slot without a key, of a table without an index.
     pub fn vacant(&mut self) -> Slot {
         debug_assert!(!self.is_indexed, "a key that would not be found");
+        self.free_slot()
+    }
+
+    /// A slot without a key, which is not in the index.
+    pub(super) fn free_slot(&mut self) -> Slot {
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
         self.grow(slot);
         slot
@@ -217,12 +241,17 @@ impl StateTable {
 
     /// How many keys have a state.
     pub fn len(&self) -> usize {
-        self.len
+        self.len + usize::try_from(self.cold().0).unwrap_or(usize::MAX)
     }
 
     /// Whether no key has a state.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// How many rows are in memory.
+    pub(super) fn rows_in_memory(&self) -> usize {
+        self.len
     }
 
     /// The slot of a key that has one.
@@ -249,11 +278,16 @@ impl StateTable {
     /// The memory that keys and states take, without what notes their changes.
     pub fn bytes(&self) -> u64 {
         let slots = self.hashes.capacity() * (2 * size_of::<u64>() + size_of::<u32>() + size_of::<bool>());
-        // One eighth of the index is empty at least, and each entry has a byte more.
-        let index = self.index.capacity() * (size_of::<Indexed>() + 1) * 8 / 7;
+        let index = self.index_bytes() as usize;
         let idle = self.idle.as_ref().map_or(0, |idle| (idle.touched.capacity() + self.len) * size_of::<i64>());
         let columns: usize = self.columns.iter().map(StateColumn::bytes).sum();
         (slots + index + idle + columns + self.key_bytes.capacity() + self.free.capacity() * size_of::<Slot>()) as u64
+    }
+
+    /// The memory that the index takes.
+    pub(super) fn index_bytes(&self) -> u64 {
+        // One eighth of the index is empty at least, and each entry has a byte more.
+        (self.index.capacity() * (size_of::<Indexed>() + 1) * 8 / 7) as u64
     }
 
     /// How many slots there are, free ones included.
@@ -266,7 +300,7 @@ impl StateTable {
         self.known[slot as usize]
     }
 
-    /// All slots whose keys have a state.
+    /// All slots whose keys have a state, of those in memory.
     pub fn all(&self) -> impl Iterator<Item = Slot> + '_ {
         (0..self.slots() as Slot).filter(|slot| self.known(*slot))
     }
@@ -291,6 +325,12 @@ impl StateTable {
             *rows += step as u64;
             *bytes += (self.bytes_of(slot) * step) as u64;
         }
+        let (all, length) = self.cold();
+        self.cold_spread(|group, count| {
+            let (rows, bytes) = groups.entry(group).or_default();
+            *rows += count;
+            *bytes += (u128::from(length) * u128::from(count) / u128::from(all.max(1))) as u64;
+        });
         Spread::of(&groups)
     }
 
@@ -395,9 +435,15 @@ impl StateTable {
                 entry.remove();
             }
         }
+        self.len -= usize::from(self.known[slot as usize]);
+        self.empty(slot);
+    }
+
+    /// The slot has no key any more, which was not in the index.
+    pub(super) fn empty(&mut self, slot: Slot) {
         self.key_bytes_dead += self.key_lengths[slot as usize] as usize;
         self.key_lengths[slot as usize] = 0;
-        self.len -= usize::from(std::mem::replace(&mut self.known[slot as usize], false));
+        self.known[slot as usize] = false;
         self.columns.iter_mut().for_each(|column| column.clear(slot as usize));
         if let Some(idle) = &mut self.idle {
             idle.touched[slot as usize] = Idle::NEVER;
@@ -409,6 +455,7 @@ impl StateTable {
     pub fn clear(&mut self) {
         let all: Vec<Slot> = self.all().collect();
         all.into_iter().for_each(|slot| self.remove(slot));
+        self.clear_cold();
         self.compact();
     }
 
@@ -417,6 +464,11 @@ impl StateTable {
         if self.key_bytes_dead < 1 << 16 || self.key_bytes_dead * 2 < self.key_bytes.len() {
             return;
         }
+        self.compact_now();
+    }
+
+    /// Gives back the bytes of removed keys.
+    pub(super) fn compact_now(&mut self) {
         let mut bytes = Vec::with_capacity(self.key_bytes.len() - self.key_bytes_dead);
         for slot in 0..self.slots() as Slot {
             let start = bytes.len() as u64;
@@ -440,8 +492,15 @@ impl StateTable {
 
     /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
     /// because the stage had no timeout then.
-    pub fn touch_restored(&mut self, now: BatchTime) {
+    pub fn touch_restored(&mut self, now: BatchTime) -> Result<()> {
         self.touch_untouched(&self.all().collect::<Vec<_>>(), now);
+        if self.idle.is_none() {
+            return Ok(());
+        }
+        self.each_untouched(|table, slots| {
+            table.touch_untouched(slots, now);
+            Ok(())
+        })
     }
 
     /// Notes that those of these keys which were never touched were now: a call without rows may give a key its first state.
@@ -453,10 +512,11 @@ impl StateTable {
     }
 
     /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
-    pub fn take_idle(&mut self, now: BatchTime) -> Vec<Slot> {
-        let Some(idle) = &mut self.idle else { return Vec::new() };
-        let limit = now.0.saturating_sub(idle.timeout_us);
-        let mut expired = Vec::new();
+    pub fn take_idle(&mut self, now: BatchTime) -> Result<Vec<Slot>> {
+        let Some(timeout_us) = self.idle.as_ref().map(|idle| idle.timeout_us) else { return Ok(Vec::new()) };
+        let limit = now.0.saturating_sub(timeout_us);
+        let mut expired = self.warm_idle(limit)?;
+        let Some(idle) = &mut self.idle else { return Ok(expired) };
         while let Some(first) = idle.queue.first_entry() {
             if *first.key() > limit {
                 break;
@@ -475,6 +535,6 @@ impl StateTable {
             }
         }
         expired.sort_unstable();
-        expired
+        Ok(expired)
     }
 }

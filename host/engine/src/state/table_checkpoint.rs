@@ -95,7 +95,8 @@ impl TableCheckpoint {
         }
         read::each_live(&*self.loaded.store, held, &live, |rows| {
             self.loaded.progress.read(rows.num_rows());
-            table.restore(&rows, |_| true)
+            table.restore(&rows, |_| true)?;
+            table.shrink()
         })?;
         self.loaded.progress.add(table.len());
         Ok(true)
@@ -127,6 +128,9 @@ impl TableCheckpoint {
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
         let several = self.several;
+        if state.spills() && self.base_due(state.changed(), state.len() as u64) && self.is_based() {
+            return self.changes_and_a_part(after, state).map(Some);
+        }
         self.changes_of(after, state.changed(), state.len() as u64, |base, to| {
             let mut add = |slice: TableSlice| to.add(TableSlice { groups: slice.groups.filter(|_| !several), ..slice });
             state.changes(base, STATE_SLICE_MAX, &mut add)
@@ -146,10 +150,7 @@ impl TableCheckpoint {
         if changed == 0 {
             return Ok(None);
         }
-        let (first, end) = self.groups;
-        let base = fold::base_due(&self.files, first, end, changed, all);
-        // Who is to take the job over has loaded the files so far, and a base would have to be loaded from its beginning.
-        let base = base && !(self.writer.keeps_small() && self.is_based());
+        let base = self.base_due(changed, all);
         let mut written = Vec::new();
         let mut full = |file: Changes| {
             written.push((file.groups, file.num_rows()));
@@ -163,6 +164,43 @@ impl TableCheckpoint {
             fold::note(&mut self.files, after, groups, base, rows);
         }
         Ok(Some(last))
+    }
+}
+
+/// Parts in which a table that may be larger than memory is written whole, one with each checkpoint.
+const BASE_PARTS: u32 = 32;
+
+impl TableCheckpoint {
+    /// Whether all rows are to be written and not only those that changed.
+    fn base_due(&self, changed: u64, all: u64) -> bool {
+        let (first, end) = self.groups;
+        // Who is to take the job over has loaded the files so far, and a base would have to be loaded from its beginning.
+        fold::base_due(&self.files, first, end, changed, all) && !(self.writer.keeps_small() && self.is_based())
+    }
+
+    /// A large table for which a base is due: what changed, and all rows of some key groups, so that no barrier waits for all of it.
+    fn changes_and_a_part(&mut self, after: BatchId, state: &mut StateTable) -> Result<Changes> {
+        let (first, end) = self.groups;
+        let part = fold::next_part(&self.files, first, end, BASE_PARTS);
+        let mut written = Vec::new();
+        let mut full = |file: Changes| {
+            written.push((file.groups, file.base, file.num_rows()));
+            self.writer.save_ahead(after, self.worker, file);
+        };
+        let mut files = Files::new(self.place, self.groups, false, STATE_FILE_BYTES_MAX, &mut full);
+        state.changes(false, STATE_SLICE_MAX, &mut |slice| files.add(slice))?;
+        let last = files.end();
+        let number = last.number + 1;
+        full(last);
+        let groups = (part.start, part.end);
+        let mut files = Files::new(self.place, groups, true, STATE_FILE_BYTES_MAX, &mut full).behind(number);
+        state.all_of(u64::from(part.start)..u64::from(part.end), STATE_SLICE_MAX, &mut |slice| files.add(slice))?;
+        let last = files.end();
+        written.push((last.groups, last.base, last.num_rows()));
+        for (groups, base, rows) in written {
+            fold::note(&mut self.files, after, groups, base, rows);
+        }
+        Ok(last)
     }
 }
 

@@ -159,6 +159,18 @@ fn every_key_has_its_line() {
 }
 
 #[test]
+fn memory_for_state() {
+    let text = |state: &str| {
+        format!("{state}\n[sources.in]\nkind = \"file\"\npath = \"in\"\n[sinks.out]\nfrom = \"in\"\nkind = \"print\"")
+    };
+    assert_eq!(read(&text("")).unwrap().state, None);
+    let job = read(&text("state = { memory = \"1MiB\" }")).unwrap();
+    assert_eq!(job.state, Some(StateSpec { memory_bytes_max: 1 << 20, folder: None }));
+    let job = read(&text("[state]\nmemory = \"2GiB\"\nfolder = \"cold\"")).unwrap();
+    assert_eq!(job.state, JobSpec::new("job").state(2 << 30, Some("cold".into())).state);
+}
+
+#[test]
 fn checkpoints_and_tables() {
     let text = |checkpoint: &str| {
         format!(

@@ -57,6 +57,25 @@ fn a_base_is_due_when_changes_outgrow_the_table_or_lie_in_many_files() {
 }
 
 #[test]
+fn a_table_is_written_whole_a_part_at_a_time() {
+    let (first, end, parts) = (1000, 3001, 32);
+    let mut files = vec![file(0, 4096, true, 100_000)];
+    let (mut seen, mut most) = (BTreeSet::new(), 0);
+    for round in 0..1_000 {
+        note(&mut files, BatchId(round), (first, end), false, 10);
+        if base_due(&files, first, end, 10, 100_000) {
+            let part = next_part(&files, first, end, parts);
+            assert!(part.start >= first && part.end <= end && part.len() <= 63, "{part:?}");
+            seen.insert(part.start);
+            note(&mut files, BatchId(round), (part.start, part.end), true, 3_000);
+        }
+        most = most.max(files.len());
+    }
+    assert_eq!(seen.len(), 32, "every part has its turn");
+    assert!(most < STATE_DELTAS_MAX * 2 + 40, "{most} files");
+}
+
+#[test]
 fn files_count_where_no_newer_base_covers_them() {
     let files = [file(0, 4096, true, 9), file(1000, 2000, true, 3), file(1500, 2500, false, 2), file(0, 1500, true, 4)];
     let ranges = |live: LiveFile| live.groups.into_iter().map(move |groups| (live.place, groups.start, groups.end));

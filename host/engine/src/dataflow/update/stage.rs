@@ -13,6 +13,7 @@ use crate::context::BatchContext;
 use crate::dataflow::stages::in_checkpoint;
 use crate::error::{Error, Result};
 use crate::event_time::END_US;
+use crate::failure::Failure;
 use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
@@ -33,10 +34,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// An empty table of a stage with these state columns.
-fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef) -> Result<StateTable> {
+fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef, failure: &Failure) -> Result<StateTable> {
     let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-    StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
-        .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))
+    let table = StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
+        .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
+    match &node.budget {
+        Some(budget) => {
+            let spilling = table.spilling(budget.share(), failure);
+            spilling.map_err(|error| error.within(format!("stage `{}`: `state.folder`", node.name)))
+        }
+        None => Ok(table),
+    }
 }
 
 /// The stage on one worker.
@@ -59,6 +67,8 @@ pub struct UpdateStage {
     noted: Option<Vec<OwnedKey>>,
     /// When event time ends: how often timers were called that were set by timers which were called then.
     round: u64,
+    /// Of the job.
+    pub(super) failure: Failure,
 }
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
@@ -110,11 +120,11 @@ impl UpdateStage {
         node: UpdateNode,
         rejected: RejectedRows,
         caller: Caller,
-        worker: usize,
-        peers: usize,
+        (worker, peers): (usize, usize),
+        failure: Failure,
     ) -> Result<UpdateStage> {
         let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
-        let table = state_table(&node, &key_schema, node.description.state.clone())?;
+        let table = state_table(&node, &key_schema, node.description.state.clone(), &failure)?;
         let timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
         let holder = Holder::new(format!("the state of stage `{}`", node.name));
@@ -132,6 +142,7 @@ impl UpdateStage {
             holder,
             noted: None,
             round: 0,
+            failure,
         })
     }
 
@@ -148,11 +159,12 @@ impl UpdateStage {
         let old = checkpoint.old();
         if let Some((old, _)) = old {
             let fields = read::fields(&old.state).map_err(&within)?;
-            self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)))?;
+            self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)), &self.failure)?;
         }
         if checkpoint.restore(&mut self.table).map_err(&within)? {
             self.node.initial = None;
         }
+        self.table.spill_for(&self.failure);
         if let Some((old, time)) = old {
             self.migrate(plugin, &old.version, time)?;
         }
@@ -180,7 +192,7 @@ impl UpdateStage {
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {
-            self.table.touch_restored(context.time);
+            self.table.touch_restored(context.time)?;
             self.store_initial(context.time)?;
         }
         let mut calls = self.round(context, &parts, output)?;
@@ -213,7 +225,8 @@ impl UpdateStage {
 
     /// Calls the plugin with these rows and with all that is due; returns how many calls that took.
     fn round(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<u64> {
-        let (mut touched, called) = self.gather(context, parts).map_err(Error::arrow)?;
+        let (mut touched, called) = self.gather(context, parts)?;
+        self.table.used(&called.slots);
         if let Some(noted) = &mut self.noted {
             noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
         }
@@ -238,14 +251,16 @@ impl UpdateStage {
 
     /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, idle ones, and those with
     /// timers that are due.
-    fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, CalledGroups), ArrowError> {
-        let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows))?;
+    fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, CalledGroups)> {
+        let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
-        let keys = Keys::encode(&keys, rows.num_rows())?;
+        let keys = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let keys = keys.view();
+        self.table.warm(keys)?;
         let slot_of_row: Vec<Slot> =
             (0..keys.rows()).map(|row| self.table.slot(keys.get(row), keys.short(row).1)).collect();
         let (slot_of_due, due_us) = self.take_due(context)?;
+        let idle = self.table.take_idle(context.time)?;
         self.place.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();
@@ -258,7 +273,6 @@ impl UpdateStage {
         slot_of_row.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         let touched = slots.clone();
         slot_of_due.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
-        let idle = self.table.take_idle(context.time);
         idle.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         if self.node.on == UpdateOn::All {
             self.table.all().for_each(|slot| add(&mut self.place, slot, &mut slots));
@@ -282,30 +296,41 @@ impl UpdateStage {
         }
         let due_us = order.into_iter().filter_map(|row| due_us.get(row as usize).copied()).collect();
         slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
-        let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
+        let rows = take_record_batch(&rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
         Ok((touched, CalledGroups { slots, timed_out, overdue, ends, rows, due_ends, due_us }))
     }
 
     /// Takes the timers that are due: the slots of their keys, and their times.
-    fn take_due(&mut self, context: BatchContext) -> Result<(Vec<Slot>, Vec<i64>), ArrowError> {
+    fn take_due(&mut self, context: BatchContext) -> Result<(Vec<Slot>, Vec<i64>)> {
         let Some(timers) = &mut self.timers else { return Ok(Default::default()) };
         let now_us = match timers.clock() {
             TimerClock::Batch => Some(context.time.0),
             TimerClock::Watermark => context.watermark.now,
         };
-        let timers::Due { keys, times_us } = timers.take_due(now_us)?;
+        let timers::Due { keys, times_us } = timers.take_due(now_us).map_err(Error::arrow)?;
         if times_us.is_empty() {
             return Ok(Default::default());
         }
-        let keys = Keys::encode(&keys, times_us.len())?;
+        let keys = Keys::encode(&keys, times_us.len()).map_err(Error::arrow)?;
         let (view, hashes) = (keys.view(), keys.hashes());
+        self.table.warm(view)?;
         let slots = hashes.into_iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), hash));
         Ok((slots.collect(), times_us))
+    }
+
+    /// Gives up rows where state takes more memory than it may: between two batches.
+    pub fn shrink(&mut self) -> Result<()> {
+        self.table.shrink()
     }
 
     /// The memory that keys, states and timers take.
     pub fn bytes(&self) -> u64 {
         self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes))
+    }
+
+    /// What of that never lies in files.
+    pub fn kept_bytes(&self) -> u64 {
+        if self.table.spills() { self.timers.as_ref().map_or(0, Timers::bytes) } else { self.bytes() }
     }
 
     /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.

@@ -64,6 +64,7 @@ impl UpdateStage {
             holder: self.holder.another(),
             noted: None,
             round: 0,
+            failure: self.failure.clone(),
         }
     }
 
@@ -83,7 +84,8 @@ impl UpdateStage {
     }
 
     /// The states of these keys, and which of them have one.
-    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+    pub fn states_of(&mut self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.warm_owned(keys)?;
         self.table.states_of(keys).map_err(Error::arrow)
     }
 

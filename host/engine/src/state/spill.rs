@@ -1,0 +1,425 @@
+//! State larger than memory: rows of a table that were not used for a while leave memory for files on this machine, and come back
+//! when their keys do.
+//!
+//! A row is in memory or in one file. What a table gives does not depend on where its rows are, and the files are of no use to
+//! anybody else: checkpoints hold all of a table, as they do of any other, and a start begins with files of its own.
+
+pub mod budget;
+mod cold;
+mod file;
+mod filter;
+mod merge;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use super::table::{Idle, Slot, StateTable};
+use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::limits::STATE_MEMORY_BYTES_MIN;
+use crate::units::show_size;
+use budget::BudgetShare;
+use cold::{ColdFile, ColdRows, WantedKey};
+use file::SpillWriter;
+use page::{ColdRow, ROW_BYTES_MAX};
+use std::mem::take;
+use std::ops::{Range, RangeInclusive};
+
+/// How often a row is passed over at most when rows are to leave, however often it was used.
+const USES_MAX: u8 = 3;
+/// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
+const LOOK_BYTES: u64 = 4 << 20;
+
+/// What a table that spills has beside its rows in memory.
+pub struct Spill {
+    share: BudgetShare,
+    failure: Failure,
+    cold: ColdRows,
+    /// How often a slot was used since it was last passed over.
+    uses: Vec<u8>,
+    /// The slot that is looked at next when rows are to leave.
+    hand: usize,
+}
+
+impl Spill {
+    /// Of a table that takes part in the same budget, without rows.
+    pub(super) fn another(&self) -> Spill {
+        let (share, failure) = (self.share.another(), self.failure.clone());
+        Spill { share, failure, cold: ColdRows::default(), uses: Vec::new(), hand: 0 }
+    }
+
+    /// The same cold rows, for a copy of the table.
+    pub(super) fn copied(&self) -> Spill {
+        Spill {
+            share: self.share.another(),
+            failure: self.failure.clone(),
+            cold: self.cold.clone(),
+            uses: self.uses.clone(),
+            hand: 0,
+        }
+    }
+}
+
+/// The hashes of key groups.
+fn hashes(groups: &Range<u64>) -> RangeInclusive<u64> {
+    groups.start << GROUP_SHIFT..=((groups.end - 1) << GROUP_SHIFT | ((1 << GROUP_SHIFT) - 1))
+}
+
+impl StateTable {
+    /// From now on the table gives up rows where all tables take more than the budget. An error where no files can be made.
+    pub fn spilling(mut self, share: BudgetShare, failure: &Failure) -> Result<StateTable> {
+        drop(file::open(share.budget().folder()).map_err(Error::environment)?);
+        let (cold, failure) = (ColdRows::default(), failure.clone());
+        self.spill = Some(Box::new(Spill { share, failure, cold, uses: Vec::new(), hand: 0 }));
+        Ok(self)
+    }
+
+    /// Whether rows may be elsewhere than in memory.
+    pub fn spills(&self) -> bool {
+        self.spill.is_some()
+    }
+
+    /// The table belongs to this job from now on.
+    pub fn spill_for(&mut self, failure: &Failure) {
+        if let Some(spill) = &mut self.spill {
+            spill.failure = failure.clone();
+        }
+    }
+
+    /// How many rows are not in memory, and the length of the files that they are in.
+    pub fn cold(&self) -> (u64, u64) {
+        self.spill.as_ref().map_or((0, 0), |spill| (spill.cold.len(), spill.cold.bytes()))
+    }
+
+    pub(super) fn cold_changed(&self) -> u64 {
+        self.spill.as_ref().map_or(0, |spill| spill.cold.changed())
+    }
+
+    /// Whether all rows are in memory.
+    fn is_warm(&self) -> bool {
+        self.spill.as_ref().is_none_or(|spill| spill.cold.is_empty())
+    }
+
+    /// Brings the rows of these keys into memory, where they are elsewhere.
+    pub fn warm(&mut self, keys: KeysView<'_>) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
+        let wanted = missing.map(|row| WantedKey { hash: keys.short(row).1.0, key: keys.get(row) });
+        let wanted = wanted.collect();
+        self.warm_keys(wanted)
+    }
+
+    /// The same of keys that are known one by one.
+    pub fn warm_owned(&mut self, keys: &[super::OwnedKey]) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let missing = keys.iter().filter(|(_, key)| self.find(key).is_none());
+        let wanted = missing.map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+        self.warm_keys(wanted)
+    }
+
+    fn warm_keys(&mut self, mut wanted: Vec<WantedKey<'_>>) -> Result<()> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.with_cold(|table, cold| {
+            let mut whole = true;
+            cold.take(wanted, |changed, row| whole &= table.put_warm(changed, row).is_some())?;
+            if whole { Ok(()) } else { Err(not_a_row()) }
+        })
+    }
+
+    /// These keys are not elsewhere any more: they are about to be stored or removed.
+    pub(super) fn forget_cold(&mut self, keys: KeysView<'_>) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let mut wanted: Vec<WantedKey> =
+            (0..keys.rows()).map(|row| WantedKey { hash: keys.short(row).1.0, key: keys.get(row) }).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.with_cold(|_, cold| cold.take(wanted, |_, _| {}))
+    }
+
+    /// Brings the rows into memory whose keys were last touched at this time or before, and tells their slots. They count as never
+    /// touched then.
+    pub(super) fn warm_idle(&mut self, until: i64) -> Result<Vec<Slot>> {
+        if self.is_warm() {
+            return Ok(Vec::new());
+        }
+        self.with_cold(|table, cold| {
+            let mut slots = Vec::new();
+            cold.take_touched(until, |changed, row| {
+                slots.push(table.put_warm(changed, ColdRow { touched: Idle::NEVER, ..row }));
+            })?;
+            slots.into_iter().collect::<Option<_>>().ok_or_else(not_a_row)
+        })
+    }
+
+    fn with_cold<T>(&mut self, work: impl FnOnce(&mut StateTable, &mut ColdRows) -> Result<T>) -> Result<T> {
+        let mut cold = self.spill.as_mut().map(|spill| take(&mut spill.cold)).unwrap_or_default();
+        let done = work(self, &mut cold);
+        if let Some(spill) = &mut self.spill {
+            spill.cold = cold;
+        }
+        done
+    }
+
+    /// A row is in memory again.
+    fn put_warm(&mut self, changed: bool, row: ColdRow<'_>) -> Option<Slot> {
+        let slot = self.slot(row.key, KeyHash(row.hash));
+        self.put_columns(slot, row)?;
+        self.keep(slot);
+        if let Some(changes) = &mut self.changes {
+            if changed {
+                changes.changed(slot);
+            }
+            if !changed || row.written {
+                changes.written(slot);
+            }
+        }
+        if let (Some(idle), false) = (&mut self.idle, row.touched == Idle::NEVER) {
+            idle.touch(slot, row.touched);
+        }
+        Some(slot)
+    }
+
+    fn put_columns(&mut self, slot: Slot, row: ColdRow<'_>) -> Option<()> {
+        let mut rest = row.columns;
+        self.columns.iter_mut().try_for_each(|column| column.read(slot as usize, &mut rest))?;
+        rest.is_empty().then_some(())
+    }
+
+    /// Notes that these slots are in use.
+    pub fn used(&mut self, slots: &[Slot]) {
+        let count = self.slots();
+        if let Some(spill) = &mut self.spill {
+            spill.uses.resize(count, 0);
+            slots.iter().for_each(|slot| spill.uses[*slot as usize] = (spill.uses[*slot as usize] + 1).min(USES_MAX));
+        }
+    }
+
+    /// The memory that a slot takes beside the bytes of its key and its values.
+    fn slot_bytes(&self) -> u64 {
+        let columns: usize = self.columns.iter().map(super::StateColumn::slot_bytes).sum();
+        let idle = if self.idle.is_some() { 2 * size_of::<i64>() } else { 0 };
+        // The key's place and hash, what is known of it, its marks, and what an operator knows of it beside the table.
+        let own = 2 * size_of::<u64>() + size_of::<u32>() + 3 * size_of::<u8>() + 2 * size_of::<Slot>();
+        (own + idle + columns) as u64
+    }
+
+    /// The memory that the table takes, without what it holds ready for rows that may come.
+    pub fn used_bytes(&self) -> u64 {
+        let values: usize = self.columns.iter().map(super::StateColumn::value_bytes).sum();
+        let cold = self
+            .spill
+            .as_ref()
+            .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory));
+        let rows = self.rows_in_memory() as u64 * self.slot_bytes();
+        // Keys are copied when those that left are given back.
+        rows + self.index_bytes() + (values + 2 * self.key_bytes.len()) as u64 + cold
+    }
+
+    /// Gives up rows where the tables take more than they may: for between batches, as slots change their keys.
+    pub fn shrink(&mut self) -> Result<()> {
+        let (bytes, timed) = (self.used_bytes(), self.idle.is_some());
+        let Some(spill) = &mut self.spill else { return Ok(()) };
+        if !spill.cold.is_empty() {
+            spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
+        }
+        let Some(most) = spill.share.take(bytes) else { return Ok(()) };
+        if spill.cold.memory() > spill.share.budget().bytes_max().max(STATE_MEMORY_BYTES_MIN) / 2 {
+            return Err(Error::memory(format!(
+                "the state of a stage has {} rows that do not fit into memory, and what tells where they are takes more than half of \
+                 `state.memory`, which is {}\n  Raise `state.memory`, let keys end that are idle (`timeout`), or run more processes.",
+                spill.cold.len(),
+                show_size(spill.share.budget().bytes_max())
+            )));
+        }
+        self.evict(bytes.saturating_sub(most))?;
+        let bytes = self.used_bytes();
+        if let Some(spill) = &mut self.spill {
+            spill.share.take(bytes);
+            spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
+        }
+        Ok(())
+    }
+
+    /// Writes rows that take about so much memory into a file, those that were not used for longest, and forgets them here.
+    fn evict(&mut self, bytes: u64) -> Result<()> {
+        let slots = self.cold_slots(bytes);
+        let (changed, unchanged): (Vec<Slot>, Vec<Slot>) = {
+            let changed = |slot: &Slot| self.changes.as_ref().is_some_and(|changes| changes.is_changed(*slot));
+            slots.into_iter().partition(changed)
+        };
+        for (mut slots, changed) in [(unchanged, false), (changed, true)] {
+            if slots.is_empty() {
+                continue;
+            }
+            self.sort(&mut slots);
+            let file = self.spill_file(&slots)?;
+            fault::point("spill.evicted");
+            let timed = self.idle.is_some();
+            if let Some(spill) = &mut self.spill {
+                spill.cold.files.push(ColdFile::new(file, changed, timed));
+            }
+            self.forget(&slots);
+        }
+        Ok(())
+    }
+
+    /// The rows that are to leave: whoever was used since it was last looked at is passed over.
+    fn cold_slots(&mut self, bytes: u64) -> Vec<Slot> {
+        let count = self.slots();
+        let own = self.slot_bytes();
+        let Some(mut spill) = self.spill.take() else { return Vec::new() };
+        spill.uses.resize(count, 0);
+        let (mut slots, mut sum) = (Vec::new(), 0);
+        for _ in 0..count.saturating_mul(USES_MAX as usize + 1) {
+            if sum >= bytes {
+                break;
+            }
+            let slot = spill.hand % count;
+            spill.hand = slot + 1;
+            if !self.known[slot] {
+                continue;
+            }
+            if let Some(fewer) = spill.uses[slot].checked_sub(1) {
+                spill.uses[slot] = fewer;
+                continue;
+            }
+            let values: usize = self.columns.iter().map(|column| column.value_len(slot)).sum();
+            let length = values + self.key_lengths[slot] as usize;
+            if length < ROW_BYTES_MAX {
+                // It is in the list, and must not come again.
+                self.known[slot] = false;
+                slots.push(slot as Slot);
+                sum += own + length as u64;
+            }
+        }
+        slots.iter().for_each(|slot| self.known[*slot as usize] = true);
+        self.spill = Some(spill);
+        slots
+    }
+
+    fn spill_file(&self, slots: &[Slot]) -> Result<file::SpillFile> {
+        let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
+        let mut writer = SpillWriter::new(spill.share.budget().folder(), slots.len() as u64, spill.failure.clone())?;
+        let mut row = Vec::new();
+        for slot in slots {
+            let (place, hash) = (*slot as usize, self.hashes[*slot as usize]);
+            let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(*slot));
+            let touched = self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[place]);
+            row.clear();
+            page::put_row(&mut row, (hash, self.key(*slot)), written, touched, |out| {
+                self.columns.iter().for_each(|column| column.write(place, out));
+            });
+            writer.add(&row, hash, touched)?;
+        }
+        writer.finish()
+    }
+
+    /// The rows of these slots are elsewhere now.
+    fn forget(&mut self, slots: &[Slot]) {
+        let changes = self.changes.take();
+        slots.iter().for_each(|slot| self.remove(*slot));
+        self.changes = changes;
+        if let Some(changes) = &mut self.changes {
+            changes.forget(slots);
+        }
+        if let Some(idle) = &mut self.idle {
+            idle.queue_anew();
+        }
+        self.compact_now();
+    }
+
+    /// How many key groups are looked at a time where all cold rows are, or those that changed.
+    pub(super) fn cold_step(&self, changed_only: bool) -> usize {
+        let bytes = self.spill.as_ref().map_or(0, |spill| spill.cold.bytes_to_look_at(changed_only));
+        (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1) as usize
+    }
+
+    /// Brings cold rows of some key groups into slots for a while, all or those that changed. Their keys are not found there, and
+    /// [`StateTable::give_back`] is to be called.
+    pub(super) fn borrow_cold(&mut self, groups: &Range<u64>, changed_only: bool) -> Result<Vec<Slot>> {
+        if self.is_warm() {
+            return Ok(Vec::new());
+        }
+        self.with_cold(|table, cold| {
+            let mut slots = Vec::new();
+            cold.each(hashes(groups), changed_only, |_, row| {
+                let slot = table.free_slot();
+                table.occupy(slot, row.key, KeyHash(row.hash));
+                slots.push(slot);
+                table.known[slot as usize] = true;
+                table.put_columns(slot, row).ok_or_else(not_a_row)?;
+                if let Some(idle) = &mut table.idle {
+                    idle.touched[slot as usize] = row.touched;
+                }
+                Ok(())
+            })?;
+            Ok(slots)
+        })
+    }
+
+    /// Gives up such slots.
+    pub(super) fn give_back(&mut self, slots: &[Slot]) {
+        slots.iter().for_each(|slot| self.empty(*slot));
+        self.compact();
+    }
+
+    /// A checkpoint has all cold rows as they are.
+    pub(super) fn cold_written(&mut self) {
+        self.spill.iter_mut().for_each(|spill| spill.cold.written());
+    }
+
+    /// There are no cold rows any more.
+    pub(super) fn clear_cold(&mut self) {
+        self.spill.iter_mut().for_each(|spill| spill.cold = ColdRows::default());
+    }
+
+    /// Calls `row` with the key group and the number of some of the cold rows.
+    pub(super) fn cold_spread(&self, mut some: impl FnMut(u64, u64)) {
+        self.spill.iter().for_each(|spill| spill.cold.spread(|hash, rows| some(KeyHash(hash).group(), rows)));
+    }
+
+    /// Brings all rows into memory, some at a time, that were never touched, and calls `work` with their slots.
+    pub(super) fn each_untouched(
+        &mut self,
+        mut work: impl FnMut(&mut StateTable, &[Slot]) -> Result<()>,
+    ) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let step = self.cold_step(false);
+        for first in (0..KEY_GROUPS).step_by(step) {
+            let groups = first..(first + step as u64).min(KEY_GROUPS);
+            let slots = self.with_cold(|table, cold| {
+                let mut keys: Vec<super::OwnedKey> = Vec::new();
+                cold.each(hashes(&groups), false, |_, row| {
+                    if row.touched == Idle::NEVER {
+                        keys.push((KeyHash(row.hash), row.key.into()));
+                    }
+                    Ok(())
+                })?;
+                keys.sort_unstable();
+                let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+                let mut slots = Vec::new();
+                cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
+                slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
+            })?;
+            work(self, &slots)?;
+            self.shrink()?;
+        }
+        Ok(())
+    }
+}
+
+/// The error of a row that is whole and yet none of this table.
+fn not_a_row() -> Error {
+    Error::bug("a cold row that is none of its table")
+}

@@ -1,0 +1,299 @@
+//! The cold rows of a table: several spill files, and which rows of them are still there. A key is in memory or in one file, and
+//! once: who takes it out of a file marks its row there.
+
+use super::file::{Pages, SpillFile};
+use super::merge::Merge;
+use super::page::ColdRow;
+use crate::error::Result;
+use std::ops::{ControlFlow, Range, RangeInclusive};
+use std::sync::Arc;
+
+/// Pages that are read at a time where they lie apart, and where they lie side by side.
+const RANDOM_PAGES: usize = 1024;
+const SIDE_BY_SIDE_PAGES: usize = 64;
+
+/// A key that is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WantedKey<'a> {
+    /// Its hash.
+    pub hash: u64,
+    /// Its bytes.
+    pub key: &'a [u8],
+}
+
+/// A file, and what is left of it.
+#[derive(Clone, Debug)]
+pub struct ColdFile {
+    /// The file.
+    pub file: Arc<SpillFile>,
+    /// Rows that are not there any more, a bit each.
+    taken: Vec<u64>,
+    /// Rows that are there.
+    live: u32,
+    /// No checkpoint has its rows as they are.
+    pub changed: bool,
+    /// When the key was touched, of each page, that was touched first. It may be gone since.
+    oldest: Vec<i64>,
+    oldest_of_all: i64,
+}
+
+impl ColdFile {
+    /// With all rows.
+    pub fn new(file: SpillFile, changed: bool, timed: bool) -> ColdFile {
+        let (rows, oldest) = (file.rows(), if timed { file.oldest().to_vec() } else { Vec::new() });
+        let oldest_of_all = oldest.iter().copied().min().unwrap_or(i64::MAX);
+        let taken = vec![0; (rows as usize).div_ceil(64)];
+        ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all }
+    }
+
+    /// How many rows are there.
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Whether a row is there.
+    pub fn is_live(&self, row: u32) -> bool {
+        self.taken.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 0)
+    }
+
+    fn take(&mut self, row: u32) {
+        if let (true, Some(word)) = (self.is_live(row), self.taken.get_mut(row as usize / 64)) {
+            *word |= 1 << (row % 64);
+            self.live -= 1;
+        }
+    }
+
+    fn memory(&self) -> u64 {
+        self.file.memory() + ((self.taken.len() + self.oldest.len()) * 8) as u64
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct ColdRows {
+    /// The files.
+    pub files: Vec<ColdFile>,
+    /// A merge of some of them that is under way.
+    pub merge: Option<Merge>,
+}
+
+impl Clone for ColdRows {
+    /// The same rows. A merge goes on for one of both.
+    fn clone(&self) -> ColdRows {
+        ColdRows { files: self.files.clone(), merge: None }
+    }
+}
+
+impl ColdRows {
+    /// How many rows there are.
+    pub fn len(&self) -> u64 {
+        self.files.iter().map(|file| u64::from(file.live)).sum()
+    }
+
+    /// How many of them no checkpoint has as they are.
+    pub fn changed(&self) -> u64 {
+        self.files.iter().filter(|file| file.changed).map(|file| u64::from(file.live)).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The memory that indexes and filters take.
+    pub fn memory(&self) -> u64 {
+        self.files.iter().map(ColdFile::memory).sum()
+    }
+
+    /// The length of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.file.bytes()).sum()
+    }
+
+    /// The length of the files that are read where all rows are looked at, or those that changed.
+    pub fn bytes_to_look_at(&self, changed_only: bool) -> u64 {
+        let looked_at = self.files.iter().filter(|file| file.changed || !changed_only);
+        looked_at.map(|file| file.file.bytes()).sum()
+    }
+
+    /// A checkpoint has all rows now.
+    pub fn written(&mut self) {
+        self.files.iter_mut().for_each(|file| file.changed = false);
+        self.merge.iter_mut().for_each(|merge| merge.changed = false);
+    }
+
+    /// Takes the rows of these keys, which are in order and each there once: `found` is given those that there are, with the file's
+    /// [`ColdFile::changed`].
+    pub fn take(&mut self, mut wanted: Vec<WantedKey<'_>>, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+        for place in (0..self.files.len()).rev() {
+            let Some(ColdFile { file, .. }) = self.files.get(place) else { continue };
+            let file = file.clone();
+            let hits: Vec<(usize, Range<usize>)> = (0..wanted.len())
+                .filter(|at| file.may_have(wanted[*at].hash))
+                .map(|at| (at, file.pages_of(wanted[at].hash)))
+                .collect();
+            if hits.is_empty() {
+                continue;
+            }
+            let mut gone = vec![false; wanted.len()];
+            for (hits, runs) in runs(&hits) {
+                let read = file.read_all(&runs)?;
+                let mut at = 0;
+                for (hit, pages) in hits {
+                    while read.get(at).is_some_and(|run| run.all().end < pages.end) {
+                        at += 1;
+                    }
+                    let Some(run) = read.get(at) else { continue };
+                    let WantedKey { hash, key } = wanted[*hit];
+                    gone[*hit] = self.take_row(place, run, pages.clone(), (hash, key), &mut found)?;
+                }
+            }
+            let mut gone = gone.into_iter();
+            wanted.retain(|_| gone.next() == Some(false));
+        }
+        Ok(())
+    }
+
+    fn take_row(
+        &mut self,
+        place: usize,
+        run: &Pages<'_>,
+        pages: Range<usize>,
+        (hash, key): (u64, &[u8]),
+        found: &mut impl FnMut(bool, ColdRow<'_>),
+    ) -> Result<bool> {
+        let Some(of) = self.files.get_mut(place) else { return Ok(false) };
+        for page in pages {
+            for row in run.rows(page) {
+                let (number, row) = row?;
+                if row.hash > hash {
+                    return Ok(false);
+                }
+                if row.hash == hash && row.key == key && of.is_live(number) {
+                    of.take(number);
+                    self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, key));
+                    found(of.changed, row);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Shows all rows with hashes of a range, file by file, in order within each: those of all files, or of those that changed.
+    pub fn each(
+        &self,
+        hashes: RangeInclusive<u64>,
+        changed_only: bool,
+        mut row: impl FnMut(bool, ColdRow<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for file in self.files.iter().filter(|file| file.live > 0 && (file.changed || !changed_only)) {
+            each_live(file, file.file.pages_within(hashes.clone()), |_, found| {
+                if hashes.contains(&found.hash) { row(file.changed, found) } else { Ok(()) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rows whose keys were touched at this time or before.
+    pub fn take_touched(&mut self, until: i64, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+        for at in 0..self.files.len() {
+            let Some(of) = self.files.get_mut(at).filter(|of| of.oldest_of_all <= until && of.live > 0) else {
+                continue;
+            };
+            let file = of.file.clone();
+            let due: Vec<(usize, Range<usize>)> = (0..of.oldest.len())
+                .filter(|page| of.oldest[*page] <= until)
+                .map(|page| (page, page..page + 1))
+                .collect();
+            for (_, runs) in runs(&due) {
+                for run in file.read_all(&runs)? {
+                    for page in run.all() {
+                        let mut oldest = i64::MAX;
+                        for row in run.rows(page) {
+                            let (number, row) = row?;
+                            if !of.is_live(number) {
+                            } else if row.touched <= until {
+                                of.take(number);
+                                self.merge.iter_mut().for_each(|merge| merge.taken(&file, row.hash, row.key));
+                                found(of.changed, row);
+                            } else {
+                                oldest = oldest.min(row.touched);
+                            }
+                        }
+                        if let Some(of_page) = of.oldest.get_mut(page) {
+                            *of_page = oldest;
+                        }
+                    }
+                }
+            }
+            of.oldest_of_all = of.oldest.iter().copied().min().unwrap_or(i64::MAX);
+        }
+        Ok(())
+    }
+
+    /// How many rows lie in about which place: the hash of the first of some of each file's pages, and the rows up to the next.
+    pub fn spread(&self, mut some: impl FnMut(u64, u64)) {
+        const LOOKS_MAX: usize = 4096;
+        for file in &self.files {
+            let step = file.file.pages().div_ceil(LOOKS_MAX).max(1);
+            for page in (0..file.file.pages()).step_by(step) {
+                let rows = u64::from(file.file.first_row(page + step).saturating_sub(file.file.first_row(page)));
+                let live = rows * u64::from(file.live) / u64::from(file.file.rows()).max(1);
+                some(file.file.first_hash(page), live);
+            }
+        }
+    }
+}
+
+/// Shows the rows of these pages of a file that are there, with their numbers.
+pub fn each_live(
+    file: &ColdFile,
+    pages: Range<usize>,
+    mut row: impl FnMut(u32, ColdRow<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut first = pages.start;
+    while first < pages.end {
+        let end = (first + SIDE_BY_SIDE_PAGES).min(pages.end);
+        let read = file.file.read(first..end)?;
+        for page in first..end {
+            for found in read.rows(page) {
+                let (number, found) = found?;
+                if file.is_live(number) {
+                    row(number, found)?;
+                }
+            }
+        }
+        first = end;
+    }
+    Ok(())
+}
+
+/// What is read together: some of these questions with their pages, which are in order, and the pages as runs of those that lie
+/// side by side, each page once.
+fn runs(hits: &[(usize, Range<usize>)]) -> impl Iterator<Item = (&[(usize, Range<usize>)], Vec<Range<usize>>)> {
+    let mut rest = hits;
+    std::iter::from_fn(move || {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let mut pages = 0;
+        let counted = rest.iter().try_fold(0, |count, (_, range)| {
+            let more = range.len();
+            if count > 0 && pages + more > RANDOM_PAGES {
+                return ControlFlow::Break(count);
+            }
+            match runs.last_mut() {
+                Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => {
+                    last.end = last.end.max(range.end)
+                }
+                Some(last) if range.end <= last.end => {}
+                _ => runs.push(range.clone()),
+            }
+            pages += more;
+            ControlFlow::Continue(count + 1)
+        });
+        let (ControlFlow::Break(count) | ControlFlow::Continue(count)) = counted;
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        (!now.is_empty()).then_some((now, runs))
+    })
+}

@@ -1,0 +1,317 @@
+//! Spill files: rows in the order of the hashes of their keys, in pages, with an index and a filter in memory. A file has no name
+//! in its folder: whatever becomes of the process, nothing is left of it.
+
+use super::filter::Filter;
+use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::patience::{StoreError, io_failed, patiently};
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File, OpenOptions};
+use std::hash::BuildHasher;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 1 << 20;
+/// Places of pages are counted in [`PAGE_BYTES`], by 32 bits.
+const FILE_BYTES_MAX: u64 = (u32::MAX as u64) * PAGE_BYTES as u64;
+/// Runs of pages that one thread reads by itself, and threads that read more of them.
+const RUNS_A_THREAD: usize = 8;
+const READERS_MAX: usize = 8;
+
+/// Where a page is.
+#[derive(Clone, Copy, Debug)]
+struct PageEntry {
+    first_hash: u64,
+    /// In [`PAGE_BYTES`] from the beginning of the file.
+    start: u32,
+    /// The number of its first row.
+    first_row: u32,
+}
+
+/// A file that is complete. Nothing of it changes any more.
+#[derive(Debug)]
+pub struct SpillFile {
+    file: File,
+    id: u64,
+    folder: PathBuf,
+    pages: Vec<PageEntry>,
+    /// Behind the last page.
+    end: u32,
+    rows: u32,
+    filter: Filter,
+    /// When the key of each page was touched that was touched first.
+    oldest: Vec<i64>,
+}
+
+/// Makes a file without a name.
+pub fn open(folder: &Path) -> Result<File, StoreError> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let failed = |error| io_failed(format!("make a file for cold rows of state in {}", folder.display()), &error);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let number = (NUMBER.fetch_add(1, Ordering::Relaxed), RandomState::new().hash_one(std::process::id()));
+    let path = folder.join(format!("millstream-{}-{}-{:016x}.spill", std::process::id(), number.0, number.1));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    fs::remove_file(&path).map_err(failed)?;
+    Ok(file)
+}
+
+impl SpillFile {
+    /// How many rows it was written with.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// How many pages it has.
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.end) * PAGE_BYTES as u64
+    }
+
+    /// The memory that it takes.
+    pub fn memory(&self) -> u64 {
+        (self.pages.len() * (size_of::<PageEntry>() + size_of::<i64>())) as u64 + self.filter.bytes()
+    }
+
+    /// Whether it may have a key with this hash.
+    pub fn may_have(&self, hash: u64) -> bool {
+        self.filter.may_have(hash)
+    }
+
+    /// The time of each page, see [`SpillWriter::add`].
+    pub fn oldest(&self) -> &[i64] {
+        &self.oldest
+    }
+
+    /// The number of the first row of a page.
+    pub fn first_row(&self, page: usize) -> u32 {
+        self.pages.get(page).map_or(self.rows, |page| page.first_row)
+    }
+
+    /// The hash of the first key of a page.
+    pub fn first_hash(&self, page: usize) -> u64 {
+        self.pages.get(page).map_or(u64::MAX, |page| page.first_hash)
+    }
+
+    /// The pages in which keys with this hash are, if there are any.
+    pub fn pages_of(&self, hash: u64) -> Range<usize> {
+        self.pages_within(hash..=hash)
+    }
+
+    /// The pages in which keys with these hashes are.
+    pub fn pages_within(&self, hashes: std::ops::RangeInclusive<u64>) -> Range<usize> {
+        // Keys with the first hash of a page may begin in the one before.
+        let start = self.pages.partition_point(|page| page.first_hash < *hashes.start()).saturating_sub(1);
+        let end = self.pages.partition_point(|page| page.first_hash <= *hashes.end());
+        start..end.max(start)
+    }
+
+    /// Reads pages that are side by side, and checks them.
+    pub fn read(&self, pages: Range<usize>) -> Result<Pages<'_>> {
+        let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
+        let start = place(pages.start);
+        let length = place(pages.end).saturating_sub(start) as usize * PAGE_BYTES;
+        let mut bytes = vec![0; length];
+        let at = u64::from(start) * PAGE_BYTES as u64;
+        let read = self.file.read_exact_at(&mut bytes, at);
+        read.map_err(|error| self.damaged(pages.start, &format!("it cannot be read: {error}")))?;
+        let read = Pages { of: self, pages, bytes };
+        for page in read.pages.clone() {
+            if !page::is_whole(read.bytes_of(page), self.seed(page)) {
+                return Err(self.damaged(page, "its checksum is wrong"));
+            }
+        }
+        Ok(read)
+    }
+
+    /// Reads several runs of pages, several at a time.
+    pub fn read_all(&self, runs: &[Range<usize>]) -> Result<Vec<Pages<'_>>> {
+        let threads = (runs.len() / RUNS_A_THREAD).min(READERS_MAX);
+        if threads < 2 {
+            return runs.iter().map(|run| self.read(run.clone())).collect();
+        }
+        let share = runs.len().div_ceil(threads);
+        let all: Vec<Result<Vec<Pages>>> = std::thread::scope(|scope| {
+            let read = |runs: &[Range<usize>]| runs.iter().map(|run| self.read(run.clone())).collect();
+            let reading: Vec<_> = runs.chunks(share).map(|runs| scope.spawn(move || read(runs))).collect();
+            let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<_>>>| {
+                let panicked = |panic: Box<dyn std::any::Any + Send>| {
+                    Err(crate::threads::panicked("a thread that read cold rows", &*panic))
+                };
+                thread.join().unwrap_or_else(panicked)
+            };
+            reading.into_iter().map(ended).collect()
+        });
+        Ok(all.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// An error in a page.
+    pub fn damaged(&self, page: usize, why: &str) -> Error {
+        Error::environment(format!(
+            "cold rows of state in {}: page {page} of a file is damaged: {why}. Nothing wrong was used; look at the disk, and \
+             start the job again: it goes on from its last checkpoint",
+            self.folder.display()
+        ))
+    }
+
+    fn seed(&self, page: usize) -> u64 {
+        seed(self.id, page)
+    }
+}
+
+/// A page that was written elsewhere, or into another file, is not taken for the one that is asked for.
+fn seed(file: u64, page: usize) -> u64 {
+    file.wrapping_add(page as u64)
+}
+
+/// Pages that were read.
+pub struct Pages<'a> {
+    of: &'a SpillFile,
+    pages: Range<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Pages<'_> {
+    /// Which they are.
+    pub fn all(&self) -> Range<usize> {
+        self.pages.clone()
+    }
+
+    fn bytes_of(&self, page: usize) -> &[u8] {
+        let place = |page: usize| self.of.pages.get(page).map_or(self.of.end, |page| page.start) as usize;
+        let base = place(self.pages.start);
+        let at = |page: usize| place(page).saturating_sub(base) * PAGE_BYTES;
+        self.bytes.get(at(page)..at(page + 1)).unwrap_or_default()
+    }
+
+    /// The rows of one of them, with their numbers.
+    pub fn rows(&self, page: usize) -> impl Iterator<Item = Result<(u32, ColdRow<'_>)>> {
+        let damaged = move || self.of.damaged(page, "its rows cannot be told apart");
+        let rows = page::rows(self.bytes_of(page));
+        (self.of.first_row(page)..).zip(rows).map(move |(number, row)| Ok((number, row.ok_or_else(damaged)?)))
+    }
+}
+
+/// Writes a file.
+pub struct SpillWriter {
+    file: File,
+    id: u64,
+    folder: PathBuf,
+    failure: Failure,
+    page: PageBuilder,
+    pages: Vec<PageEntry>,
+    oldest: Vec<i64>,
+    rows: u32,
+    filter: Filter,
+    /// Pages that are not written yet, and where they go.
+    out: Vec<u8>,
+    written: u64,
+}
+
+impl SpillWriter {
+    /// Of at most so many rows.
+    pub fn new(folder: &Path, rows: u64, failure: Failure) -> Result<SpillWriter> {
+        let file = patiently(&failure, || open(folder))?;
+        fault::point("spill.made");
+        Ok(SpillWriter {
+            file,
+            id: RandomState::new().hash_one(rows),
+            folder: folder.to_owned(),
+            failure,
+            page: PageBuilder::default(),
+            pages: Vec::new(),
+            oldest: Vec::new(),
+            rows: 0,
+            filter: Filter::new(rows),
+            out: Vec::with_capacity(WRITE_BYTES + PAGE_BYTES),
+            written: 0,
+        })
+    }
+
+    /// Adds the next row, as [`page::put_row`] makes it. `touched`: when its key was touched.
+    pub fn add(&mut self, row: &[u8], hash: u64, touched: i64) -> Result<()> {
+        if !self.page.fits(row.len()) {
+            self.end_page()?;
+        }
+        if self.page.is_empty() {
+            let start = (self.written + self.out.len() as u64) / PAGE_BYTES as u64;
+            let start = u32::try_from(start).map_err(|_| self.too_large())?;
+            self.pages.push(PageEntry { first_hash: hash, start, first_row: self.rows });
+            self.oldest.push(i64::MAX);
+        }
+        if let Some(oldest) = self.oldest.last_mut() {
+            *oldest = (*oldest).min(touched);
+        }
+        self.page.add(row);
+        self.filter.add(hash);
+        self.rows = self.rows.checked_add(1).ok_or_else(|| self.too_large())?;
+        Ok(())
+    }
+
+    /// The file, with all rows.
+    pub fn finish(mut self) -> Result<SpillFile> {
+        self.end_page()?;
+        self.flush()?;
+        fault::point("spill.written");
+        let SpillWriter { file, id, folder, mut pages, mut oldest, rows, filter, written, .. } = self;
+        pages.shrink_to_fit();
+        oldest.shrink_to_fit();
+        let end = (written / PAGE_BYTES as u64) as u32;
+        Ok(SpillFile { file, id, folder, pages, end, rows, filter, oldest })
+    }
+
+    fn end_page(&mut self) -> Result<()> {
+        if let (false, Some(last)) = (self.page.is_empty(), self.pages.len().checked_sub(1)) {
+            self.page.put(seed(self.id, last), &mut self.out);
+        }
+        if self.written + self.out.len() as u64 > FILE_BYTES_MAX {
+            return Err(self.too_large());
+        }
+        if self.out.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let failed = |error| io_failed(format!("write cold rows of state in {}", self.folder.display()), &error);
+        patiently(&self.failure, || self.file.write_all_at(&self.out, self.written).map_err(failed))?;
+        fault::point("spill.page");
+        self.written += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    fn too_large(&self) -> Error {
+        Error::environment(format!("cold rows of state in {}: a file would be too large", self.folder.display()))
+    }
+}
+
+#[cfg(test)]
+impl SpillFile {
+    /// All bytes of the file.
+    pub fn all_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.bytes() as usize];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// The same with another file below it.
+    pub fn with_file(&self, file: File) -> SpillFile {
+        let SpillFile { id, folder, pages, end, rows, oldest, .. } = self;
+        let mut filter = Filter::new(u64::from(*rows));
+        (0..1000).for_each(|hash| filter.add(hash));
+        let (folder, pages, oldest) = (folder.clone(), pages.clone(), oldest.clone());
+        SpillFile { file, id: *id, folder, pages, end: *end, rows: *rows, filter, oldest }
+    }
+
+    /// Where a page begins.
+    pub fn place_of(&self, page: usize) -> usize {
+        self.pages[page].start as usize * PAGE_BYTES
+    }
+}

@@ -1,0 +1,204 @@
+//! Several spill files become one, in a thread of its own, while the table is used.
+
+use super::cold::{ColdFile, ColdRows, WantedKey, each_live};
+use super::file::{SpillFile, SpillWriter};
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::fault;
+use crate::threads;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+
+/// Files of a kind of which some are merged.
+const FILES_MAX: usize = 12;
+/// So many of them, the smallest.
+const MERGED: usize = 8;
+/// While there are more, nothing else is done.
+const FILES_WAIT: usize = 3 * FILES_MAX;
+/// Pages of each file that are in memory while they are merged.
+const PAGES_AHEAD: usize = 32;
+
+/// A merge that is under way.
+#[derive(Debug)]
+pub struct Merge {
+    of: Vec<Arc<SpillFile>>,
+    /// As the files it is made of.
+    pub changed: bool,
+    /// Keys that were taken out of them since it began.
+    taken: Vec<(u64, Box<[u8]>)>,
+    done: Receiver<Result<SpillFile>>,
+}
+
+impl Merge {
+    /// A key was taken out of a file.
+    pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
+        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) {
+            self.taken.push((hash, key.into()));
+        }
+    }
+
+    /// The memory that it takes.
+    pub fn memory(&self) -> u64 {
+        self.taken.iter().map(|(_, key)| key.len() as u64 + 32).sum()
+    }
+}
+
+impl ColdRows {
+    /// Puts the file of a merge that is done in the place of those that it is made of, and begins another merge where one is due.
+    pub fn merge(&mut self, folder: &Path, timed: bool, failure: &Failure) -> Result<()> {
+        self.files.retain(|file| file.live() > 0 || self.merge.as_ref().is_some_and(|merge| merge.is_of(&file.file)));
+        let waits = self.files.len() > FILES_WAIT;
+        let done = self.merge.as_ref().and_then(|merge| merge.look(waits));
+        if let (Some(done), true) = (done, self.merge.is_some()) {
+            self.install(done?, timed)?;
+        }
+        if self.merge.is_some() {
+            return Ok(());
+        }
+        let Some((due, changed)) = self.due() else { return Ok(()) };
+        let (sender, done) = sync_channel(1);
+        let of = due.iter().map(|file| file.file.clone()).collect();
+        let (folder, job) = (folder.to_owned(), failure.clone());
+        threads::start(
+            "millstream-merge",
+            "a thread that merges cold rows",
+            |_| {},
+            move || {
+                let _ = sender.send(merge_files(&due, &folder, job));
+            },
+        )?;
+        self.merge = Some(Merge { of, changed, taken: Vec::new(), done });
+        Ok(())
+    }
+
+    fn install(&mut self, merged: SpillFile, timed: bool) -> Result<()> {
+        fault::point("spill.merged");
+        let Some(Merge { of, changed, mut taken, .. }) = self.merge.take() else { return Ok(()) };
+        self.files.retain(|file| !of.iter().any(|of| Arc::ptr_eq(of, &file.file)));
+        let mut only = ColdRows { files: vec![ColdFile::new(merged, changed, timed)], merge: None };
+        taken.sort_unstable();
+        let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key }).collect();
+        only.take(wanted, |_, _| {})?;
+        // Those that came last are looked at first: they are the smaller ones, too.
+        only.files.append(&mut self.files);
+        self.files = only.files;
+        Ok(())
+    }
+
+    /// What is to be merged next: a file most of whose rows are gone, or the smallest of too many.
+    fn due(&self) -> Option<(Vec<ColdFile>, bool)> {
+        let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3;
+        if let Some(file) = self.files.iter().find(emptied) {
+            return Some((vec![file.clone()], file.changed));
+        }
+        [false, true].into_iter().find_map(|changed| {
+            let mut of: Vec<&ColdFile> = self.files.iter().filter(|file| file.changed == changed).collect();
+            of.sort_by_key(|file| file.live());
+            let rows = |of: &[&ColdFile]| of.iter().map(|file| u64::from(file.live())).sum::<u64>();
+            let due = of.get(..MERGED).filter(|due| of.len() > FILES_MAX && rows(due) < u64::from(u32::MAX))?;
+            Some((due.iter().map(|file| ColdFile::clone(file)).collect(), changed))
+        })
+    }
+}
+
+impl Merge {
+    fn is_of(&self, file: &Arc<SpillFile>) -> bool {
+        self.of.iter().any(|of| Arc::ptr_eq(of, file))
+    }
+
+    /// The file, where it is done.
+    fn look(&self, wait: bool) -> Option<Result<SpillFile>> {
+        let gone = || Err(crate::error::Error::bug("a merge of cold rows ended without a word"));
+        match self.done.try_recv() {
+            Ok(merged) => Some(merged),
+            Err(TryRecvError::Disconnected) => Some(gone()),
+            Err(TryRecvError::Empty) if wait => Some(self.done.recv().unwrap_or_else(|_| gone())),
+            Err(TryRecvError::Empty) => None,
+        }
+    }
+}
+
+/// All rows of these files that are there, in one file.
+fn merge_files(of: &[ColdFile], folder: &Path, failure: Failure) -> Result<SpillFile> {
+    let rows = of.iter().map(|file| u64::from(file.live())).sum();
+    let mut writer = SpillWriter::new(folder, rows, failure)?;
+    let mut readers = of.iter().map(RowReader::new).collect::<Result<Vec<_>>>()?;
+    // There are few files, so each of them is looked at for each row.
+    loop {
+        let first = readers.iter().enumerate().filter_map(|(at, reader)| Some((reader.order()?, at))).min();
+        let Some(reader) = first.map(|(_, at)| at).and_then(|at| readers.get_mut(at)) else { break };
+        if let Some((row, hash, touched)) = reader.row() {
+            writer.add(row, hash, touched)?;
+        }
+        reader.next()?;
+    }
+    writer.finish()
+}
+
+/// The rows of a file one after the other: some of them are in memory.
+struct RowReader<'a> {
+    of: &'a ColdFile,
+    /// The next page to be read.
+    page: usize,
+    bytes: Vec<u8>,
+    rows: Vec<PlacedRow>,
+    /// The first of them that was not given yet.
+    at: usize,
+}
+
+/// Where a row is among the bytes of a reader.
+#[derive(Clone)]
+struct PlacedRow {
+    hash: u64,
+    touched: i64,
+    bytes: Range<usize>,
+    /// Where its key is, within its bytes.
+    key: Range<usize>,
+}
+
+impl<'a> RowReader<'a> {
+    fn new(of: &'a ColdFile) -> Result<RowReader<'a>> {
+        let mut reader = RowReader { of, page: 0, bytes: Vec::new(), rows: Vec::new(), at: 0 };
+        reader.fill()?;
+        Ok(reader)
+    }
+
+    /// The order of the next row.
+    fn order(&self) -> Option<(u64, &[u8])> {
+        let row = self.rows.get(self.at)?;
+        Some((row.hash, self.bytes.get(row.bytes.clone())?.get(row.key.clone())?))
+    }
+
+    /// The next row: its bytes, its hash, and when its key was touched.
+    fn row(&self) -> Option<(&[u8], u64, i64)> {
+        let row = self.rows.get(self.at)?;
+        Some((self.bytes.get(row.bytes.clone())?, row.hash, row.touched))
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.at += 1;
+        self.fill()
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        while self.at >= self.rows.len() && self.page < self.of.file.pages() {
+            let end = (self.page + PAGES_AHEAD).min(self.of.file.pages());
+            self.bytes.clear();
+            self.rows.clear();
+            self.at = 0;
+            let (bytes, rows) = (&mut self.bytes, &mut self.rows);
+            each_live(self.of, self.page..end, |_, row| {
+                let start = bytes.len();
+                bytes.extend_from_slice(row.bytes);
+                let key = row.bytes.len() - row.columns.len() - row.key.len();
+                let (bytes, key) = (start..bytes.len(), key..key + row.key.len());
+                rows.push(PlacedRow { hash: row.hash, touched: row.touched, bytes, key });
+                Ok(())
+            })?;
+            self.page = end;
+        }
+        Ok(())
+    }
+}

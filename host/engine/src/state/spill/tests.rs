@@ -1,0 +1,271 @@
+use super::budget::StateBudget;
+use super::*;
+use crate::batch::keys::Keys;
+use crate::ids::BatchTime;
+use crate::limits::STATE_SLICE_MAX;
+use crate::random::Random;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::path::Path;
+use std::sync::Arc;
+
+fn state() -> SchemaRef {
+    let field = |name: &str, kind, null| Field::new(name, kind, null);
+    Arc::new(Schema::new(vec![
+        field("n", DataType::Int64, false),
+        field("text", DataType::Utf8, true),
+        field("f", DataType::Float64, true),
+        field("b", DataType::Boolean, false),
+    ]))
+}
+
+fn table(timeout_us: Option<i64>) -> StateTable {
+    StateTable::new(vec![Arc::new(Field::new("key", DataType::Utf8, true))], state(), timeout_us).unwrap()
+}
+
+fn spilling(bytes: u64, folder: &Path, timeout_us: Option<i64>) -> StateTable {
+    let budget = StateBudget::new(bytes, folder.to_owned());
+    table(timeout_us).spilling(budget.share(), &Failure::default()).unwrap()
+}
+
+/// Two tables to which the same is done: one that has all of its rows in memory, and one that has not.
+struct Pair {
+    plain: StateTable,
+    spilled: StateTable,
+    random: Random,
+    now: i64,
+}
+
+impl Pair {
+    fn both(&mut self, mut work: impl FnMut(&mut StateTable)) {
+        work(&mut self.plain);
+        work(&mut self.spilled);
+    }
+
+    /// A batch: some keys, of which a few come often, are looked up, stored, removed or left as they are.
+    fn batch(&mut self, keys: u64) {
+        self.now += 1 + self.random.below(5) as i64;
+        let mut names: Vec<Option<String>> = (0..1 + self.random.below(60))
+            .map(|_| {
+                let most = if self.random.below(3) == 0 { keys / 20 + 1 } else { keys };
+                let key = self.random.below(most);
+                (key != 7).then(|| format!("{key}{}", "x".repeat((key % 40) as usize)))
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        let rows = names.len();
+        let encoded = Keys::encode(&[Arc::new(StringArray::from(names)) as ArrayRef], rows).unwrap();
+        let random = &mut self.random;
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(|_| random.next() as i64)));
+        let text = (0..rows).map(|_| (random.below(4) > 0).then(|| "t".repeat(random.below(90) as usize)));
+        let text: ArrayRef = Arc::new(text.collect::<StringArray>());
+        let f = (0..rows).map(|_| (random.below(4) > 0).then(|| random.next() as f64));
+        let f: ArrayRef = Arc::new(f.collect::<Float64Array>());
+        let b: ArrayRef = Arc::new((0..rows).map(|_| Some(random.below(2) == 0)).collect::<BooleanArray>());
+        let states = RecordBatch::try_new(state(), vec![n, text, f, b]).unwrap();
+        let kept: BooleanArray = (0..rows).map(|_| Some(random.below(6) > 0)).collect();
+        let idle_too = random.below(2) == 0;
+        let now = BatchTime(self.now);
+        let (mut seen, mut idle) = (Vec::new(), Vec::new());
+        self.both(|table| {
+            let (view, hashes) = (encoded.view(), encoded.hashes());
+            table.warm(view).unwrap();
+            let expired = if idle_too { table.take_idle(now).unwrap() } else { Vec::new() };
+            let mut keys: Vec<_> = expired.iter().map(|slot| (table.owned_key(*slot), table.known(*slot))).collect();
+            keys.sort();
+            idle.push(keys);
+            let slots: Vec<Slot> = (0..rows).map(|row| table.slot(view.get(row), hashes[row])).collect();
+            table.used(&slots);
+            seen.push(table.states(&slots).unwrap());
+            table.store(&slots, &states, &kept);
+            table.touch(&slots, now);
+            // Those that are idle and have no rows end.
+            let ended: Vec<Slot> = expired.into_iter().filter(|slot| !slots.contains(slot)).collect();
+            let none = RecordBatch::new_empty(state());
+            table.store(&ended, &none, &BooleanArray::from(vec![false; ended.len()]));
+            table.shrink().unwrap();
+        });
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(idle[0], idle[1]);
+        assert_eq!((self.plain.len(), self.plain.changed() > 0), (self.spilled.len(), self.spilled.changed() > 0));
+    }
+
+    fn changes(&mut self, base: bool) -> RecordBatch {
+        let (plain, spilled) = (self.plain.all_changes(base).unwrap(), self.spilled.all_changes(base).unwrap());
+        assert_eq!(plain, spilled, "the rows of a file");
+        plain
+    }
+}
+
+fn all(table: &mut StateTable) -> RecordBatch {
+    let mut copy = table.copied();
+    copy.track_changes();
+    copy.all_changes(true).unwrap()
+}
+
+#[test]
+fn a_table_that_spills_is_the_same_as_one_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut most, mut files, mut merged) = (0, 0, false);
+    for (seed, (keys, bytes, timeout)) in (1..).zip([
+        (200, 3_000, None),
+        (3_000, 20_000, None),
+        (3_000, 30_000, Some(900)),
+        (400, 1, Some(60)),
+        (50, 1 << 30, None),
+    ]) {
+        let mut pair = Pair {
+            plain: table(timeout),
+            spilled: spilling(bytes, folder.path(), timeout),
+            random: Random(seed),
+            now: 0,
+        };
+        pair.both(StateTable::track_changes);
+        let mut of_files = Vec::new();
+        for round in 0..250 {
+            pair.batch(keys);
+            let cold = pair.spilled.spill.as_ref().map(|spill| (spill.cold.files.len(), spill.cold.merge.is_some()));
+            files = files.max(cold.unwrap().0);
+            merged |= cold.unwrap().1;
+            most = most.max(pair.spilled.cold().0);
+            match round % 50 {
+                11 | 23 => of_files.push(pair.changes(false)),
+                37 if round % 100 == 37 => {
+                    of_files.clear();
+                    of_files.push(pair.changes(true));
+                }
+                41 => {
+                    let (mut one, mut other) = (pair.plain.copied(), pair.spilled.copied());
+                    assert_eq!(all(&mut one), all(&mut other), "a copy");
+                }
+                45 => {
+                    // A start that takes over what checkpoints hold.
+                    of_files.push(pair.changes(false));
+                    for (budget, timeout) in [(bytes, timeout), (bytes, Some(timeout.unwrap_or(1_000)))] {
+                        let mut after = spilling(budget, folder.path(), timeout);
+                        after.track_changes();
+                        for rows in &of_files {
+                            after.restore(rows, |_| true).unwrap();
+                            after.shrink().unwrap();
+                        }
+                        assert_eq!(after.changed(), 0);
+                        let mut held = pair.plain.copied();
+                        if timeout.is_some() && held.idle.is_none() {
+                            after.touch_restored(BatchTime(pair.now)).unwrap();
+                            assert_eq!(after.changed(), held.len() as u64, "all were touched");
+                            assert!(after.take_idle(BatchTime(pair.now + 999)).unwrap().is_empty());
+                            let gone = after.take_idle(BatchTime(pair.now + 1_000)).unwrap();
+                            assert_eq!(gone.len(), held.len(), "all are idle at the same time");
+                        } else {
+                            assert_eq!(all(&mut after), all(&mut held));
+                        }
+                    }
+                }
+                29 => {
+                    // A part of a base, as a large table is written.
+                    let part = pair.random.below(3_000);
+                    let part = part..part + 1 + pair.random.below(KEY_GROUPS - part);
+                    let changed = (pair.plain.changed(), pair.spilled.changed());
+                    let mut parts = Vec::new();
+                    pair.both(|table| {
+                        let mut slices = Vec::new();
+                        table.all_of(part.clone(), STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
+                        parts.push(concat_batches(&table.file_schema(), &slices).unwrap());
+                    });
+                    assert_eq!(parts[0], parts[1], "a part of a base");
+                    assert_eq!((pair.plain.changed(), pair.spilled.changed()), changed);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(most > 1_000 && files > 12 && merged, "{most} cold rows, {files} files, merged: {merged}");
+}
+
+#[test]
+fn a_migration_leaves_no_row_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pair = Pair {
+        plain: table(Some(500)),
+        spilled: spilling(20_000, folder.path(), Some(500)),
+        random: Random(5),
+        now: 0,
+    };
+    pair.both(StateTable::track_changes);
+    (0..200).for_each(|_| pair.batch(2_000));
+    pair.changes(false);
+    (0..20).for_each(|_| pair.batch(2_000));
+    let to: SchemaRef = Arc::new(Schema::new(vec![Field::new("twice", DataType::Int64, true)]));
+    assert!(pair.spilled.cold().0 > 500);
+    pair.both(|table| {
+        table
+            .migrate(&to, |old| {
+                let n = old.column(0).as_primitive::<Int64Type>();
+                let twice: ArrayRef = Arc::new(n.unary::<_, Int64Type>(|n| n.wrapping_mul(2)));
+                Ok(RecordBatch::try_new(to.clone(), vec![twice]).unwrap())
+            })
+            .unwrap();
+    });
+    assert_eq!(pair.plain.changed(), pair.spilled.changed());
+    assert!(pair.spilled.cold().0 > 500);
+    // Files from before count no more, so the next is a base.
+    pair.changes(true);
+    let idle = |table: &mut StateTable| {
+        let slots = table.take_idle(BatchTime(pair.now + 400)).unwrap();
+        let mut keys: Vec<_> = slots.iter().map(|slot| table.owned_key(*slot)).collect();
+        keys.sort();
+        keys
+    };
+    let (plain, spilled) = (idle(&mut pair.plain), idle(&mut pair.spilled));
+    assert!(!plain.is_empty());
+    assert_eq!(plain, spilled);
+}
+
+#[test]
+fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut writer = SpillWriter::new(folder.path(), 400, Failure::default()).unwrap();
+    let mut row = Vec::new();
+    for hash in 0..400_u64 {
+        row.clear();
+        page::put_row(&mut row, (hash, &hash.to_le_bytes()), false, 0, |out| out.extend([7; 30]));
+        writer.add(&row, hash, 0).unwrap();
+    }
+    let whole = writer.finish().unwrap();
+    assert!(whole.pages() > 4);
+    let found = |file: &mut ColdFile, hash: u64| {
+        let mut rows = ColdRows { files: vec![file.clone()], merge: None };
+        let mut found = 0;
+        let key = hash.to_le_bytes();
+        rows.take(vec![WantedKey { hash, key: &key }], |_, row| found += usize::from(row.columns == [7; 30]))?;
+        Ok::<_, Error>(found)
+    };
+    let bytes = whole.all_bytes();
+    let mut file = ColdFile::new(whole, false, false);
+    assert_eq!(
+        (found(&mut file, 3).unwrap(), found(&mut file, 399).unwrap(), found(&mut file, 400).unwrap()),
+        (1, 1, 0)
+    );
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &damaged).unwrap();
+        let other = file.file.with_file(std::fs::File::open(&path).unwrap());
+        let page = (0..other.pages()).rev().find(|page| other.place_of(*page) <= at).unwrap();
+        let hash = other.first_hash(page);
+        let error = found(&mut ColdFile::new(other, false, false), hash).unwrap_err();
+        assert!(error.message.contains(&format!("page {page} of a file is damaged: its checksum is wrong")), "{error}");
+    }
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let short = file.file.with_file(std::fs::File::open(&path).unwrap());
+    let error = found(&mut ColdFile::new(short, false, false), 399).unwrap_err();
+    assert!(error.message.contains("it cannot be read"), "{error}");
+
+    let budget = StateBudget::new(1, path.join("below a file"));
+    let error = table(None).spilling(budget.share(), &Failure::default()).err().unwrap();
+    assert!(error.message.contains("cannot make a file for cold rows of state in"), "{error}");
+    assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1, "files have no names");
+}

@@ -1,0 +1,157 @@
+//! State larger than memory: whatever the budget and the number of workers, a job puts out the same bytes and keeps the same
+//! state as one that has all of it in memory; kills, damaged files and full disks change nothing of that.
+
+use millstream::internals::random::Random;
+use millstream_tests::{Trial, plugin};
+use serde_json::json;
+
+/// Keys that are many more than fit into the least budget.
+const KEYS: u64 = 25_000;
+const BATCHES: usize = 40;
+const ROWS: u64 = 2_000;
+
+/// Orders for keys, some of which come often. Timers ring, states end, and keys that are idle are timed out.
+fn orders(seed: u64) -> String {
+    let mut random = Random(seed);
+    let mut lines = String::new();
+    for batch in 0..BATCHES {
+        let rows: Vec<_> = (0..ROWS)
+            .map(|_| {
+                let key = if random.below(3) == 0 { random.below(KEYS / 50) } else { random.below(KEYS) };
+                let key = format!("key {key} {}", "x".repeat((key % 30) as usize));
+                // What is no order is refused. Timers are few, as they stay in memory.
+                let todo = match random.below(20) {
+                    0 => "set",
+                    1 => "nothing",
+                    2 | 3 => "end",
+                    _ => "cancel",
+                };
+                json!([key, todo, batch as u64 + random.below(20)])
+            })
+            .collect();
+        lines.push_str(&format!("{}\n", json!(rows)));
+    }
+    lines
+}
+
+/// The job with this line of its head.
+fn trial(state: &str, seed: u64) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "spills"
+batch = "1s"
+clock = "manual"
+{state}
+[checkpoint]
+dir = "checkpoint"
+every = 4
+[sources.orders]
+kind = "queue"
+path = "in.jsonl"
+schema = {{ k = "text", todo = "text", second = "int64" }}
+[stages.alarms]
+from = "orders"
+key = "k"
+plugin = "{}"
+on_error = "reject"
+timeout = "18s"
+[stages.counts]
+from = "orders"
+key = "k"
+plugin = "{}"
+emit = "changes"
+[sinks.rung]
+from = "alarms"
+kind = "queue"
+path = "rung.jsonl"
+[sinks.refused]
+from = "alarms.rejected"
+kind = "queue"
+path = "refused.jsonl"
+[sinks.counts]
+from = "counts"
+kind = "queue"
+path = "counts.jsonl"
+"#,
+        plugin("alarm").display(),
+        plugin("running-count").display(),
+    ));
+    trial.write("in.jsonl", orders(seed));
+    trial
+}
+
+/// All that a job leaves: what its sinks wrote, and what its checkpoint holds.
+fn left(trial: &Trial) -> Vec<String> {
+    let state = |query: &str| trial.well(&["state", "job.toml", "--json", "--sql", query]);
+    let mut all: Vec<String> = ["rung.jsonl", "refused.jsonl", "counts.jsonl"].map(|name| trial.text(name)).into();
+    all.push(state("select k, calls from alarms order by k"));
+    all.push(state("select k, at from \"alarms.timers\" order by k, at"));
+    all.push(state("select k, count from counts order by k"));
+    all
+}
+
+#[track_caller]
+fn same(trial: &Trial, golden: &[String], about: &str) {
+    for (number, (found, expected)) in left(trial).iter().zip(golden).enumerate() {
+        assert!(found == expected, "{about}: result {number} is another one");
+    }
+}
+
+#[test]
+fn a_job_that_spills_puts_out_the_same_bytes() {
+    let golden = trial("", 1);
+    golden.run_well(&["--workers", "2"]);
+    let golden = left(&golden);
+    assert!(golden.iter().all(|left| left.len() > 1_000));
+    for (budget, workers) in [("1MiB", "1"), ("2MiB", "3"), ("1GiB", "1")] {
+        let spilling = trial(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 1);
+        spilling.run_well(&["--workers", workers]);
+        same(&spilling, &golden, &format!("{budget} with {workers} workers"));
+        let names = std::fs::read_dir(spilling.path("cold")).unwrap().count();
+        assert_eq!(names, 0, "nothing is left in the folder");
+    }
+}
+
+#[test]
+fn state_that_cannot_lie_in_files_has_to_fit() {
+    for (what, spilling) in [("on = \"all\"", false), ("emit = \"state\"", false), ("", true)] {
+        let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 4);
+        trial.change("emit = \"changes\"", what);
+        let ended = trial.run(&["--workers", "1"]);
+        if spilling {
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        } else {
+            assert_eq!(ended.code, Some(3), "{what}: {}", ended.stderr);
+            let told = "which is more than `state.memory`: 1 MiB";
+            assert!(
+                ended.stderr.contains("state that stays in memory takes ") && ended.stderr.contains(told),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn a_folder_where_nothing_can_be_written_is_told() {
+    let trial = trial("state = { memory = \"1MiB\", folder = \"in.jsonl/cold\" }", 5);
+    let ended = trial.run(&["--workers", "1", "--unsupervised"]);
+    let told = "stage `alarms`: `state.folder`: cannot make a file for cold rows of state in ";
+    assert!(ended.code != Some(0) && ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
+fn kills_at_every_step_of_eviction_and_merge_change_nothing() {
+    let golden = trial("", 3);
+    golden.run_well(&["--workers", "1"]);
+    let golden = left(&golden);
+    let spilling = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 3);
+    // Each start goes on from a checkpoint, so that what was evicted before the kill is evicted anew.
+    for (number, step) in
+        ["made:3", "page:9", "written:14", "evicted:11", "merged:1", "made:40", "page:5"].iter().enumerate()
+    {
+        spilling.killed(&format!("spill.{step}"), &["--workers", ["1", "2", "3"][number % 3]]);
+    }
+    spilling.run_well(&["--workers", "2"]);
+    same(&spilling, &golden, "after kills");
+    assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
+}
