@@ -37,7 +37,7 @@ pub fn exception(error: &Error) -> PyErr {
     match error.kind {
         Kind::Job => UsageError::new_err(text),
         Kind::Plugin | Kind::TooLarge => PluginError::new_err(text),
-        Kind::Environment | Kind::Memory => EnvironmentError::new_err(text),
+        Kind::Environment | Kind::Peer | Kind::Memory => EnvironmentError::new_err(text),
         Kind::Bug => InternalError::new_err(text),
     }
 }
