@@ -210,7 +210,7 @@ fn every_operator_is_read() {
     let (on, kind) = (vec![pair("sku", "sku")], JoinKind::Left);
     assert_eq!(*prices, EnrichSpec { table, on, kind, schema: Vec::new(), poll: seconds(30) });
     let best = job.stages.iter().find(|stage| stage.name == "best").unwrap();
-    assert!(matches!(&best.operator, OperatorSpec::Top { n: 10, by, ascending: true } if by == "price"));
+    assert!(matches!(&best.operator, OperatorSpec::Top { n: 10, by, ascending: true, rank: None } if by == "price"));
     assert_eq!(best.key, ["user"]);
     assert!(matches!(of("once"), OperatorSpec::Distinct(columns) if *columns == ["user", "sku"]));
     assert!(matches!(of("new"), OperatorSpec::Deduplicate { within } if *within == seconds(600)));
