@@ -131,12 +131,12 @@ pub fn each_query(queries: &[usize]) {
         [(query, whole), (query, killed)]
     };
     // Each job waits now and then.
-    let halves = queries.chunks(queries.len().div_ceil(3));
+    let shares = queries.chunks(queries.len().div_ceil(3));
     let trials: Vec<(usize, Trial)> = std::thread::scope(|scope| {
-        let halves: Vec<_> = halves
-            .map(|half| scope.spawn(move || half.iter().flat_map(|query| run(*query)).collect::<Vec<_>>()))
+        let shares: Vec<_> = shares
+            .map(|share| scope.spawn(move || share.iter().flat_map(|query| run(*query)).collect::<Vec<_>>()))
             .collect();
-        halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
+        shares.into_iter().flat_map(|share| share.join().unwrap()).collect()
     });
     for of_days in [false, true] {
         let of = |query: usize| (15..=17).contains(&query) == of_days;

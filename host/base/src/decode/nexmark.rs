@@ -227,7 +227,7 @@ impl Event {
     fn price(&mut self) -> i64 {
         let drawn = self.random.next();
         let [coarse, fine] = &*PRICES;
-        let [coarse, fine] = [coarse.get((drawn & 1_023) as usize), fine.get((drawn >> 10 & 1_023) as usize)];
+        let [coarse, fine] = [coarse.get((drawn & 1_023) as usize), fine.get(((drawn >> 10) & 1_023) as usize)];
         (coarse.unwrap_or(&1.0) * fine.unwrap_or(&1.0) * 100.0).round() as i64
     }
 

@@ -33,9 +33,7 @@ pub static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
     let letters: String = (0..LETTERS).map(|_| letter(&mut random)).collect();
     let words = (0..LETTERS).map(|_| if random.below(13) == 0 { ' ' } else { letter(&mut random) }).collect();
     let all = (0..CHANNELS + HOT_CHANNELS.len() as u64).map(|number| {
-        let mut folders = ["", "", ""].map(|_| piece(&letters, &mut random, 5));
-        folders.iter_mut().for_each(|folder| *folder = if folder.is_empty() { "item" } else { folder });
-        let [one, two, three] = folders;
+        let [one, two, three] = [(); 3].map(|()| piece(&letters, &mut random, 5));
         let mut url = format!("https://www.nexmark.com/{one}/{two}/{three}/item.htm?query=1");
         match number.checked_sub(HOT_CHANNELS.len() as u64) {
             None => (HOT_CHANNELS.get(number as usize).copied().unwrap_or_default().to_owned(), url),

@@ -192,12 +192,12 @@ const TOP: Cases = &[
 const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
-        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, queue"#,
+        r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, http, directory, file, kafka, redis, mqtt, nats, rabbitmq, zeromq, flight, kinesis, postgres-changes, syslog, otlp, lumberjack, plugin, rate, nexmark, queue"#,
     ),
     (r#"kind = "sockte""#, r#"job.toml:2: source `lines`: `kind = "sockte"` is unknown; did you mean `socket`?"#),
     (
         r#"kind = "s3""#,
-        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `lumberjack`, `postgres-changes`, `plugin`, `rate`, `queue`"#,
+        r#"job.toml:2: source `lines`: `kind = "s3"` is not available in this version; write one of: `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `syslog`, `otlp`, `lumberjack`, `postgres-changes`, `plugin`, `rate`, `nexmark`, `queue`"#,
     ),
     (r#"kind = "tcp""#, r#"job.toml:2: source `lines`: `kind = "tcp"` is unknown; did you mean `socket`?"#),
     (r#"kind = "socket""#, r#"job.toml:1: source `lines`: `address` is missing; write address = "127.0.0.1:9999""#),
@@ -389,13 +389,18 @@ path = """#,
 path = "s3://bucket/a.txt""#,
         r#"job.toml:3: source `lines`: `path = "s3://bucket/a.txt"` is in a bucket, which only sources of kind `directory` read, and sinks of kind `files` write; write a local path"#,
     ),
-    (r#"kind = "nexmark""#, r#"job.toml:1: source `lines`: `event` is missing; write event = "bid", or one of person, auction"#),
+    (
+        r#"kind = "nexmark""#,
+        r#"job.toml:1: source `lines`: `event` is missing; write event = "bid", or one of person, auction"#,
+    ),
     (
         r#"kind = "nexmark"
 event = "offer"
 hot_bidders = 0
 bytes = 5000"#,
-        r#"job.toml:3: source `lines`: there is no `event` \"offer\"; there are: person, auction, bid"#,
+        r#"job.toml:3: source `lines`: `event = "offer"` is unknown; write one of: `person`, `auction`, `bid`
+job.toml:4: source `lines`: `hot_bidders` is 0; write a number of 1 to 1000000
+job.toml:5: source `lines`: `bytes` is 5000; write a number of 1 to 4096"#,
     ),
     (r#"kind = "rate""#, "job.toml:1: source `lines`: `rows_per_second` is missing; write rows_per_second = 1000"),
     (
@@ -520,7 +525,7 @@ plugn = "q""#,
         r#"from = "lines"
 plugin = "p"
 sperator = " ""#,
-        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`",
+        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`",
     ),
     (
         r#"from = "lines"
@@ -785,7 +790,7 @@ job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?
 job.toml:13: stage `totals`: `from` names `word`, which is neither a source nor a stage; did you mean `words`?
-job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
+job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
 job.toml:19: sink `screen`: `rows` is text, needs a whole number; write rows = 10"#,
     ),
 ];
