@@ -237,13 +237,7 @@ struct Call<'a> {
 }
 
 impl Plugin {
-    fn call(
-        &self,
-        tables: Vec<(SchemaRef, Vec<RecordBatch>)>,
-        key: Vec<String>,
-        told: Told,
-        world: World,
-    ) -> Call<'_> {
+    fn call(&self, tables: Vec<(SchemaRef, Vec<RecordBatch>)>, key: Vec<String>, told: Told, world: World) -> Call<'_> {
         let (schemas, parts) = tables.into_iter().unzip();
         Call { plugin: self, schemas, parts, key, told, world }
     }
@@ -294,9 +288,8 @@ impl Call<'_> {
         let made = Shared::get().map_err(Trouble::Error)?.threads.run(py, stack_bytes, move |wanted| {
             let prepared = loaded.prepared(&schemas, &key)?;
             let context = BatchContext::new(id, at);
-            prepared.with_caller(&loaded.ready, batch.is_none(), |caller| {
-                work(&prepared, caller, context, parts, wanted)
-            })
+            prepared
+                .with_caller(&loaded.ready, batch.is_none(), |caller| work(&prepared, caller, context, parts, wanted))
         });
         Ok(made?)
     }
