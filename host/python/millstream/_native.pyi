@@ -1,5 +1,8 @@
 from typing import Any
 
+# Batch, and time in microseconds.
+_Told = tuple[int | None, int | None]
+
 class MillstreamError(Exception): ...
 class UsageError(MillstreamError): ...
 class PluginError(MillstreamError): ...
@@ -21,32 +24,12 @@ class Plugin:
     signers: list[str] | None
     was_cached: bool
     costs: dict[str, int]
-    def __init__(
-        self,
-        name: str,
-        plugin: str,
-        folder: str,
-        pins: bool,
-        registry: str | None,
-        digest: str | None,
-        keys: str,
-    ) -> None: ...
-    def process(self, table: Any, batch: int | None = None, time_us: int | None = None) -> tuple[Rows, Rows]: ...
-    def aggregate(
-        self, table: Any, key: list[str], batch: int | None = None, time_us: int | None = None
-    ) -> tuple[Rows, Rows]: ...
-    def cogroup(
-        self, tables: list[Any], names: list[str], key: list[str], batch: int | None = None, time_us: int | None = None
-    ) -> tuple[Rows, Rows]: ...
+    def __init__(self, given: dict[str, Any]) -> None: ...
+    def process(self, table: Any, told: _Told) -> tuple[Rows, Rows]: ...
+    def aggregate(self, table: Any, key: list[str], told: _Told) -> tuple[Rows, Rows]: ...
+    def cogroup(self, tables: list[Any], names: list[str], key: list[str], told: _Told) -> tuple[Rows, Rows]: ...
     def update(
-        self,
-        table: Any,
-        key: list[str],
-        states: Any | None,
-        timers: Any | None,
-        all: bool,
-        batch: int | None = None,
-        time_us: int | None = None,
+        self, table: Any, key: list[str], kept: tuple[Any | None, Any | None, bool], told: _Told
     ) -> tuple[Rows, Rows, Rows, Rows]: ...
 
 def use_program(file: str) -> None: ...

@@ -95,7 +95,7 @@ class Plugin:
 
     def _open(self, settings: dict[str, Any]) -> None:
         self._settings = settings
-        self._native = _native.Plugin(**settings)
+        self._native = _native.Plugin(settings)
 
     @property
     def world(self) -> str:
@@ -133,7 +133,7 @@ class Plugin:
         turned into the types of Millstream where no value becomes another one, and refused otherwise. ``batch`` and ``time`` are
         what the plugin is told of the call; else they are its number and now.
         """
-        return Output(*self._native.process(table, batch, _microseconds(time)))
+        return Output(*self._native.process(table, (batch, _microseconds(time))))
 
     def aggregate(
         self,
@@ -144,7 +144,7 @@ class Plugin:
         time: datetime.datetime | None = None,
     ) -> Output:
         """Calls a plugin of world ``aggregate``: a row for each key, or one for the whole table without ``key``."""
-        return Output(*self._native.aggregate(table, _key(key), batch, _microseconds(time)))
+        return Output(*self._native.aggregate(table, _key(key), (batch, _microseconds(time))))
 
     def update(
         self,
@@ -165,7 +165,7 @@ class Plugin:
         key = _key(key)
         if not key:
             raise _native.UsageError('a plugin of world update keeps a state by key: write which columns, as key="user"')
-        made = self._native.update(table, key, states, timers, on == "all", batch, _microseconds(time))
+        made = self._native.update(table, key, (states, timers, on == "all"), (batch, _microseconds(time)))
         return Updates(*made)
 
     def cogroup(
@@ -184,7 +184,7 @@ class Plugin:
             names, tables = [str(name) for name in tables], list(tables.values())
         else:
             names = [str(place) for place in range(len(tables))]
-        made = self._native.cogroup(list(tables), names, _key(key), batch, _microseconds(time))
+        made = self._native.cogroup(list(tables), names, _key(key), (batch, _microseconds(time)))
         return Output(*made)
 
     def __repr__(self) -> str:

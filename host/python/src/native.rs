@@ -75,29 +75,34 @@ impl Loaded {
     }
 }
 
-/// What the plugin is told of a call.
-#[derive(Clone, Copy)]
-struct Told {
-    batch: Option<u64>,
-    time_us: Option<i64>,
+/// What the plugin is told of a call: the batch, and the time in microseconds.
+#[derive(Clone, Copy, FromPyObject)]
+struct Told(Option<u64>, Option<i64>);
+
+/// What a call of Python says of a plugin, as a dict.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Given {
+    name: String,
+    plugin: String,
+    folder: PathBuf,
+    pins: bool,
+    registry: Option<String>,
+    digest: Option<String>,
+    /// As JSON.
+    keys: String,
 }
+
+/// States and timers of an earlier call, and whether all keys that have a state are called.
+type Kept<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, bool);
 
 #[pymethods]
 impl Plugin {
     /// Checks the settings and loads the plugin.
     #[new]
-    #[pyo3(signature = (name, plugin, folder, pins, registry, digest, keys))]
-    fn new(
-        py: Python<'_>,
-        name: String,
-        plugin: String,
-        folder: PathBuf,
-        pins: bool,
-        registry: Option<String>,
-        digest: Option<String>,
-        keys: &str,
-    ) -> PyResult<Plugin> {
-        let keys = serde_json::from_str(keys)
+    fn new(py: Python<'_>, given: Given) -> PyResult<Plugin> {
+        let Given { name, plugin, folder, pins, registry, digest, keys } = given;
+        let keys = serde_json::from_str(&keys)
             .map_err(|error| Trouble::Error(Error::job(format!("the settings are no object of JSON: {error}"))))?;
         let folder = settings::folder_of_lock(&folder);
         let settings = Settings { name, plugin, folder, pins, registry, digest, keys };
@@ -156,16 +161,8 @@ impl Plugin {
     }
 
     /// Rows to rows.
-    #[pyo3(signature = (table, batch=None, time_us=None))]
-    fn process(
-        &self,
-        py: Python<'_>,
-        table: &Bound<'_, PyAny>,
-        batch: Option<u64>,
-        time_us: Option<i64>,
-    ) -> PyResult<(Rows, Rows)> {
-        let table = tables::read(table)?;
-        let call = self.call(py, vec![table], Vec::new(), Told { batch, time_us }, World::Transform);
+    fn process(&self, py: Python<'_>, table: &Bound<'_, PyAny>, told: Told) -> PyResult<(Rows, Rows)> {
+        let call = self.call(vec![tables::read(table)?], Vec::new(), told, World::Transform);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
             calls::process(prepared, caller, context, &rows, wanted)
@@ -173,17 +170,14 @@ impl Plugin {
     }
 
     /// A row for each key.
-    #[pyo3(signature = (table, key, batch=None, time_us=None))]
     fn aggregate(
         &self,
         py: Python<'_>,
         table: &Bound<'_, PyAny>,
         key: Vec<String>,
-        batch: Option<u64>,
-        time_us: Option<i64>,
+        told: Told,
     ) -> PyResult<(Rows, Rows)> {
-        let table = tables::read(table)?;
-        let call = self.call(py, vec![table], key, Told { batch, time_us }, World::Aggregate);
+        let call = self.call(vec![tables::read(table)?], key, told, World::Aggregate);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
             calls::aggregate(prepared, caller, context, &rows, wanted)
@@ -191,39 +185,34 @@ impl Plugin {
     }
 
     /// The rows of a key in several tables side by side.
-    #[pyo3(signature = (tables, names, key, batch=None, time_us=None))]
     fn cogroup(
         &self,
         py: Python<'_>,
         tables: Vec<Bound<'_, PyAny>>,
         names: Vec<String>,
         key: Vec<String>,
-        batch: Option<u64>,
-        time_us: Option<i64>,
+        told: Told,
     ) -> PyResult<(Rows, Rows)> {
         let tables = tables.iter().map(tables::read).collect::<PyResult<Vec<_>>>()?;
-        let call = self.call(py, tables, key, Told { batch, time_us }, World::Cogroup);
+        let call = self.call(tables, key, told, World::Cogroup);
         pair(call.run(py, move |prepared, caller, context, tables, wanted| {
             calls::cogroup(prepared, caller, context, (&names, &tables), wanted)
         }))
     }
 
     /// Rows by key, with states and timers: rows, refused rows, states, timers.
-    #[pyo3(signature = (table, key, states, timers, all, batch=None, time_us=None))]
     fn update(
         &self,
         py: Python<'_>,
         table: &Bound<'_, PyAny>,
         key: Vec<String>,
-        states: Option<Bound<'_, PyAny>>,
-        timers: Option<Bound<'_, PyAny>>,
-        all: bool,
-        batch: Option<u64>,
-        time_us: Option<i64>,
+        kept: Kept<'_>,
+        told: Told,
     ) -> PyResult<(Rows, Rows, Rows, Rows)> {
+        let (states, timers, all) = kept;
         let states = states.as_ref().map(tables::read).transpose()?;
         let timers = timers.as_ref().map(tables::read).transpose()?;
-        let call = self.call(py, vec![tables::read(table)?], key, Told { batch, time_us }, World::Update);
+        let call = self.call(vec![tables::read(table)?], key, told, World::Update);
         let Updates { made, states, timers } = call.run(py, move |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
             calls::update(prepared, caller, context, UpdateTables { rows, states, timers, all }, wanted)
@@ -248,14 +237,7 @@ struct Call<'a> {
 }
 
 impl Plugin {
-    fn call(
-        &self,
-        _: Python<'_>,
-        tables: Vec<(SchemaRef, Vec<RecordBatch>)>,
-        key: Vec<String>,
-        told: Told,
-        world: World,
-    ) -> Call<'_> {
+    fn call(&self, tables: Vec<(SchemaRef, Vec<RecordBatch>)>, key: Vec<String>, told: Told, world: World) -> Call<'_> {
         let (schemas, parts) = tables.into_iter().unzip();
         Call { plugin: self, schemas, parts, key, told, world }
     }
@@ -299,15 +281,15 @@ impl Call<'_> {
         }
         // What a call may use up is counted by batch, so each is one of its own.
         let number = plugin.batch.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let id = BatchId(told.batch.unwrap_or(number));
-        let at = told.time_us.map_or_else(time::now, BatchTime);
+        let Told(batch, time_us) = told;
+        let id = BatchId(batch.unwrap_or(number));
+        let at = time_us.map_or_else(time::now, BatchTime);
         let stack_bytes = loaded.ready.used.limits.stack_bytes_max;
         let made = Shared::get().map_err(Trouble::Error)?.threads.run(py, stack_bytes, move |wanted| {
             let prepared = loaded.prepared(&schemas, &key)?;
             let context = BatchContext::new(id, at);
-            prepared.with_caller(&loaded.ready, told.batch.is_none(), |caller| {
-                work(&prepared, caller, context, parts, wanted)
-            })
+            prepared
+                .with_caller(&loaded.ready, batch.is_none(), |caller| work(&prepared, caller, context, parts, wanted))
         });
         Ok(made?)
     }

@@ -82,7 +82,7 @@ impl Threads {
         let needed = stack_bytes.saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
         let usual = if addresses::limit().is_some() { THREAD_STACK_BYTES_COMPACT } else { THREAD_STACK_BYTES };
         if needed > usual {
-            return spawn(needed, move || work());
+            return spawn(needed, work);
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let work = match idle {
