@@ -66,7 +66,7 @@ fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Pat
     println!(
         "  {what}, {count} {rows} in {FILES} files; without what it takes to start, {one_start:.2} and {all_start:.2} s"
     );
-    figure(&format!("{what}: one process, processor time of 1 of {rows}, ns"), format!("{one:.0}"), "");
+    figure(&format!("{what}: processor time for one of the {rows}, one process, ns"), format!("{one:.0}"), "");
     figure(&format!("{PROCESSES} processes, ns"), format!("{all:.0}"), "");
     figure("  ratio to one process", format!("{:.2}", all / one), "target: at most 1.25");
 }

@@ -4,7 +4,6 @@
 mod connect;
 pub mod control;
 mod launch;
-mod liveness;
 mod local_ports;
 pub mod recover;
 pub mod replay;

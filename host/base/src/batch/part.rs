@@ -99,3 +99,33 @@ impl<'de> Deserialize<'de> for Part {
         Ok(Part { to, order, clock_id, input, time, rows })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+
+    fn part(first: i64) -> Part {
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + 9));
+        let rows = RecordBatch::try_from_iter([("n", n)]).unwrap();
+        Part { to: 1, order: PartOrder::at(0), clock_id: ClockId::NONE, input: 0, time: BatchTime(7), rows }
+    }
+
+    /// In any order, as often as somebody asks, and with rows that stand where others stood.
+    #[test]
+    fn what_is_sent_are_the_rows_of_the_part() {
+        let sent = |part: &Part| {
+            let bytes = serde_json::to_vec(part).unwrap();
+            assert_eq!(serde_json::from_slice::<Part>(&bytes).unwrap().rows, part.rows);
+        };
+        let parts = [part(1), part(2), part(1)];
+        for round in 0..3 * WRITTEN_MAX {
+            // First their lengths, then what is sent; now and then only one of both.
+            parts.iter().for_each(sent);
+            parts.iter().skip(round % 3).for_each(sent);
+            sent(&part(round as i64));
+        }
+        parts.iter().rev().for_each(sent);
+        assert!(WRITTEN.with_borrow(VecDeque::len) <= WRITTEN_MAX);
+    }
+}

@@ -6,6 +6,7 @@
 
 mod port;
 mod hello;
+mod liveness;
 mod message;
 mod reach;
 mod records;
@@ -13,17 +14,18 @@ mod sealed;
 mod status;
 
 pub use hello::Hello;
+pub use liveness::Liveness;
 pub use port::PeerPort;
 pub use sealed::Sealed;
 #[cfg(test)]
 pub use sealed::pair;
 
-use super::liveness::{Liveness, WatchedPeer};
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::running::Cluster;
 use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
+use liveness::WatchedPeer;
 use message::Messages;
 use port::PeerConnection;
 use reach::{Caller, reach};

@@ -1,8 +1,8 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
+use super::connect::Liveness;
 use super::connect::Sealed;
 use super::control::Others;
-use super::liveness::Liveness;
 use super::traces::Traces;
 use super::{JobEnd, Stopper};
 use crate::batch::position::{Positions, SOURCE_END};

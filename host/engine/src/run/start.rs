@@ -1,9 +1,9 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
+use super::connect::Liveness;
 use super::connect::{Connected, Hello, PeerPort};
 use super::control::Others;
 use super::launch::{Peers, launch, open_sinks};
-use super::liveness::Liveness;
 use super::sent::SentBatches;
 use super::{Stopper, connect};
 use crate::checkpoint::store::{self, Store, Version};

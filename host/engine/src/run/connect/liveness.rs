@@ -5,7 +5,7 @@
 //! That begins as soon as two are connected: while some of them still wait for others, for as long as that takes, they tell
 //! each other that they live. From when all are there, who loses one of the others ends, and the rest lose it then.
 
-use super::connect::Sealed;
+use super::sealed::Sealed;
 use crate::error::{Error, Result};
 use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use crate::threads;
@@ -209,7 +209,7 @@ impl PeerWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::connect::pair;
+    use crate::run::connect::sealed::pair;
     use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
     use std::time::Instant;
 
