@@ -132,6 +132,18 @@ fn state_that_cannot_lie_in_files_has_to_fit() {
 }
 
 #[test]
+fn a_panic_in_the_thread_that_merges_ends_the_job_with_its_name() {
+    let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 6);
+    let ended = trial.start_with_faults("panic@millstream-merge:1", &["--workers", "1"]).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("error: the thread that merges cold rows panicked: a test wants"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn a_folder_where_nothing_can_be_written_is_told() {
     let trial = trial("state = { memory = \"1MiB\", folder = \"in.jsonl/cold\" }", 5);
     let ended = trial.run(&["--workers", "1", "--unsupervised"]);
