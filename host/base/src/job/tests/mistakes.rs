@@ -134,7 +134,10 @@ const TOP: Cases = &[
         r#"job.toml:4: source `lines`: clock = "manual" works with `queue` sources only, and this is kind `socket`; remove `clock`, or make it a queue"#,
     ),
     ("state = \"2GiB\"", r#"job.toml:1: `state` is text, needs a table; write state = { memory = "2GiB" }"#),
-    ("state = { memory = \"1KiB\" }", r#"job.toml:1: `state.memory = "1KiB"` is out of range; write 1MiB to 1024TiB"#),
+    (
+        "state = { memory = \"1KiB\" }",
+        r#"job.toml:1: `state.memory = "1KiB"` is out of range; write 1MiB to 1048576GiB"#,
+    ),
     ("state = { memroy = \"1GiB\" }", "job.toml:1: unknown key `state.memroy`; did you mean `memory`?"),
     ("in_flight_max = -1", "job.toml:1: `in_flight_max` is -1; write a number of 1 to 1000"),
     (

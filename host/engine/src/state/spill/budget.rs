@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Hundredths of what a table may have that it keeps when it has to give up rows: few large files are better than many small ones.
 const KEPT: u64 = 85;
 
+/// Hundredths of the budget that tables use: the rest is for what comes and goes, as pages that are written and merged, rows of the
+/// batch under way, and slots that nobody needs any more since filters and indexes have grown.
+const USED: u64 = 87;
+
 /// What all tables of a process may take together. Nothing that a job puts out depends on it.
 #[derive(Debug)]
 pub struct StateBudget {
@@ -75,7 +79,7 @@ impl BudgetShare {
     fn take_beside(&self, bytes: u64, kept: u64) -> Option<u64> {
         self.bytes.store(bytes, Ordering::Relaxed);
         let (sum, tables) = self.budget.sum();
-        let most = self.budget.bytes_max.saturating_sub(kept);
+        let most = (self.budget.bytes_max / 100 * USED).saturating_sub(kept);
         let equal = most / tables;
         if sum <= most || bytes <= equal {
             return None;
@@ -91,17 +95,18 @@ mod tests {
 
     #[test]
     fn who_has_most_gives_up_rows_until_all_fits() {
-        let budget = StateBudget::new(1000, PathBuf::new());
+        // So much that tables may use about 100000.
+        let budget = StateBudget::new(115_000, PathBuf::new());
         let (one, other) = (budget.share(), budget.share());
-        assert_eq!(one.take_beside(900, 0), None, "the other has nothing");
-        assert_eq!(other.take_beside(300, 0), None, "it has less than half");
-        assert_eq!(one.take_beside(900, 0), Some(700 / 100 * KEPT));
-        assert_eq!(one.take_beside(560, 0), None);
-        assert_eq!(other.take_beside(600, 0), Some(500 / 100 * KEPT), "each may have half");
-        assert_eq!(one.take_beside(390, 200), None, "it has less than half of what is left");
-        assert_eq!(other.take_beside(600, 200), Some(400 / 100 * KEPT));
+        assert_eq!(one.take_beside(90_000, 0), None, "the other has nothing");
+        assert_eq!(other.take_beside(30_000, 0), None, "it has less than half");
+        assert_eq!(one.take_beside(90_000, 0), Some(70_000 / 100 * KEPT));
+        assert_eq!(one.take_beside(56_000, 0), None);
+        assert_eq!(other.take_beside(60_000, 0), Some(50_000 / 100 * KEPT), "each may have half");
+        assert_eq!(one.take_beside(39_000, 20_000), None, "it has less than half of what is left");
+        assert_eq!(other.take_beside(60_000, 20_000), Some(41_000 / 100 * KEPT));
         drop(one);
-        assert_eq!(other.take_beside(1000, 0), None);
-        assert_eq!(other.take_beside(1100, 0), Some(1000 / 100 * KEPT));
+        assert_eq!(other.take_beside(100_000, 0), None);
+        assert_eq!(other.take_beside(110_000, 0), Some(100_000 / 100 * KEPT));
     }
 }

@@ -60,15 +60,11 @@ impl ColdRows {
         let Some((due, changed)) = self.due() else { return Ok(()) };
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
-        let (folder, job) = (folder.to_owned(), failure.clone());
-        threads::start(
-            "millstream-merge",
-            "a thread that merges cold rows",
-            |_| {},
-            move || {
-                let _ = sender.send(merge_files(&due, &folder, job));
-            },
-        )?;
+        let (folder, job, failing) = (folder.to_owned(), failure.clone(), failure.clone());
+        let failed = move |error| failing.set(error);
+        threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
+            let _ = sender.send(merge_files(&due, &folder, job));
+        })?;
         self.merge = Some(Merge { of, changed, taken: Vec::new(), done });
         Ok(())
     }
@@ -110,12 +106,11 @@ impl Merge {
 
     /// The file, where it is done.
     fn look(&self, wait: bool) -> Option<Result<SpillFile>> {
-        let gone = || Err(crate::error::Error::bug("a merge of cold rows ended without a word"));
         match self.done.try_recv() {
             Ok(merged) => Some(merged),
-            Err(TryRecvError::Disconnected) => Some(gone()),
-            Err(TryRecvError::Empty) if wait => Some(self.done.recv().unwrap_or_else(|_| gone())),
-            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Empty) if wait => self.done.recv().ok(),
+            // Where the thread is gone the job ends with what it said.
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
         }
     }
 }
