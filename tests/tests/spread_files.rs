@@ -60,12 +60,15 @@ fn by_file(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
     found
 }
 
+/// Puts a file of this name and content there.
+type Put<'a> = Box<dyn Fn(&Trial, &str, String) + 'a>;
+
 /// Where the files of a job lie, and what it needs to get there.
 struct FilesPlace<'a> {
     /// As the job file names it.
     path: String,
     settings: Vec<(String, String)>,
-    put: Box<dyn Fn(&Trial, &str, String) + 'a>,
+    put: Put<'a>,
 }
 
 #[test]

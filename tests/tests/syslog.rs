@@ -81,7 +81,8 @@ fn all_processes_listen_at_the_same_address() {
     });
     running.stop();
     let mut came: Vec<String> = messages(&trial).into_iter().filter(|message| *message != datagram).collect();
-    (came.sort(), expected.sort());
+    came.sort();
+    expected.sort();
     assert_eq!(came, expected);
     let inspected = trial.well(&["inspect", "kept"]);
     let partitions = inspected.matches("listener/").count();

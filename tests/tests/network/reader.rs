@@ -19,7 +19,7 @@ const KEYS: i64 = 300;
 pub fn key(n: i64) -> i64 {
     // Some are frequent, most are rare.
     let mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    (if mixed % 3 == 0 { mixed / 3 % 5 } else { mixed / 3 % KEYS as u64 }) as i64
+    (if mixed.is_multiple_of(3) { mixed / 3 % 5 } else { mixed / 3 % KEYS as u64 }) as i64
 }
 
 /// What both of them know.

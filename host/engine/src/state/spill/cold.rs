@@ -269,9 +269,12 @@ pub fn each_live(
     Ok(())
 }
 
+/// A question by its number, and the pages that its row may be in.
+type Hit = (usize, Range<usize>);
+
 /// What is read together: some of these questions with their pages, which are in order, and the pages as runs of those that lie
 /// side by side, each page once.
-fn runs(hits: &[(usize, Range<usize>)]) -> impl Iterator<Item = (&[(usize, Range<usize>)], Vec<Range<usize>>)> {
+fn runs(hits: &[Hit]) -> impl Iterator<Item = (&[Hit], Vec<Range<usize>>)> {
     let mut rest = hits;
     std::iter::from_fn(move || {
         let mut runs: Vec<Range<usize>> = Vec::new();

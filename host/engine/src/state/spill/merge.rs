@@ -94,7 +94,7 @@ impl ColdRows {
             of.sort_by_key(|file| file.live());
             let rows = |of: &[&ColdFile]| of.iter().map(|file| u64::from(file.live())).sum::<u64>();
             let due = of.get(..MERGED).filter(|due| of.len() > FILES_MAX && rows(due) < u64::from(u32::MAX))?;
-            Some((due.iter().map(|file| ColdFile::clone(file)).collect(), changed))
+            Some((due.iter().copied().cloned().collect(), changed))
         })
     }
 }

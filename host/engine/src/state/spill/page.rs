@@ -156,7 +156,7 @@ mod tests {
             [vec![], vec![(1, &b""[..], 0)], vec![(5, &b"key"[..], 9), (6, b"another", 3)], vec![(8, b"k", 9000)]]
         {
             let page = page(&rows_in);
-            assert!(page.len() % PAGE_BYTES == 0 && is_whole(&page, 3) && !is_whole(&page, 4));
+            assert!(page.len().is_multiple_of(PAGE_BYTES) && is_whole(&page, 3) && !is_whole(&page, 4));
             let found: Vec<_> = rows(&page).map(Option::unwrap).collect();
             assert_eq!(found.len(), rows_in.len());
             for (found, (hash, key, columns)) in found.iter().zip(&rows_in) {
