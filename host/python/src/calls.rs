@@ -6,9 +6,9 @@ mod update;
 pub use by_key::{aggregate, cogroup};
 pub use update::{Keys as UpdateTables, Updates, update};
 
+use super::call_threads::Wanted;
 use super::fitting::Fitting;
 use super::prepared::Prepared;
-use super::threads::Wanted;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;

@@ -12,7 +12,7 @@ mod prepared;
 mod rows;
 mod settings;
 mod tables;
-mod threads;
+mod call_threads;
 mod trouble;
 
 use pyo3::prelude::*;

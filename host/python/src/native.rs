@@ -1,12 +1,12 @@
 //! The class that calls plugins, below the one that users see.
 
+use crate::call_threads::{Threads, Trouble, Wanted};
 use crate::calls::{self, Made, UpdateTables, Updates};
 use crate::per_process::PerProcess;
 use crate::prepared::Prepared;
 use crate::rows::Rows;
 use crate::settings::{self, Ready, Settings};
 use crate::tables;
-use crate::threads::{Threads, Trouble, Wanted};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::context::BatchContext;

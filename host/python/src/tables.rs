@@ -1,7 +1,7 @@
 //! Tables that a call is given.
 
 use crate::c_data::{self, CStream, STREAM};
-use crate::threads::Trouble;
+use crate::call_threads::Trouble;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use pyo3::exceptions::PyTypeError;

@@ -1,6 +1,6 @@
 //! Errors as exceptions of Python, a class for each kind of them, which says who can mend it.
 
-use crate::threads::Trouble;
+use crate::call_threads::Trouble;
 use millstream_base::error::{Error, Kind};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;

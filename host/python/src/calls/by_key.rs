@@ -1,8 +1,8 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
 use super::{Made, batch, first, rest, taken, without};
+use crate::call_threads::Wanted;
 use crate::prepared::Prepared;
-use crate::threads::Wanted;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{Field, Schema};

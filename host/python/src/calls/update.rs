@@ -2,9 +2,9 @@
 //! between calls: whoever calls keeps it.
 
 use super::{Made, RowsMade, batch, first, rest, taken, without};
+use crate::call_threads::Wanted;
 use crate::fitting::Fitting;
 use crate::prepared::Prepared;
-use crate::threads::Wanted;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
