@@ -2,22 +2,36 @@
 
 use millstream_tests::{Ended, Process, Trial, block, blocks, millstream, plugin, root};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Such a command in this folder. `{name}` stands for the folder of a plugin.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let named = |argument: &&str| match argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
-            plugin(name).display().to_string()
+            compiled(name).display().to_string()
         }
         _ => (*argument).to_owned(),
     };
     let mut command = Command::new(millstream());
     command.arg("pipe").args(arguments.iter().map(named)).current_dir(folder);
     command
+}
+
+/// The folder of a plugin. Where its code is not kept any more it is compiled here, once, and not where a test reads all that is said.
+fn compiled(name: &str) -> PathBuf {
+    static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let folder = plugin(name);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if compiled.insert(name.to_owned()) {
+        // That it may need a config is found behind that.
+        Command::new(millstream()).arg("pipe").arg(&folder).stdin(Stdio::null()).output().unwrap();
+    }
+    folder
 }
 
 /// Runs it on this input.
@@ -253,9 +267,8 @@ fn shell(folder: &Path, line: &str) -> Ended {
 
 #[test]
 fn it_ends_as_programs_in_a_shell_do() {
-    let split = plugin("split-words");
+    let split = compiled("split-words");
     let split = split.display();
-    // Where its code is not kept any more it is compiled here, and the log says so.
     assert_eq!(shell(&root(), &format!("echo a | millstream pipe {split}")).code, Some(0));
     let ended = shell(&root(), &format!("yes a b | millstream pipe {split} | head -1; echo ${{PIPESTATUS[*]}}"));
     // Pipefail ends bash with the code of those that a signal ended.
