@@ -70,13 +70,13 @@ pub fn point(name: &str) {
     }
 }
 
-/// Whether a test wants the process to die or to stop at this step, some time: what is under way beside it may be waited for.
+/// Whether a test wants the process to die, to stop or to wait at this step, some time: what is under way beside it may be waited for.
 pub fn awaits(name: &str) -> bool {
     let faults = faults();
     let named = |counts: &Mutex<BTreeMap<String, u64>>| {
         counts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     };
-    faults.any && (named(&faults.kills) || named(&faults.stops))
+    faults.any && (named(&faults.kills) || named(&faults.stops) || named(&faults.holds))
 }
 
 /// A thread or task of this name begins its work.

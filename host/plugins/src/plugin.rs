@@ -3,7 +3,9 @@
 
 use crate::batch::rejected::RefusedRow;
 use crate::error::{Error, Result};
-use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
+use crate::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
+use crate::limits::GRANTED_FILE_BYTES_MAX;
+use crate::regular;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -185,6 +187,20 @@ pub struct Granted {
     pub tls: Option<TlsClient>,
     /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
     pub udp: Vec<String>,
+}
+
+impl Granted {
+    /// Files, which are read from this folder, variables and requests, as a stage may grant them. Connections are for ends of a job.
+    pub fn of_stage(grant: &GrantSpec, folder: &Path) -> Result<Granted> {
+        let mut files = BTreeMap::new();
+        for (name, path) in &grant.files {
+            let path = folder.join(path);
+            let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
+                .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
+            files.insert(name.clone(), bytes.into());
+        }
+        Ok(Granted { files, env: grant.env.clone(), http: grant.http.clone(), ..Granted::default() })
+    }
 }
 
 /// What `process` returns.

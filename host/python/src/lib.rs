@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 mod c_data;
+mod call_threads;
 mod calls;
 mod fitting;
 mod native;
@@ -12,7 +13,6 @@ mod prepared;
 mod rows;
 mod settings;
 mod tables;
-mod call_threads;
 mod trouble;
 
 use pyo3::prelude::*;

@@ -4,16 +4,13 @@ use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::{self, spec::PluginSpec};
-use millstream_base::limits::GRANTED_FILE_BYTES_MAX;
 use millstream_base::package_name::PackageRequest;
-use millstream_base::regular;
 use millstream_plugins::lock::obtain::obtain;
 use millstream_plugins::lock::store::PackageStore;
 use millstream_plugins::lock::{self, FILE, LockFile, place};
 use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
 use millstream_plugins::trust::policy::Policy;
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::{Table, Value};
@@ -71,7 +68,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<Ready> {
         key: Arc::new(Schema::empty()),
         instance: spec.instance,
         limits: spec.limits,
-        grant: granted(&spec, &settings.folder)?,
+        grant: Granted::of_stage(&spec.grant, &settings.folder)?,
         on_error: spec.on_error,
         calls_are_fixed: true,
     };
@@ -135,18 +132,6 @@ fn text(settings: &Settings) -> Result<String> {
         ("sinks".to_owned(), Value::from(within("nothing", sink))),
     ]);
     toml::to_string(&job).map_err(Error::bug)
-}
-
-/// What it may use, with the contents of files. Stages have no connections.
-fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
-    let mut files = BTreeMap::new();
-    for (name, path) in &spec.grant.files {
-        let path = folder.join(path);
-        let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
-            .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
-        files.insert(name.clone(), bytes.into());
-    }
-    Ok(Granted { files, env: spec.grant.env.clone(), http: spec.grant.http.clone(), ..Granted::default() })
 }
 
 /// The folder of a lock file that is named by itself or by its folder.

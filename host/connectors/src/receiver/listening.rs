@@ -35,7 +35,7 @@ impl Listening {
         from.get(&self.partition).map_or(0, |position| position.offset)
     }
 
-    /// Says of rows whose they are, and numbers them from this one on. Of one another they have their numbers already.
+    /// Puts rows into this process's partition, and counts their numbers, which begin with none, from this one on.
     pub fn number(&self, chunks: &mut [Chunk], first: u64) {
         for chunk in chunks {
             chunk.extent.row = chunk.extent.row.saturating_add(first);

@@ -6,10 +6,8 @@ use crate::batch::widen::fits;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{GrantSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
-use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::trial::Fallback;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
-use crate::regular;
 use crate::state::spill::budget::StateBudget;
 use crate::state::{timers, timers::TimerClock};
 use crate::tls::{self, Tls};
@@ -17,7 +15,6 @@ use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -351,14 +348,8 @@ pub(super) fn replace(
 
 /// What a plugin may use, with the contents of files.
 pub(super) fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
-    let mut files = BTreeMap::new();
-    for (name, path) in &spec.grant.files {
-        let path = folder.join(path);
-        let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
-            .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
-        files.insert(name.clone(), bytes.into());
-    }
-    let GrantSpec { env, http, tcp, udp, ca, .. } = spec.grant.clone();
+    let granted = Granted::of_stage(&spec.grant, folder)?;
+    let GrantSpec { tcp, udp, ca, .. } = spec.grant.clone();
     let servers = tcp.iter().map(|granted| GrantSpec::server(granted));
     let (tcp, secured): (Vec<String>, Vec<bool>) = servers.map(|(server, tls)| (server.to_owned(), tls)).unzip();
     let tls = match spec.grant.has_tls() {
@@ -370,7 +361,7 @@ pub(super) fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
             Some(TlsClient { servers, config, refused: |error, name| Some(tls::refused(error, name)?.0) })
         }
     };
-    Ok(Granted { files, env, http, tcp, udp, tls })
+    Ok(Granted { tcp, udp, tls, ..granted })
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.

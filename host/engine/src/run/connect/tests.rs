@@ -24,20 +24,39 @@ fn greeted(
     reach(&Caller { trust, process, host, is_over: &|| false }, own, purpose).unwrap()
 }
 
-#[test]
-fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
+/// A process that connects, with the watch over it.
+type Connecting = thread::JoinHandle<(Connected, Liveness)>;
+
+/// The hosts of three processes, what they trust, and what starts the next of them in the order of the hosts, with its number and generation.
+fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
-    let mut listeners = listeners.into_iter();
-    let mut start = |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, trust: key.clone() };
+    let (mut listeners, all, trust) = (listeners.into_iter(), hosts.clone(), key.clone());
+    let start = move |process: u32, generation| {
+        let cluster = Cluster { process: process as usize, hosts: all.clone(), listen: None, trust: trust.clone() };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             let liveness = watch();
             (connect(&cluster, hello(process, generation), port, &liveness).unwrap(), liveness)
         })
     };
+    (hosts, key, start)
+}
+
+/// Over the connections for questions.
+#[track_caller]
+fn what_one_sends_the_other_reads(one: &Connected, other: &Connected) {
+    let (mut near, mut far) = (one.questions[0].1.clone(), other.questions[0].1.clone());
+    near.write_all(b"it lives").unwrap();
+    let mut heard = [0; 8];
+    far.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"it lives");
+}
+
+#[test]
+fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
+    let (hosts, key, mut start) = three();
     let first = start(0, 42);
     // Process 2 says hello and dies.
     drop(greeted(hello(2, 0), &key, ConnectionPurpose::Dataflow, 0, &hosts[0]));
@@ -51,29 +70,13 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
         !first.sockets.iter().flatten().any(|socket| closed(socket.socket())),
         "every connection is one that lives"
     );
-    // What one sends, the other reads.
-    let (mut near, mut far) = (others[0].0.questions[0].1.clone(), first.questions[0].1.clone());
-    near.write_all(b"it lives").unwrap();
-    let mut heard = [0; 8];
-    far.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"it lives");
+    what_one_sends_the_other_reads(&others[0].0, &first);
 }
 
 /// The machine of process 1 goes while process 0 waits for process 2: nothing tells process 0 of it, and it is there again.
 #[test]
 fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
-    let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    let key = PeerTrust::Key(ClusterKey::generate().unwrap());
-    let mut listeners = listeners.into_iter();
-    let mut start = |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), listen: None, trust: key.clone() };
-        let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
-        thread::spawn(move || {
-            let liveness = watch();
-            (connect(&cluster, hello(process, generation), port, &liveness).unwrap(), liveness)
-        })
-    };
+    let (hosts, key, mut start) = three();
     let first = start(0, 42);
     use ConnectionPurpose::{Dataflow, Liveness, Questions};
     let purposes = [Dataflow, Liveness, Questions];
@@ -82,11 +85,7 @@ fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
     assert_eq!(gone[0].read(&mut [0]).unwrap_or_default(), 0, "process 0 gives it up");
     let others = [again, start(2, 0)].map(|other| other.join().unwrap());
     let (first, _alive) = first.join().unwrap();
-    let (mut near, mut far) = (others[0].0.questions[0].1.clone(), first.questions[0].1.clone());
-    near.write_all(b"it lives").unwrap();
-    let mut heard = [0; 8];
-    far.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"it lives");
+    what_one_sends_the_other_reads(&others[0].0, &first);
 }
 
 /// Process 0 was started again, and process 1 was not yet: process 2 is not paired with it, and process 1 ends.
