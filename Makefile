@@ -16,13 +16,14 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture bench lint dist wheel spark pictures
+.PHONY: help setup host build tools servers demo test torture soak bench lint dist wheel spark pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
 	@echo 'make test    all tests'
 	@echo 'make torture kills jobs at every moment and compares what they put out, with bugs that it must find,'
 	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
+	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
@@ -115,6 +116,13 @@ torture: tools servers
 	FAULTS=$(FAULTS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture network:: -- --nocapture
 	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
+
+# What it measures is in the folder, also while it runs.
+HOURS ?= 10
+SOAK_DIR ?= $(CARGO_TARGET_DIR)/soak
+soak: tools servers
+	@"$(MILLSTREAM)" build plugins/count-char-py tests/plugins/ledger
+	HOURS=$(HOURS) SOAK_DIR="$(SOAK_DIR)" cargo test --release --workspace --test torture soak:: -- --nocapture
 
 # All parts, or those that are named; RATES=write puts what a server's part measures into docs/connectors.md.
 PARTS ?=

@@ -10,6 +10,7 @@ mod fuzz;
 mod kill;
 mod memory;
 mod network;
+mod soak;
 mod stalls;
 mod survival;
 mod threads;

@@ -8,12 +8,11 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::patience::{StoreError, io_failed, patiently};
 use std::collections::hash_map::RandomState;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -48,16 +47,11 @@ pub struct SpillFile {
     oldest: Vec<i64>,
 }
 
-/// Makes a file without a name.
+/// Makes a file that never has a name where the file system can do that (`O_TMPFILE`): a process that is killed here leaves nothing.
 pub fn open(folder: &Path) -> Result<File, StoreError> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let failed = |error| io_failed(format!("make a file for cold rows of state in {}", folder.display()), &error);
     fs::create_dir_all(folder).map_err(failed)?;
-    let number = (NUMBER.fetch_add(1, Ordering::Relaxed), RandomState::new().hash_one(std::process::id()));
-    let path = folder.join(format!("millstream-{}-{}-{:016x}.spill", std::process::id(), number.0, number.1));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    fs::remove_file(&path).map_err(failed)?;
-    Ok(file)
+    tempfile::tempfile_in(folder).map_err(failed)
 }
 
 impl SpillFile {
