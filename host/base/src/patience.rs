@@ -28,6 +28,8 @@ pub enum StoreErrorKind {
     Passing,
     /// Somebody has to mend something.
     Lasting,
+    /// A part of what was asked for is gone. Who does not need it goes on.
+    Incomplete,
     /// Another start of the job has taken it over, so this process must not write any more. It is not started again either, as
     /// it would only take the job back.
     TakenOver,
@@ -70,7 +72,7 @@ impl std::error::Error for StoreError {}
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error.kind {
-            StoreErrorKind::Passing | StoreErrorKind::Lasting => Error::environment(error),
+            StoreErrorKind::Passing | StoreErrorKind::Lasting | StoreErrorKind::Incomplete => Error::environment(error),
             StoreErrorKind::TakenOver => Error::job(error),
         }
     }

@@ -34,7 +34,7 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if servers::own_part(&arguments) || kafka::own_part(&arguments) {
+    if servers::own_part(&arguments) || kafka::own_part(&arguments) || neighbour::own_part(&arguments) {
         return;
     }
     let wanted: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();

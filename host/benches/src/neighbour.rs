@@ -1,5 +1,7 @@
 //! A well-behaved job beside one whose plugin panics, loops and hoards memory all the time, in one process: throughput and
-//! latency alone, beside a neighbour that keeps a core as busy and behaves, and beside the hostile one, in turn.
+//! latency alone, beside a neighbour that keeps a core as busy and behaves, beside the hostile one, and beside a process that has nothing to
+//! do with Millstream, but takes the processor and memory in the hostile one's rhythm, in turn. The last one tells what the machine itself
+//! does to a job whose threads wake up while another thread computes.
 
 use crate::measure::{component, figure, folder, median, quantile, seconds};
 use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
@@ -8,7 +10,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Rounds of each, alone and beside the other job.
@@ -18,6 +20,29 @@ const ROWS: usize = 20_000;
 const WARM_UP_ROWS: usize = 3_000;
 const ROWS_PER_MS: usize = 10;
 
+/// How this program is started as a process that takes the processor.
+const OWN_PART: &str = "--neighbour-takes";
+/// As long as one of the hostile job's calls may take, and as much as it may have.
+const LOOP: Duration = Duration::from_millis(20);
+const MEMORY_BYTES: usize = 32 << 20;
+/// In this time the hostile job has three hostile rows, one of each kind.
+const RHYTHM: Duration = Duration::from_millis(100);
+
+/// Takes the processor, where this program was started for that.
+pub fn own_part(arguments: &[String]) -> bool {
+    if !matches!(arguments, [only] if only == OWN_PART) {
+        return false;
+    }
+    loop {
+        let began = Instant::now();
+        while began.elapsed() < LOOP {
+            std::hint::spin_loop();
+        }
+        std::hint::black_box(vec![1_u8; MEMORY_BYTES]);
+        std::thread::sleep(RHYTHM.saturating_sub(began.elapsed()));
+    }
+}
+
 /// Runs this part.
 pub fn run() {
     println!(
@@ -26,11 +51,15 @@ pub fn run() {
     println!(
         "  plugin that panics, loops (limits.time = \"20ms\") and takes memory (limits.memory = \"32MiB\") on every tenth row,"
     );
-    println!("  with on_error = \"reject\"; the other neighbour has the same plugin, and rows that keep it busy");
+    println!(
+        "  with on_error = \"reject\"; the busy neighbour has the same plugin, and rows that keep it busy; the process"
+    );
+    println!("  is none of Millstream's, loops for 20 ms and fills 32 MiB every 100 ms");
     let folder = folder();
     let text = folder.path().join("text");
     std::fs::write(&text, "to be or not to be that is the question\n".repeat(TEXT_LINES)).expect("the text");
-    let neighbours = [None, Some(Neighbour::busy as fn() -> Neighbour), Some(Neighbour::hostile)];
+    let neighbours =
+        [None, Some(Neighbour::busy as fn() -> Neighbour), Some(Neighbour::hostile), Some(Neighbour::process)];
     let mut throughput = neighbours.map(|_| Vec::new());
     let mut latency = neighbours.map(|_| Vec::new());
     for round in 0..=ROUNDS {
@@ -47,7 +76,7 @@ pub fn run() {
             }
         }
     }
-    let [alone, busy, hostile] = throughput.map(median);
+    let [alone, busy, hostile, process] = throughput.map(median);
     figure("throughput alone, million lines a second", format!("{alone:.2}"), "");
     figure("  beside a busy job", format!("{busy:.2}"), "");
     figure("  beside a hostile job", format!("{hostile:.2}"), "");
@@ -57,16 +86,22 @@ pub fn run() {
         "target: at least 0.80",
     );
     figure("  of beside the busy one", format!("{:.2}", hostile / busy), "");
-    let [alone, busy, hostile] = latency.map(median);
+    figure("  of beside the process", format!("{:.2}", hostile / process), "");
+    let [alone, busy, hostile, process] = latency.map(median);
     figure("latency alone at 10,000 rows a second, 99th percentile, ms", format!("{alone:.2}"), "");
     figure("  beside a busy job", format!("{busy:.2}"), "");
     figure("  beside a hostile job", format!("{hostile:.2}"), "");
+    figure("  beside the process", format!("{process:.2}"), "");
     figure("  ratio of hostile to alone", format!("{:.2}", hostile / alone), "target: at most 1.20");
     figure("  of hostile to busy", format!("{:.2}", hostile / busy), "");
+    figure("  of hostile to the process", format!("{:.2}", hostile / process), "");
 }
 
-/// The other job.
-struct Neighbour(Job);
+/// What runs beside the job.
+enum Neighbour {
+    Job(Job),
+    Process(Child),
+}
 
 impl Neighbour {
     fn hostile() -> Neighbour {
@@ -81,8 +116,7 @@ impl Neighbour {
     }
 
     fn start(rows_per_second: u64, query: &str) -> Neighbour {
-        let limits =
-            PluginLimits { memory_bytes_max: 32 << 20, time_max: Duration::from_millis(20), ..PluginLimits::default() };
+        let limits = PluginLimits { memory_bytes_max: MEMORY_BYTES as u64, time_max: LOOP, ..PluginLimits::default() };
         let plugin = PluginSpec::new(component("host/benches/compute")).limits(limits).on_error(OnError::Reject);
         let spec = JobSpec::new("neighbour")
             .batch(Duration::from_millis(100))
@@ -93,12 +127,25 @@ impl Neighbour {
             .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));
         let mut job = Job::new(spec, Options::default());
         job.start().expect("the other job starts");
-        Neighbour(job)
+        Neighbour::Job(job)
     }
 
-    fn stop(mut self) {
-        self.0.stop(Stop::Now).expect("it is started");
-        self.0.await_termination(None).expect("failing calls do not end it");
+    fn process() -> Neighbour {
+        let program = std::env::current_exe().expect("this program");
+        Neighbour::Process(Command::new(program).arg(OWN_PART).spawn().expect("it starts again"))
+    }
+
+    fn stop(self) {
+        match self {
+            Neighbour::Job(mut job) => {
+                job.stop(Stop::Now).expect("it is started");
+                job.await_termination(None).expect("failing calls do not end it");
+            }
+            Neighbour::Process(mut process) => {
+                process.kill().expect("it runs");
+                process.wait().expect("it ends");
+            }
+        }
     }
 }
 

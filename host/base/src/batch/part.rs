@@ -4,8 +4,9 @@ use super::slices::RowBytes;
 use crate::ids::{BatchTime, ClockId, PartOrder};
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
-use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow::ipc::{reader::StreamDecoder, writer::StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use std::cell::RefCell;
@@ -94,8 +95,9 @@ impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
         type Fields = (u64, PartOrder, ClockId, u32, BatchTime, Bytes);
         let (to, order, clock_id, input, time, bytes): Fields = Deserialize::deserialize(deserializer)?;
-        let mut reader = StreamReader::try_new(&bytes[..], None).map_err(D::Error::custom)?;
-        let rows = reader.next().ok_or_else(|| D::Error::custom("a part without rows"))?.map_err(D::Error::custom)?;
+        // The rows stay where they came: a reader of streams would copy them.
+        let rows = StreamDecoder::new().decode(&mut Buffer::from(bytes)).map_err(D::Error::custom)?;
+        let rows = rows.ok_or_else(|| D::Error::custom("a part without rows"))?;
         Ok(Part { to, order, clock_id, input, time, rows })
     }
 }

@@ -5,6 +5,7 @@ use super::{FOLDER, Head, LogHeads, LogName};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::PlanEntry;
 use crate::error::{Error, Result};
+use crate::patience::StoreErrorKind;
 use bytes::Bytes;
 
 /// The heads of all whole entries of all logs, in order of generation, process and `after`. Damage is told with each log
@@ -25,8 +26,14 @@ pub fn read_heads(store: &dyn Store) -> Result<Vec<LogHeads>> {
 
 fn heads_of(store: &dyn Store, name: LogName) -> Result<LogHeads> {
     let path = name.path();
-    let log = store.read_log(&path).map_err(Error::environment)?;
     let mut heads = Vec::new();
+    let log = match store.read_log(&path) {
+        Ok(log) => log,
+        Err(error) if error.kind == StoreErrorKind::Incomplete => {
+            return Ok(LogHeads { name, path, heads, damage: Some(error.reason) });
+        }
+        Err(error) => return Err(Error::environment(error)),
+    };
     let damage = walk(store, &name, &log, |frame| {
         heads.push(frame.head()?);
         Ok(true)

@@ -6,7 +6,7 @@ use crate::digest::checksum;
 use crate::error::{Error, Result as JobResult};
 use crate::fault;
 use crate::objects::{Bucket, Client, is_draft, no_bucket};
-use crate::patience::StoreError;
+use crate::patience::{StoreError, StoreErrorKind};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{
@@ -75,6 +75,12 @@ impl Objects {
         let at = self.at("read", path)?;
         let client = self.client();
         self.run("read", path, async move { get(client.as_ref(), &at).await })
+    }
+
+    /// The error of a log that has lost an append.
+    fn incomplete(&self, log: &str, append: usize) -> StoreError {
+        let reason = format!("append {append} of this log is missing; restore it from a copy");
+        StoreError { kind: StoreErrorKind::Incomplete, ..self.error("read", log, reason, false) }
     }
 
     fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
@@ -261,30 +267,32 @@ impl Store for BucketStore {
         self.0.at("read", path)?;
         let mut places = Vec::new();
         for part in self.0.objects(path)?.into_keys() {
-            let number = append_of(&part).map(|(_, number)| number);
-            if number != Some(places.len()) {
-                let reason = format!("append {} of this log is missing; restore it from a copy", places.len());
-                return Err(self.0.error("read", path, reason, false));
+            if append_of(&part).map(|(_, number)| number) != Some(places.len()) {
+                return Err(self.0.incomplete(path, places.len()));
             }
             places.push(self.0.at("read", &part)?);
         }
         let client = self.0.client();
-        let parts = self.0.run("read", path, async move {
+        let found = self.0.run("read", path, async move {
             let read = |at: Path| {
                 let client = client.clone();
-                async move { client.get(&at).await?.bytes().await }
+                async move { get(client.as_ref(), &at).await }
             };
             side_by_side(places, read).await
         })?;
+        // Whoever deletes the log may be at it.
+        let part = |(number, found): (usize, Option<_>)| {
+            found.map(|(bytes, _): (Bytes, _)| bytes).ok_or_else(|| self.0.incomplete(path, number))
+        };
+        let parts = found.into_iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
         Ok(parts.concat().into())
     }
 
     fn delete_log(&self, path: &str) -> Result<(), StoreError> {
         self.0.at("delete", path)?;
-        // From its end: what is left of a log that is deleted half is still a log.
-        let mut parts: Vec<String> = self.0.objects(path)?.into_keys().collect();
-        parts.reverse();
-        self.0.remove(path, parts)
+        // Many at a time, so that one that is deleted half may have lost any: nobody needs a log any more that is deleted, and who
+        // reads it takes it for a damaged one.
+        self.0.remove(path, self.0.objects(path)?.into_keys().collect())
     }
 }
 

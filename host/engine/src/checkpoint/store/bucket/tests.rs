@@ -95,3 +95,21 @@ fn a_bucket_that_is_missing_is_told_from_an_object_that_is() {
     let store = bucket(|_| http("404 Not Found", "", &error_text("NoSuchKey")));
     assert_eq!(store.read("NoSuchBucket").unwrap(), None, "an object of that name");
 }
+
+/// As one is left whose deletion was cut off, many objects at a time.
+#[test]
+fn a_log_that_lost_an_append_is_damaged_and_does_not_keep_others_from_being_read() {
+    let path = "plans/000001-000-000000000000.log";
+    let listed = format!("<Contents><Key>{path}/000000001</Key><Size>3</Size><ETag>e</ETag>");
+    let listed = format!(
+        "<ListBucketResult><IsTruncated>false</IsTruncated>{listed}\
+         <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
+    );
+    let store = bucket(move |_| http("200 OK", "", &listed));
+    let error = store.read_log(path).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Incomplete);
+    assert!(error.reason.starts_with("append 0 of this log is missing"), "{error}");
+    let logs = crate::checkpoint::plan::read_heads(&store).unwrap();
+    assert_eq!(logs.len(), 1);
+    assert!(logs[0].heads.is_empty() && logs[0].damage.as_ref().is_some_and(|damage| damage.contains("append 0")));
+}
