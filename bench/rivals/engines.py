@@ -1,0 +1,177 @@
+"""How each engine is fetched, and the command with which it runs a job."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jobs
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+# What Flink's own scripts give to Java 17.
+OPENS = ["java.base/java.lang", "java.base/java.util", "java.base/java.nio", "java.base/java.net", "java.base/sun.nio.ch", "java.base/java.time"]
+
+
+def fetched(*command):
+    """The folder that a script of the project has put what it fetches in."""
+    return subprocess.run([ROOT / "scripts" / command[0], *command[1:]], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+class Engine:
+    """One that is compared. `rival`: the name by which it is asked for."""
+
+    def __init__(self, name, rival):
+        self.name, self.rival = name, rival
+
+    def runs(self, job, _):
+        """Whether it takes part in a job, and the reason if not."""
+        return jobs.refused(self.rival, job)
+
+    def environment(self, run):
+        return {}
+
+
+class Millstream(Engine):
+    """The rows of the same files, or with `made` those that the source `nexmark` makes, the same ones."""
+
+    def __init__(self, program, made=False):
+        super().__init__("millstream-made" if made else "millstream", "millstream-made" if made else "millstream")
+        self.program, self.made = program, made
+        version = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        self.version = f"Millstream {version[-1]}"
+
+    def command(self, job, run):
+        path = run.scratch / "job.toml"
+        path.write_text(self.text(job, run))
+        command = [self.program, "run", path, "--no-ui", "--quiet", "--workers", str(run.workers)]
+        # A topic has no end; all else has.
+        return command + (["--until-idle"] if job.name == "kafka" else [])
+
+    def text(self, job, run):
+        """The job file: that of the examples, with other sources and another sink."""
+        if job.query is None:
+            text = (HERE / f"millstream/{job.name}.toml").read_text()
+        else:
+            text = (ROOT / f"docs/examples/nexmark/q{job.query}.toml").read_text()
+            text = text.replace('"../../../plugins', f'"{ROOT}/plugins').replace(
+                '"side-input.csv"', f'"{ROOT}/docs/examples/nexmark/side-input.csv"')
+            text = text.replace("events_max = 1000000", f"events_max = {run.sizes.events}\nevents_per_second = {run.sizes.events_per_second}")
+            if not self.made:
+                text = re.sub(r'kind = "nexmark"\nevent = "(\w+)"\nevents_max = \d+\nevents_per_second = \d+', read, text)
+            if run.results:
+                # With fewer events a second auctions are open for longer, and windows of the machine's clock do not end.
+                text = text.replace('["0s", "10s"]', '["0s", "1h"]')
+                text = text.replace('window = { size = "10s" }\n\n[sinks', 'window = { size = "10ms" }\n\n[sinks') if job.sum else text
+        text = os.path.expandvars(text.replace("${ROOT}", str(ROOT)).replace("${INPUT}", str(run.input)))
+        for name, value in run.topics.items():
+            text = text.replace("${" + name + "}", value)
+        head, sink = text.split("[sinks.out]")
+        if job.name == "kafka":
+            return text
+        if job.query == 10:
+            sink = f'\nfrom = "q"\nkind = "files"\npath = "{run.out}"\nformat = "csv"\npartition_by = ["dt", "hm"]\nroll = {{ size = "64MiB", time = "1m" }}\n'
+        elif run.results:
+            sink = f'\nfrom = "q"\nkind = "files"\npath = "{run.results}"\nformat = "json"\nchanges = "rows"\n'
+        else:
+            sink = '\nfrom = "q"\nkind = "nothing"\n'
+        return f"{head}[sinks.out]{sink}"
+
+
+SCHEMAS = {
+    "person": 'id = "int64", name = "text", email_address = "text", credit_card = "text", city = "text", state = "text", date_time = "timestamp", '
+    'extra = "text"',
+    "auction": 'id = "int64", item_name = "text", description = "text", initial_bid = "int64", reserve = "int64", date_time = "timestamp", '
+    'expires = "timestamp", seller = "int64", category = "int64", extra = "text"',
+    "bid": 'auction = "int64", bidder = "int64", price = "int64", channel = "text", url = "text", date_time = "timestamp", extra = "text"',
+}
+
+
+def read(source):
+    event = source.group(1)
+    return f'kind = "file"\npath = "${{INPUT}}/{event}/all.jsonl"\nformat = "json"\nschema = {{ {SCHEMAS[event]} }}'
+
+
+class Flink(Engine):
+    """In one Java, with its state on the heap or in RocksDB."""
+
+    def __init__(self, state, work, heap):
+        super().__init__("flink-heap" if state == "hashmap" else "flink-rocksdb", "flink")
+        self.state, self.heap = state, heap
+        jars = fetched("flink.sh")
+        self.version = "Flink " + next(Path(jars).glob("flink-core-[0-9]*.jar")).stem.removeprefix("flink-core-")
+        classes = work / "flink-classes"
+        classes.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, *(HERE / "flink").glob("*.java")], check=True)
+        self.path = f"{classes}:{jars}/*"
+
+    def runs(self, job, _):
+        if self.state == "rocksdb" and (job.query not in jobs.STATEFUL and job.name not in ("word_count", "json_totals")):
+            return "no state, or little"
+        return super().runs(job, _)
+
+    def command(self, job, run):
+        opens = [word for module in OPENS for word in ("--add-opens", f"{module}=ALL-UNNAMED")]
+        java = ["java", f"-Xmx{self.heap}", *opens, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", self.path]
+        how = [str(run.workers), self.state, str(run.results or "-")]
+        if job.name == "word_count":
+            return [*java, "WordCount", *how, f"{run.input}/words"]
+        files = [HERE / f"flink/{job.name}.sql"]
+        if job.query is not None:
+            files.insert(0, HERE / "flink/nexmark/tables.sql")
+        return [*java, "Run", *how, *files]
+
+
+class Spark(Engine):
+    """Structured Streaming over all that is there, in one Java."""
+
+    def __init__(self, heap):
+        super().__init__("spark", "spark")
+        self.home, self.heap = Path(fetched("pypi.sh", "pyspark")), heap
+        self.version = "Spark " + next(self.home.glob("pyspark-*.dist-info")).name.split("-")[1].removesuffix(".dist")
+
+    def command(self, job, run):
+        command = [self.home / "pyspark/bin/spark-submit", "--driver-memory", self.heap]
+        if job.name == "kafka":
+            # Its own libraries first: those that came with the connector are older.
+            jars = Path(fetched("spark-kafka.sh"))
+            ours = [str(jar) for jar in jars.glob("*.jar") if re.match("spark-(sql|token)|kafka|commons-pool", jar.name)]
+            command += ["--jars", ",".join(ours)]
+        return [*command, HERE / "spark/run.py", job.name]
+
+    def environment(self, run):
+        return {
+            "SPARK_HOME": str(self.home / "pyspark"),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_DIRS": str(run.scratch),
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+        }
+
+
+class Bytewax(Engine):
+    """In one Python."""
+
+    def __init__(self):
+        super().__init__("bytewax", "bytewax")
+        self.home = fetched("pypi.sh", "bytewax")
+        self.version = "Bytewax " + next(Path(self.home).glob("bytewax-*.dist-info")).name.split("-")[1].removesuffix(".dist")
+
+    def command(self, job, _):
+        return [sys.executable, HERE / "bytewax/flows.py", job.name]
+
+    def environment(self, _):
+        return {"PYTHONPATH": self.home}
+
+
+def chosen(rivals, program, work, heap):
+    """Millstream and the rivals that were asked for; each is fetched where it is not there."""
+    engines = [Millstream(program), Millstream(program, made=True)]
+    if "flink" in rivals:
+        engines += [Flink("hashmap", work, heap), Flink("rocksdb", work, heap)]
+    if "spark" in rivals:
+        engines.append(Spark(heap))
+    if "bytewax" in rivals:
+        engines.append(Bytewax())
+    return engines
