@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import jobs
+import measure
+import resident
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -29,8 +31,36 @@ class Engine:
         """Whether it takes part in a job, and the reason if not."""
         return jobs.refused(self.rival, job)
 
-    def environment(self, run):
+    def environment(self):
         return {}
+
+    def stop(self):
+        """Ends what stays between jobs."""
+
+    def once(self, job, run, log, seconds_max):
+        """What a run costs, or a word about why it failed. Here each job is a process of its own."""
+        environment = os.environ | run.told() | self.environment()
+        return measure.run(self.command(job, run), log, environment, run.scratch, seconds_max)
+
+
+class Staying(Engine):
+    """One whose process takes a job after the other: its start would take longer than most jobs."""
+
+    def __init__(self, name, rival):
+        super().__init__(name, rival)
+        self.residents = {}
+
+    def once(self, job, run, log, seconds_max):
+        if run.workers not in self.residents:
+            env = os.environ | self.environment()
+            log = log.with_name(f"{self.name}-{run.workers}.log")
+            log.unlink(missing_ok=True)
+            self.residents[run.workers] = resident.Resident(self.start(run.workers), log, env, log.parent)
+        return self.residents[run.workers].run(self.line(job, run), seconds_max)
+
+    def stop(self):
+        for one in self.residents.values():
+            one.end()
 
 
 class Millstream(Engine):
@@ -93,7 +123,7 @@ def read(source):
     return f'kind = "file"\npath = "${{INPUT}}/{event}/all.jsonl"\nformat = "json"\nschema = {{ {SCHEMAS[event]} }}'
 
 
-class Flink(Engine):
+class Flink(Staying):
     """In one Java, with its state on the heap or in RocksDB."""
 
     def __init__(self, state, work, heap):
@@ -111,40 +141,43 @@ class Flink(Engine):
             return "no state, or little"
         return super().runs(job, _)
 
-    def command(self, job, run):
+    def start(self, _):
         opens = [word for module in OPENS for word in ("--add-opens", f"{module}=ALL-UNNAMED")]
-        java = ["java", f"-Xmx{self.heap}", *opens, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", self.path]
-        how = [str(run.workers), self.state, str(run.results or "-")]
-        if job.name == "word_count":
-            return [*java, "WordCount", *how, f"{run.input}/words"]
+        return ["java", f"-Xmx{self.heap}", *opens, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", self.path, "Run"]
+
+    def line(self, job, run):
         files = [HERE / f"flink/{job.name}.sql"]
         if job.query is not None:
             files.insert(0, HERE / "flink/nexmark/tables.sql")
-        return [*java, "Run", *how, *files]
+        what = "WordCount" if job.name == "word_count" else ",".join(map(str, files))
+        return "\t".join([str(run.workers), self.state, str(run.results or "-"), what, *run.words()])
 
 
-class Spark(Engine):
+class Spark(Staying):
     """Structured Streaming over all that is there, in one Java."""
 
-    def __init__(self, heap):
+    def __init__(self, work, heap):
         super().__init__("spark", "spark")
+        self.work = work
         self.home, self.heap = Path(fetched("pypi.sh", "pyspark")), heap
         self.version = "Spark " + next(self.home.glob("pyspark-*.dist-info")).name.split("-")[1].removesuffix(".dist")
 
-    def command(self, job, run):
-        command = [self.home / "pyspark/bin/spark-submit", "--driver-memory", self.heap]
-        if job.name == "kafka":
-            # Its own libraries first: those that came with the connector are older.
-            jars = Path(fetched("spark-kafka.sh"))
-            ours = [str(jar) for jar in jars.glob("*.jar") if re.match("spark-(sql|token)|kafka|commons-pool", jar.name)]
-            command += ["--jars", ",".join(ours)]
-        return [*command, HERE / "spark/run.py", job.name]
+    def start(self, workers):
+        return [sys.executable, HERE / "spark/run.py", workers]
 
-    def environment(self, run):
+    def line(self, job, run):
+        return "\t".join([job.name, *run.words()])
+
+    def environment(self):
+        # Its own libraries come first where the connector has brought older ones.
+        jars = Path(fetched("spark-kafka.sh"))
+        more = [str(jar) for jar in jars.glob("*.jar") if re.match("spark-(sql|token)|kafka|commons-pool", jar.name)]
         return {
+            "PYTHONPATH": str(self.home),
             "SPARK_HOME": str(self.home / "pyspark"),
+            "PYSPARK_SUBMIT_ARGS": f"--driver-memory {self.heap} --jars {','.join(more)} pyspark-shell",
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_LOCAL_DIRS": str(run.scratch),
+            "SPARK_LOCAL_DIRS": str(self.work / "spark"),
             "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable,
         }
@@ -161,17 +194,19 @@ class Bytewax(Engine):
     def command(self, job, _):
         return [sys.executable, HERE / "bytewax/flows.py", job.name]
 
-    def environment(self, _):
+    def environment(self):
         return {"PYTHONPATH": self.home}
 
 
-def chosen(rivals, program, work, heap):
-    """Millstream and the rivals that were asked for; each is fetched where it is not there."""
-    engines = [Millstream(program), Millstream(program, made=True)]
-    if "flink" in rivals:
-        engines += [Flink("hashmap", work, heap), Flink("rocksdb", work, heap)]
-    if "spark" in rivals:
-        engines.append(Spark(heap))
-    if "bytewax" in rivals:
-        engines.append(Bytewax())
-    return engines
+def chosen(asked, program, work, heap):
+    """Millstream and the rivals that were asked for, by their names or as `flink` with both kinds of state; each is fetched where it is not there."""
+    makers = {
+        "flink-heap": lambda: Flink("hashmap", work, heap),
+        "flink-rocksdb": lambda: Flink("rocksdb", work, heap),
+        "spark": lambda: Spark(work, heap),
+        "bytewax": Bytewax,
+    }
+    rivals = [name for name in makers if name in asked or name.split("-")[0] in asked]
+    if unknown := set(asked) - {part for name in makers for part in (name, name.split("-")[0])}:
+        sys.exit(f"there is no engine {', '.join(sorted(unknown))}; there are flink, {', '.join(makers)}")
+    return [Millstream(program), Millstream(program, made=True), *(makers[name]() for name in rivals)]

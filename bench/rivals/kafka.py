@@ -57,7 +57,8 @@ class Broker:
     def create(self, topic):
         from confluent_kafka.admin import AdminClient, NewTopic
 
-        for future in AdminClient({"bootstrap.servers": self.address}).create_topics([NewTopic(topic, 1, 1)]).values():
+        client = AdminClient({"bootstrap.servers": self.address})
+        for future in client.create_topics([NewTopic(topic, 1, 1)]).values():
             future.result()
 
     def fill(self, file, topic):

@@ -6,6 +6,7 @@ HEAP, SECONDS_MAX, OUT (where figures and inputs lie) and DOCS (where the page a
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import chart
 import engines
+import figures as measured
 import inputs
 import jobs
 import kafka
-import measure
 import report
 import results
 
@@ -38,6 +39,14 @@ class Run:
     @property
     def out(self):
         return self.scratch / "out"
+
+    def told(self):
+        """What a job needs to know, by name."""
+        told = {"INPUT": str(self.input), "OUT": str(self.out), **self.topics}
+        return told | ({"RESULTS": str(self.results)} if self.results else {})
+
+    def words(self):
+        return [f"{name}={value}" for name, value in self.told().items()]
 
 
 def asked(name, default):
@@ -82,13 +91,9 @@ class Bench:
             run.results = scratch / "results"
         if job.name == "kafka":
             run.topics = self.brokers.topics(home)
-        environment = os.environ | {"INPUT": str(home), "OUT": str(run.out), "WORKERS": str(workers)} | run.topics | engine.environment(run)
-        environment.pop("RESULTS", None)
-        if run.results:
-            environment["RESULTS"] = str(run.results)
         log = self.out / "logs" / f"{engine.name}-{job.name.replace('/', '-')}-{workers}{'-check' if check else ''}.log"
         log.parent.mkdir(exist_ok=True)
-        cost = measure.run(engine.command(job, run), log, environment, scratch, self.seconds_max)
+        cost = engine.once(job, run, log, self.seconds_max)
         if check and "failed" not in cost:
             cost["rows"] = self.rows_of(engine, job, run)
         return cost
@@ -119,12 +124,13 @@ class Bench:
         for key, one in found.items():
             if "engine" not in one:
                 continue
-            start = self.once(one["engine"], job, inputs.SMALL, one["workers"], check=True)
-            rows = start.pop("rows", None)
+            checked = self.once(one["engine"], job, inputs.SMALL, one["workers"], check=True)
+            # Once more, now that an engine which stays knows the job.
+            start = checked if "failed" in checked or not self.repeats else self.once(one["engine"], job, inputs.SMALL, one["workers"])
             if "failed" in start:
-                one["reason"] = f"failed: see {start['log']}"
+                one["reason"] = f"{start['failed']}: see {start['log']}"
             else:
-                one["start"] = start
+                one["start"], rows = start, checked["rows"]
                 ours = rows if ours is None else ours
                 one["rows"] = rows.total()
                 if wrong := results.compare(ours, rows, last_may_lack=one["engine"].rival == "spark"):
@@ -136,7 +142,7 @@ class Bench:
                     continue
                 cost = self.once(one["engine"], job, self.full, one["workers"])
                 if "failed" in cost:
-                    one["reason"] = f"failed: {cost['failed']}, see {cost['log']}"
+                    one["reason"] = f"{cost['failed']}: see {cost['log']}"
                     del one["start"]
                     continue
                 one["runs"].append(cost)
@@ -155,12 +161,14 @@ class Bench:
                 self.job(job)
                 self.write(began)
         finally:
+            for engine in self.engines:
+                engine.stop()
             if self.brokers:
                 self.brokers.stop()
 
     def write(self, began):
         figures = {
-            "machine": report.machine(),
+            "machine": measured.machine(),
             "versions": [engine.version for engine in self.engines if engine.name not in ("millstream-made", "flink-rocksdb")],
             "sizes": {"events": self.full.events, "rows": self.full.rows, "words_mb": self.full.words_mb},
             "repeats": self.repeats,
@@ -182,6 +190,8 @@ def say(key, job, cost, one):
 
 
 if __name__ == "__main__":
+    # So that what was started is stopped when this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     bench = Bench()
     bench.all()
     differ = [f"{name}: {key}" for name, job in bench.figures.items() for key, one in job["engines"].items() if one.get("differs")]

@@ -14,25 +14,25 @@ import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
 import org.apache.flink.util.CloseableIterator;
 import org.apache.flink.util.Collector;
 
-/** Word count as Flink's own example has it: SLOTS STATE RESULTS INPUT. */
-public final class WordCount {
-    public static void main(String[] arguments) throws Exception {
-        StreamExecutionEnvironment environment = Run.environment(Integer.parseInt(arguments[0]), arguments[1]);
+/** Word count as Flink's own example has it. */
+final class WordCount {
+    /** Counts the words of a folder; without a file for results they are dropped. */
+    static void run(StreamExecutionEnvironment environment, String input, Path results) throws Exception {
         FileSource<String> source =
-            FileSource.forRecordStreamFormat(new TextLineInputFormat(), new org.apache.flink.core.fs.Path(arguments[3])).build();
+            FileSource.forRecordStreamFormat(new TextLineInputFormat(), new org.apache.flink.core.fs.Path(input)).build();
         DataStream<Tuple2<String, Integer>> counts =
             environment.fromSource(source, WatermarkStrategy.noWatermarks(), "lines")
                 .flatMap(new Split())
                 .returns(TypeInformation.of(new TypeHint<Tuple2<String, Integer>>() {}))
                 .keyBy(word -> word.f0)
                 .sum(1);
-        if (arguments[2].equals("-")) {
+        if (results == null) {
             counts.sinkTo(new DiscardingSink<>());
             environment.execute();
             return;
         }
         try (CloseableIterator<Tuple2<String, Integer>> rows = counts.executeAndCollect();
-                Writer out = Files.newBufferedWriter(Path.of(arguments[2]))) {
+                Writer out = Files.newBufferedWriter(results)) {
             while (rows.hasNext()) {
                 Tuple2<String, Integer> row = rows.next();
                 out.write("+U\t" + row.f0 + "\t" + row.f1 + "\n");

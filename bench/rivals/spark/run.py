@@ -1,17 +1,17 @@
-"""Runs a query of Structured Streaming over all that there is: run.py JOB, with the statement in the file of that name beside this one.
+"""Runs queries of Structured Streaming in a Spark of this process, one after the other, as each comes in a line of standard input: JOB NAME=VALUE…,
+with tabs between. The statement is in the file of that name beside this one, whose first line says how rows are put out: append, update or
+complete. INPUT is the folder with tables, OUT one for checkpoints, RESULTS a file for rows, where they are wanted.
 
-The first line of the file says how rows are put out: append, update or complete. INPUT is a folder of the environment; RESULTS a file for
-rows, where they are wanted."""
+It answers with a line `@@ ready` at its start, and `@@ done` or `@@ failed` after each job. run.py WORKERS."""
 
-import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 HERE = Path(__file__).parent
-INPUT = os.environ["INPUT"]
 SCHEMAS = {
     "person": "id BIGINT, name STRING, email_address STRING, credit_card STRING, city STRING, state STRING, date_time TIMESTAMP, extra STRING",
     "auction": "id BIGINT, item_name STRING, description STRING, initial_bid BIGINT, reserve BIGINT, date_time TIMESTAMP, "
@@ -36,60 +36,72 @@ def session(workers):
     return builder.getOrCreate()
 
 
-def table(spark, name):
+def table(spark, folder, name):
     if name == "words":
-        rows = spark.readStream.text(f"{INPUT}/words")
+        rows = spark.readStream.text(f"{folder}/words")
     else:
         times = "TIMESTAMP" in SCHEMAS[name]
         schema = SCHEMAS[name].replace("TIMESTAMP", "TIMESTAMP")
         reader = spark.readStream.schema(schema)
         if times:
             reader = reader.option("timestampFormat", "yyyy-MM-dd HH:mm:ss.SSS")
-        rows = reader.json(f"{INPUT}/{name}")
+        rows = reader.json(f"{folder}/{name}")
     if name in TIMES:
         rows = rows.withWatermark(TIMES[name], "4 seconds")
     rows.createOrReplaceTempView(name)
 
 
-def main(job):
-    spark = session(os.environ["WORKERS"])
-    spark.sparkContext.setLogLevel("ERROR")
+def run(spark, job, told):
     text = (HERE / f"{job}.sql").read_text()
-    mode = text.splitlines()[0].removeprefix("-- ").split()[0]
+    mode, statement = text.split("\n", 1)
+    mode = mode.removeprefix("-- ")
     if job == "kafka":
-        kafka(spark, text)
+        kafka(spark, statement, told)
         return
     for name in ["words", *SCHEMAS]:
-        if name in text.split("\n", 1)[1]:
-            table(spark, name)
-    if "side_input" in text:
-        spark.read.schema("key BIGINT, value STRING").json(f"{INPUT}/side").createOrReplaceTempView("side_input")
-    finish(spark.sql(text), mode)
-
-
-def finish(rows, mode):
-    writer = rows.writeStream.outputMode(mode).trigger(availableNow=True)
-    if results := os.environ.get("RESULTS"):
+        if name in statement:
+            table(spark, told["INPUT"], name)
+    if "side_input" in statement:
+        spark.read.schema("key BIGINT, value STRING").json(f"{told['INPUT']}/side").createOrReplaceTempView("side_input")
+    writer = spark.sql(statement).writeStream.outputMode(mode)
+    if results := told.get("RESULTS"):
         def write(batch, _):
             with open(results, "a") as out:
                 for row in batch.collect():
                     out.write("+U\t" + "\t".join(map(str, row)) + "\n")
 
-        writer = writer.foreachBatch(write)
+        finish(writer.foreachBatch(write), told)
     else:
-        writer = writer.format("noop")
-    with tempfile.TemporaryDirectory(dir=os.environ["OUT"]) as checkpoint:
-        writer.option("checkpointLocation", checkpoint).start().awaitTermination()
+        finish(writer.format("noop"), told)
 
 
-def kafka(spark, text):
-    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", os.environ["BROKERS"])
-    rows = reader.option("subscribe", os.environ["TOPIC"]).option("startingOffsets", "earliest").load()
-    rows.createOrReplaceTempView("records")
-    writer = spark.sql(text).writeStream.format("kafka").option("kafka.bootstrap.servers", os.environ["BROKERS"])
-    with tempfile.TemporaryDirectory(dir=os.environ["OUT"]) as checkpoint:
-        writer = writer.option("topic", os.environ["OUT_TOPIC"]).option("checkpointLocation", checkpoint)
-        writer.trigger(availableNow=True).start().awaitTermination()
+def kafka(spark, statement, told):
+    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", told["BROKERS"])
+    reader.option("subscribe", told["TOPIC"]).option("startingOffsets", "earliest").load().createOrReplaceTempView("records")
+    writer = spark.sql(statement).writeStream.format("kafka").option("kafka.bootstrap.servers", told["BROKERS"])
+    finish(writer.option("topic", told["OUT_TOPIC"]), told)
+
+
+def finish(writer, told):
+    """Until all that is there has been read."""
+    with tempfile.TemporaryDirectory(dir=told["OUT"]) as checkpoint:
+        writer.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
+
+
+def main(workers):
+    spark = session(workers)
+    spark.sparkContext.setLogLevel("ERROR")
+    print("@@ ready", flush=True)
+    for line in sys.stdin:
+        job, *pairs = line.rstrip("\n").split("\t")
+        try:
+            run(spark, job, dict(pair.split("=", 1) for pair in pairs))
+            print("@@ done", flush=True)
+        except Exception:
+            traceback.print_exc()
+            print("@@ failed", flush=True)
+        # So that the next one does not begin with what this one has left.
+        spark._jvm.System.gc()
 
 
 if __name__ == "__main__":
