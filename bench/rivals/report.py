@@ -28,7 +28,7 @@ def section(figures):
         f"Machine: {figures['machine']}. {', '.join(figures['versions'])}. {sizes['events']:,} events, {sizes['rows']:,} rows, "
         f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in all.",
         "![Events a second of processor time, by query and engine](pictures/benchmarks.svg)",
-        "**Million words, rows or events for each second of processor time**, the start taken off:",
+        "**Million words, rows or events for each second of processor time**, one worker, the start taken off:",
         rates(figures),
         "**All that was measured.** CPU and start in seconds of processor time, the start being the same job over 2,000 events; elapsed in seconds; the "
         "highest memory of any run in MiB; spread: how far the runs lie apart, as a share of the median.",
@@ -48,17 +48,18 @@ def columns(figures):
     return sorted(seen, key=lambda key: (key[1], order.index(key[0])))
 
 
-def label(key, figures):
+def label(key):
     engine, workers = key
-    several = len({workers for _, workers in columns(figures)}) > 1
-    return measured.NAMES[engine] + (f", {workers} worker{'s' if workers > 1 else ''}" if several else "")
+    return measured.NAMES[engine] + (f", {workers} workers" if workers > 1 else "")
 
 
 def rates(figures):
-    keys = columns(figures)
+    # With one worker each; what several do is among all that was measured.
+    keys = [key for key in columns(figures) if key[1] == 1]
     rows = []
     for name, job in figures["jobs"].items():
         found, _ = measured.of(job)
+        found = {key: figure for key, figure in found.items() if key in keys}
         best = max((figure.million_per_cpu_s for figure in found.values()), default=None)
         cells = []
         for key in keys:
@@ -69,7 +70,7 @@ def rates(figures):
         cells.append(f"{ours.million_per_cpu_s / flink.million_per_cpu_s:.1f}" if ours and flink else "–")
         one = jobs.BY_NAME[name]
         rows.append([f"{one.title}: {one.about}", one.unit, *cells])
-    return table(["job", "of", *(label(key, figures) for key in keys), "Millstream, times Flink on the heap"], rows)
+    return table(["job", "of", *(measured.NAMES[engine] for engine, _ in keys), "Millstream, times Flink on the heap"], rows)
 
 
 def details(figures):
@@ -80,7 +81,7 @@ def details(figures):
             if figure := found.get(key):
                 same = f"no: {figure.differs}" if figure.differs else "yes"
                 rows.append([
-                    jobs.BY_NAME[name].title, label(key, figures), f"{figure.cpu_s:.2f}", f"{figure.start_s:.2f}", f"{figure.wall_s:.2f}",
+                    jobs.BY_NAME[name].title, label(key), f"{figure.cpu_s:.2f}", f"{figure.start_s:.2f}", f"{figure.wall_s:.2f}",
                     f"{figure.mib:.0f}", f"{figure.spread:.0%}", same.replace("|", "\\|"),
                 ])
     return table(["job", "engine", "CPU", "start", "elapsed", "memory", "spread", "same rows"], rows)

@@ -82,7 +82,10 @@ class Resident:
     def run(self, line, seconds_max):
         """What a job costs, or a word about why it failed."""
         if self.process is None:
-            self.begin()
+            try:
+                self.begin()
+            except RuntimeError as wrong:
+                return {"failed": str(wrong), "log": str(self.log)}
         before, began = cpu_seconds(family(self.process.pid)), time.monotonic()
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()

@@ -107,12 +107,13 @@ class Bench:
             return results.together(job, results.written(run.results))
         return results.together(job, results.told(run.results) if run.results.exists() else [])
 
-    def job(self, job):
-        """All engines over a job, in turn."""
-        counted = None
+    def takers(self, job):
+        """Who takes part in a job, with how many workers; of the others the reason."""
         found = {}
         for engine in self.engines:
-            for workers in self.workers:
+            ours = isinstance(engine, engines.Millstream)
+            # With two as well, which takes little time.
+            for workers in sorted({*self.workers, 1, 2} if ours else self.workers):
                 key = f"{engine.name} {workers}"
                 if reason := engine.runs(job, workers):
                     found[key] = {"reason": reason}
@@ -120,17 +121,23 @@ class Bench:
                     found[key] = {"reason": "several workers would be several Pythons"}
                 else:
                     found[key] = {"engine": engine, "workers": workers, "runs": []}
+        return found
+
+    def job(self, job):
+        """All engines over a job, in turn."""
+        found = self.takers(job)
         ours = None
         for key, one in found.items():
             if "engine" not in one:
                 continue
             checked = self.once(one["engine"], job, inputs.SMALL, one["workers"], check=True)
+            rows = checked.pop("rows", None)
             # Once more, now that an engine which stays knows the job.
             start = checked if "failed" in checked or not self.repeats else self.once(one["engine"], job, inputs.SMALL, one["workers"])
             if "failed" in start:
-                one["reason"] = f"{start['failed']}: see {start['log']}"
+                one["reason"] = start["failed"]
             else:
-                one["start"], rows = start, checked["rows"]
+                one["start"] = start
                 ours = rows if ours is None else ours
                 one["rows"] = rows.total()
                 if wrong := results.compare(ours, rows, last_may_lack=one["engine"].rival == "spark"):
@@ -142,14 +149,15 @@ class Bench:
                     continue
                 cost = self.once(one["engine"], job, self.full, one["workers"])
                 if "failed" in cost:
-                    one["reason"] = f"{cost['failed']}: see {cost['log']}"
+                    one["reason"] = cost["failed"]
+                    say(key, job, cost, one)
                     del one["start"]
                     continue
                 one["runs"].append(cost)
                 one["slow"] = cost["wall_s"] > SLOW_S
                 say(key, job, cost, one)
         home = self.out / "inputs" / self.full.name
-        counted = inputs.counted(home, job, self.full)
+        counted = inputs.counted(home, job, self.full) if self.repeats else 0
         for one in found.values():
             one.pop("engine", None)
         self.figures[job.name] = {"counted": counted, "engines": found}

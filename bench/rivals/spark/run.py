@@ -27,6 +27,7 @@ def session(workers):
     builder = SparkSession.builder.master(f"local[{workers}]").appName("rivals")
     settings = {
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         # As many as there are cores: each is a task and a store of states.
         "spark.sql.shuffle.partitions": workers,
