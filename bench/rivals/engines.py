@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import inputs
 import jobs
 import measure
 import resident
@@ -90,10 +91,9 @@ class Millstream(Engine):
             text = text.replace("events_max = 1000000", f"events_max = {run.sizes.events}\nevents_per_second = {run.sizes.events_per_second}")
             if not self.made:
                 text = re.sub(r'kind = "nexmark"\nevent = "(\w+)"\nevents_max = \d+\nevents_per_second = \d+', read, text)
-            if run.results:
-                # With fewer events a second auctions are open for longer, and windows of the machine's clock do not end.
+            if run.sizes.events_per_second < inputs.EVENTS_PER_SECOND:
+                # With fewer events a second auctions are open for longer.
                 text = text.replace('["0s", "10s"]', '["0s", "1h"]')
-                text = text.replace('window = { size = "10s" }\n\n[sinks', 'window = { size = "10ms" }\n\n[sinks') if job.sum else text
         text = os.path.expandvars(text.replace("${ROOT}", str(ROOT)).replace("${INPUT}", str(run.input)))
         for name, value in run.topics.items():
             text = text.replace("${" + name + "}", value)

@@ -79,7 +79,7 @@ def details(figures):
         found, _ = measured.of(job)
         for key in columns(figures):
             if figure := found.get(key):
-                same = f"no: {figure.differs}" if figure.differs else "yes"
+                same = figure.differs or "yes"
                 rows.append([
                     jobs.BY_NAME[name].title, label(key), f"{figure.cpu_s:.2f}", f"{figure.start_s:.2f}", f"{figure.wall_s:.2f}",
                     f"{figure.mib:.0f}", f"{figure.spread:.0%}", same.replace("|", "\\|"),

@@ -51,10 +51,6 @@ def csv(folder):
 def together(job, rows):
     """What the changes come to: how often each row is there in the end."""
     found = Counter()
-    if job.sum:
-        for _, (key, value) in rows:
-            found[key] += round(float(value))
-        return Counter({(key, str(value)): 1 for key, value in found.items()})
     if job.key:
         last = {}
         for comes, row in rows:
@@ -75,4 +71,4 @@ def compare(ours, theirs, last_may_lack):
     if not more and (not lack or last_may_lack and len(theirs) * 2 >= len(ours)):
         return None
     example = next(iter(more or lack))
-    return f"{more.total()} rows that Millstream does not put out, {lack.total()} that it does and this does not, as {example}"
+    return f"no: {more.total()} rows that Millstream does not put out, {lack.total()} that it does and this does not, as {example}"

@@ -4,6 +4,7 @@ complete. INPUT is the folder with tables, OUT one for checkpoints, RESULTS a fi
 
 It answers with a line `@@ ready` at its start, and `@@ done` or `@@ failed` after each job. run.py WORKERS."""
 
+import re
 import sys
 import tempfile
 import traceback
@@ -60,7 +61,7 @@ def run(spark, job, told):
         kafka(spark, statement, told)
         return
     for name in ["words", *SCHEMAS]:
-        if name in statement:
+        if re.search(rf"\b(FROM|JOIN) {name}\b", statement):
             table(spark, told["INPUT"], name)
     if "side_input" in statement:
         spark.read.schema("key BIGINT, value STRING").json(f"{told['INPUT']}/side").createOrReplaceTempView("side_input")
