@@ -126,6 +126,7 @@ bench: tools
 # The same jobs on other engines, which are fetched; docs/benchmarks.md has what it says and tells of the parameters.
 bench-rivals: host
 	@scripts/setup.sh tests
+	cargo build --release --package millstream-bench
 	@"$(MILLSTREAM)" build plugins/split-words plugins/count-char
 	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" DOCS=docs RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
 		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \

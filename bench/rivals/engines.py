@@ -23,7 +23,9 @@ def fetched(*command):
 
 
 class Engine:
-    """One that is compared. `rival`: the name by which it is asked for."""
+    """One that is compared. `rival`: the name by which it is asked for. `once_only`: a single run is enough."""
+
+    once_only = False
 
     def __init__(self, name, rival):
         self.name, self.rival = name, rival
@@ -128,7 +130,7 @@ class Flink(Staying):
 
     def __init__(self, state, work, heap):
         super().__init__("flink-heap" if state == "hashmap" else "flink-rocksdb", "flink")
-        self.state, self.heap = state, heap
+        self.state, self.heap, self.once_only = state, heap, state == "rocksdb"
         jars = fetched("flink.sh")
         self.version = "Flink " + next(Path(jars).glob("flink-core-[0-9]*.jar")).stem.removeprefix("flink-core-")
         classes = work / "flink-classes"
@@ -207,6 +209,6 @@ def chosen(asked, program, work, heap):
         "bytewax": Bytewax,
     }
     rivals = [name for name in makers if name in asked or name.split("-")[0] in asked]
-    if unknown := set(asked) - {part for name in makers for part in (name, name.split("-")[0])}:
+    if unknown := set(asked) - {"none"} - {part for name in makers for part in (name, name.split("-")[0])}:
         sys.exit(f"there is no engine {', '.join(sorted(unknown))}; there are flink, {', '.join(makers)}")
     return [Millstream(program), Millstream(program, made=True), *(makers[name]() for name in rivals)]

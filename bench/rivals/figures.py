@@ -22,6 +22,7 @@ EVENTS_MIN = {0: 3, 1: 3, 2: 3, 8: 1.5, 11: 1.5, 5: 1, 7: 1}
 TIMES_FLINK_MIN = 5
 JSON_ROWS_MIN = 6
 TWO_WORKERS_MIN = 1.8
+NATIVE_SHARE_MIN = 0.75
 
 
 def machine():
@@ -42,6 +43,8 @@ class Figure:
         self.start_s = one["start"]["cpu_s"]
         self.mib = max(run["rss_bytes"] for run in runs) / (1 << 20)
         self.million_per_cpu_s = counted / max(self.cpu_s - self.start_s, LEFT_S_MIN) / 1e6
+        # Of the whole process, its start included.
+        self.million_per_cpu_s_whole = counted / self.cpu_s / 1e6
         self.million_per_s = counted / max(self.wall_s - one["start"]["wall_s"], LEFT_S_MIN) / 1e6
         self.spread = (max(run["cpu_s"] for run in runs) - min(run["cpu_s"] for run in runs)) / self.cpu_s
         self.differs = one.get("differs")
@@ -75,8 +78,11 @@ def goals(figures):
         if ours and ours.mib > MEMORY_MIB_MAX:
             rows.append((f"{name}: MiB", f"at most {MEMORY_MIB_MAX}", f"{ours.mib:.0f}", False))
         if name == "json_totals" and ours:
-            rate = ours.million_per_cpu_s
-            rows.append(("json totals: million rows a CPU second", str(JSON_ROWS_MIN), f"{rate:.2f}", rate >= JSON_ROWS_MIN))
+            rate = ours.million_per_cpu_s_whole
+            rows.append(("json totals: million rows a CPU second, start included", str(JSON_ROWS_MIN), f"{rate:.2f}", rate >= JSON_ROWS_MIN))
+        if name == "word_count" and ours and (native := figures.get("native_words")):
+            share = ours.million_per_cpu_s_whole / native
+            rows.append((f"word count: share of a native loop's {native:.1f} million words a second, start included", str(NATIVE_SHARE_MIN), f"{share:.2f}", share >= NATIVE_SHARE_MIN))
         # Of files one thread reads all; what is made here is made by all workers.
         one, two = made, found.get(("millstream-made", 2))
         if one and two:
