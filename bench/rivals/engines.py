@@ -73,7 +73,7 @@ class Millstream(Engine):
         super().__init__("millstream-made" if made else "millstream", "millstream-made" if made else "millstream")
         self.program, self.made = program, made
         version = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-        self.version = f"Millstream {version[-1]}"
+        self.version = f"Millstream {version[1]} ({version[3][:8]})"
 
     def command(self, job, run):
         path = run.scratch / "job.toml"
@@ -211,4 +211,10 @@ def chosen(asked, program, work, heap):
     rivals = [name for name in makers if name in asked or name.split("-")[0] in asked]
     if unknown := set(asked) - {"none"} - {part for name in makers for part in (name, name.split("-")[0])}:
         sys.exit(f"there is no engine {', '.join(sorted(unknown))}; there are flink, {', '.join(makers)}")
-    return [Millstream(program), Millstream(program, made=True), *(makers[name]() for name in rivals)]
+    engines = [Millstream(program), Millstream(program, made=True)]
+    for name in rivals:
+        try:
+            engines.append(makers[name]())
+        except subprocess.CalledProcessError as wrong:
+            print(f"{name} is left out: {wrong}", flush=True)
+    return engines

@@ -70,17 +70,15 @@ def all_jobs():
 BY_NAME = {job.name: job for job in all_jobs()}
 
 SPARK_CANNOT = {
-    4: "a top row of each key over all rows, and an aggregate behind it: Structured Streaming has no such aggregate behind a join in update mode",
-    5: "an aggregate joined with an aggregate of itself needs a maximum over windows that are not complete",
-    6: "no ranking over rows that never end",
-    9: "no ranking over rows that never end",
-    10: "left out: the sink alone",
-    12: "its windows have no clock of the machine that ends them",
-    14: "left out: its function would be one in Python",
-    15: "count(distinct) is not in Structured Streaming",
-    16: "count(distinct) is not in Structured Streaming",
-    18: "no ranking over rows that never end",
-    19: "no ranking over rows that never end",
+    4: "its aggregates behind joins and aggregates are of windows of time",
+    6: "no ROW_NUMBER over a stream",
+    9: "no ROW_NUMBER over a stream",
+    12: "all is one batch, in which its clock stands still",
+    14: "left out: its own functions are of another language than SQL",
+    15: "no count(distinct) over a stream",
+    16: "no count(distinct) over a stream",
+    18: "no ROW_NUMBER over a stream",
+    19: "no ROW_NUMBER over a stream",
 }
 
 

@@ -40,7 +40,8 @@ def written(folder):
 def csv(folder):
     """Rows of files between commas, with or without a first line of names."""
     for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-        if any(part.startswith((".mill", "_")) for part in file.parts):
+        # Files of the engines themselves.
+        if any(part.startswith((".", "_")) for part in file.relative_to(folder).parts):
             continue
         for line in file.read_text().splitlines():
             values = line.replace('"', "").split(",")[:5]

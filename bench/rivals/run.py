@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Run:
 
     def told(self):
         """What a job needs to know, by name."""
-        told = {"INPUT": str(self.input), "OUT": str(self.out), **self.topics}
+        told = {"INPUT": str(self.input), "OUT": str(self.out), "SCRATCH": str(self.scratch), **self.topics}
         return told | ({"RESULTS": str(self.results)} if self.results else {})
 
     def words(self):
@@ -78,7 +79,18 @@ class Bench:
         self.engines = engines.chosen(rivals, self.program, self.out, asked("HEAP", "2g"))
         self.jobs = chosen_jobs()
         self.figures, self.native_words = {}, None
-        self.brokers = kafka.Broker(self.out) if any(job.name == "kafka" for job in self.jobs) else None
+        self.brokers = self.broker()
+
+    def broker(self):
+        """One of Kafka, where a job needs it; without one such jobs are left out."""
+        if not any(job.name == "kafka" for job in self.jobs):
+            return None
+        try:
+            return kafka.Broker(self.out)
+        except (RuntimeError, subprocess.CalledProcessError) as wrong:
+            print(f"kafka is left out: {wrong}", flush=True)
+            self.jobs = [job for job in self.jobs if job.name != "kafka"]
+            return None
 
     def once(self, engine, job, sizes, workers, check=False):
         """One run: its costs, or why it failed; with `check` what it has put out, too."""
