@@ -124,9 +124,9 @@ class Bench:
         """Who takes part in a job, with how many workers; of the others the reason."""
         found = {}
         for engine in self.engines:
-            ours = isinstance(engine, engines.Millstream)
-            # With two as well, which takes little time.
-            for workers in sorted({*self.workers, 1, 2} if ours else self.workers):
+            # With two as well, which takes little time, where nobody waits for one file to be read.
+            both = isinstance(engine, engines.Millstream) and (engine.made or job.query is None)
+            for workers in sorted({*self.workers, 1, 2} if both else self.workers):
                 key = f"{engine.name} {workers}"
                 if reason := engine.runs(job, workers):
                     found[key] = {"reason": reason}
