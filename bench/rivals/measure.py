@@ -26,7 +26,12 @@ def run(command, log, env=None, cwd=None, seconds_max=300):
             [sys.executable, __file__, report, str(seconds_max), *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=cwd,
         )
-        code = tool.wait()
+        try:
+            code = tool.wait()
+        except BaseException:
+            # Who stops the whole stops this, too.
+            tool.terminate()
+            raise
     if code != 0:
         return {"failed": f"ended with {code}", "log": str(log)}
     with open(report) as file:
