@@ -73,6 +73,7 @@ def end(signal_number):
 
 def main(report, seconds_max, command):
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: (end(signal.SIGKILL), sys.exit(1)))
     began = time.monotonic()
     # The signal that this process waits for is not kept from the command.
     child = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD}))
