@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture soak bench lint dist wheel spark pictures
+.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals lint dist wheel spark pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -25,6 +25,7 @@ help:
 	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
+	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into docs/benchmarks.md (RIVALS=flink QUERIES=0,5)'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
@@ -129,6 +130,15 @@ PARTS ?=
 bench: tools
 	@"$(MILLSTREAM)" build $(BENCH_PLUGINS) plugins/count-char
 	RATES=$(RATES) cargo run --release --package millstream-bench -- $(PARTS)
+
+# The same jobs on other engines, which are fetched; docs/benchmarks.md has what it says and tells of the parameters.
+bench-rivals: host
+	@scripts/setup.sh tests
+	cargo build --release --package millstream-bench
+	@"$(MILLSTREAM)" build plugins/split-words plugins/count-char
+	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" DOCS=docs RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
+		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \
+		python3 bench/rivals/run.py
 
 lint: setup
 	cargo fmt --all --check

@@ -30,7 +30,7 @@ fetch() {
     pom "$@" >"$part/pom.xml"
     timeout "$fetch_seconds_max" mvn --quiet --batch-mode -Dstyle.color=never --strict-checksums --file "$part/pom.xml" -Dmaven.repo.local="$part/repository" \
         org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime \
-        -DoutputDirectory="$part/lib" >&2
+        -DoutputDirectory="$part/lib" >&2 || return 1
     rm -rf "$part/repository"
     mv "$part" "$folder"
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
+#   scripts/pypi.sh bytewax          Bytewax, for `make bench-rivals`
 #   scripts/pypi.sh chdb             the engine of a new ClickHouse
 #   scripts/pypi.sh dataframes       tables of others that plugins read in Python: pandas, Polars, DuckDB
 #   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
@@ -8,12 +9,13 @@
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
-#   scripts/pypi.sh pyspark          Spark, for `make spark`
+#   scripts/pypi.sh pyspark          Spark, for `make spark` and `make bench-rivals`
 #   scripts/pypi.sh pyzmq            ZeroMQ
 # It prints the folder.
 set -euo pipefail
 
 case ${1:-} in
+bytewax) packages=(bytewax==0.21.1 confluent-kafka==2.16.1 prometheus_client==0.26.0 orjson==3.13.0 typing_extensions==4.15.0) ;;
 chdb) packages=(chdb-core==26.9.0) ;;
 dataframes)
     packages=(
@@ -43,7 +45,7 @@ pika) packages=(pika==1.4.4) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, pyspark or pyzmq" >&2
+    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

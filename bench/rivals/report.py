@@ -1,0 +1,96 @@
+"""Writes the tables of `docs/benchmarks.md`, between two lines that the page has for it."""
+
+import figures as measured
+import jobs
+
+BEGIN, END = "<!-- figures of `make bench-rivals` -->", "<!-- end of figures -->"
+
+
+def write(page, figures):
+    text = page.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{section(figures)}\n{END}{after}")
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def number(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def section(figures):
+    sizes = figures["sizes"]
+    parts = [
+        f"Machine: {figures['machine']}. {', '.join(figures['versions'])}. {sizes['events']:,} events, {sizes['rows']:,} rows, "
+        f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in all.",
+        "![Events a second of processor time, by query and engine](pictures/benchmarks.svg)",
+        "**Million words, rows or events for each second of processor time**, one worker, the start taken off:",
+        rates(figures),
+        "**All that was measured.** CPU and start in seconds of processor time, the start being the same job over 2,000 events; elapsed in seconds; the "
+        "highest memory of any run in MiB; spread: how far the runs lie apart, as a share of the median.",
+        details(figures),
+    ]
+    if rows := measured.goals(figures):
+        parts += ["**Goals:**", table(["goal", "at least", "measured", "met"], [(*row[:3], "yes" if row[3] else "**no**") for row in rows])]
+    if rows := reasons(figures):
+        parts += ["**Not run, and why:**", table(["job", "engine", "reason"], rows)]
+    return "\n\n".join(parts)
+
+
+def columns(figures):
+    """The engines and numbers of workers that have any figure, in the order of their names."""
+    seen = {key for job in figures["jobs"].values() for key in measured.of(job)[0]}
+    order = list(measured.NAMES)
+    return sorted(seen, key=lambda key: (key[1], order.index(key[0])))
+
+
+def label(key):
+    engine, workers = key
+    return measured.NAMES[engine] + (f", {workers} workers" if workers > 1 else "")
+
+
+def rates(figures):
+    # With one worker each; what several do is among all that was measured.
+    keys = [key for key in columns(figures) if key[1] == 1]
+    rows = []
+    for name, job in figures["jobs"].items():
+        found, _ = measured.of(job)
+        found = {key: figure for key, figure in found.items() if key in keys}
+        best = max((figure.million_per_cpu_s for figure in found.values()), default=None)
+        cells = []
+        for key in keys:
+            figure = found.get(key)
+            cell = number(figure.million_per_cpu_s) if figure else "–"
+            cells.append(f"**{cell}**" if figure and figure.million_per_cpu_s == best else cell)
+        ours, flink = found.get(("millstream", 1)), found.get(("flink-heap", 1))
+        cells.append(f"{ours.million_per_cpu_s / flink.million_per_cpu_s:.1f}" if ours and flink else "–")
+        one = jobs.BY_NAME[name]
+        rows.append([f"{one.title}: {one.about}", one.unit, *cells])
+    return table(["job", "of", *(measured.NAMES[engine] for engine, _ in keys), "Millstream, times Flink on the heap"], rows)
+
+
+def details(figures):
+    rows = []
+    for name, job in figures["jobs"].items():
+        found, _ = measured.of(job)
+        for key in columns(figures):
+            if figure := found.get(key):
+                same = figure.differs or "yes"
+                rows.append([
+                    jobs.BY_NAME[name].title, label(key), f"{figure.cpu_s:.2f}", f"{figure.start_s:.2f}", f"{figure.wall_s:.2f}",
+                    f"{figure.mib:.0f}", f"{figure.spread:.0%}", same.replace("|", "\\|"),
+                ])
+    return table(["job", "engine", "CPU", "start", "elapsed", "memory", "spread", "same rows"], rows)
+
+
+def reasons(figures):
+    rows = []
+    for name, job in figures["jobs"].items():
+        for (engine, workers), reason in measured.of(job)[1].items():
+            if reason not in ("no state, or little", "Nexmark alone") and workers == 1:
+                rows.append([jobs.BY_NAME[name].title, measured.NAMES[engine], reason])
+    return rows

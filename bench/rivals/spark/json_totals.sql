@@ -1,0 +1,2 @@
+-- update
+SELECT user, sum(amount) AS total FROM payments GROUP BY user

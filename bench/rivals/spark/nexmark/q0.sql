@@ -1,0 +1,2 @@
+-- append
+SELECT auction, bidder, price, date_time, extra FROM bid
