@@ -516,8 +516,9 @@ fn the_stages_of_the_plugins_run() {
 }
 
 /// The pages whose stages read the streams of [`STREAMS`], and the part of the README that does.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "docs/windows.md",
+    "docs/patterns.md",
     "docs/joins.md",
     "docs/sql.md",
     "docs/operators.md",
@@ -527,7 +528,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// The streams of the pages: name, columns, and a row.
-const STREAMS: [(&str, &str, &str); 9] = [
+const STREAMS: [(&str, &str, &str); 12] = [
     ("lines", "value = 'text'", r#"["to be"]"#),
     ("words", "word = 'text'", r#"["be"]"#),
     (
@@ -541,6 +542,17 @@ const STREAMS: [(&str, &str, &str); 9] = [
         r#"[1, "A1", "ann", "no", 2.5, "2026-01-05T12:00:00Z"]"#,
     ),
     ("payments", "order_id = 'int64', paid = 'float64', paid_at = 'timestamp'", r#"[1, 2.5, "2026-01-05T12:10:00Z"]"#),
+    ("withdrawals", "account = 'text', amount = 'float64', at = 'timestamp'", r#"["ann", 5, "2026-01-05T12:00:00Z"]"#),
+    (
+        "comments",
+        "visitor = 'text', message = 'text', at = 'timestamp'",
+        r#"["ann", "It is soggy", "2026-01-05T12:00:00Z"]"#,
+    ),
+    (
+        "readings",
+        "machine = 'text', temperature = 'float64', at = 'timestamp'",
+        r#"["m1", 20.5, "2026-01-05T12:00:00Z"]"#,
+    ),
     ("trades", "symbol = 'text', price = 'float64', amount = 'int64'", r#"["ACME", 10.5, 100]"#),
     ("posts", "message = 'text'", r#"["I love #tea"]"#),
     ("prices", "sku = 'text', price = 'float64'", r#"["A1", 2.5]"#),
