@@ -375,7 +375,7 @@ fn mistakes_in_patterns_are_told() {
         ("a = \"v > 1\"", "a = \"v + 1\"", "a condition is true or false"),
         ("a = \"v > 1\"", "a = \"w > 1\"", "`w`"),
         ("a = \"v > 1\"", "a = \"at > now()\"", "must give the same whenever it is computed"),
-        ("b = \"v > a.v\"", "b = \"v > sum(v)\"", "an aggregate cannot stand here"),
+        ("b = \"v > a.v\"", "b = \"v > sum(v)\"", "`sum` is here for one column of the rows of a step"),
         ("b = \"v > a.v\"", "b = \"v > sum(a.k)\"", "sum"),
         (steps, "steps = \"a next b\"\nskip = \"to the end\"", "`pattern.skip` is `to the end`"),
         (steps, "steps = \"a next b\"\nskip = \"to first c\"", "no step of this name takes rows"),

@@ -190,6 +190,12 @@ impl Finder<'_> {
         }
     }
 
+    /// Whether a function is one of those that are for steps, and not some function of SQL.
+    fn is_for_steps(&self, word: &str, function: &ast::Function) -> bool {
+        let whole = || self.of_step(&Expr::Function(function.clone())).is_some();
+        AGGREGATES.contains(&word) || ["first", "last"].contains(&word) && whole()
+    }
+
     /// `first(a.x)`, `sum(a.x)`, `count(a)`, `count(*)`
     fn function(&mut self, function: &ast::Function) -> Option<Expr> {
         let called = called(function)?;
@@ -260,7 +266,16 @@ impl VisitorMut for Finder<'_> {
             },
             Expr::Function(function) => {
                 let function = function.clone();
-                self.function(&function)
+                match (self.function(&function), called(&function)) {
+                    (None, Some(word)) if self.is_for_steps(&word, &function) => {
+                        let words = format!(
+                            "`{word}` is here for one column of the rows of a step, as {word}(a.x); what is computed of several columns, \
+                             compute in a stage before"
+                        );
+                        return ControlFlow::Break((word, words));
+                    }
+                    (found, _) => found,
+                }
             }
             _ => None,
         };
@@ -340,8 +355,10 @@ mod tests {
         assert_eq!(made.compile(&schema, true).unwrap().data_type(), &DataType::Boolean);
         let error = ReferringText::new("sum(a.t) + u > 3", &steps).unwrap().compile(&schema, true).unwrap_err();
         assert!(error.message.contains("`u`"), "{error}");
-        let error = ReferringText::new("sum(t) > 3", &steps).unwrap().compile(&schema, true).unwrap_err();
-        assert!(error.message.contains("an aggregate cannot stand here"), "{error}");
+        for text in ["sum(t) > 3", "max(a.t + 1) > 3", "last(a) > 3"] {
+            let error = ReferringText::new(text, &steps).unwrap_err();
+            assert!(error.message.contains("for one column of the rows of a step"), "{error}");
+        }
         let late = ReferringText::new("now() > '2024-01-01' and t > 3", &steps).unwrap();
         assert!(late.compile(&schema, false).is_ok());
         assert!(late.compile(&schema, true).unwrap_err().message.contains("whenever"), "{late:?}");
