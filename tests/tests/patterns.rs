@@ -3,13 +3,14 @@
 
 mod oracle;
 
-use millstream_tests::{Random, Trial};
+use millstream_tests::{Random, Trial, root};
 use oracle::{Ask, Match, Nots, Pattern, Row, Skip, Step};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::fs;
 
-const JOBS: u64 = 4;
+const JOBS: u64 = 3;
 const PATTERNS: usize = 20;
 const KEYS: u64 = 12;
 /// Rows of a key: the oracle tries each way to give them to steps.
@@ -351,7 +352,7 @@ fn check_job(seed: u64) -> usize {
 #[test]
 fn matches_are_those_that_brute_force_finds() {
     let found: usize = (0..JOBS).map(check_job).sum();
-    assert!(found > 500, "{found} matches show little");
+    assert!(found > 400, "{found} matches show little");
 }
 
 const JOB: &str = "clock = \"manual\"\n\
@@ -391,6 +392,7 @@ fn mistakes_in_patterns_are_told() {
         ),
     ] {
         let trial = Trial::new(&JOB.replacen(from, to, 1));
+        trial.write("rows.jsonl", "");
         let said = trial.refused(&["validate", "job.toml"]);
         assert!(said.contains(told), "{to}\n{said}");
     }
@@ -448,4 +450,47 @@ fn rows_are_kept_while_a_match_may_begin_with_them() {
     assert_eq!(seen[2], set(&["\"w\" 0 true"]), "what came too late for a match is forgotten, and what was matched");
     let out = trial.rows("out.jsonl");
     assert_eq!(out, [json!({ "k": "y", "match_start": shown(101), "match_end": shown(104) })]);
+}
+
+/// What `docs/patterns.md` shows: steps that are right, and which match of `a a b b` counts.
+#[test]
+fn the_page_tells_what_comes_out() {
+    let page = fs::read_to_string(root().join("docs/patterns.md")).unwrap();
+    let block = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let table =
+        page.split("For the rows `a a b b`").nth(1).unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<(&str, &str)> = table
+        .take_while(|line| !line.contains('"'))
+        .filter_map(|line| line.trim_end_matches(" |").split_once("` | "))
+        .collect();
+    assert!(block.lines().count() > 3 && rows.len() > 4, "{rows:?}");
+    let source = "clock = \"manual\"\n[sources.rows]\nkind = \"queue\"\npath = \"rows.jsonl\"\n\
+                  schema = { what = \"text\", at = \"timestamp\" }\n";
+    let stage = |number: usize, steps: &str, define: &str, measures: &str| {
+        format!(
+            "[stages.p{number}]\nfrom = \"rows\"\ntime = \"at\"\n[stages.p{number}.pattern]\nsteps = \"{steps}\"\nwithin = \"1h\"\n\
+             define = {{ {define} }}\nmeasures = {{ {measures} }}\n"
+        ) + &sink(&format!("p{number}"), &format!("p{number}"))
+    };
+    let mut job = source.to_owned();
+    for (number, line) in block.lines().enumerate() {
+        let not = line.split("not ").nth(1).map_or("", |rest| rest.split(' ').next().unwrap());
+        let define = if not.is_empty() { String::new() } else { format!("{not} = \"what = 'x'\"") };
+        job += &stage(100 + number, line, &define, "");
+    }
+    for (number, (steps, _)) in rows.iter().enumerate() {
+        job += &stage(number, steps, "a = \"what = 'a'\", b = \"what = 'b'\"", "a = \"count(a)\", b = \"count(b)\"");
+    }
+    let trial = Trial::new(&job);
+    let row = |(place, what): (i64, &str)| json!({ "what": what, "at": shown(place) });
+    trial.write("rows.jsonl", Value::Array((0..).zip(["a", "a", "b", "b"]).map(row).collect()).to_string() + "\n");
+    trial.run_well(&[]);
+    for (number, (steps, told)) in rows.iter().enumerate() {
+        let found = trial.rows(&format!("p{number}.jsonl"));
+        let letters = |name: &str| vec![name; found[0][name].as_u64().unwrap() as usize];
+        let letters = [letters("a"), letters("b")].concat().join(" ");
+        assert_eq!(letters, told.split(" (").next().unwrap(), "{steps}");
+        let start = i64::from(told.contains("the second a"));
+        assert_eq!(found[0]["match_start"], shown(start), "{steps}");
+    }
 }

@@ -720,10 +720,16 @@ fn no_block_goes_unchecked() {
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
                 "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
                 // Of from-spark: a program of Spark's, which is shown beside its job. `memory.rs` compares that of memory, and
-                // `top.rs` and `terminal.rs` those of the page.
+                // `top.rs` and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns.
                 "text" => assert!(
-                    ["plugins/filter-expr/README.md", "docs/from-spark.md", "docs/memory.md", "docs/page.md"]
-                        .contains(&file.as_str()),
+                    [
+                        "plugins/filter-expr/README.md",
+                        "docs/from-spark.md",
+                        "docs/memory.md",
+                        "docs/page.md",
+                        "docs/patterns.md"
+                    ]
+                    .contains(&file.as_str()),
                     "{}",
                     block.place
                 ),
