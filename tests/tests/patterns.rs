@@ -487,7 +487,7 @@ fn the_page_tells_what_comes_out() {
     trial.run_well(&[]);
     for (number, (steps, told)) in rows.iter().enumerate() {
         let found = trial.rows(&format!("p{number}.jsonl"));
-        let letters = |name: &str| vec![name; found[0][name].as_u64().unwrap() as usize];
+        let letters = |name: &'static str| vec![name; found[0][name].as_u64().unwrap() as usize];
         let letters = [letters("a"), letters("b")].concat().join(" ");
         assert_eq!(letters, told.split(" (").next().unwrap(), "{steps}");
         let start = i64::from(told.contains("the second a"));
