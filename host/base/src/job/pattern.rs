@@ -343,7 +343,7 @@ mod tests {
             ("first b", "means something else"),
             ("a with b", "without `gaps`"),
             ("a with gaps", "takes one row"),
-            ("a ++", "quantifier"),
+            ("a ++", "the name of a step belongs"),
             ("a; b", "does not belong"),
         ] {
             let error = steps(text).expect_err(text);
