@@ -57,6 +57,7 @@ mod page;
 mod page_acts;
 mod page_tls;
 mod parquet;
+mod patterns;
 mod pipe;
 mod plugin_failures;
 mod postgres;

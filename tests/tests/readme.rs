@@ -516,8 +516,9 @@ fn the_stages_of_the_plugins_run() {
 }
 
 /// The pages whose stages read the streams of [`STREAMS`], and the part of the README that does.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "docs/windows.md",
+    "docs/patterns.md",
     "docs/joins.md",
     "docs/sql.md",
     "docs/operators.md",
@@ -527,7 +528,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// The streams of the pages: name, columns, and a row.
-const STREAMS: [(&str, &str, &str); 9] = [
+const STREAMS: [(&str, &str, &str); 12] = [
     ("lines", "value = 'text'", r#"["to be"]"#),
     ("words", "word = 'text'", r#"["be"]"#),
     (
@@ -541,6 +542,17 @@ const STREAMS: [(&str, &str, &str); 9] = [
         r#"[1, "A1", "ann", "no", 2.5, "2026-01-05T12:00:00Z"]"#,
     ),
     ("payments", "order_id = 'int64', paid = 'float64', paid_at = 'timestamp'", r#"[1, 2.5, "2026-01-05T12:10:00Z"]"#),
+    ("withdrawals", "account = 'text', amount = 'float64', at = 'timestamp'", r#"["ann", 5, "2026-01-05T12:00:00Z"]"#),
+    (
+        "comments",
+        "visitor = 'text', message = 'text', at = 'timestamp'",
+        r#"["ann", "It is soggy", "2026-01-05T12:00:00Z"]"#,
+    ),
+    (
+        "readings",
+        "machine = 'text', temperature = 'float64', at = 'timestamp'",
+        r#"["m1", 20.5, "2026-01-05T12:00:00Z"]"#,
+    ),
     ("trades", "symbol = 'text', price = 'float64', amount = 'int64'", r#"["ACME", 10.5, 100]"#),
     ("posts", "message = 'text'", r#"["I love #tea"]"#),
     ("prices", "sku = 'text', price = 'float64'", r#"["A1", 2.5]"#),
@@ -708,10 +720,16 @@ fn no_block_goes_unchecked() {
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
                 "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
                 // Of from-spark: a program of Spark's, which is shown beside its job. `memory.rs` compares that of memory, and
-                // `top.rs` and `terminal.rs` those of the page.
+                // `top.rs` and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns.
                 "text" => assert!(
-                    ["plugins/filter-expr/README.md", "docs/from-spark.md", "docs/memory.md", "docs/page.md"]
-                        .contains(&file.as_str()),
+                    [
+                        "plugins/filter-expr/README.md",
+                        "docs/from-spark.md",
+                        "docs/memory.md",
+                        "docs/page.md",
+                        "docs/patterns.md"
+                    ]
+                    .contains(&file.as_str()),
                     "{}",
                     block.place
                 ),

@@ -14,6 +14,7 @@ mod keys;
 mod mistakes;
 mod names;
 mod parts;
+pub mod pattern;
 pub mod plugin_part;
 mod read;
 pub mod retry_source;

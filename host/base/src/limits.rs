@@ -423,6 +423,14 @@ pub const EMPTY_WINDOWS_MAX: i64 = 100;
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.
 pub const SESSION_LENGTH_MS_MAX: u64 = 24 * 3600 * 1_000;
+/// Steps of a pattern, those with `not` included: a row's answers to their conditions are the bits of one number.
+pub const PATTERN_STEPS_MAX: usize = 32;
+/// Most that a quantifier of a pattern may count to.
+pub const PATTERN_REPEATS_MAX: u32 = 100_000;
+/// Default of `rows_max` and `partials_max` of a pattern: what one key may keep.
+pub const PATTERN_KEPT_MAX: u64 = 100_000;
+/// Most that these two may say.
+pub const PATTERN_ROWS_MOST: u64 = 10_000_000;
 /// Most that `partitions` of a `repartition` stage may say.
 pub const PARTITIONS_MAX: u64 = 1_024;
 /// Default of `poll` of an enrichment by a file, in milliseconds.

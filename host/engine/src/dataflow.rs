@@ -14,6 +14,7 @@ mod event_time;
 mod in_place;
 mod join;
 mod latest;
+mod pattern;
 mod late;
 mod plugin;
 mod rejections;

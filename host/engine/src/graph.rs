@@ -11,6 +11,7 @@ mod instances;
 mod join;
 mod latest;
 mod paths;
+mod pattern;
 mod plugin;
 mod ranking;
 mod recorded;
@@ -48,6 +49,7 @@ use crate::error::{Error, Result};
 use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec, StateSpec};
 use crate::job::{retry_source, table_source};
+use crate::pattern::PatternNode;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
 use crate::receiver::table;
@@ -145,6 +147,8 @@ pub enum Operator {
     Enrich(Box<EnrichNode>),
     /// The latest row that another stream has of the same key, beside each row.
     Latest(Box<LatestNode>),
+    /// Sequences of rows of a key.
+    Pattern(Box<PatternNode>),
     /// Chooses or spreads rows.
     Simple(SimpleNode),
 }
@@ -484,6 +488,7 @@ impl StageCheck<'_> {
             OperatorSpec::Join(join) => join::check(self, join),
             OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
             OperatorSpec::Latest(latest) => latest::check(self, latest),
+            OperatorSpec::Pattern(pattern) => pattern::check(self, pattern),
             OperatorSpec::Top { .. }
             | OperatorSpec::Distinct(_)
             | OperatorSpec::Deduplicate { .. }

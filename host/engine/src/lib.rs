@@ -10,6 +10,7 @@ pub mod event_time;
 pub mod exchange;
 pub mod graph;
 pub mod join;
+pub mod pattern;
 #[warn(missing_docs)]
 pub mod run;
 pub mod running;

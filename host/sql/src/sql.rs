@@ -21,6 +21,7 @@ pub mod query;
 mod plan_step;
 mod plan_thread;
 mod pool;
+pub mod references;
 mod semantics;
 pub mod session;
 mod input;

@@ -287,10 +287,15 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     (
         "stages",
         &["within"],
-        "stands inside `join` or `deduplicate`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
+        "stands inside `join`, `deduplicate` or `pattern`; write join = { with = \"orders\", on = \"user\", within = \"10s\" }, or \
          deduplicate = { within = \"10m\" }",
     ),
     ("stages", &["by", "n", "order"], "stands inside `top`; write top = { n = 10, by = \"total\" }"),
+    (
+        "stages",
+        &["steps", "define", "measures"],
+        "stands inside `pattern`; write pattern = { steps = \"a next b\", define = { a = \"n > 0\" } }",
+    ),
     ("stages", &["partitions"], "stands inside `repartition`; write repartition = { partitions = 4 }"),
     (
         "stages",

@@ -8,6 +8,7 @@ mod kafka;
 mod plugin;
 mod records;
 mod nats;
+mod pattern;
 mod rabbitmq;
 mod server;
 mod socket;

@@ -54,6 +54,7 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         schema.insert("dependentSchemas".into(), json!({ "limits": either }));
         needs.insert("cogroup".into(), json!(["plugin", "key"]));
         needs.insert("deduplicate".into(), json!(["key"]));
+        needs.insert("pattern".into(), json!(["time"]));
         needs.insert("functions".into(), json!(["sql"]));
         schema.insert("dependentRequired".into(), Value::Object(needs));
         let emits = json!({ "properties": { "emit": { "enum": keys::PLUGIN_EMITS } }, "required": ["emit"] });

@@ -6,8 +6,8 @@
 
 use super::by_key::by_key_in_order;
 use super::{
-    aggregate, cogroup, enrich, event_time, join, latest, plugin, rows_window, sessions, shape, simple, sql, update,
-    windowed,
+    aggregate, cogroup, enrich, event_time, join, latest, pattern, plugin, rows_window, sessions, shape, simple, sql,
+    update, windowed,
 };
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
@@ -161,6 +161,9 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
         Operator::Join(node) => return join::build(stage, node, Input { parts, progress: input.progress }, build),
         Operator::Enrich(node) => return enrich::build(stage, node, parts, build),
         Operator::Latest(node) => return latest::build(stage, node, parts, build),
+        Operator::Pattern(node) => {
+            return pattern::build(stage, node, Input { parts, progress: input.progress }, build);
+        }
         Operator::Simple(node) => return simple::build(stage, node, Input { parts, progress: input.progress }, build),
     };
     Ok(StageStreams::of(rows, rejected))

@@ -241,7 +241,7 @@ impl StageNode {
     pub fn holds_rows(&self) -> bool {
         let holds = match &self.operator {
             Operator::Join(node) => node.interval.is_some(),
-            Operator::Update(..) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
+            Operator::Update(..) | Operator::Pattern(_) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
             _ => false,
         };
         self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))

@@ -23,7 +23,7 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
         [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),
         [stream] => format!(
             "`{stream}` is no stage that leaves all rows of a key of this sink with one worker, so an older one may replace a newer one. \
-             `aggregate`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
+             `aggregate`, `pattern`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
              `select` passes these on as they are. Write parts = \"batch\", or put such a stage in front: repartition = {{}} with `key`"
         ),
         _ => "rows of a key may come by several streams at several workers, and an older one may replace a newer one; write parts = \
@@ -38,7 +38,7 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
 fn has_all_rows_of(stage: &StageNode, columns: &[String]) -> bool {
     // Others put rows back to where they came from, or have columns of which only their author knows what they hold.
     let keys_first = match &stage.operator {
-        Operator::Aggregate(_) | Operator::Reduce(_) => true,
+        Operator::Aggregate(_) | Operator::Reduce(_) | Operator::Pattern(_) => true,
         Operator::Update(_, node) => match node.emit {
             UpdateEmit::Changes | UpdateEmit::State => true,
             UpdateEmit::Rows => return false,

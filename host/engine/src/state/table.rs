@@ -388,6 +388,15 @@ impl StateTable {
         Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
     }
 
+    /// One state column of these slots; null where there is none.
+    pub fn state_column(&self, place: usize, slots: &[Option<Slot>]) -> Result<ArrayRef, ArrowError> {
+        let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
+        let slots: Vec<Slot> = slots.iter().map(|slot| slot.unwrap_or_default()).collect();
+        let column = self.columns.get(place);
+        let missing = || ArrowError::InvalidArgumentError(format!("the table has no column {place}"));
+        column.ok_or_else(missing)?.gather_or_null(&slots, &known)
+    }
+
     /// The key of a slot, as it is found in another table.
     pub fn owned_key(&self, slot: Slot) -> OwnedKey {
         (KeyHash(self.hashes[slot as usize]), self.key(slot).into())

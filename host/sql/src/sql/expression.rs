@@ -68,6 +68,25 @@ impl Expression {
         Ok(Expression { text: text.trim().into(), ..made })
     }
 
+    /// Checks an expression that is parsed, with the text that messages show. `is_fixed`: it must give the same whenever it is computed.
+    pub(super) fn of_parsed(
+        text: Arc<str>,
+        parsed: &ast::Expr,
+        schema: &SchemaRef,
+        is_fixed: bool,
+    ) -> Result<Expression> {
+        let names = VisibleNames::new(BTreeMap::new(), &[]);
+        let compiler = Compiler { text: &text, names: &names, schema };
+        let logical = compiler.logical(parsed.clone())?;
+        if is_fixed && logical.is_volatile() {
+            let words = "it asks for the time of the batch, or for a random number, and must give the same whenever it is computed; \
+                         make a column of that in a stage before";
+            return Err(told(&text, words, None));
+        }
+        let made = compiler.compile(logical, parsed)?;
+        Ok(Expression { text, ..made })
+    }
+
     /// Checks what `select` of SQL would hold: the columns, and what makes each.
     pub fn list(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
         let (text, schema) = (text.to_owned(), schema.clone());

@@ -2,8 +2,8 @@
 
 use super::texts;
 use crate::error::{Error, Result};
-use crate::job::expression;
 use crate::job::spec::*;
+use crate::job::{expression, pattern};
 use crate::limits;
 use crate::time::microseconds;
 use std::collections::BTreeMap;
@@ -148,6 +148,15 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Deduplicate { within })
     }
 
+    /// Sequences of rows of a key, in the order of their event times.
+    pub fn pattern<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        pattern: PatternSpec,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Pattern(Box::new(pattern)))
+    }
+
     /// A share of the rows, from 0 to 1.
     pub fn sample<S: Into<String>>(
         name: impl Into<String>,
@@ -288,6 +297,43 @@ impl EventTimeSpec {
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> EventTimeSpec {
         self.idle = Some(idle);
+        self
+    }
+}
+
+impl PatternSpec {
+    /// Steps as a job file writes them, `"small{3} followed by large"`, and what each must fulfil. An error for what are no steps.
+    pub fn new(steps: &str, define: &[(&str, &str)]) -> Result<PatternSpec> {
+        let steps = pattern::steps(steps).map_err(|message| Error::job(format!("`pattern.steps`: {message}")))?;
+        Ok(PatternSpec {
+            steps,
+            define: define.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect(),
+            measures: Vec::new(),
+            within: None,
+            skip: PatternSkip::default(),
+            rows_max: limits::PATTERN_KEPT_MAX,
+            partials_max: limits::PATTERN_KEPT_MAX,
+        })
+    }
+
+    /// Sets the columns of a match behind its key and times, as `("total", "sum(small.amount)")`.
+    #[must_use]
+    pub fn measures(mut self, columns: &[(&str, &str)]) -> PatternSpec {
+        self.measures = columns.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+        self
+    }
+
+    /// Sets how long after its first row the last row of a match may be.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> PatternSpec {
+        self.within = Some(time);
+        self
+    }
+
+    /// Sets where the search goes on behind a match.
+    #[must_use]
+    pub fn skip(mut self, skip: PatternSkip) -> PatternSpec {
+        self.skip = skip;
         self
     }
 }

@@ -7,7 +7,7 @@ use crate::limits;
 pub(in crate::job) const STAGE_KEYS_LATER: &[&str] =
     &["sort", "branch", "rename", "drop", "cast", "shadow", "migrate", "require"];
 /// The keys that give a stage its operator; `cogroup` goes with `plugin`, of the others a stage has one at most.
-pub(in crate::job) const OPERATORS: [&str; 12] = [
+pub(in crate::job) const OPERATORS: [&str; 13] = [
     "plugin",
     "aggregate",
     "sql",
@@ -17,6 +17,7 @@ pub(in crate::job) const OPERATORS: [&str; 12] = [
     "top",
     "distinct",
     "deduplicate",
+    "pattern",
     "sample",
     "split",
     "repartition",
@@ -123,6 +124,12 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "deduplicate",
         KeyShape::Table(DEDUPLICATE),
         "Drops rows whose key came within a time before, over batches: { within = \"10m\" }.",
+    ),
+    key(
+        "pattern",
+        KeyShape::Table(PATTERN),
+        "Sequences of rows of a key, in the order of their event times: { steps = \"small{3} followed by large\", define = { small = \
+         \"amount < 10\", large = \"amount > 1000\" }, within = \"1h\" }.",
     ),
     key("sample", KeyShape::Share, "The share of the rows to keep, from 0 to 1. A replay keeps the same ones."),
     key(
@@ -358,6 +365,45 @@ pub(in crate::job) const TOP: &[TableKey] = &[
 /// `deduplicate` of a stage.
 pub(in crate::job) const DEDUPLICATE: &[TableKey] =
     &[key("within", KeyShape::Time, "How long a key is remembered.").needed(&[""])];
+
+/// `pattern` of a stage.
+pub(in crate::job) const PATTERN: &[TableKey] = &[
+    key(
+        "steps",
+        KeyShape::Text,
+        "The steps of a match, one behind the other: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, with `?` behind for as few \
+         as possible), with `next` or `followed by` between them, and `not` before what must not come.",
+    )
+    .needed(&[""]),
+    key(
+        "define",
+        KeyShape::ByName(&KeyShape::Text),
+        "What a row must fulfil to be taken by a step: an SQL expression over its columns, and over the rows that the match has \
+         already, as prev.x, a.x, first(a).x, sum(a.x). A step that is not named here takes any row.",
+    ),
+    key(
+        "measures",
+        KeyShape::ByName(&KeyShape::Text),
+        "The columns of a match behind its key, `match_start` and `match_end`: SQL expressions over its rows, as a.x, first(a).x, \
+         count(a), sum(a.x).",
+    ),
+    key("within", KeyShape::Time, "How long after its first row the last row of a match may be."),
+    key(
+        "skip",
+        KeyShape::Text,
+        "Where the search goes on behind a match: \"past last row\" (the default), \"to next row\", \"to first a\", \"to last a\".",
+    ),
+    key(
+        "rows_max",
+        KeyShape::Whole(1, limits::PATTERN_ROWS_MOST),
+        "Rows that one key may keep while its matches are open; with more the job stops. 100000 by default.",
+    ),
+    key(
+        "partials_max",
+        KeyShape::Whole(1, limits::PATTERN_ROWS_MOST),
+        "Partial matches that one key may keep; with more the job stops. 100000 by default.",
+    ),
+];
 
 /// `repartition` of a stage.
 pub(in crate::job) const REPARTITION: &[TableKey] = &[key(

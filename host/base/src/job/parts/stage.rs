@@ -1,6 +1,6 @@
 //! What must hold of a stage by itself.
 
-use super::{PartMistakes, join, plugin, twice, window};
+use super::{PartMistakes, join, pattern, plugin, twice, window};
 use crate::job::names;
 use crate::job::spec::*;
 use crate::limits;
@@ -40,6 +40,7 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
         OperatorSpec::Join(join) => join::join(spec, join, part),
         OperatorSpec::Enrich(enrich) => join::enrich(enrich, part),
         OperatorSpec::Latest(latest) => join::latest(spec, latest, part),
+        OperatorSpec::Pattern(of) => pattern::check(spec, of, part),
         _ => choose(spec, part),
     }
 }

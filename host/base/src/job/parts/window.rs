@@ -193,7 +193,10 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
     let used = match &spec.operator {
         _ if spec.window.is_some() => true,
         OperatorSpec::Join(join) => join.within_us.is_some(),
-        OperatorSpec::Deduplicate { .. } | OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => true,
+        OperatorSpec::Deduplicate { .. }
+        | OperatorSpec::Pattern(_)
+        | OperatorSpec::Plugin(_)
+        | OperatorSpec::Cogroup { .. } => true,
         _ => false,
     };
     if !used && matches!(spec.operator, OperatorSpec::Join(_)) {
@@ -204,7 +207,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
         part.wrong(&key, message);
     } else if !used {
         let message = format!(
-            "`{key}` does nothing here: event time is for windows, joins with `within`, `deduplicate` and plugins; add \
+            "`{key}` does nothing here: event time is for windows, joins with `within`, `deduplicate`, `pattern` and plugins; add \
              window = {{ size = \"30s\" }}, or remove it"
         );
         part.wrong(&key, message);

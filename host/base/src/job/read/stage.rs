@@ -2,6 +2,7 @@
 
 mod choose;
 mod join;
+mod pattern;
 pub(super) mod plugin;
 mod time;
 
@@ -93,6 +94,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
         Some("top") => choose::top(r),
         Some("distinct") => choose::distinct(r),
         Some("deduplicate") => choose::deduplicate(r),
+        Some("pattern") => pattern::pattern(r),
         Some("sample") => OperatorSpec::Sample(r.share("sample").unwrap_or(1.0)),
         Some("split") => choose::split(r),
         Some("repartition") => choose::repartition(r),

@@ -1,7 +1,9 @@
 //! A stage as its author means it.
 
+mod pattern;
 mod plugin;
 
+pub use pattern::*;
 pub use plugin::*;
 
 use super::ColumnSpec;
@@ -202,6 +204,8 @@ pub enum OperatorSpec {
         /// How long a key is remembered.
         within: Duration,
     },
+    /// Sequences of rows of a key in the order of their event times.
+    Pattern(Box<PatternSpec>),
     /// A share of the rows, from 0 to 1, the same ones in a replay.
     Sample(f64),
     /// Rows by the first predicate (an SQL expression) that they fulfil: streams `<stage>.<branch>`; the others are the
@@ -228,6 +232,7 @@ impl OperatorSpec {
             OperatorSpec::Top { .. } => "top",
             OperatorSpec::Distinct(_) => "distinct",
             OperatorSpec::Deduplicate { .. } => "deduplicate",
+            OperatorSpec::Pattern(_) => "pattern",
             OperatorSpec::Sample(_) => "sample",
             OperatorSpec::Split(_) => "split",
             OperatorSpec::Repartition { .. } => "repartition",

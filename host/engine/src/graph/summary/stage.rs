@@ -4,7 +4,10 @@ use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
 use super::plugin;
 use crate::batch::types;
 use crate::job::retry_source;
-use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OPERATION, OnError, OperatorSpec, StageSpec, WindowExtent};
+use crate::job::spec::{
+    EnrichSpec, EnrichTable, JoinSpec, OPERATION, OnError, OperatorSpec, PatternSkip, PatternSpec, StageSpec,
+    WindowExtent,
+};
 use crate::units::show_time;
 use crate::window::WindowNode;
 use std::time::Duration;
@@ -121,6 +124,7 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
             let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
             format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)
         }
+        OperatorSpec::Pattern(pattern) => self::pattern(pattern, &each(" of each ")),
         OperatorSpec::Top { n, by, ascending, rank } => {
             let order = if *ascending { "smallest" } else { "largest" };
             if matches!(&spec.window, Some(window) if window.extent == WindowExtent::All) {
@@ -161,6 +165,18 @@ fn join(join: &JoinSpec, inputs: &[String], rows: &str) -> String {
         None => format!("in each {rows}"),
     };
     format!("{} join of {} on {}, {among}", join.kind.name(), inputs.join(" and "), on(&join.on))
+}
+
+fn pattern(pattern: &PatternSpec, each: &str) -> String {
+    let within =
+        pattern.within.map_or_else(String::new, |within| format!(" within {} of event time", show_time(within)));
+    let skip = match &pattern.skip {
+        PatternSkip::PastLastRow => "past its last row".to_owned(),
+        PatternSkip::ToNextRow => "at the row behind its first".to_owned(),
+        PatternSkip::ToFirst(name) => format!("at its first row of {name}"),
+        PatternSkip::ToLast(name) => format!("at its last row of {name}"),
+    };
+    format!("pattern {}{each}{within}; behind a match the search goes on {skip}", pattern.steps.text)
 }
 
 fn enrich(enrich: &EnrichSpec) -> String {

@@ -72,6 +72,8 @@ fn operators_say_what_they_do_in_one_line() {
         ..EnrichSpec::file("", EnrichFormat::Csv, ["sku"])
     };
     let window = WindowSpec::of(Duration::from_secs(30));
+    let pattern = PatternSpec::new("a{3} followed by b", &[]).unwrap();
+    let pattern = pattern.within(Duration::from_secs(3600)).skip(PatternSkip::ToNextRow);
     let count = StageSpec::aggregate("s", ["a"], &[("n", "count(*)")]).unwrap();
     for (stage, expected) in [
         (StageSpec::union("s", ["a"]), None),
@@ -107,6 +109,13 @@ fn operators_say_what_they_do_in_one_line() {
         (
             StageSpec::deduplicate("s", ["a"], Duration::from_secs(600)).key(["k"]).event_time(time),
             Some("the first row of each k within 10m of event time"),
+        ),
+        (
+            StageSpec::pattern("s", ["a"], pattern).key(["k"]),
+            Some(
+                "pattern a{3} followed by b of each k within 1h of event time; behind a match the search goes on at the row behind its \
+                 first",
+            ),
         ),
         (StageSpec::sample("s", ["a"], 0.25), Some("a share of 0.25 of the rows")),
         (

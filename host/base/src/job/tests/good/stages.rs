@@ -86,6 +86,12 @@ from = "orders"
 key = "sku"
 deduplicate = { within = "10m" }
 
+[stages.dear]
+from = "orders"
+key = "user"
+time = "ts"
+pattern = { steps = "low{3} next high", define = { low = "price < 5", high = "price > 100" }, measures = { n = "count(*)" }, within = "1h", skip = "to last low" }
+
 [stages.some]
 from = "orders"
 sample = 0.25
@@ -297,6 +303,8 @@ fn a_program_builds_the_same_stages() {
     let strict = PluginSpec::new("plugins/strict").on_error(OnError::Reject).limits(strict_limits());
     let strict = strict.env("REGION", "eu").env("EMPTY", " ").file("skus", "skus.txt");
     let asking = PluginSpec::new("plugins/asking").rejected_max(RejectedMax::Rows(100));
+    let dear = PatternSpec::new("low{3} next high", &[("low", "price < 5"), ("high", "price > 100")]).unwrap();
+    let dear = dear.measures(&[("n", "count(*)")]).within(seconds(3600)).skip(PatternSkip::ToLast("low".into()));
     let stages = [
         hot.filter("n > 0").select("sku, n * 2 as double"),
         sessions.event_time(time.lateness(seconds(5)).idle(seconds(60))),
@@ -307,6 +315,7 @@ fn a_program_builds_the_same_stages() {
         StageSpec::top("best", ["orders"], 10, "price", true).key(["user"]),
         StageSpec::distinct("once", ["orders"], ["user", "sku"]),
         StageSpec::deduplicate("new", ["orders"], seconds(600)).key(["sku"]),
+        StageSpec::pattern("dear", ["orders"], dear).key(["user"]).event_time(EventTimeSpec::new("ts")),
         StageSpec::sample("some", ["orders"], 0.25),
         StageSpec::split("parts", ["orders"], &[("dear", "price > 100"), ("cheap", "price < 5")]),
         StageSpec::repartition("spread", ["parts.dear", "parts.cheap", "parts"], Some(4)),

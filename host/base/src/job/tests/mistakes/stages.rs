@@ -161,7 +161,7 @@ job.toml:4: stage `words`: `on` stands inside `join`; write it there, as join = 
     (
         "with = \"a\"\nwithin = \"10s\"",
         r#"job.toml:3: stage `words`: `with` stands inside `join`; write join = { with = "orders", on = "user" }
-job.toml:4: stage `words`: `within` stands inside `join` or `deduplicate`; write join = { with = "orders", on = "user", within = "10s" }, or deduplicate = { within = "10m" }"#,
+job.toml:4: stage `words`: `within` stands inside `join`, `deduplicate` or `pattern`; write join = { with = "orders", on = "user", within = "10s" }, or deduplicate = { within = "10m" }"#,
     ),
     // cogroup
     (

@@ -113,11 +113,11 @@ pub(super) const STAGE: Cases = &[
     // Event time.
     (
         r#"time = "ts""#,
-        r#"job.toml:3: stage `words`: `time` does nothing here: event time is for windows, joins with `within`, `deduplicate` and plugins; add window = { size = "30s" }, or remove it"#,
+        r#"job.toml:3: stage `words`: `time` does nothing here: event time is for windows, joins with `within`, `deduplicate`, `pattern` and plugins; add window = { size = "30s" }, or remove it"#,
     ),
     (
         "sql = \"select 1\"\ntime = \"ts\"",
-        r#"job.toml:4: stage `words`: `time` does nothing here: event time is for windows, joins with `within`, `deduplicate` and plugins; add window = { size = "30s" }, or remove it"#,
+        r#"job.toml:4: stage `words`: `time` does nothing here: event time is for windows, joins with `within`, `deduplicate`, `pattern` and plugins; add window = { size = "30s" }, or remove it"#,
     ),
     (
         r#"lateness = "5s""#,

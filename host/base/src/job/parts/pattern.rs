@@ -1,0 +1,82 @@
+//! What must hold of patterns.
+
+use super::{PartMistakes, window};
+use crate::job::spec::*;
+use crate::job::suggest;
+use std::collections::BTreeSet;
+
+/// Columns that every match has.
+pub const OWN_COLUMNS: [&str; 2] = ["match_start", "match_end"];
+
+pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
+    if spec.window.is_some() {
+        let message = "`pattern` has a time of its own, `within`, so that a window has no meaning; remove `window`, or make windows \
+                       in a stage of their own";
+        part.wrong("window", message);
+    } else if spec.event_time.is_none() {
+        let message = "`pattern` goes by event time, as rows may come in another order than things happened; write time = \"…\" with a \
+                       timestamp column";
+        part.wrong("time", message);
+    }
+    if let Some(within) = pattern.within {
+        window::length("pattern.within", within, "10m", part);
+    }
+    // What the steps are is not known: that was told.
+    if pattern.steps.steps.is_empty() {
+        return;
+    }
+    define(pattern, part);
+    if pattern.steps.waits_for_nothing() && pattern.within.is_none() {
+        let message = "`pattern.steps` ends with `followed by not`, and nothing says how long to wait for what must not come; write \
+                       within = \"30m\" in `pattern`";
+        part.wrong("pattern.within", message);
+    }
+    if let PatternSkip::ToFirst(name) | PatternSkip::ToLast(name) = &pattern.skip
+        && !pattern.steps.takes(name)
+    {
+        let shown = name.escape_debug();
+        part.wrong("pattern.skip", format!("`pattern.skip` names `{shown}`, and no step of this name takes rows"));
+    }
+    measures(spec, pattern, part);
+}
+
+fn define(pattern: &PatternSpec, part: &PartMistakes<'_>) {
+    let steps = &pattern.steps;
+    let names: Vec<&str> =
+        steps.steps.iter().map(|step| &step.name).chain(steps.negated()).map(String::as_str).collect();
+    let mut seen = BTreeSet::new();
+    for (name, text) in &pattern.define {
+        let path = format!("pattern.define.{name}");
+        if !names.contains(&name.as_str()) {
+            let hint = suggest::hint(name, names.iter().copied(), "the steps are");
+            part.wrong(&path, format!("`pattern.define` has `{}`, which is no step{hint}", name.escape_debug()));
+        } else if !seen.insert(name) {
+            part.wrong(&path, format!("`pattern.define` has `{name}` twice; remove one"));
+        } else if text.trim().is_empty() {
+            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, as {name} = \"amount > 1000\""));
+        }
+    }
+    for name in steps.negated().filter(|name| !seen.contains(name)) {
+        let message = format!(
+            "`not {name}` stands in `pattern.steps`, and nothing says what `{name}` is; write define = {{ {name} = \"amount > 1000\" }}"
+        );
+        part.wrong("pattern.define", message);
+    }
+}
+
+fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
+    let mut seen = BTreeSet::new();
+    for (name, text) in &pattern.measures {
+        let path = format!("pattern.measures.{name}");
+        if name.is_empty() || name.chars().any(char::is_control) {
+            let shown = name.escape_debug();
+            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+        } else if spec.key.contains(name) || OWN_COLUMNS.contains(&name.as_str()) {
+            part.wrong(&path, format!("a match has a column `{name}` already; give the measure another name"));
+        } else if !seen.insert(name) {
+            part.wrong(&path, format!("two measures are named `{name}`; rename one"));
+        } else if text.trim().is_empty() {
+            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, as {name} = \"sum(small.amount)\""));
+        }
+    }
+}

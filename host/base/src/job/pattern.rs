@@ -1,0 +1,353 @@
+//! The steps of a pattern as a job file writes them: `small{3} followed by large`.
+//!
+//! ```text
+//! steps      = step (link step)*
+//! link       = "next" | "followed" "by" | nothing, which is `next`
+//! step       = "not" name | name [quantifier] ["with" "gaps" ("without" name)*]
+//! quantifier = ("+" | "*" | "?" | "{n}" | "{n,}" | "{n,m}" | "{,m}") ["?"]
+//! ```
+
+use super::spec::{PatternNots, PatternSkip, PatternStep, PatternSteps};
+use crate::limits::{NAME_BYTES_MAX, PATTERN_REPEATS_MAX, PATTERN_STEPS_MAX};
+
+/// Words that mean something in `steps` or in conditions, and so are no names.
+const WORDS: [&str; 10] = ["next", "followed", "by", "not", "with", "gaps", "without", "prev", "first", "last"];
+
+/// An example for messages.
+const EXAMPLE: &str = "steps = \"small{3} followed by large\"";
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Word(String),
+    Number(u64),
+    Sign(char),
+}
+
+/// Reads steps. The error says what is wrong and what to write.
+pub fn steps(text: &str) -> Result<PatternSteps, String> {
+    let mut tokens = Tokens { tokens: tokens(text)?, at: 0 };
+    let (mut steps, mut waiting): (Vec<PatternStep>, PatternNots) = (Vec::new(), PatternNots::default());
+    let (mut names, mut negated_names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut first = true;
+    while !tokens.is_at_end() {
+        let relaxed = link(&mut tokens, first)?;
+        let negated = tokens.word("not");
+        let name = name(&mut tokens)?;
+        if negated {
+            negated_names.push(name.clone());
+        } else if names.contains(&name) {
+            return Err(format!("two steps are named `{name}`; give one of them another name"));
+        } else {
+            names.push(name.clone());
+        }
+        if negated {
+            if first {
+                return Err(format!(
+                    "it begins with `not {name}`, and a match begins with a row; write a step in front of it"
+                ));
+            }
+            if matches!(tokens.peek(), Some(Token::Sign(_))) {
+                return Err(format!(
+                    "`not {name}` takes no rows, and so has no quantifier; remove what stands behind it"
+                ));
+            }
+            if relaxed { waiting.between.push(name) } else { waiting.next.push(name) }
+        } else {
+            if !relaxed && !waiting.between.is_empty() {
+                let not = waiting.between.join("`, `");
+                return Err(format!(
+                    "`{name}` comes directly behind the row before, so nothing can stand between them that is no `{not}`; write \
+                     `followed by {name}`"
+                ));
+            }
+            let (least, most, reluctant) = quantifier(&mut tokens)?;
+            let gaps = tokens.word("with");
+            if gaps && !tokens.word("gaps") {
+                return Err(format!("behind `{name}` there is `with` without `gaps`; write `with gaps`"));
+            }
+            if gaps && most == Some(1) {
+                return Err(format!("`{name} with gaps` takes one row, which has no gaps; remove `with gaps`"));
+            }
+            let mut gap_nots = Vec::new();
+            while tokens.word("without") {
+                if !gaps {
+                    return Err(format!(
+                        "`without` stands behind `{name}`, whose rows have no gaps; write `with gaps without …`"
+                    ));
+                }
+                gap_nots.push(self::name(&mut tokens)?);
+            }
+            negated_names.extend(gap_nots.iter().cloned());
+            let nots = std::mem::take(&mut waiting);
+            steps.push(PatternStep { name, relaxed, nots, least, most, reluctant, gaps, gap_nots });
+        }
+        first = false;
+    }
+    if steps.is_empty() {
+        return Err(format!("there is no step in it; write {EXAMPLE}"));
+    }
+    if let Some(name) = names.iter().find(|name| negated_names.contains(name)) {
+        return Err(format!(
+            "`{name}` is a step that takes rows and one that must not come; give one of them another name"
+        ));
+    }
+    names.extend(negated_names);
+    if names.len() > PATTERN_STEPS_MAX {
+        return Err(format!("it has {} steps, and may have {PATTERN_STEPS_MAX}; take it apart", names.len()));
+    }
+    if steps.iter().all(|step| step.least == 0) {
+        return Err(
+            "every step may take no row, and a match has one at least; give one of them `+` or no quantifier".into()
+        );
+    }
+    Ok(PatternSteps { text: text.split_whitespace().collect::<Vec<_>>().join(" "), steps, end: waiting })
+}
+
+/// Reads `skip`: `past last row`, `to next row`, `to first a`, `to last a`.
+pub fn skip(text: &str) -> Option<PatternSkip> {
+    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["past", "last", "row"] => Some(PatternSkip::PastLastRow),
+        ["to", "next", "row"] => Some(PatternSkip::ToNextRow),
+        ["to", "first", name] => Some(PatternSkip::ToFirst((*name).to_owned())),
+        ["to", "last", name] => Some(PatternSkip::ToLast((*name).to_owned())),
+        _ => None,
+    }
+}
+
+/// Whether the step comes by `followed by`.
+fn link(tokens: &mut Tokens, first: bool) -> Result<bool, String> {
+    let relaxed = tokens.word("followed");
+    if relaxed && !tokens.word("by") {
+        return Err("there is `followed` without `by`; write `followed by`".into());
+    }
+    let linked = relaxed || tokens.word("next");
+    if linked && first {
+        return Err(format!("it begins with a word that stands between steps; write {EXAMPLE}"));
+    }
+    Ok(relaxed)
+}
+
+fn name(tokens: &mut Tokens) -> Result<String, String> {
+    let word = match tokens.next() {
+        Some(Token::Word(word)) => word,
+        Some(other) => return Err(format!("there is `{other}` where the name of a step belongs; write {EXAMPLE}")),
+        None => return Err(format!("it ends where the name of a step belongs; write {EXAMPLE}")),
+    };
+    if WORDS.contains(&word.to_lowercase().as_str()) {
+        return Err(format!("`{word}` is no name of a step, as it means something else; write another one"));
+    }
+    if word.len() > NAME_BYTES_MAX {
+        return Err(format!("the name of a step has {} bytes; write one of at most {NAME_BYTES_MAX}", word.len()));
+    }
+    Ok(word)
+}
+
+/// How many rows at least and at most, and whether as few as possible.
+fn quantifier(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
+    let (least, most) = match tokens.peek() {
+        Some(Token::Sign('+')) => (1, None),
+        Some(Token::Sign('*')) => (0, None),
+        Some(Token::Sign('?')) => (0, Some(1)),
+        Some(Token::Sign('{')) => return braces(tokens),
+        Some(Token::Sign(other)) => {
+            return Err(format!("there is `{other}` where a quantifier belongs; write `{{3}}`"));
+        }
+        _ => return Ok((1, Some(1), false)),
+    };
+    tokens.next();
+    Ok((least, most, tokens.sign('?')))
+}
+
+/// `{n}`, `{n,}`, `{n,m}`, `{,m}`
+fn braces(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
+    tokens.next();
+    let wrong = || "what stands in `{ }` is no number of rows; write `{3}`, `{3,}`, `{,5}` or `{3,5}`".to_owned();
+    let least = tokens.number();
+    let (least, most) =
+        if tokens.sign(',') { (least.unwrap_or(0), tokens.number()) } else { (least.ok_or_else(wrong)?, least) };
+    if !tokens.sign('}') {
+        return Err(wrong());
+    }
+    let largest = most.unwrap_or(least).max(least);
+    if largest > u64::from(PATTERN_REPEATS_MAX) {
+        return Err(format!("`{{{largest}}}` is more than a step may count; write {PATTERN_REPEATS_MAX} at most"));
+    }
+    if most.is_some_and(|most| most < least || most == 0) {
+        return Err(format!(
+            "a step that takes {least} to {} rows takes none; write the smaller number first, and 1 at least",
+            most.unwrap_or_default()
+        ));
+    }
+    Ok((least as u32, most.map(|most| most as u32), tokens.sign('?')))
+}
+
+struct Tokens {
+    tokens: Vec<Token>,
+    at: usize,
+}
+
+impl Tokens {
+    fn is_at_end(&self) -> bool {
+        self.at >= self.tokens.len()
+    }
+
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        let token = self.peek().cloned();
+        self.at += 1;
+        token
+    }
+
+    /// Takes this word, if it is there.
+    fn word(&mut self, word: &str) -> bool {
+        let found = matches!(self.peek(), Some(Token::Word(here)) if here.eq_ignore_ascii_case(word));
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes this sign, if it is there.
+    fn sign(&mut self, sign: char) -> bool {
+        let found = self.peek() == Some(&Token::Sign(sign));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let Some(Token::Number(number)) = self.peek() else { return None };
+        let number = *number;
+        self.at += 1;
+        Some(number)
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Token::Word(word) => f.write_str(word),
+            Token::Number(number) => write!(f, "{number}"),
+            Token::Sign(sign) => write!(f, "{sign}"),
+        }
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, String> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let taken = if c.is_whitespace() {
+            c.len_utf8()
+        } else if c.is_ascii_digit() {
+            let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let number =
+                rest[..length].parse().map_err(|_| format!("`{}` is too large a number", &rest[..length.min(40)]))?;
+            tokens.push(Token::Number(number));
+            length
+        } else if c.is_ascii_alphabetic() || c == '_' {
+            let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            tokens.push(Token::Word(rest[..length].to_owned()));
+            length
+        } else if "+*?{},".contains(c) {
+            tokens.push(Token::Sign(c));
+            1
+        } else {
+            let shown = c.escape_debug();
+            return Err(match c {
+                '(' | ')' | '|' => format!(
+                    "`{shown}` groups steps or chooses between them, which is not available; write a sequence, and conditions with \
+                     `or`"
+                ),
+                '-' => format!(
+                    "`{shown}` does not belong in steps, whose names are of letters, digits and `_`; write {EXAMPLE}"
+                ),
+                _ => format!("`{shown}` does not belong in steps; write {EXAMPLE}"),
+            });
+        };
+        rest = &rest[taken..];
+    }
+    Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &str) -> PatternStep {
+        let nots = PatternNots::default();
+        PatternStep {
+            name: name.into(),
+            relaxed: false,
+            nots,
+            least: 1,
+            most: Some(1),
+            reluctant: false,
+            gaps: false,
+            gap_nots: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn steps_are_read() {
+        let read =
+            steps("a{3} followed by not x followed by  b+? with gaps without x without z next c* d?? e{2,} f{,4} g{1,2}? next not y")
+                .unwrap();
+        let nots = PatternNots { next: vec![], between: vec!["x".into()] };
+        assert_eq!(
+            read.steps,
+            [
+                PatternStep { least: 3, most: Some(3), ..step("a") },
+                PatternStep {
+                    relaxed: true,
+                    nots,
+                    most: None,
+                    reluctant: true,
+                    gaps: true,
+                    gap_nots: vec!["x".into(), "z".into()],
+                    ..step("b")
+                },
+                PatternStep { least: 0, most: None, ..step("c") },
+                PatternStep { least: 0, reluctant: true, ..step("d") },
+                PatternStep { least: 2, most: None, ..step("e") },
+                PatternStep { least: 0, most: Some(4), ..step("f") },
+                PatternStep { most: Some(2), reluctant: true, ..step("g") },
+            ]
+        );
+        assert_eq!(read.end, PatternNots { next: vec!["y".into()], between: vec![] });
+        assert_eq!(skip(" to  last b"), Some(PatternSkip::ToLast("b".into())));
+        assert_eq!(skip("past the last row"), None);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (text, told) in [
+            ("", "no step"),
+            ("next a", "begins with a word"),
+            ("a followed b", "without `by`"),
+            ("a next", "ends where"),
+            ("not a b", "begins with `not a`"),
+            ("a next not b+", "no quantifier"),
+            ("a followed by not x next b", "followed by b"),
+            ("a a", "two steps"),
+            ("a followed by not a", "takes rows and one that must not come"),
+            ("a{2} without b", "no gaps"),
+            ("a? b*", "every step"),
+            ("a{2,1}", "smaller number first"),
+            ("a{0}", "smaller number first"),
+            ("a{x}", "no number"),
+            ("a{3", "no number"),
+            ("a{99999999999999999999}", "too large"),
+            ("a{9999999}", "more than a step may count"),
+            ("(a b)", "not available"),
+            ("first b", "means something else"),
+            ("a with b", "without `gaps`"),
+            ("a with gaps", "takes one row"),
+            ("a ++", "the name of a step belongs"),
+            ("a; b", "does not belong"),
+        ] {
+            let error = steps(text).expect_err(text);
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}

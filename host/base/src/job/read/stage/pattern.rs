@@ -1,0 +1,55 @@
+//! `pattern` of a stage.
+
+use crate::job::keys;
+use crate::job::pattern;
+use crate::job::spec::{OperatorSpec, PatternSkip, PatternSpec, PatternSteps};
+use crate::job::table::Reader;
+use crate::limits;
+
+/// An example for messages.
+const EXAMPLE: &str = "pattern = { steps = \"small{3} followed by large\", define = { small = \"amount < 10\" } }";
+
+/// `pattern`
+pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
+    let mut spec = PatternSpec {
+        steps: PatternSteps::default(),
+        define: Vec::new(),
+        measures: Vec::new(),
+        within: None,
+        skip: PatternSkip::default(),
+        rows_max: limits::PATTERN_KEPT_MAX,
+        partials_max: limits::PATTERN_KEPT_MAX,
+    };
+    let Some(r) = r.inner("pattern", EXAMPLE) else { return OperatorSpec::Pattern(Box::new(spec)) };
+    r.check_keys(keys::PATTERN, &[], None);
+    r.need("steps", "steps = \"small{3} followed by large\"");
+    if let Some(text) = r.text("steps", "steps = \"small{3} followed by large\"") {
+        match pattern::steps(text) {
+            Ok(steps) => spec.steps = steps,
+            Err(message) => r.wrong("steps", format!("`{}steps`: {message}", r.inside)),
+        }
+    }
+    spec.define = expressions(&r, "define", "amount > 1000");
+    spec.measures = expressions(&r, "measures", "sum(small.amount)");
+    spec.within = r.time("within");
+    let words = "\"past last row\", \"to next row\", or \"to first a\" or \"to last a\" with the name of a step";
+    if let Some(text) = r.text("skip", words) {
+        match pattern::skip(text) {
+            Some(skip) => spec.skip = skip,
+            None => r.wrong("skip", format!("`{}skip` is `{}`; write {words}", r.inside, text.escape_debug())),
+        }
+    }
+    spec.rows_max = r.whole("rows_max", 1, limits::PATTERN_ROWS_MOST).unwrap_or(spec.rows_max);
+    spec.partials_max = r.whole("partials_max", 1, limits::PATTERN_ROWS_MOST).unwrap_or(spec.partials_max);
+    OperatorSpec::Pattern(Box::new(spec))
+}
+
+/// SQL expressions by names, in the order of the file.
+fn expressions(r: &Reader<'_>, key: &str, example: &str) -> Vec<(String, String)> {
+    let Some(inner) = r.inner(key, &format!("{key} = {{ a = \"{example}\" }}")) else { return Vec::new() };
+    let one = |name: &String| {
+        let text = inner.text(name, &format!("an SQL expression, as {name} = \"{example}\""))?;
+        Some((name.clone(), text.to_owned()))
+    };
+    inner.table.keys().filter_map(one).collect()
+}

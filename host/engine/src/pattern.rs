@@ -1,0 +1,20 @@
+//! Patterns: sequences of rows of a key, in the order of their event times.
+//!
+//! `plan` is what a match is, `matcher` finds the matches of one key and `taken` is what a match has so far: these three know rows as
+//! numbers only. `rows` keeps the rows of all keys in a table, `value` computes conditions and measures over them, and `state` brings
+//! the parts together. What checkpoints hold are rows: the partial matches of a key are made anew from the rows that it keeps.
+
+mod matcher;
+mod plan;
+mod rows;
+mod state;
+mod taken;
+mod value;
+
+pub use plan::{Condition, Nots, Plan, Skip, Step};
+pub use rows::{saved_fields, saved_schema};
+pub use state::{PatternNode, PatternState};
+pub use value::{Layout, Value};
+
+#[cfg(test)]
+mod tests;

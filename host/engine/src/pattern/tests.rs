@@ -1,0 +1,155 @@
+//! Matches of rows that are letters: a step takes the rows of its letter.
+
+use super::matcher::{Decided, Matcher};
+use super::plan::{Condition, Nots, Plan, Skip, Step};
+use super::taken::Taken;
+use crate::job::pattern;
+use crate::job::spec::PatternNots;
+use crate::random::Random;
+use std::rc::Rc;
+
+/// The bit of a letter.
+fn bit(name: &str) -> usize {
+    name.bytes().next().map_or(0, |letter| usize::from(letter - b'a'))
+}
+
+/// `of_match`: conditions are asked as those that look at the rows of a match are.
+fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan {
+    let read = pattern::steps(text).unwrap();
+    let condition = |name: &String| if of_match { Condition::OfMatch(bit(name)) } else { Condition::OfRow(bit(name)) };
+    let all = |names: &[String]| names.iter().map(condition).collect::<Vec<_>>();
+    let nots = |nots: &PatternNots| Nots { next: all(&nots.next), between: all(&nots.between) };
+    let step = |step: &crate::job::spec::PatternStep| Step {
+        // `z` takes any row.
+        condition: (step.name != "z").then(|| condition(&step.name)),
+        relaxed: step.relaxed,
+        nots: nots(&step.nots),
+        least: step.least,
+        most: step.most,
+        reluctant: step.reluctant,
+        gaps: step.gaps,
+        gap_nots: all(&step.gap_nots),
+    };
+    Plan::new(read.steps.iter().map(step).collect(), nots(&read.end), within_us, skip)
+}
+
+/// The rows are letters, one a microsecond; a capital one fulfils that letter and the one behind. Returns the places of the rows of each
+/// match, and how many partial matches there were at most.
+fn run(plan: &Plan, rows: &str) -> (Vec<String>, usize) {
+    let (mut matcher, mut decided, mut most) = (Matcher::default(), Decided::default(), 0);
+    for (place, letter) in (0u64..).zip(rows.bytes()) {
+        let time = place as i64;
+        let own = match letter {
+            b'A'..=b'Z' => 3 << (letter - b'A'),
+            _ => 1 << (letter - b'a'),
+        };
+        matcher.expire(plan, time, false);
+        matcher.decide(plan, &mut decided);
+        matcher.begin(plan, place, time, own);
+        let mut asked = std::collections::VecDeque::new();
+        matcher.wanted(plan, |condition, _| asked.push_back(condition));
+        matcher.row(plan, place, own, |condition| {
+            assert_eq!(asked.pop_front(), Some(condition));
+            own >> condition & 1 == 1
+        });
+        assert!(asked.is_empty());
+        most = most.max(matcher.partials());
+        matcher.decide(plan, &mut decided);
+    }
+    matcher.expire(plan, rows.len() as i64, true);
+    matcher.decide(plan, &mut decided);
+    assert_eq!(matcher.partials(), 0);
+    let shown = |taken: &Rc<Taken>| {
+        let mut rows: Vec<String> = taken.rows().map(|(row, _)| row.to_string()).collect();
+        rows.reverse();
+        assert_eq!(rows.first(), Some(&taken.start().to_string()));
+        rows.join(" ")
+    };
+    (decided.found.iter().map(shown).collect(), most)
+}
+
+#[test]
+fn matches_are_those_that_the_steps_tell() {
+    let past = Skip::PastLastRow;
+    for (steps, within, skip, rows, found) in [
+        ("a b", None, past, "abcab", &["0 1", "3 4"][..]),
+        ("a next b", None, past, "acb", &[]),
+        ("a followed by b", None, past, "aacbb", &["0 3"]),
+        ("a followed by b", None, Skip::ToNextRow, "aacbb", &["0 3", "1 3"]),
+        ("a followed by b", Some(2), Skip::ToNextRow, "aacbb", &["1 3"]),
+        ("a{3} next b", None, past, "aaaab", &["1 2 3 4"]),
+        ("a{3} with gaps followed by b", None, past, "acacabb", &["0 2 4 5"]),
+        ("a+ b+", None, past, "aabbab", &["0 1 2 3", "4 5"]),
+        ("a+ b+?", None, past, "aabb", &["0 1 2"]),
+        ("a+? with gaps followed by b+", None, past, "aabb", &["0 2 3"]),
+        ("a* b", None, past, "aabb", &["0 1 2", "3"]),
+        ("a b? c", None, past, "abcacab", &["0 1 2", "3 4"]),
+        ("a b?? z", None, past, "abcab", &["0 1", "3 4"]),
+        ("a b? z", None, past, "abcab", &["0 1 2"]),
+        ("a{2,3}", None, past, "aaaaaa", &["0 1 2", "3 4 5"]),
+        ("a{2,3}?", None, past, "aaaaaa", &["0 1", "2 3", "4 5"]),
+        ("a{,2} b", None, past, "aaab", &["1 2 3"]),
+        ("a next not b", None, past, "abaca", &["2", "4"]),
+        ("a next not b followed by c", None, past, "abcadc", &["3 5"]),
+        ("a followed by not b followed by c", None, past, "abcadc", &["3 5"]),
+        // A row that fulfils both is what comes.
+        ("a followed by not b followed by c", None, past, "adB", &["0 2"]),
+        ("a followed by not b", Some(2), past, "acbacdb", &["3"]),
+        ("a followed by not b", Some(2), past, "acba", &["3"]),
+        ("a next not b", Some(1), past, "accb", &["0"]),
+        // What was said of a step that took no row holds for the one that comes instead.
+        ("a followed by not d followed by b? followed by c", None, past, "aecadcac", &["0 2", "6 7"]),
+        ("a{3} with gaps without b", None, past, "acabacaca", &["4 6 8"]),
+        ("a+ with gaps without b followed by c", None, Skip::ToNextRow, "abac", &["0 3", "2 3"]),
+        ("a+ b", None, Skip::ToNextRow, "aab", &["0 1 2", "1 2"]),
+        ("a+ b", None, Skip::ToFirst(0), "aab", &["0 1 2", "1 2"]),
+        ("a+ b+", None, Skip::ToLast(0), "aabb", &["0 1 2 3", "1 2 3"]),
+        ("z a z", None, Skip::ToLast(2), "babab", &["0 1 2", "2 3 4"]),
+        // A match waits for those that begin before it.
+        ("a followed by c", Some(3), past, "aabac", &["1 4"]),
+    ] {
+        for of_match in [false, true] {
+            assert_eq!(run(&plan(steps, within, skip, of_match), rows).0, found, "{steps} {rows} {skip:?}");
+        }
+    }
+}
+
+/// Partial matches that can only become what others become as well are dropped, and nothing is missed by that.
+#[test]
+fn few_partial_matches_are_as_good_as_all() {
+    let mut random = Random(5);
+    let steps = [
+        "a* b* c",
+        "a+ with gaps followed by b+ with gaps followed by c",
+        "a{2,4} with gaps next b*? next c",
+        "a{2,} with gaps without d followed by not d followed by b{1,2} with gaps next not a",
+    ];
+    for text in steps {
+        for skip in [Skip::PastLastRow, Skip::ToNextRow, Skip::ToLast(1)] {
+            for _ in 0..200 {
+                let within = Some(random.below(12) as i64).filter(|within| *within > 2);
+                let rows: String = (0..12).map(|_| char::from(b"abcdAB"[random.below(6) as usize])).collect();
+                let (few, all) = (plan(text, within, skip, false), plan(text, within, skip, true));
+                assert_eq!(run(&few, &rows).0, run(&all, &rows).0, "{text} {within:?} {rows} {skip:?}");
+            }
+        }
+    }
+    let rows = "A".repeat(200);
+    // An attempt for each row, and a few partial matches of each.
+    assert!(
+        run(&plan("a+ with gaps followed by b+ with gaps followed by c", None, Skip::PastLastRow, false), &rows).1
+            < 1_000
+    );
+}
+
+#[test]
+fn a_match_may_have_as_many_rows_as_there_are() {
+    let mut taken = None;
+    for row in 0..1_000_000 {
+        taken = Some(Rc::new(Taken::new(row, usize::from(row > 3), taken)));
+    }
+    let taken = taken.unwrap();
+    assert_eq!((taken.start(), taken.of_step(0), taken.of_step(1)), (0, Some((0, 3)), Some((4, 999_999))));
+    assert_eq!((taken.count, taken.of_step(2)), (999_996, None));
+    drop(taken);
+}

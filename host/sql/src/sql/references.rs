@@ -1,0 +1,366 @@
+//! Expressions over a row and the rows that a match has already: `temperature > prev.temperature`, `sum(a.amount) > 100`.
+//!
+//! What they say of these rows are *references*. Each becomes a column behind those of the row, so that the rest is an
+//! expression as any other.
+
+use super::expression::{self, Expression};
+use super::mistake::{mistake, place_of, told};
+use super::plan_thread::planned;
+use super::session::VisibleNames;
+use crate::error::{Error, Result};
+use arrow::datatypes::SchemaRef;
+use datafusion::sql::sqlparser::ast::{
+    self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, VisitMut,
+    VisitorMut,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The row that the match took before the one at hand.
+pub const BEFORE: &str = "prev";
+
+/// What an expression says of the rows that a match has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A column of the row that was taken before.
+    Before {
+        /// The column.
+        column: String,
+    },
+    /// A column of the first row that a step has taken.
+    First {
+        /// The step.
+        step: String,
+        /// The column.
+        column: String,
+    },
+    /// A column of the last row that a step has taken.
+    Last {
+        /// The step.
+        step: String,
+        /// The column.
+        column: String,
+        /// It was written without `last`.
+        is_short: bool,
+    },
+    /// An aggregate of rows.
+    Aggregate {
+        /// The name of the function, in small letters.
+        function: String,
+        /// Whose rows; `None`: all of the match.
+        step: Option<String>,
+        /// Of which column; `None`: the rows are counted.
+        column: Option<String>,
+        /// Equal values count once.
+        distinct: bool,
+    },
+}
+
+/// Aggregates that a reference may name.
+const AGGREGATES: [&str; 5] = ["count", "sum", "min", "max", "avg"];
+
+impl Reference {
+    /// The column that stands for it.
+    pub fn name(&self) -> String {
+        match self {
+            Reference::Before { column } => format!("{BEFORE}.{column}"),
+            Reference::First { step, column } => format!("first({step}).{column}"),
+            Reference::Last { step, column, .. } => format!("last({step}).{column}"),
+            Reference::Aggregate { function, step, column, distinct } => {
+                let of = match (step, column) {
+                    (Some(step), Some(column)) => format!("{step}.{column}"),
+                    (Some(step), None) => format!("{step}.*"),
+                    (None, _) => "*".to_owned(),
+                };
+                format!("{function}({}{of})", if *distinct { "distinct " } else { "" })
+            }
+        }
+    }
+
+    /// The step that it names.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Reference::Before { .. } => None,
+            Reference::First { step, .. } | Reference::Last { step, .. } => Some(step),
+            Reference::Aggregate { step, .. } => step.as_deref(),
+        }
+    }
+
+    /// The column that it names.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            Reference::Before { column } | Reference::First { column, .. } | Reference::Last { column, .. } => {
+                Some(column)
+            }
+            Reference::Aggregate { column, .. } => column.as_deref(),
+        }
+    }
+}
+
+/// An expression whose references are known, and not yet what they are.
+#[derive(Clone, Debug)]
+pub struct ReferringText {
+    text: Arc<str>,
+    parsed: Arc<Expr>,
+    /// The references, each once.
+    pub references: Vec<Reference>,
+    /// The names of columns of the row at hand that it may use.
+    pub columns: BTreeSet<String>,
+}
+
+impl ReferringText {
+    /// Finds the references of a text. `steps` are the names of the steps that a match may have rows of.
+    pub fn new(text: &str, steps: &[String]) -> Result<ReferringText> {
+        let (text, steps) = (text.to_owned(), steps.to_vec());
+        planned(move || ReferringText::of(&text, &steps))
+    }
+
+    fn of(text: &str, steps: &[String]) -> Result<ReferringText> {
+        let names = VisibleNames::new(BTreeMap::new(), &[]);
+        let parsed = expression::parser(text).and_then(|mut parser| parser.parse_into_expr());
+        let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
+        if parsed.alias.is_some() {
+            return Err(told(text, "a name with `as` has no use here; remove it", None));
+        }
+        let mut parsed = parsed.expr;
+        let mut finder = Finder { steps, references: Vec::new(), columns: BTreeSet::new() };
+        if let ControlFlow::Break((word, wrong)) = parsed.visit(&mut finder) {
+            return Err(told(text, &wrong, place_of(text, &word)));
+        }
+        let Finder { references, columns, .. } = finder;
+        Ok(ReferringText { text: text.trim().into(), parsed: Arc::new(parsed), references, columns })
+    }
+
+    /// Checks the expression against columns of the row, and behind them one with the name of each reference. `is_fixed`: it must
+    /// give the same whenever it is computed.
+    pub fn compile(&self, schema: &SchemaRef, is_fixed: bool) -> Result<Expression> {
+        let (text, parsed, schema) = (self.text.clone(), self.parsed.clone(), schema.clone());
+        planned(move || Expression::of_parsed(text, &parsed, &schema, is_fixed))
+    }
+
+    /// An error about a word of the text.
+    pub fn wrong(&self, word: &str, message: &str) -> Error {
+        told(&self.text, message, place_of(&self.text, word))
+    }
+}
+
+/// Puts columns in the place of references.
+struct Finder<'a> {
+    steps: &'a [String],
+    references: Vec<Reference>,
+    columns: BTreeSet<String>,
+}
+
+impl Finder<'_> {
+    fn is_step(&self, name: &Ident) -> bool {
+        self.steps.contains(&name.value)
+    }
+
+    /// The column that stands for a reference.
+    fn column(&mut self, reference: Reference) -> Expr {
+        let name = reference.name();
+        if !self.references.iter().any(|other| other.name() == name) {
+            self.references.push(reference);
+        }
+        Expr::Identifier(Ident::with_quote('"', name))
+    }
+
+    /// `a.x`, `prev.x`
+    fn row(&mut self, row: &Ident, column: &Ident) -> Option<Expr> {
+        let column = column.value.clone();
+        if self.is_step(row) {
+            let step = row.value.clone();
+            return Some(self.column(Reference::Last { step, column, is_short: true }));
+        }
+        row.value.eq_ignore_ascii_case(BEFORE).then(|| self.column(Reference::Before { column }))
+    }
+
+    /// `first(a)` and `last(a)`, behind which a column stands: whether it is the first, and the step.
+    fn of_step(&self, expression: &Expr) -> Option<(bool, String)> {
+        let Expr::Function(function) = expression else { return None };
+        let first = match called(function)?.as_str() {
+            "first" => true,
+            "last" => false,
+            _ => return None,
+        };
+        match only_argument(function)? {
+            FunctionArgExpr::Expr(Expr::Identifier(step)) if self.is_step(step) => Some((first, step.value.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whether a function is one of those that are for steps, and not some function of SQL.
+    fn is_for_steps(&self, word: &str, function: &ast::Function) -> bool {
+        let whole = || self.of_step(&Expr::Function(function.clone())).is_some();
+        AGGREGATES.contains(&word) || ["first", "last"].contains(&word) && whole()
+    }
+
+    /// `first(a.x)`, `sum(a.x)`, `count(a)`, `count(*)`
+    fn function(&mut self, function: &ast::Function) -> Option<Expr> {
+        let called = called(function)?;
+        let (step, column) = match only_argument(function)? {
+            FunctionArgExpr::Expr(Expr::CompoundIdentifier(names)) => match names.as_slice() {
+                [step, column] if self.is_step(step) => (Some(step.value.clone()), Some(column.value.clone())),
+                _ => return None,
+            },
+            FunctionArgExpr::Expr(Expr::Identifier(step)) if self.is_step(step) => (Some(step.value.clone()), None),
+            FunctionArgExpr::QualifiedWildcard(name) => match name.0.as_slice() {
+                [part] => match part.as_ident() {
+                    Some(step) if self.is_step(step) => (Some(step.value.clone()), None),
+                    _ => return None,
+                },
+                _ => return None,
+            },
+            FunctionArgExpr::Wildcard => (None, None),
+            _ => return None,
+        };
+        let distinct = distinct(function);
+        let reference = match (called.as_str(), step, column) {
+            ("first", Some(step), Some(column)) if !distinct => Reference::First { step, column },
+            ("last", Some(step), Some(column)) if !distinct => Reference::Last { step, column, is_short: false },
+            ("count", step, None) if !distinct => {
+                Reference::Aggregate { function: called, step, column: None, distinct }
+            }
+            (word, Some(step), Some(column)) if AGGREGATES.contains(&word) && (!distinct || word == "count") => {
+                Reference::Aggregate { function: called, step: Some(step), column: Some(column), distinct }
+            }
+            _ => return None,
+        };
+        Some(self.column(reference))
+    }
+}
+
+impl VisitorMut for Finder<'_> {
+    /// A word of the text, and what is wrong with it.
+    type Break = (String, String);
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
+        let found = match expression {
+            Expr::CompoundIdentifier(names) => match names.as_slice() {
+                [row, column] => self.row(row, column),
+                [row, ..] if self.is_step(row) || row.value.eq_ignore_ascii_case(BEFORE) => {
+                    let words = format!(
+                        "a member of a struct of another row cannot be named here; make a column of it in a stage before, as \
+                         select = \"*, {} as value\"",
+                        names.iter().skip(1).map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
+                    );
+                    return ControlFlow::Break((row.value.clone(), words));
+                }
+                _ => None,
+            },
+            Expr::CompoundFieldAccess { root, access_chain } => match (self.of_step(root), access_chain.as_slice()) {
+                (Some((first, step)), [AccessExpr::Dot(Expr::Identifier(column)), rest @ ..]) => {
+                    let (column, rest) = (column.value.clone(), rest.to_vec());
+                    let reference = match first {
+                        true => Reference::First { step, column },
+                        false => Reference::Last { step, column, is_short: false },
+                    };
+                    let column = self.column(reference);
+                    Some(match rest.is_empty() {
+                        true => column,
+                        false => Expr::CompoundFieldAccess { root: Box::new(column), access_chain: rest },
+                    })
+                }
+                _ => None,
+            },
+            Expr::Function(function) => {
+                let function = function.clone();
+                match (self.function(&function), called(&function)) {
+                    (None, Some(word)) if self.is_for_steps(&word, &function) => {
+                        let words = format!(
+                            "`{word}` is here for one column of the rows of a step, as {word}(a.x); what is computed of several columns, \
+                             compute in a stage before"
+                        );
+                        return ControlFlow::Break((word, words));
+                    }
+                    (found, _) => found,
+                }
+            }
+            _ => None,
+        };
+        if let Some(found) = found {
+            *expression = found;
+            return ControlFlow::Continue(());
+        }
+        match expression {
+            Expr::Identifier(name) => drop(self.columns.insert(name.value.clone())),
+            Expr::CompoundIdentifier(names) => {
+                self.columns.extend(names.first().map(|name| name.value.clone()));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name of a function, in small letters; `None` where there is more to its call than arguments.
+fn called(function: &ast::Function) -> Option<String> {
+    let plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
+    match function.name.0.as_slice() {
+        [part] if plain => part.as_ident().map(|name| name.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// The argument of a call with one.
+fn only_argument(function: &ast::Function) -> Option<&FunctionArgExpr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(argument)] if list.clauses.is_empty() => Some(argument),
+        _ => None,
+    }
+}
+
+fn distinct(function: &ast::Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    fn names(text: &str) -> Vec<String> {
+        let steps = ["a".to_owned(), "b".to_owned()];
+        ReferringText::new(text, &steps).unwrap().references.iter().map(Reference::name).collect()
+    }
+
+    #[test]
+    fn references_are_found() {
+        assert_eq!(names("t > prev.t and t < a.t"), ["prev.t", "last(a).t"]);
+        assert_eq!(
+            names("first(a).t + last(b).t + FIRST(b.t) + last(a.u)"),
+            ["first(a).t", "last(b).t", "first(b).t", "last(a).u"]
+        );
+        assert_eq!(
+            names("sum(a.t) + t > 3 or count(*) > 1 or count(a.*) + count(b) > count(distinct a.t)"),
+            ["sum(a.t)", "count(*)", "count(a.*)", "count(b.*)", "count(distinct a.t)"]
+        );
+        assert_eq!(names("case when t in (a.t, b.t) then abs(a.t) > 1 else t is null end"), ["last(a).t", "last(b).t"]);
+        assert_eq!(names("s.a > 1"), [] as [String; 0]);
+        let columns = ReferringText::new("t > prev.u and s.x = 1 and \"V w\" > abs(y)", &[]).unwrap().columns;
+        assert_eq!(columns.into_iter().collect::<Vec<_>>(), ["V w", "s", "t", "y"]);
+    }
+
+    #[test]
+    fn they_are_columns_of_an_expression() {
+        let steps = ["a".to_owned()];
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("t", DataType::Int64, true),
+            Field::new("sum(a.t)", DataType::Int64, true),
+        ]));
+        let made = ReferringText::new("sum(a.t) + t > 3", &steps).unwrap();
+        assert_eq!(made.compile(&schema, true).unwrap().data_type(), &DataType::Boolean);
+        let error = ReferringText::new("sum(a.t) + u > 3", &steps).unwrap().compile(&schema, true).unwrap_err();
+        assert!(error.message.contains("`u`"), "{error}");
+        for text in ["sum(t) > 3", "max(a.t + 1) > 3", "last(a) > 3"] {
+            let error = ReferringText::new(text, &steps).unwrap_err();
+            assert!(error.message.contains("for one column of the rows of a step"), "{error}");
+        }
+        let late = ReferringText::new("now() > '2024-01-01' and t > 3", &steps).unwrap();
+        assert!(late.compile(&schema, false).is_ok());
+        assert!(late.compile(&schema, true).unwrap_err().message.contains("whenever"), "{late:?}");
+    }
+}
