@@ -57,6 +57,8 @@ cases! { CASES:
     javascript = "javascript",
     join_batches = "join-batches",
     join_intervals = "join-intervals",
+    join_all = "join-all",
+    join_ttl = "join-ttl",
     join_windows = "join-windows",
     join_windows_event_time = "join-windows-event-time",
     json = "json",

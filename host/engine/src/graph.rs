@@ -10,6 +10,7 @@ mod initial;
 mod instances;
 mod join;
 mod latest;
+mod newest;
 mod paths;
 mod plugin;
 mod ranking;
@@ -24,11 +25,13 @@ mod summary;
 mod window;
 mod writer;
 
+pub use aggregate::values_table;
 pub use connector::{ConnectorSlot, ConnectorTrial};
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
-pub use join::{JoinNode, right_table};
+pub use join::{ChangingNode, JoinNode, right_table};
 pub use latest::LatestNode;
+pub use newest::NewestNode;
 pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use ranking::RankingNode;
 pub use recorded::record;
@@ -485,6 +488,7 @@ impl StageCheck<'_> {
             OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
             OperatorSpec::Latest(latest) => latest::check(self, latest),
             OperatorSpec::Top { .. }
+            | OperatorSpec::Newest { .. }
             | OperatorSpec::Distinct(_)
             | OperatorSpec::Deduplicate { .. }
             | OperatorSpec::Sample(_)

@@ -5,6 +5,7 @@
 
 mod row_keys;
 mod batch;
+mod changing;
 mod interval;
 mod joined;
 mod kept_rows;
@@ -12,6 +13,7 @@ mod saved_rows;
 mod waiting_rows;
 
 pub use batch::windows;
+pub use changing::{Changing, ChangingJoin, kept_schema};
 pub use interval::{Interval, IntervalJoin};
 pub use joined::{ColumnSource, Joined};
 pub use saved_rows::SavedColumns;

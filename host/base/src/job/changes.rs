@@ -35,6 +35,21 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             );
         }
     }
+    for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
+        let path = format!("stages.{}", stage.name);
+        let needs_whole = !matches!(stage.operator, OperatorSpec::Newest { .. });
+        let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(changes) = changes.find(|changes| needs_whole && !changes.whole) else { continue };
+        if !mistakes.within(&path) {
+            let word = changes.op;
+            let message = format!(
+                "its rows are changes of {}, where an update does not tell the row that it replaces; put a stage in front that does, with \
+                 latest = true, op = \"{word}\" and the table's `key`",
+                changes.source
+            );
+            mistakes.add_new(format!("{path}.op"), &format!("stage `{}`: `op`: ", stage.name), message);
+        }
+    }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
@@ -119,12 +134,18 @@ struct Changes<'a> {
     op: &'a str,
     /// A stage on their way that leaves some out.
     inner: Option<&'a str>,
+    /// What goes is told with all that it held, and before what takes its place.
+    whole: bool,
 }
 
 /// Whether a stage deletes rows that it has put out.
 fn changes_rows(stage: &StageSpec) -> bool {
-    let over_all = stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
-    over_all && matches!(stage.operator, OperatorSpec::Top { .. })
+    is_over_all(stage) && matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_))
+        || matches!(stage.operator, OperatorSpec::Newest { .. })
+}
+
+fn is_over_all(stage: &StageSpec) -> bool {
+    stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All)
 }
 
 /// The changes that a stream has.
@@ -134,12 +155,12 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None });
+        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None, whole: false });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
     if changes_rows(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
-        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None });
+        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }
     let kind = match &stage.operator {
         OperatorSpec::Union => JoinKind::Left,

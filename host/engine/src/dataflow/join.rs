@@ -1,5 +1,7 @@
 //! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and meet there.
 
+mod changing;
+
 use super::by_key::hashes;
 use super::event_time;
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
@@ -30,6 +32,9 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let split = split(stage, node, input.parts, build);
+    if let Some(changing) = &node.changing {
+        return changing::build(stage, node, changing, split, build);
+    }
     let metrics = build.running.metrics.of(&stage.name);
     let failure = build.running.failure.clone();
     let Some(event_time) = stage.event_time.as_ref().filter(|_| node.interval.is_some()) else {
@@ -177,13 +182,23 @@ impl Intervals {
         let times = last.map(|times| times.values().to_vec()).unwrap_or_default();
         let reason = |time: i64| format!("late by {}", seconds(before.saturating_sub(time)));
         let reasons = times.into_iter().map(reason).collect();
-        // As they came in: in the order of the input's columns.
-        let layout = &self.node.layouts[side.place()];
-        let input = self.stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
-        let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
-        let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
-        mixed_late_rows(&input.name, &rows, reasons).map_err(Error::arrow)
+        let (input, rows) = as_they_came(&self.stage, &self.node, side, &rows)?;
+        mixed_late_rows(input, &rows, reasons).map_err(Error::arrow)
     }
+}
+
+/// The name of an input, and its rows with the columns in the order in which they came in.
+fn as_they_came<'a>(
+    stage: &'a StageNode,
+    node: &JoinNode,
+    side: Side,
+    rows: &RecordBatch,
+) -> Result<(&'a str, RecordBatch)> {
+    let layout = &node.layouts[side.place()];
+    let input = stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
+    let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
+    let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
+    Ok((&input.name, rows))
 }
 
 /// A length of time as people read it: `1.5 s`.

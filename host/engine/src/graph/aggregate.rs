@@ -20,22 +20,39 @@ pub(super) fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: 
     builtin.op = ranking::operation(check)?;
     if builtin.op.is_some() {
         check_op(&builtin)?;
+        builtin.keeps_values = builtin.without_inverse().is_some();
     }
     let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
     let output = window::with_results(&check.key_schema()?, check.window, results);
     let accumulators = builtin.accumulators()?;
-    let tables = tables(check, &accumulators, &builtin.words(), &builtin.reads(), inverse)?;
+    let tables = match builtin.keeps_values {
+        true => tables_of_values(check, &builtin),
+        false => tables(check, &accumulators, &builtin.words(), &builtin.reads(), inverse)?,
+    };
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
 }
 
 fn check_op(builtin: &Builtin) -> Result<()> {
-    match builtin.without_inverse() {
+    match builtin.cannot_follow() {
         None => Ok(()),
-        Some(name) => Err(Error::job(format!(
-            "`op` needs functions that can take out again what they took in, which count can, and sum of int64 and decimals, and `{name}` \
-             cannot; an average is sum(x) by count(x), in `select`",
-        ))),
+        Some((name, why)) => Err(Error::job(format!("`op`: `{name}` cannot follow rows that are deleted: {why}"))),
     }
+}
+
+/// The table of the values of a stage with totals of rows that are deleted again: one for each column whose values are kept, from 1 on.
+pub fn values_table(stage: &str, number: usize) -> String {
+    format!("{stage}.values{number}")
+}
+
+/// What checkpoints hold where values are kept.
+fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
+    let name = &check.spec.name;
+    let identity = format!("totals of rows that are deleted again, {}", builtin.words());
+    let table = |(number, columns): (usize, [Vec<Column>; 3])| {
+        let name = if number == 0 { name.clone() } else { values_table(name, number) };
+        Table::of_stage(name, identity.clone(), columns).reading(builtin.reads())
+    };
+    builtin.tally_tables(check.input).into_iter().enumerate().map(table).collect()
 }
 
 fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {

@@ -9,8 +9,9 @@ use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
-use crate::job::spec::{JoinKind, JoinSpec};
-use crate::join::{ColumnSource, Interval, Joined, SavedColumns, Side};
+use crate::job::spec::{JoinKind, JoinSpec, OPERATION};
+use crate::join::{Changing, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
+use crate::time::microseconds;
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -33,6 +34,19 @@ pub struct JoinNode {
     pub joined: Joined,
     /// By event time, instead of by batch or window.
     pub interval: Option<Interval>,
+    /// Of all rows that ever came, which may be deleted again.
+    pub changing: Option<ChangingNode>,
+}
+
+/// A join of two tables that change, as the graph has checked it.
+#[derive(Clone)]
+pub struct ChangingNode {
+    /// The join.
+    pub what: Changing,
+    /// Whether the rows of each side say what they do.
+    pub ops: [bool; 2],
+    /// The columns that come out.
+    pub output: SchemaRef,
 }
 
 /// What checkpoints call the rows of the second input that wait.
@@ -43,13 +57,16 @@ pub fn right_table(stage: &str) -> String {
 pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
     let [first, second] = check.inputs else { return Err(Error::bug("a join of other than two inputs")) };
     let on = places(join, first, second)?;
+    if check.window == Some(&WindowNode::All) {
+        return changing(check, join, [first, second], on);
+    }
     let windowed = check.window.is_some_and(WindowNode::of_event_time);
     let behind = usize::from(join.within_us.is_some());
     let (first_layout, first_columns) = layout(first, &on[0], windowed, behind > 0);
     let (second_layout, second_columns) = layout(second, &on[1], windowed, behind > 0);
     let columns = [first_columns, second_columns];
     let front = on[0].len() + if windowed { 2 } else { 0 };
-    let joined = joined(join.kind, front, behind, &columns, &second.name);
+    let joined = joined(join.kind, front, [behind; 2], &columns, &second.name);
     let mut node = JoinNode {
         kind: join.kind,
         on: on[0].len(),
@@ -58,6 +75,7 @@ pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedSt
         columns: columns.clone(),
         joined: joined.clone(),
         interval: None,
+        changing: None,
     };
     let mut tables = Vec::new();
     if let Some(within_us) = join.within_us {
@@ -66,6 +84,103 @@ pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedSt
     }
     let output = node.joined.schema.clone();
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
+}
+
+/// A join of all rows that ever came.
+fn changing(
+    check: &StageCheck<'_>,
+    join: &JoinSpec,
+    inputs: [&InputNode; 2],
+    on: [Vec<usize>; 2],
+) -> Result<CheckedStage> {
+    let [first_op, second_op] = [operation(check, inputs[0], &on[0])?, operation(check, inputs[1], &on[1])?];
+    if let (Some(op), None, None) = (&check.spec.op, first_op, second_op) {
+        return Err(Error::job(format!(
+            "op: neither `{}` nor `{}` has a column `{op}`; write the one that says what a row does, or remove `op` where all rows stay",
+            inputs[0].name, inputs[1].name
+        )));
+    }
+    let of = |input: &InputNode, on: &[usize], op: Option<usize>| {
+        let (mut layout, _) = layout(input, on, false, false);
+        layout.retain(|place| Some(*place) != op);
+        layout.extend(op);
+        let columns = input.schema.project(&layout).map_err(Error::arrow)?;
+        Ok::<_, Error>((layout, Arc::new(columns)))
+    };
+    let (first, second) = (of(inputs[0], &on[0], first_op)?, of(inputs[1], &on[1], second_op)?);
+    let columns = [first.1, second.1];
+    let ops = [first_op.is_some(), second_op.is_some()];
+    let joined = joined(join.kind, on[0].len(), ops.map(usize::from), &columns, &inputs[1].name);
+    let op = check.spec.op.as_deref().unwrap_or(OPERATION);
+    if joined.schema.index_of(op).is_ok() {
+        return Err(Error::job(format!(
+            "there is a column `{op}` already, and the rows of this stage get one that says what they do; write op = \"{op}\" if it says what the \
+             rows of the input do, or rename it in a stage before, with `select`"
+        )));
+    }
+    let rows = [without_last(&columns[0], ops[0])?, without_last(&columns[1], ops[1])?];
+    let tables =
+        [changing_table(check, join, &rows[0], Side::First)?, changing_table(check, join, &rows[1], Side::Second)?];
+    let output = types::with_fields(&joined.schema, [Arc::new(Field::new(op, ColumnType::Text.arrow(), false))]);
+    let what =
+        Changing { kind: join.kind, on: on[0].len(), rows, joined: joined.clone(), ttl_us: join.ttl.map(microseconds) };
+    let node = JoinNode {
+        kind: join.kind,
+        on: on[0].len(),
+        windowed: false,
+        layouts: [first.0, second.0],
+        columns,
+        joined,
+        interval: None,
+        changing: Some(ChangingNode { what, ops, output: output.clone() }),
+    };
+    Ok(CheckedStage { tables: tables.into(), ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
+}
+
+/// The column of an input that says what its rows do, if it has one.
+fn operation(check: &StageCheck<'_>, input: &InputNode, on: &[usize]) -> Result<Option<usize>> {
+    let Some(name) = &check.spec.op else { return Ok(None) };
+    let Ok(place) = input.schema.index_of(name) else { return Ok(None) };
+    let kind = ColumnType::of(input.schema.field(place).data_type());
+    if kind != ColumnType::Text {
+        return Err(Error::job(format!(
+            "op: `{name}` of `{}` is {kind}, and must be text, as \"insert\" or \"delete\"",
+            input.name
+        )));
+    }
+    if on.contains(&place) {
+        return Err(Error::job(format!(
+            "`op` and `join.on` both name `{name}`; `op` says what a row does, and is not kept"
+        )));
+    }
+    Ok(Some(place))
+}
+
+/// Columns without the last one, where there is one too many.
+fn without_last(columns: &Schema, one: bool) -> Result<SchemaRef> {
+    let kept: Vec<usize> = (0..columns.fields().len() - usize::from(one)).collect();
+    Ok(Arc::new(columns.project(&kept).map_err(Error::arrow)?))
+}
+
+/// What checkpoints hold of a side of a join of all rows.
+fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, side: Side) -> Result<Table> {
+    let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
+    for field in rows.fields() {
+        let kind = ColumnType::of(field.data_type());
+        if !kind.is_kept() {
+            return Err(Error::job(format!(
+                "a join of all rows has to keep those of `{input}`, and column `{}` is of type {kind}, which cannot be kept; put a stage in \
+                 front whose `select` leaves it out, or makes text or binary of it",
+                field.name()
+            )));
+        }
+    }
+    let stage = &check.spec.name;
+    let name = if side == Side::First { stage.clone() } else { right_table(stage) };
+    let (on, others) = rows.fields().split_at(join.on.len());
+    let columns = [Column::of(on), Column::of(others), Column::of(kept_schema().fields())];
+    let identity = format!("{} join of all rows", join.kind.name());
+    Ok(Table::of_stage(name, identity, columns).reading(format!("`{input}`")))
 }
 
 /// The places of the columns of `on` in both inputs.
@@ -110,7 +225,7 @@ fn layout(input: &InputNode, on: &[usize], windowed: bool, timed: bool) -> (Vec<
 
 /// The columns that come out. `front`: so many columns of a layout have the same values on both sides; `behind`: so many at
 /// its end do not come out.
-fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2], second: &str) -> Joined {
+fn joined(kind: JoinKind, front: usize, behind: [usize; 2], columns: &[SchemaRef; 2], second: &str) -> Joined {
     let [left, right] = columns;
     let mut fields: Vec<Field> = Vec::new();
     let mut sources = Vec::new();
@@ -118,15 +233,15 @@ fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2],
         fields.push(a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()));
         sources.push(ColumnSource::Both(place));
     }
-    let others = |side: &SchemaRef| front..side.fields().len().saturating_sub(behind).max(front);
-    for place in others(left) {
+    let others = |side: &SchemaRef, behind: usize| front..side.fields().len().saturating_sub(behind).max(front);
+    for place in others(left, behind[0]) {
         let field = left.field(place).clone();
         let nullable = field.is_nullable() || Side::Second.is_outer(kind);
         fields.push(field.with_nullable(nullable));
         sources.push(ColumnSource::First(place));
     }
     let taken: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-    for place in others(right) {
+    for place in others(right, behind[1]) {
         let field = right.field(place).clone();
         let nullable = field.is_nullable() || Side::First.is_outer(kind);
         let name = match taken.contains(field.name()) {

@@ -123,7 +123,16 @@ impl StageSpec {
         self
     }
 
-    /// Of aggregates and `top` over all rows: the column that says what a row does.
+    /// The latest row of each key as it changes, by a column that orders them or as they come.
+    pub fn newest<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        by: Option<&str>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Newest { by: by.map(str::to_owned) })
+    }
+
+    /// Of aggregates, joins, `latest` and `top` over all rows: the column that says what a row does.
     #[must_use]
     pub fn op(mut self, column: impl Into<String>) -> StageSpec {
         self.op = Some(column.into());
@@ -296,13 +305,20 @@ impl JoinSpec {
     /// An inner join of rows of one batch or window by columns that both inputs have.
     pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
         let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
-        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None }
+        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, ttl: None }
     }
 
     /// Sets which rows without a partner are kept.
     #[must_use]
     pub fn kind(mut self, kind: JoinKind) -> JoinSpec {
         self.kind = kind;
+        self
+    }
+
+    /// Of a join of all rows: forgets a key that has had no new rows for so long.
+    #[must_use]
+    pub fn ttl(mut self, time: Duration) -> JoinSpec {
+        self.ttl = Some(time);
         self
     }
 

@@ -1,6 +1,6 @@
 //! What must hold of joins, cogroups and enrichments.
 
-use super::{PartMistakes, file_path, twice};
+use super::{PartMistakes, file_path, twice, window};
 use crate::job::spec::*;
 use crate::job::{database, read};
 use crate::units;
@@ -18,6 +18,9 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
         part.wrong(if join.with.is_some() { "from" } else { "join.with" }, message);
     }
     on("join.on", &join.on, part);
+    if let Some(ttl) = join.ttl {
+        window::length("join.ttl", ttl, "30d", part);
+    }
     let Some((from_us, to_us)) = join.within_us else { return };
     let key = "join.within";
     let time = |us: i64| Duration::from_micros(us.unsigned_abs());

@@ -91,6 +91,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
         Some("join") => join::join(r),
         Some("enrich") => join::enrich(r),
         Some("top") => choose::top(r),
+        Some("latest") => choose::latest(r),
         Some("distinct") => choose::distinct(r),
         Some("deduplicate") => choose::deduplicate(r),
         Some("sample") => OperatorSpec::Sample(r.share("sample").unwrap_or(1.0)),
