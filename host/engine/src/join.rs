@@ -4,6 +4,7 @@
 //! same order, so that the same columns make the same key bytes on both sides.
 
 mod row_keys;
+mod as_of;
 mod batch;
 mod changing;
 mod interval;
@@ -12,6 +13,7 @@ mod kept_rows;
 mod saved_rows;
 mod waiting_rows;
 
+pub use as_of::{AsOf, AsOfJoin};
 pub use batch::windows;
 pub use changing::{Changing, ChangingJoin, kept_schema};
 pub use interval::{Interval, IntervalJoin};

@@ -10,7 +10,7 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
 use crate::job::spec::{JoinKind, JoinSpec, OPERATION};
-use crate::join::{Changing, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
+use crate::join::{AsOf, Changing, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema};
 use crate::time::microseconds;
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -34,6 +34,8 @@ pub struct JoinNode {
     pub joined: Joined,
     /// By event time, instead of by batch or window.
     pub interval: Option<Interval>,
+    /// Of the second input the latest row at the time of each row of the first.
+    pub as_of: Option<AsOf>,
     /// Of all rows that ever came, which may be deleted again.
     pub changing: Option<ChangingNode>,
 }
@@ -61,7 +63,7 @@ pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedSt
         return changing(check, join, [first, second], on);
     }
     let windowed = check.window.is_some_and(WindowNode::of_event_time);
-    let behind = usize::from(join.within_us.is_some());
+    let behind = usize::from(join.within_us.is_some() || join.as_of);
     let (first_layout, first_columns) = layout(first, &on[0], windowed, behind > 0);
     let (second_layout, second_columns) = layout(second, &on[1], windowed, behind > 0);
     let columns = [first_columns, second_columns];
@@ -75,10 +77,17 @@ pub(super) fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedSt
         columns: columns.clone(),
         joined: joined.clone(),
         interval: None,
+        as_of: None,
         changing: None,
     };
     let mut tables = Vec::new();
-    if let Some(within_us) = join.within_us {
+    if join.as_of {
+        let within_us = join.within_us.map(|(from, _)| from.saturating_neg());
+        let outer = join.kind == JoinKind::Left;
+        let as_of = AsOf { outer, on: node.on, within_us, layouts: columns, joined };
+        tables = Side::BOTH.into_iter().map(|side| as_of_table(check, &as_of, side)).collect::<Result<_>>()?;
+        node.as_of = Some(as_of);
+    } else if let Some(within_us) = join.within_us {
         tables = Side::BOTH.into_iter().map(|side| table(check, join, &node, side)).collect::<Result<_>>()?;
         node.interval = Some(Interval { kind: join.kind, on: node.on, within_us, layouts: columns, joined });
     }
@@ -132,6 +141,7 @@ fn changing(
         columns,
         joined,
         interval: None,
+        as_of: None,
         changing: Some(ChangingNode { what, ops, output: output.clone() }),
     };
     Ok(CheckedStage { tables: tables.into(), ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
@@ -254,13 +264,23 @@ fn joined(kind: JoinKind, front: usize, behind: [usize; 2], columns: &[SchemaRef
     Joined { schema: Arc::new(Schema::new(fields)), sources }
 }
 
-/// What checkpoints hold of the rows of a side that wait for partners.
-fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
-    let layout = &node.columns[side.place()];
-    for field in layout.fields() {
+/// What checkpoints hold of a side of an as-of join.
+fn as_of_table(check: &StageCheck<'_>, as_of: &AsOf, side: Side) -> Result<Table> {
+    let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
+    can_be_kept(as_of.layouts[side.place()].fields(), input)?;
+    let stage = &check.spec.name;
+    let name = if side == Side::First { stage.clone() } else { right_table(stage) };
+    let identity =
+        if side == Side::First { "rows that wait for an as-of join" } else { "rows of an as-of join, by time" };
+    Ok(Table::of_stage(name, identity, as_of.table(side.place()).map(|fields| Column::of(&fields)))
+        .reading(format!("`{input}`")))
+}
+
+/// Refuses columns that a table cannot hold.
+fn can_be_kept(fields: &[Arc<Field>], input: &str) -> Result<()> {
+    for field in fields {
         let kind = ColumnType::of(field.data_type());
         if !kind.is_kept() {
-            let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
             return Err(Error::job(format!(
                 "the rows of `{input}` wait for partners, and column `{}` is of type {kind}, which cannot be kept; put a \
                  stage in front whose `select` leaves it out, or makes text or binary of it",
@@ -268,6 +288,13 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
             )));
         }
     }
+    Ok(())
+}
+
+/// What checkpoints hold of the rows of a side that wait for partners.
+fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
+    let layout = &node.columns[side.place()];
+    can_be_kept(layout.fields(), check.inputs.get(side.place()).map_or("", |input| &input.name))?;
     let (from, to) = join.within_us.unwrap_or_default();
     let kind = join.kind.name();
     let columns = SavedColumns::of(layout, node.on);

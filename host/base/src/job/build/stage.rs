@@ -305,13 +305,20 @@ impl JoinSpec {
     /// An inner join of rows of one batch or window by columns that both inputs have.
     pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
         let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
-        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, ttl: None }
+        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None }
     }
 
     /// Sets which rows without a partner are kept.
     #[must_use]
     pub fn kind(mut self, kind: JoinKind) -> JoinSpec {
         self.kind = kind;
+        self
+    }
+
+    /// Makes it an as-of join: beside each row the latest that the second input has at its event time.
+    #[must_use]
+    pub fn as_of(mut self) -> JoinSpec {
+        self.as_of = true;
         self
     }
 

@@ -291,6 +291,12 @@ pub(in crate::job) const JOIN: &[TableKey] = &[
          may be, from and to: [\"-5s\", \"10s\"]. Without it partners are in the same batch or window.",
     ),
     key(
+        "as_of",
+        KeyShape::Flag,
+        "Event time: beside each row of the first input only the latest that the second has of the key at that time, or before; `within` says \
+         how old it may be.",
+    ),
+    key(
         "ttl",
         KeyShape::Time,
         "With `window = \"all\"`: a key without new rows for so long, on either side, is forgotten with all rows; never by default.",

@@ -204,7 +204,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
     times(spec, &time.time, &key, part);
     let used = match &spec.operator {
         _ if spec.window.is_some() => true,
-        OperatorSpec::Join(join) => join.within_us.is_some(),
+        OperatorSpec::Join(join) => join.within_us.is_some() || join.as_of,
         OperatorSpec::Deduplicate { .. } | OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => true,
         _ => false,
     };

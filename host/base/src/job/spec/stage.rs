@@ -253,6 +253,8 @@ pub struct JoinSpec {
     /// Interval join: how much later (or earlier, below zero) than a row of the first input its partner may be, in
     /// microseconds of event time, from and to. `None`: partners are in the same batch or window.
     pub within_us: Option<(i64, i64)>,
+    /// Of the second input only the latest row at the time of each row of the first, or before; with `within_us` no older than its first.
+    pub as_of: bool,
     /// Of all rows that ever came: a key without new rows for so long, on either side, is forgotten; `None`: never.
     pub ttl: Option<Duration>,
 }

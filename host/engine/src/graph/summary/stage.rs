@@ -177,6 +177,10 @@ enum Among<'a> {
 
 fn join(join: &JoinSpec, inputs: &[String], among: Among<'_>) -> String {
     let among = match (join.within_us, among) {
+        (within, _) if join.as_of => {
+            let most = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
+            format!("with the latest row at the time of each{most}")
+        }
         (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
         (None, Among::These(rows)) => format!("in each {rows}"),
         (None, Among::All(op)) => {
