@@ -1,7 +1,7 @@
 //! Stages whose results change, against an oracle that knows no changes: what they put out is folded, and must be what a query over
 //! all rows that are there gives, behind every batch: on any number of workers, and through kills.
 
-use millstream_tests::{Random, Trial};
+use millstream_tests::{Random, Trial, block};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -386,5 +386,98 @@ fn what_changes_is_what_a_query_over_all_rows_gives() {
             }
         }
         assert_eq!(trial.rows("refused.jsonl").len(), inputs.refused, "job {seed}");
+    }
+}
+
+/// The stages that `docs/changes.md` shows run, and put out what it says.
+#[test]
+fn the_stages_of_the_page_follow_changes() {
+    let shown = block("docs/changes.md", "toml", "[stages.order-table]").text;
+    let schema = "{ op = \"text\", order_id = \"int64\", customer = \"text\", price = \"decimal(12,2)\" }";
+    let trial = Trial::new(&format!(
+        "clock = \"manual\"\n[sources.orders]\nkind = \"queue\"\npath = \"orders.jsonl\"\nschema = {schema}\n\
+         [sources.clicks]\nkind = \"queue\"\npath = \"clicks.jsonl\"\nschema = {{ order_id = \"int64\", page = \"text\" }}\n{shown}\n\
+         [sinks.best]\nfrom = \"best-customers\"\nkind = \"queue\"\npath = \"best.jsonl\"\n\
+         [sinks.clicked]\nfrom = \"with-clicks\"\nkind = \"queue\"\npath = \"clicked.jsonl\"\n"
+    ));
+    trial.write(
+        "orders.jsonl",
+        "[[\"insert\",1,\"ann\",2.50],[\"insert\",2,\"ann\",4]]\n[[\"update\",1,\"bob\",3]]\n[[\"delete\",2,null,null]]\n",
+    );
+    trial.write("clicks.jsonl", "[[1,\"a\"]]\n[]\n[]\n");
+    trial.run_well(&[]);
+    let told = |file: &str, columns: &[&str]| -> Vec<Vec<Value>> {
+        trial.rows(file).iter().map(|row| columns.iter().map(|name| row[*name].clone()).collect()).collect()
+    };
+    let best = told("best.jsonl", &["op", "customer", "orders", "dearest"]);
+    let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let expected: Vec<Vec<Value>> = [
+        ("insert", "ann", 2, "4.00"),
+        ("delete", "ann", 2, "4.00"),
+        ("insert", "ann", 1, "4.00"),
+        ("insert", "bob", 1, "3.00"),
+        ("delete", "ann", 1, "4.00"),
+    ]
+    .into_iter()
+    .map(|(op, who, n, most)| vec![json!(op), json!(who), json!(n), number(most)])
+    .collect();
+    let sorted = |mut rows: Vec<Vec<Value>>| {
+        rows.sort_by_key(|row| Value::from(row.clone()).to_string());
+        rows
+    };
+    assert_eq!(sorted(best), sorted(expected));
+    let clicked = told("clicked.jsonl", &["op", "order_id", "page", "customer"]);
+    let expected = [
+        ("insert", 1, Some("a"), "ann"),
+        ("insert", 2, None, "ann"),
+        ("delete", 1, Some("a"), "ann"),
+        ("insert", 1, Some("a"), "bob"),
+        ("delete", 2, None, "ann"),
+    ];
+    let expected = expected.map(|(op, id, page, who)| vec![json!(op), json!(id), json!(page), json!(who)]);
+    assert_eq!(sorted(clicked), sorted(expected.to_vec()));
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused_with_the_reason() {
+    const CHANGES: &str = "[sources.a]\nkind = \"postgres-changes\"\nurl = \"postgres://u@127.0.0.1/d\"\ntable = \"a\"\n\
+        [sources.a.schema]\nop = { type = \"text\", from = \"op\" }\nk = \"int64\"\nv = \"float64\"\n";
+    const ROWS: &str = "[sources.a]\nkind = \"queue\"\npath = \"a.jsonl\"\nschema = { op = \"text\", k = \"int64\", v = \"float64\" }\n\
+        [sources.b]\nkind = \"queue\"\npath = \"b.jsonl\"\nschema = { k = \"int64\", at = \"timestamp\" }\n";
+    let total =
+        |function: &str| format!("key = \"k\"\naggregate = {{ x = \"{function}\" }}\nop = \"op\"\nwindow = \"all\"");
+    let cases: [(&str, &str, &str); 11] = [
+        (
+            CHANGES,
+            &total("count(*)"),
+            "`op`: its rows are changes of source `a`, where an update does not tell the row that it replaces",
+        ),
+        (CHANGES, "sql = \"select k, count(*) as n from a group by k\"", "the query does not look at `op`"),
+        (
+            ROWS,
+            &total("sum(v)"),
+            "`op`: `x` cannot follow rows that are deleted: floats that were added cannot be taken out exactly",
+        ),
+        (ROWS, &total("first(k)"), "nothing tells which came first"),
+        (ROWS, &total("count(*) filter (where k)"), "`x`: filter: `k` is int64, and must be true or false"),
+        (ROWS, &total("count(*) filter (when k)"), "what stands behind `count(*)` is not a condition"),
+        (ROWS, "join = { with = \"b\", on = \"k\" }\nwindow = \"all\"", "there is a column `op` already"),
+        (
+            ROWS,
+            "join = { with = \"b\", on = \"k\" }\nop = \"x\"\nwindow = \"all\"",
+            "neither `a` nor `b` has a column `x`",
+        ),
+        (
+            ROWS,
+            "join = { with = \"b\", on = \"k\", ttl = \"1d\" }",
+            "`join.ttl` is for a join of all rows; write window = \"all\"",
+        ),
+        (ROWS, "join = { with = \"b\", on = \"k\", as_of = true }", "`join.as_of` needs event time"),
+        (ROWS, "latest = true", "`latest` needs `key`"),
+    ];
+    for (sources, stage, words) in cases {
+        let job = format!("{sources}[stages.s]\nfrom = \"a\"\n{stage}\n[sinks.out]\nfrom = \"s\"\nkind = \"print\"\n");
+        let told = Trial::new(&job).refused(&["validate", "job.toml"]);
+        assert!(told.contains(words), "{stage}\n{told}");
     }
 }

@@ -50,6 +50,21 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             mistakes.add_new(format!("{path}.op"), &format!("stage `{}`: `op`: ", stage.name), message);
         }
     }
+    for stage in &job.stages {
+        let OperatorSpec::Sql { query, .. } = &stage.operator else { continue };
+        let path = format!("stages.{}", stage.name);
+        let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(changes) = changes.find(|changes| !names(query, changes.op)) else { continue };
+        if !mistakes.within(&path) {
+            let (source, word) = (&changes.source, changes.op);
+            let message = format!(
+                "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
+                 among the columns of a query that looks at each row by itself, and write aggregate, join or top with window = \"all\" and \
+                 op = \"{word}\" instead of one that groups, joins or sorts"
+            );
+            mistakes.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);
+        }
+    }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
@@ -75,6 +90,36 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         };
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
+}
+
+/// Whether a query names a column, or all.
+fn names(query: &str, column: &str) -> bool {
+    let mut before = ' ';
+    let mut word = String::new();
+    let mut last_word = String::new();
+    // Behind the last character something ends.
+    for c in query.chars().chain([' ']) {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+            before = c;
+            continue;
+        }
+        if !word.is_empty() {
+            if word == column {
+                return true;
+            }
+            last_word = std::mem::take(&mut word);
+        }
+        let begins =
+            [',', '.'].contains(&before) || last_word.eq_ignore_ascii_case("select") && before.is_alphanumeric();
+        if c == '*' && begins {
+            return true;
+        }
+        if !c.is_whitespace() {
+            before = c;
+        }
+    }
+    false
 }
 
 /// A row that an inner enrichment leaves out may be the deletion of one that was there.
@@ -171,4 +216,31 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     let changes = stage.from.iter().find_map(|stream| changes_in(job, stream, seen))?;
     let inner = (kind == JoinKind::Inner).then_some(stage.name.as_str());
     Some(Changes { inner: changes.inner.or(inner), ..changes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_query_names_a_column_or_all() {
+        for query in [
+            "select a, op from t",
+            "select * from t",
+            "select a, t.* from t",
+            "select a from t where op='x'",
+            "select a,*from t",
+        ] {
+            assert!(names(query, "op"), "{query}");
+        }
+        for query in [
+            "select count(*) from t",
+            "select a * 2 as b from t",
+            "select opt from t",
+            "select distinct a from t",
+            "select (a)*2",
+        ] {
+            assert!(!names(query, "op"), "{query}");
+        }
+    }
 }
