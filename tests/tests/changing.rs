@@ -66,6 +66,19 @@ aggregate = { n = "count(*)", some = "count(v)", sum = "sum(v)", least = "min(v)
 op = "op"
 window = "all"
 select = "*, case when n = 0 then 'delete' else 'upsert' end as op"
+[stages.told]
+from = "behind"
+key = "k"
+aggregate = { n = "count(*)", least = "min(v)" }
+op = "op"
+window = "all"
+emit = "changes"
+[stages.rows-of-c]
+from = "c"
+key = "w"
+aggregate = { n = "count(*)", most = "max(c)" }
+window = "all"
+emit = "changes"
 [stages.counts]
 from = "full"
 key = "k"
@@ -260,6 +273,11 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
         ]
     };
     let totals: Vec<Row> = by(&behind, 1).values().map(total).collect();
+    let of_totals = |columns: &[usize], row: &Row| columns.iter().map(|column| row[*column].clone()).collect::<Row>();
+    tables.insert("told", Table(totals.iter().map(|row| of_totals(&[0, 1, 4], row)).collect()));
+    let of_c = by(c, 0).into_values();
+    let of_c = of_c.map(|rows| vec![rows[0][0].clone(), json!(rows.len()), json!(numbers(&rows, 1).into_iter().max())]);
+    tables.insert("rows-of-c", Table(of_c.collect()));
     let mut top = totals.clone();
     top.sort_by_key(|row| std::cmp::Reverse(row[3].as_i64()));
     tables.insert("top", Table(top.into_iter().take(2).collect()));
@@ -286,6 +304,8 @@ fn columns(sink: &str) -> &'static [&'static str] {
     match sink {
         "behind" => &["w", "k", "v", "c"],
         "changes" | "top" => &["k", "n", "some", "sum", "least", "most", "kinds", "mean", "high"],
+        "told" => &["k", "n", "least"],
+        "rows-of-c" => &["w", "n", "most"],
         "counts" => &["k", "n", "high"],
         "whole" => &["n", "least", "most"],
         "latest" | "by-time" => &["id", "at", "k"],

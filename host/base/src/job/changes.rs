@@ -185,7 +185,8 @@ struct Changes<'a> {
 
 /// Whether a stage deletes rows that it has put out.
 fn changes_rows(stage: &StageSpec) -> bool {
-    is_over_all(stage) && matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_))
+    let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
+    is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
         || matches!(stage.operator, OperatorSpec::Newest { .. })
 }
 

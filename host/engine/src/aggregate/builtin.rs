@@ -38,6 +38,8 @@ pub struct Builtin {
     pub op: Option<usize>,
     /// Of such rows, the values are kept: some function cannot take out again what it took in.
     pub keeps_values: bool,
+    /// Totals are put out as rows that go and come, with these columns.
+    pub changes: Option<SchemaRef>,
 }
 
 /// One aggregate function and its argument.
@@ -97,7 +99,7 @@ impl Builtin {
             functions.push(function);
         }
         let (partial, output) = (Arc::new(Schema::new(partial)), Arc::new(Schema::new(output)));
-        Ok(Builtin { keys, functions, partial, output, inverse: false, op: None, keeps_values: false })
+        Ok(Builtin { keys, functions, partial, output, inverse: false, op: None, keeps_values: false, changes: None })
     }
 
     /// The stage's output: key columns, then one column for each aggregate.

@@ -2,6 +2,7 @@
 //! worker that owns the key. Running totals are a window without an end.
 
 mod batches;
+mod changed;
 mod partial;
 mod times;
 mod totals;

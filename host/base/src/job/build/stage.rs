@@ -272,6 +272,13 @@ impl WindowSpec {
         WindowSpec { extent: WindowExtent::Session { gap, length_max }, emit: WindowEmit::Close }
     }
 
+    /// Totals of all rows as they change: rows that go and come.
+    #[must_use]
+    pub fn changes(mut self) -> WindowSpec {
+        self.emit = WindowEmit::Changes;
+        self
+    }
+
     /// Results with every batch that changes them, instead of once.
     #[must_use]
     pub fn update(mut self) -> WindowSpec {

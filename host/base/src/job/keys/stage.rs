@@ -55,7 +55,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         KeyShape::Word(&["rows", "changes", "state", "close", "update"]),
         "World update: what the stage's rows are: what the plugin returns (`rows`, the default), the new states of the \
          keys called (`changes`), or the whole state table (`state`). Windows of event time: results once, when a \
-         window is complete (`close`, the default), or with every batch that changes them (`update`).",
+         window is complete (`close`, the default), or with every batch that changes them (`update`). Aggregates of all rows: \
+         the totals as rows that go and come (`changes`).",
     ),
     key(
         "plugin",

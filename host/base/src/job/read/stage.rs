@@ -50,6 +50,9 @@ fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
         ("update", (None, Some(WindowEmit::Update))),
     ];
     let emit = r.choice("emit", &words, &[]).unwrap_or_default();
+    if emit.0 == Some(UpdateEmit::Changes) && r.has("aggregate") {
+        return (None, Some(WindowEmit::Changes));
+    }
     if emit.0.is_some() && !r.has("plugin") {
         r.wrong("emit", for_plugins(r, "emit"));
     }

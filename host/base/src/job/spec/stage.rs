@@ -132,6 +132,8 @@ pub enum WindowEmit {
     Close,
     /// With every batch that changes them; event time only.
     Update,
+    /// Of totals of all rows: as rows that go and come.
+    Changes,
 }
 
 /// How rows tell their time.

@@ -82,7 +82,9 @@ struct Value {
 
 /// What a batch did.
 pub struct Told {
-    /// The totals of its keys, in the order of the keys' hashes: key columns and a column for each function.
+    /// The totals of its keys before, of those that had rows, in the order of the keys' hashes; nothing where nobody asks for it.
+    pub before: Option<RecordBatch>,
+    /// Their totals now, key columns and a column for each function; where somebody asks for those before, of keys that have rows.
     pub rows: RecordBatch,
     /// The rows that cannot be understood, and why.
     pub refused: Vec<(u32, String)>,
@@ -235,6 +237,8 @@ impl Tally {
             does.push(place.map_err(|why| refused.push((row, why))).ok());
         }
         let mut keys = self.of_slots(&slots, |row| view.get(row as usize).into())?;
+        let changes = self.functions.changes.is_some();
+        let before = if changes { Some(self.results(&keys, true)?) } else { None };
         let taken = self.functions.functions.iter().map(|function| Taken::of(function, context, rows));
         let taken = taken.collect::<Result<Vec<_>>>()?;
         let found = self.values.iter_mut().map(|values| {
@@ -267,9 +271,9 @@ impl Tally {
         }
         // In an order that does not depend on which worker has them.
         refused.sort_by_key(|(row, _)| (hashes.get(*row as usize).map(|hash| hash.group()), *row));
-        let results = self.results(&keys)?;
+        let results = self.results(&keys, changes)?;
         self.store(&keys)?;
-        Ok(Told { rows: results, refused })
+        Ok(Told { before, rows: results, refused })
     }
 
     /// What is kept of keys.
@@ -317,10 +321,11 @@ impl Tally {
         Ok(())
     }
 
-    /// The totals of keys, in the order of their hashes.
-    fn results(&self, keys: &[Key]) -> Result<RecordBatch> {
-        let by_slot: HashMap<Slot, &Key> = keys.iter().map(|key| (key.slot, key)).collect();
-        let mut slots: Vec<Slot> = keys.iter().map(|key| key.slot).collect();
+    /// The totals of keys, of all or of those that have rows, in the order of their hashes.
+    fn results(&self, keys: &[Key], with_rows: bool) -> Result<RecordBatch> {
+        let keys = || keys.iter().filter(|key| key.rows > 0 || !with_rows);
+        let by_slot: HashMap<Slot, &Key> = keys().map(|key| (key.slot, key)).collect();
+        let mut slots: Vec<Slot> = keys().map(|key| key.slot).collect();
         self.keys.sort(&mut slots);
         let keys: Vec<&Key> = slots.iter().filter_map(|slot| by_slot.get(slot).copied()).collect();
         let mut columns = self.keys.keys(&slots).map_err(Error::arrow)?;

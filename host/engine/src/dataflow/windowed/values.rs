@@ -1,5 +1,6 @@
 //! Running totals of rows that are deleted again, where values have to be kept for that: rows go to the worker that owns their key.
 
+use super::changed;
 use crate::aggregate::builtin::{Builtin, Tally};
 use crate::batch::part::Part;
 use crate::batch::rejected::RefusedRow;
@@ -14,6 +15,7 @@ use crate::metrics::{Counts, StateSize};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
@@ -31,6 +33,8 @@ pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '
 struct ValuesWork {
     stage: StageNode,
     op: Option<usize>,
+    /// The columns of totals that are put out as they change.
+    changes: Option<SchemaRef>,
     totals: Tally,
     checkpoints: Vec<Option<TableCheckpoint>>,
     worker: u64,
@@ -49,7 +53,16 @@ impl ValuesWork {
         totals.restored()?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
-        Ok(ValuesWork { stage: stage.clone(), op: functions.op, totals, checkpoints, worker, metrics, held })
+        Ok(ValuesWork {
+            stage: stage.clone(),
+            op: functions.op,
+            changes: functions.changes.clone(),
+            totals,
+            checkpoints,
+            worker,
+            metrics,
+            held,
+        })
     }
 }
 
@@ -67,6 +80,11 @@ impl BatchWork for ValuesWork {
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
         self.held.set(self.totals.len() as u64, self.totals.bytes());
+        if let (Some(before), Some(schema)) = (&told.before, &self.changes) {
+            let count = changed::push(context, (before, &told.rows), schema, self.worker, output)?;
+            self.metrics.add_rows(count);
+            return Ok(());
+        }
         self.metrics.add_rows(told.rows.num_rows());
         output.push(context, PartOrder::at(self.worker), told.rows);
         Ok(())
