@@ -497,7 +497,9 @@ fn what_cannot_be_followed_is_refused_with_the_reason() {
     ];
     for (sources, stage, words) in cases {
         let job = format!("{sources}[stages.s]\nfrom = \"a\"\n{stage}\n[sinks.out]\nfrom = \"s\"\nkind = \"print\"\n");
-        let told = Trial::new(&job).refused(&["validate", "job.toml"]);
+        let trial = Trial::new(&job);
+        ["a.jsonl", "b.jsonl"].iter().for_each(|name| drop(trial.write(name, "[]\n")));
+        let told = trial.refused(&["validate", "job.toml"]);
         assert!(told.contains(words), "{stage}\n{told}");
     }
 }
