@@ -632,9 +632,9 @@ fn the_first_of_all_rows_and_what_deletes_them() {
         "job.toml:9: stage `counts`: op: `n` is int64, and must be text, as \"insert\" or \"delete\"",
     );
     refused(
-        &stage("key = \"n\"\naggregate = { most = \"max(n)\" }\nop = \"value\""),
-        "job.toml:9: stage `counts`: `op` needs functions that can take out again what they took in, which count can, and sum of int64 and \
-         decimals, and `most` cannot; an average is sum(x) by count(x), in `select`",
+        &stage("key = \"n\"\naggregate = { oldest = \"first(n)\" }\nop = \"value\""),
+        "job.toml:9: stage `counts`: `op`: `oldest` cannot follow rows that are deleted: of the rows that are left nothing tells which came \
+         first; take `top` with n = 1 by a column that does",
     );
 }
 

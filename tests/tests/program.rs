@@ -2,6 +2,7 @@
 
 mod addresses;
 mod changes;
+mod changing;
 mod choosing;
 mod connector_tls;
 mod connector_upgrades;

@@ -10,6 +10,7 @@ mod initial;
 mod instances;
 mod join;
 mod latest;
+mod newest;
 mod paths;
 mod pattern;
 mod plugin;
@@ -25,11 +26,13 @@ mod summary;
 mod window;
 mod writer;
 
+pub use aggregate::values_table;
 pub use connector::{ConnectorSlot, ConnectorTrial};
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
-pub use join::{JoinNode, right_table};
+pub use join::{ChangingNode, JoinNode, right_table};
 pub use latest::LatestNode;
+pub use newest::NewestNode;
 pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use ranking::RankingNode;
 pub use recorded::record;
@@ -490,6 +493,7 @@ impl StageCheck<'_> {
             OperatorSpec::Latest(latest) => latest::check(self, latest),
             OperatorSpec::Pattern(pattern) => pattern::check(self, pattern),
             OperatorSpec::Top { .. }
+            | OperatorSpec::Newest { .. }
             | OperatorSpec::Distinct(_)
             | OperatorSpec::Deduplicate { .. }
             | OperatorSpec::Sample(_)

@@ -4,14 +4,18 @@
 //! same order, so that the same columns make the same key bytes on both sides.
 
 mod row_keys;
+mod as_of;
 mod batch;
+mod changing;
 mod interval;
 mod joined;
 mod kept_rows;
 mod saved_rows;
 mod waiting_rows;
 
+pub use as_of::{AsOf, AsOfJoin};
 pub use batch::windows;
+pub use changing::{Changing, ChangingJoin, kept_schema};
 pub use interval::{Interval, IntervalJoin};
 pub use joined::{ColumnSource, Joined};
 pub use saved_rows::SavedColumns;

@@ -35,6 +35,36 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             );
         }
     }
+    for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
+        let path = format!("stages.{}", stage.name);
+        let needs_whole = !matches!(stage.operator, OperatorSpec::Newest { .. });
+        let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(changes) = changes.find(|changes| needs_whole && !changes.whole) else { continue };
+        if !mistakes.within(&path) {
+            let word = changes.op;
+            let message = format!(
+                "its rows are changes of {}, where an update does not tell the row that it replaces; put a stage in front that does, with \
+                 latest = true, op = \"{word}\" and the table's `key`",
+                changes.source
+            );
+            mistakes.add_new(format!("{path}.op"), &format!("stage `{}`: `op`: ", stage.name), message);
+        }
+    }
+    for stage in &job.stages {
+        let OperatorSpec::Sql { query, .. } = &stage.operator else { continue };
+        let path = format!("stages.{}", stage.name);
+        let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
+        let Some(changes) = changes.find(|changes| !names(query, changes.op)) else { continue };
+        if !mistakes.within(&path) {
+            let (source, word) = (&changes.source, changes.op);
+            let message = format!(
+                "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
+                 among the columns of a query that looks at each row by itself, and write aggregate, join or top with window = \"all\" and \
+                 op = \"{word}\" instead of one that groups, joins or sorts"
+            );
+            mistakes.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);
+        }
+    }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
         let fits = keeps(&sink.kind);
@@ -60,6 +90,36 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         };
         mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
+}
+
+/// Whether a query names a column, or all.
+fn names(query: &str, column: &str) -> bool {
+    let mut before = ' ';
+    let mut word = String::new();
+    let mut last_word = String::new();
+    // Behind the last character something ends.
+    for c in query.chars().chain([' ']) {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+            before = c;
+            continue;
+        }
+        if !word.is_empty() {
+            if word == column {
+                return true;
+            }
+            last_word = std::mem::take(&mut word);
+        }
+        let begins =
+            [',', '.'].contains(&before) || last_word.eq_ignore_ascii_case("select") && before.is_alphanumeric();
+        if c == '*' && begins {
+            return true;
+        }
+        if !c.is_whitespace() {
+            before = c;
+        }
+    }
+    false
 }
 
 /// A row that an inner enrichment leaves out may be the deletion of one that was there.
@@ -119,12 +179,19 @@ struct Changes<'a> {
     op: &'a str,
     /// A stage on their way that leaves some out.
     inner: Option<&'a str>,
+    /// What goes is told with all that it held, and before what takes its place.
+    whole: bool,
 }
 
 /// Whether a stage deletes rows that it has put out.
 fn changes_rows(stage: &StageSpec) -> bool {
-    let over_all = stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
-    over_all && matches!(stage.operator, OperatorSpec::Top { .. })
+    let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
+    is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
+        || matches!(stage.operator, OperatorSpec::Newest { .. })
+}
+
+fn is_over_all(stage: &StageSpec) -> bool {
+    stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All)
 }
 
 /// The changes that a stream has.
@@ -134,12 +201,12 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None });
+        return Some(Changes { source: format!("source `{}`", source.name), op, inner: None, whole: false });
     }
     let stage = job.stages.iter().find(|stage| stage.name == stream)?;
     if changes_rows(stage) && stage.select.is_none() {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
-        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None });
+        return Some(Changes { source: format!("stage `{}`", stage.name), op, inner: None, whole: true });
     }
     let kind = match &stage.operator {
         OperatorSpec::Union => JoinKind::Left,
@@ -150,4 +217,31 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     let changes = stage.from.iter().find_map(|stream| changes_in(job, stream, seen))?;
     let inner = (kind == JoinKind::Inner).then_some(stage.name.as_str());
     Some(Changes { inner: changes.inner.or(inner), ..changes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_query_names_a_column_or_all() {
+        for query in [
+            "select a, op from t",
+            "select * from t",
+            "select a, t.* from t",
+            "select a from t where op='x'",
+            "select a,*from t",
+        ] {
+            assert!(names(query, "op"), "{query}");
+        }
+        for query in [
+            "select count(*) from t",
+            "select a * 2 as b from t",
+            "select opt from t",
+            "select distinct a from t",
+            "select (a)*2",
+        ] {
+            assert!(!names(query, "op"), "{query}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub(super) const PATTERN: &str = r"^\s*[A-Za-z]+\s*\(.+\)\s*$";
 
 /// The aggregate that fills the column `output`. The error says what is wrong and what to write.
 pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, String> {
-    let text = text.trim();
+    let (text, filter) = with_filter(text.trim())?;
     let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
     let Some((name, inner)) = call else {
         return Err(format!("`{text}` is not an aggregate; write a function and its column, as \"sum(price)\""));
@@ -33,7 +33,13 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
         let known = suggest::list(FUNCTIONS.iter().map(|(name, _)| *name));
         return Err(format!("unknown function `{name}`; {near}the functions are {known}"));
     };
-    let spec = |column: Option<String>, distinct| AggregateSpec { output: output.into(), function, column, distinct };
+    let spec = |column: Option<String>, distinct| AggregateSpec {
+        output: output.into(),
+        function,
+        column,
+        distinct,
+        filter: filter.clone(),
+    };
     if inner.is_empty() || inner == "*" {
         return match (function, inner) {
             (AggregateFunction::Count, "*") => Ok(spec(None, false)),
@@ -59,6 +65,31 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
         )
     })?;
     Ok(spec(Some(column), distinct))
+}
+
+/// The call of a function, and the condition of the rows that it takes: `count(*) filter (where n > 0)`.
+fn with_filter(text: &str) -> Result<(&str, Option<String>), String> {
+    let mut quoted = false;
+    let end = text.char_indices().find(|(_, c)| {
+        quoted ^= *c == '"';
+        *c == ')' && !quoted
+    });
+    let Some((call, rest)) = end.and_then(|(end, _)| text.split_at_checked(end + 1)) else { return Ok((text, None)) };
+    let Some(rest) = after_word(rest, "filter") else { return Ok((text, None)) };
+    let condition = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let condition = condition.and_then(|inner| after_word(inner, "where")).filter(|condition| !condition.is_empty());
+    match condition {
+        Some(condition) => Ok((call, Some(condition.to_owned()))),
+        None => Err(format!(
+            "what stands behind `{call}` is not a condition; write one as in SQL, \"{call} filter (where price > 10)\""
+        )),
+    }
+}
+
+/// What stands behind a word, in any case.
+fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let (begin, rest) = text.trim().split_at_checked(word.len())?;
+    begin.eq_ignore_ascii_case(word).then_some(rest.trim())
 }
 
 /// A plain name, or one in double quotes that may hold anything.

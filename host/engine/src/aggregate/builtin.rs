@@ -3,9 +3,11 @@
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::{self, ColumnType};
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::job::spec::{AggregateFunction, AggregateSpec};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use crate::sql::expression::Expression;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, take, take_arrays};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
@@ -19,6 +21,9 @@ use std::sync::Arc;
 
 mod accumulators;
 mod stored;
+mod tally;
+
+pub use tally::Tally;
 
 /// The aggregates of one stage, checked against its input.
 #[derive(Clone)]
@@ -31,6 +36,10 @@ pub struct Builtin {
     pub inverse: bool,
     /// The column that says what a row does: totals take out those that are deleted.
     pub op: Option<usize>,
+    /// Of such rows, the values are kept: some function cannot take out again what it took in.
+    pub keeps_values: bool,
+    /// Totals are put out as rows that go and come, with these columns.
+    pub changes: Option<SchemaRef>,
 }
 
 /// One aggregate function and its argument.
@@ -41,6 +50,8 @@ struct Function {
     column: Option<usize>,
     /// Its name.
     column_name: Option<String>,
+    /// Its type; of `count(*)` any.
+    given: DataType,
     /// The type that the function takes the argument in.
     argument: DataType,
     /// What it does to values before and to results after.
@@ -53,6 +64,8 @@ struct Function {
     states: Vec<DataType>,
     function: AggregateFunction,
     distinct: bool,
+    /// The condition of the rows that it takes, with its text; `None`: all.
+    filter: Option<(String, Expression)>,
 }
 
 /// What happens to values before DataFusion's function sees them, and to its results, where it alone does not do what
@@ -86,7 +99,7 @@ impl Builtin {
             functions.push(function);
         }
         let (partial, output) = (Arc::new(Schema::new(partial)), Arc::new(Schema::new(output)));
-        Ok(Builtin { keys, functions, partial, output, inverse: false, op: None })
+        Ok(Builtin { keys, functions, partial, output, inverse: false, op: None, keeps_values: false, changes: None })
     }
 
     /// The stage's output: key columns, then one column for each aggregate.
@@ -100,11 +113,17 @@ impl Builtin {
     }
 
     /// The partial result of some rows: a row for each key, and the hashes of the keys.
-    pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Vec<KeyHash>)> {
+    pub fn partial(
+        &self,
+        context: BatchContext,
+        rows: &RecordBatch,
+        grouper: &mut Grouper,
+    ) -> Result<(RecordBatch, Vec<KeyHash>)> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_column(rows.column(*key))).collect();
         let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
         let values = self.functions.iter().map(|function| function.values(rows)).collect::<Result<Vec<_>>>()?;
+        let taken = self.functions.iter().map(|function| function.taken(context, rows)).collect::<Result<Vec<_>>>()?;
         let mut groups = if keys.is_empty() { Grouped::whole(0) } else { Grouped::default() };
         grouper.begin();
         for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
@@ -114,9 +133,11 @@ impl Builtin {
             } else {
                 grouper.extend(&encoded, start..end, &mut groups);
             }
-            for (accumulator, values) in accumulators.iter_mut().zip(&values) {
+            for ((accumulator, values), taken) in accumulators.iter_mut().zip(&values).zip(&taken) {
                 let values = values.slice(start, end - start);
-                accumulator.update_batch(&[values], &groups.of_row, None, groups.count()).map_err(datafusion)?;
+                let taken = taken.as_ref().map(|taken| taken.slice(start, end - start));
+                let count = groups.count();
+                accumulator.update_batch(&[values], &groups.of_row, taken.as_ref(), count).map_err(datafusion)?;
             }
         }
         let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows), None).map_err(Error::arrow)?;
@@ -202,6 +223,7 @@ impl Function {
             expression,
             column,
             column_name: spec.column.clone(),
+            given,
             argument,
             convert,
             name: spec.output.clone(),
@@ -209,6 +231,7 @@ impl Function {
             states,
             function: spec.function,
             distinct: spec.distinct,
+            filter: filter(spec, input)?,
         })
     }
 
@@ -249,6 +272,18 @@ impl Function {
         ))
     }
 
+    /// Which rows it takes; `None`: all.
+    fn taken(&self, context: BatchContext, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let Some((_, filter)) = &self.filter else { return Ok(None) };
+        let taken = filter.evaluate(context, rows).map_err(|error| error.within(format!("`{}`", self.name)))?;
+        let taken = taken.as_boolean_opt().ok_or_else(|| Error::bug("a filter that is neither true nor false"))?;
+        // Where it is null, the row is not taken.
+        Ok(Some(match taken.nulls() {
+            None => taken.clone(),
+            Some(nulls) => BooleanArray::new(taken.values() & nulls.inner(), None),
+        }))
+    }
+
     /// The argument's values. `count(*)` counts rows whatever they hold, so any column without nulls does.
     fn values(&self, rows: &RecordBatch) -> Result<ArrayRef> {
         match self.column {
@@ -283,6 +318,19 @@ fn unordered(column: &ArrayRef) -> ArrayRef {
 /// grow away from zero.
 fn swap_order(bits: i64) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
+}
+
+/// The condition of the rows that a function takes.
+fn filter(spec: &AggregateSpec, input: &SchemaRef) -> Result<Option<(String, Expression)>> {
+    let Some(text) = &spec.filter else { return Ok(None) };
+    let within = |error: Error| error.within(format!("`{}`: filter", spec.output));
+    let filter = Expression::new(text, input).map_err(within)?;
+    if filter.data_type() != &DataType::Boolean {
+        let kind = ColumnType::of(filter.data_type());
+        let message = format!("`{text}` is {kind}, and must be true or false, as \"price > 10\"");
+        return Err(within(Error::job(message)));
+    }
+    Ok(Some((text.clone(), filter)))
 }
 
 /// The type in which a function takes its argument, or why it does not take it.

@@ -4,7 +4,7 @@ use super::builtin::Builtin;
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::types::with_fields;
-use crate::context::CallContext;
+use crate::context::{BatchContext, CallContext};
 use crate::error::{Error, Result};
 use crate::plugin::Caller;
 use crate::plugin::reduce::{self, combine_by_key, combine_groups};
@@ -55,7 +55,7 @@ impl Functions {
     /// The partial results of some rows: key columns and what [`Accumulate::merge`] takes.
     pub fn partial(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
         match self {
-            Functions::Builtin(own) => Ok(own.plain.partial(rows, &mut own.grouper)?.0),
+            Functions::Builtin(own) => Ok(own.plain.partial(of_call(context), rows, &mut own.grouper)?.0),
             Functions::Plugin(own) => own.partial(context, rows, None),
         }
     }
@@ -75,7 +75,8 @@ impl Functions {
         {
             let mut start = 0;
             let partial = |(pane, length): &(i64, usize)| {
-                let (partial, _) = own.plain.partial(&rows.slice(start, *length), &mut own.grouper)?;
+                let (partial, _) =
+                    own.plain.partial(of_call(context), &rows.slice(start, *length), &mut own.grouper)?;
                 start += length;
                 own.with_pane(&partial, *pane)
             };
@@ -88,7 +89,7 @@ impl Functions {
                 let columns = rows.columns().iter().cloned().chain([panes]).collect();
                 let schema = with_fields(rows.schema_ref(), [Arc::new(pane_field())]);
                 let rows = RecordBatch::try_new(schema, columns).map_err(Error::arrow)?;
-                own.by_pane.partial(&rows, &mut own.grouper)?.0
+                own.by_pane.partial(of_call(context), &rows, &mut own.grouper)?.0
             }
             Functions::Plugin(own) => own.partial(context, rows, Some(panes))?,
         }])
@@ -139,6 +140,11 @@ impl Functions {
     pub fn within(&mut self, context: CallContext) -> Within<'_> {
         Within { functions: self, context }
     }
+}
+
+/// The batch of a call, for conditions of built-in functions.
+fn of_call(context: CallContext) -> BatchContext {
+    BatchContext::new(context.batch, context.time)
 }
 
 impl Builtins {

@@ -27,12 +27,13 @@ pub fn aggregate<'s>(
     let failure = build.running.failure.clone();
     let metrics = build.running.metrics.of(&stage.name);
     let (local, peers, mut grouper) = (builtin.clone(), build.peers, Grouper::default());
-    let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
-        let (partial, hashes) = local.partial(&part.rows, &mut grouper)?;
-        let split = split_by_key(&partial, &hashes, peers).map_err(Error::arrow)?;
-        output.rows.extend(parts_of(split, &part));
-        Ok(())
-    });
+    let (partial, _) =
+        each_part(input, &format!("{} partial", stage.name), failure.clone(), move |context, part, output| {
+            let (partial, hashes) = local.partial(context, &part.rows, &mut grouper)?;
+            let split = split_by_key(&partial, &hashes, peers).map_err(Error::arrow)?;
+            output.rows.extend(parts_of(split, &part));
+            Ok(())
+        });
     let (builtin, index, name, mut grouper) = (builtin.clone(), build.index, stage.name.clone(), Grouper::default());
     each_batch(
         partial,

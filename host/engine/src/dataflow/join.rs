@@ -1,15 +1,18 @@
 //! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and meet there.
 
+mod as_of;
+mod changing;
+mod on_time;
+
 use super::by_key::hashes;
 use super::event_time;
 use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::batch::keys::{canonical_column, has_floats};
 use crate::batch::part::Part;
-use crate::batch::rejected::mixed_late_rows;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
-use crate::exchange::{by_key_group, parts_of, split_by_key};
+use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{JoinNode, StageNode, right_table};
 use crate::ids::{BatchId, PartOrder};
 use crate::join::{self, IntervalJoin, Side};
@@ -18,9 +21,8 @@ use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::{Counts, StateSize};
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_that_holds, each_part};
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
+use on_time::OnTime;
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -30,9 +32,13 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let split = split(stage, node, input.parts, build);
+    if let Some(changing) = &node.changing {
+        return changing::build(stage, node, changing, split, build);
+    }
     let metrics = build.running.metrics.of(&stage.name);
     let failure = build.running.failure.clone();
-    let Some(event_time) = stage.event_time.as_ref().filter(|_| node.interval.is_some()) else {
+    let timed = node.interval.is_some() || node.as_of.is_some();
+    let Some(event_time) = stage.event_time.as_ref().filter(|_| timed) else {
         let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: build.index as u64, metrics };
         let work = move |context, parts, output: &mut Output| work.batch(context, parts, output);
         let (rows, rejected) = each_batch(split, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
@@ -40,10 +46,15 @@ pub fn build<'s>(
     };
     let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
     let time = Some((progress, event_time::telling_clock(stage, event_time, build)?));
-    let work = Intervals::new(stage, node, metrics, build)?;
     let (place, ticks) = (build.running.graph.held_place(stage), build.ticks.clone());
-    let (rows, rejected, changes, holds) =
-        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
+    let (name, to) = (&stage.name, |part: &Part| part.to);
+    let (rows, rejected, changes, holds) = if node.as_of.is_some() {
+        let work = as_of::AsOfWork::new(stage, node, metrics, build)?;
+        each_batch_that_holds(split, time, place, ticks, name, failure, to, work)
+    } else {
+        let work = Intervals::new(stage, node, metrics, build)?;
+        each_batch_that_holds(split, time, place, ticks, name, failure, to, work)
+    };
     let (rejected, late) = split_late(rejected);
     Ok(StageStreams {
         sides: vec![late],
@@ -117,12 +128,9 @@ impl PerBatch {
 
 /// An interval join on one worker, with what checkpoints hold of it.
 struct Intervals {
-    stage: StageNode,
-    node: JoinNode,
+    on_time: OnTime,
     state: IntervalJoin,
     checkpoints: Option<[TableCheckpoint; 2]>,
-    worker: u64,
-    metrics: Counts,
     held: StateSize,
     /// Whether rows of the last batch were late.
     put_out_late: bool,
@@ -141,69 +149,39 @@ impl Intervals {
                 state.restore(side, &table)?;
             }
         }
-        let (stage, node, worker, held) = (stage.clone(), node.clone(), build.index as u64, metrics.held(&stage.name));
-        Ok(Intervals { stage, node, state, checkpoints, worker, metrics, held, put_out_late: false })
-    }
-
-    /// The rows of a side that are not late, as one batch; the others go out as late.
-    fn on_time(&self, context: BatchContext, side: Side, parts: Vec<Part>, output: &mut Output) -> Result<RecordBatch> {
-        let (mut good, mut late_rows) = (Vec::with_capacity(parts.len()), Vec::new());
-        for part in parts {
-            let last = part.rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-            let times = last.ok_or_else(|| Error::bug("a row of an interval join without its time"))?.values();
-            let Some(before) = context.watermark.before.filter(|before| times.iter().any(|time| time < before)) else {
-                good.push(part.rows);
-                continue;
-            };
-            let on_time: BooleanArray = times.iter().map(|time| Some(*time >= before)).collect();
-            let late: BooleanArray = times.iter().map(|time| Some(*time < before)).collect();
-            let filter = |which: &BooleanArray| filter_record_batch(&part.rows, which).map_err(Error::arrow);
-            good.push(filter(&on_time)?);
-            late_rows.push(filter(&late)?);
-        }
-        if let (Some(before), [first, ..]) = (context.watermark.before, late_rows.as_slice()) {
-            let rows = concat_batches(first.schema_ref(), &late_rows).map_err(Error::arrow)?;
-            let rows = self.late(side, before, &rows)?;
-            output.late(context, PartOrder::at(side as u64).then(self.worker), rows);
-        }
-        concat_batches(&self.node.columns[side.place()], &good).map_err(Error::arrow)
-    }
-
-    /// Late rows as their stream has them, in the order of key groups, so that it does not matter which workers had them.
-    fn late(&self, side: Side, before: i64, rows: &RecordBatch) -> Result<RecordBatch> {
-        self.metrics.add_late(rows.num_rows());
-        let rows = by_key_group(rows, &hashes(&first(self.node.on), rows)?).map_err(Error::arrow)?;
-        let last = rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-        let times = last.map(|times| times.values().to_vec()).unwrap_or_default();
-        let reason = |time: i64| format!("late by {}", seconds(before.saturating_sub(time)));
-        let reasons = times.into_iter().map(reason).collect();
-        // As they came in: in the order of the input's columns.
-        let layout = &self.node.layouts[side.place()];
-        let input = self.stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
-        let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
-        let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
-        mixed_late_rows(&input.name, &rows, reasons).map_err(Error::arrow)
+        let held = metrics.held(&stage.name);
+        let on_time = OnTime::new(stage, node, build.index, metrics);
+        Ok(Intervals { on_time, state, checkpoints, held, put_out_late: false })
     }
 }
 
-/// A length of time as people read it: `1.5 s`.
-fn seconds(us: i64) -> String {
-    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
-    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+/// The name of an input, and its rows with the columns in the order in which they came in.
+fn as_they_came<'a>(
+    stage: &'a StageNode,
+    node: &JoinNode,
+    side: Side,
+    rows: &RecordBatch,
+) -> Result<(&'a str, RecordBatch)> {
+    let layout = &node.layouts[side.place()];
+    let input = stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
+    let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
+    let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
+    Ok((&input.name, rows))
 }
 
 impl BatchWork for Intervals {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let [first, second] = by_side(parts);
-        let first = self.on_time(context, Side::First, first, output)?;
-        let second = self.on_time(context, Side::Second, second, output)?;
+        let first = self.on_time.rows(context, Side::First, first, output)?;
+        let second = self.on_time.rows(context, Side::Second, second, output)?;
         self.put_out_late = !output.rejected.is_empty();
         let rows = self.state.batch(context.id, [first, second], context.watermark.now);
-        let rows = rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
+        let rows =
+            rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.on_time.stage.name, context.id)))?;
         self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum(), self.state.bytes());
         for (number, rows) in (0u64..).zip(rows) {
-            self.metrics.add_rows(rows.num_rows());
-            output.push(context, PartOrder::at(self.worker).then(number), rows);
+            self.on_time.metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);
         }
         Ok(())
     }

@@ -51,18 +51,37 @@ fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &Bui
             mark(&mut part)?;
         }
         let (columns, op) = if part.input == TABLE { (&node.key, node.op) } else { (&node.on, None) };
-        let hashes = hashes(columns, &part.rows)?;
-        let words = words(&part.rows, op);
-        let empties = |row: usize| Op::of_row(words, row) == Ok(Op::Truncate);
-        let split = if peers > 1 && (0..hashes.len()).any(empties) {
-            split_for_all(&part.rows, &hashes, peers, empties)?
-        } else {
-            split_by_key(&part.rows, &hashes, peers).map_err(Error::arrow)?
-        };
-        output.rows.extend(parts_of(split, &part));
+        output.rows.extend(parts_of(split_rows(&part.rows, columns, op, peers)?, &part));
         Ok(())
     });
     split
+}
+
+/// Splits parts by the owner of their key, as [`split`] does those of the table.
+pub(super) fn split_by_op<'s>(
+    stage: &str,
+    key: Vec<usize>,
+    op: Option<usize>,
+    parts: Parts<'s>,
+    build: &BuildContext<'s, '_>,
+) -> Parts<'s> {
+    let (name, peers) = (format!("{stage} by key"), build.peers);
+    let (split, _) = each_part(parts, &name, build.running.failure.clone(), move |_, part, output| {
+        output.rows.extend(parts_of(split_rows(&part.rows, &key, op, peers)?, &part));
+        Ok(())
+    });
+    split
+}
+
+/// Rows by the owner of their key; those that empty the table are for every worker.
+fn split_rows(rows: &RecordBatch, key: &[usize], op: Option<usize>, peers: usize) -> Result<Vec<(u64, RecordBatch)>> {
+    let hashes = hashes(key, rows)?;
+    let words = words(rows, op);
+    let empties = |row: usize| Op::of_row(words, row) == Ok(Op::Truncate);
+    if peers > 1 && (0..hashes.len()).any(empties) {
+        return split_for_all(rows, &hashes, peers, empties);
+    }
+    split_by_key(rows, &hashes, peers).map_err(Error::arrow)
 }
 
 /// As [`split_by_key`], with some rows for every worker.

@@ -3,6 +3,7 @@
 mod deduplicate;
 mod distinct;
 mod kept_times;
+mod newest;
 mod ranking;
 mod repartition;
 mod sample;
@@ -28,6 +29,7 @@ pub fn build<'s>(
             top::build(stage, order, input.parts, build)
         }
         SimpleNode::Ranking(node) => return ranking::build(stage, node, input.parts, build),
+        SimpleNode::Newest(node) => return newest::build(stage, node, input.parts, build),
         SimpleNode::Distinct(columns) => distinct::build(stage, columns, input.parts, build),
         SimpleNode::Deduplicate { within_us } => return deduplicate::build(stage, *within_us, input, build),
         SimpleNode::Sample(below) => sample::build(stage, *below, input.parts, build),

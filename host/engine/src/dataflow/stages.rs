@@ -11,7 +11,7 @@ use super::{
 };
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, SimpleNode, StageNode};
+use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, BatchTime};
 use crate::running::Running;
 use crate::state::StateTable;
@@ -119,7 +119,8 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_
             sessions::build(stage, input, build)
         }
         (Some(_), Operator::Aggregate(_) | Operator::Reduce(_)) => windowed::build(stage, input, build),
-        (Some(_), Operator::Simple(SimpleNode::Ranking(_))) => over_batches(stage, input, build),
+        // Over all rows, which the operator keeps itself.
+        (Some(WindowNode::All), Operator::Simple(_) | Operator::Join(_)) => over_batches(stage, input, build),
         (Some(window), _) => {
             let windowed = rows_window::build(stage, window, input, build)?;
             let input = Input { parts: windowed.rows, progress: None };

@@ -2,9 +2,11 @@
 //! worker that owns the key. Running totals are a window without an end.
 
 mod batches;
+mod changed;
 mod partial;
 mod times;
 mod totals;
+mod values;
 
 use super::plugin::{Current, caller};
 use super::stages::{BuildContext, Input, StageStreams, split_late};
@@ -37,6 +39,9 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+        }
+        (Some(WindowNode::All), _, _) if matches!(&stage.operator, Operator::Aggregate(of) if of.keeps_values) => {
+            values::build(stage, input.parts, build)
         }
         (Some(WindowNode::All), _, _) => {
             let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;

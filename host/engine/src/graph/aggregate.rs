@@ -2,12 +2,13 @@
 
 use super::{CheckedStage, Operator, PluginNode, StageCheck, ranking, window};
 use crate::aggregate::builtin::Builtin;
+use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::job::spec::AggregateSpec;
+use crate::job::spec::{AggregateSpec, OPERATION, WindowEmit};
 use crate::window::WindowNode;
 use crate::window::panes::pane_field;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Checks built-in aggregates.
@@ -22,20 +23,60 @@ pub(super) fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: 
         check_op(&builtin)?;
     }
     let results = builtin.output().fields().iter().skip(check.key.len()).cloned().collect();
-    let output = window::with_results(&check.key_schema()?, check.window, results);
+    let mut output = window::with_results(&check.key_schema()?, check.window, results);
+    if check.spec.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes) {
+        output = with_operation(check, &output)?;
+        builtin.changes = Some(output.clone());
+    }
+    // A key whose rows have all gone is known by their number.
+    let counts = builtin.changes.is_some() || builtin.without_inverse().is_some();
+    builtin.keeps_values = builtin.op.is_some() && counts;
     let accumulators = builtin.accumulators()?;
-    let tables = tables(check, &accumulators, &builtin.words(), &builtin.reads(), inverse)?;
+    let tables = match builtin.keeps_values {
+        true => tables_of_values(check, &builtin),
+        false => tables(check, &accumulators, &words(&builtin), &builtin.reads(), inverse)?,
+    };
     Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
 }
 
-fn check_op(builtin: &Builtin) -> Result<()> {
-    match builtin.without_inverse() {
-        None => Ok(()),
-        Some(name) => Err(Error::job(format!(
-            "`op` needs functions that can take out again what they took in, which count can, and sum of int64 and decimals, and `{name}` \
-             cannot; an average is sum(x) by count(x), in `select`",
-        ))),
+/// The rows with the column that says what they do.
+fn with_operation(check: &StageCheck<'_>, rows: &Schema) -> Result<SchemaRef> {
+    let op = check.spec.op.as_deref().unwrap_or(OPERATION);
+    if rows.index_of(op).is_ok() {
+        return Err(Error::job(format!(
+            "there is a column `{op}` already, and with emit = \"changes\" the rows of this stage get one that says what they do; name the \
+             other one otherwise"
+        )));
     }
+    Ok(types::with_fields(rows, [Arc::new(Field::new(op, ColumnType::Text.arrow(), false))]))
+}
+
+fn check_op(builtin: &Builtin) -> Result<()> {
+    match builtin.cannot_follow() {
+        None => Ok(()),
+        Some((name, why)) => Err(Error::job(format!("`op`: `{name}` cannot follow rows that are deleted: {why}"))),
+    }
+}
+
+/// The functions in words, and how they are put out: what follows them knows the rows that it was told of.
+fn words(builtin: &Builtin) -> String {
+    format!("{}{}", builtin.words(), if builtin.changes.is_some() { ", put out as changes" } else { "" })
+}
+
+/// The table of the values of a stage with totals of rows that are deleted again: one for each column whose values are kept, from 1 on.
+pub fn values_table(stage: &str, number: usize) -> String {
+    format!("{stage}.values{number}")
+}
+
+/// What checkpoints hold where values are kept.
+fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
+    let name = &check.spec.name;
+    let identity = format!("totals of rows that are deleted again, {}", words(builtin));
+    let table = |(number, columns): (usize, [Vec<Column>; 3])| {
+        let name = if number == 0 { name.clone() } else { values_table(name, number) };
+        Table::of_stage(name, identity.clone(), columns).reading(builtin.reads())
+    };
+    builtin.tally_tables(check.input).into_iter().enumerate().map(table).collect()
 }
 
 fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {

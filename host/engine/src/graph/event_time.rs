@@ -240,7 +240,7 @@ impl StageNode {
     /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
     pub fn holds_rows(&self) -> bool {
         let holds = match &self.operator {
-            Operator::Join(node) => node.interval.is_some(),
+            Operator::Join(node) => node.interval.is_some() || node.as_of.is_some(),
             Operator::Update(..) | Operator::Pattern(_) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
             _ => false,
         };

@@ -43,7 +43,9 @@ fn has_all_rows_of(stage: &StageNode, columns: &[String]) -> bool {
             UpdateEmit::Changes | UpdateEmit::State => true,
             UpdateEmit::Rows => return false,
         },
-        Operator::Simple(SimpleNode::Top { .. } | SimpleNode::Ranking(_) | SimpleNode::Repartition { .. }) => false,
+        Operator::Simple(
+            SimpleNode::Top { .. } | SimpleNode::Ranking(_) | SimpleNode::Newest(_) | SimpleNode::Repartition { .. },
+        ) => false,
         _ => return false,
     };
     let select = stage.shape.as_ref().and_then(|shape| shape.select.as_ref());

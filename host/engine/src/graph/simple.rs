@@ -1,5 +1,6 @@
 //! Stages that choose or spread rows: top, distinct, deduplicate, sample, split, repartition.
 
+use super::newest::{self, NewestNode};
 use super::ranking::{self, RankingNode};
 use super::{CheckedStage, Operator, StageCheck};
 use crate::batch::types::{self, ColumnType};
@@ -28,6 +29,8 @@ pub enum SimpleNode {
     },
     /// The first of all rows that ever came, of each key.
     Ranking(Box<RankingNode>),
+    /// The latest row of each key.
+    Newest(Box<NewestNode>),
     /// Of rows that are equal in these columns the first of each batch or window.
     Distinct(Vec<usize>),
     /// Drops rows whose key came before within so many microseconds.
@@ -50,7 +53,7 @@ impl SimpleNode {
     /// Whether parts only pass through it.
     pub(super) fn keeps_parts(&self, has_event_time: bool) -> bool {
         match self {
-            SimpleNode::Top { .. } | SimpleNode::Ranking(_) => false,
+            SimpleNode::Top { .. } | SimpleNode::Ranking(_) | SimpleNode::Newest(_) => false,
             // By their times rows of all its clocks are compared, so what comes out has one.
             SimpleNode::Deduplicate { .. } => !has_event_time,
             _ => true,
@@ -82,6 +85,7 @@ pub(super) fn check(check: &StageCheck<'_>) -> Result<CheckedStage> {
             return ranking::check(check, n, (ordering(check, by)?, *ascending), rank.as_deref());
         }
         OperatorSpec::Top { n, by, ascending, .. } => top(check, *n, by, *ascending)?,
+        OperatorSpec::Newest { by } => return newest::check(check, by.as_deref()),
         OperatorSpec::Distinct(columns) => distinct(check, columns)?,
         OperatorSpec::Deduplicate { within } => return deduplicate(check, microseconds(*within)),
         OperatorSpec::Sample(share) => sample(*share)?,
@@ -144,7 +148,7 @@ fn distinct(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
 }
 
 /// An error where the values of a column have no order.
-fn comparable(check: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
+pub(super) fn comparable(check: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
     let field = check.input.field(place);
     let kind = ColumnType::of(field.data_type());
     if kind.is_scalar() {

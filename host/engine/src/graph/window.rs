@@ -98,11 +98,16 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
     match &stage.window {
         Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
-        Some(window) if window.extent == WindowExtent::All && !matches!(stage.operator, OperatorSpec::Top { .. }) => {
+        Some(window) if window.extent == WindowExtent::All && !keeps_rows(&stage.operator) => {
             wrong("`window = \"all\"`")
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an operator keeps rows of all time itself.
+fn keeps_rows(operator: &OperatorSpec) -> bool {
+    matches!(operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_) | OperatorSpec::Newest { .. })
 }
 
 /// Rows as they come out of windows of event time.
@@ -198,5 +203,11 @@ pub(super) fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<
 
 /// Whether an operator has windows of its own.
 pub fn has_own_windows(operator: &Operator) -> bool {
-    matches!(operator, Operator::Aggregate(_) | Operator::Reduce(_) | Operator::Simple(SimpleNode::Ranking(_)))
+    match operator {
+        Operator::Aggregate(_)
+        | Operator::Reduce(_)
+        | Operator::Simple(SimpleNode::Ranking(_) | SimpleNode::Newest(_)) => true,
+        Operator::Join(node) => node.changing.is_some(),
+        _ => false,
+    }
 }

@@ -305,7 +305,8 @@ impl StateTable {
         (0..self.slots() as Slot).filter(|slot| self.known(*slot))
     }
 
-    pub(super) fn key(&self, slot: Slot) -> &[u8] {
+    /// The bytes of a slot's key.
+    pub fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
     }

@@ -2,6 +2,7 @@
 
 use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, fold_into};
+use crate::batch::keys::Keys;
 use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
 use arrow::datatypes::{Field, SchemaRef};
@@ -26,10 +27,25 @@ impl Totals {
         &mut self.table
     }
 
+    /// The totals that there are of the keys of these rows, in the order of the keys' hashes.
+    pub fn before(&self, rows: &PartialRows) -> Result<Window> {
+        let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
+        let found = (0..rows.rows).filter_map(|row| self.table.find(keys.view().get(row)));
+        let mut ids: Vec<Slot> = found.filter(|slot| self.table.known(*slot)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        self.totals(ids)
+    }
+
     /// Adds the rows of a batch; returns the totals of their keys, in the order of the keys' hashes.
     pub fn batch(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Window> {
-        let mut ids: Vec<Slot> =
+        let ids: Vec<Slot> =
             fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
+        self.totals(ids)
+    }
+
+    /// The totals of these keys.
+    fn totals(&self, mut ids: Vec<Slot>) -> Result<Window> {
         self.table.sort(&mut ids);
         let keys = self.table.keys(&ids).map_err(Error::arrow)?;
         let accumulators = self.table.states(&ids).map_err(Error::arrow)?.0;

@@ -123,7 +123,16 @@ impl StageSpec {
         self
     }
 
-    /// Of aggregates and `top` over all rows: the column that says what a row does.
+    /// The latest row of each key as it changes, by a column that orders them or as they come.
+    pub fn newest<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        by: Option<&str>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Newest { by: by.map(str::to_owned) })
+    }
+
+    /// Of aggregates, joins, `latest` and `top` over all rows: the column that says what a row does.
     #[must_use]
     pub fn op(mut self, column: impl Into<String>) -> StageSpec {
         self.op = Some(column.into());
@@ -272,6 +281,13 @@ impl WindowSpec {
         WindowSpec { extent: WindowExtent::Session { gap, length_max }, emit: WindowEmit::Close }
     }
 
+    /// Totals of all rows as they change: rows that go and come.
+    #[must_use]
+    pub fn changes(mut self) -> WindowSpec {
+        self.emit = WindowEmit::Changes;
+        self
+    }
+
     /// Results with every batch that changes them, instead of once.
     #[must_use]
     pub fn update(mut self) -> WindowSpec {
@@ -342,13 +358,27 @@ impl JoinSpec {
     /// An inner join of rows of one batch or window by columns that both inputs have.
     pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
         let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
-        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None }
+        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None }
     }
 
     /// Sets which rows without a partner are kept.
     #[must_use]
     pub fn kind(mut self, kind: JoinKind) -> JoinSpec {
         self.kind = kind;
+        self
+    }
+
+    /// Makes it an as-of join: beside each row the latest that the second input has at its event time.
+    #[must_use]
+    pub fn as_of(mut self) -> JoinSpec {
+        self.as_of = true;
+        self
+    }
+
+    /// Of a join of all rows: forgets a key that has had no new rows for so long.
+    #[must_use]
+    pub fn ttl(mut self, time: Duration) -> JoinSpec {
+        self.ttl = Some(time);
         self
     }
 

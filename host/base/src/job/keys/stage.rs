@@ -15,6 +15,7 @@ pub(in crate::job) const OPERATORS: [&str; 13] = [
     "cogroup",
     "enrich",
     "top",
+    "latest",
     "distinct",
     "deduplicate",
     "pattern",
@@ -43,8 +44,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
         "The rows that the operator works on, where these are not those of one batch: { size = \"30s\", slide = \
-         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates and \
-         `top` of all rows that ever came.",
+         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates, \
+         `join` and `top` of all rows that ever came.",
     ),
     TIME,
     LATENESS,
@@ -55,7 +56,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         KeyShape::Word(&["rows", "changes", "state", "close", "update"]),
         "World update: what the stage's rows are: what the plugin returns (`rows`, the default), the new states of the \
          keys called (`changes`), or the whole state table (`state`). Windows of event time: results once, when a \
-         window is complete (`close`, the default), or with every batch that changes them (`update`).",
+         window is complete (`close`, the default), or with every batch that changes them (`update`). Aggregates of all rows: \
+         the totals as rows that go and come (`changes`).",
     ),
     key(
         "plugin",
@@ -73,7 +75,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "op",
         KeyShape::Text,
         "With `window = \"all\"`: the column that says what a row does: `insert`, `update` and `upsert` add it, and `delete` takes \
-         an equal row out again.",
+         an equal row out again. With `latest`: they write the row of their key, `delete` deletes it, and `truncate` all.",
     ),
     key(
         "inverse",
@@ -114,6 +116,11 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "top",
         KeyShape::Table(TOP),
         "The first rows in an order, of each key where there is one: { n = 10, by = \"total\" }.",
+    ),
+    key(
+        "latest",
+        KeyShape::Either(&[KeyShape::Flag, KeyShape::Text]),
+        "The latest row of each `key` as it changes, rows that go and come: as they come (true), or by a column, as \"at\".",
     ),
     key(
         "distinct",
@@ -290,6 +297,17 @@ pub(in crate::job) const JOIN: &[TableKey] = &[
         KeyShape::Within,
         "Event time: how far apart the times of partners may be, \"10s\"; or how much later than the first the second \
          may be, from and to: [\"-5s\", \"10s\"]. Without it partners are in the same batch or window.",
+    ),
+    key(
+        "as_of",
+        KeyShape::Flag,
+        "Event time: beside each row of the first input only the latest that the second has of the key at that time, or before; `within` says \
+         how old it may be.",
+    ),
+    key(
+        "ttl",
+        KeyShape::Time,
+        "With `window = \"all\"`: a key without new rows for so long, on either side, is forgotten with all rows; never by default.",
     ),
     key("window", KeyShape::Table(WINDOW), "The same as `window` of the stage."),
 ];

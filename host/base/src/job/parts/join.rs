@@ -1,6 +1,6 @@
 //! What must hold of joins, cogroups and enrichments.
 
-use super::{PartMistakes, file_path, twice};
+use super::{PartMistakes, file_path, twice, window};
 use crate::job::spec::*;
 use crate::job::{database, read};
 use crate::units;
@@ -18,6 +18,12 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
         part.wrong(if join.with.is_some() { "from" } else { "join.with" }, message);
     }
     on("join.on", &join.on, part);
+    if let Some(ttl) = join.ttl {
+        window::length("join.ttl", ttl, "30d", part);
+    }
+    if join.as_of {
+        as_of(spec, join, part);
+    }
     let Some((from_us, to_us)) = join.within_us else { return };
     let key = "join.within";
     let time = |us: i64| Duration::from_micros(us.unsigned_abs());
@@ -37,6 +43,30 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
                        join would keep all of them; write time = \"…\" with a timestamp column (a list: one for each \
                        input), or remove `within` to join the rows of each batch";
         part.wrong(key, message);
+    }
+}
+
+/// A join with the latest row at the time of each.
+fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
+    let key = "join.as_of";
+    if spec.window.is_some() {
+        part.wrong(key, "`join.as_of` and `window` both say which rows can be partners; remove one");
+    } else if spec.event_time.is_none() {
+        let message =
+            "`join.as_of` needs event time: write time = [\"at\", \"since\"] with a timestamp column of each input";
+        part.wrong(key, message);
+    }
+    if !matches!(join.kind, JoinKind::Inner | JoinKind::Left) {
+        part.wrong(
+            "join.type",
+            "`join.as_of` keeps the rows of the first input only; write type = \"left\" or type = \"inner\"",
+        );
+    }
+    if join.within_us.is_some_and(|(from_us, to_us)| from_us != to_us.saturating_neg()) {
+        part.wrong(
+            "join.within",
+            "with `join.as_of`, `join.within` says how old a partner may be: one time, as within = \"1h\"",
+        );
     }
 }
 

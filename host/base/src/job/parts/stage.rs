@@ -56,6 +56,19 @@ fn choose(spec: &StageSpec, part: &PartMistakes<'_>) {
                 part.wrong("top.by", "`top.by` is empty; write the name of a column, as by = \"total\"");
             }
         }
+        OperatorSpec::Newest { by } => {
+            if spec.key.is_empty() {
+                let message =
+                    "`latest` needs `key`: which columns say that a row takes the place of another; write key = \"id\"";
+                part.wrong("key", message);
+            }
+            if by.as_ref().is_some_and(String::is_empty) {
+                part.wrong(
+                    "latest",
+                    "`latest` is empty; write latest = true, or the name of a column, as latest = \"at\"",
+                );
+            }
+        }
         OperatorSpec::Distinct(columns) => twice("distinct", columns, part),
         OperatorSpec::Deduplicate { within } => {
             window::length("deduplicate.within", *within, "10m", part);

@@ -47,13 +47,12 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
     }
 }
 
-/// Totals of all rows: only aggregates need not keep these rows.
+/// What works on all rows: aggregates need not keep them, and others keep what they need themselves.
 fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
-    let keeps_few =
-        matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Top { .. } | OperatorSpec::Plugin(_));
-    if !keeps_few {
+    let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_));
+    if !fits {
         let message = format!(
-            "`{name} = \"all\"` is for aggregates and `top`, as all other operators would have to keep every row for ever; write \
+            "`{name} = \"all\"` is for aggregates, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write \
              aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
         );
         part.wrong(name, message);
@@ -125,14 +124,27 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
 /// What only stages over all rows do: follow rows that are deleted, and tell places.
 fn changes(spec: &StageSpec, part: &PartMistakes<'_>) {
     let over_all = spec.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
-    let follows = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Top { .. });
-    if spec.op.is_some() && !(over_all && follows) {
-        let message = "`op` is for `aggregate` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
+    let latest = matches!(spec.operator, OperatorSpec::Newest { .. });
+    if spec.op.is_some() && !(over_all && follows_changes(spec) || latest) {
+        let message = "`op` is for `aggregate`, `join` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
         part.wrong("op", message);
+    }
+    if latest && spec.window.is_some() && !over_all {
+        let message = "`latest` is of all rows that ever came; remove `window`";
+        part.wrong("window", message);
+    }
+    if matches!(&spec.operator, OperatorSpec::Join(join) if join.ttl.is_some()) && !over_all {
+        part.wrong("join.ttl", "`join.ttl` is for a join of all rows; write window = \"all\", or remove it");
     }
     if matches!(spec.operator, OperatorSpec::Top { rank: Some(_), .. }) && !over_all {
         part.wrong("top.rank", "`top.rank` is for the first of all rows; write window = \"all\", or remove it");
     }
+}
+
+/// Operators that can work on all rows, and follow those that are deleted again.
+fn follows_changes(spec: &StageSpec) -> bool {
+    use OperatorSpec::{Aggregate, Join, Newest, Top};
+    matches!(spec.operator, Aggregate { .. } | Join(_) | Newest { .. } | Top { .. })
 }
 
 /// Where windows begin.
@@ -192,7 +204,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
     times(spec, &time.time, &key, part);
     let used = match &spec.operator {
         _ if spec.window.is_some() => true,
-        OperatorSpec::Join(join) => join.within_us.is_some(),
+        OperatorSpec::Join(join) => join.within_us.is_some() || join.as_of,
         OperatorSpec::Deduplicate { .. }
         | OperatorSpec::Pattern(_)
         | OperatorSpec::Plugin(_)

@@ -51,6 +51,9 @@ fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
         ("update", (None, Some(WindowEmit::Update))),
     ];
     let emit = r.choice("emit", &words, &[]).unwrap_or_default();
+    if emit.0 == Some(UpdateEmit::Changes) && r.has("aggregate") {
+        return (None, Some(WindowEmit::Changes));
+    }
     if emit.0.is_some() && !r.has("plugin") {
         r.wrong("emit", for_plugins(r, "emit"));
     }
@@ -92,6 +95,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
         Some("join") => join::join(r),
         Some("enrich") => join::enrich(r),
         Some("top") => choose::top(r),
+        Some("latest") => choose::latest(r),
         Some("distinct") => choose::distinct(r),
         Some("deduplicate") => choose::deduplicate(r),
         Some("pattern") => pattern::pattern(r),

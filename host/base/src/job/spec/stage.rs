@@ -106,7 +106,7 @@ pub enum WindowExtent {
         /// Where windows of event time begin.
         begin: WindowBegin,
     },
-    /// All rows that ever came: running totals, for aggregates.
+    /// All rows that ever came: running totals, and what keeps rows itself.
     All,
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
@@ -134,6 +134,8 @@ pub enum WindowEmit {
     Close,
     /// With every batch that changes them; event time only.
     Update,
+    /// Of totals of all rows: as rows that go and come.
+    Changes,
 }
 
 /// How rows tell their time.
@@ -197,6 +199,11 @@ pub enum OperatorSpec {
         /// With `window = "all"`: the column that gets the place of each row, from 1 on.
         rank: Option<String>,
     },
+    /// The latest row of each key, put out as it changes.
+    Newest {
+        /// The column by which a row is later than another; `None`: as they come.
+        by: Option<String>,
+    },
     /// Of rows that are equal in these columns (none named: in all) the first.
     Distinct(Vec<String>),
     /// Drops rows whose key came within this time before, over batches.
@@ -230,6 +237,7 @@ impl OperatorSpec {
             OperatorSpec::Join(_) => "join",
             OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) => "enrich",
             OperatorSpec::Top { .. } => "top",
+            OperatorSpec::Newest { .. } => "latest",
             OperatorSpec::Distinct(_) => "distinct",
             OperatorSpec::Deduplicate { .. } => "deduplicate",
             OperatorSpec::Pattern(_) => "pattern",
@@ -252,6 +260,10 @@ pub struct JoinSpec {
     /// Interval join: how much later (or earlier, below zero) than a row of the first input its partner may be, in
     /// microseconds of event time, from and to. `None`: partners are in the same batch or window.
     pub within_us: Option<(i64, i64)>,
+    /// Of the second input only the latest row at the time of each row of the first, or before; with `within_us` no older than its first.
+    pub as_of: bool,
+    /// Of all rows that ever came: a key without new rows for so long, on either side, is forgotten; `None`: never.
+    pub ttl: Option<Duration>,
 }
 
 /// Which rows without a partner are kept.
@@ -352,6 +364,8 @@ pub struct AggregateSpec {
     pub column: Option<String>,
     /// `count(distinct x)`
     pub distinct: bool,
+    /// An SQL expression that is true of the rows which it takes: `count(*) filter (where n > 0)`; `None`: all.
+    pub filter: Option<String>,
 }
 
 /// The built-in aggregate functions.

@@ -528,7 +528,7 @@ plugn = "q""#,
         r#"from = "lines"
 plugin = "p"
 sperator = " ""#,
-        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `pattern`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`",
+        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `latest`, `distinct`, `deduplicate`, `pattern`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`",
     ),
     (
         r#"from = "lines"
@@ -793,7 +793,7 @@ job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?
 job.toml:13: stage `totals`: `from` names `word`, which is neither a source nor a stage; did you mean `words`?
-job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `pattern`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
+job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `latest`, `distinct`, `deduplicate`, `pattern`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
 job.toml:19: sink `screen`: `rows` is text, needs a whole number; write rows = 10"#,
     ),
 ];

@@ -46,6 +46,7 @@ fn no_text_makes_it_panic() {
         "\\u0000",
         "a.b.c.d",
         "18446744073709551616",
+        "latest",
         "distinct",
         "window = { size = \"30s\" }",
         "time",

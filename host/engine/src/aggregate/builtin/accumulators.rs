@@ -44,7 +44,8 @@ impl Builtin {
     pub fn words(&self) -> String {
         let in_words = |function: &Function| {
             let (kind, distinct) = (function.function, if function.distinct { "distinct " } else { "" });
-            format!("{} = {kind:?} {distinct}{:?}", function.name, function.argument)
+            let filter = function.filter.as_ref().map_or(String::new(), |(text, _)| format!(" where {text}"));
+            format!("{} = {kind:?} {distinct}{:?}{filter}", function.name, function.argument)
         };
         self.functions.iter().map(in_words).collect::<Vec<_>>().join(", ")
     }
@@ -236,6 +237,8 @@ fn missing() -> Error {
 mod tests {
     use super::*;
     use crate::batch::group::Grouper;
+    use crate::context::BatchContext;
+    use crate::ids::{BatchId, BatchTime};
     use crate::job::spec::AggregateSpec;
     use arrow::array::{
         BinaryArray, BooleanArray, Date32Array, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array,
@@ -269,8 +272,13 @@ mod tests {
         for (function, distinct) in functions {
             for column in ["i", "f", "t", "y", "b", "ts", "d", "n"] {
                 let output = format!("{function:?}-{distinct}-{column}");
-                let spec =
-                    AggregateSpec { output, function: *function, column: Some(column.into()), distinct: *distinct };
+                let spec = AggregateSpec {
+                    output,
+                    function: *function,
+                    column: Some(column.into()),
+                    distinct: *distinct,
+                    filter: None,
+                };
                 let only = Builtin::new(std::slice::from_ref(&spec), Vec::new(), &rows().schema());
                 specs.extend(only.is_ok().then_some(spec));
             }
@@ -278,8 +286,12 @@ mod tests {
         Builtin::new(&specs, Vec::new(), &rows().schema()).unwrap()
     }
 
+    fn no_batch() -> BatchContext {
+        BatchContext::new(BatchId(1), BatchTime(0))
+    }
+
     fn accumulator(builtin: &Builtin, rows: &RecordBatch) -> RecordBatch {
-        let (partial, _) = builtin.partial(rows, &mut Grouper::default()).unwrap();
+        let (partial, _) = builtin.partial(no_batch(), rows, &mut Grouper::default()).unwrap();
         let merged = builtin.merge(partial.columns(), &[0], 1).unwrap();
         assert_eq!(merged.schema(), builtin.accumulators().unwrap());
         merged
@@ -294,7 +306,7 @@ mod tests {
         // The sum of all does not fit, which is an error, and the sum of what is looked at below does.
         for order in [[0, 1, 2, 4, 5], [2, 3, 1, 5, 1], [5, 5, 1, 2, 0]] {
             let rows = take_record_batch(&rows(), &UInt32Array::from(order.to_vec())).unwrap();
-            let (whole, _) = builtin.partial(&rows, &mut Grouper::default()).unwrap();
+            let (whole, _) = builtin.partial(no_batch(), &rows, &mut Grouper::default()).unwrap();
             let expected = builtin.finish(&[whole], &mut Grouper::default()).unwrap();
             for cut in 1..5 {
                 let parts = [rows.slice(0, cut), rows.slice(cut, 5 - cut)].map(|rows| accumulator(&builtin, &rows));
@@ -318,6 +330,7 @@ mod tests {
             function: AggregateFunction::Sum,
             column: Some(column.into()),
             distinct: false,
+            filter: None,
         };
         let sums = Builtin::new(&["i", "n"].map(sum), Vec::new(), &rows().schema()).unwrap();
         for builtin in [builtin, sums] {

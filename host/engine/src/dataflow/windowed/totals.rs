@@ -1,12 +1,12 @@
 //! Running totals on the worker that owns the keys.
 
-use super::{WindowOutput, gather};
+use super::{WindowOutput, changed, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::dataflow::stages::BuildContext;
 use crate::error::Result;
-use crate::graph::StageNode;
+use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, PartOrder};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
@@ -22,6 +22,8 @@ pub struct TotalsWork {
     partial: SchemaRef,
     keys: usize,
     checkpoint: Option<TableCheckpoint>,
+    /// The columns of totals that are put out as they change.
+    changes: Option<SchemaRef>,
 }
 
 impl TotalsWork {
@@ -33,15 +35,28 @@ impl TotalsWork {
         let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
         let checkpoint = build.restore(&stage.name, &stage.name, totals.table())?;
         let partial = results.functions.partial_schema(false);
-        Ok(TotalsWork { name: stage.name.clone(), totals, results, partial, keys: keys.len(), checkpoint })
+        let changes = match &stage.operator {
+            Operator::Aggregate(builtin) => builtin.changes.clone(),
+            _ => None,
+        };
+        Ok(TotalsWork { name: stage.name.clone(), totals, results, partial, keys: keys.len(), checkpoint, changes })
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         // Totals are all in the table, whichever version of a plugin made them.
         self.results.renew()?;
         let Some(rows) = gather(parts, &self.partial, self.keys)?.filter(|rows| rows.rows > 0) else { return Ok(()) };
+        let before = match &self.changes {
+            Some(schema) => Some((schema.clone(), self.results.rows(context, &[self.totals.before(&rows)?])?)),
+            None => None,
+        };
         let totals = self.totals.batch(&mut self.results.functions.within(context.call()), &rows)?;
         let rows = self.results.rows(context, std::slice::from_ref(&totals))?;
+        if let Some((schema, before)) = before {
+            let count = changed::push(context, (&before, &rows), &schema, self.results.index as u64, output)?;
+            self.results.metrics.add_rows(count);
+            return Ok(());
+        }
         self.results.metrics.add_rows(rows.num_rows());
         output.push(context, PartOrder::at(self.results.index as u64), rows);
         Ok(())

@@ -117,7 +117,11 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
             let with = if functions.is_empty() { "" } else { ", with functions " };
             format!("sql over each {rows} of {}{with}{}", inputs().join(", "), functions.join(", "))
         }
-        OperatorSpec::Join(join) => self::join(join, &inputs(), rows),
+        OperatorSpec::Join(join) => {
+            let all = matches!(&spec.window, Some(window) if window.extent == WindowExtent::All);
+            let op = spec.op.as_deref().unwrap_or(OPERATION);
+            self::join(join, &inputs(), if all { Among::All(op) } else { Among::These(rows) })
+        }
         OperatorSpec::Enrich(enrich) => self::enrich(enrich),
         OperatorSpec::Latest(latest) => {
             let (kind, on) = (latest.kind.name(), self::on(&latest.on));
@@ -136,6 +140,14 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
                 ));
             }
             format!("top {n} of each {rows} by {by}, {order} first{}", each(", for each "))
+        }
+        OperatorSpec::Newest { by } => {
+            let by = by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+            let op = spec.op.as_deref().unwrap_or(OPERATION);
+            format!(
+                "the latest row of each {}{by}; put out as it changes, with `{op}` for what a row does",
+                spec.key.join(", ")
+            )
         }
         OperatorSpec::Distinct(columns) => {
             let columns = if columns.is_empty() { "all columns".into() } else { columns.join(", ") };
@@ -159,10 +171,27 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
     })
 }
 
-fn join(join: &JoinSpec, inputs: &[String], rows: &str) -> String {
-    let among = match join.within_us {
-        Some((from, to)) => format!("within {} to {} of event time", signed(from), signed(to)),
-        None => format!("in each {rows}"),
+/// Among which rows a join looks for partners.
+enum Among<'a> {
+    /// Those of a batch or window, by that word.
+    These(&'a str),
+    /// All that ever came; the column that says what a row of the result does.
+    All(&'a str),
+}
+
+fn join(join: &JoinSpec, inputs: &[String], among: Among<'_>) -> String {
+    let among = match (join.within_us, among) {
+        (within, _) if join.as_of => {
+            let most = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
+            format!("with the latest row at the time of each{most}")
+        }
+        (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
+        (None, Among::These(rows)) => format!("in each {rows}"),
+        (None, Among::All(op)) => {
+            let ttl =
+                join.ttl.map_or(String::new(), |ttl| format!(", forgotten {} after the last of a key", show_time(ttl)));
+            format!("of all rows{ttl}; put out as it changes, with `{op}` for what a row does")
+        }
     };
     format!("{} join of {} on {}, {among}", join.kind.name(), inputs.join(" and "), on(&join.on))
 }

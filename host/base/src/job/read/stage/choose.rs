@@ -41,6 +41,19 @@ pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
     }
 }
 
+/// `latest = true`, or a column that orders the rows of a key.
+pub(super) fn latest(r: &Reader<'_>) -> OperatorSpec {
+    let by = match r.table.get("latest") {
+        Some(Value::Boolean(true)) => None,
+        Some(Value::Boolean(false)) => {
+            r.wrong("latest", "`latest = false` does nothing; write latest = true, or remove it");
+            None
+        }
+        _ => r.text("latest", "latest = true, or the column that tells which row is later, as latest = \"at\""),
+    };
+    OperatorSpec::Newest { by: by.map(Into::into) }
+}
+
 /// `distinct = true`, or columns.
 pub(super) fn distinct(r: &Reader<'_>) -> OperatorSpec {
     let columns = match r.table.get("distinct") {

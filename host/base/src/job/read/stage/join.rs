@@ -16,7 +16,8 @@ use toml::Value;
 
 /// `join`; its `window` is read with that of the stage.
 pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
-    let mut spec = JoinSpec { with: None, on: Vec::new(), kind: JoinKind::Inner, within_us: None };
+    let mut spec =
+        JoinSpec { with: None, on: Vec::new(), kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None };
     if let Some(r) = r.inner("join", "join = { with = \"orders\", on = \"user\" }") {
         r.check_keys(keys::JOIN, &[], None);
         r.need("on", "on = \"user\", with a column of both inputs");
@@ -26,6 +27,8 @@ pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
             on: on(&r),
             kind: r.choice("type", &kinds, &[]).unwrap_or_default(),
             within_us: within(&r),
+            as_of: r.flag("as_of").unwrap_or_default(),
+            ttl: r.time("ttl"),
         };
     }
     OperatorSpec::Join(spec)

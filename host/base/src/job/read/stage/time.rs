@@ -34,8 +34,9 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
         }
     }
     let extent = if all { Some(WindowExtent::All) } else { window.as_ref().and_then(extent) };
-    let emit = if all { None } else { emit_of(r, window.as_ref(), emit, of_time) };
-    if all && r.has("emit") {
+    let changes = emit.filter(|emit| all && *emit == WindowEmit::Changes);
+    let emit = if all { changes } else { emit_of(r, window.as_ref(), emit, of_time) };
+    if all && r.has("emit") && changes.is_none() {
         r.wrong("emit", "`emit` is for windows that end, and window = \"all\" never does; remove it");
     }
     let [time, lateness, idle, ahead_max] = places;
@@ -80,7 +81,17 @@ fn emit_of(
         Some(window) => (window, window.choice("emit", &words, &[])),
         None => (r, of_stage),
     };
-    let shown = if emit? == WindowEmit::Update { "update" } else { "close" };
+    let shown = match emit? {
+        WindowEmit::Close => "close",
+        WindowEmit::Update => "update",
+        WindowEmit::Changes => {
+            r.wrong(
+                "emit",
+                "`emit = \"changes\"` is for an aggregate of all rows; write window = \"all\", or remove it",
+            );
+            return None;
+        }
+    };
     let name = format!("`{}emit = \"{shown}\"`", r.inside);
     if window.is_none() {
         r.wrong(

@@ -187,9 +187,19 @@ fn every_operator_is_read() {
     let OperatorSpec::Join(both) = of("both") else { panic!("a join") };
     let within_us = Some((-5_000_000, 10_000_000));
     let on = vec![pair("user", "user")];
-    assert_eq!(*both, JoinSpec { with: Some("clicks".into()), on: on.clone(), kind: JoinKind::Left, within_us });
+    assert_eq!(
+        *both,
+        JoinSpec {
+            with: Some("clicks".into()),
+            on: on.clone(),
+            kind: JoinKind::Left,
+            within_us,
+            as_of: false,
+            ttl: None
+        }
+    );
     let OperatorSpec::Join(each) = of("each") else { panic!("a join") };
-    assert_eq!(*each, JoinSpec { with: None, on, kind: JoinKind::Full, within_us: None });
+    assert_eq!(*each, JoinSpec { with: None, on, kind: JoinKind::Full, within_us: None, as_of: false, ttl: None });
     let OperatorSpec::Sql { query, functions, .. } = of("moods") else { panic!("sql") };
     assert_eq!(query, "select mood(sku) as m from orders");
     let mood = &functions["mood"];

@@ -1,0 +1,300 @@
+//! The as-of join: beside each row of the first side the latest row that the second side has of the same key at the time of the row,
+//! or before. A row of the first side waits until the watermark has passed its time, as a row of the second may be on time until then. Of
+//! the second side a key's rows are kept from the last one on that is not newer than the watermark.
+
+use super::check_rows;
+use super::joined::{Joined, Pair, RowPlace};
+use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::event_time::TIME;
+use crate::limits::PART_ROWS_MAX;
+use crate::state::{Slot, StateTable};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Tells rows of the first side apart that have the same key and time, in the order in which they came.
+const NUMBER: &str = "millstream_number";
+/// Slots whose columns are looked at at once.
+const SLOTS_AT_ONCE: usize = 16_384;
+
+/// An as-of join, as the graph has checked it.
+#[derive(Clone, Debug)]
+pub struct AsOf {
+    /// Rows that find nothing come out as well.
+    pub outer: bool,
+    /// How many columns make the key.
+    pub on: usize,
+    /// How much older than a row of the first side its partner may be, in microseconds; `None`: any.
+    pub within_us: Option<i64>,
+    /// The columns of each side, with the time of the row as the last one.
+    pub layouts: [SchemaRef; 2],
+    /// What comes out.
+    pub joined: Joined,
+}
+
+impl AsOf {
+    /// The columns of a side's table: those of `on`, what tells the rows of a key apart, and the others.
+    pub fn table(&self, side: usize) -> [Vec<Arc<Field>>; 3] {
+        let fields = self.layouts[side].fields();
+        let (on, rest) = fields.split_at(self.on);
+        let others = rest.split_last().map_or([].as_slice(), |(_, others)| others);
+        let time = Arc::new(Field::new(TIME, ColumnType::Timestamp.arrow(), false));
+        let number = (side == 0).then(|| Arc::new(Field::new(NUMBER, DataType::Int64, false)));
+        let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
+        [on.to_vec(), [time].into_iter().chain(number).collect(), others.iter().map(nullable).collect()]
+    }
+}
+
+/// A row that waits no more, in the order in which such come out, and its partner.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    hash: KeyHash,
+    key: Box<[u8]>,
+    time: i64,
+    number: i64,
+    slot: Slot,
+    partner: Option<Slot>,
+}
+
+/// The join on one worker.
+pub struct AsOfJoin {
+    what: AsOf,
+    /// Rows of the first side, and of the second.
+    tables: [StateTable; 2],
+    /// Those of the first side by time.
+    waiting: BTreeMap<i64, Vec<Slot>>,
+    /// Those of the second side by key and time.
+    of_key: HashMap<Box<[u8]>, BTreeMap<i64, Slot>>,
+    /// When keys of the second side may have rows that nobody needs any more.
+    due: BTreeSet<(i64, Box<[u8]>)>,
+    /// The number of the next row of the first side.
+    next: i64,
+    /// See [`AsOfJoin::newest`].
+    newest: Option<i64>,
+}
+
+impl AsOfJoin {
+    /// Without rows.
+    pub fn new(what: AsOf) -> Result<AsOfJoin> {
+        let table = |side: usize| {
+            let [on, sub, others] = what.table(side);
+            let fields = on.into_iter().chain(sub).collect();
+            StateTable::new(fields, Arc::new(Schema::new(others)), None).map_err(Error::arrow)
+        };
+        Ok(AsOfJoin {
+            tables: [table(0)?, table(1)?],
+            what,
+            waiting: BTreeMap::new(),
+            of_key: HashMap::new(),
+            due: BTreeSet::new(),
+            next: 0,
+            newest: None,
+        })
+    }
+
+    /// The tables of both sides, for what checkpoints hold of them.
+    pub fn tables(&mut self) -> &mut [StateTable; 2] {
+        &mut self.tables
+    }
+
+    /// How many rows are kept.
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(StateTable::len).sum()
+    }
+
+    /// The memory that they take, about.
+    pub fn bytes(&self) -> u64 {
+        let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
+        rows + (self.len() * 2 * size_of::<(i64, Slot)>()) as u64
+    }
+
+    /// Finds its way about the tables after they were restored.
+    pub fn restored(&mut self) -> Result<()> {
+        for side in [0, 1] {
+            let slots: Vec<Slot> = self.tables[side].all().collect();
+            for slots in slots.chunks(SLOTS_AT_ONCE) {
+                let columns = self.tables[side].keys(slots).map_err(Error::arrow)?;
+                let (on, sub) = columns.split_at(self.what.on);
+                let times = times(sub.first())?;
+                if side == 0 {
+                    let numbers = sub.last().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+                    let numbers = numbers.ok_or_else(|| Error::bug("a row of a join without its number"))?;
+                    self.next = numbers.values().iter().fold(self.next, |next, number| next.max(number + 1));
+                    for (slot, time) in slots.iter().zip(&times) {
+                        self.waiting.entry(*time).or_default().push(*slot);
+                    }
+                    continue;
+                }
+                let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
+                for (row, (slot, time)) in slots.iter().zip(&times).enumerate() {
+                    self.note(keys.view().get(row), *time, *slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a row of the second side.
+    fn note(&mut self, key: &[u8], time: i64, slot: Slot) {
+        self.of_key.entry(key.into()).or_default().insert(time, slot);
+        self.due.insert((time, key.into()));
+        if let Some(within_us) = self.what.within_us {
+            self.due.insert((time.saturating_add(within_us).saturating_add(1), key.into()));
+        }
+    }
+
+    /// Works on the rows of a batch, none of which is late; `complete`: event time up to which all others would be late from
+    /// now on. Returns what comes out, in the order of key hashes, then of times, then as the rows came.
+    pub fn batch(&mut self, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
+        let [first, second] = rows;
+        self.keep(second)?;
+        self.wait(first)?;
+        self.newest = None;
+        let Some(complete) = complete else { return Ok(Vec::new()) };
+        let later = self.waiting.split_off(&complete);
+        let ready = std::mem::replace(&mut self.waiting, later);
+        self.newest = ready.last_key_value().map(|(time, _)| *time);
+        let slots: Vec<Slot> = ready.into_values().flatten().collect();
+        check_rows(slots.len() as u64)?;
+        let rows = self.find(slots)?;
+        self.forget(complete)?;
+        Ok(rows)
+    }
+
+    /// Keeps rows of the second side; those without a key are nobody's partners.
+    fn keep(&mut self, rows: RecordBatch) -> Result<()> {
+        let on = rows.columns().get(..self.what.on).unwrap_or_default();
+        let good: BooleanArray =
+            (0..rows.num_rows()).map(|row| Some(on.iter().all(|column| column.is_valid(row)))).collect();
+        let rows =
+            if good.false_count() == 0 { rows } else { filter_record_batch(&rows, &good).map_err(Error::arrow)? };
+        let times = times(rows.columns().last())?;
+        let slots = self.store(1, &rows, None)?;
+        let on = rows.columns().get(..self.what.on).unwrap_or_default();
+        let keys = Keys::encode(on, rows.num_rows()).map_err(Error::arrow)?;
+        for (row, (slot, time)) in slots.into_iter().zip(times).enumerate() {
+            self.note(keys.view().get(row), time, slot);
+        }
+        Ok(())
+    }
+
+    /// Lets rows of the first side wait.
+    fn wait(&mut self, rows: RecordBatch) -> Result<()> {
+        let count = rows.num_rows() as i64;
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(self.next..self.next + count));
+        self.next += count;
+        let slots = self.store(0, &rows, Some(numbers))?;
+        for (slot, time) in slots.into_iter().zip(times(rows.columns().last())?) {
+            self.waiting.entry(time).or_default().push(slot);
+        }
+        Ok(())
+    }
+
+    /// Puts rows into the table of a side. Of the second side the last of a key and time counts.
+    fn store(&mut self, side: usize, rows: &RecordBatch, numbers: Option<ArrayRef>) -> Result<Vec<Slot>> {
+        let columns = rows.columns();
+        let last = columns.len().saturating_sub(1);
+        let key = columns.iter().take(self.what.on).chain(columns.last()).cloned().chain(numbers);
+        let keys = Keys::encode(&key.collect::<Vec<_>>(), rows.num_rows()).map_err(Error::arrow)?;
+        let (view, hashes) = (keys.view(), keys.hashes());
+        let table = &mut self.tables[side];
+        let slots: Vec<Slot> = hashes.iter().enumerate().map(|(row, hash)| table.slot(view.get(row), *hash)).collect();
+        let others = columns.get(self.what.on..last).unwrap_or_default().to_vec();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let states = RecordBatch::try_new_with_options(table.state_schema(), others, &options).map_err(Error::arrow)?;
+        table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
+        Ok(slots)
+    }
+
+    /// The rows in these slots of a side, as they came in.
+    fn rows(&self, side: usize, slots: &[Slot]) -> Result<RecordBatch> {
+        let keys = self.tables[side].keys(slots).map_err(Error::arrow)?;
+        let (states, _) = self.tables[side].states(slots).map_err(Error::arrow)?;
+        let (on, sub) = keys.split_at(self.what.on);
+        let columns = on.iter().chain(states.columns()).chain(sub.first()).cloned().collect();
+        RecordBatch::try_new(self.what.layouts[side].clone(), columns).map_err(Error::arrow)
+    }
+
+    /// Rows of the first side that wait no more, with their partners.
+    fn find(&mut self, slots: Vec<Slot>) -> Result<Vec<RecordBatch>> {
+        let mut found: Vec<Found> = Vec::with_capacity(slots.len());
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let columns = self.tables[0].keys(slots).map_err(Error::arrow)?;
+            let (on, sub) = columns.split_at(self.what.on);
+            let numbers = sub.last().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
+            let numbers = numbers.ok_or_else(|| Error::bug("a row of a join without its number"))?;
+            let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
+            let hashes = keys.hashes();
+            for (row, ((slot, time), hash)) in slots.iter().zip(times(sub.first())?).zip(hashes).enumerate() {
+                let key = keys.view().get(row);
+                let none = on.iter().any(|column| column.is_null(row));
+                let partner = self.of_key.get(key).filter(|_| !none).and_then(|rows| rows.range(..=time).next_back());
+                let oldest = self.what.within_us.map_or(i64::MIN, |within_us| time.saturating_sub(within_us));
+                let partner = partner.filter(|(at, _)| **at >= oldest).map(|(_, slot)| *slot);
+                let number = numbers.value(row);
+                found.push(Found { hash, key: key.into(), time, number, slot: *slot, partner });
+            }
+        }
+        found.sort_unstable();
+        found.retain(|found| self.what.outer || found.partner.is_some());
+        let made = found.chunks(PART_ROWS_MAX).map(|some| {
+            let first: Vec<Slot> = some.iter().map(|found| found.slot).collect();
+            let second: Vec<Slot> = some.iter().filter_map(|found| found.partner).collect();
+            let sides = [self.rows(0, &first)?, self.rows(1, &second)?];
+            let mut next = 0..second.len() as u32;
+            let pair = |(row, found): (u32, &Found)| -> Pair {
+                let second = found.partner.and_then(|_| next.next()).map(|row| RowPlace { chunk: 0, row });
+                [Some(RowPlace { chunk: 0, row }), second]
+            };
+            let pairs: Vec<Pair> = (0u32..).zip(some).map(pair).collect();
+            self.what.joined.rows([&[&sides[0]], &[&sides[1]]], &pairs).map_err(Error::arrow)
+        });
+        let made = made.collect::<Result<Vec<_>>>()?;
+        self.remove(0, &slots)?;
+        Ok(made)
+    }
+
+    fn remove(&mut self, side: usize, slots: &[Slot]) -> Result<()> {
+        let (states, _) = self.tables[side].states(slots).map_err(Error::arrow)?;
+        self.tables[side].store(slots, &states, &BooleanArray::from(vec![false; slots.len()]));
+        Ok(())
+    }
+
+    /// Forgets what rows of the second side no row can find any more.
+    fn forget(&mut self, complete: i64) -> Result<()> {
+        let mut gone: Vec<Slot> = Vec::new();
+        while self.due.first().is_some_and(|(due, _)| *due <= complete) {
+            let Some((_, key)) = self.due.pop_first() else { break };
+            let Some(rows) = self.of_key.get_mut(&key) else { continue };
+            let last = rows.range(..=complete).next_back().map(|(time, _)| *time);
+            let oldest = self.what.within_us.map(|within_us| complete.saturating_sub(within_us));
+            let Some(from) = last.max(oldest) else { continue };
+            let kept = rows.split_off(&from);
+            gone.extend(std::mem::replace(rows, kept).into_values());
+            if rows.is_empty() {
+                self.of_key.remove(&key);
+            }
+        }
+        self.remove(1, &gone)
+    }
+
+    /// The time of the newest row that came out with the last batch.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// The time of the oldest row that waits.
+    pub fn earliest(&self) -> Option<i64> {
+        self.waiting.first_key_value().map(|(time, _)| *time)
+    }
+}
+
+/// A column of times.
+fn times(column: Option<&ArrayRef>) -> Result<Vec<i64>> {
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    Ok(times.ok_or_else(|| Error::bug("a row of an as-of join without its time"))?.values().to_vec())
+}
