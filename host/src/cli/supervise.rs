@@ -15,11 +15,12 @@ use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
 use crate::page::Jobs;
 use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
+use crate::run::{HandoverWord, JobLayout};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
-use handover::{Handover, HandoverStep, ScaleDesk};
+use handover::{Handover, HandoverStep, ScaleDesk, ScaleWish};
 pub use layout::Layout;
-use report::WorkerReport;
+use report::{WorkerOrder, WorkerReport};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +43,18 @@ enum SupervisorEvent {
     /// SIGINT or SIGTERM.
     Signal,
     /// Somebody wants other workers, or another number of processes.
-    Scale { workers: Option<usize>, processes: Option<usize> },
+    Scale(ScaleWish),
+}
+
+/// What children do first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// They run the job.
+    Runs,
+    /// They wait until they are told to take it over.
+    TakesOver,
+    /// They wait until those on other machines take it over with them.
+    New,
 }
 
 struct Supervisor<'a> {
@@ -52,6 +64,8 @@ struct Supervisor<'a> {
     /// Others that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
+    /// On which machines process 0 runs the job, where it has just said that these are others.
+    elsewhere: Option<JobLayout>,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<SupervisorEvent>,
@@ -82,16 +96,17 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
     let _mark = mark.map_err(|error| tracing::warn!("that the job runs cannot be told to other commands: {error}"));
     let (desk, scales) = (ScaleDesk::default(), sender.clone());
     let asked = desk.clone();
-    let _control = SupervisorControl::listen(&arguments.job, move |question| {
-        asked.answer(question, |workers, processes| drop(scales.send(SupervisorEvent::Scale { workers, processes })))
+    let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
+        asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
     });
     let (round, rounds, stopping, ran, progress) = (0, 0, false, false, false);
-    let (handover, replay_from) = (None, arguments.replay_from);
+    let (handover, elsewhere, replay_from) = (None, None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
         layout,
         handover,
         desk,
+        elsewhere,
         program,
         deadline,
         sender,
@@ -112,7 +127,12 @@ impl Supervisor<'_> {
         let mut in_a_row = FailureStreak::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
-            let ends = self.watch(self.start(&self.layout, false)?);
+            // One that is new to a running job waits until it is taken in.
+            let standing = if self.arguments.stand_by && !self.ran { Standing::New } else { Standing::Runs };
+            let ends = self.watch(self.start(&self.layout, standing)?);
+            if let Some(machines) = self.elsewhere.take() {
+                self.goes_to(&machines);
+            }
             if let Some(why) = self.without_handover(&ends) {
                 tracing::warn!("{why}");
                 self.tell(why);
@@ -141,6 +161,18 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Process 0 runs the job on other machines than the children here were started with.
+    fn goes_to(&mut self, machines: &JobLayout) {
+        match self.layout.on(machines, self.arguments) {
+            Ok(Some(layout)) => {
+                tracing::info!("process 0 runs the job on {}; this process goes there", machines.hosts.join(", "));
+                self.layout = layout;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     /// Ends what is left of a handover, as the children that were watched have ended: why as many are to be started again as there were
     /// before, where the new ones failed.
     fn without_handover(&mut self, ends: &[WorkerEnd]) -> Option<String> {
@@ -154,6 +186,11 @@ impl Supervisor<'_> {
         } else if handover.has_failed() && all_done(ends) {
             "the processes that were to take the job over have failed".to_owned()
         } else if handover.is_taking_over() {
+            if let Some(layout) = handover.next_layout() {
+                self.layout = layout;
+                let why = format!("of the new processes, {}", decide::in_words(ends));
+                return (!stopping).then(|| format!("{why}; starting them again"));
+            }
             let why = format!("of the new processes, {}", decide::in_words(ends));
             handover.has_not_taken_over(&why);
             why
@@ -174,26 +211,121 @@ impl Supervisor<'_> {
     }
 
     /// Somebody wants other workers.
-    fn scale(&mut self, workers: Option<usize>, processes: Option<usize>) {
+    fn scale(&mut self, wish: ScaleWish, children: &[WorkerProcess]) {
         let failed = |why: String| ScaleStep::Failed(why);
         if self.stopping || !self.ran || self.handover.is_some() {
             let why = "the job does not run yet, or is about to end; ask again".into();
             return self.desk.tell(failed(why));
         }
-        let layout = match self.layout.scaled(workers, processes, self.arguments.number().is_some()) {
-            Ok(layout) => layout,
+        let (layout, machines) = match self.scaled(wish) {
+            Ok(scaled) => scaled,
             Err(error) => return self.desk.tell(failed(error.message)),
         };
-        let (before, next) = (self.round, self.new_round());
-        self.round = next;
-        let started = self.start(&layout, true);
-        self.round = before;
-        match started {
-            Ok(children) => {
+        match self.start_beside(&layout) {
+            Ok((new, round)) => {
                 tracing::info!("other processes are started, which are to take the job over");
-                self.handover = Some(Handover::new(layout, children, next, self.desk.clone()));
+                let others = machines.as_ref().map_or(0, |machines| machines.hosts.len().saturating_sub(1));
+                let mut handover = Handover::new(layout, new, round, others, self.desk.clone());
+                if let Some(machines) = machines {
+                    handover.leaves_some = self.layout.hosts.iter().any(|host| machines.place_of(host).is_none());
+                    let prepare = WorkerOrder::Tell(HandoverWord::Prepare(machines));
+                    children.iter().for_each(|child| child.order(&prepare));
+                }
+                self.handover = Some(handover);
             }
             Err(error) => self.desk.tell(failed(format!("{}; the job goes on as it was", error.message))),
+        }
+    }
+
+    /// The processes that are wanted; and the machines, where there is a supervisor on each.
+    fn scaled(&self, wish: ScaleWish) -> Result<(Layout, Option<JobLayout>)> {
+        let ScaleWish { workers, processes, hosts } = wish;
+        let Some(number) = self.arguments.number() else {
+            if !hosts.is_empty() {
+                return Err(Error::job(
+                    "all processes of this job are on this machine, under one supervisor, which cannot start others elsewhere: stop it \
+                     (`millstream stop`), and start a process on each machine, with --hosts and --process; it goes on from its checkpoint",
+                ));
+            }
+            return Ok((self.layout.scaled(workers, processes)?, None));
+        };
+        if processes.is_some() {
+            return Err(Error::job(
+                "the processes of this job were started one by one; name their addresses with --hosts",
+            ));
+        }
+        let machines = self.layout.machines(number, workers, hosts)?;
+        let layout = self.layout.on(&machines, self.arguments)?;
+        layout.map(|layout| (layout, Some(machines))).ok_or_else(|| Error::bug("process 0 is on none of the machines"))
+    }
+
+    /// Starts processes that stand by beside those that run.
+    fn start_beside(&mut self, layout: &Layout) -> Result<(Vec<WorkerProcess>, u64)> {
+        let (before, next) = (self.round, self.new_round());
+        self.round = next;
+        let started = self.start(layout, Standing::TakesOver);
+        self.round = before;
+        Ok((started?, next))
+    }
+
+    /// The supervisor on another machine said something of a handover.
+    fn heard(&mut self, word: HandoverWord, children: &[WorkerProcess]) {
+        match word {
+            HandoverWord::Prepare(machines) => {
+                if let Some(mut before) = self.handover.take() {
+                    before.give_up("another one was begun");
+                }
+                match self.prepare(&machines) {
+                    Ok(handover) => self.handover = handover,
+                    Err(error) => {
+                        let failed = WorkerOrder::Tell(HandoverWord::Failed(error.message));
+                        children.iter().for_each(|child| child.order(&failed));
+                    }
+                }
+            }
+            // Its own process says so where others did not hear that the job is about to end, so that it goes on.
+            HandoverWord::GiveUp(why) if self.handover.as_ref().is_some_and(Handover::leads) => {
+                self.give_up_if(&why, children, |handover| !handover.is_taking_over() && !handover.has_failed());
+            }
+            HandoverWord::GiveUp(why) => {
+                if let Some(mut handover) =
+                    self.handover.take_if(|handover| !handover.leads() && handover.can_be_given_up())
+                {
+                    tracing::warn!("the job goes on as it was: {why}");
+                    handover.give_up(&why);
+                }
+            }
+            HandoverWord::Failed(why) => self.give_up_if(&why, children, Handover::can_be_given_up),
+            // A process does that by itself.
+            HandoverWord::HandOver => {}
+        }
+    }
+
+    /// Begins a handover that another supervisor leads; `None`: the job leaves this machine.
+    fn prepare(&mut self, machines: &JobLayout) -> Result<Option<Handover>> {
+        let first = |hosts: &[String]| hosts.first().cloned();
+        if self.arguments.number().is_none_or(|number| number == 0)
+            || first(&machines.hosts) != first(&self.layout.hosts)
+        {
+            return Err(Error::job("the machine of process 0 is another one here"));
+        }
+        let Some(layout) = self.layout.on(machines, self.arguments)? else {
+            tracing::info!("the job is to go on without this machine ({})", machines.hosts.join(", "));
+            return Ok(None);
+        };
+        let (new, round) = self.start_beside(&layout)?;
+        tracing::info!("another process is started, which is to take the job over on {}", machines.hosts.join(", "));
+        Ok(Some(Handover::led(layout, new, round)))
+    }
+
+    /// Ends a handover that this supervisor leads, and of which this holds.
+    fn give_up_if(&mut self, why: &str, children: &[WorkerProcess], holds: impl Fn(&Handover) -> bool) {
+        let is_due = |handover: &mut Handover| handover.leads() && holds(handover);
+        if let Some(mut handover) = self.handover.take_if(is_due) {
+            tracing::warn!("the job goes on as it was: {why}");
+            handover.give_up(&format!("{why}; the job goes on as it was"));
+            let give_up = WorkerOrder::Tell(HandoverWord::GiveUp(why.to_owned()));
+            children.iter().filter(|_| self.layout.hosts.len() > 1).for_each(|child| child.order(&give_up));
         }
     }
 
@@ -204,8 +336,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Starts all children; none where one cannot be started. `stands_by`: they wait until they are to take the job over.
-    fn start(&self, layout: &Layout, stands_by: bool) -> Result<Vec<WorkerProcess>> {
+    /// Starts all children; none where one cannot be started.
+    fn start(&self, layout: &Layout, standing: Standing) -> Result<Vec<WorkerProcess>> {
         let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
@@ -216,8 +348,8 @@ impl Supervisor<'_> {
                     None => SupervisorEvent::Closed { round, child: number },
                 });
             };
-            let (again, key) = (self.round > 0 && !stands_by, layout.key.as_ref());
-            let arguments = self.arguments_of(layout, *process, stands_by);
+            let (again, key) = (self.round > 0 && standing != Standing::TakesOver, layout.key.as_ref());
+            let arguments = self.arguments_of(layout, *process, standing);
             match WorkerProcess::start(&self.program, arguments, again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
@@ -248,8 +380,8 @@ impl Supervisor<'_> {
                         (self.ran, self.replay_from) = (true, None);
                     }
                     self.progress |= report == WorkerReport::Progress;
-                    self.handover_said(child, report);
-                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
+                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
+                    self.said(child, report, &children);
                 }
                 Ok(SupervisorEvent::Closed { round, child }) if round == self.round => {
                     for ended in children.iter_mut().skip(child).take(1) {
@@ -261,10 +393,10 @@ impl Supervisor<'_> {
                 }
                 Ok(SupervisorEvent::Said { round, child, report }) => {
                     if let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) {
-                        handover.new_said(child, report);
+                        handover.new_said(child, &report);
                     }
                 }
-                Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child),
+                Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child, &children),
                 Ok(SupervisorEvent::Signal) => {
                     self.stopping = true;
                     if let Some(mut handover) = self.handover.take_if(|handover| !handover.is_taking_over()) {
@@ -272,7 +404,7 @@ impl Supervisor<'_> {
                     }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(SupervisorEvent::Scale { workers, processes }) => self.scale(workers, processes),
+                Ok(SupervisorEvent::Scale(wish)) => self.scale(wish, &children),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             self.follow_handover(&mut children);
@@ -299,8 +431,16 @@ impl Supervisor<'_> {
         ends
     }
 
-    /// A process that runs the job, or was told to take it over, said something that a handover waits for.
-    fn handover_said(&mut self, child: usize, report: WorkerReport) {
+    /// A process that runs the job, or was told to take it over, said something that a handover is about.
+    fn said(&mut self, child: usize, report: WorkerReport, children: &[WorkerProcess]) {
+        match report {
+            WorkerReport::Heard(word) => self.heard(word, children),
+            WorkerReport::Elsewhere(machines) => self.elsewhere = Some(machines),
+            report => self.handover_said(child, &report, children),
+        }
+    }
+
+    fn handover_said(&mut self, child: usize, report: &WorkerReport, children: &[WorkerProcess]) {
         let Some(handover) = &mut self.handover else { return };
         if !handover.is_taking_over() {
             return handover.old_said(child, report);
@@ -310,9 +450,12 @@ impl Supervisor<'_> {
                 if let Some(layout) = handover.runs() {
                     self.layout = layout;
                 }
+                if handover.leaves_some {
+                    children.iter().for_each(|child| child.order(&WorkerOrder::Save));
+                }
             }
             WorkerReport::Begins(at_us) if child == 0 => {
-                tracing::info!("{}", handover.begins(at_us));
+                tracing::info!("{}", handover.begins(*at_us));
                 self.handover = None;
             }
             _ => {}
@@ -320,24 +463,38 @@ impl Supervisor<'_> {
     }
 
     /// A process that stands by has closed its end.
-    fn new_closed(&mut self, round: u64, child: usize) {
+    fn new_closed(&mut self, round: u64, child: usize, children: &[WorkerProcess]) {
         let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) else { return };
         let Some(ended) = handover.children.get_mut(child) else { return };
         let why = decide::in_words(&[WorkerEnd { child, how: ended.wait() }]);
         let why = format!("of the new processes, {why}");
         tracing::warn!("{why}");
-        if handover.new_ended(&why) == HandoverStep::GiveUp {
+        let (leads, step) = (handover.leads(), handover.new_ended(&why));
+        if step == HandoverStep::GiveUp {
             self.handover = None;
+            let word = if leads {
+                HandoverWord::GiveUp(why)
+            } else {
+                HandoverWord::Failed(format!("of process {}: {why}", self.arguments.number().unwrap_or(0)))
+            };
+            let word = WorkerOrder::Tell(word);
+            children
+                .iter()
+                .filter(|_| self.layout.hosts.len() > 1 && self.arguments.number().is_some())
+                .for_each(|child| child.order(&word));
         }
     }
 
     /// Takes the next step of a handover that is due.
     fn follow_handover(&mut self, children: &mut [WorkerProcess]) {
+        if let Some(why) = self.handover.as_mut().and_then(Handover::misses_others) {
+            self.give_up_if(&why, children, Handover::can_be_given_up);
+        }
         let Some(handover) = &mut self.handover else { return };
         // Those that are just started again would hear nothing of it.
         let step = if children.iter().all(WorkerProcess::is_running) { handover.next() } else { HandoverStep::Wait };
         match step {
-            HandoverStep::Order(order) => children.iter().for_each(|child| child.order(order)),
+            HandoverStep::Order(order) => children.iter().for_each(|child| child.order(&order)),
             HandoverStep::Wait | HandoverStep::GiveUp => {}
         }
         if handover.is_late() {
@@ -358,7 +515,7 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
-                Ok(SupervisorEvent::Scale { .. }) => {
+                Ok(SupervisorEvent::Scale(_)) => {
                     self.desk.tell(ScaleStep::Failed("the job is being started again; ask again".into()));
                 }
                 Ok(_) => {}
@@ -369,7 +526,7 @@ impl Supervisor<'_> {
 
     /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
     /// knows whether it was done.
-    fn arguments_of(&self, layout: &Layout, process: Option<usize>, stands_by: bool) -> Vec<OsString> {
+    fn arguments_of(&self, layout: &Layout, process: Option<usize>, standing: Standing) -> Vec<OsString> {
         let given = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
         let mut add = |name: &str, value: Option<String>| {
@@ -388,6 +545,7 @@ impl Supervisor<'_> {
         add("process", process.or(given.number()).map(|process| process.to_string()));
         add("hosts", (!layout.hosts.is_empty()).then(|| layout.hosts.join(",")));
         add("listen", given.listen.clone());
+        add("layout", (layout.given != 0).then(|| layout.given.to_string()));
         add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
             add("resume-from", given.resume_from.map(|batch| batch.to_string()));
@@ -399,7 +557,8 @@ impl Supervisor<'_> {
             ("--quiet", given.quiet),
             ("--until-idle", given.until_idle),
             ("--fresh", given.fresh && !self.ran),
-            ("--stand-by", stands_by),
+            ("--stand-by", standing == Standing::New),
+            ("--takes-over", standing == Standing::TakesOver),
         ];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         if let Some(folder) = &given.cluster_tls {

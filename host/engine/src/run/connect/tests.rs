@@ -1,11 +1,12 @@
 use super::*;
 use crate::running::cluster_key::ClusterKey;
+use crate::running::layout::LayoutNews;
 use crate::running::peer_trust::PeerTrust;
 use std::io::Read;
 use std::thread;
 
 fn hello(process: u32, generation: u64) -> Hello {
-    Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation) }
+    Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation), layout: 0 }
 }
 
 /// A watch that nobody listens to.
@@ -21,7 +22,9 @@ fn greeted(
     process: usize,
     host: &str,
 ) -> (Sealed, Generation) {
-    reach(&Caller { trust, process, host, is_over: &|| false }, own, purpose).unwrap()
+    let (hosts, layout) = (vec![host.to_owned(); process + 1], LayoutNews::default());
+    let cluster = Cluster { process: own.process as usize, hosts, listen: None, trust: trust.clone(), layout };
+    reach(&Caller { cluster: &cluster, process, is_over: &|| false }, own, purpose).unwrap()
 }
 
 /// A process that connects, with the watch over it.
@@ -34,7 +37,13 @@ fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
     let (mut listeners, all, trust) = (listeners.into_iter(), hosts.clone(), key.clone());
     let start = move |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: all.clone(), listen: None, trust: trust.clone() };
+        let cluster = Cluster {
+            process: process as usize,
+            hosts: all.clone(),
+            listen: None,
+            trust: trust.clone(),
+            layout: LayoutNews::default(),
+        };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             let liveness = watch();
@@ -97,7 +106,13 @@ fn processes_of_different_starts_never_pair() {
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, zero: usize, generation| {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
-        let cluster = Cluster { process: process as usize, hosts, listen: None, trust: key.clone() };
+        let cluster = Cluster {
+            process: process as usize,
+            hosts,
+            listen: None,
+            trust: key.clone(),
+            layout: LayoutNews::default(),
+        };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             connect(&cluster, hello(process, generation), port, &watch()).map(|peers| peers.generation.0)
@@ -126,7 +141,13 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
-    let cluster = Cluster { process: 0, hosts: vec![host.clone()], listen: None, trust: key.clone() };
+    let cluster = Cluster {
+        process: 0,
+        hosts: vec![host.clone()],
+        listen: None,
+        trust: key.clone(),
+        layout: LayoutNews::default(),
+    };
     let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
     let waiting = thread::spawn(move || greeted(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).1);
     // Longer than a silence: what is waited for is that nothing happens.
