@@ -105,7 +105,8 @@ fn dies((number, point, leaves): (usize, &str, bool)) {
     let all = addresses(2);
     let faults = |process| if process == number { format!("kill@handover.{point}:1") } else { String::new() };
     let running = start_all(&trial, &all, faults);
-    let ended = scale(&trial, if leaves { &["--hosts", &all[0]] } else { &["--workers", "2"] });
+    let (one, more) = (["--hosts", &all[0]], ["--workers", "2"]);
+    let ended = scale(&trial, if leaves { &one } else { &more });
     let said: String = running.iter().map(Process::stderr).collect();
     let told = format!("{point} of {number}: {}{}\n{said}", ended.stdout, ended.stderr);
     // Another process is started again by its own supervisor, and may take part all the same.
