@@ -2,7 +2,7 @@
 //! this one.
 
 use super::{ROWS, ends_well, is_right, job};
-use millstream_tests::{DEADLINE, Ended, Process, Trial, block, free_port, until};
+use millstream_tests::{DEADLINE, Ended, Process, Trial, block, free_port, holds_within, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -113,13 +113,16 @@ fn dies((number, point, leaves): (usize, &str, bool)) {
     let fails = number == 0 || ["loading", "loaded"].contains(&point);
     assert!(ended.code == Some(1) || (!fails && ended.code == Some(0)), "{told}");
     assert!(ended.code == Some(0) || ended.stderr.contains("has the workers that it had"), "{told}");
+    let mut running = running;
+    let all_ended = holds_within(DEADLINE * 2, || running.iter_mut().all(Process::ended));
+    let said: String = running.iter().map(Process::stderr).collect();
+    assert!(all_ended, "{told}\nuntil the end:\n{said}");
     for process in running {
         ends_well(process, &told);
     }
     is_right(&trial, ROWS, &told);
 }
 
-/// A machine that nobody has started is waited for, and the job goes on meanwhile and afterwards.
 #[test]
 fn what_several_machines_cannot_do_says_what_to_do() {
     let trial = job(ROWS);
@@ -140,8 +143,7 @@ fn what_several_machines_cannot_do_says_what_to_do() {
     // Process 0 is elsewhere, as far as this machine knows.
     let first = running.remove(0);
     first.kill_all();
-    let told = scale(&trial, &["--workers", "2"]);
-    assert!(told.code == Some(1) && told.stderr.contains("say it on the machine of process 0"), "{}", told.stderr);
+    until("it says where", || scale(&trial, &["--workers", "2"]).stderr.contains("say it on the machine of process 0"));
     let first = start(&trial, &all[..2], 0, "", &[]);
     for process in running.into_iter().chain([first]) {
         ends_well(process, "at the end");
