@@ -1,6 +1,8 @@
 //! Jobs that get other workers and processes while they run: nothing is lost or doubled, whoever dies on the way, and the old
 //! processes go on where the new ones fail.
 
+mod hosts;
+
 use millstream_tests::{Ended, Process, Trial, block, kill, plugin, until};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -261,8 +263,10 @@ fn the_page_shows_what_is_there() {
     let trial = job(2 * ROWS);
     let job = start(&trial, "");
     let shown = block(page, "text", "job.toml: ").text;
-    for (line, status) in
-        block(page, "sh", "millstream scale").text.lines().zip(["4 workers in 1 process", "6 workers in 2 processes"])
+    for (line, status) in block(page, "sh", "--processes 2 --workers 3")
+        .text
+        .lines()
+        .zip(["4 workers in 1 process", "6 workers in 2 processes"])
     {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let told = trial.well(&words);
@@ -289,7 +293,7 @@ fn what_cannot_be_scaled_says_what_to_do() {
     assert!(told.stderr.contains("is not running"), "{}", told.stderr);
     for (arguments, words) in [
         (&["--workers", "0"][..], "--workers is 0"),
-        (&["--workers", "2", "--hosts", "a:1,b:2"], "is not given others while it runs: stop it"),
+        (&["--processes", "2", "--hosts", "a:1,b:2"], "cannot be used with"),
         (&[], "--workers"),
     ] {
         let told = scale(&trial, arguments);

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const MAGIC: &[u8; 8] = b"mllstrm6";
-const HELLO_BYTES: usize = 72;
+const MAGIC: &[u8; 8] = b"mllstrm7";
+const HELLO_BYTES: usize = 80;
 /// Of what a process needs for itself and this job; thousands of strangers must not add to it.
 const MEMORY_BYTES_MAX: u64 = 400 << 20;
 

@@ -13,6 +13,8 @@ mod start;
 mod traces;
 
 pub use crate::running::cluster_key::ClusterKey;
+pub use crate::running::handover::HandoverWord;
+pub use crate::running::layout::{JobLayout, LAYOUT_BYTES_MAX, LayoutNews};
 pub use crate::running::peer_trust::{PeerTrust, name_in};
 pub use crate::running::{Cluster, Options};
 pub use local_ports::LocalPorts;
@@ -24,10 +26,10 @@ use crate::job::{
     spec::{JobSpec, ServerReads, SinkKind, SinkSpec, SourceKind, SourceSpec, StageSpec},
 };
 use crate::metrics::Snapshot;
-use crate::plugin::PluginHost;
 use crate::running::Running;
 use control::Others;
-use stand_by::StandBy;
+pub use stand_by::StandByNews;
+use stand_by::{Ready, StandBy};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -48,8 +50,8 @@ pub enum Stop {
 pub struct Job {
     spec: JobSpec,
     options: Options,
-    /// What it was loaded with, where it stands by.
-    plugins: Option<PluginHost>,
+    /// What it goes on with, where it stood by.
+    ready: Option<Ready>,
     started: Option<Stopper>,
 }
 
@@ -78,12 +80,12 @@ impl JobEnd {
 impl Job {
     /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
     pub fn load(path: &Path, options: Options) -> Result<Job> {
-        Ok(Job { spec: job::load(path, &options.sets)?, options, plugins: None, started: None })
+        Ok(Job { spec: job::load(path, &options.sets)?, options, ready: None, started: None })
     }
 
     /// A job that a program puts together.
     pub fn new(spec: JobSpec, options: Options) -> Job {
-        Job { spec, options, plugins: None, started: None }
+        Job { spec, options, ready: None, started: None }
     }
 
     /// Adds a source. An error once the job is started.
@@ -151,13 +153,14 @@ impl Job {
     pub fn stand_by(
         &mut self,
         file: &Path,
-        loaded: impl FnMut(BatchId),
+        tell: impl FnMut(StandByNews),
         go: impl FnMut(Duration) -> bool,
     ) -> Result<()> {
-        let ready = StandBy::new(&self.spec, &self.options)?.until(loaded, go)?;
+        let ready = StandBy::new(&self.spec, &self.options)?.until(tell, go)?;
         // An upgrade may have changed it meanwhile.
         self.spec = job::load(file, &self.options.sets)?;
-        (self.options.ahead, self.plugins) = (Some(ready.ahead), Some(ready.plugins));
+        self.options.ahead = Some(ready.ahead.clone());
+        self.ready = Some(ready);
         Ok(())
     }
 
@@ -166,7 +169,7 @@ impl Job {
         if self.started.is_some() {
             return Err(Error::job(format!("the job `{}` is already started; a job starts once", self.spec.name)));
         }
-        self.started = Some(start::start(self.spec.clone(), self.options.clone(), self.plugins.take())?);
+        self.started = Some(start::start(self.spec.clone(), self.options.clone(), self.ready.take())?);
         Ok(())
     }
 
@@ -238,6 +241,28 @@ impl Stopper {
     /// Whether the job is to end since another process takes it over.
     pub fn hands_over(&self) -> bool {
         self.running.requests.handover.is_last()
+    }
+
+    /// What supervisors of other processes have said since this was asked last.
+    pub fn heard(&self) -> Vec<HandoverWord> {
+        self.running.requests.handover.take_heard()
+    }
+
+    /// Tells supervisors of other processes something. An error where one of them does not take it.
+    pub fn tell(&self, word: &HandoverWord) -> Result<()> {
+        control::tell(&self.running, &self.others, word)
+    }
+
+    /// Whether the job was handed over to processes on other machines, and none of them is on this one.
+    pub fn leaves(&self) -> bool {
+        let own = self.running.options.cluster.as_ref().and_then(Cluster::own_host);
+        let next = self.running.requests.handover.next();
+        self.hands_over() && next.zip(own).is_some_and(|(next, own)| next.place_of(own).is_none())
+    }
+
+    /// Waits until others run the job that this process has left, for as long as `goes_on`. An error where it is needed again.
+    pub fn await_successor(&self, goes_on: impl Fn() -> bool) -> Result<()> {
+        control::await_successor(&self.running, goes_on)
     }
 
     /// When the first and the last of the batches that are known of were begun, by the machine's clock in microseconds.

@@ -1,6 +1,8 @@
 //! A job that runs, as all its workers see it.
 
 pub mod cluster_key;
+pub mod handover;
+pub mod layout;
 pub mod peer_trust;
 pub mod upgrade;
 pub mod versions;
@@ -16,6 +18,8 @@ use crate::metrics::batches::PartPlace;
 use crate::receiver::inbox::Inbox;
 use crate::sink::Sink;
 use crate::state::ahead::TablesAhead;
+use handover::HandoverRequests;
+use layout::LayoutNews;
 use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,6 +96,15 @@ pub struct Cluster {
     pub listen: Option<String>,
     /// By what the processes know each other.
     pub trust: PeerTrust,
+    /// Of machines that the job was given while it ran.
+    pub layout: LayoutNews,
+}
+
+impl Cluster {
+    /// The address of this process.
+    pub fn own_host(&self) -> Option<&str> {
+        self.hosts.get(self.process).map(String::as_str)
+    }
 }
 
 /// What all workers of a process share.
@@ -187,39 +200,6 @@ pub struct JobRequests {
     pub handover: HandoverRequests,
 }
 
-/// What a job was asked to do for other processes that take it over.
-#[derive(Default)]
-pub struct HandoverRequests {
-    /// To make a checkpoint soon, so that little is left for the last one.
-    soon: AtomicBool,
-    /// That checkpoint is there.
-    saved: AtomicBool,
-    /// To stop, since the others are ready.
-    last: AtomicBool,
-}
-
-impl HandoverRequests {
-    /// Whether a checkpoint is wanted soon; each wish is told once.
-    pub fn take_soon(&self) -> bool {
-        self.soon.load(Ordering::Acquire) && self.soon.swap(false, Ordering::AcqRel)
-    }
-
-    /// The checkpoint that was wanted is there, or there was nothing for one.
-    pub fn tell_saved(&self) {
-        self.saved.store(true, Ordering::Release);
-    }
-
-    /// Whether the checkpoint that was wanted last is there.
-    pub fn is_saved(&self) -> bool {
-        self.saved.load(Ordering::Acquire)
-    }
-
-    /// Whether the job is to end for others that take it over.
-    pub fn is_last(&self) -> bool {
-        self.last.load(Ordering::Acquire)
-    }
-}
-
 impl Running {
     /// The names of sources, stages and sinks: a part's place among them is how its times are told.
     pub fn parts(&self) -> Vec<String> {
@@ -258,16 +238,20 @@ impl Running {
 
     /// A checkpoint is to be made soon, as others load it.
     pub fn request_checkpoint(&self) {
-        self.requests.handover.saved.store(false, Ordering::Release);
-        self.requests.handover.soon.store(true, Ordering::Release);
-        self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.is_followed());
+        self.requests.handover.want_checkpoint();
+        self.is_followed();
         self.failure.wake();
+    }
+
+    /// Other processes load the checkpoints of this one.
+    pub fn is_followed(&self) {
+        self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.is_followed());
     }
 
     /// Other processes take the job over: worker 0 stops it, as [`Running::request_stop`] does, as soon as no checkpoint is under way that
     /// they would have to wait for.
     pub fn request_handover(&self) {
-        self.requests.handover.last.store(true, Ordering::Release);
+        self.requests.handover.want_end();
         self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.hand_over());
         self.failure.wake();
     }

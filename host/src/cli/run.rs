@@ -20,7 +20,7 @@ use crate::job::spec::JobSpec;
 use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
 use crate::page::{self, Jobs, Page, PageOptions};
 use crate::run::control::Control;
-use crate::run::{ClusterKey, Job, LocalPorts, PeerTrust, Stop, Stopper};
+use crate::run::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, PeerTrust, Stop, Stopper};
 use crate::running::{Cluster, Options};
 use crate::threads::is_lost_connection;
 use crate::{job, terminal, units};
@@ -28,6 +28,7 @@ use clap::Args;
 use line::JobLine;
 pub(super) use place::PROCESSES_MAX;
 use place::{ProcessNumber, place, trust};
+pub(super) use place::{hosts_of, trust_of};
 use signals::StopOnSignals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -127,9 +128,15 @@ pub struct RunArguments {
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,
-    /// Wait until the supervisor says that the job is to be taken over from the processes that run it
+    /// A machine that a running job is to get: load its state and wait until `millstream scale --hosts` takes this process in
+    #[arg(long, requires = "process", conflicts_with_all = ["sample", "fresh", "resume_from", "replay_from", "watch"])]
+    pub(super) stand_by: bool,
+    /// As [`Self::stand_by`], of a process that takes the job over as its supervisor says
     #[arg(long, hide = true)]
-    stand_by: bool,
+    takes_over: bool,
+    /// Which machines the job was given while it ran
+    #[arg(long, hide = true)]
+    layout: Option<u64>,
 }
 
 /// The page about the job, which this process serves.
@@ -155,6 +162,11 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         terminal::stop();
     }
     place::settle(&mut arguments)?;
+    if arguments.stand_by && arguments.own_number() == 0 {
+        return Err(Error::job(
+            "--stand-by is for machines that a running job is to get, and process 0 stays where it is",
+        ));
+    }
     if arguments.own_number() != 0 {
         // Process 0 tells of all.
         terminal::mute();
@@ -210,6 +222,8 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         }
         (_, process) => {
             let place = place(&arguments, process)?;
+            // Also where they are those that nobody named.
+            place.iter().for_each(|(_, hosts)| arguments.hosts.clone_from(hosts));
             // What is wrong is told before anything is started; a worker process reads certificates itself, as they may be new by then.
             let trust = place.map(|(process, hosts)| trust(&arguments, &hosts, process, None)).transpose()?;
             let key = match trust {
@@ -260,7 +274,10 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     let cluster = match place(&arguments, arguments.number())? {
         Some((process, hosts)) => {
             let trust = trust(&arguments, &hosts, process, reporter.and_then(Reporter::key))?;
-            Some(Cluster { process, hosts, listen: arguments.listen.clone(), trust })
+            let id =
+                arguments.layout.or(arguments.stand_by.then(|| JobLayout { workers: None, hosts: hosts.clone() }.id()));
+            let layout = LayoutNews { id: id.unwrap_or(0), ..LayoutNews::default() };
+            Some(Cluster { process, hosts, listen: arguments.listen.clone(), trust, layout })
         }
         None => None,
     };
@@ -285,15 +302,24 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     };
     let began = Instant::now();
     let deadline = arguments.timeout.and_then(|timeout| began.checked_add(timeout));
+    let told = options.cluster.as_ref().map(|cluster| cluster.layout.told.clone());
+    let elsewhere = |_: &Error| {
+        if let (Some(reporter), Some(layout)) = (reporter, told.as_ref().and_then(|told| told.get())) {
+            reporter.elsewhere(layout);
+        }
+    };
+    let stands_by = arguments.stand_by || arguments.takes_over;
     let mut job = Job::load(&arguments.job, options)?;
     if arguments.sample {
         job.sample(SAMPLE_ROWS_SHOWN);
     }
-    if let (Some(reporter), true) = (reporter, arguments.stand_by) {
-        job.stand_by(&arguments.job, |batch| reporter.loaded(batch), |time| reporter.takes_over_within(time))?;
+    if let (Some(reporter), true) = (reporter, stands_by) {
+        // Of one that is new here there is nobody whose end is waited for.
+        let go = |time| reporter.takes_over_within(time) || arguments.stand_by;
+        job.stand_by(&arguments.job, |news| reporter.stands_by(news), go).inspect_err(elsewhere)?;
     }
-    job.start()?;
-    if arguments.stand_by {
+    job.start().inspect_err(elsewhere)?;
+    if stands_by {
         fault::point("handover.started");
     }
     if !job.keeps_checkpoints() && !arguments.sample {
@@ -320,8 +346,14 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     drop(line);
     drop(control);
     summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
-    if let (Some(reporter), true, Some((_, last_us))) = (reporter, stopper.hands_over(), stopper.begun_us()) {
-        reporter.handed(last_us);
+    if reporter.is_some() && stopper.leaves() {
+        tracing::info!("the job goes on on other machines; this process ends as soon as they run it");
+        stopper.await_successor(|| !signals.asked())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let (Some(reporter), true) = (reporter, stopper.hands_over()) {
+        // Process 0 has begun all of them.
+        reporter.handed(stopper.begun_us().map_or(0, |(_, last_us)| last_us));
         fault::point("handover.handed");
     }
     if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {

@@ -1,5 +1,6 @@
 //! `millstream scale`: gives a running job more or fewer workers.
 
+use crate::cli::run::hosts_of;
 use crate::cli::show;
 use crate::error::{Error, Result};
 use crate::limits::WORKERS_MAX;
@@ -27,29 +28,25 @@ pub struct ScaleArguments {
     /// The job file
     job: PathBuf,
     /// Worker threads of each process
-    #[arg(long, required_unless_present = "processes")]
+    #[arg(long, required_unless_present_any = ["processes", "hosts"])]
     workers: Option<usize>,
     /// How many processes run the job together, all on this machine
     #[arg(long)]
     processes: Option<usize>,
-    /// Not yet: processes on several machines are stopped, and started with other addresses
-    #[arg(long, value_delimiter = ',', hide = true)]
+    /// The address of each process of a job on several machines, `host:port,host:port`, or `@FILE` with an address a line. Say it where
+    /// process 0 is, which stays the first
+    #[arg(long, value_delimiter = ',', conflicts_with = "processes")]
     hosts: Vec<String>,
 }
 
 /// Asks the supervisor of the job, and shows what it does.
 pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     let ScaleArguments { job, workers, processes, hosts } = arguments;
-    if !hosts.is_empty() {
-        return Err(Error::job(
-            "a job on several machines is not given others while it runs: stop it (`millstream stop`), and start its processes with the \
-             new --hosts; it goes on from its checkpoint",
-        ));
-    }
     if let Some(workers) = workers.filter(|workers| *workers == 0 || *workers as u64 > WORKERS_MAX) {
         return Err(Error::job(format!("--workers is {workers}; a process has from 1 to {WORKERS_MAX}")));
     }
-    let question = ScaleQuestion::Scale { workers: *workers, processes: *processes };
+    let hosts = hosts_of(hosts.clone())?;
+    let question = ScaleQuestion::Scale { workers: *workers, processes: *processes, hosts };
     let mut status = begun(job, &question)?;
     let shown = job.display();
     let mut said = String::new();

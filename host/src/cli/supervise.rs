@@ -10,14 +10,16 @@ mod decide;
 mod handover;
 mod layout;
 pub mod report;
+mod scaling;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
 use crate::page::Jobs;
+use crate::run::JobLayout;
 use crate::run::control::{RunningMark, ScaleStep, SupervisorControl};
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
-use handover::{Handover, HandoverStep, ScaleDesk};
+use handover::{Handover, ScaleDesk, ScaleWish};
 pub use layout::Layout;
 use report::WorkerReport;
 use std::ffi::OsString;
@@ -42,7 +44,18 @@ enum SupervisorEvent {
     /// SIGINT or SIGTERM.
     Signal,
     /// Somebody wants other workers, or another number of processes.
-    Scale { workers: Option<usize>, processes: Option<usize> },
+    Scale(ScaleWish),
+}
+
+/// What children do first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// They run the job.
+    Runs,
+    /// They wait until they are told to take it over.
+    TakesOver,
+    /// They wait until those on other machines take it over with them.
+    New,
 }
 
 struct Supervisor<'a> {
@@ -52,6 +65,8 @@ struct Supervisor<'a> {
     /// Others that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
+    /// On which machines process 0 runs the job, where it has just said that these are others.
+    elsewhere: Option<JobLayout>,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<SupervisorEvent>,
@@ -82,16 +97,17 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
     let _mark = mark.map_err(|error| tracing::warn!("that the job runs cannot be told to other commands: {error}"));
     let (desk, scales) = (ScaleDesk::default(), sender.clone());
     let asked = desk.clone();
-    let _control = SupervisorControl::listen(&arguments.job, move |question| {
-        asked.answer(question, |workers, processes| drop(scales.send(SupervisorEvent::Scale { workers, processes })))
+    let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
+        asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
     });
     let (round, rounds, stopping, ran, progress) = (0, 0, false, false, false);
-    let (handover, replay_from) = (None, arguments.replay_from);
+    let (handover, elsewhere, replay_from) = (None, None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
         layout,
         handover,
         desk,
+        elsewhere,
         program,
         deadline,
         sender,
@@ -112,7 +128,12 @@ impl Supervisor<'_> {
         let mut in_a_row = FailureStreak::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
-            let ends = self.watch(self.start(&self.layout, false)?);
+            // One that is new to a running job waits until it is taken in.
+            let standing = if self.arguments.stand_by && !self.ran { Standing::New } else { Standing::Runs };
+            let ends = self.watch(self.start(&self.layout, standing)?);
+            if let Some(machines) = self.elsewhere.take() {
+                self.goes_to(&machines);
+            }
             if let Some(why) = self.without_handover(&ends) {
                 tracing::warn!("{why}");
                 self.tell(why);
@@ -141,60 +162,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Ends what is left of a handover, as the children that were watched have ended: why as many are to be started again as there were
-    /// before, where the new ones failed.
-    fn without_handover(&mut self, ends: &[WorkerEnd]) -> Option<String> {
-        let mut handover = self.handover.take()?;
-        let stopping = self.stopping || self.late();
-        let why = if handover.is_running() {
-            handover.give_up(
-                "the new processes took the job over, and failed before they began a batch; they are started again",
-            );
-            return None;
-        } else if handover.has_failed() && all_done(ends) {
-            "the processes that were to take the job over have failed".to_owned()
-        } else if handover.is_taking_over() {
-            let why = format!("of the new processes, {}", decide::in_words(ends));
-            handover.has_not_taken_over(&why);
-            why
-        } else if all_done(ends) {
-            handover.give_up("the job has ended meanwhile");
-            return None;
-        } else {
-            handover.give_up(&format!("{}; the job is started again as it was", decide::in_words(ends)));
-            return None;
-        };
-        (!stopping).then(|| format!("{why}; starting as many again as there were, from the last checkpoint"))
-    }
-
     /// A number that no children had.
     fn new_round(&mut self) -> u64 {
         self.rounds += 1;
         self.rounds
-    }
-
-    /// Somebody wants other workers.
-    fn scale(&mut self, workers: Option<usize>, processes: Option<usize>) {
-        let failed = |why: String| ScaleStep::Failed(why);
-        if self.stopping || !self.ran || self.handover.is_some() {
-            let why = "the job does not run yet, or is about to end; ask again".into();
-            return self.desk.tell(failed(why));
-        }
-        let layout = match self.layout.scaled(workers, processes, self.arguments.number().is_some()) {
-            Ok(layout) => layout,
-            Err(error) => return self.desk.tell(failed(error.message)),
-        };
-        let (before, next) = (self.round, self.new_round());
-        self.round = next;
-        let started = self.start(&layout, true);
-        self.round = before;
-        match started {
-            Ok(children) => {
-                tracing::info!("other processes are started, which are to take the job over");
-                self.handover = Some(Handover::new(layout, children, next, self.desk.clone()));
-            }
-            Err(error) => self.desk.tell(failed(format!("{}; the job goes on as it was", error.message))),
-        }
     }
 
     /// Tells whoever looks at the page.
@@ -204,8 +175,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Starts all children; none where one cannot be started. `stands_by`: they wait until they are to take the job over.
-    fn start(&self, layout: &Layout, stands_by: bool) -> Result<Vec<WorkerProcess>> {
+    /// Starts all children; none where one cannot be started.
+    fn start(&self, layout: &Layout, standing: Standing) -> Result<Vec<WorkerProcess>> {
         let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
@@ -216,8 +187,8 @@ impl Supervisor<'_> {
                     None => SupervisorEvent::Closed { round, child: number },
                 });
             };
-            let (again, key) = (self.round > 0 && !stands_by, layout.key.as_ref());
-            let arguments = self.arguments_of(layout, *process, stands_by);
+            let (again, key) = (self.round > 0 && standing != Standing::TakesOver, layout.key.as_ref());
+            let arguments = self.arguments_of(layout, *process, standing);
             match WorkerProcess::start(&self.program, arguments, again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
@@ -248,8 +219,8 @@ impl Supervisor<'_> {
                         (self.ran, self.replay_from) = (true, None);
                     }
                     self.progress |= report == WorkerReport::Progress;
-                    self.handover_said(child, report);
-                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
+                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
+                    self.said(child, report, &children);
                 }
                 Ok(SupervisorEvent::Closed { round, child }) if round == self.round => {
                     for ended in children.iter_mut().skip(child).take(1) {
@@ -261,10 +232,10 @@ impl Supervisor<'_> {
                 }
                 Ok(SupervisorEvent::Said { round, child, report }) => {
                     if let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) {
-                        handover.new_said(child, report);
+                        handover.new_said(child, &report);
                     }
                 }
-                Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child),
+                Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child, &children),
                 Ok(SupervisorEvent::Signal) => {
                     self.stopping = true;
                     if let Some(mut handover) = self.handover.take_if(|handover| !handover.is_taking_over()) {
@@ -272,7 +243,7 @@ impl Supervisor<'_> {
                     }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(SupervisorEvent::Scale { workers, processes }) => self.scale(workers, processes),
+                Ok(SupervisorEvent::Scale(wish)) => self.scale(wish, &children),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             self.follow_handover(&mut children);
@@ -299,52 +270,6 @@ impl Supervisor<'_> {
         ends
     }
 
-    /// A process that runs the job, or was told to take it over, said something that a handover waits for.
-    fn handover_said(&mut self, child: usize, report: WorkerReport) {
-        let Some(handover) = &mut self.handover else { return };
-        if !handover.is_taking_over() {
-            return handover.old_said(child, report);
-        }
-        match report {
-            WorkerReport::Running if child == 0 => {
-                if let Some(layout) = handover.runs() {
-                    self.layout = layout;
-                }
-            }
-            WorkerReport::Begins(at_us) if child == 0 => {
-                tracing::info!("{}", handover.begins(at_us));
-                self.handover = None;
-            }
-            _ => {}
-        }
-    }
-
-    /// A process that stands by has closed its end.
-    fn new_closed(&mut self, round: u64, child: usize) {
-        let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) else { return };
-        let Some(ended) = handover.children.get_mut(child) else { return };
-        let why = decide::in_words(&[WorkerEnd { child, how: ended.wait() }]);
-        let why = format!("of the new processes, {why}");
-        tracing::warn!("{why}");
-        if handover.new_ended(&why) == HandoverStep::GiveUp {
-            self.handover = None;
-        }
-    }
-
-    /// Takes the next step of a handover that is due.
-    fn follow_handover(&mut self, children: &mut [WorkerProcess]) {
-        let Some(handover) = &mut self.handover else { return };
-        // Those that are just started again would hear nothing of it.
-        let step = if children.iter().all(WorkerProcess::is_running) { handover.next() } else { HandoverStep::Wait };
-        match step {
-            HandoverStep::Order(order) => children.iter().for_each(|child| child.order(order)),
-            HandoverStep::Wait | HandoverStep::GiveUp => {}
-        }
-        if handover.is_late() {
-            children.iter_mut().for_each(WorkerProcess::kill);
-        }
-    }
-
     /// Whether the time of `--timeout` has passed.
     fn late(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
@@ -358,7 +283,7 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
-                Ok(SupervisorEvent::Scale { .. }) => {
+                Ok(SupervisorEvent::Scale(_)) => {
                     self.desk.tell(ScaleStep::Failed("the job is being started again; ask again".into()));
                 }
                 Ok(_) => {}
@@ -369,7 +294,7 @@ impl Supervisor<'_> {
 
     /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
     /// knows whether it was done.
-    fn arguments_of(&self, layout: &Layout, process: Option<usize>, stands_by: bool) -> Vec<OsString> {
+    fn arguments_of(&self, layout: &Layout, process: Option<usize>, standing: Standing) -> Vec<OsString> {
         let given = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
         let mut add = |name: &str, value: Option<String>| {
@@ -388,6 +313,7 @@ impl Supervisor<'_> {
         add("process", process.or(given.number()).map(|process| process.to_string()));
         add("hosts", (!layout.hosts.is_empty()).then(|| layout.hosts.join(",")));
         add("listen", given.listen.clone());
+        add("layout", (layout.given != 0).then(|| layout.given.to_string()));
         add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
             add("resume-from", given.resume_from.map(|batch| batch.to_string()));
@@ -399,7 +325,8 @@ impl Supervisor<'_> {
             ("--quiet", given.quiet),
             ("--until-idle", given.until_idle),
             ("--fresh", given.fresh && !self.ran),
-            ("--stand-by", stands_by),
+            ("--stand-by", standing == Standing::New),
+            ("--takes-over", standing == Standing::TakesOver),
         ];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         if let Some(folder) = &given.cluster_tls {

@@ -70,10 +70,10 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
     let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
     let mut generation = own.generation;
     // The ports of all are open before anyone connects, so no two processes can wait for each other.
-    for (process, host) in cluster.hosts.iter().enumerate().take(cluster.process) {
+    for process in 0..cluster.process.min(cluster.hosts.len()) {
         let (earlier, own_place) = peers.split_at_mut_checked(process).unwrap_or_default();
         let Some(peer) = own_place.first_mut() else { continue };
-        let caller = Caller { trust: &cluster.trust, process, host, is_over: &|| earlier.iter().any(Peer::is_lost) };
+        let caller = Caller { cluster, process, is_over: &|| earlier.iter().any(Peer::is_lost) };
         let knows = Hello { generation, ..own };
         let (socket, welcomed) = reach_same(&caller, knows, ConnectionPurpose::Dataflow)?;
         generation = welcomed;

@@ -11,7 +11,9 @@
 //! all, a few at a time, each for a limited time.
 
 mod ask;
+
 mod facts;
+mod machines;
 mod others;
 mod partitions;
 mod socket;
@@ -20,6 +22,7 @@ mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
+pub(super) use machines::{await_successor, tell};
 pub(super) use others::Others;
 pub use partitions::{PartitionStatus, PartitionsStatus};
 pub use socket::{RunningMark, job_id};
@@ -30,6 +33,7 @@ use super::{Stop, Stopper};
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::ids::{BatchId, BatchTime};
+use crate::running::handover::HandoverWord;
 use crate::running::upgrade;
 use crate::running::upgrade::{Prepare, UpgradeStatus};
 use crate::threads;
@@ -95,6 +99,8 @@ pub enum ControlQuestion {
         /// Why, for whoever asks how it stands.
         why: String,
     },
+    /// Only of another process: pass it to the supervisor of this one.
+    Supervisor(HandoverWord),
     /// Stop: what was received is worked on and committed first.
     Stop,
     /// Stop in the same way, to be started again with `--replay-from` this batch.
@@ -220,14 +226,35 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
     Ok(())
 }
 
-/// The answer to a question of another process, of which only those are answered that change nothing.
+/// The answer to a question of another process, of which only those are answered that change nothing here, and what is for the supervisor.
 fn answer_elsewhere(question: &[u8], served: &Served) -> Vec<u8> {
     let answer = match serde_json::from_slice::<ControlQuestion>(question) {
+        Ok(ControlQuestion::Supervisor(word)) => pass_on(word, &served.job),
         Ok(question) => stands(&question, served)
             .unwrap_or_else(|| ControlAnswer::Error("another process may only ask how the job stands".into())),
         Err(error) => ControlAnswer::Error(format!("it does not know the question: {error}")),
     };
     serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+/// Something for the supervisor of this process.
+fn pass_on(word: HandoverWord, job: &Stopper) -> ControlAnswer {
+    if !job.running.options.supervised {
+        return ControlAnswer::Error("it runs without a supervisor".into());
+    }
+    match word {
+        HandoverWord::Prepare(_) => job.running.is_followed(),
+        // Process 0 stops the job when all have heard it.
+        HandoverWord::HandOver => {
+            job.hand_over();
+            return ControlAnswer::Done(true);
+        }
+        HandoverWord::GiveUp(_) | HandoverWord::Failed(_) => {}
+    }
+    match job.running.requests.handover.hear(word) {
+        true => ControlAnswer::Done(true),
+        false => ControlAnswer::Error("its supervisor does not listen".into()),
+    }
 }
 
 /// How this process stands, where that is the question.
@@ -318,6 +345,7 @@ async fn answer(question: &[u8], served: Arc<Served>) -> ControlAnswer {
         ControlQuestion::Shadow { id, batches } => ControlAnswer::of(upgrade::shadow(running, id, batches)),
         ControlQuestion::Commit { id } => ControlAnswer::of(upgrade::commit(running, id)),
         ControlQuestion::Drop { id, why } => ControlAnswer::of(running.plugins.upgrades.give_up(id, &why)),
+        ControlQuestion::Supervisor(_) => ControlAnswer::Error("only another process of the job says this".into()),
         ControlQuestion::Stop => {
             served.job.stop(Stop::Graceful);
             ControlAnswer::Done(true)

@@ -1,24 +1,30 @@
 //! A process that stands by while others run the job: it has the job's plugins loaded and the tables of the newest checkpoint, as
 //! its own workers will need them, and follows the checkpoints that come. It changes nothing, and nobody hears of it, until it is
-//! told to take the job over.
+//! told to take the job over. Where it is one of several, process 0 opens its port meanwhile, and the others come there and wait: so it is
+//! known that they are there, can reach each other and know the key, before anybody ends.
 
-use super::start::{servers, sharing};
+use super::connect::{Hello, PeerPort};
+use super::launch::Peers;
+use super::start::{connected, open_port, servers, sharing};
 use crate::checkpoint::manifest;
 use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{Manifest, Table, TableOf};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::fault;
 use crate::graph::{Graph, Operator, StageNode, content_table, rows_table};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, Generation};
 use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::run::recover::tables_of;
 use crate::running::{Options, workers};
 use crate::state::ahead::{TablesAhead, WantedTable};
+use crate::threads;
 use crate::window::WindowNode;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// How often it looks for a newer checkpoint: in a folder, and where each look is a request to a server.
@@ -29,7 +35,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct StandBy {
     plugins: PluginHost,
     /// As long as it is there, its plugins stay compiled.
-    _graph: Graph,
+    graph: Graph,
+    options: Options,
     store: Arc<dyn Store>,
     wanted: Vec<WantedTable>,
     workers: Range<usize>,
@@ -42,6 +49,44 @@ pub(super) struct StandBy {
 pub(super) struct Ready {
     pub(super) plugins: PluginHost,
     pub(super) ahead: Arc<TablesAhead>,
+    pub(super) door: Door,
+    pub(super) failure: Failure,
+}
+
+/// Between a process that stands by and the others that do.
+pub(super) enum Door {
+    /// Of one that is alone.
+    None,
+    /// Of process 0, where the others wait.
+    Open(Hello, PeerPort),
+    /// Of one that comes to it.
+    Knocks(Hello, Receiver<Result<Option<Peers>>>),
+    /// Of one that was let in.
+    Through(Hello, Box<Peers>),
+}
+
+/// What a process that stands by tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandByNews {
+    /// It has loaded the checkpoint after this batch.
+    Loaded(BatchId),
+    /// So many of the other processes wait at its port.
+    Waiting(usize),
+}
+
+impl Door {
+    /// Whether nothing is left to wait for but what the supervisor says; waits no longer than this.
+    fn is_through_within(&mut self, time: Duration) -> Result<bool> {
+        let Door::Knocks(hello, answer) = self else { return Ok(true) };
+        match answer.recv_timeout(time) {
+            Ok(peers) => {
+                *self = peers?.map_or(Door::None, |peers| Door::Through(*hello, Box::new(peers)));
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err(threads::lost_connection()),
+        }
+    }
 }
 
 impl StandBy {
@@ -61,7 +106,8 @@ impl StandBy {
         Ok(StandBy {
             wanted: wanted(&graph),
             plugins,
-            _graph: graph,
+            graph,
+            options: options.clone(),
             store,
             workers: process * count..(process + 1) * count,
             peers: count * processes,
@@ -72,18 +118,35 @@ impl StandBy {
 
     /// Follows the job's checkpoints, telling of each that is loaded, until `go`, which waits no longer than it is told, says that the
     /// job is to be taken over.
-    pub(super) fn until(self, mut loaded: impl FnMut(BatchId), mut go: impl FnMut(Duration) -> bool) -> Result<Ready> {
+    pub(super) fn until(
+        self,
+        mut tell: impl FnMut(StandByNews),
+        mut go: impl FnMut(Duration) -> bool,
+    ) -> Result<Ready> {
         fault::point("handover.loading");
-        let mut last = None;
+        let (mut last, mut door, mut waiting) = (None, None, 0);
+        let failure = Failure::default();
         loop {
             let newest = self.follow(last)?;
             if last != Some(newest) {
                 if last.is_none() {
                     fault::point("handover.loaded");
                 }
-                loaded(newest);
+                tell(StandByNews::Loaded(newest));
                 last = Some(newest);
-            } else if go(self.look_every) {
+                continue;
+            }
+            let door = match &mut door {
+                Some(door) => door,
+                none => none.insert(self.door(&failure)?),
+            };
+            if let Door::Open(_, port) = door
+                && waiting != port.waiting()
+            {
+                waiting = port.waiting();
+                tell(StandByNews::Waiting(waiting));
+            }
+            if go(self.look_every) && door.is_through_within(self.look_every)? {
                 break;
             }
         }
@@ -92,7 +155,23 @@ impl StandBy {
             tracing::debug!("what the last checkpoint holds is loaded by the start: {error}");
         }
         fault::point("handover.taken");
-        Ok(Ready { plugins: self.plugins, ahead: self.ahead })
+        let door = door.unwrap_or(Door::None);
+        Ok(Ready { plugins: self.plugins, ahead: self.ahead, door, failure })
+    }
+
+    /// Opens the port of process 0, or goes there.
+    fn door(&self, failure: &Failure) -> Result<Door> {
+        let Some((hello, port)) = open_port(&self.graph, &self.options)? else { return Ok(Door::None) };
+        if hello.process == 0 {
+            return Ok(Door::Open(hello, port));
+        }
+        let (sender, answer) = channel();
+        let (options, failure, failing) = (self.options.clone(), failure.clone(), sender.clone());
+        // Nobody listens any more where this process ends.
+        let failed = move |error| drop(failing.send(Err(error)));
+        let knock = move || drop(sender.send(connected(&options, Some((hello, port)), Generation(0), &failure)));
+        threads::start("millstream-knock", "the thread that waits for process 0", failed, knock)?;
+        Ok(Door::Knocks(hello, answer))
     }
 
     /// Loads the newest checkpoint, unless it is that after the batch `last`; batch 0 where there is none yet.

@@ -5,6 +5,7 @@ use super::connect::{Connected, Hello, PeerPort};
 use super::control::Others;
 use super::launch::{Peers, launch, open_sinks};
 use super::sent::SentBatches;
+use super::stand_by::{Door, Ready};
 use super::{Stopper, connect};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
@@ -29,12 +30,15 @@ use crate::threads::lost_connection;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Starts a job. What can be wrong is found before anything runs or is written. `plugins`: where some are loaded already.
-pub fn start(spec: JobSpec, options: Options, plugins: Option<PluginHost>) -> Result<Stopper> {
+/// Starts a job. What can be wrong is found before anything runs or is written. `ready`: what is loaded already, of a process that stood by.
+pub fn start(spec: JobSpec, options: Options, ready: Option<Ready>) -> Result<Stopper> {
     memory::limit(spec.memory_bytes_max, sharing(&options))?;
     memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
     await_clusters(&spec, &options)?;
-    let plugins = plugins.map_or_else(PluginHost::new, Ok)?;
+    let (plugins, door, failure) = match ready {
+        Some(ready) => (ready.plugins, ready.door, ready.failure),
+        None => (PluginHost::new()?, Door::None, Failure::default()),
+    };
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
@@ -50,9 +54,9 @@ pub fn start(spec: JobSpec, options: Options, plugins: Option<PluginHost>) -> Re
     }
     if owns_sinks(&options) {
         let lock = store.lock()?.map(Arc::new);
-        own(spec, options, &plugins, store, lock, None)
+        own(spec, options, &plugins, store, lock, None, door)
     } else {
-        follow(spec, options, &plugins, store)
+        follow(spec, options, &plugins, store, door, failure)
     }
 }
 
@@ -94,11 +98,16 @@ fn own(
     store: Arc<dyn Store>,
     lock: Option<FolderLock>,
     record: Option<JobRecord>,
+    mut door: Door,
 ) -> Result<Stopper> {
     let failure = Failure::default();
     let (graph, decided, port, sinks) = loop {
         let (graph, mut decided, sent) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
-        let port = open_port(&graph, &options)?;
+        let port = match std::mem::replace(&mut door, Door::None) {
+            // The others wait there.
+            Door::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
+            _ => open_port(&graph, &options)?,
+        };
         // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
         let mut sinks = None;
         if let Some(owner) = decided.owner() {
@@ -234,7 +243,7 @@ fn replay_as_before(
         start_until: options.start_until,
         ..Options::default()
     };
-    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record)).map_err(within)?;
+    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record), Door::None).map_err(within)?;
     let ended = stopper.await_termination(None);
     ended.map(drop).map_err(|error| ReplayFailure { error: within(error), committed: stopper.committed() })
 }
@@ -285,12 +294,22 @@ fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
 }
 
 /// Another process of a job with checkpoints: goes on as process 0 has decided.
-fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
+fn follow(
+    spec: JobSpec,
+    options: Options,
+    plugins: &PluginHost,
+    store: Arc<dyn Store>,
+    door: Door,
+    failure: Failure,
+) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false, servers(&options))?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
-    let port = open_port(&graph, &options)?;
-    let failure = Failure::default();
-    let peers = connected(&options, port, Generation(0), &failure)?;
+    let peers = match door {
+        Door::Through(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
+        // The job was changed while this process stood by.
+        Door::Through(..) => return Err(lost_connection()),
+        _ => connected(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
+    };
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     if held.as_ref().is_some_and(|manifest| manifest.generation > generation) {
@@ -310,21 +329,27 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
 
 /// Opens the port of this process, where there are several. From now on the others may come; they wait until this one is
 /// ready.
-fn open_port(graph: &Graph, options: &Options) -> Result<Option<(Hello, PeerPort)>> {
+pub(super) fn open_port(graph: &Graph, options: &Options) -> Result<Option<(Hello, PeerPort)>> {
+    let Some((cluster, own)) = options.cluster.as_ref().zip(hello_of(graph, options)?) else { return Ok(None) };
+    Ok(Some((own, connect::listen(cluster, own)?)))
+}
+
+/// What this process tells the others, where there are several.
+fn hello_of(graph: &Graph, options: &Options) -> Result<Option<Hello>> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let own = Hello {
+    Ok(Some(Hello {
         process: number(cluster.process),
         processes: number(cluster.hosts.len()),
         workers: number(workers(&graph.spec, options)?),
         job: graph.digest(),
         generation: Generation(0),
-    };
-    Ok(Some((own, connect::listen(cluster, own)?)))
+        layout: cluster.layout.id,
+    }))
 }
 
 /// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
-fn connected(
+pub(super) fn connected(
     options: &Options,
     port: Option<(Hello, PeerPort)>,
     generation: Generation,

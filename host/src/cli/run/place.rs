@@ -54,11 +54,7 @@ impl RunArguments {
 /// Reads the file of addresses where there is one, counts them, and looks for this machine's name among them, so that afterwards
 /// the arguments say all of that themselves.
 pub(super) fn settle(arguments: &mut RunArguments) -> Result<()> {
-    if let [only] = &arguments.hosts[..]
-        && let Some(file) = only.strip_prefix('@')
-    {
-        arguments.hosts = hosts_in(Path::new(file))?;
-    }
+    arguments.hosts = hosts_of(std::mem::take(&mut arguments.hosts))?;
     if arguments.processes.is_none() && !arguments.hosts.is_empty() {
         arguments.processes = Some(arguments.hosts.len());
     }
@@ -76,6 +72,19 @@ pub(super) fn settle(arguments: &mut RunArguments) -> Result<()> {
         arguments.process = Some(ProcessNumber::Number(place_of(name.trim(), &arguments.hosts)?));
     }
     Ok(())
+}
+
+/// The addresses that somebody named, or those in the file that was named instead.
+pub(in crate::cli) fn hosts_of(named: Vec<String>) -> Result<Vec<String>> {
+    match named.first().and_then(|first| first.strip_prefix('@')) {
+        Some(file) if named.len() == 1 => hosts_in(Path::new(file)),
+        _ => Ok(named),
+    }
+}
+
+/// By what process `process` at these addresses knows the others, as [`trust`] says.
+pub(in crate::cli) fn trust_of(arguments: &RunArguments, hosts: &[String], process: usize) -> Result<PeerTrust> {
+    trust(arguments, hosts, process, None)
 }
 
 /// The addresses in a file: one a line, or several with commas; what stands behind `#` is for people.

@@ -110,6 +110,11 @@ impl StopOnSignals {
         state.job = Some(job);
     }
 
+    /// Whether somebody wants it to stop.
+    pub fn asked(&self) -> bool {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).asked.is_some()
+    }
+
     /// Whether the job was stopped at once.
     pub fn at_once(&self) -> bool {
         self.0.at_once.load(Ordering::Acquire)

@@ -102,15 +102,18 @@ impl WorkerProcess {
     }
 
     /// The process said this.
-    pub fn said(&mut self, report: WorkerReport) {
+    pub fn said(&mut self, report: &WorkerReport) {
         self.quiet = Duration::ZERO;
         match report {
-            WorkerReport::Ended(kind) => self.ended = Some(kind),
-            WorkerReport::Back(batch) => self.back = Some(batch),
+            WorkerReport::Ended(kind) => self.ended = Some(*kind),
+            WorkerReport::Back(batch) => self.back = Some(*batch),
             WorkerReport::Running => self.running = true,
             WorkerReport::Beat
             | WorkerReport::Progress
             | WorkerReport::Loaded(_)
+            | WorkerReport::Waiting(_)
+            | WorkerReport::Elsewhere(_)
+            | WorkerReport::Heard(_)
             | WorkerReport::Saved(_)
             | WorkerReport::Begins(_)
             | WorkerReport::Handed(_) => {}
@@ -140,7 +143,7 @@ impl WorkerProcess {
     }
 
     /// Tells it to do something. One that is gone hears nothing, which its end tells.
-    pub fn order(&self, order: WorkerOrder) {
+    pub fn order(&self, order: &WorkerOrder) {
         let _ = (&self.lifeline).write_all(order.line().as_bytes());
     }
 

@@ -1,8 +1,8 @@
 //! In which processes, and with how many workers, a supervisor runs its job: as its arguments say, until somebody asks for others.
 
-use crate::cli::run::{PROCESSES_MAX, RunArguments};
+use crate::cli::run::{PROCESSES_MAX, RunArguments, trust_of};
 use crate::error::{Error, Result};
-use crate::run::{ClusterKey, LocalPorts};
+use crate::run::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts, PeerTrust};
 
 /// The processes of a job that one supervisor runs.
 pub struct Layout {
@@ -16,6 +16,8 @@ pub struct Layout {
     pub hosts: Vec<String>,
     /// By which the job's processes know each other, where there are several.
     pub key: Option<ClusterKey>,
+    /// [`JobLayout::id`] of the machines that the job was given while it ran; 0: those of the arguments.
+    pub given: u64,
     /// Held as long as the job runs so.
     pub _ports: Option<LocalPorts>,
 }
@@ -24,19 +26,11 @@ impl Layout {
     /// As the arguments say.
     pub fn of(arguments: &RunArguments, numbers: Vec<Option<usize>>, key: Option<ClusterKey>) -> Layout {
         let (workers, processes, hosts) = (arguments.workers, arguments.processes, arguments.hosts.clone());
-        Layout { numbers, workers, processes, hosts, key, _ports: None }
+        Layout { numbers, workers, processes, hosts, key, given: 0, _ports: None }
     }
 
-    /// The same with so many workers in each of so many processes, all on this machine; what is not said stays. `alone`: the arguments
-    /// are about one process of several that were started one by one.
-    pub fn scaled(&self, workers: Option<usize>, processes: Option<usize>, alone: bool) -> Result<Layout> {
-        if alone {
-            return Err(Error::job(
-                "the processes of this job were started one by one, with --process, so no supervisor can start others in their \
-                 place: stop all (`millstream stop`), and start them with other --workers or --hosts; the job goes on from its \
-                 checkpoint",
-            ));
-        }
+    /// The same with so many workers in each of so many processes, all on this machine; what is not said stays.
+    pub fn scaled(&self, workers: Option<usize>, processes: Option<usize>) -> Result<Layout> {
         let workers = workers.or(self.workers);
         let count = processes.unwrap_or(self.numbers.len());
         if count == 0 || count > PROCESSES_MAX {
@@ -44,13 +38,64 @@ impl Layout {
         }
         if count == 1 {
             let (processes, hosts) = (None, Vec::new());
-            return Ok(Layout { numbers: vec![None], workers, processes, hosts, key: None, _ports: None });
+            return Ok(Layout { numbers: vec![None], workers, processes, hosts, key: None, given: 0, _ports: None });
         }
         // The ports of those that run are theirs until they are gone.
         let ports = LocalPorts::reserve(count)?;
         let (processes, hosts) = (Some(count), ports.hosts()?);
         let key = self.key.clone().map_or_else(ClusterKey::generate, Ok)?;
         let numbers = (0..count).map(Some).collect();
-        Ok(Layout { numbers, workers, processes, hosts, key: Some(key), _ports: Some(ports) })
+        Ok(Layout { numbers, workers, processes, hosts, key: Some(key), given: 0, _ports: Some(ports) })
+    }
+
+    /// The machines that a job gets whose process 0 is the one here, and was started by itself; what is not said stays.
+    pub fn machines(&self, number: usize, workers: Option<usize>, hosts: Vec<String>) -> Result<JobLayout> {
+        let first = self.hosts.first().map_or("", String::as_str);
+        if number != 0 {
+            return Err(Error::job(format!(
+                "this is process {number} of the job; say it on the machine of process 0 ({first})"
+            )));
+        }
+        let hosts = if hosts.is_empty() { self.hosts.clone() } else { hosts };
+        if hosts.first().map(String::as_str) != Some(first) {
+            return Err(Error::job(format!(
+                "the first of --hosts must stay {first}: that process 0 moves to another machine is not possible while the job runs; \
+                 stop it (`millstream stop`), and start its processes with the new --hosts; it goes on from its checkpoint"
+            )));
+        }
+        if hosts.len() > PROCESSES_MAX || hosts.iter().map(String::len).sum::<usize>() > LAYOUT_BYTES_MAX {
+            return Err(Error::job(
+                "--hosts names more machines than a running job can be given; stop it, and start it with them",
+            ));
+        }
+        if let Some(twice) = hosts.iter().enumerate().find_map(|(at, host)| hosts[..at].contains(host).then_some(host))
+        {
+            return Err(Error::job(format!("--hosts names {twice} twice; each process has an address of its own")));
+        }
+        Ok(JobLayout { workers: workers.or(self.workers), hosts })
+    }
+
+    /// With these machines, one process on each; `None`: none of them is the one of this process.
+    pub fn on(&self, machines: &JobLayout, arguments: &RunArguments) -> Result<Option<Layout>> {
+        let own = arguments.number().and_then(|number| arguments.hosts.get(number));
+        let Some(number) = own.and_then(|own| machines.place_of(own)) else { return Ok(None) };
+        let hosts = machines.hosts.clone();
+        let key = match (&self.key, hosts.len()) {
+            (Some(key), _) => Some(key.clone()),
+            (None, 1) => None,
+            (None, _) => match trust_of(arguments, &hosts, number)? {
+                PeerTrust::Key(key) => Some(key),
+                PeerTrust::Certificates { key, .. } => key,
+            },
+        };
+        Ok(Some(Layout {
+            numbers: vec![Some(number)],
+            workers: machines.workers.or(self.workers),
+            processes: Some(hosts.len()),
+            hosts,
+            key,
+            given: machines.id(),
+            _ports: None,
+        }))
     }
 }

@@ -6,9 +6,10 @@ use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
-use crate::run::{ClusterKey, Stopper};
+use crate::run::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
 use crate::threads;
 use crate::time;
+use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -27,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What a worker process says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerReport {
     /// It lives.
     Beat,
@@ -39,6 +40,12 @@ pub enum WorkerReport {
     Back(BatchId),
     /// It stands by, and has loaded the checkpoint after this batch.
     Loaded(BatchId),
+    /// It stands by, and so many of the other processes wait at its port.
+    Waiting(usize),
+    /// The job runs on other machines than this process was started with.
+    Elsewhere(JobLayout),
+    /// The supervisor on another machine said this.
+    Heard(HandoverWord),
     /// The checkpoint that it was asked for is there, or a later one: after this batch.
     Saved(BatchId),
     /// It took a job over, and began a batch at this time (or could have, had there been anything for one), in microseconds.
@@ -50,7 +57,7 @@ pub enum WorkerReport {
 }
 
 /// What its supervisor tells a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerOrder {
     /// To make a checkpoint soon, since others load it.
     Save,
@@ -58,27 +65,43 @@ pub enum WorkerOrder {
     HandOver,
     /// To take the job over: nobody runs it any more.
     TakeOver,
+    /// To tell the supervisors on other machines something.
+    Tell(HandoverWord),
 }
 
 const ORDERS: [(&str, WorkerOrder); 3] =
     [("save", WorkerOrder::Save), ("hand over", WorkerOrder::HandOver), ("take over", WorkerOrder::TakeOver)];
 /// An order, with its end of line.
-const ORDER_BYTES_MAX: u64 = 64;
+const ORDER_BYTES_MAX: u64 = 64 << 10;
+/// In front of what is to be told.
+const TELL: &str = "tell ";
 
 impl WorkerOrder {
     /// As it is sent.
-    pub fn line(self) -> String {
-        ORDERS.iter().find(|(_, order)| *order == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+    pub fn line(&self) -> String {
+        if let WorkerOrder::Tell(word) = self {
+            return written(TELL, word);
+        }
+        ORDERS.iter().find(|(_, order)| order == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
     }
 
     fn read(line: &str) -> Option<WorkerOrder> {
-        ORDERS.iter().find(|(words, _)| *words == line).map(|(_, order)| *order)
+        let word = line.strip_prefix(TELL).and_then(|word| serde_json::from_str(word).ok()).map(WorkerOrder::Tell);
+        word.or_else(|| ORDERS.iter().find(|(words, _)| *words == line).map(|(_, order)| order.clone()))
     }
+}
+
+/// A line of these words and something as JSON, which has no end of line in it.
+fn written(words: &str, value: &impl Serialize) -> String {
+    serde_json::to_string(value).map_or_else(|_| String::new(), |value| format!("{words}{value}\n"))
 }
 
 /// In front of the numbers of reports that have one.
 const BACK: &str = "back ";
 const LOADED: &str = "loaded ";
+const WAITING: &str = "waiting ";
+const ELSEWHERE: &str = "elsewhere ";
+const HEARD: &str = "heard ";
 const SAVED: &str = "saved ";
 const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
@@ -106,13 +129,20 @@ impl WorkerReport {
         let numbered = batch(BACK).map(WorkerReport::Back);
         let numbered = numbered.or_else(|| batch(LOADED).map(WorkerReport::Loaded));
         let numbered = numbered.or_else(|| batch(SAVED).map(WorkerReport::Saved));
+        let waiting = || line.strip_prefix(WAITING)?.parse().ok().map(WorkerReport::Waiting);
+        let elsewhere = || serde_json::from_str(line.strip_prefix(ELSEWHERE)?).ok().map(WorkerReport::Elsewhere);
+        let heard = || serde_json::from_str(line.strip_prefix(HEARD)?).ok().map(WorkerReport::Heard);
+        let numbered = numbered.or_else(waiting).or_else(elsewhere).or_else(heard);
         let numbered = numbered.or_else(|| time(BEGINS).map(WorkerReport::Begins));
         let numbered = numbered.or_else(|| time(HANDED).map(WorkerReport::Handed));
-        numbered.or_else(|| WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report))
+        numbered.or_else(|| WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| report.clone()))
     }
 
-    fn line(self) -> String {
+    fn line(&self) -> String {
         match self {
+            WorkerReport::Waiting(count) => return format!("{WAITING}{count}\n"),
+            WorkerReport::Elsewhere(layout) => return written(ELSEWHERE, layout),
+            WorkerReport::Heard(word) => return written(HEARD, word),
             WorkerReport::Back(batch) => return format!("{BACK}{batch}\n"),
             WorkerReport::Loaded(batch) => return format!("{LOADED}{batch}\n"),
             WorkerReport::Saved(batch) => return format!("{SAVED}{batch}\n"),
@@ -120,7 +150,7 @@ impl WorkerReport {
             WorkerReport::Handed(at_us) => return format!("{HANDED}{at_us}\n"),
             WorkerReport::Beat | WorkerReport::Running | WorkerReport::Progress | WorkerReport::Ended(_) => {}
         }
-        WORDS.iter().find(|(_, report)| *report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+        WORDS.iter().find(|(_, report)| report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
     }
 }
 
@@ -232,14 +262,24 @@ impl Reporter {
             }
             (WorkerOrder::HandOver, Some(job)) => {
                 fault::point("handover.ending");
-                job.hand_over();
+                // The others must know why the job ends before it does.
+                match job.tell(&HandoverWord::HandOver) {
+                    Ok(()) => job.hand_over(),
+                    Err(error) => self.say(WorkerReport::Heard(HandoverWord::GiveUp(error.message))),
+                }
+            }
+            (WorkerOrder::Tell(word), Some(job)) => {
+                // Whoever gave up hears of it by itself.
+                if let Err(error) = job.tell(&word) {
+                    self.say(WorkerReport::Heard(HandoverWord::Failed(error.message)));
+                }
             }
             (WorkerOrder::TakeOver, _) => {
                 *self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 self.orders.ordered.notify_all();
             }
             // Nothing of it is asked of a process whose job is not started.
-            (WorkerOrder::Save | WorkerOrder::HandOver, None) => {}
+            (WorkerOrder::Save | WorkerOrder::HandOver | WorkerOrder::Tell(_), None) => {}
         }
     }
 
@@ -250,9 +290,17 @@ impl Reporter {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// The checkpoint after this batch is loaded, and the job is not started yet.
-    pub fn loaded(&self, batch: BatchId) {
-        self.say(WorkerReport::Loaded(batch));
+    /// How it stands with a job that is not started yet.
+    pub fn stands_by(&self, news: StandByNews) {
+        self.say(match news {
+            StandByNews::Loaded(batch) => WorkerReport::Loaded(batch),
+            StandByNews::Waiting(count) => WorkerReport::Waiting(count),
+        });
+    }
+
+    /// The job runs on these machines.
+    pub fn elsewhere(&self, layout: &JobLayout) {
+        self.say(WorkerReport::Elsewhere(layout.clone()));
     }
 
     /// The job is about to have ended for others, and this is when it began its last batch.
@@ -268,6 +316,7 @@ impl Reporter {
             self.orders.save.store(false, Ordering::Release);
             self.say(WorkerReport::Saved(batch));
         }
+        job.heard().into_iter().for_each(|word| self.say(WorkerReport::Heard(word)));
         if *begins || !job.is_loaded() {
             return;
         }
@@ -338,6 +387,10 @@ fn end_with_supervisor() -> ! {
 mod tests {
     use super::*;
 
+    fn layout() -> JobLayout {
+        JobLayout { workers: Some(2), hosts: vec!["a:1".into(), "b:2".into()] }
+    }
+
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
         let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Peer, Kind::Memory, Kind::Bug];
@@ -348,6 +401,10 @@ mod tests {
             WorkerReport::Saved(BatchId(8)),
             WorkerReport::Begins(i64::MAX),
             WorkerReport::Handed(-1),
+            WorkerReport::Waiting(3),
+            WorkerReport::Elsewhere(layout()),
+            WorkerReport::Heard(HandoverWord::Prepare(layout())),
+            WorkerReport::Heard(HandoverWord::Failed("two\nlines".into())),
         ];
         let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress];
         for report in living.into_iter().chain(others).chain(of_handovers).chain(kinds) {
@@ -355,7 +412,8 @@ mod tests {
             assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
         assert_eq!((WorkerReport::read("ended"), WorkerReport::read("back x")), (None, None));
-        for (_, order) in ORDERS {
+        let told = WorkerOrder::Tell(HandoverWord::GiveUp("why".into()));
+        for order in ORDERS.into_iter().map(|(_, order)| order).chain([told]) {
             assert_eq!(WorkerOrder::read(order.line().trim_end()), Some(order));
         }
     }

@@ -17,9 +17,9 @@ use ring::hmac;
 use std::io;
 
 /// What a process says first, so that nobody else is taken for one.
-pub const MAGIC: [u8; 8] = *b"mllstrm6";
+pub const MAGIC: [u8; 8] = *b"mllstrm7";
 /// Magic, the fields of [`Hello`], the purpose and the number.
-pub const HELLO_BYTES: usize = 72;
+pub const HELLO_BYTES: usize = 80;
 /// Bytes of a proof.
 pub const PROOF_BYTES: usize = 32;
 
@@ -37,6 +37,8 @@ pub struct Hello {
     /// Of this start, as far as the process knows it; 0: not yet. Process 0 tells the others what it has claimed when it
     /// lets them in.
     pub generation: Generation,
+    /// Of which machines it is, where the job was given others while it ran (`running/layout`); 0: of those that it was started with.
+    pub layout: u64,
 }
 
 /// What a connection is for.
@@ -78,7 +80,8 @@ impl HelloBytes {
         bytes[20..28].copy_from_slice(&hello.job.to_le_bytes());
         bytes[28..36].copy_from_slice(&hello.generation.0.to_le_bytes());
         bytes[36..40].copy_from_slice(&purpose.number().to_le_bytes());
-        bytes[40..].copy_from_slice(&random()?);
+        bytes[40..48].copy_from_slice(&hello.layout.to_le_bytes());
+        bytes[48..].copy_from_slice(&random()?);
         Ok(HelloBytes(bytes))
     }
 
@@ -89,7 +92,8 @@ impl HelloBytes {
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         let purpose = ConnectionPurpose::ALL.into_iter().find(|purpose| purpose.number() == word(36))?;
         let generation = Generation(long(28));
-        let hello = Hello { process: word(8), processes: word(12), workers: word(16), job: long(20), generation };
+        let (process, processes, workers) = (word(8), word(12), word(16));
+        let hello = Hello { process, processes, workers, job: long(20), generation, layout: long(40) };
         Some((hello, purpose))
     }
 }
@@ -159,6 +163,15 @@ fn proof_label(of: ConnectionEnd) -> &'static Label {
 }
 
 impl Hello {
+    /// Whether the other belongs to other machines than this one, as process 0 has them, and one of both was given them while the job
+    /// ran: process 0 tells which there are now.
+    pub fn is_elsewhere(self, other: Hello) -> bool {
+        let of_first = self.process == 0 || other.process == 0;
+        let is_given = self.layout != 0 || other.layout != 0;
+        let same = (self.layout, self.processes, self.workers) == (other.layout, other.processes, other.workers);
+        of_first && is_given && !same && self.job == other.job
+    }
+
     /// Why the other cannot take part with this one; `None`: it can.
     pub fn differs(self, other: Hello) -> Option<String> {
         let (what, own, others) = if self.processes != other.processes {
@@ -184,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_proof_holds_for_its_end_its_key_and_its_hellos_only() {
-        let hello = |process| Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(9) };
+        let hello = |process| Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(9), layout: 0 };
         let keys = [1, 2].map(|byte| hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]));
         let key = |number: usize| keys[number].clone();
         let said = |process| HelloBytes::new(hello(process), ConnectionPurpose::Liveness).unwrap();

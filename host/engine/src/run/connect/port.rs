@@ -3,15 +3,16 @@
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
 use super::records::exported;
-use super::sealed::{Opener, Sealer, with_tls};
+use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, with_tls};
 use super::status::{STATUS_EVERY, Status};
 use crate::error::{Error, Result};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use crate::running::Cluster;
+use crate::running::layout::JobLayout;
 use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
 use crate::threads;
 use crate::tls::peers;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -47,7 +48,11 @@ pub struct PeerPort {
     ready: Option<watch::Sender<bool>>,
     admitted: Receiver<Result<PeerConnection>>,
     thread: Option<JoinHandle<()>>,
+    waiting: WaitingProcesses,
 }
+
+/// How many connections of each process wait until this one is ready.
+type WaitingProcesses = Arc<Mutex<BTreeMap<u32, usize>>>;
 
 /// What the tasks that admit connections share.
 struct Admission {
@@ -60,6 +65,7 @@ struct Admission {
     /// How many may wait until this process is ready.
     places: Arc<Semaphore>,
     refused: Mutex<Refused>,
+    waiting: WaitingProcesses,
 }
 
 /// What was told of those who were refused.
@@ -78,6 +84,7 @@ impl PeerPort {
         let (ready, is_ready) = watch::channel(false);
         let (sender, admitted) = channel();
         let (failing, closing) = (sender.clone(), sender.clone());
+        let waiting = WaitingProcesses::default();
         let places = usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(6).min(Semaphore::MAX_PERMITS);
         let admission = Admission {
             own,
@@ -87,6 +94,7 @@ impl PeerPort {
             admitted: sender,
             places: Arc::new(Semaphore::new(places)),
             refused: Mutex::default(),
+            waiting: waiting.clone(),
         };
         let serve = move || {
             if let Err(error) = runtime.block_on(async { serve(listener, Arc::new(admission)).await }) {
@@ -99,7 +107,7 @@ impl PeerPort {
             let _ = failing.send(Err(error));
         };
         let thread = threads::start("millstream-door", "the thread that lets other processes in", panicked, serve)?;
-        Ok(PeerPort { ready: Some(ready), admitted, thread: Some(thread) })
+        Ok(PeerPort { ready: Some(ready), admitted, thread: Some(thread), waiting })
     }
 
     /// This process knows all that those who come must know: they are let in from now on.
@@ -108,6 +116,11 @@ impl PeerPort {
             // Nobody listens where the thread has failed, which `next` tells.
             let _ = ready.send(true);
         }
+    }
+
+    /// How many processes have proven who they are, and wait until this one is ready.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The next process that is let in; `None` where none came in this time.
@@ -173,6 +186,14 @@ async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
         Err(_) => Err("it did not say in time that it is a process of a job".to_owned()),
     };
     match heard {
+        Ok((socket, (hello, _, seals))) if admission.own.is_elsewhere(hello) => {
+            let told = tokio::time::timeout(time_max, tell_layout(socket, seals, &admission)).await;
+            tracing::debug!(
+                "process {} has other machines, and hears which there are: {}",
+                hello.process,
+                matches!(told, Ok(Ok(())))
+            );
+        }
         Ok((socket, (hello, purpose, seals))) => {
             let Ok(place) = admission.places.clone().try_acquire_owned() else {
                 return admission.refuse("more processes wait than the job has", Some(from));
@@ -180,6 +201,7 @@ async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
             // A task of its own: it is no stranger any more.
             tokio::spawn(async move {
                 let _place = place;
+                let _waits = admission.waits(hello.process);
                 wait(socket, hello, purpose, seals, &admission).await;
             });
         }
@@ -243,6 +265,9 @@ async fn meet(
     if !transcript.proves(ConnectionEnd::Connects, &proof) {
         return Err("it does not know the key of the job's processes".to_owned());
     }
+    if admission.own.is_elsewhere(hello) {
+        return Ok((hello, purpose, transcript));
+    }
     match admission.own.differs(hello) {
         // The other has found the same, and says so.
         Some(difference) => Err(difference),
@@ -281,7 +306,44 @@ async fn wait(
     }
 }
 
+/// Tells a process that has other machines on which ones the job runs, where this is process 0.
+async fn tell_layout(mut socket: TcpStream, mut seals: (Sealer, Opener), admission: &Admission) -> io::Result<()> {
+    if admission.own.process != 0 {
+        return Ok(());
+    }
+    let workers = usize::try_from(admission.own.workers).ok();
+    let told = serde_json::to_vec(&JobLayout { workers, hosts: admission.hosts.clone() }).map_err(io::Error::other)?;
+    let status = Status::Elsewhere(told.len() as u64);
+    for piece in std::iter::once(&status.bytes()[..]).chain(told.chunks(FRAME_BYTES_MAX)) {
+        socket.write_all(seals.0.seal(piece)?).await?;
+    }
+    socket.shutdown().await
+}
+
+/// A connection that waits.
+struct Waits<'a> {
+    waiting: &'a WaitingProcesses,
+    process: u32,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = waiting.get(&self.process).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => drop(waiting.remove(&self.process)),
+            left => drop(waiting.insert(self.process, left)),
+        }
+    }
+}
+
 impl Admission {
+    /// Counts a process among those that wait.
+    fn waits(&self, process: u32) -> Waits<'_> {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(process).or_default() += 1;
+        Waits { waiting: &self.waiting, process }
+    }
+
     /// Tells that somebody was refused; no more than a line every now and then, however many come.
     fn refuse(&self, why: &str, from: Option<SocketAddr>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,9 @@ use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::limits::HELLO_MS_MAX;
-use crate::running::peer_trust::{EXPORTED_BYTES, PeerTrust, name_in};
+use crate::running::Cluster;
+use crate::running::layout::JobLayout;
+use crate::running::peer_trust::{EXPORTED_BYTES, name_in};
 use crate::threads::lost_connection;
 use crate::tls::peers::{self, Peers};
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,6 +17,10 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// What process 0 may say of the job's machines.
+const TOLD_BYTES_MAX: usize = 1 << 20;
+/// Between two looks whether the job has this machine again.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
 /// Processes that are started together are there after less; until then it is no warning that one is not.
 const STARTING_MAX: Duration = Duration::from_secs(10);
 
@@ -24,6 +30,8 @@ enum Missed {
     Now(io::Error),
     /// The other runs something else.
     Differs(String),
+    /// Process 0 runs the job on these machines.
+    Elsewhere(JobLayout),
 }
 
 impl From<io::Error> for Missed {
@@ -33,26 +41,52 @@ impl From<io::Error> for Missed {
 }
 
 /// Whom to reach, and how.
+#[derive(Clone, Copy)]
 pub struct Caller<'a> {
-    /// By what it is known.
-    pub trust: &'a PeerTrust,
-    /// Its number.
+    /// Of the process that calls.
+    pub cluster: &'a Cluster,
+    /// The number of the other one.
     pub process: usize,
-    /// Where it is.
-    pub host: &'a str,
     /// Whether nobody needs it any more: one of those that were reached before is gone.
     pub is_over: &'a dyn Fn() -> bool,
 }
 
+impl Caller<'_> {
+    fn host(&self) -> &str {
+        self.cluster.hosts.get(self.process).map_or("", String::as_str)
+    }
+}
+
 /// Connects to this process, and waits until it is ready. An error where it runs something else.
-pub fn reach(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
-    let Caller { process, host, is_over, .. } = caller;
+pub fn reach(caller: &Caller<'_>, mut own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+    let Caller { cluster, process, is_over } = caller;
+    let host = caller.host();
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
         match greet(caller, own, purpose) {
             Ok(reached) => return Ok(reached),
             Err(Missed::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
+            Err(Missed::Elsewhere(layout))
+                if cluster.hosts == layout.hosts && layout.workers == Some(own.workers as usize) =>
+            {
+                // The same, however each of both has come to it.
+                own.layout = if own.layout == 0 { layout.id() } else { 0 };
+            }
+            Err(Missed::Elsewhere(layout)) if cluster.own_host().is_some_and(|own| layout.place_of(own).is_some()) => {
+                let _ = cluster.layout.told.set(layout);
+                return Err(lost_connection());
+            }
+            Err(Missed::Elsewhere(_)) if is_over() => return Err(lost_connection()),
+            Err(Missed::Elsewhere(layout)) => {
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(
+                        "the job runs on other machines ({}), and not here; waiting until it does",
+                        layout.hosts.join(", ")
+                    );
+                }
+                std::thread::sleep(ELSEWHERE_PAUSE);
+            }
             Err(Missed::Now(_)) if is_over() => return Err(lost_connection()),
             Err(Missed::Now(error)) => {
                 let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
@@ -76,7 +110,8 @@ pub fn reach(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Res
 
 /// Connects once.
 fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation), Missed> {
-    let Caller { trust, process, host, .. } = *caller;
+    let (Caller { cluster, process, .. }, host) = (*caller, caller.host());
+    let trust = &cluster.trust;
     let time_max = Duration::from_millis(HELLO_MS_MAX);
     let socket = connect(host, time_max)?;
     socket.set_nodelay(true)?;
@@ -122,6 +157,10 @@ fn greet(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<
             "process {} is there, where --hosts of this one has process {process}; start all with the same --hosts",
             hello.process
         )));
+    }
+    if own.is_elsewhere(hello) {
+        let (_, mut opener) = tls.unwrap_or_else(|| transcript.seals(ConnectionEnd::Connects));
+        return Err(elsewhere(&mut heard, &mut opener)?);
     }
     if let Some(difference) = own.differs(hello) {
         return Err(Missed::Differs(difference));
@@ -189,6 +228,21 @@ fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u
     Ok(())
 }
 
+/// What process 0 says of the machines that the job has.
+fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<Missed> {
+    let mut status = [0; Status::BYTES];
+    opened(opener, heard, &mut status)?;
+    let length = match Status::read(&status) {
+        Some(Status::Elsewhere(length)) => usize::try_from(length).ok().filter(|length| *length <= TOLD_BYTES_MAX),
+        _ => None,
+    };
+    let Some(length) = length else { return Err(stranger("what it says of the job's machines is not understood")) };
+    let mut told = vec![0; length];
+    opened(opener, heard, &mut told)?;
+    let layout = serde_json::from_slice(&told).map_err(|error| stranger(&error.to_string()))?;
+    Ok(Missed::Elsewhere(layout))
+}
+
 /// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
 /// lives.
 fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &Caller<'_>) -> io::Result<Generation> {
@@ -199,6 +253,7 @@ fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &Caller<'_>) -> io::
         opened(opener, &mut heard, &mut status)?;
         match Status::read(&status) {
             Some(Status::Welcome(generation)) => return Ok(generation),
+            Some(Status::Elsewhere(_)) => return Err(stranger("it says of the job's machines what it did not before")),
             Some(Status::Taken) => return Err(io::Error::other("a process with the number of this one takes part")),
             Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("nobody needs it any more")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {

@@ -17,6 +17,8 @@ pub enum Status {
     Welcome(Generation),
     /// A process of the same number takes part already.
     Taken,
+    /// The job runs on other machines than the other has; so many bytes that name them follow.
+    Elsewhere(u64),
 }
 
 impl Status {
@@ -25,24 +27,26 @@ impl Status {
 
     /// As they are sent.
     pub fn bytes(self) -> [u8; Status::BYTES] {
-        let (kind, generation) = match self {
+        let (kind, number) = match self {
             Status::Wait => (0, 0),
             Status::Welcome(generation) => (1, generation.0),
             Status::Taken => (2, 0),
+            Status::Elsewhere(bytes) => (3, bytes),
         };
         let mut bytes = [kind; Status::BYTES];
-        bytes[1..].copy_from_slice(&generation.to_le_bytes());
+        bytes[1..].copy_from_slice(&number.to_le_bytes());
         bytes
     }
 
     /// What was sent; `None`: nothing of these.
     pub fn read(bytes: &[u8]) -> Option<Status> {
-        let (kind, generation) = bytes.split_first()?;
-        let generation = u64::from_le_bytes(generation.try_into().ok()?);
+        let (kind, number) = bytes.split_first()?;
+        let number = u64::from_le_bytes(number.try_into().ok()?);
         match kind {
             0 => Some(Status::Wait),
-            1 => Some(Status::Welcome(Generation(generation))),
+            1 => Some(Status::Welcome(Generation(number))),
             2 => Some(Status::Taken),
+            3 => Some(Status::Elsewhere(number)),
             _ => None,
         }
     }

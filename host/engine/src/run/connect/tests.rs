@@ -1,11 +1,13 @@
 use super::*;
+use crate::error::Kind;
 use crate::running::cluster_key::ClusterKey;
+use crate::running::layout::{JobLayout, LayoutNews};
 use crate::running::peer_trust::PeerTrust;
 use std::io::Read;
 use std::thread;
 
 fn hello(process: u32, generation: u64) -> Hello {
-    Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation) }
+    Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation), layout: 0 }
 }
 
 /// A watch that nobody listens to.
@@ -21,7 +23,9 @@ fn greeted(
     process: usize,
     host: &str,
 ) -> (Sealed, Generation) {
-    reach(&Caller { trust, process, host, is_over: &|| false }, own, purpose).unwrap()
+    let (hosts, layout) = (vec![host.to_owned(); process + 1], LayoutNews::default());
+    let cluster = Cluster { process: own.process as usize, hosts, listen: None, trust: trust.clone(), layout };
+    reach(&Caller { cluster: &cluster, process, is_over: &|| false }, own, purpose).unwrap()
 }
 
 /// A process that connects, with the watch over it.
@@ -34,7 +38,13 @@ fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
     let (mut listeners, all, trust) = (listeners.into_iter(), hosts.clone(), key.clone());
     let start = move |process: u32, generation| {
-        let cluster = Cluster { process: process as usize, hosts: all.clone(), listen: None, trust: trust.clone() };
+        let cluster = Cluster {
+            process: process as usize,
+            hosts: all.clone(),
+            listen: None,
+            trust: trust.clone(),
+            layout: LayoutNews::default(),
+        };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             let liveness = watch();
@@ -97,7 +107,13 @@ fn processes_of_different_starts_never_pair() {
     let mut listeners = listeners.into_iter();
     let mut start = |process: u32, zero: usize, generation| {
         let hosts = [&addresses[zero], &addresses[2], &addresses[3]].map(String::clone).to_vec();
-        let cluster = Cluster { process: process as usize, hosts, listen: None, trust: key.clone() };
+        let cluster = Cluster {
+            process: process as usize,
+            hosts,
+            listen: None,
+            trust: key.clone(),
+            layout: LayoutNews::default(),
+        };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             connect(&cluster, hello(process, generation), port, &watch()).map(|peers| peers.generation.0)
@@ -126,7 +142,13 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let key = PeerTrust::Key(ClusterKey::generate().unwrap());
-    let cluster = Cluster { process: 0, hosts: vec![host.clone()], listen: None, trust: key.clone() };
+    let cluster = Cluster {
+        process: 0,
+        hosts: vec![host.clone()],
+        listen: None,
+        trust: key.clone(),
+        layout: LayoutNews::default(),
+    };
     let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
     let waiting = thread::spawn(move || greeted(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).1);
     // Longer than a silence: what is waited for is that nothing happens.
@@ -136,4 +158,42 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     let connection = port.next(LOOK_EVERY).unwrap().unwrap();
     let_in(connection, Status::Welcome(Generation(3))).unwrap();
     assert_eq!(waiting.join().unwrap(), Generation(3));
+}
+
+/// The job was given a third machine while it ran, and a process comes that was started before that.
+#[test]
+fn who_comes_with_other_machines_hears_which_ones_there_are() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let trust = PeerTrust::Key(ClusterKey::generate().unwrap());
+    let machines =
+        |hosts: &[&str]| JobLayout { workers: Some(2), hosts: hosts.iter().map(|host| (*host).to_owned()).collect() };
+    let given = machines(&[&host, "b:1", "c:1"]);
+    let at = |process, hosts: &[String], id| {
+        let layout = LayoutNews { id, ..LayoutNews::default() };
+        Cluster { process, hosts: hosts.to_vec(), listen: None, trust: trust.clone(), layout }
+    };
+    let zero = at(0, &given.hosts, given.id());
+    let port = PeerPort::open(listener, Hello { layout: given.id(), ..hello(0, 0) }, &zero).unwrap();
+    let before = at(1, &given.hosts[..2], 0);
+    let caller = Caller { cluster: &before, process: 0, is_over: &|| false };
+    let told = reach(&caller, Hello { processes: 2, ..hello(1, 0) }, ConnectionPurpose::Dataflow);
+    assert_eq!(told.err().map(|error| error.kind), Some(Kind::Peer));
+    assert_eq!((before.layout.told.get(), port.waiting()), (Some(&given), 0));
+    // One that was started with the same machines takes part, whoever else was given them.
+    let same = at(1, &given.hosts, 0);
+    let waiting = thread::spawn(move || {
+        let caller = Caller { cluster: &same, process: 0, is_over: &|| false };
+        reach(&caller, hello(1, 0), ConnectionPurpose::Dataflow).map(|reached| reached.1)
+    });
+    let is_there = (0..1000).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        port.waiting() == 1
+    });
+    assert!(is_there && !waiting.is_finished());
+    port.ready();
+    let connection = port.next(LOOK_EVERY).unwrap().unwrap();
+    assert_eq!(connection.hello.process, 1);
+    let_in(connection, Status::Welcome(Generation(4))).unwrap();
+    assert_eq!(waiting.join().unwrap().unwrap(), Generation(4));
 }

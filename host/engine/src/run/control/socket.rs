@@ -174,11 +174,22 @@ pub fn sockets(file: &Path) -> Result<Vec<(usize, PathBuf)>> {
     Ok(sockets)
 }
 
-/// Where the supervisors of the job may listen.
+/// Whose socket that of a supervisor is, by the number of its process where it runs one of several.
+pub fn supervisor_of(number: usize) -> String {
+    if number == 0 { SUPERVISOR.to_owned() } else { format!("{SUPERVISOR}-{number}") }
+}
+
+/// Where the supervisors of the job may listen, that of process 0 before those of others.
 pub fn of_supervisor(file: &Path) -> Result<Vec<PathBuf>> {
-    let name = format!("{}{SUPERVISOR}.sock", prefix(file)?);
+    let begins = format!("{}{SUPERVISOR}", prefix(file)?);
     let there = folders().into_iter().filter(|folder| folder.is_dir() && check(folder).is_ok());
-    Ok(there.map(|folder| folder.join(&name)).collect())
+    let there: Vec<PathBuf> = there.collect();
+    let others =
+        there.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()).map(|entry| entry.path());
+    let is_other =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{begins}-")));
+    let first = there.iter().map(|folder| folder.join(format!("{begins}.sock")));
+    Ok(first.chain(others.filter(is_other).take(TIDIED_MAX)).collect())
 }
 
 /// What a job is known by among those of its user: of 16 digits, made of its file's path.

@@ -1,7 +1,7 @@
 //! A socket on which the supervisor of a job is told to run it with other workers, beside those of the processes that run it.
 
 use super::ask::ask_one;
-use super::socket::{self, ListeningSocket, SUPERVISOR};
+use super::socket::{self, ListeningSocket};
 use super::{CLIENT_TIME_MAX, PAUSE, QUESTION_BYTES_MAX, may_ask};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
@@ -29,6 +29,9 @@ pub enum ScaleQuestion {
         workers: Option<usize>,
         /// `None`: as many as now.
         processes: Option<usize>,
+        /// The machines of the next processes, one on each, where it is not one supervisor that runs all of them.
+        #[serde(default)]
+        hosts: Vec<String>,
     },
     /// How far that has come.
     Scaling {
@@ -96,17 +99,18 @@ pub struct SupervisorControl {
 }
 
 impl SupervisorControl {
-    /// Answers questions about the job of this file. Where that is not possible, as another supervisor of it does, this one runs it all
+    /// Answers questions about the job of this file; `number`: of the process where this runs one of several. Where that is not possible, as another supervisor of it does, this one runs it all
     /// the same.
     pub fn listen(
         file: &Path,
+        number: usize,
         answer: impl Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync + 'static,
     ) -> SupervisorControl {
         let (stop, stopped) = oneshot::channel();
         let file = file.to_owned();
         let failed = |error| tracing::warn!("`millstream scale` does not find this run any more: {error}");
         let thread = threads::start("millstream-scale", "the thread that hears of other workers", failed, move || {
-            if let Err(error) = listen_until(stopped, &file, Arc::new(answer)) {
+            if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
                 tracing::debug!("`millstream scale` does not find this run: {error}");
             }
         });
@@ -125,22 +129,22 @@ impl Drop for SupervisorControl {
 
 type Answering = Arc<dyn Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync>;
 
-fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, answer: Answering) -> Result<()> {
+fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answer: Answering) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("it cannot listen: {error}")))?;
     runtime.block_on(async {
         tokio::select! {
-            ended = listen(file, &answer) => ended,
+            ended = listen(file, number, &answer) => ended,
             _ = stopped => Ok(()),
         }
     })
 }
 
 /// One at a time: hardly anybody asks.
-async fn listen(file: &Path, answer: &Answering) -> Result<()> {
-    let socket = ListeningSocket::bind(file, SUPERVISOR).await?;
+async fn listen(file: &Path, number: usize, answer: &Answering) -> Result<()> {
+    let socket = ListeningSocket::bind(file, &socket::supervisor_of(number)).await?;
     loop {
         match socket.listener.accept().await {
             // Whoever goes away or is too slow has no answer.
