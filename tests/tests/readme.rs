@@ -724,9 +724,21 @@ fn no_block_goes_unchecked() {
                 ),
                 // `http/page.rs` compares it with the sink beside it.
                 "html" => assert_eq!(file, "docs/sinks.md", "{}", block.place),
-                // `http/clickhouse.rs` makes that table.
-                "sql" => assert_eq!(file, "docs/sinks.md", "{}", block.place),
+                // `http/clickhouse.rs` makes that table, and `serve.rs` asks that query.
+                "sql" => assert!(["docs/sinks.md", "docs/elsewhere.md"].contains(&&*file), "{}", block.place),
+                // `serve.rs` gives it to a ClickHouse.
+                "xml" => assert_eq!(file, "docs/elsewhere.md", "{}", block.place),
                 "wit" => is_in_the_interface(&block),
+                // `make flink` runs that test.
+                "java" => {
+                    let example = root().join("sdk/flink/src/test/java/dev/millstream/flink/ExampleTest.java");
+                    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+                    assert!(
+                        lines(&fs::read_to_string(example).unwrap()).contains(&lines(&block.text)),
+                        "{}",
+                        block.place
+                    );
+                }
                 other => panic!("{}: nothing checks {other}", block.place),
             }
         }

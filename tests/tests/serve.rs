@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use millstream_tests::{DEADLINE, Process, Trial, block, millstream, plugin, root};
+use millstream_tests::{DEADLINE, Process, Trial, block, millstream, plugin, python_with, root};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A server, in a folder of its own.
 struct Server {
@@ -384,4 +385,21 @@ fn the_client_of_the_page_works() {
         .map(|text| (text, serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))))
         .collect();
     assert!(shown.len() > 4, "{shown:?}");
+}
+
+/// An engine that starts a program for its queries: the one of ClickHouse, by `scripts/pypi.sh chdb`.
+#[test]
+fn clickhouse_calls_plugins_through_a_pipe() {
+    let trial = Trial::new("");
+    let function = block("docs/elsewhere.md", "xml", "sentiment").text;
+    let here = format!("{} pipe --from arrow {} ", millstream().display(), plugin("sentiment").display());
+    let put = function.replace("millstream pipe --from arrow plugins/sentiment ", &here);
+    assert_ne!(function, put);
+    trial.write("sentiment_function.xml", &put);
+    let query = block("docs/elsewhere.md", "sql", "sentiment").text;
+    let script = "import sys, chdb; print(chdb.query(sys.argv[1], 'TSV', udf_path=sys.argv[2]), end='')";
+    let mut python = python_with("chdb");
+    let asked = python.args(["-c", script, &query]).arg(trial.folder());
+    let ended = Process::start(asked).wait_within(Duration::from_secs(120));
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "1\n0\n-1"), "{}", ended.stderr);
 }

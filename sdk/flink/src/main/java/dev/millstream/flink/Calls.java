@@ -41,6 +41,9 @@ final class Calls implements AutoCloseable {
         } catch (ClosedByInterruptException error) {
             throw error;
         } catch (IOException error) {
+            if (connection != null) {
+                connection.retireServer();
+            }
             close();
             try {
                 open();

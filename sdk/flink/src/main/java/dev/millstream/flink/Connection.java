@@ -27,7 +27,11 @@ final class Connection implements AutoCloseable {
         Answer ready;
         try {
             ready = ask(hello, List.of(), Integer.MAX_VALUE);
-        } catch (IOException | RuntimeException error) {
+        } catch (IOException error) {
+            retireServer();
+            channel.close();
+            throw error;
+        } catch (RuntimeException error) {
             channel.close();
             throw error;
         }
@@ -43,6 +47,11 @@ final class Connection implements AutoCloseable {
     /** The tables that a call makes of tables. */
     List<byte[]> call(byte[] header, List<byte[]> tables) throws IOException {
         return ask(header, tables, frameBytesMax).tables();
+    }
+
+    /** The server has hung up, and is not asked again. */
+    void retireServer() {
+        channel.retireServer();
     }
 
     private Answer ask(byte[] header, List<byte[]> tables, int bytesMax) throws IOException {

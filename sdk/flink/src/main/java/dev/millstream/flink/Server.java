@@ -93,6 +93,15 @@ final class Server {
             this.bytes = bytes;
         }
 
+        /** The server has hung up: whoever connects from now on gets another one, also where this one is still about to die. */
+        void retireServer() {
+            synchronized (RUNNING) {
+                if (server != null) {
+                    RUNNING.remove(server.program, server);
+                }
+            }
+        }
+
         @Override
         public void close() throws IOException {
             bytes.close();
