@@ -129,7 +129,8 @@ def _empty(schema: pa.Schema) -> pa.Table:
 def _schema_of(df: DataFrame) -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(df.schema)
+    # Times come in the zone of the session.
+    return to_arrow_schema(df.schema, timezone=df.sparkSession.conf.get("spark.sql.session.timeZone"))
 
 
 def _output(rows: _native.Rows) -> Any:

@@ -18,6 +18,9 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
     /** Bytes of texts that a call has at most, about. */
     private static final long BYTES_MAX = 8 << 20;
 
+    /** Letters of a value that an error shows. */
+    private static final int VALUE_CHARS_MAX = 200;
+
     final Plugin plugin;
     final String function;
     final List<String> key;
@@ -68,7 +71,12 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
 
     /** Calls the plugin, and puts out the rows that it made and those that were refused; the other tables of the answer. */
     final List<byte[]> call(Long timeUs, List<byte[]> given) throws IOException {
-        List<byte[]> made = calls.call(timeUs, given);
+        List<byte[]> made;
+        try {
+            made = calls.call(timeUs, given);
+        } catch (PluginException error) {
+            throw error.kind().equals("plugin") ? withRow(error, timeUs, given) : error;
+        }
         StreamRecord<Row> record = new StreamRecord<>(null);
         for (Row row : tables.read(made.get(0))) {
             output.collect(record.replace(row));
@@ -77,6 +85,30 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
             output.collect(rejected, new StreamRecord<>(row));
         }
         return made.subList(2, made.size());
+    }
+
+    /** The error with the row that is to blame, where it can be found: by the search that would refuse it. */
+    private PluginException withRow(PluginException error, Long timeUs, List<byte[]> given) {
+        try (Calls search = new Calls(plugin.with("digest", digest).rejectOnError(), function, key)) {
+            byte[] refused = search.call(timeUs, given).get(1);
+            List<String> names = List.of(tables.columns(refused).names);
+            int backtrace = names.indexOf("backtrace");
+            for (Row row : tables.read(refused)) {
+                // Others the plugin has refused by itself.
+                if (backtrace < 0 || row.getField(backtrace) != null) {
+                    StringBuilder told = new StringBuilder(error.getMessage()).append("\n  the row:");
+                    for (int column = 0; column < input.count(); column++) {
+                        String value = String.valueOf(row.getField(column));
+                        told.append(' ').append(names.get(column)).append('=');
+                        told.append(value, 0, Math.min(value.length(), VALUE_CHARS_MAX));
+                    }
+                    return new PluginException(error.kind(), told.toString());
+                }
+            }
+        } catch (IOException | RuntimeException unfound) {
+            error.addSuppressed(unfound);
+        }
+        return error;
     }
 
     @Override

@@ -141,6 +141,7 @@ class FailureTest {
                 assertNotNull(failed, one[0]);
                 String told = Cluster.told(failed);
                 assertTrue(told.contains("stage `poison`: plugin poison 0.1.0") && told.contains(one[1]), told);
+                assertTrue(told.contains("the row: value=" + one[0]), told);
                 // Who can mend it is told as well.
                 assertTrue(told.contains(PluginException.class.getName()), told);
             }
