@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals lint dist wheel spark pictures
+.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals lint dist wheel spark flink pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -31,6 +31,7 @@ help:
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
 	@echo 'make wheel   the Python package, in $(CARGO_TARGET_DIR)/wheel'
 	@echo 'make spark   tests of plugins in a real Spark, which is fetched (450 MB)'
+	@echo 'make flink   the library for Flink, and tests of plugins in a real Flink, which is fetched (150 MB)'
 	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make servers the servers that tests talk to: Kafka, PostgreSQL, S3, HDFS, OpenSearch, ClickHouse, Flume, Prometheus, Redis, mosquitto, a browser, and a registry of packages'
 	@echo 'make pictures those of docs/page.md, of the demo while it runs'
@@ -89,9 +90,14 @@ wheel: setup
 
 # Not a part of `make test`.
 spark: build wheel
-	@"$(MILLSTREAM)" build tests/plugins/poison
+	@"$(MILLSTREAM)" build tests/plugins/poison tests/conformance/totals/rust
 	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
-		PYTHONPATH="$$(scripts/pypi.sh pyspark)" "$$python" tests/python/on_spark.py
+		PYTHONPATH="$$(scripts/pypi.sh pyspark):$$(scripts/pypi.sh protobuf)" "$$python" tests/python/on_spark.py
+
+# Not a part of `make test`, which would wait minutes for it.
+flink: tools
+	@"$(MILLSTREAM)" build tests/plugins/poison plugins/split-words plugins/running-count plugins/filter-expr
+	@scripts/flink.sh "$(MILLSTREAM)"
 
 demo: host
 	@"$(MILLSTREAM)" build $(DEMO_PLUGINS)

@@ -1,9 +1,37 @@
 #!/usr/bin/env bash
-# Prints the folder of the jars of a Flink with SQL, its states and its connectors; the first time they are fetched from Maven Central.
+# Builds and tests the library for Flink, on a real cluster of Flink in the test's process. Flink, Arrow and JUnit are fetched from Maven
+# Central the first time, and kept outside the checkout.
+#   scripts/flink.sh MILLSTREAM [ARGUMENT…]   arguments of mvn; without any: package, which runs the tests
 set -euo pipefail
-flink=org.apache.flink
-version=2.3.0
-exec "$(dirname "$0")/jars.sh" "flink-$version-sql" $flink:flink-clients:$version $flink:flink-table-api-java-bridge:$version \
-    $flink:flink-table-planner-loader:$version $flink:flink-table-runtime:$version $flink:flink-connector-files:$version \
-    $flink:flink-json:$version $flink:flink-csv:$version $flink:flink-statebackend-rocksdb:$version \
-    $flink:flink-connector-kafka:5.0.0-2.2 org.slf4j:slf4j-simple:1.7.36
+
+program=$(realpath "${1:?which millstream}")
+shift
+(($#)) || set -- package
+root=$(cd "$(dirname "$0")/.." && pwd)
+caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
+target=${CARGO_TARGET_DIR:-$root/target}
+command -v mvn >/dev/null || { echo "setup: no Maven (mvn) to build the library for Flink with; scripts/setup.sh tests installs it" >&2 && exit 1; }
+
+# The plugins of the conformance suite: those that its own tests have kept, or else built now.
+components=()
+for language in rust python js go c; do
+    for plugin in types split reject columns failing totals spread mean; do
+        folder="$root/tests/conformance/$plugin/$language"
+        [[ -d $folder ]] || continue
+        kept=("$target/conformance/$language/$plugin"-*.wasm)
+        component="$folder/conformance-$plugin.wasm"
+        if [[ -f ${kept[0]} ]]; then
+            component=${kept[0]}
+        elif [[ ! -f $component ]]; then
+            "$program" build "$folder" >&2
+        fi
+        components+=("$language=$plugin=$component")
+    done
+done
+
+cases=$(mktemp)
+trap 'rm -f "$cases"' EXIT
+python3 "$root/sdk/flink/src/test/python/cases.py" "$root/tests/conformance" "${components[@]}" >"$cases"
+MILLSTREAM="$program" MILLSTREAM_ROOT="$root" MILLSTREAM_CASES="$cases" \
+    mvn --quiet --batch-mode -Dstyle.color=never --strict-checksums --file "$root/sdk/flink/pom.xml" \
+    -Dmaven.repo.local="$caches/flink-2.3.0/repository" "$@"

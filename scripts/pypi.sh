@@ -9,6 +9,7 @@
 #   scripts/pypi.sh nats             a server of NATS
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh protobuf         what streams of Spark with states need
 #   scripts/pypi.sh pyspark          Spark, for `make spark` and `make bench-rivals`
 #   scripts/pypi.sh pyzmq            ZeroMQ
 # It prints the folder.
@@ -42,10 +43,11 @@ opentelemetry)
     )
     ;;
 pika) packages=(pika==1.4.4) ;;
+protobuf) packages=(protobuf==7.36.2) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, pyspark or pyzmq" >&2
+    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, protobuf, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

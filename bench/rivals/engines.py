@@ -131,7 +131,7 @@ class Flink(Staying):
     def __init__(self, state, work, heap):
         super().__init__("flink-heap" if state == "hashmap" else "flink-rocksdb", "flink")
         self.state, self.heap, self.once_only = state, heap, state == "rocksdb"
-        jars = fetched("flink.sh")
+        jars = fetched("flink-jars.sh")
         self.version = "Flink " + next(Path(jars).glob("flink-core-[0-9]*.jar")).stem.removeprefix("flink-core-")
         classes = work / "flink-classes"
         classes.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ mod rollback;
 mod run;
 mod scale;
 mod search;
+mod serve;
 mod show;
 mod state;
 mod status;
@@ -71,6 +72,8 @@ enum Command {
     },
     /// Send rows from standard input through plugins and a query to standard output, without a job file
     Pipe(Box<pipe::PipeArguments>),
+    /// Serve plugins to other engines on a Unix socket, with tables as streams of Arrow IPC
+    Serve(serve::ServeArguments),
     /// Print the JSON Schema of job files, for editors
     Schema,
     /// Print the lines of a job file for a file, from a sample of its records
@@ -224,6 +227,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             show(&format!("{}{job}: valid\n", graph.summary()))?;
         }
         Command::Pipe(arguments) => pipe::pipe(*arguments)?,
+        Command::Serve(arguments) => serve::serve(arguments)?,
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;

@@ -47,6 +47,7 @@ pub mod author;
 pub mod cli;
 mod page;
 mod pipe;
+mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
@@ -57,7 +58,7 @@ use millstream_base::{
 };
 use millstream_connectors::{http, postgres, receiver, sink};
 use millstream_engine::{checkpoint, graph, running, state};
-use millstream_plugins::{child, lock, metrics, package, plugin, registry, sections, trust};
+use millstream_plugins::{child, hosting, lock, metrics, package, plugin, registry, sections, trust};
 use millstream_sql::sql;
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.

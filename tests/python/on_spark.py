@@ -3,10 +3,12 @@ not, as Spark is large and slow to start.
 """
 
 import hashlib
+import json
 import os
 import signal
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -26,10 +28,22 @@ def digest(values) -> str:
     return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()
 
 
+def last_of(made: dict) -> dict:
+    """What each word was counted last."""
+    return {word: most for batch in sorted(made) for word, most in made[batch]}
+
+
 class OnSpark(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        settings = {"spark.executor.pyspark.memory": "1g", "spark.ui.enabled": "false"}
+        settings = {
+            "spark.executor.pyspark.memory": "1g",
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            # Machines that are busy with other things take long to start a Python.
+            "spark.python.authenticate.socketTimeout": "120s",
+            "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+        }
         builder = SparkSession.builder.master("local-cluster[2,1,1024]").config(map=settings)
         cls.spark = builder.getOrCreate()
         cls.spark.sparkContext.setLogLevel("OFF")
@@ -90,6 +104,82 @@ class OnSpark(unittest.TestCase):
                     words = [row.word for row in made.collect()]
                     self.assertTrue(os.path.exists(once))
                     self.assertEqual(digest(words), digest(word for line in lines for word in line.split()))
+
+    def test_states_of_streams_are_kept_by_spark_through_a_kill(self):
+        count = millstream.Plugin(ROOT / "plugins" / "running-count")
+        files = 4
+        with tempfile.TemporaryDirectory() as folder:
+            lines = os.path.join(folder, "lines")
+            os.mkdir(lines)
+            for number in range(files):
+                words = "\n".join(f"word-{place % 7}" for place in range(number, number + 50))
+                Path(lines, f"{number}.txt").write_text(words + "\n", encoding="utf-8")
+            once = os.path.join(folder, "once")
+
+            def kill(batches):
+                for number, batch in enumerate(batches):
+                    yield batch
+                    if number == 0 and batch.num_rows and os.path.exists(once + ".armed") and not os.path.exists(once):
+                        os.close(os.open(once, os.O_CREAT))
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            read = self.spark.readStream.schema("word string").option("maxFilesPerTrigger", 1).text(lines)
+            counted = millstream.spark.update(read, count, "word").mapInArrow(kill, "word string, count bigint")
+            made = {}
+
+            def keep(frame, batch):
+                made[batch] = [(row["word"], row["count"]) for row in frame.collect()]
+                Path(once + ".armed").touch()
+
+            # Twice, with its checkpoint: what is new in the second half goes on from the states of the first.
+            # With timers by the clock Spark makes batches without an end, so the test says when it has seen enough.
+            def run(rows):
+                query = counted.writeStream.foreachBatch(keep).option("checkpointLocation", os.path.join(folder, "checkpoint"))
+                query = query.start()
+                deadline = time.monotonic() + 600
+                while sum(last_of(made).values()) < rows and query.isActive and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                query.stop()
+                self.assertIsNone(query.exception())
+
+            late = [Path(lines, f"{number}.txt") for number in range(files // 2, files)]
+            for file in late:
+                file.rename(f"{folder}/{file.name}")
+            run(files // 2 * 50)
+            for file in late:
+                Path(folder, file.name).rename(file)
+            run(files * 50)
+            self.assertTrue(os.path.exists(once))
+            wanted = {}
+            for number in range(files):
+                for place in range(number, number + 50):
+                    wanted[f"word-{place % 7}"] = wanted.get(f"word-{place % 7}", 0) + 1
+            # A sink that takes what comes for a batch in the place of what came before.
+            self.assertEqual(last_of(made), wanted)
+
+    def test_timers_of_streams_are_those_of_spark(self):
+        totals = millstream.Plugin(ROOT / "tests" / "conformance" / "totals" / "rust")
+        with tempfile.TemporaryDirectory() as folder:
+            lines = os.path.join(folder, "lines")
+            os.mkdir(lines)
+            rows = [("a", 1, "alarm", 10), ("b", 2, None, 10), ("b", 3, None, 11), ("b", 1, None, 30), ("b", 1, None, 60)]
+            for number, (k, amount, note, second) in enumerate(rows):
+                at = f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z"
+                told = {"k": k, "amount": amount, "note": note, "at": at}
+                Path(lines, f"{number}.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+                os.utime(Path(lines, f"{number}.json"), (number + 1, number + 1))
+            read = self.spark.readStream.schema("k string, amount bigint, note string, at timestamp")
+            read = read.option("maxFilesPerTrigger", 1).json(lines).withWatermark("at", "0 seconds")
+            made = []
+
+            def keep(frame, batch):
+                made.extend((row["k"], row["why"], row["total"]) for row in frame.collect())
+
+            updated = millstream.spark.update(read, totals, "k", time="event").select("k", "why", "total")
+            query = updated.writeStream.foreachBatch(keep).option("checkpointLocation", os.path.join(folder, "checkpoint"))
+            query.trigger(availableNow=True).start().awaitTermination()
+            self.assertEqual(made.count(("a", "alarm", 1)), 1, made)
+            self.assertEqual([row for row in made if row[0] == "b"], [("b", "row", total) for total in (2, 5, 6, 7)])
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ mod retry;
 mod rollback;
 mod scale;
 mod secrets;
+mod serve;
 mod shadow;
 mod sink_examples;
 mod sink_plugins;

@@ -718,7 +718,8 @@ fn no_block_goes_unchecked() {
                 // The tests above take these where they are.
                 "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
-                "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
+                // `serve.rs` runs the client, and compares what it prints.
+                "python" => assert!(["docs/checkpoints.md", "docs/serve.md"].contains(&&*file), "{}", block.place),
                 // Of from-spark: a program of Spark's, which is shown beside its job. `memory.rs` compares that of memory, and
                 // `top.rs` and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns.
                 "text" => assert!(
@@ -727,7 +728,8 @@ fn no_block_goes_unchecked() {
                         "docs/from-spark.md",
                         "docs/memory.md",
                         "docs/page.md",
-                        "docs/patterns.md"
+                        "docs/patterns.md",
+                        "docs/serve.md",
                     ]
                     .contains(&file.as_str()),
                     "{}",
@@ -735,9 +737,21 @@ fn no_block_goes_unchecked() {
                 ),
                 // `http/page.rs` compares it with the sink beside it.
                 "html" => assert_eq!(file, "docs/sinks.md", "{}", block.place),
-                // `http/clickhouse.rs` makes that table.
-                "sql" => assert_eq!(file, "docs/sinks.md", "{}", block.place),
+                // `http/clickhouse.rs` makes that table, and `serve.rs` asks that query.
+                "sql" => assert!(["docs/sinks.md", "docs/elsewhere.md"].contains(&&*file), "{}", block.place),
+                // `serve.rs` gives it to a ClickHouse.
+                "xml" => assert_eq!(file, "docs/elsewhere.md", "{}", block.place),
                 "wit" => is_in_the_interface(&block),
+                // `make flink` runs that test.
+                "java" => {
+                    let example = root().join("sdk/flink/src/test/java/dev/millstream/flink/ExampleTest.java");
+                    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+                    assert!(
+                        lines(&fs::read_to_string(example).unwrap()).contains(&lines(&block.text)),
+                        "{}",
+                        block.place
+                    );
+                }
                 other => panic!("{}: nothing checks {other}", block.place),
             }
         }

@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 pub mod child;
+pub mod hosting;
 pub mod lock;
 pub mod metrics;
 pub mod package;

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -83,6 +83,29 @@ def cogroup(tables: Mapping[str, DataFrame], plugin: Plugin, key: str | Sequence
     return both.applyInArrow(work, output)
 
 
+def update(
+    df: DataFrame,
+    plugin: Plugin,
+    key: str | Sequence[str],
+    *,
+    time: Literal["processing", "event"] = "processing",
+) -> DataFrame:
+    """The rows that a plugin of world ``update`` puts out for a stream, with a state for each key that Spark keeps, and timers.
+
+    The plugin is told the clock of the batch, or with ``time="event"`` the watermark, which ``df`` must have
+    (``withWatermark``); its timers go by that. Needs PySpark 4.1, the package ``protobuf``, and the state store of RocksDB. Rows that are refused
+    are left out.
+    """
+    from ._spark_update import Updates
+
+    key = [key] if isinstance(key, str) else list(key)
+    shipped, schema = _ship(df, plugin), _schema_of(df)
+    output = _output(plugin.update(_empty(schema), key=key).rows)
+    processor = Updates(_open, shipped, schema, key, time == "event")
+    mode = {"event": "EventTime", "processing": "ProcessingTime"}[time]
+    return df.groupBy(*key).transformWithState(processor, output, "Append", mode)
+
+
 def _map(df: DataFrame, plugin: Plugin, call: Callable[[Plugin, pa.Table], _native.Rows]) -> DataFrame:
     shipped, schema = _ship(df, plugin), _schema_of(df)
     output = _output(call(plugin, _empty(schema)))
@@ -106,7 +129,8 @@ def _empty(schema: pa.Schema) -> pa.Table:
 def _schema_of(df: DataFrame) -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(df.schema)
+    # Times come in the zone of the session.
+    return to_arrow_schema(df.schema, timezone=df.sparkSession.conf.get("spark.sql.session.timeZone"))
 
 
 def _output(rows: _native.Rows) -> Any:

@@ -4,6 +4,7 @@
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
+use millstream_plugins::hosting::Wanted;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -21,20 +22,6 @@ type Work = Box<dyn FnOnce() + Send>;
 #[derive(Clone, Default)]
 pub struct Threads {
     idle: Arc<Mutex<Vec<Sender<Work>>>>,
-}
-
-/// Whether anybody still waits for what a call makes.
-#[derive(Clone, Default)]
-pub struct Wanted(Arc<AtomicBool>);
-
-impl Wanted {
-    /// An error where nobody does.
-    pub fn check(&self) -> Result<()> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(Error::environment("the call was interrupted")),
-            false => Ok(()),
-        }
-    }
 }
 
 /// Why there is no result.
@@ -61,11 +48,12 @@ impl Threads {
         work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static,
     ) -> Result<T, Trouble> {
         let (sender, result) = sync_channel(1);
-        let wanted = Wanted::default();
-        let told = wanted.clone();
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let looked = interrupted.clone();
+        let wanted = Wanted::new(move || !looked.load(Ordering::Relaxed));
         py.detach(move || {
-            self.start(stack_bytes, move || work(&told), sender)?;
-            wait(&result).inspect_err(|_| wanted.0.store(true, Ordering::Relaxed))
+            self.start(stack_bytes, move || work(&wanted), sender)?;
+            wait(&result).inspect_err(|_| interrupted.store(true, Ordering::Relaxed))
         })
     }
 

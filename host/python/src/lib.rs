@@ -5,13 +5,9 @@
 
 mod c_data;
 mod call_threads;
-mod calls;
-mod fitting;
 mod native;
 mod per_process;
-mod prepared;
 mod rows;
-mod settings;
 mod tables;
 mod trouble;
 

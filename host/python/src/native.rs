@@ -1,28 +1,22 @@
 //! The class that calls plugins, below the one that users see.
 
-use crate::call_threads::{Threads, Trouble, Wanted};
-use crate::calls::{self, Made, UpdateTables, Updates};
+use crate::call_threads::{Threads, Trouble};
 use crate::per_process::PerProcess;
-use crate::prepared::Prepared;
 use crate::rows::Rows;
-use crate::settings::{self, Ready, Settings};
 use crate::tables;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::{memory, time};
+use millstream_base::memory;
 use millstream_plugins::child::Program;
-use millstream_plugins::plugin::{Caller, Costs, PluginHost, World};
+use millstream_plugins::hosting::{self, Asked, Loaded, Made, Prepared, Settings, UpdateTables, Updates, Wanted};
+use millstream_plugins::plugin::{Caller, PluginHost, World};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Descriptions for tables of other columns that are kept.
-const PREPARED_MAX: usize = 16;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What all plugins of a process share.
 static SHARED: PerProcess<Shared> = PerProcess::new();
@@ -52,27 +46,7 @@ pub fn use_program(file: PathBuf) {
 pub struct Plugin {
     settings: Settings,
     loaded: PerProcess<Arc<Loaded>>,
-    batch: AtomicU64,
-}
-
-/// The plugin as this process has it.
-struct Loaded {
-    ready: Ready,
-    prepared: Mutex<Vec<Arc<Prepared>>>,
-}
-
-impl Loaded {
-    fn prepared(&self, schemas: &[SchemaRef], key: &[String]) -> Result<Arc<Prepared>> {
-        let all = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = all().iter().find(|prepared| prepared.is_for(schemas, key)) {
-            return Ok(found.clone());
-        }
-        let new = Arc::new(Prepared::new(&self.ready, schemas.to_vec(), key.to_vec())?);
-        let mut all = all();
-        all.truncate(PREPARED_MAX - 1);
-        all.insert(0, new.clone());
-        Ok(new)
-    }
+    calls: Arc<AtomicU64>,
 }
 
 /// What the plugin is told of a call: the batch, and the time in microseconds.
@@ -104,9 +78,9 @@ impl Plugin {
         let Given { name, plugin, folder, pins, registry, digest, keys } = given;
         let keys = serde_json::from_str(&keys)
             .map_err(|error| Trouble::Error(Error::job(format!("the settings are no object of JSON: {error}"))))?;
-        let folder = settings::folder_of_lock(&folder);
-        let settings = Settings { name, plugin, folder, pins, registry, digest, keys };
-        let new = Plugin { settings, loaded: PerProcess::new(), batch: AtomicU64::new(0) };
+        let folder = hosting::folder_of_lock(&folder);
+        let settings = Settings { of: "Plugin", name, plugin, folder, pins, registry, digest, keys };
+        let new = Plugin { settings, loaded: PerProcess::new(), calls: Arc::default() };
         new.loaded(py)?;
         Ok(new)
     }
@@ -114,39 +88,37 @@ impl Plugin {
     /// The world that it implements.
     #[getter]
     fn world(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.loaded(py)?.ready.plugin.world().to_string())
+        Ok(self.loaded(py)?.plugin().world().to_string())
     }
 
     /// The digest of its component.
     #[getter]
     fn digest(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.loaded(py)?.ready.plugin.digest())
+        Ok(self.loaded(py)?.plugin().digest())
     }
 
     /// The file of its component.
     #[getter]
     fn file(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        Ok(self.loaded(py)?.ready.plugin.file().to_owned())
+        Ok(self.loaded(py)?.plugin().file().to_owned())
     }
 
     /// Who has signed it and is trusted; none where it is no package.
     #[getter]
     fn signers(&self, py: Python<'_>) -> PyResult<Option<Vec<String>>> {
-        Ok(self.loaded(py)?.ready.plugin.signers().map(<[String]>::to_vec))
+        Ok(self.loaded(py)?.plugin().signers().map(<[String]>::to_vec))
     }
 
     /// Whether its compiled code was kept from before.
     #[getter]
     fn was_cached(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.loaded(py)?.ready.plugin.was_cached())
+        Ok(self.loaded(py)?.plugin().was_cached())
     }
 
     /// What its calls have cost in this process.
     #[getter]
     fn costs(&self, py: Python<'_>) -> PyResult<BTreeMap<&'static str, u64>> {
-        let mut costs = Costs::default();
-        let prepared = self.loaded(py)?.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.iter().for_each(|prepared| costs.add(&prepared.costs()));
+        let costs = self.loaded(py)?.costs();
         Ok(BTreeMap::from([
             ("calls", costs.calls),
             ("instances", costs.instances),
@@ -165,7 +137,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], Vec::new(), told, World::Transform);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            calls::process(prepared, caller, context, &rows, wanted)
+            hosting::process(prepared, caller, context, &rows, wanted)
         }))
     }
 
@@ -180,7 +152,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], key, told, World::Aggregate);
         pair(call.run(py, |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            calls::aggregate(prepared, caller, context, &rows, wanted)
+            hosting::aggregate(prepared, caller, context, &rows, wanted)
         }))
     }
 
@@ -196,7 +168,7 @@ impl Plugin {
         let tables = tables.iter().map(tables::read).collect::<PyResult<Vec<_>>>()?;
         let call = self.call(tables, key, told, World::Cogroup);
         pair(call.run(py, move |prepared, caller, context, tables, wanted| {
-            calls::cogroup(prepared, caller, context, (&names, &tables), wanted)
+            hosting::cogroup(prepared, caller, context, (&names, &tables), wanted)
         }))
     }
 
@@ -215,7 +187,7 @@ impl Plugin {
         let call = self.call(vec![tables::read(table)?], key, told, World::Update);
         let Updates { made, states, timers } = call.run(py, move |prepared, caller, context, tables, wanted| {
             let rows = tables.into_iter().next().unwrap_or_default();
-            calls::update(prepared, caller, context, UpdateTables { rows, states, timers, all }, wanted)
+            hosting::update(prepared, caller, context, UpdateTables { rows, states, timers, all }, wanted)
         })?;
         Ok((made.rows.into(), made.rejected.into(), states.into(), timers.into()))
     }
@@ -247,10 +219,7 @@ impl Plugin {
         let load = || {
             let shared = Shared::get()?;
             let settings = self.settings.clone();
-            let load = move |_: &Wanted| {
-                let ready = settings::load(&shared.host, &settings)?;
-                Ok(Arc::new(Loaded { ready, prepared: Mutex::default() }))
-            };
+            let load = move |_: &Wanted| Loaded::load(&shared.host, &settings).map(Arc::new);
             shared.threads.run(py, 0, load)
         };
         Ok(self.loaded.get(load)?)
@@ -267,29 +236,12 @@ impl Call<'_> {
     ) -> PyResult<T> {
         let Call { plugin, schemas, parts, key, told, world } = self;
         let loaded = plugin.loaded(py)?.clone();
-        let is = loaded.ready.plugin.world();
-        if is != world {
-            let function = match is {
-                World::Transform => "process",
-                World::Update => "update",
-                World::Aggregate => "aggregate",
-                _ => "cogroup",
-            };
-            let name = &plugin.settings.plugin;
-            let words = format!("`{name}` is of world {is}: call `{function}`");
-            return Err(Trouble::Error(Error::job(words)).into());
-        }
-        // What a call may use up is counted by batch, so each is one of its own.
-        let number = plugin.batch.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        loaded.check_world(world).map_err(Trouble::Error)?;
         let Told(batch, time_us) = told;
-        let id = BatchId(batch.unwrap_or(number));
-        let at = time_us.map_or_else(time::now, BatchTime);
-        let stack_bytes = loaded.ready.used.limits.stack_bytes_max;
-        let made = Shared::get().map_err(Trouble::Error)?.threads.run(py, stack_bytes, move |wanted| {
-            let prepared = loaded.prepared(&schemas, &key)?;
-            let context = BatchContext::new(id, at);
-            prepared
-                .with_caller(&loaded.ready, batch.is_none(), |caller| work(&prepared, caller, context, parts, wanted))
+        let (asked, numbers) = (Asked { schemas, key, batch, time_us, world }, plugin.calls.clone());
+        let threads = &Shared::get().map_err(Trouble::Error)?.threads;
+        let made = threads.run(py, loaded.stack_bytes(), move |wanted| {
+            loaded.call(&numbers, &asked, |prepared, caller, context| work(prepared, caller, context, parts, wanted))
         });
         Ok(made?)
     }

@@ -1,23 +1,25 @@
-//! A plugin as a call of Python names it: checked as that of a stage is, found where packages are, loaded.
+//! A plugin as whoever calls it names it: checked as that of a stage is, found where packages are, loaded.
 
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::job::{self, spec::PluginSpec};
+use crate::lock::obtain::obtain;
+use crate::lock::store::PackageStore;
+use crate::lock::{self, FILE, LockFile, place};
+use crate::package_name::PackageRequest;
+use crate::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
+use crate::trust::policy::Policy;
 use arrow::datatypes::Schema;
-use millstream_base::digest::Digest;
-use millstream_base::error::{Error, Result};
-use millstream_base::job::{self, spec::PluginSpec};
-use millstream_base::package_name::PackageRequest;
-use millstream_plugins::lock::obtain::obtain;
-use millstream_plugins::lock::store::PackageStore;
-use millstream_plugins::lock::{self, FILE, LockFile, place};
-use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
-use millstream_plugins::trust::policy::Policy;
 use serde_json::{Map, Value as Json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::{Table, Value};
 
-/// What a call of Python says.
+/// What is said of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whose settings they are, as messages of mistakes in them begin.
+    pub of: &'static str,
     /// Its name in messages.
     pub name: String,
     /// A component file, a plugin folder or a package, as a job file has it.
@@ -58,7 +60,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<Ready> {
     let digest = plugin.digest();
     if let Some(wanted) = settings.digest.as_ref().filter(|wanted| **wanted != digest) {
         return Err(Error::environment(format!(
-            "`{}` is {digest} here, and {wanted} where it was pickled; give this machine the same component",
+            "`{}` is {digest} here, and {wanted} where it was named; give this machine the same component",
             settings.plugin
         )));
     }
@@ -77,7 +79,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<Ready> {
 
 /// What a job file would say of it, with the file of a package.
 fn found(settings: &Settings) -> Result<PluginSpec> {
-    let mut spec = job::of_command("Plugin", &text(settings)?, &settings.folder, &[])?;
+    let mut spec = job::of_command(settings.of, &text(settings)?, &settings.folder, &[])?;
     let package = PluginSpec::new(settings.plugin.clone()).package().transpose()?;
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {

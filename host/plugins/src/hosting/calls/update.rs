@@ -2,20 +2,20 @@
 //! between calls: whoever calls keeps it.
 
 use super::{Made, RowsMade, batch, first, rest, taken, without};
-use crate::call_threads::Wanted;
-use crate::fitting::Fitting;
-use crate::prepared::Prepared;
+use crate::batch::group::{Grouped, Grouper, sort_by_rank};
+use crate::batch::keys::{Keys as KeyBytes, canonical_column};
+use crate::batch::slices::RowBytes;
+use crate::batch::types::{ColumnType, timestamps, with_fields};
+use crate::context::BatchContext;
+use crate::error::{Error, Result};
+use crate::hosting::Wanted;
+use crate::hosting::fitting::Fitting;
+use crate::hosting::prepared::Prepared;
+use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
+use crate::plugin::{Caller, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::group::{Grouped, Grouper, sort_by_rank};
-use millstream_base::batch::keys::{Keys as KeyBytes, canonical_column};
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
-use millstream_base::context::BatchContext;
-use millstream_base::error::{Error, Result};
-use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
-use millstream_plugins::plugin::{Caller, DueTimes, Groups, TimerChange, Updated};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const AT: &str = "at";
 pub type Table = (SchemaRef, Vec<RecordBatch>);
 
 /// Tables by key.
-pub struct Keys {
+pub struct UpdateTables {
     /// The rows.
     pub rows: Vec<RecordBatch>,
     /// What an earlier call kept: key columns, state columns.
@@ -64,7 +64,7 @@ pub fn update(
     prepared: &Prepared,
     caller: &mut Caller,
     context: BatchContext,
-    tables: Keys,
+    tables: UpdateTables,
     wanted: &Wanted,
 ) -> Result<Updates> {
     let (reads, keys) = (first(&prepared.reads, "a table")?, first(&prepared.keys, "a table")?);
@@ -112,7 +112,12 @@ fn nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-fn known(prepared: &Prepared, key_schema: &SchemaRef, rows: RecordBatch, tables: &Keys) -> Result<(Known, Vec<usize>)> {
+fn known(
+    prepared: &Prepared,
+    key_schema: &SchemaRef,
+    rows: RecordBatch,
+    tables: &UpdateTables,
+) -> Result<(Known, Vec<usize>)> {
     let state_schema = nullable(&prepared.description.state);
     let both = |more: &Schema| with_fields(key_schema, more.fields().iter().cloned());
     let at = Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)]);

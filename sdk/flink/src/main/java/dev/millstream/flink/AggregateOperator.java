@@ -1,0 +1,103 @@
+package dev.millstream.flink;
+
+import java.util.List;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.runtime.state.KeyedStateBackend;
+import org.apache.flink.api.common.typeutils.base.LongSerializer;
+import org.apache.flink.streaming.api.operators.InternalTimer;
+import org.apache.flink.streaming.api.operators.InternalTimerService;
+import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.types.Row;
+
+/**
+ * Calls a plugin of world {@code aggregate} with the rows of windows of event time, each of which begins where the one before ends. Rows are
+ * kept in Flink's state up to the end of their window; then all keys of the window are in calls together.
+ */
+final class AggregateOperator extends CallingOperator implements Triggerable<Row, Long> {
+    private final long sizeMs;
+
+    private transient InternalTimerService<Long> service;
+    private transient ListStateDescriptor<Row> kept;
+    /** The end of the window whose rows are gathered. */
+    private transient long end;
+
+    AggregateOperator(Described described, long sizeMs) {
+        super(described);
+        this.sizeMs = sizeMs;
+    }
+
+    @Override
+    public void open() throws Exception {
+        super.open();
+        kept = new ListStateDescriptor<>("millstream-rows", input.type());
+        kept.initializeSerializerUnlessSet(getExecutionConfig());
+        service = getInternalTimerService("millstream-windows", LongSerializer.INSTANCE, this);
+    }
+
+    /** The last millisecond of the window of a row; Flink's windows close by it. */
+    private long endOf(StreamRecord<Row> row) {
+        if (sizeMs == 0) {
+            return Long.MAX_VALUE;
+        }
+        if (!row.hasTimestamp()) {
+            throw new IllegalStateException(
+                    "a row without a time comes to windows of plugin " + plugin + "; assign timestamps and watermarks before");
+        }
+        return Math.floorDiv(row.getTimestamp(), sizeMs) * sizeMs + sizeMs - 1;
+    }
+
+    private ListState<Row> rowsOf(long end) throws Exception {
+        KeyedStateBackend<?> backend = getKeyedStateBackend();
+        return backend.getPartitionedState(end, LongSerializer.INSTANCE, kept);
+    }
+
+    @Override
+    public void processElement(StreamRecord<Row> row) throws Exception {
+        long end = endOf(row);
+        // Its window has gone out: as Flink's own windows do without a side output of such rows.
+        if (end <= service.currentWatermark()) {
+            return;
+        }
+        rowsOf(end).add(row.getValue());
+        service.registerEventTimeTimer(end, end);
+    }
+
+    @Override
+    public void onEventTime(InternalTimer<Row, Long> timer) throws Exception {
+        if (timer.getNamespace() != end) {
+            flush();
+            end = timer.getNamespace();
+        }
+        ListState<Row> mine = rowsOf(end);
+        // All rows of a key are in one call; keys that are done may go on before others.
+        for (Row row : mine.get()) {
+            rows.add(row);
+        }
+        mine.clear();
+        if (rows.rows() >= plugin.rowsMax()) {
+            flush();
+        }
+    }
+
+    @Override
+    public void onProcessingTime(InternalTimer<Row, Long> timer) {}
+
+    @Override
+    public void processWatermark(Watermark watermark) throws Exception {
+        if (getTimeServiceManager().isPresent()) {
+            getTimeServiceManager().get().advanceWatermark(watermark);
+        }
+        flush();
+        output.emitWatermark(watermark);
+    }
+
+    @Override
+    void flush() throws Exception {
+        if (rows.rows() > 0) {
+            call(null, List.of(rows.take()));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+package dev.millstream.flink;
+
+import java.io.IOException;
+import java.util.List;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.BoundedOneInput;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.OutputTag;
+
+/**
+ * Gathers rows for calls of a plugin. Nothing that was gathered is left behind a barrier, a watermark or the end, so what it gathers is in
+ * no checkpoint, and a restart gets it again from the sources.
+ */
+abstract class CallingOperator extends AbstractStreamOperator<Row> implements OneInputStreamOperator<Row, Row>, BoundedOneInput {
+    /** Bytes of texts that a call has at most, about. */
+    private static final long BYTES_MAX = 8 << 20;
+
+    /** Letters of a value that an error shows. */
+    private static final int VALUE_CHARS_MAX = 200;
+
+    final Plugin plugin;
+    final String function;
+    final List<String> key;
+    final Columns input;
+    private final String digest;
+    private final OutputTag<Row> rejected;
+
+    transient Tables tables;
+    transient Tables.Writer rows;
+    private transient Calls calls;
+    private transient boolean isDue;
+
+    CallingOperator(Described described) {
+        plugin = described.plugin();
+        function = described.function();
+        key = described.key();
+        input = described.input();
+        digest = described.digest();
+        rejected = described.rejectedTag();
+    }
+
+    @Override
+    public void open() throws Exception {
+        super.open();
+        tables = new Tables();
+        rows = tables.writer(input);
+        // Each task has the component that the job was made with.
+        calls = new Calls(plugin.with("digest", digest), function, key);
+        calls.open();
+    }
+
+    /** Calls the plugin with what was gathered, if anything was. */
+    abstract void flush() throws Exception;
+
+    /** A row was gathered: it goes on now, or shortly. */
+    final void gathered() throws Exception {
+        if (rows.rows() >= plugin.rowsMax() || rows.bytes() >= BYTES_MAX) {
+            flush();
+        } else if (!isDue) {
+            isDue = true;
+            long at = getProcessingTimeService().getCurrentProcessingTime() + Math.max(1, plugin.latency().toMillis());
+            getProcessingTimeService().registerTimer(at, time -> {
+                isDue = false;
+                flush();
+            });
+        }
+    }
+
+    /** Calls the plugin, and puts out the rows that it made and those that were refused; the other tables of the answer. */
+    final List<byte[]> call(Long timeUs, List<byte[]> given) throws IOException {
+        List<byte[]> made;
+        try {
+            made = calls.call(timeUs, given);
+        } catch (PluginException error) {
+            throw error.kind().equals("plugin") ? withRow(error, timeUs, given) : error;
+        }
+        StreamRecord<Row> record = new StreamRecord<>(null);
+        for (Row row : tables.read(made.get(0))) {
+            output.collect(record.replace(row));
+        }
+        for (Row row : tables.read(made.get(1))) {
+            output.collect(rejected, new StreamRecord<>(row));
+        }
+        return made.subList(2, made.size());
+    }
+
+    /** The error with the row that is to blame, where it can be found: by the search that would refuse it. */
+    private PluginException withRow(PluginException error, Long timeUs, List<byte[]> given) {
+        try (Calls search = new Calls(plugin.with("digest", digest).rejectOnError(), function, key)) {
+            byte[] refused = search.call(timeUs, given).get(1);
+            List<String> names = List.of(tables.columns(refused).names);
+            int backtrace = names.indexOf("backtrace");
+            for (Row row : tables.read(refused)) {
+                // Others the plugin has refused by itself.
+                if (backtrace < 0 || row.getField(backtrace) != null) {
+                    StringBuilder told = new StringBuilder(error.getMessage()).append("\n  the row:");
+                    for (int column = 0; column < input.count(); column++) {
+                        String value = String.valueOf(row.getField(column));
+                        told.append(' ').append(names.get(column)).append('=');
+                        told.append(value, 0, Math.min(value.length(), VALUE_CHARS_MAX));
+                    }
+                    return new PluginException(error.kind(), told.toString());
+                }
+            }
+        } catch (IOException | RuntimeException unfound) {
+            error.addSuppressed(unfound);
+        }
+        return error;
+    }
+
+    @Override
+    public void prepareSnapshotPreBarrier(long checkpoint) throws Exception {
+        flush();
+        super.prepareSnapshotPreBarrier(checkpoint);
+    }
+
+    @Override
+    public void processWatermark(Watermark watermark) throws Exception {
+        flush();
+        super.processWatermark(watermark);
+    }
+
+    @Override
+    public void endInput() throws Exception {
+        flush();
+    }
+
+    @Override
+    public void close() throws Exception {
+        if (calls != null) {
+            calls.close();
+        }
+        if (rows != null) {
+            rows.close();
+            tables.close();
+        }
+        super.close();
+    }
+}

@@ -1,0 +1,66 @@
+package dev.millstream.flink;
+
+import java.io.IOException;
+import java.nio.channels.ClosedByInterruptException;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Calls of one plugin. Where the server is gone, another one is started and asked again, once: a call depends on nothing but what it is
+ * given, so that does no harm.
+ */
+final class Calls implements AutoCloseable {
+    private final String program;
+    private final byte[] hello;
+    private Connection connection;
+
+    Calls(Plugin plugin, String function, List<String> key) {
+        program = plugin.program();
+        hello = plugin.hello(function, key);
+    }
+
+    /** Connects, so that what is wrong with the plugin is told now; the digest of its component. */
+    String open() throws IOException {
+        if (connection == null) {
+            connection = new Connection(program, hello);
+        }
+        return connection.digest();
+    }
+
+    /** The tables that a call makes. */
+    List<byte[]> call(Long timeUs, List<byte[]> tables) throws IOException {
+        Map<String, Object> said = new LinkedHashMap<>();
+        if (timeUs != null) {
+            said.put("time_us", timeUs);
+        }
+        byte[] header = Plugin.json(Map.of("call", said));
+        try {
+            open();
+            return connection.call(header, tables);
+        } catch (ClosedByInterruptException error) {
+            throw error;
+        } catch (IOException error) {
+            if (connection != null) {
+                connection.retireServer();
+            }
+            close();
+            try {
+                open();
+                return connection.call(header, tables);
+            } catch (IOException again) {
+                again.addSuppressed(error);
+                throw again;
+            }
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        Connection closed = connection;
+        connection = null;
+        if (closed != null) {
+            closed.close();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+package dev.millstream.flink;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.OutputTag;
+
+/** A plugin that was asked about the rows of a stream, while the job is put together. */
+record Described(
+        Plugin plugin,
+        String function,
+        List<String> key,
+        Columns input,
+        Columns output,
+        Columns rejected,
+        String digest,
+        OutputTag<Row> rejectedTag) {
+
+    /** Asks it, by a call without rows. */
+    static Described of(Plugin plugin, String function, List<String> key, TypeInformation<Row> rows) {
+        Columns input = Columns.of(rows);
+        try (Calls calls = new Calls(plugin, function, key);
+                Tables tables = new Tables();
+                Tables.Writer none = tables.writer(input)) {
+            String digest = calls.open();
+            List<byte[]> made = calls.call(null, List.of(none.take()));
+            Columns rejected = tables.columns(made.get(1));
+            OutputTag<Row> tag = new OutputTag<>("rejected by " + plugin, rejected.type());
+            return new Described(
+                    plugin, function, new ArrayList<>(key), input, tables.columns(made.get(0)), rejected, digest, tag);
+        } catch (IOException error) {
+            throw new UncheckedIOException("plugin " + plugin + " cannot be asked about its rows", error);
+        }
+    }
+}

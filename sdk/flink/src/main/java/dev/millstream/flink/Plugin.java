@@ -1,0 +1,134 @@
+package dev.millstream.flink;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.Serializable;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+
+/**
+ * A plugin of Millstream, and what a stage of a job would say of it.
+ *
+ * <p>It is named by a folder, a component ({@code .wasm}) or a package ({@code split-words@0.1.0}), which must be there on each
+ * machine that has a task. Each method gives a new object.
+ */
+public final class Plugin implements Serializable {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final LinkedHashMap<String, Serializable> said;
+    private final String program;
+    private final int rowsMax;
+    private final Duration latency;
+
+    private Plugin(LinkedHashMap<String, Serializable> said, String program, int rowsMax, Duration latency) {
+        this.said = said;
+        this.program = program;
+        this.rowsMax = rowsMax;
+        this.latency = latency;
+    }
+
+    /** The plugin of this name, called by the program {@code millstream} of the search path, or that which {@code MILLSTREAM} names. */
+    public static Plugin of(String plugin) {
+        String program = Objects.requireNonNullElse(System.getenv("MILLSTREAM"), "millstream");
+        LinkedHashMap<String, Serializable> said = new LinkedHashMap<>();
+        said.put("plugin", Objects.requireNonNull(plugin));
+        return new Plugin(said, program, 16_384, Duration.ofMillis(100));
+    }
+
+    /** Its config. */
+    public Plugin config(Map<String, ?> config) {
+        return with("config", new LinkedHashMap<>(config));
+    }
+
+    /** What a call may use up, as {@code Map.of("time", "2s", "memory", "64MiB")}. */
+    public Plugin limits(Map<String, ?> limits) {
+        return with("limits", new LinkedHashMap<>(limits));
+    }
+
+    /** What it may reach, as in a job file. */
+    public Plugin grant(Map<String, ?> grant) {
+        return with("grant", new LinkedHashMap<>(grant));
+    }
+
+    /** Refuses the rows that make the plugin fail, and goes on with the others; else a failure fails the task. */
+    public Plugin rejectOnError() {
+        return with("on_error", "reject");
+    }
+
+    /** One instance from call to call, which is faster; else each call has a fresh one. */
+    public Plugin keepInstance() {
+        return with("instance", "worker");
+    }
+
+    /** The file {@code millstream.lock}, or its folder, that pins the package. */
+    public Plugin lock(String file) {
+        return with("lock", file);
+    }
+
+    /** Where a package is fetched that is not pinned: a folder or {@code oci://…}. */
+    public Plugin registry(String registry) {
+        return with("registry", registry);
+    }
+
+    /** The program {@code millstream}, as each machine has it. */
+    public Plugin program(String program) {
+        return new Plugin(said, Objects.requireNonNull(program), rowsMax, latency);
+    }
+
+    /** How many rows are gathered for a call at most. */
+    public Plugin rowsMax(int rows) {
+        if (rows < 1) {
+            throw new IllegalArgumentException("rowsMax: at least 1");
+        }
+        return new Plugin(said, program, rows, latency);
+    }
+
+    /** How long a row may wait for others. It never waits beyond a barrier or a watermark. */
+    public Plugin latency(Duration latency) {
+        return new Plugin(said, program, rowsMax, Objects.requireNonNull(latency));
+    }
+
+    Plugin with(String key, Serializable value) {
+        LinkedHashMap<String, Serializable> more = new LinkedHashMap<>(said);
+        more.put(key, Objects.requireNonNull(value));
+        return new Plugin(more, program, rowsMax, latency);
+    }
+
+    String program() {
+        return program;
+    }
+
+    int rowsMax() {
+        return rowsMax;
+    }
+
+    Duration latency() {
+        return latency;
+    }
+
+    /** As the server is told. */
+    byte[] hello(String function, List<String> key) {
+        Map<String, Object> hello = new LinkedHashMap<>(said);
+        hello.put("millstream", Connection.VERSION);
+        hello.put("function", function);
+        hello.put("key", key);
+        hello.put("states", "bytes");
+        return json(Map.of("hello", hello));
+    }
+
+    static byte[] json(Object value) {
+        try {
+            return JSON.writeValueAsBytes(value);
+        } catch (JsonProcessingException error) {
+            throw new IllegalArgumentException("a setting of a plugin cannot be written as JSON", error);
+        }
+    }
+
+    @Override
+    public String toString() {
+        return String.valueOf(said.get("plugin"));
+    }
+}

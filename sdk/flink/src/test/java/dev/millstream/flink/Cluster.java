@@ -1,0 +1,83 @@
+package dev.millstream.flink;
+
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.MemorySize;
+import org.apache.flink.configuration.RestartStrategyOptions;
+import org.apache.flink.configuration.TaskManagerOptions;
+import org.apache.flink.api.common.JobID;
+import org.apache.flink.runtime.jobgraph.JobGraph;
+import org.apache.flink.runtime.jobmaster.JobResult;
+import org.apache.flink.runtime.minicluster.MiniCluster;
+import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+
+/** A real cluster of Flink, of two task managers with two slots each, in this process. */
+final class Cluster implements AutoCloseable {
+    final MiniCluster cluster;
+
+    Cluster() throws Exception {
+        Configuration configuration = new Configuration();
+        configuration.set(TaskManagerOptions.MANAGED_MEMORY_SIZE, MemorySize.ofMebiBytes(16));
+        configuration.setString("taskmanager.memory.network.min", "64m");
+        configuration.setString("taskmanager.memory.network.max", "64m");
+        cluster = new MiniCluster(new MiniClusterConfiguration.Builder()
+                .setConfiguration(configuration)
+                .setNumTaskManagers(2)
+                .setNumSlotsPerTaskManager(2)
+                .withRandomPorts()
+                .build());
+        cluster.start();
+    }
+
+    /** Jobs that start again so often, and make a checkpoint every so many milliseconds; 0: none. */
+    static StreamExecutionEnvironment environment(int restarts, long checkpointMs) {
+        Configuration configuration = new Configuration();
+        configuration.set(RestartStrategyOptions.RESTART_STRATEGY, restarts == 0 ? "none" : "fixed-delay");
+        configuration.setString("restart-strategy.fixed-delay.attempts", String.valueOf(restarts));
+        configuration.setString("restart-strategy.fixed-delay.delay", "100 ms");
+        StreamExecutionEnvironment environment = StreamExecutionEnvironment.getExecutionEnvironment(configuration);
+        environment.setParallelism(2);
+        environment.setMaxParallelism(16);
+        if (checkpointMs > 0) {
+            environment.enableCheckpointing(checkpointMs);
+        }
+        return environment;
+    }
+
+    JobID start(StreamExecutionEnvironment environment) throws Exception {
+        JobGraph graph = environment.getStreamGraph().getJobGraph();
+        return cluster.submitJob(graph).get().getJobID();
+    }
+
+    /** Waits for the end of a job; why it failed, or nothing. */
+    Throwable end(JobID job) throws Exception {
+        JobResult result = cluster.requestJobResult(job).get();
+        return result.getSerializedThrowable()
+                .map(error -> error.deserializeError(Cluster.class.getClassLoader()))
+                .orElse(null);
+    }
+
+    Throwable run(StreamExecutionEnvironment environment) throws Exception {
+        return end(start(environment));
+    }
+
+    /** Why a job that runs has last failed. */
+    String failure(JobID job) {
+        var failed = cluster.getExecutionGraph(job).join().getFailureInfo();
+        return failed == null ? "it has not failed" : failed.getExceptionAsString();
+    }
+
+    /** All that an error says, with its causes. */
+    static String told(Throwable error) {
+        StringBuilder told = new StringBuilder();
+        for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+            told.append(cause).append('\n');
+        }
+        return told.toString();
+    }
+
+    @Override
+    public void close() throws Exception {
+        cluster.close();
+    }
+}
