@@ -117,7 +117,7 @@ impl Value {
     pub fn of_matches(&self, context: BatchContext, rows: &PatternRows, items: &[Item<'_>]) -> Result<ArrayRef> {
         let at_hand: Vec<Option<Slot>> = items.iter().map(|item| Some(item.slot)).collect();
         let own = self.columns.iter().map(|place| rows.column(*place, &at_hand));
-        let of_match = self.references.iter().map(|reference| reference.values(rows, items));
+        let of_match = self.references.iter().map(|reference| reference.values(context, rows, items));
         let columns = own.chain(of_match).collect::<Result<_>>()?;
         self.values(context, columns, items.len())
     }
@@ -157,6 +157,7 @@ impl RowsOfMatch {
                     function: self::function(function)?,
                     column: Some(name.clone()),
                     distinct: *distinct,
+                    filter: None,
                 };
                 let number = Field::new("millstream_match", DataType::Int64, false);
                 let input = Arc::new(Schema::new(vec![number, Field::new(name, kind, true)]));
@@ -169,7 +170,7 @@ impl RowsOfMatch {
         }
     }
 
-    fn values(&self, rows: &PatternRows, items: &[Item<'_>]) -> Result<ArrayRef> {
+    fn values(&self, context: BatchContext, rows: &PatternRows, items: &[Item<'_>]) -> Result<ArrayRef> {
         match self {
             RowsOfMatch::Row(which, place) => {
                 let slots: Vec<Option<Slot>> = items.iter().map(|item| which.slot(rows, item)).collect();
@@ -183,7 +184,7 @@ impl RowsOfMatch {
                 };
                 Ok(Arc::new(Int64Array::from_iter_values(items.iter().map(counted))))
             }
-            RowsOfMatch::Aggregate(step, place, of) => aggregated(rows, items, (*step, *place), of),
+            RowsOfMatch::Aggregate(step, place, of) => aggregated(context, rows, items, (*step, *place), of),
         }
     }
 }
@@ -213,6 +214,7 @@ fn function(name: &str) -> Result<AggregateFunction> {
 
 /// An aggregate of the rows of a step and a column, of each match.
 fn aggregated(
+    context: BatchContext,
     rows: &PatternRows,
     items: &[Item<'_>],
     (step, place): (usize, usize),
@@ -231,7 +233,7 @@ fn aggregated(
     ];
     let input = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(Int64Array::from(numbers)), values]);
     let mut grouper = Grouper::default();
-    let (partial, _) = by_match.partial(&input.map_err(Error::arrow)?, &mut grouper)?;
+    let (partial, _) = by_match.partial(context, &input.map_err(Error::arrow)?, &mut grouper)?;
     let results = by_match.finish(&[partial], &mut grouper)?;
     let nothing = alone.of_nothing()?;
     let of = results.column(0).as_primitive_opt::<Int64Type>().ok_or_else(|| Error::bug("results of no match"))?;

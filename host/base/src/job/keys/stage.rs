@@ -7,7 +7,7 @@ use crate::limits;
 pub(in crate::job) const STAGE_KEYS_LATER: &[&str] =
     &["sort", "branch", "rename", "drop", "cast", "shadow", "migrate", "require"];
 /// The keys that give a stage its operator; `cogroup` goes with `plugin`, of the others a stage has one at most.
-pub(in crate::job) const OPERATORS: [&str; 13] = [
+pub(in crate::job) const OPERATORS: [&str; 14] = [
     "plugin",
     "aggregate",
     "sql",
