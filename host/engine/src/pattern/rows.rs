@@ -181,7 +181,7 @@ impl PatternRows {
         let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
         let others = states.columns().get(1..states.num_columns().saturating_sub(1)).unwrap_or_default();
         let layout = keys.iter().chain(others).cloned().collect();
-        let own = own(&RecordBatch::try_new(self.layout.nullable(), layout).map_err(Error::arrow)?)?;
+        let own = own(&self.layout.rows(layout, slots.len())?)?;
         let [batches, numbers] = numbers.as_slice() else { return Err(damaged()) };
         let of = |column: &ArrayRef| column.as_primitive_opt::<Int64Type>().cloned().ok_or_else(damaged);
         let (batches, numbers) = (of(batches)?, of(numbers)?);

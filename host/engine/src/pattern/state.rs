@@ -101,7 +101,7 @@ impl PatternState {
                 false => column.clone(),
             };
             let columns = rows.columns().iter().enumerate().map(canonical).collect();
-            let rows = RecordBatch::try_new(self.node.layout.nullable(), columns).map_err(Error::arrow)?;
+            let rows = self.node.layout.rows(columns, rows.num_rows())?;
             let own = own(&self.node, context, &rows)?;
             for key in self.rows.add(context.id, &rows, times, &own)? {
                 self.check(key)?;

@@ -30,6 +30,12 @@ impl Layout {
         let fields = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
+
+    /// Rows of these columns, of which there may be none.
+    pub fn rows(&self, columns: Vec<ArrayRef>, count: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        RecordBatch::try_new_with_options(self.nullable(), columns, &options).map_err(Error::arrow)
+    }
 }
 
 /// A condition or a measure, checked.
