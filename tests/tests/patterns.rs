@@ -71,9 +71,9 @@ fn pattern(random: &mut Random) -> Pattern {
             }
         })
         .collect();
-    for place in 0..count {
-        if steps[place].gaps && random.from(0, 1) == 0 {
-            steps[place].gap_nots.push(ask(random, place + 1));
+    for (place, step) in steps.iter_mut().enumerate() {
+        if step.gaps && random.from(0, 1) == 0 {
+            step.gap_nots.push(ask(random, place + 1));
         }
     }
     if steps.iter().all(|step| step.least == 0) {
@@ -230,10 +230,13 @@ fn write_rows(trial: &Trial, batches: &[Vec<StreamRow>]) {
     trial.write("rows.jsonl", batches.iter().map(line).collect::<String>());
 }
 
+/// The rows of each key, with their numbers.
+type RowsOfKeys = BTreeMap<String, Vec<(u32, Row)>>;
+
 /// What a program without streams sees: the rows of each key that are in time, in order, with their numbers; and how far the
 /// watermark is after each batch.
-fn in_time(batches: &[Vec<StreamRow>], lateness: i64) -> (BTreeMap<String, Vec<(u32, Row)>>, Vec<Option<i64>>, usize) {
-    let (mut keys, mut watermarks, mut late) = (BTreeMap::<String, Vec<(u32, Row)>>::new(), Vec::new(), 0);
+fn in_time(batches: &[Vec<StreamRow>], lateness: i64) -> (RowsOfKeys, Vec<Option<i64>>, usize) {
+    let (mut keys, mut watermarks, mut late) = (RowsOfKeys::new(), Vec::new(), 0);
     let mut watermark: Option<i64> = None;
     for batch in batches {
         for (key, number, row) in batch {

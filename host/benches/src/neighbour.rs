@@ -99,7 +99,7 @@ pub fn run() {
 
 /// What runs beside the job.
 enum Neighbour {
-    Job(Job),
+    Job(Box<Job>),
     Process(Child),
 }
 
@@ -127,7 +127,7 @@ impl Neighbour {
             .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));
         let mut job = Job::new(spec, Options::default());
         job.start().expect("the other job starts");
-        Neighbour::Job(job)
+        Neighbour::Job(Box::new(job))
     }
 
     fn process() -> Neighbour {

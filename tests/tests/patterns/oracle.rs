@@ -77,7 +77,7 @@ fn holds(ask: Ask, row: &Row, rows: &[Row], taken: &[(usize, usize)]) -> bool {
             Ask::AtLeast(n) => row.v? >= n,
             Ask::Even => row.v? % 2 == 0,
             Ask::Rises => row.v? > rows[taken.last()?.0].v?,
-            Ask::LikeLast(step) => row.v? == of(step).last()??,
+            Ask::LikeLast(step) => row.v? == of(step).next_back()??,
             Ask::AboveFirst(step) => row.v? > of(step).next()??,
             Ask::WithSum(step, n) => {
                 let values: Vec<i64> = of(step).flatten().collect();
@@ -206,7 +206,7 @@ impl Pattern {
                 Skip::PastLastRow => best[best.len() - 1].0 + 1,
                 Skip::ToNextRow => start + 1,
                 Skip::ToFirst(step) => of(step).next().unwrap_or(0),
-                Skip::ToLast(step) => of(step).last().unwrap_or(0),
+                Skip::ToLast(step) => of(step).next_back().unwrap_or(0),
             };
             start = on.max(start + 1);
             matches.push(best);

@@ -102,14 +102,14 @@ impl AsOfJoin {
     }
 
     /// How many rows are kept.
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.tables.iter().map(StateTable::len).sum()
     }
 
     /// The memory that they take, about.
     pub fn bytes(&self) -> u64 {
         let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
-        rows + (self.len() * 2 * size_of::<(i64, Slot)>()) as u64
+        rows + (self.row_count() * 2 * size_of::<(i64, Slot)>()) as u64
     }
 
     /// Finds its way about the tables after they were restored.

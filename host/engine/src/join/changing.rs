@@ -141,14 +141,14 @@ impl ChangingJoin {
     }
 
     /// How many different rows are kept.
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.tables.iter().map(StateTable::len).sum()
     }
 
     /// The memory that they take, about.
     pub fn bytes(&self) -> u64 {
         let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
-        rows + self.key_bytes + (self.len() * size_of::<Slot>()) as u64
+        rows + self.key_bytes + (self.row_count() * size_of::<Slot>()) as u64
     }
 
     /// Finds the keys of the rows that were loaded into the tables.

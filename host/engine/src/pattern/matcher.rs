@@ -109,10 +109,11 @@ impl Matcher {
             let mut next = Next { plan, partials: Vec::with_capacity(partials.len()), is_cut: false };
             for partial in partials {
                 let (target, not_next, between) = partial.asks(plan);
-                // All are asked, as others stand behind these among the answers.
                 let takes = target.map(|condition| holds(&condition));
-                let is_next = not_next.iter().fold(false, |any, condition| holds(condition) || any);
-                let is_between = between.iter().fold(false, |any, condition| holds(condition) || any);
+                // All are asked, as others stand behind these among the answers.
+                let mut some =
+                    |conditions: &[Condition]| conditions.iter().filter(|condition| holds(condition)).count() > 0;
+                let (is_next, is_between) = (some(not_next), some(between));
                 next.add(partial, row, (takes, is_next, is_between));
             }
             attempt.partials = next.distinct();

@@ -57,8 +57,11 @@ struct Values {
     table: StateTable,
     order: RowConverter,
     /// The values of each key in their order, as bytes, and where they are in the table.
-    of_key: HashMap<Box<[u8]>, BTreeSet<(Box<[u8]>, Slot)>>,
+    of_key: HashMap<Box<[u8]>, OrderedValues>,
 }
+
+/// Values in their order, as bytes, and where they are in a table.
+type OrderedValues = BTreeSet<(Box<[u8]>, Slot)>;
 
 /// A key that a batch has rows of.
 struct Key {
@@ -191,7 +194,7 @@ impl Tally {
     }
 
     /// How many rows the tables have.
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.keys.len() + self.values.iter().map(|values| values.table.len()).sum::<usize>()
     }
 

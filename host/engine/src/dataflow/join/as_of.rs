@@ -48,7 +48,7 @@ impl BatchWork for AsOfWork {
         let rows = self.state.batch([first, second], context.watermark.now);
         let stage = &self.on_time.stage.name;
         let rows = rows.map_err(|error| error.within(format!("stage `{stage}`: batch {}", context.id)))?;
-        self.held.set(self.state.len() as u64, self.state.bytes());
+        self.held.set(self.state.row_count() as u64, self.state.bytes());
         for (number, rows) in (0u64..).zip(rows) {
             self.on_time.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);

@@ -110,7 +110,7 @@ impl BatchWork for ChangingWork {
             self.metrics.add_rejected(rejected.num_rows());
             output.reject(context, PartOrder::at(side as u64).then(self.worker), rejected);
         }
-        self.held.set(self.state.len() as u64, self.state.bytes());
+        self.held.set(self.state.row_count() as u64, self.state.bytes());
         self.push(context, told.deleted, false, output)?;
         self.push(context, told.inserted, true, output)
     }

@@ -79,7 +79,7 @@ impl BatchWork for ValuesWork {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.held.set(self.totals.len() as u64, self.totals.bytes());
+        self.held.set(self.totals.row_count() as u64, self.totals.bytes());
         if let (Some(before), Some(schema)) = (&told.before, &self.changes) {
             let count = changed::push(context, (before, &told.rows), schema, self.worker, output)?;
             self.metrics.add_rows(count);
