@@ -50,6 +50,7 @@ mod secured;
 mod snapshot;
 mod stack;
 mod tally;
+pub mod time_slice;
 #[cfg(test)]
 mod tests;
 mod traced;
