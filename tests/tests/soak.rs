@@ -1,4 +1,4 @@
-//! A job that runs for hours: windows, a join, accounts of keys and a plugin in Python between topics of Kafka, with a checkpoint every
+//! A job that runs for hours: windows, a join, a pattern, accounts of keys and a plugin in Python between topics of Kafka, with a checkpoint every
 //! second. One copy of it is killed every minute, its worker process or all of it; another one is left alone, so that what grows is
 //! seen. Meanwhile every row that comes out is compared with what must come out, and memory, open files, latency and checkpoints
 //! are measured.

@@ -1,6 +1,6 @@
 //! What comes out of one copy of the job, row by row, against what must. It remembers what is missing, and no row that was right.
 
-use super::feed::{Fed, STEP_MS, USERS, is_paid, letters, now_ms};
+use super::feed::{Fed, LETTERS_MAX, STEP_MS, USERS, is_paid, letters, now_ms};
 use millstream_tests::kafka::Follower;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,14 @@ const CLOSES: i64 = 17;
 pub const WINDOW_MS: i64 = 5_000;
 /// Windows and unpaid orders that are younger than this at the end may be open.
 const OPEN_MS: i64 = WINDOW_MS + 6_000;
+
+/// From one order of a user with most letters to the next.
+const FALLS_APART: i64 = USERS * (LETTERS_MAX + 1);
+
+/// The first order of a user that has most letters.
+fn first_fall(user: i64) -> i64 {
+    (0..).map(|step| user + step * USERS).find(|order| letters(*order) == LETTERS_MAX).unwrap_or(user)
+}
 
 /// Orders that were seen. All before `next` were; of the others, those that are named.
 #[derive(Default)]
@@ -36,19 +44,23 @@ pub struct Checker {
     accounts: Follower,
     paid: Follower,
     windows: Follower,
+    falls: Follower,
     /// The last order of each user, and its place in the account.
     accounts_of: BTreeMap<i64, (i64, i64)>,
     joined: Seen,
     /// Where each user's next window begins.
     next_window: BTreeMap<i64, i64>,
+    /// The order with which each user's next fall from most letters to none begins.
+    next_fall: BTreeMap<i64, i64>,
     /// From an order to the account that has it, in milliseconds.
     latencies: Vec<i64>,
 }
 
 impl Checker {
-    pub fn new(accounts: Follower, paid: Follower, windows: Follower) -> Checker {
-        let (accounts_of, next_window) = (BTreeMap::new(), BTreeMap::new());
-        Checker { accounts, paid, windows, accounts_of, joined: Seen::default(), next_window, latencies: Vec::new() }
+    pub fn new([accounts, paid, windows, falls]: [Follower; 4]) -> Checker {
+        let (accounts_of, next_window, next_fall) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (joined, latencies) = (Seen::default(), Vec::new());
+        Checker { accounts, paid, windows, falls, accounts_of, joined, next_window, next_fall, latencies }
     }
 
     /// Looks at all that has come, and waits a moment for more.
@@ -78,6 +90,13 @@ impl Checker {
             assert_eq!(row["orders"].number(), orders, "{row}");
             self.next_window.insert(user, begin + WINDOW_MS);
         }
+        for row in rows(&self.falls, time) {
+            let (user, first) = (row["buyer"].number(), row["first"].number());
+            let expected = self.next_fall.get(&user).copied().unwrap_or_else(|| first_fall(user));
+            assert_eq!(first, expected, "not this user's next fall: {row}");
+            assert_eq!((row["last"].number(), row["between"].number()), (first + 3 * USERS, 4 + 2), "{row}");
+            self.next_fall.insert(user, first + FALLS_APART);
+        }
     }
 
     /// What must have come of all that was fed, and has not. Nothing: `None`.
@@ -96,6 +115,13 @@ impl Checker {
         });
         if let Some(order) = missing {
             return Some(format!("order {order} of {rows} was not joined"));
+        }
+        let has_fallen = |user: i64| {
+            let next = self.next_fall.get(&user).copied().unwrap_or_else(|| first_fall(user));
+            next + 3 * USERS >= decided
+        };
+        if let Some(user) = (0..USERS).find(|user| !has_fallen(*user)) {
+            return Some(format!("a fall of user {user} did not come: the next is {:?}", self.next_fall.get(&user)));
         }
         let closed = (last_ms - OPEN_MS) / WINDOW_MS * WINDOW_MS;
         let behind = (0..USERS.min(rows)).find(|user| {

@@ -1,7 +1,7 @@
 //! A copy of the job: its processes, how they are killed, and what they hold.
 
 use super::check::{Checker, WINDOW_MS};
-use super::feed::{Fed, ORDERS, PAYMENTS, topic};
+use super::feed::{Fed, LETTERS_MAX, ORDERS, PAYMENTS, topic};
 use millstream_tests::{Broker, Process, Trial, kill, plugin};
 use std::fs;
 use std::path::Path;
@@ -53,10 +53,20 @@ sql = "select buyer, cast(date_part('epoch', window_start) as bigint) * 1000 as 
 from = "counted"
 key = "buyer"
 plugin = "{accounts}"
-{}{}{}"#,
+[stages.falls]
+from = "counted"
+key = "buyer"
+time = "at"
+[stages.falls.pattern]
+steps = "most next less{{2}} next none"
+within = "2s"
+define = {{ most = "letters = {LETTERS_MAX}", less = "letters < prev.letters", none = "letters = 0" }}
+measures = {{ first = "most.n", last = "n", between = "sum(less.letters)" }}
+{}{}{}{}"#,
         sink("paid", "n"),
         sink("windows", "buyer"),
         sink("accounts", "buyer"),
+        sink("falls", "buyer"),
         python = python.display(),
         accounts = accounts.display(),
         size = WINDOW_MS / 1000,
@@ -86,7 +96,7 @@ impl Soaked {
             topic(broker, &format!("{name}-{of}"));
             broker.follow(&format!("{name}-{of}"))
         };
-        let checker = Checker::new(follow("accounts"), follow("paid"), follow("windows"));
+        let checker = Checker::new(["accounts", "paid", "windows", "falls"].map(follow));
         let mut job = Soaked { name, trial: Trial::new(&text(broker, name)), process: None, checker };
         job.run();
         job
