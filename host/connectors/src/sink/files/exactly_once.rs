@@ -170,7 +170,8 @@ impl CommittedFolder {
         fault::point("commit.before");
         step(&|| {
             self.check_ours(&marker_path)?;
-            check_same(part, bytes)?;
+            // Where another start has taken the job over since the marker was read, the part is its.
+            check_same(part, bytes).or_else(|other| self.check_ours(&marker_path).and(Err(other)))?;
             write_durably(&unfinished, bytes)?;
             // The name of the unfinished part, too: the marker is going to count on it.
             sync_folder(&self.folder)
