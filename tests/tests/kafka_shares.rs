@@ -310,7 +310,7 @@ fn a_broker_that_goes_away_is_waited_for_by_all_workers() {
     let mut broker = Broker::start();
     let trial = counting(&broker, "t", "", "parts = \"worker\"");
     // Else a worker may have committed all batches there are when the broker goes, and has nothing to wait for.
-    trial.change("batch = \"20ms\"", "batch = \"20ms\"\nin_flight_max = 50");
+    trial.change("batch = \"20ms\"", "batch = \"20ms\"\nin_flight_max = 1000");
     let mut job = trial.start_with_faults("", &["--workers", "2"]);
     until("rows arrive", || numbers(&broker, "t").len() > 100);
     broker.kill();
