@@ -8,7 +8,6 @@ mod pace;
 
 use crate::dataflow::{self, Dataflow};
 use crate::fault;
-use crate::plugin::time_slice;
 use crate::running::Running;
 use crate::sql::budget;
 use crate::threads;
@@ -22,7 +21,6 @@ use timely::worker::Worker;
 /// Runs a worker until the job has ended. A failure ends it on all workers.
 pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
-    time_slice::follow_calls();
     let job = running.clone();
     budget::of_job(move || job.stopping() || job.failure.happened());
     let drove = catch_unwind(AssertUnwindSafe(|| {

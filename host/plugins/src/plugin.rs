@@ -50,7 +50,6 @@ mod secured;
 mod snapshot;
 mod stack;
 mod tally;
-pub mod time_slice;
 #[cfg(test)]
 mod tests;
 mod traced;

@@ -9,7 +9,7 @@ use super::guest::{CallTimers, Guest, Stage, StageBudget};
 use super::load::Loaded;
 use super::traced::CallPlaces;
 use super::wasi::CurrentCall;
-use super::{CounterValues, Counters, Metering, stack, time_slice};
+use super::{CounterValues, Counters, Metering, stack};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
@@ -205,7 +205,6 @@ impl Instances {
 
     /// Takes what a call left in its instance, however it ended.
     fn left(&mut self, live: &mut LiveInstance, time: Duration) {
-        time_slice::call_took(time);
         self.bill.left_guest(time, live.store.data());
         self.last.fuel_burnt = 0;
         if self.callee.is_metered_by_fuel() {
