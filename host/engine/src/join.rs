@@ -61,15 +61,38 @@ impl Side {
     }
 }
 
-/// Refuses a batch that would give more rows than memory should be asked for.
-fn check_rows(rows: u64) -> Result<()> {
-    if rows <= JOIN_ROWS_PER_BATCH_MAX {
-        return memory::ask(rows * size_of::<Pair>() as u64);
+/// Counts the rows that a batch gives, and refuses more than memory should be asked for.
+#[derive(Default)]
+struct RowCount {
+    rows: u64,
+    /// For so many rows memory was asked for.
+    asked: u64,
+}
+
+impl RowCount {
+    /// Rows for which memory is asked at once, as each question is a system call.
+    const STEP: u64 = 1 << 16;
+
+    /// So many rows more.
+    fn add(&mut self, rows: u64) -> Result<()> {
+        match self.growth(rows) {
+            _ if self.rows > JOIN_ROWS_PER_BATCH_MAX => Err(Error::environment(format!(
+                "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the \
+                 same values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
+            ))),
+            0 => Ok(()),
+            growth => memory::ask(growth * size_of::<Pair>() as u64),
+        }
     }
-    Err(Error::environment(format!(
-        "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the same \
-         values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
-    )))
+
+    /// For how many rows memory is to be asked when so many come. A few need none.
+    fn growth(&mut self, rows: u64) -> u64 {
+        self.rows = self.rows.saturating_add(rows);
+        let wanted = self.rows / Self::STEP * Self::STEP;
+        let growth = wanted.saturating_sub(self.asked);
+        self.asked += growth;
+        growth
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! or before. A row of the first side waits until the watermark has passed its time, as a row of the second may be on time until then. Of
 //! the second side a key's rows are kept from the last one on that is not newer than the watermark.
 
-use super::check_rows;
+use super::RowCount;
 use super::joined::{Joined, Pair, RowPlace};
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::ColumnType;
@@ -159,7 +159,7 @@ impl AsOfJoin {
         let ready = std::mem::replace(&mut self.waiting, later);
         self.newest = ready.last_key_value().map(|(time, _)| *time);
         let slots: Vec<Slot> = ready.into_values().flatten().collect();
-        check_rows(slots.len() as u64)?;
+        RowCount::default().add(slots.len() as u64)?;
         let rows = self.find(slots)?;
         self.forget(complete)?;
         Ok(rows)

@@ -2,7 +2,7 @@
 
 use super::joined::{Pair, RowPlace};
 use super::row_keys::{RowKeys, key_index};
-use super::{Side, check_rows};
+use super::{RowCount, Side};
 use crate::batch::group::sort_by_rank;
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
@@ -30,11 +30,10 @@ pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]
     let keys = [keys(sides[0]).map_err(Error::arrow)?, keys(sides[1]).map_err(Error::arrow)?];
     let by_window = by_window(on, windowed, sides)?;
     let mut windows = Vec::with_capacity(by_window.len());
-    let mut rows = 0u64;
+    let mut rows = RowCount::default();
     for (bounds, at) in by_window {
         let found = RowsByKey::new(&keys, at)?;
-        rows = rows.saturating_add(found.count(kind));
-        check_rows(rows)?;
+        rows.add(found.count(kind))?;
         windows.push(WindowPairs { bounds, pairs: found.pairs(kind) });
     }
     Ok(windows)

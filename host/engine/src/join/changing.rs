@@ -2,7 +2,7 @@
 //! result go and which come. What a batch does and takes back again is not told.
 
 use super::joined::{Joined, Pair, RowPlace};
-use super::{Side, check_rows};
+use super::{RowCount, Side};
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
@@ -195,13 +195,12 @@ impl ChangingJoin {
             }
         }
         keys.all.sort_unstable_by(|one, other| (one.hash, &one.bytes).cmp(&(other.hash, &other.bytes)));
-        let (mut deleted, mut inserted, mut count) = (Slots::new(), Slots::new(), 0);
+        let (mut deleted, mut inserted, mut count) = (Slots::new(), Slots::new(), RowCount::default());
         for key in &keys.all {
             let of_key = self.of_key(key, &changes)?;
             self.changes(key, of_key, &mut |first, second, times| {
                 let to = if times < 0 { &mut deleted } else { &mut inserted };
-                count += times.unsigned_abs();
-                check_rows(count)?;
+                count.add(times.unsigned_abs())?;
                 to.extend((0..times.unsigned_abs()).map(|_| [first, second]));
                 Ok(())
             })?;

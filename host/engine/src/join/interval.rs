@@ -10,7 +10,7 @@ use super::kept_rows::KeptRows;
 use super::row_keys::{RowKeys, key_index};
 use super::saved_rows::{self, UnsavedRows};
 use super::waiting_rows::{WaitingRow, WaitingRows};
-use super::{Side, check_rows};
+use super::{RowCount, Side};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::JoinKind;
@@ -88,6 +88,8 @@ struct FoundPair {
 #[derive(Default)]
 struct BatchOutcome {
     found: Vec<FoundPair>,
+    /// Those of `found` that have two rows.
+    rows: RowCount,
     /// The newest time of the rows of which these were made.
     newest: Option<i64>,
     /// Numbers of the rows that are given up.
@@ -181,7 +183,7 @@ impl IntervalJoin {
             let (from, to) = self.interval.partners(side, row.time);
             let Some(waiting) = self.waiting.get(*slot as usize) else { continue };
             let partners = waiting[other.place()].between(from, to);
-            check_rows((batch.found.len() + partners.len()) as u64)?;
+            batch.rows.add(partners.len() as u64)?;
             for partner in partners {
                 let mut numbers = [Some(row.number); 2];
                 numbers[other.place()] = Some(partner.number);

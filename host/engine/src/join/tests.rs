@@ -3,7 +3,7 @@
 mod batch;
 mod interval;
 
-use super::{ColumnSource, Joined, Side};
+use super::{ColumnSource, Joined, RowCount, Side};
 use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::ColumnType;
 use crate::job::spec::JoinKind;
@@ -31,6 +31,17 @@ impl Dice {
 
     fn chance(&mut self, percent: u64) -> bool {
         self.throw(100) < percent
+    }
+}
+
+/// Each question is a system call, and what was asked for counts as taken for a while: a question by row made joins wait.
+#[test]
+fn memory_for_rows_is_asked_for_once_and_seldom() {
+    for rows in [1, 7, 100_000] {
+        let mut count = RowCount::default();
+        let asked: Vec<u64> = (0..700_000 / rows).map(|_| count.growth(rows)).filter(|growth| *growth > 0).collect();
+        let all: u64 = asked.iter().sum();
+        assert!(asked.len() <= 10 && all <= 700_000 && all > 700_000 - RowCount::STEP, "{rows}: {asked:?}");
     }
 }
 
