@@ -2,7 +2,7 @@
 //! state as one that has all of it in memory; kills, damaged files and full disks change nothing of that.
 
 use millstream::internals::random::Random;
-use millstream_tests::{Trial, plugin};
+use millstream_tests::{Process, Trial, plugin};
 use serde_json::json;
 
 /// Keys that are many more than fit into the least budget.
@@ -36,18 +36,8 @@ fn orders(seed: u64) -> String {
 
 /// The job with this line of its head.
 fn trial(state: &str, seed: u64) -> Trial {
-    let trial = Trial::new(&format!(
-        r#"name = "spills"
-batch = "1s"
-clock = "manual"
-{state}
-[checkpoint]
-dir = "checkpoint"
-every = 4
-[sources.orders]
-kind = "queue"
-path = "in.jsonl"
-schema = {{ k = "text", todo = "text", second = "int64" }}
+    let stages = format!(
+        r#"
 [stages.alarms]
 from = "orders"
 key = "k"
@@ -74,14 +64,37 @@ path = "counts.jsonl"
 "#,
         plugin("alarm").display(),
         plugin("running-count").display(),
+    );
+    job(state, seed, &stages)
+}
+
+/// A job with this line of its head, and these stages.
+fn job(state: &str, seed: u64, stages: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "spills"
+batch = "1s"
+clock = "manual"
+{state}
+[checkpoint]
+dir = "checkpoint"
+every = 4
+[sources.orders]
+kind = "queue"
+path = "in.jsonl"
+schema = {{ k = "text", todo = "text", second = "int64" }}
+{stages}"#
     ));
     trial.write("in.jsonl", orders(seed));
     trial
 }
 
+fn state(trial: &Trial, query: &str) -> String {
+    trial.well(&["state", "job.toml", "--json", "--sql", query])
+}
+
 /// All that a job leaves: what its sinks wrote, and what its checkpoint holds.
 fn left(trial: &Trial) -> Vec<String> {
-    let state = |query: &str| trial.well(&["state", "job.toml", "--json", "--sql", query]);
+    let state = |query: &str| state(trial, query);
     let mut all: Vec<String> = ["rung.jsonl", "refused.jsonl", "counts.jsonl"].map(|name| trial.text(name)).into();
     all.push(state("select k, calls from alarms order by k"));
     all.push(state("select k, at from \"alarms.timers\" order by k, at"));
@@ -91,7 +104,12 @@ fn left(trial: &Trial) -> Vec<String> {
 
 #[track_caller]
 fn same(trial: &Trial, golden: &[String], about: &str) {
-    for (number, (found, expected)) in left(trial).iter().zip(golden).enumerate() {
+    are_same(&left(trial), golden, about);
+}
+
+#[track_caller]
+fn are_same(left: &[String], golden: &[String], about: &str) {
+    for (number, (found, expected)) in left.iter().zip(golden).enumerate() {
         assert!(found == expected, "{about}: result {number} is another one");
     }
 }
@@ -165,4 +183,147 @@ fn kills_at_every_step_of_eviction_and_merge_change_nothing() {
     spilling.run_well(&["--workers", "2"]);
     same(&spilling, &golden, "after kills");
     assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
+}
+
+/// Stages that keep tables of their own: rows that came before, by the time of batches and by their own, and the newest row of each
+/// key, which other rows meet. Rows of the table end, and once all of them do.
+const CHOOSING: &str = r#"
+[stages.once]
+from = "orders"
+key = "k"
+deduplicate = { within = "9s" }
+[stages.timed]
+from = "orders"
+key = ["k", "todo"]
+time = "to_timestamp_seconds(second)"
+lateness = "10s"
+deduplicate = { within = "3s" }
+[stages.changes]
+from = "orders"
+select = "k, second, case when todo = 'end' then 'delete' when second = 22 and k like 'key 7_ %' then 'truncate' else 'insert' end as op"
+[stages.newest]
+from = "orders"
+enrich = { stream = "changes", on = "k", op = "op" }
+[sinks.once]
+from = "once"
+kind = "queue"
+path = "once.jsonl"
+[sinks.timed]
+from = "timed"
+kind = "queue"
+path = "timed.jsonl"
+[sinks.late]
+from = "timed.late"
+kind = "queue"
+path = "late.jsonl"
+[sinks.newest]
+from = "newest"
+kind = "queue"
+path = "newest.jsonl"
+"#;
+
+/// What such a job leaves.
+fn chosen(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["once.jsonl", "timed.jsonl", "late.jsonl", "newest.jsonl"].map(|name| trial.text(name)).into();
+    all.push(state(trial, "select * from once order by k"));
+    all.push(state(trial, "select * from timed order by k, todo"));
+    all.push(state(trial, "select * from newest order by k"));
+    all
+}
+
+#[test]
+fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
+    let golden = job("", 7, CHOOSING);
+    golden.run_well(&["--workers", "2"]);
+    let golden = chosen(&golden);
+    let lengths: Vec<usize> = golden.iter().map(String::len).collect();
+    // When event time ends nothing of it is remembered.
+    assert!(lengths.iter().enumerate().all(|(number, length)| (*length > 1_000) == (number != 5)), "{lengths:?}");
+    for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
+        let spilling = job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 7, CHOOSING);
+        spilling.run_well(&["--workers", workers]);
+        are_same(&chosen(&spilling), &golden, &format!("{budget} with {workers} workers"));
+    }
+    // Killed on the way, and started again with other workers.
+    let spilling = job("state = { memory = \"1MiB\", folder = \"cold\" }", 7, CHOOSING);
+    for (step, workers) in [("page:9", "1"), ("merged:1", "3"), ("evicted:11", "2")] {
+        spilling.killed(&format!("spill.{step}"), &["--workers", workers]);
+    }
+    spilling.run_well(&["--workers", "1"]);
+    are_same(&chosen(&spilling), &golden, "after kills");
+}
+
+/// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.
+#[test]
+fn a_job_that_spills_goes_back_to_a_checkpoint() {
+    let golden = trial("", 8);
+    golden.run_well(&["--workers", "2"]);
+    let golden = left(&golden);
+    let spilling = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 8);
+    let half: String = spilling.text("in.jsonl").lines().take(BATCHES / 2).map(|line| format!("{line}\n")).collect();
+    let whole = spilling.text("in.jsonl");
+    spilling.write("in.jsonl", half);
+    spilling.run_well(&["--workers", "2", "--set", "checkpoint.every=1000"]);
+    spilling.write("in.jsonl", whole);
+    spilling.run_well(&["--workers", "1", "--set", "checkpoint.every=1000"]);
+    same(&spilling, &golden, "before it goes back");
+    let went = spilling.run_well(&["--workers", "3", "--replay-from", &(BATCHES / 2).to_string()]);
+    assert!(went.stderr.contains("batches to run again"), "{}", went.stderr);
+    same(&spilling, &golden, "after it went back");
+}
+
+/// A job whose keys are long, so that few of them do not fit, gets other workers while it runs.
+#[test]
+fn a_job_that_spills_gets_other_workers_while_it_runs() {
+    const KEYS: usize = 4_000;
+    const ROWS: usize = 3 * KEYS;
+    let trial = Trial::new(&format!(
+        r#"name = "scaled"
+batch = "5ms"
+state = {{ memory = "1MiB", folder = "cold" }}
+[checkpoint]
+dir = "checkpoint"
+every = "100ms"
+[sources.rows]
+kind = "file"
+path = "in.jsonl"
+format = "json"
+schema = {{ n = "int64", k = "text" }}
+rows_per_batch_max = 60
+[stages.counts]
+from = "rows"
+key = "k"
+plugin = "{}"
+[stages.once]
+from = "rows"
+key = "k"
+deduplicate = {{ within = "1h" }}
+[sinks.once]
+from = "once"
+kind = "queue"
+path = "once.jsonl"
+[sinks.counts]
+from = "counts"
+kind = "queue"
+path = "counts.jsonl"
+"#,
+        plugin("running-count").display()
+    ));
+    let row = |n: usize| format!("{}\n", json!({ "n": n, "k": format!("{}{}", "x".repeat(300), n % KEYS) }));
+    trial.write("in.jsonl", (0..ROWS).map(row).collect::<String>());
+    let mut command = trial.command_apart(&["run", "job.toml", "--workers", "1"]);
+    let mut running = Process::start(command.env("MILLSTREAM_LOG", "debug"));
+    running.until("rows do not fit", |_| trial.path("once.jsonl").exists() && trial.rows("once.jsonl").len() == KEYS);
+    for workers in ["3", "2"] {
+        trial.well(&["scale", "job.toml", "--workers", workers]);
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("the job has other workers now").count(), 2, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("loaded ahead in vain"), "{}", ended.stderr);
+    let once: Vec<u64> = trial.rows("once.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect();
+    assert!(once.into_iter().eq(0..KEYS as u64), "each key once, and in order");
+    let counts = state(&trial, "select count, count(*) as keys from counts group by count");
+    assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
 }

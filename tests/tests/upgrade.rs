@@ -175,7 +175,10 @@ fn after(status: &Value) -> u64 {
 
 /// Runs a job under load, upgrades it, and compares every row with what came in.
 fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Check) {
-    let feeder = Feeder::start(varied_line);
+    upgraded_with(Feeder::start(varied_line), name, stage, more, arguments, check);
+}
+
+fn upgraded_with(feeder: Feeder, name: &str, stage: &str, more: &str, arguments: &[&str], check: Check) {
     let port = feeder.port();
     let trial = of(name, port, stage, more);
     let mut running = start(&trial, arguments);
@@ -229,6 +232,15 @@ fn a_transform_of_a_job_without_checkpoints_is_replaced() {
 #[test]
 fn an_update_goes_on_with_the_state_that_there_is() {
     upgraded("varied-update", "key = \"word\"", &format!("workers = 1\n{CHECKPOINT}"), &[], summed_since_the_start);
+}
+
+/// Words that are so long that most of them do not fit into memory.
+#[test]
+fn an_update_goes_on_with_state_that_lies_in_files() {
+    let line = |number: u64| format!("{}{},{}", "x".repeat(4_000), number * 7 % 2_003, number % 5 * 10 + 9);
+    let more = format!("workers = 2\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}\n{CHECKPOINT}");
+    let feeder = Feeder::start(line);
+    upgraded_with(feeder, "varied-update", "key = \"word\"", &more, &[], summed_since_the_start);
 }
 
 #[test]

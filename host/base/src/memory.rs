@@ -62,11 +62,11 @@ pub fn keep_freed() {}
 
 /// Gives back to the system what was freed and kept.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn give_back() {
+pub fn give_back() {
     // SAFETY: it takes a number, and locks of the allocator only.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Only glibc is told to keep anything.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_back() {}
+pub fn give_back() {}

@@ -81,8 +81,13 @@ const SPREAD_EVERY: Duration = Duration::from_secs(2);
 impl StateSize {
     /// It is so much now, and takes so many bytes, which count for the memory of the job.
     pub fn set(&mut self, now: u64, bytes: u64) {
+        self.set_of_which(now, bytes, bytes);
+    }
+
+    /// The same, of which so many bytes stay in memory and the rest may lie in files.
+    pub fn set_of_which(&mut self, now: u64, bytes: u64, kept: u64) {
         self.memory.set(bytes);
-        self.kept.set(bytes);
+        self.kept.set(kept);
         self.show(now, bytes);
     }
 

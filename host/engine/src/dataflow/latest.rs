@@ -120,7 +120,9 @@ struct Latest {
 impl Latest {
     fn new(stage: &StageNode, node: &LatestNode, build: &BuildContext<'_, '_>) -> Result<Latest> {
         let key_fields = node.key_schema.fields().iter().cloned().collect();
-        let mut table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let running = build.running;
+        let mut table = table.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
@@ -131,6 +133,7 @@ impl Latest {
     fn apply(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
         let keys = keys(&self.node.key, rows)?;
         let (view, hashes) = (keys.view(), keys.hashes());
+        self.table.warm(view)?;
         let key_columns: Vec<_> = self.node.key.iter().map(|place| rows.column(*place)).collect();
         let words = words(rows, self.node.op);
         let mut refused = Vec::new();
@@ -147,7 +150,7 @@ impl Latest {
             };
             if op == Op::Truncate {
                 self.store(rows, std::mem::take(&mut last))?;
-                self.table.clear();
+                self.table.clear()?;
             } else if let Some(place) = key_columns.iter().position(|column| column.is_null(row)) {
                 let name = self.node.key_schema.field(place).name();
                 refused.push(RefusedRow::new(
@@ -175,15 +178,19 @@ impl Latest {
         let states = rows.project(&self.node.holds).map_err(Error::arrow)?;
         let states = take_record_batch(&states, &UInt32Array::from(numbers)).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(kept));
+        self.table.used(&slots);
         Ok(())
     }
 
     /// The rows with what the table knows of them, and their places where they are away.
-    fn enrich(&self, rows: &RecordBatch, away: bool) -> Result<RecordBatch> {
+    fn enrich(&mut self, rows: &RecordBatch, away: bool) -> Result<RecordBatch> {
         let keys = keys(&self.node.on, rows)?;
         let view = keys.view();
+        self.table.warm(view)?;
         let find = |row| self.table.find(view.get(row)).filter(|slot| self.table.known(*slot));
-        let (states, known) = self.table.states_at((0..rows.num_rows()).map(find).collect()).map_err(Error::arrow)?;
+        let found: Vec<Option<Slot>> = (0..rows.num_rows()).map(find).collect();
+        self.table.used(&found.iter().copied().flatten().collect::<Vec<Slot>>());
+        let (states, known) = self.table.states_at(found).map_err(Error::arrow)?;
         let (own, places) = rows.columns().split_at(rows.num_columns() - usize::from(away));
         let columns = own.iter().chain(states.columns()).chain(places).cloned().collect();
         let schema = if away { placed(&self.node.output) } else { self.node.output.clone() };
@@ -206,14 +213,18 @@ impl BatchWork for Latest {
             output.clock_id = part.clock_id;
             output.reject(context, part.order.then(self.worker), rows);
         }
-        self.held.set(self.table.len() as u64, self.table.bytes());
-        self.held.spread(|| self.table.spread());
         for part in parts {
             let rows = self.enrich(&part.rows, part.input >= AWAY)?;
             self.metrics.add_rows(rows.num_rows());
             (output.clock_id, output.input) = (part.clock_id, part.input);
             output.push(context, part.order, rows);
+            // Not all rows that look something up need be in memory together.
+            self.table.shrink()?;
         }
+        self.table.shrink()?;
+        let bytes = self.table.bytes();
+        self.held.set_of_which(self.table.len() as u64, bytes, self.table.kept_of(bytes));
+        self.held.spread(|| self.table.spread());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::checkpoint::types::{Manifest, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
-use crate::graph::{Graph, Operator, StageNode, content_table, rows_table};
+use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, rows_table};
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
 use crate::memory;
@@ -211,17 +211,20 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         };
         table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
     };
-    let update = |name: &str| {
-        let stage = graph.stages.iter().find(|stage| stage.name == name)?;
-        let Operator::Update(_, update) = &stage.operator else { return None };
-        Some(update)
-    };
     let as_kept = |table: Table| {
-        let update = update(&table.name);
-        let timeout = update.and_then(|update| update.timeout);
-        let timeout_us = timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-        let budget = update.and_then(|update| update.budget.clone());
-        WantedTable { table, timeout_us, budget }
+        let stage = graph.stages.iter().find(|stage| stage.name == table.name);
+        let (timeout_us, by_state, budget) = match stage.map(|stage| &stage.operator) {
+            Some(Operator::Update(_, update)) => {
+                let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+                (timeout, false, update.budget.clone())
+            }
+            Some(Operator::Simple(SimpleNode::Deduplicate { within_us })) => {
+                (Some(*within_us), true, graph.budget.clone())
+            }
+            Some(Operator::Latest(_)) => (None, false, graph.budget.clone()),
+            _ => (None, false, None),
+        };
+        WantedTable { table, timeout_us, by_state, budget }
     };
     tables_of(graph).into_iter().filter(is_of_stage).map(as_kept).collect()
 }

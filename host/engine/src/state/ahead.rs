@@ -39,6 +39,8 @@ pub struct WantedTable {
     pub table: Table,
     /// After how long without a touch a key is idle.
     pub timeout_us: Option<i64>,
+    /// Whether its first state column says when that was.
+    pub by_state: bool,
     /// What its rows in memory count against, where it may have others.
     pub budget: Option<Arc<StateBudget>>,
 }
@@ -137,7 +139,8 @@ fn follow(
     mut tables: BTreeMap<String, TableAhead>,
 ) -> Result<BTreeMap<String, TableAhead>> {
     let mut followed = BTreeMap::new();
-    for WantedTable { table, timeout_us, budget } in wanted {
+    for wanted in wanted {
+        let table = &wanted.table;
         let held = checkpoint.tables.iter().find(|held| held.of == TableOf::Stage && held.name == table.name);
         // Another version's state is loaded when the plugin that migrates it is.
         let Some(held) = held.filter(|held| has_columns_of(held, table)) else { continue };
@@ -145,7 +148,7 @@ fn follow(
         let before = tables.remove(&held.name).filter(|before| before.is_of(held));
         let (mut ahead, loaded) = match before.and_then(|before| before.missing(&live).map(|loaded| (before, loaded))) {
             Some(before) => before,
-            None => (TableAhead::new(held, *timeout_us, budget.as_ref())?, 0),
+            None => (TableAhead::new(held, wanted)?, 0),
         };
         let missing = live.get(loaded..).unwrap_or_default();
         read::each_live(store, held, missing, |rows| {
@@ -185,12 +188,15 @@ impl AppliedFile {
 }
 
 impl TableAhead {
-    fn new(held: &Table, timeout_us: Option<i64>, budget: Option<&Arc<StateBudget>>) -> Result<TableAhead> {
+    fn new(held: &Table, wanted: &WantedTable) -> Result<TableAhead> {
         let state = Arc::new(Schema::new(read::fields(&held.state)?));
         let key = read::fields(held.key.iter().chain(&held.sub))?;
-        let mut rows = StateTable::new(key, state, timeout_us).map_err(Error::arrow)?;
+        let mut rows = StateTable::new(key, state, wanted.timeout_us).map_err(Error::arrow)?;
+        if let (Some(timeout_us), true) = (wanted.timeout_us, wanted.by_state) {
+            rows = rows.idle_by_state(timeout_us);
+        }
         rows.track_changes();
-        if let Some(budget) = budget {
+        if let Some(budget) = &wanted.budget {
             rows = rows.spilling(budget.share(), &Failure::default())?;
         }
         Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })

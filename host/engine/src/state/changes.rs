@@ -16,8 +16,10 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows that are sorted at a time, about.
+/// Rows that are sorted at a time, about, and parts of a table that may be larger than memory, of which each has that many at least.
 const SORTED_ROWS_MAX: usize = 4 << 20;
+const SORTED_PARTS: usize = 16;
+const SORTED_PART_ROWS: usize = 1 << 16;
 /// The slot is in `slots`.
 const LISTED: u8 = 1;
 /// The slot's key is in a file, so its removal must be told, too.
@@ -77,6 +79,24 @@ impl TrackedChanges {
     /// Whether the slot's key is in a file, as it is or as it was.
     pub fn is_written(&self, slot: Slot) -> bool {
         self.marks[slot as usize] & WRITTEN != 0
+    }
+
+    /// Two slots get each other's changes: of one whose row moves to one without a key.
+    pub fn swap(&mut self, from: usize, to: usize) {
+        self.marks.swap(from, to);
+    }
+
+    /// There are so many slots from now on; the list is made of their marks.
+    pub fn cut(&mut self, slots: usize) {
+        self.marks.truncate(slots);
+        self.marks.shrink_to_fit();
+        let listed = (0..).zip(&self.marks).filter(|(_, mark)| **mark & LISTED != 0).map(|(slot, _)| slot);
+        self.slots = listed.collect();
+    }
+
+    /// The memory that removed keys take.
+    pub fn removed_bytes(&self) -> u64 {
+        (self.removed.len() * size_of::<Removed>() + self.removed_bytes.len()) as u64
     }
 
     /// The rows of these slots are elsewhere now, and so are their changes.
@@ -148,7 +168,12 @@ impl StateTable {
             self.changes.take().ok_or_else(|| Error::bug("the changes of a table that does not note them"))?;
         let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
         // Not even the places of all rows are there at once.
-        let step = (KEY_GROUPS as usize / (rows / SORTED_ROWS_MAX + 1)).max(1);
+        let sorted_max = if self.spills() {
+            (rows / SORTED_PARTS).clamp(SORTED_PART_ROWS, SORTED_ROWS_MAX)
+        } else {
+            SORTED_ROWS_MAX
+        };
+        let step = (KEY_GROUPS as usize / (rows / sorted_max + 1)).max(1);
         let mut some = false;
         for first in (0..KEY_GROUPS).step_by(step) {
             let groups = first..(first + step as u64).min(KEY_GROUPS);
@@ -323,7 +348,7 @@ impl StateTable {
         for column in &self.columns {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = self.idle.as_ref().filter(|idle| !idle.is_by_state()) {
             let lost = fault::bug!("touched-lost");
             let touched = |row: &ChangedRow| match row {
                 ChangedRow::Known(slot) => {
@@ -345,7 +370,7 @@ impl StateTable {
         let states =
             self.state_schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
         let mut fields: Vec<Arc<Field>> = keys.chain(states).collect();
-        if self.idle.is_some() {
+        if self.idle.as_ref().is_some_and(|idle| !idle.is_by_state()) {
             fields.push(Arc::new(Field::new(TOUCHED, ColumnType::Timestamp.arrow(), true)));
         }
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));

@@ -152,6 +152,46 @@ impl StateColumn {
         self.bytes
     }
 
+    /// The value of a slot, where it is one of eight bytes.
+    pub fn word(&self, slot: usize) -> Option<u64> {
+        match &self.values {
+            ColumnValues::Words(words) => words.get(slot).copied(),
+            ColumnValues::Wide(_) | ColumnValues::Bytes(_) => None,
+        }
+    }
+
+    /// Two slots get each other's values.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        if self.nullable {
+            self.valid.swap(one, other);
+        }
+        match &mut self.values {
+            ColumnValues::Words(words) => words.swap(one, other),
+            ColumnValues::Wide(values) => values.swap(one, other),
+            ColumnValues::Bytes(bytes) => bytes.swap(one, other),
+        }
+    }
+
+    /// There are so many slots from now on, without values behind them.
+    pub fn cut(&mut self, slots: usize) {
+        self.valid.truncate(slots);
+        self.valid.shrink_to_fit();
+        match &mut self.values {
+            ColumnValues::Words(words) => {
+                words.truncate(slots);
+                words.shrink_to_fit();
+            }
+            ColumnValues::Wide(values) => {
+                values.truncate(slots);
+                values.shrink_to_fit();
+            }
+            ColumnValues::Bytes(bytes) => {
+                bytes.truncate(slots);
+                bytes.shrink_to_fit();
+            }
+        }
+    }
+
     /// Forgets the value of a slot.
     pub fn clear(&mut self, slot: usize) {
         if let ColumnValues::Bytes(bytes) = &mut self.values {

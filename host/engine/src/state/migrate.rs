@@ -91,6 +91,9 @@ impl StateTable {
         let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
         let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
             .map_err(|error| Error::job(error.to_string()))?;
+        if let Some(by_state) = self.idle.as_ref().filter(|idle| idle.is_by_state()) {
+            table = table.idle_by_state(by_state.timeout_us());
+        }
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
         if self.changes.is_some() {
             table.track_changes();

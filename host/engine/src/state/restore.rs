@@ -44,6 +44,7 @@ impl StateTable {
         }
         for (row, slot) in slots.iter().enumerate().filter(|(row, _)| kept.value(*row)) {
             self.keep(*slot);
+            self.touch_by_state(*slot);
             if let Some(changes) = &mut self.changes {
                 changes.written(*slot);
             }

@@ -19,16 +19,22 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::limits::STATE_MEMORY_BYTES_MIN;
+use crate::memory;
 use crate::units::show_size;
-use budget::BudgetShare;
+use budget::{BudgetShare, StateBudget};
 use cold::{ColdFile, ColdRows, WantedKey};
 use file::SpillWriter;
 use page::{ColdRow, ROW_BYTES_MAX};
 use std::mem::take;
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
 /// How often a row is passed over at most when rows are to leave, however often it was used.
 const USES_MAX: u8 = 3;
+/// One of so many slots may be free behind rows that have just left, and no more.
+const SLACK: usize = 3;
+/// So much is freed before memory is given back to the system: it takes some milliseconds.
+const FREED_BYTES: u64 = 4 << 20;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
 const LOOK_BYTES: u64 = 4 << 20;
 
@@ -41,23 +47,37 @@ pub struct Spill {
     uses: Vec<u8>,
     /// The slot that is looked at next when rows are to leave.
     hand: usize,
+    /// What the table took when rows had left for the last time, and how much it has grown from one such time to the next of late.
+    settled: u64,
+    growth: u64,
+    /// What rows took that have left since memory was last given back.
+    freed: u64,
 }
 
 impl Spill {
+    fn new(share: BudgetShare, failure: Failure) -> Spill {
+        Spill { share, failure, cold: ColdRows::default(), uses: Vec::new(), hand: 0, settled: 0, growth: 0, freed: 0 }
+    }
+
+    /// How much the table, which takes so much now, is to be expected to grow until rows may leave again: as the rows of batches do
+    /// that are under way then.
+    fn expected_growth(&mut self, bytes: u64) -> u64 {
+        self.growth = bytes.saturating_sub(self.settled).max(self.growth / 8 * 7);
+        self.growth.min(self.share.budget().bytes_max() / 4)
+    }
+
     /// Of a table that takes part in the same budget, without rows.
     pub(super) fn another(&self) -> Spill {
         let (share, failure) = (self.share.another(), self.failure.clone());
-        Spill { share, failure, cold: ColdRows::default(), uses: Vec::new(), hand: 0 }
+        Spill::new(share, failure)
     }
 
     /// The same cold rows, for a copy of the table.
     pub(super) fn copied(&self) -> Spill {
         Spill {
-            share: self.share.another(),
-            failure: self.failure.clone(),
             cold: self.cold.clone(),
             uses: self.uses.clone(),
-            hand: 0,
+            ..Spill::new(self.share.another(), self.failure.clone())
         }
     }
 }
@@ -71,9 +91,25 @@ impl StateTable {
     /// From now on the table gives up rows where all tables take more than the budget. An error where no files can be made.
     pub fn spilling(mut self, share: BudgetShare, failure: &Failure) -> Result<StateTable> {
         drop(file::open(share.budget().folder()).map_err(Error::environment)?);
-        let (cold, failure) = (ColdRows::default(), failure.clone());
-        self.spill = Some(Box::new(Spill { share, failure, cold, uses: Vec::new(), hand: 0 }));
+        self.spill = Some(Box::new(Spill::new(share, failure.clone())));
         Ok(self)
+    }
+
+    /// The same where the job says how much memory its state may take.
+    pub fn spilling_within(
+        self,
+        budget: Option<&Arc<StateBudget>>,
+        failure: &Failure,
+        stage: &str,
+    ) -> Result<StateTable> {
+        let Some(budget) = budget else { return Ok(self) };
+        let spilling = self.spilling(budget.share(), failure);
+        spilling.map_err(|error| error.within(format!("stage `{stage}`: `state.folder`")))
+    }
+
+    /// What of these bytes, which the table takes, never lies in files.
+    pub fn kept_of(&self, bytes: u64) -> u64 {
+        if self.spills() { 0 } else { bytes }
     }
 
     /// Whether rows may be elsewhere than in memory.
@@ -145,15 +181,15 @@ impl StateTable {
         self.with_cold(|_, cold| cold.take(wanted, |_, _| {}))
     }
 
-    /// Brings the rows into memory whose keys were last touched at this time or before, and tells their slots. They count as never
-    /// touched then.
-    pub(super) fn warm_idle(&mut self, until: i64) -> Result<Vec<Slot>> {
+    /// Brings the rows into memory whose keys were last touched at this time or before, about so many at most, and tells their slots.
+    /// They count as never touched then.
+    pub(super) fn warm_idle(&mut self, until: i64, most: usize) -> Result<Vec<Slot>> {
         if self.is_warm() {
             return Ok(Vec::new());
         }
         self.with_cold(|table, cold| {
             let mut slots = Vec::new();
-            cold.take_touched(until, |changed, row| {
+            cold.take_touched(until, most, |changed, row| {
                 slots.push(table.put_warm(changed, ColdRow { touched: Idle::NEVER, ..row }));
             })?;
             slots.into_iter().collect::<Option<_>>().ok_or_else(not_a_row)
@@ -206,7 +242,10 @@ impl StateTable {
     /// The memory that a slot takes beside the bytes of its key and its values.
     fn slot_bytes(&self) -> u64 {
         let columns: usize = self.columns.iter().map(super::StateColumn::slot_bytes).sum();
-        let idle = if self.idle.is_some() { 2 * size_of::<i64>() } else { 0 };
+        let idle = self
+            .idle
+            .as_ref()
+            .map_or(0, |idle| size_of::<i64>() + idle.queue_bytes() as usize / self.rows_in_memory().max(1));
         // The key's place and hash, what is known of it, its marks, and what an operator knows of it beside the table.
         let own = 2 * size_of::<u64>() + size_of::<u32>() + 3 * size_of::<u8>() + 2 * size_of::<Slot>();
         (own + idle + columns) as u64
@@ -220,8 +259,9 @@ impl StateTable {
             .as_ref()
             .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merge::Merge::memory));
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
+        let removed = self.changes.as_ref().map_or(0, super::changes::TrackedChanges::removed_bytes);
         // Keys are copied when those that left are given back.
-        rows + self.index_bytes() + (values + 2 * self.key_bytes.len()) as u64 + cold
+        rows + self.index_bytes() + (values + 2 * self.key_bytes.len()) as u64 + cold + removed
     }
 
     /// Gives up rows where the tables take more than they may: for between batches, as slots change their keys.
@@ -231,7 +271,11 @@ impl StateTable {
         if !spill.cold.is_empty() {
             spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
         }
-        let Some(most) = spill.share.take(bytes) else { return Ok(()) };
+        let growth = spill.expected_growth(bytes);
+        let Some(most) = spill.share.take(bytes + growth) else {
+            spill.settled = bytes;
+            return Ok(());
+        };
         if spill.cold.memory() > spill.share.budget().bytes_max().max(STATE_MEMORY_BYTES_MIN) / 2 {
             return Err(Error::memory(format!(
                 "the state of a stage has {} rows that do not fit into memory, and what tells where they are takes more than half of \
@@ -240,10 +284,27 @@ impl StateTable {
                 show_size(spill.share.budget().bytes_max())
             )));
         }
-        self.evict(bytes.saturating_sub(most))?;
+        let leaving = (bytes + growth).saturating_sub(most);
+        self.evict(leaving)?;
+        // What is known of the files has grown, so fewer rows fit than did before.
+        if self.slots() / SLACK > self.rows_in_memory() / (SLACK - 1) {
+            self.close_up();
+            let slots = self.slots();
+            self.spill.iter_mut().for_each(|spill| {
+                spill.uses.truncate(slots);
+                spill.uses.shrink_to_fit();
+            });
+        }
         let bytes = self.used_bytes();
         if let Some(spill) = &mut self.spill {
-            spill.share.take(bytes);
+            spill.freed += leaving;
+            if spill.freed > FREED_BYTES {
+                // Otherwise holes would stay that nothing fits into.
+                memory::give_back();
+                spill.freed = 0;
+            }
+            spill.settled = bytes;
+            spill.share.take(bytes + growth);
             spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
         }
         Ok(())
@@ -377,9 +438,31 @@ impl StateTable {
         self.spill.iter_mut().for_each(|spill| spill.cold.written());
     }
 
-    /// There are no cold rows any more.
-    pub(super) fn clear_cold(&mut self) {
+    /// Removes all cold rows, some at a time, so that what checkpoints hold of them is known to be gone.
+    pub(super) fn clear_cold(&mut self) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let step = self.cold_step(false);
+        for first in (0..KEY_GROUPS).step_by(step) {
+            let groups = first..(first + step as u64).min(KEY_GROUPS);
+            let slots = self.with_cold(|table, cold| {
+                let mut keys: Vec<super::OwnedKey> = Vec::new();
+                cold.each(hashes(&groups), false, |_, row| {
+                    keys.push((KeyHash(row.hash), row.key.into()));
+                    Ok(())
+                })?;
+                keys.sort_unstable();
+                let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+                let mut slots = Vec::new();
+                cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
+                slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
+            })?;
+            slots.into_iter().for_each(|slot| self.remove(slot));
+            self.compact();
+        }
         self.spill.iter_mut().for_each(|spill| spill.cold = ColdRows::default());
+        Ok(())
     }
 
     /// Calls `row` with the key group and the number of some of the cold rows.

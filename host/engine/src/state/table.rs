@@ -74,6 +74,8 @@ impl Indexed {
 #[derive(Clone)]
 pub(super) struct Idle {
     timeout_us: i64,
+    /// A key is touched at the time in its first state column, so files need not tell it again.
+    by_state: bool,
     pub(super) touched: Vec<i64>,
     queue: BTreeMap<i64, Vec<Slot>>,
 }
@@ -92,6 +94,23 @@ impl Idle {
     /// After how long without a touch a key is idle.
     pub(super) fn timeout_us(&self) -> i64 {
         self.timeout_us
+    }
+
+    /// Whether the state says when a key was touched.
+    pub(super) fn is_by_state(&self) -> bool {
+        self.by_state
+    }
+
+    /// The memory that the queue takes, about: the places of a time, and those that the slots themselves take there.
+    pub(super) fn queue_bytes(&self) -> u64 {
+        const TIME_BYTES: usize = 96;
+        (self.queue.len() * TIME_BYTES + self.touched.len() * size_of::<Slot>()) as u64
+    }
+
+    /// There are so many slots from now on.
+    pub(super) fn cut(&mut self, slots: usize) {
+        self.touched.truncate(slots);
+        self.touched.shrink_to_fit();
     }
 
     /// Makes the queue of the keys that are there, without what is left of others.
@@ -123,8 +142,19 @@ impl StateTable {
             len: 0,
             changes: None,
             spill: None,
-            idle: timeout_us.map(|timeout_us| Idle { timeout_us, touched: Vec::new(), queue: BTreeMap::new() }),
+            idle: timeout_us.map(|timeout_us| Idle {
+                timeout_us,
+                by_state: false,
+                touched: Vec::new(),
+                queue: BTreeMap::new(),
+            }),
         })
+    }
+
+    /// A table without rows whose keys are idle so long after the time in their first state column, a timestamp that is never null.
+    pub fn idle_by_state(mut self, timeout_us: i64) -> StateTable {
+        self.idle = Some(Idle { timeout_us, by_state: true, touched: Vec::new(), queue: BTreeMap::new() });
+        self
     }
 
     /// A table with the same keys and states, which notes no changes.
@@ -158,7 +188,7 @@ impl StateTable {
         };
         let all_same =
             |a: &[Arc<Field>], b: &[Arc<Field>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
-        let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| idle.timeout_us);
+        let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| (idle.timeout_us, idle.by_state));
         let is_same = all_same(&self.key_fields, &other.key_fields)
             && all_same(self.state_schema.fields(), other.state_schema.fields())
             && (self.is_indexed, self.changes.is_some(), timeout(self), self.spills())
@@ -282,6 +312,56 @@ impl StateTable {
         let idle = self.idle.as_ref().map_or(0, |idle| (idle.touched.capacity() + self.len) * size_of::<i64>());
         let columns: usize = self.columns.iter().map(StateColumn::bytes).sum();
         (slots + index + idle + columns + self.key_bytes.capacity() + self.free.capacity() * size_of::<Slot>()) as u64
+    }
+
+    /// Moves the rows to the first slots, so that slots which are not needed any more take no memory. Slots change their keys.
+    pub(super) fn close_up(&mut self) {
+        let count = self.len;
+        // Who waits for a state of a key has its slot.
+        if !self.is_indexed || self.slots() - self.free.len() != count {
+            return;
+        }
+        let mut free = std::mem::take(&mut self.free);
+        free.retain(|slot| (*slot as usize) < count);
+        for from in count..self.slots() {
+            if !self.known[from] {
+                continue;
+            }
+            let Some(to) = free.pop() else { break };
+            let place = Indexed::place(self.seeds.hash(self.key(from as Slot)) as u32);
+            if let Some(entry) = self.index.find_mut(place, |other| other.slot as usize == from) {
+                entry.slot = to;
+            }
+            let to = to as usize;
+            self.hashes.swap(from, to);
+            self.key_starts.swap(from, to);
+            self.key_lengths.swap(from, to);
+            self.known.swap(from, to);
+            self.columns.iter_mut().for_each(|column| column.swap(from, to));
+            if let Some(idle) = &mut self.idle {
+                idle.touched.swap(from, to);
+            }
+            if let Some(changes) = &mut self.changes {
+                changes.swap(from, to);
+            }
+        }
+        self.hashes.truncate(count);
+        self.hashes.shrink_to_fit();
+        self.key_starts.truncate(count);
+        self.key_starts.shrink_to_fit();
+        self.key_lengths.truncate(count);
+        self.key_lengths.shrink_to_fit();
+        self.known.truncate(count);
+        self.known.shrink_to_fit();
+        self.columns.iter_mut().for_each(|column| column.cut(count));
+        if let Some(idle) = &mut self.idle {
+            idle.cut(count);
+            idle.queue_anew();
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.cut(count);
+        }
+        self.index.shrink_to(count, |other| Indexed::place(other.hash));
     }
 
     /// The memory that the index takes.
@@ -417,6 +497,7 @@ impl StateTable {
         for (row, slot) in slots.iter().enumerate() {
             if all || kept.value(row) {
                 self.keep(*slot);
+                self.touch_by_state(*slot);
                 if let Some(changes) = &mut self.changes {
                     changes.changed(*slot);
                 }
@@ -425,6 +506,14 @@ impl StateTable {
             }
         }
         self.compact();
+    }
+
+    /// Notes when the key of a slot was touched, where its state says so.
+    pub(super) fn touch_by_state(&mut self, slot: Slot) {
+        if let Some(idle) = self.idle.as_mut().filter(|idle| idle.by_state) {
+            let time = self.columns.first().and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64;
+            idle.touch(slot, time.max(Idle::NEVER + 1));
+        }
     }
 
     /// The slot's key has a state now.
@@ -462,11 +551,12 @@ impl StateTable {
     }
 
     /// Removes all keys.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self) -> Result<()> {
         let all: Vec<Slot> = self.all().collect();
         all.into_iter().for_each(|slot| self.remove(slot));
-        self.clear_cold();
+        self.clear_cold()?;
         self.compact();
+        Ok(())
     }
 
     /// Gives back the bytes of removed keys once they are more than half.
@@ -523,9 +613,14 @@ impl StateTable {
 
     /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
     pub fn take_idle(&mut self, now: BatchTime) -> Result<Vec<Slot>> {
+        self.take_some_idle(now, usize::MAX)
+    }
+
+    /// The same, of which those that are not in memory come a part at a time, about so many: until there are none.
+    pub fn take_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
         let Some(timeout_us) = self.idle.as_ref().map(|idle| idle.timeout_us) else { return Ok(Vec::new()) };
         let limit = now.0.saturating_sub(timeout_us);
-        let mut expired = self.warm_idle(limit)?;
+        let mut expired = self.warm_idle(limit, cold_max)?;
         let Some(idle) = &mut self.idle else { return Ok(expired) };
         while let Some(first) = idle.queue.first_entry() {
             if *first.key() > limit {

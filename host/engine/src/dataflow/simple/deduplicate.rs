@@ -63,8 +63,9 @@ impl Deduplicate {
     fn new(stage: &StageNode, within_us: i64, timed: bool, build: &BuildContext<'_, '_>) -> Result<Deduplicate> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut seen = KeptTimes::new(key_fields.fields().iter().cloned().collect(), within_us)?;
+        let running = build.running;
+        seen = seen.spilling(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, seen.table())?;
-        seen.restored()?;
         Ok(Deduplicate {
             schema: stage.input.clone(),
             key: stage.key.clone(),
@@ -143,7 +144,7 @@ impl BatchWork for Deduplicate {
         let times = times.as_ref().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let time_of = |row: u32| times.map_or(context.time.0, |times| times.value(row as usize));
 
-        let slots = self.seen.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]));
+        let slots = self.seen.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]))?;
         let mut known = self.seen.times(&slots, complete.unwrap_or(i64::MIN))?;
         let (mut kept, mut late) = (Vec::new(), Vec::new());
         let mut start = 0;
@@ -163,7 +164,9 @@ impl BatchWork for Deduplicate {
             self.seen.forget(END_US)?;
         }
         let table = self.seen.table();
-        self.held.set(table.len() as u64, table.bytes());
+        table.shrink()?;
+        let bytes = table.bytes();
+        self.held.set_of_which(table.len() as u64, bytes, table.kept_of(bytes));
         self.held.spread(|| table.spread());
         self.metrics.add_rows(kept.len());
         self.push(kept, parts, context, output)?;

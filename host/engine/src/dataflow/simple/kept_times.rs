@@ -3,11 +3,13 @@
 use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::graph::deduplicate_state;
+use crate::ids::BatchTime;
 use crate::state::StateTable;
+use crate::state::spill::budget::StateBudget;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The times at which rows of one key were kept.
@@ -20,18 +22,24 @@ pub struct TimesOfKey {
 
 /// The keys that one worker owns. Each is forgotten once nothing can be within `within_us` of its times any more.
 pub struct KeptTimes {
+    /// A key is idle when it is to be forgotten.
     table: StateTable,
     within_us: i64,
-    /// When a slot is to be forgotten; an entry of `queue` that says otherwise does not count.
-    due: Vec<i64>,
-    queue: BTreeMap<i64, Vec<u32>>,
 }
+
+/// Keys that are forgotten at a time, where they are not in memory, about.
+const FORGOTTEN_MAX: usize = 1 << 16;
 
 impl KeptTimes {
     /// Remembers nothing yet.
     pub fn new(key_fields: Vec<Arc<Field>>, within_us: i64) -> Result<KeptTimes> {
         let table = StateTable::new(key_fields, deduplicate_state(), None).map_err(Error::arrow)?;
-        Ok(KeptTimes { table, within_us, due: Vec::new(), queue: BTreeMap::new() })
+        Ok(KeptTimes { table: table.idle_by_state(within_us), within_us })
+    }
+
+    /// The same, in no more memory than the job says.
+    pub fn spilling(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<KeptTimes> {
+        Ok(KeptTimes { table: self.table.spilling_within(budget, failure, stage)?, ..self })
     }
 
     /// Its table, for what checkpoints hold of it.
@@ -39,20 +47,14 @@ impl KeptTimes {
         &mut self.table
     }
 
-    /// The table was filled from a checkpoint.
-    pub fn restored(&mut self) -> Result<()> {
-        let slots: Vec<u32> = self.table.all().collect();
-        let times = self.times(&slots, i64::MIN)?;
-        for (slot, times) in slots.into_iter().zip(times) {
-            self.wait(slot, times.times.into_iter().max());
-        }
-        Ok(())
-    }
-
     /// The slots of the keys of these rows.
-    pub fn slots(&mut self, keys: &Keys, rows: impl Iterator<Item = u32>) -> Vec<u32> {
+    pub fn slots(&mut self, keys: &Keys, rows: impl Iterator<Item = u32>) -> Result<Vec<u32>> {
         let keys = keys.view();
-        rows.map(|row| self.table.slot(keys.get(row as usize), keys.short(row as usize).1)).collect()
+        self.table.warm(keys)?;
+        let slots: Vec<u32> =
+            rows.map(|row| self.table.slot(keys.get(row as usize), keys.short(row as usize).1)).collect();
+        self.table.used(&slots);
+        Ok(slots)
     }
 
     /// What is remembered of the keys of these slots, without the times of which no row with the time `complete`, or a later
@@ -114,46 +116,22 @@ impl KeptTimes {
             Arc::new(earlier.iter().map(Option::as_deref).collect::<BinaryArray>()),
         ];
         let states = RecordBatch::try_new(deduplicate_state(), columns).map_err(Error::arrow)?;
-        self.table.store(&changed, &states, &BooleanArray::from(kept.clone()));
-        for ((slot, newest), kept) in changed.into_iter().zip(newest).zip(kept) {
-            self.wait(slot, kept.then_some(newest));
-        }
+        self.table.store(&changed, &states, &BooleanArray::from(kept));
         Ok(())
     }
 
     /// Forgets the keys of which no row with this time, or a later one, can be a duplicate.
     pub fn forget(&mut self, complete: i64) -> Result<()> {
-        let mut slots = Vec::new();
-        while let Some(first) = self.queue.first_entry().filter(|first| *first.key() <= complete) {
-            let (time, waiting) = first.remove_entry();
-            for slot in waiting {
-                // Once: a slot may wait twice for the same time.
-                if let Some(due) = self.due.get_mut(slot as usize).filter(|due| **due == time) {
-                    *due = NEVER;
-                    slots.push(slot);
-                }
+        let nothing = RecordBatch::new_empty(deduplicate_state());
+        loop {
+            let slots = self.table.take_some_idle(BatchTime(complete), FORGOTTEN_MAX)?;
+            if slots.is_empty() {
+                return Ok(());
             }
-        }
-        let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
-        self.table.store(&slots, &states, &BooleanArray::from(vec![false; slots.len()]));
-        Ok(())
-    }
-
-    /// The slot's newest time is this one now; `None`: it has none.
-    fn wait(&mut self, slot: u32, newest: Option<i64>) {
-        let place = slot as usize;
-        if self.due.len() <= place {
-            self.due.resize(place + 1, NEVER);
-        }
-        let due = newest.map_or(NEVER, |newest| newest.saturating_add(self.within_us));
-        if std::mem::replace(&mut self.due[place], due) != due && due != NEVER {
-            self.queue.entry(due).or_default().push(slot);
+            self.table.store(&slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
         }
     }
 }
-
-/// The slot waits for nothing.
-const NEVER: i64 = i64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -170,7 +148,7 @@ mod tests {
         for (key, time) in rows {
             let column: ArrayRef = Arc::new(StringArray::from(vec![*key]));
             let keys = Keys::encode(&[column], 1).unwrap();
-            let slots = memory.slots(&keys, std::iter::once(0));
+            let slots = memory.slots(&keys, std::iter::once(0)).unwrap();
             let mut times = memory.times(&slots, complete).unwrap();
             most = most.max(times[0].times.len());
             new.push(memory.is_new(&mut times[0], *time));
@@ -200,6 +178,38 @@ mod tests {
                 kept.extend(expected.then_some(time));
                 assert!(most as i64 <= lateness / within + 2, "case {case} at {now}: {most} times are remembered");
             }
+        }
+    }
+
+    #[test]
+    fn it_makes_no_difference_where_keys_are() {
+        let folder = tempfile::tempdir().unwrap();
+        for (seed, bytes) in [(1, 1), (2, 3_000), (3, 20_000)] {
+            let field = Arc::new(Field::new("k", DataType::Utf8, true));
+            let mut plain = KeptTimes::new(vec![field.clone()], 300).unwrap();
+            let budget = StateBudget::new(bytes, folder.path().to_owned());
+            let mut spilled =
+                KeptTimes::new(vec![field], 300).unwrap().spilling(Some(&budget), &Failure::default(), "s").unwrap();
+            [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.table().track_changes());
+            let (mut random, mut cold) = (Random(seed), 0);
+            for now in 0..400_i64 {
+                let rows: Vec<(String, i64)> =
+                    (0..10).map(|_| (format!("key {}", random.below(2_000)), now + random.below(40) as i64)).collect();
+                let rows: Vec<(&str, i64)> = rows.iter().map(|(key, time)| (key.as_str(), *time)).collect();
+                assert_eq!(new_rows(&mut plain, now, &rows), new_rows(&mut spilled, now, &rows), "at {now}");
+                spilled.table().shrink().unwrap();
+                cold = cold.max(spilled.table().cold().0);
+                assert_eq!(plain.table().len(), spilled.table().len(), "at {now}");
+                if now % 50 == 7 {
+                    let base = now % 100 == 7;
+                    let [plain, spilled] =
+                        [&mut plain, &mut spilled].map(|memory| memory.table().all_changes(base).unwrap());
+                    assert_eq!(plain, spilled, "the rows of a file at {now}");
+                }
+            }
+            assert!(cold > 500, "{cold} cold rows");
+            [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.forget(1_000).unwrap());
+            assert_eq!((plain.table().len(), spilled.table().len()), (0, 0));
         }
     }
 

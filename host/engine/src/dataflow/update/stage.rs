@@ -38,13 +38,7 @@ fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef, failure: &F
     let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
     let table = StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
         .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
-    match &node.budget {
-        Some(budget) => {
-            let spilling = table.spilling(budget.share(), failure);
-            spilling.map_err(|error| error.within(format!("stage `{}`: `state.folder`", node.name)))
-        }
-        None => Ok(table),
-    }
+    table.spilling_within(node.budget.as_ref(), failure, &node.name)
 }
 
 /// The stage on one worker.

@@ -61,8 +61,12 @@ impl Checkpoints {
     }
 
     fn follow(&self, ahead: &TablesAhead, checkpoint: &Checkpoint) -> Result<()> {
-        let wanted =
-            [WantedTable { table: Table { files: Vec::new(), ..self.table.clone() }, timeout_us: None, budget: None }];
+        let wanted = [WantedTable {
+            table: Table { files: Vec::new(), ..self.table.clone() },
+            timeout_us: None,
+            by_state: false,
+            budget: None,
+        }];
         ahead.follow(&*self.store, checkpoint, &wanted, 0..2, 2)
     }
 

@@ -63,7 +63,8 @@ impl ColdFile {
         }
     }
 
-    fn memory(&self) -> u64 {
+    /// The memory that it takes.
+    pub fn memory(&self) -> u64 {
         self.file.memory() + ((self.taken.len() + self.oldest.len()) * 8) as u64
     }
 }
@@ -195,8 +196,9 @@ impl ColdRows {
         Ok(())
     }
 
-    /// Takes the rows whose keys were touched at this time or before.
-    pub fn take_touched(&mut self, until: i64, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+    /// Takes the rows whose keys were touched at this time or before: all, or those of some pages where there are more than so many.
+    pub fn take_touched(&mut self, until: i64, most: usize, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+        let mut count = 0;
         for at in 0..self.files.len() {
             let Some(of) = self.files.get_mut(at).filter(|of| of.oldest_of_all <= until && of.live > 0) else {
                 continue;
@@ -207,6 +209,9 @@ impl ColdRows {
                 .map(|page| (page, page..page + 1))
                 .collect();
             for (_, runs) in runs(&due) {
+                if count >= most {
+                    break;
+                }
                 for run in file.read_all(&runs)? {
                     for page in run.all() {
                         let mut oldest = i64::MAX;
@@ -217,6 +222,7 @@ impl ColdRows {
                                 of.take(number);
                                 self.merge.iter_mut().for_each(|merge| merge.taken(&file, row.hash, row.key));
                                 found(of.changed, row);
+                                count += 1;
                             } else {
                                 oldest = oldest.min(row.touched);
                             }

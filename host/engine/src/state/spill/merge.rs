@@ -2,6 +2,7 @@
 
 use super::cold::{ColdFile, ColdRows, WantedKey, each_live};
 use super::file::{SpillFile, SpillWriter};
+use super::page::PAGE_BYTES;
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::fault;
@@ -20,6 +21,9 @@ const FILES_WAIT: usize = 3 * FILES_MAX;
 /// Pages of each file that are in memory while they are merged.
 const PAGES_AHEAD: usize = 32;
 
+/// What a file that is merged has in memory of its rows at most, about.
+const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
+
 /// A merge that is under way.
 #[derive(Debug)]
 pub struct Merge {
@@ -29,6 +33,8 @@ pub struct Merge {
     /// Keys that were taken out of them since it began.
     taken: Vec<(u64, Box<[u8]>)>,
     done: Receiver<Result<SpillFile>>,
+    /// What it takes beside: the index and the filter of the new file, the marks of those that it is made of, pages and rows.
+    work_bytes: u64,
 }
 
 impl Merge {
@@ -41,7 +47,7 @@ impl Merge {
 
     /// The memory that it takes.
     pub fn memory(&self) -> u64 {
-        self.taken.iter().map(|(_, key)| key.len() as u64 + 32).sum()
+        self.work_bytes + self.taken.iter().map(|(_, key)| key.len() as u64 + 32).sum::<u64>()
     }
 }
 
@@ -60,12 +66,13 @@ impl ColdRows {
         let Some((due, changed)) = self.due() else { return Ok(()) };
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
+        let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
         let (folder, job, failing) = (folder.to_owned(), failure.clone(), failure.clone());
         let failed = move |error| failing.set(error);
         threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
             let _ = sender.send(merge_files(&due, &folder, job));
         })?;
-        self.merge = Some(Merge { of, changed, taken: Vec::new(), done });
+        self.merge = Some(Merge { of, changed, taken: Vec::new(), done, work_bytes });
         Ok(())
     }
 

@@ -108,7 +108,7 @@ fn all(table: &mut StateTable) -> RecordBatch {
 #[test]
 fn a_table_that_spills_is_the_same_as_one_in_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut most, mut files, mut merged) = (0, 0, false);
+    let (mut most, mut files, mut merged, mut closed_up) = (0, 0, false, false);
     for (seed, (keys, bytes, timeout)) in (1..).zip([
         (200, 3_000, None),
         (3_000, 20_000, None),
@@ -125,7 +125,9 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
         pair.both(StateTable::track_changes);
         let mut of_files = Vec::new();
         for round in 0..250 {
+            let slots = pair.spilled.slots();
             pair.batch(keys);
+            closed_up |= pair.spilled.slots() < slots;
             let cold = pair.spilled.spill.as_ref().map(|spill| (spill.cold.files.len(), spill.cold.merge.is_some()));
             files = files.max(cold.unwrap().0);
             merged |= cold.unwrap().1;
@@ -182,6 +184,7 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
         }
     }
     assert!(most > 1_000 && files > 12 && merged, "{most} cold rows, {files} files, merged: {merged}");
+    assert!(closed_up, "rows were moved together");
 }
 
 #[test]
