@@ -212,7 +212,7 @@ path = "once.jsonl"
 from = "timed"
 kind = "queue"
 path = "timed.jsonl"
-[sinks.late]
+[sinks.behind]
 from = "timed.late"
 kind = "queue"
 path = "late.jsonl"
