@@ -35,8 +35,9 @@ def draw(figures):
         body.append(text(LEFT - 8, y + len(found) * BAR / 2 + 4, jobs.BY_NAME[name].title, anchor="end"))
         for engine in (engine for engine in COLORS if engine in found):
             rate = found[engine].million_per_cpu_s
-            body.append(f'<rect x="{LEFT}" y="{y}" width="{place(rate) - LEFT:.1f}" height="{BAR - 1}" fill="{COLORS[engine]}"/>')
-            body.append(text(place(rate) + 3, y + BAR - 1.5, f"{rate:.2f}", size=8))
+            width = place(rate) - LEFT if rate else 0
+            body.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 1}" fill="{COLORS[engine]}"/>')
+            body.append(text(LEFT + width + 3, y + BAR - 1.5, f"{rate:.2f}" if rate else "?", size=8))
             seen[engine] = True
             y += BAR
         y += GAP

@@ -3,6 +3,7 @@
 import figures as measured
 import jobs
 
+MET = {True: "yes", False: "**no**", None: "?"}
 BEGIN, END = "<!-- figures of `make bench-rivals` -->", "<!-- end of figures -->"
 
 
@@ -19,6 +20,8 @@ def table(head, rows):
 
 
 def number(value):
+    if value is None:
+        return "?"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
@@ -28,14 +31,15 @@ def section(figures):
         f"Machine: {figures['machine']}. {', '.join(figures['versions'])}. {sizes['events']:,} events, {sizes['rows']:,} rows, "
         f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in all.",
         "![Events a second of processor time, by query and engine](pictures/benchmarks.svg)",
-        "**Million words, rows or events for each second of processor time**, one worker, the start taken off:",
+        "**Million words, rows or events for each second of processor time**, one worker, the start taken off; `?`: so quick that it is lost in the start, "
+        "more events would tell:",
         rates(figures),
         "**All that was measured.** CPU and start in seconds of processor time, the start being the same job over 2,000 events; elapsed in seconds; the "
         "highest memory of any run in MiB; spread: how far the runs lie apart, as a share of the median.",
         details(figures),
     ]
     if rows := measured.goals(figures):
-        parts += ["**Goals:**", table(["goal", "at least", "measured", "met"], [(*row[:3], "yes" if row[3] else "**no**") for row in rows])]
+        parts += ["**Goals:**", table(["goal", "at least", "measured", "met"], [(*row[:3], MET[row[3]]) for row in rows])]
     if rows := reasons(figures):
         parts += ["**Not run, and why:**", table(["job", "engine", "reason"], rows)]
     return "\n\n".join(parts)
@@ -60,14 +64,15 @@ def rates(figures):
     for name, job in figures["jobs"].items():
         found, _ = measured.of(job)
         found = {key: figure for key, figure in found.items() if key in keys}
-        best = max((figure.million_per_cpu_s for figure in found.values()), default=None)
+        best = max((figure.million_per_cpu_s for figure in found.values() if figure.million_per_cpu_s), default=None)
         cells = []
         for key in keys:
             figure = found.get(key)
             cell = number(figure.million_per_cpu_s) if figure else "–"
-            cells.append(f"**{cell}**" if figure and figure.million_per_cpu_s == best else cell)
+            cells.append(f"**{cell}**" if figure and best and figure.million_per_cpu_s == best else cell)
         ours, flink = found.get(("millstream", 1)), found.get(("flink-heap", 1))
-        cells.append(f"{ours.million_per_cpu_s / flink.million_per_cpu_s:.1f}" if ours and flink else "–")
+        times = measured.ratio(ours.million_per_cpu_s, flink.million_per_cpu_s) if ours and flink else None
+        cells.append(f"{times:.1f}" if times else "–")
         one = jobs.BY_NAME[name]
         rows.append([f"{one.title}: {one.about}", one.unit, *cells])
     return table(["job", "of", *(measured.NAMES[engine] for engine, _ in keys), "Millstream, times Flink on the heap"], rows)
