@@ -9,29 +9,12 @@ shift
 (($#)) || set -- package
 root=$(cd "$(dirname "$0")/.." && pwd)
 caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
-target=${CARGO_TARGET_DIR:-$root/target}
 command -v mvn >/dev/null || { echo "setup: no Maven (mvn) to build the library for Flink with; scripts/setup.sh tests installs it" >&2 && exit 1; }
 
-# The plugins of the conformance suite: those that its own tests have kept, or else built now.
-components=()
-for language in rust python js go c; do
-    for plugin in types split reject columns failing totals spread mean; do
-        folder="$root/tests/conformance/$plugin/$language"
-        [[ -d $folder ]] || continue
-        kept=("$target/conformance/$language/$plugin"-*.wasm)
-        component="$folder/conformance-$plugin.wasm"
-        if [[ -f ${kept[0]} ]]; then
-            component=${kept[0]}
-        elif [[ ! -f $component ]]; then
-            "$program" build "$folder" >&2
-        fi
-        components+=("$language=$plugin=$component")
-    done
-done
-
+components=$("$root/scripts/conformance.sh" "$program" types split reject columns failing totals spread mean)
 cases=$(mktemp)
 trap 'rm -f "$cases"' EXIT
-python3 "$root/sdk/flink/src/test/python/cases.py" "$root/tests/conformance" "${components[@]}" >"$cases"
+python3 "$root/sdk/flink/src/test/python/cases.py" "$root/tests/conformance" $components >"$cases"
 MILLSTREAM="$program" MILLSTREAM_ROOT="$root" MILLSTREAM_CASES="$cases" \
     mvn --quiet --batch-mode -Dstyle.color=never --strict-checksums --file "$root/sdk/flink/pom.xml" \
     -Dmaven.repo.local="$caches/flink-2.3.0/repository" "$@"

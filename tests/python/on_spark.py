@@ -9,12 +9,14 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 import unittest
 from pathlib import Path
 
 os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
 os.environ.setdefault("SPARK_WORKER_DIR", tempfile.mkdtemp(prefix="millstream-spark-"))
 
+import conformance
 import millstream
 import millstream.spark
 import pyarrow as pa
@@ -40,6 +42,7 @@ class OnSpark(unittest.TestCase):
             "spark.executor.pyspark.memory": "1g",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "2",
+            "spark.sql.session.timeZone": "UTC",
             # Machines that are busy with other things take long to start a Python.
             "spark.python.authenticate.socketTimeout": "120s",
             "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
@@ -63,6 +66,55 @@ class OnSpark(unittest.TestCase):
         there = [row.word for row in millstream.spark.process(table, split).collect()]
         self.assertEqual(digest(there), digest(here))
         self.assertEqual(millstream.spark.rejected(table, split).count(), 1000)
+
+    def test_plugins_of_all_languages_put_out_the_same_with_and_without_spark(self):
+        known, compared = {}, {}
+        for named in os.environ["CONFORMANCE"].split():
+            language, name, component = named.split("=", 2)
+            for folder in sorted(Path(ROOT, "tests", "conformance", name, "cases").iterdir()):
+                case = tomllib.loads((folder / "case.toml").read_text(encoding="utf-8"))
+                if conformance.LEFT_OUT & set(case) or (folder / "expected-error.txt").is_file():
+                    continue
+                with self.subTest(language=language, case=folder.name):
+                    here, there = self.put_out(component, folder, case)
+                    self.assertEqual(there, here)
+                    # All languages put out what the first one does.
+                    self.assertEqual(here, known.setdefault(folder, here))
+                    compared[language] = compared.get(language, 0) + 1
+        self.assertEqual(len(set(compared.values())), 1, compared)
+        self.assertEqual(sorted(compared), ["c", "go", "js", "python", "rust"])
+        print(compared, digest(map(str, known.values())))
+
+    def put_out(self, component, folder, case):
+        """The digests of what comes of all rows of a case, called here and by Spark."""
+        settings = {key: case[key] for key in ("config", "limits", "grant", "on_error", "instance") if key in case}
+        plugin = millstream.Plugin(component, lock=folder, **settings)
+        inputs = case.get("inputs") or [{"name": "input", "schema": case["schema"]}]
+        tables, key = {}, case.get("key", [])
+        for given in inputs:
+            rows = [row for batch in conformance.batches(folder / f"{given['name']}.jsonl") for row in batch]
+            tables[given["name"]] = conformance.table(rows, given["schema"])
+        frames = {name: self.spark.createDataFrame(table).repartition(2) for name, table in tables.items()}
+        (first, frame), *_ = ((tables[name], frames[name]) for name in tables)
+        match plugin.world:
+            case "transform":
+                here = plugin.process(first)
+                pairs = [(here.rows, millstream.spark.process(frame, plugin)), (here.rejected, millstream.spark.rejected(frame, plugin))]
+            case "aggregate":
+                pairs = [(plugin.aggregate(first, key=key).rows, millstream.spark.aggregate(frame, plugin, key))]
+            case _:
+                pairs = [(plugin.cogroup(tables, key=key).rows, millstream.spark.cogroup(frames, plugin, key))]
+
+        def lines(rows):
+            # A plugin that puts out the clock puts out another time, and Spark does not keep the order of the rows of a key.
+            for row in (made := conformance.rows_of(rows)):
+                row.pop("time", None)
+                if row.get("items"):
+                    row["items"] = sorted(row["items"].split("+"))
+            return digest(map(conformance.line, made))
+
+        told = [[lines(rows) for rows in (one, other.toArrow())] for one, other in pairs]
+        return [here for here, _ in told], [there for _, there in told]
 
     def test_aggregates_are_those_of_spark(self):
         total = millstream.Plugin(ROOT / "plugins" / "sum", config={"column": "n"})
