@@ -10,6 +10,7 @@ mod conversation;
 mod frame;
 mod message;
 mod plugins;
+mod room;
 mod socket;
 mod tables;
 
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::{memory, private, shown, threads, units};
 use conversation::Conversation;
 use plugins::Plugins;
+use room::Rooms;
 use socket::Socket;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -52,6 +54,7 @@ pub struct ServeOptions {
 struct Served {
     plugins: Plugins,
     frame_bytes_max: usize,
+    rooms: Arc<Rooms>,
     open: AtomicUsize,
 }
 
@@ -71,7 +74,8 @@ pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result
     let socket = Socket::take(&options.socket)?;
     memory::limit(size("--memory", &options.memory)?, 1)?;
     let frame_bytes_max = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
-    let served = Arc::new(Served { plugins: Plugins::new()?, frame_bytes_max, open: AtomicUsize::new(0) });
+    let rooms = Rooms::new(frame_bytes_max);
+    let served = Arc::new(Served { plugins: Plugins::new()?, frame_bytes_max, rooms, open: AtomicUsize::new(0) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("cannot wait for connections: {error}")))?;
     runtime.block_on(accept_all(&socket, options, &served, ready))
@@ -151,7 +155,7 @@ fn serve(stream: UnixStream, served: &Arc<Served>, connections_max: usize) {
         if let Err(error) = stream.set_nonblocking(false) {
             return tracing::warn!("a connection cannot be used: {error}");
         }
-        Conversation::new(&place.0.plugins, place.0.frame_bytes_max, stream).hold();
+        Conversation::new(&place.0.plugins, place.0.frame_bytes_max, &place.0.rooms, stream).hold();
     };
     let failed = |error: Error| tracing::error!("{}", shown::message(&error.to_string()));
     if let Err(error) = threads::start("millstream-serve-connection", "a connection", failed, work) {

@@ -298,6 +298,32 @@ fn strangers_do_no_harm() {
 }
 
 #[test]
+fn frames_that_wait_for_their_ends_share_a_bound() {
+    let server = Server::start(&["--memory", "300MiB"]);
+    let begun = |stream: &mut UnixStream| {
+        stream.write_all(&(60_u32 << 20).to_be_bytes()).unwrap();
+        // It is taken as far as there is room.
+        let _ = stream.write_all(&vec![0; 40 << 20]);
+    };
+    let mut held: Vec<_> = (0..5).map(|_| server.hello("split-words", json!({}))).collect();
+    begun(&mut held[0]);
+    server.works();
+    held[1..].iter_mut().for_each(|stream| stream.set_write_timeout(Some(DEADLINE)).unwrap());
+    std::thread::scope(|scope| {
+        for stream in &mut held[1..] {
+            scope.spawn(|| begun(stream));
+        }
+    });
+    for stream in &mut held[1..] {
+        let answer = receive(stream);
+        error(&answer.expect("an answer"), "environment", "the frames of all connections take");
+    }
+    server.works();
+    let (_, peak) = server.process.memory_bytes();
+    assert!(peak < 260 << 20, "{} MiB", peak >> 20);
+}
+
+#[test]
 fn a_client_that_hangs_up_is_not_worked_for() {
     let server = Server::start(&[]);
     let mut poison = server.hello("poison", json!({ "limits": { "time": "10m" } }));

@@ -3,6 +3,7 @@
 pub mod cluster_key;
 pub mod handover;
 pub mod layout;
+pub mod loads;
 pub mod peer_trust;
 pub mod upgrade;
 pub mod versions;
@@ -20,8 +21,10 @@ use crate::sink::Sink;
 use crate::state::ahead::TablesAhead;
 use handover::HandoverRequests;
 use layout::LayoutNews;
+use loads::Loads;
 use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -115,6 +118,8 @@ pub struct Running {
     pub options: Options,
     /// The workers of this process.
     pub threads: WorkerThreads,
+    /// How fast all workers are.
+    pub loads: Loads,
     /// Where rows come in and go out.
     pub ends: JobEnds,
     /// The first error, which ends the job.
@@ -141,6 +146,11 @@ pub struct WorkerThreads {
 }
 
 impl WorkerThreads {
+    /// Their indices in the whole job.
+    pub fn all(&self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+
     /// The number of this process.
     pub fn process(&self) -> usize {
         self.first / self.count.max(1)

@@ -59,6 +59,7 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
             None => None,
         };
         worker.step_or_park(sleep);
+        running.loads.stepped(worker.index());
     }
     if let Some(coordinator) = &mut coordinator {
         coordinator.end(running, reached(&committed));

@@ -4,6 +4,7 @@
 use super::frame::{self, Frame, NoFrame};
 use super::message::{self, Call, Hello, On, Said, States, VERSION};
 use super::plugins::Plugins;
+use super::room::Rooms;
 use super::tables::{self, Table};
 use crate::error::{Error, Result};
 use crate::hosting::{self, Asked, Loaded, UpdateTables, Wanted};
@@ -25,6 +26,7 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Conversation<'a> {
     plugins: &'a Plugins,
     frame_bytes_max: usize,
+    rooms: &'a Arc<Rooms>,
     stream: Arc<UnixStream>,
 }
 
@@ -47,8 +49,13 @@ pub fn refuse(stream: &UnixStream, error: &Error) {
 
 impl<'a> Conversation<'a> {
     /// With whoever has connected.
-    pub fn new(plugins: &'a Plugins, frame_bytes_max: usize, stream: UnixStream) -> Conversation<'a> {
-        Conversation { plugins, frame_bytes_max, stream: Arc::new(stream) }
+    pub fn new(
+        plugins: &'a Plugins,
+        frame_bytes_max: usize,
+        rooms: &'a Arc<Rooms>,
+        stream: UnixStream,
+    ) -> Conversation<'a> {
+        Conversation { plugins, frame_bytes_max, rooms, stream: Arc::new(stream) }
     }
 
     /// Holds it, to its end.
@@ -62,13 +69,14 @@ impl<'a> Conversation<'a> {
 
     /// The hello, and what it names; none where nobody is there any more.
     fn begin(&self) -> Result<Option<Called>> {
-        let said = Frame::read(&self.stream, self.frame_bytes_max, Some(HELLO_TIME_MAX))
+        let said = Frame::read(&self.stream, self.frame_bytes_max, self.rooms.room(), Some(HELLO_TIME_MAX))
             .and_then(|frame| Said::of(frame.header()));
         let hello = match said {
             Ok(Said::Hello(hello)) => *hello,
             Ok(Said::Call(_)) => return Err(Error::job("a call comes before the hello, which names the plugin")),
             Err(NoFrame::Gone) => return Ok(None),
             Err(NoFrame::Wrong(words)) => return Err(Error::job(words)),
+            Err(NoFrame::NoRoom(words)) => return Err(Error::environment(words)),
         };
         let loaded = self.plugins.get(&hello)?;
         if let Some(function) = &hello.function {
@@ -92,25 +100,23 @@ impl<'a> Conversation<'a> {
 
     /// Reads and answers the next call; whether there may be another one.
     fn go_on(&self, called: &Called) -> bool {
-        let frame = match Frame::read(&self.stream, self.frame_bytes_max, None) {
-            Ok(frame) => frame,
-            Err(NoFrame::Gone) => return false,
-            Err(NoFrame::Wrong(words)) => {
-                self.tell(&Error::job(words));
-                return false;
-            }
-        };
-        let call = match Said::of(frame.header()) {
-            Ok(Said::Call(call)) => call,
-            Ok(Said::Hello(_)) => {
+        let frame = Frame::read(&self.stream, self.frame_bytes_max, self.rooms.room(), None);
+        let said = frame.and_then(|frame| Said::of(frame.header()).map(|said| (said, frame)));
+        let (call, frame) = match said {
+            Ok((Said::Call(call), frame)) => (call, frame),
+            Ok((Said::Hello(_), _)) => {
                 self.tell(&Error::job("a second hello; a connection is for one plugin, so open another one"));
                 return false;
             }
+            Err(NoFrame::Gone) => return false,
             Err(NoFrame::Wrong(words)) => {
                 self.tell(&Error::job(words));
                 return false;
             }
-            Err(NoFrame::Gone) => return false,
+            Err(NoFrame::NoRoom(words)) => {
+                self.tell(&Error::environment(words));
+                return false;
+            }
         };
         match called.made(&call, &frame.tables()) {
             Ok(tables) => self.answer(json!({ "made": {} }).to_string().as_bytes(), &tables),

@@ -1,6 +1,7 @@
 //! Frames, in which everything is said: a header, which is JSON, and tables behind it. Nothing that a frame says of lengths is believed
 //! before the bytes are there.
 
+use super::room::Room;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,8 @@ pub struct Frame {
     bytes: Vec<u8>,
     header: Range<usize>,
     tables: Vec<Range<usize>>,
+    /// What it has of the room for all frames.
+    _room: Option<Room>,
 }
 
 /// Why there is none.
@@ -32,6 +35,8 @@ pub enum NoFrame {
     Gone,
     /// What came is no frame.
     Wrong(String),
+    /// There is no room for it.
+    NoRoom(String),
 }
 
 fn wrong<T>(words: impl Into<String>) -> Result<T, NoFrame> {
@@ -39,8 +44,13 @@ fn wrong<T>(words: impl Into<String>) -> Result<T, NoFrame> {
 }
 
 impl Frame {
-    /// The next one. `patience`: how long it may take to begin; none: for ever.
-    pub fn read(stream: &UnixStream, bytes_max: usize, patience: Option<Duration>) -> Result<Frame, NoFrame> {
+    /// The next one. `room`: for its bytes. `patience`: how long it may take to begin; none: for ever.
+    pub fn read(
+        stream: &UnixStream,
+        bytes_max: usize,
+        mut room: Room,
+        patience: Option<Duration>,
+    ) -> Result<Frame, NoFrame> {
         let mut length = [0; LENGTH_BYTES];
         let (first, rest) = length.split_at_mut(1);
         read_within(stream, first, patience.map(|patience| Instant::now() + patience))?;
@@ -58,13 +68,14 @@ impl Frame {
         let mut bytes = Vec::new();
         while bytes.len() < length {
             let begin = bytes.len();
+            room.grow(READ_BYTES.min(length - begin)).map_err(NoFrame::NoRoom)?;
             bytes.resize(length.min(begin + READ_BYTES), 0);
             match read_within(stream, bytes.get_mut(begin..).unwrap_or_default(), deadline) {
                 Err(NoFrame::Gone) => return wrong("a frame breaks off"),
                 read => read?,
             }
         }
-        Frame::of(bytes)
+        Ok(Frame { _room: Some(room), ..Frame::of(bytes)? })
     }
 
     /// What the bytes behind a frame's length hold.
@@ -82,7 +93,7 @@ impl Frame {
             at = table.end;
             tables.push(table);
         }
-        Ok(Frame { bytes, header, tables })
+        Ok(Frame { bytes, header, tables, _room: None })
     }
 
     /// The header.

@@ -1,9 +1,10 @@
 //! Sources in the graph: cut a batch when its tick comes, have its plan written, spread the chunks over the workers,
 //! decode them there.
 
+mod speeds;
 mod spread;
 
-use self::spread::Spread;
+use self::spread::{Spread, Waiting};
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
 use crate::batch::position::{Extent, Position, SOURCE_END};
@@ -33,16 +34,19 @@ use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStrea
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::SyncActivator;
 
 /// A chunk on its way to the worker that decodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Cut {
+    from: u64,
     to: u64,
     order: PartOrder,
     time: BatchTime,
@@ -73,12 +77,11 @@ pub fn build<'s>(
     running: &Arc<Running>,
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
-    let (first, count) = (running.threads.first, running.threads.count);
-    let near = spec.kind.is_spread().then_some(first..first + count);
-    let spread = Spread::new(&running.graph.spec, worker, near);
+    let near = spec.kind.is_spread().then_some(running.threads.all());
+    let hands = HandOut::new(number, worker, Spread::new(&running.graph.spec, worker, near), running);
     let Cutting { cuts, planned, changes, ended } =
-        cut(ticks, spec, (cutter, spread), worker.1, running.failure.clone());
-    let (rows, rejected) = decode(cuts, number, spec, running);
+        cut(ticks, spec, (cutter, hands), worker.1, running.failure.clone());
+    let (rows, rejected) = decode(cuts, number, spec, worker.0, running);
     SourceStreams { rows, rejected, planned, changes, ended }
 }
 
@@ -310,13 +313,16 @@ struct Cutting<'s> {
 fn cut<'s>(
     ticks: Ticks<'s>,
     spec: &SourceSpec,
-    (mut cutter, mut spread): (Option<Cutter>, Spread),
+    (mut cutter, mut hands): (Option<Cutter>, HandOut),
     peers: usize,
     failure: Failure,
 ) -> Cutting<'s> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
     let durable = Completions::new(scope, &builder);
+    if cutter.is_some() {
+        hands.begin(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    }
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();
     let (_planned, planned_stream) = builder.new_output::<Vec<Tick>>();
@@ -353,10 +359,11 @@ fn cut<'s>(
                         cutter.batches.cut(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
                         let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
-                        let workers = spread.batch(batch, &places, cutter.inbox.taken_bytes());
-                        let cuts = workers.into_iter().zip(chunks);
-                        let cuts = cuts.map(|(to, (order, chunk))| Cut { to, order, time: tick.time, chunk });
-                        output.activate().session(&capability).give_iterator(cuts);
+                        let workers = hands.spread.batch(batch, &places, cutter.inbox.taken_bytes());
+                        for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
+                            let cut = Cut { from: hands.worker, to: 0, order, time: tick.time, chunk };
+                            hands.add(capability.retain(0), must, cut);
+                        }
                         for what in cutter.told.events() {
                             let copies = (0..peers as u64).map(|to| Progress { to, what });
                             ended.activate().session(&capability).give_iterator(copies);
@@ -371,9 +378,59 @@ fn cut<'s>(
             for (stamp, ()) in durable.take() {
                 planning.remove(&stamp);
             }
+            let mut output = output.activate();
+            hands.hand_out(|capability, cut| output.session(capability).give(cut));
         }
     });
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
+}
+
+/// Hands out chunks of a source, in their order, to the workers that are to have them.
+struct HandOut {
+    source: usize,
+    worker: u64,
+    spread: Spread,
+    running: Arc<Running>,
+    /// With the worker that must have it.
+    waiting: VecDeque<(Capability<u64>, Option<u64>, Cut)>,
+    waiting_bytes: usize,
+}
+
+impl HandOut {
+    fn new(source: usize, (worker, _): (usize, usize), spread: Spread, running: &Arc<Running>) -> HandOut {
+        let (worker, running) = (worker as u64, running.clone());
+        HandOut { source, worker, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
+    }
+
+    /// This operator hands out, and is to be woken.
+    fn begin(&self, operator: SyncActivator) {
+        self.running.loads.handed_out_by(self.source, operator);
+    }
+
+    fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: Cut) {
+        self.waiting_bytes += cut.chunk.bytes();
+        self.waiting.push_back((capability, must, cut));
+    }
+
+    /// Hands out what can be; the operator is woken when there is more.
+    fn hand_out(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.running.loads.waits(self.source, true);
+        let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
+        while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
+            let bytes = cut.chunk.bytes();
+            let chunk = Waiting { must, bytes, waiting_bytes: self.waiting_bytes };
+            let Some(to) = self.spread.next(chunk, now, &loads) else {
+                return self.waiting.push_front((capability, must, cut));
+            };
+            self.waiting_bytes -= bytes;
+            cut.to = to;
+            give(&capability, cut);
+        }
+        self.running.loads.waits(self.source, false);
+    }
 }
 
 /// The clock that the rows of a chunk move.
@@ -391,7 +448,8 @@ fn decode<'s>(
     cuts: Stream<'s, u64, Vec<Cut>>,
     number: usize,
     spec: &SourceSpec,
-    running: &Running,
+    worker: usize,
+    running: &Arc<Running>,
 ) -> (Parts<'s>, Parts<'s>) {
     let given_back = matches!(spec.kind, SourceKind::Retry { .. });
     let kind = spec.kind.clone();
@@ -402,7 +460,7 @@ fn decode<'s>(
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
     let told = Work::of(running.metrics.batches(), running.part_of_source(number));
-    let failure = running.failure.clone();
+    let (failure, running) = (running.failure.clone(), running.clone());
     let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
     let mut cuts = builder.new_input(cuts, Exchange::new(|cut: &Cut| cut.to));
@@ -429,6 +487,7 @@ fn decode<'s>(
             let clock_id = if given_back { ClockId::NONE } else { clock_of(number as u32, &kind, &cut.chunk.extent) };
             let mut output = Output { clock_id, ..Output::default() };
             told.end(context.id, begun);
+            running.loads.decoded(worker, number, cut.chunk.bytes(), cut.from == running.threads.first as u64);
             metrics.add_rows(decoded.rows.num_rows());
             output.push(context, cut.order.clone(), decoded.rows);
             if let Some(refused) = decoded.rejected {

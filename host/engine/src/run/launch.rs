@@ -18,6 +18,7 @@ use crate::memory::{self, Holder};
 use crate::metrics::Metrics;
 use crate::owner::Owner;
 use crate::receiver::{self, inbox::Inbox};
+use crate::running::loads::Loads;
 use crate::running::upgrade::Upgrades;
 use crate::running::versions::Versions;
 use crate::running::{JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers};
@@ -101,7 +102,9 @@ pub(super) fn launch(
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
     let owner = checkpoints.as_ref().map(|checkpoints| &checkpoints.owner);
     let shares = open_shares(&graph, process * workers..(process + 1) * workers, owner, &failure)?;
+    let loads = Loads::new(workers * processes, graph.spec.sources.len());
     let running = Arc::new(Running {
+        loads,
         plugins: RunningPlugins { versions: Versions::of(&graph), upgrades: Upgrades::default() },
         graph,
         options,

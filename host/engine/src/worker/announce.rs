@@ -6,6 +6,7 @@ use crate::ids::BatchId;
 use crate::job::spec::SourceSpec;
 use crate::receiver::inbox::{Inbox, OthersState, PartitionNews};
 use crate::running::Running;
+use crate::running::loads::Load;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -44,9 +45,14 @@ struct Announcement {
     sources: Vec<(usize, SourceState)>,
     /// What the process tells of partitions of sources that are spread, by number; each only once.
     news: Vec<(usize, PartitionNews)>,
+    /// The loads of the process's workers, in their order.
+    loads: Vec<Load>,
     stop: bool,
     failed: Option<String>,
 }
+
+/// Loads are told so often at most: they are news all the time.
+const LOADS_EVERY: Duration = Duration::from_millis(50);
 
 type AnnouncementInput = InputHandle<u64, CapacityContainerBuilder<Vec<Announcement>>>;
 
@@ -55,6 +61,8 @@ pub struct Announcer {
     /// There on the first worker of each process, where there are several.
     input: Option<AnnouncementInput>,
     last: Option<Announcement>,
+    /// When loads were told.
+    told_loads: Option<Instant>,
     heard: Rc<RefCell<Vec<Announcement>>>,
     /// By source and process, what other processes say.
     remote: BTreeMap<(usize, usize), SourceState>,
@@ -65,8 +73,14 @@ impl Announcer {
     /// Builds the stream of announcements, where there are several processes.
     pub fn build(worker: &mut Worker, running: &Running) -> Announcer {
         let heard = Rc::new(RefCell::new(Vec::new()));
-        let mut announcer =
-            Announcer { input: None, last: None, heard: heard.clone(), remote: BTreeMap::new(), round: 0 };
+        let mut announcer = Announcer {
+            input: None,
+            last: None,
+            told_loads: None,
+            heard: heard.clone(),
+            remote: BTreeMap::new(),
+            round: 0,
+        };
         if running.options.cluster.is_none() {
             return announcer;
         }
@@ -102,6 +116,10 @@ impl Announcer {
             let told = announcement.sources.into_iter().filter(|_| process != own);
             self.remote.extend(told.map(|(number, state)| ((number, process), state)));
             // All workers hear it, and one of the process passes it on.
+            let loads = announcement.loads.iter().filter(|_| process != own && self.input.is_some());
+            for (worker, load) in (process * running.threads.count..).zip(loads).take(running.threads.count) {
+                running.loads.heard(worker, load);
+            }
             for (number, news) in announcement.news.into_iter().filter(|_| process != own && self.input.is_some()) {
                 running
                     .ends
@@ -147,6 +165,11 @@ impl Announcer {
 
     fn announce(&mut self, running: &Running, failed: Option<String>) {
         let Some(input) = &mut self.input else { return };
+        let loads = self.last.as_ref().filter(|_| self.told_loads.is_some_and(|told| told.elapsed() < LOADS_EVERY));
+        let loads = match loads {
+            Some(last) => last.loads.clone(),
+            None => loads_of(running, self.last.as_ref()),
+        };
         let own = running.ends.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
             let mut state = local(inbox.as_ref()?);
             // Only the fact counts that it is idle long enough; an exact figure would be news all the time.
@@ -160,6 +183,7 @@ impl Announcer {
             process: running.threads.process(),
             news: news.collect(),
             sources: own.collect(),
+            loads,
             stop: running.stopping(),
             failed,
         };
@@ -168,6 +192,9 @@ impl Announcer {
             input.send(announcement.clone());
             self.round += 1;
             input.advance_to(self.round);
+            if self.last.as_ref().is_none_or(|last| last.loads != announcement.loads) {
+                self.told_loads = Some(Instant::now());
+            }
             self.last = Some(announcement);
         }
     }
@@ -209,6 +236,16 @@ impl Announcer {
                 worker.step_or_park(Some(Duration::from_millis(10)));
             }
         }
+    }
+}
+
+/// The loads of this process's workers; those that were told last where nothing was decoded since.
+fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
+    let loads: Vec<Load> = running.threads.all().map(|worker| running.loads.of(worker)).collect();
+    let decoded = |loads: &[Load]| loads.iter().map(|load| load.decoded_bytes.clone()).collect::<Vec<_>>();
+    match last.filter(|last| decoded(&last.loads) == decoded(&loads)) {
+        Some(last) => last.loads.clone(),
+        None => loads,
     }
 }
 

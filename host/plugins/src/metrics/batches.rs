@@ -280,8 +280,8 @@ impl Batches {
         held.seconds.at(now_us).committed(took_us, &waits);
     }
 
-    /// A part worked on a batch since then.
-    pub fn worked(&self, part: PartPlace, batch: BatchId, since: Instant) {
+    /// A part worked on a batch since then: for so long.
+    pub fn worked(&self, part: PartPlace, batch: BatchId, since: Instant) -> u64 {
         let to_us = self.now_us();
         let from_us = u64::try_from(since.saturating_duration_since(self.0.since).as_micros()).unwrap_or(u64::MAX);
         let busy_us = to_us.saturating_sub(from_us);
@@ -291,7 +291,7 @@ impl Batches {
         }
         let parts = held.parts.len();
         held.seconds.at(to_us).worked(part, parts, busy_us);
-        let Some(kept) = held.find(batch) else { return };
+        let Some(kept) = held.find(batch) else { return busy_us };
         let (from_us, to_us) =
             (short(from_us.saturating_sub(kept.begun_us)), short(to_us.saturating_sub(kept.begun_us)));
         if let Some(times) = kept.times.get_mut(usize::from(part)) {
@@ -301,6 +301,7 @@ impl Batches {
             times.to_us = times.to_us.max(to_us).max(1);
             times.busy_us = times.busy_us.saturating_add(short(busy_us));
         }
+        busy_us
     }
 
     /// A part has made these calls for a batch.

@@ -4,12 +4,19 @@ use super::batches::{Batches, Clocks, PartPlace};
 use crate::ids::BatchId;
 use crate::plugin::calls;
 use arrow::array::RecordBatch;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 thread_local! {
     /// The part whose operators this thread builds.
     static BUILT: RefCell<Option<(Batches, PartPlace)>> = const { RefCell::new(None) };
+    /// For how long the operators of this thread have worked.
+    static BUSY_US: Cell<u64> = const { Cell::new(0) };
+}
+
+/// For how long the operators of this thread have worked since it began.
+pub fn busy_us() -> u64 {
+    BUSY_US.get()
 }
 
 /// Operators that this thread builds belong to this part, until what this gives is dropped.
@@ -56,7 +63,8 @@ impl Work {
     /// It was for this batch, and is done for now.
     pub fn end(&self, batch: BatchId, begun: Option<Instant>) {
         if let (Some((batches, part)), Some(begun)) = (&self.0, begun) {
-            batches.worked(*part, batch, begun);
+            let busy_us = batches.worked(*part, batch, begun);
+            BUSY_US.set(BUSY_US.get().saturating_add(busy_us));
             if calls::wanted() {
                 let noted = calls::take();
                 if noted.all > 0 {

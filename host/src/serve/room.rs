@@ -1,0 +1,106 @@
+//! The bytes of all frames that have come and are not answered yet, which share a bound: many clients, or one with many connections, take no
+//! more memory than that.
+
+use crate::memory;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Which part of the budget of memory frames may have: what plugins make of them takes more.
+const PART_OF_MEMORY: u64 = 4;
+/// How long a frame waits for others to be answered.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The bound.
+pub struct Rooms {
+    bytes_max: u64,
+    taken: Mutex<u64>,
+    given_back: Condvar,
+}
+
+/// What a frame has of it.
+#[derive(Debug)]
+pub struct Room {
+    rooms: Arc<Rooms>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.bytes_max)
+    }
+}
+
+impl Rooms {
+    /// Of the budget of this process, at least for one frame of so many bytes.
+    pub fn new(frame_bytes_max: usize) -> Arc<Rooms> {
+        match memory::budget::state() {
+            (0, _) => Rooms::of(u64::MAX),
+            (budget, _) => Rooms::of((budget / PART_OF_MEMORY).max(frame_bytes_max as u64)),
+        }
+    }
+
+    fn of(bytes_max: u64) -> Arc<Rooms> {
+        Arc::new(Rooms { bytes_max, taken: Mutex::new(0), given_back: Condvar::new() })
+    }
+
+    /// For a frame that begins to come.
+    pub fn room(self: &Arc<Rooms>) -> Room {
+        Room { rooms: self.clone(), bytes: 0 }
+    }
+}
+
+impl Room {
+    /// So many bytes more, as soon as there are some; not, if others keep them for long.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), String> {
+        self.grow_within(bytes, PATIENCE)
+    }
+
+    fn grow_within(&mut self, bytes: usize, patience: Duration) -> Result<(), String> {
+        let (rooms, deadline) = (&*self.rooms, Instant::now() + patience);
+        let mut taken = rooms.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while taken.saturating_add(bytes as u64) > rooms.bytes_max {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!(
+                    "the frames of all connections take {} bytes, and may take {}: send smaller ones, or serve with more --memory",
+                    *taken, rooms.bytes_max
+                ));
+            }
+            taken = rooms.given_back.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken += bytes as u64;
+        self.bytes += bytes as u64;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut taken = self.rooms.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(self.bytes);
+        self.rooms.given_back.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_frame_waits_for_what_others_have_and_no_longer_than_it_may() {
+        let rooms = Rooms::of(100);
+        let (mut first, mut second) = (rooms.room(), rooms.room());
+        first.grow(60).unwrap();
+        second.grow(40).unwrap();
+        let words = second.grow_within(1, Duration::from_millis(1)).unwrap_err();
+        assert!(words.starts_with("the frames of all connections take 100 bytes, and may take 100"), "{words}");
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| rooms.room().grow(50));
+            drop(first);
+            waits.join().unwrap().unwrap();
+        });
+        drop(second);
+        rooms.room().grow_within(100, Duration::ZERO).unwrap();
+    }
+}
