@@ -82,6 +82,7 @@ mod sink_examples;
 mod sink_plugins;
 mod sink_start;
 mod sinks;
+mod slow_workers;
 mod source_examples;
 mod source_plugins;
 mod sources;

@@ -1,6 +1,6 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `objects`, `latency`, `page`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `slow`, `objects`, `latency`, `page`,
 //! `start`, `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
 
@@ -23,6 +23,7 @@ mod page;
 mod rates;
 mod rows;
 mod servers;
+mod slow;
 mod sql;
 mod start;
 mod update;
@@ -52,6 +53,7 @@ fn main() {
         ("flood", flood::run),
         ("kafka", kafka::run),
         ("machines", machines::run),
+        ("slow", slow::run),
         ("objects", objects::run),
         ("latency", latency::run),
         ("page", page::run),

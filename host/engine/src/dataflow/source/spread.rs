@@ -22,7 +22,7 @@ const REMEMBERED_BYTES: u64 = 256 << 20;
 const AHEAD_US: f64 = 200_000.0;
 const CHUNKS_AHEAD: f64 = 2.0;
 /// One that has shown nothing yet gets so much.
-const AHEAD_BYTES: f64 = (1 << 20) as f64;
+const AHEAD_BYTES: f64 = (256 << 10) as f64;
 /// What another process says of its workers may be so old: they are taken to have gone on since.
 const TOLD_US: f64 = 100_000.0;
 

@@ -1,0 +1,95 @@
+//! One of two workers slowed to a quarter: how much a job without state keeps of what both can do together. Each worker is a process with one
+//! thread, and the slow one is stopped for 30 of each 40 ms.
+
+use crate::measure::{figure, folder, in_turn_so_often, job, millstream, root, seconds, show_command};
+use millstream_tests::{hosts, signal};
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Child;
+use std::thread::sleep;
+use std::time::Duration;
+
+const ROUNDS: usize = 3;
+const ROWS: usize = 4_000_000;
+const STANDS: Duration = Duration::from_millis(30);
+const GOES: Duration = Duration::from_millis(10);
+/// Of what two workers do, one and a quarter do so much.
+const BOTH: f64 = 1.25 / 2.0;
+
+/// Runs this part.
+pub fn run() {
+    let folder = folder();
+    let text = text();
+    let path = job(folder.path(), &text);
+    let input = folder.path().join("points.csv");
+    show_command("millstream run job.toml --workers 1 --processes 2 --hosts … --process 0, and 1", &text);
+    // What it takes to start.
+    fs::write(&input, "n\n1\n").expect("a file");
+    let [start] = in_turn_so_often(ROUNDS, &mut [&mut || took(&path, None)])[..] else { return };
+    let mut file = BufWriter::new(fs::File::create(&input).expect("a file"));
+    writeln!(file, "n").expect("a row is written");
+    (0..ROWS).for_each(|row| writeln!(file, "{}", row * 7_919 % 1_000_003).expect("a row is written"));
+    drop(file);
+    let mut ways = [None, Some(0), Some(1)].map(|slow| {
+        let path = &path;
+        move || took(path, slow)
+    });
+    let [none, first, second] = &mut ways;
+    let [both, first, second] = in_turn_so_often(ROUNDS, &mut [none, first, second])[..] else { return };
+    let rate = |took: f64| ROWS as f64 / (took - start) / 1e6;
+    figure("two workers, million rows a second", format!("{:.2}", rate(both)), "");
+    for (which, took) in [("the one with the source and the sink", first), ("the other", second)] {
+        figure(&format!("{which} at a quarter"), format!("{:.2}", rate(took)), "");
+        let part = rate(took) / (rate(both) * BOTH);
+        figure("  of what both can do together", format!("{part:.2}"), "target: at least 0.8");
+    }
+}
+
+/// Seconds that the job takes; the process with this number is slow.
+fn took(job: &Path, slow: Option<usize>) -> f64 {
+    let (job, addresses) = (job.to_string_lossy(), hosts(2));
+    let start = |number: usize| {
+        let (number, alone) = (number.to_string(), ["run", &job, "--workers", "1", "--no-ui"]);
+        let together = ["--processes", "2", "--process", &number, "--hosts", &addresses];
+        millstream(&[&alone[..], &together].concat()).spawn().expect("the job starts")
+    };
+    seconds(|| {
+        let mut all = [start(0), start(1)];
+        let ended = |all: &mut [Child; 2]| {
+            all.iter_mut().all(|process| process.try_wait().is_ok_and(|status| status.is_some()))
+        };
+        while !ended(&mut all) {
+            let Some(slow) = slow.and_then(|slow| all.get(slow)) else {
+                sleep(GOES);
+                continue;
+            };
+            signal("STOP", slow.id());
+            sleep(STANDS);
+            signal("CONT", slow.id());
+            sleep(GOES);
+        }
+    })
+}
+
+fn text() -> String {
+    format!(
+        r#"name = "slow"
+batch = "100ms"
+[sources.points]
+kind = "file"
+path = "points.csv"
+format = "csv"
+schema = {{ n = "int64" }}
+[stages.steps]
+from = "points"
+plugin = "{}"
+[sinks.out]
+from = "steps"
+kind = "files"
+format = "csv"
+path = "out"
+"#,
+        root().join("host/benches/compute").display()
+    )
+}
