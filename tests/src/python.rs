@@ -9,9 +9,16 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// A Python that finds these packages of `scripts/pypi.sh`.
 pub fn python_with(packages: &str) -> Command {
-    let said = |command: &mut Command| Process::start(command).wait_within(FETCHED_WITHIN).stdout.trim().to_owned();
-    let folder = said(Command::new(root().join("scripts/pypi.sh")).arg(packages));
     let mut command = Command::new(said(&mut Command::new(root().join("scripts/python.sh"))));
-    command.env("PYTHONPATH", folder);
+    command.env("PYTHONPATH", packages_of_python(packages));
     command
+}
+
+/// The folder of a set of packages that `scripts/pypi.sh` fetches.
+pub fn packages_of_python(packages: &str) -> String {
+    said(Command::new(root().join("scripts/pypi.sh")).arg(packages))
+}
+
+fn said(command: &mut Command) -> String {
+    Process::start(command).wait_within(FETCHED_WITHIN).stdout.trim().to_owned()
 }

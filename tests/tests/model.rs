@@ -4,7 +4,8 @@
 //! are called here as they are called there. What is modelled is the world around them: a store, two sinks, the steps of a
 //! job, and what can go wrong between any two of them.
 //!
-//! What workers have of one sink, each with a marker of its own, and starts with other workers are a world of their own: `shares`.
+//! What workers have of one sink, each with a marker of its own, and starts with other workers are a world of their own: `shares`. So are
+//! processes that find each other: `pairs`.
 //!
 //! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a source that can be read again, worker 1
 //! receives from a socket. Each writes its own file of every checkpoint. Three batches, two of them in flight; how many
@@ -28,11 +29,13 @@
 
 mod check;
 mod objects;
+mod pairs;
 mod shares;
 mod start;
 mod state;
 mod steps;
 
+use pairs::{PairBug, Pairs};
 use shares::{ShareBug, Shares};
 use state::{Bug, Protocol};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
@@ -92,6 +95,29 @@ fn every_rule_of_shares_is_needed() {
         let found = counterexample(&search.spawn_bfs().join());
         let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
         say(&format!("model of shares: {bug:?} breaks `{name}`: {actions}"));
+    }
+}
+
+#[test]
+fn processes_of_two_starts_never_run_together_and_all_run_in_the_end() {
+    let began = Instant::now();
+    let checker = Pairs { bug: None }.checker().threads(THREADS).spawn_bfs().join();
+    say(&format!(
+        "model of pairs: {} different states, {} steps between them, in {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        began.elapsed().as_secs_f64()
+    ));
+    checker.assert_properties();
+}
+
+#[test]
+fn every_rule_of_pairs_is_needed() {
+    for bug in PairBug::ALL {
+        let search = Pairs { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        let found = counterexample(&search.spawn_bfs().join());
+        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
+        say(&format!("model of pairs: {bug:?} breaks `{name}`: {actions}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Python package in an environment of its own: the tests in `tests/python` that are written in Python.
 
-use millstream_tests::{Process, python_with_wheel};
+use millstream_tests::{Process, packages_of_python, python_with_wheel};
+use std::process::Command;
 use std::time::Duration;
 
 const TAKES_AT_MOST: Duration = Duration::from_secs(300);
@@ -8,7 +9,12 @@ const TAKES_AT_MOST: Duration = Duration::from_secs(300);
 /// Runs the tests of one file.
 #[track_caller]
 fn went_well(file: &str) {
-    let ended = Process::start(python_with_wheel().args(["-m", "unittest", file])).wait_within(TAKES_AT_MOST);
+    goes_well(python_with_wheel(), file);
+}
+
+#[track_caller]
+fn goes_well(mut python: Command, file: &str) {
+    let ended = Process::start(python.args(["-m", "unittest", file])).wait_within(TAKES_AT_MOST);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("\nOK"), "{}", ended.stderr);
 }
@@ -36,4 +42,11 @@ fn jobs_are_run_and_read() {
 #[test]
 fn the_page_tells_what_is_so() {
     went_well("test_docs");
+}
+
+#[test]
+fn the_notebook_gives_what_stands_in_it() {
+    let mut python = python_with_wheel();
+    python.env("PYTHONPATH", packages_of_python("notebook"));
+    goes_well(python, "test_notebook");
 }

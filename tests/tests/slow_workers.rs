@@ -1,6 +1,6 @@
 //! A worker that is slower than the others gets less of what any of them may have, and what comes out is the same.
 
-use millstream_tests::{Process, Trial, root, signal};
+use millstream_tests::{Process, Trial, root, try_signal};
 use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::Duration;
@@ -57,9 +57,9 @@ fn job() -> Trial {
 /// Lets a process stand still most of the time, until the job has ended.
 fn slow_down(job: &mut Process, process: u32) {
     while !job.ended() {
-        signal("STOP", process);
+        try_signal("STOP", process);
         sleep(STANDS);
-        signal("CONT", process);
+        try_signal("CONT", process);
         sleep(GOES);
     }
 }

@@ -1,6 +1,7 @@
 //! Newtypes for ids, so that none is taken for another.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The number of a batch: 1, 2, 3 … since the job's first start, never reused.
@@ -126,6 +127,28 @@ impl ClockId {
 /// How often a job with checkpoints was started: 1, 2, 3 … Whoever holds a smaller one than the manifest has lost the job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub u64);
+
+/// What a process makes of the generation that another one of its job tells it, see [`Generation::meets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// Both are of one start, as far as this one knows: they go together.
+    Same,
+    /// The other is of a start that is over. It will notice that its peers are gone, and come again.
+    OtherIsOver,
+    /// The start that this one belongs to is over: it has to begin anew.
+    OwnIsOver,
+}
+
+impl Generation {
+    /// Whether a process of this generation goes with one of another. 0: one that has not heard yet to which it belongs goes with all.
+    pub fn meets(self, other: Generation) -> Meeting {
+        match other.cmp(&self) {
+            Ordering::Greater if self != Generation(0) => Meeting::OwnIsOver,
+            Ordering::Less if other != Generation(0) => Meeting::OtherIsOver,
+            _ => Meeting::Same,
+        }
+    }
+}
 
 impl BatchId {
     /// The timely timestamp of the batch. What is odd is the barrier of a checkpoint after it.

@@ -2,7 +2,7 @@
 //! thread, and the slow one is stopped for 30 of each 40 ms.
 
 use crate::measure::{figure, folder, in_turn_so_often, job, millstream, root, seconds, show_command};
-use millstream_tests::{hosts, signal};
+use millstream_tests::{hosts, try_signal};
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -64,9 +64,9 @@ fn took(job: &Path, slow: Option<usize>) -> f64 {
                 sleep(GOES);
                 continue;
             };
-            signal("STOP", slow.id());
+            try_signal("STOP", slow.id());
             sleep(STANDS);
-            signal("CONT", slow.id());
+            try_signal("CONT", slow.id());
             sleep(GOES);
         }
     })

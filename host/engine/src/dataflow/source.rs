@@ -1,10 +1,12 @@
 //! Sources in the graph: cut a batch when its tick comes, have its plan written, spread the chunks over the workers,
 //! decode them there.
 
+mod hand_out;
 mod speeds;
 mod spread;
 
-use self::spread::{Spread, Waiting};
+use self::hand_out::HandOut;
+use self::spread::Spread;
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
 use crate::batch::position::{Extent, Position, SOURCE_END};
@@ -34,20 +36,21 @@ use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStrea
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::SyncActivator;
 
 /// A chunk on its way to the worker that decodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Cut {
+    /// The worker that hands it out.
     from: u64,
     to: u64,
+    /// The chunk's, as whoever hands it out counts them: after a way between processes the chunk may say otherwise.
+    bytes: u64,
     order: PartOrder,
     time: BatchTime,
     chunk: Chunk,
@@ -361,7 +364,8 @@ fn cut<'s>(
                         let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
                         let workers = hands.spread.batch(batch, &places, cutter.inbox.taken_bytes());
                         for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
-                            let cut = Cut { from: hands.worker, to: 0, order, time: tick.time, chunk };
+                            let bytes = chunk.bytes() as u64;
+                            let cut = Cut { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
                             hands.add(capability.retain(0), must, cut);
                         }
                         for what in cutter.told.events() {
@@ -383,54 +387,6 @@ fn cut<'s>(
         }
     });
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
-}
-
-/// Hands out chunks of a source, in their order, to the workers that are to have them.
-struct HandOut {
-    source: usize,
-    worker: u64,
-    spread: Spread,
-    running: Arc<Running>,
-    /// With the worker that must have it.
-    waiting: VecDeque<(Capability<u64>, Option<u64>, Cut)>,
-    waiting_bytes: usize,
-}
-
-impl HandOut {
-    fn new(source: usize, (worker, _): (usize, usize), spread: Spread, running: &Arc<Running>) -> HandOut {
-        let (worker, running) = (worker as u64, running.clone());
-        HandOut { source, worker, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
-    }
-
-    /// This operator hands out, and is to be woken.
-    fn begin(&self, operator: SyncActivator) {
-        self.running.loads.handed_out_by(self.source, operator);
-    }
-
-    fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: Cut) {
-        self.waiting_bytes += cut.chunk.bytes();
-        self.waiting.push_back((capability, must, cut));
-    }
-
-    /// Hands out what can be; the operator is woken when there is more.
-    fn hand_out(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        self.running.loads.waits(self.source, true);
-        let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
-        while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
-            let bytes = cut.chunk.bytes();
-            let chunk = Waiting { must, bytes, waiting_bytes: self.waiting_bytes };
-            let Some(to) = self.spread.next(chunk, now, &loads) else {
-                return self.waiting.push_front((capability, must, cut));
-            };
-            self.waiting_bytes -= bytes;
-            cut.to = to;
-            give(&capability, cut);
-        }
-        self.running.loads.waits(self.source, false);
-    }
 }
 
 /// The clock that the rows of a chunk move.
@@ -487,7 +443,7 @@ fn decode<'s>(
             let clock_id = if given_back { ClockId::NONE } else { clock_of(number as u32, &kind, &cut.chunk.extent) };
             let mut output = Output { clock_id, ..Output::default() };
             told.end(context.id, begun);
-            running.loads.decoded(worker, number, cut.chunk.bytes(), cut.from == running.threads.first as u64);
+            running.loads.decoded(worker, number, cut.bytes, cut.from == running.threads.first as u64);
             metrics.add_rows(decoded.rows.num_rows());
             output.push(context, cut.order.clone(), decoded.rows);
             if let Some(refused) = decoded.rejected {

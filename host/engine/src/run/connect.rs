@@ -21,7 +21,7 @@ pub use sealed::Sealed;
 pub use sealed::pair;
 
 use crate::error::{Error, Result};
-use crate::ids::Generation;
+use crate::ids::{Generation, Meeting};
 use crate::running::Cluster;
 use crate::threads::lost_connection;
 use hello::ConnectionPurpose;
@@ -105,11 +105,10 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
 fn reach_same(caller: &Caller<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     loop {
         let reached = reach(caller, own, purpose)?;
-        if own.generation == Generation(0) || reached.1 == own.generation {
-            return Ok(reached);
-        }
-        if reached.1 > own.generation || (caller.is_over)() {
-            return Err(lost_connection());
+        match own.generation.meets(reached.1) {
+            Meeting::Same => return Ok(reached),
+            Meeting::OtherIsOver if !(caller.is_over)() => {}
+            _ => return Err(lost_connection()),
         }
         let process = caller.process;
         tracing::info!("process {process} is of an earlier start of the job; waiting until it has ended");
@@ -168,7 +167,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         }
         let Some(connection) = admitted else { continue };
         let (process, purpose) = (connection.hello.process, connection.purpose);
-        if connection.hello.generation > own.generation {
+        if own.generation.meets(connection.hello.generation) == Meeting::OwnIsOver {
             return Err(lost_connection());
         }
         let place = (process as usize).checked_sub(own.process as usize + 1).and_then(|place| later.get_mut(place));

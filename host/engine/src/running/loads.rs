@@ -68,11 +68,11 @@ impl Loads {
     }
 
     /// A worker has decoded so many bytes of a source. `is_own`: from the worker of its process that takes from the inbox.
-    pub fn decoded(&self, worker: usize, source: usize, bytes: usize, is_own: bool) {
+    pub fn decoded(&self, worker: usize, source: usize, bytes: u64, is_own: bool) {
         let Some(decoded) = self.workers.get(worker).and_then(|load| load.sources.get(source)) else { return };
-        decoded.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+        decoded.bytes.fetch_add(bytes, Ordering::SeqCst);
         if is_own {
-            decoded.own_bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+            decoded.own_bytes.fetch_add(bytes, Ordering::SeqCst);
         }
         self.wake(source);
     }

@@ -20,6 +20,8 @@ const USUAL: f64 = 10.0;
 pub struct Speeds {
     workers: Vec<Shown>,
     looked: Option<Instant>,
+    /// That of the fastest.
+    fastest: f64,
 }
 
 /// What a worker has shown.
@@ -37,7 +39,7 @@ struct Shown {
 impl Speeds {
     /// Of so many workers, of which nothing is known: all are as fast.
     pub fn new(workers: usize) -> Speeds {
-        Speeds { workers: vec![Shown::default(); workers], looked: None }
+        Speeds { workers: vec![Shown::default(); workers], looked: None, fastest: USUAL }
     }
 
     /// Looks at the loads of all workers, if it is time.
@@ -56,6 +58,8 @@ impl Speeds {
                 shown.speed = Some(shown.bytes / shown.busy_us);
             }
         }
+        let known = self.workers.iter().filter_map(|shown| shown.speed);
+        self.fastest = known.reduce(f64::max).unwrap_or(USUAL);
     }
 
     /// Whether a worker has shown how fast it is.
@@ -65,9 +69,8 @@ impl Speeds {
 
     /// The speed of a worker in bytes by microsecond; one that has shown nothing is as fast as the fastest.
     pub fn of(&self, worker: usize) -> f64 {
-        let known = self.workers.iter().filter_map(|shown| shown.speed);
-        let fastest = known.reduce(f64::max).unwrap_or(USUAL);
-        self.workers.get(worker).and_then(|shown| shown.speed).unwrap_or(fastest).max(fastest * SLOWEST)
+        let shown = self.workers.get(worker).and_then(|shown| shown.speed);
+        shown.unwrap_or(self.fastest).max(self.fastest * SLOWEST)
     }
 
     /// Which part of the speeds of all these workers have.

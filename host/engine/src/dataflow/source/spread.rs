@@ -129,10 +129,10 @@ impl Spread {
             None => free.first(chunk, now, loads)?,
         };
         if let Some(handed) = free.handed_bytes.get_mut(worker) {
-            *handed = handed.saturating_add(bytes as u64);
+            *handed = handed.saturating_add(bytes);
         }
         if let Some(near) = free.near.as_mut().filter(|near| near.own.contains(&worker)) {
-            near.kept = near.kept.saturating_add(bytes as u64);
+            near.kept = near.kept.saturating_add(bytes);
         }
         Some(worker as u64)
     }
@@ -179,9 +179,9 @@ pub struct Waiting {
     /// The worker that must have it.
     pub must: Option<u64>,
     /// Its length.
-    pub bytes: usize,
+    pub bytes: u64,
     /// That of all chunks that wait, this one included.
-    pub waiting_bytes: usize,
+    pub waiting_bytes: u64,
 }
 
 /// A worker that may get a chunk.
@@ -217,7 +217,7 @@ mod tests {
         Spread::Free(Free { here, handed_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
     }
 
-    fn waiting(bytes: usize, waiting_bytes: usize) -> Waiting {
+    fn waiting(bytes: u64, waiting_bytes: u64) -> Waiting {
         Waiting { must: None, bytes, waiting_bytes }
     }
 
@@ -240,7 +240,7 @@ mod tests {
     fn decoded(us_by_byte: [f64; 2], told_every_ms: u64) -> [u64; 2] {
         let (begun, mut spread) = (Instant::now(), free(0, 2, None));
         let (mut done, mut queues) = ([SourceLoad::default(); 2], [const { Vec::new() }; 2]);
-        let (chunk, mut told) = (64 << 10, done);
+        let (chunk, mut told) = (64_u64 << 10, done);
         for ms in 0..10_000 {
             let now = begun + Duration::from_millis(ms);
             if ms % told_every_ms == 0 {
@@ -257,7 +257,7 @@ mod tests {
                     (left, *first) = (left - part, *first - part);
                     done[worker].busy_us += (part * us_by_byte[worker]) as u64;
                     if *first == 0.0 {
-                        done[worker].decoded_bytes += chunk as u64;
+                        done[worker].decoded_bytes += chunk;
                         queue.remove(0);
                     }
                 }
@@ -286,8 +286,8 @@ mod tests {
         let Spread::Free(inner) = &mut spread else { unreachable!() };
         inner.handed_bytes = vec![MIB, 6 * MIB];
         // The fast one has five MiB left, for a quarter of a second; the slow one takes a second for the next.
-        assert_eq!(spread.next(waiting(MIB as usize, MIB as usize), now, &loads), None);
-        assert_eq!(spread.next(waiting(MIB as usize, 40 * MIB as usize), now, &loads), Some(0));
+        assert_eq!(spread.next(waiting(MIB, MIB), now, &loads), None);
+        assert_eq!(spread.next(waiting(MIB, 40 * MIB), now, &loads), Some(0));
     }
 
     /// Of what a process of two takes, so much stays there.
@@ -299,7 +299,7 @@ mod tests {
             own += MIB;
             let others = own * others_take_of_100 / 100;
             spread.batch(BatchId(batch), &[(&order, MIB as usize)], (own, Some(others)));
-            let to = spread.next(waiting(MIB as usize, MIB as usize), Instant::now(), &loads).unwrap() as usize;
+            let to = spread.next(waiting(MIB, MIB), Instant::now(), &loads).unwrap() as usize;
             loads[to].own_bytes += MIB;
             kept += u64::from(to < 2);
         }

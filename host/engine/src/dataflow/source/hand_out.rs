@@ -1,0 +1,63 @@
+//! Hands out the chunks of a source.
+
+use super::Cut;
+use super::spread::{Spread, Waiting};
+use crate::running::Running;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use timely::dataflow::operators::Capability;
+use timely::scheduling::SyncActivator;
+
+/// The chunks of a source that nobody has yet. They go in their order to the workers that are to have them; those of later batches wait behind
+/// those of earlier ones, so that a worker sees batches in their order.
+pub struct HandOut {
+    source: usize,
+    /// The worker that does it.
+    pub worker: u64,
+    /// Who gets which chunk.
+    pub spread: Spread,
+    running: Arc<Running>,
+    /// With the worker that must have it.
+    waiting: VecDeque<(Capability<u64>, Option<u64>, Cut)>,
+    waiting_bytes: u64,
+}
+
+impl HandOut {
+    /// For a worker of so many.
+    pub fn new(source: usize, (worker, _): (usize, usize), spread: Spread, running: &Arc<Running>) -> HandOut {
+        let (worker, running) = (worker as u64, running.clone());
+        HandOut { source, worker, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
+    }
+
+    /// This operator hands out, and is to be woken.
+    pub fn begin(&self, operator: SyncActivator) {
+        self.running.loads.handed_out_by(self.source, operator);
+    }
+
+    /// A chunk behind those that wait. `must`: the worker that must have it.
+    pub fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: Cut) {
+        self.waiting_bytes += cut.bytes;
+        self.waiting.push_back((capability, must, cut));
+    }
+
+    /// Hands out what can be; the operator is woken when there is more.
+    pub fn hand_out(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.running.loads.waits(self.source, true);
+        let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
+        while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
+            let bytes = cut.bytes;
+            let chunk = Waiting { must, bytes, waiting_bytes: self.waiting_bytes };
+            let Some(to) = self.spread.next(chunk, now, &loads) else {
+                return self.waiting.push_front((capability, must, cut));
+            };
+            self.waiting_bytes -= bytes;
+            cut.to = to;
+            give(&capability, cut);
+        }
+        self.running.loads.waits(self.source, false);
+    }
+}
