@@ -30,9 +30,9 @@ RUNS = 3
 def session() -> SparkSession:
     settings = {
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.python.authenticate.socketTimeout": "120s",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
     }
     spark = SparkSession.builder.master("local-cluster[2,1,2048]").config(map=settings).getOrCreate()
     spark.sparkContext.setLogLevel("OFF")

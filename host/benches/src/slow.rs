@@ -48,6 +48,8 @@ pub fn run() {
 
 /// Seconds that the job takes; the process with this number is slow.
 fn took(job: &Path, slow: Option<usize>) -> f64 {
+    // Nothing is written over what another run has made.
+    let _ = fs::remove_dir_all(job.with_file_name("out"));
     let (job, addresses) = (job.to_string_lossy(), hosts(2));
     let start = |number: usize| {
         let (number, alone) = (number.to_string(), ["run", &job, "--workers", "1", "--no-ui"]);
@@ -57,7 +59,14 @@ fn took(job: &Path, slow: Option<usize>) -> f64 {
     seconds(|| {
         let mut all = [start(0), start(1)];
         let ended = |all: &mut [Child; 2]| {
-            all.iter_mut().all(|process| process.try_wait().is_ok_and(|status| status.is_some()))
+            let mut waits = all.iter_mut().filter_map(|process| match process.try_wait().expect("a child") {
+                Some(status) => {
+                    assert!(status.success(), "the job failed");
+                    None
+                }
+                None => Some(()),
+            });
+            waits.next().is_none()
         };
         while !ended(&mut all) {
             let Some(slow) = slow.and_then(|slow| all.get(slow)) else {
