@@ -193,11 +193,11 @@ pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
 }
 
-/// Microseconds since 1970 of a time as most programs write it, `2026-11-22T19:35:58.123Z`, of a day that each month has; `None`: it is
-/// another, be it a good one, of which [`timestamp`] knows more.
-pub fn plain_timestamp(text: &str) -> Option<i64> {
+/// Microseconds since 1970 of a time as most programs write it, `2026-11-22T19:35:58.123Z`, or with a space for the `T`; `is_utc`: also where the `Z` is missing.
+/// `None`: it is another, be it a good one, of which [`timestamp`] knows more.
+pub fn plain_timestamp(text: &str, is_utc: bool) -> Option<i64> {
     let (time, fraction) = text.as_bytes().split_first_chunk::<19>()?;
-    let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2] = *time else {
+    let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] = *time else {
         return None;
     };
     let number = |digits: &[u8]| {
@@ -206,16 +206,14 @@ pub fn plain_timestamp(text: &str) -> Option<i64> {
     };
     let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[o1, o2])?, number(&[d1, d2])?);
     let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);
-    let micros = match fraction {
-        b"Z" => 0,
-        [b'.', digits @ .., b'Z'] if (1..=6).contains(&digits.len()) => {
-            number(digits)? * 10_u32.pow(6 - digits.len() as u32)
-        }
+    let micros = match fraction.strip_suffix(b"Z").or_else(|| is_utc.then_some(fraction))? {
+        [] => 0,
+        [b'.', digits @ ..] if (1..=6).contains(&digits.len()) => number(digits)? * 10_u32.pow(6 - digits.len() as u32),
         _ => return None,
     };
-    let fits =
-        year > 0 && (1..=12).contains(&month) && (1..=28).contains(&day) && hour < 24 && minute < 60 && second < 60;
-    let days = fits.then(|| days_from_civil(i64::from(year), month, day))?;
+    let year = i64::from(year);
+    let fits = year > 0 && (1..=days_of(year, month)?).contains(&day) && hour < 24 && minute < 60 && second < 60;
+    let days = fits.then(|| days_from_civil(year, month, day))?;
     Some((days * 86_400 + i64::from((hour * 60 + minute) * 60 + second)) * 1_000_000 + i64::from(micros))
 }
 

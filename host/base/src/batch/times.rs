@@ -62,8 +62,8 @@ impl TimeParser {
     /// Microseconds since 1970 of a text, which may be that of a number.
     #[inline]
     pub fn read(&self, text: &str) -> Result<i64, TimeParseError> {
-        // Such a time is no number, and the same in each zone.
-        match parse::plain_timestamp(text) {
+        // Such a time is no number, and the same in each zone where it says its own.
+        match parse::plain_timestamp(text, self.zone.is_none()) {
             Some(us) if !matches!(self.form, Form::Pattern(..)) => Ok(us),
             _ => self.read_any(text),
         }
@@ -282,27 +282,39 @@ mod tests {
 
     #[test]
     fn plain_times_are_what_they_are_to_the_parser_of_all() {
-        let (mut random, mut plain) = (crate::random::Random(2), 0);
-        let zone = column("timestamp", Some("Europe/Berlin"));
-        for _ in 0..100_000 {
+        let (mut random, mut plain, mut without) = (crate::random::Random(2), 0, 0);
+        let (zone, utc) = (column("timestamp", Some("Europe/Berlin")), column("timestamp", None));
+        for _ in 0..200_000 {
             let mut time = *b"2026-11-22T19:35:58.123456Z";
             for _ in 0..random.below(4) {
-                time[random.index(27)] = b"0123459:-.TZ"[random.index(12)];
+                time[random.index(27)] = b"0123459:-.TZ "[random.index(13)];
             }
             let end = if random.below(2) == 0 { 27 } else { random.index(27) };
             if random.below(2) == 0 {
                 time[end.max(1) - 1] = b'Z';
             }
             let time = std::str::from_utf8(&time[..end]).unwrap();
-            if let Some(us) = parse::plain_timestamp(time) {
+            if let Some(us) = parse::plain_timestamp(time, false) {
                 plain += 1;
                 assert_eq!(zone.read_any(time), Ok(us), "{time}");
             }
+            if let Some(us) = parse::plain_timestamp(time, true) {
+                without += 1;
+                assert_eq!(utc.read_any(time), Ok(us), "{time}");
+            }
         }
-        assert!(plain > 1_000, "{plain}");
-        assert_eq!(parse::plain_timestamp("2003-10-11T22:14:15Z"), Some(us("2003-10-11T22:14:15Z")));
-        assert_eq!(parse::plain_timestamp("2003-10-29T22:14:15Z"), None);
-        assert_eq!(parse::plain_timestamp("1969-12-28T23:59:59.5Z"), Some(us("1969-12-28T23:59:59.5Z")));
+        assert!(plain > 1_000 && without > plain + 1_000, "{plain} {without}");
+        for (text, time) in [
+            ("2003-10-11T22:14:15Z", Some("2003-10-11T22:14:15Z")),
+            ("2004-02-29 22:14:15.25", Some("2004-02-29T22:14:15.25Z")),
+            ("2003-02-29T22:14:15Z", None),
+            ("2003-13-01T22:14:15Z", None),
+            ("1969-12-31T23:59:59.5Z", Some("1969-12-31T23:59:59.5Z")),
+            ("2003-10-11T22:14:15+01:00", None),
+        ] {
+            assert_eq!(parse::plain_timestamp(text, true), time.map(us), "{text}");
+        }
+        assert_eq!(parse::plain_timestamp("2004-02-29 22:14:15.25", false), None);
     }
 
     fn us(text: &str) -> i64 {
