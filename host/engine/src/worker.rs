@@ -58,7 +58,7 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
             None if running.options.until_idle => Some(IDLE_CHECK),
             None => None,
         };
-        worker.step_or_park(sleep);
+        worker.step_or_park(announcer.sleep(sleep));
         running.loads.stepped(worker.index());
     }
     if let Some(coordinator) = &mut coordinator {

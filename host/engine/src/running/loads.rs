@@ -4,7 +4,8 @@
 use crate::metrics::work;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Instant;
 use timely::scheduling::SyncActivator;
 
@@ -35,6 +36,8 @@ pub struct Loads {
     workers: Vec<WorkerLoad>,
     /// Who hands out what each source has.
     waiting: Vec<Waiting>,
+    /// The worker that tells other processes of the loads here.
+    teller: OnceLock<Thread>,
 }
 
 struct WorkerLoad {
@@ -64,7 +67,13 @@ impl Loads {
             sources: (0..sources).map(|_| Decoded::default()).collect(),
             heard: Mutex::default(),
         };
-        Loads { workers: (0..workers).map(load).collect(), waiting: (0..sources).map(|_| Waiting::default()).collect() }
+        let waiting = (0..sources).map(|_| Waiting::default()).collect();
+        Loads { workers: (0..workers).map(load).collect(), waiting, teller: OnceLock::new() }
+    }
+
+    /// This thread tells other processes of the loads here, and is woken when one of them waits to hear.
+    pub fn told_by_this_thread(&self) {
+        let _ = self.teller.set(thread::current());
     }
 
     /// A worker has decoded so many bytes of a source. `is_own`: from the worker of its process that takes from the inbox.
@@ -73,6 +82,8 @@ impl Loads {
         decoded.bytes.fetch_add(bytes, Ordering::SeqCst);
         if is_own {
             decoded.own_bytes.fetch_add(bytes, Ordering::SeqCst);
+        } else if let Some(teller) = self.teller.get() {
+            teller.unpark();
         }
         self.wake(source);
     }

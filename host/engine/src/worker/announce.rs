@@ -52,7 +52,7 @@ struct Announcement {
 }
 
 /// Loads are told so often at most: they are news all the time.
-const LOADS_EVERY: Duration = Duration::from_millis(50);
+const LOADS_EVERY: Duration = Duration::from_millis(20);
 
 type AnnouncementInput = InputHandle<u64, CapacityContainerBuilder<Vec<Announcement>>>;
 
@@ -63,6 +63,8 @@ pub struct Announcer {
     last: Option<Announcement>,
     /// When loads were told.
     told_loads: Option<Instant>,
+    /// There are newer ones, to be told in so long.
+    loads_in: Option<Duration>,
     heard: Rc<RefCell<Vec<Announcement>>>,
     /// By source and process, what other processes say.
     remote: BTreeMap<(usize, usize), SourceState>,
@@ -77,6 +79,7 @@ impl Announcer {
             input: None,
             last: None,
             told_loads: None,
+            loads_in: None,
             heard: heard.clone(),
             remote: BTreeMap::new(),
             round: 0,
@@ -97,6 +100,7 @@ impl Announcer {
         });
         if worker.index() == running.threads.first {
             announcer.input = Some(input);
+            running.loads.told_by_this_thread();
         }
         announcer
     }
@@ -144,6 +148,11 @@ impl Announcer {
         }
     }
 
+    /// How long the worker may sleep at most, so that others hear in time what they wait for.
+    pub fn sleep(&self, wanted: Option<Duration>) -> Option<Duration> {
+        wanted.into_iter().chain(self.loads_in).min()
+    }
+
     /// Tells the inboxes of sources that are spread how the other processes stand.
     fn tell_inboxes(&self, running: &Running) {
         let (own, processes) = running.options.place();
@@ -165,11 +174,12 @@ impl Announcer {
 
     fn announce(&mut self, running: &Running, failed: Option<String>) {
         let Some(input) = &mut self.input else { return };
-        let loads = self.last.as_ref().filter(|_| self.told_loads.is_some_and(|told| told.elapsed() < LOADS_EVERY));
-        let loads = match loads {
-            Some(last) => last.loads.clone(),
-            None => loads_of(running, self.last.as_ref()),
-        };
+        let mut loads = loads_of(running, self.last.as_ref());
+        let left = self.told_loads.map_or(Duration::ZERO, |told| LOADS_EVERY.saturating_sub(told.elapsed()));
+        self.loads_in = None;
+        if let Some(last) = self.last.as_ref().filter(|last| !left.is_zero() && last.loads != loads) {
+            (loads, self.loads_in) = (last.loads.clone(), Some(left));
+        }
         let own = running.ends.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
             let mut state = local(inbox.as_ref()?);
             // Only the fact counts that it is idle long enough; an exact figure would be news all the time.
