@@ -13,8 +13,8 @@ PLUGINS := $(patsubst %/cases,%,$(wildcard plugins/*/cases))
 OTHER_PLUGINS := $(filter-out $(RUST_PLUGINS),$(patsubst %/.,%,$(wildcard plugins/*/.)))
 BENCH_PLUGINS := host/benches/identity host/benches/compute \
 	$(filter-out host/benches/languages/own/%,$(patsubst %/.,%,$(wildcard host/benches/languages/*/*/.)))
-# One of those that languages are compared by takes the place of another in a test.
-TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust
+# One of those that languages are compared by takes the place of another in a test, and one of the benches keeps slow workers busy.
+TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformance/lines/rust host/benches/compute
 
 .PHONY: help setup host build tools servers demo test torture soak bench bench-rivals bench-spark lint dist wheel spark flink pictures
 

@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession, functions as f
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000
 RUNS = 3
 
 
@@ -56,10 +56,6 @@ def compare(title: str, looked_at, ways: dict) -> None:
         print(f"| {name} | {sorted(took)[RUNS // 2]:.1f} |", flush=True)
 
 
-def plugin(path: Path, **more) -> millstream.Plugin:
-    return millstream.Plugin(path, **more)
-
-
 def main() -> None:
     spark = session()
     numbers = spark.range(0, ROWS, 1, 4)
@@ -69,7 +65,6 @@ def main() -> None:
     payments = numbers.select(f.concat(f.lit("user-"), f.col("id") % 1000).alias("user"), (f.col("id") % 977).alias("amount")).cache()
     for table in (lines, written, payments):
         table.count()
-    languages = ROOT / "host" / "benches" / "languages"
 
     @f.udf("array<string>")
     def words(value):
@@ -79,20 +74,21 @@ def main() -> None:
     def words_of_all(values: pd.Series) -> pd.Series:
         return values.str.lower().str.split()
 
-    split = plugin(ROOT / "plugins" / "split-words", config={"lowercase": True})
-    in_python = plugin(languages / "split" / "python")
+    split = millstream.Plugin(ROOT / "plugins" / "split-words", config={"lowercase": True})
+    split_in_python = millstream.Plugin(ROOT / "host" / "benches" / "languages" / "split" / "python")
     largest = lambda df: df.select(f.max("word"), f.count("word"))
     compare(f"{ROWS:,} lines without the split: `mapInArrow` that changes nothing", lambda df: df.select(f.count("value")), {
         "`mapInArrow`": lambda: lines.mapInArrow(lambda batches: batches, "value string"),
     })
     compare(f"{ROWS:,} lines into words", largest, {
         "`millstream.spark.process`, a plugin in Rust": lambda: millstream.spark.process(lines, split),
-        "`millstream.spark.process`, a plugin in Python": lambda: millstream.spark.process(lines.select(f.lower("value").alias("value")), in_python),
+        "`millstream.spark.process`, a plugin in Python": lambda: millstream.spark.process(lines.select(f.lower("value").alias("value")), split_in_python),
         "Spark's own `explode(split(lower(…)))`": lambda: lines.select(f.explode(f.split(f.lower("value"), " ")).alias("word")),
         "a pandas UDF": lambda: lines.select(f.explode(words_of_all("value")).alias("word")),
         "a plain Python UDF": lambda: lines.select(f.explode(words("value")).alias("word")),
     })
 
+    parse, parse_in_python = (millstream.Plugin(HERE / name) for name in ("json-rust", "json-python"))
     schema = "user string, amount long"
 
     @f.udf(schema)
@@ -108,12 +104,15 @@ def main() -> None:
         return written.select(column.alias("read")).select("read.user", "read.amount")
 
     compare(f"{ROWS:,} lines of JSON into two columns", lambda df: df.select(f.max("user"), f.sum("amount")), {
-        "`millstream.spark.process`, a plugin in Rust": lambda: millstream.spark.process(written, plugin(HERE / "json-rust")),
-        "`millstream.spark.process`, a plugin in Python": lambda: millstream.spark.process(written, plugin(HERE / "json-python")),
+        "`millstream.spark.process`, a plugin in Rust": lambda: millstream.spark.process(written, parse),
+        "`millstream.spark.process`, a plugin in Python": lambda: millstream.spark.process(written, parse_in_python),
         "Spark's own `from_json`": lambda: own(f.from_json("value", schema)),
         "a pandas UDF": lambda: own(payment_of_all("value")),
         "a plain Python UDF": lambda: own(payment("value")),
     })
+
+    add = millstream.Plugin(ROOT / "plugins" / "sum", config={"column": "amount"})
+    add_in_python = millstream.Plugin(HERE / "sum-python")
 
     def total_of(key, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame([(key[0], rows["amount"].sum())], columns=["user", "sum"])
@@ -128,8 +127,8 @@ def main() -> None:
 
     by_user = payments.groupBy("user")
     compare(f"the sum of {ROWS:,} rows for each of 1,000 keys", lambda df: df.select(f.count("user"), f.max("sum"), f.sum("sum")), {
-        "`millstream.spark.aggregate`, a plugin in Rust": lambda: millstream.spark.aggregate(payments, plugin(ROOT / "plugins" / "sum", config={"column": "amount"}), "user"),
-        "`millstream.spark.aggregate`, a plugin in Python": lambda: millstream.spark.aggregate(payments, plugin(HERE / "sum-python"), "user"),
+        "`millstream.spark.aggregate`, a plugin in Rust": lambda: millstream.spark.aggregate(payments, add, "user"),
+        "`millstream.spark.aggregate`, a plugin in Python": lambda: millstream.spark.aggregate(payments, add_in_python, "user"),
         "Spark's own `sum`": lambda: by_user.agg(f.sum("amount").alias("sum")),
         "a pandas UDF of groups": lambda: by_user.agg(total("amount").alias("sum")),
         "`applyInPandas`": lambda: by_user.applyInPandas(total_of, "user string, sum long"),

@@ -155,7 +155,7 @@ fn serve(stream: UnixStream, served: &Arc<Served>, connections_max: usize) {
         if let Err(error) = stream.set_nonblocking(false) {
             return tracing::warn!("a connection cannot be used: {error}");
         }
-        Conversation::new(&place.0.plugins, place.0.frame_bytes_max, &place.0.rooms, stream).hold();
+        Conversation::new(&place.0, stream).hold();
     };
     let failed = |error: Error| tracing::error!("{}", shown::message(&error.to_string()));
     if let Err(error) = threads::start("millstream-serve-connection", "a connection", failed, work) {

@@ -64,7 +64,7 @@ pub use nats::Nats;
 pub use nats_key::{NatsKey, NatsKeyOf};
 pub use parts::{one_stage, passing, queue_sink, queue_source};
 pub use postgres::Postgres;
-pub use process::{Ended, Process, kill, lives, signal, stopped, try_signal};
+pub use process::{Ended, Process, at_a_quarter, kill, lives, signal, stopped};
 pub use python::{packages_of_python, python_with};
 pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;

@@ -203,14 +203,19 @@ impl Process {
 /// Sends a process a signal, as `TERM` or `INT`.
 #[track_caller]
 pub fn signal(name: &str, id: u32) {
-    assert!(try_signal(name, id), "no signal {name} for process {id}");
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
+    assert!(sent.expect("there is a shell").success(), "no signal {name} for process {id}");
 }
 
-/// Sends a process a signal, if there is such a process.
-pub fn try_signal(name: &str, id: u32) -> bool {
-    let mut kill = Command::new("kill");
-    let sent = kill.args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
-    sent.expect("there is `kill`").success()
+/// Lets a process stand still for 30 of each 40 ms, until something has ended: so it has a quarter of its speed.
+pub fn at_a_quarter(id: u32, mut ended: impl FnMut() -> bool) {
+    while !ended() {
+        for (name, ms) in [("STOP", 30), ("CONT", 10)] {
+            // It may have ended meanwhile.
+            let _ = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
+            std::thread::sleep(Duration::from_millis(ms));
+        }
+    }
 }
 
 /// Ends a process at once, if it has not ended by itself.

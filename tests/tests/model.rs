@@ -40,6 +40,7 @@ use shares::{ShareBug, Shares};
 use state::{Bug, Protocol};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -52,10 +53,55 @@ const THREADS: usize = 2;
 
 #[test]
 fn nothing_is_lost_or_doubled_in_any_order_of_events() {
+    holds("model", protocol(None));
+}
+
+#[test]
+fn every_rule_is_needed() {
+    for bug in Bug::ALL {
+        let search = protocol(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        is_broken("model", bug, &search.spawn_dfs().join());
+    }
+}
+
+#[test]
+fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
+    holds("model of shares", Shares { bug: None });
+}
+
+#[test]
+fn every_rule_of_shares_is_needed() {
+    for bug in ShareBug::ALL {
+        let search = Shares { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        is_broken("model of shares", bug, &search.spawn_bfs().join());
+    }
+}
+
+#[test]
+fn processes_of_two_starts_never_run_together_and_all_run_in_the_end() {
+    holds("model of pairs", Pairs { bug: None });
+}
+
+#[test]
+fn every_rule_of_pairs_is_needed() {
+    for bug in PairBug::ALL {
+        let search = Pairs { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        is_broken("model of pairs", bug, &search.spawn_bfs().join());
+    }
+}
+
+/// Looks at all states that there are, and says how many.
+fn holds<M>(what: &str, model: M)
+where
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
     let began = Instant::now();
-    let checker = protocol(None).checker().threads(THREADS).spawn_bfs().join();
+    let checker = model.checker().threads(THREADS).spawn_bfs().join();
     say(&format!(
-        "model: {} different states, {} steps between them, at most {} one after the other, in {:.1} s",
+        "{what}: {} different states, {} steps between them, at most {} one after the other, in {:.1} s",
         checker.unique_state_count(),
         checker.state_count(),
         checker.max_depth(),
@@ -64,61 +110,13 @@ fn nothing_is_lost_or_doubled_in_any_order_of_events() {
     checker.assert_properties();
 }
 
-#[test]
-fn every_rule_is_needed() {
-    for bug in Bug::ALL {
-        let began = Instant::now();
-        let search = protocol(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        let found = counterexample(&search.spawn_dfs().join());
-        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
-        say(&format!("model: {bug:?} breaks `{name}`, in {:.1} s: {actions}", began.elapsed().as_secs_f64()));
-    }
-}
-
-#[test]
-fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
-    let began = Instant::now();
-    let checker = Shares { bug: None }.checker().threads(THREADS).spawn_bfs().join();
-    say(&format!(
-        "model of shares: {} different states, {} steps between them, in {:.1} s",
-        checker.unique_state_count(),
-        checker.state_count(),
-        began.elapsed().as_secs_f64()
-    ));
-    checker.assert_properties();
-}
-
-#[test]
-fn every_rule_of_shares_is_needed() {
-    for bug in ShareBug::ALL {
-        let search = Shares { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        let found = counterexample(&search.spawn_bfs().join());
-        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
-        say(&format!("model of shares: {bug:?} breaks `{name}`: {actions}"));
-    }
-}
-
-#[test]
-fn processes_of_two_starts_never_run_together_and_all_run_in_the_end() {
-    let began = Instant::now();
-    let checker = Pairs { bug: None }.checker().threads(THREADS).spawn_bfs().join();
-    say(&format!(
-        "model of pairs: {} different states, {} steps between them, in {:.1} s",
-        checker.unique_state_count(),
-        checker.state_count(),
-        began.elapsed().as_secs_f64()
-    ));
-    checker.assert_properties();
-}
-
-#[test]
-fn every_rule_of_pairs_is_needed() {
-    for bug in PairBug::ALL {
-        let search = Pairs { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        let found = counterexample(&search.spawn_bfs().join());
-        let Some((name, actions)) = found else { panic!("{bug:?}: no counterexample was found") };
-        say(&format!("model of pairs: {bug:?} breaks `{name}`: {actions}"));
-    }
+/// With a rule broken, something must have been found.
+fn is_broken<M>(what: &str, bug: impl Debug, checker: &impl Checker<M>)
+where
+    M: Model<State: Clone + PartialEq, Action: Clone + PartialEq + Debug>,
+{
+    let Some((name, actions)) = counterexample(checker) else { panic!("{bug:?}: no counterexample was found") };
+    say(&format!("{what}: {bug:?} breaks `{name}`: {actions}"));
 }
 
 /// A property that does not hold, and what leads there.

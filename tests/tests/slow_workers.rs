@@ -1,14 +1,10 @@
 //! A worker that is slower than the others gets less of what any of them may have, and what comes out is the same.
 
-use millstream_tests::{Process, Trial, root, try_signal};
+use millstream_tests::{DEADLINE, Trial, at_a_quarter, root};
 use std::fmt::Write as _;
-use std::thread::sleep;
-use std::time::Duration;
+use std::time::Instant;
 
 const ROWS: i64 = 500_000;
-/// Of each 40 ms the slow one stands still for 30.
-const STANDS: Duration = Duration::from_millis(30);
-const GOES: Duration = Duration::from_millis(10);
 
 /// How many steps of a loop the plugin takes for a number.
 fn steps(n: i64) -> i64 {
@@ -54,16 +50,6 @@ fn job() -> Trial {
     trial
 }
 
-/// Lets a process stand still most of the time, until the job has ended.
-fn slow_down(job: &mut Process, process: u32) {
-    while !job.ended() {
-        try_signal("STOP", process);
-        sleep(STANDS);
-        try_signal("CONT", process);
-        sleep(GOES);
-    }
-}
-
 /// The rows of a source that each process has decoded, as they say at their end.
 fn decoded(told: &str) -> Vec<i64> {
     let done = told.lines().filter(|line| line.contains("done: "));
@@ -76,10 +62,9 @@ fn a_slow_process_gets_less_and_the_rows_stay_in_order() {
     let expected: String = (0..ROWS).map(|row| format!("{}\n", steps(number(row)))).collect();
     let trial = job();
     let mut running = trial.start_processes(2, 1);
-    let slow = running.children();
     running.until("both processes are there", |running| running.children().len() == 2);
-    let slow = slow.into_iter().chain(running.children()).max().unwrap();
-    slow_down(&mut running, slow);
+    let (slow, began) = (running.children().into_iter().max().unwrap(), Instant::now());
+    at_a_quarter(slow, || running.ended() || began.elapsed() > DEADLINE);
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let mut files: Vec<_> = std::fs::read_dir(trial.path("out")).unwrap().map(|file| file.unwrap().path()).collect();

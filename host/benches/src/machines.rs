@@ -6,6 +6,7 @@ use millstream_tests::hosts;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::process::Child;
 
 /// Each process has one worker.
 const PROCESSES: usize = 4;
@@ -73,19 +74,22 @@ fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Pat
 
 /// Runs a job to its end in so many processes with one worker each.
 fn run_all(job: &Path, processes: usize) {
-    let (addresses, count) = (hosts(processes), processes.to_string());
-    let start = |number: usize| {
-        let job = job.to_string_lossy();
-        let number = number.to_string();
-        let alone = ["run", &job, "--workers", "1", "--until-idle", "--no-ui"];
-        let together = ["--processes", &count, "--process", &number, "--hosts", &addresses];
-        let arguments = [&alone[..], if processes > 1 { &together } else { &[] }].concat();
-        millstream(&arguments).spawn().expect("the job starts")
-    };
-    let all: Vec<_> = (0..processes).map(start).collect();
-    for mut process in all {
+    for mut process in start_all(job, processes, &["--until-idle"]) {
         assert!(process.wait().is_ok_and(|status| status.success()), "the job failed");
     }
+}
+
+/// Starts a job in so many processes with one worker each, with these arguments behind.
+pub fn start_all(job: &Path, processes: usize, more: &[&str]) -> Vec<Child> {
+    let (addresses, count) = (hosts(processes), processes.to_string());
+    let start = |number: usize| {
+        let (job, number) = (job.to_string_lossy(), number.to_string());
+        let alone = ["run", &job, "--workers", "1", "--no-ui"];
+        let together = ["--processes", &count, "--process", &number, "--hosts", &addresses];
+        let arguments = [&alone[..], if processes > 1 { &together } else { &[] }, more].concat();
+        millstream(&arguments).spawn().expect("the job starts")
+    };
+    (0..processes).map(start).collect()
 }
 
 fn words_text() -> String {

@@ -1,8 +1,9 @@
 //! One of two workers slowed to a quarter: how much a job without state keeps of what both can do together. Each worker is a process with one
 //! thread, and the slow one is stopped for 30 of each 40 ms.
 
-use crate::measure::{figure, folder, in_turn_so_often, job, millstream, root, seconds, show_command};
-use millstream_tests::{hosts, try_signal};
+use crate::machines::start_all;
+use crate::measure::{figure, folder, in_turn_so_often, job, root, seconds, show_command};
+use millstream_tests::at_a_quarter;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -12,8 +13,7 @@ use std::time::Duration;
 
 const ROUNDS: usize = 3;
 const ROWS: usize = 4_000_000;
-const STANDS: Duration = Duration::from_millis(30);
-const GOES: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Of what two workers do, one and a quarter do so much.
 const BOTH: f64 = 1.25 / 2.0;
 
@@ -50,33 +50,22 @@ pub fn run() {
 fn took(job: &Path, slow: Option<usize>) -> f64 {
     // Nothing is written over what another run has made.
     let _ = fs::remove_dir_all(job.with_file_name("out"));
-    let (job, addresses) = (job.to_string_lossy(), hosts(2));
-    let start = |number: usize| {
-        let (number, alone) = (number.to_string(), ["run", &job, "--workers", "1", "--no-ui"]);
-        let together = ["--processes", "2", "--process", &number, "--hosts", &addresses];
-        millstream(&[&alone[..], &together].concat()).spawn().expect("the job starts")
-    };
     seconds(|| {
-        let mut all = [start(0), start(1)];
-        let ended = |all: &mut [Child; 2]| {
-            let mut waits = all.iter_mut().filter_map(|process| match process.try_wait().expect("a child") {
-                Some(status) => {
-                    assert!(status.success(), "the job failed");
-                    None
-                }
-                None => Some(()),
-            });
-            waits.next().is_none()
+        let mut all = start_all(job, 2, &[]);
+        let slow = slow.and_then(|slow| all.get(slow)).map(Child::id);
+        let mut ended = || {
+            let ended = all.iter_mut().map(|process| process.try_wait().expect("a child"));
+            let ended: Vec<_> =
+                ended.inspect(|ended| assert!(ended.is_none_or(|how| how.success()), "the job failed")).collect();
+            ended.iter().all(Option::is_some)
         };
-        while !ended(&mut all) {
-            let Some(slow) = slow.and_then(|slow| all.get(slow)) else {
-                sleep(GOES);
-                continue;
-            };
-            try_signal("STOP", slow.id());
-            sleep(STANDS);
-            try_signal("CONT", slow.id());
-            sleep(GOES);
+        match slow {
+            Some(slow) => at_a_quarter(slow, ended),
+            None => {
+                while !ended() {
+                    sleep(LOOK_EVERY)
+                }
+            }
         }
     })
 }

@@ -1,10 +1,9 @@
 //! A connection: a hello that names a plugin, then calls of it, each of which is answered before the next one is read. An error of a call
 //! is its answer, and the next call may go well; what is no frame ends the connection, as nobody knows where the next one begins.
 
-use super::frame::{self, Frame, NoFrame};
+use super::Served;
+use super::frame::{self, Frame};
 use super::message::{self, Call, Hello, On, Said, States, VERSION};
-use super::plugins::Plugins;
-use super::room::Rooms;
 use super::tables::{self, Table};
 use crate::error::{Error, Result};
 use crate::hosting::{self, Asked, Loaded, UpdateTables, Wanted};
@@ -24,9 +23,7 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One.
 pub struct Conversation<'a> {
-    plugins: &'a Plugins,
-    frame_bytes_max: usize,
-    rooms: &'a Arc<Rooms>,
+    served: &'a Served,
     stream: Arc<UnixStream>,
 }
 
@@ -49,13 +46,8 @@ pub fn refuse(stream: &UnixStream, error: &Error) {
 
 impl<'a> Conversation<'a> {
     /// With whoever has connected.
-    pub fn new(
-        plugins: &'a Plugins,
-        frame_bytes_max: usize,
-        rooms: &'a Arc<Rooms>,
-        stream: UnixStream,
-    ) -> Conversation<'a> {
-        Conversation { plugins, frame_bytes_max, rooms, stream: Arc::new(stream) }
+    pub fn new(served: &'a Served, stream: UnixStream) -> Conversation<'a> {
+        Conversation { served, stream: Arc::new(stream) }
     }
 
     /// Holds it, to its end.
@@ -69,16 +61,15 @@ impl<'a> Conversation<'a> {
 
     /// The hello, and what it names; none where nobody is there any more.
     fn begin(&self) -> Result<Option<Called>> {
-        let said = Frame::read(&self.stream, self.frame_bytes_max, self.rooms.room(), Some(HELLO_TIME_MAX))
-            .and_then(|frame| Said::of(frame.header()));
+        let said =
+            Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), Some(HELLO_TIME_MAX))
+                .and_then(|frame| Said::of(frame.header()));
         let hello = match said {
             Ok(Said::Hello(hello)) => *hello,
             Ok(Said::Call(_)) => return Err(Error::job("a call comes before the hello, which names the plugin")),
-            Err(NoFrame::Gone) => return Ok(None),
-            Err(NoFrame::Wrong(words)) => return Err(Error::job(words)),
-            Err(NoFrame::NoRoom(words)) => return Err(Error::environment(words)),
+            Err(none) => return none.told().map_or(Ok(None), Err),
         };
-        let loaded = self.plugins.get(&hello)?;
+        let loaded = self.served.plugins.get(&hello)?;
         if let Some(function) = &hello.function {
             loaded.check_world(world_of(function)?)?;
         }
@@ -88,7 +79,7 @@ impl<'a> Conversation<'a> {
             "world": plugin.world().to_string(),
             "digest": plugin.digest(),
             "signers": plugin.signers(),
-            "frame_bytes_max": self.frame_bytes_max,
+            "frame_bytes_max": self.served.frame_bytes_max,
         }});
         let gone = {
             let stream = self.stream.clone();
@@ -100,7 +91,7 @@ impl<'a> Conversation<'a> {
 
     /// Reads and answers the next call; whether there may be another one.
     fn go_on(&self, called: &Called) -> bool {
-        let frame = Frame::read(&self.stream, self.frame_bytes_max, self.rooms.room(), None);
+        let frame = Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), None);
         let said = frame.and_then(|frame| Said::of(frame.header()).map(|said| (said, frame)));
         let (call, frame) = match said {
             Ok((Said::Call(call), frame)) => (call, frame),
@@ -108,13 +99,8 @@ impl<'a> Conversation<'a> {
                 self.tell(&Error::job("a second hello; a connection is for one plugin, so open another one"));
                 return false;
             }
-            Err(NoFrame::Gone) => return false,
-            Err(NoFrame::Wrong(words)) => {
-                self.tell(&Error::job(words));
-                return false;
-            }
-            Err(NoFrame::NoRoom(words)) => {
-                self.tell(&Error::environment(words));
+            Err(none) => {
+                none.told().map(|error| self.tell(&error));
                 return false;
             }
         };
@@ -130,12 +116,12 @@ impl<'a> Conversation<'a> {
 
     /// Sends a frame; whether it was taken.
     fn answer(&self, header: &[u8], tables: &[Vec<u8>]) -> bool {
-        match frame::written(header, tables, self.frame_bytes_max) {
+        match frame::written(header, tables, self.served.frame_bytes_max) {
             Ok(bytes) => frame::send(&self.stream, &bytes),
             Err(length) if !tables.is_empty() => self.tell(&Error::job(format!(
                 "what the call made takes {length} bytes, and a frame has {} at most; send fewer rows at a time, or serve with a \
                  larger --frame",
-                self.frame_bytes_max
+                self.served.frame_bytes_max
             ))),
             Err(_) => false,
         }

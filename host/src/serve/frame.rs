@@ -2,6 +2,7 @@
 //! before the bytes are there.
 
 use super::room::Room;
+use crate::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -37,6 +38,17 @@ pub enum NoFrame {
     Wrong(String),
     /// There is no room for it.
     NoRoom(String),
+}
+
+impl NoFrame {
+    /// What to tell the other end, if somebody is there.
+    pub fn told(self) -> Option<Error> {
+        match self {
+            NoFrame::Gone => None,
+            NoFrame::Wrong(words) => Some(Error::job(words)),
+            NoFrame::NoRoom(words) => Some(Error::environment(words)),
+        }
+    }
 }
 
 fn wrong<T>(words: impl Into<String>) -> Result<T, NoFrame> {

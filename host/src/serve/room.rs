@@ -11,6 +11,7 @@ const PART_OF_MEMORY: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bound.
+#[derive(Debug)]
 pub struct Rooms {
     bytes_max: u64,
     taken: Mutex<u64>,
@@ -22,12 +23,6 @@ pub struct Rooms {
 pub struct Room {
     rooms: Arc<Rooms>,
     bytes: u64,
-}
-
-impl std::fmt::Debug for Rooms {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.bytes_max)
-    }
 }
 
 impl Rooms {

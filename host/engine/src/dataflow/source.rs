@@ -81,7 +81,7 @@ pub fn build<'s>(
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
     let near = spec.kind.is_spread().then_some(running.threads.all());
-    let hands = HandOut::new(number, worker, Spread::new(&running.graph.spec, worker, near), running);
+    let hands = HandOut::new(number, worker.0, Spread::new(&running.graph.spec, worker, near), running);
     let Cutting { cuts, planned, changes, ended } =
         cut(ticks, spec, (cutter, hands), worker.1, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, worker.0, running);

@@ -252,8 +252,10 @@ impl Announcer {
 /// The loads of this process's workers; those that were told last where nothing was decoded since.
 fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
     let loads: Vec<Load> = running.threads.all().map(|worker| running.loads.of(worker)).collect();
-    let decoded = |loads: &[Load]| loads.iter().map(|load| load.decoded_bytes.clone()).collect::<Vec<_>>();
-    match last.filter(|last| decoded(&last.loads) == decoded(&loads)) {
+    let same = |last: &&Announcement| {
+        last.loads.iter().map(|load| &load.decoded_bytes).eq(loads.iter().map(|load| &load.decoded_bytes))
+    };
+    match last.filter(same) {
         Some(last) => last.loads.clone(),
         None => loads,
     }

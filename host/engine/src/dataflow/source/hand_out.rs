@@ -24,10 +24,10 @@ pub struct HandOut {
 }
 
 impl HandOut {
-    /// For a worker of so many.
-    pub fn new(source: usize, (worker, _): (usize, usize), spread: Spread, running: &Arc<Running>) -> HandOut {
-        let (worker, running) = (worker as u64, running.clone());
-        HandOut { source, worker, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
+    /// By this worker.
+    pub fn new(source: usize, worker: usize, spread: Spread, running: &Arc<Running>) -> HandOut {
+        let running = running.clone();
+        HandOut { source, worker: worker as u64, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
     }
 
     /// This operator hands out, and is to be woken.
