@@ -200,7 +200,7 @@ func (c *Column) take(rows []uint32, kind Type) (Column, error) {
 	if c.Validity != nil {
 		made.Validity = takeBits(c.Validity, rows)
 	}
-	switch kind {
+	switch kind.layout() {
 	case Bool:
 		made.Data = takeBits(c.Data, rows)
 	case Int64, Float64, TimestampType:

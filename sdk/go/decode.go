@@ -56,7 +56,7 @@ func (c *Column) check(kind Type, rows int) string {
 	if c.Validity != nil && len(c.Validity) < (rows+7)/8 {
 		return "its validity is too short"
 	}
-	switch kind {
+	switch kind.layout() {
 	case Bool:
 		if len(c.Data) < (rows+7)/8 {
 			return "its values are too short"

@@ -12,22 +12,36 @@ import (
 // row is a row of a test: values of encoding/json, by column.
 type row = map[string]any
 
-// schemaOf reads columns as in "user text, amount int64".
+// schemaOf reads columns as in "user text, amount int64, tags list<text>".
 func schemaOf(columns string) (Schema, error) {
 	var schema Schema
-	for _, column := range strings.Split(columns, ",") {
-		words := strings.Fields(column)
-		switch {
-		case len(words) == 0:
+	// Types have commas within them.
+	depth := 0
+	split := strings.FieldsFunc(columns, func(letter rune) bool {
+		switch letter {
+		case '<', '(':
+			depth++
+		case '>', ')':
+			depth--
+		}
+		return letter == ',' && depth == 0
+	})
+	for _, column := range split {
+		column = strings.TrimSpace(column)
+		if column == "" {
 			continue
-		case len(words) != 2:
+		}
+		name, rest, _ := strings.Cut(column, " ")
+		rest = strings.TrimSpace(rest)
+		if rest == "" {
 			return nil, fmt.Errorf("`%s` is no name and type, as in `amount int64`", column)
 		}
-		switch kind := Type(words[1]); kind {
+		switch kind := Type(rest); kind.layout() {
 		case Bool, Int64, Float64, Text, Binary, TimestampType:
-			schema = append(schema, Field{Name: words[0], Type: kind, Nullable: true})
+			schema = append(schema, Field{Name: name, Type: kind, Nullable: true})
 		default:
-			return nil, fmt.Errorf("`%s` is no type; types are bool, int64, float64, text, binary, timestamp", kind)
+			return nil, fmt.Errorf("`%s` is no type; types are bool, int64, float64, text, binary, timestamp, date, "+
+				"decimal(…), list<…> and struct<…>", kind)
 		}
 	}
 	return schema, nil
@@ -59,7 +73,7 @@ func batchOf(schema Schema, rows []row) (*Batch, error) {
 
 func columnOfRows(field Field, rows []row) (Column, error) {
 	as := column{Field: field}
-	switch field.Type {
+	switch field.Type.layout() {
 	case Bool:
 		as.shape = shapeBool
 	case Text:
@@ -83,7 +97,15 @@ func push(as *column, to *builder, value any) error {
 	wrong := fmt.Errorf("column `%s` is %s, not %v", as.Name, as.Type, value)
 	to.valid.push(value != nil)
 	to.nulls = to.nulls || value == nil
-	switch as.Type {
+	if as.Type.isNested() && value != nil {
+		// Texts in it are as they are: it cannot fail.
+		text, err := json.Marshal(value)
+		if err != nil {
+			return wrong
+		}
+		value = string(text)
+	}
+	switch as.Type.layout() {
 	case Bool:
 		flag, ok := value.(bool)
 		if !ok && value != nil {
@@ -131,7 +153,7 @@ func jsonOf(schema Schema, batch *Batch) ([]row, error) {
 	for i, field := range schema {
 		column := &batch.columns[i]
 		what := column.check(field.Type, batch.rows)
-		if what == "" && field.Type == Text {
+		if what == "" && field.Type.layout() == Text {
 			what = column.checkText(batch.rows)
 		}
 		if what != "" {
@@ -148,7 +170,10 @@ func valueOf(kind Type, batch *Batch, column, row int) any {
 	if batch.IsNull(column, row) {
 		return nil
 	}
-	switch kind {
+	if kind.isNested() {
+		return nested(batch.Texts(column).At(row))
+	}
+	switch kind.layout() {
 	case Bool:
 		return batch.Bools(column).At(row)
 	case Text:
@@ -160,4 +185,15 @@ func valueOf(kind Type, batch *Batch, column, row int) any {
 	default:
 		return json.Number(fmt.Sprint(batch.Int64s(column)[row]))
 	}
+}
+
+// nested gives the value of a struct or list; the text itself where it is no JSON, so that a test shows it.
+func nested(text string) any {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return text
+	}
+	return value
 }

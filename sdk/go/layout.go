@@ -86,10 +86,19 @@ func layoutOf[T any]() *layout {
 		if name == "-" || !field.IsExported() && !tagged {
 			continue
 		}
+		name, kind, isTyped := strings.Cut(name, ",type=")
 		if name == "" {
 			name = snake(field.Name)
 		}
 		column, ok := columnOf(field.Type)
+		if ok && isTyped {
+			isText := column.shape == shapeText || column.shape == shapeBinary
+			if !isText || !Type(kind).isWritten() {
+				panic(fmt.Sprintf("millstream: field %s of %v has type %v and is said to be a column of type %s; "+
+					"date, decimal(…), list<…> and struct<…> are columns of strings or []byte", field.Name, row, field.Type, kind))
+			}
+			column.Type = Type(kind)
+		}
 		if !ok {
 			panic(fmt.Sprintf("millstream: field %s of %v has type %v; write bool, int64, int, float64, string, []byte, "+
 				"millstream.Timestamp or time.Time, and a pointer to it or millstream.Null of it where it may be null",

@@ -5,6 +5,24 @@ import "strings"
 // Type is the type of a column, as job files write it. Columns of other Arrow types are "arrow " and Arrow's name.
 type Type string
 
+// isWritten tells whether values are written out: dates, decimals, structs and lists, whose columns are laid out as text.
+func (t Type) isWritten() bool {
+	return t == "date" || strings.HasPrefix(string(t), "decimal(") || t.isNested()
+}
+
+// isNested tells whether values are JSON: whether it is a struct or a list.
+func (t Type) isNested() bool {
+	return strings.HasPrefix(string(t), "list<") || strings.HasPrefix(string(t), "struct<")
+}
+
+// layout is the plain type whose columns are laid out as those of this one.
+func (t Type) layout() Type {
+	if t.isWritten() {
+		return Text
+	}
+	return t
+}
+
 // The types of columns that Go values stand for.
 const (
 	Bool          Type = "bool"

@@ -2,12 +2,16 @@
 
 package millstream
 
-import "millstream.dev/sdk/internal/abi"
+import (
+	"strings"
+
+	"millstream.dev/sdk/internal/abi"
+)
 
 // The types of columns, as the interface of plugins numbers them.
 var wireTypes = [...]Type{Bool, Int64, Float64, Text, Binary, TimestampType}
 
-// arrowPrefix begins the names of all other types.
+// arrowPrefix begins the names of types that are neither these nor written out.
 const arrowPrefix = "arrow "
 
 func liftSchema(address, length uint32) Schema {
@@ -19,7 +23,10 @@ func liftSchema(address, length uint32) Schema {
 		if tag := int(abi.LoadTag(at, 8)); tag < len(wireTypes) {
 			field.Type = wireTypes[tag]
 		} else {
-			field.Type = Type(arrowPrefix + abi.String(abi.Load(at, 12), abi.Load(at, 16)))
+			field.Type = Type(abi.String(abi.Load(at, 12), abi.Load(at, 16)))
+			if !field.Type.isWritten() {
+				field.Type = arrowPrefix + field.Type
+			}
 		}
 		schema[i] = field
 	}
@@ -54,10 +61,7 @@ func lowerSchema(to *abi.Area, schema Schema) {
 		list.Put(uint32(tag))
 		arrow := ""
 		if tag == len(wireTypes) {
-			arrow = string(field.Type)
-			if len(arrow) > len(arrowPrefix) {
-				arrow = arrow[len(arrowPrefix):]
-			}
+			arrow = strings.TrimPrefix(string(field.Type), arrowPrefix)
 		}
 		list.PutString(arrow)
 		list.PutBool(field.Nullable)

@@ -13,6 +13,7 @@ pub mod protobuf;
 pub mod ready;
 mod text;
 pub mod varint;
+pub mod written_out;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::envelope;

@@ -15,6 +15,6 @@ pub mod sections;
 pub mod trust;
 
 use millstream_base::{
-    batch, context, digest, durable, error, hex, ids, job, limits, memory, owner, package_name, panics, private,
-    progress, random, regular, shown, threads, time,
+    batch, context, decode, digest, durable, error, hex, ids, job, limits, memory, owner, package_name, panics,
+    private, progress, random, regular, shown, threads, time,
 };

@@ -129,10 +129,37 @@ pub struct Description {
     pub output: SchemaRef,
     pub state: SchemaRef,
     pub key: Option<SchemaRef>,
+    /// Which of these columns are written out.
+    pub written: Arc<WrittenColumns>,
     pub inverse: bool,
     /// World `sink`: whether it knows which batch was the last one that it committed.
     pub exactly_once: bool,
     pub config_schema: String,
+}
+
+/// The columns of a plugin that are written out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WrittenColumns {
+    /// Of each input.
+    pub inputs: Vec<WrittenOut>,
+    /// Of the rows that it returns.
+    pub output: WrittenOut,
+    /// Of states or accumulators.
+    pub state: WrittenOut,
+    /// Of keys, where it says which it takes.
+    pub key: WrittenOut,
+}
+
+/// Which columns of a schema cross the boundary written out: as text, as files hold them. They are those that the plugin describes
+/// by the name that job files have for the type (`date`, `decimal(12,2)`, `list<int64>`), not by Arrow's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrittenOut(pub Vec<bool>);
+
+impl WrittenOut {
+    /// Whether the column at this place is.
+    pub fn has(&self, place: usize) -> bool {
+        self.0.get(place).copied().unwrap_or(false)
+    }
 }
 
 /// What a stage gives a plugin: everything but the batches.

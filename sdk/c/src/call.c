@@ -134,10 +134,25 @@ ms_schema ms_key_schema(ms_call *call)
     return ms_host_key();
 }
 
+bool ms_is_written(const ms_field *field)
+{
+    static const char *const starts[] = {"decimal(", "list<", "struct<"};
+    if (field->type != MS_ARROW)
+        return false;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        size_t length = strlen(starts[i]);
+        if (field->arrow.length > length && memcmp(field->arrow.data, starts[i], length) == 0)
+            return true;
+    }
+    return ms_text_is(field->arrow, "date");
+}
+
 const char *ms_type_name(const ms_field *field)
 {
     static const char *const names[] = {"bool", "int64", "float64", "text", "binary", "timestamp"};
-    return field->type < MS_ARROW ? names[field->type] : ms_format("arrow %.*s", MS_PRINT(field->arrow)).data;
+    if (field->type < MS_ARROW)
+        return names[field->type];
+    return ms_format("%s%.*s", ms_is_written(field) ? "" : "arrow ", MS_PRINT(field->arrow)).data;
 }
 
 const char *ms_schema_text(ms_schema schema)

@@ -7,8 +7,9 @@ static bool is_same(ms_schema left, ms_schema right)
         return false;
     for (size_t i = 0; i < left.width; i++) {
         const ms_field *a = &left.fields[i], *b = &right.fields[i];
-        if (a->type != b->type || a->nullable != b->nullable || a->name.length != b->name.length ||
-            memcmp(a->name.data, b->name.data, a->name.length) != 0)
+        if (a->type != b->type || a->nullable != b->nullable || !ms_text_equals(a->name, b->name))
+            return false;
+        if (a->type == MS_ARROW && !ms_text_equals(a->arrow, b->arrow))
             return false;
     }
     return true;

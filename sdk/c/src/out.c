@@ -3,7 +3,7 @@
 
 static bool has_offsets(const ms_field *field)
 {
-    return field->type == MS_TEXT || field->type == MS_BINARY;
+    return field->type == MS_TEXT || field->type == MS_BINARY || ms_is_written(field);
 }
 
 static size_t bits_bytes(uint32_t rows)
@@ -158,7 +158,7 @@ static bool take(ms_call *call, const ms_column *column, const ms_field *field, 
     memset(taken, 0, sizeof *taken);
     if (column->validity.data)
         taken->validity = take_bits(column->validity.data, rows, count);
-    if (field->type == MS_ARROW) {
+    if (field->type == MS_ARROW && !ms_is_written(field)) {
         ms_failed(call, MS_ERROR_INPUT,
                   "a column of type %.*s cannot be taken apart by a plugin: cast or drop it before",
                   MS_PRINT(field->arrow));

@@ -1,5 +1,6 @@
 /** Whole batches, for plugins that work on any columns. */
 
+import { isWritten } from "./written.ts";
 import { inputError, internalError } from "./error.ts";
 import type { Column, Field, Rejected, Type, WireBatch } from "./types.ts";
 import { decode, type Texts } from "./utf8.ts";
@@ -94,7 +95,7 @@ export class Batch {
   private takeColumn(index: number, type: Type, rows: ArrayLike<number>): Column {
     const column = this.column(index);
     const validity = column.validity && takeBits(column.validity, rows);
-    switch (type) {
+    switch (isWritten(type) ? "text" : type) {
       case "bool":
         return { validity, offsets: null, data: takeBits(column.data, rows) };
       case "int64":

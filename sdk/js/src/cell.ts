@@ -1,12 +1,13 @@
 /** The types that a row's fields may have. */
 
 import type { Type } from "./types.ts";
+import { isNested, isWritten, type NestedType } from "./written.ts";
 
 /** A microsecond count since 1970-01-01 00:00 UTC. */
 export type Timestamp = bigint;
 
 /** How a field's values are kept in JavaScript. */
-export type Kind = "bool" | "int64" | "integer" | "float64" | "text" | "binary";
+export type Kind = "bool" | "int64" | "integer" | "float64" | "text" | "binary" | "nested";
 
 /** The type of a field. Only this module makes them. */
 export interface Cell<T> {
@@ -37,6 +38,26 @@ export const binary: Cell<Uint8Array> = { type: "binary", kind: "binary", nullab
 /** A point in time: a `bigint` of microseconds since 1970-01-01 00:00 UTC. */
 export const timestamp: Cell<Timestamp> = { type: "timestamp", kind: "int64", nullable: false };
 
+/** A day, as in `"2026-11-20"`; years of other than four digits have a sign. */
+export const date: Cell<string> = { type: "date", kind: "text", nullable: false };
+
+/**
+ * A decimal number of at most so many digits, and so many of them behind the point: a `string`, as in `"12.50"`. What is read has all
+ * digits of the scale, so that `BigInt(price.replace(".", ""))` is the number of cents; what is written may have fewer.
+ */
+export function decimal(precision: number, scale: number): Cell<string> {
+  return { type: `decimal(${precision},${scale})`, kind: "text", nullable: false };
+}
+
+/**
+ * A struct or a list, named as job files name it: `nested<{ id: number; tags: string[] }>("struct<id: int64, tags: list<text>>")`.
+ * The values are those that JSON has: times and dates are strings, bytes hexadecimal digits, decimals numbers, and any of them may be
+ * `null`. Whole numbers beyond 2^53 - 1 are bigints.
+ */
+export function nested<T = unknown>(type: NestedType): Cell<T> {
+  return { type, kind: "nested", nullable: false };
+}
+
 /** The same type, or `null`. */
 export function nullable<T>(cell: Cell<T>): Cell<T | null> {
   return { type: cell.type, kind: cell.kind, nullable: true };
@@ -65,6 +86,7 @@ export function cellOf(type: Type): Cell<unknown> {
     case "binary":
       return { type, kind: type, nullable: true };
     default:
+      if (isWritten(type)) return { type, kind: isNested(type) ? "nested" : "text", nullable: true };
       throw new TypeError(`rows have no columns of type ${type}: pass them on as whole batches`);
   }
 }

@@ -7,6 +7,7 @@ import { bitmap, bytesOf, joined } from "./batch.ts";
 import type { Cell, Kind } from "./cell.ts";
 import type { Column } from "./types.ts";
 import { encode } from "./utf8.ts";
+import { parse, write } from "./written.ts";
 
 /** The row of an index. */
 export type RowReader<T> = (row: number) => T;
@@ -41,6 +42,7 @@ const READ: Record<Kind, (i: number) => string> = {
   float64: (i) => `c${i}[r]`,
   text: (i) => `c${i}.substring(o${i}[r], o${i}[r + 1])`,
   binary: (i) => `c${i}.subarray(o${i}[r], o${i}[r + 1])`,
+  nested: (i) => `parse(c${i}.substring(o${i}[r], o${i}[r + 1]))`,
 };
 
 /** Whether `x` is a value of the kind. */
@@ -51,9 +53,18 @@ const IS: Record<Kind, string> = {
   float64: `typeof x === "number"`,
   text: `typeof x === "string"`,
   binary: `x instanceof Uint8Array`,
+  nested: `typeof x === "object" && x !== null`,
 };
 
-const EMPTY: Record<Kind, unknown> = { bool: false, int64: 0n, integer: 0, float64: 0, text: "", binary: new Uint8Array(0) };
+const EMPTY: Record<Kind, unknown> = {
+  bool: false,
+  int64: 0n,
+  integer: 0,
+  float64: 0,
+  text: "",
+  binary: new Uint8Array(0),
+  nested: undefined,
+};
 
 /** A function that takes values, offsets and validity of each column, and returns a reader of rows. */
 export function compileReader<T>(fields: readonly Named[]): (columns: readonly unknown[]) => RowReader<T> {
@@ -65,8 +76,8 @@ export function compileReader<T>(fields: readonly Named[]): (columns: readonly u
     return `${key}: ${cell.nullable ? `v${i} !== null && (v${i}[r >> 3] >> (r & 7) & 1) === 0 ? null : ${value}` : value}`;
   });
   const code = `return (r) => ({ ${values.join(", ")} });`;
-  const make = new Function(...names, code);
-  return (columns) => make(...columns);
+  const make = new Function("parse", ...names, code);
+  return (columns) => make(parse, ...columns);
 }
 
 /** A function that makes an empty writer. */
@@ -104,6 +115,7 @@ function mismatch({ name, cell }: Named, value: unknown, row: unknown): string {
     float64: "a number",
     text: "a string",
     binary: "a Uint8Array",
+    nested: "an object or array",
   }[cell.kind];
   const hint = cell.kind === "int64" && typeof value === "number" ? "; declare the column as `integer` to use numbers" : "";
   return `the column \`${name}\` needs ${wanted}${cell.nullable ? " or null" : ""}, and got ${shown(value)}${hint}`;
@@ -131,6 +143,8 @@ function finishColumn(cell: Cell<unknown>, values: unknown[]): Column {
       return { validity, ...encode(values as string[]) };
     case "binary":
       return { validity, ...joined(values as Uint8Array[]) };
+    case "nested":
+      return { validity, ...encode(values.map((value) => (value === undefined ? "" : write(value)))) };
   }
 }
 

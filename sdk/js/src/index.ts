@@ -15,7 +15,23 @@ import "./console.ts";
 
 export * from "./aggregate.ts";
 export { Batch, Bits, type Output } from "./batch.ts";
-export { binary, bool, type Cell, float64, fromDate, int64, integer, nullable, text, timestamp, type Timestamp, toDate } from "./cell.ts";
+export {
+  binary,
+  bool,
+  type Cell,
+  date,
+  decimal,
+  float64,
+  fromDate,
+  int64,
+  integer,
+  nested,
+  nullable,
+  text,
+  timestamp,
+  type Timestamp,
+  toDate,
+} from "./cell.ts";
 export * from "./cogroup.ts";
 export type { Config, ConfigField, ConfigFields, ConfigSpec } from "./config.ts";
 export * as config from "./config.ts";

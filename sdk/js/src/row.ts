@@ -76,7 +76,8 @@ function views(batch: Batch, name: string, cell: Cell<unknown>, index: number): 
         return [words(batch.int64(index)), null, validity];
       case "float64":
         return [batch.float64(index), null, validity];
-      case "text": {
+      case "text":
+      case "nested": {
         const { text, offsets } = batch.text(index);
         return [text, offsets, validity];
       }

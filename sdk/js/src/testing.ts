@@ -20,6 +20,7 @@ import { SourceTest } from "./testing_source.ts";
 import type { TransformPlugin } from "./transform.ts";
 import type { Description, Field, Rejected, Type } from "./types.ts";
 import type { UpdatePlugin } from "./update.ts";
+import { isWritten } from "./written.ts";
 
 /** What a run gave. */
 export interface Run {
@@ -34,15 +35,24 @@ export interface Run {
 
 const TYPES = ["bool", "int64", "float64", "text", "binary", "timestamp"];
 
-/** Columns as in `"user text, amount int64"`. */
+/** Columns as in `"user text, amount int64, tags list<text>"`. */
 function fieldsOf(columns: string): Field[] {
-  const written = columns.split(",").filter((column) => column.trim() !== "");
-  return written.map((column) => {
-    const [name, type, ...rest] = column.trim().split(/\s+/);
-    if (name === undefined || type === undefined || rest.length > 0) {
+  // Types have commas within them.
+  let depth = 0;
+  const written = [""];
+  for (const letter of columns) {
+    depth += Number("<(".includes(letter)) - Number(">)".includes(letter));
+    if (letter === "," && depth === 0) written.push("");
+    else written[written.length - 1] += letter;
+  }
+  return written.filter((column) => column.trim() !== "").map((column) => {
+    const [, name, type] = /^(\S+)\s+(.+)$/s.exec(column.trim()) ?? [];
+    if (name === undefined || type === undefined) {
       throw new TypeError(`\`${column}\` is no name and type, as in \`amount int64\``);
     }
-    if (!TYPES.includes(type)) throw new TypeError(`\`${type}\` is no type; types are ${TYPES.join(", ")}`);
+    if (!TYPES.includes(type) && !isWritten(type)) {
+      throw new TypeError(`\`${type}\` is no type; types are ${TYPES.join(", ")}, date, decimal(…), list<…> and struct<…>`);
+    }
     return { name, type: type as Type, nullable: true };
   });
 }

@@ -1,7 +1,12 @@
 /** What crosses the boundary between host and plugin, as the interface's WIT has it and QuickJS shows it. */
 
-/** The type of a column: `arrow …` names any other Arrow type, whose column is an Arrow IPC stream. */
-export type Type = "bool" | "int64" | "float64" | "text" | "binary" | "timestamp" | `arrow ${string}`;
+import { isWritten, type WrittenType } from "./written.ts";
+
+/**
+ * The type of a column: a plain one; one whose values are written out, as columns of text are; or `arrow …`, any other Arrow type,
+ * whose column is an Arrow IPC stream.
+ */
+export type Type = "bool" | "int64" | "float64" | "text" | "binary" | "timestamp" | WrittenType | `arrow ${string}`;
 
 /** One column of a schema. */
 export interface Field {
@@ -72,12 +77,15 @@ export interface WireContext {
 export function fieldsOf(schema: WireSchema): Field[] {
   return schema.fields.map(({ name, type, nullable }) => ({
     name,
-    type: (type.tag === "arrow" ? `arrow ${type.val}` : type.tag) as Type,
+    type: (type.tag !== "arrow" ? type.tag : isWritten(type.val ?? "") ? type.val : `arrow ${type.val}`) as Type,
     nullable,
   }));
 }
 
 export function schemaOf(fields: readonly Field[]): WireSchema {
-  const typeOf = (type: Type) => (type.startsWith("arrow ") ? { tag: "arrow", val: type.slice(6) } : { tag: type });
+  const typeOf = (type: Type) => {
+    if (isWritten(type)) return { tag: "arrow", val: type };
+    return type.startsWith("arrow ") ? { tag: "arrow", val: type.slice(6) } : { tag: type };
+  };
   return { fields: fields.map(({ name, type, nullable }) => ({ name, type: typeOf(type), nullable })) };
 }

@@ -32,11 +32,13 @@ from .stage import Context, Stage
 from .timers import Timers
 from .transform import Transformed, transform
 from .update import update
+from .written import ColumnType
 
 __all__ = [
     "Arrivals",
     "Batch",
     "Column",
+    "ColumnType",
     "ConfigError",
     "Context",
     "Departures",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .columns import NOTHING
 from .errors import InternalError, Rejection, Remove
 from .place import missing_return
 from .row import RowType
@@ -47,7 +48,7 @@ class Lines:
         """The function `run` of this code, for the plugin function of this name and the rows that it returns. ``missing`` is
         called where `is_returned` finds nothing; see `fails_without`."""
         names: dict[str, Any] = {"InternalError": InternalError, "Pushes": Pushes, "Rejection": Rejection}
-        names |= {"Remove": Remove, "_missing": missing}
+        names |= {"Remove": Remove, "_missing": missing, "_nothing": NOTHING}
         code = compile("\n".join(self._lines), f"{FILE}{function} {row.name}>", "exec")
         exec(code, names)
         return names["run"]

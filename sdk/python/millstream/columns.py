@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
+from . import written
 from .errors import InputError, InternalError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -137,6 +138,8 @@ def read(column: Any, rows: int, kind: str, nullable: bool) -> list[Any]:
     Raises ValueError with what is wrong with the buffers.
     """
     reader = _READ.get(kind)
+    if reader is None and written.is_written(kind):
+        return _read_written(column, rows, kind, None if nullable else NOTHING)
     if reader is None:
         raise ValueError(f"a plugin cannot read its type {kind}: cast or drop it before")
     values = reader(column, rows)
@@ -144,6 +147,19 @@ def read(column: Any, rows: int, kind: str, nullable: bool) -> list[Any]:
     if valid is None or all(valid):
         return values
     return [value if is_valid else None for value, is_valid in zip(values, valid)]
+
+
+def _read_written(column: Any, rows: int, kind: str, nothing: Any) -> list[Any]:
+    make = written.reader(kind)
+
+    def value(text: str) -> Any:
+        try:
+            return make(text)
+        except (ValueError, ArithmeticError):
+            raise ValueError(f"`{short(text)}` is no {kind} that Python has") from None
+
+    # A text of no letters stands under a null.
+    return [value(text) if text else nothing for text in _read_text(column, rows)]
 
 
 def read_all(columns: Sequence[Any], rows: int, fields: Iterable[tuple[str, str, bool]]) -> list[list[Any]]:
@@ -160,7 +176,7 @@ def read_all(columns: Sequence[Any], rows: int, fields: Iterable[tuple[str, str,
 
 
 #: What stands under a null.
-EMPTY: dict[str, Any] = {
+_EMPTY: dict[str, Any] = {
     "bool": False,
     "int64": 0,
     "float64": 0.0,
@@ -168,6 +184,22 @@ EMPTY: dict[str, Any] = {
     "binary": b"",
     "timestamp": 0,
 }
+
+
+class _Nothing:
+    """What stands under a null of types that are written out."""
+
+    def __repr__(self) -> str:
+        return "_nothing"
+
+
+NOTHING = _Nothing()
+
+
+def empty(kind: str) -> Any:
+    """What stands under a null of this type."""
+    return _EMPTY.get(kind, NOTHING)
+
 
 _BYTES_MAX = 2**31 - 1
 
@@ -214,6 +246,13 @@ _WRITE: dict[str, Callable[[list[Any]], Column]] = {
 }
 
 
+def _write(values: list[Any], kind: str) -> Column:
+    if kind in _WRITE:
+        return _WRITE[kind](values)
+    make = written.writer(kind)
+    return _write_text(["" if value is NOTHING else make(value) for value in values])
+
+
 class WrongValue(InternalError):
     """A value of another type than its column."""
 
@@ -228,10 +267,10 @@ def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
     valid, given = None, values
     if nullable and None in values:
         valid = bitmap([value is not None for value in values])
-        empty = EMPTY[kind]
-        values = [empty if value is None else value for value in values]
+        nothing = empty(kind)
+        values = [nothing if value is None else value for value in values]
     try:
-        column = _WRITE[kind](values)
+        column = _write(values, kind)
     except (TypeError, OverflowError, UnicodeEncodeError, AttributeError):
         row = next((row for row, value in enumerate(values) if not _fits(value, kind)), 0)
         raise WrongValue(f"field `{name}` is {kind}, not {short(given[row])}", row) from None
@@ -241,7 +280,7 @@ def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
 
 def _fits(value: Any, kind: str) -> bool:
     try:
-        _WRITE[kind]([value])
+        _write([value], kind)
     except (TypeError, OverflowError, UnicodeEncodeError, AttributeError):
         return False
     return True

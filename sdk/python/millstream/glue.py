@@ -27,6 +27,7 @@ from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
 from .sink import Identity, Owner
 from .stage import Context, Stage
+from .written import is_written
 
 try:
     from wit_world.imports import types
@@ -52,7 +53,8 @@ _FROM_WIRE = {type(wire): name for name, wire in _TO_WIRE.items()}
 
 def _schema(wire: Any) -> Schema:
     def kind(of: Any) -> str:
-        return _FROM_WIRE.get(type(of)) or f"arrow {of.value}"
+        named = _FROM_WIRE.get(type(of))
+        return named or (of.value if is_written(of.value) else f"arrow {of.value}")
 
     return Schema([Field(own.name, kind(own.type), own.nullable) for own in wire.fields])
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from datetime import date
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from .columns import Timestamp
 from .schema import Field, Schema
+from .written import ColumnType, fits, is_written
 
 #: The types that fields and parameters may have, and those of their columns.
 SCALARS: dict[Any, str] = {
@@ -18,6 +20,7 @@ SCALARS: dict[Any, str] = {
     str: "text",
     bytes: "binary",
     Timestamp: "timestamp",
+    date: "date",
 }
 
 
@@ -78,11 +81,15 @@ def optional(annotation: Any) -> tuple[Any, bool]:
 def scalar(name: str, annotation: Any) -> Field | None:
     """The column of a field or parameter; None where its type is no column's."""
     annotation, outside = optional(annotation)
+    marks: list[Any] = []
     if get_origin(annotation) is Annotated:
         annotation, *marks = get_args(annotation)
         name = next((str(mark) for mark in marks if isinstance(mark, Column)), name)
     inner, inside = optional(annotation)
     kind = SCALARS.get(inner) if isinstance(inner, type) else None
+    inner = get_origin(inner) or inner
+    if told := next((str(mark) for mark in marks if isinstance(mark, ColumnType)), None):
+        kind = told if is_written(told) and fits(inner, told) else None
     return Field(name, kind, outside or inside) if kind else None
 
 
@@ -106,7 +113,10 @@ def row_type(cls: Any) -> RowType:
     for name in names:
         column = scalar(name, hints[name])
         if column is None:
-            words = "bool, int, float, str, bytes, Timestamp, or one of these with `| None`"
+            words = (
+                "bool, int, float, str, bytes, Timestamp, date, Decimal with a ColumnType as in Annotated[Decimal, "
+                'ColumnType("decimal(12,2)")], list or dict with one, or one of these with `| None`'
+            )
             raise TypeError(f"{cls.__name__}.{name} is of the type {hints[name]!r}; fields of rows are {words}")
         fields.append((name, column))
     return RowType(cls, fields, keywords)

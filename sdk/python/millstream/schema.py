@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from . import written
 from .errors import InputError
 
-#: The types of columns that plugins read and write. Any other column is of the type ``arrow NAME``.
+#: The plain types of columns. Others that plugins read and write are written out: ``date``, ``decimal(12,2)``, ``list<…>`` and
+#: ``struct<…>``. Any other column is of the type ``arrow NAME``.
 TYPES = ("bool", "int64", "float64", "text", "binary", "timestamp")
+
+
+def is_known(kind: str) -> bool:
+    """Whether plugins read and write columns of this type."""
+    return kind in TYPES or written.is_written(kind)
+
+
+def _split(columns: str) -> list[str]:
+    """The parts between commas, but for those within the brackets of a type."""
+    parts, depth = [""], 0
+    for letter in columns:
+        depth += (letter in "<(") - (letter in ">)")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()]
 
 
 @dataclass(frozen=True)
@@ -29,12 +48,12 @@ class Schema:
     def parse(cls, columns: str) -> Schema:
         """A schema from names and types, as in ``"user text, amount int64"``. Raises ValueError for anything else."""
         fields = []
-        for column in filter(str.strip, columns.split(",")):
-            match column.split():
-                case [name, kind] if kind in TYPES:
-                    fields.append(Field(name, kind))
+        for column in _split(columns):
+            match column.split(maxsplit=1):
+                case [name, kind] if is_known(kind.strip()):
+                    fields.append(Field(name, kind.strip()))
                 case [_, kind]:
-                    raise ValueError(f"`{kind}` is no type; types are {', '.join(TYPES)}")
+                    raise ValueError(f"`{kind}` is no type; types are {', '.join(TYPES)}, date, decimal(…), list<…> and struct<…>")
                 case _:
                     raise ValueError(f"`{column}` is no name and type, as in `amount int64`")
         return cls(fields)

@@ -13,7 +13,7 @@ from .errors import InputError
 from .plugin import decorator
 from .place import missing_return
 from .row import RowType, is_row, row_type
-from .schema import TYPES, Description, Schema
+from .schema import Description, Schema, is_known
 
 R = TypeVar("R")
 
@@ -160,7 +160,7 @@ class SinkRunner(Connector):
             if not isinstance(found, Schema):
                 raise TypeError(missing_return(self._class.reads, "a Schema"))  # type: ignore[attr-defined]
         for own in found.fields:
-            if own.type not in TYPES:
+            if not is_known(own.type):
                 raise InputError(f"column `{own.name}` is {own.type}, which rows cannot hold: cast or drop it before")
         return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import columns as of_columns
 from .code import Lines, Output, arguments, fails_without, makes_rows, taken, values_of
-from .columns import EMPTY
+from .columns import empty
 from .plugin import Configured, decorator, group_bounds, refused_rows, within, write_keyed, write_rows
 from .row import NO_COLUMNS, RowType
 from .schema import Description, Schema
@@ -170,7 +170,7 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
     lines.add(3, "continue")
     if has_timers:
         lines.add(2, "_timers.end(True)")
-    nothing = [repr(EMPTY[own.type]) for own in state.fields]
+    nothing = [repr(empty(own.type)) for own in state.fields]
     if returned.kind == "nothing":
         # It has no state, and so keeps none.
         lines.add(2, "_kept_add(False)")

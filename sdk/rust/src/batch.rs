@@ -1,6 +1,7 @@
 //! Whole batches, for plugins that work on any columns.
 
 use crate::bindings::transform::millstream::plugin::types::{Batch as WireBatch, Column};
+use crate::written::is_written;
 use crate::{Cell, Error, Rejected, Row, Type};
 
 /// Rows as columns. It does not know their names and types: [`Stage::input`](crate::Stage::input) and
@@ -174,13 +175,13 @@ fn take_column(column: &Column, rows: usize, type_: &Type, taken: &[u32]) -> Res
             let values = words(&column.data).get(..rows).ok_or_else(short)?;
             (None, taken.iter().flat_map(|&row| values[row as usize]).collect())
         }
-        Type::Text | Type::Binary => {
-            let (offsets, data) = take_bytes(column, rows, taken).ok_or_else(short)?;
-            (Some(offsets), data)
-        }
-        Type::Arrow(name) => {
+        Type::Arrow(name) if !is_written(name) => {
             let message = format!("a column of type {name} cannot be taken apart by a plugin: cast or drop it before");
             return Err(Error::input(message));
+        }
+        Type::Text | Type::Binary | Type::Arrow(_) => {
+            let (offsets, data) = take_bytes(column, rows, taken).ok_or_else(short)?;
+            (Some(offsets), data)
         }
     };
     Ok(Column { validity, offsets, data })

@@ -10,7 +10,7 @@ use crate::writer::{BitWriter, BytesWriter, FixedWriter, NullableWriter, Writer}
 pub struct Timestamp(pub i64);
 
 /// A type that a field of a row may have: `bool`, `i64`, `f64`, `&str`, `String`, `&[u8]`, `Vec<u8>`, [`Timestamp`],
-/// and `Option` of each for columns with nulls. Only this crate implements it.
+/// [`Date`](crate::Date), [`Decimal`](crate::Decimal), and `Option` of each for columns with nulls. Only this crate implements it.
 pub trait Cell: sealed::Sealed {
     /// Whether the column may hold nulls.
     const NULLABLE: bool = false;
@@ -42,6 +42,8 @@ mod sealed {
     impl Sealed for String {}
     impl Sealed for &[u8] {}
     impl Sealed for Vec<u8> {}
+    impl Sealed for crate::Date {}
+    impl<const P: u8, const S: u8> Sealed for crate::Decimal<P, S> {}
     impl<T: Sealed> Sealed for Option<T> {}
 }
 
@@ -119,7 +121,7 @@ pub struct BytesReader<'x> {
 }
 
 impl<'x> BytesReader<'x> {
-    fn new(column: &'x Column, rows: usize) -> Result<BytesReader<'x>, &'static str> {
+    pub(crate) fn new(column: &'x Column, rows: usize) -> Result<BytesReader<'x>, &'static str> {
         let (offsets, _) = column.offsets.as_deref().ok_or("it has no offsets")?.as_chunks();
         // Arrow allows a column of no rows to have no offsets at all.
         if rows > 0 && offsets.len() <= rows {
@@ -129,7 +131,7 @@ impl<'x> BytesReader<'x> {
     }
 
     #[inline]
-    fn get(&self, row: usize) -> &'x [u8] {
+    pub(crate) fn get(&self, row: usize) -> &'x [u8] {
         let at = |row: usize| u32::from_le_bytes(self.offsets[row]) as usize;
         &self.data[at(row)..at(row + 1)]
     }

@@ -66,6 +66,8 @@ pub mod transform;
 pub mod update;
 #[doc(hidden)]
 pub mod writer;
+#[doc(hidden)]
+pub mod written;
 
 pub use aggregate::Aggregate;
 pub use batch::Batch;
@@ -73,17 +75,21 @@ pub use cell::{Cell, Timestamp};
 pub use cogroup::Cogroup;
 pub use error::{Error, Rejected, Rejection};
 pub use migrate::{Migrate, OldStates};
-/// Makes a struct a row: each field is a column of the field's name, `#[row(name = "…")]` gives it another one.
+/// Makes a struct a row: each field is a column of the field's name, `#[row(name = "…")]` gives it another one. A field of text
+/// with `#[row(type = "…")]` is a column of that type, written out: a struct or a list as JSON.
 ///
 /// ```
-/// # use millstream_sdk::{Row, Timestamp};
+/// # use millstream_sdk::{Date, Decimal, Row, Timestamp};
 /// #[derive(Row)]
 /// struct Click<'a> {
 ///     user: &'a str,
 ///     #[row(name = "type")]
 ///     kind: Option<&'a str>,
 ///     at: Timestamp,
-///     price: f64,
+///     day: Date,
+///     price: Decimal<12, 2>,
+///     #[row(type = "list<text>")]
+///     tags: &'a str,
 /// }
 /// ```
 pub use millstream_sdk_macros::Row;
@@ -335,6 +341,7 @@ pub use stage::{Context, Stage};
 pub use timers::Timers;
 pub use transform::Transform;
 pub use update::{Rows, Update};
+pub use written::{Date, Decimal};
 
 /// The README's examples, compiled and run.
 #[cfg(doctest)]

@@ -1,5 +1,7 @@
 //! Schemas, and what a plugin says of itself.
 
+use crate::written::is_written;
+
 pub use crate::bindings::transform::millstream::plugin::types::{DataType as Type, Description, Field, Schema};
 
 impl Field {
@@ -46,7 +48,8 @@ impl std::fmt::Display for Schema {
 }
 
 impl Type {
-    /// The type of this name, as job files write it.
+    /// The type of this name, as job files write it. What is within the parentheses of others than the plain types is not
+    /// looked at.
     pub fn from_name(name: &str) -> Option<Type> {
         Some(match name {
             "bool" => Type::Bool,
@@ -55,6 +58,7 @@ impl Type {
             "text" => Type::Text,
             "binary" => Type::Binary,
             "timestamp" => Type::Timestamp,
+            name if is_written(name) => Type::Arrow(name.to_owned()),
             _ => return None,
         })
     }
@@ -69,6 +73,7 @@ impl std::fmt::Display for Type {
             Type::Text => "text",
             Type::Binary => "binary",
             Type::Timestamp => "timestamp",
+            Type::Arrow(name) if is_written(name) => name,
             Type::Arrow(name) => return write!(f, "arrow {name}"),
         })
     }

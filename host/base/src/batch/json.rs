@@ -8,7 +8,7 @@ use super::nested;
 use crate::batch::types::ColumnType;
 use crate::hex;
 use arrow::array::{
-    Array, ArrayRef, AsArray, LargeBinaryArray, ListArray, RecordBatch, StringBuilder, new_empty_array,
+    Array, ArrayRef, AsArray, LargeBinaryArray, ListArray, RecordBatch, StringArray, StringBuilder, new_empty_array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
@@ -98,11 +98,11 @@ pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
     if !schema.fields().iter().any(is_named) {
         return Ok(rows);
     }
-    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
     for (field, array) in schema.fields().iter().zip(rows.columns()) {
         if is_named(field) {
             fields.push(Field::new(field.name(), DataType::Utf8, true));
-            columns.push(texts(field, array)?);
+            columns.push(Arc::new(written_out(field, array)?));
         } else {
             fields.push(field.as_ref().clone());
             columns.push(array.clone());
@@ -111,7 +111,8 @@ pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(io::Error::other)
 }
 
-fn texts(field: &FieldRef, array: &ArrayRef) -> io::Result<ArrayRef> {
+/// A column as text: structs and lists as JSON, decimals and dates as they are written elsewhere, nulls as nulls.
+pub fn written_out(field: &FieldRef, array: &ArrayRef) -> io::Result<StringArray> {
     let mut column = JsonColumn::of(field, array)?;
     let (mut texts, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
     for row in 0..array.len() {
@@ -120,10 +121,16 @@ fn texts(field: &FieldRef, array: &ArrayRef) -> io::Result<ArrayRef> {
             continue;
         }
         text.clear();
+        if let Cells::Date(dates) = &column.cells {
+            scratch.clear();
+            cell::write_date(&mut scratch, dates.value(row));
+            texts.append_value(&scratch);
+            continue;
+        }
         column.write(row, &mut scratch, &mut text)?;
         texts.append_value(std::str::from_utf8(&text).map_err(io::Error::other)?);
     }
-    Ok(Arc::new(texts.finish()))
+    Ok(texts.finish())
 }
 
 struct JsonColumn<'a> {

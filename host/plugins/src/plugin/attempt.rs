@@ -7,9 +7,13 @@ use super::bindings::{self, BatchOut, Context};
 use super::failure::{CallFailure, CallIdentity, DESCRIBE, OutputFault, Role};
 use super::guest::{CallTimers, Stage};
 use super::instances::Instances;
+use super::lift::Promised;
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
-use super::{Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, lift};
+use super::{
+    Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, WrittenColumns,
+    WrittenOut, lift,
+};
 use crate::context::CallContext;
 use crate::error::Error;
 use crate::job::spec::InstanceSpec;
@@ -30,6 +34,7 @@ pub struct Attempts {
     loaded: Arc<Loaded>,
     output: SchemaRef,
     state: SchemaRef,
+    written: Arc<WrittenColumns>,
     counters: Counters,
 }
 
@@ -50,6 +55,7 @@ impl Attempts {
             config: stage.config,
             output,
             state,
+            written: description.written.clone(),
             counters: Counters::default(),
         }
     }
@@ -68,7 +74,7 @@ impl Attempts {
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Transform { process } = &loaded.calls else { return Err(self.wrong_world("process")) };
-        let input = self.lower_rows(rows)?;
+        let input = self.lower_rows(rows, 0)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
@@ -85,8 +91,9 @@ impl Attempts {
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Update { update, .. } = &loaded.calls else { return Err(self.wrong_world("update")) };
-        let keys = self.lower_batch(&groups.keys)?;
-        let (rows, states) = (self.lower_rows(&groups.rows)?, self.lower_batch(&groups.states)?);
+        let written = self.written.clone();
+        let keys = self.lower_batch(&groups.keys, &written.key)?;
+        let (rows, states) = (self.lower_rows(&groups.rows, 0)?, self.lower_batch(&groups.states, &written.state)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
         let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
         let arguments = bindings::WitGroups {
@@ -117,11 +124,13 @@ impl Attempts {
         timers: Vec<TimerChange>,
     ) -> Result<Updated, OutputFault> {
         let (count, limits) = (groups.keys.num_rows(), &self.instances.callee.limits);
-        let states = self.lifted(given, "the new states", &self.state, Some(count), updated.states)?;
+        let kept = lift::bits("kept", count, updated.kept)?;
+        let promised = Promised { counts: Some(&kept), ..self.states("the new states", count) };
+        let states = self.lifted(given, promised, updated.states)?;
         check_states(&states, limits)?;
         Ok(Updated {
             states,
-            kept: BooleanArray::new(lift::bits("kept", count, updated.kept)?, None),
+            kept: BooleanArray::new(kept, None),
             output: self.rows(given, updated.output)?,
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
             timers: check_timers(groups, timers, limits)?,
@@ -134,9 +143,11 @@ impl Attempts {
     pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
-        let keys = self.lower_batch(&groups.keys)?;
-        let inputs =
-            groups.inputs.iter().map(|(rows, _)| self.lower_rows(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
+        let written = self.written.clone();
+        let keys = self.lower_batch(&groups.keys, &written.key)?;
+        let inputs = groups.inputs.iter().enumerate();
+        let inputs = inputs.map(|(place, (rows, _))| self.lower_rows(rows, place));
+        let inputs = inputs.collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
         let given = Given::of(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
@@ -175,14 +186,14 @@ impl Attempts {
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let lift = &self.aggregate(&loaded, "lift")?.lift;
-        let input = self.lower_rows(rows)?;
+        let input = self.lower_rows(rows, 0)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
         let given = Given::of([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
-        let checked = self.lifted(given, "the accumulators", &self.state, Some(rows.num_rows()), made);
+        let checked = self.lifted(given, self.states("the accumulators", rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -195,7 +206,7 @@ impl Attempts {
     ) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let combine = &self.aggregate(&loaded, "combine")?.combine;
-        self.pair(context, combine, left, right, "the combined accumulators", &self.state.clone())
+        self.pair(context, combine, (left, right), "the combined accumulators", false)
     }
 
     /// World `aggregate`: the output row of each accumulator.
@@ -208,7 +219,7 @@ impl Attempts {
         let loaded = self.loaded.clone();
         let lower = &self.aggregate(&loaded, "lower")?.lower;
         self.instances.bill.returns_a_row_each(accumulators);
-        self.pair(context, lower, keys, accumulators, "the rows", &self.output.clone())
+        self.pair(context, lower, (keys, accumulators), "the rows", true)
     }
 
     /// World `aggregate`: accumulators taken out again, pair by pair.
@@ -220,26 +231,30 @@ impl Attempts {
     ) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let inverse = &self.aggregate(&loaded, "inverse")?.inverse;
-        self.pair(context, inverse, whole, part, "the accumulators left", &self.state.clone())
+        self.pair(context, inverse, (whole, part), "the accumulators left", false)
     }
 
+    /// A call with pairs: of keys and accumulators, which makes rows (`is_last`), or of two accumulators, which makes others.
     fn pair(
         &mut self,
         context: CallContext,
         function: &ComponentExportIndex,
-        left: &RecordBatch,
-        right: &RecordBatch,
+        (left, right): (&RecordBatch, &RecordBatch),
         what: &str,
-        schema: &SchemaRef,
+        is_last: bool,
     ) -> Result<RecordBatch, CallFailure> {
-        let (first, second) = (self.lower_batch(left)?, self.lower_batch(right)?);
+        let written = self.written.clone();
+        let of_left = if is_last { &written.key } else { &written.state };
+        let (first, second) = (self.lower_batch(left, of_left)?, self.lower_batch(right, &written.state)?);
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
         self.instances.time_us = context.time.0;
         let given = Given::of([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         self.instances.bill.returns(&made);
-        let checked = self.lifted(given, what, schema, Some(right.num_rows()), made);
+        let rows = right.num_rows();
+        let promised = if is_last { self.output(what, Some(rows)) } else { self.states(what, rows) };
+        let checked = self.lifted(given, promised, made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -247,18 +262,19 @@ impl Attempts {
     /// anything is made of them: rows without columns cost a guest nothing.
     fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
         Allowance::new(self.instances.callee.limits, given).check_rows(raw.rows)?;
-        self.lifted(given, "the rows", &self.output, None, raw)
+        self.lifted(given, self.output("the rows", None), raw)
     }
 
-    fn lifted(
-        &self,
-        given: Given,
-        what: &str,
-        schema: &SchemaRef,
-        rows: Option<usize>,
-        raw: BatchOut,
-    ) -> Result<RecordBatch, OutputFault> {
-        let batch = lift::batch(what, schema, rows, raw)?;
+    fn output<'a>(&'a self, what: &'a str, rows: Option<usize>) -> Promised<'a> {
+        Promised { what, schema: &self.output, written: &self.written.output, rows, counts: None }
+    }
+
+    fn states<'a>(&'a self, what: &'a str, rows: usize) -> Promised<'a> {
+        Promised { what, schema: &self.state, written: &self.written.state, rows: Some(rows), counts: None }
+    }
+
+    fn lifted(&self, given: Given, promised: Promised<'_>, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
+        let batch = lift::batch(promised, raw)?;
         Allowance::new(self.instances.callee.limits, given).check_shared(&batch)?;
         Ok(batch)
     }
@@ -270,16 +286,17 @@ impl Attempts {
         }
     }
 
-    /// Rows of the stage's input.
-    fn lower_rows(&mut self, rows: &RecordBatch) -> Result<Lowered, CallFailure> {
+    /// Rows of an input of the stage.
+    fn lower_rows(&mut self, rows: &RecordBatch, input: usize) -> Result<Lowered, CallFailure> {
         self.instances.bill.passes_rows(rows.num_rows());
-        self.lower_batch(rows)
+        let written = self.written.clone();
+        self.lower_batch(rows, written.inputs.get(input).unwrap_or(&WrittenOut::default()))
     }
 
-    fn lower_batch(&mut self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+    fn lower_batch(&mut self, batch: &RecordBatch, written: &WrittenOut) -> Result<Lowered, CallFailure> {
         self.instances.bill.begin();
         let told = |words| Error::bug(format!("{}: {words}", self.instances.callee.identity.who()));
-        let lowered = Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))?;
+        let lowered = Lowered::new(batch, written).map_err(|words| CallFailure::other(told(words)))?;
         self.instances.bill.passes(&lowered);
         Ok(lowered)
     }

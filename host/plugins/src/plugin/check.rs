@@ -3,15 +3,18 @@
 use super::arrow_types;
 use super::bindings::{self, DataType, WitPromise};
 use super::failure::{is_unsafe, printable};
-use super::{Description, World};
+use super::{Description, World, WrittenColumns, WrittenOut};
+use crate::batch::nested;
 use crate::batch::types::ColumnType;
 use crate::limits::PLUGIN_COLUMNS_MAX;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Bytes of a plugin's name and version, and of a column's name and type.
+/// Bytes of a plugin's name and version, and of a column's name.
 const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a column's type: structs name all their members.
+const TYPE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a plugin's `doc`; the rest is cut.
 const DOC_BYTES_MAX: usize = 4096;
 
@@ -26,16 +29,25 @@ pub fn description(world: World, raw: bindings::WitDescription) -> Result<Descri
         return Err("`inverse` is for world `aggregate` only".into());
     }
     config_schema(&raw.config_schema)?;
-    let input = schema("input", raw.input)?;
+    let (input, of_input) = schema("input", raw.input)?;
+    let (output, of_output) = schema("output", raw.output)?;
+    let (state, of_state) = schema("state", raw.state)?;
+    let (key, of_key) = raw.key.map(|key| schema("key", key)).transpose()?.unzip();
     Ok(Description {
         name: raw.name,
         version: raw.version,
         doc: printable(&raw.doc, DOC_BYTES_MAX),
         inputs: vec![input.clone()],
         input,
-        output: schema("output", raw.output)?,
-        state: schema("state", raw.state)?,
-        key: raw.key.map(|key| schema("key", key)).transpose()?,
+        output,
+        state,
+        key,
+        written: Arc::new(WrittenColumns {
+            inputs: vec![of_input],
+            output: of_output,
+            state: of_state,
+            key: of_key.unwrap_or_default(),
+        }),
         inverse: raw.inverse,
         exactly_once: false,
         config_schema: raw.config_schema,
@@ -48,18 +60,26 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
     name("its version", &raw.version)?;
     config_schema(&raw.config_schema)?;
     let inputs = raw.inputs.into_iter().enumerate();
-    let inputs =
-        inputs.map(|(place, input)| schema(&format!("inputs[{place}]"), input)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = inputs.map(|(place, input)| schema(&format!("inputs[{place}]"), input));
+    let (inputs, of_inputs): (Vec<_>, Vec<_>) = inputs.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let Some(input) = inputs.first().cloned() else { return Err("`inputs` names no input".into()) };
+    let (output, of_output) = schema("output", raw.output)?;
+    let (key, of_key) = raw.key.map(|key| schema("key", key)).transpose()?.unzip();
     Ok(Description {
         name: raw.name,
         version: raw.version,
         doc: printable(&raw.doc, DOC_BYTES_MAX),
         input,
         inputs,
-        output: schema("output", raw.output)?,
+        output,
         state: Arc::new(Schema::empty()),
-        key: raw.key.map(|key| schema("key", key)).transpose()?,
+        key,
+        written: Arc::new(WrittenColumns {
+            inputs: of_inputs,
+            output: of_output,
+            state: WrittenOut::default(),
+            key: of_key.unwrap_or_default(),
+        }),
         inverse: false,
         exactly_once: false,
         config_schema: raw.config_schema,
@@ -72,7 +92,7 @@ pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Descriptio
     name("its version", &raw.version)?;
     config_schema(&raw.config_schema)?;
     let none = || Arc::new(Schema::empty());
-    let output = schema("output", raw.output)?;
+    let (output, of_output) = schema("output", raw.output)?;
     if output.fields().is_empty() {
         return Err("`output` names no column".into());
     }
@@ -85,6 +105,7 @@ pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Descriptio
         output,
         state: none(),
         key: None,
+        written: Arc::new(WrittenColumns { output: of_output, ..WrittenColumns::default() }),
         inverse: false,
         exactly_once: false,
         config_schema: raw.config_schema,
@@ -97,7 +118,7 @@ pub fn writer_description(raw: bindings::WriterDescription) -> Result<Descriptio
     name("its version", &raw.version)?;
     config_schema(&raw.config_schema)?;
     let none = || Arc::new(Schema::empty());
-    let input = schema("input", raw.input)?;
+    let (input, of_input) = schema("input", raw.input)?;
     Ok(Description {
         name: raw.name,
         version: raw.version,
@@ -107,6 +128,7 @@ pub fn writer_description(raw: bindings::WriterDescription) -> Result<Descriptio
         output: none(),
         state: none(),
         key: None,
+        written: Arc::new(WrittenColumns { inputs: vec![of_input], ..WrittenColumns::default() }),
         inverse: false,
         exactly_once: raw.promise == WitPromise::ExactlyOnce,
         config_schema: raw.config_schema,
@@ -122,11 +144,15 @@ fn config_schema(text: &str) -> Result<(), String> {
 }
 
 fn name(what: &str, text: &str) -> Result<(), String> {
+    bounded_name(what, text, NAME_BYTES_MAX)
+}
+
+fn bounded_name(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if text.is_empty() {
         return Err(format!("{what} is empty"));
     }
-    if text.len() > NAME_BYTES_MAX {
-        return Err(format!("{what} has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len()));
+    if text.len() > bytes_max {
+        return Err(format!("{what} has {} bytes; at most {bytes_max} are allowed", text.len()));
     }
     match text.chars().any(is_unsafe) {
         true => Err(format!("{what} holds control characters: {text:?}")),
@@ -134,25 +160,28 @@ fn name(what: &str, text: &str) -> Result<(), String> {
     }
 }
 
-fn schema(what: &str, raw: bindings::Schema) -> Result<SchemaRef, String> {
+fn schema(what: &str, raw: bindings::Schema) -> Result<(SchemaRef, WrittenOut), String> {
     if raw.fields.len() > PLUGIN_COLUMNS_MAX {
         return Err(format!("`{what}` names {} columns; at most {PLUGIN_COLUMNS_MAX} are allowed", raw.fields.len()));
     }
     let mut fields = Vec::with_capacity(raw.fields.len());
-    let mut names = HashSet::new();
+    let (mut names, mut written) = (HashSet::new(), Vec::new());
     for field in raw.fields {
         name(&format!("a column of `{what}`"), &field.name)?;
         if !names.insert(field.name.clone()) {
             return Err(format!("`{what}` names column `{}` twice", field.name));
         }
-        let kind = column_type(field.kind).map_err(|words| format!("`{what}`, column `{}`: {words}", field.name))?;
+        let (kind, is_written) =
+            column_type(field.kind).map_err(|words| format!("`{what}`, column `{}`: {words}", field.name))?;
+        written.push(is_written);
         fields.push(Field::new(field.name, kind.arrow(), field.nullable));
     }
-    Ok(Arc::new(Schema::new(fields)))
+    Ok((Arc::new(Schema::new(fields)), WrittenOut(written)))
 }
 
-fn column_type(raw: DataType) -> Result<ColumnType, String> {
-    Ok(match raw {
+/// The type, and whether its values are written out: types that job files name are, by that name.
+fn column_type(raw: DataType) -> Result<(ColumnType, bool), String> {
+    let plain = match raw {
         DataType::Bool => ColumnType::Bool,
         DataType::Int64 => ColumnType::Int64,
         DataType::Float64 => ColumnType::Float64,
@@ -160,15 +189,19 @@ fn column_type(raw: DataType) -> Result<ColumnType, String> {
         DataType::Binary => ColumnType::Binary,
         DataType::Timestamp => ColumnType::Timestamp,
         DataType::Arrow(text) => {
-            name("its Arrow type", &text)?;
-            let parsed = text.parse().map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
-            match ColumnType::of(&parsed) {
+            bounded_name("its type", &text, TYPE_BYTES_MAX)?;
+            let named = nested::from_name(&text);
+            let is_written = named.is_some();
+            let parsed = named.map_or_else(|| text.parse(), Ok);
+            let parsed = parsed.map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
+            return match ColumnType::of(&parsed) {
                 ColumnType::Arrow(other) => {
                     arrow_types::check(&other).map_err(|words| format!("the Arrow type {text}: {words}"))?;
-                    ColumnType::Arrow(other)
+                    Ok((ColumnType::Arrow(other), is_written))
                 }
-                own => return Err(format!("the Arrow type {text} is called `{own}` here")),
-            }
+                own => Err(format!("the Arrow type {text} is called `{own}` here")),
+            };
         }
-    })
+    };
+    Ok((plain, false))
 }

@@ -1,14 +1,16 @@
 //! The guest to Arrow. Nothing that a guest returns is trusted: every buffer is checked before an Arrow array is made
 //! of it. Errors are words for the plugin's author; who and when is added by the caller.
 
+use super::WrittenOut;
 use super::bindings::{BatchOut, ColumnOut, Rejection};
 use crate::batch::rejected::RefusedRow;
 use crate::batch::types::ColumnType;
+use crate::decode::written_out;
 use crate::limits::PLUGIN_REASON_BYTES_MAX;
 use crate::panics::caught;
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, new_empty_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+    StringArray, TimestampMicrosecondArray, new_empty_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
@@ -16,9 +18,24 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use std::sync::Arc;
 
-/// Makes a batch of the described schema. `rows`: how many there must be, where that is known. `what` names the batch
-/// in errors, as "the new states".
-pub fn batch(what: &str, schema: &SchemaRef, rows: Option<usize>, raw: BatchOut) -> Result<RecordBatch, String> {
+/// What a batch of a guest must be.
+#[derive(Clone, Copy)]
+pub struct Promised<'a> {
+    /// What it is called in errors, as "the new states".
+    pub what: &'a str,
+    /// The described schema.
+    pub schema: &'a SchemaRef,
+    /// Which of its columns are written out.
+    pub written: &'a WrittenOut,
+    /// How many rows there must be, where that is known.
+    pub rows: Option<usize>,
+    /// Which rows count, where some do not; under these may stand anything.
+    pub counts: Option<&'a BooleanBuffer>,
+}
+
+/// Makes a batch of the described schema.
+pub fn batch(promised: Promised<'_>, raw: BatchOut) -> Result<RecordBatch, String> {
+    let Promised { what, schema, written, rows, counts } = promised;
     let found = raw.rows as usize;
     if let Some(rows) = rows.filter(|rows| *rows != found) {
         return Err(format!("{what}: {found} rows where there must be {rows}"));
@@ -28,9 +45,12 @@ pub fn batch(what: &str, schema: &SchemaRef, rows: Option<usize>, raw: BatchOut)
         return Err(format!("{what}: {given} columns where `describe` promised {wanted}"));
     }
     let mut columns = Vec::with_capacity(wanted);
-    for (field, column) in schema.fields().iter().zip(raw.columns) {
-        let array = lift_column(field, found, column)
-            .map_err(|words| format!("{what}: column `{}`, {found} rows: {words}", field.name()))?;
+    for (place, (field, column)) in schema.fields().iter().zip(raw.columns).enumerate() {
+        let array = match written.has(place) {
+            true => lift_written(field, found, column, counts),
+            false => lift_column(field, found, column),
+        };
+        let array = array.map_err(|words| format!("{what}: column `{}`, {found} rows: {words}", field.name()))?;
         columns.push(array);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(found));
@@ -78,6 +98,18 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
         }
         (kind, _) => return Err(format!("{kind} columns cannot be returned")),
     })
+}
+
+/// As [`lift_column`], of a column that is written out.
+fn lift_written(
+    field: &Field,
+    rows: usize,
+    column: ColumnOut,
+    counts: Option<&BooleanBuffer>,
+) -> Result<ArrayRef, String> {
+    let texts = lift_column(&field.clone().with_data_type(DataType::Utf8), rows, column)?;
+    let counts = |row: usize| counts.is_none_or(|counts| row < counts.len() && counts.value(row));
+    written_out::read(field, texts.as_string(), counts)
 }
 
 /// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.

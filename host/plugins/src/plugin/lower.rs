@@ -1,14 +1,18 @@
 //! Arrow to the guest: schemas, and batches as slices of Arrow's own buffers.
 
+use super::WrittenOut;
 use super::bindings::{BatchIn, ColumnIn, DataType, Field, Schema};
 use crate::batch::types::ColumnType;
+use crate::batch::{json, nested};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, RecordBatch};
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use arrow::datatypes::{ByteArrayType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::ipc::writer::StreamWriter;
 use std::sync::Arc;
 
-/// A schema in the words of the interface.
+/// A schema in the words of the interface. Types that job files can name have that name, see [`WrittenOut`].
+///
+/// [`WrittenOut`]: super::WrittenOut
 pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| Field {
         name: field.name().clone(),
@@ -19,7 +23,7 @@ pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
             ColumnType::Text => DataType::Text,
             ColumnType::Binary => DataType::Binary,
             ColumnType::Timestamp => DataType::Timestamp,
-            ColumnType::Arrow(other) => DataType::Arrow(other.to_string()),
+            ColumnType::Arrow(other) => DataType::Arrow(nested::name_of(&other).unwrap_or_else(|| other.to_string())),
         },
         nullable: field.is_nullable(),
     });
@@ -40,13 +44,20 @@ struct LoweredColumn {
 }
 
 impl Lowered {
-    /// Prepares a batch. An error says which column cannot be passed.
-    pub fn new(batch: &RecordBatch) -> Result<Lowered, String> {
+    /// Prepares a batch, with these columns written out. An error says which column cannot be passed.
+    pub fn new(batch: &RecordBatch, written: &WrittenOut) -> Result<Lowered, String> {
         let rows = u32::try_from(batch.num_rows()).map_err(|_| format!("{} rows are too many", batch.num_rows()))?;
         let schema = batch.schema_ref();
-        let columns = batch.columns().iter().zip(schema.fields());
-        let columns = columns
-            .map(|(array, field)| column(array, field).map_err(|words| format!("column `{}`: {words}", field.name())));
+        let columns = batch.columns().iter().zip(schema.fields()).enumerate();
+        let columns = columns.map(|(place, (array, field))| {
+            let lowered = match written.has(place) {
+                true => json::written_out(field, array)
+                    .map_err(|e| e.to_string())
+                    .and_then(|texts| column(&(Arc::new(texts) as ArrayRef), field)),
+                false => column(array, field),
+            };
+            lowered.map_err(|words| format!("column `{}`: {words}", field.name()))
+        });
         Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
     }
 

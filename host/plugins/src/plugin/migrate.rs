@@ -5,13 +5,16 @@ use super::bindings::BatchOut;
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role};
 use super::guest::Stage;
 use super::instances::Instances;
+use super::lift::Promised;
 use super::load::Calls;
 use super::lower::{self, Lowered};
 use super::traced::located;
-use super::{Counters, Description, Plugin, StageUse, lift};
+use super::{Counters, Description, Plugin, StageUse, WrittenOut, lift};
+use crate::batch::nested;
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
 use arrow::array::RecordBatch;
+use arrow::datatypes::FieldRef;
 
 /// Some of the states that another version of a plugin made.
 pub struct OldStates<'a> {
@@ -47,7 +50,10 @@ impl Plugin {
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));
         };
-        let states = Lowered::new(old.rows).map_err(|words| bug(&words))?;
+        // The types of old states are told by these names, too.
+        let is_named = |field: &FieldRef| nested::name_of(field.data_type()).is_some();
+        let written = WrittenOut(old.rows.schema_ref().fields().iter().map(is_named).collect());
+        let states = Lowered::new(old.rows, &written).map_err(|words| bug(&words))?;
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
@@ -56,7 +62,14 @@ impl Plugin {
             instances.time_us = old.time.0;
             instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))
         })?;
-        let new = lift::batch("the new states", &description.state, Some(old.rows.num_rows()), made);
+        let promised = Promised {
+            what: "the new states",
+            schema: &description.state,
+            written: &description.written.state,
+            rows: Some(old.rows.num_rows()),
+            counts: None,
+        };
+        let new = lift::batch(promised, made);
         let checked = new.map_err(OutputFault::from).and_then(|new| {
             Allowance::new(stage.limits, given).check_shared(&new)?;
             Ok(new)

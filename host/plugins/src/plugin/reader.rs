@@ -5,9 +5,10 @@ use super::bindings::{WitNext, WitPolled};
 use super::failure::{CallFailure, CallIdentity, OutputFault, Role, Trap, printable};
 use super::guest::Stage;
 use super::instances::Instances;
+use super::lift::Promised;
 use super::load::{Calls, Loaded, SourceCalls};
 use super::tally::ConnectorTally;
-use super::{Counters, Description, StageUse, lift};
+use super::{Counters, Description, StageUse, WrittenColumns, lift};
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX, PLUGIN_REASON_BYTES_MAX};
@@ -25,6 +26,7 @@ pub struct Reader {
     identity: CallIdentity,
     config: String,
     output: SchemaRef,
+    written: Arc<WrittenColumns>,
     counters: Counters,
 }
 
@@ -34,8 +36,8 @@ impl Reader {
         let identity = CallIdentity { stage: Some(source.stage), role: Role::Source, plugin, outside: "poll" };
         let about = Stage { grant: source.grant, inputs: Vec::new(), key: source.key };
         let instances = Instances::new(loaded.clone(), identity.clone(), about, source.limits, true);
-        let (config, output) = (source.config, description.output.clone());
-        let reader = Reader { instances, loaded, identity, config, output, counters: Counters::default() };
+        let (config, output, written) = (source.config, description.output.clone(), description.written.clone());
+        let reader = Reader { instances, loaded, identity, config, output, written, counters: Counters::default() };
         reader.calls()?;
         Ok(reader)
     }
@@ -88,7 +90,8 @@ impl Reader {
             return Err(format!("a position of {bytes} bytes; at most {PLUGIN_POSITION_BYTES_MAX} are kept").into());
         }
         let reason = |words: &str| printable(words, PLUGIN_REASON_BYTES_MAX);
-        let rows = lift::batch("the rows", &self.output, None, rows)?;
+        let (schema, written) = (&self.output, &self.written.output);
+        let rows = lift::batch(Promised { what: "the rows", schema, written, rows: None, counts: None }, rows)?;
         allowance.check_shared(&rows)?;
         Ok(ReadRows {
             content: ReadContent::Rows(rows),

@@ -8,7 +8,7 @@ use super::instances::Instances;
 use super::load::{Calls, Loaded, SinkCalls};
 use super::lower::{self, Lowered};
 use super::tally::ConnectorTally;
-use super::{Counters, Description, StageUse, lift};
+use super::{Counters, Description, StageUse, WrittenOut, lift};
 use crate::batch::rejected::{RefusedRow, together, without_nulls};
 use crate::batch::slices::RowBytes;
 use crate::batch::widen::widened;
@@ -31,6 +31,7 @@ pub struct Writer {
     config: String,
     /// The columns that it reads, and their places in the rows of the sink.
     input: SchemaRef,
+    written: WrittenOut,
     reads: Vec<usize>,
     counters: Counters,
     /// The batch that has begun.
@@ -45,20 +46,21 @@ impl Writer {
         reads: Vec<usize>,
     ) -> Result<Writer, Error> {
         let plugin = format!("{} {}", description.name, description.version);
-        Writer::of(loaded, sink, plugin, description.input.clone(), reads)
+        let written = description.written.inputs.first().cloned().unwrap_or_default();
+        Writer::of(loaded, sink, plugin, (description.input.clone(), written), reads)
     }
 
     /// Only to be asked what is there.
     pub(super) fn that_asks(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
         let plugin = loaded.file.display().to_string();
-        Writer::of(loaded, sink, plugin, Arc::new(Schema::empty()), Vec::new())
+        Writer::of(loaded, sink, plugin, (Arc::new(Schema::empty()), WrittenOut::default()), Vec::new())
     }
 
     fn of(
         loaded: Arc<Loaded>,
         sink: StageUse,
         plugin: String,
-        input: SchemaRef,
+        (input, written): (SchemaRef, WrittenOut),
         reads: Vec<usize>,
     ) -> Result<Writer, Error> {
         let identity = CallIdentity { stage: Some(sink.stage), role: Role::Sink, plugin, outside: "open" };
@@ -66,7 +68,9 @@ impl Writer {
         let instances = Instances::new(loaded.clone(), identity.clone(), about, sink.limits, true);
         let (config, counters, batch) = (sink.config, Counters::default(), None);
         match loaded.calls {
-            Calls::Sink(_) => Ok(Writer { instances, loaded, identity, config, input, reads, counters, batch }),
+            Calls::Sink(_) => {
+                Ok(Writer { instances, loaded, identity, config, input, written, reads, counters, batch })
+            }
             _ => Err(wrong_world(&loaded)),
         }
     }
@@ -128,7 +132,7 @@ impl Writer {
         let rows = rows.project(&self.reads).map_err(arrow)?;
         let rows = widened(&rows, &self.input).map_err(arrow)?;
         let told = |words| CallFailure::other(Error::bug(format!("{}: {words}", self.identity.who())));
-        let lowered = Lowered::new(&rows).map_err(told)?;
+        let lowered = Lowered::new(&rows, &self.written).map_err(told)?;
         let refused: Vec<Rejection> = self.call("write", |instances, batch, calls| {
             instances.bill.passes_rows(rows.num_rows());
             instances.bill.passes(&lowered);

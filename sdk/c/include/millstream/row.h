@@ -58,7 +58,10 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
  *     MS_ROW(click, CLICK);
  *
  * Types are bool, int64_t, double, ms_text, ms_binary, ms_timestamp, and ms_opt_bool, ms_opt_int64, ms_opt_double,
- * ms_opt_text, ms_opt_binary, ms_opt_timestamp for columns with nulls.
+ * ms_opt_text, ms_opt_binary, ms_opt_timestamp for columns with nulls. Columns of ms_written and ms_opt_written have a fourth
+ * argument, their type as job files name it: a date, a decimal, a struct or a list.
+ *
+ *     COLUMN(ms_written, paid, "paid", "decimal(12,2)")
  */
 #define MS_ROW(name, COLUMNS)                                                                                          \
     typedef struct name {                                                                                              \
@@ -94,14 +97,19 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 #define MS_FIRST(...) MS_FIRST_OF(__VA_ARGS__, 0)
 #define MS_FIRST_OF(first, ...) first
 #define MS_SECOND_OF(first, second, ...) second
+#define MS_THIRD_OF(first, second, third, ...) third
 #define MS_STRING(word) MS_STRING_OF(word)
 #define MS_STRING_OF(word) #word
 /* The name of a column, of a field's name and perhaps another one. */
 #define MS_COLUMN_NAME(...) MS_SECOND_OF(__VA_ARGS__, MS_STRING(MS_FIRST(__VA_ARGS__)), 0)
 
+/* The name of its type, where it has a third argument behind that of C. */
+#define MS_COLUMN_TYPE(...) MS_THIRD_OF(__VA_ARGS__, "", "", 0)
+
 #define MS_ROW_MEMBER(type, ...) type MS_FIRST(__VA_ARGS__);
 #define MS_ROW_FIELD(type, ...)                                                                                        \
-    {{MS_COLUMN_NAME(__VA_ARGS__), sizeof(MS_COLUMN_NAME(__VA_ARGS__)) - 1}, MS_TYPE_##type, {0}},
+    {{MS_COLUMN_NAME(__VA_ARGS__), sizeof(MS_COLUMN_NAME(__VA_ARGS__)) - 1}, MS_TYPE_##type,       \
+     {MS_COLUMN_TYPE(__VA_ARGS__), sizeof(MS_COLUMN_TYPE(__VA_ARGS__)) - 1}},
 #define MS_ROW_READ(type, ...) ms_read_##type(column_++, row_, &to_->MS_FIRST(__VA_ARGS__));
 #define MS_ROW_WRITE(type, ...) ms_write_##type(column_++, row_, value_.MS_FIRST(__VA_ARGS__));
 
@@ -112,6 +120,8 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 #define MS_TYPE_ms_text MS_TEXT, false
 #define MS_TYPE_ms_binary MS_BINARY, false
 #define MS_TYPE_ms_timestamp MS_TIMESTAMP, false
+#define MS_TYPE_ms_written MS_ARROW, false
+#define MS_TYPE_ms_opt_written MS_ARROW, true
 #define MS_TYPE_ms_opt_bool MS_BOOL, true
 #define MS_TYPE_ms_opt_int64 MS_INT64, true
 #define MS_TYPE_ms_opt_double MS_FLOAT64, true
@@ -158,6 +168,7 @@ MS_FIXED_CELL(ms_timestamp)
     }
 
 MS_BYTES_CELL(ms_text, char)
+MS_BYTES_CELL(ms_written, char)
 MS_BYTES_CELL(ms_binary, uint8_t)
 
 /* Values that may be null. Under a null stands a zero or nothing. */
@@ -181,6 +192,7 @@ MS_OPT_CELL(ms_opt_bool, bool)
 MS_OPT_CELL(ms_opt_int64, int64_t)
 MS_OPT_CELL(ms_opt_double, double)
 MS_OPT_CELL(ms_opt_text, ms_text)
+MS_OPT_CELL(ms_opt_written, ms_written)
 MS_OPT_CELL(ms_opt_binary, ms_binary)
 MS_OPT_CELL(ms_opt_timestamp, ms_timestamp)
 

@@ -14,6 +14,10 @@ typedef struct ms_text {
     size_t length;
 } ms_text;
 
+/* A value of a column whose type has no other form here, written out: a date as `2026-11-20`, a decimal with all digits of its
+ * scale as `12.50`, a struct or a list as JSON. */
+typedef ms_text ms_written;
+
 /* Any bytes, as `ms_text`. */
 typedef struct ms_binary {
     const uint8_t *data;
@@ -46,6 +50,8 @@ typedef struct ms_opt_text {
     ms_text value;
 } ms_opt_text;
 
+typedef ms_opt_text ms_opt_written;
+
 typedef struct ms_opt_binary {
     bool is_set;
     ms_binary value;
@@ -75,6 +81,9 @@ typedef struct ms_field {
     ms_text arrow;
 } ms_field;
 
+/* Whether the values of a column are written out: whether its type is named as job files name it, and no plain one. */
+bool ms_is_written(const ms_field *field);
+
 /* The columns of a batch, in order. */
 typedef struct ms_schema {
     const ms_field *fields;
@@ -91,7 +100,7 @@ typedef struct ms_buffer {
 typedef struct ms_column {
     /* A bitmap, one bit a row, least significant bit first: set where there is a value. No data: no nulls. */
     ms_buffer validity;
-    /* For text and binary: rows + 1 numbers of 32 bits. Row i is `data[offsets[i] .. offsets[i + 1]]`. */
+    /* For text, binary and what is written out: rows + 1 numbers of 32 bits. Row i is `data[offsets[i] .. offsets[i + 1]]`. */
     ms_buffer offsets;
     /* The values: 8 bytes a row, for bool one bit a row. */
     ms_buffer data;

@@ -138,23 +138,52 @@ void ms_write_json(ms_writer *to, const ms_json *json)
     ms_write(to, is_object ? "}" : "]");
 }
 
+/* The next part between commas, but for those within the brackets of a type. */
+static bool next_column(ms_text *rest, ms_text *column)
+{
+    size_t end = 0;
+    int depth = 0;
+    if (!rest->length)
+        return false;
+    for (; end < rest->length && (rest->data[end] != ',' || depth > 0); end++) {
+        depth += rest->data[end] == '<' || rest->data[end] == '(';
+        depth -= rest->data[end] == '>' || rest->data[end] == ')';
+    }
+    *column = (ms_text){rest->data, end};
+    end += end < rest->length;
+    *rest = (ms_text){rest->data + end, rest->length - end};
+    return true;
+}
+
+static ms_text trimmed(ms_text text)
+{
+    while (text.length && *text.data == ' ')
+        text = (ms_text){text.data + 1, text.length - 1};
+    while (text.length && text.data[text.length - 1] == ' ')
+        text.length--;
+    return text;
+}
+
 ms_schema ms_test_schema(const char *columns)
 {
-    ms_text of = {columns ? columns : "", columns ? strlen(columns) : 0};
-    ms_field *fields = ms_arena_alloc(&ms_test_memory, (of.length / 2 + 1) * sizeof *fields);
+    ms_text rest = {columns ? columns : "", columns ? strlen(columns) : 0};
+    ms_field *fields = ms_arena_alloc(&ms_test_memory, (rest.length / 2 + 1) * sizeof *fields);
     size_t width = 0;
-    ms_parts parts = ms_split(of, ',');
-    for (ms_text column; ms_parts_next(&parts, &column); width++) {
-        ms_parts words = ms_words(column);
-        ms_text name, type, more;
+    for (ms_text column; next_column(&rest, &column); width++) {
+        ms_text name = trimmed(column);
+        const char *space = name.length ? memchr(name.data, ' ', name.length) : NULL;
         size_t known = 0;
-        if (!ms_parts_next(&words, &name) || !ms_parts_next(&words, &type) || ms_parts_next(&words, &more))
+        if (!space)
             ms_test_wrong("`%.*s` is no name and type, as in `amount int64`", MS_PRINT(column));
+        size_t before = (size_t)(space - name.data);
+        ms_text type = trimmed((ms_text){space, name.length - before});
         while (known < MS_ARROW && !ms_text_is(type, type_names[known]))
             known++;
-        if (known == MS_ARROW)
-            ms_test_wrong("`%.*s` is no type; types are bool, int64, float64, text, binary, timestamp", MS_PRINT(type));
-        fields[width] = (ms_field){ms_arena_copy(&ms_test_memory, name), (ms_type)known, true, {NULL, 0}};
+        fields[width] = (ms_field){ms_arena_copy(&ms_test_memory, (ms_text){name.data, before}), (ms_type)known, true,
+                                   ms_arena_copy(&ms_test_memory, type)};
+        if (known == MS_ARROW && !ms_is_written(&fields[width]))
+            ms_test_wrong("`%.*s` is no type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), "
+                          "list<…> and struct<…>", MS_PRINT(type));
     }
     return (ms_schema){fields, width};
 }
@@ -163,7 +192,7 @@ void ms_write_schema(ms_writer *to, ms_schema schema)
 {
     for (size_t i = 0; i < schema.width; i++) {
         const ms_field *field = &schema.fields[i];
-        ms_write(to, "%s%.*s %s%s", i ? ", " : "", MS_PRINT(field->name), type_names[field->type],
+        ms_write(to, "%s%.*s %s%s", i ? ", " : "", MS_PRINT(field->name), ms_type_name(field),
                  field->nullable ? "" : " not null");
     }
 }
@@ -181,13 +210,28 @@ static ms_opt_binary from_hex(ms_text text)
     return (ms_opt_binary){true, {bytes, text.length / 2}};
 }
 
+/* Whether values are JSON. */
+static bool is_nested(const ms_field *field)
+{
+    return ms_is_written(field) && field->arrow.data[field->arrow.length - 1] == '>';
+}
+
+static ms_text written(const ms_field *field, const ms_json *value)
+{
+    ms_writer to = {NULL, 0, 0};
+    if (!is_nested(field))
+        return value->text;
+    ms_write_json(&to, value);
+    return (ms_text){to.text, to.length};
+}
+
 /* Appends a value to a column; false where it is of another type. */
-static bool append(ms_out_column *column, ms_type type, uint32_t row, const ms_json *value)
+static bool append(ms_out_column *column, const ms_field *field, uint32_t row, const ms_json *value)
 {
     bool is_null = !value || value->kind == MS_JSON_NULL;
     bool is_kind = is_null;
     ms_opt_binary binary = {false, {NULL, 0}};
-    switch (type) {
+    switch (field->type) {
     case MS_BOOL:
         is_kind |= !is_null && value->kind == MS_JSON_BOOL;
         ms_write_ms_opt_bool(column, row, (ms_opt_bool){!is_null, !is_null && value->boolean});
@@ -204,6 +248,10 @@ static bool append(ms_out_column *column, ms_type type, uint32_t row, const ms_j
     case MS_TEXT:
         is_kind |= !is_null && value->kind == MS_JSON_TEXT;
         ms_write_ms_opt_text(column, row, (ms_opt_text){!is_null, is_null ? (ms_text){NULL, 0} : value->text});
+        break;
+    case MS_ARROW:
+        is_kind |= !is_null && (is_nested(field) || value->kind == MS_JSON_TEXT);
+        ms_write_ms_opt_text(column, row, is_null ? (ms_opt_text){0} : (ms_opt_text){true, written(field, value)});
         break;
     default:
         if (!is_null && value->kind == MS_JSON_TEXT)
@@ -228,9 +276,9 @@ ms_batch ms_batch_of_test(ms_call *call, ms_schema schema, const ms_json *const 
         ms_out_begin(&out);
         for (size_t i = 0; i < schema.width; i++) {
             const ms_json *value = rows[row] ? ms_json_get(rows[row], fields[i].name) : NULL;
-            if (!append(&out.columns[i], fields[i].type, row, value))
+            if (!append(&out.columns[i], &fields[i], row, value))
                 ms_test_wrong("column `%.*s` is %s, which a row is not", MS_PRINT(fields[i].name),
-                              type_names[fields[i].type]);
+                              ms_type_name(&fields[i]));
         }
     }
     if (!ms_out_finish(call, &out, NULL, &batch))
@@ -253,7 +301,10 @@ void ms_write_row(ms_writer *to, ms_schema schema, const ms_batch *batch, uint32
         } else if (schema.fields[i].type == MS_FLOAT64) {
             double number = ms_doubles(batch, i)[row];
             ms_write(to, "%s", isfinite(number) ? ms_number(number) : "null");
-        } else if (schema.fields[i].type == MS_TEXT) {
+        } else if (is_nested(&schema.fields[i])) {
+            ms_read_ms_text(column, row, &text);
+            ms_write(to, "%.*s", MS_PRINT(text));
+        } else if (schema.fields[i].type == MS_TEXT || schema.fields[i].type == MS_ARROW) {
             ms_read_ms_text(column, row, &text);
             write_text(to, text);
         } else if (schema.fields[i].type == MS_BINARY) {

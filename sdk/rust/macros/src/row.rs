@@ -20,7 +20,12 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     };
     let idents: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
     let types: Vec<_> = fields.iter().map(|field| &field.ty).collect();
-    let names = fields.iter().map(|field| column_name(field)).collect::<Result<Vec<_>>>()?;
+    let columns = fields.iter().map(|field| column(field)).collect::<Result<Vec<_>>>()?;
+    let names: Vec<_> = columns.iter().map(|column| &column.name).collect();
+    let described = columns.iter().zip(&types).map(|(Column { name, kind }, ty)| match kind {
+        Some(kind) => quote!(::millstream_sdk::written::field::<#ty>(#name, #kind)),
+        None => quote!(::millstream_sdk::row::field::<#ty>(#name)),
+    });
     let indexes = 0..fields.len();
     let cells: Vec<_> = types.iter().map(|ty| quote!(<#ty as ::millstream_sdk::Cell>)).collect();
 
@@ -46,7 +51,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
             type Writer<'__a> = #writers;
 
             fn fields() -> ::std::vec::Vec<::millstream_sdk::Field> {
-                ::std::vec![#(::millstream_sdk::row::field::<#types>(#names)),*]
+                ::std::vec![#(#described),*]
             }
 
             fn reader(
@@ -78,17 +83,29 @@ fn pairs(items: impl DoubleEndedIterator<Item = TokenStream>) -> TokenStream {
     items.rev().fold(quote!(()), |rest, item| quote!((#item, #rest)))
 }
 
-fn column_name(field: &Field) -> Result<String> {
+/// What the attribute of a field says.
+struct Column {
+    name: String,
+    /// A type that its text stands for.
+    kind: Option<String>,
+}
+
+fn column(field: &Field) -> Result<Column> {
     let ident = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut name = ident.strip_prefix("r#").unwrap_or(&ident).to_owned();
+    let mut column = Column { name: ident.strip_prefix("r#").unwrap_or(&ident).to_owned(), kind: None };
     for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("row")) {
         attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("name") {
-                return Err(meta.error("expected `name = \"…\"`"));
+            let is_name = meta.path.is_ident("name");
+            if !is_name && !meta.path.is_ident("type") {
+                return Err(meta.error("expected `name = \"…\"` or `type = \"…\"`"));
             }
-            name = meta.value()?.parse::<LitStr>()?.value();
+            let value = meta.value()?.parse::<LitStr>()?.value();
+            match is_name {
+                true => column.name = value,
+                false => column.kind = Some(value),
+            }
             Ok(())
         })?;
     }
-    Ok(name)
+    Ok(column)
 }

@@ -2,19 +2,29 @@
 
 use crate::bindings::transform::millstream::plugin::types::Column;
 use crate::writer::Writer;
+use crate::written::is_written;
 use crate::{Batch, Cell, Error, Field, Schema, Timestamp, Type};
 use serde_json::{Map, Value};
 
-/// A schema from `"user text, amount int64"`.
+/// A schema from `"user text, amount int64, tags list<text>"`.
 pub fn schema(columns: &str) -> Schema {
-    let field = |column: &str| match column.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [name, type_] => match Type::from_name(type_) {
-            Some(type_) => Field::nullable(*name, type_),
-            None => panic!("`{type_}` is no type; types are bool, int64, float64, text, binary, timestamp"),
+    let field = |column: &str| match column.trim().split_once(char::is_whitespace) {
+        Some((name, type_)) => match Type::from_name(type_.trim()) {
+            Some(type_) => Field::nullable(name, type_),
+            None => panic!(
+                "`{type_}` is no type; types are bool, int64, float64, text, binary, timestamp, date, decimal(…), list<…>, \
+                 struct<…>"
+            ),
         },
         _ => panic!("`{column}` is no name and type, as in `amount int64`"),
     };
-    Schema::new(columns.split(',').filter(|column| !column.trim().is_empty()).map(field).collect())
+    // Types have commas within them.
+    let mut depth = 0;
+    let columns = columns.split(|c| {
+        depth += i32::from(matches!(c, '<' | '(')) - i32::from(matches!(c, '>' | ')'));
+        c == ',' && depth == 0
+    });
+    Schema::new(columns.filter(|column| !column.trim().is_empty()).map(field).collect())
 }
 
 /// The columns of the schema, out of a larger object.
@@ -42,6 +52,11 @@ pub fn from_json(schema: &Schema, rows: &Value) -> Result<Batch, Error> {
             Type::Text => build::<String>(field, values, |value| value.as_str().map(str::to_owned)),
             Type::Binary => build::<Vec<u8>>(field, values, |value| value.as_str().and_then(from_hex)),
             Type::Timestamp => build::<Timestamp>(field, values, |value| value.as_i64().map(Timestamp)),
+            Type::Arrow(name) if is_written(name) => build::<String>(field, values, |value| match value {
+                Value::Null => None,
+                Value::String(text) => Some(text.clone()),
+                nested => Some(nested.to_string()),
+            }),
             Type::Arrow(name) => Err(Error::internal(format!("tests have no columns of type {name}"))),
         }
     };
@@ -87,6 +102,18 @@ pub fn to_json(schema: &Schema, batch: &Batch) -> Result<Value, Error> {
             Type::Text => batch.column::<Option<&str>>(i)?.iter().map(Value::from).collect(),
             Type::Binary => batch.column::<Option<&[u8]>>(i)?.iter().map(|bytes| bytes.map(to_hex).into()).collect(),
             Type::Timestamp => batch.column::<Option<Timestamp>>(i)?.iter().map(|t| t.map(|t| t.0).into()).collect(),
+            Type::Arrow(name) if is_written(name) => {
+                let is_nested = name.ends_with('>');
+                let value = |text: &str| match serde_json::from_str(text) {
+                    Ok(nested) if is_nested => Ok(nested),
+                    Err(error) if is_nested => {
+                        Err(Error::internal(format!("column `{}`: `{text}` is no {name}: {error}", field.name)))
+                    }
+                    _ => Ok(Value::from(text)),
+                };
+                let texts = batch.column::<Option<&str>>(i)?;
+                texts.iter().map(|text| text.map_or(Ok(Value::Null), value)).collect::<Result<_, _>>()?
+            }
             Type::Arrow(name) => return Err(Error::internal(format!("tests have no columns of type {name}"))),
         };
         for (row, value) in rows.iter_mut().zip(values) {

@@ -1,6 +1,7 @@
 //! Columns there and back again, and columns that lie.
 
 use crate::batch::rejected::RefusedRow;
+use crate::plugin::WrittenOut;
 use crate::plugin::bindings::{BatchOut, ColumnOut, Rejection};
 use crate::plugin::lift;
 use crate::plugin::lower::Lowered;
@@ -40,6 +41,11 @@ fn echoed(lowered: &Lowered, rows: usize) -> BatchOut {
     BatchOut { rows: rows as u32, columns: columns.collect() }
 }
 
+fn promised<'a>(what: &'a str, schema: &'a SchemaRef, rows: Option<usize>) -> lift::Promised<'a> {
+    static NONE: WrittenOut = WrittenOut(Vec::new());
+    lift::Promised { what, schema, written: &NONE, rows, counts: None }
+}
+
 fn nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()))
 }
@@ -50,7 +56,7 @@ fn any_slice_survives_the_round_trip() {
     let schema = nullable(whole.schema_ref());
     for (start, length) in [(0, 67), (0, 0), (67, 0), (1, 1), (3, 9), (5, 62), (8, 16), (13, 8)] {
         let slice = whole.slice(start, length);
-        let lowered = Lowered::new(&slice).unwrap();
+        let lowered = Lowered::new(&slice, &WrittenOut::default()).unwrap();
         for column in lowered.columns() {
             if let Some(offsets) = column.offsets {
                 assert_eq!(offsets[..4], [0; 4], "offsets begin with 0");
@@ -61,7 +67,7 @@ fn any_slice_survives_the_round_trip() {
                 );
             }
         }
-        let back = lift::batch("rows", &schema, Some(length), echoed(&lowered, length)).unwrap();
+        let back = lift::batch(promised("rows", &schema, Some(length)), echoed(&lowered, length)).unwrap();
         assert_eq!(back.columns(), slice.columns(), "rows {start} and {length} more");
     }
 }
@@ -110,7 +116,7 @@ fn lies_are_found() {
 #[test]
 fn arrow_streams_of_another_kind_are_refused() {
     let batch = all_types(5).project(&[7]).unwrap();
-    let stream = || Lowered::new(&batch).unwrap().columns()[0].data.to_vec();
+    let stream = || Lowered::new(&batch, &WrittenOut::default()).unwrap().columns()[0].data.to_vec();
     let column = |data: Vec<u8>| ColumnOut { data, ..ColumnOut::default() };
     let wanted = Field::new("small", DataType::Int32, true);
     assert!(lift::lift_column(&wanted, 5, column(stream())).is_ok());
@@ -161,12 +167,12 @@ fn arrow_streams_that_a_few_bytes_make_expensive_are_refused() {
 fn counts_of_rows_and_columns_must_agree() {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     let out = |rows, columns: usize| BatchOut { rows, columns: vec![column(None, None, &[0; 8]); columns] };
-    assert!(lift::batch("the rows", &schema, Some(1), out(1, 1)).is_ok());
-    let words = lift::batch("the rows", &schema, Some(2), out(1, 1)).unwrap_err();
+    assert!(lift::batch(promised("the rows", &schema, Some(1)), out(1, 1)).is_ok());
+    let words = lift::batch(promised("the rows", &schema, Some(2)), out(1, 1)).unwrap_err();
     assert_eq!(words, "the rows: 1 rows where there must be 2");
-    let words = lift::batch("the rows", &schema, None, out(1, 2)).unwrap_err();
+    let words = lift::batch(promised("the rows", &schema, None), out(1, 2)).unwrap_err();
     assert_eq!(words, "the rows: 2 columns where `describe` promised 1");
-    assert!(lift::batch("the rows", &schema, None, out(u32::MAX, 1)).is_err());
+    assert!(lift::batch(promised("the rows", &schema, None), out(u32::MAX, 1)).is_err());
 }
 
 #[test]
