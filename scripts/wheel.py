@@ -33,12 +33,29 @@ def stripped(file: Path, to: Path) -> bytes:
     return to.read_bytes()
 
 
+def tag_of(files: list[Path]) -> str:
+    """The platforms that these files run on: those with a glibc of the newest version that they ask for (PEP 600). They link to
+    nothing but what each of those has."""
+    machine = platform.machine()
+    if platform.system() != "Linux":
+        return f"cp311-abi3-{platform.system().lower()}_{machine}"
+    newest, allowed = (2, 17), {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+    for file in files:
+        told = subprocess.run(["objdump", "-p", file], check=True, capture_output=True, text=True).stdout
+        others = set(re.findall(r"NEEDED +(\S+)", told)) - allowed
+        if others:
+            sys.exit(f"wheel: {file} needs {', '.join(sorted(others))}, which other machines may not have")
+        versions = ((int(major), int(minor)) for major, minor in re.findall(r"GLIBC_(\d+)\.(\d+)", told))
+        newest = max(newest, *versions)
+    return f"cp311-abi3-manylinux_{newest[0]}_{newest[1]}_{machine}"
+
+
 def main() -> None:
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     program, extension, folder = (Path(argument) for argument in sys.argv[1:])
     name = f"millstream-{version()}"
-    tag = f"cp311-abi3-{platform.system().lower()}_{platform.machine()}"
+    tag = tag_of([program, extension])
     info = f"{name}.dist-info"
     files: dict[str, bytes] = {}
     for source in sorted(SOURCES.iterdir()):

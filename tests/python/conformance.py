@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import millstream
@@ -24,6 +25,10 @@ TYPES = {
     "text": pa.string(),
     "binary": pa.binary(),
     "timestamp(us)": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+    "decimal(12,2)": pa.decimal128(12, 2),
+    "list<text>": pa.list_(pa.string()),
+    "struct<id: int64, sku: text>": pa.struct({"id": pa.int64(), "sku": pa.string()}),
 }
 # What a call has not, or tells otherwise.
 LEFT_OUT = {"window", "time", "timeout", "batch"}
@@ -38,6 +43,10 @@ def table(rows: list[dict], schema: dict[str, str]) -> pa.Table:
             values = [value if value is None else float(value) for value in values]
         if kind in ("text", "binary"):
             values = [value if value is None else str(value).encode() for value in values]
+        if kind == "date":
+            values = [value if value is None else datetime.date.fromisoformat(value) for value in values]
+        if kind.startswith("decimal"):
+            values = [value if value is None else Decimal(value) for value in values]
         return pa.array(values, TYPES[kind])
 
     return pa.table({name: column(name, kind) for name, kind in schema.items()})
@@ -49,7 +58,10 @@ def value(of: object) -> object:
         return of.hex()
     if isinstance(of, float) and (of != of or of in (float("inf"), float("-inf"))):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(of)]
-    return of
+    if isinstance(of, datetime.date):
+        return of.isoformat()
+    # As `json` reads what a sink writes.
+    return float(of) if isinstance(of, Decimal) else of
 
 
 def time(us: int | None) -> str | None:
