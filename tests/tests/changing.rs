@@ -101,6 +101,25 @@ aggregate = { n = "count(*)", least = "min(w)", most = "max(v)" }
 op = "op"
 window = "all"
 
+[stages.asked]
+from = "behind"
+op = "op"
+window = "all"
+sql = """
+select k % 3 as part, count(*) as n, sum(v) as sum, min(w) filter (where v > 1) as least from behind b
+where b.v is not null or w is not null group by b.k % 3 having count(*) > 1
+"""
+[stages.asked-first]
+from = "asked"
+op = "op"
+window = "all"
+sql = "select distinct n from asked order by n desc nulls last limit 2"
+[stages.asked-all]
+from = "behind"
+op = "op"
+window = "all"
+sql = "select count(*) + 1 as more, max(w) as most from behind"
+
 [stages.latest]
 from = "t"
 key = "id"
@@ -118,8 +137,23 @@ op = "op"
 window = "all"
 "#;
 
-const SINKS: [&str; 12] =
-    ["inner", "left", "right", "full", "behind", "changes", "top", "counts", "whole", "latest", "by-time", "of-latest"];
+const SINKS: [&str; 15] = [
+    "inner",
+    "left",
+    "right",
+    "full",
+    "behind",
+    "changes",
+    "top",
+    "counts",
+    "whole",
+    "latest",
+    "by-time",
+    "of-latest",
+    "asked",
+    "asked-first",
+    "asked-all",
+];
 
 /// A row without what it does.
 type Row = Vec<Value>;
@@ -288,6 +322,10 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     top.sort_by_key(|row| std::cmp::Reverse(row[3].as_i64()));
     tables.insert("top", Table(top.into_iter().take(2).collect()));
     tables.insert("changes", Table(totals));
+    let (asked, first, whole) = asked(&behind);
+    tables.insert("asked", Table(asked));
+    tables.insert("asked-first", Table(first));
+    tables.insert("asked-all", Table(whole));
     tables.insert("behind", Table(behind));
     let count = |rows: &Vec<Row>| {
         let high = numbers(rows, 1).into_iter().filter(|v| *v > 2).count();
@@ -305,6 +343,26 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     tables
 }
 
+/// What the queries give of rows of `behind`: w, k, v, c.
+fn asked(behind: &[Row]) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
+    let mut parts: BTreeMap<Option<i64>, Vec<&Row>> = BTreeMap::new();
+    for row in behind.iter().filter(|row| !row[2].is_null() || !row[0].is_null()) {
+        parts.entry(row[1].as_i64().map(|k| k % 3)).or_default().push(row);
+    }
+    let mut asked = Vec::new();
+    for (part, rows) in parts.into_iter().filter(|(_, rows)| rows.len() > 1) {
+        let rows: Vec<Row> = rows.into_iter().cloned().collect();
+        let v = numbers(&rows, 2);
+        let some: Vec<Row> = rows.iter().filter(|row| row[2].as_i64() > Some(1)).cloned().collect();
+        let sum = (!v.is_empty()).then(|| v.iter().sum::<i64>());
+        asked.push(vec![json!(part), json!(rows.len()), json!(sum), json!(texts(&some, 0).first())]);
+    }
+    let counts: BTreeSet<u64> = asked.iter().filter_map(|row| row[1].as_u64()).collect();
+    let first = counts.into_iter().rev().take(2).map(|n| vec![json!(n)]).collect();
+    let whole = (!behind.is_empty()).then(|| vec![json!(behind.len() + 1), json!(texts(behind, 0).last())]);
+    (asked, first, whole.into_iter().collect())
+}
+
 /// The columns of what a sink gets, in the order of the oracle.
 fn columns(sink: &str) -> &'static [&'static str] {
     match sink {
@@ -314,6 +372,9 @@ fn columns(sink: &str) -> &'static [&'static str] {
         "rows-of-c" => &["w", "n", "most"],
         "counts" => &["k", "n", "high"],
         "whole" => &["n", "least", "most"],
+        "asked" => &["part", "n", "sum", "least"],
+        "asked-first" => &["n"],
+        "asked-all" => &["more", "most"],
         "latest" | "by-time" => &["id", "at", "k"],
         "of-latest" => &["id", "at", "k", "by-time_at", "by-time_k"],
         _ => &["k", "v", "w"],

@@ -108,6 +108,7 @@ cases! { CASES:
     timers_timeout = "timers-timeout",
     times = "times",
     top = "top",
+    sql_all = "sql-all",
     top_all = "top-all",
     top_windows = "top-windows",
     totals = "totals",

@@ -19,6 +19,7 @@ pub mod plugin_part;
 mod read;
 pub mod retry_source;
 mod schema;
+mod standing_query;
 pub mod spec;
 pub mod subject;
 pub mod suggest;
@@ -126,8 +127,9 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
-    let job = read::job(&document, file, folder, &mistakes);
+    let mut job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
+    standing_query::take_apart(&mut job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
         graph::check(&job, &mistakes);
@@ -135,6 +137,13 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     }
     mistakes.result(&job.origin, &document.sets)?;
     Ok(job)
+}
+
+/// Takes queries over all rows apart into the stages that keep them up to date, in a job that a program built.
+pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
+    let mistakes = Mistakes::default();
+    standing_query::take_apart(job, &mistakes);
+    mistakes.result(&job.origin, &BTreeSet::new())
 }
 
 /// Checks a job that a program built, in the same way as one from a file.

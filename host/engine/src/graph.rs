@@ -220,8 +220,9 @@ impl Graph {
     /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
     /// `servers`: whether databases that are away are waited for, now and until the job runs.
     pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool, servers: ServerWait) -> Result<Graph> {
-        job::check(&spec)?;
         let mut spec = spec;
+        job::take_queries_apart(&mut spec)?;
+        job::check(&spec)?;
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;

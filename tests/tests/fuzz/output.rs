@@ -166,6 +166,7 @@ fn returns(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitra
         output,
         state,
         key: None,
+        written: Arc::default(),
         inverse: world == World::Aggregate,
         exactly_once: false,
         config_schema: String::new(),

@@ -44,7 +44,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
         "The rows that the operator works on, where these are not those of one batch: { size = \"30s\", slide = \
-         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates, \
+         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates, queries, \
          `join` and `top` of all rows that ever came.",
     ),
     TIME,

@@ -49,10 +49,10 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
 
 /// What works on all rows: aggregates need not keep them, and others keep what they need themselves.
 fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
-    let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_));
+    let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_) | OperatorSpec::Sql { .. });
     if !fits {
         let message = format!(
-            "`{name} = \"all\"` is for aggregates, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write \
+            "`{name} = \"all\"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write \
              aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
         );
         part.wrong(name, message);
@@ -125,8 +125,9 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
 fn changes(spec: &StageSpec, part: &PartMistakes<'_>) {
     let over_all = spec.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
     let latest = matches!(spec.operator, OperatorSpec::Newest { .. });
-    if spec.op.is_some() && !(over_all && follows_changes(spec) || latest) {
-        let message = "`op` is for `aggregate`, `join` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
+    let follows = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Sql { .. });
+    if spec.op.is_some() && !(over_all && follows || latest) {
+        let message = "`op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
         part.wrong("op", message);
     }
     if latest && spec.window.is_some() && !over_all {

@@ -18,15 +18,15 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         "window = \"all\"\ndistinct = \"n\"",
-        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         "op = \"op\"\ntop = { n = 3, by = \"n\" }",
-        r#"job.toml:3: stage `words`: `op` is for `aggregate`, `join` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+        r#"job.toml:3: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
     ),
     (
         "window = \"all\"\nop = \"op\"\nplugin = \"p\"",
-        r#"job.toml:4: stage `words`: `op` is for `aggregate`, `join` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+        r#"job.toml:4: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
     ),
     (
         "top = { n = 3, by = \"n\", rank = \"place\" }",
