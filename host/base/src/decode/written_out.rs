@@ -21,10 +21,10 @@ pub fn read(field: &Field, texts: &StringArray, counts: impl Fn(usize) -> bool) 
     for (row, text) in texts.iter().enumerate() {
         if let Some(text) = text {
             let text = if counts(row) { text } else { nothing };
-            columns.set(0, WrittenValue::Text(text)).map_err(|words| format!("row {row}: {words}"))?;
-            if !columns.has(0) {
+            if text.trim_ascii() == "null" {
                 return Err(format!("row {row}: `{text}` is a null, which is told by `validity`"));
             }
+            columns.set(0, WrittenValue::Text(text)).map_err(|words| format!("row {row}: {words}"))?;
         }
         columns.end_row();
     }
@@ -74,7 +74,7 @@ mod tests {
             ("decimal(12,2)", "12.345", "row 1: column `x`"),
             ("decimal(12,2)", "abc", "row 1: column `x`"),
             ("date", "2026-02-30", "row 1: column `x`"),
-            ("list<int64>", "[1.5]", "row 1: column `x`"),
+            ("list<int64>", "[1.5]", "row 1: column `x[]`: `1.5` is not an int64"),
             ("list<int64>", "null", "row 1: `null` is a null"),
             ("list<int64>", "[1", "row 1: "),
             ("struct<a: int64>", "[]", "row 1: column `x`: not struct<a: int64>"),

@@ -134,6 +134,10 @@ impl QueryParts {
         if self.columns.iter().any(|(_, name)| *name == column) {
             return Err(format!("its rows say in `{column}` what they do; give that column of the query another name"));
         }
+        let expressions = self.columns.iter().map(|(expression, _)| expression).chain(&self.having);
+        if self.groups.is_empty() && !expressions.into_iter().any(rewrite::has_totals) {
+            return Err(format!("it looks at each row by itself, for which it needs no `window`; or {INSTEAD}"));
+        }
         let mut totals = Totals::default();
         let mut rewriter = Rewriter::new(&self.tables, &self.groups, &mut totals);
         let mut selected = Vec::new();
@@ -144,9 +148,6 @@ impl QueryParts {
         let having = self.having.map(|having| rewriter.rewritten(having)).transpose()?;
         let groups = rewriter.groups()?;
         let condition = self.condition.map(|condition| rewrite::plain(&self.tables, condition)).transpose()?;
-        if groups.is_empty() && totals.is_empty() {
-            return Err(format!("it looks at each row by itself, for which it needs no `window`; or {INSTEAD}"));
-        }
         let name_of = |word: &str| format!("{}-{word}", stage.name);
         let (rows, all) = (name_of("rows"), name_of("totals"));
         let keys: Vec<String> = groups.iter().map(|(name, _)| name.clone()).collect();
@@ -191,8 +192,9 @@ fn table(select: &Select, stage: &StageSpec) -> Result<(String, Vec<String>), St
         return Err(format!("its table is `{text}`, and the stage reads `{stream}`; write from {}", quoted(stream)));
     }
     let mut tables = vec![stream.clone()];
-    tables.extend(alias.as_ref().map(|alias| alias.name.value.clone()));
-    Ok((from.to_string(), tables))
+    let Some(alias) = alias else { return Ok((text, tables)) };
+    tables.push(alias.name.value.clone());
+    Ok((format!("{text} {alias}"), tables))
 }
 
 fn column(item: &SelectItem) -> Result<(Expr, String), String> {

@@ -189,7 +189,7 @@ fn column_type(raw: DataType) -> Result<(ColumnType, bool), String> {
         DataType::Binary => ColumnType::Binary,
         DataType::Timestamp => ColumnType::Timestamp,
         DataType::Arrow(text) => {
-            bounded_name("its type", &text, TYPE_BYTES_MAX)?;
+            bounded_name("its Arrow type", &text, TYPE_BYTES_MAX)?;
             let named = nested::from_name(&text);
             let is_written = named.is_some();
             let parsed = named.map_or_else(|| text.parse(), Ok);

@@ -19,11 +19,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
     /// The columns of the aggregate. One that has none counts, so that it knows which keys have rows.
     pub fn columns(&self) -> Vec<AggregateSpec> {
         match self.calls.as_slice() {
@@ -190,6 +185,22 @@ fn is_aggregate(call: &Function) -> bool {
     ];
     let name = call.name.to_string().to_lowercase();
     OTHERS.contains(&name.as_str()) || name.starts_with("approx_") || name.starts_with("regr_")
+}
+
+/// Whether a total stands in an expression.
+pub fn has_totals(expression: &Expr) -> bool {
+    struct Found(bool);
+    impl VisitorMut for Found {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+            self.0 |= matches!(expression, Expr::Function(call) if call.over.is_none() && is_aggregate(call));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut found = Found(false);
+    let _ = expression.clone().visit(&mut found);
+    found.0
 }
 
 /// An expression over a row, without names of tables.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 fn stages(query: &str, more: &str) -> Result<Vec<StageSpec>, String> {
     let text = format!(
-        "name = \"j\"\nbatch = \"1s\"\n[sources.t]\nkind = \"rate\"\n[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
+        "name = \"j\"\nbatch = \"1s\"\n[sources.t]\nkind = \"rate\"\nrows_per_second = 10\n[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
          [sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
     );
     let job =
@@ -89,7 +89,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select value as op, count(*) as n from t group by 1", "another name"),
         ("select 1; select 2", "not one query"),
         ("delete from t", "not one query"),
-        ("select from from", "mend the query"),
+        ("select ) from t", "mend the query"),
         ("select value, count(*) as n from t tablesample (10 rows) group by 1", "window = \"all\""),
     ] {
         let words = stages(query, "").map(|stages| format!("{stages:?}")).unwrap_err();
