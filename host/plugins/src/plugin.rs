@@ -1,6 +1,7 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
+use crate::batch::nested;
 use crate::batch::rejected::RefusedRow;
 use crate::error::{Error, Result};
 use crate::job::spec::{GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits};
@@ -146,7 +147,7 @@ pub struct WrittenColumns {
     pub output: WrittenOut,
     /// Of states or accumulators.
     pub state: WrittenOut,
-    /// Of keys, where it says which it takes.
+    /// Of keys, where it says which it takes; else see [`WrittenOut::of_named`].
     pub key: WrittenOut,
 }
 
@@ -156,6 +157,11 @@ pub struct WrittenColumns {
 pub struct WrittenOut(pub Vec<bool>);
 
 impl WrittenOut {
+    /// Of columns that a plugin does not describe, as those of any key: it is told of their types by these names.
+    pub fn of_named(schema: &Schema) -> WrittenOut {
+        WrittenOut(schema.fields().iter().map(|field| nested::name_of(field.data_type()).is_some()).collect())
+    }
+
     /// Whether the column at this place is.
     pub fn has(&self, place: usize) -> bool {
         self.0.get(place).copied().unwrap_or(false)

@@ -35,6 +35,8 @@ pub struct Attempts {
     output: SchemaRef,
     state: SchemaRef,
     written: Arc<WrittenColumns>,
+    /// Which columns of keys are written out.
+    key: Arc<WrittenOut>,
     counters: Counters,
 }
 
@@ -44,6 +46,10 @@ impl Attempts {
         let plugin = format!("{} {}", description.name, description.version);
         let identity = CallIdentity { stage: Some(stage.stage), role: Role::Stage, plugin, outside: DESCRIBE };
         let keep = stage.instance == InstanceSpec::Worker;
+        let key = match description.key {
+            Some(_) => description.written.key.clone(),
+            None => WrittenOut::of_named(&stage.key),
+        };
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
@@ -56,6 +62,7 @@ impl Attempts {
             output,
             state,
             written: description.written.clone(),
+            key: Arc::new(key),
             counters: Counters::default(),
         }
     }
@@ -91,8 +98,8 @@ impl Attempts {
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Update { update, .. } = &loaded.calls else { return Err(self.wrong_world("update")) };
-        let written = self.written.clone();
-        let keys = self.lower_batch(&groups.keys, &written.key)?;
+        let (written, key) = (self.written.clone(), self.key.clone());
+        let keys = self.lower_batch(&groups.keys, &key)?;
         let (rows, states) = (self.lower_rows(&groups.rows, 0)?, self.lower_batch(&groups.states, &written.state)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
         let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
@@ -143,8 +150,8 @@ impl Attempts {
     pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
-        let written = self.written.clone();
-        let keys = self.lower_batch(&groups.keys, &written.key)?;
+        let key = self.key.clone();
+        let keys = self.lower_batch(&groups.keys, &key)?;
         let inputs = groups.inputs.iter().enumerate();
         let inputs = inputs.map(|(place, (rows, _))| self.lower_rows(rows, place));
         let inputs = inputs.collect::<Result<Vec<_>, CallFailure>>()?;
@@ -243,8 +250,8 @@ impl Attempts {
         what: &str,
         is_last: bool,
     ) -> Result<RecordBatch, CallFailure> {
-        let written = self.written.clone();
-        let of_left = if is_last { &written.key } else { &written.state };
+        let (written, key) = (self.written.clone(), self.key.clone());
+        let of_left = if is_last { &key } else { &written.state };
         let (first, second) = (self.lower_batch(left, of_left)?, self.lower_batch(right, &written.state)?);
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));

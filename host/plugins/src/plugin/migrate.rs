@@ -10,11 +10,9 @@ use super::load::Calls;
 use super::lower::{self, Lowered};
 use super::traced::located;
 use super::{Counters, Description, Plugin, StageUse, WrittenOut, lift};
-use crate::batch::nested;
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
 use arrow::array::RecordBatch;
-use arrow::datatypes::FieldRef;
 
 /// Some of the states that another version of a plugin made.
 pub struct OldStates<'a> {
@@ -50,9 +48,7 @@ impl Plugin {
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));
         };
-        // The types of old states are told by these names, too.
-        let is_named = |field: &FieldRef| nested::name_of(field.data_type()).is_some();
-        let written = WrittenOut(old.rows.schema_ref().fields().iter().map(is_named).collect());
+        let written = WrittenOut::of_named(old.rows.schema_ref());
         let states = Lowered::new(old.rows, &written).map_err(|words| bug(&words))?;
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };

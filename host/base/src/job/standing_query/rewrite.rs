@@ -130,6 +130,7 @@ impl VisitorMut for Rewriter<'_> {
             Expr::Function(call) if call.over.is_some() => {
                 ControlFlow::Break(format!("`{call}` looks at other rows, and cannot be kept up to date: {INSTEAD}"))
             }
+            Expr::Function(call) if is_of_the_batch(call) => ControlFlow::Break(of_the_batch(call)),
             Expr::Function(call) if is_aggregate(call) => match self.total(call) {
                 Ok(name) => {
                     *expression = Expr::Identifier(Ident::new(name));
@@ -143,6 +144,18 @@ impl VisitorMut for Rewriter<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether a function has another value in each batch: a row that is deleted later would not be the one that came.
+fn is_of_the_batch(call: &Function) -> bool {
+    let name = call.name.to_string().to_lowercase();
+    ["now", "current_timestamp", "current_date", "today", "current_time"].contains(&name.as_str())
+}
+
+fn of_the_batch(call: &Function) -> String {
+    format!(
+        "`{call}` is another time in each batch, and a query over all rows is not asked anew; take a column of the rows"
+    )
 }
 
 /// Functions of SQL that make one value of many rows; what is none of ours is refused when it is looked at.
@@ -215,6 +228,7 @@ pub fn plain(tables: &[String], expression: Expr) -> Result<String, String> {
 
         fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<String> {
             match expression {
+                Expr::Function(call) if is_of_the_batch(call) => ControlFlow::Break(of_the_batch(call)),
                 Expr::Function(call) if is_aggregate(call) || call.over.is_some() => ControlFlow::Break(format!(
                     "`{call}` cannot stand in `where`, `group by` or another total; conditions on totals are written in `having`"
                 )),
