@@ -109,6 +109,9 @@ fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
     let told = &status["job"];
     assert_eq!((told.as_str(), &status["processes"], &status["answered"]), (Some("lines"), &1.into(), &1.into()));
     assert_eq!(status["workers"], 2);
+    let busy = status["busy"].as_array().unwrap();
+    assert_eq!(busy.iter().map(|busy| number(&busy["worker"])).collect::<Vec<_>>(), [0, 1], "{status}");
+    assert!(busy.iter().all(|busy| number(&busy["percent"]) <= 100), "{status}");
     assert_eq!(status["file"], trial.path("job.toml").canonicalize().unwrap().to_str().unwrap());
     assert!(number(&status["now_us"]) > number(&status["since_us"]));
     let (begun, committed) = (number(&status["batches_begun"]), number(&status["batches_committed"]));

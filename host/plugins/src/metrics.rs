@@ -4,7 +4,7 @@
 pub mod batches;
 pub mod calls;
 pub mod hot_keys;
-mod rate;
+pub mod rate;
 pub mod recent;
 pub mod refused;
 pub mod spread;

@@ -61,7 +61,7 @@ fn a_job_gets_other_workers_and_other_machines() {
     let of = |line: usize| lines[line].iter().skip(2).map(String::as_str).collect::<Vec<_>>();
     well(&trial, &of(0), &[&first, &second]);
     let status = trial.well(&["status", "job.toml"]);
-    assert!(status.contains("4 workers in 2 processes"), "{status}");
+    assert!(status.contains("4 workers in 2 processes") && status.contains(", worker 3 "), "{status}");
     let new = words(&typed("--stand-by"));
     // It has one worker, and hears how many the others have.
     let arguments: Vec<&str> = new.iter().map(String::as_str).chain(["--no-ui", "--workers", "1"]).collect();

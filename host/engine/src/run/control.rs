@@ -21,7 +21,7 @@ mod supervisor;
 mod view;
 
 pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
-pub use facts::{JobStatus, PartStatus, ProcessStatus};
+pub use facts::{JobStatus, PartStatus, ProcessStatus, WorkerBusy};
 pub(super) use machines::{await_successor, tell};
 pub(super) use others::Others;
 pub use partitions::{PartitionStatus, PartitionsStatus};

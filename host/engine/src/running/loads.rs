@@ -1,6 +1,7 @@
 //! What each worker of the job has done, as far as it has told, so that rows that any worker may have go to those who will be done with them
 //! first.
 
+use crate::metrics::rate::Rate;
 use crate::metrics::work;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +43,8 @@ pub struct Loads {
 
 struct WorkerLoad {
     busy_us: AtomicU64,
+    /// How fast that grows, of a worker of this process.
+    busy_rate: Rate,
     sources: Vec<Decoded>,
     heard: Mutex<Option<Instant>>,
 }
@@ -64,6 +67,7 @@ impl Loads {
     pub fn new(workers: usize, sources: usize) -> Loads {
         let load = |_| WorkerLoad {
             busy_us: AtomicU64::new(0),
+            busy_rate: Rate::default(),
             sources: (0..sources).map(|_| Decoded::default()).collect(),
             heard: Mutex::default(),
         };
@@ -90,7 +94,19 @@ impl Loads {
 
     /// A worker, which calls this itself, has taken a step.
     pub fn stepped(&self, worker: usize) {
-        self.workers.get(worker).iter().for_each(|load| load.busy_us.store(work::busy_us(), Ordering::Relaxed));
+        let Some(load) = self.workers.get(worker) else { return };
+        let (before, now) = (load.busy_us.load(Ordering::Relaxed), work::busy_us());
+        if now != before {
+            load.busy_rate.counts(before);
+            load.busy_us.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// For how much of the last seconds a worker of this process has worked, in percent.
+    pub fn busy_percent(&self, worker: usize) -> u64 {
+        const US_A_PERCENT: u64 = 10_000;
+        let Some(load) = self.workers.get(worker) else { return 0 };
+        (load.busy_rate.per_second(load.busy_us.load(Ordering::Relaxed)) / US_A_PERCENT).min(100)
     }
 
     /// What another process says of a worker.

@@ -4,7 +4,7 @@ use super::super::inspect::words::{count, size, time};
 use crate::job::plugin_part::PluginPart;
 use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
-use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus};
+use crate::run::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};
 use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use crate::units::grouped;
 use std::fmt::Write as _;
@@ -14,6 +14,9 @@ const DIGEST_CHARS: usize = 12;
 /// The columns of the table behind the name, and how wide each is.
 const COLUMNS: [&str; 5] = ["rows", "rows/s", "rejected", "not read", "late"];
 const COLUMN_CHARS: usize = 12;
+/// Workers that are shown one by one.
+const WORKERS_MAX: usize = 8;
+const WORKERS_A_LINE: usize = 4;
 /// Partitions of a source that are shown one by one.
 const PARTITIONS_MAX: usize = 20;
 
@@ -39,6 +42,9 @@ pub fn of(status: &JobStatus) -> String {
     if let (Some(batch), Some(time_of_batch)) = (status.last_batch, status.last_batch_time_us) {
         let _ = writeln!(text, "         the last is batch {batch} of {}", time(time_of_batch.0));
     }
+    if status.busy.len() > 1 {
+        let _ = writeln!(text, "busy     {}", busy_words(status));
+    }
     if status.memory_bytes_max > 0 {
         let tight = if status.memory_tight { "; sources wait until it is less" } else { "" };
         let _ = writeln!(text, "memory   {} of {}{tight}", size(status.memory_bytes), size(status.memory_bytes_max));
@@ -58,6 +64,22 @@ pub fn of(status: &JobStatus) -> String {
         parts.iter().for_each(|part| write_part(&mut text, part, width));
     }
     text
+}
+
+/// Who of the workers has how much to do. Of many those are shown that have most and least.
+fn busy_words(status: &JobStatus) -> String {
+    let mut workers = status.busy.clone();
+    workers.sort_by_key(|busy| busy.worker);
+    let left_out = workers.len().saturating_sub(WORKERS_MAX);
+    if left_out > 0 {
+        workers.sort_by_key(|busy| std::cmp::Reverse(busy.percent));
+        workers.drain(WORKERS_MAX / 2..WORKERS_MAX / 2 + left_out);
+    }
+    let words =
+        workers.iter().map(|WorkerBusy { worker, percent }| format!("worker {worker} {percent} %")).collect::<Vec<_>>();
+    let lines = words.chunks(WORKERS_A_LINE).map(|line| line.join(", ")).collect::<Vec<_>>();
+    let more = if left_out > 0 { format!(", {left_out} between") } else { String::new() };
+    format!("{}{more}", lines.join(",\n         "))
 }
 
 /// The last upgrade, in a line or two.
@@ -304,7 +326,8 @@ mod tests {
             job: "example".into(),
             processes: 2,
             answered: 2,
-            workers: 4,
+            workers: 10,
+            busy: (0..10).map(|worker| WorkerBusy { worker, percent: 100 - 7 * worker as u64 }).collect(),
             since_us: 1_700_000_000_000_000,
             now_us: 1_700_000_012_000_000,
             batches_begun: 12,
@@ -326,9 +349,11 @@ mod tests {
         let expected = "\
 job      example
          running for 12.0 s, since 2023-11-14 22:13:20.000 UTC
-         4 workers in 2 processes
+         10 workers in 2 processes
 batches  12 begun, 11 committed
          the last is batch 11 of 2023-11-14 22:13:31.000 UTC
+busy     worker 0 100 %, worker 1 93 %, worker 2 86 %, worker 3 79 %,
+         worker 6 58 %, worker 7 51 %, worker 8 44 %, worker 9 37 %, 2 between
 memory   480.0 MiB of 1.0 GiB; sources wait until it is less
 
                   rows      rows/s    rejected    not read        late

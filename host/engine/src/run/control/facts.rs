@@ -29,7 +29,8 @@ pub struct ProcessStatus {
 /// How a job stands. `millstream status --json` prints one as a JSON object with these names:
 ///
 /// - `job`: the job's name; `file`: its file; `processes`: how many run it; `answered`: how many of them are in this
-///   answer; `workers`: their worker threads
+///   answer; `workers`: their worker threads; `busy`: of each its number, `worker`, and for how much of the last ten
+///   seconds it has worked, `percent`
 /// - `since_us`, `now_us`: when the first of them began to run it, and when they answered; microseconds since 1970
 /// - `batches_begun`, `batches_committed`: since then
 /// - `last_batch`, `last_batch_time_us`: the last batch that is committed, and its time; null where there is none yet
@@ -45,6 +46,8 @@ pub struct JobStatus {
     pub processes: usize,
     pub answered: usize,
     pub workers: usize,
+    #[serde(default)]
+    pub busy: Vec<WorkerBusy>,
     pub since_us: i64,
     pub now_us: i64,
     pub batches_begun: u64,
@@ -62,6 +65,15 @@ pub struct JobStatus {
     pub sinks: Vec<PartStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+}
+
+/// How much a worker has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerBusy {
+    /// Its number in the job.
+    pub worker: usize,
+    /// For how much of the last ten seconds it has worked.
+    pub percent: u64,
 }
 
 /// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
@@ -129,6 +141,10 @@ impl ProcessStatus {
             processes,
             answered: 1,
             workers: running.threads.count,
+            busy: (process * running.threads.count..)
+                .take(running.threads.count)
+                .map(|worker| WorkerBusy { worker, percent: running.loads.busy_percent(worker) })
+                .collect(),
             since_us: since.0,
             now_us: time::now().0,
             batches_begun: running.batches.load(Ordering::Relaxed),
@@ -169,6 +185,7 @@ impl JobStatus {
     pub fn add(&mut self, other: JobStatus) {
         self.answered += other.answered;
         self.workers += other.workers;
+        self.busy.extend(other.busy);
         self.since_us = self.since_us.min(other.since_us);
         self.now_us = self.now_us.max(other.now_us);
         self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
