@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Bytes of a plugin's name and version, and of a column's name.
 const NAME_BYTES_MAX: usize = 256;
-/// Bytes of a column's type: structs name all their members.
+/// Bytes of a column's type as job files name it: structs name all their members.
 const TYPE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a plugin's `doc`; the rest is cut.
 const DOC_BYTES_MAX: usize = 4096;
@@ -189,9 +189,11 @@ fn column_type(raw: DataType) -> Result<(ColumnType, bool), String> {
         DataType::Binary => ColumnType::Binary,
         DataType::Timestamp => ColumnType::Timestamp,
         DataType::Arrow(text) => {
-            bounded_name("its Arrow type", &text, TYPE_BYTES_MAX)?;
-            let named = nested::from_name(&text);
+            // Names of Arrow's own are short: its parser goes as deep as they do.
+            let named =
+                Some(&text).filter(|text| text.len() <= TYPE_BYTES_MAX).and_then(|text| nested::from_name(text));
             let is_written = named.is_some();
+            bounded_name("its Arrow type", &text, if is_written { TYPE_BYTES_MAX } else { NAME_BYTES_MAX })?;
             let parsed = named.map_or_else(|| text.parse(), Ok);
             let parsed = parsed.map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
             return match ColumnType::of(&parsed) {
