@@ -28,10 +28,6 @@ def fits(annotation: Any, kind: str) -> bool:
     return annotation is (list if kind.startswith("list<") else dict)
 
 
-def _nested(text: str) -> Any:
-    return json.loads(text)
-
-
 def _nested_decimals(text: str) -> Any:
     # Floats that JSON has no number for are texts, so that all that looks like a number may be a decimal.
     return json.loads(text, parse_float=Decimal)
@@ -43,7 +39,7 @@ def reader(kind: str) -> Callable[[str], Any]:
         return date.fromisoformat
     if kind.startswith("decimal("):
         return Decimal
-    return _nested_decimals if "decimal(" in kind and "float64" not in kind else _nested
+    return _nested_decimals if "decimal(" in kind and "float64" not in kind else json.loads
 
 
 def _json(value: Any) -> Any:
@@ -89,10 +85,10 @@ def writer(kind: str) -> Callable[[Any], str]:
 
         return write_decimal
     dump = _dumped_decimals if "decimal(" in kind else _dumped
-    whole = list if kind.startswith("list<") else dict
+    whole = (list, tuple) if kind.startswith("list<") else dict
 
     def write_nested(value: Any) -> str:
-        if not isinstance(value, (whole, tuple) if whole is list else whole):
+        if not isinstance(value, whole):
             raise TypeError
         try:
             return dump(value)
