@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
 command -v mvn >/dev/null || { echo "setup: no Maven (mvn) to build the library for Flink with; scripts/setup.sh tests installs it" >&2 && exit 1; }
 
-components=$("$root/scripts/conformance.sh" "$program" types split reject columns failing totals spread mean)
+components=$("$root/scripts/conformance.sh" "$program" types split reject columns failing totals written spread mean)
 cases=$(mktemp)
 trap 'rm -f "$cases"' EXIT
 python3 "$root/sdk/flink/src/test/python/cases.py" "$root/tests/conformance" $components >"$cases"

@@ -98,7 +98,7 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
                 if (backtrace < 0 || row.getField(backtrace) != null) {
                     StringBuilder told = new StringBuilder(error.getMessage()).append("\n  the row:");
                     for (int column = 0; column < input.count(); column++) {
-                        String value = String.valueOf(row.getField(column));
+                        String value = Values.shown(row.getField(column));
                         told.append(' ').append(names.get(column)).append('=');
                         told.append(value, 0, Math.min(value.length(), VALUE_CHARS_MAX));
                     }

@@ -1,121 +1,49 @@
 package dev.millstream.flink;
 
 import java.io.Serializable;
-import java.math.BigDecimal;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import org.apache.arrow.vector.types.DateUnit;
-import org.apache.arrow.vector.types.FloatingPointPrecision;
-import org.apache.arrow.vector.types.TimeUnit;
-import org.apache.arrow.vector.types.pojo.ArrowType;
+import java.util.Map;
 import org.apache.arrow.vector.types.pojo.Field;
-import org.apache.arrow.vector.types.pojo.FieldType;
 import org.apache.arrow.vector.types.pojo.Schema;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.typeutils.RowTypeInfo;
 import org.apache.flink.types.Row;
 
 /** The columns of rows: as Flink has them, and as Arrow does. */
 final class Columns implements Serializable {
-    /** A type of values. */
-    enum Kind {
-        BOOL(Types.BOOLEAN),
-        BYTE(Types.BYTE),
-        SHORT(Types.SHORT),
-        INT(Types.INT),
-        LONG(Types.LONG),
-        FLOAT(Types.FLOAT),
-        DOUBLE(Types.DOUBLE),
-        TEXT(Types.STRING),
-        BINARY(Types.PRIMITIVE_ARRAY(Types.BYTE)),
-        INSTANT(Types.INSTANT),
-        LOCAL_DATE_TIME(Types.LOCAL_DATE_TIME),
-        DATE(Types.LOCAL_DATE),
-        DECIMAL(Types.BIG_DEC);
-
-        final TypeInformation<?> type;
-
-        Kind(TypeInformation<?> type) {
-            this.type = type;
-        }
-    }
-
     final String[] names;
-    final Kind[] kinds;
-    /** Of decimals: digits, and those behind the point. */
-    private final int[] precisions;
+    final ColumnType[] types;
 
-    private final int[] scales;
-
-    private Columns(String[] names, Kind[] kinds, int[] precisions, int[] scales) {
+    Columns(String[] names, ColumnType[] types) {
         this.names = names;
-        this.kinds = kinds;
-        this.precisions = precisions;
-        this.scales = scales;
+        this.types = types;
     }
 
-    /** Those of rows of a stream. */
-    static Columns of(TypeInformation<Row> type) {
+    /** Those of rows of a stream, of which decimals have the digits that stand by their column's name. */
+    static Columns of(TypeInformation<Row> type, Map<String, ColumnType.Digits> decimals) {
         if (!(type instanceof RowTypeInfo)) {
             throw new IllegalArgumentException(
                     "the rows of the stream have no named columns; say which they are, by `.returns(Types.ROW_NAMED(…))`");
         }
-        RowTypeInfo row = (RowTypeInfo) type;
+        return within("", (RowTypeInfo) type, decimals);
+    }
+
+    /** Those of rows that stand within a column, whose name and a point are before theirs where errors and decimals name them. */
+    static Columns within(String before, RowTypeInfo row, Map<String, ColumnType.Digits> decimals) {
         String[] names = row.getFieldNames();
-        Kind[] kinds = new Kind[names.length];
-        for (int column = 0; column < names.length; column++) {
-            TypeInformation<?> own = row.getTypeAt(column);
-            int at = column;
-            kinds[column] = Arrays.stream(Kind.values())
-                    .filter(kind -> kind.type.equals(own) && kind != Kind.DECIMAL)
-                    .findFirst()
-                    .orElseThrow(() -> new IllegalArgumentException(
-                            "column `" + names[at] + "` is " + own + ", which plugins cannot be given; leave it out, or make it text"));
-        }
-        return new Columns(names, kinds, new int[names.length], new int[names.length]);
+        ColumnType[] types = new ColumnType[names.length];
+        Arrays.setAll(types, column -> ColumnType.of(before + names[column], row.getTypeAt(column), decimals));
+        return new Columns(names, types);
     }
 
     /** Those of a table of Arrow. */
-    static Columns of(Schema schema) {
-        List<Field> fields = schema.getFields();
-        int count = fields.size();
-        Columns made = new Columns(new String[count], new Kind[count], new int[count], new int[count]);
-        for (int column = 0; column < count; column++) {
-            Field field = fields.get(column);
-            made.names[column] = field.getName();
-            made.kinds[column] = kindOf(field);
-            if (field.getType() instanceof ArrowType.Decimal decimal) {
-                made.precisions[column] = decimal.getPrecision();
-                made.scales[column] = decimal.getScale();
-            }
-        }
-        return made;
-    }
-
-    private static Kind kindOf(Field field) {
-        ArrowType type = field.getType();
-        if (type instanceof ArrowType.Bool) {
-            return Kind.BOOL;
-        } else if (type instanceof ArrowType.Int whole && whole.getBitWidth() == 64 && whole.getIsSigned()) {
-            return Kind.LONG;
-        } else if (type instanceof ArrowType.FloatingPoint point && point.getPrecision() == FloatingPointPrecision.DOUBLE) {
-            return Kind.DOUBLE;
-        } else if (type instanceof ArrowType.Utf8) {
-            return Kind.TEXT;
-        } else if (type instanceof ArrowType.Binary) {
-            return Kind.BINARY;
-        } else if (type instanceof ArrowType.Timestamp time && time.getUnit() == TimeUnit.MICROSECOND) {
-            return Kind.INSTANT;
-        } else if (type instanceof ArrowType.Date date && date.getUnit() == DateUnit.DAY) {
-            return Kind.DATE;
-        } else if (type instanceof ArrowType.Decimal decimal && decimal.getBitWidth() == 128) {
-            return Kind.DECIMAL;
-        }
-        throw new IllegalArgumentException(
-                "column `" + field.getName() + "` is " + type + ", for which rows of Flink have no type here; let the plugin put out text");
+    static Columns of(List<Field> fields) {
+        return new Columns(
+                fields.stream().map(Field::getName).toArray(String[]::new),
+                fields.stream().map(ColumnType::of).toArray(ColumnType[]::new));
     }
 
     /** The columns of these names. */
@@ -123,9 +51,7 @@ final class Columns implements Serializable {
         int[] places = places(wanted, who);
         return new Columns(
                 Arrays.stream(places).mapToObj(place -> names[place]).toArray(String[]::new),
-                Arrays.stream(places).mapToObj(place -> kinds[place]).toArray(Kind[]::new),
-                Arrays.stream(places).map(place -> precisions[place]).toArray(),
-                Arrays.stream(places).map(place -> scales[place]).toArray());
+                Arrays.stream(places).mapToObj(place -> types[place]).toArray(ColumnType[]::new));
     }
 
     int[] places(List<String> wanted, String who) {
@@ -142,12 +68,11 @@ final class Columns implements Serializable {
     }
 
     /** These columns and another one behind them. */
-    Columns and(String name, Kind kind) {
+    Columns and(String name, ColumnType.Kind kind) {
         int count = names.length;
-        Columns more = new Columns(
-                Arrays.copyOf(names, count + 1), Arrays.copyOf(kinds, count + 1), Arrays.copyOf(precisions, count + 1), Arrays.copyOf(scales, count + 1));
+        Columns more = new Columns(Arrays.copyOf(names, count + 1), Arrays.copyOf(types, count + 1));
         more.names[count] = name;
-        more.kinds[count] = kind;
+        more.types[count] = ColumnType.of(kind);
         return more;
     }
 
@@ -157,33 +82,22 @@ final class Columns implements Serializable {
 
     /** As Flink has them. */
     RowTypeInfo type() {
-        TypeInformation<?>[] types = Arrays.stream(kinds).map(kind -> kind.type).toArray(TypeInformation<?>[]::new);
-        return new RowTypeInfo(types, names);
+        TypeInformation<?>[] own = Arrays.stream(types).map(ColumnType::type).toArray(TypeInformation<?>[]::new);
+        return new RowTypeInfo(own, names);
     }
 
-    /** As Arrow has them: numbers of all sizes as those of the plugins. */
-    Schema schema() {
+    /** As Arrow has them. */
+    List<Field> fields() {
         List<Field> fields = new ArrayList<>();
         for (int column = 0; column < names.length; column++) {
-            ArrowType type =
-                    switch (kinds[column]) {
-                        case BOOL -> new ArrowType.Bool();
-                        case BYTE, SHORT, INT, LONG -> new ArrowType.Int(64, true);
-                        case FLOAT, DOUBLE -> new ArrowType.FloatingPoint(FloatingPointPrecision.DOUBLE);
-                        case TEXT -> new ArrowType.Utf8();
-                        case BINARY -> new ArrowType.Binary();
-                        case INSTANT, LOCAL_DATE_TIME -> new ArrowType.Timestamp(TimeUnit.MICROSECOND, "UTC");
-                        case DATE -> new ArrowType.Date(DateUnit.DAY);
-                        case DECIMAL -> new ArrowType.Decimal(precisions[column], scales[column], 128);
-                    };
-            fields.add(new Field(names[column], FieldType.nullable(type), null));
+            fields.add(types[column].field(names[column]));
         }
-        return new Schema(fields);
+        return fields;
     }
 
-    /** The scale of a column of decimals. */
-    BigDecimal scaled(int column, BigDecimal value) {
-        return value.setScale(scales[column]);
+    /** As Arrow has them, for a table. */
+    Schema schema() {
+        return new Schema(fields());
     }
 
     static long microseconds(Instant time) {

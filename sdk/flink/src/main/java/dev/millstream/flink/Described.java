@@ -21,7 +21,7 @@ record Described(
 
     /** Asks it, by a call without rows. */
     static Described of(Plugin plugin, String function, List<String> key, TypeInformation<Row> rows) {
-        Columns input = Columns.of(rows);
+        Columns input = Columns.of(rows, plugin.decimals());
         try (Calls calls = new Calls(plugin, function, key);
                 Tables tables = new Tables();
                 Tables.Writer none = tables.writer(input)) {

@@ -1,5 +1,6 @@
 package dev.millstream.flink;
 
+import java.math.BigDecimal;
 import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.ZoneOffset;
@@ -23,6 +24,12 @@ final class Keys implements KeySelector<Row, Row> {
     Keys(Columns input, List<String> key) {
         places = input.places(key, "the key");
         columns = input.project(key, "the key");
+        for (int column = 0; column < columns.count(); column++) {
+            if (columns.types[column].members != null) {
+                throw new IllegalArgumentException(
+                        "key column `" + columns.names[column] + "` is " + columns.types[column].type() + ", by which Flink cannot tell keys");
+            }
+        }
     }
 
     /** The type of keys. */
@@ -30,12 +37,12 @@ final class Keys implements KeySelector<Row, Row> {
         TypeInformation<?>[] types = new TypeInformation<?>[columns.count()];
         for (int column = 0; column < types.length; column++) {
             types[column] =
-                    switch (columns.kinds[column]) {
+                    switch (columns.types[column].kind) {
                         case BYTE, SHORT, INT, LONG -> Types.LONG;
                         case FLOAT, DOUBLE -> Types.DOUBLE;
                         case INSTANT, LOCAL_DATE_TIME -> Types.INSTANT;
                         case BINARY -> Types.STRING;
-                        default -> columns.kinds[column].type;
+                        default -> columns.types[column].type();
                     };
         }
         return new RowTypeInfo(types, columns.names);
@@ -45,7 +52,7 @@ final class Keys implements KeySelector<Row, Row> {
     public Row getKey(Row row) {
         Row key = new Row(places.length);
         for (int column = 0; column < places.length; column++) {
-            key.setField(column, canonical(row.getField(places[column])));
+            key.setField(column, canonical(column, row.getField(places[column])));
         }
         return key;
     }
@@ -54,7 +61,7 @@ final class Keys implements KeySelector<Row, Row> {
     Row returned(Row row) {
         Row key = new Row(places.length);
         for (int column = 0; column < places.length; column++) {
-            key.setField(column, canonical(row.getField(column)));
+            key.setField(column, canonical(column, row.getField(column)));
         }
         return key;
     }
@@ -66,7 +73,7 @@ final class Keys implements KeySelector<Row, Row> {
             Object value = key.getField(column);
             values.setField(
                     column,
-                    switch (columns.kinds[column]) {
+                    switch (columns.types[column].kind) {
                         case BINARY -> value == null ? null : HexFormat.of().parseHex((String) value);
                         case LOCAL_DATE_TIME -> value == null ? null : LocalDateTime.ofInstant((Instant) value, ZoneOffset.UTC);
                         default -> value;
@@ -75,7 +82,7 @@ final class Keys implements KeySelector<Row, Row> {
         return values;
     }
 
-    private static Object canonical(Object value) {
+    private Object canonical(int column, Object value) {
         if (value instanceof Float || value instanceof Double) {
             double number = ((Number) value).doubleValue();
             // One zero, and one that is no number.
@@ -88,6 +95,8 @@ final class Keys implements KeySelector<Row, Row> {
             return Columns.instant(Columns.microseconds(time.toInstant(ZoneOffset.UTC)));
         } else if (value instanceof Instant time) {
             return Columns.instant(Columns.microseconds(time));
+        } else if (value instanceof BigDecimal number) {
+            return columns.types[column].scaled(number);
         }
         return value;
     }

@@ -19,12 +19,19 @@ public final class Plugin implements Serializable {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private final LinkedHashMap<String, Serializable> said;
+    private final LinkedHashMap<String, ColumnType.Digits> decimals;
     private final String program;
     private final int rowsMax;
     private final Duration latency;
 
-    private Plugin(LinkedHashMap<String, Serializable> said, String program, int rowsMax, Duration latency) {
+    private Plugin(
+            LinkedHashMap<String, Serializable> said,
+            LinkedHashMap<String, ColumnType.Digits> decimals,
+            String program,
+            int rowsMax,
+            Duration latency) {
         this.said = said;
+        this.decimals = decimals;
         this.program = program;
         this.rowsMax = rowsMax;
         this.latency = latency;
@@ -35,7 +42,7 @@ public final class Plugin implements Serializable {
         String program = Objects.requireNonNullElse(System.getenv("MILLSTREAM"), "millstream");
         LinkedHashMap<String, Serializable> said = new LinkedHashMap<>();
         said.put("plugin", Objects.requireNonNull(plugin));
-        return new Plugin(said, program, 16_384, Duration.ofMillis(100));
+        return new Plugin(said, new LinkedHashMap<>(), program, 16_384, Duration.ofMillis(100));
     }
 
     /** Its config. */
@@ -63,6 +70,19 @@ public final class Plugin implements Serializable {
         return with("instance", "worker");
     }
 
+    /**
+     * How many digits the decimals of a column have that goes in, and how many of them stand behind the point: Flink does not say it of a
+     * {@code BigDecimal}. A column within another one is named by both, as {@code "item.price"}.
+     */
+    public Plugin decimal(String column, int precision, int scale) {
+        if (precision < 1 || precision > 38 || scale < 0 || scale > precision) {
+            throw new IllegalArgumentException("decimal: from 1 to 38 digits, of which at most all stand behind the point");
+        }
+        LinkedHashMap<String, ColumnType.Digits> more = new LinkedHashMap<>(decimals);
+        more.put(Objects.requireNonNull(column), new ColumnType.Digits(precision, scale));
+        return new Plugin(said, more, program, rowsMax, latency);
+    }
+
     /** The file {@code millstream.lock}, or its folder, that pins the package. */
     public Plugin lock(String file) {
         return with("lock", file);
@@ -75,7 +95,7 @@ public final class Plugin implements Serializable {
 
     /** The program {@code millstream}, as each machine has it. */
     public Plugin program(String program) {
-        return new Plugin(said, Objects.requireNonNull(program), rowsMax, latency);
+        return new Plugin(said, decimals, Objects.requireNonNull(program), rowsMax, latency);
     }
 
     /** How many rows are gathered for a call at most. */
@@ -83,18 +103,22 @@ public final class Plugin implements Serializable {
         if (rows < 1) {
             throw new IllegalArgumentException("rowsMax: at least 1");
         }
-        return new Plugin(said, program, rows, latency);
+        return new Plugin(said, decimals, program, rows, latency);
     }
 
     /** How long a row may wait for others. It never waits beyond a barrier or a watermark. */
     public Plugin latency(Duration latency) {
-        return new Plugin(said, program, rowsMax, Objects.requireNonNull(latency));
+        return new Plugin(said, decimals, program, rowsMax, Objects.requireNonNull(latency));
     }
 
     Plugin with(String key, Serializable value) {
         LinkedHashMap<String, Serializable> more = new LinkedHashMap<>(said);
         more.put(key, Objects.requireNonNull(value));
-        return new Plugin(more, program, rowsMax, latency);
+        return new Plugin(more, decimals, program, rowsMax, latency);
+    }
+
+    Map<String, ColumnType.Digits> decimals() {
+        return decimals;
     }
 
     String program() {

@@ -3,31 +3,15 @@ package dev.millstream.flink;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.math.BigDecimal;
 import java.nio.channels.Channels;
-import java.nio.charset.StandardCharsets;
-import java.time.Instant;
-import java.time.LocalDate;
-import java.time.LocalDateTime;
-import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.arrow.memory.BufferAllocator;
 import org.apache.arrow.memory.RootAllocator;
-import org.apache.arrow.vector.BigIntVector;
-import org.apache.arrow.vector.BitVector;
-import org.apache.arrow.vector.DateDayVector;
-import org.apache.arrow.vector.DecimalVector;
 import org.apache.arrow.vector.FieldVector;
-import org.apache.arrow.vector.Float8Vector;
-import org.apache.arrow.vector.TimeStampMicroTZVector;
-import org.apache.arrow.vector.TimeStampVector;
-import org.apache.arrow.vector.VarBinaryVector;
-import org.apache.arrow.vector.VarCharVector;
 import org.apache.arrow.vector.VectorSchemaRoot;
 import org.apache.arrow.vector.ipc.ArrowStreamReader;
 import org.apache.arrow.vector.ipc.ArrowStreamWriter;
-import org.apache.arrow.vector.types.pojo.Schema;
 import org.apache.flink.types.Row;
 
 /** Rows as streams of Arrow IPC, and back. Not for several threads. */
@@ -58,46 +42,30 @@ final class Tables implements AutoCloseable {
 
         /** Puts values in, one for each column. */
         void add(Row row) {
-            for (int column = 0; column < columns.count(); column++) {
-                put(column, row.getField(column));
-            }
+            put(row, columns.count());
             rows++;
         }
 
         /** The same with the value of the last column beside the others. */
         void add(Row row, Object last) {
             int count = columns.count() - 1;
-            for (int column = 0; column < count; column++) {
-                put(column, row.getField(column));
-            }
+            put(row, count);
             put(count, last);
             rows++;
         }
 
-        private void put(int column, Object value) {
-            FieldVector vector = root.getVector(column);
-            if (value == null) {
-                vector.setNull(rows);
-                return;
+        private void put(Row row, int count) {
+            for (int column = 0; column < count; column++) {
+                put(column, row.getField(column));
             }
-            switch (columns.kinds[column]) {
-                case BOOL -> ((BitVector) vector).setSafe(rows, (Boolean) value ? 1 : 0);
-                case BYTE, SHORT, INT, LONG -> ((BigIntVector) vector).setSafe(rows, ((Number) value).longValue());
-                case FLOAT, DOUBLE -> ((Float8Vector) vector).setSafe(rows, ((Number) value).doubleValue());
-                case TEXT -> {
-                    byte[] text = ((String) value).getBytes(StandardCharsets.UTF_8);
-                    bytes += text.length;
-                    ((VarCharVector) vector).setSafe(rows, text);
-                }
-                case BINARY -> {
-                    bytes += ((byte[]) value).length;
-                    ((VarBinaryVector) vector).setSafe(rows, (byte[]) value);
-                }
-                case INSTANT -> ((TimeStampVector) vector).setSafe(rows, Columns.microseconds((Instant) value));
-                case LOCAL_DATE_TIME -> ((TimeStampVector) vector)
-                        .setSafe(rows, Columns.microseconds(((LocalDateTime) value).toInstant(ZoneOffset.UTC)));
-                case DATE -> ((DateDayVector) vector).setSafe(rows, Math.toIntExact(((LocalDate) value).toEpochDay()));
-                case DECIMAL -> ((DecimalVector) vector).setSafe(rows, columns.scaled(column, (BigDecimal) value));
+        }
+
+        private void put(int column, Object value) {
+            try {
+                bytes += Values.put(root.getVector(column), rows, columns.types[column], value);
+            } catch (RuntimeException error) {
+                throw new IllegalArgumentException(
+                        "column `" + columns.names[column] + "` cannot go to a plugin: " + error.getMessage(), error);
             }
         }
 
@@ -133,7 +101,7 @@ final class Tables implements AutoCloseable {
     /** The columns of a table. */
     Columns columns(byte[] table) throws IOException {
         try (ArrowStreamReader reader = new ArrowStreamReader(new ByteArrayInputStream(table), allocator)) {
-            return Columns.of(reader.getVectorSchemaRoot().getSchema());
+            return Columns.of(reader.getVectorSchemaRoot().getSchema().getFields());
         }
     }
 
@@ -142,8 +110,7 @@ final class Tables implements AutoCloseable {
         List<Row> rows = new ArrayList<>();
         try (ArrowStreamReader reader = new ArrowStreamReader(new ByteArrayInputStream(table), allocator)) {
             VectorSchemaRoot root = reader.getVectorSchemaRoot();
-            Schema schema = root.getSchema();
-            Columns columns = Columns.of(schema);
+            Columns columns = Columns.of(root.getSchema().getFields());
             while (reader.loadNextBatch()) {
                 int begin = rows.size();
                 int count = root.getRowCount();
@@ -153,29 +120,12 @@ final class Tables implements AutoCloseable {
                 for (int column = 0; column < columns.count(); column++) {
                     FieldVector vector = root.getVector(column);
                     for (int row = 0; row < count; row++) {
-                        if (!vector.isNull(row)) {
-                            rows.get(begin + row).setField(column, value(columns.kinds[column], vector, row));
-                        }
+                        rows.get(begin + row).setField(column, Values.read(vector, row, columns.types[column]));
                     }
                 }
             }
         }
         return rows;
-    }
-
-    private static Object value(Columns.Kind kind, FieldVector vector, int row) {
-        return switch (kind) {
-            case BOOL -> ((BitVector) vector).get(row) != 0;
-            case LONG -> ((BigIntVector) vector).get(row);
-            case DOUBLE -> ((Float8Vector) vector).get(row);
-            case TEXT -> new String(((VarCharVector) vector).get(row), StandardCharsets.UTF_8);
-            case BINARY -> ((VarBinaryVector) vector).get(row);
-            case INSTANT -> Columns.instant(
-                    vector instanceof TimeStampMicroTZVector times ? times.get(row) : ((TimeStampVector) vector).get(row));
-            case DATE -> LocalDate.ofEpochDay(((DateDayVector) vector).get(row));
-            case DECIMAL -> ((DecimalVector) vector).getObject(row);
-            default -> throw new IllegalStateException("no table has " + kind);
-        };
     }
 
     @Override

@@ -47,8 +47,8 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
     @Override
     public void open() throws Exception {
         super.open();
-        states = tables.writer(keys.columns.and("state", Columns.Kind.BINARY));
-        timers = tables.writer(keys.columns.and("at", Columns.Kind.INSTANT));
+        states = tables.writer(keys.columns.and("state", ColumnType.Kind.BINARY));
+        timers = tables.writer(keys.columns.and("at", ColumnType.Kind.INSTANT));
         called = new LinkedHashSet<>();
         dueMs = Long.MIN_VALUE;
         state = getRuntimeContext()

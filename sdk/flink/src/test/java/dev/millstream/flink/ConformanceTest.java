@@ -6,10 +6,12 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.File;
+import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HexFormat;
@@ -146,6 +148,11 @@ class ConformanceTest {
                 plugin = plugin.with(key, (java.io.Serializable) JSON.convertValue(told.get(key), LinkedHashMap.class));
             }
         }
+        for (var column : told.get("schema").properties()) {
+            if (column.getValue().asText().equals("decimal(12,2)")) {
+                plugin = plugin.decimal(column.getKey(), 12, 2);
+            }
+        }
         if ("reject".equals(told.path("on_error").asText())) {
             plugin = plugin.rejectOnError();
         }
@@ -154,7 +161,7 @@ class ConformanceTest {
         Arrays.setAll(key, place -> told.get("key").get(place).asText());
         Made made =
                 switch (of.get("plugin").asText()) {
-                    case "totals" -> Millstream.updateInEventTime(rows, plugin, key);
+                    case "totals", "written" -> Millstream.updateInEventTime(rows, plugin, key);
                     case "spread", "mean" -> Millstream.aggregate(rows, plugin, Duration.ofSeconds(1), key);
                     default -> Millstream.process(rows, plugin);
                 };
@@ -184,11 +191,7 @@ class ConformanceTest {
         for (int batch = 1; batch <= batches.size(); batch++) {
             all.add(Tuple2.of(-batch, new Row(names.size())));
             for (JsonNode given : batches.get(batch - 1)) {
-                Row row = new Row(names.size());
-                for (int column = 0; column < names.size(); column++) {
-                    row.setField(column, value(given.get(names.get(column)), types.get(column), true));
-                }
-                all.add(Tuple2.of(batch, row));
+                all.add(Tuple2.of(batch, row(given, type, true)));
             }
         }
         WatermarkStrategy<Tuple2<Integer, Row>> strategy =
@@ -231,8 +234,12 @@ class ConformanceTest {
             case "int64" -> Types.LONG;
             case "float64" -> Types.DOUBLE;
             case "text" -> Types.STRING;
-            case "binary" -> Columns.Kind.BINARY.type;
+            case "binary" -> ColumnType.Kind.BINARY.type;
             case "timestamp(us)" -> Types.INSTANT;
+            case "date" -> Types.LOCAL_DATE;
+            case "decimal(12,2)" -> Types.BIG_DEC;
+            case "list<text>" -> Types.LIST(Types.STRING);
+            case "struct<id: int64, sku: text>" -> Types.ROW_NAMED(new String[] {"id", "sku"}, Types.LONG, Types.STRING);
             default -> throw new IllegalArgumentException(name);
         };
     }
@@ -251,17 +258,33 @@ class ConformanceTest {
             return json.isNumber() ? Columns.instant(json.longValue()) : Instant.parse(json.asText());
         } else if (type.equals(Types.STRING)) {
             return json.asText();
+        } else if (type.equals(Types.LOCAL_DATE)) {
+            return LocalDate.parse(json.asText());
+        } else if (type.equals(Types.BIG_DEC)) {
+            return new BigDecimal(json.asText());
+        } else if (type instanceof RowTypeInfo members) {
+            return row(json, members, isInput);
+        }
+        TypeInformation<?> item = ColumnType.itemsOf(type);
+        if (item != null) {
+            List<Object> items = new ArrayList<>();
+            json.forEach(one -> items.add(value(one, item, isInput)));
+            return isInput ? items : items.toArray();
         }
         String text = json.asText();
         return isInput ? text.getBytes(StandardCharsets.UTF_8) : HexFormat.of().parseHex(text);
     }
 
-    private static String line(JsonNode row, RowTypeInfo type, Set<String> names) {
-        Row made = new Row(type.getArity());
+    private static Row row(JsonNode json, RowTypeInfo type, boolean isInput) {
+        Row row = new Row(type.getArity());
         for (int column = 0; column < type.getArity(); column++) {
-            made.setField(column, value(row.get(type.getFieldNames()[column]), type.getTypeAt(column), false));
+            row.setField(column, value(json.get(type.getFieldNames()[column]), type.getTypeAt(column), isInput));
         }
-        return line(made, type, names);
+        return row;
+    }
+
+    private static String line(JsonNode row, RowTypeInfo type, Set<String> names) {
+        return line(row(row, type, false), type, names);
     }
 
     private static String line(Row row, RowTypeInfo type, Set<String> names) {
@@ -269,10 +292,18 @@ class ConformanceTest {
         for (String name : type.getFieldNames()) {
             if (names.contains(name)) {
                 Object value = row.getField(type.getFieldIndex(name));
-                line.append(name).append('=').append(value instanceof byte[] bytes ? HexFormat.of().formatHex(bytes) : value).append(' ');
+                line.append(name).append('=').append(shown(value)).append(' ');
             }
         }
         return line.toString();
+    }
+
+    private static String shown(Object value) {
+        if (value instanceof BigDecimal number) {
+            // Cases have as many digits as an author has written.
+            return number.stripTrailingZeros().toPlainString();
+        }
+        return value instanceof byte[] bytes ? HexFormat.of().formatHex(bytes) : Values.shown(value);
     }
 
     private static String digest(String text) {
