@@ -254,6 +254,79 @@ fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
     are_same(&chosen(&spilling), &golden, "after kills");
 }
 
+const TOTALS: &str = r#"
+[stages.counts]
+from = "orders"
+key = "k"
+aggregate = { n = "count(*)", last = "max(second)", mean = "avg(second)" }
+window = "all"
+[stages.by]
+from = "orders"
+key = ["k", "todo"]
+plugin = "SUM"
+config = { column = "second" }
+window = "all"
+[stages.query]
+from = "orders"
+window = "all"
+sql = "select k, sum(second) as s, count(*) filter (where todo = 'end') as ends from orders group by k having count(*) > 2"
+[stages.changes]
+from = "orders"
+select = "k, second, todo, case when todo = 'end' then 'delete' when second = 22 and k like 'key 7_ %' then 'truncate' else 'insert' end as op"
+[stages.newest]
+from = "changes"
+key = "k"
+op = "op"
+latest = "second"
+[sinks.counts]
+from = "counts"
+kind = "queue"
+path = "counts.jsonl"
+[sinks.by]
+from = "by"
+kind = "queue"
+path = "by.jsonl"
+[sinks.query]
+from = "query"
+kind = "queue"
+path = "query.jsonl"
+[sinks.newest]
+from = "newest"
+kind = "queue"
+path = "newest.jsonl"
+"#;
+
+/// What such a job leaves.
+fn totalled(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["counts.jsonl", "by.jsonl", "query.jsonl", "newest.jsonl"].map(|name| trial.text(name)).into();
+    all.push(state(trial, "select * from counts order by k"));
+    all.push(state(trial, "select * from by order by k, todo"));
+    all.push(state(trial, "select * from newest order by k"));
+    all
+}
+
+#[test]
+fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
+    let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
+    let golden = job("", 9, &stages);
+    golden.run_well(&["--workers", "2"]);
+    let golden = totalled(&golden);
+    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
+        let spilling = job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 9, &stages);
+        spilling.run_well(&["--workers", workers]);
+        are_same(&totalled(&spilling), &golden, &format!("{budget} with {workers} workers"));
+    }
+    // Killed on the way, and started again with other workers.
+    let spilling = job("state = { memory = \"1MiB\", folder = \"cold\" }", 9, &stages);
+    for (step, workers) in [("page:9", "1"), ("merged:1", "3"), ("evicted:11", "2")] {
+        spilling.killed(&format!("spill.{step}"), &["--workers", workers]);
+    }
+    spilling.run_well(&["--workers", "1"]);
+    are_same(&totalled(&spilling), &golden, "after kills");
+}
+
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.
 #[test]
 fn a_job_that_spills_goes_back_to_a_checkpoint() {

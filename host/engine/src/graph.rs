@@ -519,6 +519,12 @@ impl StageNode {
         }
     }
 
+    /// Whether it keeps a total of each key, in one row, of all rows that ever came.
+    pub fn keeps_totals(&self) -> bool {
+        let keeps_values = matches!(&self.operator, Operator::Aggregate(functions) if functions.keeps_values);
+        matches!(self.window, Some(WindowNode::All)) && !keeps_values
+    }
+
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
     fn keeps_parts(&self) -> bool {
         let keeps = match &self.operator {

@@ -40,9 +40,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
-        (Some(WindowNode::All), _, _) if matches!(&stage.operator, Operator::Aggregate(of) if of.keeps_values) => {
-            values::build(stage, input.parts, build)
-        }
+        (Some(WindowNode::All), _, _) if !stage.keeps_totals() => values::build(stage, input.parts, build),
         (Some(WindowNode::All), _, _) => {
             let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;
             let work = totals::TotalsWork::new(stage, build)?;

@@ -221,7 +221,8 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
             Some(Operator::Simple(SimpleNode::Deduplicate { within_us })) => {
                 (Some(*within_us), true, graph.budget.clone())
             }
-            Some(Operator::Latest(_)) => (None, false, graph.budget.clone()),
+            Some(Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_))) => (None, false, graph.budget.clone()),
+            _ if stage.is_some_and(StageNode::keeps_totals) => (None, false, graph.budget.clone()),
             _ => (None, false, None),
         };
         WantedTable { table, timeout_us, by_state, budget }

@@ -438,6 +438,36 @@ impl StateTable {
         self.spill.iter_mut().for_each(|spill| spill.cold.written());
     }
 
+    /// Brings those of the rows of some key groups into memory that are wanted.
+    fn warm_groups(&mut self, groups: &Range<u64>, is_wanted: impl Fn(&ColdRow<'_>) -> bool) -> Result<Vec<Slot>> {
+        self.with_cold(|table, cold| {
+            let mut keys: Vec<super::OwnedKey> = Vec::new();
+            cold.each(hashes(groups), false, |_, row| {
+                if is_wanted(&row) {
+                    keys.push((KeyHash(row.hash), row.key.into()));
+                }
+                Ok(())
+            })?;
+            keys.sort_unstable();
+            let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+            let mut slots = Vec::new();
+            cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
+            slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
+        })
+    }
+
+    /// Brings all rows into memory, whatever the budget: for who puts all of them out.
+    pub fn warm_all(&mut self) -> Result<()> {
+        if self.is_warm() {
+            return Ok(());
+        }
+        let step = self.cold_step(false);
+        for first in (0..KEY_GROUPS).step_by(step) {
+            self.warm_groups(&(first..(first + step as u64).min(KEY_GROUPS)), |_| true)?;
+        }
+        Ok(())
+    }
+
     /// Removes all cold rows, some at a time, so that what checkpoints hold of them is known to be gone.
     pub(super) fn clear_cold(&mut self) -> Result<()> {
         if self.is_warm() {
@@ -446,18 +476,7 @@ impl StateTable {
         let step = self.cold_step(false);
         for first in (0..KEY_GROUPS).step_by(step) {
             let groups = first..(first + step as u64).min(KEY_GROUPS);
-            let slots = self.with_cold(|table, cold| {
-                let mut keys: Vec<super::OwnedKey> = Vec::new();
-                cold.each(hashes(&groups), false, |_, row| {
-                    keys.push((KeyHash(row.hash), row.key.into()));
-                    Ok(())
-                })?;
-                keys.sort_unstable();
-                let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
-                let mut slots = Vec::new();
-                cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
-                slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
-            })?;
+            let slots = self.warm_groups(&groups, |_| true)?;
             slots.into_iter().for_each(|slot| self.remove(slot));
             self.compact();
         }
@@ -481,20 +500,7 @@ impl StateTable {
         let step = self.cold_step(false);
         for first in (0..KEY_GROUPS).step_by(step) {
             let groups = first..(first + step as u64).min(KEY_GROUPS);
-            let slots = self.with_cold(|table, cold| {
-                let mut keys: Vec<super::OwnedKey> = Vec::new();
-                cold.each(hashes(&groups), false, |_, row| {
-                    if row.touched == Idle::NEVER {
-                        keys.push((KeyHash(row.hash), row.key.into()));
-                    }
-                    Ok(())
-                })?;
-                keys.sort_unstable();
-                let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
-                let mut slots = Vec::new();
-                cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
-                slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
-            })?;
+            let slots = self.warm_groups(&groups, |row| row.touched == Idle::NEVER)?;
             work(self, &slots)?;
             self.shrink()?;
         }

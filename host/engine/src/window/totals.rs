@@ -4,6 +4,8 @@ use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, fold_into};
 use crate::batch::keys::Keys;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::state::spill::budget::StateBudget;
 use crate::state::{Slot, StateTable};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -22,14 +24,20 @@ impl Totals {
         Ok(Totals { table, group_of: Vec::new() })
     }
 
+    /// Totals that may lie in files where the job says how much memory its state may take.
+    pub fn spilling_within(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<Totals> {
+        Ok(Totals { table: self.table.spilling_within(budget, failure, stage)?, ..self })
+    }
+
     /// The table, for what checkpoints hold of it.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
     /// The totals that there are of the keys of these rows, in the order of the keys' hashes.
-    pub fn before(&self, rows: &PartialRows) -> Result<Window> {
+    pub fn before(&mut self, rows: &PartialRows) -> Result<Window> {
         let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
+        self.table.warm(keys.view())?;
         let found = (0..rows.rows).filter_map(|row| self.table.find(keys.view().get(row)));
         let mut ids: Vec<Slot> = found.filter(|slot| self.table.known(*slot)).collect();
         ids.sort_unstable();
@@ -39,8 +47,13 @@ impl Totals {
 
     /// Adds the rows of a batch; returns the totals of their keys, in the order of the keys' hashes.
     pub fn batch(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Window> {
+        if self.table.spills() {
+            let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
+            self.table.warm(keys.view())?;
+        }
         let ids: Vec<Slot> =
             fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
+        self.table.used(&ids);
         self.totals(ids)
     }
 

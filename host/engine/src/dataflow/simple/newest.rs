@@ -60,7 +60,9 @@ struct Touched {
 impl Newest {
     fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<Newest> {
         let fields = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let mut table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let running = build.running;
+        let mut table = table.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
@@ -87,6 +89,7 @@ impl Newest {
     fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, RecordBatch, Vec<RefusedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
+        self.table.warm(view)?;
         let words = self.node.op.and_then(|op| rows.columns().get(op)).and_then(|words| words.as_string_opt::<i32>());
         let ops: Vec<Result<Op, String>> = (0..rows.num_rows()).map(|row| Op::of_row(words, row)).collect();
         let mut refused = Vec::new();
@@ -94,6 +97,7 @@ impl Newest {
         let mut place_of: HashMap<Slot, usize> = HashMap::new();
         let mut slot_of_row: Vec<Option<Slot>> = Vec::with_capacity(rows.num_rows());
         if ops.contains(&Ok(Op::Truncate)) {
+            self.table.warm_all()?;
             slots.extend(self.table.all());
             place_of.extend(slots.iter().enumerate().map(|(place, slot)| (*slot, place)));
         }
@@ -182,6 +186,7 @@ impl Newest {
         let rows = UInt32Array::from_iter_values(changed().map(|touched| touched.now.unwrap_or_default()));
         let states = take_record_batch(&held, &rows).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &kept);
+        self.table.used(&touched.iter().map(|touched| touched.slot).collect::<Vec<Slot>>());
         Ok(())
     }
 
@@ -205,7 +210,9 @@ impl BatchWork for Newest {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.held.set(self.table.len() as u64, self.table.bytes());
+        self.table.shrink()?;
+        let bytes = self.table.bytes();
+        self.held.set_of_which(self.table.len() as u64, bytes, self.table.kept_of(bytes));
         self.held.spread(|| self.table.spread());
         for (place, rows) in [(0, gone), (1, come)] {
             self.metrics.add_rows(rows.num_rows());

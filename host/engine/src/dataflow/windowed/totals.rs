@@ -8,6 +8,7 @@ use crate::dataflow::stages::BuildContext;
 use crate::error::Result;
 use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, PartOrder};
+use crate::metrics::StateSize;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
@@ -24,6 +25,7 @@ pub struct TotalsWork {
     checkpoint: Option<TableCheckpoint>,
     /// The columns of totals that are put out as they change.
     changes: Option<SchemaRef>,
+    held: StateSize,
 }
 
 impl TotalsWork {
@@ -32,14 +34,26 @@ impl TotalsWork {
         let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
+        let totals = Totals::new(&keys, results.functions.accumulators()?)?;
+        let running = build.running;
+        let mut totals = totals.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, totals.table())?;
         let partial = results.functions.partial_schema(false);
         let changes = match &stage.operator {
             Operator::Aggregate(builtin) => builtin.changes.clone(),
             _ => None,
         };
-        Ok(TotalsWork { name: stage.name.clone(), totals, results, partial, keys: keys.len(), checkpoint, changes })
+        let held = results.metrics.held(&stage.name);
+        Ok(TotalsWork {
+            name: stage.name.clone(),
+            totals,
+            results,
+            partial,
+            keys: keys.len(),
+            checkpoint,
+            changes,
+            held,
+        })
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
@@ -66,7 +80,13 @@ impl TotalsWork {
 impl BatchWork for TotalsWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
-        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))?;
+        let table = self.totals.table();
+        table.shrink()?;
+        let bytes = table.bytes();
+        self.held.set_of_which(table.len() as u64, bytes, table.kept_of(bytes));
+        self.held.spread(|| table.spread());
+        Ok(())
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
