@@ -94,7 +94,7 @@ wheel: setup
 spark: build wheel
 	@"$(MILLSTREAM)" build tests/plugins/poison tests/conformance/totals/rust
 	@python=$$(scripts/wheel-python.sh "$(CARGO_TARGET_DIR)"/wheel/*.whl "$(CARGO_TARGET_DIR)/python") && \
-		components=$$(scripts/conformance.sh "$(MILLSTREAM)" split columns types reject mean cogroup) && \
+		components=$$(scripts/conformance.sh "$(MILLSTREAM)" split columns types reject failing mean spread cogroup totals written) && \
 		CONFORMANCE="$$components" PYTHONPATH="$$(scripts/pypi.sh pyspark):$$(scripts/pypi.sh protobuf)" "$$python" tests/python/on_spark.py
 
 # Not a part of `make test`, which would wait minutes for it.
