@@ -115,6 +115,23 @@ class Tables(unittest.TestCase):
         with self.assertRaisesRegex(millstream.UsageError, "has been read already"):
             split.process(stream)
 
+    def test_texts_that_are_none_are_told(self):
+        def texts(offsets, values):
+            buffers = [None, pa.array(offsets, pa.int32()).buffers()[1], pa.py_buffer(values)]
+            return pa.table({"value": pa.StringArray.from_buffers(len(offsets) - 1, *buffers[1:])})
+
+        split = millstream.Plugin(SPLIT)
+        self.assertEqual(words(split.process(texts([1, 3, 3, 6], b"?to be"))), ["to", "be"])
+        self.assertEqual(words(split.process(texts([0, 3, 8], "é été".encode()))), ["é", "été"])
+        wrong = {
+            "goes back": ([0, 4, 2, 6], b"to be!"),
+            "within a letter": ([0, 1, 8], "é été".encode()),
+            "no text": ([0, 3, 6], b"to\xff be"),
+        }
+        for what, (offsets, values) in wrong.items():
+            with self.subTest(what), self.assertRaisesRegex(millstream.UsageError, "not as Arrow wants it"):
+                split.process(texts(offsets, values))
+
     def test_an_error_of_the_table_itself_is_told(self):
         def batches():
             yield pa.record_batch({"value": ["x"]})
