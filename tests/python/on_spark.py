@@ -30,6 +30,8 @@ POISON = ROOT / "tests" / "plugins" / "poison"
 NOT_IN_SPARK = {"on", "grant"}
 # Timers by the clock of Spark, which another test is about, and rows that tell the time.
 LEFT_OUT_CASES = {"totals/alarms", "totals/refused", "failing/clock"}
+# A column by which rows are brought into the order that they had.
+PLACE = "place"
 # Columns that tell of the call itself, or when a key came first, and those of a row that made a plugin fail beside its own.
 OF_THE_CALL = {"batch", "time", "watermark", "since"}
 OF_A_FAILURE = {"backtrace", "stage", "plugin", "version", "digest", "reason"}
@@ -105,7 +107,9 @@ class OnSpark(unittest.TestCase):
         tables, key = {}, case.get("key", [])
         for given in inputs:
             rows = [row for batch in conformance.batches(folder / f"{given['name']}.jsonl") for row in batch]
-            tables[given["name"]] = conformance.table(rows, given["schema"])
+            table = conformance.table(rows, given["schema"])
+            # Spark moves rows about, and some plugins look at their order.
+            tables[given["name"]] = table.append_column(PLACE, pa.array(range(len(rows)), pa.int64()))
         frames = {name: self.spark.createDataFrame(table).repartition(2) for name, table in tables.items()}
         (first, frame), *_ = ((tables[name], frames[name]) for name in tables)
         match plugin.world:
@@ -113,7 +117,8 @@ class OnSpark(unittest.TestCase):
                 here = plugin.process(first)
                 pairs = [(here.rows, millstream.spark.process(frame, plugin)), (here.rejected, millstream.spark.rejected(frame, plugin))]
             case "aggregate":
-                pairs = [(plugin.aggregate(first, key=key).rows, millstream.spark.aggregate(frame, plugin, key))]
+                there = millstream.spark.aggregate(frame, plugin, key, sort_within=PLACE)
+                pairs = [(plugin.aggregate(first, key=key).rows, there)]
             case _:
                 pairs = [(plugin.cogroup(tables, key=key).rows, millstream.spark.cogroup(frames, plugin, key))]
 
@@ -121,7 +126,7 @@ class OnSpark(unittest.TestCase):
             # A plugin that puts out the clock puts out another time, and Spark does not keep the order of the rows of a key.
             for row in (made := conformance.rows_of(rows)):
                 left_out = OF_THE_CALL | (OF_A_FAILURE if "backtrace" in row else set())
-                for name in left_out & set(row):
+                for name in (left_out | {PLACE}) & set(row):
                     row.pop(name)
                 if row.get("items"):
                     row["items"] = sorted(row["items"].split("+"))

@@ -34,6 +34,7 @@ mod guest;
 mod http;
 mod imports;
 mod instances;
+pub mod interrupt;
 mod lift;
 mod load;
 mod log_budget;
@@ -458,6 +459,14 @@ impl Plugin {
     /// Size of the component, in bytes.
     pub fn component_bytes(&self) -> u64 {
         self.loaded.bytes
+    }
+
+    /// Whether its calls may run on this thread for whoever has to hear of other things there: they can be interrupted, and the thread's
+    /// stack has room for a stack of theirs of so many bytes.
+    pub fn can_be_interrupted_here(&self, stack_bytes_max: u64) -> bool {
+        // As much for whoever is below the call here as there is in other threads.
+        let needed = stack_bytes_max.saturating_add(crate::limits::THREAD_STACK_BYTES_RESERVED);
+        self.loaded.machine.clock.is_some() && stack::check(needed).is_ok()
     }
 
     /// The component file.

@@ -41,16 +41,16 @@ def rejected(df: DataFrame, plugin: Plugin) -> DataFrame:
 
 
 def aggregate(
-    df: DataFrame, plugin: Plugin, key: str | Sequence[str], *, sort_within: str | Sequence[str] = ()
+    df: DataFrame, plugin: Plugin, key: str | Sequence[str] = (), *, sort_within: str | Sequence[str] = ()
 ) -> DataFrame:
-    """A row for each key, of a plugin of world ``aggregate``.
+    """A row for each key, of a plugin of world ``aggregate``, or one for all rows without ``key``.
 
     Rows are brought together by key, as for a ``groupBy``, and a partition is worked on as a whole, in memory. After a shuffle rows come in any order:
     where the plugin looks at that, ``sort_within`` names columns that decide it.
     """
     key = [key] if isinstance(key, str) else list(key)
     order = [sort_within] if isinstance(sort_within, str) else list(sort_within)
-    together = df.repartition(*key)
+    together = df.repartition(*key) if key else df.repartition(1)
     if order:
         together = together.sortWithinPartitions(*order)
     shipped, schema = _ship(df, plugin), _schema_of(df)
@@ -58,7 +58,7 @@ def aggregate(
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         table = pa.Table.from_batches(batches, schema=schema)
-        if table.num_rows:
+        if table.num_rows or not key:
             yield from _batches(_open(shipped).aggregate(table, key=key).rows)
 
     return together.mapInArrow(work, output)

@@ -1,15 +1,17 @@
-//! Threads that call plugins: with stacks that have room for them, whatever the stack of Python's thread is, which waits meanwhile
-//! without the interpreter's lock and hears of Ctrl-C.
+//! Where plugins are called, without the interpreter's lock: on Python's own thread where its stack has room and a call can be interrupted by Ctrl-C
+//! there, as that saves the way to another thread and back, which takes longer than a call of a quick plugin; or else on threads with stacks of
+//! ours, while Python's waits and hears of Ctrl-C.
 
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
 use millstream_plugins::hosting::Wanted;
+use millstream_plugins::plugin::interrupt;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked whether somebody has pressed Ctrl-C.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -35,6 +37,39 @@ pub enum Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Trouble {
         Trouble::Error(error)
+    }
+}
+
+/// Does some work on this thread, whose stack has room for it. A plugin that runs in it is interrupted by Ctrl-C.
+pub fn here<T>(py: Python<'_>, work: impl FnOnce(&Wanted) -> Result<T> + Send) -> Result<T, Trouble>
+where
+    T: Send,
+{
+    let raised = Arc::new(Mutex::new(None));
+    let looks = raised.clone();
+    let is_wanted = move || {
+        let raised = || looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised().is_some() {
+            return false;
+        }
+        let looked = Python::attach(|py| py.check_signals());
+        looked.map_err(|error| *raised() = Some(error)).is_ok()
+    };
+    let (between, looked) = (is_wanted.clone(), Mutex::new(Instant::now()));
+    // Between calls, of which there may be many.
+    let wanted = Wanted::new(move || {
+        let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < SIGNALS_EVERY {
+            return true;
+        }
+        *looked = Instant::now();
+        drop(looked);
+        between()
+    });
+    let done = py.detach(move || interrupt::while_wanted(is_wanted, || work(&wanted)));
+    match raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(Trouble::Python(error)),
+        None => done.map_err(Trouble::Error),
     }
 }
 

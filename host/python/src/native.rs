@@ -1,6 +1,6 @@
 //! The class that calls plugins, below the one that users see.
 
-use crate::call_threads::{Threads, Trouble};
+use crate::call_threads::{self, Threads, Trouble};
 use crate::per_process::PerProcess;
 use crate::rows::Rows;
 use crate::tables;
@@ -239,10 +239,14 @@ impl Call<'_> {
         loaded.check_world(world).map_err(Trouble::Error)?;
         let Told(batch, time_us) = told;
         let (asked, numbers) = (Asked { schemas, key, batch, time_us, world }, plugin.calls.clone());
-        let threads = &Shared::get().map_err(Trouble::Error)?.threads;
-        let made = threads.run(py, loaded.stack_bytes(), move |wanted| {
+        let (stack_bytes, runs_here) = (loaded.stack_bytes(), loaded.runs_here());
+        let call = move |wanted: &Wanted| {
             loaded.call(&numbers, &asked, |prepared, caller, context| work(prepared, caller, context, parts, wanted))
-        });
-        Ok(made?)
+        };
+        if runs_here {
+            return Ok(call_threads::here(py, call)?);
+        }
+        let threads = &Shared::get().map_err(Trouble::Error)?.threads;
+        Ok(threads.run(py, stack_bytes, call)?)
     }
 }

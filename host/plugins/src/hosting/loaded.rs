@@ -54,6 +54,14 @@ impl Loaded {
         self.ready.used.limits.stack_bytes_max
     }
 
+    /// Whether its calls may run on this thread, which has to hear of other things, too (see [`interrupt`](crate::plugin::interrupt)): they
+    /// wait for nobody else, who could not be interrupted.
+    pub fn runs_here(&self) -> bool {
+        let grant = &self.ready.used.grant;
+        let waits = grant.http.is_some() || !grant.tcp.is_empty() || !grant.udp.is_empty();
+        !waits && self.ready.plugin.can_be_interrupted_here(self.stack_bytes())
+    }
+
     /// What its calls have cost.
     pub fn costs(&self) -> Costs {
         let mut costs = Costs::default();

@@ -15,6 +15,9 @@ use wasmtime::Engine;
 /// How often it ticks; a call is stopped at most two ticks late.
 const TICK: Duration = Duration::from_millis(5);
 
+/// After so many ticks it is asked whether a call is still wanted, where there is somebody to ask: 50 ms.
+pub const ASK_EVERY: u64 = 10;
+
 /// How far the clock of an engine has come.
 pub struct EpochClock {
     began: Instant,

@@ -7,7 +7,7 @@ use super::log_budget::LogBudget;
 use super::net::{Net, NetCall};
 use super::traced::CallPlaces;
 use super::wasi::{CurrentCall, Deadline, Wasi};
-use super::{DueTimes, TimerChange};
+use super::{DueTimes, TimerChange, clock, interrupt};
 use crate::error::Error;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_TIMER_CHANGES_MAX};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 /// How many lines at level error an error message repeats: the first ones of a call, and the last.
 const ERROR_LINES_KEPT: usize = 10;
@@ -116,6 +116,8 @@ pub struct Guest {
     pub log_lines_dropped: u64,
     /// Where it stood, if it is called only to see that: then it writes no line of the log and counts nothing.
     pub places: Option<CallPlaces>,
+    /// Ticks of the clock that the call has left behind those that it was given.
+    pub ticks_left: u64,
     counted: BTreeMap<String, u64>,
 }
 
@@ -175,6 +177,7 @@ impl Guest {
             time_in_imports: Duration::ZERO,
             log_lines_dropped: 0,
             places: None,
+            ticks_left: 0,
             counted: BTreeMap::new(),
             shared,
         }
@@ -202,6 +205,16 @@ impl Guest {
         let time_max = super::instances::time(&self.shared.limits, self.call.times);
         let left = Deadline::new(self.call.began, time_max).left() * 9 / 10;
         Duration::from_millis(timeout_ms.into()).min(left)
+    }
+
+    /// What becomes of the call whose ticks are over.
+    pub fn time_is_over(&mut self) -> UpdateDeadline {
+        let next = self.ticks_left.min(clock::ASK_EVERY);
+        if next == 0 || !interrupt::is_wanted() {
+            return UpdateDeadline::Interrupt;
+        }
+        self.ticks_left -= next;
+        UpdateDeadline::Continue(next)
     }
 
     /// Another call begins.

@@ -9,7 +9,7 @@ use super::guest::{CallTimers, Guest, Stage, StageBudget};
 use super::load::Loaded;
 use super::traced::CallPlaces;
 use super::wasi::CurrentCall;
-use super::{CounterValues, Counters, Metering, stack};
+use super::{CounterValues, Counters, Metering, interrupt, stack};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
@@ -288,7 +288,10 @@ impl Callee {
         let times = store.data().call.times;
         if let Some(clock) = &self.loaded.machine.clock {
             clock.check().map_err(CallFailure::other)?;
-            store.set_epoch_deadline(clock::deadline(time(&self.limits, times)));
+            let ticks = clock::deadline(time(&self.limits, times));
+            let first = if interrupt::is_anybody_asked() { ticks.min(clock::ASK_EVERY) } else { ticks };
+            store.data_mut().ticks_left = ticks - first;
+            store.set_epoch_deadline(first);
         }
         if self.is_metered_by_fuel() {
             let set = store.set_fuel(fuel(&self.limits, times));
@@ -308,6 +311,9 @@ impl Callee {
         guest.places = self.traces.then(CallPlaces::default);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
+        if self.loaded.machine.clock.is_some() {
+            store.epoch_deadline_callback(|mut store| Ok(store.data_mut().time_is_over()));
+        }
         store.set_max_component_handles(usize::try_from(self.limits.handles_max).unwrap_or(usize::MAX));
         self.meter(&mut store)?;
         match self.loaded.pre.instantiate(&mut store) {

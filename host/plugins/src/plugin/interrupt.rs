@@ -1,0 +1,53 @@
+//! How calls are interrupted that run on a thread which has to hear of other things, too, as Python's does of Ctrl-C: while the
+//! plugin runs, the clock of its time limit asks now and then whether it is still wanted.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+type IsWanted = Rc<dyn Fn() -> bool>;
+
+thread_local! { static ASKED: RefCell<Option<IsWanted>> = const { RefCell::new(None) } }
+
+/// Does some work, and asks every 50 ms while a plugin with a time limit runs in it, on this thread, whether that is still wanted. Where
+/// not, the call ends as if its time were over.
+pub fn while_wanted<T>(is_wanted: impl Fn() -> bool + 'static, work: impl FnOnce() -> T) -> T {
+    struct Before(Option<IsWanted>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ASKED.set(self.0.take());
+        }
+    }
+    let _before = Before(ASKED.replace(Some(Rc::new(is_wanted))));
+    work()
+}
+
+/// Whether there is anybody to ask on this thread.
+pub(super) fn is_anybody_asked() -> bool {
+    ASKED.with_borrow(Option::is_some)
+}
+
+/// Whether the call is still wanted, as far as anybody says.
+pub(super) fn is_wanted() -> bool {
+    // Whoever is asked may call plugins in turn.
+    let asked = ASKED.with_borrow(Clone::clone);
+    asked.is_none_or(|is_wanted| is_wanted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_is_asked_within_and_not_behind() {
+        assert!(!is_anybody_asked() && is_wanted());
+        while_wanted(
+            || false,
+            || {
+                assert!(is_anybody_asked() && !is_wanted());
+                while_wanted(is_anybody_asked, || assert!(is_wanted()));
+                assert!(!is_wanted());
+            },
+        );
+        assert!(!is_anybody_asked() && is_wanted());
+    }
+}
