@@ -77,18 +77,38 @@ class Processes(unittest.TestCase):
                 self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
         self.assertEqual(len(used.process(TABLE).rows), ROWS)
 
-    def test_ctrl_c_ends_the_wait_for_a_call(self):
+    def test_ctrl_c_ends_a_call_or_the_wait_for_it(self):
         code = """
 import signal, threading, time
+# Calls of the one are interrupted, those of the other go on in a thread of their own.
+for on_error in ("fail", "reject"):
+    loop = millstream.Plugin(ROOT + "/tests/plugins/poison", limits={"time": "30s"}, on_error=on_error)
+    assert len(loop.process(pa.table({"value": ["a"]})).rows) == 1
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    try:
+        loop.process(pa.table({"value": ["loop"]}))
+        sys.exit("it was not interrupted")
+    except KeyboardInterrupt:
+        assert time.monotonic() - began < 10
+    assert len(loop.process(pa.table({"value": ["a"]})).rows) == 1
+"""
+        self.assert_went_well(child(code))
+
+    def test_a_handler_of_a_signal_may_call_the_plugin_that_it_interrupts(self):
+        code = """
+import signal
 loop = millstream.Plugin(ROOT + "/tests/plugins/poison", limits={"time": "30s"})
-threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-began = time.monotonic()
+def handler(*_):
+    assert len(loop.process(pa.table({"value": ["a"]})).rows) == 1
+    raise RuntimeError("enough")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
 try:
     loop.process(pa.table({"value": ["loop"]}))
-except KeyboardInterrupt:
-    assert time.monotonic() - began < 10
-    sys.exit(0)
-sys.exit("it was not interrupted")
+    sys.exit("it was not interrupted")
+except RuntimeError as told:
+    assert str(told) == "enough"
 """
         self.assert_went_well(child(code))
 
