@@ -240,18 +240,26 @@ fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     // When event time ends nothing of it is remembered.
     assert!(lengths.iter().enumerate().all(|(number, length)| (*length > 1_000) == (number != 5)), "{lengths:?}");
+    spill_alike(7, CHOOSING, &golden, chosen);
+}
+
+/// Holds jobs of these stages against what one leaves that has all of its state in memory: with little memory for it, with other workers,
+/// and killed on the way.
+#[track_caller]
+fn spill_alike(seed: u64, stages: &str, golden: &[String], left: fn(&Trial) -> Vec<String>) {
+    let spilling = |budget: &str| job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), seed, stages);
     for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
-        let spilling = job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 7, CHOOSING);
+        let spilling = spilling(budget);
         spilling.run_well(&["--workers", workers]);
-        are_same(&chosen(&spilling), &golden, &format!("{budget} with {workers} workers"));
+        are_same(&left(&spilling), golden, &format!("{budget} with {workers} workers"));
     }
     // Killed on the way, and started again with other workers.
-    let spilling = job("state = { memory = \"1MiB\", folder = \"cold\" }", 7, CHOOSING);
+    let spilling = spilling("1MiB");
     for (step, workers) in [("page:9", "1"), ("merged:1", "3"), ("evicted:11", "2")] {
         spilling.killed(&format!("spill.{step}"), &["--workers", workers]);
     }
     spilling.run_well(&["--workers", "1"]);
-    are_same(&chosen(&spilling), &golden, "after kills");
+    are_same(&left(&spilling), golden, "after kills");
 }
 
 const TOTALS: &str = r#"
@@ -313,18 +321,7 @@ fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
     golden.run_well(&["--workers", "2"]);
     let golden = totalled(&golden);
     assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
-        let spilling = job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 9, &stages);
-        spilling.run_well(&["--workers", workers]);
-        are_same(&totalled(&spilling), &golden, &format!("{budget} with {workers} workers"));
-    }
-    // Killed on the way, and started again with other workers.
-    let spilling = job("state = { memory = \"1MiB\", folder = \"cold\" }", 9, &stages);
-    for (step, workers) in [("page:9", "1"), ("merged:1", "3"), ("evicted:11", "2")] {
-        spilling.killed(&format!("spill.{step}"), &["--workers", workers]);
-    }
-    spilling.run_well(&["--workers", "1"]);
-    are_same(&totalled(&spilling), &golden, "after kills");
+    spill_alike(9, &stages, &golden, totalled);
 }
 
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.

@@ -121,8 +121,7 @@ impl Latest {
     fn new(stage: &StageNode, node: &LatestNode, build: &BuildContext<'_, '_>) -> Result<Latest> {
         let key_fields = node.key_schema.fields().iter().cloned().collect();
         let table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
-        let running = build.running;
-        let mut table = table.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
+        let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
@@ -221,11 +220,7 @@ impl BatchWork for Latest {
             // Not all rows that look something up need be in memory together.
             self.table.shrink()?;
         }
-        self.table.shrink()?;
-        let bytes = self.table.bytes();
-        self.held.set_of_which(self.table.len() as u64, bytes, self.table.kept_of(bytes));
-        self.held.spread(|| self.table.spread());
-        Ok(())
+        self.table.settle(&mut self.held)
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

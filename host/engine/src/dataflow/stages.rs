@@ -54,6 +54,11 @@ impl BuildContext<'_, '_> {
         Ok(checkpoint)
     }
 
+    /// The table of a stage, whose rows may lie in files where the job says how much memory its state may take.
+    pub fn spilling(&self, stage: &str, table: StateTable) -> Result<StateTable> {
+        table.spilling_within(self.running.graph.budget.as_ref(), &self.running.failure, stage)
+    }
+
     /// The last batch of the checkpoint that is loaded, with its time; batch 0 where there is none.
     pub fn last_batch(&self) -> (BatchId, BatchTime) {
         self.running.checkpoints.as_ref().map(|checkpoints| checkpoints.loaded.last_batch).unwrap_or_default()

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::limits::STATE_MEMORY_BYTES_MIN;
 use crate::memory;
+use crate::metrics::StateSize;
 use crate::units::show_size;
 use budget::{BudgetShare, StateBudget};
 use cold::{ColdFile, ColdRows, WantedKey};
@@ -310,6 +311,15 @@ impl StateTable {
         Ok(())
     }
 
+    /// Behind a batch: gives up rows where that is needed, and tells how much there is.
+    pub fn settle(&mut self, held: &mut StateSize) -> Result<()> {
+        self.shrink()?;
+        let bytes = self.bytes();
+        held.set_of_which(self.len() as u64, bytes, self.kept_of(bytes));
+        held.spread(|| self.spread());
+        Ok(())
+    }
+
     /// Writes rows that take about so much memory into a file, those that were not used for longest, and forgets them here.
     fn evict(&mut self, bytes: u64) -> Result<()> {
         let slots = self.cold_slots(bytes);
@@ -404,6 +414,12 @@ impl StateTable {
         (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1) as usize
     }
 
+    /// All key groups, as many at a time as may be in memory while all cold rows are looked at.
+    fn cold_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let step = self.cold_step(false);
+        (0..KEY_GROUPS).step_by(step).map(move |first| first..(first + step as u64).min(KEY_GROUPS))
+    }
+
     /// Brings cold rows of some key groups into slots for a while, all or those that changed. Their keys are not found there, and
     /// [`StateTable::give_back`] is to be called.
     pub(super) fn borrow_cold(&mut self, groups: &Range<u64>, changed_only: bool) -> Result<Vec<Slot>> {
@@ -461,9 +477,8 @@ impl StateTable {
         if self.is_warm() {
             return Ok(());
         }
-        let step = self.cold_step(false);
-        for first in (0..KEY_GROUPS).step_by(step) {
-            self.warm_groups(&(first..(first + step as u64).min(KEY_GROUPS)), |_| true)?;
+        for groups in self.cold_ranges() {
+            self.warm_groups(&groups, |_| true)?;
         }
         Ok(())
     }
@@ -473,9 +488,7 @@ impl StateTable {
         if self.is_warm() {
             return Ok(());
         }
-        let step = self.cold_step(false);
-        for first in (0..KEY_GROUPS).step_by(step) {
-            let groups = first..(first + step as u64).min(KEY_GROUPS);
+        for groups in self.cold_ranges() {
             let slots = self.warm_groups(&groups, |_| true)?;
             slots.into_iter().for_each(|slot| self.remove(slot));
             self.compact();
@@ -497,9 +510,7 @@ impl StateTable {
         if self.is_warm() {
             return Ok(());
         }
-        let step = self.cold_step(false);
-        for first in (0..KEY_GROUPS).step_by(step) {
-            let groups = first..(first + step as u64).min(KEY_GROUPS);
+        for groups in self.cold_ranges() {
             let slots = self.warm_groups(&groups, |row| row.touched == Idle::NEVER)?;
             work(self, &slots)?;
             self.shrink()?;

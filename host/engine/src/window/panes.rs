@@ -303,6 +303,7 @@ pub fn fold_into(
 ) -> Result<Vec<Slot>> {
     let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let view = keys.view();
+    table.warm(view)?;
     let mut groups = PaneGroups::new(group_of, rows);
     for row in 0..rows {
         let slot = table.slot(view.get(row), view.short(row).1);

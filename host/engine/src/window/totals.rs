@@ -4,11 +4,7 @@ use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, fold_into};
 use crate::batch::keys::Keys;
 use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::state::spill::budget::StateBudget;
 use crate::state::{Slot, StateTable};
-use arrow::datatypes::{Field, SchemaRef};
-use std::sync::Arc;
 
 /// The totals of a stage on one worker.
 pub struct Totals {
@@ -18,15 +14,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Nothing has come yet. `keys`: the stage's key columns.
-    pub fn new(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<Totals> {
-        let table = StateTable::new(keys.to_vec(), accumulators, None).map_err(Error::arrow)?;
-        Ok(Totals { table, group_of: Vec::new() })
-    }
-
-    /// Totals that may lie in files where the job says how much memory its state may take.
-    pub fn spilling_within(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<Totals> {
-        Ok(Totals { table: self.table.spilling_within(budget, failure, stage)?, ..self })
+    /// Those of this table: key columns, and accumulators as its state.
+    pub fn new(table: StateTable) -> Totals {
+        Totals { table, group_of: Vec::new() }
     }
 
     /// The table, for what checkpoints hold of it.
@@ -47,10 +37,6 @@ impl Totals {
 
     /// Adds the rows of a batch; returns the totals of their keys, in the order of the keys' hashes.
     pub fn batch(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Window> {
-        if self.table.spills() {
-            let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
-            self.table.warm(keys.view())?;
-        }
         let ids: Vec<Slot> =
             fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
         self.table.used(&ids);

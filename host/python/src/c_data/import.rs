@@ -2,7 +2,7 @@
 
 use super::format;
 use super::{CArray, CSchema, CStream, FLAG_MAP_KEYS_SORTED, FLAG_NULLABLE};
-use arrow::array::{Array, ArrayData, RecordBatch, RecordBatchOptions, StructArray};
+use arrow::array::{Array, ArrayData, ArrayDataBuilder, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{ArrowNativeType, DataType, Field, FieldRef, Schema, SchemaRef};
 use millstream_base::error::{Error, Result};
@@ -137,18 +137,8 @@ unsafe fn data(array: &CArray, kind: &DataType, owner: &Arc<CArray>) -> Result<A
             DataType::Null => {}
             DataType::Boolean => builder = builder.add_buffer(buffers.get(1, end.div_ceil(8))?),
             DataType::FixedSizeBinary(bytes) => builder = builder.add_buffer(buffers.wide(*bytes as usize)?),
-            DataType::Utf8 | DataType::Binary => {
-                let (offsets, bytes) = buffers.offsets::<i32>()?;
-                let bytes = buffers.get(2, bytes)?;
-                builder = builder.skip_validation(are_plain_texts::<i32>(&offsets, &bytes));
-                builder = builder.add_buffer(offsets).add_buffer(bytes);
-            }
-            DataType::LargeUtf8 | DataType::LargeBinary => {
-                let (offsets, bytes) = buffers.offsets::<i64>()?;
-                let bytes = buffers.get(2, bytes)?;
-                builder = builder.skip_validation(are_plain_texts::<i64>(&offsets, &bytes));
-                builder = builder.add_buffer(offsets).add_buffer(bytes);
-            }
+            DataType::Utf8 | DataType::Binary => builder = buffers.texts::<i32>(builder)?,
+            DataType::LargeUtf8 | DataType::LargeBinary => builder = buffers.texts::<i64>(builder)?,
             DataType::Utf8View | DataType::BinaryView => {
                 builder = builder.add_buffer(buffers.wide(16)?);
                 for buffer in buffers.of_views()? {
@@ -189,7 +179,7 @@ unsafe fn data(array: &CArray, kind: &DataType, owner: &Arc<CArray>) -> Result<A
 
 /// Whether all is well with texts without a look at each of them, which is most of what a call of a quick plugin takes beside the plugin: their
 /// bytes are ASCII, so that a text may begin at any of them, and no text ends before it begins. The last one ends where the bytes do.
-fn are_plain_texts<T: ArrowNativeType + Default + PartialOrd>(offsets: &Buffer, bytes: &Buffer) -> bool {
+fn are_plain_texts<T: ArrowNativeType>(offsets: &Buffer, bytes: &Buffer) -> bool {
     // SAFETY: any bytes are a number.
     let (before, offsets, after) = unsafe { offsets.as_slice().align_to::<T>() };
     let is_whole = before.is_empty() && after.is_empty() && offsets.first().is_some_and(|first| *first >= T::default());
@@ -249,6 +239,17 @@ impl Buffers<'_> {
         // SAFETY: the last of them lies within, and may lie anywhere.
         let last = unsafe { buffer.as_ptr().add((count - 1) * size).cast::<T>().read_unaligned() };
         Ok((buffer, last.try_into().map_err(|_| none("a length"))?))
+    }
+
+    /// Texts, or bytes, of no fixed size.
+    unsafe fn texts<T: ArrowNativeType + TryInto<usize>>(&self, builder: ArrayDataBuilder) -> Result<ArrayDataBuilder> {
+        // SAFETY: the caller says that the offsets are of this type. What needs no look is whole.
+        unsafe {
+            let (offsets, bytes) = self.offsets::<T>()?;
+            let bytes = self.get(2, bytes)?;
+            let builder = builder.skip_validation(are_plain_texts::<T>(&offsets, &bytes));
+            Ok(builder.add_buffer(offsets).add_buffer(bytes))
+        }
     }
 
     /// The buffers that views look into: their sizes stand in the last one.

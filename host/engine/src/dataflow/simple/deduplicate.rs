@@ -163,11 +163,7 @@ impl BatchWork for Deduplicate {
         if self.timed && context.watermark.now == Some(END_US) {
             self.seen.forget(END_US)?;
         }
-        let table = self.seen.table();
-        table.shrink()?;
-        let bytes = table.bytes();
-        self.held.set_of_which(table.len() as u64, bytes, table.kept_of(bytes));
-        self.held.spread(|| table.spread());
+        self.seen.table().settle(&mut self.held)?;
         self.metrics.add_rows(kept.len());
         self.push(kept, parts, context, output)?;
         output.late(context, PartOrder::at(self.worker), Deduplicate::take(&rows, late)?);

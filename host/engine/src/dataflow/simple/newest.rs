@@ -61,8 +61,7 @@ impl Newest {
     fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<Newest> {
         let fields = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
-        let running = build.running;
-        let mut table = table.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
+        let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
@@ -210,10 +209,7 @@ impl BatchWork for Newest {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.table.shrink()?;
-        let bytes = self.table.bytes();
-        self.held.set_of_which(self.table.len() as u64, bytes, self.table.kept_of(bytes));
-        self.held.spread(|| self.table.spread());
+        self.table.settle(&mut self.held)?;
         for (place, rows) in [(0, gone), (1, come)] {
             self.metrics.add_rows(rows.num_rows());
             for (number, first) in (0u64..).zip((0..rows.num_rows()).step_by(PART_ROWS_MAX)) {

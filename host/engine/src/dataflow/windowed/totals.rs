@@ -5,10 +5,11 @@ use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::dataflow::stages::BuildContext;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::StateSize;
+use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
@@ -34,10 +35,9 @@ impl TotalsWork {
         let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let totals = Totals::new(&keys, results.functions.accumulators()?)?;
-        let running = build.running;
-        let mut totals = totals.spilling_within(running.graph.budget.as_ref(), &running.failure, &stage.name)?;
-        let checkpoint = build.restore(&stage.name, &stage.name, totals.table())?;
+        let table = StateTable::new(keys.clone(), results.functions.accumulators()?, None).map_err(Error::arrow)?;
+        let mut table = build.spilling(&stage.name, table)?;
+        let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let partial = results.functions.partial_schema(false);
         let changes = match &stage.operator {
             Operator::Aggregate(builtin) => builtin.changes.clone(),
@@ -46,7 +46,7 @@ impl TotalsWork {
         let held = results.metrics.held(&stage.name);
         Ok(TotalsWork {
             name: stage.name.clone(),
-            totals,
+            totals: Totals::new(table),
             results,
             partial,
             keys: keys.len(),
@@ -81,12 +81,7 @@ impl BatchWork for TotalsWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))?;
-        let table = self.totals.table();
-        table.shrink()?;
-        let bytes = table.bytes();
-        self.held.set_of_which(table.len() as u64, bytes, table.kept_of(bytes));
-        self.held.spread(|| table.spread());
-        Ok(())
+        self.totals.table().settle(&mut self.held)
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
