@@ -5,13 +5,14 @@ use crate::call_threads::Trouble;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 /// Reads a table of any library that hands out Arrow's C stream, without the interpreter's lock: the library may compute it now.
 pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
     let py = table.py();
-    let capsule = match table.getattr_opt("__arrow_c_stream__")? {
+    let capsule = match table.getattr_opt(intern!(py, "__arrow_c_stream__"))? {
         Some(stream) => stream.call0()?,
         None => table.clone(),
     };

@@ -18,6 +18,7 @@ use crate::plugin::{Caller, Processed};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
+use std::ops::Range;
 
 /// Rows with their columns.
 pub struct RowsMade {
@@ -80,22 +81,28 @@ pub fn process(
         let read = reads.fit(part)?;
         for slice in RowBytes::of([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
-            let rows = read.slice(slice.start, slice.len());
-            let (whole, nulls) = without(&rows, prepared, 0)?;
+            let (whole, nulls) = without(sliced(&read, &slice), prepared, 0)?;
             let Processed { rows: put_out, rejections } = caller.process(context.call(), &whole)?;
             made.rows.push(put_out);
             let refused = together(nulls, rejections);
-            made.refuse(prepared, context, ("", &part.slice(slice.start, slice.len())), &refused)?;
+            if !refused.is_empty() {
+                made.refuse(prepared, context, ("", &sliced(part, &slice)), &refused)?;
+            }
         }
     }
     Ok(made)
 }
 
+/// Some of the rows, or all of them, which takes less time than a slice.
+fn sliced(rows: &RecordBatch, slice: &Range<usize>) -> RecordBatch {
+    if *slice == (0..rows.num_rows()) { rows.clone() } else { rows.slice(slice.start, slice.len()) }
+}
+
 /// Of rows that a plugin is to read those that it can, and why not the others.
-fn without(rows: &RecordBatch, prepared: &Prepared, table: usize) -> Result<(RecordBatch, Vec<RefusedRow>)> {
+fn without(rows: RecordBatch, prepared: &Prepared, table: usize) -> Result<(RecordBatch, Vec<RefusedRow>)> {
     let needs = prepared.needs.get(table).ok_or_else(|| Error::bug("a table that the plugin does not read"))?;
     let places: Vec<usize> = (0..rows.num_columns()).collect();
-    without_nulls(rows.clone(), &places, needs).map_err(Error::arrow)
+    without_nulls(rows, &places, needs).map_err(Error::arrow)
 }
 
 /// The others of these rows.

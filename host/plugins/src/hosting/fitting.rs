@@ -45,6 +45,8 @@ fn usual(kind: &DataType) -> DataType {
 pub struct Fitting {
     places: Vec<usize>,
     schema: SchemaRef,
+    /// The same, and all may be null: nulls are refused row by row where the plugin needs values.
+    nullable: SchemaRef,
 }
 
 impl Fitting {
@@ -69,7 +71,8 @@ impl Fitting {
             places.push(place);
             fields.push(field.as_ref().clone().with_data_type(kind));
         }
-        Ok(Fitting { places, schema: Arc::new(Schema::new(fields)) })
+        let nullable: Vec<Field> = fields.iter().map(|field| field.clone().with_nullable(true)).collect();
+        Ok(Fitting { places, schema: Arc::new(Schema::new(fields)), nullable: Arc::new(Schema::new(nullable)) })
     }
 
     /// Columns of these names, as plugins are told of them.
@@ -99,10 +102,7 @@ impl Fitting {
             columns.push(fitted(rows.column(*place), field)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        // Nulls are refused row by row where the plugin needs values.
-        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-        let schema = Arc::new(Schema::new(self.schema.fields().iter().map(nullable).collect::<Vec<_>>()));
-        RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::arrow)
+        RecordBatch::try_new_with_options(self.nullable.clone(), columns, &options).map_err(Error::arrow)
     }
 }
 

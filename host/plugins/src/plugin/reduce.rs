@@ -35,21 +35,21 @@ pub fn combine_by_key(
     if rows == 0 {
         return Ok(Reduced { keys: keys.to_vec(), accumulators, encoded: None });
     }
+    if keys.is_empty() {
+        let accumulators = combine_runs(caller, context, accumulators, vec![rows as u32])?;
+        return Ok(Reduced { keys: Vec::new(), accumulators, encoded: None });
+    }
     let (runs, sorted, first_rows) = runs_by_key(keys, rows, grouper)?;
     let sorted = take_record_batch(&accumulators, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
     let accumulators = combine_runs(caller, context, sorted, runs)?;
     let keys = take_arrays(keys, &UInt32Array::from(first_rows), None).map_err(Error::arrow)?;
-    let encoded =
-        if keys.is_empty() { None } else { Some(Keys::encode(&keys, accumulators.num_rows()).map_err(Error::arrow)?) };
+    let encoded = Some(Keys::encode(&keys, accumulators.num_rows()).map_err(Error::arrow)?);
     Ok(Reduced { keys, accumulators, encoded })
 }
 
 /// Orders rows by the hash of their key, keeping the order of arrival within a key. Returns the length of each run of
 /// equal keys, the rows in this order, and the first row of each run.
 fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
-    if keys.is_empty() {
-        return Ok((vec![rows as u32], (0..rows as u32).collect(), vec![0]));
-    }
     let encoded = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let groups = grouper.group(&encoded);
     let order = groups.sorted(&encoded);
@@ -84,26 +84,41 @@ fn combine_runs(
     mut runs: Vec<u32>,
 ) -> Result<RecordBatch> {
     while runs.iter().any(|run| *run > 1) {
-        let (mut left, mut right, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        let most = rows.num_rows() / 2;
+        let (mut left, mut right) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let mut start = 0u32;
-        for run in &mut runs {
-            for pair in 0..*run / 2 {
-                order.push((1, left.len()));
-                left.push(start + 2 * pair);
-                right.push(start + 2 * pair + 1);
-            }
-            if *run % 2 == 1 {
-                order.push((0, (start + *run - 1) as usize));
-            }
+        for run in &runs {
+            let pairs = *run / 2;
+            left.extend((0..pairs).map(|pair| start + 2 * pair));
+            right.extend((0..pairs).map(|pair| start + 2 * pair + 1));
             start += *run;
-            *run = run.div_ceil(2);
         }
         let left = take_record_batch(&rows, &UInt32Array::from(left)).map_err(Error::arrow)?;
         let right = take_record_batch(&rows, &UInt32Array::from(right)).map_err(Error::arrow)?;
         let combined = caller.combine(context, &left, &right)?;
-        rows = interleave_record_batch(&[&rows, &combined], &order).map_err(Error::arrow)?;
+        rows = with_odd_ones(&rows, combined, &runs)?;
+        runs.iter_mut().for_each(|run| *run = run.div_ceil(2));
     }
     Ok(rows)
+}
+
+/// The pairs of each run, which were combined, and behind them its last row where that had no other one beside it.
+fn with_odd_ones(rows: &RecordBatch, combined: RecordBatch, runs: &[u32]) -> Result<RecordBatch> {
+    if runs.iter().all(|run| run % 2 == 0) {
+        return Ok(combined);
+    }
+    let mut order = Vec::with_capacity(combined.num_rows() + runs.len());
+    let (mut start, mut pairs_before) = (0, 0);
+    for run in runs {
+        let (run, pairs) = (*run as usize, *run as usize / 2);
+        order.extend((pairs_before..pairs_before + pairs).map(|pair| (1, pair)));
+        pairs_before += pairs;
+        start += run;
+        if run % 2 == 1 {
+            order.push((0, start - 1));
+        }
+    }
+    interleave_record_batch(&[rows, &combined], &order).map_err(Error::arrow)
 }
 
 /// Key columns and accumulators side by side, as they travel to the worker that owns the keys.

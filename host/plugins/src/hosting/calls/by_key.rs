@@ -1,6 +1,6 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table that have the same key.
 
-use super::{Made, batch, first, rest, taken, without};
+use super::{Made, batch, first, rest, sliced, taken, without};
 use crate::batch::group::{Grouper, sort_by_rank};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::slices::RowBytes;
@@ -37,8 +37,8 @@ pub fn aggregate(
         let read = reads.fit(part)?;
         for slice in RowBytes::of([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
-            let (own, rows) = (part.slice(slice.start, slice.len()), read.slice(slice.start, slice.len()));
-            let (whole, nulls) = without(&rows, prepared, 0)?;
+            let (own, rows) = (sliced(part, &slice), sliced(&read, &slice));
+            let (whole, nulls) = without(rows, prepared, 0)?;
             made.refuse(prepared, context, ("", &own), &nulls)?;
             let own = rest(&own, &nulls)?;
             let refused = caller.refused(context.call(), &whole)?;
@@ -84,7 +84,7 @@ pub fn cogroup(
         let (Some(reads), Some(keys)) = (prepared.reads.get(place), prepared.keys.get(place)) else {
             return Err(Error::bug("a table that the plugin does not read"));
         };
-        let (read, nulls) = without(&reads.fit(&whole)?, prepared, place)?;
+        let (read, nulls) = without(reads.fit(&whole)?, prepared, place)?;
         made.refuse(prepared, context, (name, &whole), &nulls)?;
         let own = rest(&whole, &nulls)?;
         let keys = keys.fit(&own)?;

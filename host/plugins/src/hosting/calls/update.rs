@@ -73,7 +73,7 @@ pub fn update(
     let mut made = Made::new(prepared, output);
     let table = prepared.tables.first().ok_or_else(|| Error::bug("a call without a table"))?;
     let own = concat_batches(table, &tables.rows).map_err(Error::arrow)?;
-    let (read, nulls) = without(&reads.fit(&own)?, prepared, 0)?;
+    let (read, nulls) = without(reads.fit(&own)?, prepared, 0)?;
     made.refuse(prepared, context, ("", &own), &nulls)?;
     let own = rest(&own, &nulls)?;
     let (mut known, row_groups) = known(prepared, &key_schema, keys.fit(&own)?, &tables)?;
