@@ -240,14 +240,15 @@ fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     // When event time ends nothing of it is remembered.
     assert!(lengths.iter().enumerate().all(|(number, length)| (*length > 1_000) == (number != 5)), "{lengths:?}");
-    spill_alike(7, CHOOSING, &golden, chosen);
+    spill_alike(7, ("", CHOOSING), &golden, chosen);
 }
 
 /// Holds jobs of these stages against what one leaves that has all of its state in memory: with little memory for it, with other workers,
 /// and killed on the way.
 #[track_caller]
-fn spill_alike(seed: u64, stages: &str, golden: &[String], left: fn(&Trial) -> Vec<String>) {
-    let spilling = |budget: &str| job(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), seed, stages);
+fn spill_alike(seed: u64, (head, stages): (&str, &str), golden: &[String], left: fn(&Trial) -> Vec<String>) {
+    let head = |budget: &str| format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}\n{head}");
+    let spilling = |budget: &str| job(&head(budget), seed, stages);
     for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
         let spilling = spilling(budget);
         spilling.run_well(&["--workers", workers]);
@@ -321,7 +322,85 @@ fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
     golden.run_well(&["--workers", "2"]);
     let golden = totalled(&golden);
     assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    spill_alike(9, &stages, &golden, totalled);
+    spill_alike(9, ("", &stages), &golden, totalled);
+}
+
+/// Windows of event time, one behind the other and such that share what they hold; sums of floats are others where they are put together in
+/// another order. Some are open at the end.
+const WINDOWS: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at, sin(second * length(k)) as wave"
+[stages.tumbling]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "12s"
+window = { size = "10s", slide = "10s" }
+aggregate = { n = "count(*)", wave = "sum(wave)", last = "last(todo)" }
+[stages.sliding]
+from = "timed"
+key = ["k", "todo"]
+time = "at"
+lateness = "14s"
+window = { size = "12s", slide = "4s" }
+aggregate = { n = "count(*)", wave = "sum(wave)", mean = "avg(wave)", most = "max(second)" }
+[stages.reduced]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "16s"
+window = { size = "9s", slide = "6s" }
+plugin = "SUM"
+config = { column = "second" }
+[stages.hours]
+from = "tumbling"
+key = "last"
+time = "window_start"
+window = { size = "20s", slide = "20s" }
+aggregate = { keys = "count(*)", n = "sum(n)" }
+[sinks.tumbling]
+from = "tumbling"
+kind = "queue"
+path = "tumbling.jsonl"
+[sinks.behind]
+from = "tumbling.late"
+kind = "queue"
+path = "late.jsonl"
+[sinks.sliding]
+from = "sliding"
+kind = "queue"
+path = "sliding.jsonl"
+[sinks.reduced]
+from = "reduced"
+kind = "queue"
+path = "reduced.jsonl"
+[sinks.hours]
+from = "hours"
+kind = "queue"
+path = "hours.jsonl"
+"#;
+
+/// What such a job leaves.
+fn windowed(trial: &Trial) -> Vec<String> {
+    let sinks = ["tumbling.jsonl", "late.jsonl", "sliding.jsonl", "reduced.jsonl", "hours.jsonl"];
+    let mut all: Vec<String> = sinks.map(|name| trial.text(name)).into();
+    all.push(state(trial, "select * from tumbling order by k, millstream_pane"));
+    all.push(state(trial, "select * from sliding order by k, todo, millstream_pane"));
+    all.push(state(trial, "select * from reduced order by k, millstream_pane"));
+    all
+}
+
+#[test]
+fn windows_of_event_time_may_lie_in_files() {
+    let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
+    let head = "at_end = \"keep\"";
+    let golden = job(head, 10, &stages);
+    golden.run_well(&["--workers", "2"]);
+    let golden = windowed(&golden);
+    let lengths: Vec<usize> = golden.iter().map(String::len).collect();
+    assert!(golden.iter().all(|left| left.len() > 100), "{lengths:?}");
+    spill_alike(10, (head, &stages), &golden, windowed);
 }
 
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.

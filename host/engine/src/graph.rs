@@ -525,6 +525,12 @@ impl StageNode {
         matches!(self.window, Some(WindowNode::All)) && !keeps_values
     }
 
+    /// Whether it keeps an accumulator for each key and pane of event time, and a window comes out once.
+    pub fn keeps_closing_panes(&self) -> bool {
+        matches!(self.operator, Operator::Aggregate(_) | Operator::Reduce(_))
+            && matches!(self.window, Some(WindowNode::Sliding { update: false, .. }))
+    }
+
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
     fn keeps_parts(&self) -> bool {
         let keeps = match &self.operator {

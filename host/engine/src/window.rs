@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod bounds;
 pub mod closing;
+mod cold_panes;
 pub mod schedule;
 pub mod empty_batches;
 pub mod panes;

@@ -197,6 +197,9 @@ impl TableAhead {
         }
         rows.track_changes();
         if let Some(budget) = &wanted.budget {
+            if !held.sub.is_empty() {
+                rows = rows.ordered_by(held.key.len());
+            }
             rows = rows.spilling(budget.share(), &Failure::default())?;
         }
         Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })

@@ -16,9 +16,9 @@ impl StateTable {
     pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
         let file = FileRows::of(rows, &self.key_fields, self.state_schema.fields())?;
         let keys = Keys::encode(&file.keys, rows.num_rows()).map_err(Error::arrow)?;
-        let hashes = keys.hashes();
+        let hashes = self.hashes_of(&file.keys, &keys).map_err(Error::arrow)?;
         let view = keys.view();
-        self.forget_cold(view)?;
+        self.forget_cold(view, &hashes)?;
         // Removals first: should a file name a key twice, its state wins.
         if let Some(removed) = file.removed {
             for row in (0..rows.num_rows()).filter(|row| removed.value(*row) && owned(hashes[*row])) {

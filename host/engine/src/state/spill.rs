@@ -118,6 +118,15 @@ impl StateTable {
         self.spill.is_some()
     }
 
+    /// From now on all rows stay in memory. Whether that is so: not where some are elsewhere.
+    pub fn stay_in_memory(&mut self) -> bool {
+        let is_warm = self.is_warm();
+        if is_warm {
+            self.spill = None;
+        }
+        is_warm
+    }
+
     /// The table belongs to this job from now on.
     pub fn spill_for(&mut self, failure: &Failure) {
         if let Some(spill) = &mut self.spill {
@@ -141,11 +150,16 @@ impl StateTable {
 
     /// Brings the rows of these keys into memory, where they are elsewhere.
     pub fn warm(&mut self, keys: KeysView<'_>) -> Result<()> {
+        self.warm_hashed(keys, |row| keys.short(row).1)
+    }
+
+    /// The same of keys whose hashes are known.
+    pub fn warm_hashed(&mut self, keys: KeysView<'_>, hash: impl Fn(usize) -> KeyHash) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
         let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
-        let wanted = missing.map(|row| WantedKey { hash: keys.short(row).1.0, key: keys.get(row) });
+        let wanted = missing.map(|row| WantedKey { hash: hash(row).0, key: keys.get(row) });
         let wanted = wanted.collect();
         self.warm_keys(wanted)
     }
@@ -171,12 +185,12 @@ impl StateTable {
     }
 
     /// These keys are not elsewhere any more: they are about to be stored or removed.
-    pub(super) fn forget_cold(&mut self, keys: KeysView<'_>) -> Result<()> {
+    pub(super) fn forget_cold(&mut self, keys: KeysView<'_>, hashes: &[KeyHash]) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
         let mut wanted: Vec<WantedKey> =
-            (0..keys.rows()).map(|row| WantedKey { hash: keys.short(row).1.0, key: keys.get(row) }).collect();
+            hashes.iter().enumerate().map(|(row, hash)| WantedKey { hash: hash.0, key: keys.get(row) }).collect();
         wanted.sort_unstable();
         wanted.dedup();
         self.with_cold(|_, cold| cold.take(wanted, |_, _| {}))
@@ -479,6 +493,56 @@ impl StateTable {
         }
         for groups in self.cold_ranges() {
             self.warm_groups(&groups, |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `tell` with the keys of all rows.
+    pub fn each_key(&self, mut tell: impl FnMut(&[u8])) -> Result<()> {
+        self.all().for_each(|slot| tell(self.key(slot)));
+        let Some(spill) = &self.spill else { return Ok(()) };
+        spill.cold.each(0..=u64::MAX, false, |_, row| {
+            tell(row.key);
+            Ok(())
+        })
+    }
+
+    /// Shows the rows whose keys are wanted, in the order of their hashes and of their keys, those of some key groups at a time, and
+    /// removes those whose keys are to leave. What is shown is no more than a few megabytes, but for key groups that are larger.
+    pub fn each_range(
+        &mut self,
+        is_wanted: impl Fn(&[u8]) -> bool,
+        is_leaving: impl Fn(&[u8]) -> bool,
+        mut show: impl FnMut(&StateTable, &[Slot]) -> Result<()>,
+    ) -> Result<()> {
+        let mut own: Vec<Slot> =
+            self.all().filter(|slot| is_wanted(self.key(*slot)) || is_leaving(self.key(*slot))).collect();
+        self.sort(&mut own);
+        let bytes = self.used_bytes() + self.cold().1;
+        let step = (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1);
+        let mut own = own.as_slice();
+        for first in (0..KEY_GROUPS).step_by(step as usize) {
+            let groups = first..(first + step).min(KEY_GROUPS);
+            let count = own.partition_point(|slot| KeyHash(self.hashes[*slot as usize]).group() < groups.end);
+            let (here, behind) = own.split_at(count);
+            own = behind;
+            let mut slots = here.to_vec();
+            let mut borrowed = Vec::new();
+            if !self.is_warm() {
+                slots.extend(self.warm_groups(&groups, |row| is_leaving(row.key))?);
+                borrowed = self.borrow_cold(&groups, false)?;
+            }
+            let mut leaving = slots.clone();
+            slots.extend(&borrowed);
+            slots.retain(|slot| is_wanted(self.key(*slot)));
+            self.sort(&mut slots);
+            if !slots.is_empty() {
+                show(self, &slots)?;
+            }
+            self.give_back(&borrowed);
+            leaving.retain(|slot| is_leaving(self.key(*slot)));
+            leaving.into_iter().for_each(|slot| self.remove(slot));
+            self.compact();
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
 use super::spill::Spill;
 use crate::batch::key_order::sort_keys;
-use crate::batch::keys::{self, KeyHash, TableSeeds};
+use crate::batch::keys::{self, KeyHash, Keys, TableSeeds};
 use crate::error::Result;
 use crate::ids::BatchTime;
 use crate::limits::SliceMax;
@@ -30,6 +30,8 @@ pub type OwnedKey = (KeyHash, Box<[u8]>);
 /// One row per key, for the keys that a worker owns.
 pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
+    /// The hashes are of so many key columns and not of all: the others tell rows apart that belong together.
+    order_columns: Option<usize>,
     pub(super) state_schema: SchemaRef,
     index: HashTable<Indexed>,
     /// Whether keys are in the index.
@@ -127,6 +129,7 @@ impl StateTable {
     pub fn new(key_fields: Vec<Arc<Field>>, state: SchemaRef, timeout_us: Option<i64>) -> Result<Self, ArrowError> {
         Ok(StateTable {
             key_fields,
+            order_columns: None,
             columns: state.fields().iter().map(|field| StateColumn::new(field)).collect::<Result<_, _>>()?,
             state_schema: state,
             index: HashTable::new(),
@@ -157,10 +160,25 @@ impl StateTable {
         self
     }
 
+    /// A table without rows whose rows lie beside each other where so many of their first key columns are the same.
+    #[must_use]
+    pub fn ordered_by(self, columns: usize) -> StateTable {
+        StateTable { order_columns: Some(columns), ..self }
+    }
+
+    /// The hashes of keys, which are those of these columns, as the table has them.
+    pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
+        match self.order_columns.and_then(|count| columns.get(..count)) {
+            Some(first) if first.len() < columns.len() => Ok(Keys::encode(first, keys.view().rows())?.hashes()),
+            _ => Ok(keys.hashes()),
+        }
+    }
+
     /// A table with the same keys and states, which notes no changes.
     pub fn copied(&self) -> StateTable {
         StateTable {
             key_fields: self.key_fields.clone(),
+            order_columns: self.order_columns,
             state_schema: self.state_schema.clone(),
             index: self.index.clone(),
             is_indexed: self.is_indexed,
@@ -191,8 +209,8 @@ impl StateTable {
         let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| (idle.timeout_us, idle.by_state));
         let is_same = all_same(&self.key_fields, &other.key_fields)
             && all_same(self.state_schema.fields(), other.state_schema.fields())
-            && (self.is_indexed, self.changes.is_some(), timeout(self), self.spills())
-                == (other.is_indexed, other.changes.is_some(), timeout(&other), other.spills());
+            && (self.is_indexed, self.changes.is_some(), timeout(self), self.spills(), self.order_columns)
+                == (other.is_indexed, other.changes.is_some(), timeout(&other), other.spills(), other.order_columns);
         if is_same {
             let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
             *self = StateTable { key_fields, state_schema, ..other };
@@ -224,6 +242,17 @@ impl StateTable {
     pub fn forget_index(&mut self) {
         self.is_indexed = false;
         self.index = HashTable::new();
+    }
+
+    /// Keys are asked for again.
+    pub fn index_anew(&mut self) {
+        let slots: Vec<Slot> = self.all().collect();
+        self.index = HashTable::with_capacity(slots.len());
+        for slot in slots {
+            let hash = self.seeds.hash(self.key(slot)) as u32;
+            self.index.insert_unique(Indexed::place(hash), Indexed { slot, hash }, |other| Indexed::place(other.hash));
+        }
+        self.is_indexed = true;
     }
 
     /// A slot without a key, of a table without an index.
@@ -389,6 +418,11 @@ impl StateTable {
     pub fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
+    }
+
+    /// The hash of a slot's key.
+    pub fn hash_of(&self, slot: Slot) -> KeyHash {
+        KeyHash(self.hashes[slot as usize])
     }
 
     /// Bytes of the key and the state of a slot.

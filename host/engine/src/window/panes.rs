@@ -33,6 +33,9 @@ pub const NONE: u32 = u32::MAX;
 /// The column that tells the panes of a key apart: the batch time, or the start of the slice.
 pub const PANE: &str = "millstream_pane";
 
+/// The bytes of its value, with which a key ends.
+pub const PANE_BYTES: usize = size_of::<i64>();
+
 /// That column.
 pub fn pane_field() -> Field {
     Field::new(PANE, DataType::Int64, false)
@@ -69,15 +72,37 @@ pub struct Panes {
 impl Panes {
     /// No rows yet. `keys`: the stage's key columns.
     pub fn new(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<Panes> {
+        Panes::around(keys, Panes::table_of(keys, accumulators)?)
+    }
+
+    /// A table of panes without rows.
+    pub fn table_of(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<StateTable> {
         let with_pane = keys.iter().cloned().chain([Arc::new(pane_field())]).collect();
-        let nothing = Arc::new(Schema::empty());
-        Ok(Panes {
-            table: StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)?,
-            keys: StateTable::new(keys.to_vec(), nothing, None).map_err(Error::arrow)?,
-            places: PaneIndex::default(),
-            group_of: Vec::new(),
-            ordered: None,
-        })
+        StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)
+    }
+
+    /// Those of such a table, all of whose rows are in memory.
+    pub fn of(keys: &[Arc<Field>], table: StateTable) -> Result<Panes> {
+        let mut panes = Panes::around(keys, table)?;
+        panes.restored()?;
+        Ok(panes)
+    }
+
+    fn around(keys: &[Arc<Field>], table: StateTable) -> Result<Panes> {
+        let keys = StateTable::new(keys.to_vec(), Arc::new(Schema::empty()), None).map_err(Error::arrow)?;
+        Ok(Panes { table, keys, places: PaneIndex::default(), group_of: Vec::new(), ordered: None })
+    }
+
+    /// The table alone, whose rows are found by key and pane from now on.
+    pub fn into_table(self) -> StateTable {
+        let Panes { mut table, .. } = self;
+        table.index_anew();
+        table
+    }
+
+    /// The memory that all takes, about.
+    pub fn bytes(&self) -> u64 {
+        self.table.bytes() + self.keys.bytes() + self.places.bytes() + (self.group_of.capacity() * size_of::<u32>()) as u64
     }
 
     /// The table, for what checkpoints hold of it.
@@ -162,6 +187,11 @@ impl Panes {
             self.keys.store(ids, &nothing, &BooleanArray::new(BooleanBuffer::new_unset(ids.len()), None));
             self.ordered = None;
         }
+    }
+
+    /// The columns of accumulators.
+    pub fn accumulator_schema(&self) -> SchemaRef {
+        self.table.state_schema()
     }
 
     /// All panes, in order.
@@ -301,12 +331,12 @@ pub fn fold_into(
     partial: &[ArrayRef],
     rows: usize,
 ) -> Result<Vec<Slot>> {
-    let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
-    let view = keys.view();
-    table.warm(view)?;
+    let encoded = Keys::encode(keys, rows).map_err(Error::arrow)?;
+    let (view, hashes) = (encoded.view(), table.hashes_of(keys, &encoded).map_err(Error::arrow)?);
+    table.warm_hashed(view, |row| hashes[row])?;
     let mut groups = PaneGroups::new(group_of, rows);
-    for row in 0..rows {
-        let slot = table.slot(view.get(row), view.short(row).1);
+    for (row, hash) in hashes.iter().enumerate() {
+        let slot = table.slot(view.get(row), *hash);
         groups.push(slot, table.slots());
     }
     groups.fold(table, functions, partial)
@@ -364,9 +394,9 @@ impl<'a> PaneGroups<'a> {
 /// Gives vacant slots of a table their keys.
 fn occupy(table: &mut StateTable, slots: &[Slot], columns: &[ArrayRef]) -> Result<()> {
     let keys = Keys::encode(columns, slots.len()).map_err(Error::arrow)?;
-    let keys = keys.view();
-    for (row, slot) in slots.iter().enumerate() {
-        table.occupy(*slot, keys.get(row), keys.short(row).1);
+    let hashes = table.hashes_of(columns, &keys).map_err(Error::arrow)?;
+    for (row, (slot, hash)) in slots.iter().zip(hashes).enumerate() {
+        table.occupy(*slot, keys.view().get(row), hash);
     }
     Ok(())
 }

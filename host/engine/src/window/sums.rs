@@ -53,6 +53,12 @@ impl SlidingSums {
         })
     }
 
+    /// The memory that they take, about.
+    pub fn bytes(&self) -> u64 {
+        let places = self.in_head.capacity() + (self.next.capacity() + self.first.capacity()) * size_of::<Slot>();
+        self.head.bytes() + self.tail.bytes() + (places + self.head_ids.capacity() * size_of::<KeyId>()) as u64
+    }
+
     fn block_of(&self, pane: i64) -> i64 {
         pane.saturating_sub(self.offset).div_euclid(self.size)
     }
@@ -249,6 +255,10 @@ impl Accumulators {
         let columns = schema.fields().iter().map(|field| StateColumn::new(field));
         let columns = columns.collect::<std::result::Result<_, _>>().map_err(Error::arrow)?;
         Ok(Accumulators { schema: schema.clone(), columns, len: 0 })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.columns.iter().map(StateColumn::bytes).sum::<usize>() as u64
     }
 
     fn grow(&mut self, len: usize) {

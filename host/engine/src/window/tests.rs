@@ -2,11 +2,13 @@
 
 use super::batches::{BatchEnd, BatchWindows, PartialRows, Window};
 use super::closing::TimeWindows;
-use super::panes::Accumulate;
+use super::panes::{Accumulate, Panes};
 use super::rows::Slices;
 use super::schedule::WindowSchedule;
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::state::StateTable;
+use crate::state::spill::budget::StateBudget;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::collections::BTreeMap;
@@ -188,20 +190,30 @@ fn windows_of_batches_hold_what_came_in_them() {
 
 #[test]
 fn windows_of_event_time_hold_what_was_not_late() {
+    let (folder, mut colds) = (tempfile::tempdir().unwrap(), 0);
     for seed in 1..=CASES {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let slices = Slices::new(random.from(1..12), random.from(1..15));
         let (Slices { size_us: size, slide_us: slide, .. }, update) = (slices, random.one_in(3));
         let (lateness, mut newest) = (random.from(0..12), random.from(-50..50));
-        let make = || TimeWindows::new(slices, update, &keys(), &accumulators()).unwrap();
+        // So little that hardly a row stays in memory.
+        let budget = StateBudget::new(100, folder.path().to_owned());
+        let spilling = |table: StateTable| table.spilling(budget.share(), &Failure::default());
+        let (spills, empty) = (!update && random.one_in(6), || Panes::table_of(&keys(), accumulators()).unwrap());
+        let empty = || if spills { spilling(empty().ordered_by(keys().len())).unwrap() } else { empty() };
+        let with = |table: StateTable| TimeWindows::new(slices, update, &keys(), table).unwrap();
         let mut functions = Concatenation { combines: 0 };
-        let (mut windows, mut all, mut now) = (make(), Vec::<TestRow>::new(), None::<i64>);
+        let (mut windows, mut all, mut now) = (with(empty()), Vec::<TestRow>::new(), None::<i64>);
         for number in 0..random.from(1..25) {
             if random.one_in(8) {
-                let mut next = make();
-                copy(windows.panes().table(), next.panes().table());
-                next.panes().restored().unwrap();
-                windows = next;
+                let mut next = empty();
+                windows.table().warm_all().unwrap();
+                copy(windows.table(), &mut next);
+                next.shrink().unwrap();
+                windows = with(next);
+            }
+            if spills && random.one_in(4) {
+                windows.leave_memory(spilling).unwrap();
             }
             newest += if random.one_in(6) { random.from(1..100) } else { 0 };
             let count = random.from(0..6);
@@ -222,6 +234,8 @@ fn windows_of_event_time_hold_what_was_not_late() {
             now = now.max(rows.iter().map(|row| row.time - lateness).max());
             let slice = |time: i64| time - time.rem_euclid(slices.slice_us);
             let got = windows.batch(&mut functions, before, now, partial(&rows, Some(&slice))).unwrap();
+            windows.table().shrink().unwrap();
+            colds += u64::from(windows.table().cold().0 > 0);
             let got: Vec<SeenWindow> = got.iter().map(seen).collect();
             all.extend(rows.clone());
             // Within a window rows stand by slice, then as they came.
@@ -241,6 +255,7 @@ fn windows_of_event_time_hold_what_was_not_late() {
             assert_eq!(got, expected, "seed {seed}, batch {number}: {size} every {slide}, update {update}");
         }
     }
+    assert!(colds > 1000, "rows lay in files behind {colds} batches only");
 }
 
 #[test]
@@ -263,7 +278,7 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
 #[test]
 fn time_that_passes_without_rows_costs_nothing_and_gives_nothing() {
     let mut functions = Concatenation { combines: 0 };
-    let mut windows = TimeWindows::new(Slices::new(10, 1), false, &keys(), &accumulators()).unwrap();
+    let mut windows = TimeWindows::new(Slices::new(10, 1), false, &keys(), Panes::table_of(&keys(), accumulators()).unwrap()).unwrap();
     let year_9999 = 253_402_300_799_999_999;
     let slice = |time| time;
     let row = |time| [TestRow { key: 1, time, text: "x".into() }];

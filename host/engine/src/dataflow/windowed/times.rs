@@ -6,12 +6,16 @@ use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::metrics::StateSize;
+use crate::state::StateTable;
+use crate::state::spill::budget::{BudgetShare, StateBudget};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::closing::TimeWindows;
+use crate::window::panes::Panes;
 use crate::window::rows::Slices;
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -20,6 +24,9 @@ use std::sync::Arc;
 pub struct TimeWindowWork {
     name: String,
     windows: TimeWindows,
+    /// How much memory state may take, where the job says so, and what these windows take of it while all of them are in memory.
+    budget: Option<(Arc<StateBudget>, BudgetShare)>,
+    failure: Failure,
     slices: Slices,
     update: bool,
     results: WindowOutput,
@@ -41,11 +48,17 @@ impl TimeWindowWork {
         let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let mut windows = TimeWindows::new(slices, update, &keys, &results.functions.accumulators()?)?;
-        let checkpoint = build.restore(&stage.name, &stage.name, windows.panes().table())?;
-        windows.panes().restored().map_err(in_checkpoint(&stage.name))?;
+        let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
+        let budget = build.running.graph.budget.clone().filter(|_| stage.keeps_closing_panes());
+        if budget.is_some() {
+            table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
+        }
+        let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
+        let windows = TimeWindows::new(slices, update, &keys, table).map_err(in_checkpoint(&stage.name))?;
         Ok(TimeWindowWork {
             name: stage.name.clone(),
+            budget: budget.map(|budget| (budget.clone(), budget.share())),
+            failure: build.running.failure.clone(),
             slices,
             update,
             windows,
@@ -65,10 +78,31 @@ impl TimeWindowWork {
         let (before, now) = (context.watermark.before, context.watermark.now);
         let functions = &mut self.results.functions.within(context.call());
         let windows = self.windows.batch(functions, before, now, rows)?;
-        let panes = self.windows.panes().table();
-        self.held.set(panes.len() as u64, panes.bytes());
-        self.held.spread(|| panes.spread());
+        self.settle()?;
         self.results.put_out(context, &windows, output)
+    }
+
+    /// Tells how much there is. Where that is too much, rows leave memory.
+    fn settle(&mut self) -> Result<()> {
+        let (Some((budget, share)), Some(bytes)) = (&self.budget, self.windows.bytes_in_memory()) else {
+            let table = self.windows.table();
+            if table.spills() {
+                return table.settle(&mut self.held);
+            }
+            self.held.set(table.len() as u64, table.bytes());
+            self.held.spread(|| table.spread());
+            return Ok(());
+        };
+        if share.take(bytes).is_none() {
+            let table = self.windows.table();
+            self.held.set_of_which(table.len() as u64, bytes, 0);
+            self.held.spread(|| table.spread());
+            return Ok(());
+        }
+        let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
+        self.windows.leave_memory(spilling)?;
+        self.budget = None;
+        self.windows.table().settle(&mut self.held)
     }
 }
 
@@ -85,6 +119,6 @@ impl BatchWork for TimeWindowWork {
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        table_checkpoint::changes(&mut self.checkpoint, after, self.windows.panes().table())
+        table_checkpoint::changes(&mut self.checkpoint, after, self.windows.table())
     }
 }

@@ -66,6 +66,15 @@ impl PaneIndex {
         }
     }
 
+    /// The memory that it takes, about.
+    pub fn bytes(&self) -> u64 {
+        let by_slot = self.id_of.capacity() * (size_of::<KeyId>() + size_of::<i64>());
+        let by_key = self.last.capacity() * 3 * size_of::<u32>();
+        let rows: usize = self.rows.values().map(|rows| rows.ids.capacity() + rows.slots.capacity()).sum();
+        let found: usize = self.found.values().map(|pane| pane.slots.capacity()).sum();
+        (by_slot + by_key + rows * size_of::<u32>() + found * 2 * size_of::<(KeyId, Slot)>()) as u64
+    }
+
     /// How many numbers of keys there may be.
     pub fn ids(&self) -> usize {
         self.last.len()

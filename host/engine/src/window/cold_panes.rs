@@ -1,0 +1,134 @@
+//! Panes whose rows may lie in files: the same table as that of [`Panes`], found by key and pane, without anything beside it for each row.
+//! A window is put together when it closes, from rows that are shown in the order of their keys, some at a time; what it puts out is the
+//! same to the byte.
+
+use super::batches::{PartialRows, Window};
+use super::panes::{Accumulate, PANE_BYTES, Panes, all, fold_into};
+use super::sums::SlidingSums;
+use crate::error::{Error, Result};
+use crate::state::{Slot, StateTable};
+use arrow::array::AsArray;
+use arrow::datatypes::{Field, Int64Type};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// All panes.
+pub struct ColdPanes {
+    table: StateTable,
+    keys: Vec<Arc<Field>>,
+    /// Those that have rows.
+    panes: BTreeSet<i64>,
+    /// Scratch of [`fold_into`].
+    group_of: Vec<u32>,
+}
+
+impl ColdPanes {
+    /// Those of this table, as [`Panes::table_of`] makes it, which may have rows and gives rows up.
+    pub fn of(keys: &[Arc<Field>], table: StateTable) -> Result<ColdPanes> {
+        let mut panes = BTreeSet::new();
+        table.each_key(|key| {
+            panes.insert(pane_of(key));
+        })?;
+        Ok(ColdPanes { table, keys: keys.to_vec(), panes, group_of: Vec::new() })
+    }
+
+    /// The table, for what checkpoints hold of it.
+    pub fn table(&mut self) -> &mut StateTable {
+        &mut self.table
+    }
+
+    /// The first pane.
+    pub fn first(&self) -> Option<i64> {
+        self.panes.first().copied()
+    }
+
+    /// Adds partial results, as [`Panes::add`] does.
+    pub fn add(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<()> {
+        let panes = rows.keys.last().and_then(|panes| panes.as_primitive_opt::<Int64Type>());
+        let panes = panes.ok_or_else(|| Error::bug("rows of panes that do not say which"))?;
+        self.panes.extend(panes.values());
+        let slots = fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
+        self.table.used(&slots);
+        Ok(())
+    }
+
+    /// The window of these panes, of this size, in pieces: the keys of each stand behind those of the one before. Panes before `leave`
+    /// are removed.
+    pub fn window(
+        &mut self,
+        functions: &mut impl Accumulate,
+        window: Range<i64>,
+        leave: i64,
+    ) -> Result<Vec<Window>> {
+        let ColdPanes { table, keys, panes, .. } = self;
+        let mut pieces = Vec::new();
+        let is_wanted = |key: &[u8]| window.contains(&pane_of(key));
+        table.each_range(
+            is_wanted,
+            |key| pane_of(key) < leave,
+            |table, slots| {
+                pieces.push(piece(functions, keys, table, slots, &window)?);
+                Ok(())
+            },
+        )?;
+        panes.retain(|pane| *pane >= leave);
+        Ok(pieces)
+    }
+
+    /// Removes the panes before this one.
+    pub fn remove_before(&mut self, pane: i64) -> Result<()> {
+        if self.first().is_some_and(|first| first < pane) {
+            self.table.each_range(|_| false, |key| pane_of(key) < pane, |_, _| Ok(()))?;
+            self.panes.retain(|other| *other >= pane);
+        }
+        Ok(())
+    }
+}
+
+/// What a window holds of some keys, whose rows in its panes these are.
+fn piece(
+    functions: &mut impl Accumulate,
+    keys: &[Arc<Field>],
+    table: &StateTable,
+    slots: &[Slot],
+    window: &Range<i64>,
+) -> Result<Window> {
+    let (schema, size) = (table.state_schema(), window.end.saturating_sub(window.start));
+    let mut some = Panes::table_of(keys, schema.clone())?.ordered_by(keys.len());
+    let own: Vec<Slot> = slots.iter().map(|slot| some.slot(table.key(*slot), table.hash_of(*slot))).collect();
+    some.store(&own, &table.states(slots).map_err(Error::arrow)?.0, &all(own.len()));
+    let mut panes = Panes::of(keys, some)?;
+    let ordered = panes.ordered().to_vec();
+    let mut sums = SlidingSums::new(size, 0, &schema)?;
+    sums.extend(functions, &panes, panes.rows(), window.clone())?;
+    let (ids, accumulators) = sums.window(functions, &panes, panes.rows(), window.clone(), &ordered)?;
+    let keys = panes.key_columns(&ids)?;
+    Ok(Window { start: window.start, end: window.end, ids, keys, accumulators })
+}
+
+/// The pane that stands at the end of a key's bytes.
+fn pane_of(key: &[u8]) -> i64 {
+    let bytes = key.len().checked_sub(PANE_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
+    bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::keys::Keys;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    #[test]
+    fn the_pane_is_at_the_end_of_a_key() {
+        let panes = [i64::MIN, -1, 0, 1_700_000_000_000_000];
+        let columns: [ArrayRef; 2] = [
+            Arc::new(StringArray::from(vec![Some("a"), None, Some(""), Some("long enough to be none of the short ones")])),
+            Arc::new(Int64Array::from(panes.to_vec())),
+        ];
+        for columns in [&columns[..], &columns[1..]] {
+            let keys = Keys::encode(columns, panes.len()).unwrap();
+            assert_eq!(panes.map(|pane| panes.iter().position(|other| *other == pane).unwrap()).map(|row| pane_of(keys.view().get(row))), panes);
+        }
+    }
+}
