@@ -353,6 +353,13 @@ lateness = "16s"
 window = { size = "9s", slide = "6s" }
 plugin = "SUM"
 config = { column = "second" }
+[stages.refined]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "13s"
+window = { size = "8s", slide = "4s", emit = "update" }
+aggregate = { n = "count(*)", wave = "sum(wave)", last = "last(todo)" }
 [stages.hours]
 from = "tumbling"
 key = "last"
@@ -375,6 +382,10 @@ path = "sliding.jsonl"
 from = "reduced"
 kind = "queue"
 path = "reduced.jsonl"
+[sinks.refined]
+from = "refined"
+kind = "queue"
+path = "refined.jsonl"
 [sinks.hours]
 from = "hours"
 kind = "queue"
@@ -383,11 +394,12 @@ path = "hours.jsonl"
 
 /// What such a job leaves.
 fn windowed(trial: &Trial) -> Vec<String> {
-    let sinks = ["tumbling.jsonl", "late.jsonl", "sliding.jsonl", "reduced.jsonl", "hours.jsonl"];
-    let mut all: Vec<String> = sinks.map(|name| trial.text(name)).into();
+    let sinks = ["tumbling", "late", "sliding", "reduced", "refined", "hours"];
+    let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
     all.push(state(trial, "select * from tumbling order by k, millstream_pane"));
     all.push(state(trial, "select * from sliding order by k, todo, millstream_pane"));
     all.push(state(trial, "select * from reduced order by k, millstream_pane"));
+    all.push(state(trial, "select * from refined order by k, millstream_pane"));
     all
 }
 
@@ -401,6 +413,23 @@ fn windows_of_event_time_may_lie_in_files() {
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     assert!(golden.iter().all(|left| left.len() > 100), "{lengths:?}");
     spill_alike(10, (head, &stages), &golden, windowed);
+}
+
+/// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
+/// the job has now.
+#[test]
+fn a_job_that_had_no_bound_of_its_state_gets_one() {
+    let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
+    let head = "at_end = \"keep\"";
+    let golden = job(head, 11, &stages);
+    golden.run_well(&["--workers", "2"]);
+    let golden = windowed(&golden);
+    let bounded = job(head, 11, &stages);
+    bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
+    bounded.change(head, &format!("{head}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
+    let ended = bounded.run_well(&["--workers", "1"]);
+    assert!(ended.stderr.contains("are run again as it was before"), "{}", ended.stderr);
+    are_same(&windowed(&bounded), &golden, "with a bound");
 }
 
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.

@@ -525,10 +525,10 @@ impl StageNode {
         matches!(self.window, Some(WindowNode::All)) && !keeps_values
     }
 
-    /// Whether it keeps an accumulator for each key and pane of event time, and a window comes out once.
-    pub fn keeps_closing_panes(&self) -> bool {
+    /// Whether it keeps an accumulator for each key and pane of event time.
+    pub fn keeps_timed_panes(&self) -> bool {
         matches!(self.operator, Operator::Aggregate(_) | Operator::Reduce(_))
-            && matches!(self.window, Some(WindowNode::Sliding { update: false, .. }))
+            && matches!(self.window, Some(WindowNode::Sliding { .. }))
     }
 
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.

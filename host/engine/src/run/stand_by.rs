@@ -222,7 +222,7 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
                 (Some(*within_us), true, graph.budget.clone())
             }
             Some(Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_))) => (None, false, graph.budget.clone()),
-            _ if stage.is_some_and(|stage| stage.keeps_totals() || stage.keeps_closing_panes()) => {
+            _ if stage.is_some_and(|stage| stage.keeps_totals() || stage.keeps_timed_panes()) => {
                 (None, false, graph.budget.clone())
             }
             _ => (None, false, None),

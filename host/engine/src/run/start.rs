@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind};
+use crate::job::spec::{HttpSinkSpec, JobSpec, OnError, SinkKind, StateSpec};
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
@@ -234,6 +234,11 @@ fn replay_as_before(
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
     raise_limits(&mut spec, now);
+    // Nothing that comes out depends on it, and there is no more memory than the job has now.
+    spec.state = now
+        .state
+        .clone()
+        .map(|state| StateSpec { folder: state.folder.map(|folder| now.origin.folder.join(folder)), ..state });
     send_as_now(&mut spec, now);
     let options = Options {
         workers: Some(workers),

@@ -5,7 +5,7 @@ use super::cold_panes::ColdPanes;
 use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
 use super::rows::Slices;
 use super::sums::SlidingSums;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::state::{Slot, StateTable};
 use arrow::array::AsArray;
 use arrow::compute::min;
@@ -115,6 +115,7 @@ impl TimeWindows {
         now: Option<i64>,
         rows: Option<PartialRows>,
     ) -> Result<Vec<Window>> {
+        let slices = self.slices;
         if !std::mem::replace(&mut self.began, true)
             && let Some(before) = before
         {
@@ -122,18 +123,23 @@ impl TimeWindows {
         }
         let rows = rows.filter(|rows| rows.rows > 0);
         if self.update {
-            let KeptPanes::Memory(warm) = &mut self.kept else {
-                return Err(Error::bug("refined windows that are not in memory"));
-            };
-            let windows = match rows {
-                Some(rows) => {
+            let windows = match (rows, &mut self.kept) {
+                (Some(rows), KeptPanes::Memory(warm)) => {
                     let slots = warm.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
-                    warm.refine(functions, self.slices, before, &slots)?
+                    refine(functions, slices, before, &mut warm.panes, &slots)?
                 }
-                None => Vec::new(),
+                (Some(rows), KeptPanes::Files(cold)) => {
+                    let mut changed = cold.add_and_find(functions, &rows, slices)?;
+                    refine(functions, slices, before, &mut changed.panes, &changed.slots)?
+                }
+                (None, _) => Vec::new(),
             };
             if let Some(now) = now {
-                warm.panes.remove_before(self.slices.first_end(now).saturating_sub(self.slices.size_us));
+                let leave = slices.first_end(now).saturating_sub(slices.size_us);
+                match &mut self.kept {
+                    KeptPanes::Memory(warm) => warm.panes.remove_before(leave),
+                    KeptPanes::Files(cold) => cold.remove_before(leave)?,
+                }
             }
             return Ok(windows);
         }
@@ -141,7 +147,7 @@ impl TimeWindows {
             let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size_us));
             match &mut self.kept {
                 KeptPanes::Memory(warm) => warm.add(functions, rows, start)?,
-                KeptPanes::Files(cold) => cold.add(functions, &rows)?,
+                KeptPanes::Files(cold) => drop(cold.add(functions, &rows)?),
             }
         }
         match now {
@@ -233,53 +239,51 @@ impl WarmPanes {
         self.sums.leave_before(&self.panes, self.panes.rows(), before);
         self.panes.remove_before(before);
     }
+}
 
-    /// The windows that these slots are in, as they are now, with those of their keys that changed.
-    fn refine(
-        &mut self,
-        functions: &mut impl Accumulate,
-        slices: Slices,
-        before: Option<i64>,
-        slots: &[Slot],
-    ) -> Result<Vec<Window>> {
-        let mut changed: BTreeMap<i64, Vec<KeyId>> = BTreeMap::new();
-        for slot in slots {
-            for end in
-                slices.ends(self.panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before))
-            {
-                changed.entry(end).or_default().push(self.panes.id_of(*slot));
-            }
+/// The windows that these slots are in, as they are now, with those of their keys that changed.
+fn refine(
+    functions: &mut impl Accumulate,
+    slices: Slices,
+    before: Option<i64>,
+    panes: &mut Panes,
+    slots: &[Slot],
+) -> Result<Vec<Window>> {
+    let mut changed: BTreeMap<i64, Vec<KeyId>> = BTreeMap::new();
+    for slot in slots {
+        for end in slices.ends(panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before)) {
+            changed.entry(end).or_default().push(panes.id_of(*slot));
         }
-        let (Some(first), Some(last)) = (changed.keys().next(), changed.keys().next_back()) else {
-            return Ok(Vec::new());
-        };
-        let size = slices.size_us;
-        let range = first.saturating_sub(size)..*last;
-        let mut ids: Vec<KeyId> = slots.iter().map(|slot| self.panes.id_of(*slot)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
-        // windows.)
-        let several = slices.slice_us != size;
-        let rows = if several { self.panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
-        let mut sums = SlidingSums::new(size, 0, &self.panes.accumulator_schema())?;
-        let (mut done, mut windows) = (range.start, Vec::new());
-        for (end, mut ids) in changed {
-            self.panes.sort(&mut ids);
-            ids.dedup();
-            let start = end.saturating_sub(size);
-            let (ids, accumulators) = if several {
-                sums.extend(functions, &self.panes, &rows, done..end)?;
-                done = end;
-                sums.window(functions, &self.panes, &rows, start..end, &ids)?
-            } else {
-                let slots = self.panes.rows_of(&ids, start..end).into_values().flat_map(|rows| rows.slots);
-                let accumulators = self.panes.accumulators(&slots.collect::<Vec<Slot>>())?;
-                (ids, accumulators)
-            };
-            let keys = self.panes.key_columns(&ids)?;
-            windows.push(Window { start, end, ids, keys, accumulators });
-        }
-        Ok(windows)
     }
+    let (Some(first), Some(last)) = (changed.keys().next(), changed.keys().next_back()) else {
+        return Ok(Vec::new());
+    };
+    let size = slices.size_us;
+    let range = first.saturating_sub(size)..*last;
+    let mut ids: Vec<KeyId> = slots.iter().map(|slot| panes.id_of(*slot)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
+    // windows.)
+    let several = slices.slice_us != size;
+    let rows = if several { panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
+    let mut sums = SlidingSums::new(size, 0, &panes.accumulator_schema())?;
+    let (mut done, mut windows) = (range.start, Vec::new());
+    for (end, mut ids) in changed {
+        panes.sort(&mut ids);
+        ids.dedup();
+        let start = end.saturating_sub(size);
+        let (ids, accumulators) = if several {
+            sums.extend(functions, panes, &rows, done..end)?;
+            done = end;
+            sums.window(functions, panes, &rows, start..end, &ids)?
+        } else {
+            let slots = panes.rows_of(&ids, start..end).into_values().flat_map(|rows| rows.slots);
+            let accumulators = panes.accumulators(&slots.collect::<Vec<Slot>>())?;
+            (ids, accumulators)
+        };
+        let keys = panes.key_columns(&ids)?;
+        windows.push(Window { start, end, ids, keys, accumulators });
+    }
+    Ok(windows)
 }

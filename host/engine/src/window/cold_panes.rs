@@ -4,9 +4,10 @@
 
 use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, PANE_BYTES, Panes, all, fold_into};
+use super::rows::Slices;
 use super::sums::SlidingSums;
 use crate::error::{Error, Result};
-use crate::state::{Slot, StateTable};
+use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::AsArray;
 use arrow::datatypes::{Field, Int64Type};
 use std::collections::BTreeSet;
@@ -21,6 +22,14 @@ pub struct ColdPanes {
     panes: BTreeSet<i64>,
     /// Scratch of [`fold_into`].
     group_of: Vec<u32>,
+}
+
+/// Panes of the keys that a batch changed, and the slots of those that it changed.
+pub struct ChangedPanes {
+    /// All panes that are in a window with one that changed.
+    pub panes: Panes,
+    /// Those that changed.
+    pub slots: Vec<Slot>,
 }
 
 impl ColdPanes {
@@ -44,23 +53,43 @@ impl ColdPanes {
     }
 
     /// Adds partial results, as [`Panes::add`] does.
-    pub fn add(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<()> {
+    pub fn add(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Vec<Slot>> {
         let panes = rows.keys.last().and_then(|panes| panes.as_primitive_opt::<Int64Type>());
         let panes = panes.ok_or_else(|| Error::bug("rows of panes that do not say which"))?;
         self.panes.extend(panes.values());
         let slots = fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
         self.table.used(&slots);
-        Ok(())
+        Ok(slots)
+    }
+
+    /// Adds partial results, and finds what the windows hold that these are in, of their keys.
+    pub fn add_and_find(
+        &mut self,
+        functions: &mut impl Accumulate,
+        rows: &PartialRows,
+        slices: Slices,
+    ) -> Result<ChangedPanes> {
+        let slots = self.add(functions, rows)?;
+        let ColdPanes { table, keys, panes, .. } = self;
+        let changed: Vec<OwnedKey> = slots.iter().map(|slot| table.owned_key(*slot)).collect();
+        let mut all: BTreeSet<OwnedKey> = BTreeSet::new();
+        for (hash, key) in &changed {
+            let (pane, of_key) = (pane_of(key), key.get(..key.len().saturating_sub(PANE_BYTES)).unwrap_or_default());
+            let (first, last) = (pane.saturating_sub(slices.size_us), pane.saturating_add(slices.size_us));
+            let with = |pane: &i64| (*hash, [of_key, pane.to_le_bytes().as_slice()].concat().into_boxed_slice());
+            all.extend(panes.range(first..=last).map(with));
+        }
+        let all: Vec<OwnedKey> = all.into_iter().collect();
+        table.warm_owned(&all)?;
+        let slots: Vec<Slot> = all.iter().filter_map(|(_, key)| table.find(key)).collect();
+        let some = copy(keys, table, &slots)?;
+        let slots = changed.iter().filter_map(|(_, key)| some.find(key)).collect();
+        Ok(ChangedPanes { panes: Panes::of(keys, some)?, slots })
     }
 
     /// The window of these panes, of this size, in pieces: the keys of each stand behind those of the one before. Panes before `leave`
     /// are removed.
-    pub fn window(
-        &mut self,
-        functions: &mut impl Accumulate,
-        window: Range<i64>,
-        leave: i64,
-    ) -> Result<Vec<Window>> {
+    pub fn window(&mut self, functions: &mut impl Accumulate, window: Range<i64>, leave: i64) -> Result<Vec<Window>> {
         let ColdPanes { table, keys, panes, .. } = self;
         let mut pieces = Vec::new();
         let is_wanted = |key: &[u8]| window.contains(&pane_of(key));
@@ -94,17 +123,22 @@ fn piece(
     slots: &[Slot],
     window: &Range<i64>,
 ) -> Result<Window> {
-    let (schema, size) = (table.state_schema(), window.end.saturating_sub(window.start));
-    let mut some = Panes::table_of(keys, schema.clone())?.ordered_by(keys.len());
-    let own: Vec<Slot> = slots.iter().map(|slot| some.slot(table.key(*slot), table.hash_of(*slot))).collect();
-    some.store(&own, &table.states(slots).map_err(Error::arrow)?.0, &all(own.len()));
-    let mut panes = Panes::of(keys, some)?;
+    let mut panes = Panes::of(keys, copy(keys, table, slots)?)?;
+    let size = window.end.saturating_sub(window.start);
     let ordered = panes.ordered().to_vec();
-    let mut sums = SlidingSums::new(size, 0, &schema)?;
+    let mut sums = SlidingSums::new(size, 0, &table.state_schema())?;
     sums.extend(functions, &panes, panes.rows(), window.clone())?;
     let (ids, accumulators) = sums.window(functions, &panes, panes.rows(), window.clone(), &ordered)?;
     let keys = panes.key_columns(&ids)?;
     Ok(Window { start: window.start, end: window.end, ids, keys, accumulators })
+}
+
+/// Some rows of a table in one of their own.
+fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<StateTable> {
+    let mut some = Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len());
+    let own: Vec<Slot> = slots.iter().map(|slot| some.slot(table.key(*slot), table.hash_of(*slot))).collect();
+    some.store(&own, &table.states(slots).map_err(Error::arrow)?.0, &all(own.len()));
+    Ok(some)
 }
 
 /// The pane that stands at the end of a key's bytes.
@@ -123,12 +157,22 @@ mod tests {
     fn the_pane_is_at_the_end_of_a_key() {
         let panes = [i64::MIN, -1, 0, 1_700_000_000_000_000];
         let columns: [ArrayRef; 2] = [
-            Arc::new(StringArray::from(vec![Some("a"), None, Some(""), Some("long enough to be none of the short ones")])),
+            Arc::new(StringArray::from(vec![
+                Some("a"),
+                None,
+                Some(""),
+                Some("long enough to be none of the short ones"),
+            ])),
             Arc::new(Int64Array::from(panes.to_vec())),
         ];
         for columns in [&columns[..], &columns[1..]] {
             let keys = Keys::encode(columns, panes.len()).unwrap();
-            assert_eq!(panes.map(|pane| panes.iter().position(|other| *other == pane).unwrap()).map(|row| pane_of(keys.view().get(row))), panes);
+            assert_eq!(
+                panes
+                    .map(|pane| panes.iter().position(|other| *other == pane).unwrap())
+                    .map(|row| pane_of(keys.view().get(row))),
+                panes
+            );
         }
     }
 }

@@ -102,7 +102,10 @@ impl Panes {
 
     /// The memory that all takes, about.
     pub fn bytes(&self) -> u64 {
-        self.table.bytes() + self.keys.bytes() + self.places.bytes() + (self.group_of.capacity() * size_of::<u32>()) as u64
+        self.table.bytes()
+            + self.keys.bytes()
+            + self.places.bytes()
+            + (self.group_of.capacity() * size_of::<u32>()) as u64
     }
 
     /// The table, for what checkpoints hold of it.

@@ -199,7 +199,7 @@ fn windows_of_event_time_hold_what_was_not_late() {
         // So little that hardly a row stays in memory.
         let budget = StateBudget::new(100, folder.path().to_owned());
         let spilling = |table: StateTable| table.spilling(budget.share(), &Failure::default());
-        let (spills, empty) = (!update && random.one_in(6), || Panes::table_of(&keys(), accumulators()).unwrap());
+        let (spills, empty) = (random.one_in(6), || Panes::table_of(&keys(), accumulators()).unwrap());
         let empty = || if spills { spilling(empty().ordered_by(keys().len())).unwrap() } else { empty() };
         let with = |table: StateTable| TimeWindows::new(slices, update, &keys(), table).unwrap();
         let mut functions = Concatenation { combines: 0 };
@@ -278,7 +278,9 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
 #[test]
 fn time_that_passes_without_rows_costs_nothing_and_gives_nothing() {
     let mut functions = Concatenation { combines: 0 };
-    let mut windows = TimeWindows::new(Slices::new(10, 1), false, &keys(), Panes::table_of(&keys(), accumulators()).unwrap()).unwrap();
+    let mut windows =
+        TimeWindows::new(Slices::new(10, 1), false, &keys(), Panes::table_of(&keys(), accumulators()).unwrap())
+            .unwrap();
     let year_9999 = 253_402_300_799_999_999;
     let slice = |time| time;
     let row = |time| [TestRow { key: 1, time, text: "x".into() }];

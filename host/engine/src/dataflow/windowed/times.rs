@@ -49,7 +49,7 @@ impl TimeWindowWork {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
-        let budget = build.running.graph.budget.clone().filter(|_| stage.keeps_closing_panes());
+        let budget = build.running.graph.budget.clone();
         if budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
         }
