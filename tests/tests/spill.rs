@@ -415,6 +415,64 @@ fn windows_of_event_time_may_lie_in_files() {
     spill_alike(10, (head, &stages), &golden, windowed);
 }
 
+/// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
+const JOINS: &str = r#"
+[stages.opened]
+from = "orders"
+select = "k, second, case when todo = 'end' then 'delete' else 'insert' end as op"
+[stages.set]
+from = "orders"
+select = "k, todo, second % 3 as third, case when second % 7 = 0 then 'delete' else 'insert' end as op"
+filter = "todo <> 'cancel' or k like 'key 1%'"
+[stages.both]
+from = "opened"
+join = { with = "set", on = "k" }
+op = "op"
+window = "all"
+[stages.each]
+from = "opened"
+join = { with = "set", on = "k", type = "full" }
+op = "op"
+window = "all"
+[stages.counted]
+from = "each"
+key = "third"
+op = "op"
+window = "all"
+aggregate = { n = "count(*)", s = "sum(second)" }
+[sinks.both]
+from = "both"
+kind = "queue"
+path = "both.jsonl"
+[sinks.each]
+from = "each"
+kind = "queue"
+path = "each.jsonl"
+[sinks.counted]
+from = "counted"
+kind = "queue"
+path = "counted.jsonl"
+"#;
+
+/// What such a job leaves.
+fn joined(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> = ["both", "each", "counted"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    for table in ["both", "each"] {
+        all.push(state(trial, &format!("select * from {table} order by k, second")));
+        all.push(state(trial, &format!("select * from \"{table}.right\" order by k, todo, third")));
+    }
+    all
+}
+
+#[test]
+fn joins_of_all_rows_may_lie_in_files() {
+    let golden = job("", 12, JOINS);
+    golden.run_well(&["--workers", "2"]);
+    let golden = joined(&golden);
+    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(12, ("", JOINS), &golden, joined);
+}
+
 /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
 /// the job has now.
 #[test]

@@ -39,6 +39,13 @@ pub struct Changing {
     pub ttl_us: Option<i64>,
 }
 
+impl Changing {
+    /// Whether rows may lie in files: nothing has to be known of each key beside them.
+    pub fn may_spill(&self) -> bool {
+        self.ttl_us.is_none()
+    }
+}
+
 /// The state columns of a side's table, whose key is the row.
 pub fn kept_schema() -> SchemaRef {
     let field = |name, kind: ColumnType| Field::new(name, kind.arrow(), false);
@@ -49,7 +56,7 @@ pub fn kept_schema() -> SchemaRef {
 pub struct ChangingJoin {
     what: Changing,
     tables: [StateTable; 2],
-    /// The rows of each key.
+    /// The rows of each key, of those in memory.
     keys: HashMap<Box<[u8]>, KeyRows>,
     /// The memory that these take, about.
     key_bytes: u64,
@@ -140,6 +147,34 @@ impl ChangingJoin {
         &mut self.tables[side.place()]
     }
 
+    /// From now on rows may lie in files, as `spilling` lets a table have them.
+    pub fn spilling(mut self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<ChangingJoin> {
+        let on = self.what.on;
+        self.tables = self
+            .tables
+            .map(|table| table.ordered_by(on))
+            .map(spilling)
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?
+            .try_into()
+            .map_err(|_| Error::bug("a join of other than two sides"))?;
+        Ok(self)
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        let cold = |tables: &[StateTable; 2]| tables.each_ref().map(|table| table.cold().0);
+        let before = cold(&self.tables);
+        self.tables.iter_mut().try_for_each(StateTable::shrink)?;
+        // Those that are left may have moved.
+        if cold(&self.tables) != before { self.restored() } else { Ok(()) }
+    }
+
+    /// What of it never lies in files.
+    pub fn kept_bytes(&self) -> u64 {
+        if self.tables.iter().any(StateTable::spills) { self.key_bytes } else { self.bytes() }
+    }
+
     /// How many different rows are kept.
     pub fn row_count(&self) -> usize {
         self.tables.iter().map(StateTable::len).sum()
@@ -148,33 +183,59 @@ impl ChangingJoin {
     /// The memory that they take, about.
     pub fn bytes(&self) -> u64 {
         let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
-        rows + self.key_bytes + (self.row_count() * size_of::<Slot>()) as u64
+        let in_memory: u64 = self.tables.iter().map(|table| table.len() as u64 - table.cold().0).sum();
+        rows + self.key_bytes + in_memory * size_of::<Slot>() as u64
     }
 
-    /// Finds the keys of the rows that were loaded into the tables.
+    /// Finds the keys of all rows that are in memory.
     pub fn restored(&mut self) -> Result<()> {
+        (self.keys, self.key_bytes) = (HashMap::new(), 0);
         for side in Side::BOTH {
             let slots: Vec<Slot> = self.tables[side.place()].all().collect();
-            for slots in slots.chunks(SLOTS_AT_ONCE) {
-                let table = &self.tables[side.place()];
-                let columns = table.keys(slots).map_err(Error::arrow)?;
-                let on = columns.get(..self.what.on).unwrap_or_default();
-                let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
-                let (_, times) = counts(table, slots)?;
-                for (row, (slot, at)) in slots.iter().zip(times).enumerate() {
-                    let bytes: Box<[u8]> = keys.view().get(row).into();
-                    if self.what.ttl_us.is_some() {
-                        self.came.insert((at, bytes.clone()));
-                    }
-                    let key_bytes = &mut self.key_bytes;
-                    let length = bytes.len();
-                    let rows = self.keys.entry(bytes).or_insert_with(|| {
-                        *key_bytes += key_memory(length);
-                        KeyRows::default()
-                    });
-                    rows.slots[side.place()].push(*slot);
+            self.found(side, &slots)?;
+        }
+        Ok(())
+    }
+
+    /// These rows of a side are in memory now.
+    fn found(&mut self, side: Side, slots: &[Slot]) -> Result<()> {
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let table = &self.tables[side.place()];
+            let columns = table.keys(slots).map_err(Error::arrow)?;
+            let on = columns.get(..self.what.on).unwrap_or_default();
+            let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
+            let (_, times) = counts(table, slots)?;
+            for (row, (slot, at)) in slots.iter().zip(times).enumerate() {
+                let bytes: Box<[u8]> = keys.view().get(row).into();
+                if self.what.ttl_us.is_some() {
+                    self.came.insert((at, bytes.clone()));
                 }
+                let key_bytes = &mut self.key_bytes;
+                let length = bytes.len();
+                let rows = self.keys.entry(bytes).or_insert_with(|| {
+                    *key_bytes += key_memory(length);
+                    KeyRows::default()
+                });
+                rows.slots[side.place()].push(*slot);
             }
+        }
+        Ok(())
+    }
+
+    /// Brings all rows of the keys that these have into memory.
+    fn warm(&mut self, rows: [&RecordBatch; 2]) -> Result<()> {
+        if self.tables.iter().all(|table| table.cold().0 == 0) {
+            return Ok(());
+        }
+        let mut hashes: Vec<KeyHash> = Vec::new();
+        for rows in rows {
+            let on = rows.columns().get(..self.what.on).unwrap_or_default();
+            hashes.extend(Keys::encode(on, rows.num_rows()).map_err(Error::arrow)?.hashes());
+        }
+        for side in Side::BOTH {
+            let slots = self.tables[side.place()].warm_hashes(hashes.iter().copied())?;
+            self.tables[side.place()].used(&slots);
+            self.found(side, &slots)?;
         }
         Ok(())
     }
@@ -183,6 +244,7 @@ impl ChangingJoin {
     /// as their last column where `ops` says so.
     pub fn batch(&mut self, now: BatchTime, rows: [&RecordBatch; 2], ops: [bool; 2]) -> Result<Told> {
         self.forget(now)?;
+        self.warm(rows)?;
         let mut keys = BatchKeys::default();
         let first = self.side(Side::First, now, rows[0], ops[0], &mut keys)?;
         let second = self.side(Side::Second, now, rows[1], ops[1], &mut keys)?;
@@ -227,8 +289,8 @@ impl ChangingJoin {
         let words = rows.columns().get(kept).filter(|_| has_op).and_then(|column| column.as_string_opt::<i32>());
         let (same, key) =
             (Keys::encode(columns, count).map_err(Error::arrow)?, Keys::encode(on, count).map_err(Error::arrow)?);
-        let (same_hashes, key_hashes) = (same.hashes(), key.hashes());
         let table = &mut self.tables[side.place()];
+        let (same_hashes, key_hashes) = (table.hashes_of(columns, &same).map_err(Error::arrow)?, key.hashes());
         let mut refused = Vec::new();
         // Each row that does something, as a place among those that are touched.
         let mut does: Vec<(u32, usize, Op)> = Vec::with_capacity(count);
@@ -397,6 +459,7 @@ impl ChangingJoin {
             let times = timestamps(touched.iter().map(|row| row.at));
             let states = RecordBatch::try_new(kept_schema(), vec![counts, times]).map_err(Error::arrow)?;
             self.tables[side.place()].store(&slots, &states, &kept);
+            self.tables[side.place()].used(&slots);
         }
         let mut shrunk = Vec::new();
         for key in &keys.all {

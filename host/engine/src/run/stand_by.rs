@@ -12,7 +12,7 @@ use crate::checkpoint::types::{Manifest, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
-use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, rows_table};
+use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, right_table, rows_table};
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
 use crate::memory;
@@ -212,7 +212,8 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
     };
     let as_kept = |table: Table| {
-        let stage = graph.stages.iter().find(|stage| stage.name == table.name);
+        let is_of = |stage: &&StageNode| table.name == stage.name || table.name == right_table(&stage.name);
+        let stage = graph.stages.iter().find(is_of);
         let (timeout_us, by_state, budget) = match stage.map(|stage| &stage.operator) {
             Some(Operator::Update(_, update)) => {
                 let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
@@ -222,6 +223,9 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
                 (Some(*within_us), true, graph.budget.clone())
             }
             Some(Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_))) => (None, false, graph.budget.clone()),
+            Some(Operator::Join(join)) if join.changing.as_ref().is_some_and(|changing| changing.what.may_spill()) => {
+                (None, false, graph.budget.clone())
+            }
             _ if stage.is_some_and(|stage| stage.keeps_totals() || stage.keeps_timed_panes()) => {
                 (None, false, graph.budget.clone())
             }

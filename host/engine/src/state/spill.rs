@@ -159,7 +159,7 @@ impl StateTable {
             return Ok(());
         }
         let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
-        let wanted = missing.map(|row| WantedKey { hash: hash(row).0, key: keys.get(row) });
+        let wanted = missing.map(|row| WantedKey { hash: hash(row).0, key: Some(keys.get(row)) });
         let wanted = wanted.collect();
         self.warm_keys(wanted)
     }
@@ -170,8 +170,23 @@ impl StateTable {
             return Ok(());
         }
         let missing = keys.iter().filter(|(_, key)| self.find(key).is_none());
-        let wanted = missing.map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+        let wanted = missing.map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect();
         self.warm_keys(wanted)
+    }
+
+    /// Brings all rows with these hashes into memory, where they are elsewhere, and tells the slots of those that were.
+    pub fn warm_hashes(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<Vec<Slot>> {
+        if self.is_warm() {
+            return Ok(Vec::new());
+        }
+        let mut wanted: Vec<WantedKey<'_>> = hashes.map(|hash| WantedKey { hash: hash.0, key: None }).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.with_cold(|table, cold| {
+            let mut slots = Vec::new();
+            cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
+            slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
+        })
     }
 
     fn warm_keys(&mut self, mut wanted: Vec<WantedKey<'_>>) -> Result<()> {
@@ -190,7 +205,7 @@ impl StateTable {
             return Ok(());
         }
         let mut wanted: Vec<WantedKey> =
-            hashes.iter().enumerate().map(|(row, hash)| WantedKey { hash: hash.0, key: keys.get(row) }).collect();
+            hashes.iter().enumerate().map(|(row, hash)| WantedKey { hash: hash.0, key: Some(keys.get(row)) }).collect();
         wanted.sort_unstable();
         wanted.dedup();
         self.with_cold(|_, cold| cold.take(wanted, |_, _| {}))
@@ -479,7 +494,7 @@ impl StateTable {
                 Ok(())
             })?;
             keys.sort_unstable();
-            let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key }).collect();
+            let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect();
             let mut slots = Vec::new();
             cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
             slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)

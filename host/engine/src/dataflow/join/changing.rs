@@ -54,6 +54,9 @@ impl ChangingWork {
         build: &BuildContext<'_, '_>,
     ) -> Result<ChangingWork> {
         let mut state = ChangingJoin::new(changing.what.clone())?;
+        if changing.what.may_spill() && build.running.graph.budget.is_some() {
+            state = state.spilling(|table| build.spilling(&stage.name, table))?;
+        }
         let first = build.restore(&stage.name, &stage.name, state.table(Side::First))?;
         let second = build.restore(&stage.name, &right_table(&stage.name), state.table(Side::Second))?;
         state.restored()?;
@@ -110,7 +113,8 @@ impl BatchWork for ChangingWork {
             self.metrics.add_rejected(rejected.num_rows());
             output.reject(context, PartOrder::at(side as u64).then(self.worker), rejected);
         }
-        self.held.set(self.state.row_count() as u64, self.state.bytes());
+        self.state.settle()?;
+        self.held.set_of_which(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
         self.push(context, told.deleted, false, output)?;
         self.push(context, told.inserted, true, output)
     }

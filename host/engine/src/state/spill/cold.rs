@@ -12,13 +12,13 @@ use std::sync::Arc;
 const RANDOM_PAGES: usize = 1024;
 const SIDE_BY_SIDE_PAGES: usize = 64;
 
-/// A key that is looked for.
+/// A key that is looked for, or all that have a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WantedKey<'a> {
     /// Its hash.
     pub hash: u64,
-    /// Its bytes.
-    pub key: &'a [u8],
+    /// Its bytes; `None`: whatever they are.
+    pub key: Option<&'a [u8]>,
 }
 
 /// A file, and what is left of it.
@@ -160,7 +160,7 @@ impl ColdRows {
         place: usize,
         run: &Pages<'_>,
         pages: Range<usize>,
-        (hash, key): (u64, &[u8]),
+        (hash, key): (u64, Option<&[u8]>),
         found: &mut impl FnMut(bool, ColdRow<'_>),
     ) -> Result<bool> {
         let Some(of) = self.files.get_mut(place) else { return Ok(false) };
@@ -170,11 +170,14 @@ impl ColdRows {
                 if row.hash > hash {
                     return Ok(false);
                 }
-                if row.hash == hash && row.key == key && of.is_live(number) {
+                if row.hash == hash && key.is_none_or(|key| row.key == key) && of.is_live(number) {
                     of.take(number);
-                    self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, key));
+                    self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, row.key));
                     found(of.changed, row);
-                    return Ok(true);
+                    // Of a hash there may be more, here and in other files.
+                    if key.is_some() {
+                        return Ok(true);
+                    }
                 }
             }
         }

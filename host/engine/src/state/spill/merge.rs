@@ -82,7 +82,7 @@ impl ColdRows {
         self.files.retain(|file| !of.iter().any(|of| Arc::ptr_eq(of, &file.file)));
         let mut only = ColdRows { files: vec![ColdFile::new(merged, changed, timed)], merge: None };
         taken.sort_unstable();
-        let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key }).collect();
+        let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key: Some(key) }).collect();
         only.take(wanted, |_, _| {})?;
         // Those that came last are looked at first: they are the smaller ones, too.
         only.files.append(&mut self.files);

@@ -243,7 +243,7 @@ fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
         let mut rows = ColdRows { files: vec![file.clone()], merge: None };
         let mut found = 0;
         let key = hash.to_le_bytes();
-        rows.take(vec![WantedKey { hash, key: &key }], |_, row| found += usize::from(row.columns == [7; 30]))?;
+        rows.take(vec![WantedKey { hash, key: Some(&key) }], |_, row| found += usize::from(row.columns == [7; 30]))?;
         Ok::<_, Error>(found)
     };
     let bytes = whole.all_bytes();
