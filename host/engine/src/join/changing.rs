@@ -1,6 +1,9 @@
 //! A join of two tables that change: each side keeps its rows, how often each is there, and every batch tells which rows of the
 //! result go and which come. What a batch does and takes back again is not told.
 
+mod key_rows;
+
+use self::key_rows::KeyIndex;
 use super::joined::{Joined, Pair, RowPlace};
 use super::{RowCount, Side};
 use crate::batch::keys::{KeyHash, Keys};
@@ -56,18 +59,9 @@ pub fn kept_schema() -> SchemaRef {
 pub struct ChangingJoin {
     what: Changing,
     tables: [StateTable; 2],
-    /// The rows of each key, of those in memory.
-    keys: HashMap<Box<[u8]>, KeyRows>,
-    /// The memory that these take, about.
-    key_bytes: u64,
+    keys: KeyIndex,
     /// When rows came, with a `ttl`: each time at which a key got some.
     came: BTreeSet<(i64, Box<[u8]>)>,
-}
-
-/// The rows of a key, by side.
-#[derive(Default)]
-struct KeyRows {
-    slots: [Vec<Slot>; 2],
 }
 
 /// A row that a batch changes.
@@ -139,7 +133,7 @@ impl ChangingJoin {
             StateTable::new(fields, kept_schema(), None).map_err(Error::arrow)
         };
         let tables = [table(Side::First)?, table(Side::Second)?];
-        Ok(ChangingJoin { what, tables, keys: HashMap::new(), key_bytes: 0, came: BTreeSet::new() })
+        Ok(ChangingJoin { what, tables, keys: KeyIndex::default(), came: BTreeSet::new() })
     }
 
     /// The rows of a side, for what checkpoints hold of them.
@@ -149,15 +143,8 @@ impl ChangingJoin {
 
     /// From now on rows may lie in files, as `spilling` lets a table have them.
     pub fn spilling(mut self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<ChangingJoin> {
-        let on = self.what.on;
-        self.tables = self
-            .tables
-            .map(|table| table.ordered_by(on))
-            .map(spilling)
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?
-            .try_into()
-            .map_err(|_| Error::bug("a join of other than two sides"))?;
+        let [first, second] = self.tables.map(|table| table.ordered_by(self.what.on));
+        self.tables = [spilling(first)?, spilling(second)?];
         Ok(self)
     }
 
@@ -172,7 +159,7 @@ impl ChangingJoin {
 
     /// What of it never lies in files.
     pub fn kept_bytes(&self) -> u64 {
-        if self.tables.iter().any(StateTable::spills) { self.key_bytes } else { self.bytes() }
+        if self.tables.iter().any(StateTable::spills) { self.keys.bytes() } else { self.bytes() }
     }
 
     /// How many different rows are kept.
@@ -184,12 +171,12 @@ impl ChangingJoin {
     pub fn bytes(&self) -> u64 {
         let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
         let in_memory: u64 = self.tables.iter().map(|table| table.len() as u64 - table.cold().0).sum();
-        rows + self.key_bytes + in_memory * size_of::<Slot>() as u64
+        rows + self.keys.bytes() + in_memory * size_of::<Slot>() as u64
     }
 
     /// Finds the keys of all rows that are in memory.
     pub fn restored(&mut self) -> Result<()> {
-        (self.keys, self.key_bytes) = (HashMap::new(), 0);
+        self.keys = KeyIndex::default();
         for side in Side::BOTH {
             let slots: Vec<Slot> = self.tables[side.place()].all().collect();
             self.found(side, &slots)?;
@@ -206,17 +193,11 @@ impl ChangingJoin {
             let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
             let (_, times) = counts(table, slots)?;
             for (row, (slot, at)) in slots.iter().zip(times).enumerate() {
-                let bytes: Box<[u8]> = keys.view().get(row).into();
+                let key = keys.view().get(row);
                 if self.what.ttl_us.is_some() {
-                    self.came.insert((at, bytes.clone()));
+                    self.came.insert((at, key.into()));
                 }
-                let key_bytes = &mut self.key_bytes;
-                let length = bytes.len();
-                let rows = self.keys.entry(bytes).or_insert_with(|| {
-                    *key_bytes += key_memory(length);
-                    KeyRows::default()
-                });
-                rows.slots[side.place()].push(*slot);
+                self.keys.add(key, side, *slot);
             }
         }
         Ok(())
@@ -463,11 +444,7 @@ impl ChangingJoin {
         }
         let mut shrunk = Vec::new();
         for key in &keys.all {
-            let key_bytes = &mut self.key_bytes;
-            let rows = self.keys.entry(key.bytes.clone()).or_insert_with(|| {
-                *key_bytes += key_memory(key.bytes.len());
-                KeyRows::default()
-            });
+            let rows = self.keys.rows_of(&key.bytes);
             for side in Side::BOTH {
                 let touched = key.touched[side.place()].iter();
                 let touched = || touched.clone().filter_map(|place| changes[side.place()].touched.get(*place));
@@ -485,7 +462,7 @@ impl ChangingJoin {
                 }
             }
             if rows.slots.iter().all(Vec::is_empty) {
-                self.remove_key(&key.bytes);
+                self.keys.remove(&key.bytes);
             }
         }
         if let Some(limit) = self.limit(now) {
@@ -513,12 +490,6 @@ impl ChangingJoin {
         Ok(())
     }
 
-    fn remove_key(&mut self, key: &[u8]) -> Option<KeyRows> {
-        let rows = self.keys.remove(key)?;
-        self.key_bytes = self.key_bytes.saturating_sub(key_memory(key.len()));
-        Some(rows)
-    }
-
     /// Forgets a key whose rows are all as old as this.
     fn forget_key(&mut self, key: &[u8], limit: i64) -> Result<()> {
         let Some(rows) = self.keys.get(key) else { return Ok(()) };
@@ -530,18 +501,13 @@ impl ChangingJoin {
         if newest > limit {
             return Ok(());
         }
-        let Some(rows) = self.remove_key(key) else { return Ok(()) };
+        let Some(rows) = self.keys.remove(key) else { return Ok(()) };
         for (table, slots) in self.tables.iter_mut().zip(rows.slots) {
             let (states, _) = table.states(&slots).map_err(Error::arrow)?;
             table.store(&slots, &states, &BooleanArray::from(vec![false; slots.len()]));
         }
         Ok(())
     }
-}
-
-/// The memory that a key takes beside its rows, about: its bytes are in the entry and where it says when rows came.
-fn key_memory(bytes: usize) -> u64 {
-    (2 * bytes + size_of::<KeyRows>() + 2 * size_of::<(i64, Box<[u8]>)>()) as u64
 }
 
 /// Why a deletion is refused.

@@ -139,7 +139,10 @@ impl Cache {
     pub fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
         let code = self.path(name, CacheFileKind::Code);
         let mut bytes = Vec::new();
-        let read = self.authentic(name, CacheFileKind::Code).and_then(|mut file| file.read_to_end(&mut bytes));
+        let read = self.authentic(name, CacheFileKind::Code).and_then(|mut file| {
+            was_used(&file);
+            file.read_to_end(&mut bytes)
+        });
         if let Err(e) = read {
             if e.kind() != io::ErrorKind::NotFound {
                 tracing::warn!("{}: {e}; the plugin is compiled again", code.display());
@@ -182,8 +185,7 @@ impl Cache {
     pub fn functions(&self, name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let read = self.authentic(name, CacheFileKind::Functions).and_then(|mut file| {
-            // The file that was not used for the longest time goes first.
-            file.set_modified(std::time::SystemTime::now())?;
+            was_used(&file);
             file.read_to_end(&mut bytes)
         });
         read.map_or_else(|_| Vec::new(), |_| bytes)
@@ -241,7 +243,7 @@ impl Cache {
         file.persist(path).map(drop).map_err(|e| e.error)
     }
 
-    /// Removes the oldest files beyond the limit. Others may do the same at the same time.
+    /// Removes the files beyond the limit that were not used for longest. Others may do the same at the same time.
     fn prune(&self) -> io::Result<()> {
         for purpose in [CacheFileKind::Code, CacheFileKind::Refusal, CacheFileKind::Functions] {
             let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
@@ -272,6 +274,12 @@ impl Cache {
         }
         Ok(files)
     }
+}
+
+/// The file that was not used for the longest time goes first, so what a job loads at each start stays. Where that cannot be noted it may be
+/// compiled once more.
+fn was_used(file: &File) {
+    file.set_modified(std::time::SystemTime::now()).ok();
 }
 
 /// Where the authentication code of a file stands: `x.code` has `x.code.mac`.

@@ -133,6 +133,25 @@ fn the_oldest_go_with_what_is_beside_them() {
 }
 
 #[test]
+fn what_is_used_stays() {
+    let (folder, engine) = (CacheFolder::new(), Engine::default());
+    let cache = folder.open().unwrap();
+    // A component without anything in it.
+    let code = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap().serialize().unwrap();
+    let path = folder.path("compiled/used.code");
+    cache.store("used", &code);
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    assert!(cache.load(&engine, "used").is_some());
+    for number in 0..COMPILED_FILES_MAX - 1 {
+        cache.store(&format!("n{number:03}"), b"code");
+    }
+    assert!(cache.load(&engine, "used").is_some(), "it is there still");
+    cache.store("one more", b"code");
+    assert!(!folder.path("compiled/n000.code").exists() && path.exists());
+}
+
+#[test]
 fn refusals_are_remembered_for_less_time_only() {
     let folder = CacheFolder::new();
     let cache = folder.open().unwrap();
