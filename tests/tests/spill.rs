@@ -204,23 +204,24 @@ select = "k, second, case when todo = 'end' then 'delete' when second = 22 and k
 [stages.newest]
 from = "orders"
 enrich = { stream = "changes", on = "k", op = "op" }
-[sinks.once]
-from = "once"
-kind = "queue"
-path = "once.jsonl"
-[sinks.timed]
-from = "timed"
-kind = "queue"
-path = "timed.jsonl"
 [sinks.behind]
 from = "timed.late"
 kind = "queue"
 path = "late.jsonl"
-[sinks.newest]
-from = "newest"
-kind = "queue"
-path = "newest.jsonl"
 "#;
+
+/// Stages, and a file for what each of these puts out.
+fn into_queues(stages: &str, names: &[&str]) -> String {
+    let sink = |name: &&str| format!("[sinks.{name}]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n");
+    names.iter().map(sink).fold(stages.to_owned(), |all, sink| all + &sink)
+}
+
+/// What a job leaves that has all of its state in memory.
+fn golden(seed: u64, (head, stages): (&str, &str), left: fn(&Trial) -> Vec<String>) -> Vec<String> {
+    let golden = job(head, seed, stages);
+    golden.run_well(&["--workers", "2"]);
+    left(&golden)
+}
 
 /// What such a job leaves.
 fn chosen(trial: &Trial) -> Vec<String> {
@@ -234,13 +235,12 @@ fn chosen(trial: &Trial) -> Vec<String> {
 
 #[test]
 fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
-    let golden = job("", 7, CHOOSING);
-    golden.run_well(&["--workers", "2"]);
-    let golden = chosen(&golden);
+    let stages = into_queues(CHOOSING, &["once", "timed", "newest"]);
+    let golden = golden(7, ("", &stages), chosen);
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     // When event time ends nothing of it is remembered.
     assert!(lengths.iter().enumerate().all(|(number, length)| (*length > 1_000) == (number != 5)), "{lengths:?}");
-    spill_alike(7, ("", CHOOSING), &golden, chosen);
+    spill_alike(7, ("", &stages), &golden, chosen);
 }
 
 /// Holds jobs of these stages against what one leaves that has all of its state in memory: with little memory for it, with other workers,
@@ -287,22 +287,6 @@ from = "changes"
 key = "k"
 op = "op"
 latest = "second"
-[sinks.counts]
-from = "counts"
-kind = "queue"
-path = "counts.jsonl"
-[sinks.by]
-from = "by"
-kind = "queue"
-path = "by.jsonl"
-[sinks.query]
-from = "query"
-kind = "queue"
-path = "query.jsonl"
-[sinks.newest]
-from = "newest"
-kind = "queue"
-path = "newest.jsonl"
 "#;
 
 /// What such a job leaves.
@@ -318,9 +302,8 @@ fn totalled(trial: &Trial) -> Vec<String> {
 #[test]
 fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
     let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
-    let golden = job("", 9, &stages);
-    golden.run_well(&["--workers", "2"]);
-    let golden = totalled(&golden);
+    let stages = into_queues(&stages, &["counts", "by", "query", "newest"]);
+    let golden = golden(9, ("", &stages), totalled);
     assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
     spill_alike(9, ("", &stages), &golden, totalled);
 }
@@ -366,31 +349,19 @@ key = "last"
 time = "window_start"
 window = { size = "20s", slide = "20s" }
 aggregate = { keys = "count(*)", n = "sum(n)" }
-[sinks.tumbling]
-from = "tumbling"
-kind = "queue"
-path = "tumbling.jsonl"
 [sinks.behind]
 from = "tumbling.late"
 kind = "queue"
 path = "late.jsonl"
-[sinks.sliding]
-from = "sliding"
-kind = "queue"
-path = "sliding.jsonl"
-[sinks.reduced]
-from = "reduced"
-kind = "queue"
-path = "reduced.jsonl"
-[sinks.refined]
-from = "refined"
-kind = "queue"
-path = "refined.jsonl"
-[sinks.hours]
-from = "hours"
-kind = "queue"
-path = "hours.jsonl"
 "#;
+
+/// Windows that are open when the input ends stay so.
+const KEEPS: &str = "at_end = \"keep\"";
+
+fn windows() -> String {
+    let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
+    into_queues(&stages, &["tumbling", "sliding", "reduced", "refined", "hours"])
+}
 
 /// What such a job leaves.
 fn windowed(trial: &Trial) -> Vec<String> {
@@ -405,14 +376,11 @@ fn windowed(trial: &Trial) -> Vec<String> {
 
 #[test]
 fn windows_of_event_time_may_lie_in_files() {
-    let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
-    let head = "at_end = \"keep\"";
-    let golden = job(head, 10, &stages);
-    golden.run_well(&["--workers", "2"]);
-    let golden = windowed(&golden);
+    let stages = windows();
+    let golden = golden(10, (KEEPS, &stages), windowed);
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     assert!(golden.iter().all(|left| left.len() > 100), "{lengths:?}");
-    spill_alike(10, (head, &stages), &golden, windowed);
+    spill_alike(10, (KEEPS, &stages), &golden, windowed);
 }
 
 /// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
@@ -440,18 +408,6 @@ key = "third"
 op = "op"
 window = "all"
 aggregate = { n = "count(*)", s = "sum(second)" }
-[sinks.both]
-from = "both"
-kind = "queue"
-path = "both.jsonl"
-[sinks.each]
-from = "each"
-kind = "queue"
-path = "each.jsonl"
-[sinks.counted]
-from = "counted"
-kind = "queue"
-path = "counted.jsonl"
 "#;
 
 /// What such a job leaves.
@@ -466,25 +422,21 @@ fn joined(trial: &Trial) -> Vec<String> {
 
 #[test]
 fn joins_of_all_rows_may_lie_in_files() {
-    let golden = job("", 12, JOINS);
-    golden.run_well(&["--workers", "2"]);
-    let golden = joined(&golden);
+    let stages = into_queues(JOINS, &["both", "each", "counted"]);
+    let golden = golden(12, ("", &stages), joined);
     assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    spill_alike(12, ("", JOINS), &golden, joined);
+    spill_alike(12, ("", &stages), &golden, joined);
 }
 
 /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
 /// the job has now.
 #[test]
 fn a_job_that_had_no_bound_of_its_state_gets_one() {
-    let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
-    let head = "at_end = \"keep\"";
-    let golden = job(head, 11, &stages);
-    golden.run_well(&["--workers", "2"]);
-    let golden = windowed(&golden);
-    let bounded = job(head, 11, &stages);
+    let stages = windows();
+    let golden = golden(11, (KEEPS, &stages), windowed);
+    let bounded = job(KEEPS, 11, &stages);
     bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
-    bounded.change(head, &format!("{head}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
+    bounded.change(KEEPS, &format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
     let ended = bounded.run_well(&["--workers", "1"]);
     assert!(ended.stderr.contains("are run again as it was before"), "{}", ended.stderr);
     are_same(&windowed(&bounded), &golden, "with a bound");

@@ -525,10 +525,17 @@ impl StageNode {
         matches!(self.window, Some(WindowNode::All)) && !keeps_values
     }
 
-    /// Whether it keeps an accumulator for each key and pane of event time.
-    pub fn keeps_timed_panes(&self) -> bool {
-        matches!(self.operator, Operator::Aggregate(_) | Operator::Reduce(_))
-            && matches!(self.window, Some(WindowNode::Sliding { .. }))
+    /// Whether what it keeps may lie in files where the job says how much memory state may take, apart from update stages and what came
+    /// before, which forget keys by their time.
+    pub fn may_spill(&self) -> bool {
+        match &self.operator {
+            Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_)) => true,
+            Operator::Join(join) => join.changing.as_ref().is_some_and(|changing| changing.what.may_spill()),
+            Operator::Aggregate(_) | Operator::Reduce(_) => {
+                self.keeps_totals() || matches!(self.window, Some(WindowNode::Sliding { .. }))
+            }
+            _ => false,
+        }
     }
 
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.

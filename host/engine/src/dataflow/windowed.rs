@@ -155,7 +155,8 @@ impl WindowOutput {
     fn put_out(&mut self, context: BatchContext, windows: &[Window], output: &mut Output) -> Result<()> {
         // Few calls of a plugin, none of which gets more than it should unless a window alone is larger.
         let mut rest = windows;
-        let mut piece = (None, 0);
+        // Of one window there may be several pieces.
+        let mut number = 0;
         while !rest.is_empty() {
             let mut rows = 0;
             let fits = |window: &&Window| {
@@ -169,9 +170,8 @@ impl WindowOutput {
             self.metrics.add_rows(rows.num_rows());
             let mut start = 0;
             for window in windows {
-                let of = Some((window.end, window.start));
-                piece = (of, if piece.0 == of { piece.1 + 1 } else { 0 });
-                let order = PartOrder::at_window(window.end, window.start).then(self.index as u64).then(piece.1);
+                let order = PartOrder::at_window(window.end, window.start).then(self.index as u64).then(number);
+                number += 1;
                 output.push(context, order, rows.slice(start, window.ids.len()));
                 start += window.ids.len();
             }

@@ -191,13 +191,12 @@ impl ChangingJoin {
             let columns = table.keys(slots).map_err(Error::arrow)?;
             let on = columns.get(..self.what.on).unwrap_or_default();
             let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
-            let (_, times) = counts(table, slots)?;
-            for (row, (slot, at)) in slots.iter().zip(times).enumerate() {
-                let key = keys.view().get(row);
-                if self.what.ttl_us.is_some() {
-                    self.came.insert((at, key.into()));
-                }
-                self.keys.add(key, side, *slot);
+            if self.what.ttl_us.is_some() {
+                let (_, times) = counts(table, slots)?;
+                self.came.extend((0..).zip(times).map(|(row, at)| (at, keys.view().get(row).into())));
+            }
+            for (row, slot) in slots.iter().enumerate() {
+                self.keys.add(keys.view().get(row), side, *slot);
             }
         }
         Ok(())

@@ -222,13 +222,7 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
             Some(Operator::Simple(SimpleNode::Deduplicate { within_us })) => {
                 (Some(*within_us), true, graph.budget.clone())
             }
-            Some(Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_))) => (None, false, graph.budget.clone()),
-            Some(Operator::Join(join)) if join.changing.as_ref().is_some_and(|changing| changing.what.may_spill()) => {
-                (None, false, graph.budget.clone())
-            }
-            _ if stage.is_some_and(|stage| stage.keeps_totals() || stage.keeps_timed_panes()) => {
-                (None, false, graph.budget.clone())
-            }
+            _ if stage.is_some_and(StageNode::may_spill) => (None, false, graph.budget.clone()),
             _ => (None, false, None),
         };
         WantedTable { table, timeout_us, by_state, budget }

@@ -2,7 +2,7 @@
 
 use super::column::StateColumn;
 use super::table::{Idle, Slot, StateTable};
-use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash};
+use crate::batch::keys::{GROUP_SHIFT, KeyHash};
 use crate::error::{Error, Result};
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -64,9 +64,8 @@ impl StateTable {
         let mut next = self.empty_with(to)?;
         let mut warm: Vec<Slot> = self.all().collect();
         self.sort(&mut warm);
-        let (step, mut rest) = (self.cold_step(false), warm.as_slice());
-        for first in (0..KEY_GROUPS).step_by(step) {
-            let groups = first..(first + step as u64).min(KEY_GROUPS);
+        let mut rest = warm.as_slice();
+        for groups in self.cold_ranges() {
             let within = |slot: &Slot| self.hashes[*slot as usize] >> GROUP_SHIFT < groups.end;
             let (now, later) = rest.split_at(rest.partition_point(within));
             rest = later;

@@ -88,6 +88,16 @@ fn hashes(groups: &Range<u64>) -> RangeInclusive<u64> {
     groups.start << GROUP_SHIFT..=((groups.end - 1) << GROUP_SHIFT | ((1 << GROUP_SHIFT) - 1))
 }
 
+/// How many key groups of a table with so many bytes are looked at a time.
+fn step_of(bytes: u64) -> usize {
+    (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1) as usize
+}
+
+/// All key groups, so many at a time.
+fn ranges(step: usize) -> impl Iterator<Item = Range<u64>> {
+    (0..KEY_GROUPS).step_by(step).map(move |first| first..(first + step as u64).min(KEY_GROUPS))
+}
+
 impl StateTable {
     /// From now on the table gives up rows where all tables take more than the budget. An error where no files can be made.
     pub fn spilling(mut self, share: BudgetShare, failure: &Failure) -> Result<StateTable> {
@@ -161,7 +171,7 @@ impl StateTable {
         let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
         let wanted = missing.map(|row| WantedKey { hash: hash(row).0, key: Some(keys.get(row)) });
         let wanted = wanted.collect();
-        self.warm_keys(wanted)
+        self.warm_keys(wanted).map(drop)
     }
 
     /// The same of keys that are known one by one.
@@ -171,7 +181,7 @@ impl StateTable {
         }
         let missing = keys.iter().filter(|(_, key)| self.find(key).is_none());
         let wanted = missing.map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect();
-        self.warm_keys(wanted)
+        self.warm_keys(wanted).map(drop)
     }
 
     /// Brings all rows with these hashes into memory, where they are elsewhere, and tells the slots of those that were.
@@ -179,23 +189,17 @@ impl StateTable {
         if self.is_warm() {
             return Ok(Vec::new());
         }
-        let mut wanted: Vec<WantedKey<'_>> = hashes.map(|hash| WantedKey { hash: hash.0, key: None }).collect();
+        self.warm_keys(hashes.map(|hash| WantedKey { hash: hash.0, key: None }).collect())
+    }
+
+    /// Brings the cold rows of these keys into memory, and tells their slots.
+    fn warm_keys(&mut self, mut wanted: Vec<WantedKey<'_>>) -> Result<Vec<Slot>> {
         wanted.sort_unstable();
         wanted.dedup();
         self.with_cold(|table, cold| {
             let mut slots = Vec::new();
             cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
-            slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
-        })
-    }
-
-    fn warm_keys(&mut self, mut wanted: Vec<WantedKey<'_>>) -> Result<()> {
-        wanted.sort_unstable();
-        wanted.dedup();
-        self.with_cold(|table, cold| {
-            let mut whole = true;
-            cold.take(wanted, |changed, row| whole &= table.put_warm(changed, row).is_some())?;
-            if whole { Ok(()) } else { Err(not_a_row()) }
+            slots.into_iter().collect::<Option<_>>().ok_or_else(not_a_row)
         })
     }
 
@@ -439,14 +443,12 @@ impl StateTable {
 
     /// How many key groups are looked at a time where all cold rows are, or those that changed.
     pub(super) fn cold_step(&self, changed_only: bool) -> usize {
-        let bytes = self.spill.as_ref().map_or(0, |spill| spill.cold.bytes_to_look_at(changed_only));
-        (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1) as usize
+        step_of(self.spill.as_ref().map_or(0, |spill| spill.cold.bytes_to_look_at(changed_only)))
     }
 
     /// All key groups, as many at a time as may be in memory while all cold rows are looked at.
-    fn cold_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
-        let step = self.cold_step(false);
-        (0..KEY_GROUPS).step_by(step).map(move |first| first..(first + step as u64).min(KEY_GROUPS))
+    pub(super) fn cold_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        ranges(self.cold_step(false))
     }
 
     /// Brings cold rows of some key groups into slots for a while, all or those that changed. Their keys are not found there, and
@@ -485,20 +487,15 @@ impl StateTable {
 
     /// Brings those of the rows of some key groups into memory that are wanted.
     fn warm_groups(&mut self, groups: &Range<u64>, is_wanted: impl Fn(&ColdRow<'_>) -> bool) -> Result<Vec<Slot>> {
-        self.with_cold(|table, cold| {
-            let mut keys: Vec<super::OwnedKey> = Vec::new();
-            cold.each(hashes(groups), false, |_, row| {
-                if is_wanted(&row) {
-                    keys.push((KeyHash(row.hash), row.key.into()));
-                }
-                Ok(())
-            })?;
-            keys.sort_unstable();
-            let wanted = keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect();
-            let mut slots = Vec::new();
-            cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
-            slots.into_iter().collect::<Option<Vec<Slot>>>().ok_or_else(not_a_row)
-        })
+        let Some(spill) = &self.spill else { return Ok(Vec::new()) };
+        let mut keys: Vec<super::OwnedKey> = Vec::new();
+        spill.cold.each(hashes(groups), false, |_, row| {
+            if is_wanted(&row) {
+                keys.push((KeyHash(row.hash), row.key.into()));
+            }
+            Ok(())
+        })?;
+        self.warm_keys(keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect())
     }
 
     /// Brings all rows into memory, whatever the budget: for who puts all of them out.
@@ -533,11 +530,8 @@ impl StateTable {
         let mut own: Vec<Slot> =
             self.all().filter(|slot| is_wanted(self.key(*slot)) || is_leaving(self.key(*slot))).collect();
         self.sort(&mut own);
-        let bytes = self.used_bytes() + self.cold().1;
-        let step = (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1);
         let mut own = own.as_slice();
-        for first in (0..KEY_GROUPS).step_by(step as usize) {
-            let groups = first..(first + step).min(KEY_GROUPS);
+        for groups in ranges(step_of(self.used_bytes() + self.cold().1)) {
             let count = own.partition_point(|slot| KeyHash(self.hashes[*slot as usize]).group() < groups.end);
             let (here, behind) = own.split_at(count);
             own = behind;

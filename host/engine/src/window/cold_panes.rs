@@ -167,12 +167,7 @@ mod tests {
         ];
         for columns in [&columns[..], &columns[1..]] {
             let keys = Keys::encode(columns, panes.len()).unwrap();
-            assert_eq!(
-                panes
-                    .map(|pane| panes.iter().position(|other| *other == pane).unwrap())
-                    .map(|row| pane_of(keys.view().get(row))),
-                panes
-            );
+            assert_eq!([0, 1, 2, 3].map(|row| pane_of(keys.view().get(row))), panes);
         }
     }
 }

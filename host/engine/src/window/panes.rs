@@ -95,7 +95,7 @@ impl Panes {
 
     /// The table alone, whose rows are found by key and pane from now on.
     pub fn into_table(self) -> StateTable {
-        let Panes { mut table, .. } = self;
+        let mut table = self.table;
         table.index_anew();
         table
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub struct TimeWindowWork {
     name: String,
     windows: TimeWindows,
-    /// How much memory state may take, where the job says so, and what these windows take of it while all of them are in memory.
+    /// How much memory state may take, where the job says so, and what these windows take of it: while all of them are in memory.
     budget: Option<(Arc<StateBudget>, BudgetShare)>,
     failure: Failure,
     slices: Slices,
@@ -57,7 +57,9 @@ impl TimeWindowWork {
         let windows = TimeWindows::new(slices, update, &keys, table).map_err(in_checkpoint(&stage.name))?;
         Ok(TimeWindowWork {
             name: stage.name.clone(),
-            budget: budget.map(|budget| (budget.clone(), budget.share())),
+            budget: budget
+                .filter(|_| windows.bytes_in_memory().is_some())
+                .map(|budget| (budget.clone(), budget.share())),
             failure: build.running.failure.clone(),
             slices,
             update,
@@ -84,25 +86,18 @@ impl TimeWindowWork {
 
     /// Tells how much there is. Where that is too much, rows leave memory.
     fn settle(&mut self) -> Result<()> {
-        let (Some((budget, share)), Some(bytes)) = (&self.budget, self.windows.bytes_in_memory()) else {
-            let table = self.windows.table();
-            if table.spills() {
-                return table.settle(&mut self.held);
-            }
-            self.held.set(table.len() as u64, table.bytes());
-            self.held.spread(|| table.spread());
-            return Ok(());
-        };
-        if share.take(bytes).is_none() {
-            let table = self.windows.table();
-            self.held.set_of_which(table.len() as u64, bytes, 0);
-            self.held.spread(|| table.spread());
-            return Ok(());
+        let Some((budget, share)) = &self.budget else { return self.windows.table().settle(&mut self.held) };
+        let bytes = self.windows.bytes_in_memory().unwrap_or_default();
+        if share.take(bytes).is_some() {
+            let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
+            self.windows.leave_memory(spilling)?;
+            self.budget = None;
+            return self.windows.table().settle(&mut self.held);
         }
-        let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
-        self.windows.leave_memory(spilling)?;
-        self.budget = None;
-        self.windows.table().settle(&mut self.held)
+        let table = self.windows.table();
+        self.held.set_of_which(table.len() as u64, bytes, 0);
+        self.held.spread(|| table.spread());
+        Ok(())
     }
 }
 
