@@ -212,7 +212,7 @@ impl Decoder {
         self.columns.reserve(chunk.rows());
         let mut rejected = Rejected { bytes_max: self.rejected_bytes_max, ..Rejected::default() };
         // Most chunks are UTF-8 as a whole, which is quicker to see than record by record.
-        let text = std::str::from_utf8(&chunk.bytes).ok();
+        let text = simdutf8::basic::from_utf8(&chunk.bytes).ok();
         let mut refused = chunk.refused.iter().peekable();
         let mut start = 0;
         for (row, end) in chunk.ends.iter().enumerate() {

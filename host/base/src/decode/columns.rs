@@ -2,6 +2,7 @@
 
 mod nested;
 
+use super::text::text_array;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
 use crate::batch::times::{TimeParseError, TimeParser};
 use crate::batch::types::ColumnType;
@@ -9,7 +10,7 @@ use crate::hex;
 use crate::job::spec::ColumnSpec;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListArray,
-    RecordBatch, RecordBatchOptions, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    RecordBatch, RecordBatchOptions, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -139,6 +140,22 @@ impl ColumnBuilders {
             values.push(value);
             self.filled += 1;
         }
+    }
+
+    /// As `set`, for text, which is a value of most types.
+    #[inline]
+    pub fn set_text(&mut self, column: usize, text: &str) -> Result<(), String> {
+        self.unset(column);
+        let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
+        match (&mut column.values, &column.kind) {
+            (BuilderValues::Bytes { bytes, ends }, ColumnType::Text) => {
+                push_bytes(bytes, ends, text.as_bytes())
+                    .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+            }
+            _ => column.push(WrittenValue::Text(text), self.hex)?,
+        }
+        self.filled += 1;
+        Ok(())
     }
 
     /// As `set`, for a float that was read already.
@@ -406,7 +423,9 @@ impl ColumnBuilder {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
                 Arc::new(BinaryArray::new(offsets, Buffer::from_vec(bytes), nulls))
             }
-            (BuilderValues::Bytes { bytes, ends }, ColumnType::Text) => text_array(bytes, ends, nulls),
+            (BuilderValues::Bytes { bytes, ends }, ColumnType::Text) => {
+                text_array(bytes, ends, nulls).unwrap_or_else(|| new_null_array(&kind, rows))
+            }
             (BuilderValues::Bytes { .. }, _) => new_null_array(&kind, rows),
             (BuilderValues::Date(values), _) => Arc::new(Date32Array::new(values.into(), nulls)),
             (BuilderValues::Decimal { values, .. }, _) => {
@@ -536,19 +555,6 @@ fn push_bytes(bytes: &mut Vec<u8>, ends: &mut Vec<i32>, value: &[u8]) -> Result<
     bytes.extend_from_slice(value);
     ends.push(end);
     Ok(())
-}
-
-/// An array of these texts, which are UTF-8: Arrow checks it once more, at the speed of memory.
-pub fn text_array(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> ArrayRef {
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-    let bytes = Buffer::from_vec(bytes);
-    match StringArray::try_new(offsets.clone(), bytes.clone(), nulls) {
-        Ok(array) => Arc::new(array),
-        Err(_) => Arc::new(StringArray::from_iter_values(offsets.windows(2).map(|ends| match ends {
-            [start, end] => String::from_utf8_lossy(bytes.get(*start as usize..*end as usize).unwrap_or_default()),
-            _ => "".into(),
-        }))),
-    }
 }
 
 fn nulls(rows_without: &[u32], rows: usize) -> Option<NullBuffer> {

@@ -40,7 +40,32 @@ struct Node {
 /// A key as written, from its quote to its colon, and the node it leads to.
 struct ExpectedKey {
     written: Vec<u8>,
+    /// Its first bytes, and which bits of a word they are: a comparison of most keys as a whole.
+    head: u128,
+    mask: u128,
     child: KeyTarget,
+}
+
+impl ExpectedKey {
+    fn new(written: &[u8], child: KeyTarget) -> ExpectedKey {
+        let mut head = [0; size_of::<u128>()];
+        let mut mask = head;
+        for ((head, mask), byte) in head.iter_mut().zip(&mut mask).zip(written) {
+            (*head, *mask) = (*byte, u8::MAX);
+        }
+        let (head, mask) = (u128::from_le_bytes(head), u128::from_le_bytes(mask));
+        ExpectedKey { written: written.to_vec(), head, mask, child }
+    }
+
+    /// Whether this is what comes next.
+    #[inline]
+    fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk() {
+            Some(head) if u128::from_le_bytes(*head) & self.mask != self.head => false,
+            Some(_) if self.written.len() <= size_of::<u128>() => true,
+            _ => rest.starts_with(&self.written),
+        }
+    }
 }
 
 /// Where a key leads.
@@ -126,7 +151,7 @@ impl JsonDecoder {
     #[inline]
     fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<KeyTarget, String> {
         if let Some(guess) = self.nodes[node].guesses.get(place)
-            && scanner.rest().starts_with(&guess.written)
+            && guess.begins(scanner.rest())
         {
             scanner.advance(guess.written.len());
             return Ok(guess.child);
@@ -145,15 +170,11 @@ impl JsonDecoder {
             Some((child, _)) => KeyTarget::Node(child),
             None => KeyTarget::None,
         };
-        let written = scanner.since(start).as_bytes();
+        let expected = || ExpectedKey::new(scanner.since(start).as_bytes(), child);
         let guesses = &mut self.nodes[node].guesses;
         match guesses.get_mut(place) {
-            Some(guess) => {
-                guess.written.clear();
-                guess.written.extend_from_slice(written);
-                guess.child = child;
-            }
-            None if place < GUESSES_MAX => guesses.push(ExpectedKey { written: written.to_vec(), child }),
+            Some(guess) => *guess = expected(),
+            None if place < GUESSES_MAX => guesses.push(expected()),
             None => {}
         }
         Ok(child)
@@ -168,6 +189,9 @@ impl JsonDecoder {
         {
             columns.set_int64(column, value);
             return Ok(());
+        }
+        if let Some(text) = scanner.plain_text() {
+            return columns.set_text(column, text);
         }
         columns.set(column, scanner.value(&mut self.scratch)?)
     }

@@ -3,7 +3,7 @@
 use super::Delimiter;
 use crate::batch::chunk::Chunk;
 use arrow::array::{ArrayRef, StringArray};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use std::sync::Arc;
 
 /// The records of a chunk as texts; `None` if any of them is refused or not UTF-8, and has to be looked at by itself.
@@ -22,7 +22,39 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
         offsets.push(bytes.len() as i32);
         start = end;
     }
-    // Arrow checks that the whole is UTF-8 and that no record begins or ends within a character.
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    StringArray::try_new(offsets, Buffer::from_vec(bytes), None).ok().map(|array| Arc::new(array) as ArrayRef)
+    text_array(bytes, offsets, None)
+}
+
+/// An array of texts out of the bytes of all of them and where each ends, with a 0 before; `None`: that is not UTF-8, or a text begins or ends
+/// within a character. As many bits as texts in `nulls`.
+pub fn text_array(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> Option<ArrayRef> {
+    let text = simdutf8::basic::from_utf8(&bytes).ok()?;
+    let are_whole = ends.iter().all(|end| usize::try_from(*end).is_ok_and(|end| text.is_char_boundary(end)));
+    let texts = ends.len().checked_sub(1)?;
+    if !are_whole || nulls.as_ref().is_some_and(|nulls| nulls.len() != texts) {
+        return None;
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+    // SAFETY: that all is UTF-8, that no text begins or ends within a character or behind the bytes, and that there is a bit for each was
+    // just seen; that no text ends before it begins is what an `OffsetBuffer` checks. Arrow itself would look at all bytes by a slower way.
+    Some(Arc::new(unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_texts_are_an_array() {
+        let array = |bytes: &[u8], ends: &[i32]| text_array(bytes.to_vec(), ends.to_vec(), None);
+        let good = array("aé".as_bytes(), &[0, 1, 1, 3]).unwrap();
+        assert_eq!(good.as_ref(), &StringArray::from(vec!["a", "", "é"]));
+        assert!(array("aé".as_bytes(), &[0, 2, 3]).is_none(), "within a character");
+        assert!(array("aé".as_bytes(), &[0, 4]).is_none(), "behind the end");
+        assert!(array(b"a\xff", &[0, 1]).is_none(), "not UTF-8, be it behind the texts");
+        assert!(array(b"", &[]).is_none(), "nothing begins");
+        let nulls = |bits| Some(NullBuffer::new_null(bits));
+        assert!(text_array(b"a".to_vec(), vec![0, 1], nulls(2)).is_none(), "more bits than texts");
+        assert_eq!(text_array(b"".to_vec(), vec![0, 0], nulls(1)).unwrap().null_count(), 1);
+    }
 }

@@ -463,8 +463,9 @@ impl Framer {
         let behind = self.begin + end;
         let bytes = if self.begin == 0 && end >= self.buffer.capacity() / 2 {
             let rest = self.buffer.get(end..).unwrap_or_default();
-            let mut next =
-                Vec::with_capacity(if rest.is_empty() { 0 } else { end.min(PART_BYTES_MAX).max(rest.len()) });
+            // As much as the next chunk needs: what grows to twice that has to be copied when it is cut.
+            let next = end.checked_next_power_of_two().unwrap_or(end).min(PART_BYTES_MAX);
+            let mut next = Vec::with_capacity(if rest.is_empty() { 0 } else { next.max(rest.len()) });
             next.extend_from_slice(rest);
             self.buffer.truncate(end);
             Bytes::from(std::mem::replace(&mut self.buffer, next))

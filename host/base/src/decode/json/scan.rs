@@ -214,6 +214,22 @@ impl<'a> Scanner<'a> {
         if self.offset > start { Ok(()) } else { Err(self.expected("a digit")) }
     }
 
+    /// A string that stands for itself, without escapes, which nearly all are; `None`, and nothing read, where something else stands here.
+    #[inline]
+    pub fn plain_text(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        let start = self.offset + 1;
+        if bytes.get(self.offset) != Some(&b'"') {
+            return None;
+        }
+        let end = string_part_end(bytes, start);
+        if bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.offset = end + 1;
+        self.text.get(start..end)
+    }
+
     /// A string; the opening quote comes next.
     #[inline]
     fn string(&mut self) -> Result<Text<'a>, String> {
@@ -250,10 +266,19 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The first quote, backslash or control character from `offset` on, eight bytes at a time (Mycroft's test for a byte
-/// below a bound; it is exact for the first hit, which is all that counts).
+/// The first quote, backslash or control character from `offset` on: sixteen bytes at a time where the machine can, then eight (Mycroft's
+/// test for a byte below a bound; it is exact for the first hit, which is all that counts).
 #[inline]
 fn string_part_end(bytes: &[u8], mut offset: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    while let Some(chunk) = bytes.get(offset..).and_then(|rest| rest.first_chunk::<16>()) {
+        // SAFETY: SSE2 is part of every such machine.
+        let found = unsafe { ends_in(chunk) };
+        if found != 0 {
+            return offset + found.trailing_zeros() as usize;
+        }
+        offset += 16;
+    }
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     while let Some(word) = bytes.get(offset..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -276,6 +301,23 @@ fn string_part_end(bytes: &[u8], mut offset: usize) -> usize {
         offset += 1;
     }
     offset
+}
+
+/// Which of these bytes are quotes, backslashes or control characters: a bit each.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+#[inline]
+fn ends_in(chunk: &[u8; 16]) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_max_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+    const CONTROL_MAX: i8 = 0x1f;
+    let both = u128::from_le_bytes(*chunk);
+    let bytes: __m128i = _mm_set_epi64x((both >> 64) as i64, both as i64);
+    let control = _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8(CONTROL_MAX)), _mm_set1_epi8(CONTROL_MAX));
+    let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+    let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+    _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash))) as u32
 }
 
 /// A string between its quotes, as written.

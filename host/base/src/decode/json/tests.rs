@@ -91,6 +91,29 @@ fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
     assert!(accepted > 10_000 && refused > 10_000, "both are tried: {accepted}, {refused}");
 }
 
+/// Strings are looked at by many bytes at once: whatever stands at whatever place of one, and of one with something behind it.
+#[test]
+fn each_character_at_each_place_of_a_string_is_as_in_serde_json() {
+    for length in 0..40 {
+        for code in (0..=0x180).chain([0x20ac, 0x1f600]) {
+            let Some(c) = char::from_u32(code) else { continue };
+            for place in 0..=length {
+                let json = format!("\"{}{c}{}\"", "x".repeat(place), "y".repeat(length - place));
+                for json in [json.clone(), format!("{json}   \n"), format!("{json}, 12")] {
+                    let mut de = serde_json::Deserializer::from_str(&json);
+                    let theirs = <String as serde::Deserialize>::deserialize(&mut de).ok();
+                    let theirs = theirs.as_deref();
+                    let mut scratch = String::new();
+                    let ours = Scanner::new(&json).value(&mut scratch);
+                    assert_eq!(ours.ok(), theirs.map(WrittenValue::Text), "{json:?}");
+                    let plain = Scanner::new(&json).plain_text();
+                    assert_eq!(plain, theirs.filter(|text| c != '\\' && json[1..].starts_with(text)), "{json:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn deep_nesting_is_refused() {
     for json in ["[".repeat(1_000_000), "{\"a\":".repeat(1_000_000)] {
@@ -144,5 +167,21 @@ fn what_stands_at_a_path_is_found_as_it_is_written() {
     }
     for broken in ["", "{", r#"{"a":1,}"#, r#"{"a":1} 2"#, r#"{"a" 1}"#] {
         assert!(at(broken, "a").is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn a_key_is_expected_as_it_was_written() {
+    for written in ["\"a\":", "\"date_time\":", "\"exactly_1234\":", "\"a key of more bytes than a word has\" :"] {
+        let expected = ExpectedKey::new(written.as_bytes(), KeyTarget::None);
+        for behind in ["", "1", "\"and more than a word has, too\""] {
+            assert!(expected.begins(format!("{written}{behind}").as_bytes()), "{written}{behind}");
+            for place in 0..written.len() {
+                let mut other = format!("{written}{behind}").into_bytes();
+                other[place] ^= 1;
+                assert!(!expected.begins(&other), "{written}{behind}, place {place}");
+                assert!(!expected.begins(&written.as_bytes()[..place]));
+            }
+        }
     }
 }
