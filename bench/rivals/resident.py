@@ -39,7 +39,7 @@ def cpu_seconds(members):
 
 
 class Resident:
-    """Started when the first job comes, and again when it has been killed because a job took too long."""
+    """Started when the first job comes, and again after one that failed or took too long: it may have taken the engine with it."""
 
     def __init__(self, command, log, env, cwd):
         self.command, self.log, self.env, self.cwd = list(map(str, command)), log, env, cwd
@@ -87,13 +87,15 @@ class Resident:
             except RuntimeError as wrong:
                 return {"failed": str(wrong), "log": str(self.log)}
         before, began = cpu_seconds(family(self.process.pid)), time.monotonic()
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # It has gone, and says so.
         word, peak = self.answer(seconds_max)
         ended, after = time.monotonic(), cpu_seconds(family(self.process.pid))
-        if word in ("gone", "late"):
-            self.end()
         if word != "done":
+            self.end()
             return {"failed": f"not done within {seconds_max} s" if word == "late" else "failed", "log": str(self.log)}
         return {"wall_s": ended - began, "cpu_s": after - before, "rss_bytes": peak}
 
