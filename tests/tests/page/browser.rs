@@ -133,6 +133,8 @@ fn every_view_opens_and_changes_by_itself_while_rows_flow() {
     for name in ["in", "totals", "alarms", "out"] {
         browser.tell("there", json!({ "selector": format!(".graph a[href$='/{name}']") }));
     }
+    let workers = browser.until("#content", r"Worker 1\s+\d+ %");
+    assert!(workers.contains("Worker 0") && !workers.contains("Worker 2"), "{workers}");
     // One clicks on a part in the graph, and its page comes.
     browser.tell("click", json!({ "selector": ".graph a[href$='stage/totals']" }));
     let part = browser.until("#content", r"Plugin running-total");
