@@ -168,7 +168,9 @@ fn what_is_too_large_or_too_slow_is_refused() {
 #[test]
 fn a_full_inbox_is_429_and_a_stop_answers_what_it_takes() {
     let port = free_port();
-    let (trial, job) = listening(port, "batch = \"1h\"", "bytes_per_batch_max = \"1KiB\"", "");
+    // With so few rows a batch the next one waits for its time, however much there is.
+    let few = "bytes_per_batch_max = \"1KiB\"\nrows_per_batch_max = 1";
+    let (trial, job) = listening(port, "batch = \"1h\"", few, "");
     let (tell, told) = mpsc::channel();
     for letter in ["a", "b", "c", "d", "e"] {
         let tell = tell.clone();

@@ -47,6 +47,8 @@ pub struct Inbox {
     bytes_max: u64,
     /// Batches take no more rows than this in all.
     rows_max: u64,
+    /// As many rows as the job file lets a batch take.
+    batch_rows_max: u64,
     /// Whether a later start goes on behind these.
     goes_on: bool,
     /// Whether those who have sent rows hear that they are safe.
@@ -67,6 +69,8 @@ pub struct InboxState {
     pub rows: u64,
     /// Whether a batch can be cut: rows wait, for a queue a line that may have no rows, or the end of the source.
     pub ready: bool,
+    /// The receiver waits, as a whole batch does: more bytes than a batch takes, of no more rows than the job file lets it take.
+    pub full: bool,
     /// Nothing more will come (what waits may still be taken).
     pub finished: bool,
     /// The source has nothing to read for now: connected but silent, or no new files; since when, in milliseconds.
@@ -193,8 +197,8 @@ enum QueuedItem {
 
 impl Inbox {
     /// An empty inbox for about `bytes_max` bytes: what a receiver adds when less waits may exceed that. `wake` is
-    /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
-    /// it fails.
+    /// called, from the receiver's thread, when something arrives in an empty inbox, when the inbox is full, when the source
+    /// finishes and when it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
         let held = Mutex::default();
         let room = Notify::new();
@@ -204,6 +208,7 @@ impl Inbox {
             room,
             bytes_max,
             rows_max: u64::MAX,
+            batch_rows_max: u64::MAX,
             goes_on: false,
             acknowledges: true,
             wake,
@@ -218,6 +223,12 @@ impl Inbox {
     #[must_use]
     pub fn limited(self, rows_max: u64, goes_on: bool) -> Inbox {
         Inbox { rows_max, goes_on, ..self }
+    }
+
+    /// The same, of which a batch takes no more rows than this, as the job file says.
+    #[must_use]
+    pub fn in_batches_of(self, batch_rows_max: u64) -> Inbox {
+        Inbox { batch_rows_max, ..self }
     }
 
     /// The same for a job that only shows rows: it takes none of them away from whoever keeps them, so nobody hears that they are safe.
@@ -490,6 +501,7 @@ impl Inbox {
         InboxState {
             rows: held.rows,
             ready: (!held.is_empty() || held.at_end()) && !held.begins_no_batch,
+            full: self.is_full(&held),
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
@@ -622,15 +634,15 @@ impl Inbox {
         if held.closed {
             return false;
         }
-        let was_empty = held.is_empty();
+        let (was_empty, was_full) = (held.is_empty(), self.is_full(&held));
         add(&mut held);
-        let is_empty = held.is_empty();
+        let (is_empty, is_full) = (held.is_empty(), self.is_full(&held));
         if !is_empty {
             held.idle_since = None;
         }
         self.tell(&held);
         drop(held);
-        if was_empty && !is_empty {
+        if (was_empty && !is_empty) || (is_full && !was_full) {
             (self.wake)();
         }
         true
@@ -642,6 +654,10 @@ impl Inbox {
         let held = self.lock();
         let room = held.closed || held.is_empty() || (held.bytes <= self.bytes_max && !memory::tight());
         room.then_some(!held.closed)
+    }
+
+    fn is_full(&self, held: &InboxContents) -> bool {
+        held.bytes > self.bytes_max && held.rows <= self.batch_rows_max && !held.begins_no_batch
     }
 
     fn tell(&self, held: &InboxContents) {

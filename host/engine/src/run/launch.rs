@@ -87,7 +87,11 @@ pub(super) fn launch(
         }
         let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
-        let inbox = || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder);
+        // Where the job file says nothing, rows only bound what is in memory, as bytes do.
+        let said = source.rows_per_batch_max != crate::limits::ROWS_PER_BATCH_MAX;
+        let batch_rows_max = if said { source.rows_per_batch_max } else { u64::MAX };
+        let inbox =
+            || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);
         let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };
         let has_others = processes > 1 && source.kind.is_spread();
         let inbox = || if has_others { inbox().with_others() } else { inbox() };

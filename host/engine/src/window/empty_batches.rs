@@ -27,6 +27,11 @@ impl EmptyBatches {
         EmptyBatches { windows, interval_us, last_us, rows_us: last_us, empty_max: EMPTY_WINDOWS_MAX }
     }
 
+    /// Whether the job has no such windows.
+    pub fn has_no_windows(&self) -> bool {
+        self.windows.is_empty()
+    }
+
     /// A batch was begun, so much later than its time.
     pub fn batch(&mut self, time_us: i64, made_up: bool, late_us: i64) {
         for due in &mut self.windows {

@@ -24,6 +24,8 @@ use timely::worker::Worker;
 pub struct SourceState {
     /// It has something for a batch.
     pub ready: bool,
+    /// A whole batch waits, and more cannot.
+    pub full: bool,
     /// It will receive nothing more.
     pub finished: bool,
     /// For how long it has had nothing to read.
@@ -266,6 +268,7 @@ fn together(a: Option<SourceState>, b: Option<SourceState>) -> Option<SourceStat
     let (a, b) = a.zip(b)?;
     Some(SourceState {
         ready: a.ready || b.ready,
+        full: a.full || b.full,
         finished: a.finished && b.finished,
         idle_ms: match (a.finished, b.finished) {
             (true, false) => b.idle_ms,
@@ -282,6 +285,7 @@ fn local(inbox: &Inbox) -> SourceState {
     let state = inbox.state();
     SourceState {
         ready: state.ready,
+        full: state.full,
         finished: state.finished,
         idle_ms: state.idle_ms,
         cut: state.cut.0,

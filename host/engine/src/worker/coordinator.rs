@@ -167,7 +167,9 @@ impl Coordinator {
             next_batch: self.begun.next.0,
             // Where memory is tight each batch waits until the one before has given back its own.
             in_flight: if full { u64::MAX } else { self.begun.in_flight.len() as u64 },
-            any_ready: Coordinator::any_ready(running, &sources),
+            any_ready: Coordinator::any(running, &sources, |source| source.ready),
+            // Windows of processing time end with batches that come at their time, the last one, too.
+            backlog: self.schedule.empty.has_no_windows() && Coordinator::any(running, &sources, |source| source.full),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),
@@ -211,13 +213,13 @@ impl Coordinator {
         Some(Duration::ZERO)
     }
 
-    /// Whether a source has something for a batch. What others can read again is left to those that take the job over.
-    fn any_ready(running: &Running, sources: &[SourceState]) -> bool {
+    /// Whether a source is so, of those that a batch takes from. What others can read again is left to those that take the job over.
+    fn any(running: &Running, sources: &[SourceState], is_so: impl Fn(&SourceState) -> bool) -> bool {
         let specs = &running.graph.spec.sources;
         let is_left = |number: usize| {
             running.requests.handover.is_last() && specs.get(number).is_some_and(|spec| !keeps_rows(spec))
         };
-        sources.iter().enumerate().any(|(number, source)| source.ready && !is_left(number))
+        sources.iter().enumerate().any(|(number, source)| is_so(source) && !is_left(number))
     }
 
     /// Does what was decided.

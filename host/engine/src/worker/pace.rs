@@ -4,6 +4,9 @@ use crate::ids::BatchTime;
 use crate::job::spec::{ClockSpec, JobSpec};
 use std::time::Duration;
 
+/// How many batches of a backlog are under way at once: one is cut and decoded while the one before is worked on.
+const BACKLOG_IN_FLIGHT_MAX: u64 = 2;
+
 /// The rules of a job.
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -25,6 +28,8 @@ pub struct PaceFacts {
     pub in_flight: u64,
     /// Some source has something for a batch.
     pub any_ready: bool,
+    /// Of some source a whole batch waits, so that its receiver waits as well.
+    pub backlog: bool,
     /// Every source has something for a batch or will never again.
     pub all_ready_or_finished: bool,
     /// No source will receive anything more.
@@ -69,6 +74,10 @@ impl Pace {
             return if facts.any_ready || facts.wanted { PaceStep::Begin(facts.now) } else { PaceStep::Wait(None) };
         }
         if facts.now < self.boundary {
+            // What has piled up is worked off as fast as the job can, and not a batch an interval.
+            if facts.backlog && facts.in_flight < BACKLOG_IN_FLIGHT_MAX {
+                return PaceStep::Begin(facts.now);
+            }
             let left = self.boundary.0.saturating_sub(facts.now.0);
             return PaceStep::Wait(Some(Duration::from_micros(left.unsigned_abs())));
         }
@@ -117,6 +126,7 @@ mod tests {
             next_batch: 1,
             in_flight: 0,
             any_ready: false,
+            backlog: false,
             all_ready_or_finished: false,
             all_finished: false,
             stop: false,
@@ -135,6 +145,25 @@ mod tests {
         assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Wait(Some(Duration::from_secs(1))));
         assert_eq!(pace.step(&facts(14 * SECOND + 5)), PaceStep::Begin(BatchTime(14 * SECOND)));
         assert_eq!(pace.step(&facts(14 * SECOND + 9)), PaceStep::Wait(Some(Duration::from_micros(999_991))));
+    }
+
+    #[test]
+    fn a_backlog_waits_for_no_boundary() {
+        let mut pace = pace(1000, ClockSpec::Wall);
+        let backlog = PaceFacts { any_ready: true, backlog: true, ..facts(10 * SECOND + 400_000) };
+        assert_eq!(pace.step(&backlog), PaceStep::Begin(BatchTime(10 * SECOND + 400_000)));
+        let second = PaceFacts { in_flight: 1, now: BatchTime(10 * SECOND + 500_000), ..backlog };
+        assert_eq!(pace.step(&PaceFacts { in_flight: 2, ..second }), PaceStep::Wait(None), "no more than the job lets");
+        assert_eq!(pace.step(&second), PaceStep::Begin(second.now));
+        let mut deeper = Pace { in_flight_max: 4, ..pace.clone() };
+        let waits = PaceStep::Wait(Some(Duration::from_millis(500)));
+        assert_eq!(deeper.step(&PaceFacts { in_flight: 2, ..second }), waits, "one after the other");
+        // The boundaries stay where they are.
+        assert_eq!(
+            pace.step(&PaceFacts { now: BatchTime(11 * SECOND), ..backlog }),
+            PaceStep::Begin(BatchTime(11 * SECOND))
+        );
+        assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Wait(Some(Duration::from_secs(1))));
     }
 
     #[test]

@@ -51,7 +51,7 @@ export function overview(job) {
     h('div', { class: 'outline', hidden: true, live: (element) => outline(element, view, (i) => facts(job, i), job.room) }),
     h('div', { class: 'card graph', tabindex: '0', role: 'region', 'aria-label': 'The graph of the job', live: (element) => draw(element, view, (i) => facts(job, i), (part) => job.link('part', `${part.role}/${encodeURIComponent(part.name)}`), job.room, job.whole) }),
     view.diagnosis.sentences.length > 0 && [h('h2', {}, 'What stands out'), h('div', { class: 'card' }, said(job))],
-    status.busy?.length > 1 && [h('h2', {}, 'Workers'), h('div', { class: 'card scroll' }, working(status.busy))],
+    status.busy?.length > 1 && [h('h2', {}, 'Workers at work'), h('div', { class: 'card' }, working(status.busy))],
     h('h2', {}, 'Parts'), h('div', { class: 'card scroll later', live: (element) => parts(element, job) }),
   ];
 }
@@ -60,10 +60,8 @@ const WORKERS_MAX = 64;
 
 /** For how much of the last ten seconds each worker has worked. */
 function working(busy) {
-  const row = ({ worker, percent: of }) => h('tr', {}, h('td', {}, `Worker ${number(worker)}`), h('td', { class: 'n' }, percent(of / 100)),
-    h('td', {}, h('meter', { min: 0, max: 100, value: of, 'aria-label': `Worker ${number(worker)} at work` })));
-  return [h('table', {}, h('thead', {}, h('tr', {}, h('th', {}, 'Name'), h('th', { class: 'n' }, 'At work'), h('th', {}, ''))), h('tbody', {}, busy.slice(0, WORKERS_MAX).map(row))),
-    busy.length > WORKERS_MAX && h('p', { class: 'small quiet' }, `${number(busy.length - WORKERS_MAX)} more are told by millstream status.`)];
+  const one = ({ worker, percent: of }) => [h('dt', {}, `Worker ${number(worker)}`), h('dd', {}, percent(of / 100), ' ', h('meter', { min: 0, max: 100, value: of, 'aria-label': `Worker ${number(worker)} at work` }))];
+  return [h('dl', { class: 'facts' }, busy.slice(0, WORKERS_MAX).map(one)), busy.length > WORKERS_MAX && h('p', { class: 'small quiet' }, `${number(busy.length - WORKERS_MAX)} more are told by millstream status.`)];
 }
 
 const said = (job) => h('ul', { class: 'said' }, job.view.diagnosis.sentences.slice(0, 40).map((one) => h('li', { class: one.level }, sentence(one.text))));

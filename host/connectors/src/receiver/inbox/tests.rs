@@ -5,6 +5,7 @@ use crate::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn lines(count: usize, text: &str) -> Chunk {
     let bytes = Bytes::from(format!("{text}\n").repeat(count));
@@ -266,4 +267,24 @@ async fn what_is_put_back_moves_its_positions_with_its_last_row() {
     let last = moved(2, 1);
     assert_eq!(last, [(String::new(), Position { offset: 8, mark: 0 }), ("p".into(), Position { offset: 4, mark: 9 })]);
     assert_eq!(moved(3, 9)[1], ("p".into(), Position { offset: 5, mark: 1 }));
+}
+
+#[tokio::test]
+async fn who_waits_for_room_tells_that_a_whole_batch_is_there() {
+    let whole = || lines(PART_ROWS_MAX / 2, &"x".repeat(200));
+    let mut put = 0;
+    let (inbox, wakes) = counted();
+    while !inbox.state().full {
+        assert_eq!(wakes.load(Ordering::SeqCst), usize::from(put > 0), "{put}");
+        let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(whole())).await;
+        put += 1;
+    }
+    assert!(put > 1 && inbox.fill().0 > inbox.fill().1, "{put}: {:?}", inbox.fill());
+    assert_eq!(wakes.load(Ordering::SeqCst), 2, "not empty any more, and full");
+    inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
+    assert!(!inbox.state().full);
+    // A job file that says how many rows a batch takes is kept to, however much waits.
+    let inbox = Inbox::new(1_000, Box::new(|| {})).in_batches_of(put as u64);
+    let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(whole())).await;
+    assert!(inbox.state().ready && !inbox.state().full);
 }
