@@ -419,8 +419,7 @@ fn set_adds_what_the_file_does_not_have() {
 #[test]
 fn a_backlog_is_worked_off_at_once() {
     const ROWS: u64 = 100_000;
-    let trial = Trial::new(
-        r#"batch = "10s"
+    let stages = r#"batch = "10s"
 [checkpoint]
 dir = "kept"
 every = 4
@@ -437,22 +436,15 @@ aggregate = { rows = "count(*)", total = "sum(n)" }
 [stages.batches]
 from = "numbers"
 sql = "select count(*) as rows, sum(n) as total from numbers"
-[sinks.all]
-from = "counted"
-kind = "queue"
-path = "all.jsonl"
-[sinks.batches]
-from = "batches"
-kind = "queue"
-path = "batches.jsonl"
-"#,
-    );
+"#;
+    let sinks = ["counted", "batches"].map(|stage| queue_sink(stage, stage, stage));
+    let trial = Trial::new(&[stages, &sinks.concat()].concat());
     let line = |n| format!("{{\"n\":{n},\"filler\":\"{}\"}}\n", "x".repeat(220));
     trial.write("in.jsonl", (0..ROWS).map(line).collect::<String>());
     trial.killed("commit.after:9", &["--workers", "2"]);
     trial.run_well(&["--workers", "1"]);
     let (rows, total) = (ROWS, ROWS * (ROWS - 1) / 2);
-    assert_eq!(trial.rows("all.jsonl").last(), Some(&json!({ "rows": rows, "total": total })));
+    assert_eq!(trial.rows("counted.jsonl").last(), Some(&json!({ "rows": rows, "total": total })));
     let batches = trial.rows("batches.jsonl");
     let sum = |name: &str| batches.iter().filter_map(|row| row[name].as_u64()).sum::<u64>();
     assert_eq!((sum("rows"), sum("total")), (rows, total), "{batches:?}");

@@ -2,7 +2,7 @@
 //! state as one that has all of it in memory; kills, damaged files and full disks change nothing of that.
 
 use millstream::internals::random::Random;
-use millstream_tests::{Process, Trial, plugin};
+use millstream_tests::{Process, Trial, plugin, queue_sink};
 use serde_json::json;
 
 /// Keys that are many more than fit into the least budget.
@@ -212,8 +212,7 @@ path = "late.jsonl"
 
 /// Stages, and a file for what each of these puts out.
 fn into_queues(stages: &str, names: &[&str]) -> String {
-    let sink = |name: &&str| format!("[sinks.{name}]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n");
-    names.iter().map(sink).fold(stages.to_owned(), |all, sink| all + &sink)
+    names.iter().fold(stages.to_owned(), |all, name| all + &queue_sink(name, name, name))
 }
 
 /// What a job leaves that has all of its state in memory.

@@ -48,13 +48,22 @@ struct ExpectedKey {
 
 impl ExpectedKey {
     fn new(written: &[u8], child: KeyTarget) -> ExpectedKey {
+        let mut key = ExpectedKey { written: Vec::new(), head: 0, mask: 0, child };
+        key.becomes(written, child);
+        key
+    }
+
+    /// Another key is expected, in the same memory.
+    fn becomes(&mut self, written: &[u8], child: KeyTarget) {
+        self.written.clear();
+        self.written.extend_from_slice(written);
+        self.child = child;
         let mut head = [0; size_of::<u128>()];
         let mut mask = head;
         for ((head, mask), byte) in head.iter_mut().zip(&mut mask).zip(written) {
             (*head, *mask) = (*byte, u8::MAX);
         }
-        let (head, mask) = (u128::from_le_bytes(head), u128::from_le_bytes(mask));
-        ExpectedKey { written: written.to_vec(), head, mask, child }
+        (self.head, self.mask) = (u128::from_le_bytes(head), u128::from_le_bytes(mask));
     }
 
     /// Whether this is what comes next.
@@ -170,11 +179,11 @@ impl JsonDecoder {
             Some((child, _)) => KeyTarget::Node(child),
             None => KeyTarget::None,
         };
-        let expected = || ExpectedKey::new(scanner.since(start).as_bytes(), child);
+        let written = scanner.since(start).as_bytes();
         let guesses = &mut self.nodes[node].guesses;
         match guesses.get_mut(place) {
-            Some(guess) => *guess = expected(),
-            None if place < GUESSES_MAX => guesses.push(expected()),
+            Some(guess) => guess.becomes(written, child),
+            None if place < GUESSES_MAX => guesses.push(ExpectedKey::new(written, child)),
             None => {}
         }
         Ok(child)
