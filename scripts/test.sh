@@ -46,7 +46,8 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 {
 	group units cargo_test --lib --bins
 	group sdk cargo_test --test bindings --test worlds --test source
-	group program cargo_test --test program
+	# Its tests wait for servers, restarts and time limits: twice as many at once as there are cores keep these at work.
+	group program cargo_test --test program -- --test-threads=$((2 * $(nproc)))
 } &
 {
 	group toolchains cargo_test --test toolchains

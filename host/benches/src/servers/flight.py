@@ -2,11 +2,13 @@
 
 flight.py serve PORT ROWS     says `ready`, gives so many rows, and forgets those that it takes
 flight.py read PORT ROWS      reads all of them
+flight.py keep PORT ROWS FILE the same, and writes them to the disk before it goes on, some hundred thousand at a time
 flight.py write PORT FILE     writes the rows of a file, in streams of 50,000
 """
 
 import io
 import itertools
+import os
 import sys
 
 import pyarrow as pa
@@ -14,10 +16,12 @@ import pyarrow.compute as compute
 import pyarrow.flight as flight
 import pyarrow.json
 
-what, port, argument = sys.argv[1:]
+what, port, argument, *more = sys.argv[1:]
 place = f"grpc://127.0.0.1:{port}"
 STREAM = flight.FlightDescriptor.for_path("rows")
 OF_BATCH = 16_384
+# About as many as are in a batch of the job.
+KEPT_AT_ONCE = 500_000
 
 
 class Server(flight.FlightServerBase):
@@ -53,14 +57,25 @@ if what == "serve":
     server.serve()
     sys.exit()
 client = flight.connect(place)
-if what == "read":
-    count, total = 0, 0
-    for endpoint in client.get_flight_info(STREAM).endpoints:
+if what in ("read", "keep"):
+    count, total, kept = 0, 0, 0
+    file = open(more[0], "wb", buffering=0) if more else None
+    info = client.get_flight_info(STREAM)
+    writer = pa.ipc.new_stream(file, info.schema) if file else None
+    for endpoint in info.endpoints:
         for chunk in client.do_get(endpoint.ticket):
             rows = chunk.data
+            if file:
+                writer.write_batch(rows)
+                kept += len(rows)
+            if kept >= KEPT_AT_ONCE:
+                os.fdatasync(file.fileno())
+                kept = 0
             count += len(rows)
             total += compute.sum(rows["n"]).as_py() + compute.sum(rows["amount"]).as_py()
             total += sum(compute.sum(compute.binary_length(rows[name])).as_py() for name in ("user", "page"))
+    if file:
+        os.fdatasync(file.fileno())
     assert count == int(argument) and total > 0
 else:
     with open(argument, "rb") as lines:

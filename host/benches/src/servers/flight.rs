@@ -22,9 +22,17 @@ pub fn run(folder: &Path) {
     let text = text.replacen("100ms", "20ms", 1);
     assert!(text.contains(SCHEMA));
     let path = job(folder, &text);
+    // What it costs that rows are on the disk before the job goes on.
     let beside = "a program over pyarrow, whose inside is C++";
-    Compared { connector: ("`flight`", "source"), rows, beside, job: &text }
-        .run(|_| run_plain(python("flight.py").args(["read", &port, &count]), None), |_| run_job(&path, rows));
+    let compared = Compared { connector: ("`flight`", "source"), rows, beside, job: &text };
+    let read = |_| run_plain(python("flight.py").args(["read", &port, &count]), None);
+    let Some((_, ratio)) = compared.measure(read, |_| run_job(&path, rows)) else { return };
+    let beside =
+        format!("{beside}, and that writes the rows to the disk as the job does; {ratio:.2} of one that keeps nothing");
+    let kept = folder.join("rows");
+    let kept = kept.to_string_lossy();
+    let keep = |_| run_plain(python("flight.py").args(["keep", &port, &count, &kept]), None);
+    Compared { beside: &beside, ..compared }.run(keep, |_| run_job(&path, rows));
     let rows = rows / 30;
     let text = rows::writing("flight", &url);
     let path = job(folder, &text);
