@@ -3,7 +3,7 @@
 use millstream_tests::kafka::{BrokerOptions, Record};
 use millstream_tests::{Broker, Certificates, Ended, Process, Trial, free_port, until};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A job with virtual time that writes rows of these columns into a topic.
 fn job_at(brokers: &str, columns: &str, topic: &str, more: &str) -> Trial {
@@ -408,6 +408,27 @@ fn a_cluster_may_want_a_password_and_tls() {
     let told = refused(&sink("PLAIN", Broker::STRANGER, "${PW}", &trusted), 1);
     assert!(told.contains("the cluster does not allow it"), "{told}");
     assert_eq!(broker.texts("t").len(), 3);
+}
+
+#[test]
+fn a_cluster_that_stops_to_answer_in_the_middle_of_a_start_is_waited_for() {
+    let mut broker = Broker::start();
+    broker.kill();
+    let trial = job(&broker, "t", "[checkpoint]\ndir = \"checkpoint\"");
+    let mut waiting = start(&trial, "", &[]);
+    waiting.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    broker.start_again();
+    waiting.until_stderr("is there; the job starts");
+    // Longer than a question waits for its answer.
+    broker.hang();
+    let asked = Instant::now();
+    waiting.until("a question is given up", |job| {
+        job.stderr().matches("the job waits").count() > 1 || asked.elapsed() > Duration::from_secs(12)
+    });
+    broker.go_on();
+    let ended = waiting.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(broker.texts("t").len(), 5);
 }
 
 #[test]

@@ -414,6 +414,27 @@ fn set_adds_what_the_file_does_not_have() {
     assert!(told.contains("the job has no sink `sorte`"), "{told}");
 }
 
+/// Nothing more would come: the last batch does not wait for its time, here two hours, and has the rows of all sources.
+#[test]
+fn the_last_batch_of_sources_that_have_ended_begins_at_once() {
+    let source = |name: &str| {
+        format!(
+            "[sources.{name}]\nkind = \"file\"\npath = \"{name}.jsonl\"\nformat = \"json\"\nschema = {{ k = \"int64\", {name} = \"text\" }}\n"
+        )
+    };
+    let join = "[stages.both]\nfrom = \"a\"\njoin = { with = \"b\", on = \"k\" }\n";
+    let rest = [source("a"), source("b"), join.into(), queue_sink("both", "both", "both")].concat();
+    for workers in ["1", "2"] {
+        let trial = Trial::new(&["batch = \"2h\"\n", &rest].concat());
+        trial.write("a.jsonl", "{\"k\":1,\"a\":\"x\"}\n{\"k\":2,\"a\":\"y\"}\n");
+        trial.write("b.jsonl", "{\"k\":2,\"b\":\"z\"}\n{\"k\":1,\"b\":\"w\"}\n");
+        trial.run_well(&["--workers", workers]);
+        let mut rows = trial.rows("both.jsonl");
+        rows.sort_by_key(|row| row["k"].as_i64());
+        assert_eq!(rows, [json!({ "k": 1, "a": "x", "b": "w" }), json!({ "k": 2, "a": "y", "b": "z" })]);
+    }
+}
+
 /// What has piled up does not wait for the time of a batch each: twenty-odd batches, killed on the way, of which one each ten seconds would take
 /// longer than a test waits.
 #[test]

@@ -88,7 +88,7 @@ pub fn check(
         SinkKind::Http(_) => http::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Websocket(_) => websocket::check(spec, schema, origin),
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin, servers),
-        SinkKind::Kafka(_) => kafka::check(spec, schema, origin),
+        SinkKind::Kafka(_) => kafka::check(spec, schema, origin, servers),
         SinkKind::Kinesis(_) => kinesis::check(spec, schema, origin),
         SinkKind::Clickhouse(_) => clickhouse::check(spec, schema, origin, keeps_checkpoints),
         SinkKind::Server(_) => server::check(spec, schema, origin, keeps_checkpoints, servers),

@@ -47,7 +47,7 @@ pub struct Inbox {
     bytes_max: u64,
     /// Batches take no more rows than this in all.
     rows_max: u64,
-    /// As many rows as the job file lets a batch take.
+    /// As many rows as the job file lets a batch take; zero: what a batch takes is not a matter of how much waits.
     batch_rows_max: u64,
     /// Whether a later start goes on behind these.
     goes_on: bool,
@@ -73,6 +73,8 @@ pub struct InboxState {
     pub full: bool,
     /// Nothing more will come (what waits may still be taken).
     pub finished: bool,
+    /// The same, and a batch takes what waits.
+    pub last: bool,
     /// The source has nothing to read for now: connected but silent, or no new files; since when, in milliseconds.
     /// Zero: it has, or it is not known yet; at least one otherwise.
     pub idle_ms: u64,
@@ -225,7 +227,7 @@ impl Inbox {
         Inbox { rows_max, goes_on, ..self }
     }
 
-    /// The same, of which a batch takes no more rows than this, as the job file says.
+    /// The same, of which a batch takes no more rows than this, as the job file says; zero: of which batches take what they are told.
     #[must_use]
     pub fn in_batches_of(self, batch_rows_max: u64) -> Inbox {
         Inbox { batch_rows_max, ..self }
@@ -503,6 +505,7 @@ impl Inbox {
             ready: (!held.is_empty() || held.at_end()) && !held.begins_no_batch,
             full: self.is_full(&held),
             finished: held.finished,
+            last: held.finished && held.bytes <= self.bytes_max && self.may_be_one_batch(&held),
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
             leftover: held.leftover_rows > 0,
@@ -657,7 +660,12 @@ impl Inbox {
     }
 
     fn is_full(&self, held: &InboxContents) -> bool {
-        held.bytes > self.bytes_max && held.rows <= self.batch_rows_max && !held.begins_no_batch
+        held.bytes > self.bytes_max && self.may_be_one_batch(held) && !held.begins_no_batch
+    }
+
+    /// Whether the job file lets one batch take as many rows as wait.
+    fn may_be_one_batch(&self, held: &InboxContents) -> bool {
+        self.batch_rows_max > 0 && held.rows <= self.batch_rows_max
     }
 
     fn tell(&self, held: &InboxContents) {

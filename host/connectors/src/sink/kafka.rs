@@ -33,6 +33,7 @@ use crate::job::spec::{KafkaCluster, KafkaSinkSpec, Origin, SinkKind, SinkSpec};
 use crate::kafka;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
 use crate::owner::Owner;
+use crate::postgres::ServerWait;
 use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -56,13 +57,29 @@ struct KafkaSink {
 /// nothing is waited for.
 pub fn await_cluster(who: &str, cluster: &KafkaCluster, folder: &Path, until: Option<Instant>) -> Result<()> {
     let Ok(settings) = kafka::settings(cluster, folder, "millstream") else { return Ok(()) };
+    ask_at_start(who, cluster, until, |left| topic::answers(&settings, left)).map(drop)
+}
+
+/// Asks a cluster until there is an answer, or something is wrong that does not pass, as long as a start may wait for it. The question
+/// is told how much time is left.
+fn ask_at_start<T>(
+    who: &str,
+    cluster: &KafkaCluster,
+    until: Option<Instant>,
+    mut ask: impl FnMut(Duration) -> Result<T, KafkaFault>,
+) -> Result<Result<T, KafkaFault>> {
     let place = format!("Kafka at {}", cluster.brokers.join(","));
     let (began, mut told) = (Instant::now(), false);
     loop {
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let fault = match topic::answers(&settings, left) {
+        let fault = match ask(left) {
             Err(fault) if fault.passes() => fault,
-            _ => break,
+            answer => {
+                if told {
+                    tracing::info!("{who}: {place} is there; the job starts");
+                }
+                return Ok(answer);
+            }
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
@@ -84,27 +101,29 @@ pub fn await_cluster(who: &str, cluster: &KafkaCluster, folder: &Path, until: Op
         // The question itself has waited.
         std::thread::sleep(kafka::PAUSE_MIN);
     }
-    if told {
-        tracing::info!("{who}: {place} is there; the job starts");
-    }
-    Ok(())
 }
 
-/// Checks schema and keys, and asks the cluster about the topic, where it is there.
-pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
+/// Checks schema and keys, and asks the cluster about the topic, where it is there; `servers`: whether it is waited for where it does not
+/// answer in time.
+pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, servers: ServerWait) -> Result<()> {
     let encoder = encoder(spec, schema, origin)?;
     let target = Target::new(spec, origin, None, None)?;
     if let Some(subject) = target.subject(origin) {
         subject.check(encoder.schema()).map_err(|message| wrong(spec, origin, "registry", message))?;
     }
-    let unreachable = |fault| unreachable(spec, origin, &target, fault);
-    let client = topic::asking(&target.settings, "read_uncommitted").map_err(unreachable)?;
-    if topic::exists(&client, &target.spec.topic).map_err(unreachable)? {
-        let admin = Admin::new(&target.settings).map_err(unreachable)?;
-        let facts = admin.facts(&target.spec.topic).map_err(unreachable)?;
-        target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message))?;
+    let facts = || {
+        let client = topic::asking(&target.settings, "read_uncommitted")?;
+        let there = topic::exists(&client, &target.spec.topic)?;
+        there.then(|| Admin::new(&target.settings)?.facts(&target.spec.topic)).transpose()
+    };
+    let facts = match servers {
+        ServerWait::No => facts(),
+        ServerWait::Until(until) => ask_at_start(&target.who(), &target.spec.cluster, until, |_| facts())?,
+    };
+    match facts.map_err(|fault| unreachable(spec, origin, &target, fault))? {
+        Some(facts) => target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What makes records of rows of this schema.
@@ -130,7 +149,7 @@ pub(super) fn open(
     }
     let watch = Watch::new(failure, format!("{}: {}", target.who(), target.place()), None);
     let mut watch = watch.for_transactions(target.spec.transaction);
-    let opened = target.prepare().and_then(|facts| Ok((target.take_over(&facts, &mut watch)?, facts)));
+    let opened = target.prepare(&mut watch).and_then(|facts| Ok((target.take_over(&facts, &mut watch)?, facts)));
     let ((session, committed), facts) = opened.map_err(|fault| unreachable(spec, origin, &target, fault))?;
     target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message))?;
     if owner.is_none() && share.is_none() {

@@ -89,7 +89,12 @@ pub(super) fn launch(
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
         // Where the job file says nothing, rows only bound what is in memory, as bytes do.
         let said = source.rows_per_batch_max != crate::limits::ROWS_PER_BATCH_MAX;
-        let batch_rows_max = if said { source.rows_per_batch_max } else { u64::MAX };
+        let batch_rows_max = match source.kind {
+            // Each of its lines is a batch, at the time of one.
+            SourceKind::Queue { .. } => 0,
+            _ if said => source.rows_per_batch_max,
+            _ => u64::MAX,
+        };
         let inbox =
             || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);
         let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };

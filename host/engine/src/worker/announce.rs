@@ -26,6 +26,8 @@ pub struct SourceState {
     pub ready: bool,
     /// A whole batch waits, and more cannot.
     pub full: bool,
+    /// It will receive nothing more, and a batch takes all that waits.
+    pub last: bool,
     /// It will receive nothing more.
     pub finished: bool,
     /// For how long it has had nothing to read.
@@ -269,6 +271,7 @@ fn together(a: Option<SourceState>, b: Option<SourceState>) -> Option<SourceStat
     Some(SourceState {
         ready: a.ready || b.ready,
         full: a.full || b.full,
+        last: a.last && b.last,
         finished: a.finished && b.finished,
         idle_ms: match (a.finished, b.finished) {
             (true, false) => b.idle_ms,
@@ -286,6 +289,7 @@ fn local(inbox: &Inbox) -> SourceState {
     SourceState {
         ready: state.ready,
         full: state.full,
+        last: state.last,
         finished: state.finished,
         idle_ms: state.idle_ms,
         cut: state.cut.0,

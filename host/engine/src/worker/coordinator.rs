@@ -169,7 +169,9 @@ impl Coordinator {
             in_flight: if full { u64::MAX } else { self.begun.in_flight.len() as u64 },
             any_ready: Coordinator::any(running, &sources, |source| source.ready),
             // Windows of processing time end with batches that come at their time, the last one, too.
-            backlog: self.schedule.empty.has_no_windows() && Coordinator::any(running, &sources, |source| source.full),
+            backlog: self.schedule.empty.has_no_windows()
+                && (Coordinator::any(running, &sources, |source| source.full)
+                    || sources.iter().all(|source| source.last)),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),

@@ -28,7 +28,8 @@ pub struct PaceFacts {
     pub in_flight: u64,
     /// Some source has something for a batch.
     pub any_ready: bool,
-    /// Of some source a whole batch waits, so that its receiver waits as well.
+    /// Nothing is gained by waiting for the next boundary: of some source a whole batch waits, so that its receiver waits as well, or no
+    /// source will receive anything more, and a batch takes what waits.
     pub backlog: bool,
     /// Every source has something for a batch or will never again.
     pub all_ready_or_finished: bool,

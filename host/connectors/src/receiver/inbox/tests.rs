@@ -288,3 +288,24 @@ async fn who_waits_for_room_tells_that_a_whole_batch_is_there() {
     let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(whole())).await;
     assert!(inbox.state().ready && !inbox.state().full);
 }
+
+#[tokio::test]
+async fn what_one_batch_takes_of_a_source_that_has_ended_is_the_last() {
+    let inbox = || Inbox::new(1_000, Box::new(|| {}));
+    for (inbox, is_last) in [
+        (inbox(), true),
+        (inbox().in_batches_of(2), false),
+        (inbox().in_batches_of(3), true),
+        (inbox().in_batches_of(0), false),
+    ] {
+        assert!(!inbox.state().last, "it has not ended");
+        inbox.put(lines(3, "abc")).await;
+        assert!(!inbox.state().last, "more may come");
+        inbox.finish();
+        assert_eq!(inbox.state().last, is_last);
+    }
+    let inbox = inbox();
+    let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(lines(2, &"x".repeat(1_000)))).await;
+    inbox.finish();
+    assert!(!inbox.state().last, "more bytes than a batch takes");
+}

@@ -76,8 +76,17 @@ impl Target {
         Ok(())
     }
 
-    /// Makes topics that are not there.
-    pub fn prepare(&self) -> Result<TopicFacts, KafkaFault> {
+    /// Makes topics that are not there; waits for a cluster that does not answer in time.
+    pub fn prepare(&self, watch: &mut Watch<'_>) -> Result<TopicFacts, KafkaFault> {
+        loop {
+            match self.topics() {
+                Err(fault) if fault.passes() => watch.again(&fault)?,
+                prepared => return prepared,
+            }
+        }
+    }
+
+    fn topics(&self) -> Result<TopicFacts, KafkaFault> {
         let topic = &self.spec.topic;
         let (client, admin) = (topic::asking(&self.settings, "read_uncommitted")?, Admin::new(&self.settings)?);
         if !topic::exists(&client, topic)? {
