@@ -11,10 +11,11 @@ use std::process::Child;
 /// Each process has one worker.
 const PROCESSES: usize = 4;
 /// Which the processes share.
-const FILES: usize = 32;
+const FILES: usize = 128;
 const ROUNDS: usize = 5;
-const WORD_BYTES: usize = 100_000_000;
-const ROWS: usize = 3_000_000;
+/// So much that it counts little that the memory of each process is new.
+const WORD_BYTES: usize = 500_000_000;
+const ROWS: usize = 15_000_000;
 const KEYS: usize = 20_000;
 
 /// Runs this part.

@@ -86,8 +86,6 @@ pub struct InboxState {
     pub behind: Option<u64>,
     /// The last batch that took from it; all else is said as of after that.
     pub cut: BatchId,
-    /// What batches have taken from it since it was made.
-    pub taken_bytes: u64,
 }
 
 /// How far a partition is read.
@@ -144,8 +142,6 @@ struct InboxContents {
     /// Rows at the front that were put back.
     leftover_rows: u64,
     rows: u64,
-    /// What batches have taken.
-    taken_bytes: u64,
     /// Memory of everything that waits.
     bytes: u64,
     idle_since: Option<Instant>,
@@ -511,7 +507,6 @@ impl Inbox {
             leftover: held.leftover_rows > 0,
             behind: held.behind.map(|behind| behind.saturating_add(held.rows)),
             cut: held.cut,
-            taken_bytes: held.taken_bytes,
         }
     }
 
@@ -575,7 +570,6 @@ impl Inbox {
             }
         }
         held.taken = held.taken.saturating_add(rows);
-        held.taken_bytes = held.taken_bytes.saturating_add(bytes);
         held.gone = held.gone.saturating_add(rows);
         self.signals.taken(batch, held.gone);
         if held.taken >= self.rows_max {

@@ -36,6 +36,7 @@ use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStrea
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -362,7 +363,7 @@ fn cut<'s>(
                         cutter.batches.cut(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
                         let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
-                        let workers = hands.spread.batch(batch, &places, cutter.inbox.taken_bytes());
+                        let workers = hands.spread.batch(batch, &places, Instant::now());
                         for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
                             let bytes = chunk.bytes() as u64;
                             let cut = Cut { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
@@ -383,7 +384,8 @@ fn cut<'s>(
                 planning.remove(&stamp);
             }
             let mut output = output.activate();
-            hands.hand_out(|capability, cut| output.session(capability).give(cut));
+            let inbox_bytes = cutter.as_ref().map_or(0, |cutter| cutter.inbox.fill().0);
+            hands.hand_out(inbox_bytes, |capability, cut| output.session(capability).give(cut));
         }
     });
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }

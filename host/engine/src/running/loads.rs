@@ -4,6 +4,7 @@
 use crate::metrics::rate::Rate;
 use crate::metrics::work;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
@@ -17,6 +18,9 @@ pub struct Load {
     pub busy_us: u64,
     /// Of each source, by number, the bytes that it has decoded.
     pub decoded_bytes: Vec<u64>,
+    /// Of each source, by number, the bytes that its process has received and no worker has been given; the most there can be, as long as
+    /// there is more to receive.
+    pub left_bytes: Vec<u64>,
 }
 
 /// What a source knows of a worker.
@@ -28,6 +32,8 @@ pub struct SourceLoad {
     pub decoded_bytes: u64,
     /// What of that came from the worker of its own process that takes from the inbox.
     pub own_bytes: u64,
+    /// What its process has received of the source, and no worker has been given; the most there can be, as long as there is more.
+    pub left_bytes: u64,
     /// When that was told, where the worker is in another process.
     pub heard: Option<Instant>,
 }
@@ -53,6 +59,7 @@ struct WorkerLoad {
 struct Decoded {
     bytes: AtomicU64,
     own_bytes: AtomicU64,
+    left_bytes: AtomicU64,
 }
 
 /// An operator that hands out chunks, and whether it waits for somebody to be done with some.
@@ -113,6 +120,9 @@ impl Loads {
     pub fn heard(&self, worker: usize, load: &Load) {
         let Some(known) = self.workers.get(worker) else { return };
         known.busy_us.store(load.busy_us, Ordering::Relaxed);
+        for (known, bytes) in known.sources.iter().zip(&load.left_bytes) {
+            known.left_bytes.store(*bytes, Ordering::SeqCst);
+        }
         let mut news = Vec::new();
         for ((source, known), bytes) in known.sources.iter().enumerate().zip(&load.decoded_bytes) {
             if known.bytes.swap(*bytes, Ordering::SeqCst) != *bytes {
@@ -123,13 +133,30 @@ impl Loads {
         news.into_iter().for_each(|source| self.wake(source));
     }
 
-    /// The load of a worker.
-    pub fn of(&self, worker: usize) -> Load {
-        let Some(load) = self.workers.get(worker) else { return Load::default() };
-        Load {
+    /// So many bytes of a source that a worker, of this process, has taken from the inbox wait to be handed out.
+    pub fn left(&self, worker: usize, source: usize, bytes: u64) {
+        let decoded = self.workers.get(worker).and_then(|load| load.sources.get(source));
+        decoded.into_iter().for_each(|decoded| decoded.left_bytes.store(bytes, Ordering::SeqCst));
+    }
+
+    /// The loads of workers of this process; `inbox_bytes`: what waits in the inboxes of the sources.
+    pub fn of(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
+        let workers = self.workers.get(workers).unwrap_or_default();
+        let all = |source: usize, bytes: fn(&Decoded) -> &AtomicU64| {
+            workers
+                .iter()
+                .filter_map(|load| load.sources.get(source))
+                .map(|of| bytes(of).load(Ordering::SeqCst))
+                .sum::<u64>()
+        };
+        let left = |(source, inbox): (usize, &u64)| all(source, |decoded| &decoded.left_bytes).saturating_add(*inbox);
+        let left_bytes: Vec<u64> = inbox_bytes.iter().enumerate().map(left).collect();
+        let load = |load: &WorkerLoad| Load {
             busy_us: load.busy_us.load(Ordering::Relaxed),
             decoded_bytes: load.sources.iter().map(|decoded| decoded.bytes.load(Ordering::SeqCst)).collect(),
-        }
+            left_bytes: left_bytes.clone(),
+        };
+        workers.iter().map(load).collect()
     }
 
     /// What a source needs to know of all workers.
@@ -141,6 +168,7 @@ impl Loads {
                 busy_us: load.busy_us.load(Ordering::Relaxed),
                 decoded_bytes: bytes(|decoded| &decoded.bytes),
                 own_bytes: bytes(|decoded| &decoded.own_bytes),
+                left_bytes: bytes(|decoded| &decoded.left_bytes),
                 heard: *load.heard.lock().unwrap_or_else(PoisonError::into_inner),
             }
         };

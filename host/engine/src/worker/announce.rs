@@ -36,8 +36,6 @@ pub struct SourceState {
     pub cut: u64,
     /// It still has rows that an earlier start received.
     pub leftover: bool,
-    /// What batches have taken from it.
-    pub taken_bytes: u64,
 }
 
 /// The state of a process, as it tells it to the others.
@@ -171,7 +169,6 @@ impl Announcer {
                 leftover: all.leftover,
                 finished: all.finished && !all.ready,
                 cut: BatchId(cut.max().unwrap_or_default()),
-                taken_bytes: all.taken_bytes,
             });
         }
     }
@@ -231,8 +228,7 @@ impl Announcer {
             let mut all = states.reduce(together).flatten().unwrap_or_default();
             if let Some(inbox) = inbox.as_ref().filter(|_| all.finished && !all.ready) {
                 // What it waited for to have its end in a batch.
-                let taken_bytes = all.taken_bytes.saturating_sub(local(inbox).taken_bytes);
-                inbox.others_are(OthersState { leftover, finished: true, cut: BatchId(begun), taken_bytes });
+                inbox.others_are(OthersState { leftover, finished: true, cut: BatchId(begun) });
                 all.ready = local(inbox).ready;
             }
             SourceState { leftover, ..all }
@@ -255,7 +251,14 @@ impl Announcer {
 
 /// The loads of this process's workers; those that were told last where nothing was decoded since.
 fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
-    let loads: Vec<Load> = running.threads.all().map(|worker| running.loads.of(worker)).collect();
+    let left = |inbox: &Option<Arc<Inbox>>| {
+        let Some(inbox) = inbox else { return 0 };
+        let state = inbox.state();
+        // Who reads on has enough to do, and how much is not known.
+        if state.finished || state.idle_ms > 0 { inbox.fill().0 } else { u64::MAX }
+    };
+    let inboxes: Vec<u64> = running.ends.inboxes.iter().map(left).collect();
+    let loads = running.loads.of(running.threads.all(), &inboxes);
     let same = |last: &&Announcement| {
         last.loads.iter().map(|load| &load.decoded_bytes).eq(loads.iter().map(|load| &load.decoded_bytes))
     };
@@ -280,7 +283,6 @@ fn together(a: Option<SourceState>, b: Option<SourceState>) -> Option<SourceStat
         },
         cut: a.cut,
         leftover: a.leftover || b.leftover,
-        taken_bytes: a.taken_bytes.saturating_add(b.taken_bytes),
     })
 }
 
@@ -294,6 +296,5 @@ fn local(inbox: &Inbox) -> SourceState {
         idle_ms: state.idle_ms,
         cut: state.cut.0,
         leftover: state.leftover,
-        taken_bytes: state.taken_bytes,
     }
 }

@@ -30,8 +30,6 @@ pub struct OthersState {
     pub finished: bool,
     /// All this was so after this batch at the latest.
     pub cut: BatchId,
-    /// What their batches have taken, all together.
-    pub taken_bytes: u64,
 }
 
 /// The other processes, as far as they have to do with this source.
@@ -47,8 +45,6 @@ pub(super) struct Others {
     may_begin: bool,
     /// They have nothing more.
     finished: bool,
-    /// What their batches have taken; `None`: not all have said so.
-    taken_bytes: Option<u64>,
 }
 
 impl Inbox {
@@ -140,13 +136,6 @@ impl Inbox {
         others.may_begin |= is_known && !state.leftover;
         // What they say of a batch that is not cut here is no news: they had said it before.
         others.finished = state.finished && (is_known || others.finished);
-        others.taken_bytes = Some(state.taken_bytes);
-    }
-
-    /// Worker: what batches have taken here, and in all other processes together; `None` as long as these have not said it.
-    pub fn taken_bytes(&self) -> (u64, Option<u64>) {
-        let held = self.lock();
-        (held.taken_bytes, held.others.as_ref().and_then(|others| others.taken_bytes))
     }
 }
 
@@ -201,7 +190,7 @@ mod tests {
         let inbox = inbox();
         inbox.tells_end(true, false);
         inbox.finish();
-        let state = |leftover, finished, cut| OthersState { leftover, finished, cut: BatchId(cut), taken_bytes: 0 };
+        let state = |leftover, finished, cut| OthersState { leftover, finished, cut: BatchId(cut) };
         inbox.others_are(state(true, false, 0));
         assert!(!inbox.may_begin() && !inbox.state().ready);
         inbox.others_are(state(false, true, 3));

@@ -41,16 +41,21 @@ impl HandOut {
         self.waiting.push_back((capability, must, cut));
     }
 
-    /// Hands out what can be; the operator is woken when there is more.
-    pub fn hand_out(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
-        if self.waiting.is_empty() {
-            return;
+    /// Hands out what can be; the operator is woken when there is more. So many bytes wait in the inbox.
+    pub fn hand_out(&mut self, inbox_bytes: u64, give: impl FnMut(&Capability<u64>, Cut)) {
+        if !self.waiting.is_empty() {
+            self.hand_out_waiting(inbox_bytes, give);
+            self.running.loads.left(self.worker as usize, self.source, self.waiting_bytes);
         }
+    }
+
+    fn hand_out_waiting(&mut self, inbox_bytes: u64, mut give: impl FnMut(&Capability<u64>, Cut)) {
         self.running.loads.waits(self.source, true);
         let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
         while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
             let bytes = cut.bytes;
-            let chunk = Waiting { must, bytes, waiting_bytes: self.waiting_bytes };
+            let waiting_bytes = self.waiting_bytes;
+            let chunk = Waiting { must, bytes, waiting_bytes, left_bytes: waiting_bytes.saturating_add(inbox_bytes) };
             let Some(to) = self.spread.next(chunk, now, &loads) else {
                 return self.waiting.push_front((capability, must, cut));
             };

@@ -74,6 +74,7 @@ impl Speeds {
     }
 
     /// Which part of the speeds of all these workers have.
+    #[cfg(test)]
     pub fn share(&self, workers: impl Iterator<Item = usize>) -> f64 {
         let all: f64 = (0..self.workers.len()).map(|worker| self.of(worker)).sum();
         workers.map(|worker| self.of(worker)).sum::<f64>() / all.max(f64::MIN_POSITIVE)

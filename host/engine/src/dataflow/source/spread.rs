@@ -5,17 +5,12 @@ use super::speeds::Speeds;
 use crate::ids::{BatchId, PartOrder};
 use crate::job::spec::JobSpec;
 use crate::running::loads::SourceLoad;
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A batch of so many bytes stays where it is: waking another worker takes longer than what it could help.
 const SMALL_BATCH_BYTES: usize = 64 << 10;
-
-/// Of each so many bytes that a process of several takes, it may keep so many more than its share before others help it.
-const KEPT_OF_100: f64 = 125.0;
-const KEPT_BYTES_MORE: f64 = (4 << 20) as f64;
-/// After so many bytes what was before counts half.
-const REMEMBERED_BYTES: u64 = 256 << 20;
 
 /// A worker gets work for so long at most before it is done with what it had; or twice as long as the worker that hands out takes for a chunk,
 /// which it does nothing else meanwhile.
@@ -25,6 +20,12 @@ const CHUNKS_AHEAD: f64 = 2.0;
 const AHEAD_BYTES: f64 = (256 << 10) as f64;
 /// What another process says of its workers may be so old: they are taken to have gone on since.
 const TOLD_US: f64 = 100_000.0;
+/// A process of several gives chunks away where it will be done so much later than another one, and a quarter more: a chunk costs least in
+/// its own process, and what is known of others is rough.
+const LATER_US: f64 = 200_000.0;
+const LATER_TIMES: f64 = 1.25;
+/// Batches begin in all processes at about the same time, and what others say counts when they have said it so long after that.
+const AFTER_CUT: Duration = Duration::from_millis(10);
 
 /// Spreads the chunks of a source over the workers.
 pub enum Spread {
@@ -50,41 +51,48 @@ pub struct Free {
     near: Option<Near>,
 }
 
-/// Keeps chunks in their process, where a chunk costs least, as long as the others take about as many themselves.
+/// Keeps chunks in their process, where a chunk costs least, as long as the other processes have about as much to do.
 pub struct Near {
-    /// The workers of this process.
+    /// The workers of this process; the others have as many each.
     own: Range<usize>,
-    /// What stayed here.
-    kept: u64,
-    /// What batches had taken here and in the other processes when it was looked last, and what of that counts.
-    seen: (u64, u64),
-    taken: (u64, u64),
-    /// Whether the others have said what they have taken.
-    is_told: bool,
+    /// When the last batch was cut.
+    cut: Option<Instant>,
+    /// Until when each worker is busy with what it was given from here.
+    busy_until: BTreeMap<usize, Instant>,
 }
 
 impl Near {
     fn of(own: Range<usize>) -> Near {
-        Near { own, kept: 0, seen: (0, 0), taken: (0, 0), is_told: false }
+        Near { own, cut: None, busy_until: BTreeMap::new() }
     }
 
-    /// Counts what was taken meanwhile.
-    fn look(&mut self, (own, others): (u64, Option<u64>)) {
-        self.is_told = others.is_some();
-        let Some(others) = others else { return };
-        let (own_before, others_before) = std::mem::replace(&mut self.seen, (own, others));
-        self.taken.0 += own.saturating_sub(own_before);
-        self.taken.1 += others.saturating_sub(others_before);
-        if self.taken.0.saturating_add(self.taken.1) > REMEMBERED_BYTES {
-            (self.taken, self.kept) = ((self.taken.0 / 2, self.taken.1 / 2), self.kept / 2);
+    /// The worker of another process that is to have the chunk, where this process would be done much later than that one.
+    fn helper(&mut self, chunk: Waiting, now: Instant, speeds: &Speeds, loads: &[SourceLoad]) -> Option<usize> {
+        let speed = |workers: Range<usize>| workers.map(|worker| speeds.of(worker)).sum::<f64>();
+        let here_us = chunk.left_bytes as f64 / speed(self.own.clone());
+        if here_us <= LATER_US {
+            return None;
         }
-    }
-
-    /// Whether this process has more than its share of all, as fast as its workers are.
-    fn has_enough(&self, speeds: &Speeds) -> bool {
-        let all = self.taken.0.saturating_add(self.taken.1) as f64;
-        let share = all * speeds.share(self.own.clone());
-        self.is_told && self.kept as f64 > share * KEPT_OF_100 / 100.0 + KEPT_BYTES_MORE
+        let said = |worker: &usize| {
+            let heard = loads.get(*worker).and_then(|load| load.heard);
+            heard.is_some_and(|heard| self.cut.is_none_or(|cut| heard >= cut + AFTER_CUT))
+        };
+        let there_us = |worker: usize| {
+            let process = worker - worker % self.own.len().max(1);
+            let left = loads.get(worker).map_or(0, |load| load.left_bytes) as f64;
+            let busy =
+                self.busy_until.get(&worker).map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            left / speed(process..process + self.own.len()) + busy.as_micros() as f64
+        };
+        let others = (0..loads.len()).filter(|worker| !self.own.contains(worker)).filter(said);
+        let (there_us, worker) = others.map(|worker| (there_us(worker), worker)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+        if here_us <= there_us * LATER_TIMES + LATER_US {
+            return None;
+        }
+        let takes = Duration::from_micros((chunk.bytes as f64 / speeds.of(worker)) as u64);
+        let until = self.busy_until.entry(worker).or_insert(now);
+        *until = (*until).max(now) + takes;
+        Some(worker)
     }
 }
 
@@ -99,13 +107,8 @@ impl Spread {
     }
 
     /// A batch was cut, of which place and length of all chunks are known: the workers that must have them, or `None` for those that any may
-    /// have. `taken`: what batches have taken of the source here, and in other processes, where they have said it.
-    pub fn batch(
-        &mut self,
-        batch: BatchId,
-        chunks: &[(&PartOrder, usize)],
-        taken: (u64, Option<u64>),
-    ) -> Vec<Option<u64>> {
+    /// have.
+    pub fn batch(&mut self, batch: BatchId, chunks: &[(&PartOrder, usize)], now: Instant) -> Vec<Option<u64>> {
         match self {
             Spread::ByPlace { peers } => {
                 let place =
@@ -113,7 +116,7 @@ impl Spread {
                 chunks.iter().map(|(order, _)| Some(place(order) % *peers)).collect()
             }
             Spread::Free(free) => {
-                free.near.iter_mut().for_each(|near| near.look(taken));
+                free.near.iter_mut().for_each(|near| near.cut = Some(now));
                 let small = chunks.iter().map(|(_, length)| length).sum::<usize>() <= SMALL_BATCH_BYTES;
                 chunks.iter().map(|_| (small || free.handed_bytes.len() < 2).then_some(free.here as u64)).collect()
             }
@@ -131,9 +134,6 @@ impl Spread {
         if let Some(handed) = free.handed_bytes.get_mut(worker) {
             *handed = handed.saturating_add(bytes);
         }
-        if let Some(near) = free.near.as_mut().filter(|near| near.own.contains(&worker)) {
-            near.kept = near.kept.saturating_add(bytes);
-        }
         Some(worker as u64)
     }
 }
@@ -144,11 +144,8 @@ impl Free {
         self.speeds.look(now, loads);
         let all = 0..self.handed_bytes.len();
         let own = self.near.as_ref().map_or(all.clone(), |near| near.own.clone());
-        if self.near.as_ref().is_some_and(|near| near.has_enough(&self.speeds)) {
-            // What they have from others, and what they are done with of ours, is not known.
-            let had =
-                |worker: usize| self.handed_bytes.get(worker).copied().unwrap_or(0) as f64 / self.speeds.of(worker);
-            return all.filter(|worker| !own.contains(worker)).min_by(|a, b| had(*a).total_cmp(&had(*b)));
+        if let Some(worker) = self.near.as_mut().and_then(|near| near.helper(chunk, now, &self.speeds, loads)) {
+            return Some(worker);
         }
         let length = chunk.bytes as f64;
         let ahead_us = AHEAD_US.max(CHUNKS_AHEAD * length / self.speeds.of(self.here));
@@ -182,6 +179,8 @@ pub struct Waiting {
     pub bytes: u64,
     /// That of all chunks that wait, this one included.
     pub waiting_bytes: u64,
+    /// The same, with what waits in the inbox.
+    pub left_bytes: u64,
 }
 
 /// A worker that may get a chunk.
@@ -209,7 +208,6 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const MIB: u64 = 1 << 20;
 
@@ -218,7 +216,7 @@ mod tests {
     }
 
     fn waiting(bytes: u64, waiting_bytes: u64) -> Waiting {
-        Waiting { must: None, bytes, waiting_bytes }
+        Waiting { must: None, bytes, waiting_bytes, left_bytes: waiting_bytes }
     }
 
     fn idle(workers: usize) -> Vec<SourceLoad> {
@@ -228,8 +226,8 @@ mod tests {
     #[test]
     fn what_has_the_least_to_do_is_next_and_a_small_batch_stays() {
         let (mut spread, order, now) = (free(1, 2, None), PartOrder::at(0), Instant::now());
-        assert_eq!(spread.batch(BatchId(1), &[(&order, 10), (&order, 20)], (0, None)), [Some(1), Some(1)]);
-        assert_eq!(spread.batch(BatchId(2), &[(&order, 90_000)], (0, None)), [None]);
+        assert_eq!(spread.batch(BatchId(1), &[(&order, 10), (&order, 20)], now), [Some(1), Some(1)]);
+        assert_eq!(spread.batch(BatchId(2), &[(&order, 90_000)], now), [None]);
         let mut next = |bytes| spread.next(waiting(bytes, bytes), now, &idle(2));
         assert_eq!([100_000, 30_000, 30_000, 30_000, 90_000].map(&mut next), [0, 1, 1, 1, 1].map(Some));
         assert_eq!(spread.next(Waiting { must: Some(1), ..waiting(10, 10) }, now, &idle(2)), Some(1));
@@ -290,36 +288,35 @@ mod tests {
         assert_eq!(spread.next(waiting(MIB, 40 * MIB), now, &loads), Some(0));
     }
 
-    /// Of what a process of two takes, so much stays there.
-    fn kept_of_100(others_take_of_100: u64) -> u64 {
-        let mut spread = free(0, 4, Some(Near::of(0..2)));
-        let order = PartOrder::at(0);
-        let (mut kept, mut own, mut loads) = (0, 0, idle(4));
-        for batch in 1..=4000 {
-            own += MIB;
-            let others = own * others_take_of_100 / 100;
-            spread.batch(BatchId(batch), &[(&order, MIB as usize)], (own, Some(others)));
-            let to = spread.next(waiting(MIB, MIB), Instant::now(), &loads).unwrap() as usize;
-            loads[to].own_bytes += MIB;
-            kept += u64::from(to < 2);
+    /// Of 64 MiB that a process of three has, the first with two workers of 10 bytes a microsecond each, so much stays there, where the others
+    /// say so long after the batch was cut that they have so much left.
+    fn kept_mib(others_mib: [u64; 2], said_after_ms: u64) -> u64 {
+        let mut spread = free(0, 6, Some(Near::of(0..2)));
+        let (order, begun, mut loads) = (PartOrder::at(0), Instant::now(), idle(6));
+        spread.batch(BatchId(1), &[(&order, MIB as usize); 64], begun);
+        for (worker, load) in loads.iter_mut().enumerate().skip(2) {
+            load.heard = Some(begun + Duration::from_millis(said_after_ms));
+            load.left_bytes = others_mib[worker / 2 - 1] * MIB;
         }
-        kept / 40
+        let mut kept = 0;
+        for chunk in 0..64 {
+            let now = begun + Duration::from_millis(20);
+            let to = spread.next(waiting(MIB, (64 - chunk) * MIB), now, &loads).unwrap() as usize;
+            if to < 2 {
+                loads[to].own_bytes += MIB;
+                kept += 1;
+            }
+        }
+        kept
     }
 
     #[test]
-    fn chunks_stay_in_their_process_as_long_as_others_have_as_many() {
-        assert_eq!((kept_of_100(100), kept_of_100(70)), (100, 100));
-        // Of all that there is the others have half, less what the one may have more.
-        let (alone, a_third) = (kept_of_100(0), kept_of_100(33));
-        assert!((58..=66).contains(&alone) && (78..=86).contains(&a_third), "{alone} {a_third}");
-        // Nobody knows yet what the others have.
-        let (mut spread, order) = (free(2, 3, Some(Near::of(2..3))), PartOrder::at(0));
-        spread.batch(BatchId(1), &[(&order, 9 << 20); 5], (45 << 20, None));
-        for _ in 0..5 {
-            let mut loads = idle(3);
-            loads[2].own_bytes = u64::MAX;
-            assert_eq!(spread.next(waiting(9 << 20, 9 << 20), Instant::now(), &loads), Some(2));
-        }
+    fn chunks_stay_in_their_process_as_long_as_others_have_as_much_to_do() {
+        assert_eq!((kept_mib([64, 64], 15), kept_mib([60, 300], 15), kept_mib([50, 50], 15)), (64, 64, 64));
+        // A third of it each, but for what is not worth it; or a half, where one of the others has enough.
+        let (idle, one_idle) = (kept_mib([0, 0], 15), kept_mib([0, 64], 15));
+        assert!((22..=34).contains(&idle) && (32..=42).contains(&one_idle), "{idle} {one_idle}");
+        assert_eq!(kept_mib([0, 0], 5), 64, "they have said it before they took as much");
     }
 
     #[test]
@@ -327,9 +324,9 @@ mod tests {
         let chunks = [PartOrder::at(0), PartOrder::at(1), PartOrder::at(2)].map(|order| (order, 70_000));
         let chunks: Vec<_> = chunks.iter().map(|(order, length)| (order, *length)).collect();
         let mut first = Spread::ByPlace { peers: 2 };
-        assert_eq!(first.batch(BatchId(7), &chunks, (0, None)), [1, 0, 1].map(Some));
-        assert_eq!(first.batch(BatchId(8), &chunks, (0, None)), [0, 1, 0].map(Some));
-        assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, (0, None)), [0, 1, 0].map(Some));
+        assert_eq!(first.batch(BatchId(7), &chunks, Instant::now()), [1, 0, 1].map(Some));
+        assert_eq!(first.batch(BatchId(8), &chunks, Instant::now()), [0, 1, 0].map(Some));
+        assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, Instant::now()), [0, 1, 0].map(Some));
         assert_eq!(first.next(Waiting { must: Some(1), ..waiting(1, 1) }, Instant::now(), &[]), Some(1));
     }
 }
