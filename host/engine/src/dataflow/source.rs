@@ -36,7 +36,6 @@ use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStrea
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -363,7 +362,7 @@ fn cut<'s>(
                         cutter.batches.cut(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
                         let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
-                        let workers = hands.spread.batch(batch, &places, Instant::now());
+                        let workers = hands.batch(batch, &places);
                         for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
                             let bytes = chunk.bytes() as u64;
                             let cut = Cut { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };

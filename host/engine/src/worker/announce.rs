@@ -249,7 +249,7 @@ impl Announcer {
     }
 }
 
-/// The loads of this process's workers; those that were told last where nothing was decoded since.
+/// The loads of this process's workers; those that were told last where nothing was decoded since, and as much is to be read.
 fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
     let left = |inbox: &Option<Arc<Inbox>>| {
         let Some(inbox) = inbox else { return 0 };
@@ -259,9 +259,9 @@ fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
     };
     let inboxes: Vec<u64> = running.ends.inboxes.iter().map(left).collect();
     let loads = running.loads.of(running.threads.all(), &inboxes);
-    let same = |last: &&Announcement| {
-        last.loads.iter().map(|load| &load.decoded_bytes).eq(loads.iter().map(|load| &load.decoded_bytes))
-    };
+    let reads_on = |load: &Load| load.left_bytes.iter().map(|left| *left == u64::MAX).collect::<Vec<_>>();
+    let news = |load: &Load| (load.decoded_bytes.clone(), reads_on(load));
+    let same = |last: &&Announcement| last.loads.iter().map(news).eq(loads.iter().map(news));
     match last.filter(same) {
         Some(last) => last.loads.clone(),
         None => loads,

@@ -2,6 +2,7 @@
 
 use super::Cut;
 use super::spread::{Spread, Waiting};
+use crate::ids::{BatchId, PartOrder};
 use crate::running::Running;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub struct HandOut {
     /// The worker that does it.
     pub worker: u64,
     /// Who gets which chunk.
-    pub spread: Spread,
+    spread: Spread,
     running: Arc<Running>,
     /// With the worker that must have it.
     waiting: VecDeque<(Capability<u64>, Option<u64>, Cut)>,
@@ -33,6 +34,11 @@ impl HandOut {
     /// This operator hands out, and is to be woken.
     pub fn begin(&self, operator: SyncActivator) {
         self.running.loads.handed_out_by(self.source, operator);
+    }
+
+    /// A batch was cut, see [`Spread::batch`].
+    pub fn batch(&mut self, batch: BatchId, chunks: &[(&PartOrder, usize)]) -> Vec<Option<u64>> {
+        self.spread.batch(batch, chunks, Instant::now(), !self.waiting.is_empty())
     }
 
     /// A chunk behind those that wait. `must`: the worker that must have it.

@@ -24,8 +24,10 @@ const TOLD_US: f64 = 100_000.0;
 /// its own process, and what is known of others is rough.
 const LATER_US: f64 = 200_000.0;
 const LATER_TIMES: f64 = 1.25;
-/// Batches begin in all processes at about the same time, and what others say counts when they have said it so long after that.
-const AFTER_CUT: Duration = Duration::from_millis(10);
+/// Batches begin in all processes at about the same time, and what others say counts when they have said it so long after that, or could
+/// have: who decodes something says so.
+const SAID_AFTER: Duration = Duration::from_millis(10);
+const WOULD_HAVE_SAID_AFTER: Duration = Duration::from_millis(100);
 
 /// Spreads the chunks of a source over the workers.
 pub enum Spread {
@@ -55,7 +57,7 @@ pub struct Free {
 pub struct Near {
     /// The workers of this process; the others have as many each.
     own: Range<usize>,
-    /// When the last batch was cut.
+    /// When a batch was cut while nothing of those before waited.
     cut: Option<Instant>,
     /// Until when each worker is busy with what it was given from here.
     busy_until: BTreeMap<usize, Instant>,
@@ -75,7 +77,9 @@ impl Near {
         }
         let said = |worker: &usize| {
             let heard = loads.get(*worker).and_then(|load| load.heard);
-            heard.is_some_and(|heard| self.cut.is_none_or(|cut| heard >= cut + AFTER_CUT))
+            let of_now =
+                |cut| now >= cut + WOULD_HAVE_SAID_AFTER || heard.is_some_and(|heard| heard >= cut + SAID_AFTER);
+            heard.is_some() && self.cut.is_none_or(of_now)
         };
         let there_us = |worker: usize| {
             let process = worker - worker % self.own.len().max(1);
@@ -107,8 +111,14 @@ impl Spread {
     }
 
     /// A batch was cut, of which place and length of all chunks are known: the workers that must have them, or `None` for those that any may
-    /// have.
-    pub fn batch(&mut self, batch: BatchId, chunks: &[(&PartOrder, usize)], now: Instant) -> Vec<Option<u64>> {
+    /// have. `is_behind`: chunks of earlier batches wait still.
+    pub fn batch(
+        &mut self,
+        batch: BatchId,
+        chunks: &[(&PartOrder, usize)],
+        now: Instant,
+        is_behind: bool,
+    ) -> Vec<Option<u64>> {
         match self {
             Spread::ByPlace { peers } => {
                 let place =
@@ -116,7 +126,7 @@ impl Spread {
                 chunks.iter().map(|(order, _)| Some(place(order) % *peers)).collect()
             }
             Spread::Free(free) => {
-                free.near.iter_mut().for_each(|near| near.cut = Some(now));
+                free.near.iter_mut().filter(|_| !is_behind).for_each(|near| near.cut = Some(now));
                 let small = chunks.iter().map(|(_, length)| length).sum::<usize>() <= SMALL_BATCH_BYTES;
                 chunks.iter().map(|_| (small || free.handed_bytes.len() < 2).then_some(free.here as u64)).collect()
             }
@@ -226,8 +236,8 @@ mod tests {
     #[test]
     fn what_has_the_least_to_do_is_next_and_a_small_batch_stays() {
         let (mut spread, order, now) = (free(1, 2, None), PartOrder::at(0), Instant::now());
-        assert_eq!(spread.batch(BatchId(1), &[(&order, 10), (&order, 20)], now), [Some(1), Some(1)]);
-        assert_eq!(spread.batch(BatchId(2), &[(&order, 90_000)], now), [None]);
+        assert_eq!(spread.batch(BatchId(1), &[(&order, 10), (&order, 20)], now, false), [Some(1), Some(1)]);
+        assert_eq!(spread.batch(BatchId(2), &[(&order, 90_000)], now, false), [None]);
         let mut next = |bytes| spread.next(waiting(bytes, bytes), now, &idle(2));
         assert_eq!([100_000, 30_000, 30_000, 30_000, 90_000].map(&mut next), [0, 1, 1, 1, 1].map(Some));
         assert_eq!(spread.next(Waiting { must: Some(1), ..waiting(10, 10) }, now, &idle(2)), Some(1));
@@ -289,18 +299,18 @@ mod tests {
     }
 
     /// Of 64 MiB that a process of three has, the first with two workers of 10 bytes a microsecond each, so much stays there, where the others
-    /// say so long after the batch was cut that they have so much left.
-    fn kept_mib(others_mib: [u64; 2], said_after_ms: u64) -> u64 {
+    /// say so long after the batch was cut that they have so much left, and chunks are handed out so long after it.
+    fn kept_mib(others_mib: [u64; 2], said_after_ms: u64, now_ms: u64) -> u64 {
         let mut spread = free(0, 6, Some(Near::of(0..2)));
         let (order, begun, mut loads) = (PartOrder::at(0), Instant::now(), idle(6));
-        spread.batch(BatchId(1), &[(&order, MIB as usize); 64], begun);
+        spread.batch(BatchId(1), &[(&order, MIB as usize); 64], begun, false);
         for (worker, load) in loads.iter_mut().enumerate().skip(2) {
             load.heard = Some(begun + Duration::from_millis(said_after_ms));
             load.left_bytes = others_mib[worker / 2 - 1] * MIB;
         }
         let mut kept = 0;
         for chunk in 0..64 {
-            let now = begun + Duration::from_millis(20);
+            let now = begun + Duration::from_millis(now_ms);
             let to = spread.next(waiting(MIB, (64 - chunk) * MIB), now, &loads).unwrap() as usize;
             if to < 2 {
                 loads[to].own_bytes += MIB;
@@ -312,11 +322,14 @@ mod tests {
 
     #[test]
     fn chunks_stay_in_their_process_as_long_as_others_have_as_much_to_do() {
-        assert_eq!((kept_mib([64, 64], 15), kept_mib([60, 300], 15), kept_mib([50, 50], 15)), (64, 64, 64));
+        for others_mib in [[64, 64], [60, 300], [50, 50]] {
+            assert_eq!(kept_mib(others_mib, 15, 20), 64);
+        }
         // A third of it each, but for what is not worth it; or a half, where one of the others has enough.
-        let (idle, one_idle) = (kept_mib([0, 0], 15), kept_mib([0, 64], 15));
+        let (idle, one_idle) = (kept_mib([0, 0], 15, 20), kept_mib([0, 64], 15, 20));
         assert!((22..=34).contains(&idle) && (32..=42).contains(&one_idle), "{idle} {one_idle}");
-        assert_eq!(kept_mib([0, 0], 5), 64, "they have said it before they took as much");
+        assert_eq!(kept_mib([0, 0], 5, 20), 64, "they may have said it before they took as much");
+        assert_eq!(kept_mib([0, 0], 5, 120), idle, "they would have said so by now");
     }
 
     #[test]
@@ -324,9 +337,9 @@ mod tests {
         let chunks = [PartOrder::at(0), PartOrder::at(1), PartOrder::at(2)].map(|order| (order, 70_000));
         let chunks: Vec<_> = chunks.iter().map(|(order, length)| (order, *length)).collect();
         let mut first = Spread::ByPlace { peers: 2 };
-        assert_eq!(first.batch(BatchId(7), &chunks, Instant::now()), [1, 0, 1].map(Some));
-        assert_eq!(first.batch(BatchId(8), &chunks, Instant::now()), [0, 1, 0].map(Some));
-        assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, Instant::now()), [0, 1, 0].map(Some));
+        assert_eq!(first.batch(BatchId(7), &chunks, Instant::now(), false), [1, 0, 1].map(Some));
+        assert_eq!(first.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
+        assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
         assert_eq!(first.next(Waiting { must: Some(1), ..waiting(1, 1) }, Instant::now(), &[]), Some(1));
     }
 }
