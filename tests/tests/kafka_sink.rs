@@ -77,6 +77,17 @@ fn run_well(trial: &Trial) -> Ended {
     ended
 }
 
+/// A job that has waited at its start for a broker, which is there now.
+fn started_before_its_broker() -> (Broker, Trial, Process) {
+    let mut broker = Broker::start();
+    broker.kill();
+    let trial = job(&broker, "t", "[checkpoint]\ndir = \"checkpoint\"");
+    let mut waiting = start(&trial, "", &[]);
+    waiting.until_stderr("the job waits for it, for 1h at most (`wait`)");
+    broker.start_again();
+    (broker, trial, waiting)
+}
+
 /// Runs a job that is refused with this exit code; what it says behind `error: `.
 #[track_caller]
 fn refused(trial: &Trial, code: i32) -> String {
@@ -412,12 +423,7 @@ fn a_cluster_may_want_a_password_and_tls() {
 
 #[test]
 fn a_cluster_that_stops_to_answer_in_the_middle_of_a_start_is_waited_for() {
-    let mut broker = Broker::start();
-    broker.kill();
-    let trial = job(&broker, "t", "[checkpoint]\ndir = \"checkpoint\"");
-    let mut waiting = start(&trial, "", &[]);
-    waiting.until_stderr("the job waits for it, for 1h at most (`wait`)");
-    broker.start_again();
+    let (broker, _trial, mut waiting) = started_before_its_broker();
     waiting.until_stderr("is there; the job starts");
     // Longer than a question waits for its answer.
     broker.hang();
@@ -444,12 +450,7 @@ fn a_cluster_that_is_away_is_waited_for_and_told() {
     let told = Process::start(&mut dead.command(&["validate", "job.toml"])).wait();
     assert!(told.code == Some(1) && told.stderr.contains("start that cluster, or mend `brokers`"), "{}", told.stderr);
 
-    let mut broker = Broker::start();
-    broker.kill();
-    let trial = job(&broker, "t", "[checkpoint]\ndir = \"checkpoint\"");
-    let mut waiting = start(&trial, "", &[]);
-    waiting.until_stderr("the job waits for it, for 1h at most (`wait`)");
-    broker.start_again();
+    let (mut broker, trial, waiting) = started_before_its_broker();
     let ended = waiting.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);

@@ -383,8 +383,7 @@ fn cut<'s>(
                 planning.remove(&stamp);
             }
             let mut output = output.activate();
-            let inbox_bytes = cutter.as_ref().map_or(0, |cutter| cutter.inbox.fill().0);
-            hands.hand_out(inbox_bytes, |capability, cut| output.session(capability).give(cut));
+            hands.hand_out(|capability, cut| output.session(capability).give(cut));
         }
     });
     Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }

@@ -62,10 +62,11 @@ struct Decoded {
     left_bytes: AtomicU64,
 }
 
-/// An operator that hands out chunks, and whether it waits for somebody to be done with some.
+/// An operator that hands out chunks, how many bytes nobody has, and whether it waits for somebody to be done with some.
 #[derive(Default)]
 struct Waiting {
     waits: AtomicBool,
+    left_bytes: AtomicU64,
     operator: Mutex<Option<SyncActivator>>,
 }
 
@@ -133,30 +134,17 @@ impl Loads {
         news.into_iter().for_each(|source| self.wake(source));
     }
 
-    /// So many bytes of a source that a worker, of this process, has taken from the inbox wait to be handed out.
-    pub fn left(&self, worker: usize, source: usize, bytes: u64) {
-        let decoded = self.workers.get(worker).and_then(|load| load.sources.get(source));
-        decoded.into_iter().for_each(|decoded| decoded.left_bytes.store(bytes, Ordering::SeqCst));
-    }
-
     /// The loads of workers of this process; `inbox_bytes`: what waits in the inboxes of the sources.
     pub fn of(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
-        let workers = self.workers.get(workers).unwrap_or_default();
-        let all = |source: usize, bytes: fn(&Decoded) -> &AtomicU64| {
-            workers
-                .iter()
-                .filter_map(|load| load.sources.get(source))
-                .map(|of| bytes(of).load(Ordering::SeqCst))
-                .sum::<u64>()
-        };
-        let left = |(source, inbox): (usize, &u64)| all(source, |decoded| &decoded.left_bytes).saturating_add(*inbox);
-        let left_bytes: Vec<u64> = inbox_bytes.iter().enumerate().map(left).collect();
+        let left =
+            |(waiting, inbox): (&Waiting, &u64)| waiting.left_bytes.load(Ordering::SeqCst).saturating_add(*inbox);
+        let left_bytes: Vec<u64> = self.waiting.iter().zip(inbox_bytes).map(left).collect();
         let load = |load: &WorkerLoad| Load {
             busy_us: load.busy_us.load(Ordering::Relaxed),
             decoded_bytes: load.sources.iter().map(|decoded| decoded.bytes.load(Ordering::SeqCst)).collect(),
             left_bytes: left_bytes.clone(),
         };
-        workers.iter().map(load).collect()
+        self.workers.get(workers).unwrap_or_default().iter().map(load).collect()
     }
 
     /// What a source needs to know of all workers.
@@ -179,6 +167,11 @@ impl Loads {
     pub fn handed_out_by(&self, source: usize, operator: SyncActivator) {
         let Some(waiting) = self.waiting.get(source) else { return };
         *waiting.operator.lock().unwrap_or_else(PoisonError::into_inner) = Some(operator);
+    }
+
+    /// So many bytes wait to be handed out.
+    pub fn left(&self, source: usize, bytes: u64) {
+        self.waiting.get(source).iter().for_each(|waiting| waiting.left_bytes.store(bytes, Ordering::SeqCst));
     }
 
     /// It waits, until it is woken, for somebody to be done with what it has; or not any more. To be said before it looks at the loads.

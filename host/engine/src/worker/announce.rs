@@ -259,9 +259,11 @@ fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
     };
     let inboxes: Vec<u64> = running.ends.inboxes.iter().map(left).collect();
     let loads = running.loads.of(running.threads.all(), &inboxes);
-    let reads_on = |load: &Load| load.left_bytes.iter().map(|left| *left == u64::MAX).collect::<Vec<_>>();
-    let news = |load: &Load| (load.decoded_bytes.clone(), reads_on(load));
-    let same = |last: &&Announcement| last.loads.iter().map(news).eq(loads.iter().map(news));
+    let reads_on = |left: &u64| *left == u64::MAX;
+    let no_news = |(a, b): (&Load, &Load)| {
+        a.decoded_bytes == b.decoded_bytes && a.left_bytes.iter().map(reads_on).eq(b.left_bytes.iter().map(reads_on))
+    };
+    let same = |last: &&Announcement| last.loads.len() == loads.len() && last.loads.iter().zip(&loads).all(no_news);
     match last.filter(same) {
         Some(last) => last.loads.clone(),
         None => loads,

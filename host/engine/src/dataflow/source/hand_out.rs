@@ -47,15 +47,17 @@ impl HandOut {
         self.waiting.push_back((capability, must, cut));
     }
 
-    /// Hands out what can be; the operator is woken when there is more. So many bytes wait in the inbox.
-    pub fn hand_out(&mut self, inbox_bytes: u64, give: impl FnMut(&Capability<u64>, Cut)) {
+    /// Hands out what can be; the operator is woken when there is more.
+    pub fn hand_out(&mut self, give: impl FnMut(&Capability<u64>, Cut)) {
         if !self.waiting.is_empty() {
-            self.hand_out_waiting(inbox_bytes, give);
-            self.running.loads.left(self.worker as usize, self.source, self.waiting_bytes);
+            self.hand_out_waiting(give);
+            self.running.loads.left(self.source, self.waiting_bytes);
         }
     }
 
-    fn hand_out_waiting(&mut self, inbox_bytes: u64, mut give: impl FnMut(&Capability<u64>, Cut)) {
+    fn hand_out_waiting(&mut self, mut give: impl FnMut(&Capability<u64>, Cut)) {
+        let inbox = self.running.ends.inboxes.get(self.source).and_then(Option::as_ref);
+        let inbox_bytes = inbox.map_or(0, |inbox| inbox.fill().0);
         self.running.loads.waits(self.source, true);
         let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
         while let Some((capability, must, mut cut)) = self.waiting.pop_front() {

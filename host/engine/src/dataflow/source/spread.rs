@@ -18,16 +18,15 @@ const AHEAD_US: f64 = 200_000.0;
 const CHUNKS_AHEAD: f64 = 2.0;
 /// One that has shown nothing yet gets so much.
 const AHEAD_BYTES: f64 = (256 << 10) as f64;
-/// What another process says of its workers may be so old: they are taken to have gone on since.
-const TOLD_US: f64 = 100_000.0;
+/// What another process says of its workers may be so old: they are taken to have gone on since, and to have decoded nothing longer ago of
+/// which they have not said it.
+const TOLD: Duration = Duration::from_millis(100);
 /// A process of several gives chunks away where it will be done so much later than another one, and a quarter more: a chunk costs least in
 /// its own process, and what is known of others is rough.
 const LATER_US: f64 = 200_000.0;
 const LATER_TIMES: f64 = 1.25;
-/// Batches begin in all processes at about the same time, and what others say counts when they have said it so long after that, or could
-/// have: who decodes something says so.
+/// Batches begin in all processes at about the same time, and what others say counts when they have said it so long after that.
 const SAID_AFTER: Duration = Duration::from_millis(10);
-const WOULD_HAVE_SAID_AFTER: Duration = Duration::from_millis(100);
 
 /// Spreads the chunks of a source over the workers.
 pub enum Spread {
@@ -75,11 +74,10 @@ impl Near {
         if here_us <= LATER_US {
             return None;
         }
+        let said_since = |heard: Instant, cut: Instant| heard >= cut + SAID_AFTER || now >= cut + TOLD;
         let said = |worker: &usize| {
             let heard = loads.get(*worker).and_then(|load| load.heard);
-            let of_now =
-                |cut| now >= cut + WOULD_HAVE_SAID_AFTER || heard.is_some_and(|heard| heard >= cut + SAID_AFTER);
-            heard.is_some() && self.cut.is_none_or(of_now)
+            heard.is_some_and(|heard| self.cut.is_none_or(|cut| said_since(heard, cut)))
         };
         let there_us = |worker: usize| {
             let process = worker - worker % self.own.len().max(1);
@@ -163,8 +161,8 @@ impl Free {
             let (handed_bytes, load) = (*self.handed_bytes.get(worker)?, loads.get(worker)?);
             let done = if self.near.is_some() { load.own_bytes } else { load.decoded_bytes };
             let (left, speed) = (handed_bytes.saturating_sub(done) as f64, self.speeds.of(worker));
-            let told_us = load.heard.map_or(0.0, |heard| now.saturating_duration_since(heard).as_micros() as f64);
-            let now_left = (left - told_us.min(TOLD_US) * speed).max(0.0);
+            let told = load.heard.map_or(Duration::ZERO, |heard| now.saturating_duration_since(heard).min(TOLD));
+            let now_left = (left - told.as_micros() as f64 * speed).max(0.0);
             let enough = if self.speeds.is_known(worker) { speed * ahead_us } else { AHEAD_BYTES };
             let has_room = left < enough || left == 0.0;
             Some(Candidate { worker, now_left, speed, done_us: (now_left + length) / speed, handed_bytes, has_room })
