@@ -99,6 +99,11 @@ impl Rabbitmq {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
+    /// Where it hears clients.
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
     /// The server as a job names it.
     pub fn url(&self) -> String {
         format!("amqp://127.0.0.1:{}", self.ports[0])

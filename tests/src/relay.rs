@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// Passes connections on to a port.
 pub struct Relay {
@@ -16,6 +17,8 @@ pub struct Relay {
     pub junk_behind: Arc<Mutex<Option<usize>>>,
     /// Nothing of those who connect is passed on any more, and nothing to them. Connections stay open.
     pub cut: [Arc<AtomicBool>; 2],
+    /// What goes to those who connect stops for this long once, where these bytes would be passed on.
+    pub held_back: Arc<Mutex<Option<(Vec<u8>, Duration)>>>,
 }
 
 impl Relay {
@@ -23,8 +26,15 @@ impl Relay {
     pub fn to(target: u16) -> Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let relay = Relay { port, seen: Arc::default(), junk_behind: Arc::default(), cut: Default::default() };
+        let relay = Relay {
+            port,
+            seen: Arc::default(),
+            junk_behind: Arc::default(),
+            cut: Default::default(),
+            held_back: Arc::default(),
+        };
         let (seen, junk_behind, cut) = (relay.seen.clone(), relay.junk_behind.clone(), relay.cut.clone());
+        let held_back = relay.held_back.clone();
         thread::spawn(move || {
             for near in listener.incoming() {
                 let near = near.unwrap();
@@ -36,7 +46,14 @@ impl Relay {
                 };
                 let (seen, junk_behind, [there, back]) = (seen.clone(), junk_behind.clone(), cut.clone());
                 let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
-                thread::spawn(move || pass(back_from, back_to, &back, |_| {}));
+                let held_back = held_back.clone();
+                thread::spawn(move || {
+                    pass(back_from, back_to, &back, |piece| {
+                        let is_there = |bytes: &[u8]| piece.windows(bytes.len()).any(|part| part == bytes);
+                        let held = held_back.lock().unwrap().take_if(|(bytes, _)| is_there(bytes));
+                        thread::sleep(held.map_or(Duration::ZERO, |(_, time)| time));
+                    });
+                });
                 thread::spawn(move || {
                     pass(near, far, &there, |piece| {
                         let mut seen = seen.lock().unwrap();

@@ -1,6 +1,6 @@
 //! Sources and sinks of kind `rabbitmq` with a real server.
 
-use millstream_tests::{Certificates, Process, Rabbitmq, Random, Trial, kill, lives, until};
+use millstream_tests::{Certificates, Process, Rabbitmq, Random, Relay, Trial, kill, lives, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -236,6 +236,24 @@ fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
         "{}",
         ended.stderr
     );
+}
+
+/// A job that ends when all is quiet does not take a server for quiet that is only slow to send the first message.
+#[test]
+fn a_first_message_that_is_slow_to_come_is_waited_for() {
+    let server = Rabbitmq::start();
+    server.queue("q");
+    server.stream("s", &json!({}));
+    for (kind, from) in [("queue = \"q\"", "q"), ("stream = \"s\"", "s")] {
+        server.publish(from, &lines(0..10));
+        let relay = Relay::to(server.port());
+        let trial = job(&format!("amqp://127.0.0.1:{}", relay.port), kind);
+        let deliver = [0, 60, 0, 60];
+        *relay.held_back.lock().unwrap() = Some((deliver.to_vec(), Duration::from_secs(4)));
+        trial.run_well(&["--until-idle"]);
+        assert!(relay.held_back.lock().unwrap().is_none(), "{kind}: it was held back");
+        assert_eq!(trial.values("out.jsonl"), lines(0..10), "{kind}");
+    }
 }
 
 /// All of a stream that is made while it is waited for is new.

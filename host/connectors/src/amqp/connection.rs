@@ -203,9 +203,11 @@ impl Connection {
         }
     }
 
-    /// Looks whether a queue is there.
-    pub fn find_queue(&mut self, queue: &str) -> Result<(), Closed> {
-        self.call(&find_queue(queue), (50, 11)).map(drop)
+    /// Looks whether a queue is there: how many messages it has to send. Of a stream the server counts them anew every five seconds.
+    pub fn find_queue(&mut self, queue: &str) -> Result<u32, Closed> {
+        let mut found = self.call(&find_queue(queue), (50, 11))?;
+        let (_name, messages) = (found.short()?, found.u32()?);
+        Ok(messages)
     }
 
     /// Whether a queue hands out single messages, which no stream does, whatever state it is in. One that it hands out here goes back to

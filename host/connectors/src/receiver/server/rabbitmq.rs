@@ -28,6 +28,10 @@ const HEARTBEAT_S: u16 = 300;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How long the last message that was read is waited for, which a stream still has.
 const AWAITED_MAX: Duration = Duration::from_secs(3);
+/// How long the first message of a queue or stream that has some is waited for, before there is taken to be nothing to read.
+const COMING_MAX: Duration = Duration::from_secs(30);
+/// How long after a message was written the server counts it among those of its stream: every five seconds, and it may be late.
+const COUNTED_WITHIN: Duration = Duration::from_secs(6);
 /// The header with the offset of a message in its stream.
 const OFFSET: &str = "x-stream-offset";
 
@@ -58,6 +62,22 @@ struct Open {
     awaited: Option<Instant>,
     /// Whether the server sends other messages meanwhile, so that it should have sent this one.
     suspected: bool,
+    /// What is to come before there can be nothing to read; `None`: a message came.
+    coming: Option<Coming>,
+}
+
+/// The first message over a connection, which a busy server may send seconds later.
+#[derive(Clone, Copy)]
+struct Coming {
+    since: Instant,
+    /// Whether the server has a message to send; `None`: it has counted none, but counts those of a stream only now and then.
+    is_there: Option<bool>,
+}
+
+impl Coming {
+    fn is_waited_for(&self) -> bool {
+        self.is_there != Some(false) && self.since.elapsed() < COMING_MAX
+    }
 }
 
 /// How far a stream was read.
@@ -126,11 +146,16 @@ impl Rabbitmq {
         ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
-    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<Connection, Closed> {
+    fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<(Connection, Coming), Closed> {
         let mut connection = Connection::open(&self.server, HEARTBEAT_S)?;
         let before_s = self.began_s;
         self.began_s = before_s.or_else(|| Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()));
-        connection.find_queue(queue)?;
+        let is_there = match connection.find_queue(queue)? {
+            _ if self.reads.streams && next.is_none() && self.reads.start == ServerStart::Latest => Some(false),
+            0 if self.reads.streams => None,
+            messages => Some(messages > 0),
+        };
+        let coming = Coming { since: Instant::now(), is_there };
         let (most, offset) = match (self.reads.streams, next, self.reads.start) {
             (false, ..) => (QUEUE_OPEN_MAX, None),
             (true, Some(next), _) => {
@@ -141,7 +166,7 @@ impl Rabbitmq {
                 (STREAM_OPEN_MAX, Some(before_s.map_or(Field::Text("next"), Field::Seconds)))
             }
         };
-        let Err(closed) = connection.consume(queue, most, offset) else { return Ok(connection) };
+        let Err(closed) = connection.consume(queue, most, offset) else { return Ok((connection, coming)) };
         // A server that has just started says the same of a stream that it is still bringing back.
         let other_kind = closed.code == Closed::NOT_AS_WANTED
             && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
@@ -287,6 +312,7 @@ impl Rabbitmq {
             let wait = if messages.is_empty() { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
             match open.connection.next(wait) {
                 Ok(Some(Event::Delivery(delivery))) => {
+                    open.coming = None;
                     bytes += delivery.body.len();
                     last = Some(delivery.number);
                     messages.extend(self.message(open, delivery)?);
@@ -301,6 +327,12 @@ impl Rabbitmq {
         }
         if messages.is_empty() && open.awaited.is_some_and(|since| since.elapsed() > AWAITED_MAX) {
             self.suspect(open)?;
+        }
+        if let Some(coming) = open.coming.as_mut().filter(|coming| coming.is_there.is_none())
+            && coming.since.elapsed() >= COUNTED_WITHIN
+        {
+            let counted = open.connection.find_queue(&queue);
+            coming.is_there = Some(counted.map_err(|closed| self.trouble(&queue, closed))? > 0);
         }
         let position = match self.reads.streams {
             true => open.at.filter(|_| !messages.is_empty()).map(At::written),
@@ -344,7 +376,7 @@ impl ReadPartition for Rabbitmq {
                 Some(At::parse(position).ok_or_else(|| self.lasting(queue, "its position is none of RabbitMQ"))?)
             }
         };
-        let connection = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
+        let (connection, coming) = self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
             // It says the same of one that it cannot bring back after a crash, so its words are told as well.
             Closed::NO_SUCH => {
                 let (place, word, queue) = (self.server.place.shown(), self.word(), shown::harmless(queue, 200));
@@ -356,7 +388,7 @@ impl ReadPartition for Rabbitmq {
             _ => self.trouble(queue, closed),
         })?;
         let (queue, waiting, awaited) = (queue.to_owned(), VecDeque::new(), at.map(|_| Instant::now()));
-        self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false });
+        self.open = Some(Open { connection, queue, waiting, at, awaited, suspected: false, coming: Some(coming) });
         Ok(())
     }
 
@@ -366,6 +398,11 @@ impl ReadPartition for Rabbitmq {
 
     fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// The server sends the first message when it comes to it.
+    fn has_more(&self) -> bool {
+        self.open.as_ref().and_then(|open| open.coming).is_some_and(|coming| coming.is_waited_for())
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {

@@ -116,7 +116,7 @@ fn connect(server: &Server, writes: &RabbitmqWrites) -> std::result::Result<Conn
     let mut connection = Connection::open(server, 0)?;
     match (&writes.key, writes.exchange.as_str()) {
         // The exchange without a name takes messages to the queue of the name that the key is.
-        (RabbitmqKey::Fixed(queue), "") => connection.find_queue(queue)?,
+        (RabbitmqKey::Fixed(queue), "") => drop(connection.find_queue(queue)?),
         (RabbitmqKey::Column(_), "") => {}
         (_, exchange) => connection.find_exchange(exchange)?,
     }
