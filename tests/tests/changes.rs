@@ -1,6 +1,6 @@
 //! Changes of tables of a real PostgreSQL: each row and each change comes once and in order, whatever dies, and sinks know what they do.
 
-use millstream_tests::{Certificates, Postgres, Process, Random, Trial, kill, until};
+use millstream_tests::{Certificates, Postgres, Process, Random, Relay, Trial, kill, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -208,6 +208,25 @@ fn disturbed(seed: u64, processes: usize) {
 }
 
 /// Each type comes the same from a snapshot and from the log.
+/// A job that ends when all is quiet does not take a server for quiet that is only slow to send what its log has.
+#[test]
+fn changes_that_are_slow_to_come_are_waited_for() {
+    let server = server();
+    server.sql(TABLES);
+    let relay = Relay::to(server.port());
+    let through = url(&server).replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port));
+    let trial = following(&through, "\"t\"", "id = \"int64\", s = \"text\"", "");
+    trial.run_well(&["--until-idle"]);
+    // The first is long, so that it comes by itself.
+    server.sql(
+        "insert into t values (1, 1, repeat('x', 100000)); insert into t values (2, 2, 'a change that is held back')",
+    );
+    *relay.held_back.lock().unwrap() = Some((b"a change that is held back".to_vec(), Duration::from_secs(14)));
+    trial.run_well(&["--until-idle"]);
+    assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
+    assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
+}
+
 #[test]
 fn values_are_what_the_schema_says() {
     let server = server();

@@ -1,6 +1,6 @@
 //! The source `nats` with a real server.
 
-use millstream_tests::{Certificates, Nats, Process, Random, Trial, kill, lives, signal, until};
+use millstream_tests::{Certificates, Nats, Process, Random, Relay, Trial, kill, lives, signal, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +57,19 @@ fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"])).wait();
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
     ended.stderr
+}
+
+/// A job that ends when all is quiet does not take a server for quiet that is only slow to send what it has.
+#[test]
+fn messages_that_are_slow_to_come_are_waited_for() {
+    let nats = Nats::start();
+    nats.stream("S", &["s.*"], &json!({}));
+    (0..10).for_each(|n| nats.publish("s.x", &number(n)));
+    let relay = Relay::to(nats.port());
+    *relay.held_back.lock().unwrap() = Some((b"$JS.ACK.".to_vec(), Duration::from_secs(4)));
+    let trial = job(&format!("nats://127.0.0.1:{}", relay.port), SHORT);
+    assert_eq!(numbers(&run_to_idle(&trial)), (0..10).collect::<Vec<_>>());
+    assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
 }
 
 /// Whatever dies, each message comes once, in the order of its stream.

@@ -175,6 +175,13 @@ impl Replication {
         }
     }
 
+    /// Where the log ends that the server has.
+    pub async fn end(&mut self) -> Result<Lsn, DatabaseError> {
+        let rows = self.query("IDENTIFY_SYSTEM").await?;
+        let end = rows.first().and_then(|words| words.get(2)?.as_deref());
+        end.and_then(Lsn::parse).ok_or_else(garbled)
+    }
+
     /// Rows of a command.
     pub async fn query(&mut self, text: &str) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
         self.send(|out| frontend::query(text, out)).await?;

@@ -1,5 +1,6 @@
 //! Sources that read messages of a server: who reads each kind, for [`polled`](super::polled).
 
+mod backlog;
 mod changes;
 mod flight;
 mod kinesis;

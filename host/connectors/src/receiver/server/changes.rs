@@ -16,6 +16,7 @@ use self::place::At;
 use self::record::Wanted;
 use self::rows::{Change, ChangedTable, Read};
 use self::snapshot::SnapshotReader;
+use super::backlog::Backlog;
 use crate::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
 use crate::fault;
@@ -73,6 +74,8 @@ struct Open {
     is_in_doubt: bool,
     /// When a position without rows was given last.
     noted: Instant,
+    /// Places of the log.
+    backlog: Backlog,
 }
 
 /// A transaction that is coming.
@@ -173,6 +176,7 @@ impl Changes {
                     next
                 }
             };
+            open.backlog.hear();
             match next? {
                 Streamed::Until(lsn, wants_answer) => {
                     if open.transaction.is_none() {
@@ -319,6 +323,11 @@ impl ReadPartition for Changes {
         let read = runtime.block_on(self.read(&mut open, rows_max as usize, wait)).map_err(|fault| self.told(fault))?;
         self.open = Some(open);
         Ok(read)
+    }
+
+    fn has_more(&self) -> bool {
+        let Some(open) = &self.open else { return false };
+        open.at.stream.is_none_or(|(at, _)| open.backlog.is_left(at))
     }
 
     fn notes_are_batches(&self) -> bool {

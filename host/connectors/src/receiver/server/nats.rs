@@ -2,6 +2,7 @@
 //! that another one of its name is noticed. Messages are fetched by a consumer that the server forgets again and that acknowledges
 //! nothing: only the position says how far the job came.
 
+use super::backlog::Backlog;
 use super::word;
 use crate::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
 use crate::error::Error;
@@ -47,6 +48,7 @@ struct Open {
     at: At,
     consumer: Consumer,
     looked: Instant,
+    backlog: Backlog,
 }
 
 /// Who fetches, as the server knows it.
@@ -220,6 +222,7 @@ impl Nats {
             };
             first.get_or_insert(given.sequence);
             open.at.sequence = given.sequence;
+            open.backlog.hear();
             let size = received.payload.len() as u64;
             (bytes, largest) = (bytes + size, size.max(largest));
             // Markers of sinks that write to this stream are no rows.
@@ -396,7 +399,8 @@ impl ReadPartition for Nats {
         }
         self.check(name, &at, &stream)?;
         let consumer = self.consumer(&mut connection, name, &at)?;
-        self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now() });
+        let backlog = Backlog::up_to(stream.state.last_seq);
+        self.open = Some(Open { connection, stream: name.to_owned(), at, consumer, looked: Instant::now(), backlog });
         Ok(())
     }
 
@@ -406,6 +410,10 @@ impl ReadPartition for Nats {
 
     fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    fn has_more(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.backlog.is_left(open.at.sequence))
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {

@@ -4,7 +4,7 @@ use super::catalog::{self, FollowedTable};
 use super::place::At;
 use super::record::BEFORE;
 use super::snapshot::SnapshotReader;
-use super::{Changes, Open};
+use super::{Backlog, Changes, Open};
 use crate::job::database;
 use crate::job::spec::ServerStart;
 use crate::postgres::replication::{Lsn, Replication};
@@ -54,6 +54,7 @@ impl Changes {
         let name = self.owner.as_ref().map(|owner| catalog::reader_name(&owner.job_id, owner.generation.0));
         let mut replication = self.connection(name)?.replicate().await?;
         let (at, snapshot) = self.position(&mut replication, (client, driver), &tables, at).await?;
+        let end = DatabaseError::within(ANSWER_MAX, "when asked for the end of its log", replication.end()).await?;
         let mut open = Open {
             tables,
             at,
@@ -63,6 +64,7 @@ impl Changes {
             transaction: None,
             is_in_doubt: false,
             noted: Instant::now(),
+            backlog: Backlog::up_to(end.0),
         };
         if open.snapshot.is_none() {
             self.stream(&mut open).await?;
