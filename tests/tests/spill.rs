@@ -382,6 +382,74 @@ fn windows_of_event_time_may_lie_in_files() {
     spill_alike(10, (KEEPS, &stages), &golden, windowed);
 }
 
+/// Sessions, of built-in functions and a plugin, refined ones, and sessions and windows behind sessions. Rows come late to some.
+const SESSIONS: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at, sin(second * length(k)) as wave"
+[stages.visits]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "20s"
+window = { gap = "5s" }
+aggregate = { n = "count(*)", wave = "sum(wave)", last = "last(todo)" }
+[stages.reduced]
+from = "timed"
+key = ["k", "todo"]
+time = "at"
+lateness = "12s"
+window = { gap = "9s", length_max = "30s" }
+plugin = "SUM"
+config = { column = "second" }
+[stages.refined]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "13s"
+window = { gap = "4s", emit = "update" }
+aggregate = { n = "count(*)", mean = "avg(wave)", last = "last(todo)" }
+[stages.again]
+from = "visits"
+key = ["last", "n"]
+time = "window_start"
+window = { gap = "2s" }
+aggregate = { visits = "count(*)", first = "min(window_start)" }
+[stages.hours]
+from = "visits"
+key = "last"
+time = "window_end"
+window = { size = "20s" }
+aggregate = { visits = "count(*)", n = "sum(n)" }
+[sinks.behind]
+from = "reduced.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn visited(trial: &Trial) -> Vec<String> {
+    let sinks = ["visits", "late", "reduced", "refined", "again", "hours"];
+    let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    all.push(state(trial, "select * from visits order by k, millstream_start"));
+    all.push(state(trial, "select * from reduced order by k, todo, millstream_start"));
+    all.push(state(trial, "select * from refined order by k, millstream_start"));
+    all
+}
+
+#[test]
+fn sessions_may_lie_in_files() {
+    let stages = SESSIONS.replace("SUM", &plugin("sum").display().to_string());
+    let stages = into_queues(&stages, &["visits", "reduced", "refined", "again", "hours"]);
+    for (head, open) in [(KEEPS, true), ("", false)] {
+        let golden = golden(13, (head, &stages), visited);
+        let lengths: Vec<usize> = golden.iter().map(String::len).collect();
+        assert!(lengths.iter().take(6).all(|length| *length > 1_000), "{lengths:?}");
+        assert!(lengths.iter().skip(6).all(|length| (*length > 1_000) == open), "{lengths:?}");
+        spill_alike(13, (head, &stages), &golden, visited);
+    }
+}
+
 /// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
 const JOINS: &str = r#"
 [stages.opened]
@@ -486,6 +554,16 @@ plugin = "{}"
 from = "rows"
 key = "k"
 deduplicate = {{ within = "1h" }}
+[stages.visits]
+from = "rows"
+key = "k"
+time = "to_timestamp_seconds(n)"
+window = {{ gap = "{}s" }}
+aggregate = {{ rows = "count(*)" }}
+[sinks.visits]
+from = "visits"
+kind = "queue"
+path = "visits.jsonl"
 [sinks.once]
 from = "once"
 kind = "queue"
@@ -495,7 +573,8 @@ from = "counts"
 kind = "queue"
 path = "counts.jsonl"
 "#,
-        plugin("running-count").display()
+        plugin("running-count").display(),
+        KEYS + 1
     ));
     let row = |n: usize| format!("{}\n", json!({ "n": n, "k": format!("{}{}", "x".repeat(300), n % KEYS) }));
     trial.write("in.jsonl", (0..ROWS).map(row).collect::<String>());
@@ -511,6 +590,8 @@ path = "counts.jsonl"
     assert!(!ended.stderr.contains("loaded ahead in vain"), "{}", ended.stderr);
     let once: Vec<u64> = trial.rows("once.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect();
     assert!(once.into_iter().eq(0..KEYS as u64), "each key once, and in order");
+    let visits = trial.rows("visits.jsonl");
+    assert!(visits.len() == KEYS && visits.iter().all(|row| row["rows"] == 3), "{} visits", visits.len());
     let counts = state(&trial, "select count, count(*) as keys from counts group by count");
     assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
 }

@@ -526,13 +526,14 @@ impl StageNode {
     }
 
     /// Whether what it keeps may lie in files where the job says how much memory state may take, apart from update stages and what came
-    /// before, which forget keys by their time.
+    /// before.
     pub fn may_spill(&self) -> bool {
         match &self.operator {
             Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_)) => true,
             Operator::Join(join) => join.changing.as_ref().is_some_and(|changing| changing.what.may_spill()),
             Operator::Aggregate(_) | Operator::Reduce(_) => {
-                self.keeps_totals() || matches!(self.window, Some(WindowNode::Sliding { .. }))
+                self.keeps_totals()
+                    || matches!(self.window, Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }))
             }
             _ => false,
         }

@@ -105,6 +105,9 @@ impl SessionWork {
         let contents = Contents::of(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
+        if stage.may_spill() && build.running.graph.budget.is_some() {
+            sessions = sessions.spilling(|table| build.spilling(&stage.name, table))?;
+        }
         let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
         let checkpoint = build.restore(&stage.name, &table, sessions.table())?;
         sessions.restored().map_err(in_checkpoint(&stage.name))?;
@@ -142,12 +145,7 @@ impl SessionWork {
             self.take_in(context, parts, output)?;
         }
         let closed = self.sessions.close(context.watermark.now)?;
-        let table = self.sessions.table();
-        let (count, mut bytes) = (table.len() as u64, table.bytes());
-        if let Some((pieces, _)) = &mut self.pieces {
-            bytes = bytes.saturating_add(pieces.table().bytes());
-        }
-        self.held.set(count, bytes);
+        self.settle()?;
         if !self.update {
             let pieces = match &mut self.pieces {
                 Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
@@ -155,6 +153,23 @@ impl SessionWork {
             };
             self.contents.put_out(context, (self.index, self.alone), self.gap, closed, pieces, output)?;
         }
+        Ok(())
+    }
+
+    /// Tells how much there is. Where that is too much, rows leave memory.
+    fn settle(&mut self) -> Result<()> {
+        self.sessions.settle()?;
+        let mut beside = self.sessions.bytes_beside();
+        if let Some((pieces, _)) = &mut self.pieces {
+            beside = beside.saturating_add(pieces.table().bytes());
+        }
+        let table = self.sessions.table();
+        let bytes = table.bytes();
+        self.held.set_of_which(
+            table.len() as u64,
+            bytes.saturating_add(beside),
+            table.kept_of(bytes).saturating_add(beside),
+        );
         Ok(())
     }
 
@@ -170,6 +185,7 @@ impl SessionWork {
         let keys: Vec<ArrayRef> = self.key.iter().map(|key| canonical_column(all.column(*key))).collect();
         let encoded = Keys::encode(&keys, all.num_rows()).map_err(Error::arrow)?;
         let grouped = if keys.is_empty() { Grouped::whole(all.num_rows()) } else { self.grouper.group(&encoded) };
+        self.sessions.warm(&keys, &encoded, &grouped.first_rows)?;
         let touched = self.sessions.assign(&encoded, &grouped, &times, context.watermark.before);
         self.put_out_late(context, parts, &rows, &touched.of_row, output)?;
         if touched.sessions.is_empty() {
@@ -198,7 +214,7 @@ impl SessionWork {
         let accumulators = self.put_together(context, &touched.sessions, &made)?;
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
-            let results = self.sessions.results(slots)?;
+            let results = self.sessions.results(&slots)?;
             self.contents.put_out(context, (self.index, self.alone), self.gap, results, Vec::new(), output)?;
         }
         Ok(())

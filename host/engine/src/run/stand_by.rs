@@ -212,8 +212,18 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
     };
     let as_kept = |table: Table| {
-        let is_of = |stage: &&StageNode| table.name == stage.name || table.name == right_table(&stage.name);
+        let is_of = |stage: &&StageNode| {
+            [stage.name.clone(), right_table(&stage.name), rows_table(&stage.name)].contains(&table.name)
+        };
         let stage = graph.stages.iter().find(is_of);
+        let of_session = stage.and_then(|stage| match stage.window {
+            Some(WindowNode::Session { gap_us, .. }) => Some((Some(gap_us), true, stage.may_spill())),
+            _ => None,
+        });
+        if let Some((timeout_us, by_state, may_spill)) = of_session {
+            let budget = graph.budget.clone().filter(|_| may_spill);
+            return WantedTable { table, timeout_us, by_state, budget };
+        }
         let (timeout_us, by_state, budget) = match stage.map(|stage| &stage.operator) {
             Some(Operator::Update(_, update)) => {
                 let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));

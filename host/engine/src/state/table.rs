@@ -309,7 +309,7 @@ impl StateTable {
     }
 
     /// How many rows are in memory.
-    pub(super) fn rows_in_memory(&self) -> usize {
+    pub fn rows_in_memory(&self) -> usize {
         self.len
     }
 

@@ -1,5 +1,6 @@
-//! The open sessions of the keys that a worker owns, with their accumulators: a state table, and where its rows are by key
-//! and by end.
+//! The open sessions of the keys that a worker owns, with their accumulators: a state table, which knows when they end, and beside it
+//! the sessions of each key. Rows of sessions that nothing comes to may lie in files: all of a key lie side by side there, and are brought
+//! back together before rows are assigned to them.
 
 use super::{Gap, Session, SessionPart};
 use crate::batch::group::Grouped;
@@ -7,10 +8,12 @@ use crate::batch::group::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
+use crate::ids::BatchTime;
 use crate::state::{Slot, StateTable};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::take_arrays;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -18,19 +21,34 @@ use std::sync::Arc;
 pub struct OpenSessions {
     gap: Gap,
     keys: usize,
+    /// A session is idle there when it is complete.
     table: StateTable,
-    /// The open sessions, by key and start.
-    by_key: HashMap<Box<[u8]>, BTreeMap<i64, OpenSession>>,
-    ends: BTreeSet<(i64, Slot)>,
-    /// All open sessions by their start.
-    starts: BTreeSet<(i64, Slot)>,
+    /// The open sessions by key, those of each in the order of their starts. Of a key whose rows may lie in files, all of it is here
+    /// that is in memory.
+    by_key: HashMap<Box<[u8]>, Vec<OpenSession>>,
+    /// How many sessions are there.
+    pub(super) known: usize,
+    /// All open sessions, wherever their rows are: how many have this start.
+    starts: BTreeMap<i64, u32>,
 }
 
 #[derive(Clone, Copy)]
 struct OpenSession {
     session: Session,
+    /// Where its row is. In a table whose rows may lie in files that is so from [`OpenSessions::warm`] to the end of the batch.
     slot: Slot,
 }
+
+/// The bytes of a start, with which the key of a session ends.
+const START_BYTES: usize = size_of::<i64>();
+/// What `by_key` takes for a key and for a session, and `starts` for a start, about.
+const KEY_BYTES: u64 = 128;
+const SESSION_BYTES: u64 = 32;
+const COUNT_BYTES: u64 = 24;
+/// So many sessions may be known whose rows are in files, beside half as many as are in memory.
+const KNOWN_MIN: usize = 256;
+/// Sessions that are brought into memory at a time when they are complete, about.
+const CLOSED_MAX: usize = 1 << 16;
 
 /// Sessions that got rows.
 #[derive(Default)]
@@ -65,6 +83,46 @@ pub struct ClosedSessions {
     pub accumulators: RecordBatch,
 }
 
+impl ClosedSessions {
+    /// All of these.
+    fn together(pieces: Vec<ClosedSessions>) -> Result<ClosedSessions> {
+        let Some(first) = pieces.first() else { return Err(Error::bug("no sessions")) };
+        let column = |place: usize| {
+            let columns: Vec<&dyn Array> =
+                pieces.iter().filter_map(|piece| Some(piece.keys.get(place)?.as_ref())).collect();
+            concat(&columns).map_err(Error::arrow)
+        };
+        let keys = (0..first.keys.len()).map(column).collect::<Result<_>>()?;
+        let accumulators = pieces.iter().map(|piece| &piece.accumulators);
+        let accumulators = concat_batches(first.accumulators.schema_ref(), accumulators).map_err(Error::arrow)?;
+        Ok(ClosedSessions {
+            keys,
+            sessions: pieces.into_iter().flat_map(|piece| piece.sessions).collect(),
+            accumulators,
+        })
+    }
+
+    /// The same in the order of sessions that are put out.
+    fn in_order(self) -> Result<ClosedSessions> {
+        let encoded = Keys::encode(&self.keys, self.sessions.len()).map_err(Error::arrow)?;
+        let (view, hashes) = (encoded.view(), encoded.hashes());
+        let mut order: Vec<u32> = (0..self.sessions.len() as u32).collect();
+        order.sort_unstable_by_key(|row| {
+            let row = *row as usize;
+            let Session { start_us, last_us } = self.sessions[row];
+            (last_us, start_us, hashes[row], view.get(row))
+        });
+        let sessions = order.iter().map(|row| self.sessions[*row as usize]).collect();
+        let order = UInt32Array::from(order);
+        let keys = take_arrays(&self.keys, &order, None).map_err(Error::arrow)?;
+        Ok(ClosedSessions {
+            keys,
+            sessions,
+            accumulators: take_record_batch(&self.accumulators, &order).map_err(Error::arrow)?,
+        })
+    }
+}
+
 /// The column of a session's start, which tells the sessions of a key apart.
 pub fn start_field() -> Field {
     Field::new("millstream_start", ColumnType::Timestamp.arrow(), false)
@@ -81,8 +139,14 @@ impl OpenSessions {
     pub fn new(key: &Schema, accumulators: &Schema, gap: Gap) -> Result<OpenSessions> {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
-        let keys = key.fields().len();
-        Ok(OpenSessions { gap, keys, table, by_key: HashMap::new(), ends: BTreeSet::new(), starts: BTreeSet::new() })
+        let (keys, table) = (key.fields().len(), table.idle_by_state(gap.gap_us));
+        Ok(OpenSessions { gap, keys, table, by_key: HashMap::new(), known: 0, starts: BTreeMap::new() })
+    }
+
+    /// The same, without sessions, whose rows may lie in files, as `spilling` lets the table have them.
+    pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<OpenSessions> {
+        let table = spilling(self.table.ordered_by(self.keys))?;
+        Ok(OpenSessions { table, ..self })
     }
 
     /// The table, to restore it and to save its changes.
@@ -90,40 +154,105 @@ impl OpenSessions {
         &mut self.table
     }
 
+    /// The memory that is taken beside the table, about.
+    pub fn bytes_beside(&self) -> u64 {
+        self.by_key.len() as u64 * KEY_BYTES
+            + self.known as u64 * SESSION_BYTES
+            + self.starts.len() as u64 * COUNT_BYTES
+    }
+
     /// The table was restored: finds its sessions.
     pub fn restored(&mut self) -> Result<()> {
+        let starts = &mut self.starts;
+        self.table.each_key(|key| *starts.entry(start_of(key)).or_default() += 1)?;
         let slots: Vec<Slot> = self.table.all().collect();
-        let found = self.results_of(&slots)?;
-        let encoded = Keys::encode(&found.keys, slots.len()).map_err(Error::arrow)?;
-        for (row, (session, slot)) in found.sessions.into_iter().zip(slots).enumerate() {
-            self.insert(encoded.view().get(row), OpenSession { session, slot });
+        self.know(&slots)
+    }
+
+    /// Brings the sessions of these keys into memory: of rows with these key columns, one for each key.
+    pub fn warm(&mut self, columns: &[ArrayRef], keys: &Keys, rows: &[u32]) -> Result<()> {
+        if !self.table.spills() {
+            return Ok(());
+        }
+        let hashes = keys.hashes();
+        let slots = self.table.warm_hashes(rows.iter().filter_map(|row| hashes.get(*row as usize).copied()))?;
+        self.know(&slots)?;
+        // Rows have other slots when others have left.
+        let (mut of_rows, mut starts) = (Vec::new(), Vec::new());
+        for row in rows {
+            for open in self.by_key.get(keys.view().get(*row as usize)).into_iter().flatten() {
+                of_rows.push(*row);
+                starts.push(open.session.start_us);
+            }
+        }
+        let whole = whole_keys(columns, &of_rows, starts.into_iter())?;
+        let whole = Keys::encode(&whole, of_rows.len()).map_err(Error::arrow)?;
+        let mut places = 0..;
+        for row in rows {
+            for open in self.by_key.get_mut(keys.view().get(*row as usize)).into_iter().flatten() {
+                let key = places.next().map_or(&[] as &[u8], |place| whole.view().get(place));
+                open.slot = self.table.find(key).ok_or_else(|| Error::bug("a session that is not in memory"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        self.table.shrink()?;
+        if self.table.spills() && self.known > self.table.rows_in_memory() / 2 * 3 + KNOWN_MIN {
+            (self.by_key, self.known) = (HashMap::new(), 0);
+            let slots: Vec<Slot> = self.table.all().collect();
+            self.know(&slots)?;
+        }
+        Ok(())
+    }
+
+    /// These slots are of sessions in memory.
+    fn know(&mut self, slots: &[Slot]) -> Result<()> {
+        let (keys, sessions) = self.sessions_of(slots)?;
+        let encoded = Keys::encode(&keys, slots.len()).map_err(Error::arrow)?;
+        for (row, (session, slot)) in sessions.into_iter().zip(slots).enumerate() {
+            self.insert(encoded.view().get(row), OpenSession { session, slot: *slot });
         }
         Ok(())
     }
 
     fn insert(&mut self, key: &[u8], open: OpenSession) {
-        self.ends.insert((self.gap.end(open.session), open.slot));
-        self.starts.insert((open.session.start_us, open.slot));
         let sessions = match self.by_key.get_mut(key) {
             Some(sessions) => sessions,
             None => self.by_key.entry(key.into()).or_default(),
         };
-        sessions.insert(open.session.start_us, open);
+        match sessions.binary_search_by_key(&open.session.start_us, |own| own.session.start_us) {
+            Ok(place) => sessions[place] = open,
+            Err(place) => {
+                sessions.reserve_exact(1);
+                sessions.insert(place, open);
+                self.known += 1;
+            }
+        }
     }
 
     fn forget(&mut self, key: &[u8], starts: &[i64]) {
-        let Some(sessions) = self.by_key.get_mut(key) else { return };
-        for gone in starts.iter().filter_map(|start| sessions.remove(start)) {
-            self.ends.remove(&(self.gap.end(gone.session), gone.slot));
-            self.starts.remove(&(gone.session.start_us, gone.slot));
+        for start in starts {
+            if let Entry::Occupied(mut count) = self.starts.entry(*start) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
+        let Some(sessions) = self.by_key.get_mut(key) else { return };
+        let before = sessions.len();
+        sessions.retain(|own| !starts.contains(&own.session.start_us));
+        self.known -= before - sessions.len();
         if sessions.is_empty() {
             self.by_key.remove(key);
         }
     }
 
     /// Finds the sessions of rows, of which `keys` are the encoded keys and `grouped` the groups of equal ones, in the
-    /// order in which they came. `watermark`: that before the batch.
+    /// order in which they came. `watermark`: that before the batch. The sessions of the keys are in memory, see [`OpenSessions::warm`].
     pub fn assign(&self, keys: &Keys, grouped: &Grouped, times: &[i64], watermark: Option<i64>) -> Touched {
         let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| *group as u32), grouped.count());
         let mut touched = Touched { of_row: vec![None; times.len()], ..Touched::default() };
@@ -134,8 +263,7 @@ impl OpenSessions {
             if rows.is_empty() {
                 continue;
             }
-            let open = self.by_key.get(keys.view().get(*first as usize));
-            let open: Vec<OpenSession> = open.into_iter().flat_map(BTreeMap::values).copied().collect();
+            let open = self.by_key.get(keys.view().get(*first as usize)).map_or(&[] as &[OpenSession], Vec::as_slice);
             let sessions: Vec<Session> = open.iter().map(|open| open.session).collect();
             let assigned = self.gap.assign(&sessions, rows.iter().map(|row| times[*row as usize]), watermark);
             let (before, runs) = (touched.sessions.len(), touched.runs);
@@ -159,7 +287,7 @@ impl OpenSessions {
 
     /// The start of the session that began first.
     pub fn first_start(&self) -> Option<i64> {
-        self.starts.first().map(|(start, _)| *start)
+        self.starts.first_key_value().map(|(start, _)| *start)
     }
 
     /// The accumulators of these slots.
@@ -180,11 +308,10 @@ impl OpenSessions {
         let key = |session: &TouchedSession| encoded.view().get(session.row as usize);
         let old: Vec<Slot> = sessions.iter().flat_map(|session| SessionPart::open(&session.parts)).collect();
         sessions.iter().for_each(|session| self.forget(key(session), &session.starts));
-        let rows = UInt32Array::from_iter_values(sessions.iter().map(|session| session.row));
-        let mut columns = take_arrays(keys, &rows, None).map_err(Error::arrow)?;
-        columns.push(timestamps(sessions.iter().map(|session| session.session.start_us)));
+        let rows: Vec<u32> = sessions.iter().map(|session| session.row).collect();
+        let columns = whole_keys(keys, &rows, sessions.iter().map(|session| session.session.start_us))?;
         let whole = Keys::encode(&columns, sessions.len()).map_err(Error::arrow)?;
-        let (view, hashes) = (whole.view(), whole.hashes());
+        let (view, hashes) = (whole.view(), self.table.hashes_of(&columns, &whole).map_err(Error::arrow)?);
         let slots: Vec<Slot> =
             hashes.iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), *hash)).collect();
         let kept: BTreeSet<Slot> = slots.iter().copied().collect();
@@ -194,7 +321,9 @@ impl OpenSessions {
         let states = RecordBatch::try_new(self.table.state_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
         self.remove_rows(&gone);
+        self.table.used(&slots);
         for (session, slot) in sessions.iter().zip(&slots) {
+            *self.starts.entry(session.session.start_us).or_default() += 1;
             self.insert(key(session), OpenSession { session: session.session, slot: *slot });
         }
         Ok(slots)
@@ -207,50 +336,64 @@ impl OpenSessions {
 
     /// Takes out the sessions that are complete.
     pub fn close(&mut self, watermark: Option<i64>) -> Result<ClosedSessions> {
-        let Some(watermark) = watermark else { return self.results(Vec::new()) };
-        let slots = self.ends.iter().take_while(|(end, _)| *end <= watermark).map(|(_, slot)| *slot).collect();
-        let results = self.results_with_slots(slots)?;
-        let encoded = Keys::encode(&results.1.keys, results.0.len()).map_err(Error::arrow)?;
-        for (row, session) in results.1.sessions.iter().enumerate() {
-            self.forget(encoded.view().get(row), &[session.start_us]);
+        let mut pieces = Vec::new();
+        while let Some(watermark) = watermark {
+            let slots = self.table.take_some_idle(BatchTime(watermark), CLOSED_MAX)?;
+            if slots.is_empty() {
+                break;
+            }
+            let piece = self.results_of(&slots)?;
+            let encoded = Keys::encode(&piece.keys, slots.len()).map_err(Error::arrow)?;
+            for (row, session) in piece.sessions.iter().enumerate() {
+                self.forget(encoded.view().get(row), &[session.start_us]);
+            }
+            self.remove_rows(&slots);
+            pieces.push(piece);
         }
-        self.remove_rows(&results.0);
-        Ok(results.1)
+        match pieces.len() {
+            0 => self.results(&[]),
+            _ => ClosedSessions::together(pieces)?.in_order(),
+        }
     }
 
     /// These sessions as they stand.
-    pub fn results(&self, slots: Vec<Slot>) -> Result<ClosedSessions> {
-        Ok(self.results_with_slots(slots)?.1)
-    }
-
-    fn results_with_slots(&self, slots: Vec<Slot>) -> Result<(Vec<Slot>, ClosedSessions)> {
-        let found = self.results_of(&slots)?;
-        let encoded = Keys::encode(&found.keys, slots.len()).map_err(Error::arrow)?;
-        let (view, hashes) = (encoded.view(), encoded.hashes());
-        let mut order: Vec<usize> = (0..slots.len()).collect();
-        order.sort_unstable_by_key(|row| {
-            let Session { start_us, last_us } = found.sessions[*row];
-            (last_us, start_us, hashes[*row], view.get(*row))
-        });
-        let slots: Vec<Slot> = order.into_iter().map(|row| slots[row]).collect();
-        let results = self.results_of(&slots)?;
-        Ok((slots, results))
+    pub fn results(&self, slots: &[Slot]) -> Result<ClosedSessions> {
+        self.results_of(slots)?.in_order()
     }
 
     /// These sessions, in this order.
     fn results_of(&self, slots: &[Slot]) -> Result<ClosedSessions> {
+        let (keys, sessions) = self.sessions_of(slots)?;
+        Ok(ClosedSessions { keys, sessions, accumulators: self.accumulators(slots)? })
+    }
+
+    /// The key columns and the times of these sessions, in this order.
+    fn sessions_of(&self, slots: &[Slot]) -> Result<(Vec<ArrayRef>, Vec<Session>)> {
         let mut keys = self.table.keys(slots).map_err(Error::arrow)?;
         let starts = keys.split_off(self.keys);
-        let (states, _) = self.table.states(slots).map_err(Error::arrow)?;
+        let some: Vec<Option<Slot>> = slots.iter().copied().map(Some).collect();
+        let lasts = self.table.state_column(0, &some).map_err(Error::arrow)?;
         let values = |column: Option<&ArrayRef>| {
             let values = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
             values.map(|values| values.values().to_vec()).ok_or_else(|| Error::bug("a session without its times"))
         };
-        let starts = values(starts.first())?;
         let session = |(start_us, last_us)| Session { start_us, last_us };
-        let sessions = starts.into_iter().zip(values(states.columns().first())?).map(session).collect();
-        Ok(ClosedSessions { keys, sessions, accumulators: self.accumulators(slots)? })
+        let sessions = values(starts.first())?.into_iter().zip(values(Some(&lasts))?).map(session).collect();
+        Ok((keys, sessions))
     }
+}
+
+/// The keys of sessions that begin at these times, of the keys of these rows.
+fn whole_keys(keys: &[ArrayRef], rows: &[u32], starts: impl Iterator<Item = i64>) -> Result<Vec<ArrayRef>> {
+    let mut columns = take_arrays(keys, &UInt32Array::from(rows.to_vec()), None).map_err(Error::arrow)?;
+    columns.push(timestamps(starts));
+    Ok(columns)
+}
+
+/// The start that stands at the end of the bytes of a session's key.
+fn start_of(key: &[u8]) -> i64 {
+    let bytes = key.len().checked_sub(START_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
+    bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
 }
 
 /// The column of the rows that sessions of checkpoints of earlier versions hold themselves: Arrow IPC streams one behind the

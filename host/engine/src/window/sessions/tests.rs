@@ -1,5 +1,13 @@
 use super::*;
+use crate::batch::group::Grouper;
+use crate::batch::keys::Keys;
+use crate::failure::Failure;
 use crate::random::Random;
+use crate::state::StateTable;
+use crate::state::spill::budget::StateBudget;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use std::sync::Arc;
 
 /// The times of the rows of a session, as a definition would have it.
 type Naive = Vec<Vec<i64>>;
@@ -160,4 +168,92 @@ fn times_at_the_ends_of_64_bits_do_no_harm() {
     let gap = Gap { gap_us: i64::MAX, length_us_max: i64::MAX };
     let times = [i64::MIN, 0, i64::MAX, i64::MAX - 1, i64::MIN + 1];
     assert_eq!(gap.assign(&[], times.into_iter(), None).of_row.len(), 5);
+}
+
+/// Sessions with a sum each. Rows come to keys at random, `now` is the watermark behind them; what came of it, in words.
+fn summed(open: &mut OpenSessions, before: Option<i64>, now: Option<i64>, rows: &[(String, i64, i64)]) -> String {
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(key, ..)| key)));
+    let encoded = Keys::encode(std::slice::from_ref(&keys), rows.len()).unwrap();
+    let grouped = Grouper::default().group(&encoded);
+    let times: Vec<i64> = rows.iter().map(|(_, time, _)| *time).collect();
+    open.warm(std::slice::from_ref(&keys), &encoded, &grouped.first_rows).unwrap();
+    let touched = open.assign(&encoded, &grouped, &times, before);
+    let int64 = |rows: RecordBatch| rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+    let sum_of = |session: &TouchedSession| {
+        let open_sums: i64 =
+            SessionPart::open(&session.parts).map(|slot| int64(open.accumulators(&[slot]).unwrap())[0]).sum();
+        let runs: Vec<usize> = session
+            .parts
+            .iter()
+            .filter_map(|part| if let SessionPart::Rows(run) = part { Some(*run) } else { None })
+            .collect();
+        let of = touched.of_row.iter().zip(rows).filter(|(of, _)| of.is_some_and(|(_, run)| runs.contains(&run)));
+        open_sums + of.map(|(_, (.., value))| value).sum::<i64>()
+    };
+    let sums: ArrayRef = Arc::new(Int64Array::from_iter_values(touched.sessions.iter().map(sum_of)));
+    let sums = RecordBatch::try_new(Arc::new(summing()), vec![sums]).unwrap();
+    let shown = |found: ClosedSessions| {
+        let (keys, sums) = (found.keys[0].as_string::<i32>().clone(), int64(found.accumulators));
+        (0..sums.len())
+            .map(|row| format!("{} {:?} {}", keys.value(row), found.sessions[row], sums[row]))
+            .collect::<Vec<_>>()
+    };
+    let mut words = format!("{:?}", touched.of_row);
+    if !touched.sessions.is_empty() {
+        let slots = open.store(&[keys], &encoded, &touched.sessions, &sums).unwrap();
+        words += &format!("{:?}", shown(open.results(&slots).unwrap()));
+    }
+    let closed = shown(open.close(now).unwrap());
+    open.settle().unwrap();
+    words + &format!("{closed:?} {:?} {}", open.first_start(), open.table().len())
+}
+
+fn summing() -> Schema {
+    Schema::new(vec![Field::new("sum", DataType::Int64, false)])
+}
+
+#[test]
+fn it_makes_no_difference_where_sessions_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for (seed, bytes) in [(1, 1), (2, 20_000), (3, 60_000)] {
+        let key = Schema::new(vec![Field::new("k", DataType::Utf8, true)]);
+        let gap = Gap { gap_us: 60, length_us_max: 200 };
+        let new = || OpenSessions::new(&key, &summing(), gap).unwrap();
+        let budget = StateBudget::new(bytes, folder.path().to_owned());
+        let mut plain = new().spilling(Ok).unwrap();
+        let spilling = |table: StateTable| table.spilling_within(Some(&budget), &Failure::default(), "s");
+        let (mut spilled, mut written) = (new().spilling(spilling).unwrap(), new().spilling(Ok).unwrap());
+        [&mut plain, &mut spilled].into_iter().for_each(|open| open.table().track_changes());
+        let (mut random, mut cold, mut before) = (Random(seed), 0, None);
+        for batch in 0..400_i64 {
+            let row = |_| {
+                let key = if random.below(3) == 0 { random.below(20) } else { random.below(3_000) };
+                (format!("key {key}"), batch + random.below(120) as i64 - 60, random.below(100) as i64)
+            };
+            let rows: Vec<_> = (0..20).map(row).collect();
+            let now = Some(batch - 40);
+            let found = summed(&mut spilled, before, now, &rows);
+            assert_eq!(found, summed(&mut plain, before, now, &rows), "batch {batch}");
+            before = now;
+            cold = cold.max(spilled.table().cold().0);
+            if batch % 50 == 7 {
+                // A row may be written that has not changed.
+                let base = batch % 100 == 7;
+                if base {
+                    written = new().spilling(Ok).unwrap();
+                    written.table().track_changes();
+                }
+                let file = spilled.table().all_changes(base).unwrap();
+                written.table().restore(&file, |_| true).unwrap();
+                let [plain, written] = [&mut plain, &mut written].map(|open| open.table().all_changes(true).unwrap());
+                assert_eq!(plain, written, "the files up to batch {batch}");
+            }
+            let rows = spilled.table().rows_in_memory();
+            assert!(spilled.known <= rows / 2 * 3 + 300, "{} sessions are known, {rows} in memory", spilled.known);
+        }
+        assert!(cold > 500, "{cold} cold rows");
+        let left = summed(&mut spilled, before, Some(10_000), &[]);
+        assert_eq!(left, summed(&mut plain, before, Some(10_000), &[]));
+        assert_eq!((spilled.table().len(), spilled.known, spilled.first_start()), (0, 0, None));
+    }
 }
