@@ -30,6 +30,9 @@ use std::time::Duration;
 /// How often it looks for a newer checkpoint: in a folder, and where each look is a request to a server.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Checkpoints that it follows as far as it can, before what is missing is left to the start: small tables are written anew with each
+/// checkpoint, and where these come faster than their files are read there is always one that is gone.
+const FOLLOWED_MAX: u32 = 10;
 
 /// A job that another process runs.
 pub(super) struct StandBy {
@@ -176,6 +179,7 @@ impl StandBy {
 
     /// Loads the newest checkpoint, unless it is that after the batch `last`; batch 0 where there is none yet.
     fn follow(&self, last: Option<BatchId>) -> Result<BatchId> {
+        let mut tries = 0;
         loop {
             let manifest = self.manifest()?;
             let Some(newest) = manifest.newest() else { return Ok(BatchId(0)) };
@@ -183,16 +187,26 @@ impl StandBy {
                 return Ok(newest.batch);
             }
             let followed = self.ahead.follow(&*self.store, newest, &self.wanted, self.workers.clone(), self.peers);
+            tries += 1;
             match followed {
+                Err(error) if tries >= FOLLOWED_MAX && self.is_replaced(newest.batch)? => {
+                    tracing::debug!("some of the checkpoint is left to the start: {error}");
+                    return Ok(newest.batch);
+                }
                 Ok(()) => {
                     self.ahead.look_at_files(&*self.store, &manifest);
                     return Ok(newest.batch);
                 }
                 // A newer one has made files of it needless, which were deleted.
-                Err(_) if self.manifest()?.newest().map(|now| now.batch) != Some(newest.batch) => {}
+                Err(_) if self.is_replaced(newest.batch)? => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the checkpoint after this batch is not the newest one any more.
+    fn is_replaced(&self, batch: BatchId) -> Result<bool> {
+        Ok(self.manifest()?.newest().map(|newest| newest.batch) != Some(batch))
     }
 
     fn manifest(&self) -> Result<Manifest> {

@@ -46,8 +46,8 @@ pub struct WantedTable {
 }
 
 impl TablesAhead {
-    /// Brings the tables of these workers, of so many in the whole job, to what a checkpoint holds: all workers at once. An error, as a
-    /// file that was deleted meanwhile, leaves tables that are loaded anew the next time.
+    /// Brings the tables of these workers, of so many in the whole job, to what a checkpoint holds: all workers at once. With an error, as
+    /// of a file that was deleted meanwhile, what was loaded stays, so that less is left the next time.
     pub fn follow(
         &self,
         store: &dyn Store,
@@ -63,7 +63,7 @@ impl TablesAhead {
                 .map(|worker| {
                     let tables = held.remove(&worker).unwrap_or_default();
                     let groups = fold::group_range(worker, peers);
-                    scope.spawn(move || follow(store, checkpoint, wanted, groups, tables))
+                    scope.spawn(move || Ok(follow(store, checkpoint, wanted, groups, tables)))
                 })
                 .collect();
             let ended = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -71,12 +71,17 @@ impl TablesAhead {
             };
             following.into_iter().map(ended).collect()
         });
-        let mut followed = (first..).zip(followed).map(|(worker, tables)| Ok((worker, tables?)));
-        let tables: BTreeMap<_, _> = followed.by_ref().collect::<Result<_>>()?;
+        let mut failed = None;
+        let mut tables = BTreeMap::new();
+        for (worker, followed) in (first..).zip(followed) {
+            let (of_worker, error) = followed.unwrap_or_else(|error| (BTreeMap::new(), Some(error)));
+            tables.insert(worker, of_worker);
+            failed = failed.or(error);
+        }
         let paths = tables.values().flat_map(BTreeMap::values).flat_map(|table| &table.applied);
         self.whole().extend(paths.map(|applied| applied.path.clone()));
         *self.workers() = tables;
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Looks at the files of all kept checkpoints that nobody has looked at yet, as a start does.
@@ -130,15 +135,15 @@ fn is_readable(store: &dyn Store, file: &StateFile) -> bool {
     matches!(store.read(&file.path), Ok(Some(bytes)) if state_file::decode(file, &bytes).is_ok())
 }
 
-/// The tables of one worker.
+/// The tables of one worker, and why some of them lack files that count.
 fn follow(
     store: &dyn Store,
     checkpoint: &Checkpoint,
     wanted: &[WantedTable],
     (first, end): (u32, u32),
     mut tables: BTreeMap<String, TableAhead>,
-) -> Result<BTreeMap<String, TableAhead>> {
-    let mut followed = BTreeMap::new();
+) -> (BTreeMap<String, TableAhead>, Option<Error>) {
+    let (mut followed, mut failed) = (BTreeMap::new(), None);
     for wanted in wanted {
         let table = &wanted.table;
         let held = checkpoint.tables.iter().find(|held| held.of == TableOf::Stage && held.name == table.name);
@@ -146,19 +151,19 @@ fn follow(
         let Some(held) = held.filter(|held| has_columns_of(held, table)) else { continue };
         let live = fold::live(&held.files, first, end);
         let before = tables.remove(&held.name).filter(|before| before.is_of(held));
-        let (mut ahead, loaded) = match before.and_then(|before| before.missing(&live).map(|loaded| (before, loaded))) {
-            Some(before) => before,
-            None => (TableAhead::new(held, wanted)?, 0),
-        };
-        let missing = live.get(loaded..).unwrap_or_default();
-        read::each_live(store, held, missing, |rows| {
-            ahead.rows.restore(&rows, |_| true)?;
-            ahead.rows.shrink()
-        })?;
-        ahead.applied.extend(missing.iter().map(AppliedFile::of));
-        followed.insert(held.name.clone(), ahead);
+        let before = before.filter(|before| before.missing(&live).is_some());
+        match before.map_or_else(|| TableAhead::new(held, wanted), Ok) {
+            Ok(mut ahead) => {
+                let (is_whole, error) = ahead.load(store, held, &live);
+                failed = failed.or(error);
+                if is_whole {
+                    followed.insert(held.name.clone(), ahead);
+                }
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    Ok(followed)
+    (followed, failed)
 }
 
 fn has_columns_of(one: &Table, other: &Table) -> bool {
@@ -203,6 +208,23 @@ impl TableAhead {
             rows = rows.spilling(budget.share(), &Failure::default())?;
         }
         Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })
+    }
+
+    /// Applies the files that are not applied yet, up to one that cannot be read. Whether all that was applied is whole.
+    fn load(&mut self, store: &dyn Store, held: &Table, live: &[LiveFile]) -> (bool, Option<Error>) {
+        for file in live.get(self.applied.len()..).unwrap_or_default() {
+            let mut begun = false;
+            let read = read::each_live(store, held, std::slice::from_ref(file), |rows| {
+                begun = true;
+                self.rows.restore(&rows, |_| true)?;
+                self.rows.shrink()
+            });
+            if let Err(error) = read {
+                return (!begun, Some(error));
+            }
+            self.applied.push(AppliedFile::of(file));
+        }
+        (true, None)
     }
 
     fn is_of(&self, held: &Table) -> bool {

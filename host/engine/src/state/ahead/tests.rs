@@ -130,6 +130,25 @@ fn a_new_base_is_loaded_from_its_beginning_as_it_tells_of_no_removal() {
     assert_eq!(kept.handed_over(&ahead, &second), (words(&[("b", 3)]), 0));
 }
 
+/// Where checkpoints come faster than they are loaded, files are gone when their turn comes.
+#[test]
+fn what_was_loaded_before_a_file_was_gone_is_not_loaded_again() {
+    let mut kept = Checkpoints::new();
+    kept.add(true, &[("a", Some(1)), ("b", Some(2)), ("c", Some(3))]);
+    let second = kept.add(false, &[("c", Some(4))]);
+    kept.store.delete("state/2.arrow").unwrap();
+    let ahead = TablesAhead::default();
+    kept.follow(&ahead, &second).unwrap_err();
+    let (first, gone) = (&second.tables[0].files[0], &second.tables[0].files[1]);
+    assert!(ahead.is_whole(first) && !ahead.is_whole(gone));
+    // In its place there is another one, and the first was deleted as well.
+    kept.table.files.pop();
+    let third = kept.add(false, &[("c", Some(5))]);
+    kept.store.delete("state/1.arrow").unwrap();
+    kept.follow(&ahead, &third).unwrap();
+    assert_eq!(kept.handed_over(&ahead, &third), (words(&[("a", 1), ("b", 2), ("c", 5)]), 0));
+}
+
 #[test]
 fn what_does_not_fit_is_of_no_use_and_does_no_harm() {
     let mut kept = Checkpoints::new();
