@@ -1,10 +1,12 @@
 //! From a topic into a topic, each record once, and `docs/kafka.md` from its first line to its last.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
-use millstream_tests::{Block, Broker, Process, Trial, block, blocks, holds_within, millstream, plugin, root};
+use millstream_tests::{Block, Broker, Process, Trial, block, blocks, holds_within, kill, millstream, plugin, root};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 const PAGE: &str = "docs/kafka.md";
@@ -20,14 +22,11 @@ fn counts(records: &[Record]) -> BTreeMap<String, Vec<u64>> {
     counts
 }
 
-/// Lines flow in, the job is killed again and again, and whoever reads what is committed sees each count of a word once, up to the
-/// last one.
-#[test]
-fn words_are_counted_between_two_topics_exactly_once() {
-    let broker = Broker::shared();
-    broker.topic("between-lines", 3, &[]);
-    broker.topic("between-counts", 2, &[]);
-    let trial = Trial::new(&format!(
+/// A job that counts the words of one topic into another.
+fn counting(broker: &Broker, lines: &str, counts: &str) -> Trial {
+    broker.topic(lines, 3, &[]);
+    broker.topic(counts, 2, &[]);
+    Trial::new(&format!(
         r#"batch = "20ms"
 [checkpoint]
 dir = "checkpoint"
@@ -35,7 +34,7 @@ every = 5
 [sources.lines]
 kind = "kafka"
 brokers = "{0}"
-topic = "between-lines"
+topic = "{lines}"
 [stages.words]
 from = "lines"
 plugin = "{1}"
@@ -47,13 +46,45 @@ plugin = "{2}"
 from = "counts"
 kind = "kafka"
 brokers = "{0}"
-topic = "between-counts"
+topic = "{counts}"
 key = "word"
 "#,
         broker.address(),
         plugin("split-words").display(),
         plugin("running-count").display()
-    ));
+    ))
+}
+
+/// Twenty lines more.
+fn send(broker: &Broker, lines: &str, sent: &mut u64) {
+    let line = |n: u64| Record::at((n % 3) as i32, &format!("every w{} x{}", n % 7, n % 100));
+    broker.produce(lines, &(*sent + 1..=*sent + 20).map(line).collect::<Vec<_>>());
+    *sent += 20;
+}
+
+/// Each count of a word came once, in order, and the last is that of all lines.
+#[track_caller]
+fn are_right(what: &str, records: &[Record], sent: u64) {
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    for n in 1..=sent {
+        for word in ["every".to_owned(), format!("w{}", n % 7), format!("x{}", n % 100)] {
+            *expected.entry(word).or_default() += 1;
+        }
+    }
+    let counts = counts(records);
+    for (word, counts) in &counts {
+        assert!(counts.is_sorted_by(|a, b| a < b), "{what}: {word}: {counts:?}");
+    }
+    let last: BTreeMap<_, _> = counts.into_iter().map(|(word, counts)| (word, *counts.last().unwrap())).collect();
+    assert_eq!(last, expected, "{what}");
+}
+
+/// Lines flow in, the job is killed again and again, and whoever reads what is committed sees each count of a word once, up to the
+/// last one.
+#[test]
+fn words_are_counted_between_two_topics_exactly_once() {
+    let broker = Broker::shared();
+    let trial = counting(&broker, "between-lines", "between-counts");
     let follower = broker.follow("between-counts");
     let mut seen = Vec::new();
     let kills = ["commit.marked:3", "commit.after:4", "plan.durable:6", "commit.written:5", "start.sink:1"];
@@ -62,11 +93,7 @@ key = "word"
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}")));
         let comes = holds_within(Duration::from_secs(60), || {
-            let lines: Vec<_> = (sent + 1..=sent + 20)
-                .map(|n| Record::at((n % 3) as i32, &format!("every w{} x{}", n % 7, n % 100)))
-                .collect();
-            broker.produce("between-lines", &lines);
-            sent += 20;
+            send(&broker, "between-lines", &mut sent);
             seen.extend(follower.more(Duration::from_millis(20)));
             job.ended()
         });
@@ -74,21 +101,42 @@ key = "word"
     }
     trial.run_well(&["--until-idle"]);
     seen.extend(follower.more(Duration::from_secs(1)));
+    are_right("followed", &seen, sent);
+    are_right("read", &broker.read("between-counts"), sent);
+}
 
-    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
-    for n in 1..=sent {
-        for word in ["every".to_owned(), format!("w{}", n % 7), format!("x{}", n % 100)] {
-            *expected.entry(word).or_default() += 1;
+/// The same while the job gets other workers and processes, of which some die.
+#[test]
+fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
+    let broker = Broker::shared();
+    let trial = counting(&broker, "scaled-lines", "scaled-counts");
+    let mut running = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
+    let (enough, mut sent) = (AtomicBool::new(false), 0_u64);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                send(&broker, "scaled-lines", &mut sent);
+            }
+        });
+        running.until("it runs", |running| running.stderr().contains("begins at batch 1"));
+        for (workers, processes) in [("3", "1"), ("1", "2"), ("2", "2"), ("2", "1")] {
+            let asked = ["scale", "job.toml", "--workers", workers, "--processes", processes];
+            running.until(&format!("it has {workers} workers and {processes} processes"), |_| {
+                trial.told(&asked).code == Some(0)
+            });
+            kill(*running.children().first().expect("a process of the job"));
         }
-    }
-    for (what, records) in [("followed", &seen), ("read", &broker.read("between-counts"))] {
-        let counts = counts(records);
-        for (word, counts) in &counts {
-            assert!(counts.is_sorted_by(|a, b| a < b), "{what}: {word}: {counts:?}");
-        }
-        let last: BTreeMap<_, _> = counts.into_iter().map(|(word, counts)| (word, *counts.last().unwrap())).collect();
-        assert_eq!(last, expected, "{what}");
-    }
+        enough.store(true, Ordering::Relaxed);
+        sending.join().unwrap();
+    });
+    let expected = 3 * sent as usize;
+    running.until("all is counted", |_| {
+        let records = broker.read("scaled-counts");
+        let last = counts(&records).into_values().filter_map(|counts| counts.last().copied());
+        last.sum::<u64>() as usize >= expected
+    });
+    running.stop();
+    are_right("read", &broker.read("scaled-counts"), sent);
 }
 
 /// What a shell makes of these lines: both of its outputs.
