@@ -372,3 +372,22 @@ fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_cloc
     let counted: i64 = trial.rows("out.jsonl").iter().filter_map(|row| row["n"].as_i64()).sum();
     assert_eq!(counted, 40);
 }
+
+/// All of a backlog comes in one batch, and nothing behind it for a while.
+#[test]
+fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
+    let stages = "[stages.sessions]\nfrom = \"left\"\nkey = \"k\"\ntime = \"at\"\nwindow = { gap = \"2s\" }\n\
+                  aggregate = { n = \"sum(v)\" }\n\
+                  [stages.counts]\nfrom = \"sessions\"\nkey = \"k\"\ntime = \"window_end\"\nwindow = { size = \"10s\" }\n\
+                  aggregate = { n = \"sum(n)\" }\n\
+                  [sinks.out]\nfrom = \"counts\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
+    let trial = Trial::new(&format!("{}{stages}", job(&[])));
+    let row = |value: i64, second: i64| ("k0".to_owned(), value, second);
+    let backlog = vec![row(1, 1_000), row(2, 1_001), row(4, 1_020), row(8, 1_099), row(16, 1_100)];
+    write(&trial, SOURCES[0], &[backlog, vec![], vec![]]);
+    write(&trial, SOURCES[1], &[]);
+    write(&trial, SOURCES[2], &[]);
+    trial.run_well(&["--set", "at_end=keep"]);
+    let found: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
+    assert_eq!(found, [3], "the session of 1,020 s has come out, and so the window before it");
+}

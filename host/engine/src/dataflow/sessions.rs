@@ -86,6 +86,9 @@ struct SessionWork {
     late: LateRows,
     held: StateSize,
     current: Current,
+    /// The newest row of the sessions that the last batch closed, and whether some of its rows were late.
+    newest_us: Option<i64>,
+    put_out_late: bool,
     /// This worker.
     index: usize,
     /// Whether all rows that stand in one stream with those of this stage are of this worker and stage.
@@ -132,6 +135,8 @@ impl SessionWork {
             late,
             held,
             current: Current::of(stage, &build.running.plugins.versions),
+            newest_us: None,
+            put_out_late: false,
             index: build.index,
             alone: build.peers == 1 && !build.running.graph.meets_others(&stage.name),
         })
@@ -144,7 +149,9 @@ impl SessionWork {
         if !parts.is_empty() {
             self.take_in(context, parts, output)?;
         }
+        self.put_out_late = !output.rejected.is_empty();
         let closed = self.sessions.close(context.watermark.now)?;
+        self.newest_us = closed.sessions.iter().map(|session| session.last_us).max();
         self.settle()?;
         if !self.update {
             let pieces = match &mut self.pieces {
@@ -292,7 +299,9 @@ impl BatchWork for SessionWork {
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let now = watermark.now;
         let from_us = now.map(|now| self.sessions.first_start().map_or(now, |start| start.min(now)));
-        Hold { from_us, until_us: if self.update { seen_us } else { now } }
+        // Late rows are put out as well.
+        let closed_us = self.newest_us.max(now.filter(|_| self.put_out_late));
+        Hold { from_us, until_us: if self.update { seen_us } else { closed_us } }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
