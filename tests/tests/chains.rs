@@ -378,7 +378,7 @@ fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_cloc
 fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
     let stages = "[stages.sessions]\nfrom = \"left\"\nkey = \"k\"\ntime = \"at\"\nwindow = { gap = \"2s\" }\n\
                   aggregate = { n = \"sum(v)\" }\n\
-                  [stages.counts]\nfrom = \"sessions\"\nkey = \"k\"\ntime = \"window_end\"\nwindow = { size = \"10s\" }\n\
+                  [stages.counts]\nfrom = \"sessions\"\nkey = \"k\"\ntime = \"window_start\"\nwindow = { size = \"10s\" }\n\
                   aggregate = { n = \"sum(n)\" }\n\
                   [sinks.out]\nfrom = \"counts\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
     let trial = Trial::new(&format!("{}{stages}", job(&[])));
