@@ -455,6 +455,61 @@ fn sessions_may_lie_in_files() {
     are_same(&visited(&ending), &golden_of("", false), "to the end");
 }
 
+/// Joins by time, of rows that come in any order, and what stands behind them.
+const INTERVALS: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at"
+filter = "todo <> 'cancel' or second % 4 = 0"
+[stages.ends]
+from = "timed"
+select = "k as rk, second as ended, at as rat"
+filter = "todo = 'end'"
+[stages.near]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, within = ["-6s", "9s"] }
+time = ["at", "rat"]
+lateness = "20s"
+[stages.lonely]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, within = ["0s", "12s"], type = "full" }
+time = ["at", "rat"]
+lateness = "14s"
+[stages.counts]
+from = "lonely"
+key = "todo"
+time = "coalesce(at, rat)"
+window = { size = "10s" }
+aggregate = { n = "count(*)", ended = "count(ended)" }
+[sinks.behind]
+from = "lonely.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn near(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["near", "lonely", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    // The numbers of rows are those of the worker that has them.
+    for table in ["near", "lonely"] {
+        all.push(state(trial, &format!("select k, todo, second, millstream_matched from {table} order by 1, 2, 3, 4")));
+        all.push(state(
+            trial,
+            &format!("select rk, ended, millstream_matched from \"{table}.right\" order by 1, 2, 3"),
+        ));
+    }
+    all
+}
+
+#[test]
+fn joins_by_time_may_lie_in_files() {
+    let stages = into_queues(INTERVALS, &["near", "lonely", "counts"]);
+    let golden = golden(14, (KEEPS, &stages), near);
+    assert!(golden.iter().all(|left| left.len() > 300), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(14, (KEEPS, &stages), &golden, near);
+}
+
 /// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
 const JOINS: &str = r#"
 [stages.opened]
@@ -569,6 +624,17 @@ aggregate = {{ rows = "count(*)" }}
 from = "visits"
 kind = "queue"
 path = "visits.jsonl"
+[stages.again]
+from = "rows"
+select = "k as rk, n as m"
+[stages.pairs]
+from = "rows"
+join = {{ with = "again", on = {{ k = "rk" }}, within = ["{}s", "{}s"] }}
+time = ["to_timestamp_seconds(n)", "to_timestamp_seconds(m)"]
+[sinks.pairs]
+from = "pairs"
+kind = "queue"
+path = "pairs.jsonl"
 [sinks.once]
 from = "once"
 kind = "queue"
@@ -579,7 +645,9 @@ kind = "queue"
 path = "counts.jsonl"
 "#,
         plugin("running-count").display(),
-        KEYS + 1
+        KEYS + 1,
+        1,
+        KEYS
     ));
     let row = |n: usize| format!("{}\n", json!({ "n": n, "k": format!("{}{}", "x".repeat(300), n % KEYS) }));
     trial.write("in.jsonl", (0..ROWS).map(row).collect::<String>());
@@ -597,6 +665,9 @@ path = "counts.jsonl"
     assert!(once.into_iter().eq(0..KEYS as u64), "each key once, and in order");
     let visits = trial.rows("visits.jsonl");
     assert!(visits.len() == KEYS && visits.iter().all(|row| row["rows"] == 3), "{} visits", visits.len());
+    // Each row with the next one of its key.
+    let pairs = trial.rows("pairs.jsonl");
+    assert!(pairs.len() == ROWS - KEYS && pairs.iter().all(|row| row["m"] == row["n"].as_u64().unwrap() + KEYS as u64));
     let counts = state(&trial, "select count, count(*) as keys from counts group by count");
     assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
 }

@@ -52,6 +52,7 @@ use crate::error::{Error, Result};
 use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec, StateSpec};
 use crate::job::{retry_source, table_source};
+use crate::join::Interval;
 use crate::pattern::PatternNode;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
@@ -530,12 +531,22 @@ impl StageNode {
     pub fn may_spill(&self) -> bool {
         match &self.operator {
             Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_)) => true,
-            Operator::Join(join) => join.changing.as_ref().is_some_and(|changing| changing.what.may_spill()),
+            Operator::Join(join) => {
+                join.interval.is_some() || join.changing.as_ref().is_some_and(|changing| changing.what.may_spill())
+            }
             Operator::Aggregate(_) | Operator::Reduce(_) => {
                 self.keeps_totals()
                     || matches!(self.window, Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }))
             }
             _ => false,
+        }
+    }
+
+    /// The interval join that it is.
+    pub fn interval(&self) -> Option<&Interval> {
+        match &self.operator {
+            Operator::Join(join) => join.interval.as_ref(),
+            _ => None,
         }
     }
 

@@ -2,27 +2,25 @@
 
 mod as_of;
 mod changing;
+mod intervals;
 mod on_time;
 
 use super::by_key::hashes;
 use super::event_time;
-use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::batch::keys::{canonical_column, has_floats};
 use crate::batch::part::Part;
-use crate::checkpoint::changes::Changes;
-use crate::context::{BatchContext, Hold, Watermark};
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
-use crate::graph::{JoinNode, StageNode, right_table};
-use crate::ids::{BatchId, PartOrder};
-use crate::join::{self, IntervalJoin, Side};
+use crate::graph::{JoinNode, StageNode};
+use crate::ids::PartOrder;
+use crate::join::{self, Side};
 use crate::limits::PART_ROWS_MAX;
-use crate::limits::STATE_SLICE_MAX;
-use crate::metrics::{Counts, StateSize};
-use crate::state::table_checkpoint::TableCheckpoint;
-use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_that_holds, each_part};
+use crate::metrics::Counts;
+use crate::timely_ext::{Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::RecordBatch;
-use on_time::OnTime;
+use intervals::Intervals;
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -126,35 +124,6 @@ impl PerBatch {
     }
 }
 
-/// An interval join on one worker, with what checkpoints hold of it.
-struct Intervals {
-    on_time: OnTime,
-    state: IntervalJoin,
-    checkpoints: Option<[TableCheckpoint; 2]>,
-    held: StateSize,
-    /// Whether rows of the last batch were late.
-    put_out_late: bool,
-}
-
-impl Intervals {
-    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<Intervals> {
-        let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
-        let (first, second) = (&stage.name, &right_table(&stage.name));
-        let checkpoints = build.table_checkpoint(first).zip(build.table_checkpoint(second));
-        let checkpoints = checkpoints.map(|(first, second)| [first, second]);
-        let mut state = IntervalJoin::new(interval, checkpoints.is_some())?;
-        for (side, checkpoint) in Side::BOTH.into_iter().zip(checkpoints.iter().flatten()) {
-            let mut table = state.table(side)?;
-            if checkpoint.restore(&mut table).map_err(in_checkpoint(&stage.name))? {
-                state.restore(side, &table)?;
-            }
-        }
-        let held = metrics.held(&stage.name);
-        let on_time = OnTime::new(stage, node, build.index, metrics);
-        Ok(Intervals { on_time, state, checkpoints, held, put_out_late: false })
-    }
-}
-
 /// The name of an input, and its rows with the columns in the order in which they came in.
 fn as_they_came<'a>(
     stage: &'a StageNode,
@@ -167,39 +136,4 @@ fn as_they_came<'a>(
     let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
     let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
     Ok((&input.name, rows))
-}
-
-impl BatchWork for Intervals {
-    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let [first, second] = by_side(parts);
-        let first = self.on_time.rows(context, Side::First, first, output)?;
-        let second = self.on_time.rows(context, Side::Second, second, output)?;
-        self.put_out_late = !output.rejected.is_empty();
-        let rows = self.state.batch(context.id, [first, second], context.watermark.now);
-        let rows =
-            rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.on_time.stage.name, context.id)))?;
-        self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum(), self.state.bytes());
-        for (number, rows) in (0u64..).zip(rows) {
-            self.on_time.metrics.add_rows(rows.num_rows());
-            output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
-        let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
-        let late_us = seen_us.filter(|_| self.put_out_late);
-        Hold { from_us, until_us: self.state.newest().max(late_us) }
-    }
-
-    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let mut changes = Vec::new();
-        for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
-            let (changed, count) = (self.state.changed(side), self.state.len(side) as u64);
-            changes.extend(checkpoint.changes_of(after, changed, count, |base, to| {
-                self.state.changes(side, base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
-            })?);
-        }
-        Ok(changes)
-    }
 }

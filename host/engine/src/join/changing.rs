@@ -3,7 +3,7 @@
 
 mod key_rows;
 
-use self::key_rows::KeyIndex;
+pub use self::key_rows::KeyIndex;
 use super::joined::{Joined, Pair, RowPlace};
 use super::{RowCount, Side};
 use crate::batch::keys::{KeyHash, Keys};

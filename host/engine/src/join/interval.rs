@@ -49,8 +49,14 @@ impl Interval {
     }
 
     /// Until when a row of this side waits: its partners are late when the watermark is greater.
-    fn waits_until(&self, side: Side, time: i64) -> i64 {
+    pub(super) fn waits_until(&self, side: Side, time: i64) -> i64 {
         self.partners(side, time).1
+    }
+
+    /// An empty table for the rows of a side as checkpoints hold them.
+    pub fn table(&self, side: Side) -> Result<StateTable> {
+        let columns = saved_rows::SavedColumns::of(&self.layouts[side.place()], self.on);
+        StateTable::new(columns.key.into_iter().chain(columns.sub).collect(), columns.state, None).map_err(Error::arrow)
     }
 }
 
@@ -299,9 +305,17 @@ impl IntervalJoin {
         self.newest
     }
 
-    /// A time that no row that waits is older than.
-    pub fn earliest(&self) -> Option<i64> {
+    /// The time of the oldest row that waits.
+    pub fn earliest(&mut self) -> Option<i64> {
         let (from, to) = self.interval.within_us;
+        for side in Side::BOTH {
+            let queue = &mut self.queues[side.place()];
+            while let Some(Reverse((due, slot))) = queue.peek()
+                && self.waiting.get(*slot as usize).is_none_or(|waiting| waiting[side.place()].due != Some(*due))
+            {
+                queue.pop();
+            }
+        }
         let due = |side: Side| self.queues[side.place()].peek().map(|Reverse((due, _))| *due);
         // As they wait until then.
         let first = due(Side::First).map(|due| due.saturating_sub(to));
@@ -325,10 +339,14 @@ impl IntervalJoin {
         self.waiting.iter().filter(|sides| sides.iter().any(|waiting| !waiting.is_empty())).count()
     }
 
-    /// An empty table for the rows of a side as checkpoints hold them.
-    pub fn table(&self, side: Side) -> Result<StateTable> {
-        let columns = saved_rows::SavedColumns::of(&self.interval.layouts[side.place()], self.interval.on);
-        StateTable::new(columns.key.into_iter().chain(columns.sub).collect(), columns.state, None).map_err(Error::arrow)
+    /// What it does.
+    pub fn interval(&self) -> &Interval {
+        &self.interval
+    }
+
+    /// Whether checkpoints ask for what changed.
+    pub fn saves(&self) -> bool {
+        self.saved.iter().any(UnsavedRows::is_asked)
     }
 
     /// Takes over the rows of a side from the table of a checkpoint, before the first batch.

@@ -124,6 +124,11 @@ impl UnsavedRows {
         UnsavedRows { asked, written: 0, matched: Vec::new(), removed: Vec::new() }
     }
 
+    /// Whether there are checkpoints.
+    pub fn is_asked(&self) -> bool {
+        self.asked
+    }
+
     /// Rows with numbers below this one are in files.
     pub fn written_until(&mut self, number: u64) {
         self.written = number;

@@ -15,6 +15,7 @@ use crate::fault;
 use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, right_table, rows_table};
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
+use crate::join::Side;
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::run::recover::tables_of;
@@ -231,23 +232,35 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         };
         let stage = graph.stages.iter().find(is_of);
         let of_session = stage.and_then(|stage| match stage.window {
-            Some(WindowNode::Session { gap_us, .. }) => Some((Some(gap_us), true, stage.may_spill())),
+            Some(WindowNode::Session { gap_us, .. }) => Some((Some(gap_us), Some(0), stage.may_spill())),
             _ => None,
         });
         if let Some((timeout_us, by_state, may_spill)) = of_session {
             let budget = graph.budget.clone().filter(|_| may_spill);
             return WantedTable { table, timeout_us, by_state, budget };
         }
+        if let Some((stage, interval)) = stage.and_then(|stage| Some((stage, stage.interval()?)))
+            && let Some(budget) = &graph.budget
+        {
+            let side = if table.name == stage.name { Side::First } else { Side::Second };
+            let (column, timeout_us) = interval.idle(side);
+            return WantedTable {
+                table,
+                timeout_us: Some(timeout_us),
+                by_state: Some(column),
+                budget: Some(budget.clone()),
+            };
+        }
         let (timeout_us, by_state, budget) = match stage.map(|stage| &stage.operator) {
             Some(Operator::Update(_, update)) => {
                 let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-                (timeout, false, update.budget.clone())
+                (timeout, None, update.budget.clone())
             }
             Some(Operator::Simple(SimpleNode::Deduplicate { within_us })) => {
-                (Some(*within_us), true, graph.budget.clone())
+                (Some(*within_us), Some(0), graph.budget.clone())
             }
-            _ if stage.is_some_and(StageNode::may_spill) => (None, false, graph.budget.clone()),
-            _ => (None, false, None),
+            _ if stage.is_some_and(StageNode::may_spill) => (None, None, graph.budget.clone()),
+            _ => (None, None, None),
         };
         WantedTable { table, timeout_us, by_state, budget }
     };

@@ -39,8 +39,8 @@ pub struct WantedTable {
     pub table: Table,
     /// After how long without a touch a key is idle.
     pub timeout_us: Option<i64>,
-    /// Whether its first state column says when that was.
-    pub by_state: bool,
+    /// The state column that says when that was, if one does.
+    pub by_state: Option<usize>,
     /// What its rows in memory count against, where it may have others.
     pub budget: Option<Arc<StateBudget>>,
 }
@@ -197,8 +197,8 @@ impl TableAhead {
         let state = Arc::new(Schema::new(read::fields(&held.state)?));
         let key = read::fields(held.key.iter().chain(&held.sub))?;
         let mut rows = StateTable::new(key, state, wanted.timeout_us).map_err(Error::arrow)?;
-        if let (Some(timeout_us), true) = (wanted.timeout_us, wanted.by_state) {
-            rows = rows.idle_by_state(timeout_us);
+        if let (Some(timeout_us), Some(column)) = (wanted.timeout_us, wanted.by_state) {
+            rows = rows.idle_by_state_column(column, timeout_us);
         }
         rows.track_changes();
         if let Some(budget) = &wanted.budget {

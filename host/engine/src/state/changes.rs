@@ -348,7 +348,7 @@ impl StateTable {
         for column in &self.columns {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
-        if let Some(idle) = self.idle.as_ref().filter(|idle| !idle.is_by_state()) {
+        if let Some(idle) = self.idle.as_ref().filter(|idle| idle.by_state().is_none()) {
             let lost = fault::bug!("touched-lost");
             let touched = |row: &ChangedRow| match row {
                 ChangedRow::Known(slot) => {
@@ -370,7 +370,7 @@ impl StateTable {
         let states =
             self.state_schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
         let mut fields: Vec<Arc<Field>> = keys.chain(states).collect();
-        if self.idle.as_ref().is_some_and(|idle| !idle.is_by_state()) {
+        if self.idle.as_ref().is_some_and(|idle| idle.by_state().is_none()) {
             fields.push(Arc::new(Field::new(TOUCHED, ColumnType::Timestamp.arrow(), true)));
         }
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));

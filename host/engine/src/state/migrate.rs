@@ -90,7 +90,7 @@ impl StateTable {
         let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
         let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
             .map_err(|error| Error::job(error.to_string()))?;
-        if let Some(by_state) = self.idle.as_ref().filter(|idle| idle.is_by_state()) {
+        if let Some(by_state) = self.idle.as_ref().filter(|idle| idle.by_state().is_some()) {
             table = table.idle_by_state(by_state.timeout_us());
         }
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));

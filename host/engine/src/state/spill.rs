@@ -519,6 +519,17 @@ impl StateTable {
         })
     }
 
+    /// Calls `tell` with the times at which the keys of all rows were touched.
+    pub fn each_touched(&self, mut tell: impl FnMut(i64)) -> Result<()> {
+        let Some(idle) = &self.idle else { return Ok(()) };
+        self.all().for_each(|slot| tell(idle.touched[slot as usize]));
+        let Some(spill) = &self.spill else { return Ok(()) };
+        spill.cold.each(0..=u64::MAX, false, |_, row| {
+            tell(row.touched);
+            Ok(())
+        })
+    }
+
     /// Shows the rows whose keys are wanted, in the order of their hashes and of their keys, those of some key groups at a time, and
     /// removes those whose keys are to leave. What is shown is no more than a few megabytes, but for key groups that are larger.
     pub fn each_range(

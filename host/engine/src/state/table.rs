@@ -5,7 +5,7 @@ use super::column::{self, StateColumn};
 use super::spill::Spill;
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, Keys, TableSeeds};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::BatchTime;
 use crate::limits::SliceMax;
 use crate::metrics::spread::Spread;
@@ -76,8 +76,8 @@ impl Indexed {
 #[derive(Clone)]
 pub(super) struct Idle {
     timeout_us: i64,
-    /// A key is touched at the time in its first state column, so files need not tell it again.
-    by_state: bool,
+    /// A key is touched at the time in this state column, so files need not tell it again.
+    by_state: Option<usize>,
     pub(super) touched: Vec<i64>,
     queue: BTreeMap<i64, Vec<Slot>>,
 }
@@ -98,8 +98,8 @@ impl Idle {
         self.timeout_us
     }
 
-    /// Whether the state says when a key was touched.
-    pub(super) fn is_by_state(&self) -> bool {
+    /// The state column that says when a key was touched.
+    pub(super) fn by_state(&self) -> Option<usize> {
         self.by_state
     }
 
@@ -147,7 +147,7 @@ impl StateTable {
             spill: None,
             idle: timeout_us.map(|timeout_us| Idle {
                 timeout_us,
-                by_state: false,
+                by_state: None,
                 touched: Vec::new(),
                 queue: BTreeMap::new(),
             }),
@@ -155,8 +155,14 @@ impl StateTable {
     }
 
     /// A table without rows whose keys are idle so long after the time in their first state column, a timestamp that is never null.
-    pub fn idle_by_state(mut self, timeout_us: i64) -> StateTable {
-        self.idle = Some(Idle { timeout_us, by_state: true, touched: Vec::new(), queue: BTreeMap::new() });
+    pub fn idle_by_state(self, timeout_us: i64) -> StateTable {
+        self.idle_by_state_column(0, timeout_us)
+    }
+
+    /// The same of the time in this state column.
+    #[must_use]
+    pub fn idle_by_state_column(mut self, column: usize, timeout_us: i64) -> StateTable {
+        self.idle = Some(Idle { timeout_us, by_state: Some(column), touched: Vec::new(), queue: BTreeMap::new() });
         self
     }
 
@@ -291,6 +297,28 @@ impl StateTable {
         self.key_starts[slot as usize] = self.key_bytes.len() as u64;
         self.key_lengths[slot as usize] = key.len() as u32;
         self.key_bytes.extend_from_slice(key);
+    }
+
+    /// How many columns make a key.
+    pub fn key_columns_count(&self) -> usize {
+        self.key_fields.len()
+    }
+
+    /// The rows of these slots in a table of their own, which has the same columns.
+    pub fn copy_of(&self, slots: &[Slot], mut into: StateTable) -> Result<StateTable> {
+        let own: Vec<Slot> = slots.iter().map(|slot| into.slot(self.key(*slot), self.hash_of(*slot))).collect();
+        let states = self.states(slots).map_err(Error::arrow)?.0;
+        into.store(&own, &states, &BooleanArray::from(vec![true; own.len()]));
+        Ok(into)
+    }
+
+    /// Files have a key that is in none of this table's slots, and it is removed there.
+    pub fn note_removed(&mut self, key: &[u8], hash: KeyHash) {
+        let slot = self.slot(key, hash);
+        if let Some(changes) = &mut self.changes {
+            changes.written(slot);
+        }
+        self.remove(slot);
     }
 
     /// The state columns.
@@ -544,8 +572,9 @@ impl StateTable {
 
     /// Notes when the key of a slot was touched, where its state says so.
     pub(super) fn touch_by_state(&mut self, slot: Slot) {
-        if let Some(idle) = self.idle.as_mut().filter(|idle| idle.by_state) {
-            let time = self.columns.first().and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64;
+        if let Some((idle, column)) = self.idle.as_mut().and_then(|idle| idle.by_state.map(|column| (idle, column))) {
+            let time =
+                self.columns.get(column).and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64;
             idle.touch(slot, time.max(Idle::NEVER + 1));
         }
     }

@@ -3,7 +3,7 @@
 //! same to the byte.
 
 use super::batches::{PartialRows, Window};
-use super::panes::{Accumulate, PANE_BYTES, Panes, all, fold_into};
+use super::panes::{Accumulate, PANE_BYTES, Panes, fold_into};
 use super::rows::Slices;
 use super::sums::SlidingSums;
 use crate::error::{Error, Result};
@@ -135,10 +135,7 @@ fn piece(
 
 /// Some rows of a table in one of their own.
 fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<StateTable> {
-    let mut some = Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len());
-    let own: Vec<Slot> = slots.iter().map(|slot| some.slot(table.key(*slot), table.hash_of(*slot))).collect();
-    some.store(&own, &table.states(slots).map_err(Error::arrow)?.0, &all(own.len()));
-    Ok(some)
+    table.copy_of(slots, Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len()))
 }
 
 /// The pane that stands at the end of a key's bytes.

@@ -43,6 +43,15 @@ impl KeyIndex {
         self.rows_of(key).slots[side.place()].push(slot);
     }
 
+    /// A key has those of its rows of a side that are to stay.
+    pub fn retain(&mut self, key: &[u8], side: Side, stays: impl Fn(&Slot) -> bool) {
+        let Some(rows) = self.keys.get_mut(key) else { return };
+        rows.slots[side.place()].retain(stays);
+        if rows.slots.iter().all(Vec::is_empty) {
+            self.remove(key);
+        }
+    }
+
     /// Nothing is known of a key any more.
     pub fn remove(&mut self, key: &[u8]) -> Option<KeyRows> {
         let rows = self.keys.remove(key)?;

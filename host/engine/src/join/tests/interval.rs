@@ -1,12 +1,16 @@
 //! Interval joins, over batches, checkpoints, and workers that come and go.
 
+use super::super::ColdIntervals;
 use super::super::interval::{Interval, IntervalJoin};
 use super::*;
 use crate::batch::keys::KEY_GROUPS;
 use crate::checkpoint::fold;
 use crate::checkpoint::types::StateFile;
+use crate::failure::Failure;
 use crate::ids::BatchId;
-use crate::limits::SliceMax;
+use crate::limits::{STATE_SLICE_MAX, SliceMax};
+use crate::state::StateTable;
+use crate::state::spill::budget::StateBudget;
 use arrow::compute::concat_batches;
 
 const CASES: u64 = 3_000;
@@ -92,7 +96,7 @@ fn start(interval: &Interval, workers: usize, disk: Option<&SavedFiles>) -> Vec<
     let worker = |worker: usize| {
         let mut join = IntervalJoin::new(interval.clone(), disk.is_some()).unwrap();
         for (side, disk) in Side::BOTH.into_iter().zip(disk.into_iter().cycle()) {
-            let mut table = join.table(side).unwrap();
+            let mut table = interval.table(side).unwrap();
             for rows in disk.load(side, interval, fold::group_range(worker, workers)) {
                 table.restore(&rows, |_| true).unwrap();
             }
@@ -276,4 +280,71 @@ fn rows_at_the_ends_of_time_do_no_harm() {
         [[Some(1), Some(3)], [Some(2), Some(4)]],
         "the others lie further apart than any interval reaches"
     );
+}
+
+/// Rows of a batch, of one worker.
+fn rows_of_step(case: &Case, number: usize) -> [RecordBatch; 2] {
+    case.steps[number].rows.each_ref().map(|rows| match rows.is_empty() {
+        true => RecordBatch::new_empty(layout(case.key, 1, false)),
+        false => rows_of(case.key, rows, false),
+    })
+}
+
+/// Rows leave memory before some batch; what comes out is the same, and so is what files of checkpoints make.
+#[test]
+fn it_makes_no_difference_where_rows_that_wait_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut cold, mut all) = (0, 0);
+    for number in 0..CASES / 3 {
+        let mut dice = Dice::of(number + 77_000);
+        let case = case(&mut dice);
+        let interval = &case.interval;
+        let budget = StateBudget::new([1, 2_000, 4_000][dice.throw(3) as usize], folder.path().to_owned());
+        let new = || IntervalJoin::new(interval.clone(), true).unwrap();
+        let (mut plain, mut memory, mut files) = (new(), Some(new()), None::<ColdIntervals>);
+        let mut written = Side::BOTH.map(|side| interval.table(side).unwrap());
+        let leaves = dice.throw(case.steps.len() as u64 + 1) as usize;
+        for step in 0..case.steps.len() {
+            if step == leaves {
+                let spilling = |table: StateTable| table.spilling_within(Some(&budget), &Failure::default(), "s");
+                files = memory.take().map(|memory| memory.into_files(spilling).unwrap());
+            }
+            let told = format!("case {number}, batch {}", step + 1);
+            let (id, complete) = (BatchId(step as u64 + 1), case.steps[step].complete);
+            let expected = plain.batch(id, rows_of_step(&case, step), complete).unwrap();
+            let rows = rows_of_step(&case, step);
+            let found = match (&mut memory, &mut files) {
+                (Some(memory), _) => memory.batch(id, rows, complete).unwrap(),
+                (None, files) => files.as_mut().unwrap().batch(id, rows, complete).unwrap(),
+            };
+            assert_eq!(found, expected, "{told}");
+            if let Some(files) = &mut files {
+                assert_eq!((files.newest(), files.earliest()), (plain.newest(), plain.earliest()), "{told}");
+                assert_eq!(files.row_count(), plain.len(Side::First) + plain.len(Side::Second), "{told}");
+                files.settle().unwrap();
+                cold += Side::BOTH.map(|side| files.table(side).cold().0).iter().sum::<u64>();
+                all += files.row_count() as u64;
+            }
+            if !dice.chance(40) {
+                continue;
+            }
+            for side in Side::BOTH {
+                let mut slices = Vec::new();
+                match (&mut memory, &mut files) {
+                    (Some(memory), _) => {
+                        memory.changes(side, false, STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
+                    }
+                    (None, files) => slices.push(files.as_mut().unwrap().table(side).all_changes(false).unwrap()),
+                }
+                let written = &mut written[side.place()];
+                slices.iter().for_each(|rows| written.restore(rows, |_| true).unwrap());
+                let mut kept = interval.table(side).unwrap();
+                plain
+                    .changes(side, true, STATE_SLICE_MAX, &mut |slice| kept.restore(&slice.rows, |_| true).unwrap())
+                    .unwrap();
+                assert_eq!(written.rows().unwrap(), kept.rows().unwrap(), "{told}: {side:?}");
+            }
+        }
+    }
+    assert!(cold > all / 4 && cold > 1_000, "{cold} of {all} rows were in files");
 }

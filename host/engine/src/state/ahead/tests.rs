@@ -64,7 +64,7 @@ impl Checkpoints {
         let wanted = [WantedTable {
             table: Table { files: Vec::new(), ..self.table.clone() },
             timeout_us: None,
-            by_state: false,
+            by_state: None,
             budget: None,
         }];
         ahead.follow(&*self.store, checkpoint, &wanted, 0..2, 2)

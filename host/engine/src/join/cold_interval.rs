@@ -1,0 +1,289 @@
+//! An interval join whose rows may lie in files: a table for each side, of the rows as checkpoints hold them. A batch is worked on in an
+//! [`IntervalJoin`] of its own, which has all rows of the keys that the batch has rows of, and those that wait no longer; what became of
+//! them goes back. So what comes out is the same to the byte.
+
+use super::Side;
+use super::changing::KeyIndex;
+use super::interval::{Interval, IntervalJoin};
+use crate::batch::keys::{KeyHash, Keys};
+use crate::checkpoint::state_file::REMOVED;
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, BatchTime};
+use crate::limits::STATE_SLICE_MAX;
+use crate::state::{Slot, StateTable};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// What `times` takes for a time, about.
+const COUNT_BYTES: u64 = 24;
+/// Slots whose columns are looked at at once.
+const SLOTS_AT_ONCE: usize = 16_384;
+/// Rows that are brought into memory at a time when they wait no longer, about.
+const DUE_MAX: usize = 1 << 16;
+
+/// The rows of the join on one worker.
+pub struct ColdIntervals {
+    interval: Interval,
+    /// A row is idle there when it waits no longer.
+    tables: [StateTable; 2],
+    /// Of the rows that are in memory.
+    keys: KeyIndex,
+    /// How many rows wait that have this time, wherever they are.
+    times: BTreeMap<i64, u64>,
+    newest: Option<i64>,
+}
+
+impl ColdIntervals {
+    /// With the rows of these tables, as [`Interval::table_in_files`] makes them.
+    pub fn of(interval: Interval, tables: [StateTable; 2]) -> Result<ColdIntervals> {
+        let mut times = BTreeMap::new();
+        for table in &tables {
+            table.each_touched(|time| *times.entry(time).or_default() += 1)?;
+        }
+        let mut join = ColdIntervals { interval, tables, keys: KeyIndex::default(), times, newest: None };
+        join.find_all()?;
+        Ok(join)
+    }
+
+    /// The rows of a side, for what checkpoints hold of them.
+    pub fn table(&mut self, side: Side) -> &mut StateTable {
+        &mut self.tables[side.place()]
+    }
+
+    /// How many rows of both sides wait.
+    pub fn row_count(&self) -> usize {
+        self.tables.iter().map(StateTable::len).sum()
+    }
+
+    /// The memory that rows take, and what is known of them beside the tables.
+    pub fn bytes(&self) -> (u64, u64) {
+        let in_memory: usize = self.tables.iter().map(StateTable::rows_in_memory).sum();
+        let beside = self.keys.bytes() + (in_memory * size_of::<Slot>()) as u64 + self.times.len() as u64 * COUNT_BYTES;
+        (self.tables.iter().map(StateTable::bytes).sum(), beside)
+    }
+
+    /// See [`IntervalJoin::newest`].
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// The time of the oldest row that waits.
+    pub fn earliest(&self) -> Option<i64> {
+        self.times.first_key_value().map(|(time, _)| *time)
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        let cold = |tables: &[StateTable; 2]| tables.each_ref().map(|table| table.cold().0);
+        let before = cold(&self.tables);
+        self.tables.iter_mut().try_for_each(StateTable::shrink)?;
+        // Those that are left may have moved.
+        if cold(&self.tables) != before { self.find_all() } else { Ok(()) }
+    }
+
+    fn find_all(&mut self) -> Result<()> {
+        self.keys = KeyIndex::default();
+        for side in Side::BOTH {
+            let slots: Vec<Slot> = self.tables[side.place()].all().collect();
+            self.found(side, &slots)?;
+        }
+        Ok(())
+    }
+
+    /// These rows of a side are in memory now.
+    fn found(&mut self, side: Side, slots: &[Slot]) -> Result<()> {
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let columns = self.tables[side.place()].keys(slots).map_err(Error::arrow)?;
+            let keys = self.keys_of(&columns, slots.len())?;
+            for (row, slot) in slots.iter().enumerate() {
+                self.keys.add(keys.view().get(row), side, *slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn keys_of(&self, columns: &[ArrayRef], rows: usize) -> Result<Keys> {
+        Keys::encode(columns.get(..self.interval.on).unwrap_or_default(), rows).map_err(Error::arrow)
+    }
+
+    /// See [`IntervalJoin::batch`].
+    pub fn batch(&mut self, id: BatchId, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
+        let [first, second] = &rows;
+        let keys =
+            [self.keys_of(first.columns(), first.num_rows())?, self.keys_of(second.columns(), second.num_rows())?];
+        let hashes: Vec<KeyHash> = keys.iter().flat_map(Keys::hashes).collect();
+        for side in Side::BOTH {
+            let slots = self.tables[side.place()].warm_hashes(hashes.iter().copied())?;
+            self.found(side, &slots)?;
+        }
+        let mut slots = [Vec::new(), Vec::new()];
+        if let Some(complete) = complete {
+            for side in Side::BOTH {
+                loop {
+                    let due = self.tables[side.place()].take_some_idle(BatchTime(complete), DUE_MAX)?;
+                    if due.is_empty() {
+                        break;
+                    }
+                    slots[side.place()].extend(due);
+                }
+            }
+        }
+        let of_batch: HashSet<&[u8]> =
+            keys.iter().flat_map(|keys| (0..keys.view().rows()).map(|row| keys.view().get(row))).collect();
+        for of_key in of_batch.iter().filter_map(|key| self.keys.get(key)) {
+            Side::BOTH.iter().for_each(|side| slots[side.place()].extend(&of_key.slots[side.place()]));
+        }
+        let mut join = IntervalJoin::new(self.interval.clone(), true)?;
+        for side in Side::BOTH {
+            let slots = &mut slots[side.place()];
+            slots.sort_unstable();
+            slots.dedup();
+            let table = self.tables[side.place()].copy_of(slots, self.interval.table(side)?)?;
+            join.restore(side, &table)?;
+            self.tables[side.place()].used(slots);
+        }
+        let found = join.batch(id, rows, complete)?;
+        self.newest = join.newest();
+        for side in Side::BOTH {
+            let mut changed = Vec::new();
+            join.changes(side, false, STATE_SLICE_MAX, &mut |slice| changed.push(slice.rows))?;
+            changed.iter().try_for_each(|rows| self.apply(side, rows))?;
+        }
+        Ok(found)
+    }
+
+    /// Brings rows of a side to what they have become, as a file of a checkpoint would tell it.
+    pub(super) fn apply(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
+        let removed = removed.ok_or_else(|| Error::bug("rows of a join that do not say which are removed"))?;
+        let is_kept = arrow::compute::not(removed).map_err(Error::arrow)?;
+        let (gone, kept) = (split(rows, removed)?, split(rows, &is_kept)?);
+        self.remove(side, &gone)?;
+        self.store(side, &kept)
+    }
+
+    fn remove(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let table = &mut self.tables[side.place()];
+        let columns = whole_key(table, rows)?;
+        let whole = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
+        let slots: BTreeSet<Slot> = (0..rows.num_rows()).filter_map(|row| table.find(whole.view().get(row))).collect();
+        let slots: Vec<Slot> = slots.into_iter().collect();
+        let times = self.interval.times_of(&table.states(&slots).map_err(Error::arrow)?.0)?;
+        for time in times {
+            if let Entry::Occupied(mut count) = self.times.entry(time) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        let nothing = RecordBatch::new_empty(table.state_schema());
+        table.store(&slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
+        let keys = self.keys_of(rows.columns(), rows.num_rows())?;
+        let of_rows: HashSet<&[u8]> = (0..rows.num_rows()).map(|row| keys.view().get(row)).collect();
+        for key in of_rows {
+            self.keys.retain(key, side, |slot| slots.binary_search(slot).is_err());
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let table = &mut self.tables[side.place()];
+        let columns = whole_key(table, rows)?;
+        let whole = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
+        let slots: Vec<Slot> =
+            hashes.iter().enumerate().map(|(row, hash)| table.slot(whole.view().get(row), *hash)).collect();
+        let states = rows.columns().get(columns.len()..rows.num_columns() - 1).unwrap_or_default().to_vec();
+        let states = RecordBatch::try_new(table.state_schema(), states).map_err(Error::arrow)?;
+        let is_new: Vec<bool> = slots.iter().map(|slot| !table.known(*slot)).collect();
+        table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
+        table.used(&slots);
+        let times = self.interval.times_of(&states)?;
+        let keys = self.keys_of(rows.columns(), rows.num_rows())?;
+        for (row, ((slot, time), _)) in slots.iter().zip(times).zip(is_new).enumerate().filter(|(_, (_, new))| *new) {
+            *self.times.entry(time).or_default() += 1;
+            self.keys.add(keys.view().get(row), side, *slot);
+        }
+        Ok(())
+    }
+}
+
+/// The columns of key and numbers.
+fn whole_key<'a>(table: &StateTable, rows: &'a RecordBatch) -> Result<&'a [ArrayRef]> {
+    rows.columns().get(..table.key_columns_count()).ok_or_else(|| Error::bug("rows of a join without their keys"))
+}
+
+fn split(rows: &RecordBatch, which: &BooleanArray) -> Result<RecordBatch> {
+    match which.true_count() {
+        count if count == rows.num_rows() => Ok(rows.clone()),
+        0 => Ok(rows.slice(0, 0)),
+        _ => filter_record_batch(rows, which).map_err(Error::arrow),
+    }
+}
+
+impl Interval {
+    /// A table without rows for a side, whose rows are idle when they wait no longer.
+    pub fn table_in_files(&self, side: Side) -> Result<StateTable> {
+        let (column, timeout_us) = self.idle(side);
+        Ok(self.table(side)?.idle_by_state_column(column, timeout_us).ordered_by(self.on))
+    }
+
+    /// The state column of the time of a row in such a table, and how long behind it the row waits no longer.
+    pub fn idle(&self, side: Side) -> (usize, i64) {
+        let column = self.layouts[side.place()].fields().len().saturating_sub(self.on + 1);
+        (column, self.waits_until(side, 0).saturating_add(1))
+    }
+
+    /// The times of rows as a table has their states.
+    fn times_of(&self, states: &RecordBatch) -> Result<Vec<i64>> {
+        let place = states.num_columns().saturating_sub(2);
+        let times = states.columns().get(place).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        times.map(|times| times.values().to_vec()).ok_or_else(|| Error::bug("a row of a join without its time"))
+    }
+}
+
+impl IntervalJoin {
+    /// The same rows where they may lie in files, as `spilling` lets a table have them.
+    pub fn into_files(mut self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<ColdIntervals> {
+        let (mut tables, mut changed) = (Vec::new(), Vec::new());
+        for side in Side::BOTH {
+            let mut table = spilling(self.interval().table_in_files(side)?)?;
+            if self.saves() {
+                table.track_changes();
+            }
+            let mut rows = Vec::new();
+            self.changes(side, false, STATE_SLICE_MAX, &mut |slice| changed.push((side, slice.rows)))?;
+            self.changes(side, true, STATE_SLICE_MAX, &mut |slice| rows.push(slice.rows))?;
+            rows.iter().try_for_each(|rows| table.restore(rows, |_| true))?;
+            tables.push(table);
+        }
+        let tables = <[StateTable; 2]>::try_from(tables).map_err(|_| Error::bug("a join of two sides"))?;
+        let mut join = ColdIntervals::of(self.interval().clone(), tables)?;
+        for (side, rows) in changed {
+            join.note_removed(side, &rows)?;
+            join.apply(side, &rows)?;
+        }
+        Ok(join)
+    }
+}
+
+impl ColdIntervals {
+    /// Files of checkpoints have those of these rows that are removed, and the table has not.
+    fn note_removed(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
+        let Some(removed) = removed else { return Ok(()) };
+        let gone = split(rows, removed)?;
+        let table = &mut self.tables[side.place()];
+        let columns = whole_key(table, &gone)?;
+        let whole = Keys::encode(columns, gone.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
+        for (row, hash) in hashes.iter().enumerate() {
+            table.note_removed(whole.view().get(row), *hash);
+        }
+        Ok(())
+    }
+}
