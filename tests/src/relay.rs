@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// Bytes, and how long what is said stops where they would be passed on.
+pub type HeldBack = (Vec<u8>, Duration);
+
 /// Passes connections on to a port.
 pub struct Relay {
     /// Where it listens.
@@ -17,8 +20,8 @@ pub struct Relay {
     pub junk_behind: Arc<Mutex<Option<usize>>>,
     /// Nothing of those who connect is passed on any more, and nothing to them. Connections stay open.
     pub cut: [Arc<AtomicBool>; 2],
-    /// What goes to those who connect stops for this long once, where these bytes would be passed on.
-    pub held_back: Arc<Mutex<Option<(Vec<u8>, Duration)>>>,
+    /// What goes to those who connect stops once.
+    pub held_back: Arc<Mutex<Option<HeldBack>>>,
 }
 
 impl Relay {
