@@ -84,7 +84,7 @@ fn are_right(what: &str, records: &[Record], sent: u64) {
 #[test]
 fn words_are_counted_between_two_topics_exactly_once() {
     let broker = Broker::shared();
-    let trial = counting(&broker, "between-lines", "between-counts");
+    let trial = counting(broker, "between-lines", "between-counts");
     let follower = broker.follow("between-counts");
     let mut seen = Vec::new();
     let kills = ["commit.marked:3", "commit.after:4", "plan.durable:6", "commit.written:5", "start.sink:1"];
@@ -93,7 +93,7 @@ fn words_are_counted_between_two_topics_exactly_once() {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}")));
         let comes = holds_within(Duration::from_secs(60), || {
-            send(&broker, "between-lines", &mut sent);
+            send(broker, "between-lines", &mut sent);
             seen.extend(follower.more(Duration::from_millis(20)));
             job.ended()
         });
@@ -105,19 +105,29 @@ fn words_are_counted_between_two_topics_exactly_once() {
     are_right("read", &broker.read("between-counts"), sent);
 }
 
+/// Says that it is enough when it goes, also where a test fails.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The same while the job gets other workers and processes, of which some die.
 #[test]
 fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
     let broker = Broker::shared();
-    let trial = counting(&broker, "scaled-lines", "scaled-counts");
+    let trial = counting(broker, "scaled-lines", "scaled-counts");
     let mut running = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
     let (enough, mut sent) = (AtomicBool::new(false), 0_u64);
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             while !enough.load(Ordering::Relaxed) {
-                send(&broker, "scaled-lines", &mut sent);
+                send(broker, "scaled-lines", &mut sent);
             }
         });
+        let until = Enough(&enough);
         running.until("it runs", |running| running.stderr().contains("begins at batch 1"));
         for (workers, processes) in [("3", "1"), ("1", "2"), ("2", "2"), ("2", "1")] {
             let asked = ["scale", "job.toml", "--workers", workers, "--processes", processes];
@@ -126,7 +136,7 @@ fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
             });
             kill(*running.children().first().expect("a process of the job"));
         }
-        enough.store(true, Ordering::Relaxed);
+        drop(until);
         sending.join().unwrap();
     });
     let expected = 3 * sent as usize;

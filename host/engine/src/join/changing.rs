@@ -150,11 +150,7 @@ impl ChangingJoin {
 
     /// Behind a batch: gives up rows where that is needed.
     pub fn settle(&mut self) -> Result<()> {
-        let cold = |tables: &[StateTable; 2]| tables.each_ref().map(|table| table.cold().0);
-        let before = cold(&self.tables);
-        self.tables.iter_mut().try_for_each(StateTable::shrink)?;
-        // Those that are left may have moved.
-        if cold(&self.tables) != before { self.restored() } else { Ok(()) }
+        if super::shrink(&mut self.tables)? { self.restored() } else { Ok(()) }
     }
 
     /// What of it never lies in files.
