@@ -208,8 +208,8 @@ fn a_batch_of_another_object_is_not_replayed() {
     {
         server.put("in/1.txt", lines(0..30));
         let trial = copying("rows_per_batch_max = 7");
-        // No batch begins before there is something for it: a plan holds rows.
-        trial.change("batch = \"20ms\"", "batch = \"0s\"");
+        // No batch begins before there is something for it: a plan holds rows. Nor does one begin behind the first before that is committed.
+        trial.change("batch = \"20ms\"", "batch = \"0s\"\nin_flight_max = 1");
         killed(&trial, &server, "plan.durable:1");
         match change {
             // As long as it was.

@@ -147,6 +147,15 @@ impl Keys {
     }
 }
 
+/// The bytes of a whole number or a time, with which a key ends whose last column it is.
+pub const NUMBER_BYTES: usize = size_of::<i64>();
+
+/// The number, or the time in microseconds, with which a key ends whose last column that is, and never null.
+pub fn last_number(key: &[u8]) -> i64 {
+    let bytes = key.len().checked_sub(NUMBER_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
+    bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
+}
+
 /// A key of at most 16 bytes as a number, with zeros behind. With the key's length it is all of the key, so that short
 /// keys are hashed and compared without a branch on their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

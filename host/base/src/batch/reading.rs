@@ -42,7 +42,7 @@ pub trait ReadPartition: Send {
     fn notes_are_batches(&self) -> bool {
         false
     }
-    /// Whether more rows follow for certain, though none came: then there is something to read.
+    /// Whether more rows follow, as far as is known, though none came: then there is something to read.
     fn has_more(&self) -> bool {
         false
     }

@@ -3,9 +3,10 @@
 //! same to the byte.
 
 use super::batches::{PartialRows, Window};
-use super::panes::{Accumulate, PANE_BYTES, Panes, fold_into};
+use super::panes::{Accumulate, Panes, fold_into};
 use super::rows::Slices;
 use super::sums::SlidingSums;
+use crate::batch::keys::{NUMBER_BYTES, last_number};
 use crate::error::{Error, Result};
 use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::AsArray;
@@ -37,7 +38,7 @@ impl ColdPanes {
     pub fn of(keys: &[Arc<Field>], table: StateTable) -> Result<ColdPanes> {
         let mut panes = BTreeSet::new();
         table.each_key(|key| {
-            panes.insert(pane_of(key));
+            panes.insert(last_number(key));
         })?;
         Ok(ColdPanes { table, keys: keys.to_vec(), panes, group_of: Vec::new() })
     }
@@ -74,7 +75,8 @@ impl ColdPanes {
         let changed: Vec<OwnedKey> = slots.iter().map(|slot| table.owned_key(*slot)).collect();
         let mut all: BTreeSet<OwnedKey> = BTreeSet::new();
         for (hash, key) in &changed {
-            let (pane, of_key) = (pane_of(key), key.get(..key.len().saturating_sub(PANE_BYTES)).unwrap_or_default());
+            let (pane, of_key) =
+                (last_number(key), key.get(..key.len().saturating_sub(NUMBER_BYTES)).unwrap_or_default());
             let (first, last) = (pane.saturating_sub(slices.size_us), pane.saturating_add(slices.size_us));
             let with = |pane: &i64| (*hash, [of_key, pane.to_le_bytes().as_slice()].concat().into_boxed_slice());
             all.extend(panes.range(first..=last).map(with));
@@ -92,10 +94,10 @@ impl ColdPanes {
     pub fn window(&mut self, functions: &mut impl Accumulate, window: Range<i64>, leave: i64) -> Result<Vec<Window>> {
         let ColdPanes { table, keys, panes, .. } = self;
         let mut pieces = Vec::new();
-        let is_wanted = |key: &[u8]| window.contains(&pane_of(key));
+        let is_wanted = |key: &[u8]| window.contains(&last_number(key));
         table.each_range(
             is_wanted,
-            |key| pane_of(key) < leave,
+            |key| last_number(key) < leave,
             |table, slots| {
                 pieces.push(piece(functions, keys, table, slots, &window)?);
                 Ok(())
@@ -108,7 +110,7 @@ impl ColdPanes {
     /// Removes the panes before this one.
     pub fn remove_before(&mut self, pane: i64) -> Result<()> {
         if self.first().is_some_and(|first| first < pane) {
-            self.table.each_range(|_| false, |key| pane_of(key) < pane, |_, _| Ok(()))?;
+            self.table.each_range(|_| false, |key| last_number(key) < pane, |_, _| Ok(()))?;
             self.panes.retain(|other| *other >= pane);
         }
         Ok(())
@@ -138,12 +140,6 @@ fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<State
     table.copy_of(slots, Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len()))
 }
 
-/// The pane that stands at the end of a key's bytes.
-fn pane_of(key: &[u8]) -> i64 {
-    let bytes = key.len().checked_sub(PANE_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
-    bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +160,7 @@ mod tests {
         ];
         for columns in [&columns[..], &columns[1..]] {
             let keys = Keys::encode(columns, panes.len()).unwrap();
-            assert_eq!([0, 1, 2, 3].map(|row| pane_of(keys.view().get(row))), panes);
+            assert_eq!([0, 1, 2, 3].map(|row| last_number(keys.view().get(row))), panes);
         }
     }
 }

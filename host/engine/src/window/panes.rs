@@ -33,9 +33,6 @@ pub const NONE: u32 = u32::MAX;
 /// The column that tells the panes of a key apart: the batch time, or the start of the slice.
 pub const PANE: &str = "millstream_pane";
 
-/// The bytes of its value, with which a key ends.
-pub const PANE_BYTES: usize = size_of::<i64>();
-
 /// That column.
 pub fn pane_field() -> Field {
     Field::new(PANE, DataType::Int64, false)

@@ -5,7 +5,7 @@
 use super::{Gap, Session, SessionPart};
 use crate::batch::group::Grouped;
 use crate::batch::group::sort_by_rank;
-use crate::batch::keys::Keys;
+use crate::batch::keys::{Keys, last_number};
 use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
@@ -28,6 +28,8 @@ pub struct OpenSessions {
     by_key: HashMap<Box<[u8]>, Vec<OpenSession>>,
     /// How many sessions are there.
     pub(super) known: usize,
+    /// Whether rows have left memory, so that others may have moved.
+    has_left: bool,
     /// All open sessions, wherever their rows are: how many have this start.
     starts: BTreeMap<i64, u32>,
 }
@@ -39,8 +41,6 @@ struct OpenSession {
     slot: Slot,
 }
 
-/// The bytes of a start, with which the key of a session ends.
-const START_BYTES: usize = size_of::<i64>();
 /// What `by_key` takes for a key and for a session, and `starts` for a start, about.
 const KEY_BYTES: u64 = 128;
 const SESSION_BYTES: u64 = 32;
@@ -140,7 +140,15 @@ impl OpenSessions {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
         let (keys, table) = (key.fields().len(), table.idle_by_state(gap.gap_us));
-        Ok(OpenSessions { gap, keys, table, by_key: HashMap::new(), known: 0, starts: BTreeMap::new() })
+        Ok(OpenSessions {
+            gap,
+            keys,
+            table,
+            by_key: HashMap::new(),
+            known: 0,
+            has_left: false,
+            starts: BTreeMap::new(),
+        })
     }
 
     /// The same, without sessions, whose rows may lie in files, as `spilling` lets the table have them.
@@ -164,14 +172,15 @@ impl OpenSessions {
     /// The table was restored: finds its sessions.
     pub fn restored(&mut self) -> Result<()> {
         let starts = &mut self.starts;
-        self.table.each_key(|key| *starts.entry(start_of(key)).or_default() += 1)?;
+        self.table.each_key(|key| *starts.entry(last_number(key)).or_default() += 1)?;
+        self.has_left = self.table.cold().0 > 0;
         let slots: Vec<Slot> = self.table.all().collect();
         self.know(&slots)
     }
 
     /// Brings the sessions of these keys into memory: of rows with these key columns, one for each key.
     pub fn warm(&mut self, columns: &[ArrayRef], keys: &Keys, rows: &[u32]) -> Result<()> {
-        if !self.table.spills() {
+        if !self.has_left {
             return Ok(());
         }
         let hashes = keys.hashes();
@@ -200,7 +209,8 @@ impl OpenSessions {
     /// Behind a batch: gives up rows where that is needed.
     pub fn settle(&mut self) -> Result<()> {
         self.table.shrink()?;
-        if self.table.spills() && self.known > self.table.rows_in_memory() / 2 * 3 + KNOWN_MIN {
+        self.has_left |= self.table.cold().0 > 0;
+        if self.has_left && self.known > self.table.rows_in_memory() / 2 * 3 + KNOWN_MIN {
             (self.by_key, self.known) = (HashMap::new(), 0);
             let slots: Vec<Slot> = self.table.all().collect();
             self.know(&slots)?;
@@ -388,12 +398,6 @@ fn whole_keys(keys: &[ArrayRef], rows: &[u32], starts: impl Iterator<Item = i64>
     let mut columns = take_arrays(keys, &UInt32Array::from(rows.to_vec()), None).map_err(Error::arrow)?;
     columns.push(timestamps(starts));
     Ok(columns)
-}
-
-/// The start that stands at the end of the bytes of a session's key.
-fn start_of(key: &[u8]) -> i64 {
-    let bytes = key.len().checked_sub(START_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
-    bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
 }
 
 /// The column of the rows that sessions of checkpoints of earlier versions hold themselves: Arrow IPC streams one behind the
