@@ -207,7 +207,6 @@ fn disturbed(seed: u64, processes: usize) {
     assert_eq!(server.sql(slots), "2", "seed {seed}");
 }
 
-/// Each type comes the same from a snapshot and from the log.
 /// A job that ends when all is quiet does not take a server for quiet that is only slow to send what its log has.
 #[test]
 fn changes_that_are_slow_to_come_are_waited_for() {
@@ -227,6 +226,7 @@ fn changes_that_are_slow_to_come_are_waited_for() {
     assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
 }
 
+/// Each type comes the same from a snapshot and from the log.
 #[test]
 fn values_are_what_the_schema_says() {
     let server = server();

@@ -10,6 +10,7 @@ mod migrate;
 mod restore;
 pub mod spill;
 mod table;
+pub mod time_counts;
 pub mod timers;
 
 pub use column::StateColumn;

@@ -10,15 +10,13 @@ use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::STATE_SLICE_MAX;
+use crate::state::time_counts::TimeCounts;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-/// What `times` takes for a time, about.
-const COUNT_BYTES: u64 = 24;
 /// Slots whose columns are looked at at once.
 const SLOTS_AT_ONCE: usize = 16_384;
 /// Rows that are brought into memory at a time when they wait no longer, about.
@@ -32,16 +30,16 @@ pub struct ColdIntervals {
     /// Of the rows that are in memory.
     keys: KeyIndex,
     /// How many rows wait that have this time, wherever they are.
-    times: BTreeMap<i64, u64>,
+    times: TimeCounts,
     newest: Option<i64>,
 }
 
 impl ColdIntervals {
     /// With the rows of these tables, as [`Interval::table_in_files`] makes them.
     pub fn of(interval: Interval, tables: [StateTable; 2]) -> Result<ColdIntervals> {
-        let mut times = BTreeMap::new();
+        let mut times = TimeCounts::default();
         for table in &tables {
-            table.each_touched(|time| *times.entry(time).or_default() += 1)?;
+            table.each_touched(|time| times.add(time))?;
         }
         let mut join = ColdIntervals { interval, tables, keys: KeyIndex::default(), times, newest: None };
         join.find_all()?;
@@ -61,7 +59,7 @@ impl ColdIntervals {
     /// The memory that rows take, and what is known of them beside the tables.
     pub fn bytes(&self) -> (u64, u64) {
         let in_memory: usize = self.tables.iter().map(StateTable::rows_in_memory).sum();
-        let beside = self.keys.bytes() + (in_memory * size_of::<Slot>()) as u64 + self.times.len() as u64 * COUNT_BYTES;
+        let beside = self.keys.bytes() + (in_memory * size_of::<Slot>()) as u64 + self.times.bytes();
         (self.tables.iter().map(StateTable::bytes).sum(), beside)
     }
 
@@ -72,7 +70,7 @@ impl ColdIntervals {
 
     /// The time of the oldest row that waits.
     pub fn earliest(&self) -> Option<i64> {
-        self.times.first_key_value().map(|(time, _)| *time)
+        self.times.first()
     }
 
     /// Behind a batch: gives up rows where that is needed.
@@ -152,13 +150,25 @@ impl ColdIntervals {
     }
 
     /// Brings rows of a side to what they have become, as a file of a checkpoint would tell it.
-    pub(super) fn apply(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
-        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
-        let removed = removed.ok_or_else(|| Error::bug("rows of a join that do not say which are removed"))?;
+    fn apply(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let removed = removed(rows)?;
         let is_kept = arrow::compute::not(removed).map_err(Error::arrow)?;
         let (gone, kept) = (split(rows, removed)?, split(rows, &is_kept)?);
         self.remove(side, &gone)?;
         self.store(side, &kept)
+    }
+
+    /// Files of checkpoints have those of these rows that are removed, and the table has not.
+    fn note_removed(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let gone = split(rows, removed(rows)?)?;
+        let table = &mut self.tables[side.place()];
+        let columns = whole_key(table, &gone)?;
+        let whole = Keys::encode(columns, gone.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
+        for (row, hash) in hashes.iter().enumerate() {
+            table.note_removed(whole.view().get(row), *hash);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
@@ -168,14 +178,7 @@ impl ColdIntervals {
         let slots: BTreeSet<Slot> = (0..rows.num_rows()).filter_map(|row| table.find(whole.view().get(row))).collect();
         let slots: Vec<Slot> = slots.into_iter().collect();
         let times = self.interval.times_of(&table.states(&slots).map_err(Error::arrow)?.0)?;
-        for time in times {
-            if let Entry::Occupied(mut count) = self.times.entry(time) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
+        times.into_iter().for_each(|time| self.times.remove(time));
         let nothing = RecordBatch::new_empty(table.state_schema());
         table.store(&slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
         let keys = self.keys_of(rows.columns(), rows.num_rows())?;
@@ -201,7 +204,7 @@ impl ColdIntervals {
         let times = self.interval.times_of(&states)?;
         let keys = self.keys_of(rows.columns(), rows.num_rows())?;
         for (row, ((slot, time), _)) in slots.iter().zip(times).zip(is_new).enumerate().filter(|(_, (_, new))| *new) {
-            *self.times.entry(time).or_default() += 1;
+            self.times.add(time);
             self.keys.add(keys.view().get(row), side, *slot);
         }
         Ok(())
@@ -211,6 +214,12 @@ impl ColdIntervals {
 /// The columns of key and numbers.
 fn whole_key<'a>(table: &StateTable, rows: &'a RecordBatch) -> Result<&'a [ArrayRef]> {
     rows.columns().get(..table.key_columns_count()).ok_or_else(|| Error::bug("rows of a join without their keys"))
+}
+
+/// Which rows are removed, as a file tells it.
+fn removed(rows: &RecordBatch) -> Result<&BooleanArray> {
+    let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
+    removed.ok_or_else(|| Error::bug("rows of a join that do not say which are removed"))
 }
 
 fn split(rows: &RecordBatch, which: &BooleanArray) -> Result<RecordBatch> {
@@ -264,22 +273,5 @@ impl IntervalJoin {
             join.apply(side, &rows)?;
         }
         Ok(join)
-    }
-}
-
-impl ColdIntervals {
-    /// Files of checkpoints have those of these rows that are removed, and the table has not.
-    fn note_removed(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
-        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
-        let Some(removed) = removed else { return Ok(()) };
-        let gone = split(rows, removed)?;
-        let table = &mut self.tables[side.place()];
-        let columns = whole_key(table, &gone)?;
-        let whole = Keys::encode(columns, gone.num_rows()).map_err(Error::arrow)?;
-        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
-        for (row, hash) in hashes.iter().enumerate() {
-            table.note_removed(whole.view().get(row), *hash);
-        }
-        Ok(())
     }
 }

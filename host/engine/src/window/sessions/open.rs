@@ -9,12 +9,12 @@ use crate::batch::keys::{Keys, last_number};
 use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
+use crate::state::time_counts::TimeCounts;
 use crate::state::{Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// See the module. Sessions of one key never have the same start.
@@ -31,7 +31,7 @@ pub struct OpenSessions {
     /// Whether rows have left memory, so that others may have moved.
     has_left: bool,
     /// All open sessions, wherever their rows are: how many have this start.
-    starts: BTreeMap<i64, u32>,
+    starts: TimeCounts,
 }
 
 #[derive(Clone, Copy)]
@@ -41,10 +41,9 @@ struct OpenSession {
     slot: Slot,
 }
 
-/// What `by_key` takes for a key and for a session, and `starts` for a start, about.
+/// What `by_key` takes for a key and for a session, about.
 const KEY_BYTES: u64 = 128;
 const SESSION_BYTES: u64 = 32;
-const COUNT_BYTES: u64 = 24;
 /// So many sessions may be known whose rows are in files, beside half as many as are in memory.
 const KNOWN_MIN: usize = 256;
 /// Sessions that are brought into memory at a time when they are complete, about.
@@ -147,7 +146,7 @@ impl OpenSessions {
             by_key: HashMap::new(),
             known: 0,
             has_left: false,
-            starts: BTreeMap::new(),
+            starts: TimeCounts::default(),
         })
     }
 
@@ -164,15 +163,13 @@ impl OpenSessions {
 
     /// The memory that is taken beside the table, about.
     pub fn bytes_beside(&self) -> u64 {
-        self.by_key.len() as u64 * KEY_BYTES
-            + self.known as u64 * SESSION_BYTES
-            + self.starts.len() as u64 * COUNT_BYTES
+        self.by_key.len() as u64 * KEY_BYTES + self.known as u64 * SESSION_BYTES + self.starts.bytes()
     }
 
     /// The table was restored: finds its sessions.
     pub fn restored(&mut self) -> Result<()> {
         let starts = &mut self.starts;
-        self.table.each_key(|key| *starts.entry(last_number(key)).or_default() += 1)?;
+        self.table.each_key(|key| starts.add(last_number(key)))?;
         self.has_left = self.table.cold().0 > 0;
         let slots: Vec<Slot> = self.table.all().collect();
         self.know(&slots)
@@ -244,14 +241,7 @@ impl OpenSessions {
     }
 
     fn forget(&mut self, key: &[u8], starts: &[i64]) {
-        for start in starts {
-            if let Entry::Occupied(mut count) = self.starts.entry(*start) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
+        starts.iter().for_each(|start| self.starts.remove(*start));
         let Some(sessions) = self.by_key.get_mut(key) else { return };
         let before = sessions.len();
         sessions.retain(|own| !starts.contains(&own.session.start_us));
@@ -297,7 +287,7 @@ impl OpenSessions {
 
     /// The start of the session that began first.
     pub fn first_start(&self) -> Option<i64> {
-        self.starts.first_key_value().map(|(start, _)| *start)
+        self.starts.first()
     }
 
     /// The accumulators of these slots.
@@ -333,7 +323,7 @@ impl OpenSessions {
         self.remove_rows(&gone);
         self.table.used(&slots);
         for (session, slot) in sessions.iter().zip(&slots) {
-            *self.starts.entry(session.session.start_us).or_default() += 1;
+            self.starts.add(session.session.start_us);
             self.insert(key(session), OpenSession { session: session.session, slot: *slot });
         }
         Ok(slots)
