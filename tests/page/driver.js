@@ -15,6 +15,8 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 const browser = await chromium.launch({ executablePath: program, headless: true, args: flags });
 const pages = [];
+// On a machine with much else to do: ten pages at once need a minute there to load.
+const LONGEST_MS = 180_000;
 
 /** What went wrong in a page, and what it asked others for: a list that must stay empty. */
 function watched(page, home) {
@@ -43,7 +45,7 @@ const orders = {
     const first = pages.length;
     const told = await Promise.all(Array.from({ length: many }, async () => {
       const context = await browser.newContext({ colorScheme: dark ? 'dark' : 'light', viewport: { width, height }, reducedMotion: 'reduce' });
-      context.setDefaultTimeout(60_000);
+      context.setDefaultTimeout(LONGEST_MS);
       const page = await context.newPage(), wrong = watched(page, new URL(url).origin), came = await counted(page);
       pages.push({ page, wrong });
       await page.goto(url);
@@ -73,7 +75,7 @@ const orders = {
     return pages[at].page.locator(selector).first().innerText();
   },
   /** Waits until a text is there that a pattern finds; the answer is the text. */
-  async until({ at = 0, selector = 'body', pattern, seconds = 60 }) {
+  async until({ at = 0, selector = 'body', pattern, seconds = LONGEST_MS / 1000 }) {
     const { page } = pages[at], find = new RegExp(pattern);
     const found = await page.waitForFunction(([where, source]) => {
       const text = document.querySelector(where)?.innerText ?? '';
@@ -82,7 +84,7 @@ const orders = {
     return found.jsonValue();
   },
   /** Waits until an element is there. */
-  async there({ at = 0, selector, seconds = 60 }) {
+  async there({ at = 0, selector, seconds = LONGEST_MS / 1000 }) {
     await pages[at].page.locator(selector).first().waitFor({ state: 'attached', timeout: seconds * 1000 });
   },
   /** What an expression gives in the page. */
@@ -121,7 +123,13 @@ for await (const line of createInterface({ input: process.stdin })) {
     const order = JSON.parse(line);
     answer = { ok: (await orders[order.do](order)) ?? null };
   } catch (error) {
-    answer = { error: String(error?.stack ?? error) };
+    // What each page shows and has said, as whoever reads of the failure cannot look any more.
+    const looks = await Promise.all(pages.map(async ({ page, wrong }, at) => {
+      const seen = page.evaluate(() => `${document.readyState} ${document.visibilityState}: ${document.body?.innerText}`).catch(String);
+      const late = new Promise((resolve) => { setTimeout(resolve, 5_000, 'no answer'); });
+      return `page ${at}, ${page.url()}: ${String(await Promise.race([seen, late])).slice(0, 500)} ${JSON.stringify(wrong)}`;
+    }));
+    answer = { error: [String(error?.stack ?? error), ...looks].join('\n') };
   }
   console.log(JSON.stringify(answer));
 }

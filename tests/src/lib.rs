@@ -27,6 +27,7 @@ pub mod nats;
 pub mod nats_key;
 pub mod network;
 mod parts;
+mod ports;
 mod postgres;
 mod process;
 mod python;
@@ -63,6 +64,7 @@ pub use mosquitto::Mosquitto;
 pub use nats::Nats;
 pub use nats_key::{NatsKey, NatsKeyOf};
 pub use parts::{one_stage, passing, queue_sink, queue_source};
+pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Ended, Process, at_a_quarter, kill, lives, signal, stopped};
 pub use python::{packages_of_python, python_with};
@@ -82,9 +84,7 @@ pub use weed::WeedServer;
 pub use wheel::python_with_wheel;
 pub use zeromq::Zeromq;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// No single wait of a test may take longer, also on a busy machine.
@@ -119,16 +119,6 @@ pub fn plugin(name: &str) -> PathBuf {
     let component = folder.join(format!("{name}.wasm"));
     assert!(component.is_file(), "there is no {}; `make build` makes it", component.display());
     folder
-}
-
-/// A port of 127.0.0.1 that nobody listens on. It is below those that the system gives to whoever asks for any, so
-/// that no other test gets it before it is used, and no port is returned twice.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id() * 97;
-    let mut ports =
-        std::iter::repeat_with(|| 10_000 + ((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Where the two processes of a job listen, as `--hosts` has it.

@@ -1,5 +1,6 @@
 //! A real PostgreSQL server in a folder of its own. Needs nothing of this crate, so that tests of the host use it, too.
 
+use super::ports::free_port;
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -187,9 +188,4 @@ fn programs() -> PathBuf {
 fn id(what: &str, user: Option<&str>) -> Option<u32> {
     let told = Command::new("id").arg(what).args(user).output().ok()?;
     String::from_utf8(told.stdout).ok()?.trim().parse().ok()
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
 }

@@ -1,5 +1,7 @@
 //! The sink of a job with checkpoints, against a real server.
 
+#[path = "../../../../../tests/src/ports.rs"]
+mod ports;
 #[allow(dead_code)]
 #[path = "../../../../../tests/src/postgres.rs"]
 mod real;

@@ -1,0 +1,44 @@
+//! Ports of 127.0.0.1 for what tests start.
+//!
+//! They are below those that the system gives to whoever asks for any, and processes of tests that run side by side take them from
+//! blocks that each locks for itself, so that nobody gets one between the moment that it is named and the moment that it is used.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+const FIRST: u16 = 10_000;
+const BLOCK: u16 = 50;
+const BLOCKS: u16 = 400;
+
+/// The blocks of this process: locked until it ends. And the ports of the last one that nobody has had.
+static OWN: Mutex<(Vec<File>, Range<u16>)> = Mutex::new((Vec::new(), 0..0));
+
+/// A port that nobody listens on. None is returned twice.
+pub fn free_port() -> u16 {
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let (locks, ports) = &mut *own;
+        if let Some(port) = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+            return port;
+        }
+        let (lock, block) = block();
+        locks.push(lock);
+        *ports = FIRST + block * BLOCK..FIRST + (block + 1) * BLOCK;
+    }
+}
+
+/// A block that no process has.
+fn block() -> (File, u16) {
+    let folder = std::env::temp_dir().join("millstream-test-ports");
+    std::fs::create_dir_all(&folder).expect("there is a folder for locks");
+    // Those who start one after another begin apart, as what the last one used may not be given back yet.
+    let first = (std::process::id() % u32::from(BLOCKS)) as u16 * 37;
+    let blocks = (0..BLOCKS).map(|at| (first + at) % BLOCKS);
+    let mut free = blocks.filter_map(|block| {
+        let lock = File::create(folder.join(block.to_string())).expect("there is a file to lock");
+        lock.try_lock().is_ok().then_some((lock, block))
+    });
+    free.next().expect("a block of ports is free")
+}
