@@ -26,14 +26,17 @@ use budget::{BudgetShare, StateBudget};
 use cold::{ColdFile, ColdRows, WantedKey};
 use file::SpillWriter;
 use page::{ColdRow, ROW_BYTES_MAX};
+use std::hint::black_box;
 use std::mem::take;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 /// How often a row is passed over at most when rows are to leave, however often it was used.
 const USES_MAX: u8 = 3;
-/// One of so many slots may be free behind rows that have just left, and no more.
+/// One of so many slots, and of so many bytes of keys, may be free behind rows that have just left, and no more.
 const SLACK: usize = 3;
+/// Rows that are brought into the caches of the processor together.
+const LOADED_ROWS: usize = 64;
 /// So much is freed before memory is given back to the system: it takes some milliseconds.
 const FREED_BYTES: u64 = 4 << 20;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
@@ -160,18 +163,27 @@ impl StateTable {
 
     /// Brings the rows of these keys into memory, where they are elsewhere.
     pub fn warm(&mut self, keys: KeysView<'_>) -> Result<()> {
-        self.warm_hashed(keys, |row| keys.short(row).1)
-    }
-
-    /// The same of keys whose hashes are known.
-    pub fn warm_hashed(&mut self, keys: KeysView<'_>, hash: impl Fn(usize) -> KeyHash) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
         let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
-        let wanted = missing.map(|row| WantedKey { hash: hash(row).0, key: Some(keys.get(row)) });
+        let wanted = missing.map(|row| WantedKey { hash: keys.short(row).1.0, key: Some(keys.get(row)) });
         let wanted = wanted.collect();
         self.warm_keys(wanted).map(drop)
+    }
+
+    /// The slots of keys with these hashes, as [`StateTable::slot`] gives them. Their rows are in memory then.
+    pub fn warm_slots(&mut self, keys: KeysView<'_>, hash: impl Fn(usize) -> KeyHash) -> Result<Vec<Slot>> {
+        let rows = 0..keys.rows();
+        if self.is_warm() {
+            return Ok(rows.map(|row| self.slot(keys.get(row), hash(row))).collect());
+        }
+        let found: Vec<Option<Slot>> = rows.map(|row| self.find(keys.get(row))).collect();
+        let missing = found.iter().enumerate().filter(|(_, slot)| slot.is_none());
+        let wanted = missing.map(|(row, _)| WantedKey { hash: hash(row).0, key: Some(keys.get(row)) }).collect();
+        self.warm_keys(wanted)?;
+        let slot = |(row, slot): (usize, Option<Slot>)| slot.unwrap_or_else(|| self.slot(keys.get(row), hash(row)));
+        Ok(found.into_iter().enumerate().map(slot).collect())
     }
 
     /// The same of keys that are known one by one.
@@ -295,7 +307,8 @@ impl StateTable {
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
         let removed = self.changes.as_ref().map_or(0, super::changes::TrackedChanges::removed_bytes);
         // Keys are copied when those that left are given back.
-        rows + self.index_bytes() + (values + 2 * self.key_bytes.len()) as u64 + cold + removed
+        let keys = 2 * self.key_bytes.len() - self.key_bytes_dead;
+        rows + self.index_bytes() + (values + keys) as u64 + cold + removed
     }
 
     /// Gives up rows where the tables take more than they may: for between batches, as slots change their keys.
@@ -303,7 +316,7 @@ impl StateTable {
         let (bytes, timed) = (self.used_bytes(), self.idle.is_some());
         let Some(spill) = &mut self.spill else { return Ok(()) };
         if !spill.cold.is_empty() {
-            spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
+            spill.cold.merge(spill.share.budget(), timed, &spill.failure)?;
         }
         let growth = spill.expected_growth(bytes);
         let Some(most) = spill.share.take(bytes + growth) else {
@@ -339,7 +352,7 @@ impl StateTable {
             }
             spill.settled = bytes;
             spill.share.take(bytes + growth);
-            spill.cold.merge(spill.share.budget().folder(), timed, &spill.failure)?;
+            spill.cold.merge(spill.share.budget(), timed, &spill.failure)?;
         }
         Ok(())
     }
@@ -371,7 +384,7 @@ impl StateTable {
             if let Some(spill) = &mut self.spill {
                 spill.cold.files.push(ColdFile::new(file, changed, timed));
             }
-            self.forget(&slots);
+            self.forget(slots);
         }
         Ok(())
     }
@@ -412,9 +425,12 @@ impl StateTable {
 
     fn spill_file(&self, slots: &[Slot]) -> Result<file::SpillFile> {
         let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
-        let mut writer = SpillWriter::new(spill.share.budget().folder(), slots.len() as u64, spill.failure.clone())?;
+        let mut writer = SpillWriter::new(spill.share.budget(), slots.len() as u64, spill.failure.clone())?;
         let mut row = Vec::new();
-        for slot in slots {
+        for (at, slot) in slots.iter().enumerate() {
+            if at.is_multiple_of(LOADED_ROWS) {
+                self.load(&slots[at..slots.len().min(at + LOADED_ROWS)]);
+            }
             let (place, hash) = (*slot as usize, self.hashes[*slot as usize]);
             let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(*slot));
             let touched = self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[place]);
@@ -427,18 +443,35 @@ impl StateTable {
         writer.finish()
     }
 
+    /// Brings what the rows of these slots are made of into the caches of the processor: they lie anywhere, and it waits for many at
+    /// a time here, where it would wait for each by itself.
+    fn load(&self, slots: &[Slot]) {
+        let each = |of: &dyn Fn(usize) -> u64| black_box(slots.iter().fold(0, |sum, slot| sum ^ of(*slot as usize)));
+        each(&|slot| self.hashes[slot]);
+        each(&|slot| self.key_starts[slot] ^ u64::from(self.key_lengths[slot]));
+        each(&|slot| self.key(slot as Slot).first().copied().unwrap_or_default().into());
+        for column in &self.columns {
+            each(&|slot| column.word(slot).unwrap_or_default() ^ column.value_len(slot) as u64);
+        }
+    }
+
     /// The rows of these slots are elsewhere now.
-    fn forget(&mut self, slots: &[Slot]) {
+    fn forget(&mut self, mut slots: Vec<Slot>) {
         let changes = self.changes.take();
-        slots.iter().for_each(|slot| self.remove(*slot));
+        // In the order in which they lie in memory.
+        slots.sort_unstable();
+        for slots in slots.chunks(LOADED_ROWS) {
+            self.load_index(slots);
+            slots.iter().for_each(|slot| self.remove(*slot));
+        }
         self.changes = changes;
         if let Some(changes) = &mut self.changes {
-            changes.forget(slots);
+            changes.forget(&slots);
         }
         if let Some(idle) = &mut self.idle {
             idle.queue_anew();
         }
-        self.compact_now();
+        self.compact_above(SLACK);
     }
 
     /// How many key groups are looked at a time where all cold rows are, or those that changed.

@@ -16,6 +16,7 @@ use arrow::error::ArrowError;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// Slots that are looked at to tell how a table lies over key groups: it takes less than a millisecond.
@@ -41,7 +42,7 @@ pub struct StateTable {
     pub(super) key_starts: Vec<u64>,
     pub(super) key_lengths: Vec<u32>,
     pub(super) key_bytes: Vec<u8>,
-    key_bytes_dead: usize,
+    pub(super) key_bytes_dead: usize,
     /// Whether the slot's key has a state. A slot without one is free, or its key waits for its first call to end.
     pub(super) known: Vec<bool>,
     pub(super) columns: Vec<StateColumn>,
@@ -584,6 +585,14 @@ impl StateTable {
         self.len += usize::from(!std::mem::replace(&mut self.known[slot as usize], true));
     }
 
+    /// Brings what the index has of these slots into the caches of the processor, for [`StateTable::remove`].
+    pub(super) fn load_index(&self, slots: &[Slot]) {
+        for slot in slots {
+            let place = Indexed::place(self.seeds.hash(self.key(*slot)) as u32);
+            black_box(self.index.find(place, |other| other.slot == *slot));
+        }
+    }
+
     pub(super) fn remove(&mut self, slot: Slot) {
         let hash = self.hashes[slot as usize];
         if let Some(changes) = &mut self.changes {
@@ -624,10 +633,14 @@ impl StateTable {
 
     /// Gives back the bytes of removed keys once they are more than half.
     pub(super) fn compact(&mut self) {
-        if self.key_bytes_dead < 1 << 16 || self.key_bytes_dead * 2 < self.key_bytes.len() {
-            return;
+        self.compact_above(2);
+    }
+
+    /// The same once they are more than one of so many.
+    pub(super) fn compact_above(&mut self, of: usize) {
+        if self.key_bytes_dead >= 1 << 16 && self.key_bytes_dead >= self.key_bytes.len() / of {
+            self.compact_now();
         }
-        self.compact_now();
     }
 
     /// Gives back the bytes of removed keys.

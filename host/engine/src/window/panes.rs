@@ -333,12 +333,9 @@ pub fn fold_into(
 ) -> Result<Vec<Slot>> {
     let encoded = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let (view, hashes) = (encoded.view(), table.hashes_of(keys, &encoded).map_err(Error::arrow)?);
-    table.warm_hashed(view, |row| hashes[row])?;
+    let slots = table.warm_slots(view, |row| hashes[row])?;
     let mut groups = PaneGroups::new(group_of, rows);
-    for (row, hash) in hashes.iter().enumerate() {
-        let slot = table.slot(view.get(row), *hash);
-        groups.push(slot, table.slots());
-    }
+    slots.into_iter().for_each(|slot| groups.push(slot, table.slots()));
     groups.fold(table, functions, partial)
 }
 

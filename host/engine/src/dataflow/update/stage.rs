@@ -250,9 +250,7 @@ impl UpdateStage {
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
         let keys = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let keys = keys.view();
-        self.table.warm(keys)?;
-        let slot_of_row: Vec<Slot> =
-            (0..keys.rows()).map(|row| self.table.slot(keys.get(row), keys.short(row).1)).collect();
+        let slot_of_row = self.table.warm_slots(keys, |row| keys.short(row).1)?;
         let (slot_of_due, due_us) = self.take_due(context)?;
         let idle = self.table.take_idle(context.time)?;
         self.place.resize(self.table.slots(), NOT_CALLED);

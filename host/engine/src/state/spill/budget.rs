@@ -61,7 +61,7 @@ pub struct BudgetShare {
 
 impl BudgetShare {
     /// The budget.
-    pub fn budget(&self) -> &StateBudget {
+    pub fn budget(&self) -> &Arc<StateBudget> {
         &self.budget
     }
 

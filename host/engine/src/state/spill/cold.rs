@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Pages that are read at a time where they lie apart, and where they lie side by side.
-const RANDOM_PAGES: usize = 1024;
+const RANDOM_PAGES: usize = 32;
 const SIDE_BY_SIDE_PAGES: usize = 64;
 
 /// A key that is looked for, or all that have a hash.
@@ -137,10 +137,10 @@ impl ColdRows {
                 continue;
             }
             let mut gone = vec![false; wanted.len()];
-            for (hits, runs) in runs(&hits) {
-                let read = file.read_all(&runs)?;
+            let (shares, together) = runs(&hits);
+            file.read_ahead(&together, |number, read| {
                 let mut at = 0;
-                for (hit, pages) in hits {
+                for (hit, pages) in hits.get(shares.get(number).cloned().unwrap_or_default()).unwrap_or_default() {
                     while read.get(at).is_some_and(|run| run.all().end < pages.end) {
                         at += 1;
                     }
@@ -148,7 +148,8 @@ impl ColdRows {
                     let WantedKey { hash, key } = wanted[*hit];
                     gone[*hit] = self.take_row(place, run, pages.clone(), (hash, key), &mut found)?;
                 }
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
             let mut gone = gone.into_iter();
             wanted.retain(|_| gone.next() == Some(false));
         }
@@ -165,7 +166,7 @@ impl ColdRows {
     ) -> Result<bool> {
         let Some(of) = self.files.get_mut(place) else { return Ok(false) };
         for page in pages {
-            for row in run.rows(page) {
+            for row in run.rows_from(page, hash) {
                 let (number, row) = row?;
                 if row.hash > hash {
                     return Ok(false);
@@ -211,31 +212,28 @@ impl ColdRows {
                 .filter(|page| of.oldest[*page] <= until)
                 .map(|page| (page, page..page + 1))
                 .collect();
-            for (_, runs) in runs(&due) {
-                if count >= most {
-                    break;
-                }
-                for run in file.read_all(&runs)? {
-                    for page in run.all() {
-                        let mut oldest = i64::MAX;
-                        for row in run.rows(page) {
-                            let (number, row) = row?;
-                            if !of.is_live(number) {
-                            } else if row.touched <= until {
-                                of.take(number);
-                                self.merge.iter_mut().for_each(|merge| merge.taken(&file, row.hash, row.key));
-                                found(of.changed, row);
-                                count += 1;
-                            } else {
-                                oldest = oldest.min(row.touched);
-                            }
-                        }
-                        if let Some(of_page) = of.oldest.get_mut(page) {
-                            *of_page = oldest;
+            let (_, together) = runs(&due);
+            file.read_ahead(&together, |_, read| {
+                for (run, page) in read.iter().flat_map(|run| run.all().map(move |page| (run, page))) {
+                    let mut oldest = i64::MAX;
+                    for row in run.rows(page) {
+                        let (number, row) = row?;
+                        if !of.is_live(number) {
+                        } else if row.touched <= until {
+                            of.take(number);
+                            self.merge.iter_mut().for_each(|merge| merge.taken(&file, row.hash, row.key));
+                            found(of.changed, row);
+                            count += 1;
+                        } else {
+                            oldest = oldest.min(row.touched);
                         }
                     }
+                    if let Some(of_page) = of.oldest.get_mut(page) {
+                        *of_page = oldest;
+                    }
                 }
-            }
+                Ok(if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
             of.oldest_of_all = of.oldest.iter().copied().min().unwrap_or(i64::MAX);
         }
         Ok(())
@@ -281,31 +279,32 @@ pub fn each_live(
 /// A question by its number, and the pages that its row may be in.
 type Hit = (usize, Range<usize>);
 
-/// What is read together: some of these questions with their pages, which are in order, and the pages as runs of those that lie
-/// side by side, each page once.
-fn runs(hits: &[Hit]) -> impl Iterator<Item = (&[Hit], Vec<Range<usize>>)> {
-    let mut rest = hits;
-    std::iter::from_fn(move || {
-        let mut runs: Vec<Range<usize>> = Vec::new();
-        let mut pages = 0;
-        let counted = rest.iter().try_fold(0, |count, (_, range)| {
-            let more = range.len();
-            if count > 0 && pages + more > RANDOM_PAGES {
-                return ControlFlow::Break(count);
+/// What is read together: which of these questions, whose pages are in order, and their pages as runs of those that lie side by
+/// side, each page once.
+fn runs(hits: &[Hit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
+    let (mut shares, mut together) = (Vec::new(), Vec::new());
+    let (mut runs, mut first, mut pages): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, 0);
+    for (at, (_, range)) in hits.iter().enumerate() {
+        if pages >= RANDOM_PAGES {
+            shares.push(first..at);
+            together.push(std::mem::take(&mut runs));
+            (first, pages) = (at, 0);
+        }
+        match runs.last_mut() {
+            Some(last) if range.end <= last.end => {}
+            Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => {
+                pages += range.end - last.end;
+                last.end = range.end;
             }
-            match runs.last_mut() {
-                Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => {
-                    last.end = last.end.max(range.end)
-                }
-                Some(last) if range.end <= last.end => {}
-                _ => runs.push(range.clone()),
+            _ => {
+                pages += range.len();
+                runs.push(range.clone());
             }
-            pages += more;
-            ControlFlow::Continue(count + 1)
-        });
-        let (ControlFlow::Break(count) | ControlFlow::Continue(count)) = counted;
-        let (now, later) = rest.split_at(count);
-        rest = later;
-        (!now.is_empty()).then_some((now, runs))
-    })
+        }
+    }
+    if first < hits.len() {
+        shares.push(first..hits.len());
+        together.push(runs);
+    }
+    (shares, together)
 }

@@ -1,26 +1,32 @@
 //! Spill files: rows in the order of the hashes of their keys, in pages, with an index and a filter in memory. A file has no name
 //! in its folder: whatever becomes of the process, nothing is left of it.
 
+use super::budget::StateBudget;
 use super::filter::Filter;
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::patience::{StoreError, io_failed, patiently};
+use crate::threads;
+use std::any::Any;
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
 /// Places of pages are counted in [`PAGE_BYTES`], by 32 bits.
 const FILE_BYTES_MAX: u64 = (u32::MAX as u64) * PAGE_BYTES as u64;
-/// Runs of pages that one thread reads by itself, and threads that read more of them.
-const RUNS_A_THREAD: usize = 8;
+/// Threads that read for one that works, and what each of them has read that nobody has looked at.
 const READERS_MAX: usize = 8;
+const AHEAD: usize = 2;
 
 /// Where a page is.
 #[derive(Clone, Copy, Debug)]
@@ -126,25 +132,48 @@ impl SpillFile {
         Ok(read)
     }
 
-    /// Reads several runs of pages, several at a time.
-    pub fn read_all(&self, runs: &[Range<usize>]) -> Result<Vec<Pages<'_>>> {
-        let threads = (runs.len() / RUNS_A_THREAD).min(READERS_MAX);
-        if threads < 2 {
-            return runs.iter().map(|run| self.read(run.clone())).collect();
+    /// Reads runs of pages, some at a time, and shows them to `work` in their order with the number of those that came together, until
+    /// it wants no more. While it works, the next are read.
+    pub fn read_ahead(
+        &self,
+        together: &[Vec<Range<usize>>],
+        mut work: impl FnMut(usize, &[Pages<'_>]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let read = |runs: &Vec<Range<usize>>| runs.iter().map(|run| self.read(run.clone())).collect::<Result<Vec<_>>>();
+        let readers = together.len().min(READERS_MAX);
+        if readers < 2 {
+            for (number, runs) in together.iter().enumerate() {
+                if work(number, &read(runs)?)?.is_break() {
+                    break;
+                }
+            }
+            return Ok(());
         }
-        let share = runs.len().div_ceil(threads);
-        let all: Vec<Result<Vec<Pages>>> = std::thread::scope(|scope| {
-            let read = |runs: &[Range<usize>]| runs.iter().map(|run| self.read(run.clone())).collect();
-            let reading: Vec<_> = runs.chunks(share).map(|runs| scope.spawn(move || read(runs))).collect();
-            let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<_>>>| {
-                let panicked = |panic: Box<dyn std::any::Any + Send>| {
-                    Err(crate::threads::panicked("a thread that read cold rows", &*panic))
+        thread::scope(|scope| {
+            let start = |first: usize| {
+                let (sender, come) = sync_channel(AHEAD);
+                // Whoever wants no more is gone.
+                let reader = move || {
+                    let mut mine = together.iter().skip(first).step_by(readers);
+                    while mine.next().is_some_and(|runs| sender.send(read(runs)).is_ok()) {}
                 };
-                thread.join().unwrap_or_else(panicked)
+                (come, scope.spawn(reader))
             };
-            reading.into_iter().map(ended).collect()
-        });
-        Ok(all.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+            let mut readers: VecDeque<_> = (0..readers).map(start).collect();
+            for number in 0..together.len() {
+                let Some((come, reader)) = readers.pop_front() else { break };
+                let Ok(pages) = come.recv() else {
+                    let panicked =
+                        |panic: Box<dyn Any + Send>| threads::panicked("a thread that read cold rows", &*panic);
+                    return Err(reader.join().err().map_or_else(|| Error::bug("a reader ended early"), panicked));
+                };
+                if work(number, &pages?)?.is_break() {
+                    break;
+                }
+                readers.push_back((come, reader));
+            }
+            Ok(())
+        })
     }
 
     /// An error in a page.
@@ -188,9 +217,15 @@ impl Pages<'_> {
 
     /// The rows of one of them, with their numbers.
     pub fn rows(&self, page: usize) -> impl Iterator<Item = Result<(u32, ColdRow<'_>)>> {
+        self.rows_from(page, 0)
+    }
+
+    /// The same from the first row whose hash is not below this one.
+    pub fn rows_from(&self, page: usize, hash: u64) -> impl Iterator<Item = Result<(u32, ColdRow<'_>)>> {
         let damaged = move || self.of.damaged(page, "its rows cannot be told apart");
-        let rows = page::rows(self.bytes_of(page));
-        (self.of.first_row(page)..).zip(rows).map(move |(number, row)| Ok((number, row.ok_or_else(damaged)?)))
+        let first = self.of.first_row(page);
+        let rows = page::rows_from(self.bytes_of(page), hash);
+        rows.map(move |(place, row)| Ok((first.saturating_add(place), row.ok_or_else(damaged)?)))
     }
 }
 
@@ -212,7 +247,8 @@ pub struct SpillWriter {
 
 impl SpillWriter {
     /// Of at most so many rows.
-    pub fn new(folder: &Path, rows: u64, failure: Failure) -> Result<SpillWriter> {
+    pub fn new(budget: &StateBudget, rows: u64, failure: Failure) -> Result<SpillWriter> {
+        let folder = budget.folder();
         let file = patiently(&failure, || open(folder))?;
         fault::point("spill.made");
         Ok(SpillWriter {
@@ -224,7 +260,7 @@ impl SpillWriter {
             pages: Vec::new(),
             oldest: Vec::new(),
             rows: 0,
-            filter: Filter::new(rows),
+            filter: Filter::new(rows, budget.bytes_max()),
             out: Vec::with_capacity(WRITE_BYTES + PAGE_BYTES),
             written: 0,
         })
@@ -298,8 +334,8 @@ impl SpillFile {
     /// The same with another file below it.
     pub fn with_file(&self, file: File) -> SpillFile {
         let SpillFile { id, folder, pages, end, rows, oldest, .. } = self;
-        let mut filter = Filter::new(u64::from(*rows));
-        (0..1000).for_each(|hash| filter.add(hash));
+        let mut filter = Filter::new(u64::from(*rows), 0);
+        (0..1000.max(u64::from(*rows))).for_each(|hash| filter.add(hash));
         let (folder, pages, oldest) = (folder.clone(), pages.clone(), oldest.clone());
         SpillFile { file, id: *id, folder, pages, end: *end, rows: *rows, filter, oldest }
     }

@@ -1,5 +1,6 @@
 //! Several spill files become one, in a thread of its own, while the table is used.
 
+use super::budget::StateBudget;
 use super::cold::{ColdFile, ColdRows, WantedKey, each_live};
 use super::file::{SpillFile, SpillWriter};
 use super::page::PAGE_BYTES;
@@ -8,7 +9,6 @@ use crate::failure::Failure;
 use crate::fault;
 use crate::threads;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
@@ -53,7 +53,7 @@ impl Merge {
 
 impl ColdRows {
     /// Puts the file of a merge that is done in the place of those that it is made of, and begins another merge where one is due.
-    pub fn merge(&mut self, folder: &Path, timed: bool, failure: &Failure) -> Result<()> {
+    pub fn merge(&mut self, budget: &Arc<StateBudget>, timed: bool, failure: &Failure) -> Result<()> {
         self.files.retain(|file| file.live() > 0 || self.merge.as_ref().is_some_and(|merge| merge.is_of(&file.file)));
         let waits = self.files.len() > FILES_WAIT;
         let done = self.merge.as_ref().and_then(|merge| merge.look(waits));
@@ -67,10 +67,10 @@ impl ColdRows {
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
-        let (folder, job, failing) = (folder.to_owned(), failure.clone(), failure.clone());
+        let (budget, job, failing) = (budget.clone(), failure.clone(), failure.clone());
         let failed = move |error| failing.set(error);
         threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
-            let _ = sender.send(merge_files(&due, &folder, job));
+            let _ = sender.send(merge_files(&due, &budget, job));
         })?;
         self.merge = Some(Merge { of, changed, taken: Vec::new(), done, work_bytes });
         Ok(())
@@ -123,9 +123,9 @@ impl Merge {
 }
 
 /// All rows of these files that are there, in one file.
-fn merge_files(of: &[ColdFile], folder: &Path, failure: Failure) -> Result<SpillFile> {
+fn merge_files(of: &[ColdFile], budget: &StateBudget, failure: Failure) -> Result<SpillFile> {
     let rows = of.iter().map(|file| u64::from(file.live())).sum();
-    let mut writer = SpillWriter::new(folder, rows, failure)?;
+    let mut writer = SpillWriter::new(budget, rows, failure)?;
     let mut readers = of.iter().map(RowReader::new).collect::<Result<Vec<_>>>()?;
     // There are few files, so each of them is looked at for each row.
     loop {

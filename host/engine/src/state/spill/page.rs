@@ -102,22 +102,33 @@ pub fn is_whole(page: &[u8], seed: u64) -> bool {
     page.get(8..).is_some_and(|rest| told == Some(xxh3_64_with_seed(rest, seed)))
 }
 
-/// The rows of a page that is whole; `None` for one that nobody can have written.
-pub fn rows(page: &[u8]) -> impl Iterator<Item = Option<ColdRow<'_>>> {
-    let number = |at: usize| {
-        let bytes = page.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(u32::from_le_bytes(bytes)).ok()
-    };
+/// The rows of a page that is whole with their places, from the first whose hash is not below this one; `None` for one that nobody
+/// can have written.
+pub fn rows_from(page: &[u8], hash: u64) -> impl Iterator<Item = (u32, Option<ColdRow<'_>>)> {
+    let number = |at: usize| Some(u32::from_le_bytes(page.get(at..at + 4)?.try_into().ok()?));
     let head = number(8).zip(number(12));
-    let mut rest = head.and_then(|(_, bytes)| page.get(HEAD_BYTES..HEAD_BYTES.checked_add(bytes)?));
-    let count = head.map_or(1, |(rows, _)| rows);
-    (0..count).map(move |_| {
-        let bytes = rest.take()?;
-        let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
-        let (row, others) = bytes.split_at_checked(length)?;
-        rest = Some(others);
-        row_of(row)
+    let mut rest = head.and_then(|(_, bytes)| page.get(HEAD_BYTES..HEAD_BYTES.checked_add(bytes as usize)?));
+    let mut places = 0..head.map_or(1, |(rows, _)| rows);
+    std::iter::from_fn(move || {
+        for place in places.by_ref() {
+            let Some((row, others)) = rest.take().and_then(first_of) else { return Some((place, None)) };
+            rest = Some(others);
+            if hash_of(row).is_none_or(|own| own >= hash) {
+                return Some((place, row_of(row)));
+            }
+        }
+        None
     })
+}
+
+/// The bytes of the first row, and those behind it.
+fn first_of(rows: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = u32::from_le_bytes(*rows.first_chunk()?);
+    rows.split_at_checked(usize::try_from(length).ok()?)
+}
+
+fn hash_of(row: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(row.get(4..12)?.try_into().ok()?))
 }
 
 fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
@@ -125,7 +136,7 @@ fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
     let key = usize::try_from(u32::from_le_bytes(head.get(12..16)?.try_into().ok()?)).ok()?;
     let (key, columns) = rest.split_at_checked(key)?;
     Some(ColdRow {
-        hash: u64::from_le_bytes(head.get(4..12)?.try_into().ok()?),
+        hash: hash_of(head)?,
         key,
         written: *head.get(16)? != 0,
         touched: i64::from_le_bytes(head.get(17..25)?.try_into().ok()?),
@@ -157,12 +168,16 @@ mod tests {
         {
             let page = page(&rows_in);
             assert!(page.len().is_multiple_of(PAGE_BYTES) && is_whole(&page, 3) && !is_whole(&page, 4));
-            let found: Vec<_> = rows(&page).map(Option::unwrap).collect();
+            let found: Vec<_> = rows_from(&page, 0).map(|(_, row)| row.unwrap()).collect();
             assert_eq!(found.len(), rows_in.len());
             for (found, (hash, key, columns)) in found.iter().zip(&rows_in) {
                 let same = (found.hash, found.key, found.columns.len()) == (*hash, *key, *columns);
                 assert!(same && found.written == (hash % 2 == 0) && found.touched == -(*hash as i64));
             }
+        }
+        let page = page(&[(5, b"a", 9), (5, b"b", 3), (7, b"c", 3)]);
+        for (hash, places) in [(0, 0..3), (5, 0..3), (6, 2..3), (7, 2..3), (8, 3..3)] {
+            assert!(rows_from(&page, hash).map(|(place, _)| place).eq(places), "{hash}");
         }
         let mut builder = PageBuilder::default();
         builder.add(&[0; 4000]);
@@ -177,10 +192,10 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(!is_whole(&damaged, 3), "bit {bit}");
             // With a fitting checksum it may be anything.
-            assert!(rows(&damaged).take(10_000).count() > 0 || rows(&damaged).next().is_none());
+            assert!(rows_from(&damaged, 0).take(10_000).count() > 0 || rows_from(&damaged, 0).next().is_none());
         }
         for length in 0..88 {
-            assert!(rows(&page[..length]).all(|row| row.is_none()), "{length}");
+            assert!(rows_from(&page[..length], 0).all(|(_, row)| row.is_none()), "{length}");
         }
     }
 }

@@ -226,18 +226,69 @@ fn a_migration_leaves_no_row_out() {
     assert_eq!(plain, spilled);
 }
 
+/// A file with a row for each number, whose key and hash it is, and which was touched at that time.
+fn numbers(folder: &Path, count: u64) -> file::SpillFile {
+    let mut writer = SpillWriter::new(&StateBudget::new(0, folder.into()), count, Failure::default()).unwrap();
+    let mut row = Vec::new();
+    for hash in 0..count {
+        row.clear();
+        page::put_row(&mut row, (hash, &hash.to_le_bytes()), false, hash as i64, |out| out.extend([7; 30]));
+        writer.add(&row, hash, hash as i64).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn many_rows_are_read_ahead_and_come_in_order_each_once() {
+    const COUNT: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = ColdRows { files: vec![ColdFile::new(numbers(folder.path(), COUNT), false, true)], merge: None };
+    let keys: Vec<[u8; 8]> = (0..COUNT + 100).map(u64::to_le_bytes).collect();
+    let mut there: Vec<u64> = (0..COUNT).collect();
+    // All pages lie side by side, some, or none.
+    for step in [1_111, 130, 61, 7] {
+        let wanted = || (0..COUNT + 100).step_by(step);
+        let asked = wanted().map(|hash| WantedKey { hash, key: Some(&keys[hash as usize]) }).collect();
+        let mut found = Vec::new();
+        rows.take(asked, |_, row| found.push(row.hash)).unwrap();
+        let expected: Vec<u64> = wanted().filter(|hash| there.binary_search(hash).is_ok()).collect();
+        assert_eq!(found, expected, "every {step}");
+        there.retain(|hash| !hash.is_multiple_of(step as u64));
+    }
+    // Those that are due come some pages at a time.
+    let (mut found, mut rounds) = (Vec::new(), 0);
+    while there.len() > 100 {
+        let mut now = Vec::new();
+        rows.take_touched(15_000, 2_000, |_, row| now.push(row.hash)).unwrap();
+        if now.is_empty() {
+            break;
+        }
+        assert!(now.len() < 6_000, "{}", now.len());
+        found.extend(now);
+        rounds += 1;
+    }
+    there.retain(|hash| *hash <= 15_000);
+    assert!(found == there && rounds > 3, "{} of {} in {rounds} rounds", found.len(), there.len());
+
+    // An error comes from whichever page it is in.
+    let whole = numbers(folder.path(), COUNT);
+    let mut bytes = whole.all_bytes();
+    let place = whole.place_of(whole.pages() - 3) + 100;
+    bytes[place] ^= 1;
+    let path = folder.path().join("file");
+    std::fs::write(&path, &bytes).unwrap();
+    let damaged = whole.with_file(std::fs::File::open(&path).unwrap());
+    let mut rows = ColdRows { files: vec![ColdFile::new(damaged, false, true)], merge: None };
+    let asked = (0..COUNT).step_by(40).map(|hash| WantedKey { hash, key: None }).collect();
+    let error = rows.take(asked, |_, _| {}).unwrap_err();
+    assert!(error.message.contains("its checksum is wrong"), "{error}");
+}
+
 #[test]
 fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    let mut writer = SpillWriter::new(folder.path(), 400, Failure::default()).unwrap();
-    let mut row = Vec::new();
-    for hash in 0..400_u64 {
-        row.clear();
-        page::put_row(&mut row, (hash, &hash.to_le_bytes()), false, 0, |out| out.extend([7; 30]));
-        writer.add(&row, hash, 0).unwrap();
-    }
-    let whole = writer.finish().unwrap();
+    let whole = numbers(folder.path(), 400);
     assert!(whole.pages() > 4);
     let found = |file: &mut ColdFile, hash: u64| {
         let mut rows = ColdRows { files: vec![file.clone()], merge: None };
