@@ -212,19 +212,24 @@ impl TableAhead {
 
     /// Applies the files that are not applied yet, up to one that cannot be read. Whether all that was applied is whole.
     fn load(&mut self, store: &dyn Store, held: &Table, live: &[LiveFile]) -> (bool, Option<Error>) {
-        for file in live.get(self.applied.len()..).unwrap_or_default() {
-            let mut begun = false;
-            let read = read::each_live(store, held, std::slice::from_ref(file), |rows| {
-                begun = true;
-                self.rows.restore(&rows, |_| true)?;
-                self.rows.shrink()
-            });
-            if let Err(error) = read {
-                return (!begun, Some(error));
+        let (mut is_whole, mut failed) = (true, None);
+        let TableAhead { applied, rows, .. } = self;
+        let restored = rows.restore_each(|restore| {
+            for file in live.get(applied.len()..).unwrap_or_default() {
+                let mut begun = false;
+                let read = read::each_live(store, held, std::slice::from_ref(file), |rows| {
+                    begun = true;
+                    restore(&rows, file.file.base)
+                });
+                if let Err(error) = read {
+                    (is_whole, failed) = (!begun, Some(error));
+                    break;
+                }
+                applied.push(AppliedFile::of(file));
             }
-            self.applied.push(AppliedFile::of(file));
-        }
-        (true, None)
+            Ok(())
+        });
+        restored.map_or_else(|error| (false, Some(error)), |()| (is_whole, failed))
     }
 
     fn is_of(&self, held: &Table) -> bool {

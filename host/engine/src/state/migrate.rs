@@ -86,12 +86,12 @@ impl StateTable {
     }
 
     /// A table with the same keys, options and budget, without rows.
-    fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
+    pub(super) fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
         let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
         let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
             .map_err(|error| Error::job(error.to_string()))?;
-        if let Some(by_state) = self.idle.as_ref().filter(|idle| idle.by_state().is_some()) {
-            table = table.idle_by_state(by_state.timeout_us());
+        if let Some((idle, column)) = self.idle.as_ref().and_then(|idle| Some((idle, idle.by_state()?))) {
+            table = table.idle_by_state_column(column, idle.timeout_us());
         }
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
         if self.changes.is_some() {

@@ -7,6 +7,7 @@ use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 impl StateTable {
@@ -14,14 +15,16 @@ impl StateTable {
     /// owns. Files apply in the order in which they were written. What is restored does not count as changed. An error
     /// names the column that is not as this table needs it.
     pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
-        let file = FileRows::of(rows, &self.key_fields, self.state_schema.fields())?;
-        let keys = Keys::encode(&file.keys, rows.num_rows()).map_err(Error::arrow)?;
-        let hashes = self.hashes_of(&file.keys, &keys).map_err(Error::arrow)?;
-        let view = keys.view();
-        self.forget_cold(view, &hashes)?;
+        self.apply(&FileRows::of(self, rows)?, owned)
+    }
+
+    /// The same of rows whose columns are known.
+    pub(super) fn apply(&mut self, file: &FileRows<'_>, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
+        let (view, hashes) = (file.encoded.view(), &file.hashes);
+        self.forget_cold(view, hashes)?;
         // Removals first: should a file name a key twice, its state wins.
         if let Some(removed) = file.removed {
-            for row in (0..rows.num_rows()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
+            for row in (0..hashes.len()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
                 if let Some(slot) = self.find(view.get(row)) {
                     if let Some(changes) = &mut self.changes {
                         changes.removed_in_file(slot);
@@ -32,12 +35,12 @@ impl StateTable {
             self.compact();
         }
         let kept = |row: usize| file.removed.is_none_or(|removed| !removed.value(row)) && owned(hashes[row]);
-        let kept: BooleanArray = (0..rows.num_rows()).map(|row| Some(kept(row))).collect();
+        let kept: BooleanArray = (0..hashes.len()).map(|row| Some(kept(row))).collect();
         file.check_states(self.state_schema.fields(), &kept)?;
-        let key_bytes = (0..rows.num_rows()).filter(|row| kept.value(*row)).map(|row| view.get(row).len()).sum();
+        let key_bytes = (0..hashes.len()).filter(|row| kept.value(*row)).map(|row| view.get(row).len()).sum();
         self.reserve(kept.true_count(), key_bytes);
-        let slots: Vec<Slot> = (0..rows.num_rows())
-            .map(|row| if kept.value(row) { self.slot(view.get(row), hashes[row]) } else { 0 })
+        let slots: Vec<Slot> = (0..hashes.len())
+            .map(|row| if kept.value(row) { self.slot_of_file(view.get(row), hashes[row]) } else { 0 })
             .collect();
         for (column, values) in self.columns.iter_mut().zip(&file.states) {
             column.scatter(&slots, values, &kept);
@@ -66,16 +69,18 @@ impl StateTable {
     }
 }
 
-/// The columns of a file by what they are.
-struct FileRows<'a> {
-    keys: Vec<ArrayRef>,
+/// The columns of a file by what they are, and the keys of its rows.
+pub(super) struct FileRows<'a> {
+    encoded: Keys,
+    hashes: Vec<KeyHash>,
     states: Vec<ArrayRef>,
     touched: Option<&'a TimestampMicrosecondArray>,
     removed: Option<&'a BooleanArray>,
 }
 
 impl<'a> FileRows<'a> {
-    fn of(rows: &'a RecordBatch, keys: &[Arc<Field>], states: &[Arc<Field>]) -> Result<FileRows<'a>> {
+    pub fn of(table: &StateTable, rows: &'a RecordBatch) -> Result<FileRows<'a>> {
+        let (keys, states) = (&table.key_fields, table.state_schema.fields());
         let schema = rows.schema_ref();
         let column = |(place, needs): (usize, &Arc<Field>)| {
             let same = |has: &Arc<Field>| has.name() == needs.name() && has.data_type() == needs.data_type();
@@ -89,13 +94,35 @@ impl<'a> FileRows<'a> {
                 ))),
             }
         };
-        let (behind, keys) = (keys.len(), keys.iter().enumerate().map(column).collect::<Result<_>>()?);
+        let (behind, keys) = (keys.len(), keys.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?);
         let states = states.iter().enumerate().map(|(place, field)| column((behind + place, field)));
         let states = states.collect::<Result<_>>()?;
         let touched =
             rows.column_by_name(TOUCHED).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
-        Ok(FileRows { keys, states, touched, removed })
+        let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(&keys, &encoded).map_err(Error::arrow)?;
+        Ok(FileRows { encoded, hashes, states, touched, removed })
+    }
+
+    /// The hashes of the keys.
+    pub fn hashes(&self) -> &[KeyHash] {
+        &self.hashes
+    }
+
+    /// Whether rows are there only to say that their keys are gone.
+    pub fn has_removed(&self) -> bool {
+        self.removed.is_some_and(|removed| removed.true_count() > 0)
+    }
+
+    /// Whether the keys are in the order of their hashes, and each is there once.
+    pub fn are_in_order(&self) -> bool {
+        let view = self.encoded.view();
+        let follows = |row: usize| match self.hashes[row].cmp(&self.hashes[row + 1]) {
+            Ordering::Equal => view.get(row) < view.get(row + 1),
+            order => order.is_lt(),
+        };
+        (0..self.hashes.len().saturating_sub(1)).all(follows)
     }
 
     /// Looks for a state that lacks what it must have.

@@ -6,6 +6,7 @@
 
 pub mod budget;
 mod cold;
+mod direct;
 mod file;
 mod filter;
 mod merge;
@@ -426,21 +427,27 @@ impl StateTable {
     fn spill_file(&self, slots: &[Slot]) -> Result<file::SpillFile> {
         let Some(spill) = &self.spill else { return Err(Error::bug("a table that does not spill")) };
         let mut writer = SpillWriter::new(spill.share.budget(), slots.len() as u64, spill.failure.clone())?;
-        let mut row = Vec::new();
-        for (at, slot) in slots.iter().enumerate() {
-            if at.is_multiple_of(LOADED_ROWS) {
-                self.load(&slots[at..slots.len().min(at + LOADED_ROWS)]);
-            }
-            let (place, hash) = (*slot as usize, self.hashes[*slot as usize]);
-            let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(*slot));
-            let touched = self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[place]);
-            row.clear();
-            page::put_row(&mut row, (hash, self.key(*slot)), written, touched, |out| {
-                self.columns.iter().for_each(|column| column.write(place, out));
-            });
-            writer.add(&row, hash, touched)?;
-        }
+        self.put_rows(slots, &mut writer)?;
         writer.finish()
+    }
+
+    /// Writes the rows of these slots, which are in the order of their keys.
+    fn put_rows(&self, slots: &[Slot], writer: &mut SpillWriter) -> Result<()> {
+        let mut row = Vec::new();
+        for slots in slots.chunks(LOADED_ROWS) {
+            self.load(slots);
+            for slot in slots {
+                let (place, hash) = (*slot as usize, self.hashes[*slot as usize]);
+                let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(*slot));
+                let touched = self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[place]);
+                row.clear();
+                page::put_row(&mut row, (hash, self.key(*slot)), written, touched, |out| {
+                    self.columns.iter().for_each(|column| column.write(place, out));
+                });
+                writer.add(&row, hash, touched)?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings what the rows of these slots are made of into the caches of the processor: they lie anywhere, and it waits for many at

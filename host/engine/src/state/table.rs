@@ -268,6 +268,16 @@ impl StateTable {
         self.free_slot()
     }
 
+    /// The slot of a key of a file: without an index all of them are new.
+    pub(super) fn slot_of_file(&mut self, key: &[u8], hash: KeyHash) -> Slot {
+        if self.is_indexed {
+            return self.slot(key, hash);
+        }
+        let slot = self.free_slot();
+        self.occupy(slot, key, hash);
+        slot
+    }
+
     /// A slot without a key, which is not in the index.
     pub(super) fn free_slot(&mut self) -> Slot {
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);

@@ -93,10 +93,13 @@ impl TableCheckpoint {
                 tracing::debug!("{} was loaded ahead in vain", read::about(held));
             }
         }
-        read::each_live(&*self.loaded.store, held, &live, |rows| {
-            self.loaded.progress.read(rows.num_rows());
-            table.restore(&rows, |_| true)?;
-            table.shrink()
+        table.restore_each(|restore| {
+            live.iter().try_for_each(|file| {
+                read::each_live(&*self.loaded.store, held, std::slice::from_ref(file), |rows| {
+                    self.loaded.progress.read(rows.num_rows());
+                    restore(&rows, file.file.base)
+                })
+            })
         })?;
         self.loaded.progress.add(table.len());
         Ok(true)

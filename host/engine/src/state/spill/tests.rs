@@ -2,7 +2,7 @@ use super::budget::StateBudget;
 use super::*;
 use crate::batch::keys::Keys;
 use crate::ids::BatchTime;
-use crate::limits::STATE_SLICE_MAX;
+use crate::limits::{STATE_SLICE_MAX, SliceMax};
 use crate::random::Random;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
@@ -148,10 +148,9 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                     for (budget, timeout) in [(bytes, timeout), (bytes, Some(timeout.unwrap_or(1_000)))] {
                         let mut after = spilling(budget, folder.path(), timeout);
                         after.track_changes();
-                        for rows in &of_files {
-                            after.restore(rows, |_| true).unwrap();
-                            after.shrink().unwrap();
-                        }
+                        after
+                            .restore_each(|restore| of_files.iter().try_for_each(|rows| restore(rows, false)))
+                            .unwrap();
                         assert_eq!(after.changed(), 0);
                         let mut held = pair.plain.copied();
                         if timeout.is_some() && held.idle.is_none() {
@@ -185,6 +184,61 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
     }
     assert!(most > 1_000 && files > 12 && merged, "{most} cold rows, {files} files, merged: {merged}");
     assert!(closed_up, "rows were moved together");
+}
+
+#[test]
+fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
+    const BUDGET: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let timeout = Some(1_000);
+    let mut pair =
+        Pair { plain: table(timeout), spilled: spilling(BUDGET, folder.path(), timeout), random: Random(3), now: 0 };
+    pair.both(StateTable::track_changes);
+    (0..200).for_each(|_| pair.batch(20_000_000));
+    let slices = |pair: &mut Pair, base| {
+        let mut slices = Vec::new();
+        let most = SliceMax { rows: 700, ..STATE_SLICE_MAX };
+        pair.plain.changes(base, most, &mut |slice| slices.push(slice.rows)).unwrap();
+        slices
+    };
+    let base = slices(&mut pair, true);
+    // Some of the keys again, and some that are gone.
+    (0..40).for_each(|_| pair.batch(20_000_000));
+    let changes = slices(&mut pair, false);
+    let (all_there, now) = (all(&mut pair.plain), BatchTime(pair.now + 600));
+    let idle = |table: &mut StateTable| {
+        let slots = table.take_idle(now).unwrap();
+        let mut keys: Vec<_> = slots.iter().map(|slot| table.owned_key(*slot)).collect();
+        keys.sort();
+        keys
+    };
+    let were_idle = idle(&mut pair.plain);
+    // As files have them; the second half first, as where a base is written in parts; and where a file is damaged.
+    let half = base.len() / 2;
+    let orders = [base.clone(), [&base[half..], &base[..half]].concat()];
+    for base in orders {
+        for bytes in [1, 60_000, BUDGET, BUDGET << 10] {
+            let mut after = spilling(bytes, folder.path(), timeout);
+            after.track_changes();
+            after.restore_each(|restore| base.iter().try_for_each(|rows| restore(rows, true))).unwrap();
+            if bytes == 1 {
+                let mut files = after.spill.iter().flat_map(|spill| &spill.cold.files).map(|file| file.file.rows());
+                assert!(files.any(|of_file| of_file > 1_400), "no file has the rows of several slices");
+            }
+            after.restore_each(|restore| changes.iter().try_for_each(|rows| restore(rows, false))).unwrap();
+            assert_eq!((after.changed(), after.cold().0 > 0), (0, bytes < BUDGET << 10));
+            assert_eq!(all(&mut after), all_there, "{bytes} bytes");
+            assert_eq!(idle(&mut after), were_idle, "{bytes} bytes");
+        }
+    }
+    let mut after = spilling(1, folder.path(), timeout);
+    after.track_changes();
+    let failed = |restore: direct::RestoreRows<'_>| {
+        base[..half].iter().try_for_each(|rows| restore(rows, true))?;
+        Err(Error::bug("no more"))
+    };
+    assert!(after.restore_each(failed).is_err());
+    assert_eq!(after.len(), base[..half].iter().map(RecordBatch::num_rows).sum::<usize>(), "what came is there");
 }
 
 #[test]
