@@ -1,6 +1,6 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `slow`, `objects`, `latency`, `page`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `slow`, `spill`, `objects`, `latency`, `page`,
 //! `start`, `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
 
@@ -24,6 +24,7 @@ mod rates;
 mod rows;
 mod servers;
 mod slow;
+mod spill;
 mod sql;
 mod start;
 mod update;
@@ -47,6 +48,7 @@ fn main() {
         ("words", words::run),
         ("update", update::run),
         ("windows", windows::run),
+        ("spill", spill::run),
         ("sql", sql::run),
         ("join", join::run),
         ("nexmark", nexmark::run),
