@@ -3,7 +3,7 @@
 use crate::measure::{
     children_cpu, figure, folder_on_disk, in_turn_so_often, job, millstream, peak_memory, seconds, show,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Keys where `SPILL_KEYS` does not say how many; the budget is 21 bytes for each, a third to a quarter of what they take.
 const KEYS: u64 = 20_000_000;
@@ -13,7 +13,7 @@ const ROUNDS: usize = 3;
 /// Runs this part.
 pub fn run() {
     let keys = std::env::var("SPILL_KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(KEYS);
-    let budget = format!("{}MiB", keys * BUDGET_BYTES_PER_KEY >> 20);
+    let budget = format!("{}MiB", (keys * BUDGET_BYTES_PER_KEY) >> 20);
     let folder = folder_on_disk();
     let made = |name: &str, text: &str| {
         let inner = folder.path().join(name);
@@ -43,7 +43,7 @@ pub fn run() {
 
     let checkpoint = "checkpoint = { dir = \"kept\", every = \"1h\" }\n";
     let kept = made("kept", &text(checkpoint, keys));
-    drop(seconds(|| wait(&kept)));
+    wait(&kept);
     let kept = made("kept", &text(&format!("{checkpoint}{}", state(&budget)), keys));
     let mut start = || seconds(|| wait(&kept));
     let start_s = in_turn_so_often(ROUNDS, &mut [&mut start])[0];
@@ -62,7 +62,7 @@ fn started(job: &Path) -> std::process::Child {
     millstream(&["run", &job.to_string_lossy()]).spawn().expect("the job starts")
 }
 
-fn wait(job: &PathBuf) {
+fn wait(job: &Path) {
     assert!(started(job).wait().expect("the job ends").success(), "{} fails", job.display());
 }
 

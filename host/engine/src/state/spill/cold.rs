@@ -9,7 +9,7 @@ use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Pages that are read at a time where they lie apart, and where they lie side by side.
-const RANDOM_PAGES: usize = 32;
+const RANDOM_PAGES: usize = 16;
 const SIDE_BY_SIDE_PAGES: usize = 64;
 
 /// A key that is looked for, or all that have a hash.
