@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 const FIRST: u16 = 10_000;
@@ -31,7 +32,9 @@ pub fn free_port() -> u16 {
 
 /// A block that no process has.
 fn block() -> (File, u16) {
-    let folder = std::env::temp_dir().join("millstream-test-ports");
+    // Another user's files cannot be locked.
+    let user = std::fs::metadata("/proc/self").expect("a process has an owner").uid();
+    let folder = std::env::temp_dir().join(format!("millstream-test-ports-{user}"));
     std::fs::create_dir_all(&folder).expect("there is a folder for locks");
     // Those who start one after another begin apart, as what the last one used may not be given back yet.
     let first = (std::process::id() % u32::from(BLOCKS)) as u16 * 37;
