@@ -391,6 +391,8 @@ pub const IDLE_MS: u64 = 2_000;
 pub const HEARTBEAT_MS: u64 = 200;
 /// A worker process that is silent for this long, in milliseconds, hangs: its supervisor kills it.
 pub const HEARTBEAT_SILENCE_MS_MAX: u64 = 1_500;
+/// The same, in milliseconds, of one that could run and does not, as others have the processors.
+pub const HEARTBEAT_STARVED_MS_MAX: u64 = 15_000;
 /// How often processes of a job tell each other that they live, in milliseconds.
 pub const LIVENESS_MS: u64 = 250;
 /// How long a process whose part of the job has failed waits, in milliseconds, until all of it has ended; then it breaks its

@@ -6,7 +6,7 @@ use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
 use crate::ids::BatchId;
-use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
+use crate::limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
 use crate::run::ClusterKey;
 use crate::threads;
 use std::ffi::OsString;
@@ -128,7 +128,11 @@ impl WorkerProcess {
     /// So much time has passed since the last look. A process that was silent for too long is killed.
     pub fn look(&mut self, passed: Duration) {
         self.quiet += passed;
-        if !self.gone && !self.hung && self.quiet > Duration::from_millis(HEARTBEAT_SILENCE_MS_MAX) {
+        let silent = |ms| self.quiet > Duration::from_millis(ms);
+        if self.gone || self.hung || !silent(HEARTBEAT_SILENCE_MS_MAX) {
+            return;
+        }
+        if silent(HEARTBEAT_STARVED_MS_MAX) || !waits_for_processor(self.process.id()) {
             self.hung = true;
             self.kill();
         }
@@ -199,6 +203,22 @@ impl WorkerProcess {
             (None, None) => WorkerExit::Silent(code),
         }
     }
+}
+
+/// Whether the thread that speaks for a process, or the process as long as it has none, could run and does not: others have the
+/// processors. It is no more stuck than they are.
+fn waits_for_processor(process: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    // The name in brackets may hold anything; its state stands behind it.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let mut states: Vec<(bool, bool)> = stats
+        .filter_map(|stat| {
+            let (head, state) = stat.rsplit_once(") ")?;
+            Some((head.ends_with(report::BEATING), state.starts_with('R')))
+        })
+        .collect();
+    states.sort_unstable();
+    states.last().is_some_and(|(_, is_ready)| *is_ready)
 }
 
 impl Drop for WorkerProcess {

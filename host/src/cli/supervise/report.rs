@@ -23,6 +23,8 @@ pub const VARIABLE: &str = "MILLSTREAM_SUPERVISED";
 
 /// How soon progress is told: a process that dies after it must not be taken for one that achieved nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The thread that tells the supervisor that its process lives.
+pub const BEATING: &str = "millstream-beat";
 
 /// A job that began no batch for so long, since it could, had nothing for one.
 const IDLE: Duration = Duration::from_secs(1);
@@ -236,8 +238,7 @@ impl Reporter {
         let (beating, failing) = (reporter.clone(), reporter.clone());
         let failed = move |error| failing.fail(error);
         let work = move || beating.beat();
-        let started =
-            threads::start("millstream-beat", "the thread that tells the supervisor of this process", failed, work);
+        let started = threads::start(BEATING, "the thread that tells the supervisor of this process", failed, work);
         started.map_err(io::Error::other)?;
         Ok(reporter)
     }
@@ -334,17 +335,17 @@ impl Reporter {
     fn beat(&self) {
         let (mut since, mut begins) = (None, false);
         let every = Duration::from_millis(HEARTBEAT_MS);
-        let (mut last, mut quiet) = (0, every);
+        // On a machine with much to do a sleep takes many times as long as it says: what counts is the time that has passed.
+        let (mut last, mut said): (_, Option<Instant>) = (0, None);
         loop {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let progress = job.as_ref().map_or(last, Stopper::progress);
             job.iter().for_each(|job| self.tell_steps(job, &mut since, &mut begins));
-            if progress != last || quiet >= every {
+            if progress != last || said.is_none_or(|said| said.elapsed() >= every) {
                 self.say(if progress != last { WorkerReport::Progress } else { WorkerReport::Beat });
-                (last, quiet) = (progress, Duration::ZERO);
+                (last, said) = (progress, Some(Instant::now()));
             }
             thread::sleep(LOOK_EVERY);
-            quiet += LOOK_EVERY;
         }
     }
 
