@@ -205,20 +205,17 @@ impl WorkerProcess {
     }
 }
 
-/// Whether the thread that speaks for a process, or the process as long as it has none, could run and does not: others have the
-/// processors. It is no more stuck than they are.
+/// Whether the thread that speaks for a process, or the process as long as it has none, could run and does not, as others have the
+/// processors: it is late, and not stuck.
 fn waits_for_processor(process: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     // The name in brackets may hold anything; its state stands behind it.
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
-    let mut states: Vec<(bool, bool)> = stats
-        .filter_map(|stat| {
-            let (head, state) = stat.rsplit_once(") ")?;
-            Some((head.ends_with(report::BEATING), state.starts_with('R')))
-        })
-        .collect();
-    states.sort_unstable();
-    states.last().is_some_and(|(_, is_ready)| *is_ready)
+    let states = stats.filter_map(|stat| {
+        let (head, state) = stat.rsplit_once(") ")?;
+        Some((head.ends_with(report::BEATING), state.starts_with('R')))
+    });
+    states.max().is_some_and(|(_, is_ready)| is_ready)
 }
 
 impl Drop for WorkerProcess {

@@ -213,7 +213,7 @@ fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
         keys
     };
     let were_idle = idle(&mut pair.plain);
-    // As files have them; the second half first, as where a base is written in parts; and where a file is damaged.
+    // As files have them; the second half first, as where a base is written in parts.
     let half = base.len() / 2;
     let orders = [base.clone(), [&base[half..], &base[..half]].concat()];
     for base in orders {
