@@ -19,11 +19,11 @@ fn orders(seed: u64) -> String {
             .map(|_| {
                 let key = if random.below(3) == 0 { random.below(KEYS / 50) } else { random.below(KEYS) };
                 let key = format!("key {key} {}", "x".repeat((key % 30) as usize));
-                // What is no order is refused. Timers are few, as they stay in memory.
+                // What is no order is refused.
                 let todo = match random.below(20) {
-                    0 => "set",
-                    1 => "nothing",
-                    2 | 3 => "end",
+                    0..6 => "set",
+                    6 => "nothing",
+                    7 | 8 => "end",
                     _ => "cancel",
                 };
                 json!([key, todo, batch as u64 + random.below(20)])
@@ -44,11 +44,22 @@ key = "k"
 plugin = "{}"
 on_error = "reject"
 timeout = "18s"
+[stages.watched]
+from = "orders"
+key = ["k", "todo"]
+time = "to_timestamp_seconds(second)"
+lateness = "9s"
+plugin = "{}"
+on_error = "reject"
 [stages.counts]
 from = "orders"
 key = "k"
 plugin = "{}"
 emit = "changes"
+[sinks.seen]
+from = "watched"
+kind = "queue"
+path = "seen.jsonl"
 [sinks.rung]
 from = "alarms"
 kind = "queue"
@@ -62,6 +73,7 @@ from = "counts"
 kind = "queue"
 path = "counts.jsonl"
 "#,
+        plugin("alarm").display(),
         plugin("alarm").display(),
         plugin("running-count").display(),
     );
@@ -95,9 +107,11 @@ fn state(trial: &Trial, query: &str) -> String {
 /// All that a job leaves: what its sinks wrote, and what its checkpoint holds.
 fn left(trial: &Trial) -> Vec<String> {
     let state = |query: &str| state(trial, query);
-    let mut all: Vec<String> = ["rung.jsonl", "refused.jsonl", "counts.jsonl"].map(|name| trial.text(name)).into();
+    let mut all: Vec<String> =
+        ["rung.jsonl", "seen.jsonl", "refused.jsonl", "counts.jsonl"].map(|name| trial.text(name)).into();
     all.push(state("select k, calls from alarms order by k"));
     all.push(state("select k, at from \"alarms.timers\" order by k, at"));
+    all.push(state("select k, todo, calls from watched order by k, todo"));
     all.push(state("select k, count from counts order by k"));
     all
 }
@@ -555,6 +569,176 @@ fn joins_of_all_rows_may_lie_in_files() {
     spill_alike(12, ("", &stages), &golden, joined);
 }
 
+/// Joins of all rows that forget keys of which nothing new came for a while, on either side.
+#[test]
+fn joins_that_forget_may_lie_in_files() {
+    let stages = JOINS.replace("on = \"k\"", "on = \"k\", ttl = \"4s\"");
+    let stages = into_queues(&stages, &["both", "each", "counted"]);
+    let forgetting = golden(15, ("", &stages), joined);
+    assert!(forgetting.iter().all(|left| left.len() > 1_000));
+    let keeping = golden(15, ("", &into_queues(JOINS, &["both", "each", "counted"])), joined);
+    let rows = |left: &[String]| left[3..].iter().map(|rows| rows.lines().count()).collect::<Vec<_>>();
+    let both = rows(&forgetting).into_iter().zip(rows(&keeping));
+    assert!(both.clone().all(|(left, all)| left < all / 2), "{:?}", both.collect::<Vec<_>>());
+    spill_alike(15, ("", &stages), &forgetting, joined);
+}
+
+/// Rows of another stream as they were at the time of each row, however old or not too old; rows come late to some.
+const AS_OF: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at"
+[stages.ends]
+from = "timed"
+select = "k as rk, second as ended, length(k) + second as score, at as rat"
+filter = "todo <> 'cancel' or second % 5 = 0"
+[stages.before]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, as_of = true, type = "left" }
+time = ["at", "rat"]
+lateness = "20s"
+[stages.near]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, as_of = true, within = "5s" }
+time = ["at", "rat"]
+lateness = "14s"
+[stages.counts]
+from = "near"
+key = "todo"
+time = "at"
+window = { size = "10s" }
+aggregate = { n = "count(*)", scores = "sum(score)" }
+[sinks.behind]
+from = "near.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn as_of(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["before", "near", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    // The numbers of rows are those of the worker that has them.
+    for table in ["before", "near"] {
+        all.push(state(trial, &format!("select k, todo, second from {table} order by 1, 2, 3")));
+        all.push(state(trial, &format!("select rk, ended, score from \"{table}.right\" order by 1, 2, 3")));
+    }
+    all
+}
+
+#[test]
+fn as_of_joins_may_lie_in_files() {
+    let stages = into_queues(AS_OF, &["before", "near", "counts"]);
+    let golden = golden(16, (KEEPS, &stages), as_of);
+    assert!(golden.iter().all(|left| left.len() > 200), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(16, (KEEPS, &stages), &golden, as_of);
+}
+
+/// Patterns with and without an end, of keys with few rows and of keys with many, and a window behind one.
+const PATTERNS: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, substr(k, 1, 7) as short, todo, second, to_timestamp_seconds(second) as at"
+[stages.ended]
+from = "timed"
+key = "k"
+time = "at"
+lateness = "12s"
+pattern = { steps = "began followed by done", within = "15s", define = { began = "todo = 'set'", done = "todo = 'end' and second > began.second" }, measures = { began = "began.second", ended = "done.second" } }
+[stages.rising]
+from = "timed"
+key = "short"
+time = "at"
+lateness = "16s"
+pattern = { steps = "base rise{2,} next fall", skip = "to next row", within = "9s", define = { rise = "second > prev.second or todo = 'set'", fall = "todo = 'end'" }, measures = { low = "base.second", rises = "count(rise)", high = "max(rise.second)" } }
+[stages.few]
+from = "timed"
+filter = "length(k) % 3 = 0"
+[stages.open]
+from = "few"
+key = "k"
+time = "at"
+lateness = "20s"
+pattern = { steps = "a followed by b followed by c", define = { a = "todo = 'nothing'", b = "todo = 'end'", c = "todo = 'nothing'" }, measures = { first = "a.second", second = "b.second" } }
+[stages.counts]
+from = "ended"
+key = "began"
+time = "match_end"
+window = { size = "10s" }
+aggregate = { n = "count(*)" }
+[sinks.behind]
+from = "ended.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn matched(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["ended", "rising", "open", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    for (table, key) in [("ended", "k"), ("rising", "short"), ("open", "k")] {
+        all.push(state(
+            trial,
+            &format!(
+                "select {key}, todo, second, millstream_time, millstream_open from {table} order by 1, 2, 3, 4, 5"
+            ),
+        ));
+    }
+    all
+}
+
+#[test]
+fn patterns_may_lie_in_files() {
+    let stages = into_queues(PATTERNS, &["ended", "rising", "open", "counts"]);
+    let golden = golden(17, (KEEPS, &stages), matched);
+    assert!(golden.iter().all(|left| left.len() > 300), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(17, (KEEPS, &stages), &golden, matched);
+}
+
+/// The first rows of keys, of all that ever came and of such as go again.
+const FIRST: &str = r#"
+[stages.few]
+from = "orders"
+filter = "length(k) % 3 = 0"
+[stages.best]
+from = "few"
+key = "k"
+top = { n = 2, by = "second", rank = "place" }
+window = "all"
+[stages.opened]
+from = "few"
+select = "k, second, case when todo = 'end' then 'delete' else 'insert' end as op"
+[stages.left]
+from = "opened"
+key = "k"
+op = "op"
+top = { n = 1, by = "second", order = "asc" }
+window = "all"
+[stages.counted]
+from = "left"
+key = "second"
+op = "op"
+window = "all"
+aggregate = { n = "count(*)" }
+"#;
+
+/// What such a job leaves.
+fn first(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> = ["best", "left", "counted"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    for table in ["best", "left"] {
+        all.push(state(trial, &format!("select * from {table} order by 1, 2, 3")));
+    }
+    all
+}
+
+#[test]
+fn the_first_rows_of_keys_may_lie_in_files() {
+    let stages = into_queues(FIRST, &["best", "left", "counted"]);
+    let golden = golden(18, ("", &stages), first);
+    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(18, ("", &stages), &golden, first);
+}
+
 /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
 /// the job has now.
 #[test]
@@ -572,10 +756,11 @@ fn a_job_that_had_no_bound_of_its_state_gets_one() {
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.
 #[test]
 fn a_job_that_spills_goes_back_to_a_checkpoint() {
-    let golden = trial("", 8);
+    // That a part of the input ends is no end of event time.
+    let golden = trial(KEEPS, 8);
     golden.run_well(&["--workers", "2"]);
     let golden = left(&golden);
-    let spilling = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 8);
+    let spilling = trial(&format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"), 8);
     let half: String = spilling.text("in.jsonl").lines().take(BATCHES / 2).map(|line| format!("{line}\n")).collect();
     let whole = spilling.text("in.jsonl");
     spilling.write("in.jsonl", half);
@@ -631,10 +816,56 @@ select = "k as rk, n as m"
 from = "rows"
 join = {{ with = "again", on = {{ k = "rk" }}, within = ["{}s", "{}s"] }}
 time = ["to_timestamp_seconds(n)", "to_timestamp_seconds(m)"]
+[stages.own]
+from = "rows"
+join = {{ with = "again", on = {{ k = "rk" }}, as_of = true }}
+time = ["to_timestamp_seconds(n)", "to_timestamp_seconds(m)"]
+[stages.all]
+from = "rows"
+join = {{ with = "again", on = {{ k = "rk" }}, ttl = "1h" }}
+window = "all"
+[stages.thrice]
+from = "rows"
+key = "k"
+time = "to_timestamp_seconds(n)"
+pattern = {{ steps = "a b c", measures = {{ n = "c.n - a.n" }} }}
+[stages.last]
+from = "rows"
+key = "k"
+top = {{ n = 1, by = "n" }}
+window = "all"
+[stages.orders]
+from = "rows"
+select = "k, 'set' as todo, n + {KEYS} as second, n"
+[stages.rung]
+from = "orders"
+key = "k"
+time = "to_timestamp_seconds(n)"
+plugin = "{}"
 [sinks.pairs]
 from = "pairs"
 kind = "queue"
 path = "pairs.jsonl"
+[sinks.own]
+from = "own"
+kind = "queue"
+path = "own.jsonl"
+[sinks.all]
+from = "all"
+kind = "queue"
+path = "all.jsonl"
+[sinks.thrice]
+from = "thrice"
+kind = "queue"
+path = "thrice.jsonl"
+[sinks.last]
+from = "last"
+kind = "queue"
+path = "last.jsonl"
+[sinks.rung]
+from = "rung"
+kind = "queue"
+path = "rung.jsonl"
 [sinks.once]
 from = "once"
 kind = "queue"
@@ -647,7 +878,8 @@ path = "counts.jsonl"
         plugin("running-count").display(),
         KEYS + 1,
         1,
-        KEYS
+        KEYS,
+        plugin("alarm").display()
     ));
     let row = |n: usize| format!("{}\n", json!({ "n": n, "k": format!("{}{}", "x".repeat(300), n % KEYS) }));
     trial.write("in.jsonl", (0..ROWS).map(row).collect::<String>());
@@ -668,6 +900,16 @@ path = "counts.jsonl"
     // Each row with the next one of its key.
     let pairs = trial.rows("pairs.jsonl");
     assert!(pairs.len() == ROWS - KEYS && pairs.iter().all(|row| row["m"] == row["n"].as_u64().unwrap() + KEYS as u64));
+    let of_all = |name: &str, count: usize, is: fn(&serde_json::Value) -> bool| {
+        let rows = trial.rows(name);
+        let wrong = rows.iter().find(|row| !is(row));
+        assert!(rows.len() == count && wrong.is_none(), "{name}: {} rows; {wrong:?}", rows.len());
+    };
+    of_all("own.jsonl", ROWS, |row| row["m"] == row["n"]);
+    of_all("all.jsonl", ROWS * 3, |row| row["op"] == "insert");
+    of_all("thrice.jsonl", KEYS, |row| row["n"] == 2 * KEYS);
+    of_all("last.jsonl", 2 * ROWS - KEYS, |_| true);
+    of_all("rung.jsonl", ROWS, |_| true);
     let counts = state(&trial, "select count, count(*) as keys from counts group by count");
     assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
 }

@@ -52,7 +52,6 @@ use crate::error::{Error, Result};
 use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, SourceKind, StageSpec, StateSpec};
 use crate::job::{retry_source, table_source};
-use crate::join::Interval;
 use crate::pattern::PatternNode;
 use crate::plugin::PluginHost;
 use crate::postgres::ServerWait;
@@ -526,27 +525,18 @@ impl StageNode {
         matches!(self.window, Some(WindowNode::All)) && !keeps_values
     }
 
-    /// Whether what it keeps may lie in files where the job says how much memory state may take, apart from update stages and what came
-    /// before.
+    /// Whether what it keeps may lie in files where the job says how much memory state may take. Update stages know that themselves.
     pub fn may_spill(&self) -> bool {
         match &self.operator {
-            Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_)) => true,
-            Operator::Join(join) => {
-                join.interval.is_some() || join.changing.as_ref().is_some_and(|changing| changing.what.may_spill())
-            }
+            Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_) | SimpleNode::Deduplicate { .. }) => true,
+            // All rows of a key come back together.
+            Operator::Pattern(_) | Operator::Simple(SimpleNode::Ranking(_)) => !self.key.is_empty(),
+            Operator::Join(join) => join.interval.is_some() || join.as_of.is_some() || join.changing.is_some(),
             Operator::Aggregate(_) | Operator::Reduce(_) => {
                 self.keeps_totals()
                     || matches!(self.window, Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }))
             }
             _ => false,
-        }
-    }
-
-    /// The interval join that it is.
-    pub fn interval(&self) -> Option<&Interval> {
-        match &self.operator {
-            Operator::Join(join) => join.interval.as_ref(),
-            _ => None,
         }
     }
 

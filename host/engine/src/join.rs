@@ -26,16 +26,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
 use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
 use crate::memory;
-use crate::state::StateTable;
 use joined::Pair;
-
-/// Gives up rows of both sides where that is needed. Whether rows that are left may have moved.
-fn shrink(tables: &mut [StateTable; 2]) -> Result<bool> {
-    let cold = |tables: &[StateTable; 2]| tables.each_ref().map(|table| table.cold().0);
-    let before = cold(tables);
-    tables.iter_mut().try_for_each(StateTable::shrink)?;
-    Ok(cold(tables) != before)
-}
 
 /// Which of the two inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

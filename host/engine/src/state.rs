@@ -4,6 +4,7 @@ pub mod ahead;
 mod changes;
 mod column;
 pub mod files;
+mod idle;
 pub mod table_checkpoint;
 pub mod merged;
 mod migrate;
@@ -14,4 +15,5 @@ pub mod time_counts;
 pub mod timers;
 
 pub use column::StateColumn;
+pub use idle::IdleBy;
 pub use table::{OwnedKey, Slot, StateTable};

@@ -25,10 +25,15 @@ pub const GROUP_SHIFT: u32 = 64 - KEY_GROUPS.ilog2();
 /// The hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
 /// machine and for ever: two rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at
 /// most 16 bytes, XXH3 for longer ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
+    /// That of a key's bytes.
+    pub fn of(key: &[u8]) -> KeyHash {
+        ShortKey::of(key).map_or_else(|| KeyHash(xxh3_64(key)), |short| short.hash(key.len()))
+    }
+
     /// The key group: the hash's upper 12 bits.
     pub fn group(self) -> u64 {
         self.0 >> GROUP_SHIFT
@@ -152,7 +157,14 @@ pub const NUMBER_BYTES: usize = size_of::<i64>();
 
 /// The number, or the time in microseconds, with which a key ends whose last column that is, and never null.
 pub fn last_number(key: &[u8]) -> i64 {
-    let bytes = key.len().checked_sub(NUMBER_BYTES).and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
+    number_before(key, 0)
+}
+
+/// The same of a column before so many of whole numbers that are never null.
+pub fn number_before(key: &[u8], numbers: usize) -> i64 {
+    // Each of these has a byte in front that says that there is a value.
+    let start = key.len().checked_sub(NUMBER_BYTES + numbers * (1 + NUMBER_BYTES));
+    let bytes = start.and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
     bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
 }
 

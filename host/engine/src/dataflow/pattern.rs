@@ -61,6 +61,9 @@ impl PatternWork {
     fn new(stage: &StageNode, node: &PatternNode, build: &BuildContext<'_, '_>) -> Result<PatternWork> {
         let metrics = build.running.metrics.of(&stage.name);
         let mut state = PatternState::new(node.clone()).map_err(in_checkpoint(&stage.name))?;
+        if stage.may_spill() && build.running.graph.budget.is_some() {
+            state = state.spilling(|table| build.spilling(&stage.name, table))?;
+        }
         let checkpoint = build.restore(&stage.name, &stage.name, state.table())?;
         Ok(PatternWork {
             name: stage.name.clone(),
@@ -107,8 +110,9 @@ impl PatternWork {
     fn work(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
         let (rows, times) = self.on_time(context, parts, output)?;
         let matches = self.state.batch(context, &rows, &times)?;
-        let (rows, bytes) = self.state.size();
-        self.held.set(rows, bytes);
+        self.state.settle()?;
+        let (rows, bytes, kept) = self.state.size();
+        self.held.set_of_which(rows, bytes, kept);
         for (number, rows) in (0u64..).zip(matches) {
             self.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.worker).then(number), rows);

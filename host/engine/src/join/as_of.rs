@@ -4,12 +4,15 @@
 
 use super::RowCount;
 use super::joined::{Joined, Pair, RowPlace};
-use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::keys::{KeyHash, Keys, last_number, number_before};
 use crate::batch::types::ColumnType;
+use crate::context::Watermark;
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
+use crate::ids::BatchTime;
 use crate::limits::PART_ROWS_MAX;
-use crate::state::{Slot, StateTable};
+use crate::state::time_counts::TimeCounts;
+use crate::state::{IdleBy, OwnedKey, Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
@@ -20,6 +23,8 @@ use std::sync::Arc;
 const NUMBER: &str = "millstream_number";
 /// Slots whose columns are looked at at once.
 const SLOTS_AT_ONCE: usize = 16_384;
+/// Rows that are too old for any partner, and are brought into memory at a time to be removed, about.
+const OLD_MAX: usize = 1 << 16;
 
 /// An as-of join, as the graph has checked it.
 #[derive(Clone, Debug)]
@@ -37,6 +42,14 @@ pub struct AsOf {
 }
 
 impl AsOf {
+    /// When a row of a side's table, where it may have rows in files, waits no more, or is too old for any partner.
+    pub fn idle(&self, side: usize) -> Option<(IdleBy, i64)> {
+        match side {
+            0 => Some((IdleBy::Key(1), 1)),
+            _ => self.within_us.map(|within_us| (IdleBy::Key(0), within_us.saturating_add(1))),
+        }
+    }
+
     /// The columns of a side's table: those of `on`, what tells the rows of a key apart, and the others.
     pub fn table(&self, side: usize) -> [Vec<Arc<Field>>; 3] {
         let fields = self.layouts[side].fields();
@@ -60,17 +73,26 @@ struct Found {
     partner: Option<Slot>,
 }
 
+/// Rows of the first side, by time.
+enum Waiting {
+    /// All of them are in memory.
+    Slots(BTreeMap<i64, Vec<Slot>>),
+    /// Some may lie in files, where the table finds those that wait no more.
+    Times(TimeCounts),
+}
+
 /// The join on one worker.
 pub struct AsOfJoin {
     what: AsOf,
     /// Rows of the first side, and of the second.
     tables: [StateTable; 2],
-    /// Those of the first side by time.
-    waiting: BTreeMap<i64, Vec<Slot>>,
-    /// Those of the second side by key and time.
+    waiting: Waiting,
+    /// Those of the second side that are in memory, by key and time.
     of_key: HashMap<Box<[u8]>, BTreeMap<i64, Slot>>,
     /// When keys of the second side may have rows that nobody needs any more.
     due: BTreeSet<(i64, Box<[u8]>)>,
+    /// Whether that is known of rows that may lie in files, and were restored.
+    knows_due: bool,
     /// The number of the next row of the first side.
     next: i64,
     /// See [`AsOfJoin::newest`].
@@ -88,12 +110,32 @@ impl AsOfJoin {
         Ok(AsOfJoin {
             tables: [table(0)?, table(1)?],
             what,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::Slots(BTreeMap::new()),
             of_key: HashMap::new(),
             due: BTreeSet::new(),
+            knows_due: true,
             next: 0,
             newest: None,
         })
+    }
+
+    /// The same, without rows, which may lie in files, as `spilling` lets a table have them.
+    pub fn spilling(self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<AsOfJoin> {
+        let AsOfJoin { what, tables: [first, second], .. } = self;
+        let table = |side: usize, table: StateTable| {
+            let table = table.ordered_by(what.on);
+            spilling(match what.idle(side) {
+                Some((by, timeout_us)) => table.idle_by(by, timeout_us),
+                None => table,
+            })
+        };
+        let tables = [table(0, first)?, table(1, second)?];
+        let (waiting, of_key, due) = (Waiting::Times(TimeCounts::default()), HashMap::new(), BTreeSet::new());
+        Ok(AsOfJoin { tables, what, waiting, of_key, due, knows_due: false, next: 0, newest: None })
+    }
+
+    fn spills(&self) -> bool {
+        matches!(self.waiting, Waiting::Times(_))
     }
 
     /// The tables of both sides, for what checkpoints hold of them.
@@ -108,57 +150,132 @@ impl AsOfJoin {
 
     /// The memory that they take, about.
     pub fn bytes(&self) -> u64 {
-        let rows: u64 = self.tables.iter().map(StateTable::bytes).sum();
-        rows + (self.row_count() * 2 * size_of::<(i64, Slot)>()) as u64
+        self.tables.iter().map(StateTable::bytes).sum::<u64>() + self.bytes_beside()
     }
 
-    /// Finds its way about the tables after they were restored.
-    pub fn restored(&mut self) -> Result<()> {
-        for side in [0, 1] {
-            let slots: Vec<Slot> = self.tables[side].all().collect();
+    /// What of that never lies in files.
+    pub fn kept_bytes(&self) -> u64 {
+        if self.spills() { self.bytes_beside() } else { self.bytes() }
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        let entry = 2 * size_of::<(i64, Slot)>() as u64;
+        match &self.waiting {
+            Waiting::Slots(_) => self.row_count() as u64 * entry,
+            Waiting::Times(times) => {
+                let rows = self.tables[1].rows_in_memory() as u64 * entry;
+                rows + times.bytes() + (self.due.len() * size_of::<(i64, Box<[u8]>, KeyHash)>()) as u64
+            }
+        }
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        let AsOfJoin { what, tables: [first, second], of_key, .. } = self;
+        first.shrink()?;
+        let moved = second.shrink_telling(|table, slots| {
             for slots in slots.chunks(SLOTS_AT_ONCE) {
-                let columns = self.tables[side].keys(slots).map_err(Error::arrow)?;
-                let (on, sub) = columns.split_at(self.what.on);
-                let times = times(sub.first())?;
-                if side == 0 {
-                    let numbers = sub.last().and_then(|numbers| numbers.as_primitive_opt::<Int64Type>());
-                    let numbers = numbers.ok_or_else(|| Error::bug("a row of a join without its number"))?;
-                    self.next = numbers.values().iter().fold(self.next, |next, number| next.max(number + 1));
-                    for (slot, time) in slots.iter().zip(&times) {
-                        self.waiting.entry(*time).or_default().push(*slot);
-                    }
-                    continue;
-                }
-                let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
-                for (row, (slot, time)) in slots.iter().zip(&times).enumerate() {
-                    self.note(keys.view().get(row), *time, *slot);
-                }
+                leave(of_key, what.on, &table.keys(slots).map_err(Error::arrow)?)?;
+            }
+            Ok(())
+        })?;
+        if moved {
+            self.of_key.clear();
+            let slots: Vec<Slot> = self.tables[1].all().collect();
+            self.enter(&slots)?;
+        }
+        Ok(())
+    }
+
+    /// These rows of the second side are in memory now.
+    fn enter(&mut self, slots: &[Slot]) -> Result<()> {
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let (keys, times) = keys_and_times(self.what.on, &self.tables[1].keys(slots).map_err(Error::arrow)?)?;
+            for (row, (slot, time)) in slots.iter().zip(times).enumerate() {
+                self.of_key.entry(keys.view().get(row).into()).or_default().insert(time, *slot);
             }
         }
         Ok(())
     }
 
-    /// Notes a row of the second side.
-    fn note(&mut self, key: &[u8], time: i64, slot: Slot) {
-        self.of_key.entry(key.into()).or_default().insert(time, slot);
+    /// Brings all rows of the second side into memory whose keys have these hashes.
+    fn warm(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<()> {
+        let slots = self.tables[1].warm_hashes(hashes)?;
+        self.tables[1].used(&slots);
+        self.enter(&slots)
+    }
+
+    /// Finds its way about the tables after they were restored.
+    pub fn restored(&mut self) -> Result<()> {
+        let AsOfJoin { tables: [first, _], waiting, next, .. } = self;
+        first.each_key(|key| *next = last_number(key).saturating_add(1).max(*next))?;
+        match waiting {
+            Waiting::Slots(waiting) => {
+                for slot in first.all() {
+                    waiting.entry(number_before(first.key(slot), 1)).or_default().push(slot);
+                }
+            }
+            Waiting::Times(times) => first.each_touched(|time| times.add(time))?,
+        }
+        let slots: Vec<Slot> = self.tables[1].all().collect();
+        self.enter(&slots)?;
+        if !self.spills() {
+            let rows = self.of_key.iter().flat_map(|(key, rows)| rows.keys().map(move |time| (*time, key.clone())));
+            let rows: Vec<_> = rows.collect();
+            rows.into_iter().for_each(|(time, key)| self.note_due(time, &key));
+        }
+        Ok(())
+    }
+
+    /// When rows of the second side are newer than `before`, their keys may have older ones that nobody needs any more when the watermark
+    /// has passed them. There is one at most of each key that is not, as the watermark has passed it.
+    fn know_due(&mut self, before: Option<i64>) -> Result<()> {
+        if std::mem::replace(&mut self.knows_due, true) {
+            return Ok(());
+        }
+        let mut newer: Vec<OwnedKey> = Vec::new();
+        self.tables[1].each_key(|key| {
+            if before.is_none_or(|before| last_number(key) > before) {
+                newer.push((KeyHash(0), key.into()));
+            }
+        })?;
+        for newer in newer.chunks(SLOTS_AT_ONCE) {
+            let columns = self.tables[1].key_columns(newer).map_err(Error::arrow)?;
+            let (keys, times) = keys_and_times(self.what.on, &columns)?;
+            self.due.extend((0..).zip(times).map(|(row, time)| (time, keys.view().get(row).into())));
+        }
+        Ok(())
+    }
+
+    fn note_due(&mut self, time: i64, key: &[u8]) {
         self.due.insert((time, key.into()));
-        if let Some(within_us) = self.what.within_us {
+        // In files a row is idle then.
+        if let Some(within_us) = self.what.within_us.filter(|_| !self.spills()) {
             self.due.insert((time.saturating_add(within_us).saturating_add(1), key.into()));
         }
     }
 
-    /// Works on the rows of a batch, none of which is late; `complete`: event time up to which all others would be late from
-    /// now on. Returns what comes out, in the order of key hashes, then of times, then as the rows came.
-    pub fn batch(&mut self, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
+    /// Works on the rows of a batch, none of which is late; `watermark`: event time up to which all others were late before, and are
+    /// from now on. Returns what comes out, in the order of key hashes, then of times, then as the rows came.
+    pub fn batch(&mut self, rows: [RecordBatch; 2], watermark: Watermark) -> Result<Vec<RecordBatch>> {
         let [first, second] = rows;
+        self.know_due(watermark.before)?;
         self.keep(second)?;
         self.wait(first)?;
         self.newest = None;
-        let Some(complete) = complete else { return Ok(Vec::new()) };
-        let later = self.waiting.split_off(&complete);
-        let ready = std::mem::replace(&mut self.waiting, later);
-        self.newest = ready.last_key_value().map(|(time, _)| *time);
-        let slots: Vec<Slot> = ready.into_values().flatten().collect();
+        let Some(complete) = watermark.now else { return Ok(Vec::new()) };
+        let slots: Vec<Slot> = match &mut self.waiting {
+            Waiting::Slots(waiting) => {
+                let later = waiting.split_off(&complete);
+                std::mem::replace(waiting, later).into_values().flatten().collect()
+            }
+            Waiting::Times(times) => {
+                let slots = self.tables[0].take_idle(BatchTime(complete))?;
+                slots.iter().for_each(|slot| times.remove(number_before(self.tables[0].key(*slot), 1)));
+                slots
+            }
+        };
+        self.newest = slots.iter().map(|slot| number_before(self.tables[0].key(*slot), 1)).max();
         RowCount::default().add(slots.len() as u64)?;
         let rows = self.find(slots)?;
         self.forget(complete)?;
@@ -177,7 +294,9 @@ impl AsOfJoin {
         let on = rows.columns().get(..self.what.on).unwrap_or_default();
         let keys = Keys::encode(on, rows.num_rows()).map_err(Error::arrow)?;
         for (row, (slot, time)) in slots.into_iter().zip(times).enumerate() {
-            self.note(keys.view().get(row), time, slot);
+            let key = keys.view().get(row);
+            self.of_key.entry(key.into()).or_default().insert(time, slot);
+            self.note_due(time, key);
         }
         Ok(())
     }
@@ -189,7 +308,10 @@ impl AsOfJoin {
         self.next += count;
         let slots = self.store(0, &rows, Some(numbers))?;
         for (slot, time) in slots.into_iter().zip(times(rows.columns().last())?) {
-            self.waiting.entry(time).or_default().push(slot);
+            match &mut self.waiting {
+                Waiting::Slots(waiting) => waiting.entry(time).or_default().push(slot),
+                Waiting::Times(times) => times.add(time),
+            }
         }
         Ok(())
     }
@@ -199,14 +321,16 @@ impl AsOfJoin {
         let columns = rows.columns();
         let last = columns.len().saturating_sub(1);
         let key = columns.iter().take(self.what.on).chain(columns.last()).cloned().chain(numbers);
-        let keys = Keys::encode(&key.collect::<Vec<_>>(), rows.num_rows()).map_err(Error::arrow)?;
-        let (view, hashes) = (keys.view(), keys.hashes());
+        let key: Vec<ArrayRef> = key.collect();
+        let keys = Keys::encode(&key, rows.num_rows()).map_err(Error::arrow)?;
         let table = &mut self.tables[side];
-        let slots: Vec<Slot> = hashes.iter().enumerate().map(|(row, hash)| table.slot(view.get(row), *hash)).collect();
+        let hashes = table.hashes_of(&key, &keys).map_err(Error::arrow)?;
+        let slots = table.warm_slots(keys.view(), |row| hashes[row])?;
         let others = columns.get(self.what.on..last).unwrap_or_default().to_vec();
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let states = RecordBatch::try_new_with_options(table.state_schema(), others, &options).map_err(Error::arrow)?;
         table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
+        table.used(&slots);
         Ok(slots)
     }
 
@@ -221,6 +345,8 @@ impl AsOfJoin {
 
     /// Rows of the first side that wait no more, with their partners.
     fn find(&mut self, slots: Vec<Slot>) -> Result<Vec<RecordBatch>> {
+        let hashes: Vec<KeyHash> = slots.iter().map(|slot| self.tables[0].hash_of(*slot)).collect();
+        self.warm(hashes.into_iter())?;
         let mut found: Vec<Found> = Vec::with_capacity(slots.len());
         for slots in slots.chunks(SLOTS_AT_ONCE) {
             let columns = self.tables[0].keys(slots).map_err(Error::arrow)?;
@@ -266,6 +392,9 @@ impl AsOfJoin {
 
     /// Forgets what rows of the second side no row can find any more.
     fn forget(&mut self, complete: i64) -> Result<()> {
+        let due = self.due.iter().take_while(|(due, _)| *due <= complete);
+        let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::of(key)).collect();
+        self.warm(hashes.into_iter())?;
         let mut gone: Vec<Slot> = Vec::new();
         while self.due.first().is_some_and(|(due, _)| *due <= complete) {
             let Some((_, key)) = self.due.pop_first() else { break };
@@ -279,7 +408,17 @@ impl AsOfJoin {
                 self.of_key.remove(&key);
             }
         }
-        self.remove(1, &gone)
+        self.remove(1, &gone)?;
+        while self.spills() {
+            let old = self.tables[1].take_some_idle(BatchTime(complete), OLD_MAX)?;
+            if old.is_empty() {
+                break;
+            }
+            let columns = self.tables[1].keys(&old).map_err(Error::arrow)?;
+            leave(&mut self.of_key, self.what.on, &columns)?;
+            self.remove(1, &old)?;
+        }
+        Ok(())
     }
 
     /// The time of the newest row that came out with the last batch.
@@ -289,8 +428,32 @@ impl AsOfJoin {
 
     /// The time of the oldest row that waits.
     pub fn earliest(&self) -> Option<i64> {
-        self.waiting.first_key_value().map(|(time, _)| *time)
+        match &self.waiting {
+            Waiting::Slots(waiting) => waiting.first_key_value().map(|(time, _)| *time),
+            Waiting::Times(times) => times.first(),
+        }
     }
+}
+
+/// Rows of the second side, with these key columns, are not in memory any more.
+fn leave(of_key: &mut HashMap<Box<[u8]>, BTreeMap<i64, Slot>>, on: usize, columns: &[ArrayRef]) -> Result<()> {
+    let (keys, times) = keys_and_times(on, columns)?;
+    for (row, time) in times.iter().enumerate() {
+        let key = keys.view().get(row);
+        let Some(rows) = of_key.get_mut(key) else { continue };
+        rows.remove(time);
+        if rows.is_empty() {
+            of_key.remove(key);
+        }
+    }
+    Ok(())
+}
+
+/// The keys of rows of the second side, and their times, of the key columns of their table.
+fn keys_and_times(on: usize, columns: &[ArrayRef]) -> Result<(Keys, Vec<i64>)> {
+    let times = times(columns.last())?;
+    let keys = Keys::encode(columns.get(..on).unwrap_or_default(), times.len()).map_err(Error::arrow)?;
+    Ok((keys, times))
 }
 
 /// A column of times.

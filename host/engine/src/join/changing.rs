@@ -13,7 +13,7 @@ use crate::ids::BatchTime;
 use crate::job::spec::JoinKind;
 use crate::limits::PART_ROWS_MAX;
 use crate::sink::ops::Op;
-use crate::state::{Slot, StateTable};
+use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeSet, HashMap};
@@ -23,8 +23,10 @@ use std::sync::Arc;
 const COUNT: &str = "millstream_count";
 /// When it came last.
 const AT: &str = "millstream_at";
-/// Slots whose columns are looked at at once when a checkpoint is loaded.
-const SLOTS_AT_ONCE: usize = 16_384;
+/// The place of that among the state columns.
+const AT_COLUMN: usize = 1;
+/// Rows of forgotten keys that are brought into memory at a time, about.
+const FORGOTTEN_MAX: usize = 1 << 16;
 
 /// What a join does, as the graph has checked it.
 #[derive(Clone)]
@@ -43,9 +45,9 @@ pub struct Changing {
 }
 
 impl Changing {
-    /// Whether rows may lie in files: nothing has to be known of each key beside them.
-    pub fn may_spill(&self) -> bool {
-        self.ttl_us.is_none()
+    /// When a row is idle in a table that may have rows in files, where there is a `ttl`.
+    pub fn idle(&self) -> Option<(IdleBy, i64)> {
+        self.ttl_us.map(|ttl_us| (IdleBy::State(AT_COLUMN), ttl_us))
     }
 }
 
@@ -60,7 +62,7 @@ pub struct ChangingJoin {
     what: Changing,
     tables: [StateTable; 2],
     keys: KeyIndex,
-    /// When rows came, with a `ttl`: each time at which a key got some.
+    /// When rows came, with a `ttl`: each time at which a key got some. Where rows may lie in files their tables know that.
     came: BTreeSet<(i64, Box<[u8]>)>,
 }
 
@@ -133,7 +135,8 @@ impl ChangingJoin {
             StateTable::new(fields, kept_schema(), None).map_err(Error::arrow)
         };
         let tables = [table(Side::First)?, table(Side::Second)?];
-        Ok(ChangingJoin { what, tables, keys: KeyIndex::default(), came: BTreeSet::new() })
+        let keys = KeyIndex::new(what.on);
+        Ok(ChangingJoin { what, tables, keys, came: BTreeSet::new() })
     }
 
     /// The rows of a side, for what checkpoints hold of them.
@@ -143,19 +146,26 @@ impl ChangingJoin {
 
     /// From now on rows may lie in files, as `spilling` lets a table have them.
     pub fn spilling(mut self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<ChangingJoin> {
-        let [first, second] = self.tables.map(|table| table.ordered_by(self.what.on));
+        let (on, idle) = (self.what.on, self.what.idle());
+        let [first, second] = self.tables.map(|table| {
+            let table = table.ordered_by(on);
+            match idle {
+                Some((by, timeout_us)) => table.idle_by(by, timeout_us),
+                None => table,
+            }
+        });
         self.tables = [spilling(first)?, spilling(second)?];
         Ok(self)
     }
 
     /// Behind a batch: gives up rows where that is needed.
     pub fn settle(&mut self) -> Result<()> {
-        if super::shrink(&mut self.tables)? { self.restored() } else { Ok(()) }
+        self.keys.shrink(&mut self.tables)
     }
 
     /// What of it never lies in files.
     pub fn kept_bytes(&self) -> u64 {
-        if self.tables.iter().any(StateTable::spills) { self.keys.bytes() } else { self.bytes() }
+        if self.spills() { self.keys.bytes() } else { self.bytes() }
     }
 
     /// How many different rows are kept.
@@ -170,30 +180,20 @@ impl ChangingJoin {
         rows + self.keys.bytes() + in_memory * size_of::<Slot>() as u64
     }
 
-    /// Finds the keys of all rows that are in memory.
-    pub fn restored(&mut self) -> Result<()> {
-        self.keys = KeyIndex::default();
-        for side in Side::BOTH {
-            let slots: Vec<Slot> = self.tables[side.place()].all().collect();
-            self.found(side, &slots)?;
-        }
-        Ok(())
+    fn spills(&self) -> bool {
+        self.tables.iter().any(StateTable::spills)
     }
 
-    /// These rows of a side are in memory now.
-    fn found(&mut self, side: Side, slots: &[Slot]) -> Result<()> {
-        for slots in slots.chunks(SLOTS_AT_ONCE) {
-            let table = &self.tables[side.place()];
-            let columns = table.keys(slots).map_err(Error::arrow)?;
-            let on = columns.get(..self.what.on).unwrap_or_default();
-            let keys = Keys::encode(on, slots.len()).map_err(Error::arrow)?;
-            if self.what.ttl_us.is_some() {
-                let (_, times) = counts(table, slots)?;
-                self.came.extend((0..).zip(times).map(|(row, at)| (at, keys.view().get(row).into())));
-            }
-            for (row, slot) in slots.iter().enumerate() {
-                self.keys.add(keys.view().get(row), side, *slot);
-            }
+    /// Finds the keys of all rows that are in memory.
+    pub fn restored(&mut self) -> Result<()> {
+        self.keys.enter_all(&self.tables)?;
+        if self.what.ttl_us.is_none() || self.spills() {
+            return Ok(());
+        }
+        for table in &self.tables {
+            let slots: Vec<Slot> = table.all().collect();
+            let (keys, (_, times)) = (self.keys.keys_of(table, &slots)?, counts(table, &slots)?);
+            self.came.extend((0..).zip(times).map(|(row, at)| (at, keys.view().get(row).into())));
         }
         Ok(())
     }
@@ -208,10 +208,15 @@ impl ChangingJoin {
             let on = rows.columns().get(..self.what.on).unwrap_or_default();
             hashes.extend(Keys::encode(on, rows.num_rows()).map_err(Error::arrow)?.hashes());
         }
+        self.warm_hashes(&hashes)
+    }
+
+    fn warm_hashes(&mut self, hashes: &[KeyHash]) -> Result<()> {
         for side in Side::BOTH {
-            let slots = self.tables[side.place()].warm_hashes(hashes.iter().copied())?;
-            self.tables[side.place()].used(&slots);
-            self.found(side, &slots)?;
+            let table = &mut self.tables[side.place()];
+            let slots = table.warm_hashes(hashes.iter().copied())?;
+            table.used(&slots);
+            self.keys.enter(side, table, &slots)?;
         }
         Ok(())
     }
@@ -437,7 +442,7 @@ impl ChangingJoin {
             self.tables[side.place()].store(&slots, &states, &kept);
             self.tables[side.place()].used(&slots);
         }
-        let mut shrunk = Vec::new();
+        let (mut shrunk, notes_times) = (Vec::new(), self.what.ttl_us.is_some() && !self.spills());
         for key in &keys.all {
             let rows = self.keys.rows_of(&key.bytes);
             for side in Side::BOTH {
@@ -450,8 +455,7 @@ impl ChangingJoin {
                 }
                 rows.slots[side.place()]
                     .extend(touched().filter(|row| row.before == 0 && row.after > 0).map(|row| row.slot));
-                if let Some(at) =
-                    touched().filter(|row| row.after > 0).map(|row| row.at).max().filter(|_| self.what.ttl_us.is_some())
+                if let Some(at) = touched().filter(|row| row.after > 0).map(|row| row.at).max().filter(|_| notes_times)
                 {
                     self.came.insert((at, key.bytes.clone()));
                 }
@@ -477,12 +481,38 @@ impl ChangingJoin {
     /// Forgets the keys that have had no new rows for too long.
     fn forget(&mut self, now: BatchTime) -> Result<()> {
         let Some(limit) = self.limit(now) else { return Ok(()) };
+        if self.spills() {
+            return self.forget_in_files(now, limit);
+        }
         while self.came.first().is_some_and(|(at, _)| *at <= limit) {
             if let Some((_, key)) = self.came.pop_first() {
                 self.forget_key(&key, limit)?;
             }
         }
         Ok(())
+    }
+
+    /// The same where rows may lie in files.
+    fn forget_in_files(&mut self, now: BatchTime, limit: i64) -> Result<()> {
+        loop {
+            let mut keys: BTreeSet<(KeyHash, Box<[u8]>)> = BTreeSet::new();
+            for side in Side::BOTH {
+                let table = &mut self.tables[side.place()];
+                let mut slots = table.warm_some_idle(now, FORGOTTEN_MAX)?;
+                self.keys.enter(side, table, &slots)?;
+                slots.extend(table.take_idle_in_memory(now));
+                let of_rows = self.keys.keys_of(table, &slots)?;
+                keys.extend(
+                    (0..slots.len()).zip(of_rows.hashes()).map(|(row, hash)| (hash, of_rows.view().get(row).into())),
+                );
+            }
+            if keys.is_empty() {
+                return Ok(());
+            }
+            // A key's newest row says whether the others stay, wherever it is.
+            self.warm_hashes(&keys.iter().map(|(hash, _)| *hash).collect::<Vec<_>>())?;
+            keys.iter().try_for_each(|(_, key)| self.forget_key(key, limit))?;
+        }
     }
 
     /// Forgets a key whose rows are all as old as this.

@@ -11,14 +11,12 @@ use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::STATE_SLICE_MAX;
 use crate::state::time_counts::TimeCounts;
-use crate::state::{Slot, StateTable};
+use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeSet, HashSet};
 
-/// Slots whose columns are looked at at once.
-const SLOTS_AT_ONCE: usize = 16_384;
 /// Rows that are brought into memory at a time when they wait no longer, about.
 const DUE_MAX: usize = 1 << 16;
 
@@ -41,9 +39,9 @@ impl ColdIntervals {
         for table in &tables {
             table.each_touched(|time| times.add(time))?;
         }
-        let mut join = ColdIntervals { interval, tables, keys: KeyIndex::default(), times, newest: None };
-        join.find_all()?;
-        Ok(join)
+        let mut keys = KeyIndex::new(interval.on);
+        keys.enter_all(&tables)?;
+        Ok(ColdIntervals { interval, tables, keys, times, newest: None })
     }
 
     /// The rows of a side, for what checkpoints hold of them.
@@ -75,28 +73,7 @@ impl ColdIntervals {
 
     /// Behind a batch: gives up rows where that is needed.
     pub fn settle(&mut self) -> Result<()> {
-        if super::shrink(&mut self.tables)? { self.find_all() } else { Ok(()) }
-    }
-
-    fn find_all(&mut self) -> Result<()> {
-        self.keys = KeyIndex::default();
-        for side in Side::BOTH {
-            let slots: Vec<Slot> = self.tables[side.place()].all().collect();
-            self.found(side, &slots)?;
-        }
-        Ok(())
-    }
-
-    /// These rows of a side are in memory now.
-    fn found(&mut self, side: Side, slots: &[Slot]) -> Result<()> {
-        for slots in slots.chunks(SLOTS_AT_ONCE) {
-            let columns = self.tables[side.place()].keys(slots).map_err(Error::arrow)?;
-            let keys = self.keys_of(&columns, slots.len())?;
-            for (row, slot) in slots.iter().enumerate() {
-                self.keys.add(keys.view().get(row), side, *slot);
-            }
-        }
-        Ok(())
+        self.keys.shrink(&mut self.tables)
     }
 
     fn keys_of(&self, columns: &[ArrayRef], rows: usize) -> Result<Keys> {
@@ -111,7 +88,7 @@ impl ColdIntervals {
         let hashes: Vec<KeyHash> = keys.iter().flat_map(Keys::hashes).collect();
         for side in Side::BOTH {
             let slots = self.tables[side.place()].warm_hashes(hashes.iter().copied())?;
-            self.found(side, &slots)?;
+            self.keys.enter(side, &self.tables[side.place()], &slots)?;
         }
         let mut slots = [Vec::new(), Vec::new()];
         if let Some(complete) = complete {
@@ -233,14 +210,14 @@ fn split(rows: &RecordBatch, which: &BooleanArray) -> Result<RecordBatch> {
 impl Interval {
     /// A table without rows for a side, whose rows are idle when they wait no longer.
     pub fn table_in_files(&self, side: Side) -> Result<StateTable> {
-        let (column, timeout_us) = self.idle(side);
-        Ok(self.table(side)?.idle_by_state_column(column, timeout_us).ordered_by(self.on))
+        let (by, timeout_us) = self.idle(side);
+        Ok(self.table(side)?.idle_by(by, timeout_us).ordered_by(self.on))
     }
 
-    /// The state column of the time of a row in such a table, and how long behind it the row waits no longer.
-    pub fn idle(&self, side: Side) -> (usize, i64) {
+    /// What tells the time of a row in such a table, and how long behind it the row waits no longer.
+    pub fn idle(&self, side: Side) -> (IdleBy, i64) {
         let column = self.layouts[side.place()].fields().len().saturating_sub(self.on + 1);
-        (column, self.waits_until(side, 0).saturating_add(1))
+        (IdleBy::State(column), self.waits_until(side, 0).saturating_add(1))
     }
 
     /// The times of rows as a table has their states.

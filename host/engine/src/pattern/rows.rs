@@ -1,6 +1,7 @@
 //! The rows that a pattern keeps, by key and time: a row of the table each. Those that have been looked at and with which no attempt
 //! that is still open begins, or has begun before them, are forgotten.
 
+use super::asleep::SleepingKeys;
 use super::matcher::Matcher;
 use super::taken::Taken;
 use super::value::Layout;
@@ -66,6 +67,12 @@ pub struct KeyRows {
 }
 
 impl KeyRows {
+    /// Of a key without rows.
+    pub fn new(key: Box<[u8]>, hash: KeyHash) -> KeyRows {
+        let (rows, matcher) = (VecDeque::new(), Matcher::default());
+        KeyRows { key, hash, rows, first: 0, looked_at: 0, matcher, due: None, held: None }
+    }
+
     /// The next row that has not been looked at, with its place.
     pub fn next(&self) -> Option<(u64, KeptRow)> {
         self.rows.get(self.looked_at).map(|row| (self.first + self.looked_at as u64, *row))
@@ -86,6 +93,16 @@ impl KeyRows {
         self.rows.get(usize::try_from(place.checked_sub(self.first)?).ok()?)
     }
 
+    /// The time of the first row that is kept.
+    pub fn first(&self) -> Option<i64> {
+        self.rows.front().map(|row| row.time)
+    }
+
+    /// The slots of all rows.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.rows.iter().map(|row| row.slot)
+    }
+
     /// The first row that has been looked at and is kept.
     pub fn first_looked_at(&self) -> Option<i64> {
         self.rows.front().filter(|_| self.looked_at > 0).map(|row| row.time)
@@ -104,11 +121,13 @@ impl KeyRows {
 
 /// The rows of all keys on one worker.
 pub struct PatternRows {
-    table: StateTable,
-    layout: Layout,
-    keys: Vec<KeyRows>,
-    free: Vec<u32>,
-    index: HashMap<Box<[u8]>, u32>,
+    pub(super) table: StateTable,
+    pub(super) layout: Layout,
+    pub(super) keys: Vec<KeyRows>,
+    pub(super) free: Vec<u32>,
+    /// The keys all of whose rows are in memory.
+    pub(super) index: HashMap<Box<[u8]>, u32>,
+    pub(super) asleep: SleepingKeys,
 }
 
 impl PatternRows {
@@ -117,7 +136,8 @@ impl PatternRows {
         let key = layout.schema.fields().iter().take(layout.key).cloned();
         let fields = key.chain(saved_fields()).collect();
         let table = StateTable::new(fields, saved_schema(layout), None).map_err(Error::arrow)?;
-        Ok(PatternRows { table, layout: layout.clone(), keys: Vec::new(), free: Vec::new(), index: HashMap::new() })
+        let (index, asleep) = (HashMap::new(), SleepingKeys::default());
+        Ok(PatternRows { table, layout: layout.clone(), keys: Vec::new(), free: Vec::new(), index, asleep })
     }
 
     /// The table, to restore it and to save its changes.
@@ -125,10 +145,11 @@ impl PatternRows {
         &mut self.table
     }
 
-    /// How many rows are kept, and the memory that they take.
-    pub fn size(&self) -> (u64, u64) {
+    /// How many rows are kept, the memory that they take, and what of it never lies in files.
+    pub fn size(&self) -> (u64, u64, u64) {
         let queues: usize = self.keys.iter().map(|key| key.rows.capacity()).sum();
-        (self.table.len() as u64, self.table.bytes() + (queues * size_of::<KeptRow>()) as u64)
+        let (rows, beside) = (self.table.bytes(), (queues * size_of::<KeptRow>()) as u64 + self.asleep.bytes());
+        (self.table.len() as u64, rows + beside, self.table.kept_of(rows) + beside)
     }
 
     /// The rows of a key.
@@ -149,9 +170,9 @@ impl PatternRows {
         let batch = i64::try_from(batch.0).unwrap_or(i64::MAX);
         let batches: ArrayRef = Arc::new(Int64Array::from_value(batch, count));
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count as i64));
-        let whole: Vec<ArrayRef> = key.iter().cloned().chain([batches, numbers]).collect();
-        let whole = Keys::encode(&whole, count).map_err(Error::arrow)?;
-        let hashes = whole.hashes();
+        let columns: Vec<ArrayRef> = key.iter().cloned().chain([batches, numbers]).collect();
+        let whole = Keys::encode(&columns, count).map_err(Error::arrow)?;
+        let hashes = self.table.hashes_of(&columns, &whole).map_err(Error::arrow)?;
         let slots: Vec<Slot> =
             hashes.iter().enumerate().map(|(row, hash)| self.table.slot(whole.view().get(row), *hash)).collect();
         let open: ArrayRef = Arc::new(BooleanArray::from(vec![true; count]));
@@ -167,18 +188,24 @@ impl PatternRows {
             own: own[row],
             open: true,
         };
-        Ok(self.insert(&encoded, (0..count).map(row).collect()))
+        let touched = self.insert(&encoded, (0..count).map(row).collect());
+        if self.table.spills() {
+            // A key is of use with all of its rows only.
+            let slots: Vec<Slot> = touched.iter().filter_map(|key| self.get(*key)).flat_map(KeyRows::slots).collect();
+            self.table.used(&slots);
+        }
+        Ok(touched)
     }
 
-    /// The table was restored: finds its rows. `own` computes what they fulfil by themselves, from the columns of the layout.
-    pub fn restored(&mut self, own: impl Fn(&RecordBatch) -> Result<Vec<u64>>) -> Result<Vec<u32>> {
-        let slots: Vec<Slot> = self.table.all().collect();
+    /// These rows of the table are in memory again, and none of their keys has others elsewhere: finds them. `own` computes what they
+    /// fulfil by themselves, from the columns of the layout. Returns the numbers of their keys, each once.
+    pub fn enter(&mut self, slots: &[Slot], own: impl Fn(&RecordBatch) -> Result<Vec<u64>>) -> Result<Vec<u32>> {
         if slots.is_empty() {
             return Ok(Vec::new());
         }
-        let mut keys = self.table.keys(&slots).map_err(Error::arrow)?;
+        let mut keys = self.table.keys(slots).map_err(Error::arrow)?;
         let numbers = keys.split_off(self.layout.key.min(keys.len()));
-        let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
+        let (states, _) = self.table.states(slots).map_err(Error::arrow)?;
         let others = states.columns().get(1..states.num_columns().saturating_sub(1)).unwrap_or_default();
         let layout = keys.iter().chain(others).cloned().collect();
         let own = own(&self.layout.rows(layout, slots.len())?)?;
@@ -224,16 +251,7 @@ impl PatternRows {
     }
 
     fn new_key(&mut self, key: &[u8], hash: KeyHash) -> u32 {
-        let rows = KeyRows {
-            key: key.into(),
-            hash,
-            rows: VecDeque::new(),
-            first: 0,
-            looked_at: 0,
-            matcher: Matcher::default(),
-            due: None,
-            held: None,
-        };
+        let rows = KeyRows::new(key.into(), hash);
         let number = match self.free.pop() {
             Some(number) => {
                 self.keys[number as usize] = rows;

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::rows::PatternRows;
 use super::taken::Taken;
 use super::value::{Item, Layout, Value};
-use crate::batch::keys::canonical_column;
+use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::timestamps;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, HashSet};
 use std::rc::Rc;
 
 /// A pattern, as the graph has checked it.
@@ -53,6 +53,8 @@ pub struct PatternState {
     /// The newest time of the rows of which matches came out with the last batch.
     newest: Option<i64>,
     is_restored: bool,
+    /// All rows have been looked at that are older.
+    advanced: Option<i64>,
 }
 
 /// A match that has been found.
@@ -73,7 +75,7 @@ impl PatternState {
     pub fn new(node: PatternNode) -> Result<PatternState> {
         let rows = PatternRows::new(&node.layout)?;
         let (queue, held) = (BinaryHeap::new(), BTreeSet::new());
-        Ok(PatternState { node, rows, queue, held, newest: None, is_restored: false })
+        Ok(PatternState { node, rows, queue, held, newest: None, is_restored: false, advanced: None })
     }
 
     /// The table of its rows, to restore it and to save its changes.
@@ -81,18 +83,40 @@ impl PatternState {
         self.rows.table()
     }
 
-    /// How many rows are kept, and the memory that they take.
-    pub fn size(&self) -> (u64, u64) {
+    /// The same, without rows, of which some may lie in files, as `spilling` lets the table have them.
+    pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<PatternState> {
+        Ok(PatternState { rows: self.rows.spilling(spilling)?, ..self })
+    }
+
+    /// How many rows are kept, the memory that they take, and what of it never lies in files.
+    pub fn size(&self) -> (u64, u64, u64) {
         self.rows.size()
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        for (number, key) in self.rows.shrink()? {
+            if let Some(time) = key.held {
+                self.held.remove(&(time, number));
+            }
+            self.rows.asleep.add(key.hash, key.due, key.held);
+        }
+        Ok(())
     }
 
     /// Works on the rows of a batch, none of which is late, in the columns of the stage's input: returns the matches that are decided
     /// when nothing comes any more that is older than the watermark.
     pub fn batch(&mut self, context: BatchContext, rows: &RecordBatch, times: &[i64]) -> Result<Vec<RecordBatch>> {
         if !std::mem::replace(&mut self.is_restored, true) {
+            self.advanced = context.watermark.before;
             let PatternState { node, rows, .. } = self;
-            let restored = rows.restored(|rows| own(node, context, rows))?;
-            restored.into_iter().for_each(|key| self.enqueue(key));
+            if rows.spills() {
+                rows.sleep(node.plan.within_us, END_US - 1, context.watermark.before)?;
+            } else {
+                let slots: Vec<Slot> = rows.table().all().collect();
+                let restored = rows.enter(&slots, |rows| own(node, context, rows))?;
+                restored.into_iter().for_each(|key| self.enqueue(key));
+            }
         }
         if rows.num_rows() > 0 {
             let rows = rows.project(&self.node.places).map_err(Error::arrow)?;
@@ -102,6 +126,11 @@ impl PatternState {
             };
             let columns = rows.columns().iter().enumerate().map(canonical).collect();
             let rows = self.node.layout.rows(columns, rows.num_rows())?;
+            if self.rows.spills() {
+                let keys = rows.columns().get(..self.node.layout.key).unwrap_or_default();
+                let keys = Keys::encode(keys, rows.num_rows()).map_err(Error::arrow)?;
+                self.wake(context, self.rows.not_awake(&keys))?;
+            }
             let own = own(&self.node, context, &rows)?;
             for key in self.rows.add(context.id, &rows, times, &own)? {
                 self.check(key)?;
@@ -113,9 +142,17 @@ impl PatternState {
         self.advance(context, now)
     }
 
+    /// Brings all rows of keys with these hashes into memory.
+    fn wake(&mut self, context: BatchContext, hashes: HashSet<KeyHash>) -> Result<()> {
+        let PatternState { node, rows, advanced, .. } = self;
+        let woken = rows.wake(hashes, *advanced, |rows| own(node, context, rows))?;
+        woken.into_iter().for_each(|key| self.enqueue(key));
+        Ok(())
+    }
+
     /// A time that nothing is older than of which a match is still to come; `None`: no row waits.
     pub fn earliest(&self) -> Option<i64> {
-        self.held.first().map(|(time, _)| *time)
+        self.held.first().map(|(time, _)| *time).into_iter().chain(self.rows.asleep.earliest()).min()
     }
 
     /// The newest time of the rows of which matches came out with the last batch.
@@ -145,6 +182,10 @@ impl PatternState {
 
     /// Looks at all rows that are older than `now`.
     fn advance(&mut self, context: BatchContext, now: i64) -> Result<Vec<RecordBatch>> {
+        let sleeping = self.rows.asleep.take_due(now);
+        if !sleeping.is_empty() {
+            self.wake(context, sleeping.into_iter().collect())?;
+        }
         let due = self.due(now);
         let mut found: Vec<Match> = Vec::new();
         let mut closed: Vec<(u32, Vec<u64>)> = due.iter().map(|key| (*key, Vec::new())).collect();
@@ -172,6 +213,7 @@ impl PatternState {
             self.enqueue(*key);
         }
         self.rows.store(slots, gone)?;
+        self.advanced = Some(now);
         Ok(rows)
     }
 

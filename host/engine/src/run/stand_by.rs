@@ -20,7 +20,10 @@ use crate::memory;
 use crate::plugin::PluginHost;
 use crate::run::recover::tables_of;
 use crate::running::{Options, workers};
+use crate::state::IdleBy;
 use crate::state::ahead::{TablesAhead, WantedTable};
+use crate::state::spill::budget::StateBudget;
+use crate::state::timers;
 use crate::threads;
 use crate::window::WindowNode;
 use std::ops::Range;
@@ -228,41 +231,45 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
     };
     let as_kept = |table: Table| {
         let is_of = |stage: &&StageNode| {
-            [stage.name.clone(), right_table(&stage.name), rows_table(&stage.name)].contains(&table.name)
+            [stage.name.clone(), right_table(&stage.name), rows_table(&stage.name), timers::table_name(&stage.name)]
+                .contains(&table.name)
         };
         let stage = graph.stages.iter().find(is_of);
-        let of_session = stage.and_then(|stage| match stage.window {
-            Some(WindowNode::Session { gap_us, .. }) => Some((Some(gap_us), Some(0), stage.may_spill())),
-            _ => None,
-        });
-        if let Some((timeout_us, by_state, may_spill)) = of_session {
-            let budget = graph.budget.clone().filter(|_| may_spill);
-            return WantedTable { table, timeout_us, by_state, budget };
-        }
-        if let Some((stage, interval)) = stage.and_then(|stage| Some((stage, stage.interval()?)))
-            && let Some(budget) = &graph.budget
-        {
-            let side = if table.name == stage.name { Side::First } else { Side::Second };
-            let (column, timeout_us) = interval.idle(side);
-            return WantedTable {
-                table,
-                timeout_us: Some(timeout_us),
-                by_state: Some(column),
-                budget: Some(budget.clone()),
-            };
-        }
-        let (timeout_us, by_state, budget) = match stage.map(|stage| &stage.operator) {
-            Some(Operator::Update(_, update)) => {
-                let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-                (timeout, None, update.budget.clone())
-            }
-            Some(Operator::Simple(SimpleNode::Deduplicate { within_us })) => {
-                (Some(*within_us), Some(0), graph.budget.clone())
-            }
-            _ if stage.is_some_and(StageNode::may_spill) => (None, None, graph.budget.clone()),
-            _ => (None, None, None),
-        };
-        WantedTable { table, timeout_us, by_state, budget }
+        let budget = stage.and_then(|stage| budget_of(stage, graph));
+        let idle = stage.and_then(|stage| idle_of(stage, &table, budget.is_some()));
+        WantedTable { table, idle, budget }
     };
     tables_of(graph).into_iter().filter(is_of_stage).map(as_kept).collect()
+}
+
+/// What the rows of a stage count against, where they may lie in files.
+fn budget_of(stage: &StageNode, graph: &Graph) -> Option<Arc<StateBudget>> {
+    match &stage.operator {
+        Operator::Update(_, update) => update.budget.clone(),
+        _ => graph.budget.clone().filter(|_| stage.may_spill()),
+    }
+}
+
+/// When the keys of a table are idle, as the stage has it.
+fn idle_of(stage: &StageNode, table: &Table, may_spill: bool) -> Option<(IdleBy, i64)> {
+    if let Some(WindowNode::Session { gap_us, .. }) = stage.window {
+        return Some((IdleBy::State(0), gap_us));
+    }
+    match &stage.operator {
+        Operator::Update(..) if table.name == timers::table_name(&stage.name) => {
+            Some(timers::DUE).filter(|_| may_spill)
+        }
+        Operator::Update(_, update) => {
+            let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+            timeout.map(|timeout_us| (IdleBy::Touch, timeout_us))
+        }
+        Operator::Simple(SimpleNode::Deduplicate { within_us }) => Some((IdleBy::State(0), *within_us)),
+        Operator::Join(join) if may_spill => {
+            let side = if table.name == stage.name { Side::First } else { Side::Second };
+            let interval = join.interval.as_ref().map(|interval| interval.idle(side));
+            let as_of = || join.as_of.as_ref().and_then(|as_of| as_of.idle(side.place()));
+            interval.or_else(as_of).or_else(|| join.changing.as_ref()?.what.idle())
+        }
+        _ => None,
+    }
 }

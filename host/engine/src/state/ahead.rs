@@ -1,8 +1,8 @@
 //! Tables that are loaded ahead: by a process that stands by while others still run the job. It loads what the newest
 //! checkpoint holds, follows the checkpoints that come, and so has little left to load when it takes the job over.
 
-use super::StateTable;
 use super::spill::budget::StateBudget;
+use super::{IdleBy, StateTable};
 use crate::checkpoint::fold::{self, LiveFile};
 use crate::checkpoint::read;
 use crate::checkpoint::state_file;
@@ -37,10 +37,8 @@ impl fmt::Debug for TablesAhead {
 pub struct WantedTable {
     /// The table, without files.
     pub table: Table,
-    /// After how long without a touch a key is idle.
-    pub timeout_us: Option<i64>,
-    /// The state column that says when that was, if one does.
-    pub by_state: Option<usize>,
+    /// After how long without a touch a key is idle, and what tells when that was.
+    pub idle: Option<(IdleBy, i64)>,
     /// What its rows in memory count against, where it may have others.
     pub budget: Option<Arc<StateBudget>>,
 }
@@ -196,9 +194,9 @@ impl TableAhead {
     fn new(held: &Table, wanted: &WantedTable) -> Result<TableAhead> {
         let state = Arc::new(Schema::new(read::fields(&held.state)?));
         let key = read::fields(held.key.iter().chain(&held.sub))?;
-        let mut rows = StateTable::new(key, state, wanted.timeout_us).map_err(Error::arrow)?;
-        if let (Some(timeout_us), Some(column)) = (wanted.timeout_us, wanted.by_state) {
-            rows = rows.idle_by_state_column(column, timeout_us);
+        let mut rows = StateTable::new(key, state, None).map_err(Error::arrow)?;
+        if let Some((by, timeout_us)) = wanted.idle {
+            rows = rows.idle_by(by, timeout_us);
         }
         rows.track_changes();
         if let Some(budget) = &wanted.budget {

@@ -2,7 +2,8 @@
 //! and a push for each first change; what did not change is not looked at.
 
 use super::files::{SliceSink, TableSlice};
-use super::table::{Idle, Slot, StateTable};
+use super::idle::Idle;
+use super::table::{Slot, StateTable};
 use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
@@ -348,7 +349,7 @@ impl StateTable {
         for column in &self.columns {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
-        if let Some(idle) = self.idle.as_ref().filter(|idle| idle.by_state().is_none()) {
+        if let Some(idle) = self.idle.as_ref().filter(|idle| idle.is_in_files()) {
             let lost = fault::bug!("touched-lost");
             let touched = |row: &ChangedRow| match row {
                 ChangedRow::Known(slot) => {
@@ -370,7 +371,7 @@ impl StateTable {
         let states =
             self.state_schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
         let mut fields: Vec<Arc<Field>> = keys.chain(states).collect();
-        if self.idle.as_ref().is_some_and(|idle| idle.by_state().is_none()) {
+        if self.idle.as_ref().is_some_and(Idle::is_in_files) {
             fields.push(Arc::new(Field::new(TOUCHED, ColumnType::Timestamp.arrow(), true)));
         }
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));

@@ -1,7 +1,8 @@
 //! States that another version of a plugin made, brought to the columns of the one that runs now.
 
 use super::column::StateColumn;
-use super::table::{Idle, Slot, StateTable};
+use super::idle::Idle;
+use super::table::{Slot, StateTable};
 use crate::batch::keys::{GROUP_SHIFT, KeyHash};
 use crate::error::{Error, Result};
 use crate::limits::PLUGIN_CALL_MAX;
@@ -87,12 +88,9 @@ impl StateTable {
 
     /// A table with the same keys, options and budget, without rows.
     pub(super) fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
-        let timeout_us = self.idle.as_ref().map(Idle::timeout_us);
-        let mut table = StateTable::new(self.key_fields.clone(), state.clone(), timeout_us)
+        let mut table = StateTable::new(self.key_fields.clone(), state.clone(), None)
             .map_err(|error| Error::job(error.to_string()))?;
-        if let Some((idle, column)) = self.idle.as_ref().and_then(|idle| Some((idle, idle.by_state()?))) {
-            table = table.idle_by_state_column(column, idle.timeout_us());
-        }
+        table.idle = self.idle.as_ref().map(Idle::emptied);
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
         if self.changes.is_some() {
             table.track_changes();

@@ -47,7 +47,7 @@ impl StateTable {
         }
         for (row, slot) in slots.iter().enumerate().filter(|(row, _)| kept.value(*row)) {
             self.keep(*slot);
-            self.touch_by_state(*slot);
+            self.touch_by_row(*slot);
             if let Some(changes) = &mut self.changes {
                 changes.written(*slot);
             }

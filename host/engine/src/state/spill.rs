@@ -14,7 +14,8 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use super::table::{Idle, Slot, StateTable};
+use super::idle::Idle;
+use super::table::{Slot, StateTable};
 use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -314,15 +315,21 @@ impl StateTable {
 
     /// Gives up rows where the tables take more than they may: for between batches, as slots change their keys.
     pub fn shrink(&mut self) -> Result<()> {
+        self.shrink_telling(|_, _| Ok(())).map(drop)
+    }
+
+    /// The same for who knows of slots beside the table: `leaving` is told of those that are about to leave. Whether others may have
+    /// changed their keys as well, so that nothing is known of any.
+    pub fn shrink_telling(&mut self, leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<bool> {
         let (bytes, timed) = (self.used_bytes(), self.idle.is_some());
-        let Some(spill) = &mut self.spill else { return Ok(()) };
+        let Some(spill) = &mut self.spill else { return Ok(false) };
         if !spill.cold.is_empty() {
             spill.cold.merge(spill.share.budget(), timed, &spill.failure)?;
         }
         let growth = spill.expected_growth(bytes);
         let Some(most) = spill.share.take(bytes + growth) else {
             spill.settled = bytes;
-            return Ok(());
+            return Ok(false);
         };
         if spill.cold.memory() > spill.share.budget().bytes_max().max(STATE_MEMORY_BYTES_MIN) / 2 {
             return Err(Error::memory(format!(
@@ -332,10 +339,11 @@ impl StateTable {
                 show_size(spill.share.budget().bytes_max())
             )));
         }
-        let leaving = (bytes + growth).saturating_sub(most);
-        self.evict(leaving)?;
+        let too_much = (bytes + growth).saturating_sub(most);
+        self.evict(too_much, leaving)?;
         // What is known of the files has grown, so fewer rows fit than did before.
-        if self.slots() / SLACK > self.rows_in_memory() / (SLACK - 1) {
+        let moves = self.slots() / SLACK > self.rows_in_memory() / (SLACK - 1);
+        if moves {
             self.close_up();
             let slots = self.slots();
             self.spill.iter_mut().for_each(|spill| {
@@ -345,7 +353,7 @@ impl StateTable {
         }
         let bytes = self.used_bytes();
         if let Some(spill) = &mut self.spill {
-            spill.freed += leaving;
+            spill.freed += too_much;
             if spill.freed > FREED_BYTES {
                 // Otherwise holes would stay that nothing fits into.
                 memory::give_back();
@@ -355,7 +363,7 @@ impl StateTable {
             spill.share.take(bytes + growth);
             spill.cold.merge(spill.share.budget(), timed, &spill.failure)?;
         }
-        Ok(())
+        Ok(moves)
     }
 
     /// Behind a batch: gives up rows where that is needed, and tells how much there is.
@@ -368,7 +376,7 @@ impl StateTable {
     }
 
     /// Writes rows that take about so much memory into a file, those that were not used for longest, and forgets them here.
-    fn evict(&mut self, bytes: u64) -> Result<()> {
+    fn evict(&mut self, bytes: u64, mut leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<()> {
         let slots = self.cold_slots(bytes);
         let (changed, unchanged): (Vec<Slot>, Vec<Slot>) = {
             let changed = |slot: &Slot| self.changes.as_ref().is_some_and(|changes| changes.is_changed(*slot));
@@ -385,6 +393,7 @@ impl StateTable {
             if let Some(spill) = &mut self.spill {
                 spill.cold.files.push(ColdFile::new(file, changed, timed));
             }
+            leaving(self, &slots)?;
             self.forget(slots);
         }
         Ok(())
@@ -475,8 +484,9 @@ impl StateTable {
         if let Some(changes) = &mut self.changes {
             changes.forget(&slots);
         }
+        let rows = self.rows_in_memory();
         if let Some(idle) = &mut self.idle {
-            idle.queue_anew();
+            idle.tidy_queue(rows);
         }
         self.compact_above(SLACK);
     }

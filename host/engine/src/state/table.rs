@@ -2,11 +2,11 @@
 
 use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
+use super::idle::{Idle, IdleBy};
 use super::spill::Spill;
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, Keys, TableSeeds};
 use crate::error::{Error, Result};
-use crate::ids::BatchTime;
 use crate::limits::SliceMax;
 use crate::metrics::spread::Spread;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -73,58 +73,6 @@ impl Indexed {
     }
 }
 
-/// When keys were last touched. Each key with a state is in `queue` once, at or before its time in `touched`.
-#[derive(Clone)]
-pub(super) struct Idle {
-    timeout_us: i64,
-    /// A key is touched at the time in this state column, so files need not tell it again.
-    by_state: Option<usize>,
-    pub(super) touched: Vec<i64>,
-    queue: BTreeMap<i64, Vec<Slot>>,
-}
-
-impl Idle {
-    /// A key that was never touched, as the slots of none are.
-    pub(super) const NEVER: i64 = i64::MIN;
-
-    /// Notes that the key of this slot was last touched at this time.
-    pub(super) fn touch(&mut self, slot: Slot, time: i64) {
-        if std::mem::replace(&mut self.touched[slot as usize], time) == Idle::NEVER {
-            self.queue.entry(time).or_default().push(slot);
-        }
-    }
-
-    /// After how long without a touch a key is idle.
-    pub(super) fn timeout_us(&self) -> i64 {
-        self.timeout_us
-    }
-
-    /// The state column that says when a key was touched.
-    pub(super) fn by_state(&self) -> Option<usize> {
-        self.by_state
-    }
-
-    /// The memory that the queue takes, about: the places of a time, and those that the slots themselves take there.
-    pub(super) fn queue_bytes(&self) -> u64 {
-        const TIME_BYTES: usize = 96;
-        (self.queue.len() * TIME_BYTES + self.touched.len() * size_of::<Slot>()) as u64
-    }
-
-    /// There are so many slots from now on.
-    pub(super) fn cut(&mut self, slots: usize) {
-        self.touched.truncate(slots);
-        self.touched.shrink_to_fit();
-    }
-
-    /// Makes the queue of the keys that are there, without what is left of others.
-    pub(super) fn queue_anew(&mut self) {
-        self.queue.clear();
-        for (slot, touched) in (0..).zip(&self.touched).filter(|(_, touched)| **touched != Idle::NEVER) {
-            self.queue.entry(*touched).or_default().push(slot);
-        }
-    }
-}
-
 impl StateTable {
     /// An empty table. `timeout_us`: after how long without a touch a key is idle.
     pub fn new(key_fields: Vec<Arc<Field>>, state: SchemaRef, timeout_us: Option<i64>) -> Result<Self, ArrowError> {
@@ -146,25 +94,8 @@ impl StateTable {
             len: 0,
             changes: None,
             spill: None,
-            idle: timeout_us.map(|timeout_us| Idle {
-                timeout_us,
-                by_state: None,
-                touched: Vec::new(),
-                queue: BTreeMap::new(),
-            }),
+            idle: timeout_us.map(|timeout_us| Idle::new(timeout_us, IdleBy::Touch)),
         })
-    }
-
-    /// A table without rows whose keys are idle so long after the time in their first state column, a timestamp that is never null.
-    pub fn idle_by_state(self, timeout_us: i64) -> StateTable {
-        self.idle_by_state_column(0, timeout_us)
-    }
-
-    /// The same of the time in this state column.
-    #[must_use]
-    pub fn idle_by_state_column(mut self, column: usize, timeout_us: i64) -> StateTable {
-        self.idle = Some(Idle { timeout_us, by_state: Some(column), touched: Vec::new(), queue: BTreeMap::new() });
-        self
     }
 
     /// A table without rows whose rows lie beside each other where so many of their first key columns are the same.
@@ -213,11 +144,16 @@ impl StateTable {
         };
         let all_same =
             |a: &[Arc<Field>], b: &[Arc<Field>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
-        let timeout = |table: &StateTable| table.idle.as_ref().map(|idle| (idle.timeout_us, idle.by_state));
+        let same_idle = match (&self.idle, &other.idle) {
+            (Some(idle), Some(other)) => idle.is_as(other),
+            (None, None) => true,
+            _ => false,
+        };
         let is_same = all_same(&self.key_fields, &other.key_fields)
             && all_same(self.state_schema.fields(), other.state_schema.fields())
-            && (self.is_indexed, self.changes.is_some(), timeout(self), self.spills(), self.order_columns)
-                == (other.is_indexed, other.changes.is_some(), timeout(&other), other.spills(), other.order_columns);
+            && same_idle
+            && (self.is_indexed, self.changes.is_some(), self.spills(), self.order_columns)
+                == (other.is_indexed, other.changes.is_some(), other.spills(), other.order_columns);
         if is_same {
             let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
             *self = StateTable { key_fields, state_schema, ..other };
@@ -570,7 +506,7 @@ impl StateTable {
         for (row, slot) in slots.iter().enumerate() {
             if all || kept.value(row) {
                 self.keep(*slot);
-                self.touch_by_state(*slot);
+                self.touch_by_row(*slot);
                 if let Some(changes) = &mut self.changes {
                     changes.changed(*slot);
                 }
@@ -579,15 +515,6 @@ impl StateTable {
             }
         }
         self.compact();
-    }
-
-    /// Notes when the key of a slot was touched, where its state says so.
-    pub(super) fn touch_by_state(&mut self, slot: Slot) {
-        if let Some((idle, column)) = self.idle.as_mut().and_then(|idle| idle.by_state.map(|column| (idle, column))) {
-            let time =
-                self.columns.get(column).and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64;
-            idle.touch(slot, time.max(Idle::NEVER + 1));
-        }
     }
 
     /// The slot's key has a state now.
@@ -663,69 +590,5 @@ impl StateTable {
         }
         self.key_bytes = bytes;
         self.key_bytes_dead = 0;
-    }
-
-    /// Notes that the keys of these slots had rows in the batch of this time, and still have a state.
-    pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
-        let Some(idle) = &mut self.idle else { return };
-        for slot in slots.iter().filter(|slot| self.known[**slot as usize]) {
-            idle.touch(*slot, now.0);
-            if let Some(changes) = &mut self.changes {
-                changes.changed(*slot);
-            }
-        }
-    }
-
-    /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
-    /// because the stage had no timeout then.
-    pub fn touch_restored(&mut self, now: BatchTime) -> Result<()> {
-        self.touch_untouched(&self.all().collect::<Vec<_>>(), now);
-        if self.idle.is_none() {
-            return Ok(());
-        }
-        self.each_untouched(|table, slots| {
-            table.touch_untouched(slots, now);
-            Ok(())
-        })
-    }
-
-    /// Notes that those of these keys which were never touched were now: a call without rows may give a key its first state.
-    pub fn touch_untouched(&mut self, slots: &[Slot], now: BatchTime) {
-        let Some(idle) = &self.idle else { return };
-        let is_untouched = |slot: &Slot| idle.touched[*slot as usize] == Idle::NEVER;
-        let never: Vec<Slot> = slots.iter().copied().filter(is_untouched).collect();
-        self.touch(&never, now);
-    }
-
-    /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
-    pub fn take_idle(&mut self, now: BatchTime) -> Result<Vec<Slot>> {
-        self.take_some_idle(now, usize::MAX)
-    }
-
-    /// The same, of which those that are not in memory come a part at a time, about so many: until there are none.
-    pub fn take_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
-        let Some(timeout_us) = self.idle.as_ref().map(|idle| idle.timeout_us) else { return Ok(Vec::new()) };
-        let limit = now.0.saturating_sub(timeout_us);
-        let mut expired = self.warm_idle(limit, cold_max)?;
-        let Some(idle) = &mut self.idle else { return Ok(expired) };
-        while let Some(first) = idle.queue.first_entry() {
-            if *first.key() > limit {
-                break;
-            }
-            for slot in first.remove() {
-                // A key that was touched since waits on; one that was removed (and perhaps came back, with an
-                // entry of its own) is no longer waited for here.
-                match idle.touched[slot as usize] {
-                    Idle::NEVER => {}
-                    touched if touched > limit => idle.queue.entry(touched).or_default().push(slot),
-                    _ => {
-                        idle.touched[slot as usize] = Idle::NEVER;
-                        expired.push(slot);
-                    }
-                }
-            }
-        }
-        expired.sort_unstable();
-        Ok(expired)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 const TIME_BYTES: u64 = 24;
 
 /// By time, in microseconds.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct TimeCounts(BTreeMap<i64, u64>);
 
 impl TimeCounts {

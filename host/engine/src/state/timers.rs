@@ -1,11 +1,14 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
+use super::idle::IdleBy;
 use super::table::{Slot, StateTable};
 use super::table_checkpoint::TableCheckpoint;
-use crate::batch::keys::Keys;
+use super::time_counts::TimeCounts;
+use crate::batch::keys::{KeyHash, Keys, last_number};
 use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
+use crate::ids::BatchTime;
 use crate::limits::STATE_SLICE_MAX;
 use crate::plugin::TimerChange;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
@@ -52,14 +55,28 @@ pub struct Timers {
     clock: TimerClock,
     /// One row a timer: key columns and time, no state.
     table: StateTable,
-    /// All timers by their time in microseconds.
-    queue: BTreeSet<(i64, Slot)>,
-    /// The keys that have some, how many by slot, and the slot of the key of each timer.
+    queue: Queue,
+    /// The keys that have some in memory, how many by slot, and the slot of the key of each timer.
     keys: StateTable,
     count_of: Vec<u32>,
     key_of: Vec<Slot>,
     nothing: SchemaRef,
 }
+
+/// All timers by their time in microseconds.
+#[derive(Clone)]
+enum Queue {
+    /// All of them are in memory.
+    Slots(BTreeSet<(i64, Slot)>),
+    /// Some may lie in files, where the table finds those that are due.
+    Times(TimeCounts),
+}
+
+/// A timer that is not among those of its key: it came back from a file because it is due.
+const NO_KEY: Slot = Slot::MAX;
+
+/// How a table tells when timers are due that may lie in files: each is idle at the time with which its key ends.
+pub const DUE: (IdleBy, i64) = (IdleBy::Key(0), 0);
 
 /// Timers that are due: their keys, a row a timer, and their times, the earliest first.
 pub struct Due {
@@ -77,12 +94,19 @@ impl Timers {
         Ok(Timers {
             clock,
             table: StateTable::new(fields, nothing.clone(), None)?,
-            queue: BTreeSet::new(),
-            keys: StateTable::new(key.iter().cloned().collect(), nothing.clone(), None)?,
+            queue: Queue::Slots(BTreeSet::new()),
+            keys: key_table(key.iter().cloned().collect(), &nothing)?,
             count_of: Vec::new(),
             key_of: Vec::new(),
             nothing,
         })
+    }
+
+    /// The same, without timers, of which some may lie in files, as `spilling` lets the table have them.
+    pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<Timers> {
+        let keys = self.table.key_columns_count() - 1;
+        let table = spilling(self.table.idle_by(DUE.0, DUE.1).ordered_by(keys))?;
+        Ok(Timers { table, queue: Queue::Times(TimeCounts::default()), ..self })
     }
 
     /// A copy of the timers that notes no changes.
@@ -111,12 +135,31 @@ impl Timers {
     /// Takes over the timers of a checkpoint, and notes changes from now on.
     pub fn restore(&mut self, checkpoint: &TableCheckpoint) -> Result<()> {
         checkpoint.restore(&mut self.table)?;
+        self.restored()
+    }
+
+    /// Finds the timers of the table, which was restored.
+    fn restored(&mut self) -> Result<()> {
+        match &mut self.queue {
+            Queue::Slots(queue) => queue.extend(self.table.all().map(|slot| (last_number(self.table.key(slot)), slot))),
+            Queue::Times(times) => self.table.each_touched(|at_us| times.add(at_us))?,
+        }
+        self.count_all()
+    }
+
+    /// Counts the timers that are in memory by their keys.
+    fn count_all(&mut self) -> Result<()> {
+        self.keys = key_table(self.keys.key_fields.clone(), &self.nothing).map_err(Error::arrow)?;
+        (self.count_of, self.key_of) = (Vec::new(), Vec::new());
         let slots: Vec<Slot> = self.table.all().collect();
-        let mut rest = slots.as_slice();
+        self.count_in_memory(&slots)
+    }
+
+    fn count_in_memory(&mut self, slots: &[Slot]) -> Result<()> {
+        let mut rest = slots;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.table.slice_of(rest, STATE_SLICE_MAX));
             let columns = self.table.keys(now).map_err(Error::arrow)?;
-            self.queue.extend(times(&columns).into_iter().zip(now.iter().copied()));
             let keys = columns.split_last().map_or(&[][..], |(_, keys)| keys);
             self.counts(keys, now).map_err(Error::arrow)?;
             rest = later;
@@ -124,16 +167,46 @@ impl Timers {
         Ok(())
     }
 
+    /// Brings all timers of keys with these hashes into memory, where they are elsewhere: before any of the keys is asked for.
+    pub fn warm(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<()> {
+        let slots = self.table.warm_hashes(hashes)?;
+        self.table.used(&slots);
+        self.count_in_memory(&slots)
+    }
+
+    /// Behind a batch: gives up timers where that is needed.
+    pub fn shrink(&mut self) -> Result<()> {
+        let Timers { table, keys, count_of, key_of, .. } = self;
+        let moved = table.shrink_telling(|_, slots| {
+            slots.iter().for_each(|slot| uncount(keys, count_of, key_of, *slot));
+            Ok(())
+        })?;
+        self.keys.compact();
+        if moved { self.count_all() } else { Ok(()) }
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.queue.len() as u64
+        self.table.len() as u64
     }
 
     /// The memory that they take.
     pub fn bytes(&self) -> u64 {
-        const QUEUED_BYTES: usize = 24;
-        let others = (self.count_of.capacity() + self.key_of.capacity()) * size_of::<u32>();
-        (self.queue.len() * QUEUED_BYTES + others) as u64 + self.table.bytes() + self.keys.bytes()
+        self.table.bytes() + self.bytes_beside()
+    }
+
+    /// What of that never lies in files.
+    pub fn kept_bytes(&self) -> u64 {
+        self.table.kept_of(self.table.bytes()) + self.bytes_beside()
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        const QUEUED_BYTES: u64 = 24;
+        let queue = match &self.queue {
+            Queue::Slots(queue) => queue.len() as u64 * QUEUED_BYTES,
+            Queue::Times(times) => times.bytes(),
+        };
+        queue + ((self.count_of.capacity() + self.key_of.capacity()) * size_of::<u32>()) as u64 + self.keys.bytes()
     }
 
     /// How many each of these keys has.
@@ -155,7 +228,7 @@ impl Timers {
             let key = self.keys.slot(view.get(row), hash);
             self.keys.keep(key);
             self.count_of.resize(self.keys.slots(), 0);
-            self.key_of.resize(self.table.slots(), 0);
+            self.key_of.resize(self.table.slots(), NO_KEY);
             self.count_of[key as usize] += 1;
             self.key_of[*slot as usize] = key;
         }
@@ -164,22 +237,35 @@ impl Timers {
 
     /// The time of the first.
     pub fn first_us(&self) -> Option<i64> {
-        self.queue.first().map(|(at_us, _)| *at_us)
+        match &self.queue {
+            Queue::Slots(queue) => queue.first().map(|(at_us, _)| *at_us),
+            Queue::Times(times) => times.first(),
+        }
     }
 
     /// Whether the time of one has come.
     pub fn any_due(&self, now_us: i64) -> bool {
-        self.queue.first().is_some_and(|(at_us, _)| *at_us <= now_us)
+        self.first_us().is_some_and(|at_us| at_us <= now_us)
     }
 
     /// Takes the timers whose time has come; they are gone then. `now_us`: none where time has not begun.
-    pub fn take_due(&mut self, now_us: Option<i64>) -> Result<Due, ArrowError> {
+    pub fn take_due(&mut self, now_us: Option<i64>) -> Result<Due> {
         let mut slots = Vec::new();
-        while let Some((at_us, slot)) = self.queue.first().copied().filter(|(at_us, _)| Some(*at_us) <= now_us) {
-            self.queue.remove(&(at_us, slot));
-            slots.push(slot);
+        if let Some(now_us) = now_us.filter(|now_us| self.any_due(*now_us)) {
+            match &mut self.queue {
+                Queue::Slots(queue) => {
+                    while let Some((at_us, slot)) = queue.first().copied().filter(|(at_us, _)| *at_us <= now_us) {
+                        queue.remove(&(at_us, slot));
+                        slots.push(slot);
+                    }
+                }
+                Queue::Times(_) => {
+                    slots = self.table.take_idle(BatchTime(now_us))?;
+                    slots.sort_by_key(|slot| last_number(self.table.key(*slot)));
+                }
+            }
         }
-        let mut keys = self.table.keys(&slots)?;
+        let mut keys = self.table.keys(&slots).map_err(Error::arrow)?;
         let times_us = times(&keys);
         keys.pop();
         self.remove(&slots);
@@ -198,17 +284,17 @@ impl Timers {
         let mut columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
         columns.push(timestamps(last.keys().map(|(_, at_us)| *at_us)));
         let keys = Keys::encode(&columns, last.len())?;
-        let (hashes, view) = (keys.hashes(), keys.view());
+        let (hashes, view) = (self.table.hashes_of(&columns, &keys)?, keys.view());
         let (mut set, mut set_rows, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (((_, at_us), is_set), hash)) in last.into_iter().zip(hashes).enumerate() {
             if is_set {
                 let slot = self.table.slot(view.get(row), hash);
-                if self.queue.insert((at_us, slot)) {
+                if !self.table.known(slot) {
+                    self.queue.add(at_us, slot);
                     set.push(slot);
                     set_rows.push(row as u32);
                 }
             } else if let Some(slot) = self.table.find(view.get(row)) {
-                self.queue.remove(&(at_us, slot));
                 cancelled.push(slot);
             }
         }
@@ -224,15 +310,44 @@ impl Timers {
 
     fn remove(&mut self, slots: &[Slot]) {
         for slot in slots {
-            let key = self.key_of[*slot as usize];
-            self.count_of[key as usize] -= 1;
-            if self.count_of[key as usize] == 0 {
-                self.keys.remove(key);
-            }
+            self.queue.remove(last_number(self.table.key(*slot)), *slot);
+            uncount(&mut self.keys, &mut self.count_of, &mut self.key_of, *slot);
         }
         self.keys.compact();
         let kept = BooleanArray::from(vec![false; slots.len()]);
         self.table.store(slots, &RecordBatch::new_empty(self.nothing.clone()), &kept);
+    }
+}
+
+impl Queue {
+    fn add(&mut self, at_us: i64, slot: Slot) {
+        match self {
+            Queue::Slots(queue) => drop(queue.insert((at_us, slot))),
+            Queue::Times(times) => times.add(at_us),
+        }
+    }
+
+    fn remove(&mut self, at_us: i64, slot: Slot) {
+        match self {
+            Queue::Slots(queue) => drop(queue.remove(&(at_us, slot))),
+            Queue::Times(times) => times.remove(at_us),
+        }
+    }
+}
+
+/// A table of nothing but keys.
+fn key_table(key: Vec<Arc<Field>>, nothing: &SchemaRef) -> Result<StateTable, ArrowError> {
+    StateTable::new(key, nothing.clone(), None)
+}
+
+/// A timer is not among those of its key any more.
+fn uncount(keys: &mut StateTable, count_of: &mut [u32], key_of: &mut [Slot], timer: Slot) {
+    let key = key_of.get_mut(timer as usize).map_or(NO_KEY, |key| std::mem::replace(key, NO_KEY));
+    if let Some(count) = count_of.get_mut(key as usize) {
+        *count -= 1;
+        if *count == 0 {
+            keys.remove(key);
+        }
     }
 }
 
@@ -245,6 +360,9 @@ fn times(columns: &[ArrayRef]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Failure;
+    use crate::random::Random;
+    use crate::state::spill::budget::StateBudget;
     use arrow::array::StringArray;
 
     fn keys(keys: &[&str]) -> RecordBatch {
@@ -316,5 +434,56 @@ mod tests {
             after.table().restore(&rows, |_| true).unwrap();
         }
         assert_eq!(after.table.len(), 1);
+    }
+
+    /// What is set, cancelled and due is the same wherever timers lie, also after they were restored.
+    #[test]
+    fn timers_in_files_are_those_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = StateBudget::new(100, folder.path().into());
+        let spilling = || {
+            let timers = timers();
+            timers.spilling(|table| table.spilling(budget.share(), &Failure::default())).unwrap()
+        };
+        let mut most = 0;
+        for seed in 0..300 {
+            let mut random = Random(seed);
+            let (mut memory, mut files) = (timers(), spilling());
+            [&mut memory, &mut files].into_iter().for_each(|timers| timers.table().track_changes());
+            let mut saved = Vec::new();
+            for now in 0..20 {
+                let names: Vec<String> = (0..1 + random.below(6)).map(|_| format!("k{}", random.below(12))).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
+                let groups = keys(&names);
+                let change = |random: &mut Random| {
+                    let at = now + random.below(9) as i64 - 1;
+                    change(random.below(names.len() as u64) as u32, at, random.below(3) > 0)
+                };
+                let changes: Vec<TimerChange> = (0..random.below(9)).map(|_| change(&mut random)).collect();
+                let found = due(&mut memory, Some(now));
+                assert_eq!(due(&mut files, Some(now)), found, "{seed}: due at {now}");
+                let hashes = Keys::encode(groups.columns(), names.len()).unwrap().hashes();
+                files.warm(hashes.into_iter()).unwrap();
+                assert_eq!(files.of_keys(&groups).unwrap(), memory.of_keys(&groups).unwrap(), "{seed}: at {now}");
+                [&mut memory, &mut files].into_iter().for_each(|timers| timers.apply(&groups, &changes).unwrap());
+                assert_eq!((files.count(), files.first_us()), (memory.count(), memory.first_us()), "{seed}: at {now}");
+                if random.below(3) > 0 {
+                    files.shrink().unwrap();
+                    most = most.max(files.table().cold().0);
+                }
+                if random.below(4) == 0 {
+                    saved.push(files.table().all_changes(false).unwrap());
+                    let mut after = spilling();
+                    after.table().track_changes();
+                    for rows in &saved {
+                        after.table().restore(rows, |_| true).unwrap();
+                        after.table().shrink().unwrap();
+                    }
+                    after.restored().unwrap();
+                    files = after;
+                }
+            }
+        }
+        assert!(most > 10, "{most} timers lay in files");
     }
 }

@@ -29,6 +29,9 @@ impl AsOfWork {
     pub fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<AsOfWork> {
         let as_of = node.as_of.clone().ok_or_else(|| Error::bug("an as-of join that is none"))?;
         let mut state = AsOfJoin::new(as_of)?;
+        if build.running.graph.budget.is_some() {
+            state = state.spilling(|table| build.spilling(&stage.name, table))?;
+        }
         let names = [stage.name.clone(), right_table(&stage.name)];
         let tables = names.iter().zip(state.tables());
         let checkpoints = tables.map(|(name, table)| build.restore(&stage.name, name, table)).collect::<Result<_>>()?;
@@ -45,10 +48,11 @@ impl BatchWork for AsOfWork {
         let first = self.on_time.rows(context, Side::First, first, output)?;
         let second = self.on_time.rows(context, Side::Second, second, output)?;
         self.put_out_late = !output.rejected.is_empty();
-        let rows = self.state.batch([first, second], context.watermark.now);
+        let rows = self.state.batch([first, second], context.watermark);
         let stage = &self.on_time.stage.name;
         let rows = rows.map_err(|error| error.within(format!("stage `{stage}`: batch {}", context.id)))?;
-        self.held.set(self.state.row_count() as u64, self.state.bytes());
+        self.state.settle()?;
+        self.held.set_of_which(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
         for (number, rows) in (0u64..).zip(rows) {
             self.on_time.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);

@@ -54,7 +54,7 @@ impl ChangingWork {
         build: &BuildContext<'_, '_>,
     ) -> Result<ChangingWork> {
         let mut state = ChangingJoin::new(changing.what.clone())?;
-        if changing.what.may_spill() && build.running.graph.budget.is_some() {
+        if build.running.graph.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
         }
         let first = build.restore(&stage.name, &stage.name, state.table(Side::First))?;

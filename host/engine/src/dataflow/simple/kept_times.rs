@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::graph::deduplicate_state;
 use crate::ids::BatchTime;
-use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
+use crate::state::{IdleBy, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl KeptTimes {
     /// Remembers nothing yet.
     pub fn new(key_fields: Vec<Arc<Field>>, within_us: i64) -> Result<KeptTimes> {
         let table = StateTable::new(key_fields, deduplicate_state(), None).map_err(Error::arrow)?;
-        Ok(KeptTimes { table: table.idle_by_state(within_us), within_us })
+        Ok(KeptTimes { table: table.idle_by(IdleBy::State(0), within_us), within_us })
     }
 
     /// The same, in no more memory than the job says.

@@ -113,6 +113,9 @@ impl Ranking {
     fn new(stage: &StageNode, node: &RankingNode, build: &BuildContext<'_, '_>) -> Result<Ranking> {
         let mut table =
             StateTable::new(node.place_fields.clone(), node.held_schema.clone(), None).map_err(Error::arrow)?;
+        if stage.may_spill() && build.running.graph.budget.is_some() {
+            table = build.spilling(&stage.name, table.ordered_by(stage.key.len()))?;
+        }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.running.metrics.of(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
@@ -120,13 +123,13 @@ impl Ranking {
         Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, held })
     }
 
-    /// Columns that tell keys with their places apart: the keys of these rows, and the places.
-    fn places(&self, rows: &RecordBatch, of: Vec<u32>, places: Vec<i64>) -> Result<Keys> {
+    /// What tells keys with their places apart, of the keys of these rows: it, and the columns that it is made of.
+    fn places(&self, rows: &RecordBatch, of: Vec<u32>, places: Vec<i64>) -> Result<(Keys, Vec<ArrayRef>)> {
         let (count, of) = (of.len(), UInt32Array::from(of));
         let key = self.stage.key.iter().map(|place| take(rows.column(*place), &of, None));
         let mut columns = key.collect::<Result<Vec<ArrayRef>, _>>().map_err(Error::arrow)?;
         columns.push(Arc::new(Int64Array::from(places)));
-        Keys::encode(&columns, count).map_err(Error::arrow)
+        Ok((Keys::encode(&columns, count).map_err(Error::arrow)?, columns))
     }
 
     /// What is kept of the keys of these rows, and these.
@@ -139,7 +142,7 @@ impl Ranking {
             if open.is_empty() {
                 break;
             }
-            let keys = self.places(rows, open.iter().map(first_row).collect(), vec![place; open.len()])?;
+            let (keys, _) = self.places(rows, open.iter().map(first_row).collect(), vec![place; open.len()])?;
             let view = keys.view();
             let mut number = 0;
             open.retain(|group| {
@@ -241,6 +244,7 @@ impl Ranking {
     /// Brings the table to where it is behind these rows, and says what changed.
     fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<RefusedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
+        self.table.warm_hashes(encoded.hashes().into_iter())?;
         let (grouped, order) = match self.stage.key.is_empty() {
             true => (Grouped::whole(rows.num_rows()), vec![0]),
             false => {
@@ -250,6 +254,7 @@ impl Ranking {
             }
         };
         let mut together = self.together(rows, &grouped)?;
+        self.table.used(&together.slots.concat());
         let before: Vec<Vec<u32>> = match self.node.op {
             None => Vec::new(),
             Some(_) => together.members.iter().zip(&together.kept).map(|(all, kept)| all[..*kept].to_vec()).collect(),
@@ -294,8 +299,8 @@ impl Ranking {
     fn store(&mut self, rows: &RecordBatch, grouped: &Grouped, all: &RecordBatch, mut stored: Stored) -> Result<()> {
         let of = |(group, _, _): &(u32, i64, u32)| grouped.first_rows.get(*group as usize).copied().unwrap_or_default();
         let (of, places) = (stored.new.iter().map(of).collect(), stored.new.iter().map(|new| new.1).collect());
-        let keys = self.places(rows, of, places)?;
-        let (view, hashes) = (keys.view(), keys.hashes());
+        let (keys, columns) = self.places(rows, of, places)?;
+        let (view, hashes) = (keys.view(), self.table.hashes_of(&columns, &keys).map_err(Error::arrow)?);
         for ((number, hash), (_, _, row)) in hashes.iter().enumerate().zip(&stored.new) {
             stored.slots.push(self.table.slot(view.get(number), *hash));
             stored.rows.push(*row);
@@ -357,8 +362,7 @@ impl BatchWork for Ranking {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.held.set(self.table.len() as u64, self.table.bytes());
-        self.held.spread(|| self.table.spread());
+        self.table.settle(&mut self.held)?;
         self.metrics.add_rows(rows.num_rows());
         output.push(context, PartOrder::at(self.worker), rows);
         Ok(())

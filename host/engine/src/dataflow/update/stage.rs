@@ -119,8 +119,12 @@ impl UpdateStage {
     ) -> Result<UpdateStage> {
         let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
         let table = state_table(&node, &key_schema, node.description.state.clone(), &failure)?;
-        let timers =
+        let mut timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
+        if node.budget.is_some() {
+            let spilling = |table: StateTable| table.spilling_within(node.budget.as_ref(), &failure, &node.name);
+            timers = timers.map(|timers| timers.spilling(spilling)).transpose()?;
+        }
         let holder = Holder::new(format!("the state of stage `{}`", node.name));
         Ok(UpdateStage {
             node,
@@ -221,6 +225,9 @@ impl UpdateStage {
     fn round(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<u64> {
         let (mut touched, called) = self.gather(context, parts)?;
         self.table.used(&called.slots);
+        if let Some(timers) = &mut self.timers {
+            timers.warm(called.slots.iter().map(|slot| self.table.hash_of(*slot)))?;
+        }
         if let Some(noted) = &mut self.noted {
             noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
         }
@@ -299,7 +306,7 @@ impl UpdateStage {
             TimerClock::Batch => Some(context.time.0),
             TimerClock::Watermark => context.watermark.now,
         };
-        let timers::Due { keys, times_us } = timers.take_due(now_us).map_err(Error::arrow)?;
+        let timers::Due { keys, times_us } = timers.take_due(now_us)?;
         if times_us.is_empty() {
             return Ok(Default::default());
         }
@@ -312,6 +319,7 @@ impl UpdateStage {
 
     /// Gives up rows where state takes more memory than it may: between two batches.
     pub fn shrink(&mut self) -> Result<()> {
+        self.timers.as_mut().map_or(Ok(()), Timers::shrink)?;
         self.table.shrink()
     }
 
@@ -322,7 +330,8 @@ impl UpdateStage {
 
     /// What of that never lies in files.
     pub fn kept_bytes(&self) -> u64 {
-        if self.table.spills() { self.timers.as_ref().map_or(0, Timers::bytes) } else { self.bytes() }
+        let bytes = self.table.bytes();
+        self.table.kept_of(bytes).saturating_add(self.timers.as_ref().map_or(0, Timers::kept_bytes))
     }
 
     /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.

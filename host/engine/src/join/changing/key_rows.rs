@@ -1,8 +1,13 @@
 //! Where the rows of a key are, of those in memory, on both sides of a join.
 
+use crate::batch::keys::Keys;
+use crate::error::{Error, Result};
 use crate::join::Side;
-use crate::state::Slot;
-use std::collections::HashMap;
+use crate::state::{Slot, StateTable};
+use std::collections::{HashMap, HashSet};
+
+/// Slots whose columns are looked at at once.
+const SLOTS_AT_ONCE: usize = 16_384;
 
 /// The rows of a key, by side.
 #[derive(Default)]
@@ -12,13 +17,67 @@ pub struct KeyRows {
 }
 
 /// Those of all keys.
-#[derive(Default)]
 pub struct KeyIndex {
+    /// So many of the first columns of a row are its key.
+    on: usize,
     keys: HashMap<Box<[u8]>, KeyRows>,
     bytes: u64,
 }
 
 impl KeyIndex {
+    /// Of no rows yet; `on`: how many columns make the key.
+    pub fn new(on: usize) -> KeyIndex {
+        KeyIndex { on, keys: HashMap::new(), bytes: 0 }
+    }
+
+    /// The keys of the rows in these slots of a side's table.
+    pub fn keys_of(&self, table: &StateTable, slots: &[Slot]) -> Result<Keys> {
+        let columns = table.keys(slots).map_err(Error::arrow)?;
+        Keys::encode(columns.get(..self.on).unwrap_or_default(), slots.len()).map_err(Error::arrow)
+    }
+
+    /// These rows of a side are in memory now.
+    pub fn enter(&mut self, side: Side, table: &StateTable, slots: &[Slot]) -> Result<()> {
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let keys = self.keys_of(table, slots)?;
+            for (row, slot) in slots.iter().enumerate() {
+                self.add(keys.view().get(row), side, *slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// These are not any more.
+    fn leave(&mut self, side: Side, table: &StateTable, slots: &[Slot]) -> Result<()> {
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            let keys = self.keys_of(table, slots)?;
+            let leaving: HashSet<Slot> = slots.iter().copied().collect();
+            let of_rows: HashSet<&[u8]> = (0..slots.len()).map(|row| keys.view().get(row)).collect();
+            of_rows.into_iter().for_each(|key| self.retain(key, side, |slot| !leaving.contains(slot)));
+        }
+        Ok(())
+    }
+
+    /// Knows of the rows of both sides that are in memory, and of no others.
+    pub fn enter_all(&mut self, tables: &[StateTable; 2]) -> Result<()> {
+        *self = KeyIndex::new(self.on);
+        for side in Side::BOTH {
+            let table = &tables[side.place()];
+            let slots: Vec<Slot> = table.all().collect();
+            self.enter(side, table, &slots)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up rows of both sides where that is needed.
+    pub fn shrink(&mut self, tables: &mut [StateTable; 2]) -> Result<()> {
+        let mut moved = false;
+        for side in Side::BOTH {
+            moved |= tables[side.place()].shrink_telling(|table, slots| self.leave(side, table, slots))?;
+        }
+        if moved { self.enter_all(tables) } else { Ok(()) }
+    }
+
     /// The memory that keys take beside their rows, about.
     pub fn bytes(&self) -> u64 {
         self.bytes

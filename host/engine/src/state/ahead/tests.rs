@@ -61,12 +61,8 @@ impl Checkpoints {
     }
 
     fn follow(&self, ahead: &TablesAhead, checkpoint: &Checkpoint) -> Result<()> {
-        let wanted = [WantedTable {
-            table: Table { files: Vec::new(), ..self.table.clone() },
-            timeout_us: None,
-            by_state: None,
-            budget: None,
-        }];
+        let wanted =
+            [WantedTable { table: Table { files: Vec::new(), ..self.table.clone() }, idle: None, budget: None }];
         ahead.follow(&*self.store, checkpoint, &wanted, 0..2, 2)
     }
 

@@ -10,7 +10,7 @@ use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
 use crate::state::time_counts::TimeCounts;
-use crate::state::{Slot, StateTable};
+use crate::state::{IdleBy, Slot, StateTable};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -138,7 +138,7 @@ impl OpenSessions {
     pub fn new(key: &Schema, accumulators: &Schema, gap: Gap) -> Result<OpenSessions> {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
-        let (keys, table) = (key.fields().len(), table.idle_by_state(gap.gap_us));
+        let (keys, table) = (key.fields().len(), table.idle_by(IdleBy::State(0), gap.gap_us));
         Ok(OpenSessions {
             gap,
             keys,
