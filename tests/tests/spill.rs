@@ -356,6 +356,17 @@ time = "at"
 lateness = "13s"
 window = { size = "8s", slide = "4s", emit = "update" }
 aggregate = { n = "count(*)", wave = "sum(wave)", last = "last(todo)" }
+[stages.batches]
+from = "timed"
+key = "k"
+window = { size = "7s", slide = "3s" }
+aggregate = { n = "count(*)", wave = "sum(wave)", last = "last(todo)" }
+[stages.all-batches]
+from = "timed"
+key = "todo"
+window = { size = "12s", slide = "4s" }
+plugin = "SUM"
+config = { column = "second" }
 [stages.hours]
 from = "tumbling"
 key = "last"
@@ -373,13 +384,14 @@ const KEEPS: &str = "at_end = \"keep\"";
 
 fn windows() -> String {
     let stages = WINDOWS.replace("SUM", &plugin("sum").display().to_string());
-    into_queues(&stages, &["tumbling", "sliding", "reduced", "refined", "hours"])
+    into_queues(&stages, &["tumbling", "sliding", "reduced", "refined", "batches", "all-batches", "hours"])
 }
 
 /// What such a job leaves.
 fn windowed(trial: &Trial) -> Vec<String> {
-    let sinks = ["tumbling", "late", "sliding", "reduced", "refined", "hours"];
+    let sinks = ["tumbling", "late", "sliding", "reduced", "refined", "batches", "all-batches", "hours"];
     let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    all.push(state(trial, "select * from batches order by k, millstream_pane"));
     all.push(state(trial, "select * from tumbling order by k, millstream_pane"));
     all.push(state(trial, "select * from sliding order by k, todo, millstream_pane"));
     all.push(state(trial, "select * from reduced order by k, millstream_pane"));

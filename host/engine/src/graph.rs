@@ -534,8 +534,21 @@ impl StageNode {
             Operator::Join(join) => join.interval.is_some() || join.as_of.is_some() || join.changing.is_some(),
             Operator::Aggregate(_) | Operator::Reduce(_) => {
                 self.keeps_totals()
-                    || matches!(self.window, Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }))
+                    || match self.window {
+                        Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }) => true,
+                        Some(WindowNode::Batches { .. }) => !self.has_inverse(),
+                        _ => false,
+                    }
             }
+            _ => false,
+        }
+    }
+
+    /// Whether keys have running totals, which what leaves a window of processing time is taken out of.
+    pub fn has_inverse(&self) -> bool {
+        match &self.operator {
+            Operator::Aggregate(builtin) => builtin.inverse,
+            Operator::Reduce(node) => node.description.inverse,
             _ => false,
         }
     }

@@ -49,11 +49,10 @@ fn story() -> String {
         largest => format!("What is kept from batch to batch:{largest}"),
     };
     format!(
-        "state that stays in memory takes {}, which is more than `state.memory`: {}\n  {largest}\n  The \
-         rows of stages with a plugin of world `update`, without `on = \"all\"` and `emit = \"state\"`, of `deduplicate`, of totals \
-         (`window = \"all\"`) and aggregates over windows of event time and sessions, of `latest`, of joins with `within`, or \
-         with `window = \"all\"` and without `ttl`, and of tables that follow a stream (`enrich.stream`) may lie in files; what other stages keep, and timers, stays in \
-         memory. Raise `state.memory`, or let them keep less: shorter windows, `lateness`, `within` and `timeout`, or more processes.",
+        "state that stays in memory takes {}, which is more than `state.memory`: {}\n  {largest}\n  Most of what stages keep may \
+         lie in files. States of stages with `on = \"all\"` or `emit = \"state\"`, windows and sessions of rows and of `sql`, windows with \
+         `inverse`, and patterns and `top` without a key have to stay in memory (docs/memory.md). Raise `state.memory`, or let them keep \
+         less: shorter windows, `lateness`, `within` and `timeout`, or more processes.",
         budget::mib(bytes()),
         budget::mib(MAX.load(Ordering::Relaxed)),
     )

@@ -1,10 +1,13 @@
 //! Aggregates over windows of processing time: a pane is a batch, named by its time.
 
+use super::cold_panes::ColdPanes;
 use super::panes::{Accumulate, KeyId, Panes};
 use super::sums::SlidingSums;
 use crate::error::Result;
+use crate::state::StateTable;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A batch, and the windows that end. Times are batch times, in microseconds.
@@ -50,7 +53,20 @@ pub struct PartialRows {
 /// The windows of a stage on one worker.
 pub struct BatchWindows {
     size_us: i64,
+    keys: Vec<Arc<Field>>,
     accumulators: SchemaRef,
+    kept: KeptPanes,
+}
+
+/// The panes, and what is made of them.
+enum KeptPanes {
+    /// In memory, with what windows are made from.
+    Memory(Box<WarmPanes>),
+    /// Some may lie in files.
+    Files(Box<ColdPanes>),
+}
+
+struct WarmPanes {
     panes: Panes,
     /// Keys have running totals.
     inverse: bool,
@@ -61,39 +77,56 @@ pub struct BatchWindows {
 }
 
 impl BatchWindows {
-    /// Nothing has come yet. `inverse`: keys have running totals, which what leaves a window is taken out of.
-    pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], accumulators: &SchemaRef) -> Result<BatchWindows> {
-        let panes = Panes::new(keys, accumulators.clone())?;
-        Ok(BatchWindows { size_us, accumulators: accumulators.clone(), panes, inverse, sums: None, done: i64::MIN })
+    /// Goes on with the rows of a table as [`Panes::table_of`] makes it, which are in memory where all of them fit. `inverse`: keys have
+    /// running totals, which what leaves a window is taken out of; these stay in memory.
+    pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], mut table: StateTable) -> Result<BatchWindows> {
+        let accumulators = table.state_schema();
+        let kept = if table.stay_in_memory() {
+            let panes = Panes::of(keys, table)?;
+            KeptPanes::Memory(Box::new(WarmPanes { panes, inverse, sums: None, done: i64::MIN }))
+        } else {
+            KeptPanes::Files(Box::new(ColdPanes::of(keys, table)?))
+        };
+        Ok(BatchWindows { size_us, keys: keys.to_vec(), accumulators, kept })
     }
 
-    /// The panes, for what checkpoints hold of them.
-    pub fn panes(&mut self) -> &mut Panes {
-        &mut self.panes
+    /// The table of panes, for what checkpoints hold of it.
+    pub fn table(&mut self) -> &mut StateTable {
+        match &mut self.kept {
+            KeptPanes::Memory(warm) => warm.panes.table(),
+            KeptPanes::Files(cold) => cold.table(),
+        }
     }
 
-    /// Goes on after the panes were restored. `next_us`: when the next window is to end.
-    pub fn restored(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
-        self.panes.restored()?;
-        self.remade(functions, origin_us, next_us)
+    /// The memory that panes and sums take while all of it is in memory; `None` where rows may lie in files.
+    pub fn bytes_in_memory(&self) -> Option<u64> {
+        match &self.kept {
+            KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.as_ref().map_or(0, SlidingSums::bytes)),
+            KeptPanes::Files(_) => None,
+        }
     }
 
-    /// Makes all that is not in the panes anew, as the functions are others than before.
-    pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
-        self.sums = None;
-        self.begin(origin_us)?;
-        let start = self.first_pane(next_us);
-        self.done = self.panes.last().map_or(start.saturating_sub(1), |last| last.min(next_us));
-        if let Some(sums) = &mut self.sums {
-            sums.leave_before(&self.panes, self.panes.rows(), start);
-            sums.extend(functions, &self.panes, self.panes.rows(), start..self.done.saturating_add(1))?;
+    /// From now on rows may lie in files, as `spilling` lets the table have them: not where keys have running totals.
+    pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
+        if let KeptPanes::Memory(warm) = &mut self.kept {
+            let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
+            let table = spilling(panes.into_table())?;
+            self.kept = KeptPanes::Files(Box::new(ColdPanes::of(&self.keys, table)?));
         }
         Ok(())
     }
 
-    fn begin(&mut self, origin_us: i64) -> Result<()> {
-        if !self.inverse && self.sums.is_none() {
-            self.sums = Some(SlidingSums::new(self.size_us, origin_us.saturating_add(1), &self.accumulators)?);
+    /// Makes all that is not in the panes anew: they were restored, or the functions are others than before. `next_us`: when the next
+    /// window is to end.
+    pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
+        let start = self.first_pane(next_us);
+        let KeptPanes::Memory(warm) = &mut self.kept else { return Ok(()) };
+        warm.sums = None;
+        warm.begin(self.size_us, origin_us)?;
+        warm.done = warm.panes.last().map_or(start.saturating_sub(1), |last| last.min(next_us));
+        if let Some(sums) = &mut warm.sums {
+            sums.leave_before(&warm.panes, warm.panes.rows(), start);
+            sums.extend(functions, &warm.panes, warm.panes.rows(), start..warm.done.saturating_add(1))?;
         }
         Ok(())
     }
@@ -103,28 +136,73 @@ impl BatchWindows {
         end_us.saturating_sub(self.size_us).saturating_add(1)
     }
 
-    /// A batch with its rows; returns the window that comes out with it.
+    /// A batch with its rows; returns the window that comes out with it, in pieces: the keys of each stand behind those of the one before.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
         batch: BatchEnd,
         rows: Option<PartialRows>,
+    ) -> Result<Option<Vec<Window>>> {
+        let window = batch.end_us.map(|end| self.first_pane(end)..end.saturating_add(1));
+        let leave = self.first_pane(batch.next_us);
+        let rows = rows.filter(|rows| rows.rows > 0 && batch.holds).map(|mut rows| {
+            rows.keys.push(Arc::new(Int64Array::from(vec![batch.time_us; rows.rows])));
+            rows
+        });
+        match &mut self.kept {
+            KeptPanes::Memory(warm) => {
+                warm.begin(self.size_us, batch.origin_us)?;
+                Ok(warm.batch(functions, batch, rows, window, leave)?.map(|window| vec![window]))
+            }
+            KeptPanes::Files(cold) => {
+                if let Some(rows) = rows {
+                    cold.add(functions, &rows)?;
+                }
+                let Some((window, end)) = window.zip(batch.end_us) else { return Ok(None) };
+                let mut pieces = cold.window(functions, window, batch.origin_us.saturating_add(1), leave)?;
+                pieces.iter_mut().for_each(|piece| piece.end = end);
+                Ok(Some(pieces))
+            }
+        }
+    }
+
+    /// Removes those of these keys of which nothing is in any pane, where keys have running totals.
+    pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
+        if let KeptPanes::Memory(warm) = &mut self.kept {
+            warm.panes.forget_empty(ids);
+        }
+    }
+}
+
+impl WarmPanes {
+    fn begin(&mut self, size_us: i64, origin_us: i64) -> Result<()> {
+        if !self.inverse && self.sums.is_none() {
+            let accumulators = self.panes.accumulator_schema();
+            self.sums = Some(SlidingSums::new(size_us, origin_us.saturating_add(1), &accumulators)?);
+        }
+        Ok(())
+    }
+
+    /// A batch; `window`: the panes of the one that comes out. Panes before `leave` are in no later one.
+    fn batch(
+        &mut self,
+        functions: &mut impl Accumulate,
+        batch: BatchEnd,
+        rows: Option<PartialRows>,
+        window: Option<Range<i64>>,
+        leave: i64,
     ) -> Result<Option<Window>> {
-        let BatchEnd { origin_us, time_us, holds, end_us, next_us } = batch;
-        self.begin(origin_us)?;
-        if let Some(rows) = rows.filter(|rows| rows.rows > 0 && holds) {
-            self.add(functions, time_us, rows)?;
+        let BatchEnd { time_us, end_us, next_us, .. } = batch;
+        if let Some(rows) = rows {
+            self.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
         }
         self.complete(functions, end_us.unwrap_or(next_us).min(time_us))?;
-        let Some(end) = end_us else { return Ok(None) };
-        let start = self.first_pane(end);
+        let Some((panes, end)) = window.zip(end_us) else { return Ok(None) };
+        let start = panes.start;
         self.leave(functions, start)?;
         let ordered = self.panes.ordered().to_vec();
         let (ids, accumulators) = match &mut self.sums {
-            Some(sums) => {
-                let window = start..end.saturating_add(1);
-                sums.window(functions, &self.panes, self.panes.rows(), window, &ordered)?
-            }
+            Some(sums) => sums.window(functions, &self.panes, self.panes.rows(), panes, &ordered)?,
             None => {
                 let ids = self.panes.with_total(&ordered);
                 let slots = self.panes.running_slots(&ids);
@@ -133,15 +211,9 @@ impl BatchWindows {
             }
         };
         let keys = self.panes.key_columns(&ids)?;
-        self.leave(functions, self.first_pane(next_us))?;
+        self.leave(functions, leave)?;
         self.complete(functions, next_us.min(time_us))?;
         Ok(Some(Window { start, end, ids, keys, accumulators }))
-    }
-
-    fn add(&mut self, functions: &mut impl Accumulate, time_us: i64, rows: PartialRows) -> Result<()> {
-        let mut keys = rows.keys;
-        keys.push(Arc::new(Int64Array::from(vec![time_us; rows.rows])));
-        self.panes.add(functions, &keys, &rows.partial, rows.rows).map(drop)
     }
 
     /// SlidingSums and totals hold the panes up to this one now.

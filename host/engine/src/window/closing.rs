@@ -178,7 +178,7 @@ impl TimeWindows {
             let leave = start.saturating_add(slide);
             match &mut self.kept {
                 KeptPanes::Memory(warm) => windows.push(warm.window(functions, start..end, leave)?),
-                KeptPanes::Files(cold) => windows.extend(cold.window(functions, start..end, leave)?),
+                KeptPanes::Files(cold) => windows.extend(cold.window(functions, start..end, 0, leave)?),
             }
             next = Some(end.saturating_add(slide));
         }

@@ -89,9 +89,15 @@ impl ColdPanes {
         Ok(ChangedPanes { panes: Panes::of(keys, some)?, slots })
     }
 
-    /// The window of these panes, of this size, in pieces: the keys of each stand behind those of the one before. Panes before `leave`
-    /// are removed.
-    pub fn window(&mut self, functions: &mut impl Accumulate, window: Range<i64>, leave: i64) -> Result<Vec<Window>> {
+    /// The window of these panes in pieces: the keys of each stand behind those of the one before. Blocks of sums begin at multiples of the
+    /// window's size from `blocks_from`. Panes before `leave` are removed.
+    pub fn window(
+        &mut self,
+        functions: &mut impl Accumulate,
+        window: Range<i64>,
+        blocks_from: i64,
+        leave: i64,
+    ) -> Result<Vec<Window>> {
         let ColdPanes { table, keys, panes, .. } = self;
         let mut pieces = Vec::new();
         let is_wanted = |key: &[u8]| window.contains(&last_number(key));
@@ -99,7 +105,7 @@ impl ColdPanes {
             is_wanted,
             |key| last_number(key) < leave,
             |table, slots| {
-                pieces.push(piece(functions, keys, table, slots, &window)?);
+                pieces.push(piece(functions, keys, table, slots, &window, blocks_from)?);
                 Ok(())
             },
         )?;
@@ -124,11 +130,12 @@ fn piece(
     table: &StateTable,
     slots: &[Slot],
     window: &Range<i64>,
+    blocks_from: i64,
 ) -> Result<Window> {
     let mut panes = Panes::of(keys, copy(keys, table, slots)?)?;
     let size = window.end.saturating_sub(window.start);
     let ordered = panes.ordered().to_vec();
-    let mut sums = SlidingSums::new(size, 0, &table.state_schema())?;
+    let mut sums = SlidingSums::new(size, blocks_from, &table.state_schema())?;
     sums.extend(functions, &panes, panes.rows(), window.clone())?;
     let (ids, accumulators) = sums.window(functions, &panes, panes.rows(), window.clone(), &ordered)?;
     let keys = panes.key_columns(&ids)?;

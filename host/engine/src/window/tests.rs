@@ -132,23 +132,32 @@ const CASES: u64 = 5000;
 /// rows of the batches in it, and all windows with rows come out.
 #[test]
 fn windows_of_batches_hold_what_came_in_them() {
+    let (folder, mut colds) = (tempfile::tempdir().unwrap(), 0);
     for seed in 1..=CASES / 2 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // Long enough for a batch with each time, at the end, to be faster than windows end.
         let (size, slide, first) = (50 * random.from(1..12), 50 * random.from(1..15), random.from(-300..300));
         let inverse = random.one_in(2);
-        let make = || BatchWindows::new(size, inverse, &keys(), &accumulators()).unwrap();
+        // So little that hardly a row stays in memory.
+        let budget = StateBudget::new(100, folder.path().to_owned());
+        let spilling = |table: StateTable| table.spilling(budget.share(), &Failure::default());
+        let spills = !inverse && random.one_in(3);
+        let empty = || Panes::table_of(&keys(), accumulators()).unwrap();
+        let empty = || if spills { spilling(empty().ordered_by(keys().len())).unwrap() } else { empty() };
+        let with = |table: StateTable| BatchWindows::new(size, inverse, &keys(), table).unwrap();
         let mut clock = WindowSchedule::new(size, slide);
         let mut functions = Concatenation { combines: 0 };
-        let (mut windows, mut all, mut time) = (make(), Vec::new(), first);
+        let (mut windows, mut all, mut time) = (with(empty()), Vec::new(), first);
         let (mut next_end, mut number, batches) = (first - 1 + slide, 0, random.from(1..60));
         // Batches without rows at the end, until no window waits.
         while number < batches || clock.waits() {
             if let (true, Some(origin_us), Some(next_us)) = (random.one_in(8), clock.origin_us(), clock.next_us()) {
-                let mut next = make();
-                copy(windows.panes().table(), next.panes().table());
-                next.restored(&mut functions, origin_us, next_us).unwrap();
-                windows = next;
+                let mut next = empty();
+                windows.table().warm_all().unwrap();
+                copy(windows.table(), &mut next);
+                next.shrink().unwrap();
+                windows = with(next);
+                windows.remade(&mut functions, origin_us, next_us).unwrap();
                 clock = WindowSchedule::restored(size, slide, origin_us, clock.last_us().unwrap(), clock.kept());
             }
             if number > 0 {
@@ -165,8 +174,18 @@ fn windows_of_batches_hold_what_came_in_them() {
             let told = format!("seed {seed}, time {time}: {size} every {slide}, inverse {inverse}");
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
             number += 1;
-            let Some(window) = window else { continue };
-            let mut seen = seen(&window);
+            if spills && random.one_in(4) {
+                windows.leave_memory(spilling).unwrap();
+            }
+            windows.table().shrink().unwrap();
+            colds += u64::from(windows.table().cold().0 > 0);
+            let Some(pieces) = window else { continue };
+            let mut seen =
+                SeenWindow { end: pieces.first().map_or(next_end, |piece| piece.end), rows: BTreeMap::new() };
+            let of_pieces: Vec<i64> =
+                pieces.iter().flat_map(|piece| piece.keys[0].as_primitive::<Int64Type>().values().to_vec()).collect();
+            pieces.iter().for_each(|piece| seen.rows.extend(super::tests::seen(piece).rows));
+            assert_eq!(of_pieces.len(), seen.rows.len(), "{told}: each key once");
             if inverse {
                 // Keys without rows stay, with nothing.
                 seen.rows.retain(|_, text| !text.is_empty());
@@ -186,6 +205,7 @@ fn windows_of_batches_hold_what_came_in_them() {
             next_end += slide;
         }
     }
+    assert!(colds > 1000, "rows lay in files behind {colds} batches only");
 }
 
 #[test]
@@ -263,12 +283,13 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
     let mut combines = Vec::new();
     for size in [10, 1000] {
         let mut functions = Concatenation { combines: 0 };
-        let mut windows = BatchWindows::new(size, false, &keys(), &accumulators()).unwrap();
+        let table = Panes::table_of(&keys(), accumulators()).unwrap();
+        let mut windows = BatchWindows::new(size, false, &keys(), table).unwrap();
         let mut clock = WindowSchedule::new(size, 1);
         for time in 1..=10_000 {
             let rows = [TestRow { key: 1, time, text: "x".into() }];
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
-            assert_eq!(seen(&window.unwrap()).rows[&1].len() as i64, time.min(size));
+            assert_eq!(seen(&window.unwrap()[0]).rows[&1].len() as i64, time.min(size));
         }
         combines.push(functions.combines);
     }

@@ -7,13 +7,17 @@ use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::dataflow::window_ends::WindowEnds;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode};
+use crate::failure::Failure;
+use crate::graph::StageNode;
 use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::metrics::StateSize;
 use crate::sql::expression::Expression;
+use crate::state::StateTable;
+use crate::state::spill::budget::{BudgetShare, StateBudget};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
+use crate::window::panes::{KeyId, Panes};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -22,6 +26,10 @@ use std::sync::Arc;
 pub struct BatchWindowWork {
     name: String,
     windows: BatchWindows,
+    /// How much memory state may take, where the job says so, and what these windows take of it: while all of them are in memory and
+    /// may leave it.
+    budget: Option<(Arc<StateBudget>, BudgetShare)>,
+    failure: Failure,
     results: WindowOutput,
     partial: SchemaRef,
     keys: usize,
@@ -43,15 +51,16 @@ impl BatchWindowWork {
         build: &BuildContext<'_, '_>,
     ) -> Result<BatchWindowWork> {
         let mut results = WindowOutput::new(stage, build)?;
-        let inverse = match &stage.operator {
-            Operator::Aggregate(builtin) => builtin.inverse,
-            Operator::Reduce(node) => node.description.inverse,
-            _ => false,
-        };
+        let inverse = stage.has_inverse();
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
-        let checkpoint = build.restore(&stage.name, &stage.name, windows.panes().table())?;
+        let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
+        let budget = build.running.graph.budget.clone().filter(|_| stage.may_spill());
+        if budget.is_some() {
+            table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
+        }
+        let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
+        let mut windows = BatchWindows::new(size_us, inverse, &keys, table).map_err(in_checkpoint(&stage.name))?;
         let ends = WindowEnds::new(&stage.name, (size_us, slide_us), build)?;
         let last = build.last_batch();
         if checkpoint.is_some()
@@ -59,10 +68,14 @@ impl BatchWindowWork {
         {
             // Sums are made of what was there, in the batch after the one that the checkpoint holds.
             let functions = &mut results.functions.within(BatchContext::new(last.0, last.1).call());
-            windows.restored(functions, origin_us, next_us).map_err(in_checkpoint(&stage.name))?;
+            windows.remade(functions, origin_us, next_us).map_err(in_checkpoint(&stage.name))?;
         }
         Ok(BatchWindowWork {
             name: stage.name.clone(),
+            budget: budget
+                .filter(|_| windows.bytes_in_memory().is_some())
+                .map(|budget| (budget.clone(), budget.share())),
+            failure: build.running.failure.clone(),
             windows,
             held: results.metrics.held(&stage.name),
             partial: results.functions.partial_schema(false),
@@ -75,7 +88,7 @@ impl BatchWindowWork {
         })
     }
 
-    fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Window>> {
+    fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Vec<Window>>> {
         let last = std::mem::replace(&mut self.last, (context.id, context.time));
         if self.results.renew()?
             && let Some((origin_us, next_us)) = self.ends.origin_us().zip(self.ends.next_us())
@@ -88,8 +101,25 @@ impl BatchWindowWork {
         self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
     }
 
-    fn put_out(&mut self, context: BatchContext, window: Window, output: &mut Output) -> Result<()> {
-        if window.ids.is_empty() {
+    /// Tells how much there is. Where that is too much, rows leave memory.
+    fn settle(&mut self) -> Result<()> {
+        let Some(bytes) = self.windows.bytes_in_memory() else { return self.windows.table().settle(&mut self.held) };
+        if let Some((budget, _)) = self.budget.as_ref().filter(|(_, share)| share.take(bytes).is_some()) {
+            let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
+            self.windows.leave_memory(spilling)?;
+            self.budget = None;
+            return self.windows.table().settle(&mut self.held);
+        }
+        let kept = if self.budget.is_some() { 0 } else { bytes };
+        let table = self.windows.table();
+        self.held.set_of_which(table.len() as u64, bytes, kept);
+        self.held.spread(|| table.spread());
+        Ok(())
+    }
+
+    /// Puts out a window, which comes in pieces.
+    fn put_out(&mut self, context: BatchContext, window: &[Window], output: &mut Output) -> Result<()> {
+        if window.iter().all(|piece| piece.ids.is_empty()) {
             // Without a key there is a row also of nothing; it belongs to worker 0.
             if !self.results.has_key
                 && self.results.index == 0
@@ -100,13 +130,14 @@ impl BatchWindowWork {
             }
             return Ok(());
         }
-        let rows = self.results.rows(context, std::slice::from_ref(&window))?;
+        let rows = self.results.rows(context, window)?;
         if let Some(filter) = &self.filter {
             let stays = filter.evaluate(context, &rows)?;
             let stays = stays.as_boolean_opt().ok_or_else(|| Error::bug("a filter without truth values"))?;
             let leaves = |row: &usize| !stays.is_valid(*row) || !stays.value(*row);
-            let leaving = (0..rows.num_rows()).filter(leaves).filter_map(|row| window.ids.get(row).copied());
-            self.windows.panes().forget_empty(leaving);
+            let ids: Vec<KeyId> = window.iter().flat_map(|piece| piece.ids.iter().copied()).collect();
+            let leaving = (0..rows.num_rows()).filter(leaves).filter_map(|row| ids.get(row).copied());
+            self.windows.forget_empty(leaving);
         }
         self.results.metrics.add_rows(rows.num_rows());
         output.push(context, PartOrder::at(self.results.index as u64), rows);
@@ -117,17 +148,16 @@ impl BatchWindowWork {
 impl BatchWork for BatchWindowWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let window = self.window(context, parts).and_then(|window| match window {
-            Some(window) => self.put_out(context, window, output),
+            Some(window) => self.put_out(context, &window, output),
             None => Ok(()),
         });
-        let panes = self.windows.panes().table();
-        self.held.set(panes.len() as u64, panes.bytes());
-        self.held.spread(|| panes.spread());
-        window.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+        window
+            .and_then(|()| self.settle())
+            .map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
-        let panes = table_checkpoint::changes(&mut self.checkpoint, after, self.windows.panes().table())?;
+        let panes = table_checkpoint::changes(&mut self.checkpoint, after, self.windows.table())?;
         Ok(panes.into_iter().chain(self.ends.barrier(after)?).collect())
     }
 }
