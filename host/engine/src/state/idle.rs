@@ -125,11 +125,20 @@ impl Idle {
 }
 
 impl StateTable {
-    /// A table without rows whose keys are idle so long after the time that something of the row itself tells.
+    /// From now on the table's keys are idle so long after the time that something of the row itself tells.
     #[must_use]
     pub fn idle_by(mut self, by: IdleBy, timeout_us: i64) -> StateTable {
-        self.idle = Some(Idle::new(timeout_us, by));
+        let mut idle = Idle::new(timeout_us, by);
+        idle.touched.resize(self.slots(), Idle::NEVER);
+        self.idle = Some(idle);
+        let slots: Vec<Slot> = self.all().collect();
+        slots.into_iter().for_each(|slot| self.touch_by_row(slot));
         self
+    }
+
+    /// From now on nobody asks for idle keys.
+    pub fn never_idle(&mut self) {
+        self.idle = None;
     }
 
     /// Notes when the key of a slot was touched, where its row says so.

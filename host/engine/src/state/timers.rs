@@ -1,6 +1,7 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
 use super::idle::IdleBy;
+use super::spill::budget::{BudgetShare, StateBudget};
 use super::table::{Slot, StateTable};
 use super::table_checkpoint::TableCheckpoint;
 use super::time_counts::TimeCounts;
@@ -8,6 +9,7 @@ use crate::batch::keys::{KeyHash, Keys, last_number};
 use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::ids::BatchTime;
 use crate::limits::STATE_SLICE_MAX;
 use crate::plugin::TimerChange;
@@ -56,6 +58,8 @@ pub struct Timers {
     /// One row a timer: key columns and time, no state.
     table: StateTable,
     queue: Queue,
+    /// What they count against, while all of them are in memory and may leave it.
+    budget: Option<TimerBudget>,
     /// The keys that have some in memory, how many by slot, and the slot of the key of each timer.
     keys: StateTable,
     count_of: Vec<u32>,
@@ -70,6 +74,29 @@ enum Queue {
     Slots(BTreeSet<(i64, Slot)>),
     /// Some may lie in files, where the table finds those that are due.
     Times(TimeCounts),
+}
+
+/// How much memory state may take, and where timers are beyond that.
+struct TimerBudget {
+    budget: Arc<StateBudget>,
+    share: BudgetShare,
+    failure: Failure,
+    stage: String,
+}
+
+impl TimerBudget {
+    fn another(&self) -> TimerBudget {
+        TimerBudget::of(&self.budget, &self.failure, &self.stage)
+    }
+
+    fn of(budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> TimerBudget {
+        let (budget, failure, stage) = (budget.clone(), failure.clone(), stage.to_owned());
+        TimerBudget { share: budget.share(), budget, failure, stage }
+    }
+
+    fn spilling(&self, table: StateTable) -> Result<StateTable> {
+        table.idle_by(DUE.0, DUE.1).spilling_within(Some(&self.budget), &self.failure, &self.stage)
+    }
 }
 
 /// A timer that is not among those of its key: it came back from a file because it is due.
@@ -95,6 +122,7 @@ impl Timers {
             clock,
             table: StateTable::new(fields, nothing.clone(), None)?,
             queue: Queue::Slots(BTreeSet::new()),
+            budget: None,
             keys: key_table(key.iter().cloned().collect(), &nothing)?,
             count_of: Vec::new(),
             key_of: Vec::new(),
@@ -102,11 +130,10 @@ impl Timers {
         })
     }
 
-    /// The same, without timers, of which some may lie in files, as `spilling` lets the table have them.
-    pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<Timers> {
+    /// The same, without timers, of which some may lie in files where they take too much memory.
+    pub fn spilling(self, budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> Timers {
         let keys = self.table.key_columns_count() - 1;
-        let table = spilling(self.table.idle_by(DUE.0, DUE.1).ordered_by(keys))?;
-        Ok(Timers { table, queue: Queue::Times(TimeCounts::default()), ..self })
+        Timers { table: self.table.ordered_by(keys), budget: Some(TimerBudget::of(budget, failure, stage)), ..self }
     }
 
     /// A copy of the timers that notes no changes.
@@ -115,6 +142,7 @@ impl Timers {
             clock: self.clock,
             table: self.table.copied(),
             queue: self.queue.clone(),
+            budget: self.budget.as_ref().map(TimerBudget::another),
             keys: self.keys.copied(),
             count_of: self.count_of.clone(),
             key_of: self.key_of.clone(),
@@ -134,17 +162,36 @@ impl Timers {
 
     /// Takes over the timers of a checkpoint, and notes changes from now on.
     pub fn restore(&mut self, checkpoint: &TableCheckpoint) -> Result<()> {
+        self.may_leave_memory()?;
         checkpoint.restore(&mut self.table)?;
         self.restored()
     }
 
-    /// Finds the timers of the table, which was restored.
+    /// From now on timers may lie in files, where they may at all.
+    fn may_leave_memory(&mut self) -> Result<()> {
+        if let Some(budget) = &self.budget {
+            let empty = StateTable::new(Vec::new(), self.nothing.clone(), None).map_err(Error::arrow)?;
+            self.table = budget.spilling(std::mem::replace(&mut self.table, empty))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the timers of the table, which was restored, and is in memory where all of them fit.
     fn restored(&mut self) -> Result<()> {
-        match &mut self.queue {
-            Queue::Slots(queue) => queue.extend(self.table.all().map(|slot| (last_number(self.table.key(slot)), slot))),
-            Queue::Times(times) => self.table.each_touched(|at_us| times.add(at_us))?,
+        if self.table.stay_in_memory() {
+            self.table.never_idle();
+            self.queue = Queue::Slots(self.table.all().map(|slot| (last_number(self.table.key(slot)), slot)).collect());
+        } else {
+            self.are_in_files()?;
         }
         self.count_all()
+    }
+
+    fn are_in_files(&mut self) -> Result<()> {
+        let mut times = TimeCounts::default();
+        self.table.each_touched(|at_us| times.add(at_us))?;
+        (self.queue, self.budget) = (Queue::Times(times), None);
+        Ok(())
     }
 
     /// Counts the timers that are in memory by their keys.
@@ -176,6 +223,11 @@ impl Timers {
 
     /// Behind a batch: gives up timers where that is needed.
     pub fn shrink(&mut self) -> Result<()> {
+        let bytes = self.bytes();
+        if self.budget.as_ref().is_some_and(|budget| budget.share.take(bytes).is_some()) {
+            self.may_leave_memory()?;
+            self.are_in_files()?;
+        }
         let Timers { table, keys, count_of, key_of, .. } = self;
         let moved = table.shrink_telling(|_, slots| {
             slots.iter().for_each(|slot| uncount(keys, count_of, key_of, *slot));
@@ -197,7 +249,11 @@ impl Timers {
 
     /// What of that never lies in files.
     pub fn kept_bytes(&self) -> u64 {
-        self.table.kept_of(self.table.bytes()) + self.bytes_beside()
+        match self.queue {
+            Queue::Slots(_) if self.budget.is_some() => 0,
+            Queue::Slots(_) => self.bytes(),
+            Queue::Times(_) => self.bytes_beside(),
+        }
     }
 
     fn bytes_beside(&self) -> u64 {
@@ -360,9 +416,7 @@ fn times(columns: &[ArrayRef]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
     use crate::random::Random;
-    use crate::state::spill::budget::StateBudget;
     use arrow::array::StringArray;
 
     fn keys(keys: &[&str]) -> RecordBatch {
@@ -441,10 +495,7 @@ mod tests {
     fn timers_in_files_are_those_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let budget = StateBudget::new(100, folder.path().into());
-        let spilling = || {
-            let timers = timers();
-            timers.spilling(|table| table.spilling(budget.share(), &Failure::default())).unwrap()
-        };
+        let spilling = || timers().spilling(&budget, &Failure::default(), "s");
         let mut most = 0;
         for seed in 0..300 {
             let mut random = Random(seed);
@@ -474,6 +525,7 @@ mod tests {
                 if random.below(4) == 0 {
                     saved.push(files.table().all_changes(false).unwrap());
                     let mut after = spilling();
+                    after.may_leave_memory().unwrap();
                     after.table().track_changes();
                     for rows in &saved {
                         after.table().restore(rows, |_| true).unwrap();

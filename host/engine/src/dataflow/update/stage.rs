@@ -121,9 +121,8 @@ impl UpdateStage {
         let table = state_table(&node, &key_schema, node.description.state.clone(), &failure)?;
         let mut timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
-        if node.budget.is_some() {
-            let spilling = |table: StateTable| table.spilling_within(node.budget.as_ref(), &failure, &node.name);
-            timers = timers.map(|timers| timers.spilling(spilling)).transpose()?;
+        if let Some(budget) = &node.budget {
+            timers = timers.map(|timers| timers.spilling(budget, &failure, &node.name));
         }
         let holder = Holder::new(format!("the state of stage `{}`", node.name));
         Ok(UpdateStage {

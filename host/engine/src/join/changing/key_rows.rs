@@ -71,11 +71,15 @@ impl KeyIndex {
 
     /// Gives up rows of both sides where that is needed.
     pub fn shrink(&mut self, tables: &mut [StateTable; 2]) -> Result<()> {
-        let mut moved = false;
+        let mut anew = false;
         for side in Side::BOTH {
-            moved |= tables[side.place()].shrink_telling(|table, slots| self.leave(side, table, slots))?;
+            anew |= tables[side.place()].shrink_telling(|table, slots| {
+                // Where many leave it is less to make it anew.
+                anew |= slots.len() > table.rows_in_memory() / 4;
+                if anew { Ok(()) } else { self.leave(side, table, slots) }
+            })?;
         }
-        if moved { self.enter_all(tables) } else { Ok(()) }
+        if anew { self.enter_all(tables) } else { Ok(()) }
     }
 
     /// The memory that keys take beside their rows, about.
