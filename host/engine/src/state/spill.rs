@@ -142,10 +142,10 @@ impl StateTable {
         is_warm
     }
 
-    /// The table belongs to this job from now on.
-    pub fn spill_for(&mut self, failure: &Failure) {
-        if let Some(spill) = &mut self.spill {
-            spill.failure = failure.clone();
+    /// The table belongs to the job of another one from now on.
+    pub(super) fn spill_as(&mut self, other: &StateTable) {
+        if let (Some(spill), Some(other)) = (&mut self.spill, &other.spill) {
+            spill.failure = other.failure.clone();
         }
     }
 

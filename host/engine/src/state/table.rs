@@ -156,7 +156,8 @@ impl StateTable {
                 == (other.is_indexed, other.changes.is_some(), other.spills(), other.order_columns);
         if is_same {
             let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
-            *self = StateTable { key_fields, state_schema, ..other };
+            let before = std::mem::replace(self, StateTable { key_fields, state_schema, ..other });
+            self.spill_as(&before);
         }
         is_same
     }

@@ -161,7 +161,6 @@ impl UpdateStage {
         if checkpoint.restore(&mut self.table).map_err(&within)? {
             self.node.initial = None;
         }
-        self.table.spill_for(&self.failure);
         if let Some((old, time)) = old {
             self.migrate(plugin, &old.version, time)?;
         }
