@@ -276,14 +276,17 @@ fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
     trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     let text = trial.text("job.toml");
+    // The supervisor as well: it would take the others for hung, and start them again, while the question waits.
     let signal = |name: &str| {
-        for child in job.children() {
-            assert!(Command::new("kill").args([name, &child.to_string()]).status().unwrap().success());
+        let children = job.children();
+        job.signal(name);
+        for child in children {
+            assert!(Command::new("kill").args([&format!("-{name}"), &child.to_string()]).status().unwrap().success());
         }
     };
-    signal("-STOP");
+    signal("STOP");
     let told = trial.told(&["rollback", "job.toml", "made"]);
-    signal("-CONT");
+    signal("CONT");
     assert_eq!((told.code, trial.text("job.toml")), (Some(1), text), "{told:?}");
     assert!(told.stderr.contains("the job runs and does not answer"), "{}", told.stderr);
     // The supervisor may have taken it for hung.
