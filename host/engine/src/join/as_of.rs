@@ -345,8 +345,10 @@ impl AsOfJoin {
 
     /// Rows of the first side that wait no more, with their partners.
     fn find(&mut self, slots: Vec<Slot>) -> Result<Vec<RecordBatch>> {
-        let hashes: Vec<KeyHash> = slots.iter().map(|slot| self.tables[0].hash_of(*slot)).collect();
-        self.warm(hashes.into_iter())?;
+        if self.spills() {
+            let hashes: Vec<KeyHash> = slots.iter().map(|slot| self.tables[0].hash_of(*slot)).collect();
+            self.warm(hashes.into_iter())?;
+        }
         let mut found: Vec<Found> = Vec::with_capacity(slots.len());
         for slots in slots.chunks(SLOTS_AT_ONCE) {
             let columns = self.tables[0].keys(slots).map_err(Error::arrow)?;
@@ -392,9 +394,11 @@ impl AsOfJoin {
 
     /// Forgets what rows of the second side no row can find any more.
     fn forget(&mut self, complete: i64) -> Result<()> {
-        let due = self.due.iter().take_while(|(due, _)| *due <= complete);
-        let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::of(key)).collect();
-        self.warm(hashes.into_iter())?;
+        if self.spills() {
+            let due = self.due.iter().take_while(|(due, _)| *due <= complete);
+            let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::of(key)).collect();
+            self.warm(hashes.into_iter())?;
+        }
         let mut gone: Vec<Slot> = Vec::new();
         while self.due.first().is_some_and(|(due, _)| *due <= complete) {
             let Some((_, key)) = self.due.pop_first() else { break };

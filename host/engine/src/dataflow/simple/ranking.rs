@@ -244,7 +244,8 @@ impl Ranking {
     /// Brings the table to where it is behind these rows, and says what changed.
     fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<RefusedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
-        self.table.warm_hashes(encoded.hashes().into_iter())?;
+        let hashes = encoded.hashes();
+        self.table.warm_hashes(hashes.iter().copied())?;
         let (grouped, order) = match self.stage.key.is_empty() {
             true => (Grouped::whole(rows.num_rows()), vec![0]),
             false => {
@@ -261,7 +262,6 @@ impl Ranking {
         };
         let mut refused = self.delete(rows, &mut together)?;
         // In an order that does not depend on which worker has them.
-        let hashes = encoded.hashes();
         refused.sort_by_key(|refusal| (hashes.get(refusal.row as usize).map(|hash| hash.group()), refusal.row));
         let by = self.node.passes.iter().position(|place| *place == self.node.by).unwrap_or_default();
         let column = canonical_column(together.rows.column(by));

@@ -1,0 +1,169 @@
+//! Joins whose rows may lie in files.
+
+use super::{KEEPS, golden, into_queues, spill_alike, state};
+use millstream_tests::Trial;
+
+/// Joins by time, of rows that come in any order, and what stands behind them.
+const INTERVALS: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at"
+filter = "todo <> 'cancel' or second % 4 = 0"
+[stages.ends]
+from = "timed"
+select = "k as rk, second as ended, at as rat"
+filter = "todo = 'end'"
+[stages.near]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, within = ["-6s", "9s"] }
+time = ["at", "rat"]
+lateness = "20s"
+[stages.lonely]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, within = ["0s", "12s"], type = "full" }
+time = ["at", "rat"]
+lateness = "14s"
+[stages.counts]
+from = "lonely"
+key = "todo"
+time = "coalesce(at, rat)"
+window = { size = "10s" }
+aggregate = { n = "count(*)", ended = "count(ended)" }
+[sinks.behind]
+from = "lonely.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn near(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["near", "lonely", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    // The numbers of rows are those of the worker that has them.
+    for table in ["near", "lonely"] {
+        all.push(state(trial, &format!("select k, todo, second, millstream_matched from {table} order by 1, 2, 3, 4")));
+        all.push(state(
+            trial,
+            &format!("select rk, ended, millstream_matched from \"{table}.right\" order by 1, 2, 3"),
+        ));
+    }
+    all
+}
+
+#[test]
+fn joins_by_time_may_lie_in_files() {
+    let stages = into_queues(INTERVALS, &["near", "lonely", "counts"]);
+    let golden = golden(14, (KEEPS, &stages), near);
+    assert!(golden.iter().all(|left| left.len() > 300), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(14, (KEEPS, &stages), &golden, near);
+}
+
+/// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
+const JOINS: &str = r#"
+[stages.opened]
+from = "orders"
+select = "k, second, case when todo = 'end' then 'delete' else 'insert' end as op"
+[stages.set]
+from = "orders"
+select = "k, todo, second % 3 as third, case when second % 7 = 0 then 'delete' else 'insert' end as op"
+filter = "todo <> 'cancel' or k like 'key 1%'"
+[stages.both]
+from = "opened"
+join = { with = "set", on = "k" }
+op = "op"
+window = "all"
+[stages.each]
+from = "opened"
+join = { with = "set", on = "k", type = "full" }
+op = "op"
+window = "all"
+[stages.counted]
+from = "each"
+key = "third"
+op = "op"
+window = "all"
+aggregate = { n = "count(*)", s = "sum(second)" }
+"#;
+
+/// What such a job leaves.
+fn joined(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> = ["both", "each", "counted"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    for table in ["both", "each"] {
+        all.push(state(trial, &format!("select * from {table} order by k, second")));
+        all.push(state(trial, &format!("select * from \"{table}.right\" order by k, todo, third")));
+    }
+    all
+}
+
+#[test]
+fn joins_of_all_rows_may_lie_in_files() {
+    let stages = into_queues(JOINS, &["both", "each", "counted"]);
+    let golden = golden(12, ("", &stages), joined);
+    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(12, ("", &stages), &golden, joined);
+}
+
+/// Joins of all rows that forget keys of which nothing new came for a while, on either side.
+#[test]
+fn joins_that_forget_may_lie_in_files() {
+    let stages = JOINS.replace("on = \"k\"", "on = \"k\", ttl = \"4s\"");
+    let stages = into_queues(&stages, &["both", "each", "counted"]);
+    let forgetting = golden(15, ("", &stages), joined);
+    assert!(forgetting.iter().all(|left| left.len() > 1_000));
+    let keeping = golden(15, ("", &into_queues(JOINS, &["both", "each", "counted"])), joined);
+    let rows = |left: &[String]| left[3..].iter().map(|rows| rows.lines().count()).collect::<Vec<_>>();
+    let both = rows(&forgetting).into_iter().zip(rows(&keeping));
+    assert!(both.clone().all(|(left, all)| left < all / 2), "{:?}", both.collect::<Vec<_>>());
+    spill_alike(15, ("", &stages), &forgetting, joined);
+}
+
+/// Rows of another stream as they were at the time of each row, however old or not too old; rows come late to some.
+const AS_OF: &str = r#"
+[stages.timed]
+from = "orders"
+select = "k, todo, second, to_timestamp_seconds(second) as at"
+[stages.ends]
+from = "timed"
+select = "k as rk, second as ended, length(k) + second as score, at as rat"
+filter = "todo <> 'cancel' or second % 5 = 0"
+[stages.before]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, as_of = true, type = "left" }
+time = ["at", "rat"]
+lateness = "20s"
+[stages.near]
+from = "timed"
+join = { with = "ends", on = { k = "rk" }, as_of = true, within = "5s" }
+time = ["at", "rat"]
+lateness = "14s"
+[stages.counts]
+from = "near"
+key = "todo"
+time = "at"
+window = { size = "10s" }
+aggregate = { n = "count(*)", scores = "sum(score)" }
+[sinks.behind]
+from = "near.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+/// What such a job leaves.
+fn as_of(trial: &Trial) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["before", "near", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
+    // The numbers of rows are those of the worker that has them.
+    for table in ["before", "near"] {
+        all.push(state(trial, &format!("select k, todo, second from {table} order by 1, 2, 3")));
+        all.push(state(trial, &format!("select rk, ended, score from \"{table}.right\" order by 1, 2, 3")));
+    }
+    all
+}
+
+#[test]
+fn as_of_joins_may_lie_in_files() {
+    let stages = into_queues(AS_OF, &["before", "near", "counts"]);
+    let golden = golden(16, (KEEPS, &stages), as_of);
+    assert!(golden.iter().all(|left| left.len() > 200), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
+    spill_alike(16, (KEEPS, &stages), &golden, as_of);
+}
