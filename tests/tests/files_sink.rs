@@ -127,8 +127,14 @@ fn parts_grow_over_batches_up_to_their_size_and_their_age() {
     assert!(parts.len() <= 25, "{:?}", parts.keys());
     assert!(parts.values().filter(|bytes| bytes.len() < 1024).count() <= 4, "{:?}", parts.keys());
     assert!(parts.values().all(|bytes| bytes.len() < 1024 + 400), "one batch more at most");
-    // By the time of batches.
+    // By the time of batches, which are 5 ms apart by this clock.
     let trial = job(200, "path = \"out\"\nroll = { time = \"3ms\" }");
+    trial.change("batch = \"5ms\"", "batch = \"5ms\"\nclock = \"manual\"");
+    trial.change("kind = \"file\"", "kind = \"queue\"");
+    trial.change("format = \"json\"\n", "");
+    trial.change("rows_per_batch_max = 20\n", "");
+    let rows: Vec<_> = trial.text("in.jsonl").lines().map(str::to_owned).collect();
+    trial.write("in.jsonl", rows.chunks(20).map(|batch| format!("[{}]\n", batch.join(","))).collect::<String>());
     run(&trial, &[]);
     assert_eq!(files(&trial.path("out")).len(), 10, "each batch is older than that");
     // By the clock, while no batch comes.
