@@ -25,7 +25,7 @@ mod state;
 mod status;
 mod stop;
 mod store;
-mod supervise;
+pub(crate) mod supervise;
 mod test;
 mod top;
 mod ui;

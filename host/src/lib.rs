@@ -65,6 +65,7 @@ use millstream_sql::sql;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::author;
+    pub use crate::cli::supervise::handover::steps as handover_steps;
     pub use millstream_base::*;
     pub use millstream_connectors::*;
     pub use millstream_engine::*;

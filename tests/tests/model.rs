@@ -5,7 +5,7 @@
 //! job, and what can go wrong between any two of them.
 //!
 //! What workers have of one sink, each with a marker of its own, and starts with other workers are a world of their own: `shares`. So are
-//! processes that find each other: `pairs`.
+//! processes that find each other: `pairs`; and a job on its way to other workers: `handover`.
 //!
 //! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a source that can be read again, worker 1
 //! receives from a socket. Each writes its own file of every checkpoint. Three batches, two of them in flight; how many
@@ -28,6 +28,7 @@
 //! of the two is first does not count.
 
 mod check;
+mod handover;
 mod objects;
 mod pairs;
 mod shares;
@@ -35,6 +36,7 @@ mod start;
 mod state;
 mod steps;
 
+use handover::{HandoverBug, Handovers};
 use pairs::{PairBug, Pairs};
 use shares::{ShareBug, Shares};
 use state::{Bug, Protocol};
@@ -87,6 +89,19 @@ fn every_rule_of_pairs_is_needed() {
     for bug in PairBug::ALL {
         let search = Pairs { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
         is_broken("model of pairs", bug, &search.spawn_bfs().join());
+    }
+}
+
+#[test]
+fn whoever_dies_in_a_handover_the_job_runs_in_the_end() {
+    holds("model of handovers", Handovers { bug: None });
+}
+
+#[test]
+fn every_rule_of_handovers_is_needed() {
+    for bug in HandoverBug::ALL {
+        let search = Handovers { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        is_broken("model of handovers", bug, &search.spawn_bfs().join());
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod child;
 mod decide;
-mod handover;
+pub(crate) mod handover;
 mod layout;
 pub mod report;
 mod scaling;
@@ -65,6 +65,8 @@ struct Supervisor<'a> {
     /// Others that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
+    /// The children have said that their job has ended for others that take it over.
+    handed: bool,
     /// On which machines process 0 runs the job, where it has just said that these are others.
     elsewhere: Option<JobLayout>,
     program: PathBuf,
@@ -100,13 +102,14 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&Jobs>) 
     let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
         asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
     });
-    let (round, rounds, stopping, ran, progress) = (0, 0, false, false, false);
+    let (round, rounds, handed, stopping, ran, progress) = (0, 0, false, false, false, false);
     let (handover, elsewhere, replay_from) = (None, None, arguments.replay_from);
     let supervisor = Supervisor {
         arguments,
         layout,
         handover,
         desk,
+        handed,
         elsewhere,
         program,
         deadline,
@@ -261,7 +264,7 @@ impl Supervisor<'_> {
                 if ends.len() == children.len() && all_done(&ends) {
                     let next = handover.take_over();
                     if !next.is_empty() {
-                        (children, follow, self.round) = (next, None, handover.round);
+                        (children, follow, self.round, self.handed) = (next, None, handover.round, false);
                         ends.clear();
                     }
                 }

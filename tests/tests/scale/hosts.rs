@@ -2,7 +2,9 @@
 //! this one.
 
 use super::{ROWS, ends_well, is_right, job};
-use millstream_tests::{DEADLINE, Ended, Process, Trial, block, free_port, holds_within, until};
+use millstream_tests::{
+    DEADLINE, Ended, Process, Trial, block, free_port, holds_within, kill, lives, signal, stopped, until,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -121,6 +123,35 @@ fn dies((number, point, leaves): (usize, &str, bool)) {
         ends_well(process, &told);
     }
     is_right(&trial, ROWS, &told);
+}
+
+/// The new process of a machine dies when the old ones are told to end already: the supervisor there must not take their end for that of
+/// the job.
+#[test]
+fn a_new_process_may_die_while_the_old_ones_end() {
+    let trial = job(ROWS);
+    let all = addresses(2);
+    let faults = |number: usize| if number == 0 { "stop@handover.ending:1".to_owned() } else { String::new() };
+    let mut running = start_all(&trial, &all, faults);
+    let old = running[1].children();
+    let scaling = Process::start(&mut trial.command(&["scale", "job.toml", "--workers", "2"]));
+    let mut halted = None;
+    running[0].until("the old process is about to tell the others", |supervisor| {
+        halted = supervisor.children().into_iter().find(|child| stopped(*child));
+        halted.is_some()
+    });
+    running[1].children().into_iter().filter(|child| !old.contains(child)).for_each(kill);
+    running[1].until_stderr("of the new processes, worker process died");
+    // It may have been killed as one that hangs.
+    halted.into_iter().filter(|child| lives(*child)).for_each(|child| signal("CONT", child));
+    let ended = scaling.wait_within(DEADLINE * 2);
+    let all_ended = holds_within(DEADLINE * 2, || running.iter_mut().all(Process::ended));
+    let said: String = running.iter().map(Process::stderr).collect();
+    assert!(all_ended, "{}\nuntil the end:\n{said}", ended.stderr);
+    for process in running {
+        ends_well(process, &said);
+    }
+    is_right(&trial, ROWS, &said);
 }
 
 #[test]

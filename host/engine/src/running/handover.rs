@@ -81,7 +81,11 @@ impl HandoverRequests {
         let mut heard = self.heard();
         match &word {
             HandoverWord::Prepare(layout) => heard.next = Some(layout.clone()),
-            HandoverWord::GiveUp(_) => heard.next = None,
+            HandoverWord::GiveUp(_) => {
+                heard.next = None;
+                // It was told that the job is about to end, and others were not.
+                self.last.store(false, Ordering::Release);
+            }
             HandoverWord::HandOver | HandoverWord::Failed(_) => {}
         }
         let has_room = heard.words.len() < WORDS_MAX;

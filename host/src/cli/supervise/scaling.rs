@@ -2,7 +2,8 @@
 
 use super::child::WorkerProcess;
 use super::decide::{self, WorkerEnd};
-use super::handover::{Handover, HandoverStep, ScaleWish};
+use super::handover::steps::{AfterEnd, HandoverStep, HandoverSteps};
+use super::handover::{Handover, ScaleWish};
 use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
 use super::{Standing, Supervisor, all_done};
@@ -26,30 +27,36 @@ impl Supervisor<'_> {
     /// Ends what is left of a handover, as the children that were watched have ended: why as many are to be started again as there were
     /// before, where the new ones failed.
     pub(super) fn without_handover(&mut self, ends: &[WorkerEnd]) -> Option<String> {
-        let mut handover = self.handover.take()?;
-        let stopping = self.stopping || self.late();
-        let why = if handover.is_running() {
-            handover.give_up(
-                "the new processes took the job over, and failed before they began a batch; they are started again",
-            );
-            return None;
-        } else if handover.has_failed() && all_done(ends) {
-            "the processes that were to take the job over have failed".to_owned()
-        } else if handover.is_taking_over() {
-            if let Some(layout) = handover.next_layout() {
-                self.layout = layout;
-                let why = format!("of the new processes, {}", decide::in_words(ends));
-                return (!stopping).then(|| format!("{why}; starting them again"));
+        let (all_done, stopping) = (all_done(ends), self.stopping || self.late());
+        let mut handover = self.handover.take();
+        let handed = std::mem::take(&mut self.handed);
+        let after = HandoverSteps::after_end(handover.as_ref().map(Handover::steps), all_done, handed);
+        let failed = || format!("of the new processes, {}", decide::in_words(ends));
+        let why = match (after, &mut handover) {
+            (AfterEnd::TheNew, Some(handover)) => {
+                if let Some(layout) = handover.next_layout() {
+                    self.layout = layout;
+                }
+                return (!stopping).then(|| format!("{}; starting them again", failed()));
             }
-            let why = format!("of the new processes, {}", decide::in_words(ends));
-            handover.has_not_taken_over(&why);
-            why
-        } else if all_done(ends) {
-            handover.give_up("the job has ended meanwhile");
-            return None;
-        } else {
-            handover.give_up(&format!("{}; the job is started again as it was", decide::in_words(ends)));
-            return None;
+            (AfterEnd::TheOld, Some(handover)) if handover.is_taking_over() => {
+                handover.has_not_taken_over(&failed());
+                failed()
+            }
+            (AfterEnd::TheOld | AfterEnd::TheNew, _) => {
+                "the processes that were to take the job over have failed".to_owned()
+            }
+            (AfterEnd::AsTheyWere, handover) => {
+                let why = match handover {
+                    Some(handover) if handover.is_running() => {
+                        "the new processes took the job over, and failed before they began a batch; they are started again".into()
+                    }
+                    _ if all_done => "the job has ended meanwhile".into(),
+                    _ => format!("{}; the job is started again as it was", decide::in_words(ends)),
+                };
+                handover.iter_mut().for_each(|handover| handover.give_up(&why));
+                return None;
+            }
         };
         (!stopping).then(|| format!("{why}; starting as many again as there were, from the last checkpoint"))
     }
@@ -127,19 +134,9 @@ impl Supervisor<'_> {
                     }
                 }
             }
-            // Its own process says so where others did not hear that the job is about to end, so that it goes on.
-            HandoverWord::GiveUp(why) if self.handover.as_ref().is_some_and(Handover::leads) => {
-                self.give_up_if(&why, children, |handover| !handover.is_taking_over() && !handover.has_failed());
+            HandoverWord::GiveUp(ref why) | HandoverWord::Failed(ref why) => {
+                self.give_up_if(why, children, |handover| handover.ends_at(&word));
             }
-            HandoverWord::GiveUp(why) => {
-                if let Some(mut handover) =
-                    self.handover.take_if(|handover| !handover.leads() && handover.can_be_given_up())
-                {
-                    tracing::warn!("the job goes on as it was: {why}");
-                    handover.give_up(&why);
-                }
-            }
-            HandoverWord::Failed(why) => self.give_up_if(&why, children, Handover::can_be_given_up),
             // A process does that by itself.
             HandoverWord::HandOver => {}
         }
@@ -162,12 +159,14 @@ impl Supervisor<'_> {
         Ok(Some(Handover::led(layout, new, round)))
     }
 
-    /// Ends a handover that this supervisor leads, and of which this holds.
+    /// Ends a handover of which this holds; where this supervisor leads, it tells the others.
     fn give_up_if(&mut self, why: &str, children: &[WorkerProcess], holds: impl Fn(&Handover) -> bool) {
-        let is_due = |handover: &mut Handover| handover.leads() && holds(handover);
-        if let Some(mut handover) = self.handover.take_if(is_due) {
+        if let Some(mut handover) = self.handover.take_if(|handover| holds(handover)) {
             tracing::warn!("the job goes on as it was: {why}");
             handover.give_up(&format!("{why}; the job goes on as it was"));
+            if !handover.leads() {
+                return;
+            }
             let give_up = WorkerOrder::Tell(HandoverWord::GiveUp(why.to_owned()));
             children.iter().filter(|_| self.layout.hosts.len() > 1).for_each(|child| child.order(&give_up));
         }
@@ -178,7 +177,10 @@ impl Supervisor<'_> {
         match report {
             WorkerReport::Heard(word) => self.heard(word, children),
             WorkerReport::Elsewhere(machines) => self.elsewhere = Some(machines),
-            report => self.handover_said(child, &report, children),
+            report => {
+                self.handed |= matches!(report, WorkerReport::Handed(_));
+                self.handover_said(child, &report, children);
+            }
         }
     }
 
@@ -236,7 +238,8 @@ impl Supervisor<'_> {
         // Those that are just started again would hear nothing of it.
         let step = if children.iter().all(WorkerProcess::is_running) { handover.next() } else { HandoverStep::Wait };
         match step {
-            HandoverStep::Order(order) => children.iter().for_each(|child| child.order(&order)),
+            HandoverStep::Save => children.iter().for_each(|child| child.order(&WorkerOrder::Save)),
+            HandoverStep::HandOver => children.iter().for_each(|child| child.order(&WorkerOrder::HandOver)),
             HandoverStep::Wait | HandoverStep::GiveUp => {}
         }
         if handover.is_late() {

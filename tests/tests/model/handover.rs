@@ -1,0 +1,442 @@
+//! A job on its way to other workers on two machines, in all the orders in which it can happen: whoever dies on the way, in the end the job
+//! runs on both machines, and nobody is left who waits for a job that others have.
+//!
+//! The decisions are those of the program, `handover_steps`. What is modelled is the world around them, `cli/supervise` and `run`: a
+//! supervisor on each machine, that of machine 0 leads; the process that each watches; and the one that stands by beside it.
+//!
+//! **Processes.** The process of machine 1 meets that of machine 0 where both were started for the same workers; where not, it hears which
+//! ones there are, and ends. Both run from then on, until one has ended; the other one hears of that at any later moment. What a supervisor
+//! orders goes through its process, one order after the other, and what supervisors tell each other goes from process to process while
+//! both run. What waits to be told is lost where one of them ends.
+//!
+//! **What goes wrong.** Processes die at any [`KILLS`] moments, those that run as well as those that stand by. Everything that takes long may
+//! take so long that the one who waits gives up. Supervisors live; the other models have those that are started anew.
+
+use millstream::ids::BatchId;
+use millstream::internals::handover_steps::{AfterEnd, FOLLOWED_WITHIN, HandoverStep, HandoverSteps, SAVE_MAX};
+use millstream::run::{HandoverWord, JobLayout};
+use stateright::{Model, Property};
+use std::time::Duration;
+
+const MACHINES: usize = 2;
+const KILLS: u8 = 3;
+/// How often somebody wants other workers.
+const WISHES: u8 = 2;
+/// More checkpoints than so many for those that stand by are like these.
+const SAVED_MAX: u8 = 2;
+/// How often a process of a machine starts at most: at the beginning; for each wish, when the new ones take over and when they do not come to it;
+/// and after a kill twice, as those of two layouts may meet before one hears of the other.
+const STARTS_MAX: u8 = 1 + 2 * WISHES + 2 * KILLS;
+
+/// The protocol, with one rule broken or none.
+pub struct Handovers {
+    pub bug: Option<HandoverBug>,
+}
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandoverBug {
+    /// A supervisor whose new process failed takes the good end of the old one for that of the job.
+    EndsWithOld,
+    /// The one that leads does not say that it gave up.
+    GivesUpInSilence,
+    /// Whoever comes with other workers than there are does not hear so.
+    StaysElsewhere,
+}
+
+impl HandoverBug {
+    pub const ALL: [HandoverBug; 3] =
+        [HandoverBug::EndsWithOld, HandoverBug::GivesUpInSilence, HandoverBug::StaysElsewhere];
+}
+
+/// For which workers a process was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Workers {
+    #[default]
+    Old,
+    New,
+}
+
+/// The process that a supervisor watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Process {
+    /// It looks for the one on the other machine.
+    Starts(Workers),
+    Runs(Workers),
+    /// Its job has ended for others; the supervisor has not heard so.
+    Hands,
+    /// The supervisor has.
+    Handed,
+    /// It has ended, well or not.
+    Ended {
+        well: bool,
+    },
+}
+
+/// What is on its way from a supervisor through its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Order {
+    Save,
+    HandOver,
+    Prepare,
+    GiveUp,
+    Failed,
+}
+
+impl Order {
+    /// What the other supervisor hears.
+    fn word(self) -> HandoverWord {
+        match self {
+            Order::GiveUp => HandoverWord::GiveUp(String::new()),
+            Order::Failed => HandoverWord::Failed(String::new()),
+            Order::Prepare => HandoverWord::Prepare(JobLayout { workers: None, hosts: Vec::new() }),
+            Order::Save | Order::HandOver => HandoverWord::HandOver,
+        }
+    }
+}
+
+/// A process that stands by: the checkpoint that it has loaded, 0 for none.
+type StandBy = Option<u8>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Machine {
+    process: Process,
+    /// For which workers the supervisor starts it again.
+    layout: Workers,
+    /// It said that its job has ended for others.
+    has_handed: bool,
+    orders: Vec<Order>,
+    handover: Option<HandoverSteps>,
+    stand_by: StandBy,
+    /// The supervisor takes the job for done.
+    is_gone: bool,
+    starts: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cluster {
+    machines: [Machine; MACHINES],
+    /// The newest checkpoint that those who stand by can load.
+    saved: u8,
+    kills: u8,
+    wishes: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Happens {
+    /// The processes of both machines meet.
+    Meet,
+    /// Somebody wants other workers.
+    Wish,
+    /// An order reaches the process.
+    Obeys(usize),
+    /// One that stands by has loaded the newest checkpoint.
+    Loads(usize),
+    /// The one that leads hears whether the other one that stands by is ready.
+    HearsOfOther,
+    /// The supervisor that leads looks, so long after the last step.
+    Looks(Duration),
+    /// It has waited for the other machine for too long, or for those that take over.
+    IsLate,
+    /// The process says that its job has ended for others.
+    SaysHanded(usize),
+    /// The process is gone after that.
+    Ends(usize),
+    /// The process hears that the other one is gone.
+    HearsOfEnd(usize),
+    /// The supervisor sees to what has ended.
+    Follows(usize),
+    /// The first batch of those that took over.
+    Begins(usize),
+    Kill(usize),
+    KillsStandBy(usize),
+}
+
+impl Cluster {
+    fn runs(&self, workers: Workers) -> bool {
+        self.machines.iter().all(|machine| machine.process == Process::Runs(workers))
+    }
+
+    /// The job runs, and nobody waits for anything.
+    fn is_at_rest(&self) -> bool {
+        let rests = |machine: &Machine| machine.handover.is_none() && machine.stand_by.is_none();
+        (self.runs(Workers::Old) || self.runs(Workers::New)) && self.machines.iter().all(rests)
+    }
+
+    fn is_any_running(&self, number: usize) -> bool {
+        matches!(self.machines[number].process, Process::Runs(_))
+    }
+
+    fn end(&mut self, number: usize, well: bool) {
+        let machine = &mut self.machines[number];
+        machine.process = Process::Ended { well };
+        machine.orders.clear();
+    }
+
+    fn start(&mut self, number: usize, workers: Workers) {
+        let machine = &mut self.machines[number];
+        (machine.process, machine.layout) = (Process::Starts(workers), workers);
+        machine.starts += 1;
+    }
+
+    /// A supervisor orders something, which only a process that runs hears.
+    fn order(&mut self, number: usize, order: Order) {
+        if self.is_any_running(number) {
+            self.machines[number].orders.push(order);
+        }
+    }
+
+    /// A supervisor ends its handover.
+    fn give_up(&mut self, number: usize) {
+        (self.machines[number].handover, self.machines[number].stand_by) = (None, None);
+    }
+}
+
+impl Handovers {
+    /// The supervisor that leads ends the handover before its time, and says so.
+    fn gives_up(&self, cluster: &mut Cluster) {
+        cluster.give_up(0);
+        if self.bug != Some(HandoverBug::GivesUpInSilence) {
+            cluster.order(0, Order::GiveUp);
+        }
+    }
+
+    /// A supervisor hears a word of the other one, or of its own process.
+    fn hears(&self, cluster: &mut Cluster, number: usize, order: Order) {
+        if order == Order::Prepare {
+            cluster.give_up(number);
+            cluster.machines[number].handover = Some(HandoverSteps::led(1));
+            cluster.machines[number].stand_by = Some(0);
+            return;
+        }
+        let ends = cluster.machines[number].handover.as_ref().is_some_and(|handover| handover.ends_at(&order.word()));
+        match (ends, number) {
+            (true, 0) => self.gives_up(cluster),
+            (true, _) => cluster.give_up(number),
+            (false, _) => {}
+        }
+    }
+
+    fn obeys(&self, cluster: &mut Cluster, number: usize) {
+        let order = cluster.machines[number].orders.remove(0);
+        let hears = cluster.is_any_running(1 - number);
+        match order {
+            Order::Save => {
+                cluster.saved = SAVED_MAX.min(cluster.saved + 1);
+                let saved = BatchId(cluster.saved.into());
+                cluster.machines[number].handover.iter_mut().for_each(|handover| handover.saved(0, saved));
+            }
+            Order::HandOver if hears => {
+                cluster.machines.iter_mut().for_each(|machine| machine.process = Process::Hands);
+            }
+            // The job goes on.
+            Order::HandOver => self.hears(cluster, number, Order::GiveUp),
+            Order::Prepare | Order::GiveUp | Order::Failed if hears => self.hears(cluster, 1 - number, order),
+            Order::Prepare | Order::GiveUp | Order::Failed => self.hears(cluster, number, Order::Failed),
+        }
+    }
+
+    /// A supervisor sees to the end of its process.
+    fn follows(&self, cluster: &mut Cluster, number: usize, well: bool) {
+        let machine = &mut cluster.machines[number];
+        if well && machine.handover.as_mut().is_some_and(HandoverSteps::take_over) {
+            (machine.stand_by, machine.has_handed) = (None, false);
+            // How it is started again is as before until it runs.
+            (machine.process, machine.starts) = (Process::Starts(Workers::New), machine.starts + 1);
+            return;
+        }
+        let handed = std::mem::take(&mut machine.has_handed) && self.bug != Some(HandoverBug::EndsWithOld);
+        let after = HandoverSteps::after_end(machine.handover.as_ref(), well, handed);
+        let layout = machine.layout;
+        cluster.give_up(number);
+        match after {
+            AfterEnd::TheNew => cluster.start(number, Workers::New),
+            AfterEnd::TheOld => cluster.start(number, layout),
+            AfterEnd::AsTheyWere if well => cluster.machines[number].is_gone = true,
+            AfterEnd::AsTheyWere => cluster.start(number, layout),
+        }
+    }
+}
+
+impl Model for Handovers {
+    type State = Cluster;
+    type Action = Happens;
+
+    fn init_states(&self) -> Vec<Cluster> {
+        let machine = Machine {
+            process: Process::Starts(Workers::Old),
+            layout: Workers::Old,
+            has_handed: false,
+            orders: Vec::new(),
+            handover: None,
+            stand_by: None,
+            is_gone: false,
+            starts: 1,
+        };
+        vec![Cluster { machines: [machine.clone(), machine], saved: 1, kills: 0, wishes: 0 }]
+    }
+
+    fn actions(&self, cluster: &Cluster, actions: &mut Vec<Happens>) {
+        let leader = &cluster.machines[0];
+        let starts = |machine: &Machine| matches!(machine.process, Process::Starts(_));
+        if cluster.machines.iter().all(starts) {
+            actions.push(Happens::Meet);
+        }
+        let is_old = leader.layout == Workers::Old && leader.process == Process::Runs(Workers::Old);
+        if is_old && leader.handover.is_none() && cluster.wishes < WISHES {
+            actions.push(Happens::Wish);
+        }
+        if leader.process == Process::Runs(Workers::Old)
+            && let Some(handover) = &leader.handover
+        {
+            let again = (cluster.saved < SAVED_MAX).then_some(FOLLOWED_WITHIN);
+            let waits = [Some(Duration::ZERO), again, Some(SAVE_MAX).filter(|_| again.is_none())];
+            actions.extend(waits.into_iter().flatten().map(Happens::Looks));
+            actions.extend(handover.misses_others().map(|_| Happens::IsLate));
+        }
+        if leader.handover.as_ref().is_some_and(|handover| handover.is_taking_over() && !handover.is_running())
+            && starts(leader)
+        {
+            actions.push(Happens::IsLate);
+        }
+        if leader.stand_by.is_some() {
+            actions.push(Happens::HearsOfOther);
+        }
+        for (number, machine) in cluster.machines.iter().enumerate().filter(|(_, machine)| !machine.is_gone) {
+            let may_die = cluster.kills < KILLS;
+            match machine.process {
+                Process::Runs(workers) => {
+                    actions.extend((!machine.orders.is_empty()).then_some(Happens::Obeys(number)));
+                    let is_lost = !matches!(cluster.machines[1 - number].process, Process::Runs(_));
+                    actions.extend(is_lost.then_some(Happens::HearsOfEnd(number)));
+                    let begins = workers == Workers::New && machine.handover.is_some() && !is_lost;
+                    actions.extend(begins.then_some(Happens::Begins(number)));
+                }
+                Process::Hands => actions.push(Happens::SaysHanded(number)),
+                Process::Handed => actions.push(Happens::Ends(number)),
+                Process::Ended { .. } => actions.push(Happens::Follows(number)),
+                Process::Starts(_) => {}
+            }
+            let lives = !matches!(machine.process, Process::Ended { .. });
+            actions.extend((may_die && lives).then_some(Happens::Kill(number)));
+            if let Some(loaded) = machine.stand_by {
+                actions.extend((loaded < cluster.saved).then_some(Happens::Loads(number)));
+                actions.extend(may_die.then_some(Happens::KillsStandBy(number)));
+            }
+        }
+    }
+
+    fn next_state(&self, last: &Cluster, action: Happens) -> Option<Cluster> {
+        let mut cluster = last.clone();
+        match action {
+            Happens::Meet => {
+                let (Process::Starts(first), Process::Starts(second)) =
+                    (cluster.machines[0].process, cluster.machines[1].process)
+                else {
+                    return None;
+                };
+                if first != second {
+                    if self.bug == Some(HandoverBug::StaysElsewhere) {
+                        return None;
+                    }
+                    // It hears where the job runs, before anything is decided about its end.
+                    cluster.end(1, false);
+                    cluster.machines[1].layout = first;
+                    return Some(cluster);
+                }
+                for machine in &mut cluster.machines {
+                    machine.process = Process::Runs(first);
+                    if let Some(handover) = machine.handover.as_mut().filter(|handover| handover.is_taking_over()) {
+                        handover.runs();
+                        machine.layout = first;
+                    }
+                }
+            }
+            Happens::Wish => {
+                cluster.wishes += 1;
+                cluster.machines[0].handover = Some(HandoverSteps::leading(1, 1));
+                cluster.machines[0].stand_by = Some(0);
+                cluster.order(0, Order::Prepare);
+            }
+            Happens::Obeys(number) => self.obeys(&mut cluster, number),
+            Happens::Loads(number) => {
+                let saved = cluster.saved;
+                let machine = &mut cluster.machines[number];
+                machine.stand_by = Some(saved);
+                machine.handover.iter_mut().for_each(|handover| handover.has_loaded(0, BatchId(saved.into())));
+            }
+            Happens::HearsOfOther => {
+                let ready = usize::from(cluster.machines[1].stand_by.is_some_and(|loaded| loaded > 0));
+                cluster.machines[0].handover.iter_mut().for_each(|handover| handover.waits(ready));
+            }
+            Happens::Looks(since) => match cluster.machines[0].handover.as_mut()?.next(since) {
+                HandoverStep::Save => cluster.order(0, Order::Save),
+                HandoverStep::HandOver => cluster.order(0, Order::HandOver),
+                HandoverStep::GiveUp | HandoverStep::Wait => return None,
+            },
+            Happens::IsLate => match cluster.machines[0].process {
+                Process::Starts(_) => cluster.end(0, false),
+                _ => self.gives_up(&mut cluster),
+            },
+            Happens::SaysHanded(number) => {
+                let machine = &mut cluster.machines[number];
+                (machine.process, machine.has_handed) = (Process::Handed, true);
+                machine.handover.iter_mut().for_each(|handover| handover.handed(0));
+            }
+            Happens::Ends(number) => cluster.end(number, true),
+            Happens::HearsOfEnd(number) => cluster.end(number, false),
+            Happens::Follows(number) => {
+                let Process::Ended { well } = cluster.machines[number].process else { return None };
+                self.follows(&mut cluster, number, well);
+            }
+            Happens::Begins(number) => cluster.machines[number].handover = None,
+            Happens::Kill(number) => {
+                cluster.kills += 1;
+                cluster.end(number, false);
+            }
+            Happens::KillsStandBy(number) => {
+                cluster.kills += 1;
+                cluster.machines[number].stand_by = None;
+                if cluster.machines[number].handover.as_mut()?.new_ended() == HandoverStep::GiveUp {
+                    cluster.machines[number].handover = None;
+                    cluster.order(number, [Order::GiveUp, Order::Failed][number]);
+                }
+            }
+        }
+        (cluster != *last).then_some(cluster)
+    }
+
+    fn properties(&self) -> Vec<Property<Handovers>> {
+        vec![
+            Property::always("no supervisor takes the job for done", |_, cluster: &Cluster| {
+                cluster.machines.iter().all(|machine| !machine.is_gone)
+            }),
+            Property::always(
+                "in the end the job runs, and nobody stands by",
+                |model: &Handovers, cluster: &Cluster| {
+                    let mut actions = Vec::new();
+                    model.actions(cluster, &mut actions);
+                    let is_fault = |action: &Happens| {
+                        matches!(action, Happens::Kill(_) | Happens::KillsStandBy(_) | Happens::Wish)
+                    };
+                    let goes_on =
+                        actions.iter().any(|action| !is_fault(action) && model.next_state(cluster, *action).is_some());
+                    cluster.is_at_rest() || goes_on
+                },
+            ),
+            Property::always("nobody starts again and again", |_, cluster: &Cluster| {
+                cluster.machines.iter().all(|machine| machine.starts <= STARTS_MAX)
+            }),
+            Property::sometimes("the new ones run after all kills", |_, cluster: &Cluster| {
+                cluster.kills == KILLS && cluster.is_at_rest() && cluster.runs(Workers::New)
+            }),
+            Property::sometimes("the old ones run when all wishes have come to nothing", |_, cluster: &Cluster| {
+                cluster.wishes == WISHES && cluster.is_at_rest() && cluster.runs(Workers::Old)
+            }),
+        ]
+    }
+
+    fn within_boundary(&self, cluster: &Cluster) -> bool {
+        cluster.machines.iter().all(|machine| machine.starts <= STARTS_MAX + 1)
+    }
+}
