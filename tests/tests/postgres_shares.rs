@@ -1,7 +1,7 @@
 //! The sink `postgres` with `parts = "worker"`: each worker commits its share of a batch in a transaction of its own, and the table
 //! has each row once, whatever dies between two of them and however many workers come next.
 
-use millstream_tests::{Ended, Postgres, Process, Trial, stopped, two_hosts, until};
+use millstream_tests::{Ended, Postgres, Process, Trial, two_hosts, until};
 use std::collections::BTreeMap;
 
 const ROWS: u64 = 600;
@@ -105,9 +105,10 @@ fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
             start(&trial, faults, &place)
         };
         // Not with one of the first batches: the next ones may not be made yet by then.
-        let (first, second) = (process("0", ""), process("1", "stop@commit.marked:10"));
+        let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
         let of = |name: &str| markers(&server).get(name).copied();
-        until("the second is in the middle of a transaction", || stopped(second.id()));
+        // In the middle of a transaction. The others of its threads go on, as the first still waits for what they say of this batch.
+        second.until_stderr("wants this thread to wait for ever at `commit.marked`");
         assert_eq!(server.sql("select count(*) > 0 from numbers"), "t");
         until("the first has committed more", || of("out/000") > of("out/001"));
         second.kill();
