@@ -281,8 +281,9 @@ fn what_only_one_process_has_planned_is_not_lost() {
             let mut command = trial.command(&[&["run", "job.toml", "--unsupervised"], &place[..]].concat());
             Process::start(command.env("MILLSTREAM_TEST_FAULT", fault))
         };
-        let (first, second) = (process("0", ""), process("1", "stop@plan.before:10"));
-        millstream_tests::until("the second is about to plan", || millstream_tests::stopped(second.id()));
+        let (first, mut second) = (process("0", ""), process("1", "hold@plan.before:10"));
+        // The others of its threads go on, as the first still waits for what they say of the batches before.
+        second.until_stderr("wants this thread to wait for ever at `plan.before`");
         let of_first = servers.iter().find(|server| process_of(server.port) == 0).unwrap();
         let committed = || {
             let port = format!(" of {}", of_first.port);
