@@ -73,10 +73,7 @@ fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
 
 #[test]
 fn every_rule_of_shares_is_needed() {
-    for bug in ShareBug::ALL {
-        let search = Shares { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        is_broken("model of shares", bug, &search.spawn_bfs().join());
-    }
+    each_is_needed("model of shares", ShareBug::ALL, |bug| Shares { bug });
 }
 
 #[test]
@@ -86,10 +83,7 @@ fn processes_of_two_starts_never_run_together_and_all_run_in_the_end() {
 
 #[test]
 fn every_rule_of_pairs_is_needed() {
-    for bug in PairBug::ALL {
-        let search = Pairs { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        is_broken("model of pairs", bug, &search.spawn_bfs().join());
-    }
+    each_is_needed("model of pairs", PairBug::ALL, |bug| Pairs { bug });
 }
 
 #[test]
@@ -99,10 +93,7 @@ fn whoever_dies_in_a_handover_the_job_runs_in_the_end() {
 
 #[test]
 fn every_rule_of_handovers_is_needed() {
-    for bug in HandoverBug::ALL {
-        let search = Handovers { bug: Some(bug) }.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-        is_broken("model of handovers", bug, &search.spawn_bfs().join());
-    }
+    each_is_needed("model of handovers", HandoverBug::ALL, |bug| Handovers { bug });
 }
 
 /// Looks at all states that there are, and says how many.
@@ -123,6 +114,21 @@ where
         began.elapsed().as_secs_f64()
     ));
     checker.assert_properties();
+}
+
+/// With each of these rules broken something is found.
+fn each_is_needed<B, M>(what: &str, bugs: impl IntoIterator<Item = B>, model: impl Fn(Option<B>) -> M)
+where
+    B: Copy + Debug,
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
+    for bug in bugs {
+        let search = model(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        is_broken(what, bug, &search.spawn_bfs().join());
+    }
 }
 
 /// With a rule broken, something must have been found.

@@ -2,12 +2,12 @@
 //! hold is written twice.
 
 use millstream_tests::{
-    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, until, varied_line, write_varied,
+    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, signal, until, varied_line, write_varied,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// A job with virtual time that keeps a sum of each word in a local component, whose plugin a test replaces.
 fn sums(way: &str) -> Trial {
@@ -277,16 +277,14 @@ fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
     more_rows(&trial, &mut job);
     let text = trial.text("job.toml");
     // The supervisor as well: it would take the others for hung, and start them again, while the question waits.
-    let signal = |name: &str| {
+    let all = |name: &str| {
         let children = job.children();
         job.signal(name);
-        for child in children {
-            assert!(Command::new("kill").args([&format!("-{name}"), &child.to_string()]).status().unwrap().success());
-        }
+        children.into_iter().for_each(|child| signal(name, child));
     };
-    signal("STOP");
+    all("STOP");
     let told = trial.told(&["rollback", "job.toml", "made"]);
-    signal("CONT");
+    all("CONT");
     assert_eq!((told.code, trial.text("job.toml")), (Some(1), text), "{told:?}");
     assert!(told.stderr.contains("the job runs and does not answer"), "{}", told.stderr);
     // The supervisor may have taken it for hung.

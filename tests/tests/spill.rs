@@ -278,6 +278,15 @@ fn spill_alike(seed: u64, (head, stages): (&str, &str), golden: &[String], left:
     are_same(&left(&spilling), golden, "after kills");
 }
 
+/// The same, of stages that leave more than so many bytes in each of what is compared.
+#[track_caller]
+fn may_lie_in_files(seed: u64, job: (&str, &str), bytes_min: usize, left: fn(&Trial) -> Vec<String>) {
+    let golden = golden(seed, job, left);
+    let lengths: Vec<usize> = golden.iter().map(String::len).collect();
+    assert!(lengths.iter().all(|length| *length > bytes_min), "{lengths:?}");
+    spill_alike(seed, job, &golden, left);
+}
+
 const TOTALS: &str = r#"
 [stages.counts]
 from = "orders"
@@ -318,9 +327,7 @@ fn totalled(trial: &Trial) -> Vec<String> {
 fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
     let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
     let stages = into_queues(&stages, &["counts", "by", "query", "newest"]);
-    let golden = golden(9, ("", &stages), totalled);
-    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    spill_alike(9, ("", &stages), &golden, totalled);
+    may_lie_in_files(9, ("", &stages), 1_000, totalled);
 }
 
 /// Windows of event time, one behind the other and such that share what they hold; sums of floats are others where they are put together in
@@ -404,10 +411,7 @@ fn windowed(trial: &Trial) -> Vec<String> {
 #[test]
 fn windows_of_event_time_may_lie_in_files() {
     let stages = windows();
-    let golden = golden(10, (KEEPS, &stages), windowed);
-    let lengths: Vec<usize> = golden.iter().map(String::len).collect();
-    assert!(golden.iter().all(|left| left.len() > 100), "{lengths:?}");
-    spill_alike(10, (KEEPS, &stages), &golden, windowed);
+    may_lie_in_files(10, (KEEPS, &stages), 100, windowed);
 }
 
 /// Sessions, of built-in functions and a plugin, refined ones, and sessions and windows behind sessions. Rows come late to some.
@@ -539,9 +543,7 @@ fn matched(trial: &Trial) -> Vec<String> {
 #[test]
 fn patterns_may_lie_in_files() {
     let stages = into_queues(PATTERNS, &["ended", "rising", "open", "counts"]);
-    let golden = golden(17, (KEEPS, &stages), matched);
-    assert!(golden.iter().all(|left| left.len() > 300), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    spill_alike(17, (KEEPS, &stages), &golden, matched);
+    may_lie_in_files(17, (KEEPS, &stages), 300, matched);
 }
 
 /// The first rows of keys, of all that ever came and of such as go again.
@@ -583,9 +585,7 @@ fn first(trial: &Trial) -> Vec<String> {
 #[test]
 fn the_first_rows_of_keys_may_lie_in_files() {
     let stages = into_queues(FIRST, &["best", "left", "counted"]);
-    let golden = golden(18, ("", &stages), first);
-    assert!(golden.iter().all(|left| left.len() > 1_000), "{:?}", golden.iter().map(String::len).collect::<Vec<_>>());
-    spill_alike(18, ("", &stages), &golden, first);
+    may_lie_in_files(18, ("", &stages), 1_000, first);
 }
 
 /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as

@@ -163,7 +163,7 @@ impl Cluster {
         (self.runs(Workers::Old) || self.runs(Workers::New)) && self.machines.iter().all(rests)
     }
 
-    fn is_any_running(&self, number: usize) -> bool {
+    fn is_running(&self, number: usize) -> bool {
         matches!(self.machines[number].process, Process::Runs(_))
     }
 
@@ -181,7 +181,7 @@ impl Cluster {
 
     /// A supervisor orders something, which only a process that runs hears.
     fn order(&mut self, number: usize, order: Order) {
-        if self.is_any_running(number) {
+        if self.is_running(number) {
             self.machines[number].orders.push(order);
         }
     }
@@ -219,7 +219,7 @@ impl Handovers {
 
     fn obeys(&self, cluster: &mut Cluster, number: usize) {
         let order = cluster.machines[number].orders.remove(0);
-        let hears = cluster.is_any_running(1 - number);
+        let hears = cluster.is_running(1 - number);
         match order {
             Order::Save => {
                 cluster.saved = SAVED_MAX.min(cluster.saved + 1);
@@ -372,7 +372,7 @@ impl Model for Handovers {
             Happens::Looks(since) => match cluster.machines[0].handover.as_mut()?.next(since) {
                 HandoverStep::Save => cluster.order(0, Order::Save),
                 HandoverStep::HandOver => cluster.order(0, Order::HandOver),
-                HandoverStep::GiveUp | HandoverStep::Wait => return None,
+                HandoverStep::Wait => return None,
             },
             Happens::IsLate => match cluster.machines[0].process {
                 Process::Starts(_) => cluster.end(0, false),
@@ -397,7 +397,7 @@ impl Model for Handovers {
             Happens::KillsStandBy(number) => {
                 cluster.kills += 1;
                 cluster.machines[number].stand_by = None;
-                if cluster.machines[number].handover.as_mut()?.new_ended() == HandoverStep::GiveUp {
+                if cluster.machines[number].handover.as_mut()?.new_ended() {
                     cluster.machines[number].handover = None;
                     cluster.order(number, [Order::GiveUp, Order::Failed][number]);
                 }

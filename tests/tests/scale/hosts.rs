@@ -115,14 +115,19 @@ fn dies((number, point, leaves): (usize, &str, bool)) {
     let fails = number == 0 || ["loading", "loaded"].contains(&point);
     assert!(ended.code == Some(1) || (!fails && ended.code == Some(0)), "{told}");
     assert!(ended.code == Some(0) || ended.stderr.contains("has the workers that it had"), "{told}");
-    let mut running = running;
+    all_end_well(&trial, running, &told);
+}
+
+/// The job comes to its end in all of its processes, and every row came once.
+#[track_caller]
+fn all_end_well(trial: &Trial, mut running: Vec<Process>, told: &str) {
     let all_ended = holds_within(DEADLINE * 2, || running.iter_mut().all(Process::ended));
     let said: String = running.iter().map(Process::stderr).collect();
     assert!(all_ended, "{told}\nuntil the end:\n{said}");
     for process in running {
-        ends_well(process, &told);
+        ends_well(process, told);
     }
-    is_right(&trial, ROWS, &told);
+    is_right(trial, ROWS, told);
 }
 
 /// The new process of a machine dies when the old ones are told to end already: the supervisor there must not take their end for that of
@@ -145,13 +150,7 @@ fn a_new_process_may_die_while_the_old_ones_end() {
     // It may have been killed as one that hangs.
     halted.into_iter().filter(|child| lives(*child)).for_each(|child| signal("CONT", child));
     let ended = scaling.wait_within(DEADLINE * 2);
-    let all_ended = holds_within(DEADLINE * 2, || running.iter_mut().all(Process::ended));
-    let said: String = running.iter().map(Process::stderr).collect();
-    assert!(all_ended, "{}\nuntil the end:\n{said}", ended.stderr);
-    for process in running {
-        ends_well(process, &said);
-    }
-    is_right(&trial, ROWS, &said);
+    all_end_well(&trial, running, &ended.stderr);
 }
 
 #[test]

@@ -130,9 +130,9 @@ impl Handover {
 
     /// Decides something; the time of the last step is that of the change.
     fn decide<T>(&mut self, decision: impl FnOnce(&mut HandoverSteps) -> T) -> T {
-        let before = self.steps.clone();
+        let before = self.steps.step();
         let decided = decision(&mut self.steps);
-        if !self.steps.is_at_step_of(&before) {
+        if self.steps.step() != before {
             self.since = Instant::now();
         }
         decided
@@ -167,16 +167,13 @@ impl Handover {
         }
     }
 
-    /// A new process has ended, before it was to take the job over.
-    pub fn new_ended(&mut self, why: &str) -> HandoverStep {
+    /// A new process has ended, before it was to take the job over: whether the new ones are given up, and the old ones go on.
+    pub fn new_ended(&mut self, why: &str) -> bool {
         self.end_children();
-        let step = self.decide(HandoverSteps::new_ended);
-        let words = match step {
-            HandoverStep::GiveUp => "the job goes on as it was",
-            _ => "it is started again as it was",
-        };
+        let is_given_up = self.decide(HandoverSteps::new_ended);
+        let words = if is_given_up { "the job goes on as it was" } else { "it is started again as it was" };
         self.desk.tell(ScaleStep::Failed(format!("{why}; {words}")));
-        step
+        is_given_up
     }
 
     /// The job has ended, or is about to, for another reason.

@@ -213,8 +213,8 @@ impl Supervisor<'_> {
         let why = decide::in_words(&[WorkerEnd { child, how: ended.wait() }]);
         let why = format!("of the new processes, {why}");
         tracing::warn!("{why}");
-        let (leads, step) = (handover.leads(), handover.new_ended(&why));
-        if step == HandoverStep::GiveUp {
+        let leads = handover.leads();
+        if handover.new_ended(&why) {
             self.handover = None;
             let word = if leads {
                 HandoverWord::GiveUp(why)
@@ -240,7 +240,7 @@ impl Supervisor<'_> {
         match step {
             HandoverStep::Save => children.iter().for_each(|child| child.order(&WorkerOrder::Save)),
             HandoverStep::HandOver => children.iter().for_each(|child| child.order(&WorkerOrder::HandOver)),
-            HandoverStep::Wait | HandoverStep::GiveUp => {}
+            HandoverStep::Wait => {}
         }
         if handover.is_late() {
             children.iter_mut().for_each(WorkerProcess::kill);

@@ -10,11 +10,11 @@ pub const SAVE_MAX: Duration = Duration::from_secs(60);
 /// Where the new processes take longer to load a checkpoint, the old ones make another one, this often at most.
 pub const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// How often the old processes make a checkpoint for the new ones.
-pub const SAVES_MAX: u32 = 6;
+const SAVES_MAX: u32 = 6;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Step {
+pub enum Step {
     /// The new processes load the newest checkpoint.
     Loading,
     /// The old ones make another one.
@@ -36,8 +36,6 @@ pub enum HandoverStep {
     Save,
     /// Tells them to end as the job does when it is stopped, since others take it over.
     HandOver,
-    /// Gives up the new ones; the old ones go on.
-    GiveUp,
     /// Nothing.
     Wait,
 }
@@ -88,9 +86,9 @@ impl HandoverSteps {
         HandoverSteps { step: Step::Loading, loaded: vec![None; children], lead, saves: 0, is_running: false }
     }
 
-    /// Whether it has come as far as another one, or as itself before.
-    pub fn is_at_step_of(&self, other: &HandoverSteps) -> bool {
-        self.step == other.step
+    /// How far it has come.
+    pub fn step(&self) -> Step {
+        self.step
     }
 
     /// Whether this supervisor leads.
@@ -135,13 +133,13 @@ impl HandoverSteps {
         loaded.into_iter().min()
     }
 
-    /// A new process has ended, before it was to take the job over.
-    pub fn new_ended(&mut self) -> HandoverStep {
-        if self.can_be_given_up() {
-            return HandoverStep::GiveUp;
+    /// A new process has ended, before it was to take the job over: whether the new ones are given up, and the old ones go on.
+    pub fn new_ended(&mut self) -> bool {
+        let is_given_up = self.can_be_given_up();
+        if !is_given_up {
+            self.step = Step::Failed;
         }
-        self.step = Step::Failed;
-        HandoverStep::Wait
+        is_given_up
     }
 
     /// Of how many processes on other machines how many are ready, where nothing but these is missing.
@@ -219,14 +217,15 @@ impl HandoverSteps {
     /// What is started, as all processes that a supervisor watched have ended: all well, or not. `handed`: they ended for others that take
     /// the job over, even where the handover was given up here, and the supervisor that leads heard of that too late.
     pub fn after_end(handover: Option<&HandoverSteps>, all_done: bool, handed: bool) -> AfterEnd {
-        match handover.map(|handover| (handover.step, handover.leads())) {
-            None if all_done && handed => AfterEnd::TheOld,
-            None => AfterEnd::AsTheyWere,
-            Some(_) if handover.is_some_and(HandoverSteps::is_running) => AfterEnd::AsTheyWere,
-            Some((Step::Failed, _)) if all_done => AfterEnd::TheOld,
-            Some((Step::TakingOver, true)) => AfterEnd::TheOld,
-            Some((Step::TakingOver, false)) => AfterEnd::TheNew,
-            Some(_) => AfterEnd::AsTheyWere,
+        let Some(handover) = handover else {
+            return if all_done && handed { AfterEnd::TheOld } else { AfterEnd::AsTheyWere };
+        };
+        match handover.step {
+            _ if handover.is_running => AfterEnd::AsTheyWere,
+            Step::Failed if all_done => AfterEnd::TheOld,
+            Step::TakingOver if handover.leads() => AfterEnd::TheOld,
+            Step::TakingOver => AfterEnd::TheNew,
+            _ => AfterEnd::AsTheyWere,
         }
     }
 }
