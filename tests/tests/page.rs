@@ -8,6 +8,8 @@ use millstream_tests::{DEADLINE, Feeder, Process, Trial, free_port, holds_within
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
 /// A job with checkpoints that reads lines as JSON, counts them by name, and goes on for ever.
@@ -240,6 +242,26 @@ fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
     assert!(numbers.is_sorted(), "{numbers:?}");
     assert!(page.told("/log").to_string().contains("died (signal 9)"));
     job.until_stderr("goes on after the checkpoint");
+    job.stop();
+}
+
+/// Browsers connect before they ask, and a busy machine keeps them from asking for long.
+#[test]
+fn a_connection_may_be_silent_for_a_while_and_a_head_may_not_take_long() {
+    let trial = simple("");
+    let (job, page) = Seen::start(&trial, &[]);
+    let connect = || {
+        let stream = TcpStream::connect(page.host()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    };
+    let (mut silent, mut halting) = (connect(), connect());
+    halting.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut said = Vec::new();
+    halting.read_to_end(&mut said).expect("a head that does not go on ends the connection");
+    let ask = format!("GET /api/v1/jobs HTTP/1.1\r\nHost: {}\r\n{}\r\n\r\n", page.host(), page.bearer());
+    silent.write_all(ask.as_bytes()).unwrap();
+    assert_eq!(head(&mut BufReader::new(silent)).0, 200);
     job.stop();
 }
 

@@ -21,6 +21,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 const CONNECTIONS_MAX: usize = 128;
+/// For the first byte of a connection. Browsers connect before they ask, and where a machine has much else to do a browser may
+/// need long for it: one that finds such a connection closed does not ask again, and its page stays empty.
+const SILENT_TIME_MAX: Duration = Duration::from_secs(60);
+/// For the rest of a head, and between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
@@ -63,8 +67,9 @@ async fn serve(listener: tokio::net::TcpListener, certificate: Option<Arc<Certif
     }
 }
 
-/// Serves a connection, behind TLS where there is a certificate.
+/// Serves a connection as soon as it says something, behind TLS where there is a certificate.
 async fn greet(stream: TcpStream, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
+    let Ok(Ok(1)) = timeout(SILENT_TIME_MAX, stream.peek(&mut [0])).await else { return };
     let Some(certificate) = certificate else { return connection(stream, site).await };
     let acceptor = match certificate.acceptor("the page") {
         Ok(acceptor) => acceptor,
