@@ -2,6 +2,7 @@
 //! state as one that has all of it in memory; kills, damaged files and full disks change nothing of that.
 
 mod joins;
+mod rows;
 
 use millstream::internals::random::Random;
 use millstream_tests::{Process, Trial, plugin, queue_sink};

@@ -527,6 +527,9 @@ impl StageNode {
 
     /// Whether what it keeps may lie in files where the job says how much memory state may take. Update stages know that themselves.
     pub fn may_spill(&self) -> bool {
+        if !has_own_windows(&self.operator) && self.window.is_some_and(|window| !matches!(window, WindowNode::All)) {
+            return true;
+        }
         match &self.operator {
             Operator::Latest(_) | Operator::Simple(SimpleNode::Newest(_) | SimpleNode::Deduplicate { .. }) => true,
             // All rows of a key come back together.

@@ -1,9 +1,10 @@
 //! Windows whose rows an operator works on: in the batch with which a window ends it gets all rows of the window, in the
-//! order in which they came, and otherwise none.
+//! order in which they came, and otherwise none. Where the job says how much memory its state may take, and rows take more, they leave
+//! memory.
 
 use super::event_time::take_times;
 use super::late::LateRows;
-use super::stages::{BuildContext, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use super::window_ends::WindowEnds;
 use super::{event_time, sessions};
 use crate::batch::part::Part;
@@ -11,15 +12,17 @@ use crate::batch::types::with_fields;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::StateSize;
+use crate::state::spill::budget::{BudgetShare, StateBudget};
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::bounds;
-use crate::window::rows::{PieceId, Pieces, SlicePlace, Slices};
+use crate::window::rows::{ColdPieces, PieceId, Pieces, SlicePlace, Slices};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -71,58 +74,150 @@ enum Windows {
 
 /// The rows that a worker keeps for the windows of a stage.
 struct RowsWindow {
+    name: String,
     windows: Windows,
-    pieces: Pieces,
+    pieces: KeptPieces,
     checkpoint: Option<TableCheckpoint>,
     late: LateRows,
     held: StateSize,
+    /// How much memory state may take, where the job says so, and what these rows take of it: while all of them are in memory.
+    budget: Option<(Arc<StateBudget>, BudgetShare)>,
+    failure: Failure,
     /// The columns of rows as they come out, by input.
     bounded: Vec<SchemaRef>,
+}
+
+/// The rows.
+enum KeptPieces {
+    /// In memory.
+    Memory(Pieces),
+    /// Some may lie in files.
+    Files(ColdPieces),
+}
+
+impl KeptPieces {
+    /// As the checkpoint that is loaded has them.
+    fn restored(
+        stage: &StageNode,
+        checkpoint: Option<&TableCheckpoint>,
+        build: &BuildContext<'_, '_>,
+    ) -> Result<KeptPieces> {
+        let tracked = checkpoint.is_some();
+        let mut pieces = Pieces::new(tracked);
+        let Some(checkpoint) = checkpoint else { return Ok(KeptPieces::Memory(pieces)) };
+        if build.running.graph.budget.is_some() {
+            let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
+            checkpoint.restore(&mut table)?;
+            return Ok(match table.cold() {
+                (0, _) => KeptPieces::Memory(Pieces::of(&table, tracked)?),
+                _ => KeptPieces::Files(ColdPieces::of(table)?),
+            });
+        }
+        for rows in checkpoint.load()?.unwrap_or_default() {
+            pieces.restore(&rows)?;
+        }
+        Ok(KeptPieces::Memory(pieces))
+    }
+
+    fn insert(&mut self, id: PieceId, rows: RecordBatch) -> Result<()> {
+        match self {
+            KeptPieces::Memory(pieces) => pieces.insert(id, rows),
+            KeptPieces::Files(pieces) => pieces.insert(&id, &rows)?,
+        }
+        Ok(())
+    }
+
+    /// The times of pieces, in order, each once.
+    fn times(&self) -> Vec<i64> {
+        match self {
+            KeptPieces::Memory(pieces) => pieces.times(),
+            KeptPieces::Files(pieces) => pieces.times(),
+        }
+    }
+
+    /// The pieces of these times, in order. Those that are `done` are not kept any more.
+    fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
+        match self {
+            KeptPieces::Memory(pieces) => Ok(pieces.take(wanted, done)),
+            KeptPieces::Files(pieces) => pieces.take(wanted, done),
+        }
+    }
 }
 
 impl RowsWindow {
     fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
         let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
-        let mut pieces = Pieces::new(checkpoint.is_some());
-        if let Some(checkpoint) = &checkpoint {
-            for rows in checkpoint.load()?.unwrap_or_default() {
-                pieces.restore(&rows).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
-            }
-        }
-        let bounded = stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect();
+        let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
+        let budget = build.running.graph.budget.as_ref().filter(|_| matches!(pieces, KeptPieces::Memory(_)));
         let metrics = build.running.metrics.of(&stage.name);
-        let (late, held) = (LateRows::of(stage, &metrics), metrics.held(&stage.name));
-        Ok(RowsWindow { windows, pieces, checkpoint, late, held, bounded })
+        Ok(RowsWindow {
+            name: stage.name.clone(),
+            windows,
+            pieces,
+            checkpoint,
+            late: LateRows::of(stage, &metrics),
+            held: metrics.held(&stage.name),
+            budget: budget.map(|budget| (budget.clone(), budget.share())),
+            failure: build.running.failure.clone(),
+            bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
+        })
     }
-}
 
-impl BatchWork for RowsWindow {
-    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let RowsWindow { windows, pieces, late, bounded, held, .. } = self;
+    /// Tells how much there is. Where that is too much, rows leave memory.
+    fn settle(&mut self) -> Result<()> {
+        if let KeptPieces::Memory(pieces) = &mut self.pieces {
+            let (count, bytes) = (pieces.len(), pieces.bytes());
+            let Some((budget, share)) = &self.budget else {
+                self.held.set(count, bytes);
+                return Ok(());
+            };
+            if share.take(bytes).is_none() {
+                self.held.set_of_which(count, bytes, 0);
+                return Ok(());
+            }
+            let table = ColdPieces::table_of()?.spilling_within(Some(budget), &self.failure, &self.name)?;
+            // The pieces count in the table from now on.
+            self.budget = None;
+            self.pieces = KeptPieces::Files(std::mem::take(pieces).into_files(table)?);
+        }
+        match &mut self.pieces {
+            KeptPieces::Files(pieces) => pieces.table().settle(&mut self.held),
+            KeptPieces::Memory(_) => Ok(()),
+        }
+    }
+
+    fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let RowsWindow { windows, pieces, late, bounded, .. } = self;
         let parts = numbered(context.id, parts);
         match windows {
             Windows::Batches { size_us, ends } => {
                 let batch = ends.batch(context.time)?;
                 for (id, part) in parts.into_iter().filter(|_| batch.holds) {
-                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
+                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows)?;
                 }
+                let mut inside = Vec::new();
                 if let Some(end_us) = batch.end_us {
-                    let from_us = end_us.saturating_sub(*size_us);
-                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us && id.time_us <= end_us);
-                    output.rows.extend(inside.map(|(id, rows)| piece_part(context, id, rows.clone())));
+                    inside = pieces.times();
+                    inside.retain(|time_us| *time_us > end_us.saturating_sub(*size_us) && *time_us <= end_us);
                 }
-                pieces.drop_while(|time_us| time_us <= batch.next_us.saturating_sub(*size_us));
+                let inside = pieces.take(&inside, |time_us| time_us <= batch.next_us.saturating_sub(*size_us))?;
+                output.rows.extend(inside.into_iter().map(|(id, rows)| piece_part(context, &id, rows)));
             }
             Windows::Sliding(slices) => {
                 for (id, part) in parts {
                     slice(slices, pieces, context, id, part, |part, rows| late.push(context, part, rows, output))?;
                 }
                 close(slices, pieces, context, bounded, output)?;
-                pieces.drop_while(|slice| slices.done(slice, context.watermark.now));
             }
         }
-        held.set(pieces.len(), pieces.bytes());
-        Ok(())
+        self.settle()
+    }
+}
+
+impl BatchWork for RowsWindow {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let worked = self.work(context, parts, output);
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 
     fn hold(&mut self, watermark: Watermark, _: Option<i64>) -> Hold {
@@ -134,13 +229,16 @@ impl BatchWork for RowsWindow {
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
-        let (changed, all) = (self.pieces.changed(), self.pieces.len());
-        let mut changes: Vec<Changes> = checkpoint
-            .changes_of(after, changed, all, |base, to| {
-                self.pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
-            })?
-            .into_iter()
-            .collect();
+        let of_pieces = match &mut self.pieces {
+            KeptPieces::Files(pieces) => checkpoint.changes(after, pieces.table())?,
+            KeptPieces::Memory(pieces) => {
+                let (changed, all) = (pieces.changed(), pieces.len());
+                checkpoint.changes_of(after, changed, all, |base, to| {
+                    pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+                })?
+            }
+        };
+        let mut changes: Vec<Changes> = of_pieces.into_iter().collect();
         if let Windows::Batches { ends, .. } = &mut self.windows {
             changes.extend(ends.barrier(after)?);
         }
@@ -172,7 +270,7 @@ const ROW: &str = "millstream_row";
 /// Puts the rows of a part into slices.
 fn slice(
     slices: &Slices,
-    pieces: &mut Pieces,
+    pieces: &mut KeptPieces,
     context: BatchContext,
     id: PieceId,
     part: Part,
@@ -196,7 +294,7 @@ fn slice(
         if slices.shared() {
             piece = with_numbers(&piece, numbers)?;
         }
-        pieces.insert(PieceId { time_us, ..id.clone() }, piece);
+        pieces.insert(PieceId { time_us, ..id.clone() }, piece)?;
     }
     if late_rows.is_empty() {
         return Ok(());
@@ -211,10 +309,10 @@ fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch>
     RecordBatch::try_new(schema, columns).map_err(Error::arrow)
 }
 
-/// Puts out the windows that are complete with this batch.
+/// Puts out the windows that are complete with this batch, and drops what no other needs.
 fn close(
     slices: &Slices,
-    pieces: &Pieces,
+    pieces: &mut KeptPieces,
     context: BatchContext,
     bounded: &[SchemaRef],
     output: &mut Output,
@@ -223,15 +321,18 @@ fn close(
     if before == now {
         return Ok(());
     }
-    for (end, parts) in slices.closing(pieces.times().into_iter(), before, now) {
+    let closing = slices.closing(pieces.times().into_iter(), before, now);
+    let last = closing.keys().next_back().copied();
+    for (end, parts) in closing {
         let window = (slices.moment(slices.start_of(end)), slices.moment(end));
-        let mut found: BTreeMap<PieceId, Vec<&RecordBatch>> = BTreeMap::new();
-        for (id, rows) in parts.into_iter().flat_map(|slice| pieces.at(slice)) {
-            found.entry(PieceId { time_us: 0, ..id.clone() }).or_default().push(rows);
+        let mut found: BTreeMap<PieceId, Vec<RecordBatch>> = BTreeMap::new();
+        let is_last = Some(end) == last;
+        for (id, rows) in pieces.take(&parts, |slice| is_last && slices.done(slice, now))? {
+            found.entry(PieceId { time_us: 0, ..id }).or_default().push(rows);
         }
         for (id, rows) in found {
             let numbered = rows.iter().any(|rows| rows.schema_ref().column_with_name(ROW).is_some());
-            let rows = if numbered { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
+            let rows = if numbered { in_order(&rows)? } else { rows };
             let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
             for rows in rows {
                 let part = piece_part(context, &id, bounds::add(schema, &rows, window.0, window.1)?);
@@ -243,13 +344,13 @@ fn close(
 }
 
 /// The rows of one part in their order, without their numbers.
-fn in_order(pieces: &[&RecordBatch]) -> Result<Vec<RecordBatch>> {
+fn in_order(pieces: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let Some(first) = pieces.first() else { return Ok(Vec::new()) };
     let numbers = first.num_columns().saturating_sub(1);
     let columns: Vec<usize> = (0..numbers).collect();
-    let mut rows = (*first).clone();
+    let mut rows = first.clone();
     if pieces.len() > 1 {
-        rows = concat_batches(first.schema_ref(), pieces.iter().copied()).map_err(Error::arrow)?;
+        rows = concat_batches(first.schema_ref(), pieces).map_err(Error::arrow)?;
         let order = sort_to_indices(rows.column(numbers), None, None).map_err(Error::arrow)?;
         rows = take_record_batch(&rows, &order).map_err(Error::arrow)?;
     }

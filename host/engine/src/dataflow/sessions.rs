@@ -108,7 +108,8 @@ impl SessionWork {
         let contents = Contents::of(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
-        if stage.may_spill() && build.running.graph.budget.is_some() {
+        let may_spill = build.running.graph.budget.is_some();
+        if may_spill {
             sessions = sessions.spilling(|table| build.spilling(&stage.name, table))?;
         }
         let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
@@ -117,6 +118,9 @@ impl SessionWork {
         let mut pieces = None;
         if contents.are_rows() {
             let mut held = SessionPieces::new(&key)?;
+            if may_spill {
+                held = held.spilling(|table| build.spilling(&stage.name, table))?;
+            }
             let checkpoint = build.restore(&stage.name, &pieces_table(&stage.name), held.table())?;
             held.restored().map_err(in_checkpoint(&stage.name))?;
             pieces = Some((held, checkpoint));
@@ -152,12 +156,12 @@ impl SessionWork {
         self.put_out_late = !output.rejected.is_empty();
         let closed = self.sessions.close(context.watermark.now)?;
         self.newest_us = closed.sessions.iter().map(|session| session.last_us).max();
+        let pieces = match &mut self.pieces {
+            Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
+            None => Vec::new(),
+        };
         self.settle()?;
         if !self.update {
-            let pieces = match &mut self.pieces {
-                Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
-                None => Vec::new(),
-            };
             self.contents.put_out(context, (self.index, self.alone), self.gap, closed, pieces, output)?;
         }
         Ok(())
@@ -168,15 +172,16 @@ impl SessionWork {
         self.sessions.settle()?;
         let mut beside = self.sessions.bytes_beside();
         if let Some((pieces, _)) = &mut self.pieces {
-            beside = beside.saturating_add(pieces.table().bytes());
+            pieces.settle()?;
+            beside = beside.saturating_add(pieces.bytes_beside());
         }
-        let table = self.sessions.table();
-        let bytes = table.bytes();
-        self.held.set_of_which(
-            table.len() as u64,
-            bytes.saturating_add(beside),
-            table.kept_of(bytes).saturating_add(beside),
-        );
+        let tables = self.pieces.iter_mut().map(|(pieces, _)| pieces.table()).chain([self.sessions.table()]);
+        let (mut bytes, mut kept) = (beside, beside);
+        for table in tables {
+            bytes = bytes.saturating_add(table.bytes());
+            kept = kept.saturating_add(table.kept_of(table.bytes()));
+        }
+        self.held.set_of_which(self.sessions.table().len() as u64, bytes, kept);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::checkpoint::types::{Manifest, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
-use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, right_table, rows_table};
+use crate::graph::{Graph, Operator, SimpleNode, StageNode, content_table, pieces_table, right_table, rows_table};
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
 use crate::join::Side;
@@ -224,15 +224,15 @@ impl StandBy {
 fn wanted(graph: &Graph) -> Vec<WantedTable> {
     let is_of_stage = |table: &Table| {
         let kept_whole = |stage: &StageNode| {
-            let is_session = matches!(stage.window, Some(WindowNode::Session { .. }));
-            table.name == content_table(&stage.name) || (table.name == rows_table(&stage.name) && !is_session)
+            let by_rows = is_session(stage) || budget_of(stage, graph).is_some();
+            table.name == content_table(&stage.name) || (table.name == rows_table(&stage.name) && !by_rows)
         };
         table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
     };
     let as_kept = |table: Table| {
         let is_of = |stage: &&StageNode| {
-            [stage.name.clone(), right_table(&stage.name), rows_table(&stage.name), timers::table_name(&stage.name)]
-                .contains(&table.name)
+            let beside = [right_table, rows_table, pieces_table, timers::table_name].map(|name| name(&stage.name));
+            table.name == stage.name || beside.contains(&table.name)
         };
         let stage = graph.stages.iter().find(is_of);
         let budget = stage.and_then(|stage| budget_of(stage, graph));
@@ -240,6 +240,10 @@ fn wanted(graph: &Graph) -> Vec<WantedTable> {
         WantedTable { table, idle, budget }
     };
     tables_of(graph).into_iter().filter(is_of_stage).map(as_kept).collect()
+}
+
+fn is_session(stage: &StageNode) -> bool {
+    matches!(stage.window, Some(WindowNode::Session { .. }))
 }
 
 /// What the rows of a stage count against, where they may lie in files.
@@ -252,6 +256,9 @@ fn budget_of(stage: &StageNode, graph: &Graph) -> Option<Arc<StateBudget>> {
 
 /// When the keys of a table are idle, as the stage has it.
 fn idle_of(stage: &StageNode, table: &Table, may_spill: bool) -> Option<(IdleBy, i64)> {
+    if table.name == pieces_table(&stage.name) || (table.name == rows_table(&stage.name) && !is_session(stage)) {
+        return None;
+    }
     if let Some(WindowNode::Session { gap_us, .. }) = stage.window {
         return Some((IdleBy::State(0), gap_us));
     }

@@ -2,7 +2,7 @@
 
 mod pieces;
 
-pub use pieces::{PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
+pub use pieces::{ColdPieces, PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
 
 use crate::context::Hold;
 use crate::job::spec::WindowBegin;

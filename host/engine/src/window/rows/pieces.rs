@@ -1,18 +1,20 @@
 //! Pieces of parts by time, with what checkpoints have to know of them.
 
+mod cold;
+
+pub use cold::ColdPieces;
+
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
 use crate::batch::slices::RowBytes;
-use crate::batch::types::ColumnType;
+use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, PartOrder};
 use crate::limits::SliceMax;
 use crate::state::files::{SliceSink, TableSlice};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +43,29 @@ impl PieceId {
         let hashes = Keys::encode(&key, 1).map_err(Error::arrow)?.hashes();
         hashes.first().copied().ok_or_else(|| Error::bug("a key without a hash"))
     }
+
+    /// Those that these columns tell, which are the key columns of the table.
+    fn all_of(columns: &[ArrayRef]) -> Result<Vec<PieceId>> {
+        let numbers = |place: usize| {
+            columns.get(place).and_then(|column| column.as_primitive_opt::<Int64Type>()).ok_or_else(lacks)
+        };
+        let (batches, inputs, number) = (numbers(0)?, numbers(1)?, numbers(3)?);
+        let places = columns.get(2).and_then(|places| places.as_binary_opt::<i32>()).ok_or_else(lacks)?;
+        let times = columns.get(4).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = times.ok_or_else(lacks)?;
+        let id = |row: usize| PieceId {
+            time_us: times.value(row),
+            batch: BatchId(batches.value(row) as u64),
+            order: PartOrder::from_bytes(places.value(row)),
+            input: inputs.value(row) as u32,
+            number: number.value(row) as u32,
+        };
+        Ok((0..times.len()).map(id).collect())
+    }
+}
+
+fn lacks() -> Error {
+    Error::environment("the checkpoint lacks a column of the rows of a window")
 }
 
 /// Pieces by time.
@@ -82,13 +107,8 @@ impl Pieces {
         self.bytes
     }
 
-    /// All pieces, in order.
-    pub fn all(&self) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
-        self.pieces.iter()
-    }
-
     /// The pieces of one time, in order.
-    pub fn at(&self, time_us: i64) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
+    fn at(&self, time_us: i64) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
         let order = PartOrder::first();
         let first = PieceId { time_us, batch: BatchId(0), order, input: 0, number: 0 };
         self.pieces.range(first..).take_while(move |(id, _)| id.time_us == time_us)
@@ -101,8 +121,16 @@ impl Pieces {
         times
     }
 
+    /// The pieces of these times, in order. Those from the earliest on whose time is `done` are not kept any more.
+    pub fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Vec<(PieceId, RecordBatch)> {
+        let own = |(id, rows): (&PieceId, &RecordBatch)| (id.clone(), rows.clone());
+        let found = wanted.iter().flat_map(|time_us| self.at(*time_us)).map(own).collect();
+        self.drop_while(done);
+        found
+    }
+
     /// Drops pieces from the earliest on, as long as their time is one that nobody needs.
-    pub fn drop_while(&mut self, done: impl Fn(i64) -> bool) {
+    fn drop_while(&mut self, done: impl Fn(i64) -> bool) {
         while let Some(first) = self.pieces.first_entry() {
             if !done(first.key().time_us) {
                 break;
@@ -158,24 +186,10 @@ impl Pieces {
 
     /// Applies the rows of a file.
     pub fn restore(&mut self, file: &RecordBatch) -> Result<()> {
-        let lacks = || Error::environment("the checkpoint lacks a column of the rows of a window");
-        let numbers = |name: &str| {
-            let column = file.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
-            column.ok_or_else(lacks)
-        };
-        let bytes =
-            |name: &str| file.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>()).ok_or_else(lacks);
-        let (batches, inputs, number, places) = (numbers(BATCH)?, numbers(INPUT)?, numbers(NUMBER)?, bytes(PLACE)?);
-        let times = file.column_by_name(TIME).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        let (times, rows) = (times.ok_or_else(lacks)?, bytes(ROWS)?);
-        for row in 0..file.num_rows() {
-            let id = PieceId {
-                time_us: times.value(row),
-                batch: BatchId(batches.value(row) as u64),
-                order: PartOrder::from_bytes(places.value(row)),
-                input: inputs.value(row) as u32,
-                number: number.value(row) as u32,
-            };
+        let rows = file.column_by_name(ROWS).and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
+        let named = NAMES_OF_ID.map(|name| file.column_by_name(name).ok_or_else(lacks));
+        let columns = named.into_iter().map(|column| column.cloned()).collect::<Result<Vec<_>>>()?;
+        for (row, id) in PieceId::all_of(&columns)?.into_iter().enumerate() {
             match rows.is_valid(row) {
                 true => self.put(id, decode_rows(rows.value(row))?),
                 false => {
@@ -196,17 +210,13 @@ fn bytes_of(rows: &RecordBatch) -> u64 {
 fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {
     check_bytes(pieces.iter().flat_map(|(_, rows)| rows).map(Vec::len))?;
     let ids: Vec<&PieceId> = pieces.iter().map(|(id, _)| id).collect();
-    let numbers = Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.number)));
-    let times = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| id.time_us));
     let rows: BinaryArray = pieces.iter().map(|(_, rows)| rows.as_deref()).collect();
     let removed: BooleanArray = pieces.iter().map(|(_, rows)| Some(rows.is_none())).collect();
-    let mut columns = key_columns(&ids);
-    columns.push(Arc::new(numbers));
-    columns.push(Arc::new(times.with_timezone("UTC")));
+    let mut columns = id_columns(&ids);
     columns.push(Arc::new(rows));
     columns.push(Arc::new(removed));
-    let names = [BATCH, INPUT, PLACE, NUMBER, TIME, ROWS, REMOVED];
-    let named = names.into_iter().zip(columns).map(|(name, column)| (name, column, name == ROWS));
+    let names = NAMES_OF_ID.into_iter().chain([ROWS, REMOVED]);
+    let named = names.zip(columns).map(|(name, column)| (name, column, name == ROWS));
     RecordBatch::try_from_iter_with_nullable(named).map_err(Error::arrow)
 }
 
@@ -216,6 +226,9 @@ const PLACE: &str = "place";
 const NUMBER: &str = "number";
 const TIME: &str = "time";
 const ROWS: &str = "rows";
+
+/// The columns that tell pieces apart.
+const NAMES_OF_ID: [&str; 5] = [BATCH, INPUT, PLACE, NUMBER, TIME];
 
 /// The columns of the table: key, sub, state.
 pub fn columns() -> [Vec<Column>; 3] {
@@ -236,6 +249,13 @@ fn key_columns(ids: &[&PieceId]) -> Vec<ArrayRef> {
         Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.input)))),
         Arc::new(BinaryArray::from_iter_values(ids.iter().map(|id| id.order.to_bytes()))),
     ]
+}
+
+fn id_columns(ids: &[&PieceId]) -> Vec<ArrayRef> {
+    let mut columns = key_columns(ids);
+    columns.push(Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.number)))));
+    columns.push(timestamps(ids.iter().map(|id| id.time_us)));
+    columns
 }
 
 /// What one column of bytes can hold: its offsets are of 32 bits.

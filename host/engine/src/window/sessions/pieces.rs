@@ -1,6 +1,7 @@
 //! The rows of sessions that hold rows, in pieces: those that a batch brought to a session stay together as they came, and
 //! are neither copied nor written again when the session grows. Which session a piece is of tells its time, as no two
-//! sessions of a key have rows between those of the other.
+//! sessions of a key have rows between those of the other. Pieces may lie in files: all of a key come back together when one of its
+//! sessions is complete.
 
 use super::Session;
 use crate::batch::keys::Keys;
@@ -20,14 +21,24 @@ const PLACE: &str = "millstream_place";
 
 /// Time, batch and number of a piece.
 type PieceKey = (i64, i64, i64);
+/// Slots whose columns are looked at at once.
+const SLOTS_AT_ONCE: usize = 16_384;
+
 type ByKey = HashMap<Box<[u8]>, BTreeMap<PieceKey, Slot>>;
 
 /// The pieces of all open sessions on one worker.
 pub struct SessionPieces {
+    keys: usize,
     table: StateTable,
-    /// By key, then time, batch and number.
+    /// Those in memory, by key, then time, batch and number.
     by_key: ByKey,
+    /// How many these are.
+    known: usize,
 }
+
+/// What `by_key` takes for a key and for a piece, about.
+const KEY_BYTES: u64 = 128;
+const PIECE_BYTES: u64 = 40;
 
 /// A piece that a batch brought to a session.
 pub struct NewPiece {
@@ -72,7 +83,18 @@ impl SessionPieces {
     pub fn new(key: &Schema) -> Result<SessionPieces> {
         let fields = key.fields().iter().cloned().chain(piece_fields()).collect();
         let table = StateTable::new(fields, piece_schema(), None).map_err(Error::arrow)?;
-        Ok(SessionPieces { table, by_key: HashMap::new() })
+        Ok(SessionPieces { keys: key.fields().len(), table, by_key: HashMap::new(), known: 0 })
+    }
+
+    /// The same, without pieces, which may lie in files, as `spilling` lets the table have them.
+    pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<SessionPieces> {
+        let table = spilling(self.table.ordered_by(self.keys))?;
+        Ok(SessionPieces { table, ..self })
+    }
+
+    /// The memory that is taken beside the table, about.
+    pub fn bytes_beside(&self) -> u64 {
+        self.by_key.len() as u64 * KEY_BYTES + self.known as u64 * PIECE_BYTES
     }
 
     /// The table, to restore it and to save its changes.
@@ -82,18 +104,37 @@ impl SessionPieces {
 
     /// The table was restored: finds its pieces.
     pub fn restored(&mut self) -> Result<()> {
+        (self.by_key, self.known) = (HashMap::new(), 0);
         let slots: Vec<Slot> = self.table.all().collect();
-        let mut keys = self.table.keys(&slots).map_err(Error::arrow)?;
-        let places = keys.split_off(keys.len().saturating_sub(2));
-        let [batches, numbers] = places.as_slice() else { return Err(without_place()) };
-        let of = |column: &ArrayRef| column.as_primitive_opt::<Int64Type>().cloned().ok_or_else(without_place);
-        let (batches, numbers) = (of(batches)?, of(numbers)?);
-        let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
-        let times = states.column(0).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(without_place)?;
-        let encoded = Keys::encode(&keys, slots.len()).map_err(Error::arrow)?;
-        for (row, slot) in slots.into_iter().enumerate() {
-            let place = (times.value(row), batches.value(row), numbers.value(row));
-            insert(&mut self.by_key, encoded.view().get(row), place, slot);
+        for slots in slots.chunks(SLOTS_AT_ONCE) {
+            self.know(slots)?;
+        }
+        Ok(())
+    }
+
+    /// Behind a batch: gives up rows where that is needed.
+    pub fn settle(&mut self) -> Result<()> {
+        let SessionPieces { keys, table, by_key, known } = self;
+        let mut anew = false;
+        anew |= table.shrink_telling(|table, slots| {
+            // Where many leave it is less to find all others anew.
+            anew |= slots.len() > table.rows_in_memory() / 4;
+            if !anew {
+                let (encoded, places) = pieces_of(table, *keys, slots)?;
+                for (row, place) in places.iter().enumerate() {
+                    *known -= usize::from(remove(by_key, encoded.view().get(row), place));
+                }
+            }
+            Ok(())
+        })?;
+        if anew { self.restored() } else { Ok(()) }
+    }
+
+    /// The pieces in these slots are in memory.
+    fn know(&mut self, slots: &[Slot]) -> Result<()> {
+        let (encoded, places) = pieces_of(&self.table, self.keys, slots)?;
+        for (row, (place, slot)) in places.into_iter().zip(slots).enumerate() {
+            self.insert(encoded.view().get(row), place, *slot);
         }
         Ok(())
     }
@@ -107,14 +148,14 @@ impl SessionPieces {
         columns.push(Arc::new(Int64Array::from(vec![batch; pieces.len()])));
         columns.push(Arc::new(Int64Array::from_iter_values(0..pieces.len() as i64)));
         let whole = Keys::encode(&columns, pieces.len()).map_err(Error::arrow)?;
-        let hashes = whole.hashes();
+        let hashes = self.table.hashes_of(&columns, &whole).map_err(Error::arrow)?;
         let slots: Vec<Slot> =
             hashes.iter().enumerate().map(|(row, hash)| self.table.slot(whole.view().get(row), *hash)).collect();
         let states: Vec<ArrayRef> = vec![timestamps(pieces.iter().map(|piece| piece.at_us)), Arc::new(rows)];
         let states = RecordBatch::try_new(piece_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
         for (row, (piece, slot)) in pieces.iter().zip(slots).enumerate() {
-            insert(&mut self.by_key, encoded.view().get(row), (piece.at_us, batch, row as i64), slot);
+            self.insert(encoded.view().get(row), (piece.at_us, batch, row as i64), slot);
         }
         Ok(())
     }
@@ -122,6 +163,8 @@ impl SessionPieces {
     /// Takes out the rows of sessions, whose keys stand in these columns: those of each in the order in which they came.
     pub fn take(&mut self, keys: &[ArrayRef], sessions: &[Session]) -> Result<Vec<Vec<RecordBatch>>> {
         let encoded = Keys::encode(keys, sessions.len()).map_err(Error::arrow)?;
+        let slots = self.table.warm_hashes(encoded.hashes().into_iter())?;
+        self.know(&slots)?;
         let (mut taken, mut gone) = (Vec::with_capacity(sessions.len()), Vec::new());
         for (row, session) in sessions.iter().enumerate() {
             let found = self.forget(encoded.view().get(row), *session);
@@ -143,31 +186,49 @@ impl SessionPieces {
         Ok(taken)
     }
 
+    fn insert(&mut self, key: &[u8], place: PieceKey, slot: Slot) {
+        let before = match self.by_key.get_mut(key) {
+            Some(pieces) => pieces.insert(place, slot),
+            None => self.by_key.entry(key.into()).or_default().insert(place, slot),
+        };
+        self.known += usize::from(before.is_none());
+    }
+
     /// The pieces of a session, by batch and number.
     fn forget(&mut self, key: &[u8], session: Session) -> Vec<(PieceKey, Slot)> {
-        let Some(pieces) = self.by_key.get_mut(key) else { return Vec::new() };
+        let Some(pieces) = self.by_key.get(key) else { return Vec::new() };
         let within = (session.start_us, i64::MIN, i64::MIN)..=(session.last_us, i64::MAX, i64::MAX);
         let mut found: Vec<(PieceKey, Slot)> = pieces.range(within).map(|(at, slot)| (*at, *slot)).collect();
         for (at, _) in &found {
-            pieces.remove(at);
-        }
-        if pieces.is_empty() {
-            self.by_key.remove(key);
+            self.known -= usize::from(remove(&mut self.by_key, key, at));
         }
         found.sort_unstable_by_key(|((_, batch, number), _)| (*batch, *number));
         found
     }
 }
 
-fn insert(by_key: &mut ByKey, key: &[u8], place: PieceKey, slot: Slot) {
-    match by_key.get_mut(key) {
-        Some(pieces) => {
-            pieces.insert(place, slot);
-        }
-        None => {
-            by_key.insert(key.into(), BTreeMap::from([(place, slot)]));
-        }
+/// The keys of the pieces in these slots, and which of each they are.
+fn pieces_of(table: &StateTable, keys: usize, slots: &[Slot]) -> Result<(Keys, Vec<PieceKey>)> {
+    let mut columns = table.keys(slots).map_err(Error::arrow)?;
+    let places = columns.split_off(keys);
+    let [batches, numbers] = places.as_slice() else { return Err(without_place()) };
+    let of = |column: &ArrayRef| column.as_primitive_opt::<Int64Type>().cloned().ok_or_else(without_place);
+    let (batches, numbers) = (of(batches)?, of(numbers)?);
+    let some: Vec<Option<Slot>> = slots.iter().copied().map(Some).collect();
+    let times = table.state_column(0, &some).map_err(Error::arrow)?;
+    let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(without_place)?;
+    let places = (0..slots.len()).map(|row| (times.value(row), batches.value(row), numbers.value(row))).collect();
+    Ok((Keys::encode(&columns, slots.len()).map_err(Error::arrow)?, places))
+}
+
+/// Takes out a piece. Whether it was there.
+fn remove(by_key: &mut ByKey, key: &[u8], place: &PieceKey) -> bool {
+    let Some(pieces) = by_key.get_mut(key) else { return false };
+    let was_there = pieces.remove(place).is_some();
+    if pieces.is_empty() {
+        by_key.remove(key);
     }
+    was_there
 }
 
 fn without_place() -> Error {
