@@ -1,4 +1,5 @@
 ;; Reads a clock until it shows a time that never comes.
+;; limits: time = "300ms"
 ;; says: it
 ;; fuel: its calls of WASI took more than 20000000 instructions
 ;; wit: package test:hostile;

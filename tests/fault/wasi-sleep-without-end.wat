@@ -1,4 +1,5 @@
 ;; Sleeping takes no time, but it is counted.
+;; limits: time = "300ms"
 ;; says: it
 ;; fuel: its calls of WASI took more than 20000000 instructions
 ;; wit: package test:hostile;

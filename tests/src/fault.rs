@@ -137,8 +137,9 @@ impl Case {
             if matches!(case.place, Place::Load | Place::Describe) { Rejects::Stop } else { Rejects::Poison };
         let harmless = if case.place == Place::Nowhere { Rejects::None } else { by_place };
         case.rejects = rejects.unwrap_or(harmless);
-        // What does no harm must not fail because the machine is busy.
-        let (time, fuel) = if case.place == Place::Nowhere { ("20s", "2000000000") } else { ("300ms", "20000000") };
+        // Only what does not end by itself must meet the time limit, however busy the machine is.
+        let time = if case.says.contains("time limit") { "300ms" } else { "20s" };
+        let fuel = if case.place == Place::Nowhere { "2000000000" } else { "20000000" };
         for (key, value) in [("time", format!("\"{time}\"")), ("fuel", fuel.into()), ("memory", "\"4MiB\"".into())] {
             case.limits.entry(key.into()).or_insert(value);
         }

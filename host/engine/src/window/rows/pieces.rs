@@ -16,7 +16,9 @@ use crate::limits::SliceMax;
 use crate::state::files::{SliceSink, TableSlice};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow::ipc::MetadataVersion;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -269,10 +271,16 @@ pub fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<()> {
     ))
 }
 
+/// In bytes.
+const BUFFERS_BEGIN_AT: usize = 8;
+
 /// Rows as an Arrow IPC stream.
 pub fn encode_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
-    let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema()).map_err(Error::arrow)?;
+    // Pieces of few rows would be half as large again with buffers that begin at multiples of 64.
+    let options = IpcWriteOptions::try_new(BUFFERS_BEGIN_AT, false, MetadataVersion::V5).map_err(Error::arrow)?;
+    let mut writer =
+        StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).map_err(Error::arrow)?;
     writer.write(rows).and_then(|()| writer.finish()).map_err(Error::arrow)?;
     drop(writer);
     Ok(bytes)
