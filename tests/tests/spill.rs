@@ -3,6 +3,7 @@
 
 mod joins;
 mod rows;
+mod totals;
 
 use millstream::internals::random::Random;
 use millstream_tests::{Process, Trial, plugin, queue_sink};

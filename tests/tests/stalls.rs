@@ -62,10 +62,16 @@ fn by_key(rows: &[Value]) -> Vec<Value> {
 }
 
 fn job(stages: &[Stage]) -> Trial {
+    job_with("", stages)
+}
+
+/// The job with this line of its head.
+fn job_with(state: &str, stages: &[Stage]) -> Trial {
     let mut text = format!(
         r#"
         name = "stalls"
         batch = "{BATCH_MS}ms"
+        {state}
         [checkpoint]
         dir = "checkpoint"
         every = "400ms"
@@ -100,18 +106,29 @@ fn job(stages: &[Stage]) -> Trial {
 fn every_row_is_in_its_windows_whatever_batches_there_were() {
     std::thread::scope(|scope| {
         for seed in [1, 2] {
-            scope.spawn(move || disturbed(seed));
+            scope.spawn(move || disturbed(seed, "", &[""; 4]));
         }
+        // Rows so long that most of what windows hold does not fit into memory.
+        let long: Vec<String> = (0..30).map(|key| key.to_string().repeat(12_000)).collect();
+        scope.spawn(move || {
+            let keys: Vec<&str> = long.iter().map(String::as_str).collect();
+            disturbed(3, "state = { memory = \"1MiB\", folder = \"cold\" }", &keys);
+        });
     });
 }
 
-fn disturbed(seed: u64) {
-    let (mut random, trial) = (Random::new(seed), job(STAGES));
+/// `keys`: what stands behind the number of each key.
+fn disturbed(seed: u64, state: &str, keys: &[&str]) {
+    let (mut random, trial) = (Random::new(seed), job_with(state, STAGES));
+    std::fs::create_dir_all(trial.path("cold")).unwrap();
     let mut job = trial.start(&["--workers", "1"]);
     let mut next_harm = Instant::now() + Duration::from_millis(700);
     for file in 0..FILES {
         let rows = random.from(0, 6);
-        let row = |row: u64| format!("{{\"k\":\"k{}\",\"n\":{}}}\n", random.from(0, 3), file * 10 + row);
+        let row = |row: u64| {
+            let key = random.from(0, keys.len() as u64 - 1);
+            format!("{{\"k\":\"k{key}{}\",\"n\":{}}}\n", keys[key as usize], file * 10 + row)
+        };
         trial.move_in(&format!("in/{file:04}.json"), (0..rows).map(row).collect::<String>());
         pause(random.from(5, 60));
         if Instant::now() < next_harm {

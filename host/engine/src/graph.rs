@@ -527,7 +527,7 @@ impl StageNode {
 
     /// Whether what it keeps may lie in files where the job says how much memory state may take. Update stages know that themselves.
     pub fn may_spill(&self) -> bool {
-        if !has_own_windows(&self.operator) && self.window.is_some_and(|window| !matches!(window, WindowNode::All)) {
+        if self.window.is_some_and(|window| !matches!(window, WindowNode::All)) {
             return true;
         }
         match &self.operator {
@@ -535,14 +535,7 @@ impl StageNode {
             // All rows of a key come back together.
             Operator::Pattern(_) | Operator::Simple(SimpleNode::Ranking(_)) => !self.key.is_empty(),
             Operator::Join(join) => join.interval.is_some() || join.as_of.is_some() || join.changing.is_some(),
-            Operator::Aggregate(_) | Operator::Reduce(_) => {
-                self.keeps_totals()
-                    || match self.window {
-                        Some(WindowNode::Sliding { .. } | WindowNode::Session { .. }) => true,
-                        Some(WindowNode::Batches { .. }) => !self.has_inverse(),
-                        _ => false,
-                    }
-            }
+            Operator::Aggregate(_) | Operator::Reduce(_) => self.keeps_totals(),
             _ => false,
         }
     }

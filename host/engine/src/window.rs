@@ -4,6 +4,7 @@ pub mod batches;
 pub mod bounds;
 pub mod closing;
 mod cold_panes;
+mod cold_totals;
 pub mod schedule;
 pub mod empty_batches;
 pub mod panes;

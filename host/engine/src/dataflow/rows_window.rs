@@ -92,7 +92,7 @@ enum KeptPieces {
     /// In memory.
     Memory(Pieces),
     /// Some may lie in files.
-    Files(ColdPieces),
+    Files(Box<ColdPieces>),
 }
 
 impl KeptPieces {
@@ -110,7 +110,7 @@ impl KeptPieces {
             checkpoint.restore(&mut table)?;
             return Ok(match table.cold() {
                 (0, _) => KeptPieces::Memory(Pieces::of(&table, tracked)?),
-                _ => KeptPieces::Files(ColdPieces::of(table)?),
+                _ => KeptPieces::Files(Box::new(ColdPieces::of(table)?)),
             });
         }
         for rows in checkpoint.load()?.unwrap_or_default() {
@@ -178,7 +178,7 @@ impl RowsWindow {
             let table = ColdPieces::table_of()?.spilling_within(Some(budget), &self.failure, &self.name)?;
             // The pieces count in the table from now on.
             self.budget = None;
-            self.pieces = KeptPieces::Files(std::mem::take(pieces).into_files(table)?);
+            self.pieces = KeptPieces::Files(Box::new(std::mem::take(pieces).into_files(table)?));
         }
         match &mut self.pieces {
             KeptPieces::Files(pieces) => pieces.table().settle(&mut self.held),

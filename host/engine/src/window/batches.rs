@@ -1,6 +1,7 @@
 //! Aggregates over windows of processing time: a pane is a batch, named by its time.
 
 use super::cold_panes::ColdPanes;
+use super::cold_totals::ColdTotals;
 use super::panes::{Accumulate, KeyId, Panes};
 use super::sums::SlidingSums;
 use crate::error::Result;
@@ -64,6 +65,18 @@ enum KeptPanes {
     Memory(Box<WarmPanes>),
     /// Some may lie in files.
     Files(Box<ColdPanes>),
+    /// The same of keys with running totals.
+    FilesOfTotals(Box<ColdTotals>),
+}
+
+impl KeptPanes {
+    /// Those that may lie in files. Running totals hold the panes up to `done`.
+    fn in_files(panes: ColdPanes, inverse: bool, done: i64) -> KeptPanes {
+        match inverse {
+            true => KeptPanes::FilesOfTotals(Box::new(ColdTotals::new(panes, done))),
+            false => KeptPanes::Files(Box::new(panes)),
+        }
+    }
 }
 
 struct WarmPanes {
@@ -78,14 +91,14 @@ struct WarmPanes {
 
 impl BatchWindows {
     /// Goes on with the rows of a table as [`Panes::table_of`] makes it, which are in memory where all of them fit. `inverse`: keys have
-    /// running totals, which what leaves a window is taken out of; these stay in memory.
+    /// running totals, which what leaves a window is taken out of.
     pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], mut table: StateTable) -> Result<BatchWindows> {
         let accumulators = table.state_schema();
         let kept = if table.stay_in_memory() {
             let panes = Panes::of(keys, table)?;
             KeptPanes::Memory(Box::new(WarmPanes { panes, inverse, sums: None, done: i64::MIN }))
         } else {
-            KeptPanes::Files(Box::new(ColdPanes::of(keys, table)?))
+            KeptPanes::in_files(ColdPanes::of(keys, table)?, inverse, i64::MIN)
         };
         Ok(BatchWindows { size_us, keys: keys.to_vec(), accumulators, kept })
     }
@@ -95,6 +108,7 @@ impl BatchWindows {
         match &mut self.kept {
             KeptPanes::Memory(warm) => warm.panes.table(),
             KeptPanes::Files(cold) => cold.table(),
+            KeptPanes::FilesOfTotals(cold) => cold.table(),
         }
     }
 
@@ -102,16 +116,17 @@ impl BatchWindows {
     pub fn bytes_in_memory(&self) -> Option<u64> {
         match &self.kept {
             KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.as_ref().map_or(0, SlidingSums::bytes)),
-            KeptPanes::Files(_) => None,
+            KeptPanes::Files(_) | KeptPanes::FilesOfTotals(_) => None,
         }
     }
 
-    /// From now on rows may lie in files, as `spilling` lets the table have them: not where keys have running totals.
+    /// From now on rows may lie in files, as `spilling` lets the table have them.
     pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
         if let KeptPanes::Memory(warm) = &mut self.kept {
             let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
             let table = spilling(panes.into_table())?;
-            self.kept = KeptPanes::Files(Box::new(ColdPanes::of(&self.keys, table)?));
+            let (inverse, done) = (warm.inverse, warm.done);
+            self.kept = KeptPanes::in_files(ColdPanes::of(&self.keys, table)?, inverse, done);
         }
         Ok(())
     }
@@ -120,7 +135,14 @@ impl BatchWindows {
     /// window is to end.
     pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
         let start = self.first_pane(next_us);
-        let KeptPanes::Memory(warm) = &mut self.kept else { return Ok(()) };
+        let warm = match &mut self.kept {
+            KeptPanes::Memory(warm) => warm,
+            KeptPanes::Files(_) => return Ok(()),
+            KeptPanes::FilesOfTotals(cold) => {
+                cold.restored(start, next_us);
+                return Ok(());
+            }
+        };
         warm.sums = None;
         warm.begin(self.size_us, origin_us)?;
         warm.done = warm.panes.last().map_or(start.saturating_sub(1), |last| last.min(next_us));
@@ -154,6 +176,7 @@ impl BatchWindows {
                 warm.begin(self.size_us, batch.origin_us)?;
                 Ok(warm.batch(functions, batch, rows, window, leave)?.map(|window| vec![window]))
             }
+            KeptPanes::FilesOfTotals(cold) => cold.batch(functions, batch, rows, window, leave),
             KeptPanes::Files(cold) => {
                 if let Some(rows) = rows {
                     cold.add(functions, &rows)?;
@@ -166,10 +189,15 @@ impl BatchWindows {
         }
     }
 
-    /// Removes those of these keys of which nothing is in any pane, where keys have running totals.
-    pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
-        if let KeptPanes::Memory(warm) = &mut self.kept {
-            warm.panes.forget_empty(ids);
+    /// Removes those of these keys of which nothing is in any pane, where keys have running totals: of some rows of a piece of a window.
+    pub fn forget_empty(&mut self, piece: &Window, rows: Vec<u32>) -> Result<()> {
+        match &mut self.kept {
+            KeptPanes::Memory(warm) => {
+                warm.panes.forget_empty(rows.iter().filter_map(|row| piece.ids.get(*row as usize).copied()));
+                Ok(())
+            }
+            KeptPanes::FilesOfTotals(cold) if !rows.is_empty() => cold.forget_empty(&piece.keys, rows),
+            KeptPanes::FilesOfTotals(_) | KeptPanes::Files(_) => Ok(()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! same to the byte.
 
 use super::batches::{PartialRows, Window};
-use super::panes::{Accumulate, Panes, fold_into};
+use super::panes::{Accumulate, Panes, RUNNING, fold_into};
 use super::rows::Slices;
 use super::sums::SlidingSums;
 use crate::batch::keys::{NUMBER_BYTES, last_number};
@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 /// All panes.
 pub struct ColdPanes {
-    table: StateTable,
-    keys: Vec<Arc<Field>>,
-    /// Those that have rows.
-    panes: BTreeSet<i64>,
+    pub(super) table: StateTable,
+    pub(super) keys: Vec<Arc<Field>>,
+    /// Those that have rows, without running totals.
+    pub(super) panes: BTreeSet<i64>,
     /// Scratch of [`fold_into`].
     group_of: Vec<u32>,
 }
@@ -40,6 +40,7 @@ impl ColdPanes {
         table.each_key(|key| {
             panes.insert(last_number(key));
         })?;
+        panes.remove(&RUNNING);
         Ok(ColdPanes { table, keys: keys.to_vec(), panes, group_of: Vec::new() })
     }
 
@@ -75,11 +76,9 @@ impl ColdPanes {
         let changed: Vec<OwnedKey> = slots.iter().map(|slot| table.owned_key(*slot)).collect();
         let mut all: BTreeSet<OwnedKey> = BTreeSet::new();
         for (hash, key) in &changed {
-            let (pane, of_key) =
-                (last_number(key), key.get(..key.len().saturating_sub(NUMBER_BYTES)).unwrap_or_default());
+            let pane = last_number(key);
             let (first, last) = (pane.saturating_sub(slices.size_us), pane.saturating_add(slices.size_us));
-            let with = |pane: &i64| (*hash, [of_key, pane.to_le_bytes().as_slice()].concat().into_boxed_slice());
-            all.extend(panes.range(first..=last).map(with));
+            all.extend(panes.range(first..=last).map(|pane| (*hash, in_pane(key, *pane))));
         }
         let all: Vec<OwnedKey> = all.into_iter().collect();
         table.warm_owned(&all)?;
@@ -123,6 +122,16 @@ impl ColdPanes {
     }
 }
 
+/// The key of a row without its pane.
+pub(super) fn without_pane(key: &[u8]) -> &[u8] {
+    key.get(..key.len().saturating_sub(NUMBER_BYTES)).unwrap_or_default()
+}
+
+/// The key of another pane.
+pub(super) fn in_pane(key: &[u8], pane: i64) -> Box<[u8]> {
+    [without_pane(key), pane.to_le_bytes().as_slice()].concat().into_boxed_slice()
+}
+
 /// What a window holds of some keys, whose rows in its panes these are.
 fn piece(
     functions: &mut impl Accumulate,
@@ -143,7 +152,7 @@ fn piece(
 }
 
 /// Some rows of a table in one of their own.
-fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<StateTable> {
+pub(super) fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<StateTable> {
     table.copy_of(slots, Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len()))
 }
 

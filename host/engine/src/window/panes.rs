@@ -39,7 +39,7 @@ pub fn pane_field() -> Field {
 }
 
 /// The pane that no rows are in: the running total of a key, for windows that take out again what leaves them.
-const RUNNING: i64 = i64::MIN;
+pub(super) const RUNNING: i64 = i64::MIN;
 
 /// The keys of one pane, and where their accumulators are.
 #[derive(Clone, Debug, Default)]

@@ -17,7 +17,7 @@ use crate::state::spill::budget::{BudgetShare, StateBudget};
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
-use crate::window::panes::{KeyId, Panes};
+use crate::window::panes::Panes;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -134,10 +134,16 @@ impl BatchWindowWork {
         if let Some(filter) = &self.filter {
             let stays = filter.evaluate(context, &rows)?;
             let stays = stays.as_boolean_opt().ok_or_else(|| Error::bug("a filter without truth values"))?;
-            let leaves = |row: &usize| !stays.is_valid(*row) || !stays.value(*row);
-            let ids: Vec<KeyId> = window.iter().flat_map(|piece| piece.ids.iter().copied()).collect();
-            let leaving = (0..rows.num_rows()).filter(leaves).filter_map(|row| ids.get(row).copied());
-            self.windows.forget_empty(leaving);
+            let mut first = 0;
+            for piece in window {
+                let leaves = |row: &u32| {
+                    let row = first + *row as usize;
+                    row < stays.len() && !(stays.is_valid(row) && stays.value(row))
+                };
+                let leaving = (0..piece.ids.len() as u32).filter(leaves).collect();
+                self.windows.forget_empty(piece, leaving)?;
+                first += piece.ids.len();
+            }
         }
         self.results.metrics.add_rows(rows.num_rows());
         output.push(context, PartOrder::at(self.results.index as u64), rows);

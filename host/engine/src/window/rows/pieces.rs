@@ -279,8 +279,7 @@ pub fn encode_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
     // Pieces of few rows would be half as large again with buffers that begin at multiples of 64.
     let options = IpcWriteOptions::try_new(BUFFERS_BEGIN_AT, false, MetadataVersion::V5).map_err(Error::arrow)?;
-    let mut writer =
-        StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).map_err(Error::arrow)?;
+    let mut writer = StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).map_err(Error::arrow)?;
     writer.write(rows).and_then(|()| writer.finish()).map_err(Error::arrow)?;
     drop(writer);
     Ok(bytes)
