@@ -280,6 +280,14 @@ fn spill_alike(seed: u64, (head, stages): (&str, &str), golden: &[String], left:
     are_same(&left(&spilling), golden, "after kills");
 }
 
+/// The same of a job that runs to its end, with little memory: all that is open comes out then.
+#[track_caller]
+fn ends_alike(seed: u64, stages: &str, golden: &[String], left: fn(&Trial) -> Vec<String>) {
+    let ending = job("state = { memory = \"1MiB\", folder = \"cold\" }", seed, stages);
+    ending.run_well(&["--workers", "2"]);
+    are_same(&left(&ending), golden, "to the end");
+}
+
 /// The same, of stages that leave more than so many bytes in each of what is compared.
 #[track_caller]
 fn may_lie_in_files(seed: u64, job: (&str, &str), bytes_min: usize, left: fn(&Trial) -> Vec<String>) {
@@ -483,10 +491,7 @@ fn sessions_may_lie_in_files() {
         golden
     };
     spill_alike(13, (KEEPS, &stages), &golden_of(KEEPS, true), visited);
-    // All that is open comes out at the end.
-    let ending = job("state = { memory = \"1MiB\", folder = \"cold\" }", 13, &stages);
-    ending.run_well(&["--workers", "2"]);
-    are_same(&visited(&ending), &golden_of("", false), "to the end");
+    ends_alike(13, &stages, &golden_of("", false), visited);
 }
 
 /// Patterns with and without an end, of keys with few rows and of keys with many, and a window behind one.

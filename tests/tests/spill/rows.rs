@@ -1,6 +1,6 @@
 //! Windows and sessions of rows, which operators work on when they are complete, and which may lie in files.
 
-use super::{KEEPS, are_same, golden, into_queues, job, may_lie_in_files, spill_alike, state};
+use super::{KEEPS, ends_alike, golden, into_queues, may_lie_in_files, state};
 use millstream_tests::{Trial, plugin};
 
 /// Windows of event time, one behind the other, such that share rows, and of two inputs, and of batches. Some are open at the end.
@@ -141,13 +141,6 @@ fn visited(trial: &Trial) -> Vec<String> {
 #[test]
 fn sessions_of_rows_may_lie_in_files() {
     let stages = into_queues(SESSIONS, &["asked", "seen", "first", "hours"]);
-    let golden_of = |head: &str| golden(22, (head, &stages), visited);
-    let open = golden_of(KEEPS);
-    let lengths: Vec<usize> = open.iter().map(String::len).collect();
-    assert!(lengths.iter().all(|length| *length > 300), "{lengths:?}");
-    spill_alike(22, (KEEPS, &stages), &open, visited);
-    // All that is open comes out at the end.
-    let ending = job("state = { memory = \"1MiB\", folder = \"cold\" }", 22, &stages);
-    ending.run_well(&["--workers", "2"]);
-    are_same(&visited(&ending), &golden_of(""), "to the end");
+    may_lie_in_files(22, (KEEPS, &stages), 300, visited);
+    ends_alike(22, &stages, &golden(22, ("", &stages), visited), visited);
 }

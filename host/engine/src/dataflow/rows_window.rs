@@ -12,12 +12,11 @@ use crate::batch::types::with_fields;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::StateSize;
-use crate::state::spill::budget::{BudgetShare, StateBudget};
+use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
@@ -80,9 +79,8 @@ struct RowsWindow {
     checkpoint: Option<TableCheckpoint>,
     late: LateRows,
     held: StateSize,
-    /// How much memory state may take, where the job says so, and what these rows take of it: while all of them are in memory.
-    budget: Option<(Arc<StateBudget>, BudgetShare)>,
-    failure: Failure,
+    /// While all rows are in memory and may leave it.
+    budget: Option<StageBudget>,
     /// The columns of rows as they come out, by input.
     bounded: Vec<SchemaRef>,
 }
@@ -148,7 +146,7 @@ impl RowsWindow {
     fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
         let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
         let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
-        let budget = build.running.graph.budget.as_ref().filter(|_| matches!(pieces, KeptPieces::Memory(_)));
+        let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, KeptPieces::Memory(_)));
         let metrics = build.running.metrics.of(&stage.name);
         Ok(RowsWindow {
             name: stage.name.clone(),
@@ -157,8 +155,7 @@ impl RowsWindow {
             checkpoint,
             late: LateRows::of(stage, &metrics),
             held: metrics.held(&stage.name),
-            budget: budget.map(|budget| (budget.clone(), budget.share())),
-            failure: build.running.failure.clone(),
+            budget,
             bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
         })
     }
@@ -167,15 +164,15 @@ impl RowsWindow {
     fn settle(&mut self) -> Result<()> {
         if let KeptPieces::Memory(pieces) = &mut self.pieces {
             let (count, bytes) = (pieces.len(), pieces.bytes());
-            let Some((budget, share)) = &self.budget else {
+            let Some(budget) = &self.budget else {
                 self.held.set(count, bytes);
                 return Ok(());
             };
-            if share.take(bytes).is_none() {
+            if !budget.is_exceeded(bytes) {
                 self.held.set_of_which(count, bytes, 0);
                 return Ok(());
             }
-            let table = ColdPieces::table_of()?.spilling_within(Some(budget), &self.failure, &self.name)?;
+            let table = budget.spilling(ColdPieces::table_of()?)?;
             // The pieces count in the table from now on.
             self.budget = None;
             self.pieces = KeptPieces::Files(Box::new(std::mem::take(pieces).into_files(table)?));

@@ -15,6 +15,7 @@ use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, BatchTime};
 use crate::running::Running;
 use crate::state::StateTable;
+use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
 use crate::window::WindowNode;
@@ -57,6 +58,12 @@ impl BuildContext<'_, '_> {
     /// The table of a stage, whose rows may lie in files where the job says how much memory its state may take.
     pub fn spilling(&self, stage: &str, table: StateTable) -> Result<StateTable> {
         table.spilling_within(self.running.graph.budget.as_ref(), &self.running.failure, stage)
+    }
+
+    /// How much memory the rows of a stage may take while all of them are in memory, where the job says so.
+    pub fn stage_budget(&self, stage: &str) -> Option<StageBudget> {
+        let budget = self.running.graph.budget.as_ref();
+        budget.map(|budget| StageBudget::new(budget, &self.running.failure, stage))
     }
 
     /// The last batch of the checkpoint that is loaded, with its time; batch 0 where there is none.

@@ -156,8 +156,7 @@ impl ColdIntervals {
         let slots: Vec<Slot> = slots.into_iter().collect();
         let times = self.interval.times_of(&table.states(&slots).map_err(Error::arrow)?.0)?;
         times.into_iter().for_each(|time| self.times.remove(time));
-        let nothing = RecordBatch::new_empty(table.state_schema());
-        table.store(&slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
+        table.remove_all(&slots);
         let keys = self.keys_of(rows.columns(), rows.num_rows())?;
         let of_rows: HashSet<&[u8]> = (0..rows.num_rows()).map(|row| keys.view().get(row)).collect();
         for key in of_rows {

@@ -18,7 +18,7 @@ use crate::limits::PART_ROWS_MAX;
 use crate::limits::SliceMax;
 use crate::state::files::SliceSink;
 use crate::state::{Slot, StateTable};
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -294,8 +294,7 @@ impl IntervalJoin {
         for slot in &batch.left {
             self.waiting[*slot as usize] = Default::default();
         }
-        let gone = BooleanArray::from(vec![false; batch.left.len()]);
-        self.keys.store(&batch.left, &RecordBatch::new_empty(saved_rows::no_columns()), &gone);
+        self.keys.remove_all(&batch.left);
         Ok(())
     }
 

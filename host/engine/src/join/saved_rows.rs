@@ -55,11 +55,6 @@ fn numbers() -> [Arc<Field>; 2] {
     [BATCH, NUMBER].map(|name| Arc::new(Field::new(name, ColumnType::Int64.arrow(), false)))
 }
 
-/// No columns: what is stored beside the keys of an index.
-pub fn no_columns() -> SchemaRef {
-    Arc::new(Schema::empty())
-}
-
 /// The columns of rows that are kept: those of the layout, [`BATCH`] and [`NUMBER`].
 pub fn kept_schema(layout: &Schema) -> SchemaRef {
     with_fields(layout, numbers())

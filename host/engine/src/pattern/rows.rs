@@ -336,8 +336,7 @@ impl PatternRows {
             let states = RecordBatch::try_new(states.schema(), columns).map_err(Error::arrow)?;
             self.table.store(&closed, &states, &known);
         }
-        let nothing = RecordBatch::new_empty(self.table.state_schema());
-        self.table.store(&gone, &nothing, &BooleanArray::from(vec![false; gone.len()]));
+        self.table.remove_all(&gone);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod filter;
 mod merge;
 mod page;
+pub mod stage_budget;
 #[cfg(test)]
 mod tests;
 

@@ -531,6 +531,12 @@ impl StateTable {
         }
     }
 
+    /// Removes the keys of these slots.
+    pub fn remove_all(&mut self, slots: &[Slot]) {
+        slots.iter().for_each(|slot| self.remove(*slot));
+        self.compact();
+    }
+
     pub(super) fn remove(&mut self, slot: Slot) {
         let hash = self.hashes[slot as usize];
         if let Some(changes) = &mut self.changes {

@@ -1,7 +1,8 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
 use super::idle::IdleBy;
-use super::spill::budget::{BudgetShare, StateBudget};
+use super::spill::budget::StateBudget;
+use super::spill::stage_budget::StageBudget;
 use super::table::{Slot, StateTable};
 use super::table_checkpoint::TableCheckpoint;
 use super::time_counts::TimeCounts;
@@ -59,7 +60,7 @@ pub struct Timers {
     table: StateTable,
     queue: Queue,
     /// What they count against, while all of them are in memory and may leave it.
-    budget: Option<TimerBudget>,
+    budget: Option<StageBudget>,
     /// The keys that have some in memory, how many by slot, and the slot of the key of each timer.
     keys: StateTable,
     count_of: Vec<u32>,
@@ -74,29 +75,6 @@ enum Queue {
     Slots(BTreeSet<(i64, Slot)>),
     /// Some may lie in files, where the table finds those that are due.
     Times(TimeCounts),
-}
-
-/// How much memory state may take, and where timers are beyond that.
-struct TimerBudget {
-    budget: Arc<StateBudget>,
-    share: BudgetShare,
-    failure: Failure,
-    stage: String,
-}
-
-impl TimerBudget {
-    fn another(&self) -> TimerBudget {
-        TimerBudget::of(&self.budget, &self.failure, &self.stage)
-    }
-
-    fn of(budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> TimerBudget {
-        let (budget, failure, stage) = (budget.clone(), failure.clone(), stage.to_owned());
-        TimerBudget { share: budget.share(), budget, failure, stage }
-    }
-
-    fn spilling(&self, table: StateTable) -> Result<StateTable> {
-        table.idle_by(DUE.0, DUE.1).spilling_within(Some(&self.budget), &self.failure, &self.stage)
-    }
 }
 
 /// A timer that is not among those of its key: it came back from a file because it is due.
@@ -133,7 +111,7 @@ impl Timers {
     /// The same, without timers, of which some may lie in files where they take too much memory.
     pub fn spilling(self, budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> Timers {
         let keys = self.table.key_columns_count() - 1;
-        Timers { table: self.table.ordered_by(keys), budget: Some(TimerBudget::of(budget, failure, stage)), ..self }
+        Timers { table: self.table.ordered_by(keys), budget: Some(StageBudget::new(budget, failure, stage)), ..self }
     }
 
     /// A copy of the timers that notes no changes.
@@ -142,7 +120,7 @@ impl Timers {
             clock: self.clock,
             table: self.table.copied(),
             queue: self.queue.clone(),
-            budget: self.budget.as_ref().map(TimerBudget::another),
+            budget: self.budget.as_ref().map(StageBudget::another),
             keys: self.keys.copied(),
             count_of: self.count_of.clone(),
             key_of: self.key_of.clone(),
@@ -171,7 +149,8 @@ impl Timers {
     fn may_leave_memory(&mut self) -> Result<()> {
         if let Some(budget) = &self.budget {
             let empty = StateTable::new(Vec::new(), self.nothing.clone(), None).map_err(Error::arrow)?;
-            self.table = budget.spilling(std::mem::replace(&mut self.table, empty))?;
+            let table = std::mem::replace(&mut self.table, empty);
+            self.table = budget.spilling(table.idle_by(DUE.0, DUE.1))?;
         }
         Ok(())
     }
@@ -224,7 +203,7 @@ impl Timers {
     /// Behind a batch: gives up timers where that is needed.
     pub fn shrink(&mut self) -> Result<()> {
         let bytes = self.bytes();
-        if self.budget.as_ref().is_some_and(|budget| budget.share.take(bytes).is_some()) {
+        if self.budget.as_ref().is_some_and(|budget| budget.is_exceeded(bytes)) {
             self.may_leave_memory()?;
             self.are_in_files()?;
         }
@@ -370,8 +349,7 @@ impl Timers {
             uncount(&mut self.keys, &mut self.count_of, &mut self.key_of, *slot);
         }
         self.keys.compact();
-        let kept = BooleanArray::from(vec![false; slots.len()]);
-        self.table.store(slots, &RecordBatch::new_empty(self.nothing.clone()), &kept);
+        self.table.remove_all(slots);
     }
 }
 

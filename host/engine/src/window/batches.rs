@@ -135,17 +135,18 @@ impl BatchWindows {
     /// window is to end.
     pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
         let start = self.first_pane(next_us);
+        let done = |last: Option<i64>| last.map_or(start.saturating_sub(1), |last| last.min(next_us));
         let warm = match &mut self.kept {
             KeptPanes::Memory(warm) => warm,
             KeptPanes::Files(_) => return Ok(()),
             KeptPanes::FilesOfTotals(cold) => {
-                cold.restored(start, next_us);
+                cold.restored(done(cold.last()));
                 return Ok(());
             }
         };
         warm.sums = None;
         warm.begin(self.size_us, origin_us)?;
-        warm.done = warm.panes.last().map_or(start.saturating_sub(1), |last| last.min(next_us));
+        warm.done = done(warm.panes.last());
         if let Some(sums) = &mut warm.sums {
             sums.leave_before(&warm.panes, warm.panes.rows(), start);
             sums.extend(functions, &warm.panes, warm.panes.rows(), start..warm.done.saturating_add(1))?;

@@ -8,7 +8,7 @@ use super::panes::{Accumulate, Panes, RUNNING, all};
 use crate::batch::keys::{Keys, last_number};
 use crate::error::{Error, Result};
 use crate::state::{OwnedKey, Slot, StateTable};
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take_arrays;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -35,10 +35,14 @@ impl ColdTotals {
         self.panes.table()
     }
 
-    /// Rows were restored: windows begin at `start`, and the next one ends at `next_us`.
-    pub fn restored(&mut self, start: i64, next_us: i64) {
-        let last = self.panes.panes.last().copied();
-        self.done = last.map_or(start.saturating_sub(1), |last| last.min(next_us));
+    /// The last pane.
+    pub fn last(&self) -> Option<i64> {
+        self.panes.panes.last().copied()
+    }
+
+    /// Rows were restored, and totals hold the panes up to this one.
+    pub fn restored(&mut self, done: i64) {
+        self.done = done;
     }
 
     /// A batch with its rows, and what comes out with it. `window`: its panes; those before `leave` are in no later one.
@@ -152,7 +156,7 @@ impl ColdTotals {
         work(&mut panes)?;
         let stays = panes.into_table();
         let gone: Vec<Slot> = slots.into_iter().filter(|slot| stays.find(table.key(*slot)).is_none()).collect();
-        remove(table, &gone);
+        table.remove_all(&gone);
         // Panes are as they were.
         let totals: Vec<Slot> = stays.all().filter(|slot| last_number(stays.key(*slot)) == RUNNING).collect();
         let states = stays.states(&totals).map_err(Error::arrow)?.0;
@@ -186,12 +190,7 @@ impl ColdTotals {
             totals.iter().filter(|(_, key)| !there.contains(without_pane(key))).cloned().collect();
         table.warm_owned(&empty)?;
         let slots: Vec<Slot> = empty.iter().filter_map(|(_, key)| table.find(key)).collect();
-        remove(table, &slots);
+        table.remove_all(&slots);
         Ok(())
     }
-}
-
-fn remove(table: &mut StateTable, slots: &[Slot]) {
-    let nothing = RecordBatch::new_empty(table.state_schema());
-    table.store(slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
 }

@@ -170,21 +170,15 @@ impl Panes {
     /// Removes all panes before this one, and the keys that are in no other.
     pub fn remove_before(&mut self, pane: i64) {
         while let Some(rows) = self.places.take_before(pane) {
-            self.remove(&rows.slots);
+            self.table.remove_all(&rows.slots);
             let gone: Vec<KeyId> = rows.ids.into_iter().filter(|id| !self.places.is_there(*id)).collect();
             self.forget(&gone);
         }
     }
 
-    fn remove(&mut self, slots: &[Slot]) {
-        let nothing = RecordBatch::new_empty(self.table.state_schema());
-        self.table.store(slots, &nothing, &BooleanArray::new(BooleanBuffer::new_unset(slots.len()), None));
-    }
-
     fn forget(&mut self, ids: &[KeyId]) {
         if !ids.is_empty() {
-            let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            self.keys.store(ids, &nothing, &BooleanArray::new(BooleanBuffer::new_unset(ids.len()), None));
+            self.keys.remove_all(ids);
             self.ordered = None;
         }
     }
@@ -315,7 +309,7 @@ impl Panes {
     pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
         let empty: Vec<KeyId> = ids.filter(|id| !self.places.is_in_pane(*id)).collect();
         let slots = self.running_slots(&empty);
-        self.remove(&slots);
+        self.table.remove_all(&slots);
         empty.iter().for_each(|id| self.places.stop(*id));
         self.forget(&empty);
     }

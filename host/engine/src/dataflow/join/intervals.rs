@@ -8,18 +8,16 @@ use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::{JoinNode, StageNode, right_table};
 use crate::ids::{BatchId, PartOrder};
 use crate::join::{ColdIntervals, IntervalJoin, Side};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::{Counts, StateSize};
 use crate::state::StateTable;
-use crate::state::spill::budget::{BudgetShare, StateBudget};
+use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output};
 use arrow::array::RecordBatch;
-use std::sync::Arc;
 
 /// See the module.
 pub struct Intervals {
@@ -27,9 +25,8 @@ pub struct Intervals {
     state: KeptIntervals,
     checkpoints: Option<[TableCheckpoint; 2]>,
     held: StateSize,
-    /// How much memory state may take, where the job says so, and what these rows take of it: while all of them are in memory.
-    budget: Option<(Arc<StateBudget>, BudgetShare)>,
-    failure: Failure,
+    /// While all rows are in memory and may leave it.
+    budget: Option<StageBudget>,
     /// Whether rows of the last batch were late.
     put_out_late: bool,
 }
@@ -49,10 +46,9 @@ impl Intervals {
         let (first, second) = (&stage.name, &right_table(&stage.name));
         let checkpoints = build.table_checkpoint(first).zip(build.table_checkpoint(second));
         let checkpoints = checkpoints.map(|(first, second)| [first, second]);
-        let budget = build.running.graph.budget.clone();
         let (mut tables, mut restored) = (Vec::new(), false);
         for side in Side::BOTH {
-            let mut table = match &budget {
+            let mut table = match &build.running.graph.budget {
                 Some(_) => build.spilling(&stage.name, interval.table_in_files(side)?)?,
                 None => interval.table(side)?,
             };
@@ -73,10 +69,8 @@ impl Intervals {
         };
         let held = metrics.held(&stage.name);
         let on_time = OnTime::new(stage, node, build.index, metrics);
-        let budget = budget.filter(|_| matches!(state, KeptIntervals::Memory(_)));
-        let budget = budget.map(|budget| (budget.clone(), budget.share()));
-        let failure = build.running.failure.clone();
-        Ok(Intervals { on_time, state, checkpoints, held, budget, failure, put_out_late: false })
+        let budget = build.stage_budget(&stage.name).filter(|_| matches!(state, KeptIntervals::Memory(_)));
+        Ok(Intervals { on_time, state, checkpoints, held, budget, put_out_late: false })
     }
 
     fn join(&mut self, id: BatchId, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
@@ -92,18 +86,16 @@ impl Intervals {
     fn settle(&mut self) -> Result<()> {
         if let KeptIntervals::Memory(state) = &mut self.state {
             let (count, bytes) = (Side::BOTH.map(|side| state.len(side) as u64).iter().sum(), state.bytes());
-            let Some((budget, share)) = &self.budget else {
+            let Some(budget) = &self.budget else {
                 self.held.set(count, bytes);
                 return Ok(());
             };
-            if share.take(bytes).is_none() {
+            if !budget.is_exceeded(bytes) {
                 self.held.set_of_which(count, bytes, 0);
                 return Ok(());
             }
-            let (failure, name) = (&self.failure, &self.on_time.stage.name);
-            let spilling = |table: StateTable| table.spilling_within(Some(budget), failure, name);
             let empty = IntervalJoin::new(state.interval().clone(), false)?;
-            let files = std::mem::replace(&mut **state, empty).into_files(spilling)?;
+            let files = std::mem::replace(&mut **state, empty).into_files(|table| budget.spilling(table))?;
             self.state = KeptIntervals::Files(Box::new(files));
             self.budget = None;
         }

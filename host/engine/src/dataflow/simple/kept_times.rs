@@ -122,13 +122,12 @@ impl KeptTimes {
 
     /// Forgets the keys of which no row with this time, or a later one, can be a duplicate.
     pub fn forget(&mut self, complete: i64) -> Result<()> {
-        let nothing = RecordBatch::new_empty(deduplicate_state());
         loop {
             let slots = self.table.take_some_idle(BatchTime(complete), FORGOTTEN_MAX)?;
             if slots.is_empty() {
                 return Ok(());
             }
-            self.table.store(&slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
+            self.table.remove_all(&slots);
         }
     }
 }

@@ -7,13 +7,11 @@ use crate::context::BatchContext;
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::dataflow::window_ends::WindowEnds;
 use crate::error::{Error, Result};
-use crate::failure::Failure;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::metrics::StateSize;
 use crate::sql::expression::Expression;
-use crate::state::StateTable;
-use crate::state::spill::budget::{BudgetShare, StateBudget};
+use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
@@ -26,10 +24,8 @@ use std::sync::Arc;
 pub struct BatchWindowWork {
     name: String,
     windows: BatchWindows,
-    /// How much memory state may take, where the job says so, and what these windows take of it: while all of them are in memory and
-    /// may leave it.
-    budget: Option<(Arc<StateBudget>, BudgetShare)>,
-    failure: Failure,
+    /// While all of them are in memory and may leave it.
+    budget: Option<StageBudget>,
     results: WindowOutput,
     partial: SchemaRef,
     keys: usize,
@@ -55,8 +51,7 @@ impl BatchWindowWork {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
-        let budget = build.running.graph.budget.clone().filter(|_| stage.may_spill());
-        if budget.is_some() {
+        if build.running.graph.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
@@ -72,10 +67,7 @@ impl BatchWindowWork {
         }
         Ok(BatchWindowWork {
             name: stage.name.clone(),
-            budget: budget
-                .filter(|_| windows.bytes_in_memory().is_some())
-                .map(|budget| (budget.clone(), budget.share())),
-            failure: build.running.failure.clone(),
+            budget: build.stage_budget(&stage.name).filter(|_| windows.bytes_in_memory().is_some()),
             windows,
             held: results.metrics.held(&stage.name),
             partial: results.functions.partial_schema(false),
@@ -104,9 +96,8 @@ impl BatchWindowWork {
     /// Tells how much there is. Where that is too much, rows leave memory.
     fn settle(&mut self) -> Result<()> {
         let Some(bytes) = self.windows.bytes_in_memory() else { return self.windows.table().settle(&mut self.held) };
-        if let Some((budget, _)) = self.budget.as_ref().filter(|(_, share)| share.take(bytes).is_some()) {
-            let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
-            self.windows.leave_memory(spilling)?;
+        if let Some(budget) = self.budget.as_ref().filter(|budget| budget.is_exceeded(bytes)) {
+            self.windows.leave_memory(|table| budget.spilling(table))?;
             self.budget = None;
             return self.windows.table().settle(&mut self.held);
         }

@@ -6,12 +6,10 @@ use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::{BuildContext, in_checkpoint};
 use crate::error::Result;
-use crate::failure::Failure;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::metrics::StateSize;
-use crate::state::StateTable;
-use crate::state::spill::budget::{BudgetShare, StateBudget};
+use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::closing::TimeWindows;
@@ -24,9 +22,8 @@ use std::sync::Arc;
 pub struct TimeWindowWork {
     name: String,
     windows: TimeWindows,
-    /// How much memory state may take, where the job says so, and what these windows take of it: while all of them are in memory.
-    budget: Option<(Arc<StateBudget>, BudgetShare)>,
-    failure: Failure,
+    /// While all of them are in memory and may leave it.
+    budget: Option<StageBudget>,
     slices: Slices,
     update: bool,
     results: WindowOutput,
@@ -49,18 +46,14 @@ impl TimeWindowWork {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
-        let budget = build.running.graph.budget.clone();
-        if budget.is_some() {
+        if build.running.graph.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let windows = TimeWindows::new(slices, update, &keys, table).map_err(in_checkpoint(&stage.name))?;
         Ok(TimeWindowWork {
             name: stage.name.clone(),
-            budget: budget
-                .filter(|_| windows.bytes_in_memory().is_some())
-                .map(|budget| (budget.clone(), budget.share())),
-            failure: build.running.failure.clone(),
+            budget: build.stage_budget(&stage.name).filter(|_| windows.bytes_in_memory().is_some()),
             slices,
             update,
             windows,
@@ -86,11 +79,10 @@ impl TimeWindowWork {
 
     /// Tells how much there is. Where that is too much, rows leave memory.
     fn settle(&mut self) -> Result<()> {
-        let Some((budget, share)) = &self.budget else { return self.windows.table().settle(&mut self.held) };
+        let Some(budget) = &self.budget else { return self.windows.table().settle(&mut self.held) };
         let bytes = self.windows.bytes_in_memory().unwrap_or_default();
-        if share.take(bytes).is_some() {
-            let spilling = |table: StateTable| table.spilling_within(Some(budget), &self.failure, &self.name);
-            self.windows.leave_memory(spilling)?;
+        if budget.is_exceeded(bytes) {
+            self.windows.leave_memory(|table| budget.spilling(table))?;
             self.budget = None;
             return self.windows.table().settle(&mut self.held);
         }

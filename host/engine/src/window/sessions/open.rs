@@ -320,18 +320,13 @@ impl OpenSessions {
         let states = states.into_iter().chain(accumulators.columns().iter().cloned()).collect();
         let states = RecordBatch::try_new(self.table.state_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
-        self.remove_rows(&gone);
+        self.table.remove_all(&gone);
         self.table.used(&slots);
         for (session, slot) in sessions.iter().zip(&slots) {
             self.starts.add(session.session.start_us);
             self.insert(key(session), OpenSession { session: session.session, slot: *slot });
         }
         Ok(slots)
-    }
-
-    fn remove_rows(&mut self, slots: &[Slot]) {
-        let nothing = RecordBatch::new_empty(self.table.state_schema());
-        self.table.store(slots, &nothing, &BooleanArray::from(vec![false; slots.len()]));
     }
 
     /// Takes out the sessions that are complete.
@@ -347,7 +342,7 @@ impl OpenSessions {
             for (row, session) in piece.sessions.iter().enumerate() {
                 self.forget(encoded.view().get(row), &[session.start_us]);
             }
-            self.remove_rows(&slots);
+            self.table.remove_all(&slots);
             pieces.push(piece);
         }
         match pieces.len() {

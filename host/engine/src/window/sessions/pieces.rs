@@ -181,8 +181,7 @@ impl SessionPieces {
             taken.push(in_batches);
             gone.extend(slots);
         }
-        let nothing = RecordBatch::new_empty(piece_schema());
-        self.table.store(&gone, &nothing, &BooleanArray::from(vec![false; gone.len()]));
+        self.table.remove_all(&gone);
         Ok(taken)
     }
 

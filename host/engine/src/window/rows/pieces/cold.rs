@@ -74,12 +74,7 @@ impl ColdPieces {
             is_wanted,
             |key| done(last_number(key)),
             |table, slots| {
-                let ids = PieceId::all_of(&table.keys(slots).map_err(Error::arrow)?)?;
-                let (states, _) = table.states(slots).map_err(Error::arrow)?;
-                let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
-                for (row, id) in ids.into_iter().enumerate() {
-                    pieces.push((id, decode_rows(rows.value(row))?));
-                }
+                pieces.extend(pieces_in(table, slots)?);
                 Ok(())
             },
         )?;
@@ -89,16 +84,21 @@ impl ColdPieces {
     }
 }
 
+/// The pieces in these slots.
+fn pieces_in(table: &StateTable, slots: &[Slot]) -> Result<Vec<(PieceId, RecordBatch)>> {
+    let ids = PieceId::all_of(&table.keys(slots).map_err(Error::arrow)?)?;
+    let (states, _) = table.states(slots).map_err(Error::arrow)?;
+    let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
+    ids.into_iter().enumerate().map(|(row, id)| Ok((id, decode_rows(rows.value(row))?))).collect()
+}
+
 impl Pieces {
     /// Those of this table, which are all in memory.
     pub fn of(table: &StateTable, tracked: bool) -> Result<Pieces> {
         let mut pieces = Pieces::new(tracked);
         for slot in table.all() {
-            let ids = PieceId::all_of(&table.keys(&[slot]).map_err(Error::arrow)?)?;
-            let (states, _) = table.states(&[slot]).map_err(Error::arrow)?;
-            let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
-            for id in ids {
-                pieces.put(id, decode_rows(rows.value(0))?);
+            for (id, rows) in pieces_in(table, &[slot])? {
+                pieces.put(id, rows);
             }
         }
         Ok(pieces)
