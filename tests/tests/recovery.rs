@@ -2,6 +2,7 @@
 //! it touches anything.
 
 mod input;
+mod large;
 
 use millstream_tests::{Ended, Process, Trial, plugin, root, until};
 use regex::Regex;

@@ -11,6 +11,7 @@ mod migrate;
 mod restore;
 pub mod spill;
 mod table;
+mod table_copy;
 pub mod time_counts;
 pub mod timers;
 

@@ -83,12 +83,22 @@ impl UnwrittenBytes {
 /// How often a worker that waits looks whether the job has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Makes files and hands over each of them.
+type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(Changes) -> Result<()>) -> Result<()> + Send>;
+
 enum WriterOrder {
     /// A file of a checkpoint whose other files come later.
     Ahead {
         batch: BatchId,
         worker: usize,
         changes: Changes,
+    },
+    /// The same of files that are made on the thread.
+    Later {
+        batch: BatchId,
+        worker: usize,
+        bytes: u64,
+        make: MakeFiles,
     },
     Save {
         batch: BatchId,
@@ -202,6 +212,19 @@ impl CheckpointWriter {
         let _ = self.orders.send(WriterOrder::Ahead { batch, worker, changes });
     }
 
+    /// The same of files that `make` makes on the thread, of what takes so many bytes until then.
+    pub fn save_later(
+        &self,
+        batch: BatchId,
+        worker: usize,
+        bytes: u64,
+        make: impl FnOnce(&mut dyn FnMut(Changes) -> Result<()>) -> Result<()> + Send + 'static,
+    ) {
+        self.recent.begun(batch);
+        self.unwritten.add(bytes, &self.failure);
+        let _ = self.orders.send(WriterOrder::Later { batch, worker, bytes, make: Box::new(make) });
+    }
+
     /// Writes what a worker hands over for the checkpoint after `batch`. `done` is called, on the thread, when all of it
     /// is durable; never where the job fails first.
     pub fn save(
@@ -253,6 +276,7 @@ impl WriterThread {
             }
             let done = match order {
                 WriterOrder::Ahead { batch, worker, changes } => self.save_ahead(batch, worker, changes),
+                WriterOrder::Later { batch, worker, bytes, make } => self.save_later(batch, worker, bytes, make),
                 WriterOrder::Save { batch, worker, changes, done } => self.save(batch, worker, changes).map(done),
                 WriterOrder::Publish { published, done } => self.publish(published).map(|()| done()),
                 WriterOrder::Upgrade { next, done } => {
@@ -270,6 +294,17 @@ impl WriterThread {
         let bytes = changes.bytes();
         let file = self.save_file(batch, worker, changes)?;
         self.ahead.entry((batch, worker)).or_default().extend(file);
+        self.unwritten.written(bytes);
+        Ok(())
+    }
+
+    fn save_later(&mut self, batch: BatchId, worker: usize, bytes: u64, make: MakeFiles) -> Result<()> {
+        let mut saved = Vec::new();
+        make(&mut |changes| {
+            saved.extend(self.save_file(batch, worker, changes)?);
+            Ok(())
+        })?;
+        self.ahead.entry((batch, worker)).or_default().append(&mut saved);
         self.unwritten.written(bytes);
         Ok(())
     }

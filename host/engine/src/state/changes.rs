@@ -4,6 +4,7 @@
 use super::files::{SliceSink, TableSlice};
 use super::idle::Idle;
 use super::table::{Slot, StateTable};
+use super::table_copy::TableCopy;
 use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
@@ -52,6 +53,12 @@ enum ChangedRow {
 }
 
 impl TrackedChanges {
+    /// All of so many slots changed, and what was removed stays as it is.
+    pub fn all_changed(&mut self, slots: usize) {
+        self.grow(slots);
+        (0..slots as Slot).for_each(|slot| self.changed(slot));
+    }
+
     /// Makes room for this many slots.
     pub fn grow(&mut self, slots: usize) {
         self.marks.resize(slots, 0);
@@ -165,8 +172,7 @@ impl StateTable {
     /// Columns: see [`crate::checkpoint::state_file`]. What was changed is forgotten. The rows are made slice by slice, none
     /// larger than `most` but for a single row; a slice has whole key groups where they fit.
     pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
-        let mut changes =
-            self.changes.take().ok_or_else(|| Error::bug("the changes of a table that does not note them"))?;
+        let mut changes = self.changes.take().ok_or_else(not_noted)?;
         let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
         // Not even the places of all rows are there at once.
         let sorted_max = if self.spills() {
@@ -210,6 +216,41 @@ impl StateTable {
             to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
         }
         Ok(())
+    }
+
+    /// What [`StateTable::changes`] would write now of what changed, for who writes it while the table goes on. What was changed is
+    /// forgotten.
+    pub fn copy_changes(&mut self) -> Result<TableCopy> {
+        let changes = self.changes.as_ref().ok_or_else(not_noted)?;
+        let stored: Vec<Slot> = changes.slots.iter().copied().filter(|slot| self.known(*slot)).collect();
+        let mut copy = TableCopy::of(self, &stored, true)?;
+        let TrackedChanges { removed, removed_bytes, .. } = self.forget_changes()?;
+        let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
+        // No key is found in the copy.
+        let is_back = |place| self.is_back(&removed, ChangedRow::Removed(place));
+        let is_back: Vec<bool> = (0..removed.removed.len() as u32).map(is_back).collect();
+        let mut is_back = is_back.into_iter();
+        removed.removed.retain(|_| is_back.next() == Some(false));
+        copy.set_removed(removed);
+        Ok(copy)
+    }
+
+    /// Files have all that the table holds now, or will have it. What had changed, but for what is known of slots.
+    pub fn forget_changes(&mut self) -> Result<TrackedChanges> {
+        let mut changes = self.changes.take().ok_or_else(not_noted)?;
+        let mut marks = std::mem::take(&mut changes.marks);
+        for slot in &changes.slots {
+            marks[*slot as usize] = if self.known(*slot) { WRITTEN } else { marks[*slot as usize] & !LISTED };
+        }
+        self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
+        self.cold_written();
+        Ok(changes)
+    }
+
+    /// All rows of some key groups as they are now, for who writes them while the table goes on.
+    pub fn copy_of_groups(&self, groups: &Range<u64>) -> Result<TableCopy> {
+        let within = |slot: &Slot| groups.contains(&(self.hashes[*slot as usize] >> GROUP_SHIFT));
+        TableCopy::of(self, &self.all().filter(within).collect::<Vec<_>>(), false)
     }
 
     /// Writes these rows, which are those of some key groups that are in memory, together with those that are not. Whether there
@@ -377,6 +418,10 @@ impl StateTable {
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));
         Arc::new(Schema::new(fields))
     }
+}
+
+fn not_noted() -> Error {
+    Error::bug("the changes of a table that does not note them")
 }
 
 #[cfg(test)]

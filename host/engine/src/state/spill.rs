@@ -10,7 +10,7 @@ mod direct;
 mod file;
 mod filter;
 mod merge;
-mod page;
+pub(super) mod page;
 pub mod stage_budget;
 #[cfg(test)]
 mod tests;
@@ -77,6 +77,12 @@ impl Spill {
     pub(super) fn another(&self) -> Spill {
         let (share, failure) = (self.share.another(), self.failure.clone());
         Spill::new(share, failure)
+    }
+
+    /// The same cold rows, all or those that changed, for a copy of some of the table that never grows.
+    pub(super) fn of_copy(&self, changed_only: bool) -> Spill {
+        let cold = if changed_only { self.cold.only_changed() } else { self.cold.clone() };
+        Spill { cold, ..Spill::new(self.share.uncounted(), self.failure.clone()) }
     }
 
     /// The same cold rows, for a copy of the table.
@@ -257,7 +263,7 @@ impl StateTable {
     /// A row is in memory again.
     fn put_warm(&mut self, changed: bool, row: ColdRow<'_>) -> Option<Slot> {
         let slot = self.slot(row.key, KeyHash(row.hash));
-        self.put_columns(slot, row)?;
+        self.put_columns(slot, row.columns)?;
         self.keep(slot);
         if let Some(changes) = &mut self.changes {
             if changed {
@@ -273,8 +279,9 @@ impl StateTable {
         Some(slot)
     }
 
-    fn put_columns(&mut self, slot: Slot, row: ColdRow<'_>) -> Option<()> {
-        let mut rest = row.columns;
+    /// Gives a slot its states, as [`StateColumn::write`](super::StateColumn::write) wrote them.
+    pub(super) fn put_columns(&mut self, slot: Slot, states: &[u8]) -> Option<()> {
+        let mut rest = states;
         self.columns.iter_mut().try_for_each(|column| column.read(slot as usize, &mut rest))?;
         rest.is_empty().then_some(())
     }
@@ -298,6 +305,11 @@ impl StateTable {
         // The key's place and hash, what is known of it, its marks, and what an operator knows of it beside the table.
         let own = 2 * size_of::<u64>() + size_of::<u32>() + 3 * size_of::<u8>() + 2 * size_of::<Slot>();
         (own + idle + columns) as u64
+    }
+
+    /// The memory that a row in memory takes, about.
+    pub fn bytes_per_row(&self) -> u64 {
+        self.used_bytes() / self.rows_in_memory().max(1) as u64
     }
 
     /// The memory that the table takes, without what it holds ready for rows that may come.
@@ -444,17 +456,32 @@ impl StateTable {
     /// Writes the rows of these slots, which are in the order of their keys.
     fn put_rows(&self, slots: &[Slot], writer: &mut SpillWriter) -> Result<()> {
         let mut row = Vec::new();
+        self.each_row(slots, |table, slot, touched| {
+            row.clear();
+            table.put_row(slot, touched, &mut row);
+            writer.add(&row, table.hashes[slot as usize], touched)
+        })
+    }
+
+    /// Appends the row of a slot.
+    pub(super) fn put_row(&self, slot: Slot, touched: i64, out: &mut Vec<u8>) {
+        let (place, hash) = (slot as usize, self.hashes[slot as usize]);
+        let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(slot));
+        page::put_row(out, (hash, self.key(slot)), written, touched, |out| {
+            self.columns.iter().for_each(|column| column.write(place, out));
+        });
+    }
+
+    /// Calls `row` with each of these slots, and when its key was touched.
+    pub(super) fn each_row(
+        &self,
+        slots: &[Slot],
+        mut row: impl FnMut(&StateTable, Slot, i64) -> Result<()>,
+    ) -> Result<()> {
         for slots in slots.chunks(LOADED_ROWS) {
             self.load(slots);
             for slot in slots {
-                let (place, hash) = (*slot as usize, self.hashes[*slot as usize]);
-                let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(*slot));
-                let touched = self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[place]);
-                row.clear();
-                page::put_row(&mut row, (hash, self.key(*slot)), written, touched, |out| {
-                    self.columns.iter().for_each(|column| column.write(place, out));
-                });
-                writer.add(&row, hash, touched)?;
+                row(self, *slot, self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[*slot as usize]))?;
             }
         }
         Ok(())
@@ -515,7 +542,7 @@ impl StateTable {
                 table.occupy(slot, row.key, KeyHash(row.hash));
                 slots.push(slot);
                 table.known[slot as usize] = true;
-                table.put_columns(slot, row).ok_or_else(not_a_row)?;
+                table.put_columns(slot, row.columns).ok_or_else(not_a_row)?;
                 if let Some(idle) = &mut table.idle {
                     idle.touched[slot as usize] = row.touched;
                 }

@@ -3,7 +3,8 @@
 use super::StateTable;
 use super::ahead::TablesAhead;
 use super::files::{Files, TableSlice};
-use crate::batch::keys::KeyHash;
+use super::table_copy::TableCopy;
+use crate::batch::keys::{KEY_GROUPS, KeyHash};
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::{STATE_FILE_BYTES_MAX, STATE_SLICE_MAX};
 use arrow::array::RecordBatch;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A table's place among the job's, and the files that make up this worker's part of it.
@@ -128,16 +130,43 @@ impl TableCheckpoint {
         Changes::small(self.place, self.groups, true, rows)
     }
 
-    /// What the checkpoint after this batch has to hold of a table whose changes are noted.
+    /// What the checkpoint after this batch has to hold of a table whose changes are noted, but for what is on its way already.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
-        let several = self.several;
-        if state.spills() && self.base_due(state.changed(), state.len() as u64) && self.is_based() {
-            return self.changes_and_a_part(after, state).map(Some);
+        let (changed, all) = (state.changed(), state.len() as u64);
+        if changed == 0 {
+            return Ok(None);
         }
-        self.changes_of(after, state.changed(), state.len() as u64, |base, to| {
-            let mut add = |slice: TableSlice| to.add(TableSlice { groups: slice.groups.filter(|_| !several), ..slice });
-            state.changes(base, STATE_SLICE_MAX, &mut add)
-        })
+        let (is_due, several) = (self.base_due(changed, all), self.several);
+        let has_parts = state.spills() || (all >= PARTS_ROWS_MIN && !several);
+        // Where most rows changed, all are not much more.
+        let in_parts = is_due && has_parts && changed < all / 2 && self.is_based();
+        let is_whole = is_due && !in_parts;
+        let rows = if is_whole { state.rows_in_memory() as u64 } else { changed };
+        let is_large = rows.saturating_mul(state.bytes_per_row()) > COPY_BYTES_MAX;
+        if !in_parts && (is_large || rows < COPY_ROWS_MIN) {
+            return self.changes_of(after, changed, all, |base, to| {
+                state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
+            });
+        }
+        let (mut copies, mut number) = (Vec::new(), 0);
+        if is_whole {
+            copies.push(self.copy_groups(after, state, self.groups)?);
+            state.forget_changes()?;
+        } else if is_large {
+            number = self.write_changes(after, state)?;
+        } else {
+            fold::note(&mut self.files, after, self.groups, false, changed);
+            copies.push(FilesOfCopy { copy: state.copy_changes()?, groups: self.groups, base: false });
+        }
+        if in_parts {
+            let (first, end) = self.groups;
+            let parts = state.used_bytes() / PART_BYTES_MAX;
+            let parts = u32::try_from(parts).unwrap_or(PARTS_MAX).clamp(PARTS_MIN, PARTS_MAX);
+            let part = fold::next_part(&self.files, first, end, parts);
+            copies.push(self.copy_groups(after, state, (part.start, part.end))?);
+        }
+        self.write_later(after, number, copies);
+        Ok(None)
     }
 
     /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the files: all
@@ -170,8 +199,16 @@ impl TableCheckpoint {
     }
 }
 
-/// Parts in which a table that may be larger than memory is written whole, one with each checkpoint.
-const BASE_PARTS: u32 = 32;
+/// Parts in which a large table is written whole, one with each checkpoint: at least so many, and such that what is in memory of one
+/// takes about so many bytes.
+const PARTS_MIN: u32 = 32;
+const PARTS_MAX: u32 = 512;
+const PART_BYTES_MAX: u64 = 64 << 20;
+/// A table with so many rows is written in parts, as is one that may be larger than memory.
+const PARTS_ROWS_MIN: u64 = 1 << 20;
+/// So many rows are copied to be written beside the next batches, where they take no more than so many bytes.
+const COPY_ROWS_MIN: u64 = 4096;
+const COPY_BYTES_MAX: u64 = 128 << 20;
 
 impl TableCheckpoint {
     /// Whether all rows are to be written and not only those that changed.
@@ -181,30 +218,79 @@ impl TableCheckpoint {
         fold::base_due(&self.files, first, end, changed, all) && !(self.writer.keeps_small() && self.is_based())
     }
 
-    /// A large table for which a base is due: what changed, and all rows of some key groups, so that no barrier waits for all of it.
-    fn changes_and_a_part(&mut self, after: BatchId, state: &mut StateTable) -> Result<Changes> {
+    /// All rows of some key groups, for [`TableCheckpoint::write_later`].
+    fn copy_groups(&mut self, after: BatchId, state: &StateTable, groups: (u32, u32)) -> Result<FilesOfCopy> {
+        let copy = state.copy_of_groups(&self.hash_groups(groups))?;
         let (first, end) = self.groups;
-        let part = fold::next_part(&self.files, first, end, BASE_PARTS);
-        let mut written = Vec::new();
+        let share = u64::from(groups.1 - groups.0) * state.len() as u64 / u64::from((end - first).max(1));
+        fold::note(&mut self.files, after, groups, true, share);
+        Ok(FilesOfCopy { copy, groups, base: true })
+    }
+
+    /// Sends what changed on its way at once. How many files that are.
+    fn write_changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<u32> {
+        let (mut written, several) = (Vec::new(), self.several);
         let mut full = |file: Changes| {
-            written.push((file.groups, file.base, file.num_rows()));
+            written.push((file.groups, file.num_rows()));
             self.writer.save_ahead(after, self.worker, file);
         };
         let mut files = Files::new(self.place, self.groups, false, STATE_FILE_BYTES_MAX, &mut full);
-        state.changes(false, STATE_SLICE_MAX, &mut |slice| files.add(slice))?;
+        state.changes(false, STATE_SLICE_MAX, &mut |slice| files.add(grouped(slice, several)))?;
         let last = files.end();
-        let number = last.number + 1;
+        let count = last.number + 1;
         full(last);
-        let groups = (part.start, part.end);
-        let mut files = Files::new(self.place, groups, true, STATE_FILE_BYTES_MAX, &mut full).behind(number);
-        state.all_of(u64::from(part.start)..u64::from(part.end), STATE_SLICE_MAX, &mut |slice| files.add(slice))?;
-        let last = files.end();
-        written.push((last.groups, last.base, last.num_rows()));
-        for (groups, base, rows) in written {
-            fold::note(&mut self.files, after, groups, base, rows);
+        for (groups, rows) in written {
+            fold::note(&mut self.files, after, groups, false, rows);
         }
-        Ok(last)
+        Ok(count)
     }
+
+    /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.
+    fn hash_groups(&self, (first, end): (u32, u32)) -> Range<u64> {
+        if self.groups == (first, end) { 0..KEY_GROUPS } else { u64::from(first)..u64::from(end) }
+    }
+
+    /// Makes files of copies while the next batches run: no barrier waits until many rows are in order and encoded. There are so many
+    /// files already.
+    fn write_later(&self, after: BatchId, mut number: u32, copies: Vec<FilesOfCopy>) {
+        let (several, place) = (self.several, self.place);
+        let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
+        let copies: Vec<_> = copies.into_iter().map(|of| (self.hash_groups(of.groups), of)).collect();
+        self.writer.save_later(after, self.worker, bytes, move |write| {
+            let mut wrote = Ok(());
+            let mut full = |file: Changes| {
+                if wrote.is_ok() {
+                    wrote = write(file);
+                }
+            };
+            for (hashes, FilesOfCopy { copy, groups, base }) in copies {
+                let mut files = Files::new(place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                let mut add = |slice| files.add(grouped(slice, several));
+                let mut table = copy.table()?;
+                if base {
+                    table.all_of(hashes, STATE_SLICE_MAX, &mut add)?;
+                } else {
+                    table.changes(false, STATE_SLICE_MAX, &mut add)?;
+                }
+                let last = files.end();
+                number = last.number + 1;
+                full(last);
+            }
+            wrote
+        });
+    }
+}
+
+/// Rows that were copied, the key groups of the files that are to be made of them, and whether they are all rows of these.
+struct FilesOfCopy {
+    copy: TableCopy,
+    groups: (u32, u32),
+    base: bool,
+}
+
+/// A slice with its key groups where the order of the table tells these, see [`TableCheckpoint`].
+fn grouped(slice: TableSlice, several: bool) -> TableSlice {
+    TableSlice { groups: slice.groups.filter(|_| !several), ..slice }
 }
 
 /// What the checkpoint after this batch has to hold of a table whose changes are noted; nothing where the job keeps no

@@ -70,6 +70,11 @@ impl BudgetShare {
         self.budget.share()
     }
 
+    /// For a table that takes nothing of the budget.
+    pub fn uncounted(&self) -> BudgetShare {
+        BudgetShare { budget: self.budget.clone(), bytes: Arc::default() }
+    }
+
     /// The table takes so much now. If all together take too much, and this one more than an equal part: how much it may keep.
     pub fn take(&self, bytes: u64) -> Option<u64> {
         self.take_beside(bytes, kept::bytes())

@@ -117,6 +117,11 @@ impl ColdRows {
         looked_at.map(|file| file.file.bytes()).sum()
     }
 
+    /// Those of which no checkpoint has the rows as they are.
+    pub fn only_changed(&self) -> ColdRows {
+        ColdRows { files: self.files.iter().filter(|file| file.changed).cloned().collect(), merge: None }
+    }
+
     /// A checkpoint has all rows now.
     pub fn written(&mut self) {
         self.files.iter_mut().for_each(|file| file.changed = false);

@@ -121,6 +121,18 @@ pub fn rows_from(page: &[u8], hash: u64) -> impl Iterator<Item = (u32, Option<Co
     })
 }
 
+/// Rows that lie behind each other, as [`put_row`] wrote them; `None` for one that it did not write.
+pub fn rows(mut rest: &[u8]) -> impl Iterator<Item = Option<ColdRow<'_>>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (row, others) = first_of(rest).unwrap_or_default();
+        rest = others;
+        Some(row_of(row))
+    })
+}
+
 /// The bytes of the first row, and those behind it.
 fn first_of(rows: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = u32::from_le_bytes(*rows.first_chunk()?);

@@ -97,6 +97,19 @@ impl Pair {
         assert_eq!(plain, spilled, "the rows of a file");
         plain
     }
+
+    /// The same, of one of both by a copy, when the tables have gone on.
+    fn changes_later(&mut self, keys: u64) -> RecordBatch {
+        let (mut now, mut later) = (&mut self.plain, &mut self.spilled);
+        if self.random.below(2) == 0 {
+            (now, later) = (later, now);
+        }
+        let copy = later.copy_changes().unwrap();
+        let rows = now.all_changes(false).unwrap();
+        self.batch(keys);
+        assert_eq!(copy.table().unwrap().all_changes(false).unwrap(), rows, "the rows of a file");
+        rows
+    }
 }
 
 fn all(table: &mut StateTable) -> RecordBatch {
@@ -133,7 +146,8 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
             merged |= cold.unwrap().1;
             most = most.max(pair.spilled.cold().0);
             match round % 50 {
-                11 | 23 => of_files.push(pair.changes(false)),
+                11 => of_files.push(pair.changes(false)),
+                23 => of_files.push(pair.changes_later(keys)),
                 37 if round % 100 == 37 => {
                     of_files.clear();
                     of_files.push(pair.changes(true));
@@ -170,13 +184,17 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                     let part = part..part + 1 + pair.random.below(KEY_GROUPS - part);
                     let changed = (pair.plain.changed(), pair.spilled.changed());
                     let mut parts = Vec::new();
-                    pair.both(|table| {
+                    let mut rows = |table: &mut StateTable| {
                         let mut slices = Vec::new();
                         table.all_of(part.clone(), STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
                         parts.push(concat_batches(&table.file_schema(), &slices).unwrap());
-                    });
-                    assert_eq!(parts[0], parts[1], "a part of a base");
+                    };
+                    pair.both(&mut rows);
+                    let copies = [&pair.plain, &pair.spilled].map(|table| table.copy_of_groups(&part).unwrap());
                     assert_eq!((pair.plain.changed(), pair.spilled.changed()), changed);
+                    pair.batch(keys);
+                    copies.into_iter().for_each(|copy| rows(&mut copy.table().unwrap()));
+                    assert!(parts.iter().all(|other| *other == parts[0]), "a part of a base");
                 }
                 _ => {}
             }

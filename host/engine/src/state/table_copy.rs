@@ -1,0 +1,63 @@
+//! Rows of a table as they were at a barrier, for the thread that writes checkpoints: no barrier waits until many rows are in order
+//! and encoded.
+
+use super::changes::TrackedChanges;
+use super::spill::page;
+use super::table::{Slot, StateTable};
+use crate::batch::keys::KeyHash;
+use crate::error::{Error, Result};
+
+/// Such rows. Those that are not in memory stay where they are.
+pub struct TableCopy {
+    /// A table of the same columns, with what is not in memory.
+    table: StateTable,
+    /// Those that are in memory, one behind the other.
+    rows: Vec<u8>,
+    removed: TrackedChanges,
+}
+
+impl TableCopy {
+    /// The rows of these slots, and all that are not in memory, or those of them that changed.
+    pub(super) fn of(of: &StateTable, slots: &[Slot], changed_only: bool) -> Result<TableCopy> {
+        let mut table = of.empty_with(&of.state_schema())?;
+        table.forget_index();
+        table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));
+        let mut rows = Vec::new();
+        of.each_row(slots, |of, slot, touched| {
+            of.put_row(slot, touched, &mut rows);
+            Ok(())
+        })?;
+        Ok(TableCopy { table, rows, removed: TrackedChanges::default() })
+    }
+
+    /// These keys are in files and were removed.
+    pub(super) fn set_removed(&mut self, removed: TrackedChanges) {
+        self.removed = removed;
+    }
+
+    /// The memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.rows.len() as u64 + self.removed.removed_bytes()
+    }
+
+    /// The rows in a table, all of which changed. No key is found in it.
+    pub fn table(self) -> Result<StateTable> {
+        let TableCopy { mut table, rows, removed: mut changes } = self;
+        table.changes = None;
+        for row in page::rows(&rows) {
+            let put = row.and_then(|row| {
+                let slot = table.vacant();
+                table.occupy(slot, row.key, KeyHash(row.hash));
+                table.keep(slot);
+                if let Some(idle) = &mut table.idle {
+                    idle.touched[slot as usize] = row.touched;
+                }
+                table.put_columns(slot, row.columns)
+            });
+            put.ok_or_else(|| Error::bug("a row of a table that its copy cannot have"))?;
+        }
+        changes.all_changed(table.slots());
+        table.changes = Some(changes);
+        Ok(table)
+    }
+}

@@ -1,0 +1,73 @@
+//! A table of so many rows that checkpoints hold all of it in parts, which are made while the job goes on.
+
+use millstream_tests::Trial;
+use serde_json::{Value, json};
+
+const KEYS: u64 = 1_100_000;
+const ROWS: u64 = 2_750_000;
+const ROWS_OF_BATCH: u64 = 250_000;
+
+/// Each key comes first once, and then all of them over and over.
+fn job() -> Trial {
+    Trial::new(&format!(
+        r#"name = "large"
+clock = "manual"
+checkpoint = {{ dir = "kept", every = 1000 }}
+[sources.in]
+kind = "queue"
+path = "in.jsonl"
+schema = {{ first = "int64" }}
+[stages.rows]
+from = "in"
+sql = "select unnest(generate_series(first, first + {ROWS_OF_BATCH} - 1)) as n from in"
+[stages.keyed]
+from = "rows"
+select = "(n * 982451653) % {KEYS} as k, n"
+[stages.totals]
+from = "keyed"
+key = "k"
+window = "all"
+aggregate = {{ rows = "count(*)", most = "max(n)" }}
+[sinks.out]
+from = "totals"
+kind = "nothing"
+"#
+    ))
+}
+
+/// The input of so many batches.
+fn lines(batches: u64) -> String {
+    (0..batches).map(|batch| format!("{}\n", json!([[batch * ROWS_OF_BATCH]]))).collect()
+}
+
+/// The key groups of the files that hold all rows of theirs.
+fn bases(trial: &Trial) -> Vec<(u64, u64)> {
+    let manifest = trial.text("kept/manifest.json");
+    let manifest: Value = serde_json::from_str(&manifest[manifest.find('{').unwrap()..]).unwrap();
+    let newest = manifest["checkpoints"].as_array().unwrap().last().unwrap();
+    let tables = newest["tables"].as_array().unwrap();
+    let totals = tables.iter().find(|table| table["name"] == "totals").unwrap();
+    let bases = totals["files"].as_array().unwrap().iter().filter(|file| file["base"] == true);
+    bases.map(|file| (file["group_first"].as_u64().unwrap(), file["group_end"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn a_large_table_is_written_in_parts_and_read_again() {
+    let trial = job();
+    let (mut some_in_parts, batches) = (false, ROWS / ROWS_OF_BATCH);
+    // Each start has one checkpoint, at its end.
+    for batch in KEYS / ROWS_OF_BATCH + 1..=batches {
+        trial.write("in.jsonl", lines(batch));
+        if batch % 4 == 0 {
+            trial.killed("checkpoint.state-written:2", &["--workers", "1"]);
+        }
+        trial.run_well(&["--workers", "1"]);
+        some_in_parts |= bases(&trial).iter().any(|(first, end)| end - first < 4096);
+    }
+    assert!(some_in_parts, "all were written at once");
+    let query = r#"select count(*) as keys, sum("rows#0") as rows, sum("most#0") as most from totals"#;
+    let told = trial.well(&["state", "job.toml", "--json", "--sql", query]);
+    let most: u64 = (ROWS - KEYS..ROWS).sum();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told, json!({ "keys": KEYS, "rows": ROWS, "most": most }));
+}
