@@ -130,6 +130,11 @@ impl StateTable {
         spilling.map_err(|error| error.within(format!("stage `{stage}`: `state.folder`")))
     }
 
+    /// The memory that all tables may take together.
+    pub fn budget(&self) -> u64 {
+        self.spill.as_ref().map_or(u64::MAX, |spill| spill.share.budget().bytes_max())
+    }
+
     /// What of these bytes, which the table takes, never lies in files.
     pub fn kept_of(&self, bytes: u64) -> u64 {
         if self.spills() { 0 } else { bytes }

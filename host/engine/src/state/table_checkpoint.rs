@@ -142,7 +142,8 @@ impl TableCheckpoint {
         let in_parts = is_due && has_parts && changed < all / 2 && self.is_based();
         let is_whole = is_due && !in_parts;
         let rows = if is_whole { state.rows_in_memory() as u64 } else { changed };
-        let is_large = rows.saturating_mul(state.bytes_per_row()) > COPY_BYTES_MAX;
+        let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, COPY_BYTES_MAX);
+        let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
         if !in_parts && (is_large || rows < COPY_ROWS_MIN) {
             return self.changes_of(after, changed, all, |base, to| {
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
@@ -206,8 +207,11 @@ const PARTS_MAX: u32 = 512;
 const PART_BYTES_MAX: u64 = 64 << 20;
 /// A table with so many rows is written in parts, as is one that may be larger than memory.
 const PARTS_ROWS_MIN: u64 = 1 << 20;
-/// So many rows are copied to be written beside the next batches, where they take no more than so many bytes.
+/// So many rows are copied to be written beside the next batches, where they take no more than one of so many bytes of what state may
+/// take, within these bounds.
 const COPY_ROWS_MIN: u64 = 4096;
+const COPY_SHARE: u64 = 16;
+const COPY_BYTES_MIN: u64 = 1 << 20;
 const COPY_BYTES_MAX: u64 = 128 << 20;
 
 impl TableCheckpoint {
