@@ -53,6 +53,11 @@ enum ChangedRow {
 }
 
 impl TrackedChanges {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.removed.is_empty()
+    }
+
     /// All of so many slots changed, and what was removed stays as it is.
     pub fn all_changed(&mut self, slots: usize) {
         self.grow(slots);
@@ -163,8 +168,12 @@ impl StateTable {
 
     /// How many rows `changes` would have at most, without and with `base`.
     pub fn changed(&self) -> u64 {
-        let cold = self.cold_changed();
-        self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64 + cold)
+        self.changes.as_ref().map_or(0, |_| self.changed_in_memory() + self.cold_changed())
+    }
+
+    /// Those of them that are in memory.
+    pub fn changed_in_memory(&self) -> u64 {
+        self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64)
     }
 
     /// The rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once: all
@@ -233,6 +242,17 @@ impl StateTable {
         removed.removed.retain(|_| is_back.next() == Some(false));
         copy.set_removed(removed);
         Ok(copy)
+    }
+
+    /// As [`StateTable::changes`] of what changed and is in memory. What else changed, for files behind these: a key that was removed may
+    /// be back there.
+    pub fn changes_in_memory(&mut self, most: SliceMax, to: &mut SliceSink<'_>) -> Result<TableCopy> {
+        let cold = TableCopy::of(self, &[], true)?;
+        let spill = self.spill.take();
+        let written = self.changes(false, most, to);
+        self.spill = spill;
+        self.cold_written();
+        written.map(|()| cold)
     }
 
     /// Files have all that the table holds now, or will have it. What had changed, but for what is known of slots.

@@ -141,10 +141,10 @@ impl TableCheckpoint {
         // Where most rows changed, all are not much more.
         let in_parts = is_due && has_parts && changed < all / 2 && self.is_based();
         let is_whole = is_due && !in_parts;
-        let rows = if is_whole { state.rows_in_memory() as u64 } else { changed };
+        let rows = if is_whole { state.rows_in_memory() as u64 } else { state.changed_in_memory() };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, COPY_BYTES_MAX);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
-        if !in_parts && (is_large || rows < COPY_ROWS_MIN) {
+        if !in_parts && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
@@ -153,11 +153,18 @@ impl TableCheckpoint {
         if is_whole {
             copies.push(self.copy_groups(after, state, self.groups)?);
             state.forget_changes()?;
-        } else if is_large {
-            number = self.write_changes(after, state)?;
         } else {
+            let copy = if is_large {
+                let (files, cold) = self.write_changes(after, state)?;
+                number = files;
+                cold
+            } else {
+                state.copy_changes()?
+            };
             fold::note(&mut self.files, after, self.groups, false, changed);
-            copies.push(FilesOfCopy { copy: state.copy_changes()?, groups: self.groups, base: false });
+            if !copy.is_empty() {
+                copies.push(FilesOfCopy { copy, groups: self.groups, base: false });
+            }
         }
         if in_parts {
             let (first, end) = self.groups;
@@ -231,22 +238,16 @@ impl TableCheckpoint {
         Ok(FilesOfCopy { copy, groups, base: true })
     }
 
-    /// Sends what changed on its way at once. How many files that are.
-    fn write_changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<u32> {
-        let (mut written, several) = (Vec::new(), self.several);
-        let mut full = |file: Changes| {
-            written.push((file.groups, file.num_rows()));
-            self.writer.save_ahead(after, self.worker, file);
-        };
+    /// Sends what changed in memory on its way at once: how many files that are, and what changed elsewhere.
+    fn write_changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<(u32, TableCopy)> {
+        let several = self.several;
+        let mut full = |file: Changes| self.writer.save_ahead(after, self.worker, file);
         let mut files = Files::new(self.place, self.groups, false, STATE_FILE_BYTES_MAX, &mut full);
-        state.changes(false, STATE_SLICE_MAX, &mut |slice| files.add(grouped(slice, several)))?;
+        let cold = state.changes_in_memory(STATE_SLICE_MAX, &mut |slice| files.add(grouped(slice, several)))?;
         let last = files.end();
         let count = last.number + 1;
         full(last);
-        for (groups, rows) in written {
-            fold::note(&mut self.files, after, groups, false, rows);
-        }
-        Ok(count)
+        Ok((count, cold))
     }
 
     /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.

@@ -35,6 +35,11 @@ impl TableCopy {
         self.removed = removed;
     }
 
+    /// Whether there are none, and none was removed.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.table.is_empty() && self.removed.is_empty()
+    }
+
     /// The memory that it takes.
     pub fn bytes(&self) -> u64 {
         self.rows.len() as u64 + self.removed.removed_bytes()

@@ -104,11 +104,22 @@ impl Pair {
         if self.random.below(2) == 0 {
             (now, later) = (later, now);
         }
-        let copy = later.copy_changes().unwrap();
         let rows = now.all_changes(false).unwrap();
+        let copy = later.copy_changes().unwrap();
         self.batch(keys);
         assert_eq!(copy.table().unwrap().all_changes(false).unwrap(), rows, "the rows of a file");
         rows
+    }
+
+    /// The same in two files: what is in memory, and later what is not.
+    fn changes_in_two(&mut self, keys: u64) -> [RecordBatch; 2] {
+        self.plain.all_changes(false).unwrap();
+        let mut slices = Vec::new();
+        let cold = self.spilled.changes_in_memory(STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
+        assert_eq!((self.plain.changed(), self.spilled.changed()), (0, 0));
+        self.batch(keys);
+        let warm = concat_batches(&self.spilled.file_schema(), &slices).unwrap();
+        [warm, cold.table().unwrap().all_changes(false).unwrap()]
     }
 }
 
@@ -147,6 +158,7 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
             most = most.max(pair.spilled.cold().0);
             match round % 50 {
                 11 => of_files.push(pair.changes(false)),
+                17 => of_files.extend(pair.changes_in_two(keys)),
                 23 => of_files.push(pair.changes_later(keys)),
                 37 if round % 100 == 37 => {
                     of_files.clear();
