@@ -168,15 +168,14 @@ fn state_that_cannot_lie_in_files_has_to_fit() {
 }
 
 #[test]
-fn a_panic_in_the_thread_that_merges_ends_the_job_with_its_name() {
-    let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 6);
-    let ended = trial.start_with_faults("panic@millstream-merge:1", &["--workers", "1"]).wait();
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("error: the thread that merges cold rows panicked: a test wants"),
-        "{}",
-        ended.stderr
-    );
+fn a_panic_in_a_thread_that_merges_or_makes_files_ends_the_job_with_its_name() {
+    for (thread, told) in [("merge", "that merges cold rows"), ("copies", "that makes files of checkpoints")] {
+        let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 6);
+        let ended = trial.start_with_faults(&format!("panic@millstream-{thread}:1"), &["--workers", "1"]).wait();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        let told = format!("error: the thread {told} panicked: a test wants");
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    }
 }
 
 #[test]

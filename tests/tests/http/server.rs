@@ -134,7 +134,7 @@ fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
 #[test]
 fn what_is_too_large_or_too_slow_is_refused() {
     let port = free_port();
-    let bounds = "request_bytes_max = \"64KiB\"\nrows_per_batch_max = 100\nrequest_time_max = \"300ms\"";
+    let bounds = "request_bytes_max = \"64KiB\"\nrows_per_batch_max = 100\nrequest_time_max = \"3s\"";
     let (trial, mut job) = listening(port, "batch = \"0s\"", bounds, "");
     let (_, before) = job.memory_bytes();
     // Its sender gets an answer, although it writes much more than is taken.
@@ -151,7 +151,7 @@ fn what_is_too_large_or_too_slow_is_refused() {
     answered(&client(port).post(&[], "z\n".repeat(100)).unwrap(), 200, "100");
     let mut slow = client(port);
     slow.say(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();
-    answered(&slow.reply().unwrap(), 408, "within 300ms (`request_time_max`)");
+    answered(&slow.reply().unwrap(), 408, "within 3s (`request_time_max`)");
     let mut heads = client(port);
     heads.say(format!("POST / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(100_000)).as_bytes()).unwrap();
     answered(&heads.reply().unwrap(), 431, "");

@@ -1,6 +1,9 @@
 //! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes
 //! what is no longer needed.
 
+mod makers;
+mod unwritten;
+
 use super::recent::{CheckpointFacts, RecentCheckpoints};
 use super::record::{self, NextPlugin, Upgraded};
 use super::store::{Store, Version};
@@ -12,16 +15,17 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::limits::STATE_WAITING_BYTES_MAX;
 use crate::patience::patiently;
 use crate::threads;
 use crate::time;
 use bytes::Bytes;
+use makers::{FileMakers, MakerThread};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use unwritten::UnwrittenBytes;
 
 /// How late the planted bug `state-late` writes.
 const BUG_DELAY: Duration = Duration::from_millis(100);
@@ -34,6 +38,7 @@ pub type SavedFile = (usize, StateFile);
 pub struct CheckpointWriter {
     orders: Sender<WriterOrder>,
     unwritten: Arc<UnwrittenBytes>,
+    makers: Arc<FileMakers>,
     recent: RecentCheckpoints,
     handover: Arc<HandoverState>,
     failure: Failure,
@@ -55,50 +60,12 @@ impl HandoverState {
 /// For how long checkpoints are kept small once somebody follows them. Should that one be given up, they are as ever then.
 const SMALL_FOR: Duration = Duration::from_secs(600);
 
-/// The bytes that were handed over ahead and are not written yet.
-#[derive(Default)]
-struct UnwrittenBytes {
-    bytes: Mutex<u64>,
-    fewer: Condvar,
-}
-
-impl UnwrittenBytes {
-    /// Waits until there are few, and adds some. Where the job fails meanwhile nothing is written any more.
-    fn add(&self, more: u64, failure: &Failure) {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        while *bytes > 0 && bytes.saturating_add(more) > STATE_WAITING_BYTES_MAX && !failure.happened() {
-            let waited = self.fewer.wait_timeout(bytes, LOOK_EVERY);
-            bytes = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *bytes = bytes.saturating_add(more);
-    }
-
-    fn written(&self, fewer: u64) {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        *bytes = bytes.saturating_sub(fewer);
-        self.fewer.notify_all();
-    }
-}
-
-/// How often a worker that waits looks whether the job has failed.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Makes files and hands over each of them.
-type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(Changes) -> Result<()>) -> Result<()> + Send>;
-
 enum WriterOrder {
     /// A file of a checkpoint whose other files come later.
     Ahead {
         batch: BatchId,
         worker: usize,
         changes: Changes,
-    },
-    /// The same of files that are made on the thread.
-    Later {
-        batch: BatchId,
-        worker: usize,
-        bytes: u64,
-        make: MakeFiles,
     },
     Save {
         batch: BatchId,
@@ -156,6 +123,7 @@ impl CheckpointWriter {
         let saver = CheckpointWriter {
             orders: sender,
             unwritten: unwritten.clone(),
+            makers: Arc::default(),
             recent: recent.clone(),
             handover: Arc::default(),
             failure: failure.clone(),
@@ -209,20 +177,21 @@ impl CheckpointWriter {
     pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: Changes) {
         self.recent.begun(batch);
         self.unwritten.add(changes.bytes(), &self.failure);
-        let _ = self.orders.send(WriterOrder::Ahead { batch, worker, changes });
+        self.send(worker, WriterOrder::Ahead { batch, worker, changes });
     }
 
-    /// The same of files that `make` makes on the thread, of what takes so many bytes until then.
+    /// The same of files that `make` makes of copies, which take so many bytes, on a thread of the worker's own.
     pub fn save_later(
         &self,
         batch: BatchId,
         worker: usize,
         bytes: u64,
-        make: impl FnOnce(&mut dyn FnMut(Changes) -> Result<()>) -> Result<()> + Send + 'static,
-    ) {
+        make: impl FnOnce(&mut dyn FnMut(Changes)) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         self.recent.begun(batch);
-        self.unwritten.add(bytes, &self.failure);
-        let _ = self.orders.send(WriterOrder::Later { batch, worker, bytes, make: Box::new(make) });
+        let (unwritten, failure) = (self.unwritten.clone(), self.failure.clone());
+        let thread = MakerThread { to: self.orders.clone(), unwritten, failure };
+        self.makers.make((batch, worker), bytes, Box::new(make), thread)
     }
 
     /// Writes what a worker hands over for the checkpoint after `batch`. `done` is called, on the thread, when all of it
@@ -235,8 +204,15 @@ impl CheckpointWriter {
         done: impl FnOnce(Vec<SavedFile>) + Send + 'static,
     ) {
         self.recent.begun(batch);
-        // The thread outlives the job.
-        let _ = self.orders.send(WriterOrder::Save { batch, worker, changes, done: Box::new(done) });
+        self.send(worker, WriterOrder::Save { batch, worker, changes, done: Box::new(done) });
+    }
+
+    /// Sends an order of a worker, behind what is still made for it.
+    fn send(&self, worker: usize, order: WriterOrder) {
+        if let Some(order) = self.makers.pass(worker, order) {
+            // The thread outlives the job.
+            let _ = self.orders.send(order);
+        }
     }
 
     /// All files of a checkpoint are durable, and all sinks have committed its batch: makes it count.
@@ -276,7 +252,6 @@ impl WriterThread {
             }
             let done = match order {
                 WriterOrder::Ahead { batch, worker, changes } => self.save_ahead(batch, worker, changes),
-                WriterOrder::Later { batch, worker, bytes, make } => self.save_later(batch, worker, bytes, make),
                 WriterOrder::Save { batch, worker, changes, done } => self.save(batch, worker, changes).map(done),
                 WriterOrder::Publish { published, done } => self.publish(published).map(|()| done()),
                 WriterOrder::Upgrade { next, done } => {
@@ -294,17 +269,6 @@ impl WriterThread {
         let bytes = changes.bytes();
         let file = self.save_file(batch, worker, changes)?;
         self.ahead.entry((batch, worker)).or_default().extend(file);
-        self.unwritten.written(bytes);
-        Ok(())
-    }
-
-    fn save_later(&mut self, batch: BatchId, worker: usize, bytes: u64, make: MakeFiles) -> Result<()> {
-        let mut saved = Vec::new();
-        make(&mut |changes| {
-            saved.extend(self.save_file(batch, worker, changes)?);
-            Ok(())
-        })?;
-        self.ahead.entry((batch, worker)).or_default().append(&mut saved);
         self.unwritten.written(bytes);
         Ok(())
     }

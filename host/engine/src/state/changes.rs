@@ -228,11 +228,11 @@ impl StateTable {
     }
 
     /// What [`StateTable::changes`] would write now of what changed, for who writes it while the table goes on. What was changed is
-    /// forgotten.
-    pub fn copy_changes(&mut self) -> Result<TableCopy> {
+    /// forgotten. Nothing is done where the rows in memory take more than so many bytes.
+    pub fn copy_changes(&mut self, bytes_max: u64) -> Result<Option<TableCopy>> {
         let changes = self.changes.as_ref().ok_or_else(not_noted)?;
         let stored: Vec<Slot> = changes.slots.iter().copied().filter(|slot| self.known(*slot)).collect();
-        let mut copy = TableCopy::of(self, &stored, true)?;
+        let Some(mut copy) = TableCopy::of(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
         let TrackedChanges { removed, removed_bytes, .. } = self.forget_changes()?;
         let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
         // No key is found in the copy.
@@ -241,13 +241,13 @@ impl StateTable {
         let mut is_back = is_back.into_iter();
         removed.removed.retain(|_| is_back.next() == Some(false));
         copy.set_removed(removed);
-        Ok(copy)
+        Ok(Some(copy))
     }
 
     /// As [`StateTable::changes`] of what changed and is in memory. What else changed, for files behind these: a key that was removed may
     /// be back there.
     pub fn changes_in_memory(&mut self, most: SliceMax, to: &mut SliceSink<'_>) -> Result<TableCopy> {
-        let cold = TableCopy::of(self, &[], true)?;
+        let cold = TableCopy::of(self, true)?;
         let spill = self.spill.take();
         let written = self.changes(false, most, to);
         self.spill = spill;
@@ -267,10 +267,12 @@ impl StateTable {
         Ok(changes)
     }
 
-    /// All rows of some key groups as they are now, for who writes them while the table goes on.
-    pub fn copy_of_groups(&self, groups: &Range<u64>) -> Result<TableCopy> {
+    /// All rows of some key groups as they are now, for who writes them while the table goes on; nothing where those in memory take more
+    /// than so many bytes.
+    pub fn copy_of_groups(&self, groups: &Range<u64>, bytes_max: u64) -> Result<Option<TableCopy>> {
         let within = |slot: &Slot| groups.contains(&(self.hashes[*slot as usize] >> GROUP_SHIFT));
-        TableCopy::of(self, &self.all().filter(within).collect::<Vec<_>>(), false)
+        let slots: Vec<Slot> = self.all().filter(within).collect();
+        Ok(TableCopy::of(self, false)?.with(self, &slots, bytes_max))
     }
 
     /// Writes these rows, which are those of some key groups that are in memory, together with those that are not. Whether there

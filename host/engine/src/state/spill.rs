@@ -460,12 +460,14 @@ impl StateTable {
 
     /// Writes the rows of these slots, which are in the order of their keys.
     fn put_rows(&self, slots: &[Slot], writer: &mut SpillWriter) -> Result<()> {
-        let mut row = Vec::new();
+        let (mut row, mut written) = (Vec::new(), Ok(()));
         self.each_row(slots, |table, slot, touched| {
             row.clear();
             table.put_row(slot, touched, &mut row);
-            writer.add(&row, table.hashes[slot as usize], touched)
-        })
+            written = writer.add(&row, table.hashes[slot as usize], touched);
+            written.is_ok()
+        });
+        written
     }
 
     /// Appends the row of a slot.
@@ -477,19 +479,17 @@ impl StateTable {
         });
     }
 
-    /// Calls `row` with each of these slots, and when its key was touched.
-    pub(super) fn each_row(
-        &self,
-        slots: &[Slot],
-        mut row: impl FnMut(&StateTable, Slot, i64) -> Result<()>,
-    ) -> Result<()> {
+    /// Calls `row` with each of these slots, and when its key was touched, while it says that it goes on. Whether it did to the end.
+    pub(super) fn each_row(&self, slots: &[Slot], mut row: impl FnMut(&StateTable, Slot, i64) -> bool) -> bool {
         for slots in slots.chunks(LOADED_ROWS) {
             self.load(slots);
             for slot in slots {
-                row(self, *slot, self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[*slot as usize]))?;
+                if !row(self, *slot, self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[*slot as usize])) {
+                    return false;
+                }
             }
         }
-        Ok(())
+        true
     }
 
     /// Brings what the rows of these slots are made of into the caches of the processor: they lie anywhere, and it waits for many at

@@ -2,7 +2,7 @@
 
 use super::StateTable;
 use super::ahead::TablesAhead;
-use super::files::{Files, TableSlice};
+use super::files::{Files, SliceSink, TableSlice};
 use super::table_copy::TableCopy;
 use crate::batch::keys::{KEY_GROUPS, KeyHash};
 use crate::checkpoint::changes::Changes;
@@ -149,31 +149,22 @@ impl TableCheckpoint {
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
-        let (mut copies, mut number) = (Vec::new(), 0);
+        let mut files = FilesOfTable { after, number: 0, copies: Vec::new() };
         if is_whole {
-            copies.push(self.copy_groups(after, state, self.groups)?);
+            self.write_groups(state, self.groups, &mut files)?;
             state.forget_changes()?;
         } else {
-            let copy = if is_large {
-                let (files, cold) = self.write_changes(after, state)?;
-                number = files;
-                cold
-            } else {
-                state.copy_changes()?
-            };
+            self.write_changes(state, is_large, &mut files)?;
             fold::note(&mut self.files, after, self.groups, false, changed);
-            if !copy.is_empty() {
-                copies.push(FilesOfCopy { copy, groups: self.groups, base: false });
-            }
         }
         if in_parts {
             let (first, end) = self.groups;
             let parts = state.used_bytes() / PART_BYTES_MAX;
             let parts = u32::try_from(parts).unwrap_or(PARTS_MAX).clamp(PARTS_MIN, PARTS_MAX);
             let part = fold::next_part(&self.files, first, end, parts);
-            copies.push(self.copy_groups(after, state, (part.start, part.end))?);
+            self.write_groups(state, (part.start, part.end), &mut files)?;
         }
-        self.write_later(after, number, copies);
+        self.write_later(files)?;
         Ok(None)
     }
 
@@ -219,7 +210,7 @@ const PARTS_ROWS_MIN: u64 = 1 << 20;
 const COPY_ROWS_MIN: u64 = 4096;
 const COPY_SHARE: u64 = 16;
 const COPY_BYTES_MIN: u64 = 1 << 20;
-const COPY_BYTES_MAX: u64 = 128 << 20;
+const COPY_BYTES_MAX: u64 = 32 << 20;
 
 impl TableCheckpoint {
     /// Whether all rows are to be written and not only those that changed.
@@ -229,61 +220,82 @@ impl TableCheckpoint {
         fold::base_due(&self.files, first, end, changed, all) && !(self.writer.keeps_small() && self.is_based())
     }
 
-    /// All rows of some key groups, for [`TableCheckpoint::write_later`].
-    fn copy_groups(&mut self, after: BatchId, state: &StateTable, groups: (u32, u32)) -> Result<FilesOfCopy> {
-        let copy = state.copy_of_groups(&self.hash_groups(groups))?;
-        let (first, end) = self.groups;
-        let share = u64::from(groups.1 - groups.0) * state.len() as u64 / u64::from((end - first).max(1));
-        fold::note(&mut self.files, after, groups, true, share);
-        Ok(FilesOfCopy { copy, groups, base: true })
+    /// Has what changed written: what can be copied later, and the rest now.
+    fn write_changes(&self, state: &mut StateTable, is_large: bool, files: &mut FilesOfTable) -> Result<()> {
+        let copy = if is_large { None } else { state.copy_changes(COPY_BYTES_MAX)? };
+        let copy = match copy {
+            Some(copy) => copy,
+            None => self.write_now(files, self.groups, false, |to| state.changes_in_memory(STATE_SLICE_MAX, to))?,
+        };
+        if !copy.is_empty() {
+            files.copies.push(FilesOfCopy { copy, groups: self.groups, base: false });
+        }
+        Ok(())
     }
 
-    /// Sends what changed in memory on its way at once: how many files that are, and what changed elsewhere.
-    fn write_changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<(u32, TableCopy)> {
-        let several = self.several;
-        let mut full = |file: Changes| self.writer.save_ahead(after, self.worker, file);
-        let mut files = Files::new(self.place, self.groups, false, STATE_FILE_BYTES_MAX, &mut full);
-        let cold = state.changes_in_memory(STATE_SLICE_MAX, &mut |slice| files.add(grouped(slice, several)))?;
-        let last = files.end();
-        let count = last.number + 1;
+    /// Has all rows of some key groups written: later where they can be copied, or else now.
+    fn write_groups(&mut self, state: &mut StateTable, groups: (u32, u32), files: &mut FilesOfTable) -> Result<()> {
+        let hashes = self.hash_groups(groups);
+        match state.copy_of_groups(&hashes, COPY_BYTES_MAX)? {
+            Some(copy) => files.copies.push(FilesOfCopy { copy, groups, base: true }),
+            None => self.write_now(files, groups, true, |to| state.all_of(hashes, STATE_SLICE_MAX, to))?,
+        }
+        let (first, end) = self.groups;
+        let rows = u64::from(groups.1 - groups.0) * state.len() as u64 / u64::from((end - first).max(1));
+        fold::note(&mut self.files, files.after, groups, true, rows);
+        Ok(())
+    }
+
+    /// Sends files on their way while the barrier waits.
+    fn write_now<T>(
+        &self,
+        files: &mut FilesOfTable,
+        groups: (u32, u32),
+        base: bool,
+        rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut full = |file: Changes| self.writer.save_ahead(files.after, self.worker, file);
+        let new = Files::new(self.place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(files.number);
+        let (made, last) = filled(new, self.several, rows)?;
+        files.number = last.number + 1;
         full(last);
-        Ok((count, cold))
+        Ok(made)
+    }
+
+    /// Has files made of copies while the next batches run: no barrier waits until many rows are in order and encoded.
+    fn write_later(&self, files: FilesOfTable) -> Result<()> {
+        let FilesOfTable { after, mut number, copies } = files;
+        let (several, place) = (self.several, self.place);
+        let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
+        let copies: Vec<_> = copies.into_iter().map(|of| (self.hash_groups(of.groups), of)).collect();
+        self.writer.save_later(after, self.worker, bytes, move |mut full| {
+            for (hashes, FilesOfCopy { copy, groups, base }) in copies {
+                let mut table = copy.table()?;
+                let new = Files::new(place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                let ((), last) = filled(new, several, |to| match base {
+                    true => table.all_of(hashes, STATE_SLICE_MAX, to),
+                    false => table.changes(false, STATE_SLICE_MAX, to),
+                })?;
+                number = last.number + 1;
+                full(last);
+            }
+            Ok(())
+        })
     }
 
     /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.
     fn hash_groups(&self, (first, end): (u32, u32)) -> Range<u64> {
         if self.groups == (first, end) { 0..KEY_GROUPS } else { u64::from(first)..u64::from(end) }
     }
+}
 
-    /// Makes files of copies while the next batches run: no barrier waits until many rows are in order and encoded. There are so many
-    /// files already.
-    fn write_later(&self, after: BatchId, mut number: u32, copies: Vec<FilesOfCopy>) {
-        let (several, place) = (self.several, self.place);
-        let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
-        let copies: Vec<_> = copies.into_iter().map(|of| (self.hash_groups(of.groups), of)).collect();
-        self.writer.save_later(after, self.worker, bytes, move |write| {
-            let mut wrote = Ok(());
-            let mut full = |file: Changes| {
-                if wrote.is_ok() {
-                    wrote = write(file);
-                }
-            };
-            for (hashes, FilesOfCopy { copy, groups, base }) in copies {
-                let mut files = Files::new(place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
-                let mut add = |slice| files.add(grouped(slice, several));
-                let mut table = copy.table()?;
-                if base {
-                    table.all_of(hashes, STATE_SLICE_MAX, &mut add)?;
-                } else {
-                    table.changes(false, STATE_SLICE_MAX, &mut add)?;
-                }
-                let last = files.end();
-                number = last.number + 1;
-                full(last);
-            }
-            wrote
-        });
-    }
+/// The files of a table for a checkpoint.
+struct FilesOfTable {
+    after: BatchId,
+    /// How many are on their way.
+    number: u32,
+    /// Of which others are to be made.
+    copies: Vec<FilesOfCopy>,
 }
 
 /// Rows that were copied, the key groups of the files that are to be made of them, and whether they are all rows of these.
@@ -291,6 +303,16 @@ struct FilesOfCopy {
     copy: TableCopy,
     groups: (u32, u32),
     base: bool,
+}
+
+/// Puts rows into files; the last of them.
+fn filled<T>(
+    mut files: Files<'_>,
+    several: bool,
+    rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
+) -> Result<(T, Changes)> {
+    let made = rows(&mut |slice| files.add(grouped(slice, several)))?;
+    Ok((made, files.end()))
 }
 
 /// A slice with its key groups where the order of the table tells these, see [`TableCheckpoint`].

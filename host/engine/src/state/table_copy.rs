@@ -1,5 +1,5 @@
-//! Rows of a table as they were at a barrier, for the thread that writes checkpoints: no barrier waits until many rows are in order
-//! and encoded.
+//! Rows of a table as they were at a barrier, for a thread that makes files of them: no barrier waits until many rows are in order and
+//! encoded.
 
 use super::changes::TrackedChanges;
 use super::spill::page;
@@ -17,17 +17,25 @@ pub struct TableCopy {
 }
 
 impl TableCopy {
-    /// The rows of these slots, and all that are not in memory, or those of them that changed.
-    pub(super) fn of(of: &StateTable, slots: &[Slot], changed_only: bool) -> Result<TableCopy> {
+    /// Without those in memory, and with all that are not, or those of them that changed.
+    pub(super) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
         let mut table = of.empty_with(&of.state_schema())?;
         table.forget_index();
         table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));
-        let mut rows = Vec::new();
-        of.each_row(slots, |of, slot, touched| {
-            of.put_row(slot, touched, &mut rows);
-            Ok(())
-        })?;
-        Ok(TableCopy { table, rows, removed: TrackedChanges::default() })
+        Ok(TableCopy { table, rows: Vec::new(), removed: TrackedChanges::default() })
+    }
+
+    /// Adds the rows of these slots; nothing where they take more than so many bytes.
+    pub(super) fn with(mut self, of: &StateTable, slots: &[Slot], bytes_max: u64) -> Option<TableCopy> {
+        let rows = &mut self.rows;
+        let added = of.each_row(slots, |of, slot, touched| {
+            let fits = (rows.len() + of.bytes_of(slot)) as u64 <= bytes_max;
+            if fits {
+                of.put_row(slot, touched, rows);
+            }
+            fits
+        });
+        added.then_some(self)
     }
 
     /// These keys are in files and were removed.

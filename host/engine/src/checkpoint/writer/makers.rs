@@ -1,0 +1,113 @@
+//! Threads that make files of rows that were copied at a barrier, one for each worker that has a large table: workers go on with the
+//! next batches, and files of several workers are made side by side.
+
+use super::WriterOrder;
+use super::unwritten::UnwrittenBytes;
+use crate::checkpoint::changes::Changes;
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::ids::BatchId;
+use crate::threads;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Makes files and hands over each of them.
+pub type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(Changes)) -> Result<()> + Send>;
+
+/// The threads, which end with this.
+#[derive(Default)]
+pub struct FileMakers {
+    by_worker: Mutex<BTreeMap<usize, FileMaker>>,
+}
+
+/// Gives orders to one of them.
+#[derive(Clone)]
+struct FileMaker {
+    orders: Sender<MakerOrder>,
+    /// What copies take of which no files are made yet.
+    copied: Arc<UnwrittenBytes>,
+}
+
+enum MakerOrder {
+    Make { batch: BatchId, worker: usize, bytes: u64, make: MakeFiles },
+    Pass(WriterOrder),
+}
+
+impl FileMakers {
+    /// Passes on an order of a worker behind the files that are made for it; gives it back where none ever were.
+    pub fn pass(&self, worker: usize, order: WriterOrder) -> Option<WriterOrder> {
+        let makers = self.by_worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(maker) = makers.get(&worker) else { return Some(order) };
+        // The thread outlives the job.
+        let _ = maker.orders.send(MakerOrder::Pass(order));
+        None
+    }
+
+    /// Has files made for a worker, of copies that take so many bytes. Waits where earlier ones of it are not done. An error where
+    /// there can be no thread, which is `thread` where there was none.
+    pub fn make(
+        &self,
+        (batch, worker): (BatchId, usize),
+        bytes: u64,
+        make: MakeFiles,
+        thread: MakerThread,
+    ) -> Result<()> {
+        let failure = thread.failure.clone();
+        let maker = self.of(worker, thread)?;
+        maker.copied.add(bytes, &failure);
+        let _ = maker.orders.send(MakerOrder::Make { batch, worker, bytes, make });
+        Ok(())
+    }
+
+    fn of(&self, worker: usize, thread: MakerThread) -> Result<FileMaker> {
+        let mut makers = self.by_worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(maker) = makers.get(&worker) {
+            return Ok(maker.clone());
+        }
+        let (sender, orders) = channel();
+        let maker = FileMaker { orders: sender, copied: Arc::default() };
+        let (copied, failure) = (maker.copied.clone(), thread.failure.clone());
+        let failed = move |error| failure.set(error);
+        threads::start("millstream-copies", "the thread that makes files of checkpoints", failed, move || {
+            thread.run(&orders, &copied);
+        })?;
+        makers.insert(worker, maker.clone());
+        Ok(maker)
+    }
+}
+
+/// What such a thread has.
+pub struct MakerThread {
+    pub to: Sender<WriterOrder>,
+    pub unwritten: Arc<UnwrittenBytes>,
+    pub failure: Failure,
+}
+
+impl MakerThread {
+    fn run(&self, orders: &Receiver<MakerOrder>, copied: &UnwrittenBytes) {
+        for order in orders {
+            if self.failure.happened() {
+                continue;
+            }
+            match order {
+                MakerOrder::Pass(order) => self.send(order),
+                MakerOrder::Make { batch, worker, bytes, make } => {
+                    let made = make(&mut |changes| {
+                        // Orders that wait behind this one may have been counted already, so nobody would make room.
+                        self.unwritten.add_at_once(changes.bytes());
+                        self.send(WriterOrder::Ahead { batch, worker, changes });
+                    });
+                    copied.written(bytes);
+                    if let Err(error) = made {
+                        self.failure.set(error.within(format!("checkpoint after batch {batch}")));
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, order: WriterOrder) {
+        let _ = self.to.send(order);
+    }
+}
