@@ -160,7 +160,8 @@ fn what_is_too_large_or_too_slow_is_refused() {
     answered(&many.reply().unwrap(), 431, "");
     client(port).say(b"\x16\x03\x01 no HTTP at all\r\n\r\n").unwrap();
     let (_, most) = job.memory_bytes();
-    assert!(most < before + (10 << 20), "it held {before} bytes before, and then {most}");
+    // Less than what the first of them sent; some of it is the program itself, as it comes to run parts that it had not run before.
+    assert!(most < before + (16 << 20), "it held {before} bytes before, and then {most}");
     job.until("it goes on", |_| trial.rows("out.jsonl").len() == 100);
     job.stop();
 }
