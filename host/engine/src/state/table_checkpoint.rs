@@ -228,7 +228,7 @@ impl TableCheckpoint {
             None => self.write_now(files, self.groups, false, |to| state.changes_in_memory(STATE_SLICE_MAX, to))?,
         };
         if !copy.is_empty() {
-            files.copies.push(FilesOfCopy { copy, groups: self.groups, base: false });
+            files.copies.push(FilesOfCopy { copy, groups: self.groups, all_of: None });
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl TableCheckpoint {
     fn write_groups(&mut self, state: &mut StateTable, groups: (u32, u32), files: &mut FilesOfTable) -> Result<()> {
         let hashes = self.hash_groups(groups);
         match state.copy_of_groups(&hashes, COPY_BYTES_MAX)? {
-            Some(copy) => files.copies.push(FilesOfCopy { copy, groups, base: true }),
+            Some(copy) => files.copies.push(FilesOfCopy { copy, groups, all_of: Some(hashes) }),
             None => self.write_now(files, groups, true, |to| state.all_of(hashes, STATE_SLICE_MAX, to))?,
         }
         let (first, end) = self.groups;
@@ -267,14 +267,13 @@ impl TableCheckpoint {
         let FilesOfTable { after, mut number, copies } = files;
         let (several, place) = (self.several, self.place);
         let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
-        let copies: Vec<_> = copies.into_iter().map(|of| (self.hash_groups(of.groups), of)).collect();
         self.writer.save_later(after, self.worker, bytes, move |mut full| {
-            for (hashes, FilesOfCopy { copy, groups, base }) in copies {
+            for FilesOfCopy { copy, groups, all_of } in copies {
                 let mut table = copy.table()?;
-                let new = Files::new(place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
-                let ((), last) = filled(new, several, |to| match base {
-                    true => table.all_of(hashes, STATE_SLICE_MAX, to),
-                    false => table.changes(false, STATE_SLICE_MAX, to),
+                let new = Files::new(place, groups, all_of.is_some(), STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                let ((), last) = filled(new, several, |to| match all_of {
+                    Some(hashes) => table.all_of(hashes, STATE_SLICE_MAX, to),
+                    None => table.changes(false, STATE_SLICE_MAX, to),
                 })?;
                 number = last.number + 1;
                 full(last);
@@ -298,11 +297,12 @@ struct FilesOfTable {
     copies: Vec<FilesOfCopy>,
 }
 
-/// Rows that were copied, the key groups of the files that are to be made of them, and whether they are all rows of these.
+/// Rows that were copied, and the key groups of the files that are to be made of them.
 struct FilesOfCopy {
     copy: TableCopy,
     groups: (u32, u32),
-    base: bool,
+    /// Where they are all rows of these: see [`TableCheckpoint::hash_groups`].
+    all_of: Option<Range<u64>>,
 }
 
 /// Puts rows into files; the last of them.
