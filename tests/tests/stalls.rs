@@ -102,17 +102,19 @@ fn job_with(state: &str, stages: &[Stage]) -> Trial {
     trial
 }
 
-/// One after the other: a job that cannot keep up leaves windows without rows out or brings them late, as it should, and the plain look
-/// knows nothing of that.
 #[test]
 fn every_row_is_in_its_windows_whatever_batches_there_were() {
-    for seed in [1, 2] {
-        disturbed(seed, "", &[""; 4]);
-    }
-    // Rows so long that most of what windows hold does not fit into memory.
-    let long: Vec<String> = (0..30).map(|key| key.to_string().repeat(12_000)).collect();
-    let keys: Vec<&str> = long.iter().map(String::as_str).collect();
-    disturbed(3, "state = { memory = \"1MiB\", folder = \"cold\" }", &keys);
+    std::thread::scope(|scope| {
+        for seed in [1, 2] {
+            scope.spawn(move || disturbed(seed, "", &[""; 4]));
+        }
+        // Rows so long that most of what windows hold does not fit into memory.
+        let long: Vec<String> = (0..30).map(|key| key.to_string().repeat(12_000)).collect();
+        scope.spawn(move || {
+            let keys: Vec<&str> = long.iter().map(String::as_str).collect();
+            disturbed(3, "state = { memory = \"1MiB\", folder = \"cold\" }", &keys);
+        });
+    });
 }
 
 /// `keys`: what stands behind the number of each key.

@@ -30,6 +30,8 @@ pub struct BatchContext {
     pub id: BatchId,
     /// Its time.
     pub time: BatchTime,
+    /// It was made up for windows of processing time: sources put nothing into it.
+    pub made_up: bool,
     /// Event time, in an operator that has it.
     pub watermark: Watermark,
 }
@@ -37,7 +39,7 @@ pub struct BatchContext {
 impl BatchContext {
     /// A batch without event time.
     pub fn new(id: BatchId, time: BatchTime) -> BatchContext {
-        BatchContext { id, time, watermark: Watermark::default() }
+        BatchContext { id, time, made_up: false, watermark: Watermark::default() }
     }
 
     /// What a plugin is told of it.

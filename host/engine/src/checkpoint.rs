@@ -24,11 +24,12 @@ pub mod types;
 pub mod writer;
 
 use crate::fault;
-use crate::ids::{BatchId, BatchTime};
+use crate::ids::BatchId;
 use crate::job::spec::CheckpointEvery;
 use crate::owner::Owner;
 use loaded::LoadedCheckpoint;
 use plan::PlanWriter;
+use resolve::Planned;
 use source_start::SourceStarts;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +62,7 @@ pub type FolderLock = Arc<store::Guard>;
 /// The batches that a start runs again, and where its own begin.
 pub struct ReplaySchedule {
     /// The batches to run again, in order.
-    pub batches: Vec<(BatchId, BatchTime)>,
+    pub batches: Vec<(BatchId, Planned)>,
     /// The first batch after those that are run again.
     pub first_new: BatchId,
     /// The first new batch of each start whose batches may be run again, this one's included, and when that start was, by the

@@ -435,13 +435,37 @@ impl Graph {
     /// is one of these.
     fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
         streams.iter().all(|stream| {
-            // Rows that are given back to a stage have its name, but come from a source.
-            let made_by = |stage: &&StageNode| stage.name == part_of(stream) && !retry_source::is_name(stream);
-            self.stages.iter().find(made_by).is_none_or(|stage| {
+            self.made_by(stream).is_none_or(|stage| {
                 let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
                 passes && stage.inputs.iter().all(|input| self.all_pass(&input.from, good))
             })
         })
+    }
+
+    /// Whether all rows of a stage come right out of sources, so that there are none in batches into which sources put nothing.
+    pub fn reads_only_sources(&self, stage: &StageNode) -> bool {
+        let made_of_rows = |stage: &StageNode| matches!(stage.operator, Operator::Union | Operator::Transform(_));
+        stage.inputs.iter().all(|input| self.all_pass(&input.from, made_of_rows))
+    }
+
+    /// For how many microseconds windows of processing time may hold rows back before they come to a stage.
+    pub fn held_back_us(&self, stage: &StageNode) -> i64 {
+        let inputs = stage.inputs.iter().flat_map(|input| &input.from);
+        let makers = inputs.filter_map(|stream| self.made_by(stream));
+        let held = makers.map(|maker| {
+            let own = match maker.window {
+                Some(WindowNode::Batches { size_us, .. }) => size_us,
+                _ => 0,
+            };
+            self.held_back_us(maker).saturating_add(own)
+        });
+        held.max().unwrap_or_default()
+    }
+
+    /// The stage that puts out a stream.
+    fn made_by(&self, stream: &str) -> Option<&StageNode> {
+        // Rows that are given back to a stage have its name, but come from a source.
+        self.stages.iter().find(|stage| stage.name == part_of(stream) && !retry_source::is_name(stream))
     }
 
     /// Whether rows of a stage come into one stream with those of others, somewhere behind it.

@@ -329,7 +329,11 @@ fn complete(
     // Stable: rows that a transform refused for a null come before those that its plugin refused.
     parts.sort_by(|a, b| a.order.cmp(&b.order));
     let watermark = clock.as_mut().map(|clock| clock.batch(tick, progress)).unwrap_or_default();
-    work.batch(BatchContext { watermark, ..BatchContext::new(id, tick.time) }, parts, &mut output)?;
+    work.batch(
+        BatchContext { watermark, made_up: tick.made_up, ..BatchContext::new(id, tick.time) },
+        parts,
+        &mut output,
+    )?;
     Ok((output, Vec::new()))
 }
 

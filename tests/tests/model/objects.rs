@@ -96,7 +96,12 @@ pub fn logs(state: &State) -> Vec<(LogName, Vec<Head>)> {
     for (bit, generation, batch, process) in bits() {
         if state.store.pieces & bit != 0 {
             let after = log_of(state, generation, batch);
-            let head = Head { batch: BatchId(batch.into()), time: BatchTime(0), source: SOURCES[process].into() };
+            let head = Head {
+                batch: BatchId(batch.into()),
+                time: BatchTime(0),
+                source: SOURCES[process].into(),
+                made_up: false,
+            };
             logs.entry((generation, process, after)).or_default().push(head);
         }
     }

@@ -388,7 +388,7 @@ impl Shares {
             ..StartRequest::default()
         };
         let committed = Some(process.committed).filter(|batch| *batch > 0);
-        let planned = Planned { time: BatchTime(0), generation: Generation(1) };
+        let planned = Planned { time: BatchTime(0), generation: Generation(1), made_up: false };
         let found = StartFacts {
             manifest: process.manifest.as_ref().map(|named| (*named.manifest).clone()),
             planned: (1..=BATCHES).map(|batch| (BatchId(batch.into()), planned)).collect(),

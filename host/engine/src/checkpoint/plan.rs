@@ -40,6 +40,8 @@ pub struct Head {
     pub time: BatchTime,
     /// The source.
     pub source: String,
+    /// The batch was made up for windows of processing time, see [`crate::window::empty_batches`].
+    pub made_up: bool,
 }
 
 /// What can be read of a log.

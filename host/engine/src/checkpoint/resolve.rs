@@ -56,6 +56,8 @@ pub struct Planned {
     pub time: BatchTime,
     /// The generation whose plan counts.
     pub generation: Generation,
+    /// It was made up for windows of processing time, see [`crate::window::empty_batches`].
+    pub made_up: bool,
 }
 
 /// What is to be started. `fresh`, `resume_from`, `replay_from` and `drop` take effect with the first [`claim`]: restarts after it are

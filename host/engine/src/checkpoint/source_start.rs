@@ -74,9 +74,9 @@ impl SourceStart {
     /// was, and partitions may have moved since.
     pub fn add(&mut self, entry: PlanEntry) {
         let share = self.share;
-        let PlanEntry { batch, time, source, chunks, moved } = entry;
+        let PlanEntry { batch, time, source, made_up, chunks, moved } = entry;
         let (moved, others): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(name, _)| share.owns(name));
-        let none = || PlanEntry { batch, time, source, ..PlanEntry::default() };
+        let none = || PlanEntry { batch, time, source, made_up, ..PlanEntry::default() };
         let own = self.entries.entry(batch).or_insert_with(none);
         let (chunks, chunks_of_others): (Vec<_>, Vec<_>) =
             chunks.into_iter().partition(|chunk| share.owns(&chunk.extent.file));

@@ -230,6 +230,8 @@ pub struct PlanEntry {
     pub time: BatchTime,
     /// The source.
     pub source: String,
+    /// The batch was made up for windows of processing time, see [`crate::window::empty_batches`].
+    pub made_up: bool,
     /// The chunks, in order. Replay makes the same ones.
     pub chunks: Vec<PlannedChunk>,
     /// The positions that this batch moved, after it.

@@ -39,7 +39,7 @@ pub fn build<'s>(
         WindowNode::Session { .. } => return sessions::build(stage, input, build),
         WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
-            Windows::Batches { size_us, ends: WindowEnds::new(&stage.name, (size_us, slide_us), build)? }
+            Windows::Batches { size_us, ends: WindowEnds::new(stage, (size_us, slide_us), build)? }
         }
         WindowNode::Sliding { size_us, slide_us, begin, .. } => {
             Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
@@ -188,7 +188,7 @@ impl RowsWindow {
         let parts = numbered(context.id, parts);
         match windows {
             Windows::Batches { size_us, ends } => {
-                let batch = ends.batch(context.time)?;
+                let batch = ends.batch(context)?;
                 for (id, part) in parts.into_iter().filter(|_| batch.holds) {
                     pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows)?;
                 }

@@ -258,7 +258,14 @@ impl Cutter {
                     kept: (checkpoint.keeps_rows || chunk.must_be_kept()).then(|| chunk.clone()),
                 });
                 let chunks = chunks.collect();
-                let entry = PlanEntry { batch, time, source: self.planned_as.clone(), chunks, moved: taken.moved };
+                let entry = PlanEntry {
+                    batch,
+                    time,
+                    source: self.planned_as.clone(),
+                    made_up: tick.made_up,
+                    chunks,
+                    moved: taken.moved,
+                };
                 checkpoint.plans.add(entry, Box::new(durable));
             }
         }

@@ -5,9 +5,10 @@ use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::state_file::REMOVED;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
-use crate::graph::window_ends_table;
-use crate::ids::{BatchId, BatchTime};
+use crate::graph::{StageNode, window_ends_table};
+use crate::ids::BatchId;
 use crate::running::Running;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::time::microseconds;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 const FIRST: &str = "first";
 /// The key of the end of the next window, where the last batch does not tell.
 const NEXT: &str = "next";
-/// The keys of the slides with batches, with numbers behind them: the ends of the first and the last of a run.
+/// The keys of the slides with batches that may hold rows, with numbers behind them: the ends of the first and the last of a run.
 const RUN: [&str; 2] = ["run from ", "run to "];
 
 /// The ends of a stage's windows, on one worker.
@@ -37,16 +38,21 @@ pub struct WindowEnds {
 
 impl WindowEnds {
     /// Goes on as the checkpoint that is loaded has it.
-    pub fn new(name: &str, (size_us, slide_us): (i64, i64), build: &BuildContext<'_, '_>) -> Result<WindowEnds> {
-        WindowEnds::of_worker(name, (size_us, slide_us), build.index, build.peers, build.running)
+    pub fn new(stage: &StageNode, window: (i64, i64), build: &BuildContext<'_, '_>) -> Result<WindowEnds> {
+        WindowEnds::of_worker(stage, window, build.index, build.peers, build.running)
     }
 
-    fn of_worker(name: &str, window: (i64, i64), index: usize, peers: usize, running: &Running) -> Result<WindowEnds> {
-        let (size_us, slide_us) = window;
+    fn of_worker(
+        stage: &StageNode,
+        (size_us, slide_us): (i64, i64),
+        index: usize,
+        peers: usize,
+        running: &Running,
+    ) -> Result<WindowEnds> {
         let checkpoints = running.checkpoints.as_ref();
-        let table = window_ends_table(name);
+        let table = window_ends_table(&stage.name);
         let checkpoint = checkpoints.and_then(|checkpoints| TableCheckpoint::open(checkpoints, &table, index, peers));
-        let mut schedule = WindowSchedule::new(size_us, slide_us);
+        let mut schedule = WindowSchedule::new(size_us, slide_us, running.graph.reads_only_sources(stage));
         if let (Some(checkpoint), Some(checkpoints)) = (&checkpoint, checkpoints) {
             let files = checkpoint.load_all()?.unwrap_or_default();
             let time = |key: &str| files.iter().rev().find_map(|rows| time_of(rows, key));
@@ -58,7 +64,7 @@ impl WindowEnds {
                 let more =
                     time(NEXT).map(|next_us| schedule::SavedSchedule { next_us, runs: (0..).map_while(run).collect() });
                 let last_us = checkpoints.loaded.last_batch.1.0;
-                schedule = WindowSchedule::restored(size_us, slide_us, origin_us, last_us, more);
+                schedule = schedule.restored(origin_us, last_us, more);
             }
         }
         let interval_us = microseconds(running.graph.spec.batch);
@@ -67,9 +73,9 @@ impl WindowEnds {
         Ok(ends)
     }
 
-    /// A batch of this time.
-    pub fn batch(&mut self, time: BatchTime) -> Result<BatchEnd> {
-        let end_us = self.schedule.batch(time.0, self.interval_us);
+    /// A batch.
+    pub fn batch(&mut self, BatchContext { time, made_up, .. }: BatchContext) -> Result<BatchEnd> {
+        let end_us = self.schedule.batch(time.0, self.interval_us, made_up);
         let (Some(origin_us), Some(next_us)) = (self.schedule.origin_us(), self.schedule.next_us()) else {
             return Err(Error::bug("a batch before the first"));
         };
@@ -133,9 +139,8 @@ pub fn empty_batches(running: &Running) -> Result<EmptyBatches> {
     let mut windows = Vec::new();
     for stage in &running.graph.stages {
         if let Some(WindowNode::Batches { size_us, slide_us }) = stage.window {
-            windows.push(
-                WindowEnds::of_worker(&stage.name, (size_us, slide_us), 0, running.threads.count, running)?.schedule,
-            );
+            let ends = WindowEnds::of_worker(stage, (size_us, slide_us), 0, running.threads.count, running)?;
+            windows.push((ends.schedule, running.graph.held_back_us(stage)));
         }
     }
     Ok(EmptyBatches::new(windows, microseconds(running.graph.spec.batch)))

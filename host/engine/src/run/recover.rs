@@ -394,7 +394,7 @@ pub fn prepare(
     };
     let starts = manifest.starts.iter().filter(|start| !start.upgrade);
     let replay = ReplaySchedule {
-        batches: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
+        batches: counted.iter().map(|(batch, planned)| (*batch, *planned)).collect(),
         first_new: start.first,
         starts: starts.map(|start| (start.first, start.started_us)).collect(),
     };

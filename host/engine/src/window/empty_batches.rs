@@ -10,7 +10,8 @@ use crate::limits::EMPTY_WINDOWS_MAX;
 /// The windows of a job as worker 0 follows them.
 #[derive(Clone, Debug)]
 pub struct EmptyBatches {
-    windows: Vec<WindowSchedule>,
+    /// Each with how long rows may be held back in other windows before they come to it, in microseconds.
+    windows: Vec<(WindowSchedule, i64)>,
     interval_us: i64,
     /// The time of the last batch of any kind.
     last_us: Option<i64>,
@@ -21,9 +22,10 @@ pub struct EmptyBatches {
 }
 
 impl EmptyBatches {
-    /// Follows these windows, in a job whose batches end an interval of this length.
-    pub fn new(windows: Vec<WindowSchedule>, interval_us: i64) -> EmptyBatches {
-        let last_us = windows.iter().filter_map(WindowSchedule::last_us).max();
+    /// Follows these windows, each with how long rows may be held back before they come to it, in a job whose batches end an
+    /// interval of this length.
+    pub fn new(windows: Vec<(WindowSchedule, i64)>, interval_us: i64) -> EmptyBatches {
+        let last_us = windows.iter().filter_map(|(due, _)| due.last_us()).max();
         EmptyBatches { windows, interval_us, last_us, rows_us: last_us, empty_max: EMPTY_WINDOWS_MAX }
     }
 
@@ -34,8 +36,8 @@ impl EmptyBatches {
 
     /// A batch was begun, so much later than its time.
     pub fn batch(&mut self, time_us: i64, made_up: bool, late_us: i64) {
-        for due in &mut self.windows {
-            due.batch(time_us, self.interval_us);
+        for (due, _) in &mut self.windows {
+            due.batch(time_us, self.interval_us, made_up);
         }
         self.last_us = Some(time_us);
         if !made_up {
@@ -54,13 +56,16 @@ impl EmptyBatches {
         self.waiting().or_else(|| {
             let rows_us = self.rows_us?;
             let empty_max = if stopping { 0 } else { self.empty_max };
-            self.windows.iter().filter_map(|due| due.misses(time_us, rows_us, empty_max)).min()
+            let missed = |(due, held_back_us): &(WindowSchedule, i64)| {
+                due.misses(time_us, rows_us.saturating_add(*held_back_us), empty_max)
+            };
+            self.windows.iter().filter_map(missed).min()
         })
     }
 
     /// The time of a batch with which a window that is over comes out.
     pub fn waiting(&self) -> Option<i64> {
-        let last_us = self.last_us.filter(|_| self.windows.iter().any(WindowSchedule::waits))?;
+        let last_us = self.last_us.filter(|_| self.windows.iter().any(|(due, _)| due.waits()))?;
         Some(last_us.saturating_add(1))
     }
 }

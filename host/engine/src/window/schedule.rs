@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 pub struct WindowSchedule {
     size_us: i64,
     slide_us: i64,
+    /// Whether all rows come right out of sources: none in batches that were made up.
+    of_sources: bool,
     begun: Option<SinceFirstBatch>,
 }
 
@@ -21,7 +23,7 @@ pub struct WindowSchedule {
 pub struct SavedSchedule {
     /// The end of the next window.
     pub next_us: i64,
-    /// The slides with batches: runs, by the ends of their first and last slides.
+    /// The slides with batches that may hold rows: runs, by the ends of their first and last slides.
     pub runs: Vec<(i64, i64)>,
 }
 
@@ -34,26 +36,21 @@ struct SinceFirstBatch {
     next_us: i64,
     /// The time of the last batch.
     last_us: i64,
-    /// The slides in which batches stood, those that no window to come needs left out: runs of slides that follow each
+    /// The slides in which batches stood that may hold rows, those that no window to come needs left out: runs of slides that follow each
     /// other, by the ends of the first and the last.
     runs: VecDeque<(i64, i64)>,
 }
 
 impl WindowSchedule {
-    /// A schedule before the first batch.
-    pub fn new(size_us: i64, slide_us: i64) -> WindowSchedule {
-        WindowSchedule { size_us: size_us.max(1), slide_us: slide_us.max(1), begun: None }
+    /// A schedule before the first batch. `of_sources`: all rows come right out of sources, so batches that are made up have none.
+    pub fn new(size_us: i64, slide_us: i64, of_sources: bool) -> WindowSchedule {
+        WindowSchedule { size_us: size_us.max(1), slide_us: slide_us.max(1), of_sources, begun: None }
     }
 
-    /// Goes on behind a batch of time `last_us`, with what [`WindowSchedule::kept`] said then.
-    pub fn restored(
-        size_us: i64,
-        slide_us: i64,
-        origin_us: i64,
-        last_us: i64,
-        kept: Option<SavedSchedule>,
-    ) -> WindowSchedule {
-        let mut due = WindowSchedule::new(size_us, slide_us);
+    /// The same windows behind a batch of time `last_us`, with what [`WindowSchedule::kept`] said then.
+    #[must_use]
+    pub fn restored(&self, origin_us: i64, last_us: i64, kept: Option<SavedSchedule>) -> WindowSchedule {
+        let mut due = WindowSchedule { begun: None, ..*self };
         let SavedSchedule { next_us, runs } = kept.unwrap_or_else(|| {
             let next_us = due.bound_behind(origin_us, last_us);
             let (first, last) = (due.first_slide(origin_us, next_us), due.bound_at(origin_us, last_us));
@@ -67,7 +64,7 @@ impl WindowSchedule {
     /// windows wait, or slides were without batches.
     pub fn kept(&self) -> Option<SavedSchedule> {
         let begun = self.begun.as_ref()?;
-        let plain = WindowSchedule::restored(self.size_us, self.slide_us, begun.origin_us, begun.last_us, None);
+        let plain = self.restored(begun.origin_us, begun.last_us, None);
         (plain != *self).then(|| SavedSchedule { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })
     }
 
@@ -87,9 +84,9 @@ impl WindowSchedule {
         self.bound_at(origin_us, time_us.saturating_add(1))
     }
 
-    /// The next batch is of this time, and an interval of this length ends with it. Returns the end of the window that comes
-    /// out with it.
-    pub fn batch(&mut self, time_us: i64, interval_us: i64) -> Option<i64> {
+    /// The next batch is of this time, and an interval of this length ends with it. `made_up`: sources put nothing into it.
+    /// Returns the end of the window that comes out with it.
+    pub fn batch(&mut self, time_us: i64, interval_us: i64, made_up: bool) -> Option<i64> {
         let origin_us = self.begun.as_ref().map_or(time_us.saturating_sub(interval_us), |begun| begun.origin_us);
         let bound = self.bound_at(origin_us, time_us);
         let slide_us = self.slide_us;
@@ -100,13 +97,19 @@ impl WindowSchedule {
             runs: VecDeque::new(),
         });
         begun.last_us = time_us.max(begun.last_us);
+        let may_hold_rows = !(made_up && self.of_sources);
         match begun.runs.back_mut() {
+            _ if !may_hold_rows => {}
             Some((_, last)) if bound <= *last => {}
             Some((_, last)) if bound == last.saturating_add(slide_us) => *last = bound,
             _ => begun.runs.push_back((bound, bound)),
         }
         self.skip();
         let begun = self.begun.as_mut()?;
+        if !may_hold_rows && begun.runs.is_empty() {
+            // No window up to here has rows. The one that ends here comes out; those before it were left out.
+            begun.next_us = begun.next_us.max(bound);
+        }
         let end = begun.next_us;
         if end > time_us {
             return None;
@@ -168,7 +171,9 @@ impl WindowSchedule {
     /// Whether a batch of this time is behind the next window, and that window may hold rows of a batch of time `last_us`
     /// or ends at most `empty` slides after those that may.
     pub fn misses(&self, time_us: i64, last_us: i64, empty: i64) -> Option<i64> {
-        let next_us = self.next_us()?;
+        let (origin_us, next_us) = (self.origin_us()?, self.next_us()?);
+        // The whole slide counts, see `first_slide`.
+        let last_us = self.bound_at(origin_us, last_us);
         let until_us = last_us.saturating_add(self.size_us).saturating_add(self.slide_us.saturating_mul(empty));
         (next_us < time_us && next_us < until_us).then_some(next_us)
     }

@@ -103,7 +103,7 @@ fn copy(from: &mut StateTable, to: &mut StateTable) {
 
 /// A batch of this time, an interval of 1 after the last one or later.
 fn batch_end(clock: &mut WindowSchedule, time: i64) -> BatchEnd {
-    let end_us = clock.batch(time, 1);
+    let end_us = clock.batch(time, 1, false);
     let (origin_us, next_us) = (clock.origin_us().unwrap(), clock.next_us().unwrap());
     BatchEnd { origin_us, time_us: time, holds: clock.holds(time), end_us, next_us }
 }
@@ -145,7 +145,7 @@ fn windows_of_batches_hold_what_came_in_them() {
         let empty = || Panes::table_of(&keys(), accumulators()).unwrap();
         let empty = || if spills { spilling(empty().ordered_by(keys().len())).unwrap() } else { empty() };
         let with = |table: StateTable| BatchWindows::new(size, inverse, &keys(), table).unwrap();
-        let mut clock = WindowSchedule::new(size, slide);
+        let mut clock = WindowSchedule::new(size, slide, false);
         let mut functions = Concatenation { combines: 0 };
         let (mut windows, mut all, mut time) = (with(empty()), Vec::new(), first);
         let (mut next_end, mut number, batches) = (first - 1 + slide, 0, random.from(1..60));
@@ -158,7 +158,7 @@ fn windows_of_batches_hold_what_came_in_them() {
                 next.shrink().unwrap();
                 windows = with(next);
                 windows.remade(&mut functions, origin_us, next_us).unwrap();
-                clock = WindowSchedule::restored(size, slide, origin_us, clock.last_us().unwrap(), clock.kept());
+                clock = clock.restored(origin_us, clock.last_us().unwrap(), clock.kept());
             }
             if number > 0 {
                 time += match number < batches {
@@ -285,7 +285,7 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
         let mut functions = Concatenation { combines: 0 };
         let table = Panes::table_of(&keys(), accumulators()).unwrap();
         let mut windows = BatchWindows::new(size, false, &keys(), table).unwrap();
-        let mut clock = WindowSchedule::new(size, 1);
+        let mut clock = WindowSchedule::new(size, 1, false);
         for time in 1..=10_000 {
             let rows = [TestRow { key: 1, time, text: "x".into() }];
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();

@@ -5,6 +5,7 @@ use super::barriers::{BarrierStep, Barriers};
 use super::clock::JobClock;
 use super::pace::{Pace, PaceFacts, PaceStep};
 use crate::checkpoint::positions::keeps_rows;
+use crate::checkpoint::resolve::Planned;
 use crate::context::Tick;
 use crate::dataflow::{TickInput, window_ends};
 use crate::error::Result;
@@ -50,7 +51,7 @@ struct BegunBatches {
 /// What decides when a batch begins.
 struct BatchSchedule {
     /// The batches to run again, which come first.
-    replay: VecDeque<(BatchId, BatchTime)>,
+    replay: VecDeque<(BatchId, Planned)>,
     clock: JobClock,
     pace: Pace,
     /// The time of a batch that is due, where empty ones come before it.
@@ -100,7 +101,7 @@ impl Coordinator {
         ticks.advance_to(replay.front().map_or(next, |(batch, _)| *batch).stamp());
         let spec = &running.graph.spec;
         // Virtual time says nothing about the machine's.
-        let last_known = replay.back().map_or(last_time, |(_, time)| last_time.max(*time));
+        let last_known = replay.back().map_or(last_time, |(_, planned)| last_time.max(planned.time));
         let virtual_time = spec.clock == ClockSpec::Manual;
         let mut clock = JobClock::new(if virtual_time { BatchTime(i64::MIN) } else { last_known });
         let now = clock.now();
@@ -158,8 +159,9 @@ impl Coordinator {
             Some(BarrierStep::Wait(sleep)) => sleep,
             _ => None,
         };
-        if let Some((batch, time)) = self.schedule.replay.front().copied() {
-            return self.run_again(running, batch, if fault::bug!("wrong-times") { now } else { time });
+        if let Some((batch, planned)) = self.schedule.replay.front().copied() {
+            let time = if fault::bug!("wrong-times") { now } else { planned.time };
+            return self.run_again(running, batch, Planned { time, ..planned });
         }
         let full = self.begun.are_full(running);
         let facts = PaceFacts {
@@ -263,15 +265,16 @@ impl Coordinator {
     }
 
     /// Begins a planned batch with its time of then, as soon as one more may be in flight.
-    fn run_again(&mut self, running: &Running, batch: BatchId, time: BatchTime) -> Option<Duration> {
+    fn run_again(&mut self, running: &Running, batch: BatchId, planned: Planned) -> Option<Duration> {
         if self.begun.are_full(running) {
             self.waits_for(running, full_because());
             return None;
         }
         self.schedule.replay.pop_front();
         fault::point("replay.batch");
-        self.send(running, batch, time, false);
-        self.schedule.empty.batch(time.0, false, 0);
+        let Planned { time, made_up, .. } = planned;
+        self.send(running, batch, time, made_up);
+        self.schedule.empty.batch(time.0, made_up, 0);
         Some(Duration::ZERO)
     }
 

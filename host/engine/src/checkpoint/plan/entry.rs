@@ -1,11 +1,12 @@
 //! An entry as bytes. Numbers take seven bits a byte, the lowest first; signed ones are folded so that small ones stay
 //! short; texts and bytes follow their length. The head comes first, so that it is read without the chunks.
 //!
-//! `batch time source | chunks: file start bytes row rows kept | moved: name offset mark`, where `kept` is 0, or 1 and
+//! `batch time source made_up | chunks: file start bytes row rows kept | moved: name offset mark`, where `kept` is 0, or 1 and
 //! `bytes header ends refused`, or 2 and rows that came as columns: a stream of Arrow IPC behind its length in four bytes. Ends are told by
 //! the lengths of the records, mostly one byte each.
 
 use super::Head;
+use super::frame::MADE_UP_VERSION;
 use crate::batch::chunk::PlannedChunk;
 use crate::batch::chunk::{Chunk, RefusedRecord};
 use crate::batch::position::{Extent, Position};
@@ -45,7 +46,7 @@ pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
         7 * NUMBER_BYTES_MAX + chunk.extent.file.len() + kept
     });
     let moved = entry.moved.iter().map(|(name, _)| 3 * NUMBER_BYTES_MAX + name.len());
-    5 * NUMBER_BYTES_MAX + entry.source.len() + chunks.sum::<usize>() + moved.sum::<usize>()
+    6 * NUMBER_BYTES_MAX + entry.source.len() + chunks.sum::<usize>() + moved.sum::<usize>()
 }
 
 /// Appends an entry; after an error there may be a part of it.
@@ -53,6 +54,7 @@ pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) -> Result<(), Error> {
     put_number(to, entry.batch.0);
     put_signed(to, entry.time.0);
     put_bytes(to, entry.source.as_bytes());
+    put_number(to, entry.made_up.into());
     put_number(to, entry.chunks.len() as u64);
     for chunk in &entry.chunks {
         put_bytes(to, chunk.extent.file.as_bytes());
@@ -119,14 +121,14 @@ fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The head of an entry; the error says what is wrong.
-pub(super) fn head(from: &Bytes) -> Result<Head, String> {
-    EntryReader { from, at: 0 }.head()
+pub(super) fn head(from: &Bytes, version: u32) -> Result<Head, String> {
+    EntryReader { from, at: 0 }.head(version)
 }
 
 /// An entry; the error says what is wrong. Its chunks share the memory of `from`.
-pub(super) fn get(from: &Bytes) -> Result<PlanEntry, String> {
+pub(super) fn get(from: &Bytes, version: u32) -> Result<PlanEntry, String> {
     let mut fields = EntryReader { from, at: 0 };
-    let Head { batch, time, source } = fields.head()?;
+    let Head { batch, time, source, made_up } = fields.head(version)?;
     let chunks = fields.list(EntryReader::chunk)?;
     let moved = fields.list(|fields| {
         let name = fields.text()?;
@@ -135,7 +137,7 @@ pub(super) fn get(from: &Bytes) -> Result<PlanEntry, String> {
     if fields.at != from.len() {
         return Err("a frame goes on after its entry".into());
     }
-    Ok(PlanEntry { batch, time, source, chunks, moved })
+    Ok(PlanEntry { batch, time, source, made_up, chunks, moved })
 }
 
 /// Reads field by field.
@@ -145,8 +147,10 @@ struct EntryReader<'a> {
 }
 
 impl EntryReader<'_> {
-    fn head(&mut self) -> Result<Head, String> {
-        Ok(Head { batch: BatchId(self.number()?), time: BatchTime(self.signed()?), source: self.text()? })
+    fn head(&mut self, version: u32) -> Result<Head, String> {
+        let (batch, time, source) = (BatchId(self.number()?), BatchTime(self.signed()?), self.text()?);
+        let made_up = version >= MADE_UP_VERSION && self.number()? != 0;
+        Ok(Head { batch, time, source, made_up })
     }
 
     fn chunk(&mut self) -> Result<PlannedChunk, String> {

@@ -30,8 +30,10 @@ const MAGIC: [u8; 8] = *b"mllsplan";
 const HEADER_BYTES: usize = 40;
 const FRAME_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 8;
-/// Version of logs: what came as columns is kept as columns since the second one.
-pub(super) const LOG_VERSION: u32 = FORMAT_VERSION + 1;
+/// Version of logs: what came as columns is kept as columns since the second one, and the third says which batches were made up.
+pub(super) const LOG_VERSION: u32 = MADE_UP_VERSION;
+/// The first version that says of a batch whether it was made up.
+pub(super) const MADE_UP_VERSION: u32 = FORMAT_VERSION + 2;
 /// Ends every body.
 const LAST: u8 = 0xa5;
 
@@ -94,6 +96,7 @@ fn length_check(length: [u8; 4], seed: u64) -> u32 {
 /// The frames of a log, one after the other.
 pub(super) struct Frames<'a> {
     log: &'a Bytes,
+    version: u32,
     at: usize,
     seed: u64,
 }
@@ -101,6 +104,7 @@ pub(super) struct Frames<'a> {
 /// A body whose checksum is right.
 pub(super) struct Frame {
     body: Bytes,
+    version: u32,
 }
 
 /// What comes next in a log.
@@ -151,7 +155,7 @@ impl<'a> Frames<'a> {
         if *parts != self::header(name, version) {
             return damaged("it was written under another name");
         }
-        Ok(Frames { log, at: HEADER_BYTES, seed })
+        Ok(Frames { log, version, at: HEADER_BYTES, seed })
     }
 
     /// Bytes that were read so far: where the next frame begins.
@@ -188,7 +192,9 @@ impl<'a> Frames<'a> {
         self.seed = checksum;
         match body.split_last() {
             // `get` above says that all of this lies within the log.
-            Some((&LAST, fields)) => NextFrame::Frame(Frame { body: self.log.slice_ref(fields) }),
+            Some((&LAST, fields)) => {
+                NextFrame::Frame(Frame { body: self.log.slice_ref(fields), version: self.version })
+            }
             _ => NextFrame::Damaged("a frame does not end as frames do".into()),
         }
     }
@@ -197,12 +203,12 @@ impl<'a> Frames<'a> {
 impl Frame {
     /// Its head; the error says what is wrong.
     pub(super) fn head(&self) -> Result<Head, String> {
-        entry::head(&self.body)
+        entry::head(&self.body, self.version)
     }
 
     /// The whole entry. Its chunks share the memory of the log.
     pub(super) fn entry(&self) -> Result<PlanEntry, String> {
-        entry::get(&self.body)
+        entry::get(&self.body, self.version)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::batch::position::{Extent, Position};
 use crate::batch::ready::ReadyRows;
 use crate::checkpoint::store::{Guard, Log, Object, Store, Version};
 use crate::checkpoint::types::PlanEntry;
+use crate::decode::varint;
 use crate::failure::Failure;
 use crate::patience::{StoreError, StoreErrorKind};
 use crate::random::Random;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -171,7 +172,7 @@ impl RandomEntries for Random {
         let position = |random: &mut Random| Position { offset: random.number(), mark: random.number() as i64 };
         let moved = (0..self.below(3)).map(|_| (self.text(), position(self))).collect();
         let time = BatchTime(self.number() as i64);
-        PlanEntry { batch: BatchId(batch), time, source: self.text(), chunks, moved }
+        PlanEntry { batch: BatchId(batch), time, source: self.text(), made_up: self.below(2) == 1, chunks, moved }
     }
 }
 
@@ -190,6 +191,29 @@ fn log_of(name: &LogName, entries: &[PlanEntry]) -> Vec<u8> {
     log
 }
 
+/// A log of these entries as versions wrote it that did not say of a batch whether it was made up.
+fn log_before_made_up(version: u32, entries: &[PlanEntry]) -> Vec<u8> {
+    let mut log = header(&name(7), version).to_vec();
+    let mut seed = xxh3_64(&log);
+    log.extend(seed.to_le_bytes());
+    for entry in entries {
+        let (mut body, mut head) = (Vec::new(), Vec::new());
+        super::entry::put(&mut body, entry).unwrap();
+        varint::write(entry.batch.0, &mut head);
+        varint::write(varint::zigzag(entry.time.0), &mut head);
+        varint::write(entry.source.len() as u64, &mut head);
+        assert_eq!(body.remove(head.len() + entry.source.len()), 0);
+        body.push(0xa5);
+        let length = (body.len() as u32).to_le_bytes();
+        log.extend(length);
+        log.extend((xxh3_64_with_seed(&length, seed) as u32).to_le_bytes());
+        seed = xxh3_64_with_seed(&body, seed);
+        log.extend(seed.to_le_bytes());
+        log.extend(body);
+    }
+    log
+}
+
 /// A small log, whose last entry ends in zeros of its own.
 fn small() -> (Vec<PlanEntry>, Vec<u8>) {
     let chunk = |bytes: &'static [u8]| Chunk {
@@ -202,6 +226,7 @@ fn small() -> (Vec<PlanEntry>, Vec<u8>) {
         batch: BatchId(batch),
         time: BatchTime(1_000_000),
         source: source.into(),
+        made_up: batch == 9,
         chunks: vec![planned(bytes)],
         moved: vec![(String::new(), Position { offset: batch, mark: 0 })],
     };
@@ -221,7 +246,10 @@ fn read(memory: &Memory) -> (Vec<PlanEntry>, Option<String>) {
     let mut entries = Vec::new();
     read_entries(memory, &logs, |_, _| true, |_, entry| entries.push(entry)).unwrap();
     let told: Vec<Head> = logs.iter().flat_map(|log| log.heads.clone()).collect();
-    let head = |entry: &PlanEntry| Head { batch: entry.batch, time: entry.time, source: entry.source.clone() };
+    let head = |entry: &PlanEntry| {
+        let PlanEntry { batch, time, made_up, .. } = *entry;
+        Head { batch, time, source: entry.source.clone(), made_up }
+    };
     assert_eq!(told, entries.iter().map(head).collect::<Vec<_>>());
     (entries, logs.into_iter().find_map(|log| log.damage))
 }
@@ -292,11 +320,11 @@ fn hostile_bodies_are_refused_without_panic() {
             body[at] = [0xff, random.next() as u8][random.below(2) as usize];
         }
         body.truncate(random.below(body.len() as u64 + 1) as usize + 8);
-        let _ = super::entry::get(&body.into());
+        let _ = super::entry::get(&body.into(), LOG_VERSION);
     }
     // More chunks than there are bytes, and a length beyond all memory.
-    let huge = [[1, 2, 0, 0xff].as_slice(), &[0xff; 8], &[1]].concat();
-    assert_eq!(super::entry::get(&huge.into()), Err("a frame ends within its entry".into()));
+    let huge = [[1, 2, 0, 0, 0xff].as_slice(), &[0xff; 8], &[1]].concat();
+    assert_eq!(super::entry::get(&huge.into(), LOG_VERSION), Err("a frame ends within its entry".into()));
 }
 
 #[test]
@@ -326,19 +354,18 @@ fn other_logs_newer_versions_and_strangers_are_told_apart() {
     let (_, damage) = read(&Memory::with(&name(6), &log));
     assert!(damage.is_some_and(|damage| damage.contains("under another name")));
 
-    // Those of before are told apart by the version alone.
-    let (entries, now) = small();
-    let mut before = header(&name(7), 1).to_vec();
-    let mut seed = xxh3_64(&before);
-    before.extend(seed.to_le_bytes());
-    entries.iter().for_each(|entry| put(&mut before, &mut seed, entry).unwrap());
-    assert_ne!(before, now);
-    assert_eq!(read(&Memory::with(&name(7), &before)).0, entries);
+    // Those of before say nothing of batches that were made up.
+    let (mut entries, _) = small();
+    entries.iter_mut().for_each(|entry| entry.made_up = false);
+    for version in 1..LOG_VERSION {
+        let before = log_before_made_up(version, &entries);
+        assert_eq!(read(&Memory::with(&name(7), &before)), (entries.clone(), None));
+    }
 
     let newer = header(&name(7), LOG_VERSION + 1);
     let newer = [newer.as_slice(), &xxh3_64(&newer).to_le_bytes()].concat();
     let error = read_heads(&Memory::with(&name(7), &newer)).unwrap_err().message;
-    assert!(error.contains("newer version of Millstream (format 3;"), "{error}");
+    assert!(error.contains("newer version of Millstream (format 4;"), "{error}");
 
     let memory = Memory::with(&name(7), &log);
     for stranger in ["plans/notes.txt", "plans/3-1-7.log", "plans/000003-001-000000000007-1.log"] {

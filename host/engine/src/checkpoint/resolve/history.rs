@@ -6,7 +6,7 @@
 use super::Planned;
 use crate::checkpoint::plan::{Head, LogName};
 use crate::checkpoint::types::Start;
-use crate::ids::{BatchId, BatchTime};
+use crate::ids::BatchId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The start whose plan of this batch counts.
@@ -40,20 +40,20 @@ pub fn run(starts: &[Start], planned: &BTreeMap<BatchId, Planned>, after: BatchI
 /// Which batches are planned whole, and by which generation's plan: the newest start whose `after` lies before the
 /// batch; each of its sources must have planned it.
 pub fn planned(starts: &[Start], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
-    let mut found: BTreeMap<BatchId, (BatchTime, BTreeSet<&str>)> = BTreeMap::new();
+    let mut found: BTreeMap<BatchId, (&Head, BTreeSet<&str>)> = BTreeMap::new();
     for (log, heads) in logs {
         for head in heads {
             let counts = owner(starts, head.batch)
                 .is_some_and(|owner| owner.generation == log.generation && owner.first <= head.batch);
             if counts {
-                found.entry(head.batch).or_insert((head.time, BTreeSet::new())).1.insert(&head.source);
+                found.entry(head.batch).or_insert((head, BTreeSet::new())).1.insert(&head.source);
             }
         }
     }
-    let whole = found.into_iter().filter_map(|(batch, (time, sources))| {
+    let whole = found.into_iter().filter_map(|(batch, (head, sources))| {
         let owner = owner(starts, batch)?;
         let whole = owner.sources.iter().all(|source| sources.contains(source.as_str()));
-        whole.then_some((batch, Planned { time, generation: owner.generation }))
+        whole.then_some((batch, Planned { time: head.time, generation: owner.generation, made_up: head.made_up }))
     });
     whole.collect()
 }

@@ -92,7 +92,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[u64]) -> Manifest {
 }
 
 fn plan(generation: u64) -> Planned {
-    Planned { time: BatchTime(0), generation: Generation(generation) }
+    Planned { time: BatchTime(0), generation: Generation(generation), made_up: false }
 }
 
 /// What is found: starts, checkpoints, planned batches (with the generation), what sinks `x`, `y` … have committed.
@@ -124,8 +124,12 @@ fn short(resume: &Resume) -> Short {
 
 #[test]
 fn a_batch_is_planned_when_each_source_planned_it_in_the_generation_that_counts() {
-    let head =
-        |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(batch as i64), source: source.into() };
+    let head = |batch, source: &str| Head {
+        batch: BatchId(batch),
+        time: BatchTime(batch as i64),
+        source: source.into(),
+        made_up: false,
+    };
     let log =
         |generation, process, after| LogName { generation: Generation(generation), process, after: BatchId(after) };
     // Generation 2 began after batch 2, generation 3 gave up what 2 had planned after batch 3, up to 5.
@@ -301,7 +305,8 @@ fn each_process_must_have_planned_its_share_of_a_source_that_is_spread() {
     let resume = Resume { first: BatchId(3), after: BatchId(2), ..Resume::default() };
     let spread = claim(Some(&alone), &resume, &wanted(3), "job", "id");
     assert_eq!(spread.starts[1].sources, ["file", "topic#0", "topic#1", "topic#2"]);
-    let head = |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(0), source: source.into() };
+    let head =
+        |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(0), source: source.into(), made_up: false };
     let log = |generation, process| LogName { generation: Generation(generation), process, after: BatchId(0) };
     let mut logs = vec![
         (log(1, 0), vec![head(1, "file"), head(1, "topic"), head(2, "topic"), head(2, "file"), head(3, "topic")]),

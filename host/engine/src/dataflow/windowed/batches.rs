@@ -56,7 +56,7 @@ impl BatchWindowWork {
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let mut windows = BatchWindows::new(size_us, inverse, &keys, table).map_err(in_checkpoint(&stage.name))?;
-        let ends = WindowEnds::new(&stage.name, (size_us, slide_us), build)?;
+        let ends = WindowEnds::new(stage, (size_us, slide_us), build)?;
         let last = build.last_batch();
         if checkpoint.is_some()
             && let Some((origin_us, next_us)) = ends.origin_us().zip(ends.next_us())
@@ -89,7 +89,7 @@ impl BatchWindowWork {
             self.windows.remade(&mut self.results.functions.within(last), origin_us, next_us)?;
         }
         let rows = gather(parts, &self.partial, self.keys)?;
-        let batch = self.ends.batch(context.time)?;
+        let batch = self.ends.batch(context)?;
         self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
     }
 

@@ -4,29 +4,32 @@ use super::*;
 
 #[test]
 fn windows_end_at_multiples_of_the_slide_from_the_first_batch() {
-    let mut due = WindowSchedule::new(6, 3);
+    let mut due = WindowSchedule::new(6, 3, false);
     // The first batch began at 100.
-    let ended: Vec<(i64, i64)> = (101..=110).filter_map(|time| Some((time, due.batch(time, 1)?))).collect();
+    let ended: Vec<(i64, i64)> = (101..=110).filter_map(|time| Some((time, due.batch(time, 1, false)?))).collect();
     assert_eq!(ended, [(103, 103), (106, 106), (109, 109)]);
     assert_eq!((due.next_us(), due.waits()), (Some(112), false));
 }
 
 #[test]
 fn windows_come_out_one_by_one_where_a_batch_passes_several_bounds() {
-    let mut due = WindowSchedule::new(6, 3);
-    assert_eq!([due.batch(101, 1), due.batch(102, 1), due.batch(110, 1)], [None, None, Some(103)]);
+    let mut due = WindowSchedule::new(6, 3, false);
+    assert_eq!([due.batch(101, 1, false), due.batch(102, 1, false), due.batch(110, 1, false)], [None, None, Some(103)]);
     assert!(due.waits());
     // Between 103 and 109 no batch stands.
-    assert_eq!([due.batch(111, 1), due.batch(112, 1), due.batch(113, 1)], [Some(106), Some(112), None]);
+    assert_eq!(
+        [due.batch(111, 1, false), due.batch(112, 1, false), due.batch(113, 1, false)],
+        [Some(106), Some(112), None]
+    );
     assert!(!due.waits());
 }
 
 #[test]
 fn windows_in_which_no_batch_stands_are_left_out() {
-    let mut due = WindowSchedule::new(6, 3);
-    assert_eq!([due.batch(101, 1), due.batch(1_000_001, 1)], [None, Some(103)]);
-    assert_eq!([due.batch(1_000_002, 1), due.next_us()], [Some(106), Some(1_000_003)]);
-    assert_eq!([due.batch(1_000_003, 1), due.next_us()], [Some(1_000_003), Some(1_000_006)]);
+    let mut due = WindowSchedule::new(6, 3, false);
+    assert_eq!([due.batch(101, 1, false), due.batch(1_000_001, 1, false)], [None, Some(103)]);
+    assert_eq!([due.batch(1_000_002, 1, false), due.next_us()], [Some(106), Some(1_000_003)]);
+    assert_eq!([due.batch(1_000_003, 1, false), due.next_us()], [Some(1_000_003), Some(1_000_006)]);
 }
 
 /// Whatever the batch times are: ends at the grid, each once, in order, and each window with batches is among them.
@@ -43,19 +46,19 @@ fn no_window_with_a_batch_is_missed() {
         let (interval, first) = (1 + random(40), random(1000) - 500);
         let origin = first - interval;
         let (mut due, mut time, mut times, mut ends) =
-            (WindowSchedule::new(size, slide), first, Vec::new(), Vec::new());
+            (WindowSchedule::new(size, slide, false), first, Vec::new(), Vec::new());
         for _ in 0..random(40) + 1 {
             times.push(time);
-            ends.extend(due.batch(time, interval));
+            ends.extend(due.batch(time, interval, false));
             if random(6) == 0 {
-                let restored = WindowSchedule::restored(size, slide, origin, time, due.kept());
+                let restored = due.restored(origin, time, due.kept());
                 assert_eq!(restored, due);
             }
             time += if random(4) == 0 { 1 + random(4000) } else { 1 + random(50) };
         }
         let last = times[times.len() - 1];
         while due.waits() {
-            ends.extend(due.batch(time, interval));
+            ends.extend(due.batch(time, interval, false));
             time += 1;
         }
         assert!(ends.is_sorted_by(|a, b| a < b), "{ends:?}");
@@ -75,9 +78,9 @@ fn no_window_with_a_batch_is_missed() {
 #[test]
 fn times_at_the_bounds_of_numbers_do_no_harm() {
     for time in [i64::MIN, i64::MAX] {
-        let mut due = WindowSchedule::new(3, 2);
-        due.batch(time, 1);
-        due.batch(i64::MAX, 1);
-        due.batch(0, 1);
+        let mut due = WindowSchedule::new(3, 2, false);
+        due.batch(time, 1, false);
+        due.batch(i64::MAX, 1, false);
+        due.batch(0, 1, false);
     }
 }
