@@ -254,8 +254,10 @@ pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
 pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
-/// Compiled components in the cache; the oldest go first.
-pub const COMPILED_FILES_MAX: usize = 64;
+/// Compiled components in the cache; those that were not used for the longest time go first.
+pub const COMPILED_FILES_MAX: usize = 512;
+/// Bytes of such files together. Those of a plugin in Python are 10 to 40 MB, in Rust less than 1 MB.
+pub const CACHED_CODE_BYTES_MAX: u64 = 2 << 30;
 /// Components that Python plugins begin as, which are kept; those that were not used for the longest time go first.
 pub const PYTHON_BASES_MAX: usize = 8;
 /// Files with compiled functions of large runtimes in the cache; the oldest go first.

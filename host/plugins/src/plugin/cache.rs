@@ -9,15 +9,16 @@
 mod refusals;
 
 use crate::hex;
-use crate::limits::{COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
+use crate::limits::{CACHED_CODE_BYTES_MAX, COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use crate::private::{self, Key};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
+use std::cmp::Reverse;
 use std::fs::{self, File, TryLockError};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use wasmparser::BinaryReader;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -247,15 +248,20 @@ impl Cache {
     fn prune(&self) -> io::Result<()> {
         for purpose in [CacheFileKind::Code, CacheFileKind::Refusal, CacheFileKind::Functions] {
             let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
-            files.sort();
-            for (_, path) in files.iter().take(files.len().saturating_sub(purpose.files_max())) {
+            files.sort_by_key(|file| Reverse(file.modified));
+            let mut bytes: u64 = 0;
+            let beyond = files.iter().enumerate().filter(|(number, file)| {
+                bytes = bytes.saturating_add(file.bytes);
+                *number >= purpose.files_max() || bytes > CACHED_CODE_BYTES_MAX
+            });
+            for (_, CachedFile { path, .. }) in beyond {
                 remove(path)?;
                 remove(&mac_of(path))?;
             }
         }
         let kept = ["code", "refused", "functions", "mac"];
         let foreign = |path: &Path| !path.extension().and_then(|e| e.to_str()).is_some_and(|e| kept.contains(&e));
-        for (modified, path) in self.files(foreign)? {
+        for CachedFile { modified, path, .. } in self.files(foreign)? {
             if modified.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {
                 remove(&path)?;
             }
@@ -263,12 +269,14 @@ impl Cache {
         Ok(())
     }
 
-    fn files(&self, which: impl Fn(&Path) -> bool) -> io::Result<Vec<(std::time::SystemTime, PathBuf)>> {
+    fn files(&self, which: impl Fn(&Path) -> bool) -> io::Result<Vec<CachedFile>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             match fs::symlink_metadata(&path) {
-                Ok(found) if !found.is_dir() && which(&path) => files.push((found.modified()?, path)),
+                Ok(found) if !found.is_dir() && which(&path) => {
+                    files.push(CachedFile { modified: found.modified()?, bytes: found.len(), path });
+                }
                 _ => {}
             }
         }
@@ -276,10 +284,17 @@ impl Cache {
     }
 }
 
+/// A file of the folder.
+struct CachedFile {
+    modified: SystemTime,
+    bytes: u64,
+    path: PathBuf,
+}
+
 /// The file that was not used for the longest time goes first, so what a job loads at each start stays. Where that cannot be noted it may be
 /// compiled once more.
 fn was_used(file: &File) {
-    file.set_modified(std::time::SystemTime::now()).ok();
+    file.set_modified(SystemTime::now()).ok();
 }
 
 /// Where the authentication code of a file stands: `x.code` has `x.code.mac`.

@@ -133,6 +133,22 @@ fn the_oldest_go_with_what_is_beside_them() {
 }
 
 #[test]
+fn files_that_are_large_together_go_although_they_are_few() {
+    let folder = CacheFolder::new();
+    let cache = folder.open().unwrap();
+    for (name, seconds) in [("first", 30), ("second", 20), ("third", 10)] {
+        cache.store(name, b"code");
+        let file = fs::File::options().write(true).open(folder.path(&format!("compiled/{name}.code"))).unwrap();
+        // Without blocks on the disk.
+        file.set_len(CACHED_CODE_BYTES_MAX / 3).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    }
+    cache.store("fourth", &[0; 100]);
+    let is_there = |name: &str| folder.path(&format!("compiled/{name}.code")).exists();
+    assert_eq!(["first", "second", "third", "fourth"].map(is_there), [false, true, true, true]);
+}
+
+#[test]
 fn what_is_used_stays() {
     let (folder, engine) = (CacheFolder::new(), Engine::default());
     let cache = folder.open().unwrap();
