@@ -20,8 +20,8 @@ TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.)) tests/conformanc
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
-	@echo 'make test    all tests'
-	@echo 'make torture kills jobs at every moment and compares what they put out, with bugs that it must find,'
+	@echo 'make test    the tests, but for those that take long'
+	@echo 'make torture runs the tests that take long, kills jobs at every moment and compares what they put out, with bugs that it must find,'
 	@echo '             and tears the network between three machines, then feeds the host random plugins (KILLS=1000 FAULTS=500 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make soak    lets a job run between topics of Kafka for hours (HOURS=10), kills a copy of it every minute, and draws what it holds'
 	@echo 'make bench   speed and memory, against native loops and programs (PARTS="words servers-redis")'
@@ -112,15 +112,17 @@ test: tools servers wheel
 	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
 	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 
-# As many kills, faults of networks and as much random input as asked for. The seed that a failure names repeats its choices.
+# The tests that take long, and as many kills, faults of networks and as much random input as asked for. The seed that a failure names repeats its choices.
 KILLS ?= 1000
 FAULTS ?= 500
 FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
 # A second program, which can be told to have bugs that the kill loop must find. Nothing else is built with this.
 WITH_BUGS := --features millstream/planted-bugs,millstream-tests/planted-bugs
-torture: tools servers
-	@"$(MILLSTREAM)" build $(TEST_PLUGINS)
+torture: export WHEEL_LEVEL := 1
+torture: tools servers wheel
+	@"$(MILLSTREAM)" build $(OTHER_PLUGINS) $(TEST_PLUGINS)
+	cargo test --release --workspace --no-fail-fast --test program --test toolchains --test library --test torture -- ::long::
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture kill:: -- --nocapture
 	FAULTS=$(FAULTS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture network:: -- --nocapture

@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests, group by group, two rows of groups side by side: most tests wait more than they compute. It goes on where one
+# The tests, but for those that take long, group by group, two rows of groups side by side: most tests wait more than they compute. It goes on where one
 # fails, says at the end how long each took, and fails then. What a group said is in a file, and shown where it failed.
 #   scripts/test.sh <the program millstream> <folders of plugins with cases, separated by spaces>
 set -u
@@ -30,6 +30,8 @@ group() {
 cargo_test() {
 	timeout 3300 cargo test --release --workspace --no-fail-fast "$@"
 }
+# Tests that take long are in modules of this name, and `make torture` runs them.
+short='--skip ::long::'
 cases() {
 	wrong=0
 	for plugin in $plugins; do
@@ -47,12 +49,12 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 	group units cargo_test --lib --bins
 	group sdk cargo_test --test bindings --test worlds --test source
 	# Its tests wait for servers, restarts and time limits: twice as many at once as there are cores keep these at work.
-	group program cargo_test --test program -- --test-threads=$((2 * $(nproc)))
+	group program cargo_test --test program -- $short --test-threads=$((2 * $(nproc)))
 } &
 {
-	group toolchains cargo_test --test toolchains
-	group library cargo_test --test library
-	group torture cargo_test --test torture
+	group toolchains cargo_test --test toolchains -- $short
+	group library cargo_test --test library -- $short
+	group torture cargo_test --test torture -- $short
 	group examples cargo_test --doc
 	group cases cases
 } &

@@ -96,34 +96,8 @@ fn a_new_python_project_works() {
 }
 
 #[test]
-fn new_javascript_projects_work() {
-    for world in WORLDS {
-        a_new_project_works("js", "JavaScript", world);
-    }
-}
-
-#[test]
-fn new_go_projects_work() {
-    for world in WORLDS {
-        a_new_project_works("go", "Go", world);
-    }
-}
-
-#[test]
-fn new_c_projects_work() {
-    for world in WORLDS {
-        a_new_project_works("c", "C", world);
-    }
-}
-
-#[test]
 fn builds_in_c_are_reproducible() {
     builds_are_reproducible("c");
-}
-
-#[test]
-fn builds_in_go_are_reproducible() {
-    builds_are_reproducible("go");
 }
 
 /// A program that the shell finds in this folder.
@@ -358,97 +332,6 @@ fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
     assert!(!failed.stdout.contains("wrote"), "{}", failed.stdout);
 }
 
-/// What Python imports on first use is there in a component, and what is not is told.
-#[test]
-fn what_python_imports_late_is_there() {
-    let source = r#"
-from dataclasses import dataclass
-from datetime import datetime
-
-from millstream import transform
-
-
-@dataclass
-class Line:
-    value: str
-
-
-@transform
-def late(line: Line) -> Line:
-    """Uses what is imported on first use."""
-    match line.value:
-        case "time":
-            return Line(str(datetime.strptime("1.2.2026", "%d.%m.%Y")))
-        case "code":
-            return Line(b"\x80".decode("cp1252") + "bücher.de".encode("idna").decode())
-        case "import":
-            from decimal import Decimal
-            from xml.dom import minidom
-
-            return Line(minidom.parseString(f"<a>{Decimal(1) / 8}</a>").documentElement.toxml())
-        case "zone":
-            from zoneinfo import ZoneInfo
-
-            return Line(str(datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")).utcoffset()))
-        case _:
-            return Line(__import__("wa" + "ve").__name__)
-"#;
-    let trial = Trial::new(
-        "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.lines]\nfrom \
-         = \"input\"\nplugin = \"late\"\n[sinks.out]\nfrom = \"lines\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
-    );
-    runs(&trial, &["new", "late", "--lang", "python"]);
-    fs::write(trial.path("late/late.py"), source).unwrap();
-    fs::remove_dir_all(trial.path("late/cases")).unwrap();
-    runs(&trial, &["build", "late"]);
-    let input =
-        |wishes: &[&str]| -> String { wishes.iter().map(|wish| format!("[{{\"value\":\"{wish}\"}}]\n")).collect() };
-    trial.write("input.jsonl", input(&["time", "code", "import", "zone"]));
-    runs(&trial, &["run", "job.toml"]);
-    let values: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().into()).collect();
-    assert_eq!(values, ["2026-02-01 00:00:00", "\u{20ac}xn--bcher-kva.de", "<a>0.125</a>", "2:00:00"]);
-    trial.write("input.jsonl", input(&["other"]));
-    let failed = run(&trial, &["run", "job.toml"]);
-    assert!(failed.stderr.contains("import `wave` at module level"), "{}", failed.stderr);
-}
-
-/// CPython is linked, started and compiled once for all builds, until the SDK or componentize-py is another.
-#[test]
-fn python_is_started_once_for_all_builds() {
-    let trial = Trial::new("");
-    runs(&trial, &["new", "a", "--lang", "python"]);
-    let tool = tools::find(Tool::ComponentizePy, &trial.path("a")).unwrap();
-    let calls = trial.path("calls");
-    let lines = format!("echo \"$@\" >>{}\nexec {} \"$@\"", calls.display(), tool.display());
-    program(&trial.path("a/.venv/bin"), "componentize-py", &lines);
-    let made = || fs::read_to_string(&calls).unwrap().lines().filter(|line| line.contains(" componentize ")).count();
-    runs(&trial, &["build", "a"]);
-    runs(&trial, &["test", "a"]);
-    assert_eq!(made(), 1);
-    let change = |file: &str, from: &str, to: &str| {
-        let text = fs::read_to_string(trial.path(file)).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(trial.path(file), text.replace(from, to)).unwrap();
-    };
-    // What the plugin does now is what is built.
-    change("a/a.py", "is below zero\")", "is below nothing\")");
-    runs(&trial, &["build", "a"]);
-    let refused = run(&trial, &["test", "a"]);
-    assert!(refused.stderr.contains("is below nothing"), "{}", refused.stderr);
-    // What is wrong is told as ever.
-    change("a/a.py", "from millstream import", "import nowhere\nfrom millstream import");
-    let failed = run(&trial, &["build", "a"]);
-    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-    let told =
-        "its modules cannot be imported:\n  Traceback (most recent call last):\n    File \"a.py\", line 5, in <module>";
-    assert!(failed.stderr.contains(told), "{}", failed.stderr);
-    assert_eq!(made(), 1, "{}", fs::read_to_string(&calls).unwrap());
-    change("a/a.py", "import nowhere\n", "");
-    change("a/sdk/millstream/log.py", "Words for the operator.", "Words for operators.");
-    runs(&trial, &["build", "a"]);
-    assert_eq!(made(), 2, "the SDK is another");
-}
-
 #[test]
 fn a_good_plugin_in_c_that_describes_itself_is_built_without_a_complaint() {
     let trial = Trial::new("");
@@ -567,4 +450,127 @@ fn cases_run_again_on_every_save() {
     let ended = watch.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(asked.elapsed() < Duration::from_secs(60));
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn new_go_projects_work() {
+        for world in WORLDS {
+            a_new_project_works("go", "Go", world);
+        }
+    }
+
+    /// CPython is linked, started and compiled once for all builds, until the SDK or componentize-py is another.
+    #[test]
+    fn python_is_started_once_for_all_builds() {
+        let trial = Trial::new("");
+        runs(&trial, &["new", "a", "--lang", "python"]);
+        let tool = tools::find(Tool::ComponentizePy, &trial.path("a")).unwrap();
+        let calls = trial.path("calls");
+        let lines = format!("echo \"$@\" >>{}\nexec {} \"$@\"", calls.display(), tool.display());
+        program(&trial.path("a/.venv/bin"), "componentize-py", &lines);
+        let made =
+            || fs::read_to_string(&calls).unwrap().lines().filter(|line| line.contains(" componentize ")).count();
+        runs(&trial, &["build", "a"]);
+        runs(&trial, &["test", "a"]);
+        assert_eq!(made(), 1);
+        let change = |file: &str, from: &str, to: &str| {
+            let text = fs::read_to_string(trial.path(file)).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(trial.path(file), text.replace(from, to)).unwrap();
+        };
+        // What the plugin does now is what is built.
+        change("a/a.py", "is below zero\")", "is below nothing\")");
+        runs(&trial, &["build", "a"]);
+        let refused = run(&trial, &["test", "a"]);
+        assert!(refused.stderr.contains("is below nothing"), "{}", refused.stderr);
+        // What is wrong is told as ever.
+        change("a/a.py", "from millstream import", "import nowhere\nfrom millstream import");
+        let failed = run(&trial, &["build", "a"]);
+        assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+        let told = "its modules cannot be imported:\n  Traceback (most recent call last):\n    File \"a.py\", line 5, in <module>";
+        assert!(failed.stderr.contains(told), "{}", failed.stderr);
+        assert_eq!(made(), 1, "{}", fs::read_to_string(&calls).unwrap());
+        change("a/a.py", "import nowhere\n", "");
+        change("a/sdk/millstream/log.py", "Words for the operator.", "Words for operators.");
+        runs(&trial, &["build", "a"]);
+        assert_eq!(made(), 2, "the SDK is another");
+    }
+
+    #[test]
+    fn new_javascript_projects_work() {
+        for world in WORLDS {
+            a_new_project_works("js", "JavaScript", world);
+        }
+    }
+
+    #[test]
+    fn new_c_projects_work() {
+        for world in WORLDS {
+            a_new_project_works("c", "C", world);
+        }
+    }
+
+    #[test]
+    fn builds_in_go_are_reproducible() {
+        builds_are_reproducible("go");
+    }
+
+    /// What Python imports on first use is there in a component, and what is not is told.
+    #[test]
+    fn what_python_imports_late_is_there() {
+        let source = r#"
+from dataclasses import dataclass
+from datetime import datetime
+
+from millstream import transform
+
+
+@dataclass
+class Line:
+    value: str
+
+
+@transform
+def late(line: Line) -> Line:
+    """Uses what is imported on first use."""
+    match line.value:
+        case "time":
+            return Line(str(datetime.strptime("1.2.2026", "%d.%m.%Y")))
+        case "code":
+            return Line(b"\x80".decode("cp1252") + "bücher.de".encode("idna").decode())
+        case "import":
+            from decimal import Decimal
+            from xml.dom import minidom
+
+            return Line(minidom.parseString(f"<a>{Decimal(1) / 8}</a>").documentElement.toxml())
+        case "zone":
+            from zoneinfo import ZoneInfo
+
+            return Line(str(datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")).utcoffset()))
+        case _:
+            return Line(__import__("wa" + "ve").__name__)
+"#;
+        let trial = Trial::new(
+            "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.lines]\nfrom \
+         = \"input\"\nplugin = \"late\"\n[sinks.out]\nfrom = \"lines\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+        );
+        runs(&trial, &["new", "late", "--lang", "python"]);
+        fs::write(trial.path("late/late.py"), source).unwrap();
+        fs::remove_dir_all(trial.path("late/cases")).unwrap();
+        runs(&trial, &["build", "late"]);
+        let input =
+            |wishes: &[&str]| -> String { wishes.iter().map(|wish| format!("[{{\"value\":\"{wish}\"}}]\n")).collect() };
+        trial.write("input.jsonl", input(&["time", "code", "import", "zone"]));
+        runs(&trial, &["run", "job.toml"]);
+        let values: Vec<String> =
+            trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().into()).collect();
+        assert_eq!(values, ["2026-02-01 00:00:00", "\u{20ac}xn--bcher-kva.de", "<a>0.125</a>", "2:00:00"]);
+        trial.write("input.jsonl", input(&["other"]));
+        let failed = run(&trial, &["run", "job.toml"]);
+        assert!(failed.stderr.contains("import `wave` at module level"), "{}", failed.stderr);
+    }
 }

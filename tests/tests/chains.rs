@@ -6,6 +6,7 @@ use millstream_tests::{Random, Trial, root};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+const FEW_JOBS: u64 = 3;
 const JOBS: u64 = 8;
 const CHAINS: usize = 10;
 const LINES: usize = 24;
@@ -346,7 +347,7 @@ fn check_job(seed: u64) {
 
 #[test]
 fn nothing_is_late_behind_stages_that_hold_rows_back() {
-    (0..JOBS).for_each(check_job);
+    (0..FEW_JOBS).for_each(check_job);
 }
 
 /// A stage that puts rows of two sources on one clock, of which one source is far behind the other.
@@ -390,4 +391,14 @@ fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
     trial.run_well(&["--set", "at_end=keep"]);
     let found: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
     assert_eq!(found, [3], "the session of 1,020 s has come out, and so the window before it");
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn nothing_of_more_jobs_is_late_behind_stages_that_hold_rows_back() {
+        (FEW_JOBS..JOBS).for_each(check_job);
+    }
 }

@@ -28,11 +28,6 @@ macro_rules! languages {
         }
 
         #[test]
-        fn cases_in_python() {
-            all_cases_in_python($language);
-        }
-
-        #[test]
         fn what_is_printed_is_logged() {
             runtime::prints($language);
         }
@@ -81,10 +76,25 @@ macro_rules! languages {
         fn sinks_tell_what_goes_wrong() {
             sinks::what_goes_wrong($language);
         }
+
+        /// What takes long: `make torture` runs it, `make test` does not.
+        mod long {
+            use super::*;
+
+            #[test]
+            fn cases_in_python() {
+                all_cases_in_python($language);
+            }
+        }
     })* };
 }
 
 languages! { rust: Language::Rust, python: Language::Python, js: Language::JavaScript, go: Language::Go, c: Language::C }
+
+#[test]
+fn cases_in_python_of_one_language() {
+    all_cases_in_python(Language::Rust);
+}
 
 /// Builds all plugins of a language and runs their cases; tells of all that fail.
 fn all_cases(language: Language) {

@@ -158,21 +158,6 @@ fn killed_and_run(trial: &Trial, settings: &Settings, step: &str) {
     run(trial, settings);
 }
 
-#[test]
-fn rows_are_there_once_whatever_step_a_kill_comes_at() {
-    for sink in ["", ROLLED, "parts = \"worker\"\npartition_by = \"day\""] {
-        for step in STEPS {
-            if sink != ROLLED && ["finish.before:1", "start.settled:1"].contains(&step) {
-                continue;
-            }
-            // The last batch is still open at the end, where files grow.
-            let trial = job(610, &format!("path = \"out\"\n{sink}"));
-            killed_and_run(&trial, &[], step);
-            assert_rows(&read(&trial, &[], "out"), 0..610, &format!("{sink} {step}"));
-        }
-    }
-}
-
 /// What an earlier start left open belongs to the job, whatever it calls its sink and however it writes now.
 #[test]
 fn a_sink_may_get_another_name_and_another_layout() {
@@ -276,39 +261,6 @@ fn others_may_write_to_the_table_at_the_same_time() {
     let second = job(50, &format!("path = \"{}\"", trial.path("out").display()));
     run(&second, &[]);
     assert_rows(&read(&trial, &[], "out"), (0..3000).chain(10_000..10_030).chain(0..50), "four who write");
-}
-
-#[test]
-fn tables_in_buckets_are_written_exactly_once() {
-    let server = WeedServer::start();
-    let settings = server.settings();
-    let sinks = ["", ROLLED, "parts = \"worker\"\npartition_by = \"day\""];
-    for (number, step) in STEPS.iter().enumerate() {
-        let sink = match *step {
-            "finish.before:1" | "start.settled:1" => ROLLED,
-            _ => sinks[number % sinks.len()],
-        };
-        let path = format!("s3://bucket/lake-{number}");
-        let trial = job(610, &format!("path = \"{path}\"\n{sink}"));
-        killed_and_run(&trial, &settings, step);
-        assert_rows(&read(&trial, &settings, &path), 0..610, &format!("{sink} {step}"));
-    }
-}
-
-/// There a commit gets its name by a rename, and no reader of ours speaks its protocol: the table is read where it is copied to.
-#[test]
-fn tables_in_hdfs_are_written_exactly_once() {
-    let hdfs = Hdfs::start();
-    let steps = ["commit.written:3", "commit.shown:2", "delta.commit:2", "delta.committed:2", "start.settled:1"];
-    for (number, step) in steps.iter().enumerate() {
-        let path = format!("/lake-{number}");
-        let trial = job(250, &format!("path = \"{}\"\n{}", hdfs.url(&path), if number < 2 { "" } else { ROLLED }));
-        killed_and_run(&trial, &[], step);
-        for file in hdfs.paths(&path).expect("the cluster answers") {
-            trial.write(file.trim_start_matches('/'), hdfs.get(&file).expect("a file"));
-        }
-        assert_rows(&read(&trial, &[], path.trim_start_matches('/')), 0..250, step);
-    }
 }
 
 /// Job and server are killed again and again, while somebody else adds rows.
@@ -432,4 +384,57 @@ fn changes_of_a_table_are_refused() {
     );
     let words = trial.refused(&["validate", "job.toml"]);
     assert!(words.contains("write mode = \"upsert\" with the table's `key` and op = \"op\""), "{words}");
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// There a commit gets its name by a rename, and no reader of ours speaks its protocol: the table is read where it is copied to.
+    #[test]
+    fn tables_in_hdfs_are_written_exactly_once() {
+        let hdfs = Hdfs::start();
+        let steps = ["commit.written:3", "commit.shown:2", "delta.commit:2", "delta.committed:2", "start.settled:1"];
+        for (number, step) in steps.iter().enumerate() {
+            let path = format!("/lake-{number}");
+            let trial = job(250, &format!("path = \"{}\"\n{}", hdfs.url(&path), if number < 2 { "" } else { ROLLED }));
+            killed_and_run(&trial, &[], step);
+            for file in hdfs.paths(&path).expect("the cluster answers") {
+                trial.write(file.trim_start_matches('/'), hdfs.get(&file).expect("a file"));
+            }
+            assert_rows(&read(&trial, &[], path.trim_start_matches('/')), 0..250, step);
+        }
+    }
+
+    #[test]
+    fn rows_are_there_once_whatever_step_a_kill_comes_at() {
+        for sink in ["", ROLLED, "parts = \"worker\"\npartition_by = \"day\""] {
+            for step in STEPS {
+                if sink != ROLLED && ["finish.before:1", "start.settled:1"].contains(&step) {
+                    continue;
+                }
+                // The last batch is still open at the end, where files grow.
+                let trial = job(610, &format!("path = \"out\"\n{sink}"));
+                killed_and_run(&trial, &[], step);
+                assert_rows(&read(&trial, &[], "out"), 0..610, &format!("{sink} {step}"));
+            }
+        }
+    }
+
+    #[test]
+    fn tables_in_buckets_are_written_exactly_once() {
+        let server = WeedServer::start();
+        let settings = server.settings();
+        let sinks = ["", ROLLED, "parts = \"worker\"\npartition_by = \"day\""];
+        for (number, step) in STEPS.iter().enumerate() {
+            let sink = match *step {
+                "finish.before:1" | "start.settled:1" => ROLLED,
+                _ => sinks[number % sinks.len()],
+            };
+            let path = format!("s3://bucket/lake-{number}");
+            let trial = job(610, &format!("path = \"{path}\"\n{sink}"));
+            killed_and_run(&trial, &settings, step);
+            assert_rows(&read(&trial, &settings, &path), 0..610, &format!("{sink} {step}"));
+        }
+    }
 }

@@ -192,13 +192,18 @@ fn a_hostile_plugin_stops_the_job_with_its_story() {
     });
 }
 
-#[test]
-fn a_hostile_plugin_loses_its_rows_and_no_others() {
-    check_all(|case, folder| {
-        let (ended, trial) = run(case, folder, "reject")?;
-        match case.rejects {
-            Rejects::Stop => check_stopped(case, &case.says_with_fuel, &ended, &trial),
-            _ => check_rows(case, &ended, &trial),
-        }
-    });
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_hostile_plugin_loses_its_rows_and_no_others() {
+        check_all(|case, folder| {
+            let (ended, trial) = run(case, folder, "reject")?;
+            match case.rejects {
+                Rejects::Stop => check_stopped(case, &case.says_with_fuel, &ended, &trial),
+                _ => check_rows(case, &ended, &trial),
+            }
+        });
+    }
 }

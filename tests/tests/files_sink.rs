@@ -260,40 +260,6 @@ fn objects_are_written_exactly_once() {
     }
 }
 
-/// Job and server are killed again and again, while a reader looks: what it has seen stays as it is.
-#[test]
-fn nothing_is_lost_or_seen_twice_where_job_and_server_are_killed() {
-    let mut server = WeedServer::start();
-    let settings = server.settings();
-    let trial = job(6000, &format!("path = \"s3://bucket/out\"\nparts = \"worker\"\n{ROLLED}"));
-    let mut seen: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for round in 0..6 {
-        let mut job = start(&trial, &["--unsupervised"], &settings, "");
-        let before = seen.len();
-        job.until("it writes", |_| {
-            let Some(now) = objects(&server) else { return false };
-            for (name, bytes) in &seen {
-                assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
-            }
-            seen = now;
-            seen.len() > before + round % 3
-        });
-        if round % 2 == 1 {
-            server.kill();
-            job.until_stderr("paused: cannot ");
-            server.start_again();
-            job.until_stderr("goes on after a pause");
-        }
-        job.kill();
-    }
-    run(&trial, &settings);
-    let written = objects(&server).expect("the server answers");
-    for (name, bytes) in &seen {
-        assert_eq!(written.get(name), Some(bytes), "{name} was seen before and is not as it was");
-    }
-    assert_eq!(numbers(&written, true), (0..6000).collect::<Vec<_>>());
-}
-
 /// An older start that was taken for dead comes back in the middle of a commit.
 #[test]
 fn an_older_start_writes_no_more() {
@@ -396,4 +362,43 @@ fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
     }
     trial.run_well(&[]);
     assert_eq!(numbers(&out(), false), (0..ROWS).collect::<Vec<_>>());
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// Job and server are killed again and again, while a reader looks: what it has seen stays as it is.
+    #[test]
+    fn nothing_is_lost_or_seen_twice_where_job_and_server_are_killed() {
+        let mut server = WeedServer::start();
+        let settings = server.settings();
+        let trial = job(6000, &format!("path = \"s3://bucket/out\"\nparts = \"worker\"\n{ROLLED}"));
+        let mut seen: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for round in 0..6 {
+            let mut job = start(&trial, &["--unsupervised"], &settings, "");
+            let before = seen.len();
+            job.until("it writes", |_| {
+                let Some(now) = objects(&server) else { return false };
+                for (name, bytes) in &seen {
+                    assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
+                }
+                seen = now;
+                seen.len() > before + round % 3
+            });
+            if round % 2 == 1 {
+                server.kill();
+                job.until_stderr("paused: cannot ");
+                server.start_again();
+                job.until_stderr("goes on after a pause");
+            }
+            job.kill();
+        }
+        run(&trial, &settings);
+        let written = objects(&server).expect("the server answers");
+        for (name, bytes) in &seen {
+            assert_eq!(written.get(name), Some(bytes), "{name} was seen before and is not as it was");
+        }
+        assert_eq!(numbers(&written, true), (0..6000).collect::<Vec<_>>());
+    }
 }

@@ -115,187 +115,6 @@ fn files_are_read_exactly_once() {
     assert!(rows.iter().enumerate().all(|(number, row)| *row == line(number)));
 }
 
-/// The job is killed again and again while files come, and so is the cluster, which keeps the checkpoints as well.
-#[test]
-fn nothing_is_lost_or_read_twice_where_job_and_cluster_are_killed() {
-    let mut hdfs = Hdfs::start();
-    let trial = copying(&hdfs, "rows_per_batch_max = 5");
-    trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept/job")));
-    let mut number = 0;
-    for round in 0..9_u32 {
-        for _ in 0..2 {
-            hdfs.put(&format!("/in/{number:05}.txt"), lines(number * 10..number * 10 + 10));
-            number += 1;
-        }
-        let mut job = start(&trial, &["--unsupervised"], "");
-        let some = read(&trial).len() + 1 + (round as usize * 7) % 19;
-        job.until("it commits", |_| read(&trial).len() >= some);
-        if round % 3 == 2 {
-            hdfs.kill();
-            job.until("it says that the cluster is away", |job| {
-                let told = job.stderr();
-                told.contains("it waits for up to 5m (`away_max`)") || told.contains("paused: cannot ")
-            });
-            hdfs.start_again();
-            if round == 5 {
-                hdfs.put(&format!("/in/{number:05}.txt"), lines(number * 10..number * 10 + 10));
-                number += 1;
-                job.until("it goes on by itself", |_| read(&trial).len() as u32 == number * 10);
-            }
-        }
-        job.signal("KILL");
-        job.wait();
-    }
-    run(&trial);
-    assert_eq!(read(&trial), (0..number * 10).collect::<Vec<_>>());
-    let told = Process::start(&mut trial.command(&["inspect", &hdfs.url("/kept/job")])).wait();
-    assert_eq!(told.code, Some(0), "{}", told.stderr);
-    // Old versions of what is replaced on condition go.
-    let mut versions = hdfs.paths("/kept/job/manifest.json").expect("the cluster answers");
-    // What a killed job was just writing stays for an hour.
-    versions.retain(|path| !path.ends_with(".tmp"));
-    assert!((1..=2).contains(&versions.len()), "{versions:?}");
-}
-
-#[test]
-fn files_are_written_exactly_once() {
-    let hdfs = Hdfs::start();
-    let layouts = [("", "batch"), ("partition_by = \"day\"", "worker"), (ROLLED, "batch"), (ROLLED, "worker")];
-    let steps = ["commit.before:9", "commit.written:9", "commit.marked:9", "commit.after:9", "finish.before:1"];
-    for (number, (layout, by)) in layouts.iter().enumerate() {
-        // Of parts that do not grow none is left at the end. Each step comes with one layout in two.
-        let steps = &steps[..steps.len() - usize::from(*layout != ROLLED)];
-        for step in steps.iter().skip(number % 2).step_by(2) {
-            let trial = writing(&hdfs, 300, &format!("parts = \"{by}\"\n{layout}"));
-            killed(&trial, step);
-            run(&trial);
-            let written = parts(&hdfs).expect("the cluster answers");
-            assert_eq!(numbers(&written), (0..300).collect::<Vec<_>>(), "{by} {layout} {step}: {:?}", written.keys());
-            if !layout.is_empty() {
-                assert!(written.keys().all(|name| name.starts_with("/out/day=")), "{:?}", written.keys());
-            }
-            hdfs.delete("/out");
-        }
-    }
-    // Larger than a piece that is sent at a time.
-    let trial = writing(&hdfs, 1, "roll = { size = \"64MiB\", time = \"1h\" }");
-    trial.change("rows_per_batch_max = 20", "rows_per_batch_max = 100000");
-    let row = |n: u64| format!("{{\"n\":{n},\"day\":\"{}\"}}\n", "d".repeat(900));
-    trial.write("in.jsonl", (0..40_000).map(row).collect::<String>());
-    run(&trial);
-    let written = parts(&hdfs).expect("the cluster answers");
-    assert!(written.values().any(|bytes| bytes.len() > 17 << 20), "{:?}", written.keys());
-    assert_eq!(numbers(&written), (0..40_000).collect::<Vec<_>>());
-}
-
-/// Job and cluster are killed again and again, while a reader looks: what it has seen stays as it is.
-#[test]
-fn nothing_is_lost_or_seen_twice_where_job_and_cluster_are_killed() {
-    let mut hdfs = Hdfs::start();
-    let trial = writing(&hdfs, 4000, &format!("parts = \"worker\"\n{ROLLED}"));
-    let mut seen: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for round in 0..6 {
-        let mut job = start(&trial, &["--unsupervised"], "");
-        let before = seen.len();
-        job.until("it writes", |job| {
-            // What was seen last time is not all that the job had written before it was killed.
-            let Some(now) = parts(&hdfs).filter(|_| job.stderr().contains("`job` ")) else { return false };
-            for (name, bytes) in &seen {
-                assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
-            }
-            seen = now;
-            seen.len() > before + round % 3
-        });
-        if round % 2 == 1 {
-            hdfs.kill();
-            job.until_stderr("paused: cannot ");
-            hdfs.start_again();
-            job.until_stderr("goes on after a pause");
-        }
-        job.kill();
-    }
-    // The rest in few batches: a cluster takes half a second to close a file.
-    trial.change("rows_per_batch_max = 20", "rows_per_batch_max = 500");
-    run(&trial);
-    let written = parts(&hdfs).expect("the cluster answers");
-    for (name, bytes) in &seen {
-        assert_eq!(written.get(name), Some(bytes), "{name} was seen before and is not as it was");
-    }
-    assert_eq!(numbers(&written), (0..4000).collect::<Vec<_>>());
-    let left = hdfs.paths("/out/.millstream-open").expect("the cluster answers");
-    assert!(left.is_empty(), "{left:?}");
-}
-
-/// An older start that was taken for dead comes back in the middle of a commit.
-#[test]
-fn an_older_start_writes_no_more() {
-    let hdfs = Hdfs::start();
-    let trial = writing(&hdfs, 600, ROLLED);
-    trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
-    let mut old = start(&trial, &["--unsupervised"], "stop@commit.written:9");
-    let state = format!("/proc/{}/stat", old.id());
-    old.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
-    run(&trial);
-    let before = parts(&hdfs).expect("the cluster answers");
-    old.signal("CONT");
-    let ended = old.wait();
-    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("lost it") || ended.stderr.contains("has taken over the job"), "{}", ended.stderr);
-    let after = parts(&hdfs).expect("the cluster answers");
-    assert_eq!(before, after);
-    assert_eq!(numbers(&after), (0..600).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_cluster_that_is_away_is_waited_for_and_what_is_wrong_is_told() {
-    let mut hdfs = Hdfs::start();
-    hdfs.put("/in/1.txt", lines(0..10));
-    hdfs.kill();
-    let (reads, writes) = (copying(&hdfs, ""), writing(&hdfs, 100, ""));
-    let mut reading = start(&reads, &["--unsupervised"], "");
-    reading.until_stderr("it waits for up to 5m (`away_max`)");
-    let mut write = start(&writes, &["--unsupervised"], "");
-    write.until_stderr("paused: cannot ");
-    hdfs.start_again();
-    reading.until("the file is read", |_| read(&reads).len() == 10);
-    reading.signal("KILL");
-    assert_eq!(write.wait().code, Some(0));
-    assert_eq!(numbers(&parts(&hdfs).expect("the cluster answers")), (0..100).collect::<Vec<_>>());
-
-    let told = |trial: &Trial, user: &str| {
-        let all = ["run", "job.toml", "--until-idle", "--unsupervised"];
-        let ended = Process::start(trial.command(&all).env("HADOOP_USER_NAME", user)).wait();
-        assert!(!matches!(ended.code, Some(0) | None), "{}", ended.stderr);
-        ended.stderr
-    };
-    let me = &std::env::var("USER").unwrap_or_else(|_| "root".into());
-    let elsewhere = copying(&hdfs, "");
-    elsewhere.change("/in\"", "/nowhere\"");
-    let words = told(&elsewhere, me);
-    assert!(words.contains(&format!("source `in`: cannot list {}", hdfs.url("/nowhere"))), "{words}");
-    assert!(words.contains("make the folder first, or write the path of another one"), "{words}");
-    let file = copying(&hdfs, "");
-    file.change("/in\"", "/in/1.txt\"");
-    let words = told(&file, me);
-    assert!(words.contains("it is a file; name its folder, and the file by `pattern`"), "{words}");
-    hdfs.delete("/out");
-    let words = told(&writing(&hdfs, 100, ""), "stranger");
-    assert!(words.contains("Permission denied: user=stranger"), "{words}");
-    assert!(words.contains("look at HADOOP_USER_NAME"), "{words}");
-    assert!(!words.contains("\tat "), "no stack of Java: {words}");
-    let kept = copying(&hdfs, "");
-    kept.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
-    let words = told(&kept, "stranger");
-    assert!(words.contains("Permission denied: user=stranger"), "{words}");
-    hdfs.put("/out/part-0000000001.jsonl", "{}\n");
-    let words = told(&writing(&hdfs, 100, ""), me);
-    assert!(words.contains("holds parts of an earlier run (part-0000000001.jsonl)"), "{words}");
-    let nowhere = copying(&hdfs, "");
-    nowhere.change(&hdfs.url("/in"), "hdfs:///in");
-    let words = nowhere.refused(&["validate", "job.toml"]);
-    assert!(words.contains("names no server; write hdfs://namenode:8020/folder"), "{words}");
-}
-
 /// A batch is planned, and what it read is not as it was when it is to run again.
 #[test]
 fn a_batch_of_another_file_is_not_replayed() {
@@ -316,5 +135,200 @@ fn a_batch_of_another_file_is_not_replayed() {
         let seen = ["a batch cannot be replayed: bytes ", "cannot read on in "];
         assert!(seen.iter().any(|seen| ended.stderr.contains(&format!("source `in`: {seen}"))), "{}", ended.stderr);
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn files_are_written_exactly_once() {
+        let hdfs = Hdfs::start();
+        let layouts = [("", "batch"), ("partition_by = \"day\"", "worker"), (ROLLED, "batch"), (ROLLED, "worker")];
+        let steps = ["commit.before:9", "commit.written:9", "commit.marked:9", "commit.after:9", "finish.before:1"];
+        for (number, (layout, by)) in layouts.iter().enumerate() {
+            // Of parts that do not grow none is left at the end. Each step comes with one layout in two.
+            let steps = &steps[..steps.len() - usize::from(*layout != ROLLED)];
+            for step in steps.iter().skip(number % 2).step_by(2) {
+                let trial = writing(&hdfs, 300, &format!("parts = \"{by}\"\n{layout}"));
+                killed(&trial, step);
+                run(&trial);
+                let written = parts(&hdfs).expect("the cluster answers");
+                assert_eq!(
+                    numbers(&written),
+                    (0..300).collect::<Vec<_>>(),
+                    "{by} {layout} {step}: {:?}",
+                    written.keys()
+                );
+                if !layout.is_empty() {
+                    assert!(written.keys().all(|name| name.starts_with("/out/day=")), "{:?}", written.keys());
+                }
+                hdfs.delete("/out");
+            }
+        }
+        // Larger than a piece that is sent at a time.
+        let trial = writing(&hdfs, 1, "roll = { size = \"64MiB\", time = \"1h\" }");
+        trial.change("rows_per_batch_max = 20", "rows_per_batch_max = 100000");
+        let row = |n: u64| format!("{{\"n\":{n},\"day\":\"{}\"}}\n", "d".repeat(900));
+        trial.write("in.jsonl", (0..40_000).map(row).collect::<String>());
+        run(&trial);
+        let written = parts(&hdfs).expect("the cluster answers");
+        assert!(written.values().any(|bytes| bytes.len() > 17 << 20), "{:?}", written.keys());
+        assert_eq!(numbers(&written), (0..40_000).collect::<Vec<_>>());
+    }
+
+    /// Job and cluster are killed again and again, while a reader looks: what it has seen stays as it is.
+    #[test]
+    fn nothing_is_lost_or_seen_twice_where_job_and_cluster_are_killed() {
+        let mut hdfs = Hdfs::start();
+        let trial = writing(&hdfs, 4000, &format!("parts = \"worker\"\n{ROLLED}"));
+        let mut seen: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for round in 0..6 {
+            let mut job = start(&trial, &["--unsupervised"], "");
+            let before = seen.len();
+            job.until("it writes", |job| {
+                // What was seen last time is not all that the job had written before it was killed.
+                let Some(now) = parts(&hdfs).filter(|_| job.stderr().contains("`job` ")) else { return false };
+                for (name, bytes) in &seen {
+                    assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
+                }
+                seen = now;
+                seen.len() > before + round % 3
+            });
+            if round % 2 == 1 {
+                hdfs.kill();
+                job.until_stderr("paused: cannot ");
+                hdfs.start_again();
+                job.until_stderr("goes on after a pause");
+            }
+            job.kill();
+        }
+        // The rest in few batches: a cluster takes half a second to close a file.
+        trial.change("rows_per_batch_max = 20", "rows_per_batch_max = 500");
+        run(&trial);
+        let written = parts(&hdfs).expect("the cluster answers");
+        for (name, bytes) in &seen {
+            assert_eq!(written.get(name), Some(bytes), "{name} was seen before and is not as it was");
+        }
+        assert_eq!(numbers(&written), (0..4000).collect::<Vec<_>>());
+        let left = hdfs.paths("/out/.millstream-open").expect("the cluster answers");
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// The job is killed again and again while files come, and so is the cluster, which keeps the checkpoints as well.
+    #[test]
+    fn nothing_is_lost_or_read_twice_where_job_and_cluster_are_killed() {
+        let mut hdfs = Hdfs::start();
+        let trial = copying(&hdfs, "rows_per_batch_max = 5");
+        trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept/job")));
+        let mut number = 0;
+        for round in 0..9_u32 {
+            for _ in 0..2 {
+                hdfs.put(&format!("/in/{number:05}.txt"), lines(number * 10..number * 10 + 10));
+                number += 1;
+            }
+            let mut job = start(&trial, &["--unsupervised"], "");
+            let some = read(&trial).len() + 1 + (round as usize * 7) % 19;
+            job.until("it commits", |_| read(&trial).len() >= some);
+            if round % 3 == 2 {
+                hdfs.kill();
+                job.until("it says that the cluster is away", |job| {
+                    let told = job.stderr();
+                    told.contains("it waits for up to 5m (`away_max`)") || told.contains("paused: cannot ")
+                });
+                hdfs.start_again();
+                if round == 5 {
+                    hdfs.put(&format!("/in/{number:05}.txt"), lines(number * 10..number * 10 + 10));
+                    number += 1;
+                    job.until("it goes on by itself", |_| read(&trial).len() as u32 == number * 10);
+                }
+            }
+            job.signal("KILL");
+            job.wait();
+        }
+        run(&trial);
+        assert_eq!(read(&trial), (0..number * 10).collect::<Vec<_>>());
+        let told = Process::start(&mut trial.command(&["inspect", &hdfs.url("/kept/job")])).wait();
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+        // Old versions of what is replaced on condition go.
+        let mut versions = hdfs.paths("/kept/job/manifest.json").expect("the cluster answers");
+        // What a killed job was just writing stays for an hour.
+        versions.retain(|path| !path.ends_with(".tmp"));
+        assert!((1..=2).contains(&versions.len()), "{versions:?}");
+    }
+
+    /// An older start that was taken for dead comes back in the middle of a commit.
+    #[test]
+    fn an_older_start_writes_no_more() {
+        let hdfs = Hdfs::start();
+        let trial = writing(&hdfs, 600, ROLLED);
+        trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
+        let mut old = start(&trial, &["--unsupervised"], "stop@commit.written:9");
+        let state = format!("/proc/{}/stat", old.id());
+        old.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
+        run(&trial);
+        let before = parts(&hdfs).expect("the cluster answers");
+        old.signal("CONT");
+        let ended = old.wait();
+        assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("lost it") || ended.stderr.contains("has taken over the job"),
+            "{}",
+            ended.stderr
+        );
+        let after = parts(&hdfs).expect("the cluster answers");
+        assert_eq!(before, after);
+        assert_eq!(numbers(&after), (0..600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_is_waited_for_and_what_is_wrong_is_told() {
+        let mut hdfs = Hdfs::start();
+        hdfs.put("/in/1.txt", lines(0..10));
+        hdfs.kill();
+        let (reads, writes) = (copying(&hdfs, ""), writing(&hdfs, 100, ""));
+        let mut reading = start(&reads, &["--unsupervised"], "");
+        reading.until_stderr("it waits for up to 5m (`away_max`)");
+        let mut write = start(&writes, &["--unsupervised"], "");
+        write.until_stderr("paused: cannot ");
+        hdfs.start_again();
+        reading.until("the file is read", |_| read(&reads).len() == 10);
+        reading.signal("KILL");
+        assert_eq!(write.wait().code, Some(0));
+        assert_eq!(numbers(&parts(&hdfs).expect("the cluster answers")), (0..100).collect::<Vec<_>>());
+
+        let told = |trial: &Trial, user: &str| {
+            let all = ["run", "job.toml", "--until-idle", "--unsupervised"];
+            let ended = Process::start(trial.command(&all).env("HADOOP_USER_NAME", user)).wait();
+            assert!(!matches!(ended.code, Some(0) | None), "{}", ended.stderr);
+            ended.stderr
+        };
+        let me = &std::env::var("USER").unwrap_or_else(|_| "root".into());
+        let elsewhere = copying(&hdfs, "");
+        elsewhere.change("/in\"", "/nowhere\"");
+        let words = told(&elsewhere, me);
+        assert!(words.contains(&format!("source `in`: cannot list {}", hdfs.url("/nowhere"))), "{words}");
+        assert!(words.contains("make the folder first, or write the path of another one"), "{words}");
+        let file = copying(&hdfs, "");
+        file.change("/in\"", "/in/1.txt\"");
+        let words = told(&file, me);
+        assert!(words.contains("it is a file; name its folder, and the file by `pattern`"), "{words}");
+        hdfs.delete("/out");
+        let words = told(&writing(&hdfs, 100, ""), "stranger");
+        assert!(words.contains("Permission denied: user=stranger"), "{words}");
+        assert!(words.contains("look at HADOOP_USER_NAME"), "{words}");
+        assert!(!words.contains("\tat "), "no stack of Java: {words}");
+        let kept = copying(&hdfs, "");
+        kept.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
+        let words = told(&kept, "stranger");
+        assert!(words.contains("Permission denied: user=stranger"), "{words}");
+        hdfs.put("/out/part-0000000001.jsonl", "{}\n");
+        let words = told(&writing(&hdfs, 100, ""), me);
+        assert!(words.contains("holds parts of an earlier run (part-0000000001.jsonl)"), "{words}");
+        let nowhere = copying(&hdfs, "");
+        nowhere.change(&hdfs.url("/in"), "hdfs:///in");
+        let words = nowhere.refused(&["validate", "job.toml"]);
+        assert!(words.contains("names no server; write hdfs://namenode:8020/folder"), "{words}");
     }
 }

@@ -114,41 +114,6 @@ impl Drop for Enough<'_> {
     }
 }
 
-/// The same while the job gets other workers and processes, of which some die.
-#[test]
-fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
-    let broker = Broker::shared();
-    let trial = counting(broker, "scaled-lines", "scaled-counts");
-    let mut running = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
-    let (enough, mut sent) = (AtomicBool::new(false), 0_u64);
-    thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            while !enough.load(Ordering::Relaxed) {
-                send(broker, "scaled-lines", &mut sent);
-            }
-        });
-        let until = Enough(&enough);
-        running.until("it runs", |running| running.stderr().contains("begins at batch 1"));
-        for (workers, processes) in [("3", "1"), ("1", "2"), ("2", "2"), ("2", "1")] {
-            let asked = ["scale", "job.toml", "--workers", workers, "--processes", processes];
-            running.until(&format!("it has {workers} workers and {processes} processes"), |_| {
-                trial.told(&asked).code == Some(0)
-            });
-            kill(*running.children().first().expect("a process of the job"));
-        }
-        drop(until);
-        sending.join().unwrap();
-    });
-    let expected = 3 * sent as usize;
-    running.until("all is counted", |_| {
-        let records = broker.read("scaled-counts");
-        let last = counts(&records).into_values().filter_map(|counts| counts.last().copied());
-        last.sum::<u64>() as usize >= expected
-    });
-    running.stop();
-    are_right("read", &broker.read("scaled-counts"), sent);
-}
-
 /// What a shell makes of these lines: both of its outputs.
 #[track_caller]
 fn shell(trial: &Trial, lines: &str) -> String {
@@ -189,5 +154,45 @@ fn the_page_of_kafka_is_true() {
     take("sh", "scripts/kafka.sh 9092\n");
     for block in blocks(PAGE) {
         assert!(taken.contains(&block), "{}: nothing runs this", block.place);
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// The same while the job gets other workers and processes, of which some die.
+    #[test]
+    fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
+        let broker = Broker::shared();
+        let trial = counting(broker, "scaled-lines", "scaled-counts");
+        let mut running = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
+        let (enough, mut sent) = (AtomicBool::new(false), 0_u64);
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    send(broker, "scaled-lines", &mut sent);
+                }
+            });
+            let until = Enough(&enough);
+            running.until("it runs", |running| running.stderr().contains("begins at batch 1"));
+            for (workers, processes) in [("3", "1"), ("1", "2"), ("2", "2"), ("2", "1")] {
+                let asked = ["scale", "job.toml", "--workers", workers, "--processes", processes];
+                running.until(&format!("it has {workers} workers and {processes} processes"), |_| {
+                    trial.told(&asked).code == Some(0)
+                });
+                kill(*running.children().first().expect("a process of the job"));
+            }
+            drop(until);
+            sending.join().unwrap();
+        });
+        let expected = 3 * sent as usize;
+        running.until("all is counted", |_| {
+            let records = broker.read("scaled-counts");
+            let last = counts(&records).into_values().filter_map(|counts| counts.last().copied());
+            last.sum::<u64>() as usize >= expected
+        });
+        running.stop();
+        are_right("read", &broker.read("scaled-counts"), sent);
     }
 }

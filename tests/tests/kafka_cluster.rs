@@ -12,15 +12,19 @@ fn send(cluster: &Cluster, sent: &mut u64, count: u64) {
     *sent += count;
 }
 
-/// From a topic into a topic, each record once, while the leader of a partition that is read dies, one of a partition that is written,
-/// and that of the markers.
-#[test]
-fn leaders_die_and_no_record_is_lost_or_there_twice() {
-    let mut cluster = Cluster::start(3);
-    cluster.topic("from", PARTITIONS);
-    cluster.topic("to", PARTITIONS);
-    let trial = Trial::new(&format!(
-        r#"batch = "20ms"
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// From a topic into a topic, each record once, while the leader of a partition that is read dies, one of a partition that is written,
+    /// and that of the markers.
+    #[test]
+    fn leaders_die_and_no_record_is_lost_or_there_twice() {
+        let mut cluster = Cluster::start(3);
+        cluster.topic("from", PARTITIONS);
+        cluster.topic("to", PARTITIONS);
+        let trial = Trial::new(&format!(
+            r#"batch = "20ms"
 [checkpoint]
 dir = "checkpoint"
 every = 5
@@ -37,24 +41,25 @@ brokers = "{0}"
 topic = "to"
 format = "text"
 "#,
-        cluster.addresses()
-    ));
-    let there = |cluster: &Cluster| cluster.texts("to").len() as u64;
-    let mut sent = 0;
-    send(&cluster, &mut sent, 200);
-    let mut job = trial.start(&[]);
-    job.until("the first records", |_| there(&cluster) > 50);
-    for (topic, partition) in [("from", 0), ("to", 0), ("millstream-markers", 0)] {
-        // Enough that the job is in the middle of it.
-        send(&cluster, &mut sent, 2_000);
-        let killed = cluster.kill_leader(topic, partition);
+            cluster.addresses()
+        ));
+        let there = |cluster: &Cluster| cluster.texts("to").len() as u64;
+        let mut sent = 0;
         send(&cluster, &mut sent, 200);
-        let all = sent;
-        job.until(&format!("it goes on without the leader of {topic}"), |_| there(&cluster) >= all);
-        cluster.start_again(killed, &["from", "to", "millstream-markers"]);
+        let mut job = trial.start(&[]);
+        job.until("the first records", |_| there(&cluster) > 50);
+        for (topic, partition) in [("from", 0), ("to", 0), ("millstream-markers", 0)] {
+            // Enough that the job is in the middle of it.
+            send(&cluster, &mut sent, 2_000);
+            let killed = cluster.kill_leader(topic, partition);
+            send(&cluster, &mut sent, 200);
+            let all = sent;
+            job.until(&format!("it goes on without the leader of {topic}"), |_| there(&cluster) >= all);
+            cluster.start_again(killed, &["from", "to", "millstream-markers"]);
+        }
+        let said = job.stop();
+        let mut numbers: Vec<u64> = cluster.texts("to").iter().map(|text| text.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..sent).collect::<Vec<_>>(), "{said}");
     }
-    let said = job.stop();
-    let mut numbers: Vec<u64> = cluster.texts("to").iter().map(|text| text.parse().unwrap()).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (0..sent).collect::<Vec<_>>(), "{said}");
 }

@@ -70,35 +70,6 @@ fn is_whole(trial: &Trial, windows: usize, rows_of_each: u64) {
 }
 
 #[test]
-fn rows_of_a_backlog_are_not_late_however_short_idle_is() {
-    let broker = Broker::shared();
-    for (processes, workers) in [(1, "1"), (1, "2"), (2, "1")] {
-        let topic = format!("backlog-{processes}-{workers}");
-        broker.topic(&topic, 2, &[]);
-        let trial = job(broker, &topic, "", "100ms");
-        // One partition has three times as many rows as the other, and both are in order.
-        let backlog = |from, to| {
-            produce(broker, &topic, 0, 36_000, (from, to));
-            produce(broker, &topic, 1, 12_000, (from, to));
-        };
-        backlog(0, 6_000);
-        let mut job = trial.start_processes(processes, workers);
-        job.until("some windows", |_| counts(&trial).len() >= 20);
-        job.kill();
-        let mut job = trial.start_processes(processes, if workers == "1" { "2" } else { "1" });
-        job.until("all windows but the last", |_| counts(&trial).len() >= 59);
-        job.stop();
-        is_whole(&trial, 59, 800);
-        // What comes while the job is down is a backlog as well.
-        backlog(6_000, 12_000);
-        let mut job = trial.start_processes(3 - processes, workers);
-        job.until("all windows but the last", |_| counts(&trial).len() >= 119);
-        job.stop();
-        is_whole(&trial, 119, 800);
-    }
-}
-
-#[test]
 fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
     let broker = Broker::shared();
     for (processes, idle) in [(1, "200ms"), (2, "1500ms")] {
@@ -165,51 +136,6 @@ fn windows_come(trial: &Trial, from: u64, time: Duration) -> bool {
 }
 
 #[test]
-fn a_partition_whose_broker_is_away_is_not_idle() {
-    let mut broker = Broker::start();
-    broker.topic("stalled", 2, &[]);
-    let trial = job(&broker, "stalled", OTHER, "300ms");
-    produce(&broker, "stalled", 0, 10, (0, 50));
-    produce(&broker, "stalled", 1, 10, (0, 50));
-    append(&trial, [10]);
-    // Nobody knows yet which partitions there are.
-    broker.hang();
-    let mut job = trial.start_processes(1, "1");
-    job.until("the other source is read", |_| !trial.text("other.jsonl").is_empty());
-    assert!(!windows_come(&trial, 1_000, Duration::from_millis(1500)), "{}", job.stderr());
-    broker.go_on();
-    // Where all are silent, time stands still.
-    job.until("all are read, and those that are silent are left out", |_| {
-        append(&trial, [1_090]);
-        counts(&trial).len() == 1
-    });
-    assert_eq!((trial.rows("late.jsonl").len(), counts(&trial)), (0, vec![21]));
-    // They are known, and were silent for long.
-    broker.hang();
-    let answers_are_old = Duration::from_millis(1_500);
-    windows_come(&trial, 1_300, answers_are_old);
-    assert!(!windows_come(&trial, 2_000, Duration::from_millis(1500)), "{}", job.stderr());
-    broker.go_on();
-    let comes_again = |at: u64, before: usize| {
-        append(&trial, [at]);
-        counts(&trial).len() > before
-    };
-    let before = counts(&trial).len();
-    job.until("windows come again", |_| comes_again(2_500, before));
-    // A start does not know how it is now, whatever the last one knew.
-    job.stop();
-    broker.kill();
-    let before = counts(&trial).len();
-    let mut job = trial.start_processes(1, "2");
-    job.until_stderr("no broker of the cluster");
-    assert!(!windows_come(&trial, 3_000, Duration::from_millis(1500)), "{}", job.stderr());
-    broker.start_again();
-    job.until("windows come again", |_| comes_again(3_500, before));
-    job.stop();
-    assert_eq!(trial.rows("late.jsonl"), [Value::Null; 0]);
-}
-
-#[test]
 fn a_topic_that_is_not_there_holds_nothing_up() {
     let broker = Broker::shared();
     let trial = job(broker, "not-yet", OTHER, "200ms");
@@ -240,4 +166,83 @@ fn a_panic_of_who_asks_for_the_ends_of_partitions_ends_the_job() {
     let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-ends:1")).wait();
     let told = "error: the thread that asks for the ends of source `in` panicked: a test wants";
     assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_backlog_are_not_late_however_short_idle_is() {
+        let broker = Broker::shared();
+        for (processes, workers) in [(1, "1"), (1, "2"), (2, "1")] {
+            let topic = format!("backlog-{processes}-{workers}");
+            broker.topic(&topic, 2, &[]);
+            let trial = job(broker, &topic, "", "100ms");
+            // One partition has three times as many rows as the other, and both are in order.
+            let backlog = |from, to| {
+                produce(broker, &topic, 0, 36_000, (from, to));
+                produce(broker, &topic, 1, 12_000, (from, to));
+            };
+            backlog(0, 6_000);
+            let mut job = trial.start_processes(processes, workers);
+            job.until("some windows", |_| counts(&trial).len() >= 20);
+            job.kill();
+            let mut job = trial.start_processes(processes, if workers == "1" { "2" } else { "1" });
+            job.until("all windows but the last", |_| counts(&trial).len() >= 59);
+            job.stop();
+            is_whole(&trial, 59, 800);
+            // What comes while the job is down is a backlog as well.
+            backlog(6_000, 12_000);
+            let mut job = trial.start_processes(3 - processes, workers);
+            job.until("all windows but the last", |_| counts(&trial).len() >= 119);
+            job.stop();
+            is_whole(&trial, 119, 800);
+        }
+    }
+
+    #[test]
+    fn a_partition_whose_broker_is_away_is_not_idle() {
+        let mut broker = Broker::start();
+        broker.topic("stalled", 2, &[]);
+        let trial = job(&broker, "stalled", OTHER, "300ms");
+        produce(&broker, "stalled", 0, 10, (0, 50));
+        produce(&broker, "stalled", 1, 10, (0, 50));
+        append(&trial, [10]);
+        // Nobody knows yet which partitions there are.
+        broker.hang();
+        let mut job = trial.start_processes(1, "1");
+        job.until("the other source is read", |_| !trial.text("other.jsonl").is_empty());
+        assert!(!windows_come(&trial, 1_000, Duration::from_millis(1500)), "{}", job.stderr());
+        broker.go_on();
+        // Where all are silent, time stands still.
+        job.until("all are read, and those that are silent are left out", |_| {
+            append(&trial, [1_090]);
+            counts(&trial).len() == 1
+        });
+        assert_eq!((trial.rows("late.jsonl").len(), counts(&trial)), (0, vec![21]));
+        // They are known, and were silent for long.
+        broker.hang();
+        let answers_are_old = Duration::from_millis(1_500);
+        windows_come(&trial, 1_300, answers_are_old);
+        assert!(!windows_come(&trial, 2_000, Duration::from_millis(1500)), "{}", job.stderr());
+        broker.go_on();
+        let comes_again = |at: u64, before: usize| {
+            append(&trial, [at]);
+            counts(&trial).len() > before
+        };
+        let before = counts(&trial).len();
+        job.until("windows come again", |_| comes_again(2_500, before));
+        // A start does not know how it is now, whatever the last one knew.
+        job.stop();
+        broker.kill();
+        let before = counts(&trial).len();
+        let mut job = trial.start_processes(1, "2");
+        job.until_stderr("no broker of the cluster");
+        assert!(!windows_come(&trial, 3_000, Duration::from_millis(1500)), "{}", job.stderr());
+        broker.start_again();
+        job.until("windows come again", |_| comes_again(3_500, before));
+        job.stop();
+        assert_eq!(trial.rows("late.jsonl"), [Value::Null; 0]);
+    }
 }

@@ -201,43 +201,6 @@ fn small(topic: &str, columns: &str, rows: &str, sink: &str) -> Trial {
 }
 
 #[test]
-fn what_a_field_cannot_hold_is_told_with_its_column() {
-    let topic = "protobuf-refuses";
-    Broker::shared().topic(topic, 1, &[]);
-    for (columns, row, told) in [
-        ("i32 = \"int64\"", "[2147483648]", "column `i32`: 2147483648 is out of range of int32"),
-        ("u64 = \"decimal(20,0)\"", "[-1]", "column `u64`: -1 is out of range of uint64"),
-        ("f = \"float64\"", "[1e300]", "column `f`: 1e300 is out of range of float"),
-        ("colour = \"text\"", "[\"GREEN\"]", "column `colour`: \"GREEN\" is no value of enum `shop.Colour`"),
-        (
-            "tags = \"list<text>\"",
-            "[[\"a\", null]]",
-            "column `tags`: an element is null, and a repeated field has no such",
-        ),
-        ("left = \"text\"\nright = \"int64\"", "[\"a\", 1]", "columns `left` and `right` both have a value"),
-        (
-            "counts = \"list<struct<key: text, value: int64>>\"",
-            "[[{\"key\": \"a\"}]]",
-            "column `counts.value` is null, and no message is without its field",
-        ),
-        (
-            "buyer = \"struct<age: int64>\"",
-            "[{\"age\": 5000000000}]",
-            "of a row: column `buyer.age`: 5000000000 is out of range of int32",
-        ),
-    ] {
-        let trial = small(topic, columns, &format!("[{row}]\n"), "");
-        for workers in ["1", "2"] {
-            let ended =
-                Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised", "--workers", workers])).wait();
-            assert_eq!(ended.code, Some(1), "{columns}\n{}", ended.stderr);
-            assert!(ended.stderr.contains(told) && ended.stderr.contains("sink `out`"), "{columns}\n{}", ended.stderr);
-        }
-    }
-    assert!(values(topic).is_empty());
-}
-
-#[test]
 fn a_key_need_not_be_in_the_message_and_a_tombstone_has_none() {
     let topic = "protobuf-keys";
     Broker::shared().topic(topic, 1, &[]);
@@ -302,5 +265,52 @@ fn mistakes_are_told_with_field_and_column() {
         let said = trial.refused(&["validate", "job.toml"]);
         assert!(said.contains(told), "{columns} {sink}\n{said}");
         assert!(said.contains("sink `out`: "), "{said}");
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn what_a_field_cannot_hold_is_told_with_its_column() {
+        let topic = "protobuf-refuses";
+        Broker::shared().topic(topic, 1, &[]);
+        for (columns, row, told) in [
+            ("i32 = \"int64\"", "[2147483648]", "column `i32`: 2147483648 is out of range of int32"),
+            ("u64 = \"decimal(20,0)\"", "[-1]", "column `u64`: -1 is out of range of uint64"),
+            ("f = \"float64\"", "[1e300]", "column `f`: 1e300 is out of range of float"),
+            ("colour = \"text\"", "[\"GREEN\"]", "column `colour`: \"GREEN\" is no value of enum `shop.Colour`"),
+            (
+                "tags = \"list<text>\"",
+                "[[\"a\", null]]",
+                "column `tags`: an element is null, and a repeated field has no such",
+            ),
+            ("left = \"text\"\nright = \"int64\"", "[\"a\", 1]", "columns `left` and `right` both have a value"),
+            (
+                "counts = \"list<struct<key: text, value: int64>>\"",
+                "[[{\"key\": \"a\"}]]",
+                "column `counts.value` is null, and no message is without its field",
+            ),
+            (
+                "buyer = \"struct<age: int64>\"",
+                "[{\"age\": 5000000000}]",
+                "of a row: column `buyer.age`: 5000000000 is out of range of int32",
+            ),
+        ] {
+            let trial = small(topic, columns, &format!("[{row}]\n"), "");
+            for workers in ["1", "2"] {
+                let ended =
+                    Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised", "--workers", workers]))
+                        .wait();
+                assert_eq!(ended.code, Some(1), "{columns}\n{}", ended.stderr);
+                assert!(
+                    ended.stderr.contains(told) && ended.stderr.contains("sink `out`"),
+                    "{columns}\n{}",
+                    ended.stderr
+                );
+            }
+        }
+        assert!(values(topic).is_empty());
     }
 }

@@ -111,40 +111,6 @@ fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     all_there(broker, "shares-without");
 }
 
-/// One process has committed its share of a batch; the other dies in the middle of its transaction. The next start has as many
-/// workers, fewer, or more. Only the thread that commits is held until then: a process that stops altogether is missed by the first,
-/// which then ends before it has committed what it has.
-#[test]
-fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
-    let broker = Broker::shared();
-    for workers in ["2", "1", "3"] {
-        let topic = format!("shares-ahead-{workers}");
-        let trial = counting_to_end(broker, &topic);
-        // Batches are made faster than they are committed, so that there are some that need nothing more of who is stopped.
-        trial.change("batch = \"20ms\"", "batch = \"1ms\"");
-        trial.change("rows_per_second = 1000", "rows_per_second = 100000");
-        let hosts = two_hosts();
-        let process = |number, faults| {
-            let place = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
-            trial.start_with_faults(faults, &place)
-        };
-        // Not with one of the first batches: the next ones may not be made yet by then.
-        let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
-        second.until_stderr("wants this thread to wait for ever at `commit.marked`");
-        let last = |of: &str| {
-            uncommitted(broker, &topic).into_iter().filter(|(by, _)| by == of).filter_map(|(_, batch)| batch).max()
-        };
-        let open = last("out/001");
-        assert!(markers(broker, &topic)["out/001"] < open, "it has committed batch {open:?}");
-        // A worker begins with a batch when it has committed the one before.
-        until("the first has committed its share of a batch", || last("out/000") > open);
-        second.kill();
-        first.kill();
-        run_well(&trial, &["--workers", workers]);
-        all_there(broker, &topic);
-    }
-}
-
 /// Nothing is committed, and the worker with the open transaction is not there any more: the next start ends it all the same, as
 /// readers wait for it.
 #[test]
@@ -179,58 +145,6 @@ parts = "worker"
     assert_eq!(numbers(broker, topic), [0; 0]);
     run_well(&trial, &["--workers", "1"]);
     assert_eq!(numbers(broker, topic), [0, 1]);
-}
-
-/// The first sink to be opened reads markers that a transaction of the second holds up, or of one that the job has no more.
-#[test]
-fn the_transaction_of_another_sink_is_ended() {
-    for (parts, again) in [("", true), ("", false), ("parts = \"worker\"", true), ("parts = \"worker\"", false)] {
-        let (broker, topic) = (Broker::shared(), format!("sinks-{}-{again}", parts.len()));
-        broker.topic(&topic, 1, &[]);
-        let sink = |name: &str, from: &str| {
-            format!(
-                r#"[sinks.{name}]
-from = "{from}"
-kind = "kafka"
-brokers = "{}"
-topic = "{topic}"
-transaction = "14m"
-markers = "{topic}-markers"
-{parts}
-"#,
-                broker.address()
-            )
-        };
-        let job = format!(
-            r#"name = "{topic}"
-workers = 1
-clock = "manual"
-[checkpoint]
-dir = "checkpoint"
-[sources.in]
-kind = "queue"
-path = "input.jsonl"
-schema = {{ value = "int64" }}
-[stages.none]
-from = "in"
-filter = "value < 0"
-{}"#,
-            sink("first", "none")
-        );
-        let trial = Trial::new(&format!("{job}{}", sink("second", "in")));
-        trial.write("input.jsonl", "[[0],[1]]\n");
-        // Each sink, and each share of one, writes first that this start has it.
-        trial.killed(if parts.is_empty() { "commit.marked:3" } else { "commit.marked:5" }, &[]);
-        let open: Vec<_> = uncommitted(broker, &topic).into_iter().filter(|(_, batch)| *batch == Some(1)).collect();
-        assert!(matches!(&open[..], [(of, _)] if of.starts_with("second")), "{open:?}");
-        if !again {
-            trial.write("job.toml", &job);
-        }
-        run_well(&trial, &["--timeout", "1m"]);
-        // Readers would not see what stands behind a transaction that nobody ends.
-        broker.produce(&topic, &[Record::of("7", r#"{"value":7}"#)]);
-        assert_eq!(numbers(broker, &topic), if again { vec![0, 1, 7] } else { vec![7] });
-    }
 }
 
 #[test]
@@ -304,27 +218,119 @@ fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
     all_there(broker, topic);
 }
 
-/// All workers wait for the broker, each with a batch of its own, and none loses or doubles a row.
-#[test]
-fn a_broker_that_goes_away_is_waited_for_by_all_workers() {
-    let mut broker = Broker::start();
-    let trial = counting(&broker, "t", "", "parts = \"worker\"");
-    // Else a worker may have committed all batches there are when the broker goes, and has nothing to wait for.
-    trial.change("batch = \"20ms\"", "batch = \"20ms\"\nin_flight_max = 1000");
-    let mut job = trial.start_with_faults("", &["--workers", "2"]);
-    until("rows arrive", || numbers(&broker, "t").len() > 100);
-    broker.kill();
-    for worker in 0..2 {
-        let waits = format!("sink `out`, worker {worker}: batch ");
-        let said =
-            |job: &Process| job.stderr().lines().any(|line| line.contains(&waits) && line.contains("the job waits"));
-        job.until("it says that it waits", said);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// One process has committed its share of a batch; the other dies in the middle of its transaction. The next start has as many
+    /// workers, fewer, or more. Only the thread that commits is held until then: a process that stops altogether is missed by the first,
+    /// which then ends before it has committed what it has.
+    #[test]
+    fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
+        let broker = Broker::shared();
+        for workers in ["2", "1", "3"] {
+            let topic = format!("shares-ahead-{workers}");
+            let trial = counting_to_end(broker, &topic);
+            // Batches are made faster than they are committed, so that there are some that need nothing more of who is stopped.
+            trial.change("batch = \"20ms\"", "batch = \"1ms\"");
+            trial.change("rows_per_second = 1000", "rows_per_second = 100000");
+            let hosts = two_hosts();
+            let process = |number, faults| {
+                let place = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
+                trial.start_with_faults(faults, &place)
+            };
+            // Not with one of the first batches: the next ones may not be made yet by then.
+            let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
+            second.until_stderr("wants this thread to wait for ever at `commit.marked`");
+            let last = |of: &str| {
+                uncommitted(broker, &topic).into_iter().filter(|(by, _)| by == of).filter_map(|(_, batch)| batch).max()
+            };
+            let open = last("out/001");
+            assert!(markers(broker, &topic)["out/001"] < open, "it has committed batch {open:?}");
+            // A worker begins with a batch when it has committed the one before.
+            until("the first has committed its share of a batch", || last("out/000") > open);
+            second.kill();
+            first.kill();
+            run_well(&trial, &["--workers", workers]);
+            all_there(broker, &topic);
+        }
     }
-    broker.start_again();
-    job.until("both go on", |job| job.stderr().matches("is back; the job goes on").count() == 2);
-    broker.produce("t", &[Record::at(0, "{\"value\":1000000000}")]);
-    let said = job.stop();
-    let mut numbers = numbers(&broker, "t");
-    assert_eq!(numbers.pop(), Some(1_000_000_000));
-    assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+
+    /// The first sink to be opened reads markers that a transaction of the second holds up, or of one that the job has no more.
+    #[test]
+    fn the_transaction_of_another_sink_is_ended() {
+        for (parts, again) in [("", true), ("", false), ("parts = \"worker\"", true), ("parts = \"worker\"", false)] {
+            let (broker, topic) = (Broker::shared(), format!("sinks-{}-{again}", parts.len()));
+            broker.topic(&topic, 1, &[]);
+            let sink = |name: &str, from: &str| {
+                format!(
+                    r#"[sinks.{name}]
+from = "{from}"
+kind = "kafka"
+brokers = "{}"
+topic = "{topic}"
+transaction = "14m"
+markers = "{topic}-markers"
+{parts}
+"#,
+                    broker.address()
+                )
+            };
+            let job = format!(
+                r#"name = "{topic}"
+workers = 1
+clock = "manual"
+[checkpoint]
+dir = "checkpoint"
+[sources.in]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ value = "int64" }}
+[stages.none]
+from = "in"
+filter = "value < 0"
+{}"#,
+                sink("first", "none")
+            );
+            let trial = Trial::new(&format!("{job}{}", sink("second", "in")));
+            trial.write("input.jsonl", "[[0],[1]]\n");
+            // Each sink, and each share of one, writes first that this start has it.
+            trial.killed(if parts.is_empty() { "commit.marked:3" } else { "commit.marked:5" }, &[]);
+            let open: Vec<_> = uncommitted(broker, &topic).into_iter().filter(|(_, batch)| *batch == Some(1)).collect();
+            assert!(matches!(&open[..], [(of, _)] if of.starts_with("second")), "{open:?}");
+            if !again {
+                trial.write("job.toml", &job);
+            }
+            run_well(&trial, &["--timeout", "1m"]);
+            // Readers would not see what stands behind a transaction that nobody ends.
+            broker.produce(&topic, &[Record::of("7", r#"{"value":7}"#)]);
+            assert_eq!(numbers(broker, &topic), if again { vec![0, 1, 7] } else { vec![7] });
+        }
+    }
+
+    /// All workers wait for the broker, each with a batch of its own, and none loses or doubles a row.
+    #[test]
+    fn a_broker_that_goes_away_is_waited_for_by_all_workers() {
+        let mut broker = Broker::start();
+        let trial = counting(&broker, "t", "", "parts = \"worker\"");
+        // Else a worker may have committed all batches there are when the broker goes, and has nothing to wait for.
+        trial.change("batch = \"20ms\"", "batch = \"20ms\"\nin_flight_max = 1000");
+        let mut job = trial.start_with_faults("", &["--workers", "2"]);
+        until("rows arrive", || numbers(&broker, "t").len() > 100);
+        broker.kill();
+        for worker in 0..2 {
+            let waits = format!("sink `out`, worker {worker}: batch ");
+            let said = |job: &Process| {
+                job.stderr().lines().any(|line| line.contains(&waits) && line.contains("the job waits"))
+            };
+            job.until("it says that it waits", said);
+        }
+        broker.start_again();
+        job.until("both go on", |job| job.stderr().matches("is back; the job goes on").count() == 2);
+        broker.produce("t", &[Record::at(0, "{\"value\":1000000000}")]);
+        let said = job.stop();
+        let mut numbers = numbers(&broker, "t");
+        assert_eq!(numbers.pop(), Some(1_000_000_000));
+        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+    }
 }

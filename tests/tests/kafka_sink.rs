@@ -243,37 +243,6 @@ fn waited(job: &str) -> usize {
     job.lines().filter(|line| line.contains("sink `out`: batch ") && line.contains("the job waits")).count()
 }
 
-/// The job waits for a broker that goes away and comes back, and no row is lost or there twice.
-#[test]
-fn a_broker_may_go_away_and_come_back() {
-    for checkpoint in [true, false] {
-        let mut broker = Broker::start();
-        broker.topic("t", 3, &[]);
-        let trial = counting_on(&broker, "t");
-        if !checkpoint {
-            trial.change("[checkpoint]\ndir = \"checkpoint\"\nevery = 5\n", "");
-        }
-        let mut job = start(&trial, "", &[]);
-        for _ in 0..2 {
-            let before = numbers(&broker, "t").len();
-            until("rows arrive", || numbers(&broker, "t").len() > before);
-            let warnings = waited(&job.stderr());
-            let gone_on = |job: &Process| job.stderr().matches("is back; the job goes on").count();
-            let before = gone_on(&job);
-            broker.kill();
-            job.until("it says that it waits", |job| waited(&job.stderr()) > warnings);
-            broker.start_again();
-            job.until("it goes on", |job| gone_on(job) > before);
-        }
-        let said = job.stop();
-        // On a busy machine a broker that has just come back may not hear once more; it is not told again and again.
-        let gone_on = said.matches("is back; the job goes on").count();
-        assert!((2..=4).contains(&waited(&said)) && gone_on == waited(&said), "once for each time: {said}");
-        let numbers = numbers(&broker, "t");
-        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
-    }
-}
-
 /// A broker that hangs is waited for as one that is away.
 #[test]
 fn a_broker_may_hang() {
@@ -391,73 +360,113 @@ fn a_row_that_is_too_large_is_named_before_anything_is_written() {
     run_well(&trial);
 }
 
-#[test]
-fn a_cluster_may_want_a_password_and_tls() {
-    let certificates = Certificates::make();
-    let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
-    let broker = Broker::with(BrokerOptions { login: true, tls, ..BrokerOptions::default() });
-    let ca = certificates.ca();
-    let sink = |mechanism: &str, user: &str, password: &str, tls: &str| {
-        let more = format!(
-            "tls = {tls}\nsasl = {{ mechanism = \"{mechanism}\", user = \"{user}\", password = \"{password}\" }}\n\
-             [checkpoint]\ndir = \"checkpoint\""
-        );
-        let trial = job_at(&broker.guarded(), "k = \"text\", n = \"int64\"", "t", &more);
-        trial.write("input.jsonl", "[[\"a\",1]]\n");
-        trial
-    };
-    let trusted = format!("{{ ca = \"{}\" }}", ca.display());
-    for (number, mechanism) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].iter().enumerate() {
-        run_well(&sink(mechanism, Broker::USER, "${PW}", &trusted));
-        assert_eq!(broker.texts("t").len(), number + 1);
-        let told = refused(&sink(mechanism, Broker::USER, "guess", &trusted), 1);
-        assert!(told.contains("the cluster does not accept the user or the password"), "{told}");
-        assert!(told.starts_with("job.toml:9: sink `out`: ") && !told.contains("guess"), "{told}");
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// The job waits for a broker that goes away and comes back, and no row is lost or there twice.
+    #[test]
+    fn a_broker_may_go_away_and_come_back() {
+        for checkpoint in [true, false] {
+            let mut broker = Broker::start();
+            broker.topic("t", 3, &[]);
+            let trial = counting_on(&broker, "t");
+            if !checkpoint {
+                trial.change("[checkpoint]\ndir = \"checkpoint\"\nevery = 5\n", "");
+            }
+            let mut job = start(&trial, "", &[]);
+            for _ in 0..2 {
+                let before = numbers(&broker, "t").len();
+                until("rows arrive", || numbers(&broker, "t").len() > before);
+                let warnings = waited(&job.stderr());
+                let gone_on = |job: &Process| job.stderr().matches("is back; the job goes on").count();
+                let before = gone_on(&job);
+                broker.kill();
+                job.until("it says that it waits", |job| waited(&job.stderr()) > warnings);
+                broker.start_again();
+                job.until("it goes on", |job| gone_on(job) > before);
+            }
+            let said = job.stop();
+            // On a busy machine a broker that has just come back may not hear once more; it is not told again and again.
+            let gone_on = said.matches("is back; the job goes on").count();
+            assert!((2..=4).contains(&waited(&said)) && gone_on == waited(&said), "once for each time: {said}");
+            let numbers = numbers(&broker, "t");
+            assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+        }
     }
-    let told = refused(&sink("PLAIN", Broker::USER, "${PW}", "true"), 1);
-    assert!(told.contains("TLS: ") && told.contains("certificate verify failed"), "{told}");
-    let told = refused(&sink("PLAIN", Broker::STRANGER, "${PW}", &trusted), 1);
-    assert!(told.contains("the cluster does not allow it"), "{told}");
-    assert_eq!(broker.texts("t").len(), 3);
-}
 
-#[test]
-fn a_cluster_that_stops_to_answer_in_the_middle_of_a_start_is_waited_for() {
-    let (broker, _trial, mut waiting) = started_before_its_broker();
-    waiting.until_stderr("is there; the job starts");
-    // Longer than a question waits for its answer.
-    broker.hang();
-    let asked = Instant::now();
-    waiting.until("a question is given up", |job| {
-        job.stderr().matches("the job waits").count() > 1 || asked.elapsed() > Duration::from_secs(12)
-    });
-    broker.go_on();
-    let ended = waiting.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(broker.texts("t").len(), 5);
-}
+    #[test]
+    fn a_cluster_may_want_a_password_and_tls() {
+        let certificates = Certificates::make();
+        let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
+        let broker = Broker::with(BrokerOptions { login: true, tls, ..BrokerOptions::default() });
+        let ca = certificates.ca();
+        let sink = |mechanism: &str, user: &str, password: &str, tls: &str| {
+            let more = format!(
+                "tls = {tls}\nsasl = {{ mechanism = \"{mechanism}\", user = \"{user}\", password = \"{password}\" }}\n\
+             [checkpoint]\ndir = \"checkpoint\""
+            );
+            let trial = job_at(&broker.guarded(), "k = \"text\", n = \"int64\"", "t", &more);
+            trial.write("input.jsonl", "[[\"a\",1]]\n");
+            trial
+        };
+        let trusted = format!("{{ ca = \"{}\" }}", ca.display());
+        for (number, mechanism) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].iter().enumerate() {
+            run_well(&sink(mechanism, Broker::USER, "${PW}", &trusted));
+            assert_eq!(broker.texts("t").len(), number + 1);
+            let told = refused(&sink(mechanism, Broker::USER, "guess", &trusted), 1);
+            assert!(told.contains("the cluster does not accept the user or the password"), "{told}");
+            assert!(told.starts_with("job.toml:9: sink `out`: ") && !told.contains("guess"), "{told}");
+        }
+        let told = refused(&sink("PLAIN", Broker::USER, "${PW}", "true"), 1);
+        assert!(told.contains("TLS: ") && told.contains("certificate verify failed"), "{told}");
+        let told = refused(&sink("PLAIN", Broker::STRANGER, "${PW}", &trusted), 1);
+        assert!(told.contains("the cluster does not allow it"), "{told}");
+        assert_eq!(broker.texts("t").len(), 3);
+    }
 
-#[test]
-fn a_cluster_that_is_away_is_waited_for_and_told() {
-    let port = free_port();
-    let columns = "k = \"text\", n = \"int64\"";
-    let dead = job_at(&format!("127.0.0.1:{port}"), columns, "t", "wait = \"300ms\"");
-    dead.write("input.jsonl", "[]\n");
-    let told = refused(&dead, 1);
-    let start_ = format!("job.toml:9: sink `out`: Kafka at 127.0.0.1:{port}: ");
-    assert!(told.starts_with(&start_), "{told}");
-    assert!(told.ends_with("; start that cluster, or mend `brokers`, or raise `wait`"), "{told}");
-    let told = Process::start(&mut dead.command(&["validate", "job.toml"])).wait();
-    assert!(told.code == Some(1) && told.stderr.contains("start that cluster, or mend `brokers`"), "{}", told.stderr);
+    #[test]
+    fn a_cluster_that_is_away_is_waited_for_and_told() {
+        let port = free_port();
+        let columns = "k = \"text\", n = \"int64\"";
+        let dead = job_at(&format!("127.0.0.1:{port}"), columns, "t", "wait = \"300ms\"");
+        dead.write("input.jsonl", "[]\n");
+        let told = refused(&dead, 1);
+        let start_ = format!("job.toml:9: sink `out`: Kafka at 127.0.0.1:{port}: ");
+        assert!(told.starts_with(&start_), "{told}");
+        assert!(told.ends_with("; start that cluster, or mend `brokers`, or raise `wait`"), "{told}");
+        let told = Process::start(&mut dead.command(&["validate", "job.toml"])).wait();
+        assert!(
+            told.code == Some(1) && told.stderr.contains("start that cluster, or mend `brokers`"),
+            "{}",
+            told.stderr
+        );
 
-    let (mut broker, trial, waiting) = started_before_its_broker();
-    let ended = waiting.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
-    assert_eq!(broker.texts("t").len(), 5);
-    // No longer than the time of the command.
-    broker.kill();
-    let ended = start(&trial, "", &["--timeout", "1s"]).wait_within(Duration::from_secs(15));
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
+        let (mut broker, trial, waiting) = started_before_its_broker();
+        let ended = waiting.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
+        assert_eq!(broker.texts("t").len(), 5);
+        // No longer than the time of the command.
+        broker.kill();
+        let ended = start(&trial, "", &["--timeout", "1s"]).wait_within(Duration::from_secs(15));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
+    }
+
+    #[test]
+    fn a_cluster_that_stops_to_answer_in_the_middle_of_a_start_is_waited_for() {
+        let (broker, _trial, mut waiting) = started_before_its_broker();
+        waiting.until_stderr("is there; the job starts");
+        // Longer than a question waits for its answer.
+        broker.hang();
+        let asked = Instant::now();
+        waiting.until("a question is given up", |job| {
+            job.stderr().matches("the job waits").count() > 1 || asked.elapsed() > Duration::from_secs(12)
+        });
+        broker.go_on();
+        let ended = waiting.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(broker.texts("t").len(), 5);
+    }
 }

@@ -295,24 +295,6 @@ fn a_job_that_is_killed_again_and_again_reads_each_record_once() {
 }
 
 #[test]
-fn a_broker_that_is_killed_is_waited_for() {
-    let mut broker = Broker::start();
-    broker.topic("away", 2, &[]);
-    broker.produce("away", &[Record::at(0, "one"), Record::at(1, "two")]);
-    let trial = job(&broker, "topic = \"away\"");
-    let mut running = trial.start(&[]);
-    running.until("the first come", |_| trial.values("out.jsonl").len() == 2);
-    broker.kill();
-    running.until_stderr("source `in`: no broker of the cluster at");
-    broker.start_again();
-    broker.produce("away", &[Record::at(1, "three")]);
-    running.until("it goes on", |_| trial.values("out.jsonl").len() == 3);
-    let said = running.stop();
-    assert!(said.contains("the cluster answers again"), "{said}");
-    assert_eq!(said.matches("no broker of the cluster").count(), 1, "{said}");
-}
-
-#[test]
 fn records_that_were_deleted_before_they_were_read_stop_the_job() {
     let broker = Broker::shared();
     broker.topic("deleted", 1, &[]);
@@ -350,34 +332,6 @@ fn a_topic_that_was_made_anew_stops_the_job() {
 }
 
 #[test]
-fn a_batch_whose_records_are_gone_is_not_replayed() {
-    let broker = Broker::shared();
-    for (topic, delete, told) in [
-        ("replayed", 0, None),
-        ("not-replayed", 2, Some("it holds 3 records, offsets 0 to 3, and 1 of them are there")),
-    ] {
-        broker.topic(topic, 1, &[]);
-        broker.produce(topic, &texts(&["a", "b", "c"]));
-        let trial = job(broker, &format!("topic = \"{topic}\""));
-        // No checkpoint after the batch: its plan is all that there is.
-        trial.change("every = 5", "every = 100000");
-        let mut running = trial.start(&[]);
-        running.until("the batch is committed", |_| trial.values("out.jsonl").len() == 3);
-        running.kill();
-        if delete > 0 {
-            broker.delete_records(topic, 0, delete);
-        }
-        match told {
-            None => assert_eq!(run_to_idle(&trial), ["a", "b", "c"]),
-            Some(told) => {
-                let said = fails(&trial, 2);
-                assert!(said.contains(told) && said.contains("the oldest record there has offset 2"), "{said}");
-            }
-        }
-    }
-}
-
-#[test]
 fn only_what_is_committed_is_read() {
     let broker = Broker::shared();
     broker.topic("transactions", 1, &[]);
@@ -406,33 +360,6 @@ fn a_cluster_that_is_not_there_is_waited_for_as_long_as_the_job_says() {
     let told = format!("source `in`: no broker of the cluster at 127.0.0.1:{port} answers: ");
     assert!(said.contains(&told) && said.contains("Connection refused"), "{said}");
     assert!(said.contains("none did for 2s (`wait`)"), "{said}");
-}
-
-#[test]
-fn a_wrong_password_ends_the_job() {
-    let broker = Broker::with(BrokerOptions { login: true, ..BrokerOptions::default() });
-    broker.topic("t", 1, &[]);
-    broker.produce("t", &texts(&["secret"]));
-    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let sasl = format!("sasl = {{ mechanism = \"{mechanism}\", user = \"me\", password = \"${{PW}}\" }}");
-        let trial = job_at(&broker.guarded(), &format!("topic = \"t\"\n{sasl}"));
-        let said = fails(&trial, 1);
-        assert!(said.contains("the cluster does not accept the user or the password"), "{said}");
-        assert!(!said.contains("wrong"), "{said}");
-        let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
-        let ended = Process::start(command.env("PW", Broker::PASSWORD)).wait();
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert_eq!(trial.values("out.jsonl"), ["secret"]);
-    }
-    let stranger = format!(
-        "topic = \"t\"\nsasl = {{ mechanism = \"PLAIN\", user = \"{}\", password = \"${{PW}}\" }}",
-        Broker::STRANGER
-    );
-    let trial = job_at(&broker.guarded(), &stranger);
-    let mut command = trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"]);
-    let ended = Process::start(command.env("PW", Broker::PASSWORD)).wait();
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the cluster does not allow it"), "{}", ended.stderr);
 }
 
 #[test]
@@ -525,43 +452,121 @@ fn a_status_tells_how_far_a_source_is_behind() {
     running.stop();
 }
 
-/// TLS, a certificate of the job, and a password behind both; what is wrong with each is told.
-#[test]
-fn a_cluster_may_want_tls_and_a_certificate() {
-    let (certificates, strangers) = (Certificates::make(), Certificates::make());
-    let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
-    let clients_of = Some(certificates.ca());
-    let broker = Broker::with(BrokerOptions { login: true, tls, clients_of, ..BrokerOptions::default() });
-    broker.topic("t", 2, &[]);
-    broker.produce("t", &[Record::at(0, "one"), Record::at(1, "two")]);
-    let source = |ca: &Path, own: Option<(PathBuf, PathBuf)>| {
-        let own = own.map(|(cert, key)| format!(", cert = \"{}\", key = \"{}\"", cert.display(), key.display()));
-        let tls = format!("tls = {{ ca = \"{}\"{} }}", ca.display(), own.unwrap_or_default());
-        let sasl = "sasl = { mechanism = \"SCRAM-SHA-512\", user = \"me\", password = \"${PW}\" }";
-        job_at(&broker.guarded(), &format!("topic = \"t\"\nwait = \"1s\"\n{tls}\n{sasl}"))
-    };
-    let own = || Some(certificates.of("job", "DNS:job", 2));
-    let run = |trial: &Trial| {
-        let mut command = trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"]);
-        Process::start(command.env("PW", Broker::PASSWORD)).wait()
-    };
-    let trial = source(&certificates.ca(), own());
-    let ended = run(&trial);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(sorted(trial.values("out.jsonl")), ["one", "two"]);
-    // What a batch held is read again the same way.
-    broker.produce("t", &[Record::at(1, "three")]);
-    let ended = run(&trial);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(sorted(trial.values("out.jsonl")), ["one", "three", "two"]);
-    for (trial, told) in [
-        (source(&strangers.ca(), own()), "certificate verify failed"),
-        (source(&certificates.ca(), None), "SSL alert number"),
-        (source(&certificates.ca(), Some(strangers.of("job", "DNS:job", 2))), "SSL alert number"),
-    ] {
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// TLS, a certificate of the job, and a password behind both; what is wrong with each is told.
+    #[test]
+    fn a_cluster_may_want_tls_and_a_certificate() {
+        let (certificates, strangers) = (Certificates::make(), Certificates::make());
+        let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
+        let clients_of = Some(certificates.ca());
+        let broker = Broker::with(BrokerOptions { login: true, tls, clients_of, ..BrokerOptions::default() });
+        broker.topic("t", 2, &[]);
+        broker.produce("t", &[Record::at(0, "one"), Record::at(1, "two")]);
+        let source = |ca: &Path, own: Option<(PathBuf, PathBuf)>| {
+            let own = own.map(|(cert, key)| format!(", cert = \"{}\", key = \"{}\"", cert.display(), key.display()));
+            let tls = format!("tls = {{ ca = \"{}\"{} }}", ca.display(), own.unwrap_or_default());
+            let sasl = "sasl = { mechanism = \"SCRAM-SHA-512\", user = \"me\", password = \"${PW}\" }";
+            job_at(&broker.guarded(), &format!("topic = \"t\"\nwait = \"1s\"\n{tls}\n{sasl}"))
+        };
+        let own = || Some(certificates.of("job", "DNS:job", 2));
+        let run = |trial: &Trial| {
+            let mut command = trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"]);
+            Process::start(command.env("PW", Broker::PASSWORD)).wait()
+        };
+        let trial = source(&certificates.ca(), own());
         let ended = run(&trial);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(sorted(trial.values("out.jsonl")), ["one", "two"]);
+        // What a batch held is read again the same way.
+        broker.produce("t", &[Record::at(1, "three")]);
+        let ended = run(&trial);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(sorted(trial.values("out.jsonl")), ["one", "three", "two"]);
+        for (trial, told) in [
+            (source(&strangers.ca(), own()), "certificate verify failed"),
+            (source(&certificates.ca(), None), "SSL alert number"),
+            (source(&certificates.ca(), Some(strangers.of("job", "DNS:job", 2))), "SSL alert number"),
+        ] {
+            let ended = run(&trial);
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+            assert!(!ended.stderr.contains(Broker::PASSWORD), "{}", ended.stderr);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_is_killed_is_waited_for() {
+        let mut broker = Broker::start();
+        broker.topic("away", 2, &[]);
+        broker.produce("away", &[Record::at(0, "one"), Record::at(1, "two")]);
+        let trial = job(&broker, "topic = \"away\"");
+        let mut running = trial.start(&[]);
+        running.until("the first come", |_| trial.values("out.jsonl").len() == 2);
+        broker.kill();
+        running.until_stderr("source `in`: no broker of the cluster at");
+        broker.start_again();
+        broker.produce("away", &[Record::at(1, "three")]);
+        running.until("it goes on", |_| trial.values("out.jsonl").len() == 3);
+        let said = running.stop();
+        assert!(said.contains("the cluster answers again"), "{said}");
+        assert_eq!(said.matches("no broker of the cluster").count(), 1, "{said}");
+    }
+
+    #[test]
+    fn a_wrong_password_ends_the_job() {
+        let broker = Broker::with(BrokerOptions { login: true, ..BrokerOptions::default() });
+        broker.topic("t", 1, &[]);
+        broker.produce("t", &texts(&["secret"]));
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let sasl = format!("sasl = {{ mechanism = \"{mechanism}\", user = \"me\", password = \"${{PW}}\" }}");
+            let trial = job_at(&broker.guarded(), &format!("topic = \"t\"\n{sasl}"));
+            let said = fails(&trial, 1);
+            assert!(said.contains("the cluster does not accept the user or the password"), "{said}");
+            assert!(!said.contains("wrong"), "{said}");
+            let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+            let ended = Process::start(command.env("PW", Broker::PASSWORD)).wait();
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            assert_eq!(trial.values("out.jsonl"), ["secret"]);
+        }
+        let stranger = format!(
+            "topic = \"t\"\nsasl = {{ mechanism = \"PLAIN\", user = \"{}\", password = \"${{PW}}\" }}",
+            Broker::STRANGER
+        );
+        let trial = job_at(&broker.guarded(), &stranger);
+        let mut command = trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"]);
+        let ended = Process::start(command.env("PW", Broker::PASSWORD)).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
-        assert!(!ended.stderr.contains(Broker::PASSWORD), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the cluster does not allow it"), "{}", ended.stderr);
+    }
+
+    #[test]
+    fn a_batch_whose_records_are_gone_is_not_replayed() {
+        let broker = Broker::shared();
+        for (topic, delete, told) in [
+            ("replayed", 0, None),
+            ("not-replayed", 2, Some("it holds 3 records, offsets 0 to 3, and 1 of them are there")),
+        ] {
+            broker.topic(topic, 1, &[]);
+            broker.produce(topic, &texts(&["a", "b", "c"]));
+            let trial = job(broker, &format!("topic = \"{topic}\""));
+            // No checkpoint after the batch: its plan is all that there is.
+            trial.change("every = 5", "every = 100000");
+            let mut running = trial.start(&[]);
+            running.until("the batch is committed", |_| trial.values("out.jsonl").len() == 3);
+            running.kill();
+            if delete > 0 {
+                broker.delete_records(topic, 0, delete);
+            }
+            match told {
+                None => assert_eq!(run_to_idle(&trial), ["a", "b", "c"]),
+                Some(told) => {
+                    let said = fails(&trial, 2);
+                    assert!(said.contains(told) && said.contains("the oldest record there has offset 2"), "{said}");
+                }
+            }
+        }
     }
 }

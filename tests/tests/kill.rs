@@ -23,10 +23,10 @@ use std::io::Write;
 use std::time::Instant;
 
 /// Kills of all loops together, where the environment does not say.
-const KILLS: u64 = 150;
+const KILLS: u64 = 60;
 const SEED: u64 = 1;
 /// Kills of the loop with Kafka, where the environment does not say; else a tenth: each start waits for the broker.
-const TOPIC_KILLS: u64 = 12;
+const TOPIC_KILLS: u64 = 6;
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -113,7 +113,7 @@ fn queries_of_nexmark_put_out_what_another_database_makes_of_the_events() {
 }
 
 /// Kills of the loop that gives a job other workers, where the environment does not say; `scale.rs` kills at each step of that.
-const SCALE_KILLS: u64 = 8;
+const SCALE_KILLS: u64 = 5;
 
 #[test]
 fn no_kill_on_the_way_to_other_workers_loses_or_doubles_a_row() {

@@ -173,12 +173,6 @@ fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_j
     resharded(7, false);
 }
 
-/// The same of a job whose processes share out the shards, and of which there are more and fewer.
-#[test]
-fn shards_of_several_processes_follow_upon_each_other() {
-    resharded(8, true);
-}
-
 fn resharded(seed: u64, spread: bool) {
     let server = Kinesis::start();
     server.create("orders", 2);
@@ -506,4 +500,15 @@ fn the_jobs_of_the_page_are_right() {
     let trial = Trial::new(&page.text);
     let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// The same of a job whose processes share out the shards, and of which there are more and fewer.
+    #[test]
+    fn shards_of_several_processes_follow_upon_each_other() {
+        resharded(8, true);
+    }
 }

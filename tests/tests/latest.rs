@@ -93,61 +93,6 @@ fn change(server: &Postgres, random: &mut Random, round: u64) {
     }
 }
 
-#[test]
-fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
-    let server = Postgres::start_with(&["wal_level=logical"]);
-    server.sql("create table t (id bigint primary key, s text, d numeric(8,2))");
-    server.sql("insert into t select g, 'first', g from generate_series(0, 40) g");
-    let port = free_port();
-    let trial = job(&server.url().replace("${PW}", "${file:pw}"), port);
-    let mut clicks = Clicks { port, sent: 0 };
-    let mut random = Random::new(11);
-    for (round, arguments) in
-        (1..).zip([&["--unsupervised"][..], &["--workers", "3"], &["--processes", "2"], &["--workers", "2"]])
-    {
-        let start = || Process::start(&mut trial.command(&[&["run", "job.toml"], arguments].concat()));
-        let mut running = start();
-        for _ in 0..2 {
-            for _ in 0..random.from(1, 5) {
-                change(&server, &mut random, round);
-                clicks.send((0..3).map(|_| random.from(0, IDS) as i64).collect::<Vec<_>>().into_iter());
-            }
-            running.kill();
-            running = start();
-        }
-        // The last change of all tells that those before it are in the table.
-        let last = -(round as i64);
-        server.sql(&format!("insert into t values ({last}, 'last', 0)"));
-        until("the last change is in the table", || {
-            let number = clicks.send([last].into_iter());
-            until("the click has come", || by_number(&trial, "out.jsonl").contains_key(&number));
-            by_number(&trial, "out.jsonl")[&number]["s"] == "last"
-        });
-        let first = clicks.send((0..IDS as i64).chain([-99]));
-        until("all clicks have come", || by_number(&trial, "out.jsonl").len() as u64 == clicks.sent);
-        let known_ids = format!("select count(*) from t where id between 0 and {}", IDS - 1);
-        let known: usize = server.sql(&known_ids).trim().parse().unwrap();
-        until("all of those that are known have come", || {
-            by_number(&trial, "known.jsonl").range(first..).count() == known
-        });
-        let (seen, known) = (by_number(&trial, "out.jsonl"), by_number(&trial, "known.jsonl"));
-        for (number, id) in (first..).zip((0..IDS as i64).chain([-99])) {
-            let has = server.sql(&format!("select s || ' ' || coalesce(d::text, 'none') from t where id = {id}"));
-            let told = &seen[&number];
-            let text = |value: &Value| value.as_str().map_or("none".to_owned(), str::to_owned);
-            let holds =
-                if told["s"].is_null() { String::new() } else { format!("{} {}", text(&told["s"]), text(&told["d"])) };
-            assert_eq!(holds, has.trim(), "round {round}, id {id}");
-            assert_eq!(
-                known.get(&number),
-                if has.trim().is_empty() { None } else { Some(told) },
-                "round {round}, id {id}"
-            );
-        }
-        running.stop();
-    }
-}
-
 /// Rows go to where the keys are that they look up, and come back to where they were: those of any other key stand in their order.
 #[test]
 fn rows_keep_their_order() {
@@ -213,5 +158,68 @@ fn rows_keep_their_order() {
         let expected: Vec<_> =
             (0..7).map(|key| (json!(key), json!((0..2000).filter(|n| n % 7 == key).max()))).collect();
         assert_eq!(ends, expected, "{arguments:?}");
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
+        let server = Postgres::start_with(&["wal_level=logical"]);
+        server.sql("create table t (id bigint primary key, s text, d numeric(8,2))");
+        server.sql("insert into t select g, 'first', g from generate_series(0, 40) g");
+        let port = free_port();
+        let trial = job(&server.url().replace("${PW}", "${file:pw}"), port);
+        let mut clicks = Clicks { port, sent: 0 };
+        let mut random = Random::new(11);
+        for (round, arguments) in
+            (1..).zip([&["--unsupervised"][..], &["--workers", "3"], &["--processes", "2"], &["--workers", "2"]])
+        {
+            let start = || Process::start(&mut trial.command(&[&["run", "job.toml"], arguments].concat()));
+            let mut running = start();
+            for _ in 0..2 {
+                for _ in 0..random.from(1, 5) {
+                    change(&server, &mut random, round);
+                    clicks.send((0..3).map(|_| random.from(0, IDS) as i64).collect::<Vec<_>>().into_iter());
+                }
+                running.kill();
+                running = start();
+            }
+            // The last change of all tells that those before it are in the table.
+            let last = -(round as i64);
+            server.sql(&format!("insert into t values ({last}, 'last', 0)"));
+            until("the last change is in the table", || {
+                let number = clicks.send([last].into_iter());
+                until("the click has come", || by_number(&trial, "out.jsonl").contains_key(&number));
+                by_number(&trial, "out.jsonl")[&number]["s"] == "last"
+            });
+            let first = clicks.send((0..IDS as i64).chain([-99]));
+            until("all clicks have come", || by_number(&trial, "out.jsonl").len() as u64 == clicks.sent);
+            let known_ids = format!("select count(*) from t where id between 0 and {}", IDS - 1);
+            let known: usize = server.sql(&known_ids).trim().parse().unwrap();
+            until("all of those that are known have come", || {
+                by_number(&trial, "known.jsonl").range(first..).count() == known
+            });
+            let (seen, known) = (by_number(&trial, "out.jsonl"), by_number(&trial, "known.jsonl"));
+            for (number, id) in (first..).zip((0..IDS as i64).chain([-99])) {
+                let has = server.sql(&format!("select s || ' ' || coalesce(d::text, 'none') from t where id = {id}"));
+                let told = &seen[&number];
+                let text = |value: &Value| value.as_str().map_or("none".to_owned(), str::to_owned);
+                let holds = if told["s"].is_null() {
+                    String::new()
+                } else {
+                    format!("{} {}", text(&told["s"]), text(&told["d"]))
+                };
+                assert_eq!(holds, has.trim(), "round {round}, id {id}");
+                assert_eq!(
+                    known.get(&number),
+                    if has.trim().is_empty() { None } else { Some(told) },
+                    "round {round}, id {id}"
+                );
+            }
+            running.stop();
+        }
     }
 }

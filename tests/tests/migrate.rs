@@ -268,23 +268,6 @@ fn many_and_large_states_are_migrated() {
     assert!(run("ledger") == run("ledger-2"));
 }
 
-/// Plugins in all languages do it alike.
-#[test]
-fn plugins_in_any_language_take_over_states() {
-    let golden = golden();
-    let states_of = |plugin: &str| {
-        let trial = changed(plugin);
-        let told = trial.run_well(&["--workers", "2"]).stderr;
-        assert!(told.contains("states of version 0.1.0 in "), "{plugin}: {told}");
-        assert_eq!(trial.text("out.jsonl"), golden, "{plugin}");
-        states(&trial)
-    };
-    let in_rust = states_of("ledger-2");
-    for language in ["python", "js", "go", "c"] {
-        assert_eq!(states_of(&format!("ledger-2-{language}")), in_rust, "{language}");
-    }
-}
-
 #[test]
 fn the_same_plugin_does_it_right() {
     let trial = changed("ledger-bad");
@@ -292,4 +275,26 @@ fn the_same_plugin_does_it_right() {
     trial.run_well(&[]);
     let c = trial.rows("out.jsonl").into_iter().rfind(|row| row["k"] == "c").expect("rows of c");
     assert_eq!((&c["n"], &c["place"]), (&json!(13), &json!(2)));
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// Plugins in all languages do it alike.
+    #[test]
+    fn plugins_in_any_language_take_over_states() {
+        let golden = golden();
+        let states_of = |plugin: &str| {
+            let trial = changed(plugin);
+            let told = trial.run_well(&["--workers", "2"]).stderr;
+            assert!(told.contains("states of version 0.1.0 in "), "{plugin}: {told}");
+            assert_eq!(trial.text("out.jsonl"), golden, "{plugin}");
+            states(&trial)
+        };
+        let in_rust = states_of("ledger-2");
+        for language in ["python", "js", "go", "c"] {
+            assert_eq!(states_of(&format!("ledger-2-{language}")), in_rust, "{language}");
+        }
+    }
 }

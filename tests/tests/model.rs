@@ -54,21 +54,11 @@ const OLD_STEPS_MAX: u8 = 3;
 const THREADS: usize = 2;
 
 #[test]
-fn nothing_is_lost_or_doubled_in_any_order_of_events() {
-    holds("model", protocol(None));
-}
-
-#[test]
 fn every_rule_is_needed() {
     for bug in Bug::ALL {
         let search = protocol(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
         is_broken("model", bug, &search.spawn_dfs().join());
     }
-}
-
-#[test]
-fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
-    holds("model of shares", Shares { bug: None });
 }
 
 #[test]
@@ -158,4 +148,19 @@ fn protocol(bug: Option<Bug>) -> Protocol {
 /// Says something that is shown although the test succeeds.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_or_doubled_in_any_order_of_events() {
+        holds("model", protocol(None));
+    }
+
+    #[test]
+    fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
+        holds("model of shares", Shares { bug: None });
+    }
 }

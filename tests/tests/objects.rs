@@ -315,56 +315,61 @@ fn formats_are_those_of_files() {
     assert_eq!(cells, [(Some(1), Some("a")), (Some(2), Some("b\nc")), (Some(3), Some("d"))]);
 }
 
-/// Blocks that hold several batches, batches that hold several blocks, and an object that is compressed once more as a whole.
-#[test]
-fn avro_objects_are_read_exactly_once_though_job_and_server_are_killed() {
-    let mut server = WeedServer::start();
-    server.put("in/1.avro", container(0, 6_000, 2_000));
-    server.put("in/2.avro", container(6_000, 12_000, 90));
-    let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packer.write_all(&container(12_000, 18_000, 1_000)).expect("memory takes it");
-    server.put("in/3.avro.gz", packer.finish().expect("memory takes it"));
-    let avro = "format = \"avro\"\nschema = { n = \"int64\", s = \"text\" }\nrows_per_batch_max = 700";
-    let numbers = |trial: &Trial| {
-        let rows = if trial.path("out.jsonl").exists() { trial.rows("out.jsonl") } else { Vec::new() };
-        let mut numbers: Vec<_> = rows.iter().map(|row| row["n"].as_i64().expect("a number")).collect();
-        numbers.sort_unstable();
-        numbers
-    };
-    for step in STEPS {
-        let trial = copying(avro);
-        killed(&trial, &server, step);
-        run(&trial, &server);
-        assert!(numbers(&trial) == (0..18_000).collect::<Vec<_>>(), "{step}");
-    }
-    let trial = copying(avro);
-    for (round, part) in [1_500, 5_000, 8_000, 14_000].into_iter().enumerate() {
-        let mut job = start(&trial, &["--unsupervised"], &server);
-        job.until("it commits", |_| numbers(&trial).len() >= part);
-        if round % 2 == 1 {
-            server.kill();
-        }
-        job.signal("KILL");
-        job.wait();
-        if round % 2 == 1 {
-            server.start_again();
-        }
-    }
-    run(&trial, &server);
-    assert!(numbers(&trial) == (0..18_000).collect::<Vec<_>>(), "each once");
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
 
-    // The rest of an object is not the rest of another one, nor is that replayed.
-    server.delete("in/2.avro");
-    server.delete("in/3.avro.gz");
-    for step in ["commit.after:2", "plan.durable:1"] {
+    /// Blocks that hold several batches, batches that hold several blocks, and an object that is compressed once more as a whole.
+    #[test]
+    fn avro_objects_are_read_exactly_once_though_job_and_server_are_killed() {
+        let mut server = WeedServer::start();
         server.put("in/1.avro", container(0, 6_000, 2_000));
+        server.put("in/2.avro", container(6_000, 12_000, 90));
+        let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&container(12_000, 18_000, 1_000)).expect("memory takes it");
+        server.put("in/3.avro.gz", packer.finish().expect("memory takes it"));
+        let avro = "format = \"avro\"\nschema = { n = \"int64\", s = \"text\" }\nrows_per_batch_max = 700";
+        let numbers = |trial: &Trial| {
+            let rows = if trial.path("out.jsonl").exists() { trial.rows("out.jsonl") } else { Vec::new() };
+            let mut numbers: Vec<_> = rows.iter().map(|row| row["n"].as_i64().expect("a number")).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        for step in STEPS {
+            let trial = copying(avro);
+            killed(&trial, &server, step);
+            run(&trial, &server);
+            assert!(numbers(&trial) == (0..18_000).collect::<Vec<_>>(), "{step}");
+        }
         let trial = copying(avro);
-        trial.change("batch = \"20ms\"", "batch = \"0s\"");
-        trial.change("every = 3", "every = 1");
-        killed(&trial, &server, step);
-        server.put("in/1.avro", container(1, 6_001, 2_000));
-        let ended = start(&trial, &["--until-idle"], &server).wait();
-        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains("it is another object now"), "{}", ended.stderr);
+        for (round, part) in [1_500, 5_000, 8_000, 14_000].into_iter().enumerate() {
+            let mut job = start(&trial, &["--unsupervised"], &server);
+            job.until("it commits", |_| numbers(&trial).len() >= part);
+            if round % 2 == 1 {
+                server.kill();
+            }
+            job.signal("KILL");
+            job.wait();
+            if round % 2 == 1 {
+                server.start_again();
+            }
+        }
+        run(&trial, &server);
+        assert!(numbers(&trial) == (0..18_000).collect::<Vec<_>>(), "each once");
+
+        // The rest of an object is not the rest of another one, nor is that replayed.
+        server.delete("in/2.avro");
+        server.delete("in/3.avro.gz");
+        for step in ["commit.after:2", "plan.durable:1"] {
+            server.put("in/1.avro", container(0, 6_000, 2_000));
+            let trial = copying(avro);
+            trial.change("batch = \"20ms\"", "batch = \"0s\"");
+            trial.change("every = 3", "every = 1");
+            killed(&trial, &server, step);
+            server.put("in/1.avro", container(1, 6_001, 2_000));
+            let ended = start(&trial, &["--until-idle"], &server).wait();
+            assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+            assert!(ended.stderr.contains("it is another object now"), "{}", ended.stderr);
+        }
     }
 }

@@ -121,18 +121,6 @@ fn a_rust_package_tells_its_schemas_and_is_reproducible() {
     tells_its_schemas(&trial);
 }
 
-#[test]
-fn a_c_package_tells_its_schemas_and_is_reproducible() {
-    let (trial, _) = built_twice("c", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
-    tells_its_schemas(&trial);
-}
-
-#[test]
-fn a_go_package_tells_its_schemas_and_is_reproducible() {
-    let (trial, _) = built_twice("go", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
-    tells_its_schemas(&trial);
-}
-
 /// The project of the template for world update, with its one case.
 fn tells_its_schemas(trial: &Trial) {
     let told = inspected(trial, "same");
@@ -161,5 +149,22 @@ fn grants_that_no_job_could_make_are_refused() {
         trial.write("shout/plugin.toml", format!("{project}{grants}\n"));
         let told = trial.refused(&["build", "shout"]);
         assert!(told.contains("shout/plugin.toml: ") && told.contains(words), "{grants}: {told}");
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_go_package_tells_its_schemas_and_is_reproducible() {
+        let (trial, _) = built_twice("go", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
+        tells_its_schemas(&trial);
+    }
+
+    #[test]
+    fn a_c_package_tells_its_schemas_and_is_reproducible() {
+        let (trial, _) = built_twice("c", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
+        tells_its_schemas(&trial);
     }
 }

@@ -158,22 +158,6 @@ fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
 }
 
 #[test]
-fn a_connection_that_ends_at_any_question_of_a_start_is_made_again() {
-    let checkpoint = "[checkpoint]\ndir = \"checkpoint\"";
-    for (sink, more) in [("table = \"t\"", ""), ("table = \"t\"\nmode = \"upsert\"\nkey = [\"k\", \"n\"]", checkpoint)]
-    {
-        let ended = thread::scope(|scope| {
-            let asked = |first| scope.spawn(move || end_at_questions(first, sink, more));
-            let side_by_side: Vec<_> = (1..=SIDE_BY_SIDE).map(asked).collect();
-            side_by_side.into_iter().map(|strand| strand.join().unwrap()).collect::<Vec<_>>()
-        });
-        let warned: usize = ended.iter().map(|(_, warned)| warned).sum();
-        // The least that a start asks: the table's columns and indexes, the columns of the query.
-        assert!(ended.iter().all(|(question, _)| *question > 15) && warned > 15, "{ended:?}");
-    }
-}
-
-#[test]
 fn a_server_that_is_started_again_and_again_is_waited_for() {
     let mut server = Postgres::start();
     colours(&server);
@@ -227,5 +211,27 @@ fn a_query_that_never_works_is_not_waited_for() {
         let ended = Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD)).wait();
         assert_eq!(ended.code, Some(2), "{query}: {}", ended.stderr);
         assert!(ended.stderr.contains(words) && !ended.stderr.contains("waits"), "{query}: {}", ended.stderr);
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_ends_at_any_question_of_a_start_is_made_again() {
+        let checkpoint = "[checkpoint]\ndir = \"checkpoint\"";
+        for (sink, more) in
+            [("table = \"t\"", ""), ("table = \"t\"\nmode = \"upsert\"\nkey = [\"k\", \"n\"]", checkpoint)]
+        {
+            let ended = thread::scope(|scope| {
+                let asked = |first| scope.spawn(move || end_at_questions(first, sink, more));
+                let side_by_side: Vec<_> = (1..=SIDE_BY_SIDE).map(asked).collect();
+                side_by_side.into_iter().map(|strand| strand.join().unwrap()).collect::<Vec<_>>()
+            });
+            let warned: usize = ended.iter().map(|(_, warned)| warned).sum();
+            // The least that a start asks: the table's columns and indexes, the columns of the query.
+            assert!(ended.iter().all(|(question, _)| *question > 15) && warned > 15, "{ended:?}");
+        }
     }
 }

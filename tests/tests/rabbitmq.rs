@@ -155,27 +155,6 @@ fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
     }
 }
 
-/// A look at the first rows takes none of them, and what was read up to a limit does not come again.
-#[test]
-fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
-    let server = Rabbitmq::start();
-    server.queue("looked");
-    server.publish("looked", &lines(0..60));
-    let trial = job(&server.url(), "queue = \"looked\"");
-    let looked = trial.run_well(&["--sample"]);
-    assert!(looked.stdout.contains("line 9"), "{}", looked.stdout);
-    until("a limit is reached", || {
-        trial.run_well(&["--limit", "20"]);
-        trial.values("out.jsonl").len() >= 20
-    });
-    let mut running = trial.start(&[]);
-    running.until("all came", |_| trial.values("out.jsonl").contains(&"line 59".to_owned()));
-    stop(running);
-    let mut found = trial.values("out.jsonl");
-    found.sort_by_key(|line| (line.len(), line.clone()));
-    assert_eq!(found, lines(0..60));
-}
-
 #[test]
 fn what_comes_with_a_message_are_columns() {
     let server = Rabbitmq::start();
@@ -205,57 +184,6 @@ schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "
     assert_eq!(server.count(queue), 0);
 }
 
-#[test]
-fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
-    let server = Rabbitmq::start();
-    server.stream("s", &json!({}));
-    server.publish("s", &lines(0..2500));
-    let of = |start: &str| job(&server.url(), &format!("stream = \"s\"\nstart = \"{start}\""));
-    let (earliest, latest) = (of("earliest"), of("latest"));
-    assert!(
-        earliest
-            .well(&["validate", "job.toml"])
-            .contains("exactly once, with [checkpoint]; messages that the stream deletes")
-    );
-    earliest.run_well(&["--until-idle"]);
-    assert_eq!(earliest.values("out.jsonl"), lines(0..2500));
-    latest.run_well(&["--until-idle"]);
-    assert!(latest.values("out.jsonl").is_empty());
-    server.publish("s", &lines(2500..2510));
-    earliest.run_well(&["--until-idle"]);
-    assert_eq!(earliest.values("out.jsonl"), lines(0..2510));
-    // Another one of its name has fewer messages.
-    server.ask(&json!({ "do": "delete", "queue": "s" }));
-    server.stream("s", &json!({}));
-    server.publish("s", &lines(0..10));
-    let running = earliest.start(&["--unsupervised"]);
-    let ended = running.wait();
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("it is another stream than the one that the job has read up to message 2509"),
-        "{}",
-        ended.stderr
-    );
-}
-
-/// A job that ends when all is quiet does not take a server for quiet that is only slow to send the first message.
-#[test]
-fn a_first_message_that_is_slow_to_come_is_waited_for() {
-    let server = Rabbitmq::start();
-    server.queue("q");
-    server.stream("s", &json!({}));
-    for (kind, from) in [("queue = \"q\"", "q"), ("stream = \"s\"", "s")] {
-        server.publish(from, &lines(0..10));
-        let relay = Relay::to(server.port());
-        let trial = job(&format!("amqp://127.0.0.1:{}", relay.port), kind);
-        let deliver = [0, 60, 0, 60];
-        *relay.held_back.lock().unwrap() = Some((deliver.to_vec(), Duration::from_secs(4)));
-        trial.run_well(&["--until-idle"]);
-        assert!(relay.held_back.lock().unwrap().is_none(), "{kind}: it was held back");
-        assert_eq!(trial.values("out.jsonl"), lines(0..10), "{kind}");
-    }
-}
-
 /// All of a stream that is made while it is waited for is new.
 #[test]
 fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
@@ -269,25 +197,6 @@ fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
     running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
     stop(running);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
-}
-
-/// Who publishes to a queue may write what a server writes into messages of streams.
-#[test]
-fn a_header_does_not_make_a_stream_of_a_queue() {
-    let server = Rabbitmq::start();
-    server.queue("q");
-    for header in [json!(7), json!("x")] {
-        let headers = json!({ "x-stream-offset": header });
-        server.ask(&json!({ "do": "publish", "key": "q", "bodies": ["1", "2"], "headers": headers }));
-    }
-    let schema = "schema = { value = \"text\", offset = { type = \"text\", from = \"header.x-stream-offset\" } }";
-    let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
-    trial.run_well(&["--until-idle"]);
-    let rows = trial.rows("out.jsonl");
-    let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["offset"].as_str())).collect();
-    let of = |value, offset| (Some(value), Some(offset));
-    assert_eq!(found, [of("1", "7"), of("2", "7"), of("1", "x"), of("2", "x")]);
-    assert_eq!(server.count("q"), 0);
 }
 
 /// What a stream deletes before it is read is missed.
@@ -358,50 +267,6 @@ fn queues_and_streams_are_not_taken_for_each_other() {
     assert!(told.contains("queue = "), "{told}");
 }
 
-#[test]
-fn a_server_or_queue_that_is_away_is_waited_for() {
-    let mut server = Rabbitmq::not_started();
-    let trial = job(&server.url(), "queue = \"q\"");
-    let mut running = trial.start(&[]);
-    running.until_stderr("trying again until it works");
-    server.start_again();
-    running.until_stderr("queue `q` is not there (NOT_FOUND - no queue 'q' in vhost '/'); trying again until it works");
-    server.queue("q");
-    server.publish("q", &lines(0..1));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
-    let before = missed(&running);
-    server.kill();
-    running.until("it is missed", |running| missed(running) > before);
-    server.start_again();
-    server.publish("q", &lines(1..2));
-    running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
-    server.ask(&json!({ "do": "delete", "queue": "q" }));
-    running.until_stderr("queue `q`: it is not there any more; trying again until it works");
-    stop(running);
-}
-
-#[test]
-fn what_a_server_refuses_is_told() {
-    let server = Rabbitmq::start();
-    server.queue("q");
-    let url = |login: &str| server.url().replace("amqp://", &format!("amqp://{login}"));
-    let told = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
-    assert!(told.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{told}");
-    assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
-    assert!(!told.contains("guessed-password"), "{told}");
-    let told = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
-    assert!(told.contains("it does not allow this") && told.contains("mend `url`"), "{told}");
-    let trial = job(&format!("{}/%2F", url("guest:${RABBITMQ_PW}@")), "queue = \"q\"");
-    let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
-    let ended = Process::start(command.env("RABBITMQ_PW", "guest")).wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    for url in ["amqp://me:top-secret@:port/", "amqp://me:top-secret@127.0.0.1:99999", "amqp://me:top-secret@h/x/y"] {
-        let told = fails(&job(url, "queue = \"q\""), 2);
-        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
-    }
-}
-
 /// Somebody takes connections, and says nothing.
 #[test]
 fn a_server_that_says_nothing_is_told_of() {
@@ -416,87 +281,6 @@ fn a_server_that_says_nothing_is_told_of() {
     );
     running.until_stderr("queue `q`: it does not answer within 10 s; trying again until it works");
     running.kill();
-}
-
-/// A password may be changed while the job runs; it is asked for when the connection is another one.
-#[test]
-fn a_password_that_becomes_wrong_stops_the_job() {
-    let mut server = Rabbitmq::not_started();
-    let is = |password| [("guest", "guest"), ("reader", password)];
-    server.set_passwords(&is("first-password"));
-    server.start_again();
-    server.queue("q");
-    server.publish("q", &lines(0..1));
-    let trial = job(&server.url().replace("amqp://", "amqp://reader:first-password@"), "queue = \"q\"");
-    let mut running = trial.start(&[]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    server.set_passwords(&is("second-password"));
-    server.kill();
-    server.start_again();
-    let ended = running.wait();
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("first-password"), "{}", ended.stderr);
-    server.publish("q", &lines(1..2));
-    trial.change("first-password", "second-password");
-    trial.run_well(&["--until-idle"]);
-    assert_eq!(trial.values("out.jsonl").last(), Some(&"line 1".to_owned()));
-}
-
-#[test]
-fn a_server_is_spoken_to_over_tls() {
-    let (certificates, others) = (Certificates::make(), Certificates::make());
-    let (certificate, key) = certificates.of("rabbitmq", "DNS:localhost,IP:127.0.0.1", 2);
-    let port = millstream_tests::free_port();
-    let server = Rabbitmq::with(&format!(
-        "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
-        certificates.ca().display(),
-        certificate.display(),
-        key.display()
-    ));
-    server.queue("q");
-    server.publish("q", &lines(0..3));
-    let reading = |ca: &Certificates| {
-        job(&format!("amqps://127.0.0.1:{port}"), &format!("tls = {{ ca = \"{}\" }}\nqueue = \"q\"", ca.ca().display()))
-    };
-    let trial = reading(&certificates);
-    trial.run_well(&["--until-idle"]);
-    assert_eq!(trial.values("out.jsonl"), lines(0..3));
-    let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
-}
-
-/// Whatever dies, each row is there; some are there twice, with the id that they had.
-#[test]
-fn rows_are_published_at_least_once_whatever_is_killed() {
-    const ROWS: u64 = 4000;
-    let (mut random, mut server) = (Random::new(5), Rabbitmq::start());
-    server.queue("q");
-    let trial = counting(&server.url(), ROWS, "routing_key = \"q\"");
-    assert!(
-        trial.well(&["validate", "job.toml"]).contains("at least once: after a crash, or when a connection is lost")
-    );
-    let mut running = trial.start_processes(2, 2);
-    for round in 0..6 {
-        thread::sleep(Duration::from_millis(random.from(100, 600)));
-        if running.ended() {
-            break;
-        }
-        if round == 3 {
-            server.kill();
-            server.start_again();
-        } else {
-            running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child));
-        }
-    }
-    let ended = running.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let taken = server.take("q");
-    let found: BTreeSet<(String, String)> = taken.into_iter().map(|[body, _, id]| (id, body)).collect();
-    // Each with one id, whatever came again.
-    assert_eq!(found.len(), ROWS as usize);
-    let bodies: BTreeSet<&str> = found.iter().map(|(_, body)| body.as_str()).collect();
-    assert_eq!(bodies.len(), ROWS as usize);
 }
 
 #[test]
@@ -541,4 +325,233 @@ fn a_sink_waits_for_a_server_that_is_away() {
     let ended = counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_server_or_queue_that_is_away_is_waited_for() {
+        let mut server = Rabbitmq::not_started();
+        let trial = job(&server.url(), "queue = \"q\"");
+        let mut running = trial.start(&[]);
+        running.until_stderr("trying again until it works");
+        server.start_again();
+        running.until_stderr(
+            "queue `q` is not there (NOT_FOUND - no queue 'q' in vhost '/'); trying again until it works",
+        );
+        server.queue("q");
+        server.publish("q", &lines(0..1));
+        running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+        let missed = |running: &Process| running.stderr().matches("trying again until it works").count();
+        let before = missed(&running);
+        server.kill();
+        running.until("it is missed", |running| missed(running) > before);
+        server.start_again();
+        server.publish("q", &lines(1..2));
+        running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
+        server.ask(&json!({ "do": "delete", "queue": "q" }));
+        running.until_stderr("queue `q`: it is not there any more; trying again until it works");
+        stop(running);
+    }
+
+    /// Whatever dies, each row is there; some are there twice, with the id that they had.
+    #[test]
+    fn rows_are_published_at_least_once_whatever_is_killed() {
+        const ROWS: u64 = 4000;
+        let (mut random, mut server) = (Random::new(5), Rabbitmq::start());
+        server.queue("q");
+        let trial = counting(&server.url(), ROWS, "routing_key = \"q\"");
+        assert!(
+            trial
+                .well(&["validate", "job.toml"])
+                .contains("at least once: after a crash, or when a connection is lost")
+        );
+        let mut running = trial.start_processes(2, 2);
+        for round in 0..6 {
+            thread::sleep(Duration::from_millis(random.from(100, 600)));
+            if running.ended() {
+                break;
+            }
+            if round == 3 {
+                server.kill();
+                server.start_again();
+            } else {
+                running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child));
+            }
+        }
+        let ended = running.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let taken = server.take("q");
+        let found: BTreeSet<(String, String)> = taken.into_iter().map(|[body, _, id]| (id, body)).collect();
+        // Each with one id, whatever came again.
+        assert_eq!(found.len(), ROWS as usize);
+        let bodies: BTreeSet<&str> = found.iter().map(|(_, body)| body.as_str()).collect();
+        assert_eq!(bodies.len(), ROWS as usize);
+    }
+
+    #[test]
+    fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
+        let server = Rabbitmq::start();
+        server.stream("s", &json!({}));
+        server.publish("s", &lines(0..2500));
+        let of = |start: &str| job(&server.url(), &format!("stream = \"s\"\nstart = \"{start}\""));
+        let (earliest, latest) = (of("earliest"), of("latest"));
+        assert!(
+            earliest
+                .well(&["validate", "job.toml"])
+                .contains("exactly once, with [checkpoint]; messages that the stream deletes")
+        );
+        earliest.run_well(&["--until-idle"]);
+        assert_eq!(earliest.values("out.jsonl"), lines(0..2500));
+        latest.run_well(&["--until-idle"]);
+        assert!(latest.values("out.jsonl").is_empty());
+        server.publish("s", &lines(2500..2510));
+        earliest.run_well(&["--until-idle"]);
+        assert_eq!(earliest.values("out.jsonl"), lines(0..2510));
+        // Another one of its name has fewer messages.
+        server.ask(&json!({ "do": "delete", "queue": "s" }));
+        server.stream("s", &json!({}));
+        server.publish("s", &lines(0..10));
+        let running = earliest.start(&["--unsupervised"]);
+        let ended = running.wait();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("it is another stream than the one that the job has read up to message 2509"),
+            "{}",
+            ended.stderr
+        );
+    }
+
+    /// A password may be changed while the job runs; it is asked for when the connection is another one.
+    #[test]
+    fn a_password_that_becomes_wrong_stops_the_job() {
+        let mut server = Rabbitmq::not_started();
+        let is = |password| [("guest", "guest"), ("reader", password)];
+        server.set_passwords(&is("first-password"));
+        server.start_again();
+        server.queue("q");
+        server.publish("q", &lines(0..1));
+        let trial = job(&server.url().replace("amqp://", "amqp://reader:first-password@"), "queue = \"q\"");
+        let mut running = trial.start(&[]);
+        running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+        server.set_passwords(&is("second-password"));
+        server.kill();
+        server.start_again();
+        let ended = running.wait();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("it does not accept user or password; mend them in `url`"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("first-password"), "{}", ended.stderr);
+        server.publish("q", &lines(1..2));
+        trial.change("first-password", "second-password");
+        trial.run_well(&["--until-idle"]);
+        assert_eq!(trial.values("out.jsonl").last(), Some(&"line 1".to_owned()));
+    }
+
+    /// A job that ends when all is quiet does not take a server for quiet that is only slow to send the first message.
+    #[test]
+    fn a_first_message_that_is_slow_to_come_is_waited_for() {
+        let server = Rabbitmq::start();
+        server.queue("q");
+        server.stream("s", &json!({}));
+        for (kind, from) in [("queue = \"q\"", "q"), ("stream = \"s\"", "s")] {
+            server.publish(from, &lines(0..10));
+            let relay = Relay::to(server.port());
+            let trial = job(&format!("amqp://127.0.0.1:{}", relay.port), kind);
+            let deliver = [0, 60, 0, 60];
+            *relay.held_back.lock().unwrap() = Some((deliver.to_vec(), Duration::from_secs(4)));
+            trial.run_well(&["--until-idle"]);
+            assert!(relay.held_back.lock().unwrap().is_none(), "{kind}: it was held back");
+            assert_eq!(trial.values("out.jsonl"), lines(0..10), "{kind}");
+        }
+    }
+
+    /// Who publishes to a queue may write what a server writes into messages of streams.
+    #[test]
+    fn a_header_does_not_make_a_stream_of_a_queue() {
+        let server = Rabbitmq::start();
+        server.queue("q");
+        for header in [json!(7), json!("x")] {
+            let headers = json!({ "x-stream-offset": header });
+            server.ask(&json!({ "do": "publish", "key": "q", "bodies": ["1", "2"], "headers": headers }));
+        }
+        let schema = "schema = { value = \"text\", offset = { type = \"text\", from = \"header.x-stream-offset\" } }";
+        let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
+        trial.run_well(&["--until-idle"]);
+        let rows = trial.rows("out.jsonl");
+        let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["offset"].as_str())).collect();
+        let of = |value, offset| (Some(value), Some(offset));
+        assert_eq!(found, [of("1", "7"), of("2", "7"), of("1", "x"), of("2", "x")]);
+        assert_eq!(server.count("q"), 0);
+    }
+
+    /// A look at the first rows takes none of them, and what was read up to a limit does not come again.
+    #[test]
+    fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
+        let server = Rabbitmq::start();
+        server.queue("looked");
+        server.publish("looked", &lines(0..60));
+        let trial = job(&server.url(), "queue = \"looked\"");
+        let looked = trial.run_well(&["--sample"]);
+        assert!(looked.stdout.contains("line 9"), "{}", looked.stdout);
+        until("a limit is reached", || {
+            trial.run_well(&["--limit", "20"]);
+            trial.values("out.jsonl").len() >= 20
+        });
+        let mut running = trial.start(&[]);
+        running.until("all came", |_| trial.values("out.jsonl").contains(&"line 59".to_owned()));
+        stop(running);
+        let mut found = trial.values("out.jsonl");
+        found.sort_by_key(|line| (line.len(), line.clone()));
+        assert_eq!(found, lines(0..60));
+    }
+
+    #[test]
+    fn a_server_is_spoken_to_over_tls() {
+        let (certificates, others) = (Certificates::make(), Certificates::make());
+        let (certificate, key) = certificates.of("rabbitmq", "DNS:localhost,IP:127.0.0.1", 2);
+        let port = millstream_tests::free_port();
+        let server = Rabbitmq::with(&format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
+            certificates.ca().display(),
+            certificate.display(),
+            key.display()
+        ));
+        server.queue("q");
+        server.publish("q", &lines(0..3));
+        let reading = |ca: &Certificates| {
+            job(
+                &format!("amqps://127.0.0.1:{port}"),
+                &format!("tls = {{ ca = \"{}\" }}\nqueue = \"q\"", ca.ca().display()),
+            )
+        };
+        let trial = reading(&certificates);
+        trial.run_well(&["--until-idle"]);
+        assert_eq!(trial.values("out.jsonl"), lines(0..3));
+        let told = fails(&reading(&others), 2);
+        assert!(told.contains("the server's certificate was made by somebody whom this job does not trust"), "{told}");
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_told() {
+        let server = Rabbitmq::start();
+        server.queue("q");
+        let url = |login: &str| server.url().replace("amqp://", &format!("amqp://{login}"));
+        let told = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
+        assert!(told.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{told}");
+        assert!(told.contains("it does not accept user or password; mend them in `url`"), "{told}");
+        assert!(!told.contains("guessed-password"), "{told}");
+        let told = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
+        assert!(told.contains("it does not allow this") && told.contains("mend `url`"), "{told}");
+        let trial = job(&format!("{}/%2F", url("guest:${RABBITMQ_PW}@")), "queue = \"q\"");
+        let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+        let ended = Process::start(command.env("RABBITMQ_PW", "guest")).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        for url in ["amqp://me:top-secret@:port/", "amqp://me:top-secret@127.0.0.1:99999", "amqp://me:top-secret@h/x/y"]
+        {
+            let told = fails(&job(url, "queue = \"q\""), 2);
+            assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+        }
+    }
 }

@@ -259,21 +259,6 @@ fn a_new_transform_passes() {
     a_new_project_passes("transform", json!([{ "name": "tea", "total": 25.0 }]));
 }
 
-#[test]
-fn a_new_update_passes() {
-    a_new_project_passes("update", json!([{ "user": "ann", "balance": 20.0, "closed": false }]));
-}
-
-#[test]
-fn a_new_aggregate_passes() {
-    a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
-}
-
-#[test]
-fn a_new_cogroup_passes() {
-    a_new_project_passes("cogroup", json!([{ "user": "ann", "orders": 1, "open": 15.0 }]));
-}
-
 /// How many words the demo's text has.
 fn words() -> usize {
     fs::read_to_string(root().join("demo/text.txt")).unwrap().split_ascii_whitespace().count()
@@ -785,4 +770,24 @@ fn is_path(word: &str) -> bool {
     let tops = ["demo/", "docs/", "host/", "plugins/", "scripts/", "sdk/", "tests/", "wit/"];
     let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
     tops.iter().any(|top| word.starts_with(top)) && word.chars().all(plain) && !word.starts_with("demo/out")
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_new_update_passes() {
+        a_new_project_passes("update", json!([{ "user": "ann", "balance": 20.0, "closed": false }]));
+    }
+
+    #[test]
+    fn a_new_cogroup_passes() {
+        a_new_project_passes("cogroup", json!([{ "user": "ann", "orders": 1, "open": 15.0 }]));
+    }
+
+    #[test]
+    fn a_new_aggregate_passes() {
+        a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
+    }
 }

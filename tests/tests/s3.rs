@@ -108,45 +108,6 @@ fn a_bucket_keeps_what_a_store_promises() {
 }
 
 #[test]
-fn a_folder_of_hdfs_keeps_what_a_store_promises() {
-    let hdfs = Hdfs::start();
-    let store = open(&hdfs.url("/jobs/mine"), &[]);
-    let other = open(&hdfs.url("/jobs/mine-too/"), &[]);
-    other.write("state/x", "of another job".into()).expect("it writes");
-    keeps_its_promises(store.as_ref());
-    assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
-    assert_eq!(hdfs.paths("/jobs"), Some(vec!["/jobs/mine-too/state/x".into()]), "nothing else is left");
-
-    // HDFS replaces nothing on condition: what stands for it has to let one of many through.
-    let count = |bytes: &[u8]| {
-        let text = std::str::from_utf8(bytes).expect("a text");
-        text.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number")
-    };
-    let (threads, each) = (6, 12);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let hdfs = &hdfs;
-            scope.spawn(move || {
-                let store = open(&hdfs.url("/jobs/many"), &[]);
-                let mut done = 0;
-                while done < each {
-                    let found = surely(|| store.read_version("count"));
-                    let next = found.as_ref().map_or(0, |(bytes, _)| count(bytes)) + 1;
-                    // Bytes that are told apart, as the store asks for.
-                    let bytes = format!("{next} {thread} {done}");
-                    let version = found.as_ref().map(|(_, version)| version);
-                    if let Ok(Some(_)) = store.replace("count", bytes.into(), version) {
-                        done += 1;
-                    }
-                }
-            });
-        }
-    });
-    let (bytes, _) = open(&hdfs.url("/jobs/many"), &[]).read_version("count").expect("it reads").expect("it is there");
-    assert_eq!(count(&bytes), threads * each);
-}
-
-#[test]
 fn nothing_is_lost_where_every_third_request_fails() {
     let server = S3Server::start();
     let proxy = FailingProxy::before(&server);
@@ -332,4 +293,49 @@ fn who_lost_the_job_commits_nothing_more() {
 
 fn value(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(line).expect("a row")["value"].as_u64().expect("a number")
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_hdfs_keeps_what_a_store_promises() {
+        let hdfs = Hdfs::start();
+        let store = open(&hdfs.url("/jobs/mine"), &[]);
+        let other = open(&hdfs.url("/jobs/mine-too/"), &[]);
+        other.write("state/x", "of another job".into()).expect("it writes");
+        keeps_its_promises(store.as_ref());
+        assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
+        assert_eq!(hdfs.paths("/jobs"), Some(vec!["/jobs/mine-too/state/x".into()]), "nothing else is left");
+
+        // HDFS replaces nothing on condition: what stands for it has to let one of many through.
+        let count = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).expect("a text");
+            text.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number")
+        };
+        let (threads, each) = (6, 12);
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let hdfs = &hdfs;
+                scope.spawn(move || {
+                    let store = open(&hdfs.url("/jobs/many"), &[]);
+                    let mut done = 0;
+                    while done < each {
+                        let found = surely(|| store.read_version("count"));
+                        let next = found.as_ref().map_or(0, |(bytes, _)| count(bytes)) + 1;
+                        // Bytes that are told apart, as the store asks for.
+                        let bytes = format!("{next} {thread} {done}");
+                        let version = found.as_ref().map(|(_, version)| version);
+                        if let Ok(Some(_)) = store.replace("count", bytes.into(), version) {
+                            done += 1;
+                        }
+                    }
+                });
+            }
+        });
+        let (bytes, _) =
+            open(&hdfs.url("/jobs/many"), &[]).read_version("count").expect("it reads").expect("it is there");
+        assert_eq!(count(&bytes), threads * each);
+    }
 }

@@ -18,17 +18,6 @@ fn runs(command: &mut Command) -> Ended {
 }
 
 #[test]
-fn its_own_tests_pass() {
-    let sdk = root().join("sdk/c");
-    let told = runs(Command::new("sh").arg(sdk.join("tests/run.sh"))).stdout;
-    let within = |folder: &str| fs::read_dir(sdk.join(folder)).unwrap().flatten().map(|entry| entry.path());
-    let programs = within("tests").filter(|path| path.extension().is_some_and(|ending| ending == "c")).count();
-    let templates = within("template").count();
-    assert!(programs >= 9 && templates >= 6, "{programs} programs and {templates} templates");
-    assert_eq!(told.matches("\nok\n").count(), programs + templates, "{told}");
-}
-
-#[test]
 fn bindings_are_made_of_the_wit_files_as_they_are() {
     let entries = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "wit")).collect();
@@ -75,43 +64,6 @@ fn project(plugin: &Block) -> Trial {
 
 fn build(folder: &Path) -> Ended {
     Process::start(Command::new(millstream()).arg("build").arg(folder)).wait_within(BUILDS_WITHIN)
-}
-
-#[test]
-fn every_plugin_of_the_readme_can_be_built() {
-    let plugins: Vec<Block> = plugins().into_iter().filter(|block| !block.text.contains("int main(")).collect();
-    let worlds: Vec<_> = plugins.iter().map(world_of).collect();
-    assert_eq!(
-        worlds,
-        [
-            "transform",
-            "transform",
-            "transform",
-            "update",
-            "update",
-            "update-migrating",
-            "aggregate",
-            "cogroup",
-            "source",
-            "sink",
-            "transform"
-        ]
-    );
-    for plugin in &plugins {
-        let trial = project(plugin);
-        let built = build(trial.folder());
-        assert_eq!(built.code, Some(0), "{}\n{}", plugin.place, built.stderr);
-        // Nothing in it makes a compiler speak up.
-        assert!(!built.stderr.contains("warning"), "{}\n{}", plugin.place, built.stderr);
-        let told = runs(Command::new(millstream()).arg("inspect").arg(trial.path("shown.wasm"))).stdout;
-        let world = world_of(plugin).trim_end_matches("-migrating");
-        assert!(told.contains(&format!("world:         {world} of")), "{}\n{told}", plugin.place);
-        // The one that wants a config says nothing of itself without.
-        if !plugin.text.contains("MS_CONFIG(") {
-            assert!(told.contains("shown 1.2.3\ndoc:           As \"the\" README\n"), "{}\n{told}", plugin.place);
-            assert!(told.contains("shows: ä\n"), "{}\n{told}", plugin.place);
-        }
-    }
 }
 
 #[test]
@@ -186,4 +138,57 @@ fn memory_is_given_back_after_each_call() {
         most.split(" of memory").next().unwrap().to_owned()
     };
     assert_eq!(memory(3), memory(40));
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn its_own_tests_pass() {
+        let sdk = root().join("sdk/c");
+        let told = runs(Command::new("sh").arg(sdk.join("tests/run.sh"))).stdout;
+        let within = |folder: &str| fs::read_dir(sdk.join(folder)).unwrap().flatten().map(|entry| entry.path());
+        let programs = within("tests").filter(|path| path.extension().is_some_and(|ending| ending == "c")).count();
+        let templates = within("template").count();
+        assert!(programs >= 9 && templates >= 6, "{programs} programs and {templates} templates");
+        assert_eq!(told.matches("\nok\n").count(), programs + templates, "{told}");
+    }
+
+    #[test]
+    fn every_plugin_of_the_readme_can_be_built() {
+        let plugins: Vec<Block> = plugins().into_iter().filter(|block| !block.text.contains("int main(")).collect();
+        let worlds: Vec<_> = plugins.iter().map(world_of).collect();
+        assert_eq!(
+            worlds,
+            [
+                "transform",
+                "transform",
+                "transform",
+                "update",
+                "update",
+                "update-migrating",
+                "aggregate",
+                "cogroup",
+                "source",
+                "sink",
+                "transform"
+            ]
+        );
+        for plugin in &plugins {
+            let trial = project(plugin);
+            let built = build(trial.folder());
+            assert_eq!(built.code, Some(0), "{}\n{}", plugin.place, built.stderr);
+            // Nothing in it makes a compiler speak up.
+            assert!(!built.stderr.contains("warning"), "{}\n{}", plugin.place, built.stderr);
+            let told = runs(Command::new(millstream()).arg("inspect").arg(trial.path("shown.wasm"))).stdout;
+            let world = world_of(plugin).trim_end_matches("-migrating");
+            assert!(told.contains(&format!("world:         {world} of")), "{}\n{told}", plugin.place);
+            // The one that wants a config says nothing of itself without.
+            if !plugin.text.contains("MS_CONFIG(") {
+                assert!(told.contains("shown 1.2.3\ndoc:           As \"the\" README\n"), "{}\n{told}", plugin.place);
+                assert!(told.contains("shows: ä\n"), "{}\n{told}", plugin.place);
+            }
+        }
+    }
 }

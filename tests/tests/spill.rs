@@ -478,21 +478,6 @@ fn visited(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn sessions_may_lie_in_files() {
-    let stages = SESSIONS.replace("SUM", &plugin("sum").display().to_string());
-    let stages = into_queues(&stages, &["visits", "reduced", "refined", "again", "hours"]);
-    let golden_of = |head: &str, open: bool| {
-        let golden = golden(13, (head, &stages), visited);
-        let lengths: Vec<usize> = golden.iter().map(String::len).collect();
-        assert!(lengths.iter().take(6).all(|length| *length > 1_000), "{lengths:?}");
-        assert!(lengths.iter().skip(6).all(|length| (*length > 1_000) == open), "{lengths:?}");
-        golden
-    };
-    spill_alike(13, (KEEPS, &stages), &golden_of(KEEPS, true), visited);
-    ends_alike(13, &stages, &golden_of("", false), visited);
-}
-
 /// Patterns with and without an end, of keys with few rows and of keys with many, and a window behind one.
 const PATTERNS: &str = r#"
 [stages.timed]
@@ -546,12 +531,6 @@ fn matched(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn patterns_may_lie_in_files() {
-    let stages = into_queues(PATTERNS, &["ended", "rising", "open", "counts"]);
-    may_lie_in_files(17, (KEEPS, &stages), 300, matched);
-}
-
 /// The first rows of keys, of all that ever came and of such as go again.
 const FIRST: &str = r#"
 [stages.few]
@@ -592,20 +571,6 @@ fn first(trial: &Trial) -> Vec<String> {
 fn the_first_rows_of_keys_may_lie_in_files() {
     let stages = into_queues(FIRST, &["best", "left", "counted"]);
     may_lie_in_files(18, ("", &stages), 1_000, first);
-}
-
-/// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
-/// the job has now.
-#[test]
-fn a_job_that_had_no_bound_of_its_state_gets_one() {
-    let stages = windows();
-    let golden = golden(11, (KEEPS, &stages), windowed);
-    let bounded = job(KEEPS, 11, &stages);
-    bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
-    bounded.change(KEEPS, &format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
-    let ended = bounded.run_well(&["--workers", "1"]);
-    assert!(ended.stderr.contains("are run again as it was before"), "{}", ended.stderr);
-    are_same(&windowed(&bounded), &golden, "with a bound");
 }
 
 /// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.
@@ -767,4 +732,44 @@ path = "counts.jsonl"
     of_all("rung.jsonl", ROWS, |_| true);
     let counts = state(&trial, "select count, count(*) as keys from counts group by count");
     assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn patterns_may_lie_in_files() {
+        let stages = into_queues(PATTERNS, &["ended", "rising", "open", "counts"]);
+        may_lie_in_files(17, (KEEPS, &stages), 300, matched);
+    }
+
+    #[test]
+    fn sessions_may_lie_in_files() {
+        let stages = SESSIONS.replace("SUM", &plugin("sum").display().to_string());
+        let stages = into_queues(&stages, &["visits", "reduced", "refined", "again", "hours"]);
+        let golden_of = |head: &str, open: bool| {
+            let golden = golden(13, (head, &stages), visited);
+            let lengths: Vec<usize> = golden.iter().map(String::len).collect();
+            assert!(lengths.iter().take(6).all(|length| *length > 1_000), "{lengths:?}");
+            assert!(lengths.iter().skip(6).all(|length| (*length > 1_000) == open), "{lengths:?}");
+            golden
+        };
+        spill_alike(13, (KEEPS, &stages), &golden_of(KEEPS, true), visited);
+        ends_alike(13, &stages, &golden_of("", false), visited);
+    }
+
+    /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
+    /// the job has now.
+    #[test]
+    fn a_job_that_had_no_bound_of_its_state_gets_one() {
+        let stages = windows();
+        let golden = golden(11, (KEEPS, &stages), windowed);
+        let bounded = job(KEEPS, 11, &stages);
+        bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
+        bounded.change(KEEPS, &format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
+        let ended = bounded.run_well(&["--workers", "1"]);
+        assert!(ended.stderr.contains("are run again as it was before"), "{}", ended.stderr);
+        are_same(&windowed(&bounded), &golden, "with a bound");
+    }
 }

@@ -86,13 +86,6 @@ fn objects_of_a_bucket_move_between_processes() {
     moves(&FilesPlace { path, settings, put: Box::new(put) }, 5);
 }
 
-#[test]
-fn files_of_hdfs_move_between_processes() {
-    let hdfs = Hdfs::start();
-    let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
-    moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
-}
-
 /// Files come while processes die, and the job goes on with others.
 fn moves(place: &FilesPlace<'_>, rounds: u64) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
@@ -340,4 +333,16 @@ fn a_status_tells_of_the_files_that_are_read() {
         .collect();
     assert_eq!(by_process, (0..).zip(names).collect());
     job.kill_all();
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn files_of_hdfs_move_between_processes() {
+        let hdfs = Hdfs::start();
+        let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
+        moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
+    }
 }

@@ -284,20 +284,25 @@ fn rows_that_are_refused_tell_it(trial: &Trial, language: &Language) {
 }
 
 #[test]
-fn in_python() {
-    the_line_is_told_where_it_stands(&PYTHON);
-}
-
-#[test]
 fn in_typescript() {
     the_line_is_told_where_it_stands(&TYPESCRIPT);
 }
 
-#[test]
-fn an_event_loop_in_python_is_refused_with_words() {
-    let trial = PYTHON.trial();
-    let told = called(&trial, "asyncio", "").stderr;
-    assert!(told.contains("RuntimeError: a plugin has no event loop"), "{told}");
-    assert!(told.contains("File \"helper.py\", line 37, in work"), "{told}");
-    assert!(!told.contains("tcp_create_socket"), "{told}");
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn in_python() {
+        the_line_is_told_where_it_stands(&PYTHON);
+    }
+
+    #[test]
+    fn an_event_loop_in_python_is_refused_with_words() {
+        let trial = PYTHON.trial();
+        let told = called(&trial, "asyncio", "").stderr;
+        assert!(told.contains("RuntimeError: a plugin has no event loop"), "{told}");
+        assert!(told.contains("File \"helper.py\", line 37, in work"), "{told}");
+        assert!(!told.contains("tcp_create_socket"), "{told}");
+    }
 }

@@ -19,19 +19,6 @@ const WARM_ROUNDS: usize = 5;
 const GROWTH_BYTES_MAX: u64 = 8 << 20;
 const PROCESS_MAX: Duration = Duration::from_secs(300);
 
-#[test]
-fn hostile_plugins_in_one_process_leave_nothing_behind() {
-    if is_alone() {
-        return survive();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let test = "survival::hostile_plugins_in_one_process_leave_nothing_behind";
-    let ended = Process::start(&mut alone(test, folder.path())).wait_within(PROCESS_MAX);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let told = ended.stderr.lines().filter(|line| line.starts_with("round "));
-    told.for_each(|line| eprintln!("{line}"));
-}
-
 fn survive() {
     let folder = tempfile::tempdir().unwrap();
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.in_process).collect();
@@ -157,4 +144,22 @@ fn limits(case: &Case, on_error: OnError) -> PluginLimits {
         }
     }
     limits
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn hostile_plugins_in_one_process_leave_nothing_behind() {
+        if is_alone() {
+            return survive();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let test = "survival::hostile_plugins_in_one_process_leave_nothing_behind";
+        let ended = Process::start(&mut alone(test, folder.path())).wait_within(PROCESS_MAX);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        let told = ended.stderr.lines().filter(|line| line.starts_with("round "));
+        told.for_each(|line| eprintln!("{line}"));
+    }
 }

@@ -115,33 +115,6 @@ fn the_page_is_true_for_typescript() {
     goes("js");
 }
 
-#[test]
-fn the_page_is_true_for_go() {
-    goes("go");
-}
-
-#[test]
-fn the_page_is_true_for_c() {
-    goes("c");
-    // What is passed on is the same in all languages.
-    let trial = Trial::new("");
-    shell(&trial, "millstream new bills --lang c");
-    let manifest = trial.path("bills/plugin.toml");
-    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block(PAGE, "toml", "[grants]").text)
-        .unwrap();
-    shell(&trial, "millstream build bills");
-    let told = shell(&trial, &block(PAGE, "sh", "shared.wasm").text);
-    for part in [
-        "plugin:        bills 0.1.0\n",
-        "language:      C\n",
-        "# bills\n",
-        "\"license\": \"Apache-2.0\"",
-        "api.example.com",
-    ] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
-    }
-}
-
 /// What the case of a new project comes to.
 const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
 
@@ -248,5 +221,37 @@ fn no_block_of_the_page_is_left_out() {
     for block in blocks(PAGE) {
         let is_known = block.language == "sh" && known.contains(&block.text.as_str());
         assert!(is_known || taken.contains(&block), "{}: nothing runs this", block.place);
+    }
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn the_page_is_true_for_go() {
+        goes("go");
+    }
+
+    #[test]
+    fn the_page_is_true_for_c() {
+        goes("c");
+        // What is passed on is the same in all languages.
+        let trial = Trial::new("");
+        shell(&trial, "millstream new bills --lang c");
+        let manifest = trial.path("bills/plugin.toml");
+        fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block(PAGE, "toml", "[grants]").text)
+            .unwrap();
+        shell(&trial, "millstream build bills");
+        let told = shell(&trial, &block(PAGE, "sh", "shared.wasm").text);
+        for part in [
+            "plugin:        bills 0.1.0\n",
+            "language:      C\n",
+            "# bills\n",
+            "\"license\": \"Apache-2.0\"",
+            "api.example.com",
+        ] {
+            assert!(told.contains(part), "no {part:?} in\n{told}");
+        }
     }
 }

@@ -8,9 +8,11 @@ use millstream_tests::{Random, Trial};
 use oracle::{Event, Extent, Stage};
 use serde_json::Value;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Jobs, each with so many stages.
+/// Jobs, each with so many stages: those that `make test` runs, and all.
+const FEW_JOBS: u64 = 20;
 const JOBS: u64 = 100;
 const STAGES: usize = 20;
 const BATCHES: usize = 30;
@@ -19,8 +21,12 @@ const DISORDER_MAX: u64 = 15;
 
 #[test]
 fn windows_are_those_of_the_oracle() {
-    let next = AtomicU64::new(0);
-    let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < JOBS);
+    check_jobs(0..FEW_JOBS);
+}
+
+fn check_jobs(seeds: Range<u64>) {
+    let next = AtomicU64::new(seeds.start);
+    let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| std::iter::from_fn(take).for_each(check_job));
@@ -221,4 +227,14 @@ fn stage_text(place: usize, stage: &Stage) -> String {
     }
     let _ = writeln!(text, "[sinks.o{place}]\nfrom = \"s{place}\"\nkind = \"queue\"\npath = \"s{place}.jsonl\"");
     text
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn windows_of_more_jobs_are_those_of_the_oracle() {
+        check_jobs(FEW_JOBS..JOBS);
+    }
 }

@@ -12,14 +12,6 @@ use std::process::Command;
 const FAST: [&str; 2] = ["--set", "sources.lines.rows_per_batch_max=1000"];
 
 #[test]
-fn the_same_program_makes_the_same_bytes() {
-    let sums = |made: &Made| fs::read_to_string(made.folder.path().join("SHA256SUMS")).unwrap();
-    let first = Made::once();
-    assert_eq!(sums(first), sums(&Made::anew()));
-    does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.folder.path()));
-}
-
-#[test]
 fn the_tarball_runs_the_demo() {
     let (_around, unpacked) = Made::once().unpacked();
     let root = Root::new();
@@ -145,4 +137,17 @@ pub fn digest(bytes: &[u8]) -> String {
 /// The demo's job with large batches, at this place.
 pub fn demo_at(job: &str) -> Vec<&str> {
     [["run", job].as_slice(), &FAST].concat()
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn the_same_program_makes_the_same_bytes() {
+        let sums = |made: &Made| fs::read_to_string(made.folder.path().join("SHA256SUMS")).unwrap();
+        let first = Made::once();
+        assert_eq!(sums(first), sums(&Made::anew()));
+        does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.folder.path()));
+    }
 }

@@ -65,41 +65,6 @@ fn lines_that_a_flume_agent_delivers() {
 }
 
 #[test]
-fn readings_that_an_actor_of_pekko_tells() {
-    let port = free_port();
-    let here = format!("127.0.0.1:{port}");
-    let trial = job_of("pekko/job.toml", &[("127.0.0.1:8080", here.clone())]);
-    append(&trial, &kept("highest"));
-    let jars = jars("pekko.sh");
-    let compiled = Command::new("javac")
-        .args(["-cp", &jars, "-d"])
-        .arg(trial.folder())
-        .arg(example("pekko/Thermometer.java"))
-        .output();
-    let compiled = compiled.expect("there is a javac; scripts/setup.sh tests installs it");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    let path = format!("{}:{jars}", trial.folder().display());
-    let mut actor = Process::start(java(&path).args(["Thermometer", &format!("http://{here}/in"), "200"]));
-    // The job is killed in the middle, and comes back.
-    let job = trial.start(&["--unsupervised"]);
-    let readings = || {
-        let rows = trial.rows("out.jsonl").into_iter();
-        rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<BTreeMap<_, _>>()
-    };
-    actor.until("some readings are there", |_| readings().len() == 2);
-    job.kill();
-    let mut job = trial.start(&[]);
-    actor.until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
-    let last = |room: &str| readings().get(room).map(|row| (row["readings"].clone(), row["celsius"].clone()));
-    job.until("each reading counts once", |_| {
-        ["kitchen", "cellar"].iter().all(|room| last(room).is_some_and(|(readings, _)| readings == 100))
-    });
-    assert_eq!(last("kitchen"), Some((json!(100), json!(19.0))));
-    assert_eq!(last("cellar"), Some((json!(100), json!(19.5))));
-    job.stop();
-}
-
-#[test]
 fn readings_that_sensors_publish() {
     let address = format!("tcp://127.0.0.1:{}", free_port());
     let trial = job_of("zeromq/job.toml", &[("tcp://127.0.0.1:5556", address.clone())]);
@@ -115,28 +80,6 @@ fn readings_that_sensors_publish() {
     assert!((20.0..=22.0).contains(&mean("kitchen")) && (12.0..=14.0).contains(&mean("cellar")));
     job.stop();
     feed.kill();
-}
-
-#[test]
-fn folders_of_hdfs_are_summed_up_into_folders() {
-    let hdfs = Hdfs::start();
-    let trial = job_of("hdfs/job.toml", &[("batch = \"5s\"", "batch = \"200ms\"".into())]);
-    let namenode = hdfs.url("").trim_start_matches("hdfs://").to_owned();
-    let line =
-        |day: &str, page: &str, bytes: u32| format!("{{\"day\":\"{day}\",\"page\":\"{page}\",\"bytes\":{bytes}}}\n");
-    hdfs.put("/logs/2026-11-21/a.jsonl", line("2026-11-21", "/", 5) + &line("2026-11-21", "/", 6));
-    hdfs.put("/logs/2026-11-22/a.jsonl", line("2026-11-22", "/shop", 7));
-    let run = || {
-        let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
-        let ended = Process::start(command.env("NAMENODE", &namenode)).wait();
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    };
-    run();
-    hdfs.put("/logs/2026-11-22/b.jsonl", line("2026-11-22", "/", 1));
-    run();
-    let paths = hdfs.paths("/sums").expect("the cluster answers");
-    let parts = |day: &str| paths.iter().filter(|path| path.starts_with(&format!("/sums/day={day}/part-"))).count();
-    assert_eq!((parts("2026-11-21"), parts("2026-11-22")), (1, 2), "{paths:?}");
 }
 
 #[test]
@@ -263,4 +206,67 @@ fn clicks_meet_products_as_the_database_has_them() {
     until_it_is(3, json!("pot"), json!(30.0));
     job.until("the table of interest is shown", |job| job.stdout().contains("pot"));
     job.stop();
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn folders_of_hdfs_are_summed_up_into_folders() {
+        let hdfs = Hdfs::start();
+        let trial = job_of("hdfs/job.toml", &[("batch = \"5s\"", "batch = \"200ms\"".into())]);
+        let namenode = hdfs.url("").trim_start_matches("hdfs://").to_owned();
+        let line = |day: &str, page: &str, bytes: u32| {
+            format!("{{\"day\":\"{day}\",\"page\":\"{page}\",\"bytes\":{bytes}}}\n")
+        };
+        hdfs.put("/logs/2026-11-21/a.jsonl", line("2026-11-21", "/", 5) + &line("2026-11-21", "/", 6));
+        hdfs.put("/logs/2026-11-22/a.jsonl", line("2026-11-22", "/shop", 7));
+        let run = || {
+            let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
+            let ended = Process::start(command.env("NAMENODE", &namenode)).wait();
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        };
+        run();
+        hdfs.put("/logs/2026-11-22/b.jsonl", line("2026-11-22", "/", 1));
+        run();
+        let paths = hdfs.paths("/sums").expect("the cluster answers");
+        let parts = |day: &str| paths.iter().filter(|path| path.starts_with(&format!("/sums/day={day}/part-"))).count();
+        assert_eq!((parts("2026-11-21"), parts("2026-11-22")), (1, 2), "{paths:?}");
+    }
+
+    #[test]
+    fn readings_that_an_actor_of_pekko_tells() {
+        let port = free_port();
+        let here = format!("127.0.0.1:{port}");
+        let trial = job_of("pekko/job.toml", &[("127.0.0.1:8080", here.clone())]);
+        append(&trial, &kept("highest"));
+        let jars = jars("pekko.sh");
+        let compiled = Command::new("javac")
+            .args(["-cp", &jars, "-d"])
+            .arg(trial.folder())
+            .arg(example("pekko/Thermometer.java"))
+            .output();
+        let compiled = compiled.expect("there is a javac; scripts/setup.sh tests installs it");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let path = format!("{}:{jars}", trial.folder().display());
+        let mut actor = Process::start(java(&path).args(["Thermometer", &format!("http://{here}/in"), "200"]));
+        // The job is killed in the middle, and comes back.
+        let job = trial.start(&["--unsupervised"]);
+        let readings = || {
+            let rows = trial.rows("out.jsonl").into_iter();
+            rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<BTreeMap<_, _>>()
+        };
+        actor.until("some readings are there", |_| readings().len() == 2);
+        job.kill();
+        let mut job = trial.start(&[]);
+        actor.until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
+        let last = |room: &str| readings().get(room).map(|row| (row["readings"].clone(), row["celsius"].clone()));
+        job.until("each reading counts once", |_| {
+            ["kitchen", "cellar"].iter().all(|room| last(room).is_some_and(|(readings, _)| readings == 100))
+        });
+        assert_eq!(last("kitchen"), Some((json!(100), json!(19.0))));
+        assert_eq!(last("cellar"), Some((json!(100), json!(19.5))));
+        job.stop();
+    }
 }

@@ -37,119 +37,126 @@ fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-#[test]
-fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
-    let _alone = alone();
-    let port = free_port();
-    let job_text = |source: &str| {
-        format!(
-            "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\n{source}\nformat = \"json\"\n\
-             schema = {{ n = \"int64\", word = \"text\" }}\nrows_per_batch_max = 50\n[sinks.search]\nfrom = \"in\"\nkind = \"http\"\n\
-             url = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"events\"\non_error = \"reject\"\n"
-        )
-    };
-    // A folder never ends, so that the job is there for as long as it is needed.
-    let trial = Trial::new(&job_text("kind = \"directory\"\npath = \"in\""));
-    let rows = |range: std::ops::Range<u32>| {
-        range.map(|n| format!("{{\"n\":{n},\"word\":\"w{}\"}}\n", n % 7)).collect::<String>()
-    };
-    trial.write("in/a.jsonl", rows(0..1500));
-    std::fs::create_dir_all(trial.path("search")).unwrap();
-    let server = search(port, &trial);
-    let index = format!("http://127.0.0.1:{port}/events");
-    let mapping = json!({ "mappings": { "properties": { "word": { "type": "keyword" }, "n": { "type": "short" } } } });
-    let made = curl(&index, &["-X", "PUT", "-H", "Content-Type: application/json", "-d", &mapping.to_string()]);
-    assert_eq!(made.unwrap()["acknowledged"], json!(true));
-    let count = || {
-        let found =
-            curl(&format!("{index}/_refresh"), &["-X", "POST"]).and_then(|_| curl(&format!("{index}/_count"), &[]));
-        found.and_then(|found| found["count"].as_u64()).unwrap_or(0)
-    };
-    for more in [200, 700] {
-        let mut job = trial.start(&["--unsupervised"]);
-        job.until("some rows are there", |_| count() > more);
-        job.kill();
-    }
-    // The server dies as well, and comes back with what it has said to hold.
-    let mut again = trial.start(&["--unsupervised"]);
-    again.until("some rows are there", |_| count() > 1000);
-    end_all(server);
-    // There are rows to send, however far the job has come.
-    trial.move_in("in/b.jsonl", rows(1500..2000) + "{\"n\":2000,\"word\":\"last\"}\n");
-    again.until_stderr("the job waits, and tries again until it works");
-    let server = search(port, &trial);
-    until("all rows are there", || count() >= 2001);
-    again.stop();
-    assert_eq!(count(), 2001);
-    let sum = json!({ "size": 0, "aggs": { "sum": { "sum": { "field": "n" } }, "kinds": { "cardinality": { "field": "n" } } } });
-    let found =
-        curl(&format!("{index}/_search"), &["-H", "Content-Type: application/json", "-d", &sum.to_string()]).unwrap();
-    assert_eq!(found["aggregations"]["sum"]["value"], json!(2_001_000.0));
-
-    // A number that the mapping does not take is refused by itself.
-    trial.write("job.toml", job_text("kind = \"file\"\npath = \"in.jsonl\""));
-    trial.write(
-        "in.jsonl",
-        "{\"n\":1,\"word\":\"taken\"}\n{\"n\":99999,\"word\":\"too large\"}\n{\"n\":2,\"word\":\"taken\"}\n",
-    );
-    let told = trial.run_well(&["--fresh", "--yes"]).stderr;
-    assert!(told.contains("refuses 1 of 3 rows") && told.contains("99999"), "{told}");
-    assert_eq!(count(), 2003);
-    end_all(server);
-}
-
-/// Rows of a key share a document, which the last of them is, or deletes; the job is killed between batches and within them.
-#[test]
-fn opensearch_holds_the_last_row_of_each_key() {
-    let _alone = alone();
-    let port = free_port();
-    let trial = Trial::new(&format!(
-        "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\nkind = \"directory\"\npath = \"in\"\n\
-         format = \"json\"\nschema = {{ op = \"text\", id = \"int64\", n = \"int64\" }}\nrows_per_batch_max = 40\n[sinks.search]\n\
-         from = \"in\"\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"latest\"\n\
-         key = \"id\"\nop = \"op\"\nrows_per_request_max = 7\n"
-    ));
-    let mut random = Random::new(5);
-    let (mut text, mut expected) = (String::new(), BTreeMap::new());
-    for n in 0..1500 {
-        // The last ones are written, so that they can be waited for.
-        let id = if n >= 1490 { n } else { random.from(0, 50) };
-        let op =
-            if n >= 1490 { "insert" } else { ["insert", "update", "upsert", "delete"][random.from(0, 3) as usize] };
-        text += &format!("{}\n", json!({ "op": op, "id": id, "n": n }));
-        match op {
-            "delete" => drop(expected.remove(&id)),
-            _ => drop(expected.insert(id, n)),
-        }
-    }
-    trial.write("in/a.jsonl", text);
-    std::fs::create_dir_all(trial.path("search")).unwrap();
-    let server = search(port, &trial);
-    let index = format!("http://127.0.0.1:{port}/latest");
-    let found = || {
-        curl(&format!("{index}/_refresh"), &["-X", "POST"]);
-        let hits = curl(&format!("{index}/_search?size=1000"), &[]).unwrap_or_default()["hits"]["hits"].take();
-        let document = |hit: &Value| {
-            assert_eq!(hit["_source"]["id"].to_string(), hit["_id"].as_str().unwrap());
-            assert!(hit["_source"].get("op").is_none());
-            (hit["_source"]["id"].as_u64().unwrap(), hit["_source"]["n"].as_u64().unwrap())
-        };
-        hits.as_array().map(|hits| hits.iter().map(document).collect::<BTreeMap<_, _>>()).unwrap_or_default()
-    };
-    for fault in ["kill@commit.before:12", "kill@commit.after:20", "kill@commit.after:15"] {
-        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
-        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait();
-        assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
-    }
-    let job = trial.start(&["--unsupervised"]);
-    until("all is there", || found() == expected);
-    job.stop();
-    end_all(server);
-}
-
 /// Ends a server with the programs that it started.
 fn end_all(server: Process) {
     let children = server.children();
     server.kill();
     children.into_iter().for_each(|id| millstream_tests::signal("KILL", id));
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// Rows of a key share a document, which the last of them is, or deletes; the job is killed between batches and within them.
+    #[test]
+    fn opensearch_holds_the_last_row_of_each_key() {
+        let _alone = alone();
+        let port = free_port();
+        let trial = Trial::new(&format!(
+            "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\nkind = \"directory\"\npath = \"in\"\n\
+         format = \"json\"\nschema = {{ op = \"text\", id = \"int64\", n = \"int64\" }}\nrows_per_batch_max = 40\n[sinks.search]\n\
+         from = \"in\"\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"latest\"\n\
+         key = \"id\"\nop = \"op\"\nrows_per_request_max = 7\n"
+        ));
+        let mut random = Random::new(5);
+        let (mut text, mut expected) = (String::new(), BTreeMap::new());
+        for n in 0..1500 {
+            // The last ones are written, so that they can be waited for.
+            let id = if n >= 1490 { n } else { random.from(0, 50) };
+            let op =
+                if n >= 1490 { "insert" } else { ["insert", "update", "upsert", "delete"][random.from(0, 3) as usize] };
+            text += &format!("{}\n", json!({ "op": op, "id": id, "n": n }));
+            match op {
+                "delete" => drop(expected.remove(&id)),
+                _ => drop(expected.insert(id, n)),
+            }
+        }
+        trial.write("in/a.jsonl", text);
+        std::fs::create_dir_all(trial.path("search")).unwrap();
+        let server = search(port, &trial);
+        let index = format!("http://127.0.0.1:{port}/latest");
+        let found = || {
+            curl(&format!("{index}/_refresh"), &["-X", "POST"]);
+            let hits = curl(&format!("{index}/_search?size=1000"), &[]).unwrap_or_default()["hits"]["hits"].take();
+            let document = |hit: &Value| {
+                assert_eq!(hit["_source"]["id"].to_string(), hit["_id"].as_str().unwrap());
+                assert!(hit["_source"].get("op").is_none());
+                (hit["_source"]["id"].as_u64().unwrap(), hit["_source"]["n"].as_u64().unwrap())
+            };
+            hits.as_array().map(|hits| hits.iter().map(document).collect::<BTreeMap<_, _>>()).unwrap_or_default()
+        };
+        for fault in ["kill@commit.before:12", "kill@commit.after:20", "kill@commit.after:15"] {
+            let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+            let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait();
+            assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
+        }
+        let job = trial.start(&["--unsupervised"]);
+        until("all is there", || found() == expected);
+        job.stop();
+        end_all(server);
+    }
+
+    #[test]
+    fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
+        let _alone = alone();
+        let port = free_port();
+        let job_text = |source: &str| {
+            format!(
+                "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\n{source}\nformat = \"json\"\n\
+             schema = {{ n = \"int64\", word = \"text\" }}\nrows_per_batch_max = 50\n[sinks.search]\nfrom = \"in\"\nkind = \"http\"\n\
+             url = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"events\"\non_error = \"reject\"\n"
+            )
+        };
+        // A folder never ends, so that the job is there for as long as it is needed.
+        let trial = Trial::new(&job_text("kind = \"directory\"\npath = \"in\""));
+        let rows = |range: std::ops::Range<u32>| {
+            range.map(|n| format!("{{\"n\":{n},\"word\":\"w{}\"}}\n", n % 7)).collect::<String>()
+        };
+        trial.write("in/a.jsonl", rows(0..1500));
+        std::fs::create_dir_all(trial.path("search")).unwrap();
+        let server = search(port, &trial);
+        let index = format!("http://127.0.0.1:{port}/events");
+        let mapping =
+            json!({ "mappings": { "properties": { "word": { "type": "keyword" }, "n": { "type": "short" } } } });
+        let made = curl(&index, &["-X", "PUT", "-H", "Content-Type: application/json", "-d", &mapping.to_string()]);
+        assert_eq!(made.unwrap()["acknowledged"], json!(true));
+        let count = || {
+            let found =
+                curl(&format!("{index}/_refresh"), &["-X", "POST"]).and_then(|_| curl(&format!("{index}/_count"), &[]));
+            found.and_then(|found| found["count"].as_u64()).unwrap_or(0)
+        };
+        for more in [200, 700] {
+            let mut job = trial.start(&["--unsupervised"]);
+            job.until("some rows are there", |_| count() > more);
+            job.kill();
+        }
+        // The server dies as well, and comes back with what it has said to hold.
+        let mut again = trial.start(&["--unsupervised"]);
+        again.until("some rows are there", |_| count() > 1000);
+        end_all(server);
+        // There are rows to send, however far the job has come.
+        trial.move_in("in/b.jsonl", rows(1500..2000) + "{\"n\":2000,\"word\":\"last\"}\n");
+        again.until_stderr("the job waits, and tries again until it works");
+        let server = search(port, &trial);
+        until("all rows are there", || count() >= 2001);
+        again.stop();
+        assert_eq!(count(), 2001);
+        let sum = json!({ "size": 0, "aggs": { "sum": { "sum": { "field": "n" } }, "kinds": { "cardinality": { "field": "n" } } } });
+        let found =
+            curl(&format!("{index}/_search"), &["-H", "Content-Type: application/json", "-d", &sum.to_string()])
+                .unwrap();
+        assert_eq!(found["aggregations"]["sum"]["value"], json!(2_001_000.0));
+
+        // A number that the mapping does not take is refused by itself.
+        trial.write("job.toml", job_text("kind = \"file\"\npath = \"in.jsonl\""));
+        trial.write(
+            "in.jsonl",
+            "{\"n\":1,\"word\":\"taken\"}\n{\"n\":99999,\"word\":\"too large\"}\n{\"n\":2,\"word\":\"taken\"}\n",
+        );
+        let told = trial.run_well(&["--fresh", "--yes"]).stderr;
+        assert!(told.contains("refuses 1 of 3 rows") && told.contains("99999"), "{told}");
+        assert_eq!(count(), 2003);
+        end_all(server);
+    }
 }

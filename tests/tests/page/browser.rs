@@ -185,34 +185,6 @@ fn every_view_opens_and_changes_by_itself_while_rows_flow() {
 }
 
 #[test]
-fn no_view_stands_in_anybodys_way_in_light_or_dark_wide_or_narrow() {
-    let mut looked = Looked::start("job.toml");
-    looked.rows(4);
-    looked.nc.say("no json\n");
-    looked.page.told_so("/refused", |rows| rows[0].is_object());
-    looked.page.told_so("", |view| view["checkpoints"][0].is_object());
-    let mut wrong = Vec::new();
-    for (dark, width) in [(false, 1280), (true, 1280), (false, 390), (true, 390)] {
-        let mut browser = Browser::start();
-        looked.open(&mut browser, json!({ "dark": dark, "width": width, "height": 800 }));
-        for view in views(&looked, &mut browser) {
-            browser.view(&view);
-            let found = browser.tell("axe", json!({}));
-            if found != json!([]) {
-                wrong.push(format!("{view}, dark: {dark}, {width} wide: {found:#}"));
-            }
-            let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
-            if browser.tell("evaluate", json!({ "code": fits })) != true {
-                wrong.push(format!("{view} is wider than {width}"));
-            }
-        }
-        browser.nothing_wrong();
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    looked.job.stop();
-}
-
-#[test]
 fn the_page_says_that_the_job_is_gone_and_goes_on_when_it_is_back() {
     let mut looked = Looked::start("job.toml");
     looked.rows(2);
@@ -376,4 +348,37 @@ fn the_list_of_all_jobs_is_a_view_as_well() {
         browser.tell("close", json!({}));
     }
     looked.job.stop();
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn no_view_stands_in_anybodys_way_in_light_or_dark_wide_or_narrow() {
+        let mut looked = Looked::start("job.toml");
+        looked.rows(4);
+        looked.nc.say("no json\n");
+        looked.page.told_so("/refused", |rows| rows[0].is_object());
+        looked.page.told_so("", |view| view["checkpoints"][0].is_object());
+        let mut wrong = Vec::new();
+        for (dark, width) in [(false, 1280), (true, 1280), (false, 390), (true, 390)] {
+            let mut browser = Browser::start();
+            looked.open(&mut browser, json!({ "dark": dark, "width": width, "height": 800 }));
+            for view in views(&looked, &mut browser) {
+                browser.view(&view);
+                let found = browser.tell("axe", json!({}));
+                if found != json!([]) {
+                    wrong.push(format!("{view}, dark: {dark}, {width} wide: {found:#}"));
+                }
+                let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+                if browser.tell("evaluate", json!({ "code": fits })) != true {
+                    wrong.push(format!("{view} is wider than {width}"));
+                }
+            }
+            browser.nothing_wrong();
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        looked.job.stop();
+    }
 }

@@ -51,23 +51,28 @@ fn bases(trial: &Trial) -> Vec<(u64, u64)> {
     bases.map(|file| (file["group_first"].as_u64().unwrap(), file["group_end"].as_u64().unwrap())).collect()
 }
 
-#[test]
-fn a_large_table_is_written_in_parts_and_read_again() {
-    let trial = job();
-    let (mut some_in_parts, batches) = (false, ROWS / ROWS_OF_BATCH);
-    // Each start has one checkpoint, at its end.
-    for batch in KEYS / ROWS_OF_BATCH + 1..=batches {
-        trial.write("in.jsonl", lines(batch));
-        if batch % 4 == 0 {
-            trial.killed("checkpoint.state-written:2", &["--workers", "1"]);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_large_table_is_written_in_parts_and_read_again() {
+        let trial = job();
+        let (mut some_in_parts, batches) = (false, ROWS / ROWS_OF_BATCH);
+        // Each start has one checkpoint, at its end.
+        for batch in KEYS / ROWS_OF_BATCH + 1..=batches {
+            trial.write("in.jsonl", lines(batch));
+            if batch % 4 == 0 {
+                trial.killed("checkpoint.state-written:2", &["--workers", "1"]);
+            }
+            trial.run_well(&["--workers", "1"]);
+            some_in_parts |= bases(&trial).iter().any(|(first, end)| end - first < 4096);
         }
-        trial.run_well(&["--workers", "1"]);
-        some_in_parts |= bases(&trial).iter().any(|(first, end)| end - first < 4096);
+        assert!(some_in_parts, "all were written at once");
+        let query = r#"select count(*) as keys, sum("rows#0") as rows, sum("most#0") as most from totals"#;
+        let told = trial.well(&["state", "job.toml", "--json", "--sql", query]);
+        let most: u64 = (ROWS - KEYS..ROWS).sum();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told, json!({ "keys": KEYS, "rows": ROWS, "most": most }));
     }
-    assert!(some_in_parts, "all were written at once");
-    let query = r#"select count(*) as keys, sum("rows#0") as rows, sum("most#0") as most from totals"#;
-    let told = trial.well(&["state", "job.toml", "--json", "--sql", query]);
-    let most: u64 = (ROWS - KEYS..ROWS).sum();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told, json!({ "keys": KEYS, "rows": ROWS, "most": most }));
 }

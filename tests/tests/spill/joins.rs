@@ -93,26 +93,6 @@ fn joined(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn joins_of_all_rows_may_lie_in_files() {
-    let stages = into_queues(JOINS, &["both", "each", "counted"]);
-    may_lie_in_files(12, ("", &stages), 1_000, joined);
-}
-
-/// Joins of all rows that forget keys of which nothing new came for a while, on either side.
-#[test]
-fn joins_that_forget_may_lie_in_files() {
-    let stages = JOINS.replace("on = \"k\"", "on = \"k\", ttl = \"4s\"");
-    let stages = into_queues(&stages, &["both", "each", "counted"]);
-    let forgetting = golden(15, ("", &stages), joined);
-    assert!(forgetting.iter().all(|left| left.len() > 1_000));
-    let keeping = golden(15, ("", &into_queues(JOINS, &["both", "each", "counted"])), joined);
-    let rows = |left: &[String]| left[3..].iter().map(|rows| rows.lines().count()).collect::<Vec<_>>();
-    let both = rows(&forgetting).into_iter().zip(rows(&keeping));
-    assert!(both.clone().all(|(left, all)| left < all / 2), "{:?}", both.collect::<Vec<_>>());
-    spill_alike(15, ("", &stages), &forgetting, joined);
-}
-
 /// Rows of another stream as they were at the time of each row, however old or not too old; rows come late to some.
 const AS_OF: &str = r#"
 [stages.timed]
@@ -156,8 +136,33 @@ fn as_of(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn as_of_joins_may_lie_in_files() {
-    let stages = into_queues(AS_OF, &["before", "near", "counts"]);
-    may_lie_in_files(16, (KEEPS, &stages), 200, as_of);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn as_of_joins_may_lie_in_files() {
+        let stages = into_queues(AS_OF, &["before", "near", "counts"]);
+        may_lie_in_files(16, (KEEPS, &stages), 200, as_of);
+    }
+
+    /// Joins of all rows that forget keys of which nothing new came for a while, on either side.
+    #[test]
+    fn joins_that_forget_may_lie_in_files() {
+        let stages = JOINS.replace("on = \"k\"", "on = \"k\", ttl = \"4s\"");
+        let stages = into_queues(&stages, &["both", "each", "counted"]);
+        let forgetting = golden(15, ("", &stages), joined);
+        assert!(forgetting.iter().all(|left| left.len() > 1_000));
+        let keeping = golden(15, ("", &into_queues(JOINS, &["both", "each", "counted"])), joined);
+        let rows = |left: &[String]| left[3..].iter().map(|rows| rows.lines().count()).collect::<Vec<_>>();
+        let both = rows(&forgetting).into_iter().zip(rows(&keeping));
+        assert!(both.clone().all(|(left, all)| left < all / 2), "{:?}", both.collect::<Vec<_>>());
+        spill_alike(15, ("", &stages), &forgetting, joined);
+    }
+
+    #[test]
+    fn joins_of_all_rows_may_lie_in_files() {
+        let stages = into_queues(JOINS, &["both", "each", "counted"]);
+        may_lie_in_files(12, ("", &stages), 1_000, joined);
+    }
 }

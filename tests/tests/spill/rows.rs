@@ -138,9 +138,14 @@ fn visited(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn sessions_of_rows_may_lie_in_files() {
-    let stages = into_queues(SESSIONS, &["asked", "seen", "first", "hours"]);
-    may_lie_in_files(22, (KEEPS, &stages), 300, visited);
-    ends_alike(22, &stages, &golden(22, ("", &stages), visited), visited);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn sessions_of_rows_may_lie_in_files() {
+        let stages = into_queues(SESSIONS, &["asked", "seen", "first", "hours"]);
+        may_lie_in_files(22, (KEEPS, &stages), 300, visited);
+        ends_alike(22, &stages, &golden(22, ("", &stages), visited), visited);
+    }
 }

@@ -53,8 +53,13 @@ fn totalled(trial: &Trial) -> Vec<String> {
     all
 }
 
-#[test]
-fn windows_with_running_totals_may_lie_in_files() {
-    let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
-    may_lie_in_files(23, (KEEPS, &into_queues(&stages, &NAMES)), 300, totalled);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn windows_with_running_totals_may_lie_in_files() {
+        let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
+        may_lie_in_files(23, (KEEPS, &into_queues(&stages, &NAMES)), 300, totalled);
+    }
 }
