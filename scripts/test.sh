@@ -48,8 +48,8 @@ printf '%-12s %5d s\n' build $(($(date +%s) - began)) >>"$logs/summary"
 {
 	group units cargo_test --lib --bins
 	group sdk cargo_test --test bindings --test worlds --test source
-	# Its tests wait for servers, restarts and time limits: twice as many at once as there are cores keep these at work.
-	group program cargo_test --test program -- $short --test-threads=$((2 * $(nproc)))
+	# Its tests wait for servers, restarts and time limits: three times as many at once as there are cores keep these at work.
+	group program cargo_test --test program -- $short --test-threads=$((3 * $(nproc)))
 } &
 {
 	group toolchains cargo_test --test toolchains -- $short

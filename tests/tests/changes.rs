@@ -207,25 +207,6 @@ fn disturbed(seed: u64, processes: usize) {
     assert_eq!(server.sql(slots), "2", "seed {seed}");
 }
 
-/// A job that ends when all is quiet does not take a server for quiet that is only slow to send what its log has.
-#[test]
-fn changes_that_are_slow_to_come_are_waited_for() {
-    let server = server();
-    server.sql(TABLES);
-    let relay = Relay::to(server.port());
-    let through = url(&server).replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port));
-    let trial = following(&through, "\"t\"", "id = \"int64\", s = \"text\"", "");
-    trial.run_well(&["--until-idle"]);
-    // The first is long, so that it comes by itself.
-    server.sql(
-        "insert into t values (1, 1, repeat('x', 100000)); insert into t values (2, 2, 'a change that is held back')",
-    );
-    *relay.held_back.lock().unwrap() = Some((b"a change that is held back".to_vec(), Duration::from_secs(14)));
-    trial.run_well(&["--until-idle"]);
-    assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
-    assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
-}
-
 /// Each type comes the same from a snapshot and from the log.
 #[test]
 fn values_are_what_the_schema_says() {
@@ -355,27 +336,6 @@ fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused()
     assert_eq!(found, by_key);
     assert_eq!(bad.matches("left column `long` as it was").count(), 2, "{bad}");
     assert!(bad.contains("alter table \\\"public\\\".\\\"key_t\\\" replica identity full"), "{bad}");
-}
-
-#[test]
-fn a_server_need_not_keep_the_log_of_tables_that_nobody_follows() {
-    let server = server();
-    server.sql(TABLES);
-    let trial = following(&url(&server), "\"t\"", "id = \"int64\"", "");
-    let mut job = trial.start(&[]);
-    server.sql("insert into t values (1)");
-    rows(&mut job, &trial, 1);
-    server.sql("insert into u select 'k' || i from generate_series(1, 10000) i");
-    let now = server.sql("select pg_current_wal_lsn()");
-    let passed = format!("select confirmed_flush_lsn >= '{now}' from pg_replication_slots");
-    job.until("the server knows that it is not needed", |_| {
-        // There is something new now and then on every server.
-        server.sql("insert into u values ('x') on conflict (k) do update set n = 1");
-        server.sql(&passed) == "t"
-    });
-    // Nor does it wait for the job when it stops in order.
-    assert_eq!(rows_of(&trial, "out.jsonl").len(), 1);
-    job.stop();
 }
 
 #[test]
@@ -603,4 +563,49 @@ fn the_server_may_speak_tls() {
     let all = "select count(*) from pg_stat_ssl join pg_stat_replication using (pid) where ssl";
     assert_eq!(server.sql(all), "1");
     job.stop();
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// A job that ends when all is quiet does not take a server for quiet that is only slow to send what its log has.
+    #[test]
+    fn changes_that_are_slow_to_come_are_waited_for() {
+        let server = server();
+        server.sql(TABLES);
+        let relay = Relay::to(server.port());
+        let through = url(&server).replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port));
+        let trial = following(&through, "\"t\"", "id = \"int64\", s = \"text\"", "");
+        trial.run_well(&["--until-idle"]);
+        // The first is long, so that it comes by itself.
+        server.sql(
+        "insert into t values (1, 1, repeat('x', 100000)); insert into t values (2, 2, 'a change that is held back')",
+    );
+        *relay.held_back.lock().unwrap() = Some((b"a change that is held back".to_vec(), Duration::from_secs(14)));
+        trial.run_well(&["--until-idle"]);
+        assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
+        assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
+    }
+
+    #[test]
+    fn a_server_need_not_keep_the_log_of_tables_that_nobody_follows() {
+        let server = server();
+        server.sql(TABLES);
+        let trial = following(&url(&server), "\"t\"", "id = \"int64\"", "");
+        let mut job = trial.start(&[]);
+        server.sql("insert into t values (1)");
+        rows(&mut job, &trial, 1);
+        server.sql("insert into u select 'k' || i from generate_series(1, 10000) i");
+        let now = server.sql("select pg_current_wal_lsn()");
+        let passed = format!("select confirmed_flush_lsn >= '{now}' from pg_replication_slots");
+        job.until("the server knows that it is not needed", |_| {
+            // There is something new now and then on every server.
+            server.sql("insert into u values ('x') on conflict (k) do update set n = 1");
+            server.sql(&passed) == "t"
+        });
+        // Nor does it wait for the job when it stops in order.
+        assert_eq!(rows_of(&trial, "out.jsonl").len(), 1);
+        job.stop();
+    }
 }

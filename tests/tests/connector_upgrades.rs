@@ -219,50 +219,6 @@ fn a_sink_whose_job_dies_at_any_step_of_an_upgrade_has_each_entry_once() {
     });
 }
 
-/// A source is upgraded to a package by its version: only to one that somebody has signed whom the policy asks for.
-#[test]
-fn a_source_is_upgraded_to_a_package_that_is_signed() {
-    let ports = [free_port()];
-    let trial = reading(&ports);
-    trial.change(&format!("plugin = \"{}\"", plugin("acked-lines").display()), "plugin = \"acked-lines@0.1.0\"");
-    let push = |version: &str, sign: &[&str]| {
-        let mut component = std::fs::read(plugin("acked-lines").join("acked-lines.wasm")).unwrap();
-        let (section, old) = (b"\x07version", b"0.1.0");
-        let wanted = [&section[..], old].concat();
-        let place = component.windows(wanted.len()).rposition(|bytes| bytes == wanted).unwrap();
-        component[place + section.len()..][..old.len()].copy_from_slice(version.as_bytes());
-        trial.write("pushed.wasm", component);
-        trial.well(&[&["push", "pushed.wasm", "--registry", "registry"], sign].concat());
-    };
-    trial.well(&["key", "new", "alice"]);
-    push("0.1.0", &["--sign", "alice"]);
-    push("0.2.0", &[]);
-    trial.write("config/config.toml", format!("registry = \"{}\"\n", trial.path("registry").display()));
-    let key = trial.well(&["key", "show", "alice"]);
-    let key = key.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap();
-    let policy = format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\nalice = [\"{key}\"]\n");
-    trial.write("config/policy.toml", policy);
-    trial.well(&["add", "acked-lines@0.1.0", "--job", "job.toml"]);
-    let server = Lines::start(ports[0], 2000, 200, None);
-    let mut job = start(&trial, &[]);
-    job.until("lines come", |_| trial.rows("out.jsonl").len() > 100);
-    let first = digest(&trial, "sources", "lines").unwrap();
-    let told = trial.told(&["upgrade", "job.toml", "lines", "0.2.0"]);
-    assert_eq!(told.code, Some(2), "{}", told.stderr);
-    assert!(told.stderr.contains("alice has not signed it"), "{}", told.stderr);
-    assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
-    push("0.2.0", &["--sign", "alice"]);
-    let told = trial.well(&["upgrade", "job.toml", "lines", "0.2.0"]);
-    assert!(told.contains("source `lines`: acked-lines ") && told.contains(" in place of "), "{told}");
-    assert_ne!(digest(&trial, "sources", "lines").unwrap(), first);
-    assert!(trial.text("millstream.lock").contains("0.2.0"), "{}", trial.text("millstream.lock"));
-    trial.well(&["rollback", "job.toml", "lines"]);
-    assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
-    let ended = job.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    came_once(&trial, &[server], "upgraded to a package");
-}
-
 #[test]
 fn what_cannot_take_the_place_of_a_source_is_refused() {
     let trial = counting("up_to = 100000000, slow = \"p0\"", "");
@@ -401,4 +357,53 @@ fn a_build_of_a_sink_that_fails_is_given_up_and_entries_are_there_once() {
     assert!(ended.stderr.contains("this version refuses all"), "{}", ended.stderr);
     let rows = server.sinks().values().next().unwrap().rows();
     assert_eq!(rows, kept(rows.len() as i64), "an entry is lost or there twice");
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// A source is upgraded to a package by its version: only to one that somebody has signed whom the policy asks for.
+    #[test]
+    fn a_source_is_upgraded_to_a_package_that_is_signed() {
+        let ports = [free_port()];
+        let trial = reading(&ports);
+        trial.change(&format!("plugin = \"{}\"", plugin("acked-lines").display()), "plugin = \"acked-lines@0.1.0\"");
+        let push = |version: &str, sign: &[&str]| {
+            let mut component = std::fs::read(plugin("acked-lines").join("acked-lines.wasm")).unwrap();
+            let (section, old) = (b"\x07version", b"0.1.0");
+            let wanted = [&section[..], old].concat();
+            let place = component.windows(wanted.len()).rposition(|bytes| bytes == wanted).unwrap();
+            component[place + section.len()..][..old.len()].copy_from_slice(version.as_bytes());
+            trial.write("pushed.wasm", component);
+            trial.well(&[&["push", "pushed.wasm", "--registry", "registry"], sign].concat());
+        };
+        trial.well(&["key", "new", "alice"]);
+        push("0.1.0", &["--sign", "alice"]);
+        push("0.2.0", &[]);
+        trial.write("config/config.toml", format!("registry = \"{}\"\n", trial.path("registry").display()));
+        let key = trial.well(&["key", "show", "alice"]);
+        let key = key.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap();
+        let policy = format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\nalice = [\"{key}\"]\n");
+        trial.write("config/policy.toml", policy);
+        trial.well(&["add", "acked-lines@0.1.0", "--job", "job.toml"]);
+        let server = Lines::start(ports[0], 2000, 200, None);
+        let mut job = start(&trial, &[]);
+        job.until("lines come", |_| trial.rows("out.jsonl").len() > 100);
+        let first = digest(&trial, "sources", "lines").unwrap();
+        let told = trial.told(&["upgrade", "job.toml", "lines", "0.2.0"]);
+        assert_eq!(told.code, Some(2), "{}", told.stderr);
+        assert!(told.stderr.contains("alice has not signed it"), "{}", told.stderr);
+        assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
+        push("0.2.0", &["--sign", "alice"]);
+        let told = trial.well(&["upgrade", "job.toml", "lines", "0.2.0"]);
+        assert!(told.contains("source `lines`: acked-lines ") && told.contains(" in place of "), "{told}");
+        assert_ne!(digest(&trial, "sources", "lines").unwrap(), first);
+        assert!(trial.text("millstream.lock").contains("0.2.0"), "{}", trial.text("millstream.lock"));
+        trial.well(&["rollback", "job.toml", "lines"]);
+        assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        came_once(&trial, &[server], "upgraded to a package");
+    }
 }

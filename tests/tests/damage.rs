@@ -265,17 +265,6 @@ fn goes_on(trial: &Trial, path: &str, what: &str, golden: &str, before: &Files) 
 }
 
 #[test]
-fn of_a_job_that_was_stopped() {
-    let golden = golden();
-    let trial = trial();
-    let five: String = INPUT.split_inclusive('\n').take(5).collect();
-    trial.write("input.jsonl", five);
-    assert_eq!(run(&trial, &[], "").code, Some(0));
-    trial.write("input.jsonl", INPUT);
-    check(&trial, &golden);
-}
-
-#[test]
 fn of_a_job_that_was_killed() {
     let golden = golden();
     let trial = trial();
@@ -286,4 +275,20 @@ fn of_a_job_that_was_killed() {
     trial.write("input.jsonl", INPUT);
     assert_eq!(run(&trial, &[], "kill@commit.after:2").code, None);
     check(&trial, &golden);
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn of_a_job_that_was_stopped() {
+        let golden = golden();
+        let trial = trial();
+        let five: String = INPUT.split_inclusive('\n').take(5).collect();
+        trial.write("input.jsonl", five);
+        assert_eq!(run(&trial, &[], "").code, Some(0));
+        trial.write("input.jsonl", INPUT);
+        check(&trial, &golden);
+    }
 }

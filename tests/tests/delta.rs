@@ -263,36 +263,6 @@ fn others_may_write_to_the_table_at_the_same_time() {
     assert_rows(&read(&trial, &[], "out"), (0..3000).chain(10_000..10_030).chain(0..50), "four who write");
 }
 
-/// Job and server are killed again and again, while somebody else adds rows.
-#[test]
-fn nothing_is_lost_or_added_twice_where_job_and_server_are_killed() {
-    let mut server = WeedServer::start();
-    let settings = server.settings();
-    let path = "s3://bucket/lake";
-    let trial = job(6000, &format!("path = \"{path}\"\nparts = \"worker\"\n{ROLLED}"));
-    for round in 0..4 {
-        let commits = |server: &WeedServer| server.names("lake/_delta_log/").map_or(0, |names| names.len());
-        let before = commits(&server);
-        // While the server lives in this round.
-        let adds = (round == 2).then(|| other(&trial, &settings, &["append", path, "10000", "10003"]));
-        let mut job = start(&trial, &["--unsupervised"], &settings, "");
-        job.until("it commits", |_| commits(&server) > before + round % 3);
-        if round % 2 == 1 {
-            server.kill();
-            job.until_stderr("paused: cannot ");
-            server.start_again();
-            job.until_stderr("goes on after a pause");
-        }
-        job.kill();
-        if let Some(adds) = adds {
-            let ended = adds.wait_within(Duration::from_secs(120));
-            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        }
-    }
-    run(&trial, &settings);
-    assert_rows(&read(&trial, &settings, path), (0..6000).chain(10_000..10_003), "a server that is killed");
-}
-
 /// An older start that was taken for dead comes back right before it commits to the table.
 #[test]
 fn an_older_start_adds_nothing_more() {
@@ -436,5 +406,35 @@ mod long {
             killed_and_run(&trial, &settings, step);
             assert_rows(&read(&trial, &settings, &path), 0..610, &format!("{sink} {step}"));
         }
+    }
+
+    /// Job and server are killed again and again, while somebody else adds rows.
+    #[test]
+    fn nothing_is_lost_or_added_twice_where_job_and_server_are_killed() {
+        let mut server = WeedServer::start();
+        let settings = server.settings();
+        let path = "s3://bucket/lake";
+        let trial = job(6000, &format!("path = \"{path}\"\nparts = \"worker\"\n{ROLLED}"));
+        for round in 0..4 {
+            let commits = |server: &WeedServer| server.names("lake/_delta_log/").map_or(0, |names| names.len());
+            let before = commits(&server);
+            // While the server lives in this round.
+            let adds = (round == 2).then(|| other(&trial, &settings, &["append", path, "10000", "10003"]));
+            let mut job = start(&trial, &["--unsupervised"], &settings, "");
+            job.until("it commits", |_| commits(&server) > before + round % 3);
+            if round % 2 == 1 {
+                server.kill();
+                job.until_stderr("paused: cannot ");
+                server.start_again();
+                job.until_stderr("goes on after a pause");
+            }
+            job.kill();
+            if let Some(adds) = adds {
+                let ended = adds.wait_within(Duration::from_secs(120));
+                assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            }
+        }
+        run(&trial, &settings);
+        assert_rows(&read(&trial, &settings, path), (0..6000).chain(10_000..10_003), "a server that is killed");
     }
 }

@@ -23,7 +23,7 @@ fn guest_output() {
 /// Valid plugins with bits flipped, pieces cut, doubled, swapped and spliced.
 #[test]
 fn mutated_components() {
-    drive(Target { test: "fuzz::mutated_components", runs: 300, input_bytes: 256 }, mutants::target);
+    drive(Target { test: "fuzz::mutated_components", runs: 150, input_bytes: 256 }, mutants::target);
 }
 
 /// Modules of wasm-smith in a plugin, and as files of their own.

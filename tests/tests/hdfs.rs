@@ -115,29 +115,6 @@ fn files_are_read_exactly_once() {
     assert!(rows.iter().enumerate().all(|(number, row)| *row == line(number)));
 }
 
-/// A batch is planned, and what it read is not as it was when it is to run again.
-#[test]
-fn a_batch_of_another_file_is_not_replayed() {
-    let hdfs = Hdfs::start();
-    for (change, words) in [("other", "it is another object now"), ("gone", "it is not there any more")] {
-        hdfs.put("/in/1.txt", lines(0..30));
-        let trial = copying(&hdfs, "rows_per_batch_max = 7");
-        trial.change("batch = \"20ms\"", "batch = \"0s\"");
-        killed(&trial, "plan.durable:1");
-        match change {
-            // As long as it was.
-            "other" => hdfs.put("/in/1.txt", lines(0..30).replace("line 1\n", "line 7\n")),
-            _ => hdfs.delete("/in/1.txt"),
-        }
-        let ended = start(&trial, &["--until-idle"], "").wait();
-        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        // Who runs the batch again sees it, or who reads on, whichever looks first.
-        let seen = ["a batch cannot be replayed: bytes ", "cannot read on in "];
-        assert!(seen.iter().any(|seen| ended.stderr.contains(&format!("source `in`: {seen}"))), "{}", ended.stderr);
-        assert!(ended.stderr.contains(words), "{}", ended.stderr);
-    }
-}
-
 /// What takes long: `make torture` runs it, `make test` does not.
 mod long {
     use super::*;
@@ -330,5 +307,28 @@ mod long {
         nowhere.change(&hdfs.url("/in"), "hdfs:///in");
         let words = nowhere.refused(&["validate", "job.toml"]);
         assert!(words.contains("names no server; write hdfs://namenode:8020/folder"), "{words}");
+    }
+
+    /// A batch is planned, and what it read is not as it was when it is to run again.
+    #[test]
+    fn a_batch_of_another_file_is_not_replayed() {
+        let hdfs = Hdfs::start();
+        for (change, words) in [("other", "it is another object now"), ("gone", "it is not there any more")] {
+            hdfs.put("/in/1.txt", lines(0..30));
+            let trial = copying(&hdfs, "rows_per_batch_max = 7");
+            trial.change("batch = \"20ms\"", "batch = \"0s\"");
+            killed(&trial, "plan.durable:1");
+            match change {
+                // As long as it was.
+                "other" => hdfs.put("/in/1.txt", lines(0..30).replace("line 1\n", "line 7\n")),
+                _ => hdfs.delete("/in/1.txt"),
+            }
+            let ended = start(&trial, &["--until-idle"], "").wait();
+            assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+            // Who runs the batch again sees it, or who reads on, whichever looks first.
+            let seen = ["a batch cannot be replayed: bytes ", "cannot read on in "];
+            assert!(seen.iter().any(|seen| ended.stderr.contains(&format!("source `in`: {seen}"))), "{}", ended.stderr);
+            assert!(ended.stderr.contains(words), "{}", ended.stderr);
+        }
     }
 }

@@ -69,37 +69,6 @@ fn is_whole(trial: &Trial, windows: usize, rows_of_each: u64) {
     assert_eq!((late, counts(trial)), (0, vec![rows_of_each; windows]));
 }
 
-#[test]
-fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
-    let broker = Broker::shared();
-    for (processes, idle) in [(1, "200ms"), (2, "1500ms")] {
-        let topic = format!("silent-{processes}");
-        // Of one of them there never is a row.
-        broker.topic(&topic, 3, &[]);
-        let trial = job(broker, &topic, "", idle);
-        produce(broker, &topic, 0, 50, (0, 150));
-        produce(broker, &topic, 1, 400, (0, 1_000));
-        let mut job = trial.start_processes(processes, "2");
-        job.until("windows of the one that has rows", |_| counts(&trial).len() >= 9);
-        for more in 1..=3_u64 {
-            produce(broker, &topic, 1, 400, (1_000 * more, 1_000 * (more + 1)));
-            job.until("those of the rows that have come", |_| counts(&trial).len() as u64 >= 9 + 10 * more);
-        }
-        // It counts again when it has rows. Until somebody has seen these it is silent, so nothing newer may come before.
-        produce(broker, &topic, 0, 10, (4_000, 4_050));
-        until("its rows are read", || rows_read(&trial) >= 50 + 1_600 + 10);
-        produce(broker, &topic, 1, 10, (4_000, 4_200));
-        until("so are those of the other", || rows_read(&trial) >= 50 + 1_600 + 20);
-        until("the window in which both are", || {
-            produce(broker, &topic, 1, 1, (4_250, 4_250));
-            counts(&trial).len() > 40
-        });
-        job.stop();
-        assert_eq!(trial.rows("late.jsonl").len(), 0, "{processes} processes");
-        assert_eq!(counts(&trial)[..41].iter().sum::<u64>(), 50 + 1_600 + 15, "{:?}", counts(&trial));
-    }
-}
-
 /// The rows that the source has put out.
 fn rows_read(trial: &Trial) -> u64 {
     let ended = trial.told(&["status", "job.toml", "--json"]);
@@ -244,5 +213,36 @@ mod long {
         job.until("windows come again", |_| comes_again(3_500, before));
         job.stop();
         assert_eq!(trial.rows("late.jsonl"), [Value::Null; 0]);
+    }
+
+    #[test]
+    fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
+        let broker = Broker::shared();
+        for (processes, idle) in [(1, "200ms"), (2, "1500ms")] {
+            let topic = format!("silent-{processes}");
+            // Of one of them there never is a row.
+            broker.topic(&topic, 3, &[]);
+            let trial = job(broker, &topic, "", idle);
+            produce(broker, &topic, 0, 50, (0, 150));
+            produce(broker, &topic, 1, 400, (0, 1_000));
+            let mut job = trial.start_processes(processes, "2");
+            job.until("windows of the one that has rows", |_| counts(&trial).len() >= 9);
+            for more in 1..=3_u64 {
+                produce(broker, &topic, 1, 400, (1_000 * more, 1_000 * (more + 1)));
+                job.until("those of the rows that have come", |_| counts(&trial).len() as u64 >= 9 + 10 * more);
+            }
+            // It counts again when it has rows. Until somebody has seen these it is silent, so nothing newer may come before.
+            produce(broker, &topic, 0, 10, (4_000, 4_050));
+            until("its rows are read", || rows_read(&trial) >= 50 + 1_600 + 10);
+            produce(broker, &topic, 1, 10, (4_000, 4_200));
+            until("so are those of the other", || rows_read(&trial) >= 50 + 1_600 + 20);
+            until("the window in which both are", || {
+                produce(broker, &topic, 1, 1, (4_250, 4_250));
+                counts(&trial).len() > 40
+            });
+            job.stop();
+            assert_eq!(trial.rows("late.jsonl").len(), 0, "{processes} processes");
+            assert_eq!(counts(&trial)[..41].iter().sum::<u64>(), 50 + 1_600 + 15, "{:?}", counts(&trial));
+        }
     }
 }

@@ -217,57 +217,6 @@ fn a_key_need_not_be_in_the_message_and_a_tombstone_has_none() {
     assert_eq!(found, [(b"a".to_vec(), Some(vec![8, 3])), (b"b".to_vec(), None), (b"c".to_vec(), Some(Vec::new()))]);
 }
 
-#[test]
-fn mistakes_are_told_with_field_and_column() {
-    let fits = "id = \"int64\"";
-    for (columns, sink, told) in [
-        ("idd = \"int64\"", "", "column `idd` is no field of message `shop.Outer.Order`; it has: `id`, `name`, "),
-        (
-            "id = \"text\"",
-            "",
-            "column `id` is text, and field `id` of message `shop.Outer.Order` is int64, which takes int64, decimals",
-        ),
-        ("at = \"int64\"", "", "is message `google.protobuf.Timestamp`, which takes timestamp"),
-        ("buyer = \"text\"", "", "is message `shop.Buyer`, which takes struct<…>"),
-        (
-            "buyer = \"struct<home: struct<town: text>>\"",
-            "",
-            "column `buyer.home.town` is no field of message `shop.Home`; it has: `city`; leave it out",
-        ),
-        (
-            "buyer = \"struct<age: text>\"",
-            "",
-            "column `buyer.age` is text, and field `age` of message `shop.Buyer` is int32",
-        ),
-        ("tags = \"text\"", "", "field `tags` of message `shop.Outer.Order` is repeated string, which takes list<…>"),
-        ("tags = \"list<int64>\"", "", "is repeated string, which takes text, timestamp, date and decimals"),
-        ("labels = \"text\"", "", "is a map, which takes list<struct<key: …, value: …>>"),
-        ("labels = \"struct<a: text>\"", "", "column `labels.a` is text, and values of map `labels`"),
-        ("counts = \"list<struct<key: text>>\"", "", "is not without its field `value`, and `counts` has no `value`"),
-        ("may = \"text\"", "", "column `may` is text, and field `may`"),
-        (fits, "message = \"shop.Order\"", "`shop.Order` is not in the descriptor"),
-        (fits, "descriptor = \"input.jsonl\"", "`input.jsonl` is no descriptor of Protobuf"),
-        (fits, "descriptor = \"none.pb\"", "`descriptor`: "),
-        (fits, "format = \"json\"", "`descriptor` is for format `protobuf`, and the format is another one"),
-        (fits, "confluent = true", "`confluent`"),
-        (
-            fits,
-            "registry = { url = \"http://127.0.0.1:9\", record = \"a\" }",
-            "`registry.record` names records of Avro",
-        ),
-    ] {
-        let trial = small("protobuf-mistakes", columns, "[[1]]\n", "");
-        let key = sink.split(" =").next().unwrap();
-        let text = trial.text("job.toml");
-        let is_other = |line: &&str| key.is_empty() || !line.starts_with(&format!("{key} ="));
-        let text: String = text.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
-        trial.write("job.toml", format!("{text}{sink}\n"));
-        let said = trial.refused(&["validate", "job.toml"]);
-        assert!(said.contains(told), "{columns} {sink}\n{said}");
-        assert!(said.contains("sink `out`: "), "{said}");
-    }
-}
-
 /// What takes long: `make torture` runs it, `make test` does not.
 mod long {
     use super::*;
@@ -312,5 +261,64 @@ mod long {
             }
         }
         assert!(values(topic).is_empty());
+    }
+
+    #[test]
+    fn mistakes_are_told_with_field_and_column() {
+        let fits = "id = \"int64\"";
+        for (columns, sink, told) in [
+            ("idd = \"int64\"", "", "column `idd` is no field of message `shop.Outer.Order`; it has: `id`, `name`, "),
+            (
+                "id = \"text\"",
+                "",
+                "column `id` is text, and field `id` of message `shop.Outer.Order` is int64, which takes int64, decimals",
+            ),
+            ("at = \"int64\"", "", "is message `google.protobuf.Timestamp`, which takes timestamp"),
+            ("buyer = \"text\"", "", "is message `shop.Buyer`, which takes struct<…>"),
+            (
+                "buyer = \"struct<home: struct<town: text>>\"",
+                "",
+                "column `buyer.home.town` is no field of message `shop.Home`; it has: `city`; leave it out",
+            ),
+            (
+                "buyer = \"struct<age: text>\"",
+                "",
+                "column `buyer.age` is text, and field `age` of message `shop.Buyer` is int32",
+            ),
+            (
+                "tags = \"text\"",
+                "",
+                "field `tags` of message `shop.Outer.Order` is repeated string, which takes list<…>",
+            ),
+            ("tags = \"list<int64>\"", "", "is repeated string, which takes text, timestamp, date and decimals"),
+            ("labels = \"text\"", "", "is a map, which takes list<struct<key: …, value: …>>"),
+            ("labels = \"struct<a: text>\"", "", "column `labels.a` is text, and values of map `labels`"),
+            (
+                "counts = \"list<struct<key: text>>\"",
+                "",
+                "is not without its field `value`, and `counts` has no `value`",
+            ),
+            ("may = \"text\"", "", "column `may` is text, and field `may`"),
+            (fits, "message = \"shop.Order\"", "`shop.Order` is not in the descriptor"),
+            (fits, "descriptor = \"input.jsonl\"", "`input.jsonl` is no descriptor of Protobuf"),
+            (fits, "descriptor = \"none.pb\"", "`descriptor`: "),
+            (fits, "format = \"json\"", "`descriptor` is for format `protobuf`, and the format is another one"),
+            (fits, "confluent = true", "`confluent`"),
+            (
+                fits,
+                "registry = { url = \"http://127.0.0.1:9\", record = \"a\" }",
+                "`registry.record` names records of Avro",
+            ),
+        ] {
+            let trial = small("protobuf-mistakes", columns, "[[1]]\n", "");
+            let key = sink.split(" =").next().unwrap();
+            let text = trial.text("job.toml");
+            let is_other = |line: &&str| key.is_empty() || !line.starts_with(&format!("{key} ="));
+            let text: String = text.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
+            trial.write("job.toml", format!("{text}{sink}\n"));
+            let said = trial.refused(&["validate", "job.toml"]);
+            assert!(said.contains(told), "{columns} {sink}\n{said}");
+            assert!(said.contains("sink `out`: "), "{said}");
+        }
     }
 }

@@ -147,38 +147,6 @@ parts = "worker"
     assert_eq!(numbers(broker, topic), [0, 1]);
 }
 
-#[test]
-fn who_waits_for_the_transaction_of_another_job_says_so() {
-    let broker = Broker::shared();
-    let (died, waits) = (counting_to_end(broker, "waits-died"), counting_to_end(broker, "waits"));
-    died.killed("commit.marked:9", &["--workers", "1"]);
-    waits.change("waits-markers", "waits-died-markers");
-    let mut waiting = waits.start_with_faults("", &[]);
-    waiting.until_stderr("a transaction is under way in the topic `waits-died-markers`, perhaps one of another job");
-    run_well(&died, &[]);
-    let ended = waiting.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    all_there(broker, "waits");
-}
-
-#[test]
-fn a_job_may_begin_to_have_shares_and_end_to() {
-    let (broker, topic) = (Broker::shared(), "shares-switched");
-    let trial = counting_to_end(broker, topic);
-    trial.change("parts = \"worker\"\n", "");
-    trial.killed("commit.after:8", &["--workers", "2"]);
-    assert!(markers(broker, topic)["out"].is_some());
-    trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
-    trial.killed("commit.after:9", &["--workers", "2"]);
-    let before = numbers(broker, topic).len();
-    trial.change("parts = \"worker\"\n", "");
-    trial.killed("commit.after:4", &["--workers", "3"]);
-    assert!(numbers(broker, topic).len() > before);
-    trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
-    run_well(&trial, &["--workers", "1"]);
-    all_there(broker, topic);
-}
-
 /// A start that everybody took for dead comes back with the shares of its workers in the middle of transactions, when another has the
 /// job, with fewer workers: it commits nothing.
 #[test]
@@ -194,27 +162,6 @@ fn an_older_start_has_lost_all_its_shares() {
     let ended = older.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("the job was started again elsewhere (generation "), "{}", ended.stderr);
-    all_there(broker, topic);
-}
-
-/// The same with a worker that has had no share yet, so that the later start could not know of it.
-#[test]
-fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
-    let (broker, topic) = (Broker::shared(), "shares-new");
-    let trial = counting_to_end(broker, topic);
-    trial.killed("commit.after:1", &["--workers", "1"]);
-    // It first runs again what is committed, with one worker; then it takes over all together, and then both shares at once.
-    let older = trial.start_with_faults("stop@start.sink:4", &["--workers", "2"]);
-    until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
-    assert!(!markers(broker, topic).contains_key("out/001"), "{:?}", markers(broker, topic));
-    let elsewhere = copy(&trial);
-    run_well(&elsewhere, &["--workers", "1"]);
-    all_there(broker, topic);
-    older.signal("CONT");
-    let ended = older.wait();
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("sink `out`, worker ") && ended.stderr.contains("has lost it"), "{}", ended.stderr);
-    // Whether the share that nobody had has a marker now depends on which of the two was refused first.
     all_there(broker, topic);
 }
 
@@ -332,5 +279,63 @@ filter = "value < 0"
         let mut numbers = numbers(&broker, "t");
         assert_eq!(numbers.pop(), Some(1_000_000_000));
         assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+    }
+
+    #[test]
+    fn a_job_may_begin_to_have_shares_and_end_to() {
+        let (broker, topic) = (Broker::shared(), "shares-switched");
+        let trial = counting_to_end(broker, topic);
+        trial.change("parts = \"worker\"\n", "");
+        trial.killed("commit.after:8", &["--workers", "2"]);
+        assert!(markers(broker, topic)["out"].is_some());
+        trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
+        trial.killed("commit.after:9", &["--workers", "2"]);
+        let before = numbers(broker, topic).len();
+        trial.change("parts = \"worker\"\n", "");
+        trial.killed("commit.after:4", &["--workers", "3"]);
+        assert!(numbers(broker, topic).len() > before);
+        trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
+        run_well(&trial, &["--workers", "1"]);
+        all_there(broker, topic);
+    }
+
+    /// The same with a worker that has had no share yet, so that the later start could not know of it.
+    #[test]
+    fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
+        let (broker, topic) = (Broker::shared(), "shares-new");
+        let trial = counting_to_end(broker, topic);
+        trial.killed("commit.after:1", &["--workers", "1"]);
+        // It first runs again what is committed, with one worker; then it takes over all together, and then both shares at once.
+        let older = trial.start_with_faults("stop@start.sink:4", &["--workers", "2"]);
+        until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
+        assert!(!markers(broker, topic).contains_key("out/001"), "{:?}", markers(broker, topic));
+        let elsewhere = copy(&trial);
+        run_well(&elsewhere, &["--workers", "1"]);
+        all_there(broker, topic);
+        older.signal("CONT");
+        let ended = older.wait();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("sink `out`, worker ") && ended.stderr.contains("has lost it"),
+            "{}",
+            ended.stderr
+        );
+        // Whether the share that nobody had has a marker now depends on which of the two was refused first.
+        all_there(broker, topic);
+    }
+
+    #[test]
+    fn who_waits_for_the_transaction_of_another_job_says_so() {
+        let broker = Broker::shared();
+        let (died, waits) = (counting_to_end(broker, "waits-died"), counting_to_end(broker, "waits"));
+        died.killed("commit.marked:9", &["--workers", "1"]);
+        waits.change("waits-markers", "waits-died-markers");
+        let mut waiting = waits.start_with_faults("", &[]);
+        waiting
+            .until_stderr("a transaction is under way in the topic `waits-died-markers`, perhaps one of another job");
+        run_well(&died, &[]);
+        let ended = waiting.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        all_there(broker, "waits");
     }
 }

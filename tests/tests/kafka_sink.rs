@@ -243,44 +243,6 @@ fn waited(job: &str) -> usize {
     job.lines().filter(|line| line.contains("sink `out`: batch ") && line.contains("the job waits")).count()
 }
 
-/// A broker that hangs is waited for as one that is away.
-#[test]
-fn a_broker_may_hang() {
-    let broker = Broker::start();
-    broker.topic("t", 1, &[]);
-    let trial = counting_on(&broker, "t");
-    let mut job = start(&trial, "", &[]);
-    until("rows arrive", || !numbers(&broker, "t").is_empty());
-    broker.hang();
-    job.until("it says that it waits", |job| waited(&job.stderr()) > 0);
-    broker.go_on();
-    job.until_stderr("is back; the job goes on");
-    let said = job.stop();
-    let numbers = numbers(&broker, "t");
-    assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
-}
-
-/// The cluster gives up a transaction that takes too long: nothing of it is seen, and the job begins it anew.
-#[test]
-fn a_transaction_that_times_out_is_begun_anew() {
-    let often = "transaction.abort.timed.out.transaction.cleanup.interval.ms=100";
-    let broker = Broker::with(BrokerOptions { settings: vec![often.into()], ..BrokerOptions::default() });
-    broker.topic("t", 1, &[]);
-    let trial = counting(&broker, "t", 500, "transaction = \"1s\"");
-    let mut job = start(&trial, "stop@commit.marked:2", &["--unsupervised"]);
-    let open = || broker.read_uncommitted("t").len() > broker.read("t").len();
-    job.until("it stands in the middle of a transaction", |_| open());
-    // Another transaction can only be seen when the one before has ended.
-    broker.produce("t", &[Record::at(0, "{\"value\":1000}")]);
-    until("the cluster gives it up", || numbers(&broker, "t").contains(&1000));
-    assert!(!job.ended());
-    job.signal("CONT");
-    let ended = job.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the cluster has ended the transaction"), "{}", ended.stderr);
-    assert_eq!(numbers(&broker, "t"), (0..500).chain([1000]).collect::<Vec<_>>());
-}
-
 /// A start that everybody took for dead comes back in the middle of a transaction, when another has the job: it commits nothing.
 #[test]
 fn an_older_start_has_lost_the_job() {
@@ -468,5 +430,43 @@ mod long {
         let ended = waiting.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(broker.texts("t").len(), 5);
+    }
+
+    /// A broker that hangs is waited for as one that is away.
+    #[test]
+    fn a_broker_may_hang() {
+        let broker = Broker::start();
+        broker.topic("t", 1, &[]);
+        let trial = counting_on(&broker, "t");
+        let mut job = start(&trial, "", &[]);
+        until("rows arrive", || !numbers(&broker, "t").is_empty());
+        broker.hang();
+        job.until("it says that it waits", |job| waited(&job.stderr()) > 0);
+        broker.go_on();
+        job.until_stderr("is back; the job goes on");
+        let said = job.stop();
+        let numbers = numbers(&broker, "t");
+        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+    }
+
+    /// The cluster gives up a transaction that takes too long: nothing of it is seen, and the job begins it anew.
+    #[test]
+    fn a_transaction_that_times_out_is_begun_anew() {
+        let often = "transaction.abort.timed.out.transaction.cleanup.interval.ms=100";
+        let broker = Broker::with(BrokerOptions { settings: vec![often.into()], ..BrokerOptions::default() });
+        broker.topic("t", 1, &[]);
+        let trial = counting(&broker, "t", 500, "transaction = \"1s\"");
+        let mut job = start(&trial, "stop@commit.marked:2", &["--unsupervised"]);
+        let open = || broker.read_uncommitted("t").len() > broker.read("t").len();
+        job.until("it stands in the middle of a transaction", |_| open());
+        // Another transaction can only be seen when the one before has ended.
+        broker.produce("t", &[Record::at(0, "{\"value\":1000}")]);
+        until("the cluster gives it up", || numbers(&broker, "t").contains(&1000));
+        assert!(!job.ended());
+        job.signal("CONT");
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the cluster has ended the transaction"), "{}", ended.stderr);
+        assert_eq!(numbers(&broker, "t"), (0..500).chain([1000]).collect::<Vec<_>>());
     }
 }

@@ -133,26 +133,6 @@ fn what_comes_with_a_record_are_columns_and_packed_records_are_rows() {
     assert_eq!(trial.rows("bad.jsonl").len(), 2);
 }
 
-/// Rows of a packed record are cut into batches as others are, and a job that dies in the middle goes on in the middle.
-#[test]
-fn a_packed_record_that_is_cut_is_read_once() {
-    let server = Kinesis::start();
-    server.create("orders", 1);
-    let data: Vec<String> = (0..90).map(|n| format!("{{\"n\":{n}}}")).collect();
-    for some in data.chunks(30) {
-        let records: Vec<_> = some.iter().map(|data| ("k", data.as_str())).collect();
-        server.put("orders", &[("p", packed(&records))]);
-    }
-    for step in ["plan.durable:4", "commit.written:6", "commit.after:9"] {
-        let trial = job(&format!("rows_per_batch_max = 7\n{COLUMNS}"));
-        let ended = start(&trial, server.port(), &["--until-idle"], &format!("kill@{step}")).wait();
-        assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        run_to_idle(&trial, server.port());
-        let numbers: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
-        assert_eq!(numbers, (0..90).collect::<Vec<_>>(), "{step}");
-    }
-}
-
 /// Rows by ten, where the number of a row is the second that it is of.
 const WINDOWS: &str = r#"
 [stages.windows]
@@ -165,13 +145,6 @@ from = "windows"
 kind = "queue"
 path = "windows.jsonl"
 "#;
-
-/// The job is killed again and again while shards are split and merged: each row comes once, and those of a key in their order, though
-/// they lie in one shard after the other. None is late: a shard's time is its own, and goes on from where those ended that it was made of.
-#[test]
-fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
-    resharded(7, false);
-}
 
 fn resharded(seed: u64, spread: bool) {
     let server = Kinesis::start();
@@ -316,38 +289,6 @@ fn a_server_that_hangs_or_is_away_is_waited_for() {
     server.put("orders", &texts(&["two"]));
     until("it has come as well", || trial.values("out.jsonl") == ["one", "two"]);
     running.stop();
-}
-
-#[test]
-fn records_that_were_deleted_before_they_were_read_end_the_job() {
-    let server = Kinesis::start();
-    server.create("orders", 1);
-    server.put("orders", &texts(&["one"]));
-    let trial = job("");
-    run_to_idle(&trial, server.port());
-    let forgets = |record_is_there: bool| {
-        server.proxy(move |action, asked, served| {
-            let (status, mut told) = served();
-            if action == "DescribeStreamSummary" {
-                told["StreamDescriptionSummary"]["RetentionPeriodHours"] = json!(0);
-            }
-            let at_record = asked["ShardIteratorType"] == "AT_SEQUENCE_NUMBER";
-            if at_record && !record_is_there {
-                return (400, json!({ "__type": "InvalidArgumentException", "message": "trimmed" }));
-            }
-            (status, told)
-        })
-    };
-    server.put("orders", &texts(&["two"]));
-    // The stream may have deleted what came long ago, but has not.
-    let there = forgets(true);
-    run_to_idle(&trial, there.port());
-    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
-    let gone = forgets(false);
-    let told = fails(&trial, gone.port(), 2);
-    assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
-    assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
-    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
 }
 
 #[test]
@@ -510,5 +451,64 @@ mod long {
     #[test]
     fn shards_of_several_processes_follow_upon_each_other() {
         resharded(8, true);
+    }
+
+    /// The job is killed again and again while shards are split and merged: each row comes once, and those of a key in their order, though
+    /// they lie in one shard after the other. None is late: a shard's time is its own, and goes on from where those ended that it was made of.
+    #[test]
+    fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
+        resharded(7, false);
+    }
+
+    /// Rows of a packed record are cut into batches as others are, and a job that dies in the middle goes on in the middle.
+    #[test]
+    fn a_packed_record_that_is_cut_is_read_once() {
+        let server = Kinesis::start();
+        server.create("orders", 1);
+        let data: Vec<String> = (0..90).map(|n| format!("{{\"n\":{n}}}")).collect();
+        for some in data.chunks(30) {
+            let records: Vec<_> = some.iter().map(|data| ("k", data.as_str())).collect();
+            server.put("orders", &[("p", packed(&records))]);
+        }
+        for step in ["plan.durable:4", "commit.written:6", "commit.after:9"] {
+            let trial = job(&format!("rows_per_batch_max = 7\n{COLUMNS}"));
+            let ended = start(&trial, server.port(), &["--until-idle"], &format!("kill@{step}")).wait();
+            assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
+            run_to_idle(&trial, server.port());
+            let numbers: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
+            assert_eq!(numbers, (0..90).collect::<Vec<_>>(), "{step}");
+        }
+    }
+
+    #[test]
+    fn records_that_were_deleted_before_they_were_read_end_the_job() {
+        let server = Kinesis::start();
+        server.create("orders", 1);
+        server.put("orders", &texts(&["one"]));
+        let trial = job("");
+        run_to_idle(&trial, server.port());
+        let forgets = |record_is_there: bool| {
+            server.proxy(move |action, asked, served| {
+                let (status, mut told) = served();
+                if action == "DescribeStreamSummary" {
+                    told["StreamDescriptionSummary"]["RetentionPeriodHours"] = json!(0);
+                }
+                let at_record = asked["ShardIteratorType"] == "AT_SEQUENCE_NUMBER";
+                if at_record && !record_is_there {
+                    return (400, json!({ "__type": "InvalidArgumentException", "message": "trimmed" }));
+                }
+                (status, told)
+            })
+        };
+        server.put("orders", &texts(&["two"]));
+        // The stream may have deleted what came long ago, but has not.
+        let there = forgets(true);
+        run_to_idle(&trial, there.port());
+        assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
+        let gone = forgets(false);
+        let told = fails(&trial, gone.port(), 2);
+        assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
+        assert!(told.contains("let the stream keep records for longer, and give the source another name"), "{told}");
+        assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     }
 }

@@ -107,68 +107,6 @@ fn processes_find_their_places_by_the_names_of_their_machines() {
     assert_eq!(trial.rows("out.jsonl").len(), 500);
 }
 
-/// Who cannot send again need not: what was answered lies in the store that all machines see, and no disk of a machine is needed for it.
-#[test]
-fn what_was_answered_comes_out_once_though_the_machines_that_answered_are_gone() {
-    const ANSWERED_EACH: usize = 12;
-    let store = S3Server::start();
-    let outside = Trial::new("");
-    let (port, hosts) = (free_port(), hosts(2));
-    let text = format!(
-        r#"
-        batch = "10ms"
-        [checkpoint]
-        dir = "s3://bucket/kept"
-        every = 1000000
-        [sources.in]
-        kind = "http"
-        listen = "127.0.0.1:{port}"
-        spread = true
-        [sinks.out]
-        from = "in"
-        kind = "queue"
-        path = "{}"
-        "#,
-        outside.path("out.jsonl").display()
-    );
-    let start = |process: usize| {
-        let machine = Trial::new(&text);
-        let number = process.to_string();
-        let arguments = ["run", "job.toml", "--workers=1", "--hosts", &hosts, "--process", &number];
-        let running = Process::start(machine.command(&arguments).envs(store.settings()));
-        (machine, running)
-    };
-    let mut machines = [Some(start(0)), Some(start(1))];
-    let mut answered = BTreeSet::new();
-    let mut posts = 0..;
-    for lost in [&[1][..], &[0], &[0, 1], &[1]] {
-        let enough = answered.len() + ANSWERED_EACH;
-        // Each on a connection of its own, which either machine takes. What is not answered is given up, and may come or not.
-        until("enough is answered", || {
-            let post: usize = posts.next().unwrap();
-            let reply = HttpClient::connect(port).and_then(|mut client| client.post(&[], format!("post {post}")));
-            if reply.is_ok_and(|reply| reply.status == 200) {
-                answered.insert(format!("post {post}"));
-            }
-            answered.len() >= enough
-        });
-        for process in lost {
-            let (machine, running) = machines[*process].take().unwrap();
-            running.kill_all();
-            // With all that it had.
-            drop(machine);
-            machines[*process] = Some(start(*process));
-        }
-    }
-    let came = || if outside.path("out.jsonl").exists() { outside.values("out.jsonl") } else { Vec::new() };
-    until("all that was answered comes out", || {
-        let came: BTreeSet<_> = came().into_iter().collect();
-        came.is_superset(&answered)
-    });
-    let came = came();
-    assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), came.len(), "nothing comes twice");
-}
-
 #[test]
 fn an_address_that_others_reach_needs_a_key() {
     let trial = job();
@@ -275,4 +213,71 @@ fn the_page_says_what_is_there() {
     let line =
         block(page, "sh", "--cluster-tls a.example").text.replace("--cluster-tls a.example", "--cluster-tls localhost");
     both(&line, &addresses.replace("127.0.0.1", "localhost"));
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    /// Who cannot send again need not: what was answered lies in the store that all machines see, and no disk of a machine is needed for it.
+    #[test]
+    fn what_was_answered_comes_out_once_though_the_machines_that_answered_are_gone() {
+        const ANSWERED_EACH: usize = 12;
+        let store = S3Server::start();
+        let outside = Trial::new("");
+        let (port, hosts) = (free_port(), hosts(2));
+        let text = format!(
+            r#"
+        batch = "10ms"
+        [checkpoint]
+        dir = "s3://bucket/kept"
+        every = 1000000
+        [sources.in]
+        kind = "http"
+        listen = "127.0.0.1:{port}"
+        spread = true
+        [sinks.out]
+        from = "in"
+        kind = "queue"
+        path = "{}"
+        "#,
+            outside.path("out.jsonl").display()
+        );
+        let start = |process: usize| {
+            let machine = Trial::new(&text);
+            let number = process.to_string();
+            let arguments = ["run", "job.toml", "--workers=1", "--hosts", &hosts, "--process", &number];
+            let running = Process::start(machine.command(&arguments).envs(store.settings()));
+            (machine, running)
+        };
+        let mut machines = [Some(start(0)), Some(start(1))];
+        let mut answered = BTreeSet::new();
+        let mut posts = 0..;
+        for lost in [&[1][..], &[0], &[0, 1], &[1]] {
+            let enough = answered.len() + ANSWERED_EACH;
+            // Each on a connection of its own, which either machine takes. What is not answered is given up, and may come or not.
+            until("enough is answered", || {
+                let post: usize = posts.next().unwrap();
+                let reply = HttpClient::connect(port).and_then(|mut client| client.post(&[], format!("post {post}")));
+                if reply.is_ok_and(|reply| reply.status == 200) {
+                    answered.insert(format!("post {post}"));
+                }
+                answered.len() >= enough
+            });
+            for process in lost {
+                let (machine, running) = machines[*process].take().unwrap();
+                running.kill_all();
+                // With all that it had.
+                drop(machine);
+                machines[*process] = Some(start(*process));
+            }
+        }
+        let came = || if outside.path("out.jsonl").exists() { outside.values("out.jsonl") } else { Vec::new() };
+        until("all that was answered comes out", || {
+            let came: BTreeSet<_> = came().into_iter().collect();
+            came.is_superset(&answered)
+        });
+        let came = came();
+        assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), came.len(), "nothing comes twice");
+    }
 }

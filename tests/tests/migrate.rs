@@ -219,36 +219,6 @@ fn wrong(how: &str, limits: &str) -> (Trial, String) {
     (trial, ended.stderr)
 }
 
-#[test]
-fn a_plugin_that_migrates_badly_changes_nothing() {
-    let output = "limits = { output = \"1MiB\" }";
-    let time = "limits = { time = \"200ms\" }";
-    let cases = [
-        ("error", "", "nothing is known of version 0.1.0 with rows int64, digest int64"),
-        ("unheard of", "", "refuses its config in `migrate`: `how` must not be unheard of"),
-        ("fewer rows", "", "returned invalid output in `migrate`: the new states: 2 rows where there must be 3"),
-        ("more rows", "", "returned invalid output in `migrate`: the new states: 4 rows where there must be 3"),
-        ("old columns", "", "the new states: 2 columns where `describe` promised 3"),
-        ("fewer columns", "", "the new states: 2 columns where `describe` promised 3"),
-        ("other types", "", "returned invalid output in `migrate`: the new states: column `digest`"),
-        ("nulls", "", "column `place`, 3 rows: row 0 is null where `describe` promised that none is"),
-        ("trap", "", "failed in `migrate`: panicked at"),
-        ("endless", time, "failed in `migrate`: it ran longer than its time limit of 200ms"),
-        ("endless", "on_error = \"reject\"\nlimits = { time = \"50ms\" }", "failed in `migrate`: it ran more than"),
-        ("memory", "", "failed in `migrate`: it needs more memory than its limit of 256 MiB"),
-        ("output", output, "failed in `migrate`: it returned more than its output limit of 1 MiB"),
-    ];
-    for (how, limits, words) in cases {
-        let (trial, told) = wrong(how, limits);
-        assert!(told.contains("stage `accounts`: plugin ledger-bad 0.4.0"), "{how}: {told}");
-        assert!(told.contains(words), "{how}: no {words:?} in\n{told}");
-        // The version before goes on as if nothing had been.
-        trial.write("job.toml", job("ledger"));
-        trial.run_well(&[]);
-        assert_eq!(trial.text("out.jsonl"), golden(), "{how}");
-    }
-}
-
 /// More than one call passes.
 #[test]
 fn many_and_large_states_are_migrated() {
@@ -295,6 +265,36 @@ mod long {
         let in_rust = states_of("ledger-2");
         for language in ["python", "js", "go", "c"] {
             assert_eq!(states_of(&format!("ledger-2-{language}")), in_rust, "{language}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_migrates_badly_changes_nothing() {
+        let output = "limits = { output = \"1MiB\" }";
+        let time = "limits = { time = \"200ms\" }";
+        let cases = [
+            ("error", "", "nothing is known of version 0.1.0 with rows int64, digest int64"),
+            ("unheard of", "", "refuses its config in `migrate`: `how` must not be unheard of"),
+            ("fewer rows", "", "returned invalid output in `migrate`: the new states: 2 rows where there must be 3"),
+            ("more rows", "", "returned invalid output in `migrate`: the new states: 4 rows where there must be 3"),
+            ("old columns", "", "the new states: 2 columns where `describe` promised 3"),
+            ("fewer columns", "", "the new states: 2 columns where `describe` promised 3"),
+            ("other types", "", "returned invalid output in `migrate`: the new states: column `digest`"),
+            ("nulls", "", "column `place`, 3 rows: row 0 is null where `describe` promised that none is"),
+            ("trap", "", "failed in `migrate`: panicked at"),
+            ("endless", time, "failed in `migrate`: it ran longer than its time limit of 200ms"),
+            ("endless", "on_error = \"reject\"\nlimits = { time = \"50ms\" }", "failed in `migrate`: it ran more than"),
+            ("memory", "", "failed in `migrate`: it needs more memory than its limit of 256 MiB"),
+            ("output", output, "failed in `migrate`: it returned more than its output limit of 1 MiB"),
+        ];
+        for (how, limits, words) in cases {
+            let (trial, told) = wrong(how, limits);
+            assert!(told.contains("stage `accounts`: plugin ledger-bad 0.4.0"), "{how}: {told}");
+            assert!(told.contains(words), "{how}: no {words:?} in\n{told}");
+            // The version before goes on as if nothing had been.
+            trial.write("job.toml", job("ledger"));
+            trial.run_well(&[]);
+            assert_eq!(trial.text("out.jsonl"), golden(), "{how}");
         }
     }
 }

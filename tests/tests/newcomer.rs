@@ -12,8 +12,13 @@ fn the_pages_are_true_with_a_folder() {
     pages::go("folder", "registry");
 }
 
-#[test]
-fn the_pages_are_true_with_a_real_registry() {
-    let server = RegistryServer::start();
-    pages::go("server", &server.url());
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn the_pages_are_true_with_a_real_registry() {
+        let server = RegistryServer::start();
+        pages::go("server", &server.url());
+    }
 }

@@ -177,28 +177,6 @@ fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
     assert_eq!(rows, expected(0..number * 10));
 }
 
-#[test]
-fn a_server_that_is_away_is_waited_for_with_one_warning() {
-    let mut server = WeedServer::start();
-    server.kill();
-    let trial = copying("");
-    let mut job = start(&trial, &["--unsupervised"], &server);
-    job.until_stderr("it waits for up to 5m (`away_max`)");
-    server.start_again();
-    server.put("in/1.txt", lines(0..10));
-    job.until("the first object is read", |_| written(&trial).len() == 10);
-    server.kill();
-    let warnings = |job: &Process| job.stderr().matches("it waits for up to 5m").count();
-    job.until("it says that the server is away", |job| warnings(job) == 2);
-    server.start_again();
-    server.put("in/2.txt", lines(10..20));
-    job.until("it goes on", |_| written(&trial).len() == 20);
-    let told = stop(job);
-    assert_eq!(told.matches("it waits for up to 5m").count(), 2, "{told}");
-    assert!(told.matches("can be read again, after ").count() == 2, "{told}");
-    assert_eq!(written(&trial), expected(0..20));
-}
-
 /// A batch is planned, and what it read is not as it was when it is to run again.
 #[test]
 fn a_batch_of_another_object_is_not_replayed() {
@@ -371,5 +349,27 @@ mod long {
             assert_eq!(ended.code, Some(2), "{}", ended.stderr);
             assert!(ended.stderr.contains("it is another object now"), "{}", ended.stderr);
         }
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_waited_for_with_one_warning() {
+        let mut server = WeedServer::start();
+        server.kill();
+        let trial = copying("");
+        let mut job = start(&trial, &["--unsupervised"], &server);
+        job.until_stderr("it waits for up to 5m (`away_max`)");
+        server.start_again();
+        server.put("in/1.txt", lines(0..10));
+        job.until("the first object is read", |_| written(&trial).len() == 10);
+        server.kill();
+        let warnings = |job: &Process| job.stderr().matches("it waits for up to 5m").count();
+        job.until("it says that the server is away", |job| warnings(job) == 2);
+        server.start_again();
+        server.put("in/2.txt", lines(10..20));
+        job.until("it goes on", |_| written(&trial).len() == 20);
+        let told = stop(job);
+        assert_eq!(told.matches("it waits for up to 5m").count(), 2, "{told}");
+        assert!(told.matches("can be read again, after ").count() == 2, "{told}");
+        assert_eq!(written(&trial), expected(0..20));
     }
 }

@@ -119,22 +119,6 @@ fn messages_of_a_queue_come_at_least_once_whatever_is_killed() {
     assert_eq!(server.count("q"), 0);
 }
 
-/// Whatever dies, each message of a stream comes once.
-#[test]
-fn messages_of_a_stream_come_once_whatever_is_killed() {
-    let mut server = Rabbitmq::start();
-    server.stream("s", &json!({}));
-    let schema = "schema = { value = \"text\", at = { type = \"int64\", from = \"offset\" } }";
-    let trial = job(&server.url(), &format!("stream = \"s\"\n{schema}"));
-    let mut running = disturbed(4, &mut server, &trial, "s");
-    let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
-    running.until("all came", |_| found().len() >= 610);
-    stop(running);
-    assert_eq!(found(), lines(0..610).into_iter().collect());
-    let offsets: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["at"].as_u64().unwrap()).collect();
-    assert!(offsets.is_sorted_by(|a, b| a < b), "each once, in order: {offsets:?}");
-}
-
 /// A process that dies after the plan of a batch is durable, and before it.
 #[test]
 fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
@@ -199,33 +183,6 @@ fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
 }
 
-/// What a stream deletes before it is read is missed.
-#[test]
-fn messages_that_a_stream_has_deleted_are_told_of() {
-    let server = Rabbitmq::start();
-    server.stream("s", &json!({ "x-max-length-bytes": 50_000, "x-stream-max-segment-size-bytes": 20_000 }));
-    server.publish("s", &lines(0..10));
-    let trial = job(&server.url(), "stream = \"s\"");
-    trial.run_well(&["--until-idle"]);
-    assert_eq!(trial.values("out.jsonl"), lines(0..10));
-    until("the first are gone", || {
-        server.publish("s", &["x".repeat(10_000)]);
-        server.stream_begins() > 10
-    });
-    let before = server.stream_begins();
-    let told = fails(&trial, 2);
-    // The first of a file may be an offset that the server has used itself.
-    let told_of = (before..=server.stream_begins() + 1).any(|first| {
-        let last = first - 1;
-        told.contains(&format!(
-            "stream `s`: its messages from offset 10 to {last} were deleted before the job read them"
-        ))
-    });
-    assert!(told_of, "from {before}: {told}");
-    assert!(told.contains("let the stream keep more (max-age, max-length-bytes)"), "{told}");
-    assert_eq!(trial.values("out.jsonl"), lines(0..10));
-}
-
 /// One that was deleted while the job runs, and made again.
 #[test]
 fn another_stream_of_the_name_is_not_read_on() {
@@ -267,22 +224,6 @@ fn queues_and_streams_are_not_taken_for_each_other() {
     assert!(told.contains("queue = "), "{told}");
 }
 
-/// Somebody takes connections, and says nothing.
-#[test]
-fn a_server_that_says_nothing_is_told_of() {
-    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("amqp://{}", mute.local_addr().unwrap());
-    let trial = job(&url, "queue = \"q\"");
-    let mut running = trial.start(&[]);
-    let told = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
-    assert!(
-        told.contains("it does not answer within 10 s; start that server, or mend `url`, or raise `wait`"),
-        "{told}"
-    );
-    running.until_stderr("queue `q`: it does not answer within 10 s; trying again until it works");
-    running.kill();
-}
-
 #[test]
 fn rows_are_messages_of_an_exchange() {
     let server = Rabbitmq::start();
@@ -309,22 +250,6 @@ fn rows_are_messages_of_an_exchange() {
     assert!(told.contains("the server says: "), "{told}");
     let told = fails(&counting(&server.url(), 5, "exchange = \"e\"\nrouting_key = \"other\""), 1);
     assert!(told.contains("no queue takes a message with the routing key `other`"), "{told}");
-}
-
-#[test]
-fn a_sink_waits_for_a_server_that_is_away() {
-    let mut server = Rabbitmq::not_started();
-    let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
-    let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for it, for 1h at most (`wait`)");
-    running.kill();
-    server.start_again();
-    ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
-    trial.run_well(&[]);
-    assert_eq!(server.count("k0") + server.count("k1"), 1000);
-    let ended = counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
 }
 
 /// What takes long: `make torture` runs it, `make test` does not.
@@ -553,5 +478,81 @@ mod long {
             let told = fails(&job(url, "queue = \"q\""), 2);
             assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
         }
+    }
+
+    /// Whatever dies, each message of a stream comes once.
+    #[test]
+    fn messages_of_a_stream_come_once_whatever_is_killed() {
+        let mut server = Rabbitmq::start();
+        server.stream("s", &json!({}));
+        let schema = "schema = { value = \"text\", at = { type = \"int64\", from = \"offset\" } }";
+        let trial = job(&server.url(), &format!("stream = \"s\"\n{schema}"));
+        let mut running = disturbed(4, &mut server, &trial, "s");
+        let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
+        running.until("all came", |_| found().len() >= 610);
+        stop(running);
+        assert_eq!(found(), lines(0..610).into_iter().collect());
+        let offsets: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["at"].as_u64().unwrap()).collect();
+        assert!(offsets.is_sorted_by(|a, b| a < b), "each once, in order: {offsets:?}");
+    }
+
+    #[test]
+    fn a_sink_waits_for_a_server_that_is_away() {
+        let mut server = Rabbitmq::not_started();
+        let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
+        let mut running = trial.start(&[]);
+        running.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        running.kill();
+        server.start_again();
+        ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
+        trial.run_well(&[]);
+        assert_eq!(server.count("k0") + server.count("k1"), 1000);
+        let ended =
+            counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("start that server, or mend `url`, or raise `wait`"), "{}", ended.stderr);
+    }
+
+    /// What a stream deletes before it is read is missed.
+    #[test]
+    fn messages_that_a_stream_has_deleted_are_told_of() {
+        let server = Rabbitmq::start();
+        server.stream("s", &json!({ "x-max-length-bytes": 50_000, "x-stream-max-segment-size-bytes": 20_000 }));
+        server.publish("s", &lines(0..10));
+        let trial = job(&server.url(), "stream = \"s\"");
+        trial.run_well(&["--until-idle"]);
+        assert_eq!(trial.values("out.jsonl"), lines(0..10));
+        until("the first are gone", || {
+            server.publish("s", &["x".repeat(10_000)]);
+            server.stream_begins() > 10
+        });
+        let before = server.stream_begins();
+        let told = fails(&trial, 2);
+        // The first of a file may be an offset that the server has used itself.
+        let told_of = (before..=server.stream_begins() + 1).any(|first| {
+            let last = first - 1;
+            told.contains(&format!(
+                "stream `s`: its messages from offset 10 to {last} were deleted before the job read them"
+            ))
+        });
+        assert!(told_of, "from {before}: {told}");
+        assert!(told.contains("let the stream keep more (max-age, max-length-bytes)"), "{told}");
+        assert_eq!(trial.values("out.jsonl"), lines(0..10));
+    }
+
+    /// Somebody takes connections, and says nothing.
+    #[test]
+    fn a_server_that_says_nothing_is_told_of() {
+        let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("amqp://{}", mute.local_addr().unwrap());
+        let trial = job(&url, "queue = \"q\"");
+        let mut running = trial.start(&[]);
+        let told = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
+        assert!(
+            told.contains("it does not answer within 10 s; start that server, or mend `url`, or raise `wait`"),
+            "{told}"
+        );
+        running.until_stderr("queue `q`: it does not answer within 10 s; trying again until it works");
+        running.kill();
     }
 }

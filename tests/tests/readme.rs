@@ -206,14 +206,6 @@ fn job_with(stage: &str) -> String {
     )
 }
 
-/// One after the other: both projects have the same name and share cargo's folder.
-#[test]
-fn the_plugins_of_the_readmes_shout() {
-    shouts("README.md", &["1 case, 0 failed", "shout 0.1.0", "value text not null"], json!({ "value": "TO BE" }));
-    let told = ["test shouts ... ok", "shout 0.1.0", "length int64"];
-    shouts("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
-}
-
 /// Does what a README says of the plugin `shout`, from `millstream new` to a stage of a job.
 #[track_caller]
 fn shouts(file: &str, expected: &[&str], row: Value) {
@@ -789,5 +781,13 @@ mod long {
     #[test]
     fn a_new_aggregate_passes() {
         a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
+    }
+
+    /// One after the other: both projects have the same name and share cargo's folder.
+    #[test]
+    fn the_plugins_of_the_readmes_shout() {
+        shouts("README.md", &["1 case, 0 failed", "shout 0.1.0", "value text not null"], json!({ "value": "TO BE" }));
+        let told = ["test shouts ... ok", "shout 0.1.0", "length int64"];
+        shouts("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
     }
 }

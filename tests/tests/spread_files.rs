@@ -205,34 +205,6 @@ fn no_row_is_late_that_is_in_order_in_its_file() {
     }
 }
 
-/// A job that ends when nothing is left to read has read what all processes own.
-#[test]
-fn a_job_ends_by_itself_when_all_processes_have_read_their_files() {
-    for processes in [1, 2, 3] {
-        let trial = reading(WINDOWS);
-        let names: Vec<String> = (0..9).map(|file| format!("{file}.jsonl")).collect();
-        let owners = (0..processes).filter(|process| {
-            let share = Share::of(*process, processes);
-            names.iter().any(|name| share.owns(name))
-        });
-        assert_eq!(owners.count(), processes, "each has something to read");
-        for (file, name) in (0_u64..).zip(&names) {
-            trial.write(&format!("in/{name}"), rows(file, 0..20 * file));
-        }
-        let (number, addresses) = (processes.to_string(), hosts(processes));
-        let together = ["--until-idle", "--workers", "1", "--processes", &number, "--hosts", &addresses];
-        let arguments: &[&str] = if processes == 1 { &["--until-idle"] } else { &together };
-        trial.run_well(arguments);
-        let expected: BTreeMap<u64, Vec<u64>> = (1..9).map(|file| (file, (0..20 * file).collect())).collect();
-        assert_eq!(by_file(&trial), expected);
-        trial.run_well(arguments);
-        assert_eq!(by_file(&trial), expected, "nothing is new");
-        assert_eq!(trial.rows("late.jsonl"), [json!(null); 0]);
-        // All windows are out but the last one, as the files that were read to their ends hold nothing back.
-        assert_eq!(windows(&trial).len(), 15, "{processes} processes: {:?}", windows(&trial));
-    }
-}
-
 /// The clocks of files that are spread are others.
 #[test]
 fn a_job_that_spreads_its_files_does_not_go_on_where_one_was_that_did_not() {
@@ -245,37 +217,6 @@ fn a_job_that_spreads_its_files_does_not_go_on_where_one_was_that_did_not() {
     let told = trial.refused(&["run", "job.toml"]);
     assert!(told.contains("in with spread = true"), "{told}");
     assert!(told.contains("--drop-state"), "{told}");
-}
-
-/// Files may have the names that positions of other sources have.
-#[test]
-fn a_file_may_have_any_name() {
-    for spread in [true, false] {
-        let trial = reading(WINDOWS);
-        if !spread {
-            trial.change("spread = true", "spread = false");
-        }
-        let names = ["end", "clock:a", "of:a=b", "rows:a", "cluster", "ü", "a b"];
-        for (file, name) in (0_u64..).zip(names) {
-            trial.write(&format!("in/{name}"), rows(file, 0..50));
-        }
-        let hosts = hosts(2);
-        let arguments = ["--until-idle", "--processes", "2", "--hosts", &hosts];
-        for _ in 0..2 {
-            trial.run_well(&arguments);
-            let expected: BTreeMap<u64, Vec<u64>> = (0..7).map(|file| (file, (0..50).collect())).collect();
-            assert_eq!(by_file(&trial), expected, "spread: {spread}");
-        }
-        // No file ends the time of all.
-        trial.write("in/last", rows(99, 500..501));
-        trial.run_well(&arguments);
-        let late = trial.rows("late.jsonl").len() as u64;
-        assert_eq!(
-            (windows(&trial).iter().sum::<u64>() + late, late * u64::from(spread)),
-            (350, 0),
-            "spread: {spread}"
-        );
-    }
 }
 
 /// Names are read again where other files have them, and are forgotten by nobody who needs them.
@@ -344,5 +285,64 @@ mod long {
         let hdfs = Hdfs::start();
         let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
         moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
+    }
+
+    /// Files may have the names that positions of other sources have.
+    #[test]
+    fn a_file_may_have_any_name() {
+        for spread in [true, false] {
+            let trial = reading(WINDOWS);
+            if !spread {
+                trial.change("spread = true", "spread = false");
+            }
+            let names = ["end", "clock:a", "of:a=b", "rows:a", "cluster", "ü", "a b"];
+            for (file, name) in (0_u64..).zip(names) {
+                trial.write(&format!("in/{name}"), rows(file, 0..50));
+            }
+            let hosts = hosts(2);
+            let arguments = ["--until-idle", "--processes", "2", "--hosts", &hosts];
+            for _ in 0..2 {
+                trial.run_well(&arguments);
+                let expected: BTreeMap<u64, Vec<u64>> = (0..7).map(|file| (file, (0..50).collect())).collect();
+                assert_eq!(by_file(&trial), expected, "spread: {spread}");
+            }
+            // No file ends the time of all.
+            trial.write("in/last", rows(99, 500..501));
+            trial.run_well(&arguments);
+            let late = trial.rows("late.jsonl").len() as u64;
+            assert_eq!(
+                (windows(&trial).iter().sum::<u64>() + late, late * u64::from(spread)),
+                (350, 0),
+                "spread: {spread}"
+            );
+        }
+    }
+
+    /// A job that ends when nothing is left to read has read what all processes own.
+    #[test]
+    fn a_job_ends_by_itself_when_all_processes_have_read_their_files() {
+        for processes in [1, 2, 3] {
+            let trial = reading(WINDOWS);
+            let names: Vec<String> = (0..9).map(|file| format!("{file}.jsonl")).collect();
+            let owners = (0..processes).filter(|process| {
+                let share = Share::of(*process, processes);
+                names.iter().any(|name| share.owns(name))
+            });
+            assert_eq!(owners.count(), processes, "each has something to read");
+            for (file, name) in (0_u64..).zip(&names) {
+                trial.write(&format!("in/{name}"), rows(file, 0..20 * file));
+            }
+            let (number, addresses) = (processes.to_string(), hosts(processes));
+            let together = ["--until-idle", "--workers", "1", "--processes", &number, "--hosts", &addresses];
+            let arguments: &[&str] = if processes == 1 { &["--until-idle"] } else { &together };
+            trial.run_well(arguments);
+            let expected: BTreeMap<u64, Vec<u64>> = (1..9).map(|file| (file, (0..20 * file).collect())).collect();
+            assert_eq!(by_file(&trial), expected);
+            trial.run_well(arguments);
+            assert_eq!(by_file(&trial), expected, "nothing is new");
+            assert_eq!(trial.rows("late.jsonl"), [json!(null); 0]);
+            // All windows are out but the last one, as the files that were read to their ends hold nothing back.
+            assert_eq!(windows(&trial).len(), 15, "{processes} processes: {:?}", windows(&trial));
+        }
     }
 }

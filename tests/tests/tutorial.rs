@@ -110,11 +110,6 @@ fn the_page_is_true_for_python() {
     goes("python");
 }
 
-#[test]
-fn the_page_is_true_for_typescript() {
-    goes("js");
-}
-
 /// What the case of a new project comes to.
 const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
 
@@ -164,37 +159,6 @@ fn the_page_is_true_for_a_source() {
     assert!(nc.stdout().starts_with("FROM 0\n"), "{}", nc.stdout());
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
-}
-
-#[test]
-fn the_page_is_true_for_a_sink() {
-    let trial = Trial::new(&block(PAGE, "toml", "[sinks.ledger]").text);
-    let told = shell(&trial, &block(PAGE, "sh", "--world sink").text);
-    for part in [
-        "test result: ok. 1 passed",
-        "built ./ledger.wasm",
-        CASE_PASSES,
-        "world:         sink",
-        "connections (need a grant)",
-    ] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
-    }
-    case(&trial, "ledger", &[("server.txt", "text", "let last = 0")]);
-    trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
-    let shown = trial.well(&["validate", "job.toml"]);
-    assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
-    assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
-    let address = format!("127.0.0.1:{}", free_port());
-    trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7100", &address));
-    let mut job = trial.start(&[]);
-    job.until_stderr("Connection refused");
-    let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
-    nc.until("the sink is opened", |nc| nc.stdout().starts_with("OPEN "));
-    nc.say("LAST 0\n");
-    nc.until("the batch is sent", |nc| nc.stdout().contains("BEGIN 1\nROW to 1\nROW be 2.5\nCOMMIT 1\n"));
-    nc.say("LAST 1\n");
-    let ended = job.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[test]
@@ -253,5 +217,41 @@ mod long {
         ] {
             assert!(told.contains(part), "no {part:?} in\n{told}");
         }
+    }
+
+    #[test]
+    fn the_page_is_true_for_a_sink() {
+        let trial = Trial::new(&block(PAGE, "toml", "[sinks.ledger]").text);
+        let told = shell(&trial, &block(PAGE, "sh", "--world sink").text);
+        for part in [
+            "test result: ok. 1 passed",
+            "built ./ledger.wasm",
+            CASE_PASSES,
+            "world:         sink",
+            "connections (need a grant)",
+        ] {
+            assert!(told.contains(part), "no {part:?} in\n{told}");
+        }
+        case(&trial, "ledger", &[("server.txt", "text", "let last = 0")]);
+        trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
+        let shown = trial.well(&["validate", "job.toml"]);
+        assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
+        assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
+        let address = format!("127.0.0.1:{}", free_port());
+        trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7100", &address));
+        let mut job = trial.start(&[]);
+        job.until_stderr("Connection refused");
+        let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
+        nc.until("the sink is opened", |nc| nc.stdout().starts_with("OPEN "));
+        nc.say("LAST 0\n");
+        nc.until("the batch is sent", |nc| nc.stdout().contains("BEGIN 1\nROW to 1\nROW be 2.5\nCOMMIT 1\n"));
+        nc.say("LAST 1\n");
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+
+    #[test]
+    fn the_page_is_true_for_typescript() {
+        goes("js");
     }
 }

@@ -94,48 +94,6 @@ fn the_last_row_of_each_key_is_there_whatever_step_a_kill_comes_at() {
 }
 
 #[test]
-fn tables_in_buckets_keep_the_last_row_of_each_key() {
-    let server = WeedServer::start();
-    let settings = server.settings();
-    for (seed, step) in (20..).zip(["commit.marked:9", "delta.commit:3", "delta.committed:3"]) {
-        let path = format!("s3://bucket/changes-{seed}");
-        let job = changing(seed, 300, &format!("path = \"{path}\"\n{}", if seed == 20 { GROWING } else { "" }));
-        killed_and_run(&job.trial, &settings, step);
-        job.assert_table(&settings, &path, &job.expected([]), step);
-    }
-}
-
-/// Rows and files of others are those of the table as well: they are replaced, and stay where nothing changes them.
-#[test]
-fn rows_of_others_are_replaced_too() {
-    let mut job = changing(40, 600, "path = \"out\"");
-    // Nothing but the rows of others is in the table before.
-    job.lines.remove(200);
-    job.trial.write("in.jsonl", job.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-    asked(&job.trial, &[], &["append", "out", "100", "180"]);
-    asked(&job.trial, &[], &["append", "out", "170", "180"]);
-    killed(&job.trial, &[], "commit.after:5");
-    asked(&job.trial, &[], &["compact", "out"]);
-    killed(&job.trial, &[], "delta.committed:5");
-    // Between our look at the table and our commit to it.
-    let stopped = job.trial.start_with_faults("stop@delta.commit:3", &[]);
-    until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
-    asked(&job.trial, &[], &["append", "out", "500", "503"]);
-    stopped.signal("CONT");
-    assert_eq!(stopped.wait().code, Some(0));
-    let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
-    let mut expected = job.expected((100..180).map(|n| (n, "other".to_owned())));
-    expected.extend((500..503).map(|n| (n, "other".to_owned())));
-    let mut found = rows_of(&table);
-    // Keys that others have twice and that nothing has changed since, they have twice.
-    let twice: Vec<u64> = (170..180).collect();
-    let of_others: Vec<_> = found.iter().filter(|(n, _)| twice.contains(n)).collect();
-    assert_eq!(of_others.len(), 20, "{of_others:?}");
-    found.dedup();
-    assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
-}
-
-#[test]
 fn without_op_each_row_is_written_and_keys_may_have_several_columns() {
     let job = changing(7, 300, "path = \"out\"");
     job.trial.change("key = \"n\"\nop = \"op\"", "key = [\"op\", \"n\"]");
@@ -180,4 +138,51 @@ fn what_cannot_be_replaced_is_told() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("its `op` is `drop`, which is none of insert"), "{}", ended.stderr);
     job.assert_table(&[], "out", &job.expected([]), "the batches before");
+}
+
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn tables_in_buckets_keep_the_last_row_of_each_key() {
+        let server = WeedServer::start();
+        let settings = server.settings();
+        for (seed, step) in (20..).zip(["commit.marked:9", "delta.commit:3", "delta.committed:3"]) {
+            let path = format!("s3://bucket/changes-{seed}");
+            let job = changing(seed, 300, &format!("path = \"{path}\"\n{}", if seed == 20 { GROWING } else { "" }));
+            killed_and_run(&job.trial, &settings, step);
+            job.assert_table(&settings, &path, &job.expected([]), step);
+        }
+    }
+
+    /// Rows and files of others are those of the table as well: they are replaced, and stay where nothing changes them.
+    #[test]
+    fn rows_of_others_are_replaced_too() {
+        let mut job = changing(40, 600, "path = \"out\"");
+        // Nothing but the rows of others is in the table before.
+        job.lines.remove(200);
+        job.trial.write("in.jsonl", job.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        asked(&job.trial, &[], &["append", "out", "100", "180"]);
+        asked(&job.trial, &[], &["append", "out", "170", "180"]);
+        killed(&job.trial, &[], "commit.after:5");
+        asked(&job.trial, &[], &["compact", "out"]);
+        killed(&job.trial, &[], "delta.committed:5");
+        // Between our look at the table and our commit to it.
+        let stopped = job.trial.start_with_faults("stop@delta.commit:3", &[]);
+        until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
+        asked(&job.trial, &[], &["append", "out", "500", "503"]);
+        stopped.signal("CONT");
+        assert_eq!(stopped.wait().code, Some(0));
+        let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
+        let mut expected = job.expected((100..180).map(|n| (n, "other".to_owned())));
+        expected.extend((500..503).map(|n| (n, "other".to_owned())));
+        let mut found = rows_of(&table);
+        // Keys that others have twice and that nothing has changed since, they have twice.
+        let twice: Vec<u64> = (170..180).collect();
+        let of_others: Vec<_> = found.iter().filter(|(n, _)| twice.contains(n)).collect();
+        assert_eq!(of_others.len(), 20, "{of_others:?}");
+        found.dedup();
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+    }
 }

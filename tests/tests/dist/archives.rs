@@ -24,34 +24,6 @@ fn the_tarball_runs_the_demo() {
     root.counts(USER, "/home/ann", &command, "home/ann/demo/out/kept-totals");
 }
 
-/// What the tarball has is as in the checkout, but for the symbols of the program.
-#[test]
-fn the_tarball_has_what_its_readme_says() {
-    let (_around, unpacked) = Made::once().unpacked();
-    let same = |inside: &str, of: &str| {
-        assert!(fs::read(unpacked.join(inside)).unwrap() == fs::read(root().join(of)).unwrap(), "{inside} is not {of}");
-    };
-    same("LICENSE", "LICENSE");
-    same("lib/systemd/system/millstream@.service", "scripts/dist/millstream@.service");
-    same("demo/text.txt", "demo/text.txt");
-    same("plugins/split-words.wasm", "plugins/split-words/split-words.wasm");
-    for job in ["demo/word-count.toml", "demo/kept.toml"] {
-        let given = fs::read_to_string(unpacked.join(job)).unwrap().replace(".wasm\"\n", "\"\n");
-        assert_eq!(given, fs::read_to_string(root().join(job)).unwrap());
-    }
-    let readme = fs::read_to_string(unpacked.join("README.md")).unwrap();
-    assert!(!readme.contains('@') || !readme.contains("@VERSION@"), "{readme}");
-    let told = does(Command::new(unpacked.join("bin/millstream")).arg("--version"));
-    assert_eq!(told, does(Command::new(millstream()).arg("--version")));
-    let commit = told.lines().find_map(|line| line.strip_prefix("commit: ")).unwrap();
-    assert!(readme.contains(commit), "{readme}");
-    for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
-        for path in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
-            assert!(unpacked.join(path).exists(), "there is no {path}");
-        }
-    }
-}
-
 /// Files of the packages that this one depends on are there, and dpkg knows so; nothing else is.
 fn with_dependencies(package: &Path) -> Root {
     let root = Root::new();
@@ -149,5 +121,36 @@ mod long {
         let first = Made::once();
         assert_eq!(sums(first), sums(&Made::anew()));
         does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.folder.path()));
+    }
+
+    /// What the tarball has is as in the checkout, but for the symbols of the program.
+    #[test]
+    fn the_tarball_has_what_its_readme_says() {
+        let (_around, unpacked) = Made::once().unpacked();
+        let same = |inside: &str, of: &str| {
+            assert!(
+                fs::read(unpacked.join(inside)).unwrap() == fs::read(root().join(of)).unwrap(),
+                "{inside} is not {of}"
+            );
+        };
+        same("LICENSE", "LICENSE");
+        same("lib/systemd/system/millstream@.service", "scripts/dist/millstream@.service");
+        same("demo/text.txt", "demo/text.txt");
+        same("plugins/split-words.wasm", "plugins/split-words/split-words.wasm");
+        for job in ["demo/word-count.toml", "demo/kept.toml"] {
+            let given = fs::read_to_string(unpacked.join(job)).unwrap().replace(".wasm\"\n", "\"\n");
+            assert_eq!(given, fs::read_to_string(root().join(job)).unwrap());
+        }
+        let readme = fs::read_to_string(unpacked.join("README.md")).unwrap();
+        assert!(!readme.contains('@') || !readme.contains("@VERSION@"), "{readme}");
+        let told = does(Command::new(unpacked.join("bin/millstream")).arg("--version"));
+        assert_eq!(told, does(Command::new(millstream()).arg("--version")));
+        let commit = told.lines().find_map(|line| line.strip_prefix("commit: ")).unwrap();
+        assert!(readme.contains(commit), "{readme}");
+        for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+            for path in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+                assert!(unpacked.join(path).exists(), "there is no {path}");
+            }
+        }
     }
 }

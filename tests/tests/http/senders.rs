@@ -64,36 +64,46 @@ fn posts() -> (Trial, String) {
     (made, path)
 }
 
-#[test]
-fn a_stream_of_pekko_posts_with_back_pressure_and_no_row_comes_twice() {
-    let (_made, path) = posts();
-    let port = free_port();
-    let source =
-        format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\nformat = \"json\"\nschema = {{ n = \"int64\" }}");
-    let trial = passing("batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5", &source, "");
-    let numbers = || trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
-    // Nobody listens yet: the stream waits, and makes no more than what is on its way.
-    let mut stream = java(&path);
-    stream.args(["Posts"]).args([format!("http://127.0.0.1:{port}/in"), "posts-1".into(), "3000".into(), "10".into()]);
-    let mut stream = Process::start(&mut stream);
-    for more in [500, 1200, 2000] {
-        let mut job = trial.start(&["--unsupervised"]);
+/// What takes long: `make torture` runs it, `make test` does not.
+mod long {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_pekko_posts_with_back_pressure_and_no_row_comes_twice() {
+        let (_made, path) = posts();
+        let port = free_port();
+        let source =
+            format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\nformat = \"json\"\nschema = {{ n = \"int64\" }}");
+        let trial = passing("batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5", &source, "");
+        let numbers = || trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
+        // Nobody listens yet: the stream waits, and makes no more than what is on its way.
+        let mut stream = java(&path);
+        stream.args(["Posts"]).args([
+            format!("http://127.0.0.1:{port}/in"),
+            "posts-1".into(),
+            "3000".into(),
+            "10".into(),
+        ]);
+        let mut stream = Process::start(&mut stream);
+        for more in [500, 1200, 2000] {
+            let mut job = trial.start(&["--unsupervised"]);
+            job.until_stderr("listening on http");
+            stream.until("some rows are there", |_| numbers().len() > more);
+            job.kill();
+        }
+        let mut job = trial.start(&[]);
         job.until_stderr("listening on http");
-        stream.until("some rows are there", |_| numbers().len() > more);
-        job.kill();
+        stream.until("all are sent", |stream| stream.stdout().contains("all 3000 are sent"));
+        let told = stream.wait();
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+        until("all rows are there", || numbers().len() >= 3000);
+        assert_eq!(numbers(), (1..=3000).collect::<Vec<_>>());
+        assert!(!told.stdout.contains(" 0 requests were repeated"), "{}", told.stdout);
+        for line in told.stdout.lines().filter_map(|line| line.strip_prefix("sent up to ")) {
+            let (sent, made) = line.split_once(" of ").unwrap();
+            let ahead = made.parse::<i64>().unwrap() - sent.parse::<i64>().unwrap();
+            assert!(ahead < 100, "the stream runs {ahead} rows ahead of the job");
+        }
+        job.stop();
     }
-    let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
-    stream.until("all are sent", |stream| stream.stdout().contains("all 3000 are sent"));
-    let told = stream.wait();
-    assert_eq!(told.code, Some(0), "{}", told.stderr);
-    until("all rows are there", || numbers().len() >= 3000);
-    assert_eq!(numbers(), (1..=3000).collect::<Vec<_>>());
-    assert!(!told.stdout.contains(" 0 requests were repeated"), "{}", told.stdout);
-    for line in told.stdout.lines().filter_map(|line| line.strip_prefix("sent up to ")) {
-        let (sent, made) = line.split_once(" of ").unwrap();
-        let ahead = made.parse::<i64>().unwrap() - sent.parse::<i64>().unwrap();
-        assert!(ahead < 100, "the stream runs {ahead} rows ahead of the job");
-    }
-    job.stop();
 }

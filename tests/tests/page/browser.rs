@@ -260,28 +260,6 @@ fn names_and_rows_of_strangers_stay_text_in_every_view() {
     looked.job.stop();
 }
 
-#[test]
-fn ten_viewers_at_once_all_see_the_job_go_on() {
-    let mut looked = Looked::start("job.toml");
-    looked.rows(1);
-    let mut browser = Browser::start();
-    looked.open(&mut browser, json!({ "pages": 10, "width": 800, "height": 600 }));
-    let batches = |looked: &Looked| looked.page.told("")["status"]["batches_committed"].as_u64().unwrap();
-    let before = batches(&looked);
-    for rows in [2, 4] {
-        looked.rows(rows / 2);
-        for at in 0..10 {
-            let order = json!({ "at": at, "selector": "#content", "pattern": format!("{rows} rows since the start") });
-            browser.tell("until", order);
-        }
-    }
-    for at in 0..10 {
-        assert_eq!(browser.tell("wrong", json!({ "at": at })), json!([]), "viewer {at}");
-    }
-    assert!(batches(&looked) > before, "the job goes on");
-    looked.job.stop();
-}
-
 /// What is in sight is made first, and the rest follows: all of it can be seen, reached by keyboard and read aloud.
 #[test]
 fn a_job_of_three_hundred_stages_is_drawn_whole() {
@@ -330,26 +308,6 @@ fn a_job_of_three_hundred_stages_is_drawn_whole() {
     job.stop();
 }
 
-#[test]
-fn the_list_of_all_jobs_is_a_view_as_well() {
-    let mut looked = Looked::start("job.toml");
-    let mut ui = Process::start(looked.trial.command_apart(&["ui"]).env("TMPDIR", looked.trial.folder()));
-    let page = Seen::of(&mut ui);
-    let mut browser = Browser::start();
-    for dark in [false, true] {
-        let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
-        browser.tell("open", json!({ "url": url, "dark": dark, "width": 390 }));
-        browser.until("#content", "looked-at");
-        assert_eq!(browser.tell("axe", json!({})), json!([]));
-        browser.tell("click", json!({ "selector": ".jobs a" }));
-        looked.rows(1);
-        browser.until("#content", "The graph");
-        browser.nothing_wrong();
-        browser.tell("close", json!({}));
-    }
-    looked.job.stop();
-}
-
 /// What takes long: `make torture` runs it, `make test` does not.
 mod long {
     use super::*;
@@ -379,6 +337,49 @@ mod long {
             browser.nothing_wrong();
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        looked.job.stop();
+    }
+
+    #[test]
+    fn ten_viewers_at_once_all_see_the_job_go_on() {
+        let mut looked = Looked::start("job.toml");
+        looked.rows(1);
+        let mut browser = Browser::start();
+        looked.open(&mut browser, json!({ "pages": 10, "width": 800, "height": 600 }));
+        let batches = |looked: &Looked| looked.page.told("")["status"]["batches_committed"].as_u64().unwrap();
+        let before = batches(&looked);
+        for rows in [2, 4] {
+            looked.rows(rows / 2);
+            for at in 0..10 {
+                let order =
+                    json!({ "at": at, "selector": "#content", "pattern": format!("{rows} rows since the start") });
+                browser.tell("until", order);
+            }
+        }
+        for at in 0..10 {
+            assert_eq!(browser.tell("wrong", json!({ "at": at })), json!([]), "viewer {at}");
+        }
+        assert!(batches(&looked) > before, "the job goes on");
+        looked.job.stop();
+    }
+
+    #[test]
+    fn the_list_of_all_jobs_is_a_view_as_well() {
+        let mut looked = Looked::start("job.toml");
+        let mut ui = Process::start(looked.trial.command_apart(&["ui"]).env("TMPDIR", looked.trial.folder()));
+        let page = Seen::of(&mut ui);
+        let mut browser = Browser::start();
+        for dark in [false, true] {
+            let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
+            browser.tell("open", json!({ "url": url, "dark": dark, "width": 390 }));
+            browser.until("#content", "looked-at");
+            assert_eq!(browser.tell("axe", json!({})), json!([]));
+            browser.tell("click", json!({ "selector": ".jobs a" }));
+            looked.rows(1);
+            browser.until("#content", "The graph");
+            browser.nothing_wrong();
+            browser.tell("close", json!({}));
+        }
         looked.job.stop();
     }
 }
