@@ -397,3 +397,23 @@ fn a_process_that_runs_something_else_says_so_and_the_others_wait_on() {
     assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
     assert_eq!(right.rows("out.jsonl").len(), 1);
 }
+
+/// Of the ways from the source to the last stage there are 2^40: nothing may follow all of them.
+#[test]
+fn a_job_through_which_there_are_very_many_ways_starts_and_ends() {
+    let mut text = String::from(
+        "name = \"ways\"\nbatch = \"100ms\"\n[sources.p0]\nkind = \"queue\"\npath = \"rows.jsonl\"\nschema = { k = \"text\" }\n",
+    );
+    for level in 1..=40 {
+        let before = level - 1;
+        text += &format!(
+            "[stages.a{level}]\nfrom = \"p{before}\"\n[stages.b{level}]\nfrom = \"p{before}\"\n\
+             [stages.p{level}]\nfrom = [\"a{level}\", \"b{level}\"]\n"
+        );
+    }
+    text += "[stages.counted]\nfrom = \"p40\"\nwindow = { size = \"1s\", slide = \"1s\" }\naggregate = { n = \"count(*)\" }\n\
+             [sinks.out]\nfrom = \"counted\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
+    let trial = Trial::new(&text);
+    trial.write("rows.jsonl", "");
+    trial.run_well(&["--until-idle"]);
+}

@@ -434,12 +434,18 @@ impl Graph {
     /// Whether these streams come from sources through nothing but stages without a key that parts pass through, each of which
     /// is one of these.
     fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
-        streams.iter().all(|stream| {
-            self.made_by(stream).is_none_or(|stage| {
-                let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
-                passes && stage.inputs.iter().all(|input| self.all_pass(&input.from, good))
-            })
-        })
+        // Stage by stage, as each comes after those that it reads: there may be very many ways through a job.
+        let mut passing = BTreeSet::new();
+        let all = |streams: &[String], passing: &BTreeSet<&str>| {
+            streams.iter().all(|stream| self.made_by(stream).is_none_or(|stage| passing.contains(stage.name.as_str())))
+        };
+        for stage in &self.stages {
+            let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
+            if passes && stage.inputs.iter().all(|input| all(&input.from, &passing)) {
+                passing.insert(stage.name.as_str());
+            }
+        }
+        all(streams, &passing)
     }
 
     /// Whether all rows of a stage come right out of sources, so that there are none in batches into which sources put nothing.
@@ -448,18 +454,24 @@ impl Graph {
         stage.inputs.iter().all(|input| self.all_pass(&input.from, made_of_rows))
     }
 
-    /// For how many microseconds windows of processing time may hold rows back before they come to a stage.
-    pub fn held_back_us(&self, stage: &StageNode) -> i64 {
-        let inputs = stage.inputs.iter().flat_map(|input| &input.from);
-        let makers = inputs.filter_map(|stream| self.made_by(stream));
-        let held = makers.map(|maker| {
-            let own = match maker.window {
-                Some(WindowNode::Batches { size_us, .. }) => size_us,
-                _ => 0,
-            };
-            self.held_back_us(maker).saturating_add(own)
-        });
-        held.max().unwrap_or_default()
+    /// For how many microseconds windows of processing time may hold rows back before they come to a stage, by its name; stages
+    /// to which none do are left out.
+    pub fn held_back_us(&self) -> BTreeMap<&str, i64> {
+        let mut held: BTreeMap<&str, i64> = BTreeMap::new();
+        for stage in &self.stages {
+            let inputs = stage.inputs.iter().flat_map(|input| &input.from);
+            let by_each = inputs.filter_map(|stream| self.made_by(stream)).map(|maker| {
+                let own = match maker.window {
+                    Some(WindowNode::Batches { size_us, .. }) => size_us,
+                    _ => 0,
+                };
+                held.get(maker.name.as_str()).copied().unwrap_or_default().saturating_add(own)
+            });
+            if let Some(longest) = by_each.max().filter(|longest| *longest > 0) {
+                held.insert(stage.name.as_str(), longest);
+            }
+        }
+        held
     }
 
     /// The stage that puts out a stream.

@@ -136,11 +136,11 @@ fn time_of(rows: &RecordBatch, key: &str) -> Option<i64> {
 
 /// The batches that worker 0 makes up for the windows of the job.
 pub fn empty_batches(running: &Running) -> Result<EmptyBatches> {
-    let mut windows = Vec::new();
+    let (mut windows, held_back) = (Vec::new(), running.graph.held_back_us());
     for stage in &running.graph.stages {
         if let Some(WindowNode::Batches { size_us, slide_us }) = stage.window {
             let ends = WindowEnds::of_worker(stage, (size_us, slide_us), 0, running.threads.count, running)?;
-            windows.push((ends.schedule, running.graph.held_back_us(stage)));
+            windows.push((ends.schedule, held_back.get(stage.name.as_str()).copied().unwrap_or_default()));
         }
     }
     Ok(EmptyBatches::new(windows, microseconds(running.graph.spec.batch)))
