@@ -129,7 +129,8 @@ fn a_job_says_who_has_signed_its_packages() {
     let mut command = trial.command(&["run", "job.toml"]);
     command.env("MILLSTREAM_STORE", trial.path("store")).env("MILLSTREAM_CONFIG", trial.path("config"));
     let mut job = Process::start(&mut command);
-    job.until("rows come", |_| trial.path("out.jsonl").exists());
+    // The sink's file is there before the job can be asked.
+    job.until("rows come", |_| trial.path("out.jsonl").exists() && !trial.rows("out.jsonl").is_empty());
     let signers = || {
         let told = millstream_in(&trial, &["status", "job.toml", "--json"]).stdout;
         let told: Value = serde_json::from_str(&told).unwrap_or_default();
