@@ -6,6 +6,7 @@ use millstream_tests::{Random, Trial, root};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+/// Jobs: those that `make test` runs, and all.
 const FEW_JOBS: u64 = 3;
 const JOBS: u64 = 8;
 const CHAINS: usize = 10;

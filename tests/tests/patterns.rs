@@ -11,6 +11,7 @@ use std::fmt::Write;
 use std::fs;
 use std::ops::Range;
 
+/// Jobs: those that `make test` runs, and all.
 const FEW_JOBS: u64 = 2;
 const JOBS: u64 = 4;
 const PATTERNS: usize = 20;

@@ -256,7 +256,7 @@ pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 /// Compiled components in the cache; those that were not used for the longest time go first.
 pub const COMPILED_FILES_MAX: usize = 512;
-/// Bytes of such files together. Those of a plugin in Python are 10 to 40 MB, in Rust less than 1 MB.
+/// Bytes of files of one kind in that cache together. Those of a plugin in Python are 10 to 40 MB, in Rust less than 1 MB.
 pub const CACHED_CODE_BYTES_MAX: u64 = 2 << 30;
 /// Components that Python plugins begin as, which are kept; those that were not used for the longest time go first.
 pub const PYTHON_BASES_MAX: usize = 8;

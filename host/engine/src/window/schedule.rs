@@ -1,4 +1,4 @@
-//! When windows of processing time end: pure functions over batch times.
+//! When windows of processing time end: pure functions over batch times, and which batches were made up.
 //!
 //! Windows end at the bounds of a grid: the multiples of the slide from the beginning of the job's first batch. A batch
 //! belongs to the one slide of the grid that holds its time, and a window that ends at a bound holds the batches of the

@@ -252,15 +252,15 @@ impl Coordinator {
         }
     }
 
-    /// Begins the next batch. `empty`: it only lets windows out, and no source puts anything into it.
-    fn begin(&mut self, running: &Running, time: BatchTime, empty: bool) {
+    /// Begins the next batch. `made_up`: it only lets windows out, and no source puts anything into it.
+    fn begin(&mut self, running: &Running, time: BatchTime, made_up: bool) {
         let time = time.max(self.begun.after_last());
         let late_us = match running.graph.spec.clock {
             ClockSpec::Wall => self.schedule.clock.now().0.saturating_sub(time.0),
             ClockSpec::Manual => 0,
         };
-        self.send(running, self.begun.next, time, empty);
-        self.schedule.empty.batch(time.0, empty, late_us);
+        self.send(running, self.begun.next, time, made_up);
+        self.schedule.empty.batch(time.0, made_up, late_us);
         self.begun.next = self.begun.next.next();
     }
 
@@ -283,10 +283,10 @@ impl Coordinator {
         self.begun.tell_committed(running, committed);
     }
 
-    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, empty: bool) {
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, made_up: bool) {
         self.waits_for = None;
         running.metrics.batches().begun(batch, time);
-        self.begun.send(running, batch, time, empty);
+        self.begun.send(running, batch, time, made_up);
         if let Some(barriers) = &mut self.between.checkpoints {
             barriers.batch_begun();
         }
@@ -327,7 +327,7 @@ impl BegunBatches {
         BatchTime(self.last_time.0.saturating_add(1))
     }
 
-    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, empty: bool) {
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, made_up: bool) {
         if let Some(ticks) = &mut self.ticks {
             let starts = running.checkpoints.as_ref().map(|checkpoints| &checkpoints.replay.starts);
             let start = starts.and_then(|starts| starts.range(..=batch).next_back());
@@ -335,7 +335,7 @@ impl BegunBatches {
             let wall = running.graph.spec.clock == ClockSpec::Wall;
             let stopped = wall && !resumed && start.is_some_and(|(_, started_us)| self.last_time.0 < *started_us);
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed, stopped, made_up: empty, swap: None, shadow: None });
+            ticks.send(Tick { to: 0, time, resumed, stopped, made_up, swap: None, shadow: None });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
