@@ -9,7 +9,12 @@ use std::str::FromStr;
 
 /// XXH3-64 as 16 hexadecimal digits.
 pub fn checksum(bytes: &[u8]) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes))
+    in_hex(xxhash_rust::xxh3::xxh3_64(bytes))
+}
+
+/// A sum of 64 bits as [`checksum`] shows it.
+pub fn in_hex(sum: u64) -> String {
+    format!("{sum:016x}")
 }
 
 /// The SHA-256 digest of some bytes; `sha256:` and 64 hexadecimal digits as text.

@@ -4,10 +4,13 @@
 //! replay, skip and delete is decided by pure functions ([`resolve`], [`gc`]) over facts ([`types`]); reading and
 //! writing stay behind the [`store`].
 
+pub mod block_index;
 pub mod changes;
 pub mod counters;
+pub mod filter;
 pub mod fold;
 pub mod gc;
+pub mod indexed_file;
 pub mod loaded;
 pub mod manifest;
 pub mod plan;

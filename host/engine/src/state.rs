@@ -9,6 +9,7 @@ pub mod table_checkpoint;
 pub mod merged;
 mod migrate;
 mod restore;
+mod row_form;
 pub mod spill;
 mod table;
 mod table_copy;

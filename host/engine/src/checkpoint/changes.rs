@@ -13,6 +13,8 @@ pub struct Changes {
     pub groups: (u32, u32),
     /// All rows of these groups, instead of those that changed.
     pub base: bool,
+    /// Where they are all rows of a table that may be larger than memory: of how many columns the hashes are in whose order they are.
+    pub indexed_by: Option<usize>,
     /// As in a file of [`crate::checkpoint::state_file`], in slices; at least one.
     pub rows: Vec<RecordBatch>,
 }
@@ -20,7 +22,7 @@ pub struct Changes {
 impl Changes {
     /// A small table that one worker has: all of it, or what changed.
     pub fn small(table: usize, groups: (u32, u32), base: bool, rows: RecordBatch) -> Changes {
-        Changes { table, number: 0, groups, base, rows: vec![rows] }
+        Changes { table, number: 0, groups, base, indexed_by: None, rows: vec![rows] }
     }
 
     /// How many rows there are.

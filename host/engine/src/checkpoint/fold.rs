@@ -146,6 +146,7 @@ pub fn note(files: &mut Vec<StateFile>, after: BatchId, (first, end): (u32, u32)
         rows,
         bytes: 0,
         checksum: String::new(),
+        footer: String::new(),
     });
     if base {
         *files = prune(std::mem::take(files));

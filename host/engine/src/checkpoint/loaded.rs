@@ -22,6 +22,8 @@ pub struct LoadedCheckpoint {
     /// Those of them that have other state columns in the checkpoint, by place, as they are there: the plugin migrates what
     /// is loaded. They have no files in `tables`: none that is there may count for the new columns.
     pub old_columns: BTreeMap<usize, Table>,
+    /// How many workers of this process load it.
+    pub workers: usize,
     /// How much the workers have loaded so far.
     pub progress: LoadProgress,
 }

@@ -281,6 +281,7 @@ mod tests {
                             rows: changes.num_rows(),
                             bytes: 0,
                             checksum: String::new(),
+                            footer: String::new(),
                         };
                         table.files.push(file);
                         stored.insert(path, changes.rows);

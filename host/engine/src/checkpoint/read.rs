@@ -1,6 +1,7 @@
 //! The tables of a checkpoint as rows, for a worker that takes over its key groups.
 
 use super::fold::{self, LiveFile};
+use super::indexed_file::IndexedFile;
 use super::state_file;
 use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
@@ -9,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// The rows of these key groups, file by file in the order in which they apply, without those that newer bases cover. An
@@ -66,6 +69,27 @@ pub fn each_live(
     take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     load_live(table, live, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
+}
+
+/// A base with an index, to look rows up in, see [`IndexedFile::open`]. `file`: a file without a name, for what the store has elsewhere.
+pub fn open_indexed(
+    store: &dyn Store,
+    table: &Table,
+    told: &StateFile,
+    file: impl FnOnce() -> Result<File>,
+) -> Result<Option<IndexedFile>> {
+    let open = || {
+        if let Ok(Some(file)) = store.open(&told.path) {
+            return Ok(Some(file));
+        }
+        let Some(bytes) = store.read(&told.path).map_err(Error::environment)? else { return Ok(None) };
+        state_file::check(told, &bytes)?;
+        let copy = file()?;
+        let written = copy.write_all_at(&bytes, 0);
+        written.map_err(|error| Error::environment(format!("a copy of {} cannot be kept: {error}", told.path)))?;
+        Ok(Some(copy))
+    };
+    IndexedFile::open(told, open).map_err(|error| within(store, table, error))
 }
 
 fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {

@@ -1,14 +1,18 @@
 //! Files of state tables: Arrow IPC files, as pyarrow, Polars and DuckDB read them, checked by checksum.
 //!
 //! Columns: the key, the state, [`TOUCHED`] where the stage has a timeout, and [`REMOVED`]. Rows are in the order of the
-//! hashes of their keys; each key is there once.
+//! hashes of their keys; each key is there once. A base of a table that may be larger than memory has an index in its footer
+//! ([`block_index`](super::block_index)), and small record batches.
 
+use super::block_index::{self, BlockIndex};
 use super::types::StateFile;
-use crate::digest::checksum;
+use crate::batch::keys::KeyHash;
+use crate::digest::{self, checksum};
 use crate::error::{Error, Result};
 use crate::limits::STATE_SLICE_MAX;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
@@ -16,8 +20,13 @@ use arrow::ipc::writer::FileWriter;
 use arrow::ipc::{Block, root_as_footer};
 use bytes::Bytes;
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// When the key last had rows: a timestamp, in microseconds.
 pub const TOUCHED: &str = "millstream_touched";
@@ -27,84 +36,199 @@ pub const REMOVED: &str = "millstream_removed";
 /// Rows of one record batch of a file.
 const ROWS_MAX: usize = STATE_SLICE_MAX.rows;
 /// Bytes at the end of a file: the footer's length and the format's mark.
-const TRAILER_BYTES: usize = 10;
+pub const TRAILER_BYTES: usize = 10;
 
-/// A file with these rows, of which there is at least one slice. Each slice is given up when it is in the file.
-pub fn encode(slices: Vec<RecordBatch>) -> Result<Bytes> {
-    let Some(first) = slices.first() else { return Err(Error::bug("a file of a state table without a slice")) };
-    let schema = first.schema();
-    let mut bytes = Vec::with_capacity(slices.iter().map(RecordBatch::get_array_memory_size).sum());
-    let mut writer = FileWriter::try_new(&mut bytes, &schema).map_err(Error::arrow)?;
-    for rows in slices {
-        for start in (0..rows.num_rows()).step_by(ROWS_MAX) {
-            let part = rows.slice(start, ROWS_MAX.min(rows.num_rows() - start));
-            writer.write(&part).map_err(Error::arrow)?;
-        }
-    }
-    writer.finish().map_err(Error::arrow)?;
-    drop(writer);
-    Ok(bytes.into())
+/// Rows of a file with an index take about so many bytes a record batch: one is read to find a key.
+const BLOCK_BYTES: usize = 8 << 10;
+
+/// So much of a file is read at once where it is only checked.
+const CHECK_BYTES: usize = 1 << 20;
+
+/// A file's bytes.
+pub struct EncodedFile {
+    /// All of them.
+    pub bytes: Bytes,
+    /// The checksum of its footer, see [`StateFile::footer`].
+    pub footer: String,
 }
 
-/// The rows of a file, after its length and checksum were compared with what the manifest says.
+/// A file with these rows, of which there is at least one slice. Each slice is given up when it is in the file. `indexed_by`: the
+/// rows are all of some key groups, in the order of the hashes of so many columns, and are to be found where they lie.
+pub fn encode(slices: Vec<RecordBatch>, indexed_by: Option<usize>) -> Result<EncodedFile> {
+    let Some(first) = slices.first() else { return Err(Error::bug("a file of a state table without a slice")) };
+    let schema = first.schema();
+    let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
+    let mut index = indexed_by.filter(|_| rows > 0).map(|columns| (BlockIndex::new(columns, rows as u64), KeyHash(0)));
+    let bytes = Vec::with_capacity(slices.iter().map(RecordBatch::get_array_memory_size).sum());
+    let mut writer = FileWriter::try_new(bytes, &schema).map_err(Error::arrow)?;
+    for rows in slices {
+        let step = if index.is_some() { rows_of_block(&rows) } else { ROWS_MAX };
+        for start in (0..rows.num_rows()).step_by(step) {
+            let part = rows.slice(start, step.min(rows.num_rows() - start));
+            let begin = writer.get_ref().len();
+            writer.write(&part).map_err(Error::arrow)?;
+            let block = writer.get_ref().get(begin..).unwrap_or_default();
+            let added = index.as_mut().map(|(index, last)| index.add(&part, last, block)).transpose();
+            if added.map_err(Error::arrow)? == Some(false) {
+                index = None;
+            }
+        }
+    }
+    if let Some((index, _)) = &index {
+        writer.write_metadata(block_index::NAME, index.encode());
+    }
+    writer.finish().map_err(Error::arrow)?;
+    let bytes: Bytes = writer.into_inner().map_err(Error::arrow)?.into();
+    let footer = index.map(|_| footer_range(&bytes, bytes.len()).map(|footer| checksum(&bytes.slice(footer.start..))));
+    Ok(EncodedFile { footer: footer.transpose().map_err(Error::arrow)?.unwrap_or_default(), bytes })
+}
+
+/// How many of these rows make a block.
+fn rows_of_block(rows: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
+    let bytes = rows.columns().iter().map(bytes).fold(0, usize::saturating_add);
+    (BLOCK_BYTES / (bytes / rows.num_rows().max(1)).max(1)).clamp(1, ROWS_MAX)
+}
+
+/// The error of a file that is not as it was written.
+pub fn damaged(file: &StateFile, why: &dyn fmt::Display) -> Error {
+    Error::environment(format!(
+        "{} is damaged: {why}. Restore it from a copy, or go back to an older checkpoint with `--resume-from`",
+        file.path
+    ))
+}
+
+/// Compares a file's length and checksum with what the manifest says.
+pub fn check(file: &StateFile, bytes: &Bytes) -> Result<()> {
+    compare(file, bytes.len() as u64, &checksum(bytes))
+}
+
+fn compare(file: &StateFile, bytes: u64, checksum: &str) -> Result<()> {
+    if bytes != file.bytes {
+        return Err(damaged(file, &format_args!("it should have {} bytes and has {bytes}", file.bytes)));
+    }
+    if checksum != file.checksum {
+        return Err(damaged(file, &"its checksum is not the one that the manifest tells"));
+    }
+    Ok(())
+}
+
+/// The same of a file that is read some bytes at a time.
+pub fn check_file(told: &StateFile, file: &File) -> Result<()> {
+    let (mut sum, mut bytes, mut length) = (Xxh3::new(), vec![0; CHECK_BYTES], 0);
+    loop {
+        match file.read_at(&mut bytes, length) {
+            Ok(0) => break,
+            Ok(read) => {
+                sum.update(bytes.get(..read).unwrap_or_default());
+                length += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(damaged(told, &format_args!("it cannot be read: {error}"))),
+        }
+    }
+    compare(told, length, &digest::in_hex(sum.digest()))
+}
+
+/// The rows of a file, after it was [checked](check).
 pub fn decode(file: &StateFile, bytes: &Bytes) -> Result<Vec<RecordBatch>> {
-    let damaged = |why: &dyn fmt::Display| {
-        Error::environment(format!(
-            "{} is damaged: {why}. Restore it from a copy, or go back to an older checkpoint with `--resume-from`",
-            file.path
-        ))
-    };
-    if bytes.len() as u64 != file.bytes {
-        return Err(damaged(&format_args!("it should have {} bytes and has {}", file.bytes, bytes.len())));
-    }
-    if checksum(bytes) != file.checksum {
-        return Err(damaged(&"its checksum is not the one that the manifest tells"));
-    }
-    let batches = decode_unchecked(bytes).map_err(|error| damaged(&error))?;
+    check(file, bytes)?;
+    let batches = without_panic(|| read_batches(bytes)).map_err(|error| damaged(file, &error))?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if rows as u64 != file.rows {
-        return Err(damaged(&format_args!("it should have {} rows and has {rows}", file.rows)));
+        return Err(damaged(file, &format_args!("it should have {} rows and has {rows}", file.rows)));
     }
     Ok(batches)
 }
 
-/// The rows of a file of which nothing is known. Some mistakes in a file make Arrow panic rather than tell.
-fn decode_unchecked(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
+/// Reads something of a file of which nothing is known. Some mistakes in a file make Arrow panic rather than tell.
+pub fn without_panic<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let panicked = |_| Err(ArrowError::ParseError("it is not an Arrow file that can be read".into()));
-    catch_unwind(AssertUnwindSafe(|| read_batches(bytes))).unwrap_or_else(panicked)
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(panicked)
+}
+
+/// Where the footer is in a file of so many bytes, which ends with these.
+pub fn footer_range(end: &[u8], length: usize) -> Result<Range<usize>, ArrowError> {
+    let short = || ArrowError::ParseError("it is too short for its own footer".into());
+    let trailer = end.last_chunk::<TRAILER_BYTES>().ok_or_else(short)?;
+    let end = length.checked_sub(TRAILER_BYTES).ok_or_else(short)?;
+    Ok(end.checked_sub(read_footer_length(*trailer)?).ok_or_else(short)?..end)
+}
+
+/// What a footer says.
+pub struct Footer {
+    /// What reads record batches.
+    pub decoder: FileDecoder,
+    /// Those that others refer to.
+    pub dictionaries: Vec<Block>,
+    /// Where the batches are.
+    pub blocks: Vec<Block>,
+    /// How their rows lie, where it says so.
+    pub index: Option<BlockIndex>,
+}
+
+impl Footer {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Result<Footer, ArrowError> {
+        let footer = root_as_footer(bytes).map_err(|error| ArrowError::ParseError(error.to_string()))?;
+        let missing = |what: &str| ArrowError::ParseError(format!("its footer has no {what}"));
+        let schema = fb_to_schema(footer.schema().ok_or_else(|| missing("schema"))?);
+        let index = footer.custom_metadata().into_iter().flatten().find(|pair| pair.key() == Some(block_index::NAME));
+        Ok(Footer {
+            decoder: FileDecoder::new(Arc::new(schema), footer.version()),
+            dictionaries: footer.dictionaries().iter().flatten().copied().collect(),
+            blocks: footer.recordBatches().ok_or_else(|| missing("list of batches"))?.iter().copied().collect(),
+            index: index.and_then(|pair| BlockIndex::decode(pair.value()?)),
+        })
+    }
 }
 
 fn read_batches(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
-    let short = || ArrowError::ParseError("it is too short for its own footer".into());
-    let footer_end = bytes.len().checked_sub(TRAILER_BYTES).ok_or_else(short)?;
-    let trailer = bytes.get(footer_end..).and_then(|trailer| trailer.try_into().ok()).ok_or_else(short)?;
-    let footer_start = footer_end.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
-    let footer = bytes.get(footer_start..footer_end).ok_or_else(short)?;
-    let footer = root_as_footer(footer).map_err(|error| ArrowError::ParseError(error.to_string()))?;
-    let missing = |what: &str| ArrowError::ParseError(format!("its footer has no {what}"));
-    let schema = fb_to_schema(footer.schema().ok_or_else(|| missing("schema"))?);
-    let mut decoder = FileDecoder::new(Arc::new(schema), footer.version());
+    let footer = footer_range(bytes, bytes.len())?;
+    let Footer { mut decoder, dictionaries, blocks, index } = Footer::of(bytes.get(footer).unwrap_or_default())?;
     let whole = Buffer::from(bytes.clone());
-    for block in footer.dictionaries().iter().flatten() {
+    for block in &dictionaries {
         decoder.read_dictionary(block, &block_of(&whole, block)?)?;
     }
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().ok_or_else(|| missing("list of batches"))? {
-        batches.extend(decoder.read_record_batch(block, &block_of(&whole, block)?)?);
+    let (mut batches, mut small, mut small_bytes) = (Vec::new(), Vec::new(), 0);
+    for block in &blocks {
+        let Some(batch) = decoder.read_record_batch(block, &block_of(&whole, block)?)? else { continue };
+        // Batches of a file with an index are small; whoever reads all of it is to get as many rows at a time as from others.
+        let rows: usize = small.iter().map(RecordBatch::num_rows).sum();
+        let bytes = usize::try_from(block.bodyLength()).unwrap_or(usize::MAX);
+        let is_full = rows + batch.num_rows() > ROWS_MAX || bytes.saturating_add(small_bytes) > STATE_SLICE_MAX.bytes;
+        if is_full || index.is_none() {
+            batches.extend(together(&mut small)?);
+            small_bytes = 0;
+        }
+        small_bytes = small_bytes.saturating_add(bytes);
+        small.push(batch);
     }
+    batches.extend(together(&mut small)?);
     Ok(batches)
+}
+
+/// These batches as one.
+fn together(batches: &mut Vec<RecordBatch>) -> Result<Option<RecordBatch>, ArrowError> {
+    let Some(first) = batches.first() else { return Ok(None) };
+    let all = if batches.len() == 1 { first.clone() } else { concat_batches(&first.schema(), &*batches)? };
+    batches.clear();
+    Ok(Some(all))
+}
+
+/// Where a block is.
+pub fn range_of(block: &Block) -> Option<Range<usize>> {
+    let start = usize::try_from(block.offset()).ok()?;
+    let metadata = usize::try_from(block.metaDataLength()).ok()?;
+    let length = usize::try_from(block.bodyLength()).ok()?.checked_add(metadata)?;
+    Some(start..start.checked_add(length)?)
 }
 
 /// The bytes of a block, where they lie within the file.
 fn block_of(whole: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
-    let range = || {
-        let start = usize::try_from(block.offset()).ok()?;
-        let metadata = usize::try_from(block.metaDataLength()).ok()?;
-        let length = usize::try_from(block.bodyLength()).ok()?.checked_add(metadata)?;
-        (start.checked_add(length)? <= whole.len()).then_some((start, length))
-    };
-    let (start, length) = range().ok_or_else(|| ArrowError::ParseError("a block lies outside of it".into()))?;
-    Ok(whole.slice_with_length(start, length))
+    let range = range_of(block).filter(|range| range.end <= whole.len());
+    let range = range.ok_or_else(|| ArrowError::ParseError("a block lies outside of it".into()))?;
+    Ok(whole.slice_with_length(range.start, range.len()))
 }
 
 #[cfg(test)]
@@ -115,7 +239,6 @@ mod tests {
         ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray,
         TimestampMicrosecondArray,
     };
-    use arrow::compute::concat_batches;
     use arrow::datatypes::{Int32Type, Int64Type};
 
     fn rows(count: i64) -> RecordBatch {
@@ -141,6 +264,7 @@ mod tests {
             rows,
             bytes: bytes.len() as u64,
             checksum: checksum(bytes),
+            footer: String::new(),
         }
     }
 
@@ -148,7 +272,7 @@ mod tests {
     fn what_is_written_is_read() {
         for count in [0, 1, 1000, ROWS_MAX as i64, ROWS_MAX as i64 * 2 + 1] {
             let rows = rows(count);
-            let bytes = encode(vec![rows.clone()]).expect("it encodes");
+            let bytes = encode(vec![rows.clone()], None).expect("it encodes").bytes;
             let batches = decode(&file(&bytes, count as u64), &bytes).expect("it decodes");
             assert_eq!(batches.len(), (count as usize).div_ceil(ROWS_MAX));
             assert!(batches.iter().all(|batch| batch.num_rows() <= ROWS_MAX));
@@ -159,14 +283,14 @@ mod tests {
     #[test]
     fn a_part_of_a_large_table_takes_no_more_room_than_its_rows() {
         let all = rows(100_000);
-        let few = encode(vec![all.slice(50_000, 100)]).expect("it encodes");
+        let few = encode(vec![all.slice(50_000, 100)], None).expect("it encodes").bytes;
         assert!(few.len() < 20_000, "{}", few.len());
         assert_eq!(decode(&file(&few, 100), &few).expect("it decodes"), [all.slice(50_000, 100)]);
     }
 
     #[test]
     fn every_truncation_and_every_flipped_bit_is_noticed() {
-        let bytes = encode(vec![rows(3)]).expect("it encodes");
+        let bytes = encode(vec![rows(3)], None).expect("it encodes").bytes;
         let whole = file(&bytes, 3);
         let truncations = (0..bytes.len()).map(|length| bytes.slice(..length));
         for damaged in truncations.chain(flipped(&bytes)) {
@@ -184,7 +308,7 @@ mod tests {
         let nested: [(&str, ArrayRef); 2] = [("list", Arc::new(list)), ("word", Arc::new(words))];
         let nested = RecordBatch::try_from_iter(nested).expect("columns of one length");
         for rows in [rows(2), nested] {
-            let bytes = encode(vec![rows.clone()]).expect("it encodes");
+            let bytes = encode(vec![rows.clone()], None).expect("it encodes").bytes;
             let good = file(&bytes, 2);
             for damaged in (0..bytes.len()).map(|length| bytes.slice(..length)).chain(flipped(&bytes)) {
                 let forged = StateFile { bytes: damaged.len() as u64, checksum: checksum(&damaged), ..good.clone() };

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::CHECKPOINT_SCHEMES;
 use bytes::Bytes;
 use std::any::Any;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,11 @@ pub trait Store: Send + Sync {
     fn lock(&self) -> Result<Option<Guard>, StoreError>;
     /// An object's bytes; `None`: there is none.
     fn read(&self, path: &str) -> Result<Option<Bytes>, StoreError>;
+    /// An object as a file that can be read anywhere, where the store has it as one; it can be read on when it is deleted. `None`: there
+    /// is none, or the store has other ways, and [`Store::read`] is to be asked.
+    fn open(&self, _path: &str) -> Result<Option<File>, StoreError> {
+        Ok(None)
+    }
     /// Writes an object whole or not at all. It is durable, under its name, when this returns.
     fn write(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
     /// An object's bytes and its version, for [`Store::replace`].

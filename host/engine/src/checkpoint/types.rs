@@ -219,6 +219,9 @@ pub struct StateFile {
     pub bytes: u64,
     /// XXH3-64 of the file, 16 hexadecimal digits.
     pub checksum: String,
+    /// The same of its footer and what follows, where that has an index, so that rows can be read one by one; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub footer: String,
 }
 
 /// What one batch holds of one source.

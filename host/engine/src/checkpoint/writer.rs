@@ -8,6 +8,7 @@ use super::recent::{CheckpointFacts, RecentCheckpoints};
 use super::record::{self, NextPlugin, Upgraded};
 use super::store::{Store, Version};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
+use super::state_file::EncodedFile;
 use super::{Markers, fold, gc, manifest, resolve, state_file};
 use crate::checkpoint::changes::Changes;
 use crate::digest;
@@ -292,7 +293,7 @@ impl WriterThread {
         }
         let (place, rows) = (changes.table, changes.num_rows());
         let (group_first, group_end) = changes.groups;
-        let bytes = state_file::encode(changes.rows).map_err(within)?;
+        let EncodedFile { bytes, footer } = state_file::encode(changes.rows, changes.indexed_by).map_err(within)?;
         let file = StateFile {
             path: path.clone(),
             batch,
@@ -302,6 +303,7 @@ impl WriterThread {
             rows,
             bytes: bytes.len() as u64,
             checksum: digest::checksum(&bytes),
+            footer,
         };
         fault::point("checkpoint.state");
         if fault::bug!("state-late") {

@@ -2,6 +2,7 @@
 //! dataflow needs to go on.
 
 mod inputs;
+mod state_files;
 
 use crate::batch::chunk::Chunk;
 use crate::batch::partition::{Share, counts_rows, source_of};
@@ -14,9 +15,9 @@ use crate::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest
 use crate::checkpoint::rollback::Rollback;
 use crate::checkpoint::source_start::{SourceStart, SourceStarts};
 use crate::checkpoint::store::{Store, Version};
-use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
+use crate::checkpoint::types::{JobRecord, Manifest, Start, Table, TableOf};
 use crate::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
-use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest, state_file};
+use crate::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -25,7 +26,7 @@ use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::{SinkKind, SinkSpec};
 use crate::owner::Owner;
 use crate::postgres::ServerWait;
-use crate::running::Options;
+use crate::running::{self, Options};
 use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -114,7 +115,7 @@ pub fn decide(
         let planned =
             found.planned.keys().last().copied().map(|planned| sent_max.map_or(planned, |sent| planned.min(sent)));
         found.committed_before = committed_before(graph, store, manifest, &wanted, planned);
-        found.damaged.extend(damaged(store, &manifest.checkpoints, &found.objects, options)?);
+        found.damaged.extend(state_files::damaged(store, &manifest.checkpoints, &found.objects, options)?);
         if let Some(last) = manifest.starts.last() {
             found.damaged.extend(record::damages(store, last));
         }
@@ -272,37 +273,6 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once, and those that
-/// were read before this process took the job over are only looked for.
-fn damaged(
-    store: &dyn Store,
-    checkpoints: &[Checkpoint],
-    objects: &[String],
-    options: &Options,
-) -> Result<BTreeMap<String, String>> {
-    let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
-    let objects: BTreeSet<&String> = objects.iter().collect();
-    let was_read = |file: &StateFile| {
-        options.ahead.as_ref().is_some_and(|ahead| ahead.is_whole(file)) && objects.contains(&file.path)
-    };
-    let files: BTreeMap<&String, &StateFile> =
-        files.filter(|file| !was_read(file)).map(|file| (&file.path, file)).collect();
-    let mut damaged = BTreeMap::new();
-    for file in files.into_values() {
-        match store.read(&file.path)? {
-            None => {
-                damaged.insert(file.path.clone(), "it is missing".to_owned());
-            }
-            Some(bytes) => {
-                if let Err(error) = state_file::decode(file, &bytes) {
-                    damaged.insert(file.path.clone(), error.message);
-                }
-            }
-        }
-    }
-    Ok(damaged)
-}
-
 /// Makes this start the one that counts: everything before has lost the job from now on.
 pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
     let Decided { resume, found, wanted, version, recorded, .. } = decided;
@@ -390,6 +360,7 @@ pub fn prepare(
         tables,
         held: held_places,
         old_columns,
+        workers: running::workers(&graph.spec, options)?,
         progress,
     };
     let starts = manifest.starts.iter().filter(|start| !start.upgrade);

@@ -319,6 +319,76 @@ impl StateColumn {
     }
 }
 
+/// What appends a value of an array by its row.
+pub type WriteValue<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+
+/// Appends values of an array as [`StateColumn::write`] does once they are stored.
+pub fn writer(array: &ArrayRef, nullable: bool) -> Result<WriteValue<'_>, ArrowError> {
+    fn word<'a>(word: impl Fn(usize) -> u64 + 'a) -> WriteValue<'a> {
+        Box::new(move |row, out| out.extend_from_slice(&word(row).to_le_bytes()))
+    }
+    fn bytes<'a>(value: impl Fn(usize) -> &'a [u8] + 'a) -> WriteValue<'a> {
+        Box::new(move |row, out| {
+            let value = value(row);
+            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            out.extend_from_slice(value);
+        })
+    }
+    let write = match ColumnType::of(array.data_type()) {
+        ColumnType::Int64 => {
+            let values = array.as_primitive::<Int64Type>().values();
+            word(|row| values[row] as u64)
+        }
+        ColumnType::Timestamp => {
+            let values = array.as_primitive::<TimestampMicrosecondType>().values();
+            word(|row| values[row] as u64)
+        }
+        ColumnType::Float64 => {
+            let values = array.as_primitive::<Float64Type>().values();
+            word(|row| values[row].to_bits())
+        }
+        ColumnType::Bool => {
+            let values = array.as_boolean();
+            word(|row| u64::from(values.value(row)))
+        }
+        ColumnType::Text => {
+            let values = array.as_string::<i32>();
+            bytes(|row| values.value(row).as_bytes())
+        }
+        ColumnType::Binary => {
+            let values = array.as_binary::<i32>();
+            bytes(|row| values.value(row))
+        }
+        ColumnType::Arrow(DataType::Date32) => {
+            let values = array.as_primitive::<Date32Type>().values();
+            word(|row| values[row] as u64)
+        }
+        ColumnType::Arrow(DataType::Decimal128(..)) => {
+            let values = array.as_primitive::<Decimal128Type>().values();
+            Box::new(|row: usize, out: &mut Vec<u8>| out.extend_from_slice(&values[row].to_le_bytes()))
+        }
+        ColumnType::Arrow(_) => {
+            let write = bytes_of(array)?;
+            Box::new(move |row: usize, out: &mut Vec<u8>| {
+                let start = out.len();
+                out.extend_from_slice(&[0; 4]);
+                write(row, out);
+                let length = (out.len() - start - 4) as u32;
+                if let Some(place) = out.get_mut(start..start + 4) {
+                    place.copy_from_slice(&length.to_le_bytes());
+                }
+            })
+        }
+    };
+    if !nullable {
+        return Ok(write);
+    }
+    Ok(Box::new(move |row, out| {
+        out.push(u8::from(array.is_valid(row)));
+        write(row, out);
+    }))
+}
+
 impl StateColumn {
     /// The structs or lists of these bytes.
     fn nested(&self, values: &[&[u8]], nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {

@@ -24,6 +24,8 @@ pub struct Files<'a> {
     /// The first key group of the file, and one behind the last of all files.
     groups: (u32, u32),
     number: u32,
+    /// See [`Files::index_by`].
+    indexed_by: Option<usize>,
     slices: Vec<RecordBatch>,
     bytes: usize,
     last: Option<u32>,
@@ -39,7 +41,13 @@ impl<'a> Files<'a> {
         bytes_max: usize,
         full: &'a mut dyn FnMut(Changes),
     ) -> Files<'a> {
-        Files { table, base, bytes_max, groups, number: 0, slices: Vec::new(), bytes: 0, last: None, full }
+        let (number, indexed_by, slices, bytes, last) = (0, None, Vec::new(), 0, None);
+        Files { table, base, bytes_max, groups, number, indexed_by, slices, bytes, last, full }
+    }
+
+    /// Files that hold all rows get an index by the hashes of so many columns, see [`Changes::indexed_by`].
+    pub fn index_by(&mut self, columns: Option<usize>) {
+        self.indexed_by = columns.filter(|_| self.base);
     }
 
     /// The same, where the table has so many files already.
@@ -74,7 +82,8 @@ impl<'a> Files<'a> {
         let number = self.number;
         self.number += 1;
         self.bytes = 0;
-        Changes { table: self.table, number, groups, base: self.base, rows: std::mem::take(&mut self.slices) }
+        let (table, base, indexed_by) = (self.table, self.base, self.indexed_by);
+        Changes { table, number, groups, base, indexed_by, rows: std::mem::take(&mut self.slices) }
     }
 }
 

@@ -40,6 +40,11 @@ impl Idle {
         Idle { timeout_us, by, touched: Vec::new(), queue: BTreeMap::new(), queued: 0 }
     }
 
+    /// What tells when keys were touched.
+    pub(super) fn by(&self) -> IdleBy {
+        self.by
+    }
+
     /// The same of a table without rows.
     pub(super) fn emptied(&self) -> Idle {
         Idle::new(self.timeout_us, self.by)

@@ -1,7 +1,8 @@
 //! A state table as the files of a checkpoint have it.
 
+use super::row_form::RowForm;
 use super::table::{Slot, StateTable};
-use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::keys::{KeyHash, Keys, KeysView};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ impl StateTable {
     /// owns. Files apply in the order in which they were written. What is restored does not count as changed. An error
     /// names the column that is not as this table needs it.
     pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
-        self.apply(&FileRows::of(self, rows)?, owned)
+        self.apply(&FileRows::of(&self.row_form(), rows)?, owned)
     }
 
     /// The same of rows whose columns are known.
@@ -51,8 +52,8 @@ impl StateTable {
             if let Some(changes) = &mut self.changes {
                 changes.written(*slot);
             }
-            if let (Some(idle), Some(touched)) = (&mut self.idle, file.touched.filter(|times| times.is_valid(row))) {
-                idle.touch(*slot, touched.value(row));
+            if let (Some(idle), Some(touched)) = (&mut self.idle, file.touched(row)) {
+                idle.touch(*slot, touched);
             }
         }
         Ok(())
@@ -70,7 +71,7 @@ impl StateTable {
 }
 
 /// The columns of a file by what they are, and the keys of its rows.
-pub(super) struct FileRows<'a> {
+pub struct FileRows<'a> {
     encoded: Keys,
     hashes: Vec<KeyHash>,
     states: Vec<ArrayRef>,
@@ -79,8 +80,9 @@ pub(super) struct FileRows<'a> {
 }
 
 impl<'a> FileRows<'a> {
-    pub fn of(table: &StateTable, rows: &'a RecordBatch) -> Result<FileRows<'a>> {
-        let (keys, states) = (&table.key_fields, table.state_schema.fields());
+    /// Of a file of a table with rows of this form. An error names the column that is not as the table needs it.
+    pub fn of(form: &RowForm, rows: &'a RecordBatch) -> Result<FileRows<'a>> {
+        let (keys, states) = (&form.key_fields, form.state_schema.fields());
         let schema = rows.schema_ref();
         let column = |(place, needs): (usize, &Arc<Field>)| {
             let same = |has: &Arc<Field>| has.name() == needs.name() && has.data_type() == needs.data_type();
@@ -101,13 +103,28 @@ impl<'a> FileRows<'a> {
             rows.column_by_name(TOUCHED).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
         let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
-        let hashes = table.hashes_of(&keys, &encoded).map_err(Error::arrow)?;
+        let hashes = form.hashes_of(&keys, &encoded).map_err(Error::arrow)?;
         Ok(FileRows { encoded, hashes, states, touched, removed })
     }
 
     /// The hashes of the keys.
     pub fn hashes(&self) -> &[KeyHash] {
         &self.hashes
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> KeysView<'_> {
+        self.encoded.view()
+    }
+
+    /// The state columns.
+    pub fn states(&self) -> &[ArrayRef] {
+        &self.states
+    }
+
+    /// When the key of a row was touched, where the file says so.
+    pub fn touched(&self, row: usize) -> Option<i64> {
+        self.touched.filter(|times| times.is_valid(row)).map(|times| times.value(row))
     }
 
     /// Whether rows are there only to say that their keys are gone.
@@ -126,7 +143,7 @@ impl<'a> FileRows<'a> {
     }
 
     /// Looks for a state that lacks what it must have.
-    fn check_states(&self, fields: &[Arc<Field>], kept: &BooleanArray) -> Result<()> {
+    pub fn check_states(&self, fields: &[Arc<Field>], kept: &BooleanArray) -> Result<()> {
         for (field, values) in fields.iter().zip(&self.states) {
             let missing = |row: usize| kept.value(row) && values.is_null(row);
             if !field.is_nullable() && values.null_count() > 0 && (0..values.len()).any(missing) {

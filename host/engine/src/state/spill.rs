@@ -5,10 +5,10 @@
 //! anybody else: checkpoints hold all of a table, as they do of any other, and a start begins with files of its own.
 
 pub mod budget;
+mod checkpoint_pages;
 mod cold;
 mod direct;
 mod file;
-mod filter;
 mod merge;
 pub(super) mod page;
 pub mod stage_budget;
@@ -29,6 +29,7 @@ use budget::{BudgetShare, StateBudget};
 use cold::{ColdFile, ColdRows, WantedKey};
 use file::SpillWriter;
 use page::{ColdRow, ROW_BYTES_MAX};
+use std::fs::File;
 use std::hint::black_box;
 use std::mem::take;
 use std::ops::{Range, RangeInclusive};
@@ -128,6 +129,12 @@ impl StateTable {
         let Some(budget) = budget else { return Ok(self) };
         let spilling = self.spilling(budget.share(), failure);
         spilling.map_err(|error| error.within(format!("stage `{stage}`: `state.folder`")))
+    }
+
+    /// A file without a name where those of the table are.
+    pub fn file(&self) -> Result<File> {
+        let spill = self.spill.as_ref().ok_or_else(|| Error::bug("a file of a table that has none"))?;
+        file::open(spill.share.budget().folder()).map_err(Error::environment)
     }
 
     /// The memory that all tables may take together.
@@ -677,7 +684,8 @@ impl StateTable {
         if self.is_warm() {
             return Ok(());
         }
-        for groups in self.cold_ranges() {
+        let has_untouched = self.spill.as_ref().is_some_and(|spill| spill.cold.has_untouched());
+        for groups in self.cold_ranges().filter(|_| has_untouched) {
             let slots = self.warm_groups(&groups, |row| row.touched == Idle::NEVER)?;
             work(self, &slots)?;
             self.shrink()?;

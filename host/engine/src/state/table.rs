@@ -32,7 +32,7 @@ pub type OwnedKey = (KeyHash, Box<[u8]>);
 pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
     /// The hashes are of so many key columns and not of all: the others tell rows apart that belong together.
-    order_columns: Option<usize>,
+    pub(super) order_columns: Option<usize>,
     pub(super) state_schema: SchemaRef,
     index: HashTable<Indexed>,
     /// Whether keys are in the index.
@@ -106,10 +106,7 @@ impl StateTable {
 
     /// The hashes of keys, which are those of these columns, as the table has them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
-        match self.order_columns.and_then(|count| columns.get(..count)) {
-            Some(first) if first.len() < columns.len() => Ok(Keys::encode(first, keys.view().rows())?.hashes()),
-            _ => Ok(keys.hashes()),
-        }
+        self.row_form().hashes_of(columns, keys)
     }
 
     /// A table with the same keys and states, which notes no changes.

@@ -9,6 +9,7 @@ use crate::checkpoint::changes::Changes;
 use crate::checkpoint::loaded::LoadedCheckpoint;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::writer::CheckpointWriter;
+use crate::checkpoint::fold::LiveFile;
 use crate::checkpoint::{JobCheckpoints, fold, positions, read};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
@@ -95,6 +96,7 @@ impl TableCheckpoint {
                 tracing::debug!("{} was loaded ahead in vain", read::about(held));
             }
         }
+        let live = self.leave_bases(held, live, table)?;
         table.restore_each(|restore| {
             live.iter().try_for_each(|file| {
                 read::each_live(&*self.loaded.store, held, std::slice::from_ref(file), |rows| {
@@ -105,6 +107,37 @@ impl TableCheckpoint {
         })?;
         self.loaded.progress.add(table.len());
         Ok(true)
+    }
+
+    /// Where the table is certainly larger than memory: leaves those of its bases where they are whose rows can be looked up there,
+    /// and returns the files that are still to be read.
+    fn leave_bases<'a>(
+        &self,
+        held: &Table,
+        live: Vec<LiveFile<'a>>,
+        table: &mut StateTable,
+    ) -> Result<Vec<LiveFile<'a>>> {
+        let has_index = |live: &LiveFile| live.file.base && live.whole() && !live.file.footer.is_empty();
+        let bytes = live.iter().filter(|live| has_index(live)).map(|live| live.file.bytes).sum();
+        let Some(columns) = table.index_columns().filter(|_| table.is_less_than(bytes, self.loaded.workers)) else {
+            return Ok(live);
+        };
+        let (mut bases, mut rest) = (Vec::new(), Vec::new());
+        for live in live {
+            let opened = if has_index(&live) { read::open_indexed(&*self.loaded.store, held, live.file, || table.file())? } else { None };
+            match opened.filter(|file| file.index().columns == columns) {
+                Some(file) => {
+                    self.loaded.progress.read(usize::try_from(file.rows()).unwrap_or(usize::MAX));
+                    bases.push((live.file.group_first, file));
+                }
+                None => rest.push(live),
+            }
+        }
+        bases.sort_by_key(|(first, _)| *first);
+        if !bases.is_empty() {
+            table.adopt(bases.into_iter().map(|(_, file)| file).collect())?;
+        }
+        Ok(rest)
     }
 
     /// Whether this worker writes the rows of a key with this hash.
@@ -146,10 +179,11 @@ impl TableCheckpoint {
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
         if !in_parts && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
+                to.index_by(state.index_columns());
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
-        let mut files = FilesOfTable { after, number: 0, copies: Vec::new() };
+        let mut files = FilesOfTable { after, number: 0, indexed_by: state.index_columns(), copies: Vec::new() };
         if is_whole {
             self.write_groups(state, self.groups, &mut files)?;
             state.forget_changes()?;
@@ -255,7 +289,8 @@ impl TableCheckpoint {
         rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut full = |file: Changes| self.writer.save_ahead(files.after, self.worker, file);
-        let new = Files::new(self.place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(files.number);
+        let mut new = Files::new(self.place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(files.number);
+        new.index_by(files.indexed_by);
         let (made, last) = filled(new, self.several, rows)?;
         files.number = last.number + 1;
         full(last);
@@ -264,13 +299,15 @@ impl TableCheckpoint {
 
     /// Has files made of copies while the next batches run: no barrier waits until many rows are in order and encoded.
     fn write_later(&self, files: FilesOfTable) -> Result<()> {
-        let FilesOfTable { after, mut number, copies } = files;
+        let FilesOfTable { after, mut number, indexed_by, copies } = files;
         let (several, place) = (self.several, self.place);
         let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
         self.writer.save_later(after, self.worker, bytes, move |mut full| {
             for FilesOfCopy { copy, groups, all_of } in copies {
                 let mut table = copy.table()?;
-                let new = Files::new(place, groups, all_of.is_some(), STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                let is_base = all_of.is_some();
+                let mut new = Files::new(place, groups, is_base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                new.index_by(indexed_by);
                 let ((), last) = filled(new, several, |to| match all_of {
                     Some(hashes) => table.all_of(hashes, STATE_SLICE_MAX, to),
                     None => table.changes(false, STATE_SLICE_MAX, to),
@@ -293,6 +330,8 @@ struct FilesOfTable {
     after: BatchId,
     /// How many are on their way.
     number: u32,
+    /// See [`Files::index_by`].
+    indexed_by: Option<usize>,
     /// Of which others are to be made.
     copies: Vec<FilesOfCopy>,
 }

@@ -17,6 +17,7 @@ fn file(first: u32, end: u32, base: bool, rows: u64) -> StateFile {
         rows,
         bytes: 0,
         checksum: String::new(),
+        footer: String::new(),
     }
 }
 

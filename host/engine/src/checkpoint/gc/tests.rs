@@ -25,6 +25,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         rows: 0,
         bytes: 0,
         checksum: String::new(),
+        footer: String::new(),
     };
     let table = |files: &[&str]| Table {
         of: TableOf::Stage,

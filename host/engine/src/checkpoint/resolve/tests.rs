@@ -70,6 +70,7 @@ fn checkpoint(batch: u64) -> Checkpoint {
         rows: 1,
         bytes: 1,
         checksum: String::new(),
+        footer: String::new(),
     });
     Checkpoint {
         batch: BatchId(batch),

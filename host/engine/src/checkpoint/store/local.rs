@@ -155,6 +155,14 @@ impl Store for Local {
         Ok(bytes.map_err(|error| io_failed(format!("read {}", file.display()), &error))?.map(Bytes::from))
     }
 
+    fn open(&self, path: &str) -> Result<Option<File>, StoreError> {
+        let file = self.at("read", path)?;
+        if self.unsynced().contains_key(path) {
+            return Ok(None);
+        }
+        missing_ok(regular::open(&file)).map_err(|error| io_failed(format!("read {}", file.display()), &error))
+    }
+
     fn write(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let file = self.at("write", path)?;
         if self.disk.lose_unsynced && self.disk.skip_sync {

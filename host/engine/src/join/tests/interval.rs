@@ -76,6 +76,7 @@ impl SavedFiles {
             rows: rows.num_rows() as u64,
             bytes: 0,
             checksum: String::new(),
+            footer: String::new(),
         };
         self.0[side.place()].push((file, rows));
     }

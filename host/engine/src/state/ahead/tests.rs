@@ -37,7 +37,7 @@ impl Checkpoints {
             Arc::new(words.iter().map(|(_, n)| Some(n.is_none())).collect::<BooleanArray>()),
         ];
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.to_vec()).unwrap();
-        let bytes = state_file::encode(vec![rows]).unwrap();
+        let bytes = state_file::encode(vec![rows], None).unwrap().bytes;
         let path = format!("state/{number}.arrow");
         self.table.files.push(StateFile {
             path: path.clone(),
@@ -48,6 +48,7 @@ impl Checkpoints {
             rows: words.len() as u64,
             bytes: bytes.len() as u64,
             checksum: checksum(&bytes),
+            footer: String::new(),
         });
         self.store.write(&path, bytes).unwrap();
         Checkpoint {

@@ -21,6 +21,7 @@ fn file(path: &str, first: u32, end: u32, base: bool) -> StateFile {
         rows: 0,
         bytes: 0,
         checksum: String::new(),
+        footer: String::new(),
     }
 }
 

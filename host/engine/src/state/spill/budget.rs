@@ -12,6 +12,10 @@ const KEPT: u64 = 85;
 /// batch under way, and slots that nobody needs any more since filters and indexes have grown.
 const USED: u64 = 87;
 
+/// A file has so many rows that its filter takes one of so many bytes of the budget, but some at least.
+const FILTER_SHARE: u64 = 256;
+const ROWS_MIN: u64 = 4096;
+
 /// What all tables of a process may take together. Nothing that a job puts out depends on it.
 #[derive(Debug)]
 pub struct StateBudget {
@@ -29,6 +33,11 @@ impl StateBudget {
     /// How many bytes all tables may take.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
+    }
+
+    /// How many rows a file has that is made of some of many: such that its filter takes a small part of the budget.
+    pub fn rows_per_file(&self) -> u64 {
+        (self.bytes_max / FILTER_SHARE * 8 / 10).max(ROWS_MIN)
     }
 
     /// Where files are.

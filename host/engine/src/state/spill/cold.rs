@@ -35,6 +35,8 @@ pub struct ColdFile {
     /// When the key was touched, of each page, that was touched first. It may be gone since.
     oldest: Vec<i64>,
     oldest_of_all: i64,
+    /// See [`ColdFile::copied`].
+    copied: usize,
 }
 
 impl ColdFile {
@@ -43,7 +45,7 @@ impl ColdFile {
         let (rows, oldest) = (file.rows(), if timed { file.oldest().to_vec() } else { Vec::new() });
         let oldest_of_all = oldest.iter().copied().min().unwrap_or(i64::MAX);
         let taken = vec![0; (rows as usize).div_ceil(64)];
-        ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all }
+        ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all, copied: 0 }
     }
 
     /// How many rows are there.
@@ -63,6 +65,27 @@ impl ColdFile {
         }
     }
 
+    /// How many pages were copied elsewhere, of those of a checkpoint.
+    pub fn copied(&self) -> usize {
+        self.copied
+    }
+
+    /// The next pages, up to this one, were copied elsewhere: their rows are not there any more.
+    pub fn set_copied(&mut self, end: usize) {
+        let rows = self.file.first_row(self.copied)..self.file.first_row(end);
+        self.copied = end;
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = rows.end.min((row / 64 + 1) * 64);
+            let bits = (u64::MAX >> (64 - (end - row))) << (row % 64);
+            if let Some(word) = self.taken.get_mut(row as usize / 64) {
+                self.live -= (bits & !*word).count_ones();
+                *word |= bits;
+            }
+            row = end;
+        }
+    }
+
     /// The memory that it takes.
     pub fn memory(&self) -> u64 {
         self.file.memory() + ((self.taken.len() + self.oldest.len()) * 8) as u64
@@ -76,12 +99,14 @@ pub struct ColdRows {
     pub files: Vec<ColdFile>,
     /// A merge of some of them that is under way.
     pub merge: Option<Merge>,
+    /// Rows of a checkpoint are being loaded. Many that are in files may be taken out of these, so none is copied elsewhere.
+    pub is_loading: bool,
 }
 
 impl Clone for ColdRows {
     /// The same rows. A merge goes on for one of both.
     fn clone(&self) -> ColdRows {
-        ColdRows { files: self.files.clone(), merge: None }
+        ColdRows { files: self.files.clone(), ..ColdRows::default() }
     }
 }
 
@@ -119,7 +144,12 @@ impl ColdRows {
 
     /// Those of which no checkpoint has the rows as they are.
     pub fn only_changed(&self) -> ColdRows {
-        ColdRows { files: self.files.iter().filter(|file| file.changed).cloned().collect(), merge: None }
+        ColdRows { files: self.files.iter().filter(|file| file.changed).cloned().collect(), ..ColdRows::default() }
+    }
+
+    /// Whether there may be rows whose keys were never touched.
+    pub fn has_untouched(&self) -> bool {
+        self.files.iter().any(|file| file.oldest_of_all == i64::MIN)
     }
 
     /// A checkpoint has all rows now.

@@ -1,28 +1,46 @@
-//! Rows of checkpoints that do not fit into memory: they go from its files to spill files, and are in no slot on their way.
+//! Rows of checkpoints that do not fit into memory. Those of bases with an index stay where they are; others go from files of the
+//! checkpoint to spill files, and are in no slot on their way.
 
 use super::cold::ColdFile;
-use super::file::SpillWriter;
+use super::file::{SpillFile, SpillWriter};
 use crate::batch::keys::KeyHash;
+use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::{Error, Result};
 use crate::state::StateTable;
 use crate::state::restore::FileRows;
-use crate::state::table::Slot;
 use arrow::array::RecordBatch;
 
-/// A spill file has so many rows that its filter takes one of so many bytes of the budget, but some at least.
-const FILTER_SHARE: u64 = 256;
-const ROWS_MIN: u64 = 4096;
+/// Rows take so many times the bytes in memory that they take in files of a checkpoint, at least.
+const GROWTH: u64 = 2;
 
 /// What takes rows of a file, and whether the file is a base.
 pub type RestoreRows<'a> = &'a mut dyn FnMut(&RecordBatch, bool) -> Result<()>;
 
 impl StateTable {
+    /// Whether bases of so many bytes are certainly more than the table may have in memory; `workers`: how many of the process
+    /// have tables like it.
+    pub fn is_less_than(&self, bytes: u64, workers: usize) -> bool {
+        self.spills() && bytes.saturating_mul(GROWTH) > self.budget() / (workers as u64).max(1)
+    }
+
+    /// Takes over the rows of these bases, which are in the order of their key groups, and leaves them where they are. What they
+    /// are indexed by is [`StateTable::index_columns`].
+    pub fn adopt(&mut self, bases: Vec<IndexedFile>) -> Result<()> {
+        let (form, timed) = (self.row_form(), self.idle.is_some());
+        let spill = self.spill.as_mut().ok_or_else(|| Error::bug("rows in files of a table that has none"))?;
+        let file = SpillFile::of_checkpoint(bases, form, spill.share.budget().folder())?;
+        spill.cold.files.push(ColdFile::new(file, false, timed));
+        Ok(())
+    }
+
     /// Does with all that `read` gives what [`StateTable::restore`] does, in the order in which it comes, and gives up rows where the
     /// tables take more than they may. No key of a base came before it. What was given is there, also where `read` fails.
     pub fn restore_each(&mut self, read: impl FnOnce(RestoreRows<'_>) -> Result<()>) -> Result<()> {
         let mut direct = DirectRestore { file: None };
+        self.set_loading(true);
+        let form = self.row_form();
         let read = read(&mut |rows, is_base| {
-            let rows = FileRows::of(self, rows)?;
+            let rows = FileRows::of(&form, rows)?;
             // Rows of a base are as likely to be of use as any that are in memory. What changed behind it is more likely to be.
             if is_base && !self.is_warm() && rows.are_in_order() && !rows.has_removed() {
                 direct.write(self, &rows)?;
@@ -32,7 +50,12 @@ impl StateTable {
             }
             self.shrink()
         });
+        self.set_loading(false);
         direct.end_file(self).and(read)
+    }
+
+    fn set_loading(&mut self, is_loading: bool) {
+        self.spill.iter_mut().for_each(|spill| spill.cold.is_loading = is_loading);
     }
 }
 
@@ -44,7 +67,7 @@ struct DirectRestore {
 struct DirectFile {
     writer: SpillWriter,
     /// How many rows may still come into it.
-    left: usize,
+    left: u64,
     /// The hash of its last row.
     last: KeyHash,
 }
@@ -52,31 +75,23 @@ struct DirectFile {
 impl DirectRestore {
     /// Writes rows into files.
     fn write(&mut self, table: &mut StateTable, rows: &FileRows) -> Result<()> {
-        let (Some(first), Some(last)) = (rows.hashes().first(), rows.hashes().last()) else { return Ok(()) };
-        if self.file.as_ref().is_some_and(|file| file.last >= *first) {
+        let first = rows.hashes().first();
+        if self.file.as_ref().zip(first).is_some_and(|(file, first)| file.last >= *first) {
             self.end_file(table)?;
         }
-        let mut part = table.empty_with(&table.state_schema())?;
-        part.forget_index();
-        part.apply(rows, |_| true)?;
-        let slots: Vec<Slot> = part.all().collect();
-        let mut rest = slots.as_slice();
-        while !rest.is_empty() {
+        table.row_form().each_row(rows, |row, hash, touched| {
+            if self.file.as_ref().is_some_and(|file| file.left == 0) {
+                self.end_file(table)?;
+            }
             let mut file = match self.file.take() {
                 Some(file) => file,
                 None => DirectFile::start(table)?,
             };
-            let (now, later) = rest.split_at(rest.len().min(file.left));
-            part.put_rows(now, &mut file.writer)?;
-            (file.left, file.last) = (file.left - now.len(), *last);
-            rest = later;
-            let is_full = file.left == 0;
+            file.writer.add(row, hash.0, touched)?;
+            (file.left, file.last) = (file.left - 1, hash);
             self.file = Some(file);
-            if is_full {
-                self.end_file(table)?;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The file that is being written is complete.
@@ -94,8 +109,8 @@ impl DirectFile {
     fn start(table: &StateTable) -> Result<DirectFile> {
         let spill = table.spill.as_ref().ok_or_else(|| Error::bug("rows for files of a table that has none"))?;
         let budget = spill.share.budget();
-        let rows = (budget.bytes_max() / FILTER_SHARE * 8 / 10).max(ROWS_MIN);
+        let rows = budget.rows_per_file();
         let writer = SpillWriter::new(budget, rows, spill.failure.clone())?;
-        Ok(DirectFile { writer, left: usize::try_from(rows).unwrap_or(usize::MAX), last: KeyHash(0) })
+        Ok(DirectFile { writer, left: rows, last: KeyHash(0) })
     }
 }

@@ -2,12 +2,15 @@
 //! in its folder: whatever becomes of the process, nothing is left of it.
 
 use super::budget::StateBudget;
-use super::filter::Filter;
+use super::checkpoint_pages::CheckpointPages;
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
+use crate::checkpoint::filter::Filter;
+use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::patience::{StoreError, io_failed, patiently};
+use crate::state::row_form::RowForm;
 use crate::threads;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -38,19 +41,26 @@ struct PageEntry {
     first_row: u32,
 }
 
-/// A file that is complete. Nothing of it changes any more.
+/// A file that is complete, or several that are looked at as one. Nothing of it changes any more.
 #[derive(Debug)]
 pub struct SpillFile {
-    file: File,
-    id: u64,
+    source: PageSource,
     folder: PathBuf,
     pages: Vec<PageEntry>,
     /// Behind the last page.
     end: u32,
     rows: u32,
-    filter: Filter,
     /// When the key of each page was touched that was touched first.
     oldest: Vec<i64>,
+}
+
+/// Where pages come from.
+#[derive(Debug)]
+enum PageSource {
+    /// A file of this process.
+    Own { file: File, id: u64, filter: Filter },
+    /// Bases of the checkpoint that was loaded.
+    Checkpoint(CheckpointPages),
 }
 
 /// Makes a file that never has a name where the file system can do that (`O_TMPFILE`): a process that is killed here leaves nothing.
@@ -61,6 +71,30 @@ pub fn open(folder: &Path) -> Result<File, StoreError> {
 }
 
 impl SpillFile {
+    /// Bases of a checkpoint, in the order of their key groups, as one file. An error where they have too many rows for that.
+    pub fn of_checkpoint(files: Vec<IndexedFile>, form: RowForm, folder: &Path) -> Result<SpillFile> {
+        let (mut pages, mut oldest, mut rows) = (Vec::new(), Vec::new(), 0u32);
+        for block in files.iter().flat_map(|file| &file.index().blocks) {
+            pages.push(PageEntry { first_hash: block.first_hash, start: 0, first_row: rows });
+            // Where rows themselves tell it nothing is known before they are read.
+            oldest.push(if form.has_touched() { block.oldest } else { i64::MIN });
+            rows = rows.checked_add(block.rows).ok_or_else(|| too_large(folder))?;
+        }
+        if !pages.is_sorted_by_key(|page| page.first_hash) {
+            return Err(Error::environment("files of a checkpoint are not in the order of their key groups"));
+        }
+        let source = PageSource::Checkpoint(CheckpointPages::new(files, form));
+        Ok(SpillFile { source, folder: folder.to_owned(), pages, end: 0, rows, oldest })
+    }
+
+    /// The pages of the checkpoint that was loaded, where it is of these.
+    pub fn checkpoint(&self) -> Option<&CheckpointPages> {
+        match &self.source {
+            PageSource::Checkpoint(pages) => Some(pages),
+            PageSource::Own { .. } => None,
+        }
+    }
+
     /// How many rows it was written with.
     pub fn rows(&self) -> u32 {
         self.rows
@@ -73,17 +107,27 @@ impl SpillFile {
 
     /// Its length.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.end) * PAGE_BYTES as u64
+        match &self.source {
+            PageSource::Own { .. } => u64::from(self.end) * PAGE_BYTES as u64,
+            PageSource::Checkpoint(pages) => pages.files().iter().map(IndexedFile::bytes).sum(),
+        }
     }
 
     /// The memory that it takes.
     pub fn memory(&self) -> u64 {
-        (self.pages.len() * (size_of::<PageEntry>() + size_of::<i64>())) as u64 + self.filter.bytes()
+        let more = match &self.source {
+            PageSource::Own { filter, .. } => filter.bytes(),
+            PageSource::Checkpoint(pages) => pages.memory(),
+        };
+        (self.pages.len() * (size_of::<PageEntry>() + size_of::<i64>())) as u64 + more
     }
 
     /// Whether it may have a key with this hash.
     pub fn may_have(&self, hash: u64) -> bool {
-        self.filter.may_have(hash)
+        match &self.source {
+            PageSource::Own { filter, .. } => filter.may_have(hash),
+            PageSource::Checkpoint(pages) => pages.may_have(hash),
+        }
     }
 
     /// The time of each page, see [`SpillWriter::add`].
@@ -116,16 +160,24 @@ impl SpillFile {
 
     /// Reads pages that are side by side, and checks them.
     pub fn read(&self, pages: Range<usize>) -> Result<Pages<'_>> {
+        let (file, id) = match &self.source {
+            PageSource::Own { file, id, .. } => (file, *id),
+            PageSource::Checkpoint(of) => {
+                let (bytes, starts) = of.read(pages.clone())?;
+                return Ok(Pages { of: self, pages, bytes, starts });
+            }
+        };
         let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
         let start = place(pages.start);
         let length = place(pages.end).saturating_sub(start) as usize * PAGE_BYTES;
         let mut bytes = vec![0; length];
         let at = u64::from(start) * PAGE_BYTES as u64;
-        let read = self.file.read_exact_at(&mut bytes, at);
+        let read = file.read_exact_at(&mut bytes, at);
         read.map_err(|error| self.damaged(pages.start, &format!("it cannot be read: {error}")))?;
-        let read = Pages { of: self, pages, bytes };
+        let starts = pages.clone().map(|page| place(page).saturating_sub(start) as usize * PAGE_BYTES).collect();
+        let read = Pages { of: self, pages, bytes, starts };
         for page in read.pages.clone() {
-            if !page::is_whole(read.bytes_of(page), self.seed(page)) {
+            if !page::is_whole(read.bytes_of(page), seed(id, page)) {
                 return Err(self.damaged(page, "its checksum is wrong"));
             }
         }
@@ -184,10 +236,6 @@ impl SpillFile {
             self.folder.display()
         ))
     }
-
-    fn seed(&self, page: usize) -> u64 {
-        seed(self.id, page)
-    }
 }
 
 /// A page that was written elsewhere, or into another file, is not taken for the one that is asked for.
@@ -200,6 +248,8 @@ pub struct Pages<'a> {
     of: &'a SpillFile,
     pages: Range<usize>,
     bytes: Vec<u8>,
+    /// Where each of them begins there.
+    starts: Vec<usize>,
 }
 
 impl Pages<'_> {
@@ -209,10 +259,9 @@ impl Pages<'_> {
     }
 
     fn bytes_of(&self, page: usize) -> &[u8] {
-        let place = |page: usize| self.of.pages.get(page).map_or(self.of.end, |page| page.start) as usize;
-        let base = place(self.pages.start);
-        let at = |page: usize| place(page).saturating_sub(base) * PAGE_BYTES;
-        self.bytes.get(at(page)..at(page + 1)).unwrap_or_default()
+        let place = page.saturating_sub(self.pages.start);
+        let start = |place: usize| self.starts.get(place).copied().unwrap_or(self.bytes.len());
+        self.bytes.get(start(place)..start(place + 1)).unwrap_or_default()
     }
 
     /// The rows of one of them, with their numbers.
@@ -295,7 +344,7 @@ impl SpillWriter {
         pages.shrink_to_fit();
         oldest.shrink_to_fit();
         let end = (written / PAGE_BYTES as u64) as u32;
-        Ok(SpillFile { file, id, folder, pages, end, rows, filter, oldest })
+        Ok(SpillFile { source: PageSource::Own { file, id, filter }, folder, pages, end, rows, oldest })
     }
 
     fn end_page(&mut self) -> Result<()> {
@@ -318,8 +367,12 @@ impl SpillWriter {
     }
 
     fn too_large(&self) -> Error {
-        Error::environment(format!("cold rows of state in {}: a file would be too large", self.folder.display()))
+        too_large(&self.folder)
     }
+}
+
+fn too_large(folder: &Path) -> Error {
+    Error::environment(format!("cold rows of state in {}: a file would be too large", folder.display()))
 }
 
 #[cfg(test)]
@@ -327,17 +380,20 @@ impl SpillFile {
     /// All bytes of the file.
     pub fn all_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.bytes() as usize];
-        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        let PageSource::Own { file, .. } = &self.source else { panic!("it is of a checkpoint") };
+        file.read_exact_at(&mut bytes, 0).unwrap();
         bytes
     }
 
     /// The same with another file below it.
     pub fn with_file(&self, file: File) -> SpillFile {
-        let SpillFile { id, folder, pages, end, rows, oldest, .. } = self;
+        let SpillFile { source, folder, pages, end, rows, oldest } = self;
+        let PageSource::Own { id, .. } = source else { panic!("it is of a checkpoint") };
         let mut filter = Filter::new(u64::from(*rows), 0);
         (0..1000.max(u64::from(*rows))).for_each(|hash| filter.add(hash));
         let (folder, pages, oldest) = (folder.clone(), pages.clone(), oldest.clone());
-        SpillFile { file, id: *id, folder, pages, end: *end, rows: *rows, filter, oldest }
+        let source = PageSource::Own { file, id: *id, filter };
+        SpillFile { source, folder, pages, end: *end, rows: *rows, oldest }
     }
 
     /// Where a page begins.

@@ -28,6 +28,8 @@ const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
 #[derive(Debug)]
 pub struct Merge {
     of: Vec<Arc<SpillFile>>,
+    /// The pages of a checkpoint that it copies, as there is no need to keep these where they are.
+    part: Option<Range<usize>>,
     /// As the files it is made of.
     pub changed: bool,
     /// Keys that were taken out of them since it began.
@@ -40,7 +42,11 @@ pub struct Merge {
 impl Merge {
     /// A key was taken out of a file.
     pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
-        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) {
+        let is_last = |part: &Range<usize>| part.end >= file.pages();
+        let within = |part: &Range<usize>| {
+            file.first_hash(part.start) <= hash && (is_last(part) || hash < file.first_hash(part.end))
+        };
+        if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(within) {
             self.taken.push((hash, key.into()));
         }
     }
@@ -63,24 +69,30 @@ impl ColdRows {
         if self.merge.is_some() {
             return Ok(());
         }
-        let Some((due, changed)) = self.due() else { return Ok(()) };
+        let Some(Due { files: due, changed, part }) = self.due(budget) else { return Ok(()) };
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
+        let pages = part.clone();
         let (budget, job, failing) = (budget.clone(), failure.clone(), failure.clone());
         let failed = move |error| failing.set(error);
         threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
-            let _ = sender.send(merge_files(&due, &budget, job));
+            let _ = sender.send(merge_files(&due, pages, &budget, job));
         })?;
-        self.merge = Some(Merge { of, changed, taken: Vec::new(), done, work_bytes });
+        self.merge = Some(Merge { of, part, changed, taken: Vec::new(), done, work_bytes });
         Ok(())
     }
 
     fn install(&mut self, merged: SpillFile, timed: bool) -> Result<()> {
         fault::point("spill.merged");
-        let Some(Merge { of, changed, mut taken, .. }) = self.merge.take() else { return Ok(()) };
-        self.files.retain(|file| !of.iter().any(|of| Arc::ptr_eq(of, &file.file)));
-        let mut only = ColdRows { files: vec![ColdFile::new(merged, changed, timed)], merge: None };
+        let Some(Merge { of, part, changed, mut taken, .. }) = self.merge.take() else { return Ok(()) };
+        let is_of = |file: &ColdFile| of.iter().any(|of| Arc::ptr_eq(of, &file.file));
+        if let Some(pages) = part {
+            self.files.iter_mut().filter(|file| is_of(file)).for_each(|file| file.set_copied(pages.end));
+        } else {
+            self.files.retain(|file| !is_of(file));
+        }
+        let mut only = ColdRows { files: vec![ColdFile::new(merged, changed, timed)], ..ColdRows::default() };
         taken.sort_unstable();
         let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key: Some(key) }).collect();
         only.take(wanted, |_, _| {})?;
@@ -91,19 +103,38 @@ impl ColdRows {
     }
 
     /// What is to be merged next: a file most of whose rows are gone, or the smallest of too many.
-    fn due(&self) -> Option<(Vec<ColdFile>, bool)> {
-        let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3;
+    fn due(&self, budget: &StateBudget) -> Option<Due> {
+        let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3 && file.file.checkpoint().is_none();
         if let Some(file) = self.files.iter().find(emptied) {
-            return Some((vec![file.clone()], file.changed));
+            return Some(Due { files: vec![file.clone()], changed: file.changed, part: None });
         }
-        [false, true].into_iter().find_map(|changed| {
-            let mut of: Vec<&ColdFile> = self.files.iter().filter(|file| file.changed == changed).collect();
+        let too_many = [false, true].into_iter().find_map(|changed| {
+            let own = self.files.iter().filter(|file| file.file.checkpoint().is_none());
+            let mut of: Vec<&ColdFile> = own.filter(|file| file.changed == changed).collect();
             of.sort_by_key(|file| file.live());
             let rows = |of: &[&ColdFile]| of.iter().map(|file| u64::from(file.live())).sum::<u64>();
             let due = of.get(..MERGED).filter(|due| of.len() > FILES_MAX && rows(due) < u64::from(u32::MAX))?;
-            Some((due.iter().copied().cloned().collect(), changed))
-        })
+            Some(Due { files: due.iter().copied().cloned().collect(), changed, part: None })
+        });
+        let part = || self.files.iter().filter(|_| !self.is_loading).find_map(|file| part_due(file, budget));
+        too_many.or_else(part)
     }
+}
+
+/// What is to be merged.
+struct Due {
+    files: Vec<ColdFile>,
+    changed: bool,
+    /// See [`Merge::part`].
+    part: Option<Range<usize>>,
+}
+
+/// Rows that are read where a checkpoint has them are copied into files of this process, some at a time: they are read faster there,
+/// and checked before the checkpoint that they are of is gone.
+fn part_due(file: &ColdFile, budget: &StateBudget) -> Option<Due> {
+    let pages = file.file.checkpoint()?;
+    let part = pages.whole_files(file.copied(), budget.rows_per_file());
+    (!part.is_empty()).then(|| Due { files: vec![file.clone()], changed: file.changed, part: Some(part) })
 }
 
 impl Merge {
@@ -123,10 +154,17 @@ impl Merge {
 }
 
 /// All rows of these files that are there, in one file.
-fn merge_files(of: &[ColdFile], budget: &StateBudget, failure: Failure) -> Result<SpillFile> {
-    let rows = of.iter().map(|file| u64::from(file.live())).sum();
+fn merge_files(
+    of: &[ColdFile],
+    part: Option<Range<usize>>,
+    budget: &StateBudget,
+    failure: Failure,
+) -> Result<SpillFile> {
+    let pages = |file: &ColdFile| part.clone().unwrap_or(0..file.file.pages());
+    let rows = |file: &ColdFile| file.file.first_row(pages(file).end) - file.file.first_row(pages(file).start);
+    let rows = of.iter().map(|file| u64::from(file.live().min(rows(file)))).sum();
     let mut writer = SpillWriter::new(budget, rows, failure)?;
-    let mut readers = of.iter().map(RowReader::new).collect::<Result<Vec<_>>>()?;
+    let mut readers = of.iter().map(|file| RowReader::new(file, pages(file))).collect::<Result<Vec<_>>>()?;
     // There are few files, so each of them is looked at for each row.
     loop {
         let first = readers.iter().enumerate().filter_map(|(at, reader)| Some((reader.order()?, at))).min();
@@ -142,8 +180,8 @@ fn merge_files(of: &[ColdFile], budget: &StateBudget, failure: Failure) -> Resul
 /// The rows of a file one after the other: some of them are in memory.
 struct RowReader<'a> {
     of: &'a ColdFile,
-    /// The next page to be read.
-    page: usize,
+    /// The pages that are still to be read.
+    pages: Range<usize>,
     bytes: Vec<u8>,
     rows: Vec<PlacedRow>,
     /// The first of them that was not given yet.
@@ -161,8 +199,8 @@ struct PlacedRow {
 }
 
 impl<'a> RowReader<'a> {
-    fn new(of: &'a ColdFile) -> Result<RowReader<'a>> {
-        let mut reader = RowReader { of, page: 0, bytes: Vec::new(), rows: Vec::new(), at: 0 };
+    fn new(of: &'a ColdFile, pages: Range<usize>) -> Result<RowReader<'a>> {
+        let mut reader = RowReader { of, pages, bytes: Vec::new(), rows: Vec::new(), at: 0 };
         reader.fill()?;
         Ok(reader)
     }
@@ -185,13 +223,13 @@ impl<'a> RowReader<'a> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        while self.at >= self.rows.len() && self.page < self.of.file.pages() {
-            let end = (self.page + PAGES_AHEAD).min(self.of.file.pages());
+        while self.at >= self.rows.len() && !self.pages.is_empty() {
+            let end = (self.pages.start + PAGES_AHEAD).min(self.pages.end);
             self.bytes.clear();
             self.rows.clear();
             self.at = 0;
             let (bytes, rows) = (&mut self.bytes, &mut self.rows);
-            each_live(self.of, self.page..end, |_, row| {
+            each_live(self.of, self.pages.start..end, |_, row| {
                 let start = bytes.len();
                 bytes.extend_from_slice(row.bytes);
                 let key = row.bytes.len() - row.columns.len() - row.key.len();
@@ -199,7 +237,7 @@ impl<'a> RowReader<'a> {
                 rows.push(PlacedRow { hash: row.hash, touched: row.touched, bytes, key });
                 Ok(())
             })?;
-            self.page = end;
+            self.pages.start = end;
         }
         Ok(())
     }

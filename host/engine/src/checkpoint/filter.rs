@@ -1,4 +1,4 @@
-//! Which keys a file certainly lacks. A look at a small file is in vain once in a thousand times, and at a large one once in a
+//! Which keys a file of rows certainly lacks. A look at a small file is in vain once in a thousand times, and at a large one once in a
 //! hundred: there are more of the small ones, and all their filters together are smaller than that of a large one. (That levels of
 //! a log-structured store should differ so is of Dayan, Athanassoulis and Idreos, "Monkey", SIGMOD 2017.)
 
@@ -28,6 +28,17 @@ impl Filter {
         let bits = if is_small { BITS_PER_KEY_OF_SMALL } else { BITS_PER_KEY };
         let blocks = keys.saturating_mul(bits).div_ceil(BLOCK_BITS).max(1);
         Filter { blocks: vec![[0; BLOCK_WORDS]; usize::try_from(blocks).unwrap_or(usize::MAX)] }
+    }
+
+    /// As [`Filter::words`] gave it; `None` where that cannot be.
+    pub fn of_words(words: &[u64]) -> Option<Filter> {
+        let (blocks, rest) = words.as_chunks();
+        (!blocks.is_empty() && rest.is_empty()).then(|| Filter { blocks: blocks.to_vec() })
+    }
+
+    /// All of it, to be kept.
+    pub fn words(&self) -> &[u64] {
+        self.blocks.as_flattened()
     }
 
     /// There is a key with this hash.

@@ -1,0 +1,153 @@
+//! A base with an index ([`block_index`](super::block_index)), read a few record batches at a time, where it lies.
+
+use super::block_index::{BlockIndex, IndexedBlock};
+use super::state_file::{self, Footer, TRAILER_BYTES, damaged};
+use super::types::StateFile;
+use crate::digest::checksum;
+use crate::error::Result;
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::error::ArrowError;
+use arrow::ipc::Block;
+use arrow::ipc::reader::FileDecoder;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many of these files a process has open: usually it may have a thousand files and connections.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+const OPEN_MAX: usize = 384;
+
+/// Such a file. What is read of it is compared with checksums that go back to the manifest.
+pub struct IndexedFile {
+    told: StateFile,
+    file: File,
+    decoder: FileDecoder,
+    blocks: Vec<Block>,
+    index: BlockIndex,
+    _open: OpenFile,
+}
+
+/// Counts a file while it is open.
+struct OpenFile;
+
+impl OpenFile {
+    /// `None`: there are too many.
+    fn new() -> Option<OpenFile> {
+        let one_more = |open| (open < OPEN_MAX).then_some(open + 1);
+        OPEN.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| OpenFile)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for IndexedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexedFile").field("path", &self.told.path).finish_non_exhaustive()
+    }
+}
+
+impl IndexedFile {
+    /// Reads the footer of a file that the manifest tells of so; `open` opens it. `None`: it has to be read in another way, as it has
+    /// no index, cannot be opened, or is one too many.
+    pub fn open(told: &StateFile, open: impl FnOnce() -> Result<Option<File>>) -> Result<Option<IndexedFile>> {
+        let counted = if told.footer.is_empty() { None } else { OpenFile::new() };
+        let Some(_open) = counted else { return Ok(None) };
+        let Some(file) = open()? else { return Ok(None) };
+        let read = state_file::without_panic(|| read_footer(told, &file));
+        let Footer { decoder, blocks, index, .. } = read.map_err(|error| damaged(told, &error))?;
+        let index = index.ok_or_else(|| damaged(told, &"its index cannot be read"))?;
+        let opened = IndexedFile { told: told.clone(), file, decoder, blocks, index, _open };
+        let rows = opened.index.blocks.iter().fold(0, |sum: u64, block| sum.saturating_add(block.rows.into()));
+        let is_whole = rows == told.rows && opened.blocks.len() == opened.index.blocks.len();
+        if !is_whole || opened.ranges(0..opened.blocks.len()).is_none() {
+            return Err(opened.damaged(&"its index is that of another file"));
+        }
+        Ok(Some(opened))
+    }
+
+    /// How its rows lie.
+    pub fn index(&self) -> &BlockIndex {
+        &self.index
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> u64 {
+        self.told.rows
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.told.bytes
+    }
+
+    /// The memory that it takes.
+    pub fn memory(&self) -> u64 {
+        let blocks = self.blocks.len() * (size_of::<Block>() + size_of::<IndexedBlock>());
+        blocks as u64 + self.index.filter.bytes()
+    }
+
+    /// Reads record batches that are side by side, and checks them.
+    pub fn read(&self, blocks: Range<usize>) -> Result<Vec<RecordBatch>> {
+        let Some(ranges) = self.ranges(blocks.clone()) else { return Err(self.damaged(&"it is too short")) };
+        let start = ranges.first().map_or(0, |range| range.start);
+        let end = ranges.last().map_or(start, |range| range.end);
+        let bytes = read_at(&self.file, start, end - start).map_err(|error| self.damaged(&error))?;
+        let bytes = Buffer::from_vec(bytes);
+        let batch = |(block, range): (usize, Range<usize>)| {
+            let bytes = bytes.slice_with_length(range.start - start, range.len());
+            let (place, told) = (self.blocks.get(block)?, self.index.blocks.get(block)?);
+            if xxh3_64(&bytes) != told.checksum {
+                return None;
+            }
+            let read = state_file::without_panic(|| self.decoder.read_record_batch(place, &bytes));
+            read.ok().flatten().filter(|rows| rows.num_rows() as u64 == u64::from(told.rows))
+        };
+        let read = |(block, range)| batch((block, range)).ok_or_else(|| self.damaged(&format_args!("in batch {block}")));
+        blocks.zip(ranges).map(read).collect()
+    }
+
+    /// An error in the file.
+    pub fn damaged(&self, why: &dyn fmt::Display) -> crate::error::Error {
+        damaged(&self.told, why)
+    }
+
+    /// Where some batches are; `None` where they are not one behind the other.
+    fn ranges(&self, blocks: Range<usize>) -> Option<Vec<Range<usize>>> {
+        let ranges = self.blocks.get(blocks)?.iter().map(state_file::range_of).collect::<Option<Vec<_>>>()?;
+        let length = usize::try_from(self.told.bytes).ok()?;
+        let follow = ranges.array_windows().all(|[one, next]| one.end == next.start);
+        (follow && ranges.iter().all(|range| range.end <= length)).then_some(ranges)
+    }
+}
+
+fn read_footer(told: &StateFile, file: &File) -> Result<Footer, ArrowError> {
+    let wrong = |why: String| ArrowError::ParseError(why);
+    let failed = |error: io::Error| wrong(format!("it cannot be read: {error}"));
+    let length = file.metadata().map_err(failed)?.len();
+    if length != told.bytes {
+        return Err(wrong(format!("it should have {} bytes and has {length}", told.bytes)));
+    }
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let trailer = read_at(file, length.saturating_sub(TRAILER_BYTES), TRAILER_BYTES.min(length)).map_err(failed)?;
+    let place = state_file::footer_range(&trailer, length)?;
+    let bytes = read_at(file, place.start, length - place.start).map_err(failed)?;
+    if checksum(&bytes) != told.footer {
+        return Err(wrong("the checksum of its footer is not the one that the manifest tells".into()));
+    }
+    Footer::of(bytes.get(..place.len()).unwrap_or_default())
+}
+
+fn read_at(file: &File, start: usize, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, start as u64)?;
+    Ok(bytes)
+}

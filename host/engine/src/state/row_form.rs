@@ -1,0 +1,101 @@
+//! How rows of a table's files become rows as spill files have them, without a table between.
+
+use super::column;
+use super::idle::{Idle, IdleBy};
+use super::restore::FileRows;
+use super::spill::page;
+use super::table::StateTable;
+use crate::batch::keys::{self, KeyHash, Keys};
+use crate::error::{Error, Result};
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::datatypes::{Field, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// What has to be known of a table for that.
+#[derive(Clone, Debug)]
+pub struct RowForm {
+    pub(super) key_fields: Vec<Arc<Field>>,
+    /// See [`StateTable::ordered_by`].
+    order_columns: Option<usize>,
+    pub(super) state_schema: SchemaRef,
+    touched_by: Option<IdleBy>,
+}
+
+impl StateTable {
+    /// How its rows are made.
+    pub(super) fn row_form(&self) -> RowForm {
+        RowForm {
+            key_fields: self.key_fields.clone(),
+            order_columns: self.order_columns,
+            state_schema: self.state_schema.clone(),
+            touched_by: self.idle.as_ref().map(Idle::by),
+        }
+    }
+
+    /// The hashes of how many key columns say in which order rows are in files, where rows may be looked up in these.
+    pub fn index_columns(&self) -> Option<usize> {
+        self.spills().then(|| self.row_form().hashed_columns()).filter(|columns| *columns > 0)
+    }
+}
+
+impl RowForm {
+    /// Of how many of the key columns the hashes are.
+    pub fn hashed_columns(&self) -> usize {
+        let all = self.key_fields.len();
+        self.order_columns.map_or(all, |columns| columns.min(all))
+    }
+
+    /// Whether files tell when keys were touched.
+    pub fn has_touched(&self) -> bool {
+        self.touched_by == Some(IdleBy::Touch)
+    }
+
+    /// The hashes of keys, which are those of these columns, as the table has them.
+    pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
+        match columns.get(..self.hashed_columns()) {
+            Some(first) if first.len() < columns.len() => Ok(Keys::encode(first, keys.view().rows())?.hashes()),
+            _ => Ok(keys.hashes()),
+        }
+    }
+
+    /// Calls `put` with the rows of a file, as [`page::put_row`] makes them, their hashes, and when their keys were touched. None of
+    /// them says that its key is gone.
+    pub fn each_row(
+        &self,
+        file: &FileRows<'_>,
+        mut put: impl FnMut(&[u8], KeyHash, i64) -> Result<()>,
+    ) -> Result<()> {
+        let fields = self.state_schema.fields();
+        file.check_states(fields, &BooleanArray::from(vec![true; file.hashes().len()]))?;
+        let columns = file.states().iter().zip(fields);
+        let columns = columns.map(|(values, field)| column::writer(values, field.is_nullable()));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(Error::arrow)?;
+        let (keys, mut bytes) = (file.keys(), Vec::new());
+        for (row, hash) in file.hashes().iter().enumerate() {
+            let (key, touched) = (keys.get(row), self.touched(file, row));
+            bytes.clear();
+            page::put_row(&mut bytes, (hash.0, key), true, touched, |out| {
+                columns.iter().for_each(|write| write(row, out));
+            });
+            put(&bytes, *hash, touched)?;
+        }
+        Ok(())
+    }
+
+    /// When the key of a row was touched.
+    fn touched(&self, file: &FileRows<'_>, row: usize) -> i64 {
+        let by_row = match self.touched_by {
+            None => return Idle::NEVER,
+            Some(IdleBy::Touch) => return file.touched(row).unwrap_or(Idle::NEVER),
+            Some(IdleBy::State(column)) => file.states().get(column).and_then(|values| number_of(values, row)),
+            Some(IdleBy::Key(numbers)) => Some(keys::number_before(file.keys().get(row), numbers)),
+        };
+        by_row.unwrap_or_default().max(Idle::NEVER + 1)
+    }
+}
+
+fn number_of(values: &ArrayRef, row: usize) -> Option<i64> {
+    let times = values.as_primitive_opt::<TimestampMicrosecondType>().map(|times| times.values());
+    times.or_else(|| Some(values.as_primitive_opt::<Int64Type>()?.values()))?.get(row).copied()
+}
