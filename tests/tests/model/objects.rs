@@ -131,6 +131,7 @@ pub fn state_file(generation: u8, batch: u8, worker: usize, from: [u8; 2], to: [
         rows: to[0].into(),
         bytes: to[1].into(),
         checksum: worker.to_string(),
+        footer: String::new(),
     }
 }
 

@@ -220,7 +220,8 @@ pub struct StateFile {
     /// XXH3-64 of the file, 16 hexadecimal digits.
     pub checksum: String,
     /// The same of its footer and what follows, where that has an index, so that rows can be read one by one; empty otherwise.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    // Always written: workers tell each other of files in a form that cannot leave anything out.
+    #[serde(default)]
     pub footer: String,
 }
 

@@ -20,11 +20,11 @@ impl StateTable {
     }
 
     /// The same of rows whose columns are known.
-    pub(super) fn apply(&mut self, file: &FileRows<'_>, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
+    pub(super) fn apply(&mut self, file: &FileRows, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
         let (view, hashes) = (file.encoded.view(), &file.hashes);
         self.forget_cold(view, hashes)?;
         // Removals first: should a file name a key twice, its state wins.
-        if let Some(removed) = file.removed {
+        if let Some(removed) = &file.removed {
             for row in (0..hashes.len()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
                 if let Some(slot) = self.find(view.get(row)) {
                     if let Some(changes) = &mut self.changes {
@@ -35,9 +35,9 @@ impl StateTable {
             }
             self.compact();
         }
-        let kept = |row: usize| file.removed.is_none_or(|removed| !removed.value(row)) && owned(hashes[row]);
+        let kept = |row: usize| file.removed.as_ref().is_none_or(|removed| !removed.value(row)) && owned(hashes[row]);
         let kept: BooleanArray = (0..hashes.len()).map(|row| Some(kept(row))).collect();
-        file.check_states(self.state_schema.fields(), &kept)?;
+        file.check_states(self.state_schema.fields(), |row| kept.value(row))?;
         let key_bytes = (0..hashes.len()).filter(|row| kept.value(*row)).map(|row| view.get(row).len()).sum();
         self.reserve(kept.true_count(), key_bytes);
         let slots: Vec<Slot> = (0..hashes.len())
@@ -71,17 +71,17 @@ impl StateTable {
 }
 
 /// The columns of a file by what they are, and the keys of its rows.
-pub struct FileRows<'a> {
+pub struct FileRows {
     encoded: Keys,
     hashes: Vec<KeyHash>,
     states: Vec<ArrayRef>,
-    touched: Option<&'a TimestampMicrosecondArray>,
-    removed: Option<&'a BooleanArray>,
+    touched: Option<TimestampMicrosecondArray>,
+    removed: Option<BooleanArray>,
 }
 
-impl<'a> FileRows<'a> {
+impl FileRows {
     /// Of a file of a table with rows of this form. An error names the column that is not as the table needs it.
-    pub fn of(form: &RowForm, rows: &'a RecordBatch) -> Result<FileRows<'a>> {
+    pub fn of(form: &RowForm, rows: &RecordBatch) -> Result<FileRows> {
         let (keys, states) = (&form.key_fields, form.state_schema.fields());
         let schema = rows.schema_ref();
         let column = |(place, needs): (usize, &Arc<Field>)| {
@@ -104,7 +104,7 @@ impl<'a> FileRows<'a> {
         let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
         let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let hashes = form.hashes_of(&keys, &encoded).map_err(Error::arrow)?;
-        Ok(FileRows { encoded, hashes, states, touched, removed })
+        Ok(FileRows { encoded, hashes, states, touched: touched.cloned(), removed: removed.cloned() })
     }
 
     /// The hashes of the keys.
@@ -124,12 +124,12 @@ impl<'a> FileRows<'a> {
 
     /// When the key of a row was touched, where the file says so.
     pub fn touched(&self, row: usize) -> Option<i64> {
-        self.touched.filter(|times| times.is_valid(row)).map(|times| times.value(row))
+        self.touched.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row))
     }
 
     /// Whether rows are there only to say that their keys are gone.
     pub fn has_removed(&self) -> bool {
-        self.removed.is_some_and(|removed| removed.true_count() > 0)
+        self.removed.as_ref().is_some_and(|removed| removed.true_count() > 0)
     }
 
     /// Whether the keys are in the order of their hashes, and each is there once.
@@ -143,9 +143,9 @@ impl<'a> FileRows<'a> {
     }
 
     /// Looks for a state that lacks what it must have.
-    pub fn check_states(&self, fields: &[Arc<Field>], kept: &BooleanArray) -> Result<()> {
+    pub fn check_states(&self, fields: &[Arc<Field>], kept: impl Fn(usize) -> bool) -> Result<()> {
         for (field, values) in fields.iter().zip(&self.states) {
-            let missing = |row: usize| kept.value(row) && values.is_null(row);
+            let missing = |row: usize| kept(row) && values.is_null(row);
             if !field.is_nullable() && values.null_count() > 0 && (0..values.len()).any(missing) {
                 return Err(Error::environment(format!("column `{}` lacks a value that it must have", field.name())));
             }

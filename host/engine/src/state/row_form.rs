@@ -3,13 +3,14 @@
 use super::column;
 use super::idle::{Idle, IdleBy};
 use super::restore::FileRows;
-use super::spill::page;
+use super::spill::page::{self, ColdRow};
 use super::table::StateTable;
 use crate::batch::keys::{self, KeyHash, Keys};
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, AsArray, BooleanArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// What has to be known of a table for that.
@@ -59,32 +60,40 @@ impl RowForm {
         }
     }
 
-    /// Calls `put` with the rows of a file, as [`page::put_row`] makes them, their hashes, and when their keys were touched. None of
-    /// them says that its key is gone.
-    pub fn each_row(
+    /// Rows of a file, none of which says that its key is gone.
+    pub fn rows(&self, batch: &RecordBatch) -> Result<FileRows> {
+        let rows = FileRows::of(self, batch)?;
+        rows.check_states(self.state_schema.fields(), |_| true)?;
+        Ok(rows)
+    }
+
+    /// Calls `put` with some of such rows as spill files have them, while it says that it goes on. Whether it did to the end.
+    pub fn each_row<T>(
         &self,
-        file: &FileRows<'_>,
-        mut put: impl FnMut(&[u8], KeyHash, i64) -> Result<()>,
-    ) -> Result<()> {
-        let fields = self.state_schema.fields();
-        file.check_states(fields, &BooleanArray::from(vec![true; file.hashes().len()]))?;
-        let columns = file.states().iter().zip(fields);
+        file: &FileRows,
+        rows: Range<usize>,
+        mut put: impl FnMut(usize, ColdRow<'_>) -> Result<ControlFlow<T>>,
+    ) -> Result<ControlFlow<T>> {
+        let columns = file.states().iter().zip(self.state_schema.fields());
         let columns = columns.map(|(values, field)| column::writer(values, field.is_nullable()));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(Error::arrow)?;
         let (keys, mut bytes) = (file.keys(), Vec::new());
-        for (row, hash) in file.hashes().iter().enumerate() {
+        for row in rows {
             let (key, touched) = (keys.get(row), self.touched(file, row));
             bytes.clear();
-            page::put_row(&mut bytes, (hash.0, key), true, touched, |out| {
+            page::put_row(&mut bytes, (file.hashes()[row].0, key), true, touched, |out| {
                 columns.iter().for_each(|write| write(row, out));
             });
-            put(&bytes, *hash, touched)?;
+            let put = put(row, page::row_of(&bytes).ok_or_else(|| Error::bug("a row that cannot be read"))?)?;
+            if put.is_break() {
+                return Ok(put);
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// When the key of a row was touched.
-    fn touched(&self, file: &FileRows<'_>, row: usize) -> i64 {
+    fn touched(&self, file: &FileRows, row: usize) -> i64 {
         let by_row = match self.touched_by {
             None => return Idle::NEVER,
             Some(IdleBy::Touch) => return file.touched(row).unwrap_or(Idle::NEVER),

@@ -1,7 +1,6 @@
 //! Pages of spill files that are the bases of the checkpoint that a job started from: their rows are looked up where they lie, so that
 //! a start need not read them.
 
-use super::page;
 use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::Result;
 use crate::state::restore::FileRows;
@@ -56,26 +55,23 @@ impl CheckpointPages {
         start..end
     }
 
-    /// Reads pages that are side by side as if they were of a spill file: their bytes, and where each of them begins.
-    pub fn read(&self, pages: Range<usize>) -> Result<(Vec<u8>, Vec<usize>)> {
-        let (mut bytes, mut starts) = (Vec::new(), Vec::with_capacity(pages.len()));
+    /// How rows of a spill file are made of those that are read here.
+    pub fn form(&self) -> &RowForm {
+        &self.form
+    }
+
+    /// Reads pages that are side by side.
+    pub fn read(&self, pages: Range<usize>) -> Result<Vec<FileRows>> {
+        let mut all = Vec::with_capacity(pages.len());
         for (first, file) in self.first_pages.iter().zip(&self.files) {
             let own = pages.start.max(*first)..pages.end.min(first + file.index().blocks.len());
             if own.is_empty() {
                 continue;
             }
-            for rows in file.read(own.start - first..own.end - first)? {
-                starts.push(bytes.len());
-                let put = |out: &mut Vec<u8>| {
-                    let rows = FileRows::of(&self.form, &rows)?;
-                    self.form.each_row(&rows, |row, _, _| {
-                        out.extend_from_slice(row);
-                        Ok(())
-                    })
-                };
-                page::put_page(&mut bytes, rows.num_rows() as u32, put).map_err(|error| file.damaged(&error.message))?;
+            for batch in file.read(own.start - first..own.end - first)? {
+                all.push(self.form.rows(&batch).map_err(|error| file.damaged(&error.message))?);
             }
         }
-        Ok((bytes, starts))
+        Ok(all)
     }
 }

@@ -106,11 +106,16 @@ pub struct ColdRows {
 impl Clone for ColdRows {
     /// The same rows. A merge goes on for one of both.
     fn clone(&self) -> ColdRows {
-        ColdRows { files: self.files.clone(), ..ColdRows::default() }
+        ColdRows::of(self.files.clone())
     }
 }
 
 impl ColdRows {
+    /// Of these files.
+    pub fn of(files: Vec<ColdFile>) -> ColdRows {
+        ColdRows { files, ..ColdRows::default() }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> u64 {
         self.files.iter().map(|file| u64::from(file.live)).sum()
@@ -144,7 +149,7 @@ impl ColdRows {
 
     /// Those of which no checkpoint has the rows as they are.
     pub fn only_changed(&self) -> ColdRows {
-        ColdRows { files: self.files.iter().filter(|file| file.changed).cloned().collect(), ..ColdRows::default() }
+        ColdRows::of(self.files.iter().filter(|file| file.changed).cloned().collect())
     }
 
     /// Whether there may be rows whose keys were never touched.
@@ -201,20 +206,18 @@ impl ColdRows {
     ) -> Result<bool> {
         let Some(of) = self.files.get_mut(place) else { return Ok(false) };
         for page in pages {
-            for row in run.rows_from(page, hash) {
-                let (number, row) = row?;
-                if row.hash > hash {
-                    return Ok(false);
+            let taken = run.each_of(page, hash, |number, row| {
+                if key.is_some_and(|key| row.key != key) || !of.is_live(number) {
+                    return Ok(ControlFlow::Continue(()));
                 }
-                if row.hash == hash && key.is_none_or(|key| row.key == key) && of.is_live(number) {
-                    of.take(number);
-                    self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, row.key));
-                    found(of.changed, row);
-                    // Of a hash there may be more, here and in other files.
-                    if key.is_some() {
-                        return Ok(true);
-                    }
-                }
+                of.take(number);
+                self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, row.key));
+                found(of.changed, row);
+                // Of a hash there may be more, here and in other files.
+                Ok(if key.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            if taken.is_break() {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -251,8 +254,7 @@ impl ColdRows {
             file.read_ahead(&together, |_, read| {
                 for (run, page) in read.iter().flat_map(|run| run.all().map(move |page| (run, page))) {
                     let mut oldest = i64::MAX;
-                    for row in run.rows(page) {
-                        let (number, row) = row?;
+                    run.each(page, |number, row| {
                         if !of.is_live(number) {
                         } else if row.touched <= until {
                             of.take(number);
@@ -262,7 +264,8 @@ impl ColdRows {
                         } else {
                             oldest = oldest.min(row.touched);
                         }
-                    }
+                        Ok(())
+                    })?;
                     if let Some(of_page) = of.oldest.get_mut(page) {
                         *of_page = oldest;
                     }
@@ -299,12 +302,7 @@ pub fn each_live(
         let end = (first + SIDE_BY_SIDE_PAGES).min(pages.end);
         let read = file.file.read(first..end)?;
         for page in first..end {
-            for found in read.rows(page) {
-                let (number, found) = found?;
-                if file.is_live(number) {
-                    row(number, found)?;
-                }
-            }
+            read.each(page, |number, found| if file.is_live(number) { row(number, found) } else { Ok(()) })?;
         }
         first = end;
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::state::StateTable;
 use crate::state::restore::FileRows;
 use arrow::array::RecordBatch;
+use std::ops::ControlFlow;
 
 /// Rows take so many times the bytes in memory that they take in files of a checkpoint, at least.
 const GROWTH: u64 = 2;
@@ -79,7 +80,8 @@ impl DirectRestore {
         if self.file.as_ref().zip(first).is_some_and(|(file, first)| file.last >= *first) {
             self.end_file(table)?;
         }
-        table.row_form().each_row(rows, |row, hash, touched| {
+        rows.check_states(table.state_schema().fields(), |_| true)?;
+        let written = table.row_form().each_row::<()>(rows, 0..rows.hashes().len(), |_, row| {
             if self.file.as_ref().is_some_and(|file| file.left == 0) {
                 self.end_file(table)?;
             }
@@ -87,11 +89,12 @@ impl DirectRestore {
                 Some(file) => file,
                 None => DirectFile::start(table)?,
             };
-            file.writer.add(row, hash.0, touched)?;
-            (file.left, file.last) = (file.left - 1, hash);
+            file.writer.add(row.bytes, row.hash, row.touched)?;
+            (file.left, file.last) = (file.left - 1, KeyHash(row.hash));
             self.file = Some(file);
-            Ok(())
-        })
+            Ok(ControlFlow::Continue(()))
+        });
+        written.map(drop)
     }
 
     /// The file that is being written is complete.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
 use crate::patience::{StoreError, io_failed, patiently};
+use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
 use crate::threads;
 use std::any::Any;
@@ -163,8 +164,8 @@ impl SpillFile {
         let (file, id) = match &self.source {
             PageSource::Own { file, id, .. } => (file, *id),
             PageSource::Checkpoint(of) => {
-                let (bytes, starts) = of.read(pages.clone())?;
-                return Ok(Pages { of: self, pages, bytes, starts });
+                let rows = ReadRows::Checkpoint(of.form(), of.read(pages.clone())?);
+                return Ok(Pages { of: self, pages, rows });
             }
         };
         let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
@@ -174,14 +175,14 @@ impl SpillFile {
         let at = u64::from(start) * PAGE_BYTES as u64;
         let read = file.read_exact_at(&mut bytes, at);
         read.map_err(|error| self.damaged(pages.start, &format!("it cannot be read: {error}")))?;
-        let starts = pages.clone().map(|page| place(page).saturating_sub(start) as usize * PAGE_BYTES).collect();
-        let read = Pages { of: self, pages, bytes, starts };
-        for page in read.pages.clone() {
-            if !page::is_whole(read.bytes_of(page), seed(id, page)) {
+        let place = |page: usize| place(page).saturating_sub(start) as usize * PAGE_BYTES;
+        for page in pages.clone() {
+            let bytes = bytes.get(place(page)..place(page + 1)).unwrap_or_default();
+            if !page::is_whole(bytes, seed(id, page)) {
                 return Err(self.damaged(page, "its checksum is wrong"));
             }
         }
-        Ok(read)
+        Ok(Pages { of: self, pages, rows: ReadRows::Own(bytes) })
     }
 
     /// Reads runs of pages, some at a time, and shows them to `work` in their order with the number of those that came together, until
@@ -247,9 +248,15 @@ fn seed(file: u64, page: usize) -> u64 {
 pub struct Pages<'a> {
     of: &'a SpillFile,
     pages: Range<usize>,
-    bytes: Vec<u8>,
-    /// Where each of them begins there.
-    starts: Vec<usize>,
+    rows: ReadRows<'a>,
+}
+
+/// What was read.
+enum ReadRows<'a> {
+    /// The bytes of all of them.
+    Own(Vec<u8>),
+    /// The rows of each, and how they are made rows of a spill file.
+    Checkpoint(&'a RowForm, Vec<FileRows>),
 }
 
 impl Pages<'_> {
@@ -258,23 +265,60 @@ impl Pages<'_> {
         self.pages.clone()
     }
 
-    fn bytes_of(&self, page: usize) -> &[u8] {
-        let place = page.saturating_sub(self.pages.start);
-        let start = |place: usize| self.starts.get(place).copied().unwrap_or(self.bytes.len());
-        self.bytes.get(start(place)..start(place + 1)).unwrap_or_default()
+    /// Calls `show` with the rows of one of them and their numbers.
+    pub fn each(&self, page: usize, mut show: impl FnMut(u32, ColdRow<'_>) -> Result<()>) -> Result<()> {
+        let show = |number, row: ColdRow<'_>| show(number, row).map(|()| ControlFlow::<()>::Continue(()));
+        self.each_from(page, 0, u64::MAX, show).map(drop)
     }
 
-    /// The rows of one of them, with their numbers.
-    pub fn rows(&self, page: usize) -> impl Iterator<Item = Result<(u32, ColdRow<'_>)>> {
-        self.rows_from(page, 0)
+    /// The same with the rows whose keys have this hash, while `show` says that it goes on.
+    pub fn each_of<T>(
+        &self,
+        page: usize,
+        hash: u64,
+        show: impl FnMut(u32, ColdRow<'_>) -> Result<ControlFlow<T>>,
+    ) -> Result<ControlFlow<T>> {
+        self.each_from(page, hash, hash, show)
     }
 
-    /// The same from the first row whose hash is not below this one.
-    pub fn rows_from(&self, page: usize, hash: u64) -> impl Iterator<Item = Result<(u32, ColdRow<'_>)>> {
-        let damaged = move || self.of.damaged(page, "its rows cannot be told apart");
-        let first = self.of.first_row(page);
-        let rows = page::rows_from(self.bytes_of(page), hash);
-        rows.map(move |(place, row)| Ok((first.saturating_add(place), row.ok_or_else(damaged)?)))
+    fn each_from<T>(
+        &self,
+        page: usize,
+        first: u64,
+        last: u64,
+        mut show: impl FnMut(u32, ColdRow<'_>) -> Result<ControlFlow<T>>,
+    ) -> Result<ControlFlow<T>> {
+        let first_row = self.of.first_row(page);
+        match &self.rows {
+            ReadRows::Own(bytes) => {
+                for (place, row) in page::rows_from(self.bytes_of(bytes, page), first) {
+                    let row = row.ok_or_else(|| self.of.damaged(page, "its rows cannot be told apart"))?;
+                    if row.hash > last {
+                        break;
+                    }
+                    let shown = show(first_row.saturating_add(place), row)?;
+                    if shown.is_break() {
+                        return Ok(shown);
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            ReadRows::Checkpoint(form, pages) => {
+                let Some(rows) = pages.get(page.saturating_sub(self.pages.start)) else {
+                    return Err(Error::bug("a page that was not read"));
+                };
+                let start = rows.hashes().partition_point(|hash| hash.0 < first);
+                let end = rows.hashes().partition_point(|hash| hash.0 <= last);
+                form.each_row(rows, start..end.max(start), |row, cold| show(first_row.saturating_add(row as u32), cold))
+            }
+        }
+    }
+
+    fn bytes_of<'a>(&self, bytes: &'a [u8], page: usize) -> &'a [u8] {
+        let place = |page: usize| self.of.pages.get(page).map_or(self.of.end, |page| page.start) as usize;
+        let base = place(self.pages.start);
+        let at = |page: usize| place(page).saturating_sub(base) * PAGE_BYTES;
+        bytes.get(at(page)..at(page + 1)).unwrap_or_default()
     }
 }
 

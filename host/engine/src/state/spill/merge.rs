@@ -92,7 +92,7 @@ impl ColdRows {
         } else {
             self.files.retain(|file| !is_of(file));
         }
-        let mut only = ColdRows { files: vec![ColdFile::new(merged, changed, timed)], ..ColdRows::default() };
+        let mut only = ColdRows::of(vec![ColdFile::new(merged, changed, timed)]);
         taken.sort_unstable();
         let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key: Some(key) }).collect();
         only.take(wanted, |_, _| {})?;

@@ -96,20 +96,6 @@ impl PageBuilder {
     }
 }
 
-/// Appends a page of so many rows that `put` appends, for who reads it from memory: it has no checksum.
-pub fn put_page<E>(out: &mut Vec<u8>, rows: u32, put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-    let start = out.len();
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&rows.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    put(out)?;
-    let bytes = (out.len() - start - HEAD_BYTES) as u32;
-    if let Some(place) = out.get_mut(start + 12..start + HEAD_BYTES) {
-        place.copy_from_slice(&bytes.to_le_bytes());
-    }
-    Ok(())
-}
-
 /// Whether a page is as it was written, at the place of this seed.
 pub fn is_whole(page: &[u8], seed: u64) -> bool {
     let told = page.first_chunk().map(|told| u64::from_le_bytes(*told));
@@ -157,7 +143,8 @@ fn hash_of(row: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(row.get(4..12)?.try_into().ok()?))
 }
 
-fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
+/// A row of these bytes.
+pub fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
     let (head, rest) = bytes.split_at_checked(ROW_HEAD_BYTES)?;
     let key = usize::try_from(u32::from_le_bytes(head.get(12..16)?.try_into().ok()?)).ok()?;
     let (key, columns) = rest.split_at_checked(key)?;

@@ -10,6 +10,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::path::Path;
 use std::sync::Arc;
 
+mod adopted;
+
 fn state() -> SchemaRef {
     let field = |name: &str, kind, null| Field::new(name, kind, null);
     Arc::new(Schema::new(vec![
@@ -90,6 +92,26 @@ impl Pair {
         assert_eq!(seen[0], seen[1]);
         assert_eq!(idle[0], idle[1]);
         assert_eq!((self.plain.len(), self.plain.changed() > 0), (self.spilled.len(), self.spilled.changed() > 0));
+    }
+
+    /// All of these keys get a state.
+    fn fill(&mut self, keys: u64) {
+        let names = StringArray::from_iter_values((0..keys).map(|key| format!("{key}{}", "x".repeat((key % 40) as usize))));
+        let rows = keys as usize;
+        let encoded = Keys::encode(&[Arc::new(names) as ArrayRef], rows).unwrap();
+        let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
+        let text: ArrayRef = Arc::new((0..rows).map(|row| (row % 3 > 0).then(|| "t".repeat(row % 90))).collect::<StringArray>());
+        let f: ArrayRef = Arc::new((0..rows).map(|row| (row % 2 > 0).then_some(row as f64)).collect::<Float64Array>());
+        let b: ArrayRef = Arc::new((0..rows).map(|row| Some(row % 5 == 0)).collect::<BooleanArray>());
+        let states = RecordBatch::try_new(state(), vec![n, text, f, b]).unwrap();
+        let now = BatchTime(self.now);
+        self.both(|table| {
+            let (view, hashes) = (encoded.view(), encoded.hashes());
+            let slots: Vec<Slot> = (0..rows).map(|row| table.slot(view.get(row), hashes[row])).collect();
+            table.store(&slots, &states, &BooleanArray::from(vec![true; rows]));
+            table.touch(&slots, now);
+            table.shrink().unwrap();
+        });
     }
 
     fn changes(&mut self, base: bool) -> RecordBatch {
@@ -329,7 +351,7 @@ fn numbers(folder: &Path, count: u64) -> file::SpillFile {
 fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     const COUNT: u64 = 20_000;
     let folder = tempfile::tempdir().unwrap();
-    let mut rows = ColdRows { files: vec![ColdFile::new(numbers(folder.path(), COUNT), false, true)], merge: None };
+    let mut rows = ColdRows::of(vec![ColdFile::new(numbers(folder.path(), COUNT), false, true)]);
     let keys: Vec<[u8; 8]> = (0..COUNT + 100).map(u64::to_le_bytes).collect();
     let mut there: Vec<u64> = (0..COUNT).collect();
     // All pages lie side by side, some, or none.
@@ -365,7 +387,7 @@ fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     let path = folder.path().join("file");
     std::fs::write(&path, &bytes).unwrap();
     let damaged = whole.with_file(std::fs::File::open(&path).unwrap());
-    let mut rows = ColdRows { files: vec![ColdFile::new(damaged, false, true)], merge: None };
+    let mut rows = ColdRows::of(vec![ColdFile::new(damaged, false, true)]);
     let asked = (0..COUNT).step_by(40).map(|hash| WantedKey { hash, key: None }).collect();
     let error = rows.take(asked, |_, _| {}).unwrap_err();
     assert!(error.message.contains("its checksum is wrong"), "{error}");
@@ -378,7 +400,7 @@ fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
     let whole = numbers(folder.path(), 400);
     assert!(whole.pages() > 4);
     let found = |file: &mut ColdFile, hash: u64| {
-        let mut rows = ColdRows { files: vec![file.clone()], merge: None };
+        let mut rows = ColdRows::of(vec![file.clone()]);
         let mut found = 0;
         let key = hash.to_le_bytes();
         rows.take(vec![WantedKey { hash, key: Some(&key) }], |_, row| found += usize::from(row.columns == [7; 30]))?;

@@ -1,0 +1,138 @@
+//! Bases of a checkpoint that stay where they are.
+
+use super::*;
+use crate::checkpoint::indexed_file::IndexedFile;
+use crate::checkpoint::state_file::{self, EncodedFile};
+use crate::checkpoint::types::StateFile;
+use crate::digest::checksum;
+use crate::ids::BatchId;
+use crate::state::files::TableSlice;
+use bytes::Bytes;
+use std::fs::File;
+
+const SLICE_ROWS: usize = 300;
+
+/// All rows of a table, as files of a few slices each.
+fn encoded(table: &mut StateTable) -> Vec<(u64, EncodedFile)> {
+    let mut slices: Vec<TableSlice> = Vec::new();
+    let most = SliceMax { rows: SLICE_ROWS, bytes: usize::MAX };
+    table.changes(true, most, &mut |slice| slices.push(slice)).unwrap();
+    let mut files: Vec<Vec<TableSlice>> = Vec::new();
+    for slice in slices.into_iter().filter(|slice| slice.rows.num_rows() > 0) {
+        let last = files.last().filter(|file| file.len() > 2).and_then(|file| file.last()?.groups);
+        if files.is_empty() || last.zip(slice.groups).is_some_and(|(last, next)| last.1 < next.0) {
+            files.push(Vec::new());
+        }
+        files.last_mut().unwrap().push(slice);
+    }
+    let columns = table.index_columns();
+    let written = files.into_iter().map(|slices| {
+        let rows: Vec<RecordBatch> = slices.into_iter().map(|slice| slice.rows).collect();
+        let count = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+        (count, state_file::encode(rows, columns).unwrap())
+    });
+    written.collect()
+}
+
+fn told(rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
+    StateFile {
+        path: "state/base.arrow".into(),
+        batch: BatchId(1),
+        group_first: 0,
+        group_end: 4096,
+        base: true,
+        rows,
+        bytes: bytes.len() as u64,
+        checksum: checksum(bytes),
+        footer: footer.into(),
+    }
+}
+
+/// A file of these bytes that is gone as soon as it is open.
+fn opened(told: &StateFile, bytes: &[u8], folder: &Path) -> Result<IndexedFile> {
+    let path = folder.join("base.arrow");
+    std::fs::write(&path, bytes).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    IndexedFile::open(told, || Ok(Some(file))).map(|file| file.expect("it has an index"))
+}
+
+#[test]
+fn a_table_whose_base_stays_where_it_is_is_the_same_as_one_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut copied_parts = 0;
+    for (seed, (keys, bytes, timeout)) in
+        (1..).zip([(3_000, 20_000, None), (400, 1, Some(60)), (20_000, 1 << 20, None), (2_000, 20_000, Some(900))])
+    {
+        let (plain, spilled) = (table(timeout), spilling(bytes, folder.path(), timeout));
+        let mut pair = Pair { plain, spilled, random: Random(seed), now: 0 };
+        pair.both(StateTable::track_changes);
+        pair.fill(keys);
+        for start in 0..6 {
+            (0..20).for_each(|_| pair.batch(keys));
+            let files = encoded(&mut pair.spilled);
+            pair.plain.all_changes(true).unwrap();
+            (0..10 * (start % 3)).for_each(|_| pair.batch(keys));
+            let changed = pair.changes(false);
+
+            let mut after = spilling(bytes, folder.path(), timeout);
+            after.track_changes();
+            let open = |(rows, file): (u64, EncodedFile)| {
+                let told = told(rows, &file.bytes, &file.footer);
+                assert_eq!(state_file::decode(&told, &file.bytes).unwrap().len(), 1, "small batches are read as one");
+                opened(&told, &file.bytes, folder.path()).unwrap()
+            };
+            let files: Vec<IndexedFile> = files.into_iter().map(open).collect();
+            assert!(keys < 2_000 || files.len() > 1 && files[0].index().blocks.len() > 5);
+            after.adopt(files).unwrap();
+            after.restore_each(|restore| restore(&changed, false)).unwrap();
+            assert_eq!((after.changed(), after.len()), (0, pair.plain.len()));
+            assert_eq!(all(&mut after), all(&mut pair.plain.copied()));
+            pair.spilled = after;
+            for _ in 0..60 {
+                pair.batch(keys);
+                let cold = &pair.spilled.spill.as_ref().unwrap().cold;
+                let copied = cold.files.iter().map(ColdFile::copied);
+                copied_parts += usize::from(copied.max() > Some(0));
+            }
+            assert_eq!(all(&mut pair.spilled.copied()), all(&mut pair.plain.copied()));
+        }
+    }
+    assert!(copied_parts > 0, "some of a base was copied while the rest was not");
+}
+
+#[test]
+fn a_damaged_base_gives_no_wrong_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pair = Pair { plain: table(None), spilled: spilling(1, folder.path(), None), random: Random(5), now: 0 };
+    pair.both(StateTable::track_changes);
+    pair.fill(150);
+    let (rows, EncodedFile { bytes, footer }) = encoded(&mut pair.spilled).swap_remove(0);
+    let told = told(rows, &bytes, &footer);
+    let read = |bytes: &[u8]| -> Result<RecordBatch> {
+        let file = opened(&told, bytes, folder.path())?;
+        let batches = file.read(0..file.index().blocks.len())?;
+        concat_batches(&pair.plain.file_schema(), &batches).map_err(Error::arrow)
+    };
+    let whole = read(&bytes).unwrap();
+    assert_eq!(whole.num_rows() as u64, rows);
+    let (mut refused, mut same) = (0, 0);
+    for bit in (0..bytes.len() * 8).step_by(13) {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        match read(&damaged) {
+            Ok(read) => {
+                assert_eq!(read, whole, "bit {bit}");
+                same += 1;
+            }
+            Err(error) => {
+                assert!(error.message.starts_with("state/base.arrow is damaged: "), "{}", error.message);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20 * same, "{refused} of {}", refused + same);
+    for length in [0, 5, 11, bytes.len() / 2, bytes.len() - 1] {
+        assert!(read(&bytes[..length]).is_err());
+    }
+}
