@@ -3,6 +3,7 @@
 
 mod joins;
 mod rows;
+mod start;
 mod totals;
 
 use millstream::internals::random::Random;

@@ -93,7 +93,7 @@ pub struct Writers {
 impl JobCheckpoints {
     /// A worker of this process has built its graph; the last of them tells what the job goes on from.
     pub fn loaded_by_worker(&self, workers: usize) {
-        let Some((rows, took)) = self.loaded.progress.worker_done(workers) else { return };
+        let Some((rows, stay, took)) = self.loaded.progress.worker_done(workers) else { return };
         fault::point("start.loaded");
         let Owner { job, generation, .. } = &self.owner;
         let (batch, again) = (self.loaded.last_batch.0, self.replay.batches.len());
@@ -103,8 +103,9 @@ impl JobCheckpoints {
             return;
         }
         tracing::info!(
-            "`{job}` goes on after the checkpoint of batch {batch} (start {generation}): {rows} state rows, {again} batch{} to \
+            "`{job}` goes on after the checkpoint of batch {batch} (start {generation}): {rows} state rows{}, {again} batch{} to \
              run again, loaded in {:.2} s",
+            if stay > 0 { format!(" ({stay} of them stay in its files)") } else { String::new() },
             if again == 1 { "" } else { "es" },
             took.as_secs_f64(),
         );

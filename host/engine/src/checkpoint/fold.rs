@@ -33,9 +33,14 @@ impl LiveFile<'_> {
 
     /// About how many of the file's rows count, if they are spread evenly.
     fn rows(&self) -> u64 {
+        self.share_of(self.file.rows)
+    }
+
+    /// How much of what the file has so much of belongs to these groups, about.
+    pub fn share_of(&self, all_of_it: u64) -> u64 {
         let counts: u64 = self.groups.iter().map(|groups| u64::from(groups.end - groups.start)).sum();
         let all = u64::from(self.file.group_end.saturating_sub(self.file.group_first)).max(1);
-        (u128::from(self.file.rows) * u128::from(counts) / u128::from(all)) as u64
+        (u128::from(all_of_it) * u128::from(counts) / u128::from(all)) as u64
     }
 }
 

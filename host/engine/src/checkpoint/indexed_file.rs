@@ -79,11 +79,6 @@ impl IndexedFile {
         &self.index
     }
 
-    /// How many rows it has.
-    pub fn rows(&self) -> u64 {
-        self.told.rows
-    }
-
     /// Its length.
     pub fn bytes(&self) -> u64 {
         self.told.bytes

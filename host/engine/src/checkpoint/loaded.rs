@@ -43,6 +43,8 @@ impl LoadedCheckpoint {
 /// How much the workers of a process have loaded.
 pub struct LoadProgress {
     rows: AtomicU64,
+    /// Those of them that stay in files of the checkpoint.
+    stay: AtomicU64,
     workers: AtomicUsize,
     done: AtomicBool,
     since: Instant,
@@ -58,6 +60,7 @@ impl LoadProgress {
         let shown = (rows > 0).then(|| progress::of_steps("rows of state loaded", rows));
         LoadProgress {
             rows: AtomicU64::new(0),
+            stay: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
             done: AtomicBool::new(false),
             since: Instant::now(),
@@ -71,6 +74,12 @@ impl LoadProgress {
         shown.iter().for_each(|shown| shown.add(rows as u64));
     }
 
+    /// So many rows stay in files of the checkpoint, where they are looked up.
+    pub fn stay(&self, rows: u64) {
+        self.stay.fetch_add(rows, Ordering::Relaxed);
+        self.read(usize::try_from(rows).unwrap_or(usize::MAX));
+    }
+
     /// A stage on one worker has loaded so many rows.
     pub fn add(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
@@ -81,14 +90,15 @@ impl LoadProgress {
         self.done.load(Ordering::Acquire)
     }
 
-    /// One more worker has loaded what it needs. The last of `workers` gets how many rows all have loaded, and how long that
-    /// took.
-    pub fn worker_done(&self, workers: usize) -> Option<(u64, Duration)> {
+    /// One more worker has loaded what it needs. The last of `workers` gets how many rows all have loaded, how many of these stay in
+    /// files of the checkpoint, and how long that took.
+    pub fn worker_done(&self, workers: usize) -> Option<(u64, u64, Duration)> {
         let last = self.workers.fetch_add(1, Ordering::AcqRel) + 1 >= workers;
         if last {
             self.done.store(true, Ordering::Release);
             self.shown.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-        last.then(|| (self.rows.load(Ordering::Relaxed), self.since.elapsed()))
+        let rows = |rows: &AtomicU64| rows.load(Ordering::Relaxed);
+        last.then(|| (rows(&self.rows), rows(&self.stay), self.since.elapsed()))
     }
 }

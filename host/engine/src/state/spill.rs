@@ -26,6 +26,7 @@ use crate::memory;
 use crate::metrics::StateSize;
 use crate::units::show_size;
 use budget::{BudgetShare, StateBudget};
+pub use checkpoint_pages::Base;
 use cold::{ColdFile, ColdRows, WantedKey};
 use file::SpillWriter;
 use page::{ColdRow, ROW_BYTES_MAX};

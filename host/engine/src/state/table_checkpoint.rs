@@ -3,6 +3,7 @@
 use super::StateTable;
 use super::ahead::TablesAhead;
 use super::files::{Files, SliceSink, TableSlice};
+use super::spill::Base;
 use super::table_copy::TableCopy;
 use crate::batch::keys::{KEY_GROUPS, KeyHash};
 use crate::checkpoint::changes::Changes;
@@ -117,25 +118,25 @@ impl TableCheckpoint {
         live: Vec<LiveFile<'a>>,
         table: &mut StateTable,
     ) -> Result<Vec<LiveFile<'a>>> {
-        let has_index = |live: &LiveFile| live.file.base && live.whole() && !live.file.footer.is_empty();
-        let bytes = live.iter().filter(|live| has_index(live)).map(|live| live.file.bytes).sum();
+        let has_index = |live: &LiveFile| live.file.base && !live.file.footer.is_empty();
+        let bytes = live.iter().filter(|live| has_index(live)).map(|live| live.share_of(live.file.bytes)).sum();
         let Some(columns) = table.index_columns().filter(|_| table.is_less_than(bytes, self.loaded.workers)) else {
             return Ok(live);
         };
         let (mut bases, mut rest) = (Vec::new(), Vec::new());
         for live in live {
-            let opened = if has_index(&live) { read::open_indexed(&*self.loaded.store, held, live.file, || table.file())? } else { None };
-            match opened.filter(|file| file.index().columns == columns) {
+            let open = || read::open_indexed(&*self.loaded.store, held, live.file, || table.file());
+            let opened = if has_index(&live) { open()? } else { None };
+            match opened.filter(|file| file.index().columns == columns).map(Arc::new) {
                 Some(file) => {
-                    self.loaded.progress.read(usize::try_from(file.rows()).unwrap_or(usize::MAX));
-                    bases.push((live.file.group_first, file));
+                    bases.extend(live.groups.into_iter().map(|groups| Base { file: file.clone(), groups }));
                 }
                 None => rest.push(live),
             }
         }
-        bases.sort_by_key(|(first, _)| *first);
         if !bases.is_empty() {
-            table.adopt(bases.into_iter().map(|(_, file)| file).collect())?;
+            table.adopt(bases)?;
+            self.loaded.progress.stay(table.cold().0);
         }
         Ok(rest)
     }

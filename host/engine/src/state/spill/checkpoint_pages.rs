@@ -1,58 +1,94 @@
-//! Pages of spill files that are the bases of the checkpoint that a job started from: their rows are looked up where they lie, so that
-//! a start need not read them.
+//! Pages of spill files that are bases of the checkpoint that a job started from: their rows are looked up where they lie, so that a
+//! start need not read them.
 
+use crate::batch::keys::GROUP_SHIFT;
+use crate::checkpoint::block_index::IndexedBlock;
 use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::Result;
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
-/// Bases of key groups that lie one behind the other: a page is a record batch.
+/// A base, and some of its key groups: newer bases cover others, or other workers own them.
+pub struct Base {
+    pub file: Arc<IndexedFile>,
+    pub groups: Range<u32>,
+}
+
+/// Key groups of bases, in order, none of them twice: a page is a record batch of one of these.
 #[derive(Debug)]
 pub struct CheckpointPages {
-    files: Vec<IndexedFile>,
-    /// The number of the first page of each.
-    first_pages: Vec<usize>,
+    pieces: Vec<Piece>,
     form: RowForm,
+    /// See [`CheckpointPages::memory`] and [`CheckpointPages::bytes`].
+    memory: u64,
+    bytes: u64,
+}
+
+/// What counts of a base, or a part of that.
+#[derive(Debug)]
+struct Piece {
+    file: Arc<IndexedFile>,
+    /// The record batches. The first and the last may have rows that do not count.
+    blocks: Range<usize>,
+    /// The hashes of keys that count.
+    hashes: RangeInclusive<u64>,
+    /// The number of its first page.
+    first_page: usize,
+}
+
+impl Piece {
+    fn pages(&self) -> Range<usize> {
+        self.first_page..self.first_page + self.blocks.len()
+    }
+
+    fn blocks(&self) -> &[IndexedBlock] {
+        self.file.index().blocks.get(self.blocks.clone()).unwrap_or_default()
+    }
 }
 
 impl CheckpointPages {
-    /// Of these files, in the order of their key groups.
-    pub fn new(files: Vec<IndexedFile>, form: RowForm) -> CheckpointPages {
-        let pages = files.iter().map(|file| file.index().blocks.len());
-        let first_pages = pages.scan(0, |next, pages| Some(std::mem::replace(next, *next + pages))).collect();
-        CheckpointPages { files, first_pages, form }
-    }
-
-    /// The files.
-    pub fn files(&self) -> &[IndexedFile] {
-        &self.files
-    }
-
-    /// The memory that indexes and filters take.
-    pub fn memory(&self) -> u64 {
-        self.files.iter().map(IndexedFile::memory).sum()
-    }
-
-    /// Whether there may be a key with this hash.
-    pub fn may_have(&self, hash: u64) -> bool {
-        let first_hash = |file: &IndexedFile| file.index().blocks.first().map_or(u64::MAX, |block| block.first_hash);
-        let behind = self.files.partition_point(|file| first_hash(file) <= hash);
-        let file = behind.checked_sub(1).and_then(|place| self.files.get(place));
-        file.is_some_and(|file| file.index().filter.may_have(hash))
-    }
-
-    /// The pages of some whole files from the one that begins with this page, with so many rows together, or of that one.
-    pub fn whole_files(&self, start: usize, rows_max: u64) -> Range<usize> {
-        let (mut end, mut rows) = (start, 0);
-        for file in self.files.iter().skip(self.first_pages.partition_point(|first| *first < start)) {
-            rows += file.rows();
-            if end > start && rows > rows_max {
-                break;
+    /// Of these bases.
+    pub fn new(mut bases: Vec<Base>, form: RowForm) -> CheckpointPages {
+        bases.sort_by_key(|base| base.groups.start);
+        let files: BTreeMap<_, _> = bases.iter().map(|base| (Arc::as_ptr(&base.file), &base.file)).collect();
+        let sum = |of: fn(&IndexedFile) -> u64| files.values().map(|file| of(file)).sum();
+        let (memory, bytes) = (sum(IndexedFile::memory), sum(IndexedFile::bytes));
+        let (mut pieces, mut first_page) = (Vec::with_capacity(bases.len()), 0);
+        for Base { file, groups } in bases {
+            let hash = |group: u32| u64::from(group) << GROUP_SHIFT;
+            let hashes = hash(groups.start)..=hash(groups.end).wrapping_sub(1);
+            let blocks = &file.index().blocks;
+            // Keys with the first hash of a batch may begin in the one before.
+            let start = blocks.partition_point(|block| block.first_hash < *hashes.start()).saturating_sub(1);
+            let end = blocks.partition_point(|block| block.first_hash <= *hashes.end());
+            let blocks = start..end.max(start);
+            if !blocks.is_empty() && !groups.is_empty() {
+                let piece = Piece { file, blocks, hashes, first_page };
+                first_page = piece.pages().end;
+                pieces.push(piece);
             }
-            end += file.index().blocks.len();
         }
-        start..end
+        CheckpointPages { pieces, form, memory, bytes }
+    }
+
+    /// What is known of each page; hashes are those of keys that count.
+    pub fn pages(&self) -> impl Iterator<Item = IndexedBlock> {
+        self.pieces.iter().flat_map(|piece| {
+            let own = |block: &IndexedBlock| IndexedBlock { first_hash: block.first_hash.max(*piece.hashes.start()), ..*block };
+            piece.blocks().iter().map(own)
+        })
+    }
+
+    /// The pages that may have rows that do not count, and the hashes of keys that do.
+    pub fn edges(&self) -> impl Iterator<Item = (usize, RangeInclusive<u64>)> {
+        self.pieces.iter().flat_map(|piece| {
+            let pages = piece.pages();
+            let last = Some(pages.end - 1).filter(|last| *last != pages.start);
+            std::iter::once(pages.start).chain(last).map(|page| (page, piece.hashes.clone()))
+        })
     }
 
     /// How rows of a spill file are made of those that are read here.
@@ -60,15 +96,44 @@ impl CheckpointPages {
         &self.form
     }
 
+    /// The memory that indexes and filters take.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// The length of the files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether there may be a key with this hash.
+    pub fn may_have(&self, hash: u64) -> bool {
+        let behind = self.pieces.partition_point(|piece| *piece.hashes.start() <= hash);
+        let piece = behind.checked_sub(1).and_then(|place| self.pieces.get(place));
+        piece.is_some_and(|piece| piece.hashes.contains(&hash) && piece.file.index().filter.may_have(hash))
+    }
+
+    /// Pages from this one on, where what counts of a base begins, as many as have so many rows together, or all that count of it.
+    pub fn some_from(&self, start: usize, rows_max: u64) -> Range<usize> {
+        let (mut end, mut rows) = (start, 0);
+        for piece in self.pieces.iter().skip(self.pieces.partition_point(|piece| piece.first_page < start)) {
+            rows += piece.blocks().iter().map(|block| u64::from(block.rows)).sum::<u64>();
+            if end > start && rows > rows_max {
+                break;
+            }
+            end = piece.pages().end;
+        }
+        start..end
+    }
+
     /// Reads pages that are side by side.
     pub fn read(&self, pages: Range<usize>) -> Result<Vec<FileRows>> {
         let mut all = Vec::with_capacity(pages.len());
-        for (first, file) in self.first_pages.iter().zip(&self.files) {
-            let own = pages.start.max(*first)..pages.end.min(first + file.index().blocks.len());
-            if own.is_empty() {
-                continue;
-            }
-            for batch in file.read(own.start - first..own.end - first)? {
+        let first = self.pieces.partition_point(|piece| piece.pages().end <= pages.start);
+        for piece in self.pieces.iter().skip(first).take_while(|piece| piece.first_page < pages.end) {
+            let Piece { file, blocks, .. } = piece;
+            let block = |page: usize| page.saturating_sub(piece.first_page) + blocks.start;
+            for batch in file.read(block(pages.start.max(piece.first_page))..block(pages.end).min(blocks.end))? {
                 all.push(self.form.rows(&batch).map_err(|error| file.damaged(&error.message))?);
             }
         }

@@ -1,6 +1,7 @@
 //! The cold rows of a table: several spill files, and which rows of them are still there. A key is in memory or in one file, and
 //! once: who takes it out of a file marks its row there.
 
+use super::checkpoint_pages::CheckpointPages;
 use super::file::{Pages, SpillFile};
 use super::merge::Merge;
 use super::page::ColdRow;
@@ -46,6 +47,21 @@ impl ColdFile {
         let oldest_of_all = oldest.iter().copied().min().unwrap_or(i64::MAX);
         let taken = vec![0; (rows as usize).div_ceil(64)];
         ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all, copied: 0 }
+    }
+
+    /// With those rows of bases of a checkpoint that count.
+    pub fn of_checkpoint(file: SpillFile, timed: bool) -> Result<ColdFile> {
+        let mut cold = ColdFile::new(file, false, timed);
+        let file = cold.file.clone();
+        for (page, hashes) in file.checkpoint().into_iter().flat_map(CheckpointPages::edges) {
+            file.read(page..page + 1)?.each(page, |row, found| {
+                if !hashes.contains(&found.hash) {
+                    cold.take(row);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(cold)
     }
 
     /// How many rows are there.

@@ -2,10 +2,9 @@
 //! in its folder: whatever becomes of the process, nothing is left of it.
 
 use super::budget::StateBudget;
-use super::checkpoint_pages::CheckpointPages;
+use super::checkpoint_pages::{Base, CheckpointPages};
 use super::page::{self, ColdRow, PAGE_BYTES, PageBuilder};
 use crate::checkpoint::filter::Filter;
-use crate::checkpoint::indexed_file::IndexedFile;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::fault;
@@ -72,19 +71,17 @@ pub fn open(folder: &Path) -> Result<File, StoreError> {
 }
 
 impl SpillFile {
-    /// Bases of a checkpoint, in the order of their key groups, as one file. An error where they have too many rows for that.
-    pub fn of_checkpoint(files: Vec<IndexedFile>, form: RowForm, folder: &Path) -> Result<SpillFile> {
+    /// Bases of a checkpoint as one file. An error where they have too many rows for that.
+    pub fn of_checkpoint(bases: Vec<Base>, form: RowForm, folder: &Path) -> Result<SpillFile> {
+        let checkpoint = CheckpointPages::new(bases, form);
         let (mut pages, mut oldest, mut rows) = (Vec::new(), Vec::new(), 0u32);
-        for block in files.iter().flat_map(|file| &file.index().blocks) {
-            pages.push(PageEntry { first_hash: block.first_hash, start: 0, first_row: rows });
+        for page in checkpoint.pages() {
+            pages.push(PageEntry { first_hash: page.first_hash, start: 0, first_row: rows });
             // Where rows themselves tell it nothing is known before they are read.
-            oldest.push(if form.has_touched() { block.oldest } else { i64::MIN });
-            rows = rows.checked_add(block.rows).ok_or_else(|| too_large(folder))?;
+            oldest.push(if checkpoint.form().has_touched() { page.oldest } else { i64::MIN });
+            rows = rows.checked_add(page.rows).ok_or_else(|| too_large(folder))?;
         }
-        if !pages.is_sorted_by_key(|page| page.first_hash) {
-            return Err(Error::environment("files of a checkpoint are not in the order of their key groups"));
-        }
-        let source = PageSource::Checkpoint(CheckpointPages::new(files, form));
+        let source = PageSource::Checkpoint(checkpoint);
         Ok(SpillFile { source, folder: folder.to_owned(), pages, end: 0, rows, oldest })
     }
 
@@ -110,7 +107,7 @@ impl SpillFile {
     pub fn bytes(&self) -> u64 {
         match &self.source {
             PageSource::Own { .. } => u64::from(self.end) * PAGE_BYTES as u64,
-            PageSource::Checkpoint(pages) => pages.files().iter().map(IndexedFile::bytes).sum(),
+            PageSource::Checkpoint(pages) => pages.bytes(),
         }
     }
 
@@ -304,9 +301,8 @@ impl Pages<'_> {
                 Ok(ControlFlow::Continue(()))
             }
             ReadRows::Checkpoint(form, pages) => {
-                let Some(rows) = pages.get(page.saturating_sub(self.pages.start)) else {
-                    return Err(Error::bug("a page that was not read"));
-                };
+                let rows = pages.get(page.saturating_sub(self.pages.start));
+                let rows = rows.ok_or_else(|| Error::bug("a page that was not read"))?;
                 let start = rows.hashes().partition_point(|hash| hash.0 < first);
                 let end = rows.hashes().partition_point(|hash| hash.0 <= last);
                 form.each_row(rows, start..end.max(start), |row, cold| show(first_row.saturating_add(row as u32), cold))

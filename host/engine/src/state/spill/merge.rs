@@ -133,7 +133,7 @@ struct Due {
 /// and checked before the checkpoint that they are of is gone.
 fn part_due(file: &ColdFile, budget: &StateBudget) -> Option<Due> {
     let pages = file.file.checkpoint()?;
-    let part = pages.whole_files(file.copied(), budget.rows_per_file());
+    let part = pages.some_from(file.copied(), budget.rows_per_file());
     (!part.is_empty()).then(|| Due { files: vec![file.clone()], changed: file.changed, part: Some(part) })
 }
 

@@ -57,6 +57,20 @@ fn opened(told: &StateFile, bytes: &[u8], folder: &Path) -> Result<IndexedFile> 
     IndexedFile::open(told, || Ok(Some(file))).map(|file| file.expect("it has an index"))
 }
 
+/// The key groups of these files, and sometimes those of a file as two that are apart.
+fn counting(files: Vec<IndexedFile>, random: &mut Random) -> Vec<Base> {
+    let group = |file: &IndexedFile| KeyHash(file.index().blocks[0].first_hash).group() as u32;
+    let starts: Vec<u32> = files.iter().skip(1).map(group).chain([KEY_GROUPS as u32]).collect();
+    let (mut bases, mut start) = (Vec::new(), 0);
+    for (file, end) in files.into_iter().map(Arc::new).zip(starts) {
+        let middle = start + random.below(u64::from(end - start) + 1) as u32;
+        bases.extend([start..middle, middle..end].map(|groups| Base { file: file.clone(), groups }));
+        start = end;
+    }
+    bases.reverse();
+    bases
+}
+
 #[test]
 fn a_table_whose_base_stays_where_it_is_is_the_same_as_one_in_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +98,7 @@ fn a_table_whose_base_stays_where_it_is_is_the_same_as_one_in_memory() {
             };
             let files: Vec<IndexedFile> = files.into_iter().map(open).collect();
             assert!(keys < 2_000 || files.len() > 1 && files[0].index().blocks.len() > 5);
-            after.adopt(files).unwrap();
+            after.adopt(counting(files, &mut pair.random)).unwrap();
             after.restore_each(|restore| restore(&changed, false)).unwrap();
             assert_eq!((after.changed(), after.len()), (0, pair.plain.len()));
             assert_eq!(all(&mut after), all(&mut pair.plain.copied()));

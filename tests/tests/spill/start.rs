@@ -1,0 +1,53 @@
+//! Starts of jobs whose state is larger than memory: rows stay in files of the checkpoint until they are needed.
+
+use super::{BATCHES, KEEPS, left, same, trial};
+use millstream_tests::{Ended, Trial};
+
+const SPILLS: &str = "state = { memory = \"1MiB\", folder = \"cold\" }";
+
+/// How many rows of the state a start left in files of the checkpoint.
+fn stayed(ended: &Ended) -> u64 {
+    let told = ended.stderr.split_once(" state rows (").map_or("0 of them stay in its files", |(_, told)| told);
+    let (rows, rest) = told.split_once(' ').unwrap();
+    assert!(rest.starts_with("of them stay in its files"), "{}", ended.stderr);
+    rows.parse().unwrap()
+}
+
+#[test]
+fn a_start_leaves_rows_in_files_of_the_checkpoint() {
+    let golden = trial(KEEPS, 13);
+    golden.run_well(&["--workers", "2"]);
+    let golden = left(&golden);
+    let spilling = trial(&format!("{KEEPS}\n{SPILLS}"), 13);
+    let whole = spilling.text("in.jsonl");
+    let half = whole.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
+    spilling.write("in.jsonl", half.collect::<String>());
+    // One base, written at the end.
+    spilling.run_well(&["--workers", "2", "--set", "checkpoint.every=1000"]);
+    let often = "checkpoint.every=2";
+    spilling.write("in.jsonl", whole);
+    // Rows are copied into other files while the job runs, which is a merge, and newer ones are evicted. Others own other key groups,
+    // and take theirs out of the same files.
+    for (step, workers) in [("merged:1", "2"), ("evicted:9", "3"), ("written:12", "3"), ("merged:2", "1"), ("page:9", "2")] {
+        spilling.killed(&format!("spill.{step}"), &["--workers", workers, "--set", often]);
+        let started = spilling.killed("checkpoint.manifest:1", &["--workers", workers, "--set", often]);
+        assert!(stayed(&started) > 1_000, "{}", started.stderr);
+    }
+    spilling.run_well(&["--workers", "3"]);
+    same(&spilling, &golden, "after all starts");
+}
+
+#[test]
+fn a_damaged_file_that_rows_would_stay_in_is_refused() {
+    let spilling = trial(SPILLS, 14);
+    spilling.killed("checkpoint.manifest:5", &["--workers", "1"]);
+    for file in std::fs::read_dir(spilling.path("checkpoint/state")).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let told = spilling.refused(&["run", "job.toml", "--workers", "1"]);
+    assert!(told.contains("-alarms.arrow is damaged"), "{told}");
+}
