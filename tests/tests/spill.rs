@@ -109,11 +109,13 @@ fn state(trial: &Trial, query: &str) -> String {
     trial.well(&["state", "job.toml", "--json", "--sql", query])
 }
 
+/// The files that sinks of such a job write.
+const SINKS: [&str; 4] = ["rung.jsonl", "seen.jsonl", "refused.jsonl", "counts.jsonl"];
+
 /// All that a job leaves: what its sinks wrote, and what its checkpoint holds.
 fn left(trial: &Trial) -> Vec<String> {
     let state = |query: &str| state(trial, query);
-    let mut all: Vec<String> =
-        ["rung.jsonl", "seen.jsonl", "refused.jsonl", "counts.jsonl"].map(|name| trial.text(name)).into();
+    let mut all: Vec<String> = SINKS.map(|name| trial.text(name)).into();
     all.push(state("select k, calls from alarms order by k"));
     all.push(state("select k, at from \"alarms.timers\" order by k, at"));
     all.push(state("select k, todo, calls from watched order by k, todo"));

@@ -42,9 +42,8 @@ pub fn run() {
     figure(&format!("resident with {budget}, MB"), peak(&all[2]), "target: at most 1.1 of the budget");
 
     let checkpoint = "checkpoint = { dir = \"kept\", every = \"1h\" }\n";
-    let kept = made("kept", &text(checkpoint, keys));
-    wait(&kept);
     let kept = made("kept", &text(&format!("{checkpoint}{}", state(&budget)), keys));
+    wait(&kept);
     let mut start = || seconds(|| wait(&kept));
     let start_s = in_turn_so_often(ROUNDS, &mut [&mut start])[0];
     figure(&format!("a start from a checkpoint with {budget}, and its end, s"), format!("{start_s:.1}"), "");

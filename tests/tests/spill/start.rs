@@ -1,7 +1,7 @@
 //! Starts of jobs whose state is larger than memory: rows stay in files of the checkpoint until they are needed.
 
-use super::{BATCHES, KEEPS, left, same, trial};
-use millstream_tests::{Ended, Trial};
+use super::{BATCHES, KEEPS, SINKS, are_same, left, same, trial};
+use millstream_tests::{Ended, Process, S3Server};
 
 const SPILLS: &str = "state = { memory = \"1MiB\", folder = \"cold\" }";
 
@@ -28,7 +28,9 @@ fn a_start_leaves_rows_in_files_of_the_checkpoint() {
     spilling.write("in.jsonl", whole);
     // Rows are copied into other files while the job runs, which is a merge, and newer ones are evicted. Others own other key groups,
     // and take theirs out of the same files.
-    for (step, workers) in [("merged:1", "2"), ("evicted:9", "3"), ("written:12", "3"), ("merged:2", "1"), ("page:9", "2")] {
+    for (step, workers) in
+        [("merged:1", "2"), ("evicted:9", "3"), ("written:12", "3"), ("merged:2", "1"), ("page:9", "2")]
+    {
         spilling.killed(&format!("spill.{step}"), &["--workers", workers, "--set", often]);
         let started = spilling.killed("checkpoint.manifest:1", &["--workers", workers, "--set", often]);
         assert!(stayed(&started) > 1_000, "{}", started.stderr);
@@ -50,4 +52,31 @@ fn a_damaged_file_that_rows_would_stay_in_is_refused() {
     }
     let told = spilling.refused(&["run", "job.toml", "--workers", "1"]);
     assert!(told.contains("-alarms.arrow is damaged"), "{told}");
+}
+
+/// What is in a bucket is fetched into files without a name, and looked up there.
+#[test]
+fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
+    let golden = trial(KEEPS, 15);
+    golden.run_well(&["--workers", "2"]);
+    let golden: Vec<String> = SINKS.map(|name| golden.text(name)).into();
+    let server = S3Server::start();
+    let spilling = trial(&format!("{KEEPS}\n{SPILLS}"), 15);
+    spilling.change("dir = \"checkpoint\"", "dir = \"s3://bucket/spills\"");
+    let run = || {
+        let mut command = spilling.command(&["run", "job.toml", "--workers", "2"]);
+        let ended = Process::start(command.envs(server.settings())).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended
+    };
+    let whole = spilling.text("in.jsonl");
+    let half = whole.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
+    spilling.write("in.jsonl", half.collect::<String>());
+    run();
+    spilling.write("in.jsonl", whole);
+    let started = run();
+    assert!(stayed(&started) > 1_000, "{}", started.stderr);
+    let left: Vec<String> = SINKS.map(|name| spilling.text(name)).into();
+    are_same(&left, &golden, "from a bucket");
+    assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
 }

@@ -106,7 +106,8 @@ impl IndexedFile {
             let read = state_file::without_panic(|| self.decoder.read_record_batch(place, &bytes));
             read.ok().flatten().filter(|rows| rows.num_rows() as u64 == u64::from(told.rows))
         };
-        let read = |(block, range)| batch((block, range)).ok_or_else(|| self.damaged(&format_args!("in batch {block}")));
+        let read =
+            |(block, range)| batch((block, range)).ok_or_else(|| self.damaged(&format_args!("in batch {block}")));
         blocks.zip(ranges).map(read).collect()
     }
 

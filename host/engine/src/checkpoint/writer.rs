@@ -6,9 +6,9 @@ mod unwritten;
 
 use super::recent::{CheckpointFacts, RecentCheckpoints};
 use super::record::{self, NextPlugin, Upgraded};
+use super::state_file::EncodedFile;
 use super::store::{Store, Version};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
-use super::state_file::EncodedFile;
 use super::{Markers, fold, gc, manifest, resolve, state_file};
 use crate::checkpoint::changes::Changes;
 use crate::digest;

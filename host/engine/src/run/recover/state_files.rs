@@ -29,7 +29,8 @@ pub fn damaged(
     };
     let files: BTreeMap<&String, &StateFile> =
         files.filter(|file| !was_read(file)).map(|file| (&file.path, file)).collect();
-    let (indexed, others): (Vec<&StateFile>, Vec<&StateFile>) = files.into_values().partition(|file| !file.footer.is_empty());
+    let (indexed, others): (Vec<&StateFile>, Vec<&StateFile>) =
+        files.into_values().partition(|file| !file.footer.is_empty());
     // Of these only some bytes at a time are in memory, of others all.
     let mut damaged = some_at_once(store, &indexed)?;
     for file in others {

@@ -77,7 +77,10 @@ impl CheckpointPages {
     /// What is known of each page; hashes are those of keys that count.
     pub fn pages(&self) -> impl Iterator<Item = IndexedBlock> {
         self.pieces.iter().flat_map(|piece| {
-            let own = |block: &IndexedBlock| IndexedBlock { first_hash: block.first_hash.max(*piece.hashes.start()), ..*block };
+            let own = |block: &IndexedBlock| IndexedBlock {
+                first_hash: block.first_hash.max(*piece.hashes.start()),
+                ..*block
+            };
             piece.blocks().iter().map(own)
         })
     }

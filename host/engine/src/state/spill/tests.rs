@@ -96,11 +96,13 @@ impl Pair {
 
     /// All of these keys get a state.
     fn fill(&mut self, keys: u64) {
-        let names = StringArray::from_iter_values((0..keys).map(|key| format!("{key}{}", "x".repeat((key % 40) as usize))));
+        let names =
+            StringArray::from_iter_values((0..keys).map(|key| format!("{key}{}", "x".repeat((key % 40) as usize))));
         let rows = keys as usize;
         let encoded = Keys::encode(&[Arc::new(names) as ArrayRef], rows).unwrap();
         let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
-        let text: ArrayRef = Arc::new((0..rows).map(|row| (row % 3 > 0).then(|| "t".repeat(row % 90))).collect::<StringArray>());
+        let text: ArrayRef =
+            Arc::new((0..rows).map(|row| (row % 3 > 0).then(|| "t".repeat(row % 90))).collect::<StringArray>());
         let f: ArrayRef = Arc::new((0..rows).map(|row| (row % 2 > 0).then_some(row as f64)).collect::<Float64Array>());
         let b: ArrayRef = Arc::new((0..rows).map(|row| Some(row % 5 == 0)).collect::<BooleanArray>());
         let states = RecordBatch::try_new(state(), vec![n, text, f, b]).unwrap();
