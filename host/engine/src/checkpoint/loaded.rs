@@ -74,15 +74,10 @@ impl LoadProgress {
         shown.iter().for_each(|shown| shown.add(rows as u64));
     }
 
-    /// So many rows stay in files of the checkpoint, where they are looked up.
-    pub fn stay(&self, rows: u64) {
-        self.stay.fetch_add(rows, Ordering::Relaxed);
-        self.read(usize::try_from(rows).unwrap_or(usize::MAX));
-    }
-
-    /// A stage on one worker has loaded so many rows.
-    pub fn add(&self, rows: usize) {
+    /// A stage on one worker has so many rows now, of which so many stay in files of the checkpoint.
+    pub fn add(&self, rows: usize, stay: u64) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.stay.fetch_add(stay, Ordering::Relaxed);
     }
 
     /// Whether all workers of the process have loaded what they need.

@@ -44,6 +44,8 @@ const SLACK: usize = 3;
 const LOADED_ROWS: usize = 64;
 /// So much is freed before memory is given back to the system: it takes some milliseconds.
 const FREED_BYTES: u64 = 4 << 20;
+/// Keys that changed behind bases take one of so many bytes of the budget while they are collected.
+const CHANGED_KEYS_SHARE: u64 = 16;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
 const LOOK_BYTES: u64 = 4 << 20;
 
@@ -174,6 +176,11 @@ impl StateTable {
         self.spill.as_ref().map_or((0, 0), |spill| (spill.cold.len(), spill.cold.bytes()))
     }
 
+    /// How many rows are where the checkpoint has them that was loaded.
+    pub fn rows_in_checkpoint(&self) -> u64 {
+        self.spill.as_ref().map_or(0, |spill| spill.cold.in_checkpoint())
+    }
+
     pub(super) fn cold_changed(&self) -> u64 {
         self.spill.as_ref().map_or(0, |spill| spill.cold.changed())
     }
@@ -246,7 +253,8 @@ impl StateTable {
             hashes.iter().enumerate().map(|(row, hash)| WantedKey { hash: hash.0, key: Some(keys.get(row)) }).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        self.with_cold(|_, cold| cold.take(wanted, |_, _| {}))
+        let memory_max = self.budget() / CHANGED_KEYS_SHARE;
+        self.with_cold(|_, cold| cold.forget(wanted, memory_max))
     }
 
     /// Brings the rows into memory whose keys were last touched at this time or before, about so many at most, and tells their slots.

@@ -106,7 +106,7 @@ impl TableCheckpoint {
                 })
             })
         })?;
-        self.loaded.progress.add(table.len());
+        self.loaded.progress.add(table.len(), table.rows_in_checkpoint());
         Ok(true)
     }
 
@@ -136,7 +136,7 @@ impl TableCheckpoint {
         }
         if !bases.is_empty() {
             table.adopt(bases)?;
-            self.loaded.progress.stay(table.cold().0);
+            self.loaded.progress.read(usize::try_from(table.rows_in_checkpoint()).unwrap_or(usize::MAX));
         }
         Ok(rest)
     }

@@ -117,6 +117,35 @@ pub struct ColdRows {
     pub merge: Option<Merge>,
     /// Rows of a checkpoint are being loaded. Many that are in files may be taken out of these, so none is copied elsewhere.
     pub is_loading: bool,
+    /// Keys of changes behind the bases of the checkpoint, which may have rows in these that do not count any more.
+    changed_keys: ChangedKeys,
+}
+
+/// Keys one behind the other.
+#[derive(Debug, Default)]
+struct ChangedKeys {
+    /// The hash of each, and its length.
+    keys: Vec<(u64, u32)>,
+    bytes: Vec<u8>,
+}
+
+impl ChangedKeys {
+    fn memory(&self) -> u64 {
+        (self.keys.len() * size_of::<(u64, u32)>() + self.bytes.len()) as u64
+    }
+
+    /// All of them in order, each once.
+    fn wanted(&self) -> Vec<WantedKey<'_>> {
+        let mut rest = self.bytes.as_slice();
+        let key = |(hash, length): &(u64, u32)| {
+            let key = rest.split_off(..*length as usize).unwrap_or_default();
+            WantedKey { hash: *hash, key: Some(key) }
+        };
+        let mut wanted: Vec<WantedKey> = self.keys.iter().map(key).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
 }
 
 impl Clone for ColdRows {
@@ -137,6 +166,12 @@ impl ColdRows {
         self.files.iter().map(|file| u64::from(file.live)).sum()
     }
 
+    /// How many of them are in bases of the checkpoint that was loaded.
+    pub fn in_checkpoint(&self) -> u64 {
+        let bases = self.files.iter().filter(|file| file.file.checkpoint().is_some());
+        bases.map(|file| u64::from(file.live)).sum()
+    }
+
     /// How many of them no checkpoint has as they are.
     pub fn changed(&self) -> u64 {
         self.files.iter().filter(|file| file.changed).map(|file| u64::from(file.live)).sum()
@@ -149,7 +184,7 @@ impl ColdRows {
 
     /// The memory that indexes and filters take.
     pub fn memory(&self) -> u64 {
-        self.files.iter().map(ColdFile::memory).sum()
+        self.files.iter().map(ColdFile::memory).sum::<u64>() + self.changed_keys.memory()
     }
 
     /// The length of all files.
@@ -179,11 +214,47 @@ impl ColdRows {
         self.merge.iter_mut().for_each(|merge| merge.changed = false);
     }
 
+    /// These keys, which are in order, are stored or removed behind what files have of them. While a checkpoint is loaded, rows in its
+    /// bases are looked for when keys have come that take so much memory: they may be anywhere there, and so each base is read once
+    /// for many.
+    pub fn forget(&mut self, wanted: Vec<WantedKey<'_>>, memory_max: u64) -> Result<()> {
+        if !self.is_loading {
+            return self.take(wanted, |_, _| {});
+        }
+        for WantedKey { hash, key } in &wanted {
+            let mut bases = self.files.iter().filter_map(|file| file.file.checkpoint());
+            if bases.any(|base| base.may_have(*hash)) {
+                let key = key.unwrap_or_default();
+                self.changed_keys.keys.push((*hash, key.len() as u32));
+                self.changed_keys.bytes.extend_from_slice(key);
+            }
+        }
+        self.take_of(wanted, |file| file.checkpoint().is_none(), |_, _| {})?;
+        if self.changed_keys.memory() > memory_max { self.forget_changed() } else { Ok(()) }
+    }
+
+    /// Rows of keys that changed behind bases are not in these any more.
+    pub fn forget_changed(&mut self) -> Result<()> {
+        let changed = std::mem::take(&mut self.changed_keys);
+        self.take_of(changed.wanted(), |file| file.checkpoint().is_some(), |_, _| {})
+    }
+
     /// Takes the rows of these keys, which are in order and each there once: `found` is given those that there are, with the file's
     /// [`ColdFile::changed`].
-    pub fn take(&mut self, mut wanted: Vec<WantedKey<'_>>, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+    pub fn take(&mut self, wanted: Vec<WantedKey<'_>>, found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+        self.take_of(wanted, |_| true, found)
+    }
+
+    fn take_of(
+        &mut self,
+        mut wanted: Vec<WantedKey<'_>>,
+        is_looked_at: impl Fn(&SpillFile) -> bool,
+        mut found: impl FnMut(bool, ColdRow<'_>),
+    ) -> Result<()> {
         for place in (0..self.files.len()).rev() {
-            let Some(ColdFile { file, .. }) = self.files.get(place) else { continue };
+            let Some(ColdFile { file, .. }) = self.files.get(place).filter(|file| is_looked_at(&file.file)) else {
+                continue;
+            };
             let file = file.clone();
             let hits: Vec<(usize, Range<usize>)> = (0..wanted.len())
                 .filter(|at| file.may_have(wanted[*at].hash))

@@ -38,7 +38,7 @@ impl StateTable {
     /// tables take more than they may. No key of a base came before it. What was given is there, also where `read` fails.
     pub fn restore_each(&mut self, read: impl FnOnce(RestoreRows<'_>) -> Result<()>) -> Result<()> {
         let mut direct = DirectRestore { file: None };
-        self.set_loading(true);
+        self.set_loading(true)?;
         let form = self.row_form();
         let read = read(&mut |rows, is_base| {
             let rows = FileRows::of(&form, rows)?;
@@ -51,12 +51,14 @@ impl StateTable {
             }
             self.shrink()
         });
-        self.set_loading(false);
-        direct.end_file(self).and(read)
+        let loaded = self.set_loading(false);
+        direct.end_file(self).and(loaded).and(read)
     }
 
-    fn set_loading(&mut self, is_loading: bool) {
-        self.spill.iter_mut().for_each(|spill| spill.cold.is_loading = is_loading);
+    fn set_loading(&mut self, is_loading: bool) -> Result<()> {
+        let Some(spill) = &mut self.spill else { return Ok(()) };
+        spill.cold.is_loading = is_loading;
+        spill.cold.forget_changed()
     }
 }
 
