@@ -45,7 +45,7 @@ const LOADED_ROWS: usize = 64;
 /// So much is freed before memory is given back to the system: it takes some milliseconds.
 const FREED_BYTES: u64 = 4 << 20;
 /// Keys that changed behind bases take one of so many bytes of the budget while they are collected.
-const CHANGED_KEYS_SHARE: u64 = 16;
+const CHANGED_KEYS_SHARE: u64 = 8;
 /// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
 const LOOK_BYTES: u64 = 4 << 20;
 
