@@ -170,6 +170,9 @@ impl TableCheckpoint {
         if changed == 0 {
             return Ok(None);
         }
+        // A base of a table that fits is loaded into memory: nobody would look rows up there.
+        let may_not_fit = state.is_less_than(state.used_bytes() + state.cold().1, self.loaded.workers);
+        let indexed_by = state.index_columns().filter(|_| may_not_fit);
         let (is_due, several) = (self.base_due(changed, all), self.several);
         let has_parts = state.spills() || (all >= PARTS_ROWS_MIN && !several);
         // Where most rows changed, all are not much more.
@@ -180,11 +183,11 @@ impl TableCheckpoint {
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
         if !in_parts && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.changes_of(after, changed, all, |base, to| {
-                to.index_by(state.index_columns());
+                to.index_by(indexed_by);
                 state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
-        let mut files = FilesOfTable { after, number: 0, indexed_by: state.index_columns(), copies: Vec::new() };
+        let mut files = FilesOfTable { after, number: 0, indexed_by, copies: Vec::new() };
         if is_whole {
             self.write_groups(state, self.groups, &mut files)?;
             state.forget_changes()?;

@@ -18,7 +18,7 @@ const GROWTH: u64 = 2;
 pub type RestoreRows<'a> = &'a mut dyn FnMut(&RecordBatch, bool) -> Result<()>;
 
 impl StateTable {
-    /// Whether bases of so many bytes are certainly more than the table may have in memory; `workers`: how many of the process
+    /// Whether rows that take so many bytes in files of checkpoints are certainly more than the table may have in memory; `workers`: how many of the process
     /// have tables like it.
     pub fn is_less_than(&self, bytes: u64, workers: usize) -> bool {
         self.spills() && bytes.saturating_mul(GROWTH) > self.budget() / (workers as u64).max(1)
