@@ -2,7 +2,8 @@
 //! when their keys do.
 //!
 //! A row is in memory or in one file. What a table gives does not depend on where its rows are, and the files are of no use to
-//! anybody else: checkpoints hold all of a table, as they do of any other, and a start begins with files of its own.
+//! anybody else: checkpoints hold all of a table, as they do of any other. A start begins with files of its own, or with bases of its
+//! checkpoint, which it leaves where they are.
 
 pub mod budget;
 mod checkpoint_pages;
