@@ -190,17 +190,18 @@ fn read_batches(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
     for block in &dictionaries {
         decoder.read_dictionary(block, &block_of(&whole, block)?)?;
     }
-    let (mut batches, mut small, mut small_bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut batches, mut small, mut small_rows, mut small_bytes) = (Vec::new(), Vec::new(), 0, 0);
     for block in &blocks {
         let Some(batch) = decoder.read_record_batch(block, &block_of(&whole, block)?)? else { continue };
         // Batches of a file with an index are small; whoever reads all of it is to get as many rows at a time as from others.
-        let rows: usize = small.iter().map(RecordBatch::num_rows).sum();
         let bytes = usize::try_from(block.bodyLength()).unwrap_or(usize::MAX);
-        let is_full = rows + batch.num_rows() > ROWS_MAX || bytes.saturating_add(small_bytes) > STATE_SLICE_MAX.bytes;
+        let is_full =
+            small_rows + batch.num_rows() > ROWS_MAX || bytes.saturating_add(small_bytes) > STATE_SLICE_MAX.bytes;
         if is_full || index.is_none() {
             batches.extend(together(&mut small)?);
-            small_bytes = 0;
+            (small_rows, small_bytes) = (0, 0);
         }
+        small_rows += batch.num_rows();
         small_bytes = small_bytes.saturating_add(bytes);
         small.push(batch);
     }
@@ -231,10 +232,25 @@ fn block_of(whole: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
     Ok(whole.slice_with_length(range.start, range.len()))
 }
 
+/// What a manifest tells of a base of all key groups.
+#[cfg(test)]
+pub fn told(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
+    StateFile {
+        path: path.into(),
+        batch: crate::ids::BatchId(1),
+        group_first: 0,
+        group_end: 4096,
+        base: true,
+        rows,
+        bytes: bytes.len() as u64,
+        checksum: checksum(bytes),
+        footer: footer.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::BatchId;
     use arrow::array::{
         ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray,
         TimestampMicrosecondArray,
@@ -255,17 +271,7 @@ mod tests {
     }
 
     fn file(bytes: &Bytes, rows: u64) -> StateFile {
-        StateFile {
-            path: "state/a.arrow".into(),
-            batch: BatchId(1),
-            group_first: 0,
-            group_end: 4096,
-            base: true,
-            rows,
-            bytes: bytes.len() as u64,
-            checksum: checksum(bytes),
-            footer: String::new(),
-        }
+        told("state/a.arrow", rows, bytes, "")
     }
 
     #[test]

@@ -36,17 +36,21 @@ impl StateTable {
 
     /// The hashes of how many key columns say in which order rows are in files, where rows may be looked up in these.
     pub fn index_columns(&self) -> Option<usize> {
-        self.spills().then(|| self.row_form().hashed_columns()).filter(|columns| *columns > 0)
+        let all = self.key_fields.len();
+        let hashed = self.order_columns.map_or(all, |columns| columns.min(all));
+        Some(hashed).filter(|columns| *columns > 0 && self.spills())
+    }
+}
+
+/// The hashes of keys, which are those of these columns or of so many of them.
+pub fn hashes_of(columns: &[ArrayRef], keys: &Keys, order_columns: Option<usize>) -> Result<Vec<KeyHash>, ArrowError> {
+    match order_columns.and_then(|count| columns.get(..count)) {
+        Some(first) if first.len() < columns.len() => Ok(Keys::encode(first, keys.view().rows())?.hashes()),
+        _ => Ok(keys.hashes()),
     }
 }
 
 impl RowForm {
-    /// Of how many of the key columns the hashes are.
-    pub fn hashed_columns(&self) -> usize {
-        let all = self.key_fields.len();
-        self.order_columns.map_or(all, |columns| columns.min(all))
-    }
-
     /// Whether files tell when keys were touched.
     pub fn has_touched(&self) -> bool {
         self.touched_by == Some(IdleBy::Touch)
@@ -54,10 +58,7 @@ impl RowForm {
 
     /// The hashes of keys, which are those of these columns, as the table has them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
-        match columns.get(..self.hashed_columns()) {
-            Some(first) if first.len() < columns.len() => Ok(Keys::encode(first, keys.view().rows())?.hashes()),
-            _ => Ok(keys.hashes()),
-        }
+        hashes_of(columns, keys, self.order_columns)
     }
 
     /// Rows of a file, none of which says that its key is gone.

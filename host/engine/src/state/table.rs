@@ -3,6 +3,7 @@
 use super::changes::TrackedChanges;
 use super::column::{self, StateColumn};
 use super::idle::{Idle, IdleBy};
+use super::row_form;
 use super::spill::Spill;
 use crate::batch::key_order::sort_keys;
 use crate::batch::keys::{self, KeyHash, Keys, TableSeeds};
@@ -106,7 +107,7 @@ impl StateTable {
 
     /// The hashes of keys, which are those of these columns, as the table has them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
-        self.row_form().hashes_of(columns, keys)
+        row_form::hashes_of(columns, keys, self.order_columns)
     }
 
     /// A table with the same keys and states, which notes no changes.

@@ -8,6 +8,7 @@ use crate::batch::keys::KeyHash;
 use crate::error::{Error, Result};
 use crate::state::StateTable;
 use crate::state::restore::FileRows;
+use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
 use std::ops::ControlFlow;
 
@@ -18,8 +19,8 @@ const GROWTH: u64 = 2;
 pub type RestoreRows<'a> = &'a mut dyn FnMut(&RecordBatch, bool) -> Result<()>;
 
 impl StateTable {
-    /// Whether rows that take so many bytes in files of checkpoints are certainly more than the table may have in memory; `workers`: how many of the process
-    /// have tables like it.
+    /// Whether rows that take so many bytes in files of checkpoints are certainly more than the table may have in memory; `workers`:
+    /// how many of the process have tables like it.
     pub fn is_less_than(&self, bytes: u64, workers: usize) -> bool {
         self.spills() && bytes.saturating_mul(GROWTH) > self.budget() / (workers as u64).max(1)
     }
@@ -44,7 +45,7 @@ impl StateTable {
             let rows = FileRows::of(&form, rows)?;
             // Rows of a base are as likely to be of use as any that are in memory. What changed behind it is more likely to be.
             if is_base && !self.is_warm() && rows.are_in_order() && !rows.has_removed() {
-                direct.write(self, &rows)?;
+                direct.write(self, &form, &rows)?;
             } else {
                 direct.end_file(self)?;
                 self.apply(&rows, |_| true)?;
@@ -77,23 +78,22 @@ struct DirectFile {
 
 impl DirectRestore {
     /// Writes rows into files.
-    fn write(&mut self, table: &mut StateTable, rows: &FileRows) -> Result<()> {
+    fn write(&mut self, table: &mut StateTable, form: &RowForm, rows: &FileRows) -> Result<()> {
         let first = rows.hashes().first();
         if self.file.as_ref().zip(first).is_some_and(|(file, first)| file.last >= *first) {
             self.end_file(table)?;
         }
-        rows.check_states(table.state_schema().fields(), |_| true)?;
-        let written = table.row_form().each_row::<()>(rows, 0..rows.hashes().len(), |_, row| {
+        rows.check_states(form.state_schema.fields(), |_| true)?;
+        let written = form.each_row::<()>(rows, 0..rows.hashes().len(), |_, row| {
             if self.file.as_ref().is_some_and(|file| file.left == 0) {
                 self.end_file(table)?;
             }
-            let mut file = match self.file.take() {
+            let file = match &mut self.file {
                 Some(file) => file,
-                None => DirectFile::start(table)?,
+                none => none.insert(DirectFile::start(table)?),
             };
             file.writer.add(row.bytes, row.hash, row.touched)?;
             (file.left, file.last) = (file.left - 1, KeyHash(row.hash));
-            self.file = Some(file);
             Ok(ControlFlow::Continue(()))
         });
         written.map(drop)

@@ -4,8 +4,6 @@ use super::*;
 use crate::checkpoint::indexed_file::IndexedFile;
 use crate::checkpoint::state_file::{self, EncodedFile};
 use crate::checkpoint::types::StateFile;
-use crate::digest::checksum;
-use crate::ids::BatchId;
 use crate::state::files::TableSlice;
 use bytes::Bytes;
 use std::fs::File;
@@ -35,17 +33,7 @@ fn encoded(table: &mut StateTable) -> Vec<(u64, EncodedFile)> {
 }
 
 fn told(rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
-    StateFile {
-        path: "state/base.arrow".into(),
-        batch: BatchId(1),
-        group_first: 0,
-        group_end: 4096,
-        base: true,
-        rows,
-        bytes: bytes.len() as u64,
-        checksum: checksum(bytes),
-        footer: footer.into(),
-    }
+    state_file::told("state/base.arrow", rows, bytes, footer)
 }
 
 /// A file of these bytes that is gone as soon as it is open.
