@@ -1,6 +1,8 @@
 //! Another version of a plugin in a running job: each batch runs on one version, nothing is lost or comes twice, and a job
 //! that dies in the middle comes back with one of both.
 
+mod scaled;
+
 use millstream_tests::{
     DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, stopped, until, varied, varied_line,
     write_varied,

@@ -1,7 +1,7 @@
 //! Starts of jobs whose state is larger than memory: rows stay in files of the checkpoint until they are needed.
 
 use super::{BATCHES, KEEPS, SINKS, are_same, left, same, trial};
-use millstream_tests::{Ended, Process, S3Server};
+use millstream_tests::{Ended, FailingProxy, Process, S3Server};
 
 const SPILLS: &str = "state = { memory = \"1MiB\", folder = \"cold\" }";
 
@@ -52,7 +52,7 @@ fn a_damaged_file_that_rows_would_stay_in_is_refused() {
     assert!(told.contains("-alarms.arrow is damaged"), "{told}");
 }
 
-/// What is in a bucket is fetched into files without a name, and looked up there.
+/// What is in a bucket is fetched into files without a name, and looked up there, also where a third of what is asked of the bucket fails.
 #[test]
 fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
     let golden = trial(KEEPS, 15);
@@ -61,18 +61,19 @@ fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
     let server = S3Server::start();
     let spilling = trial(&format!("{KEEPS}\n{SPILLS}"), 15);
     spilling.change("dir = \"checkpoint\"", "dir = \"s3://bucket/spills\"");
-    let run = || {
+    let failing = FailingProxy::before(&server);
+    let run = |settings: Vec<(String, String)>| {
         let mut command = spilling.command(&["run", "job.toml", "--workers", "2"]);
-        let ended = Process::start(command.envs(server.settings())).wait();
+        let ended = Process::start(command.envs(settings)).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended
     };
     let whole = spilling.text("in.jsonl");
     let half = whole.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
     spilling.write("in.jsonl", half.collect::<String>());
-    run();
+    run(server.settings());
     spilling.write("in.jsonl", whole);
-    let started = run();
+    let started = run(failing.settings());
     assert!(stayed(&started) > 1_000, "{}", started.stderr);
     let left: Vec<String> = SINKS.map(|name| spilling.text(name)).into();
     are_same(&left, &golden, "from a bucket");

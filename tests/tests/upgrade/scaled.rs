@@ -1,0 +1,50 @@
+//! Another version of a plugin in a job that is on its way to other workers.
+
+use super::*;
+use millstream_tests::signal;
+
+/// The processes that are to take the job over stand still at `point`, whose word is `said`, while the plugin is replaced. Then they go on.
+fn upgraded_while_scaled(point: &str, state: &str) {
+    let feeder = Feeder::start(varied_line);
+    let more = format!("{state}\n{CHECKPOINT}");
+    let trial = of("varied-update", feeder.port(), "key = \"word\"", &more);
+    let mut command = trial.command_apart(&["run", "job.toml", "--workers", "1"]);
+    let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("stop@handover.{point}:1")));
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let scaling = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
+    let new = || job.children().into_iter().find(|child| stopped(*child));
+    until("the new process stands still", || new().is_some());
+    let stands = new().expect("it stands still");
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let after = after(&status(&trial).expect("the job runs"));
+    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 5);
+    signal("CONT", stands);
+    let scaled = scaling.wait();
+    assert_eq!(scaled.code, Some(0), "{point}: {}{}", scaled.stderr, job.stderr());
+    let before = trial.batches("out.jsonl").len();
+    job.until("the new workers go on", |_| trial.batches("out.jsonl").len() > before + 20);
+    let now = status(&trial).expect("the job runs");
+    assert_eq!(now["workers"], 2, "{now}");
+    feeder.pause();
+    trial.well(&["stop", "job.toml"]);
+    assert_eq!(job.wait().code, Some(0), "{point}");
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    assert_eq!(raw.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
+    summed_since_the_start(&raw, &out, after);
+    replays_as_it_was(&trial, after);
+}
+
+#[test]
+fn a_plugin_is_replaced_before_the_next_processes_have_loaded() {
+    upgraded_while_scaled("loading", "");
+}
+
+#[test]
+fn a_plugin_is_replaced_when_the_next_processes_have_loaded() {
+    upgraded_while_scaled("loaded", "");
+}
+
+#[test]
+fn a_plugin_with_state_in_files_is_replaced_when_the_next_processes_have_loaded() {
+    upgraded_while_scaled("loaded", "state = { memory = \"1MiB\", folder = \"cold\" }");
+}
