@@ -53,8 +53,8 @@ pub use millstream_base::{error, ids, job, limits, memory};
 pub use millstream_engine::run;
 
 use millstream_base::{
-    batch, context, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, private, progress,
-    regular, secrets, shown, terminal, threads, time, units,
+    batch, context, decode, digest, durable, fault, hex, log_lines, owner, package_name, panics, patience, private,
+    progress, regular, secrets, shown, terminal, threads, time, units,
 };
 use millstream_connectors::{http, postgres, receiver, sink};
 use millstream_engine::{checkpoint, graph, running, state};

@@ -172,15 +172,17 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
     nothing_lost_or_doubled(&trial);
 }
 
-#[test]
-fn a_full_disk_of_rows_that_do_not_fit_into_memory() {
-    let trial = Trial::new(&format!(
+/// A job with so many new keys a second, which do not fit into memory, and are in files in `cold`. After a pause they come at once, and
+/// have to fit there.
+fn cold_job(keys_per_second: u32, checkpoint: &str) -> Trial {
+    Trial::new(&format!(
         r#"name = "cold"
 batch = "20ms"
 state = {{ memory = "1MiB", folder = "cold" }}
+{checkpoint}
 [sources.made]
 kind = "rate"
-rows_per_second = 20000
+rows_per_second = {keys_per_second}
 [stages.totals]
 from = "made"
 key = "value"
@@ -191,7 +193,28 @@ kind = "queue"
 path = "lines.jsonl"
 "#,
         root().display()
-    ));
+    ))
+}
+
+/// Each number came once to the sink of such a job, and was counted once, in order.
+fn each_came_once(trial: &Trial) {
+    let text = trial.text("lines.jsonl");
+    let whole = text.lines().filter(|line| line.ends_with("]}"));
+    let mut values: Vec<u64> = Vec::new();
+    for line in whole {
+        let batch: serde_json::Value = serde_json::from_str(line).unwrap();
+        for row in batch["rows"].as_array().unwrap() {
+            assert_eq!(row["count"], 1, "{row}");
+            values.push(row["value"].as_u64().unwrap());
+        }
+    }
+    values.sort_unstable();
+    assert!(values.len() > 10_000 && values.iter().copied().eq(0..values.len() as u64), "{}", values.len());
+}
+
+#[test]
+fn a_full_disk_of_rows_that_do_not_fit_into_memory() {
+    let trial = cold_job(20_000, "");
     let Some(_small) = Mounted::small(trial.path("cold")) else { return };
     let mut job = trial.start(&["--workers", "1"]);
     let lines = || fs::read_to_string(trial.path("lines.jsonl")).unwrap_or_default().lines().count();
@@ -205,19 +228,29 @@ path = "lines.jsonl"
     job.until_stderr("goes on after a pause of ");
     job.until("it goes on", |_| lines() > before + 5);
     job.kill();
-    // Each number came once, and was counted once, in order.
-    let text = trial.text("lines.jsonl");
-    let whole = text.lines().filter(|line| line.ends_with("]}"));
-    let mut values: Vec<u64> = Vec::new();
-    for line in whole {
-        let batch: serde_json::Value = serde_json::from_str(line).unwrap();
-        for row in batch["rows"].as_array().unwrap() {
-            assert_eq!(row["count"], 1, "{row}");
-            values.push(row["value"].as_u64().unwrap());
-        }
-    }
-    values.sort_unstable();
-    assert!(values.len() > 10_000 && values.iter().copied().eq(0..values.len() as u64), "{}", values.len());
+    each_came_once(&trial);
+}
+
+/// The processes that are to take a job over may be who takes the room that it waits for, and so must not wait for it in turn.
+#[test]
+fn a_job_that_waits_for_room_keeps_the_workers_that_it_has() {
+    let trial = cold_job(5_000, "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"");
+    let Some(_small) = Mounted::small(trial.path("cold")) else { return };
+    let mut job = trial.start(&["--workers", "1"]);
+    job.until("a checkpoint is made", |_| trial.batches("lines.jsonl").len() > 20);
+    let filler = Filler::of(&trial.path("cold"));
+    job.until_stderr("paused: cannot write cold rows of state in ");
+    let scaled = trial.told(&["scale", "job.toml", "--workers", "2"]);
+    assert_eq!(scaled.code, Some(1), "{}", scaled.stdout);
+    let told = "has the workers that it had: a process waits: cannot write cold rows of state in ";
+    assert!(scaled.stderr.contains(told), "{}", scaled.stderr);
+    assert!(scaled.stderr.contains("No space left on device; the job goes on as it was"), "{}", scaled.stderr);
+    let before = trial.batches("lines.jsonl").len();
+    drop(filler);
+    job.until_stderr("goes on after a pause of ");
+    job.until("it goes on", |_| trial.batches("lines.jsonl").len() > before + 5);
+    job.kill_all();
+    each_came_once(&trial);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -107,6 +108,36 @@ pub fn patiently<T>(failure: &Failure, attempt: impl FnMut() -> Result<T, StoreE
     })
 }
 
+/// The pauses of this process that last: since when, and why.
+static PAUSES: Mutex<Vec<(Instant, String)>> = Mutex::new(Vec::new());
+
+/// A pause. It has ended when this is dropped.
+struct Pause(Instant);
+
+impl Pause {
+    fn begin(error: &StoreError) -> Pause {
+        let since = Instant::now();
+        PAUSES.lock().unwrap_or_else(PoisonError::into_inner).push((since, error.to_string()));
+        Pause(since)
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let mut pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = pauses.iter().position(|(since, _)| *since == self.0) {
+            pauses.swap_remove(own);
+        }
+    }
+}
+
+/// Why something in this process waits patiently, where that has lasted for so long.
+pub fn paused_for(least: Duration) -> Option<String> {
+    let pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, why) = pauses.iter().min_by_key(|(since, _)| *since).filter(|(since, _)| since.elapsed() >= least)?;
+    Some(why.clone())
+}
+
 /// What the operator hears.
 enum PauseNotice<'a> {
     Paused(&'a StoreError),
@@ -118,11 +149,11 @@ fn wait_out<T>(
     mut attempt: impl FnMut() -> Result<T, StoreError>,
     mut tell: impl FnMut(PauseNotice<'_>),
 ) -> Result<T> {
-    let mut paused: Option<Instant> = None;
+    let mut paused: Option<Pause> = None;
     loop {
         let error = match attempt() {
             Ok(done) => {
-                if let Some(since) = paused {
+                if let Some(Pause(since)) = &paused {
                     tell(PauseNotice::GoesOn(since.elapsed()));
                 }
                 return Ok(done);
@@ -133,7 +164,7 @@ fn wait_out<T>(
             return Err(error.into());
         }
         if paused.is_none() {
-            paused = Some(Instant::now());
+            paused = Some(Pause::begin(&error));
             tell(PauseNotice::Paused(&error));
         }
         std::thread::sleep(TRY_EVERY);
@@ -165,7 +196,10 @@ mod tests {
         };
         let done = wait_out(&Failure::default(), attempt, |what| {
             told.push(match what {
-                PauseNotice::Paused(error) => format!("{error}; when {}", remedy(&error.reason)),
+                PauseNotice::Paused(error) => {
+                    assert_eq!(paused_for(Duration::ZERO).as_deref(), Some("cannot write /x: No space left on device"));
+                    format!("{error}; when {}", remedy(&error.reason))
+                }
                 PauseNotice::GoesOn(_) => "goes on".to_owned(),
             });
         });

@@ -234,9 +234,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Ok(SupervisorEvent::Said { round, child, report }) => {
-                    if let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) {
-                        handover.new_said(child, &report);
-                    }
+                    self.new_said(round, child, &report, &children);
                 }
                 Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child, &children),
                 Ok(SupervisorEvent::Signal) => {

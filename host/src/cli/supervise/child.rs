@@ -116,7 +116,8 @@ impl WorkerProcess {
             | WorkerReport::Heard(_)
             | WorkerReport::Saved(_)
             | WorkerReport::Begins(_)
-            | WorkerReport::Handed(_) => {}
+            | WorkerReport::Handed(_)
+            | WorkerReport::Paused(_) => {}
         }
     }
 

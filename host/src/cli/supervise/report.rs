@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
+use crate::patience;
 use crate::run::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
 use crate::threads;
 use crate::time;
@@ -28,6 +29,9 @@ pub const BEATING: &str = "millstream-beat";
 
 /// A job that began no batch for so long, since it could, had nothing for one.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// A pause that lasts for so long is told: others may be what it waits for.
+const PAUSE_TOLD: Duration = Duration::from_secs(5);
 
 /// What a worker process says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub enum WorkerReport {
     Begins(i64),
     /// Its job is about to have ended for others that take it over; when it began the last batch.
     Handed(i64),
+    /// For some time it has waited for a disk or a store that may be back, for this reason. Told again and again while that lasts.
+    Paused(String),
     /// Its job has ended; `None`: well.
     Ended(Option<Kind>),
 }
@@ -107,6 +113,7 @@ const HEARD: &str = "heard ";
 const SAVED: &str = "saved ";
 const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
+const PAUSED: &str = "paused ";
 
 const WORDS: [(&str, WorkerReport); 11] = [
     ("beat", WorkerReport::Beat),
@@ -134,7 +141,8 @@ impl WorkerReport {
         let waiting = || line.strip_prefix(WAITING)?.parse().ok().map(WorkerReport::Waiting);
         let elsewhere = || serde_json::from_str(line.strip_prefix(ELSEWHERE)?).ok().map(WorkerReport::Elsewhere);
         let heard = || serde_json::from_str(line.strip_prefix(HEARD)?).ok().map(WorkerReport::Heard);
-        let numbered = numbered.or_else(waiting).or_else(elsewhere).or_else(heard);
+        let paused = || serde_json::from_str(line.strip_prefix(PAUSED)?).ok().map(WorkerReport::Paused);
+        let numbered = numbered.or_else(waiting).or_else(elsewhere).or_else(heard).or_else(paused);
         let numbered = numbered.or_else(|| time(BEGINS).map(WorkerReport::Begins));
         let numbered = numbered.or_else(|| time(HANDED).map(WorkerReport::Handed));
         numbered.or_else(|| WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| report.clone()))
@@ -145,6 +153,7 @@ impl WorkerReport {
             WorkerReport::Waiting(count) => return format!("{WAITING}{count}\n"),
             WorkerReport::Elsewhere(layout) => return written(ELSEWHERE, layout),
             WorkerReport::Heard(word) => return written(HEARD, word),
+            WorkerReport::Paused(why) => return written(PAUSED, why),
             WorkerReport::Back(batch) => return format!("{BACK}{batch}\n"),
             WorkerReport::Loaded(batch) => return format!("{LOADED}{batch}\n"),
             WorkerReport::Saved(batch) => return format!("{SAVED}{batch}\n"),
@@ -343,6 +352,7 @@ impl Reporter {
             job.iter().for_each(|job| self.tell_steps(job, &mut since, &mut begins));
             if progress != last || said.is_none_or(|said| said.elapsed() >= every) {
                 self.say(if progress != last { WorkerReport::Progress } else { WorkerReport::Beat });
+                patience::paused_for(PAUSE_TOLD).into_iter().for_each(|why| self.say(WorkerReport::Paused(why)));
                 (last, said) = (progress, Some(Instant::now()));
             }
             thread::sleep(LOOK_EVERY);
@@ -406,6 +416,7 @@ mod tests {
             WorkerReport::Elsewhere(layout()),
             WorkerReport::Heard(HandoverWord::Prepare(layout())),
             WorkerReport::Heard(HandoverWord::Failed("two\nlines".into())),
+            WorkerReport::Paused("two\nlines".into()),
         ];
         let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress];
         for report in living.into_iter().chain(others).chain(of_handovers).chain(kinds) {

@@ -187,7 +187,8 @@ impl Supervisor<'_> {
     fn handover_said(&mut self, child: usize, report: &WorkerReport, children: &[WorkerProcess]) {
         let Some(handover) = &mut self.handover else { return };
         if !handover.is_taking_over() {
-            return handover.old_said(child, report);
+            handover.old_said(child, report);
+            return self.paused(report, children);
         }
         match report {
             WorkerReport::Running if child == 0 => {
@@ -206,12 +207,32 @@ impl Supervisor<'_> {
         }
     }
 
+    /// A process that stands by said something.
+    pub(super) fn new_said(&mut self, round: u64, child: usize, report: &WorkerReport, children: &[WorkerProcess]) {
+        if let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) {
+            handover.new_said(child, report);
+            self.paused(report, children);
+        }
+    }
+
+    /// Where a process waits for room on a disk, those that stand by may be who takes it, and would wait for this one in turn.
+    fn paused(&mut self, report: &WorkerReport, children: &[WorkerProcess]) {
+        if let WorkerReport::Paused(why) = report {
+            self.new_failed(format!("a process waits: {why}"), children);
+        }
+    }
+
     /// A process that stands by has closed its end.
     pub(super) fn new_closed(&mut self, round: u64, child: usize, children: &[WorkerProcess]) {
         let Some(handover) = self.handover.as_mut().filter(|handover| handover.round == round) else { return };
         let Some(ended) = handover.children.get_mut(child) else { return };
         let why = decide::in_words(&[WorkerEnd { child, how: ended.wait() }]);
-        let why = format!("of the new processes, {why}");
+        self.new_failed(format!("of the new processes, {why}"), children);
+    }
+
+    /// The processes that stand by cannot take the job over.
+    fn new_failed(&mut self, why: String, children: &[WorkerProcess]) {
+        let Some(handover) = &mut self.handover else { return };
         tracing::warn!("{why}");
         let leads = handover.leads();
         if handover.new_ended(&why) {
