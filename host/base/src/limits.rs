@@ -343,10 +343,13 @@ pub const TIMER_ROUNDS_MAX: u64 = 1_000;
 pub const JOIN_ROWS_PER_BATCH_MAX: u64 = 50_000_000;
 /// Rows of a state table that are copied at a time, as for a checkpoint.
 pub const STATE_SLICE_MAX: SliceMax = SliceMax { rows: 65_536, bytes: 32 << 20 };
-/// Bytes of one file of a state table, unless a single key group has more.
-pub const STATE_FILE_BYTES_MAX: usize = 128 << 20;
-/// Bytes of files of a checkpoint that wait to be written; a worker with more of them waits.
-pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of one file of a state table, unless a single key group has more, and of all files of a checkpoint that wait to be written: a
+/// worker with more of them waits. Where `state.memory` is small both are one of so many bytes of that, but so many at least.
+pub const STATE_FILE_BYTES_MAX: u64 = 128 << 20;
+/// See [`STATE_FILE_BYTES_MAX`].
+pub const STATE_FILE_SHARE: u64 = 64;
+/// See [`STATE_FILE_BYTES_MAX`].
+pub const STATE_FILE_BYTES_MIN: u64 = 4 << 20;
 /// Files of changes of one worker's part of a state table, before all of it is written again.
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.

@@ -152,6 +152,16 @@ impl CheckpointWriter {
         Ok(saver)
     }
 
+    /// The job's state may take so many bytes of memory: what is on its way into files is a small part of that.
+    pub fn limit(&self, state_bytes_max: u64) {
+        self.unwritten.limit(state_bytes_max);
+    }
+
+    /// How many bytes of rows one file of a state table has at most.
+    pub fn file_bytes_max(&self) -> usize {
+        usize::try_from(self.unwritten.bytes_max()).unwrap_or(usize::MAX)
+    }
+
     /// Other processes follow the checkpoints of this one, to take the job over soon: they are to be small for a while.
     pub fn is_followed(&self) {
         *self.handover.small_until() = Instant::now().checked_add(SMALL_FOR);

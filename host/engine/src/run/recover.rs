@@ -352,6 +352,7 @@ pub fn prepare(
         options.replay_until.is_none(),
         failure.clone(),
     )?;
+    graph.budget.iter().for_each(|budget| writer.limit(budget.bytes_max()));
     let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
     let progress = LoadProgress::of(tables.iter().chain(old_columns.values()));
     let loaded = LoadedCheckpoint {

@@ -14,7 +14,7 @@ use crate::checkpoint::writer::CheckpointWriter;
 use crate::checkpoint::{JobCheckpoints, fold, positions, read};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
-use crate::limits::{STATE_FILE_BYTES_MAX, STATE_SLICE_MAX};
+use crate::limits::STATE_SLICE_MAX;
 use arrow::array::RecordBatch;
 use std::ops::Range;
 use std::sync::Arc;
@@ -225,7 +225,7 @@ impl TableCheckpoint {
             written.push((file.groups, file.num_rows()));
             self.writer.save_ahead(after, self.worker, file);
         };
-        let mut files = Files::new(self.place, self.groups, base, STATE_FILE_BYTES_MAX, &mut full);
+        let mut files = Files::new(self.place, self.groups, base, self.writer.file_bytes_max(), &mut full);
         rows(base, &mut files)?;
         let last = files.end();
         written.push((last.groups, last.num_rows()));
@@ -293,7 +293,8 @@ impl TableCheckpoint {
         rows: impl FnOnce(&mut SliceSink<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut full = |file: Changes| self.writer.save_ahead(files.after, self.worker, file);
-        let mut new = Files::new(self.place, groups, base, STATE_FILE_BYTES_MAX, &mut full).behind(files.number);
+        let bytes_max = self.writer.file_bytes_max();
+        let mut new = Files::new(self.place, groups, base, bytes_max, &mut full).behind(files.number);
         new.index_by(files.indexed_by);
         let (made, last) = filled(new, self.several, rows)?;
         files.number = last.number + 1;
@@ -304,13 +305,13 @@ impl TableCheckpoint {
     /// Has files made of copies while the next batches run: no barrier waits until many rows are in order and encoded.
     fn write_later(&self, files: FilesOfTable) -> Result<()> {
         let FilesOfTable { after, mut number, indexed_by, copies } = files;
-        let (several, place) = (self.several, self.place);
+        let (several, place, bytes_max) = (self.several, self.place, self.writer.file_bytes_max());
         let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
         self.writer.save_later(after, self.worker, bytes, move |mut full| {
             for FilesOfCopy { copy, groups, all_of } in copies {
                 let mut table = copy.table()?;
                 let is_base = all_of.is_some();
-                let mut new = Files::new(place, groups, is_base, STATE_FILE_BYTES_MAX, &mut full).behind(number);
+                let mut new = Files::new(place, groups, is_base, bytes_max, &mut full).behind(number);
                 new.index_by(indexed_by);
                 let ((), last) = filled(new, several, |to| match all_of {
                     Some(hashes) => table.all_of(hashes, STATE_SLICE_MAX, to),

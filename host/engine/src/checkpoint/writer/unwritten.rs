@@ -1,7 +1,8 @@
 //! How much waits to be written.
 
 use crate::failure::Failure;
-use crate::limits::STATE_WAITING_BYTES_MAX;
+use crate::limits::{STATE_FILE_BYTES_MAX, STATE_FILE_BYTES_MIN, STATE_FILE_SHARE};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +10,31 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The bytes that were handed over ahead and are not written yet.
-#[derive(Default)]
 pub struct UnwrittenBytes {
     bytes: Mutex<u64>,
     fewer: Condvar,
+    bytes_max: AtomicU64,
+}
+
+impl Default for UnwrittenBytes {
+    fn default() -> UnwrittenBytes {
+        let bytes_max = AtomicU64::new(STATE_FILE_BYTES_MAX);
+        UnwrittenBytes { bytes: Mutex::default(), fewer: Condvar::new(), bytes_max }
+    }
 }
 
 impl UnwrittenBytes {
+    /// State may take so many bytes of memory: what is on its way into files is a small part of that.
+    pub fn limit(&self, state_bytes_max: u64) {
+        let share = (state_bytes_max / STATE_FILE_SHARE).clamp(STATE_FILE_BYTES_MIN, STATE_FILE_BYTES_MAX);
+        self.bytes_max.store(share, Ordering::Relaxed);
+    }
+
+    /// How many bytes may wait, and one file has.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
     /// Adds some without waiting, for who must not wait.
     pub fn add_at_once(&self, more: u64) {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +44,7 @@ impl UnwrittenBytes {
     /// Waits until there are few, and adds some. Where the job fails meanwhile nothing is written any more.
     pub fn add(&self, more: u64, failure: &Failure) {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        while *bytes > 0 && bytes.saturating_add(more) > STATE_WAITING_BYTES_MAX && !failure.happened() {
+        while *bytes > 0 && bytes.saturating_add(more) > self.bytes_max() && !failure.happened() {
             let waited = self.fewer.wait_timeout(bytes, LOOK_EVERY);
             bytes = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
