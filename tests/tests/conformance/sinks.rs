@@ -137,14 +137,15 @@ pub fn what_goes_wrong(language: Language) {
     }
     let server = Ledger::start(free_port(), None);
     for (text, code, words) in [
-        ("wrong config", 2, &["refuses its config in batch 1: the config does not fit"][..]),
-        ("wrong input", 2, &["refuses its input in batch 1: such rows nobody takes"]),
+        // On a busy machine nothing is read for the first batch.
+        ("wrong config", 2, &["refuses its config in batch ", ": the config does not fit"][..]),
+        ("wrong input", 2, &["refuses its input in batch ", ": such rows nobody takes"]),
         ("wrong", 1, &["its plugin refuses 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
         (
             "mistake",
             1,
             &[
-                "sink `out`: plugin conformance-entries 0.1.0 failed in batch 1: ",
+                "sink `out`: plugin conformance-entries 0.1.0 failed in batch ",
                 "cannot write `mistake`",
                 "must be mended",
             ],

@@ -217,7 +217,8 @@ impl Supervisor<'_> {
 
     /// Where a process waits for room on a disk, those that stand by may be who takes it, and would wait for this one in turn.
     fn paused(&mut self, report: &WorkerReport, children: &[WorkerProcess]) {
-        if let WorkerReport::Paused(why) = report {
+        let are_there = self.handover.as_ref().is_some_and(|handover| !handover.children.is_empty());
+        if let (WorkerReport::Paused(why), true) = (report, are_there) {
             self.new_failed(format!("a process waits: {why}"), children);
         }
     }
