@@ -3,7 +3,7 @@
 use super::*;
 use millstream_tests::signal;
 
-/// The processes that are to take the job over stand still at `point`, whose word is `said`, while the plugin is replaced. Then they go on.
+/// The process that is to take the job over stands still at `point` while the plugin is replaced. Then it goes on.
 fn upgraded_while_scaled(point: &str, state: &str) {
     let feeder = Feeder::start(varied_line);
     let more = format!("{state}\n{CHECKPOINT}");
