@@ -12,24 +12,25 @@ use crate::patience::{StoreError, io_failed, patiently};
 use crate::state::restore::FileRows;
 use crate::state::row_form::RowForm;
 use crate::threads;
-use std::any::Any;
+#[cfg(target_os = "linux")]
+use rustix::io::ReadWriteFlags;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
 /// Places of pages are counted in [`PAGE_BYTES`], by 32 bits.
 const FILE_BYTES_MAX: u64 = (u32::MAX as u64) * PAGE_BYTES as u64;
-/// Threads that read for one that works, and what each of them has read that nobody has looked at.
-const READERS_MAX: usize = 8;
-const AHEAD: usize = 2;
+/// What is read together is begun so many ahead of what is looked at.
+const AHEAD_MAX: usize = 12;
 
 /// Where a page is.
 #[derive(Clone, Copy, Debug)]
@@ -165,13 +166,37 @@ impl SpillFile {
                 return Ok(Pages { of: self, pages, rows });
             }
         };
+        let (mut bytes, at) = self.room_for(&pages);
+        let read = file.read_exact_at(&mut bytes, at);
+        read.map_err(|error| self.damaged(pages.start, &format!("it cannot be read: {error}")))?;
+        self.checked(id, pages, bytes)
+    }
+
+    /// The same where the system has all of these pages in memory.
+    fn read_cached(&self, runs: &[Range<usize>]) -> Result<Option<Vec<Pages<'_>>>> {
+        let PageSource::Own { file, id, .. } = &self.source else { return Ok(None) };
+        let mut all = Vec::with_capacity(runs.len());
+        for pages in runs {
+            let (mut bytes, at) = self.room_for(pages);
+            if !is_cached(file, &mut bytes, at) {
+                return Ok(None);
+            }
+            all.push(self.checked(*id, pages.clone(), bytes)?);
+        }
+        Ok(Some(all))
+    }
+
+    /// Bytes for these pages, and where they are in the file.
+    fn room_for(&self, pages: &Range<usize>) -> (Vec<u8>, u64) {
         let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
         let start = place(pages.start);
         let length = place(pages.end).saturating_sub(start) as usize * PAGE_BYTES;
-        let mut bytes = vec![0; length];
-        let at = u64::from(start) * PAGE_BYTES as u64;
-        let read = file.read_exact_at(&mut bytes, at);
-        read.map_err(|error| self.damaged(pages.start, &format!("it cannot be read: {error}")))?;
+        (vec![0; length], u64::from(start) * PAGE_BYTES as u64)
+    }
+
+    fn checked(&self, id: u64, pages: Range<usize>, bytes: Vec<u8>) -> Result<Pages<'_>> {
+        let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
+        let start = place(pages.start);
         let place = |page: usize| place(page).saturating_sub(start) as usize * PAGE_BYTES;
         for page in pages.clone() {
             let bytes = bytes.get(place(page)..place(page + 1)).unwrap_or_default();
@@ -183,44 +208,37 @@ impl SpillFile {
     }
 
     /// Reads runs of pages, some at a time, and shows them to `work` in their order with the number of those that came together, until
-    /// it wants no more. While it works, the next are read.
+    /// it wants no more. While it works the next are read, where that takes a disk: each by a thread of its own, a few at a time.
     pub fn read_ahead(
         &self,
         together: &[Vec<Range<usize>>],
         mut work: impl FnMut(usize, &[Pages<'_>]) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let read = |runs: &Vec<Range<usize>>| runs.iter().map(|run| self.read(run.clone())).collect::<Result<Vec<_>>>();
-        let readers = together.len().min(READERS_MAX);
-        if readers < 2 {
-            for (number, runs) in together.iter().enumerate() {
-                if work(number, &read(runs)?)?.is_break() {
-                    break;
-                }
-            }
-            return Ok(());
-        }
+        let read = |runs: &[Range<usize>]| runs.iter().map(|run| self.read(run.clone())).collect::<Result<Vec<_>>>();
         thread::scope(|scope| {
-            let start = |first: usize| {
-                let (sender, come) = sync_channel(AHEAD);
-                // Whoever wants no more is gone.
-                let reader = move || {
-                    let mut mine = together.iter().skip(first).step_by(readers);
-                    while mine.next().is_some_and(|runs| sender.send(read(runs)).is_ok()) {}
-                };
-                (come, scope.spawn(reader))
+            // Handing over what is in memory would take longer than reading it.
+            let begin = |runs: &Vec<Range<usize>>| match self.read_cached(runs).transpose() {
+                Some(pages) => Reading::Done(pages),
+                None if together.len() == 1 => Reading::Done(read(runs)),
+                None => {
+                    let reader = thread::Builder::new().name("millstream-cold".into());
+                    let runs = runs.clone();
+                    reader.spawn_scoped(scope, move || read(&runs)).map_or(Reading::Later, Reading::Begun)
+                }
             };
-            let mut readers: VecDeque<_> = (0..readers).map(start).collect();
-            for number in 0..together.len() {
-                let Some((come, reader)) = readers.pop_front() else { break };
-                let Ok(pages) = come.recv() else {
-                    let panicked =
-                        |panic: Box<dyn Any + Send>| threads::panicked("a thread that read cold rows", &*panic);
-                    return Err(reader.join().err().map_or_else(|| Error::bug("a reader ended early"), panicked));
+            let (mut rest, mut ahead) = (together.iter(), VecDeque::new());
+            for (number, runs) in together.iter().enumerate() {
+                ahead.extend(rest.by_ref().take(AHEAD_MAX - ahead.len()).map(begin));
+                let pages = match ahead.pop_front() {
+                    Some(Reading::Done(pages)) => pages,
+                    Some(Reading::Begun(reader)) => reader
+                        .join()
+                        .unwrap_or_else(|panic| Err(threads::panicked("a thread that read cold rows", &*panic))),
+                    Some(Reading::Later) | None => read(runs),
                 };
                 if work(number, &pages?)?.is_break() {
                     break;
                 }
-                readers.push_back((come, reader));
             }
             Ok(())
         })
@@ -234,6 +252,28 @@ impl SpillFile {
             self.folder.display()
         ))
     }
+}
+
+/// Pages that are read together ahead of who looks at them.
+enum Reading<'scope, 'a> {
+    Done(Result<Vec<Pages<'a>>>),
+    Begun(ScopedJoinHandle<'scope, Result<Vec<Pages<'a>>>>),
+    /// When they are looked at: there can be no more threads.
+    Later,
+}
+
+/// Reads so many bytes where that takes no disk. Whether it did.
+#[cfg(target_os = "linux")]
+fn is_cached(file: &File, bytes: &mut [u8], at: u64) -> bool {
+    let length = bytes.len();
+    // What has no such reads says so with an error.
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(bytes)], at, ReadWriteFlags::NOWAIT) == Ok(length)
+}
+
+/// Only Linux is known to tell.
+#[cfg(not(target_os = "linux"))]
+fn is_cached(_: &File, _: &mut [u8], _: u64) -> bool {
+    false
 }
 
 /// A page that was written elsewhere, or into another file, is not taken for the one that is asked for.

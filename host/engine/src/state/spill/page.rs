@@ -1,17 +1,20 @@
 //! Rows as spill files have them, in pages with a checksum each.
 //!
 //! A page: its checksum, the number of its rows, their bytes together (8, 4 and 4 bytes, the smallest first), the rows, and zeros
-//! up to a multiple of [`PAGE_BYTES`]. A row: its length, the hash of its key, the key's length, whether a checkpoint has the key,
-//! when the key was last touched (4, 8, 4, 1 and 8 bytes), the key, and the state columns one behind the other.
+//! up to a multiple of [`PAGE_BYTES`]. A row: the hash of its key (8 bytes), a byte that says whether a checkpoint has the key and
+//! whether it was ever touched, when it last was (8 bytes, where it was), the lengths of the key and of the state columns (varints, as
+//! in Protobuf), the key, and the state columns one behind the other.
 
+use crate::state::idle::Idle;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A page is a multiple of this, and no more than once where a single row is not larger.
 pub const PAGE_BYTES: usize = 4096;
 /// What stands in a page before its rows.
 const HEAD_BYTES: usize = 16;
-/// What stands in a row before its key.
-const ROW_HEAD_BYTES: usize = 25;
+/// What a row says in its one byte: a checkpoint has the key; the key was touched.
+const WRITTEN: u8 = 1;
+const TOUCHED: u8 = 2;
 
 /// A row, read where it lies.
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +41,52 @@ pub fn put_row(
     touched: i64,
     columns: impl FnOnce(&mut Vec<u8>),
 ) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&hash.to_le_bytes());
-    out.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    out.push(u8::from(written));
-    out.extend_from_slice(&touched.to_le_bytes());
+    let is_touched = touched != Idle::NEVER;
+    out.push(u8::from(written) * WRITTEN + u8::from(is_touched) * TOUCHED);
+    if is_touched {
+        out.extend_from_slice(&touched.to_le_bytes());
+    }
+    put_length(out, key.len());
+    // Most lengths take a byte.
+    let place = out.len();
+    out.push(0);
     out.extend_from_slice(key);
     columns(out);
-    let length = (out.len() - start) as u32;
-    if let Some(place) = out.get_mut(start..start + 4) {
-        place.copy_from_slice(&length.to_le_bytes());
+    let length = out.len() - place - 1 - key.len();
+    if let (true, Some(byte)) = (length < 0x80, out.get_mut(place)) {
+        *byte = length as u8;
+    } else {
+        let mut told = Vec::new();
+        put_length(&mut told, length);
+        out.splice(place..=place, told);
     }
 }
 
-/// How long a row of so many bytes may be at most: lengths have four bytes.
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+}
+
+/// A length, and what is behind it.
+fn length_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0;
+    for (at, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((length, &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
+/// How long a row may be at most, about.
 pub const ROW_BYTES_MAX: usize = 1 << 30;
+/// What the length of a part of it takes at most.
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// A page that is being filled.
 #[derive(Default)]
@@ -113,8 +146,8 @@ pub fn rows_from(page: &[u8], hash: u64) -> impl Iterator<Item = (u32, Option<Co
         for place in places.by_ref() {
             let Some((row, others)) = rest.take().and_then(first_of) else { return Some((place, None)) };
             rest = Some(others);
-            if hash_of(row).is_none_or(|own| own >= hash) {
-                return Some((place, row_of(row)));
+            if row.hash >= hash {
+                return Some((place, Some(row)));
             }
         }
         None
@@ -127,35 +160,35 @@ pub fn rows(mut rest: &[u8]) -> impl Iterator<Item = Option<ColdRow<'_>>> {
         if rest.is_empty() {
             return None;
         }
-        let (row, others) = first_of(rest).unwrap_or_default();
-        rest = others;
-        Some(row_of(row))
+        let first = first_of(rest);
+        rest = first.map_or(&[], |(_, others)| others);
+        Some(first.map(|(row, _)| row))
     })
 }
 
-/// The bytes of the first row, and those behind it.
-fn first_of(rows: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = u32::from_le_bytes(*rows.first_chunk()?);
-    rows.split_at_checked(usize::try_from(length).ok()?)
-}
-
-fn hash_of(row: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(row.get(4..12)?.try_into().ok()?))
+/// The first row, and the bytes behind it.
+fn first_of(bytes: &[u8]) -> Option<(ColdRow<'_>, &[u8])> {
+    let (hash, rest) = bytes.split_first_chunk()?;
+    let (says, mut rest) = rest.split_first()?;
+    let mut touched = Idle::NEVER;
+    if says & TOUCHED != 0 {
+        let (told, behind) = rest.split_first_chunk()?;
+        (touched, rest) = (i64::from_le_bytes(*told), behind);
+    }
+    let (key, rest) = length_of(rest)?;
+    let (columns, rest) = length_of(rest)?;
+    let (key, rest) = rest.split_at_checked(key)?;
+    let (columns, rest) = rest.split_at_checked(columns)?;
+    let bytes = bytes.get(..bytes.len() - rest.len())?;
+    Some((
+        ColdRow { hash: u64::from_le_bytes(*hash), key, written: says & WRITTEN != 0, touched, columns, bytes },
+        rest,
+    ))
 }
 
 /// A row of these bytes.
 pub fn row_of(bytes: &[u8]) -> Option<ColdRow<'_>> {
-    let (head, rest) = bytes.split_at_checked(ROW_HEAD_BYTES)?;
-    let key = usize::try_from(u32::from_le_bytes(head.get(12..16)?.try_into().ok()?)).ok()?;
-    let (key, columns) = rest.split_at_checked(key)?;
-    Some(ColdRow {
-        hash: hash_of(head)?,
-        key,
-        written: *head.get(16)? != 0,
-        touched: i64::from_le_bytes(head.get(17..25)?.try_into().ok()?),
-        columns,
-        bytes,
-    })
+    first_of(bytes).filter(|(_, rest)| rest.is_empty()).map(|(row, _)| row)
 }
 
 #[cfg(test)]
@@ -177,7 +210,7 @@ mod tests {
     #[test]
     fn a_page_gives_back_its_rows() {
         for rows_in in
-            [vec![], vec![(1, &b""[..], 0)], vec![(5, &b"key"[..], 9), (6, b"another", 3)], vec![(8, b"k", 9000)]]
+            [vec![], vec![(1, &b""[..], 0)], vec![(5, &b"key"[..], 127), (6, &[9; 200], 128)], vec![(8, b"k", 20_000)]]
         {
             let page = page(&rows_in);
             assert!(page.len().is_multiple_of(PAGE_BYTES) && is_whole(&page, 3) && !is_whole(&page, 4));
@@ -207,7 +240,9 @@ mod tests {
             // With a fitting checksum it may be anything.
             assert!(rows_from(&damaged, 0).take(10_000).count() > 0 || rows_from(&damaged, 0).next().is_none());
         }
-        for length in 0..88 {
+        let end = HEAD_BYTES + u32::from_le_bytes(page[12..16].try_into().unwrap()) as usize;
+        assert_eq!(rows_from(&page[..end], 0).filter(|(_, row)| row.is_some()).count(), 2);
+        for length in 0..end {
             assert!(rows_from(&page[..length], 0).all(|(_, row)| row.is_none()), "{length}");
         }
     }
