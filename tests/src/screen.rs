@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use vt100::Parser;
 
 /// A terminal with a program on it. Dropping it ends the program.
@@ -148,13 +147,13 @@ impl Screen {
             status.is_some()
         });
         assert!(ended, "{} does not end\n--- the screen\n{}\n---", self.shown, self.text());
-        // What it has written is read.
-        let mut length = usize::MAX;
-        holds_within(Duration::from_secs(1), || {
-            std::thread::sleep(Duration::from_millis(20));
-            let now = self.made.lock().expect("no reader panics").1.len();
-            now == std::mem::replace(&mut length, now)
+        // What it has written is read when a zero is that comes behind it, which shows nothing.
+        let behind = File::from(self.terminal.try_clone().expect("an open file")).write_all(&[0]);
+        let read = holds_within(DEADLINE, || {
+            let bytes = &mut self.made.lock().expect("no reader panics").1;
+            bytes.iter().position(|byte| *byte == 0).map(|at| bytes.remove(at)).is_some()
         });
+        assert!(behind.is_ok() && read, "{}: nobody reads what is written to the terminal", self.shown);
         status.and_then(|status| status.code())
     }
 }

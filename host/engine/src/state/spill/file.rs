@@ -188,19 +188,24 @@ impl SpillFile {
 
     /// Bytes for these pages, and where they are in the file.
     fn room_for(&self, pages: &Range<usize>) -> (Vec<u8>, u64) {
-        let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
-        let start = place(pages.start);
-        let length = place(pages.end).saturating_sub(start) as usize * PAGE_BYTES;
-        (vec![0; length], u64::from(start) * PAGE_BYTES as u64)
+        let start = self.start_of(pages.start);
+        (vec![0; self.start_of(pages.end).saturating_sub(start) * PAGE_BYTES], (start * PAGE_BYTES) as u64)
+    }
+
+    /// Where a page begins, in [`PAGE_BYTES`] from the beginning of the file.
+    fn start_of(&self, page: usize) -> usize {
+        self.pages.get(page).map_or(self.end, |page| page.start) as usize
+    }
+
+    /// The bytes of one of these pages, of which these are the bytes.
+    fn bytes_of<'a>(&self, page: usize, of: &Range<usize>, bytes: &'a [u8]) -> &'a [u8] {
+        let at = |page: usize| self.start_of(page).saturating_sub(self.start_of(of.start)) * PAGE_BYTES;
+        bytes.get(at(page)..at(page + 1)).unwrap_or_default()
     }
 
     fn checked(&self, id: u64, pages: Range<usize>, bytes: Vec<u8>) -> Result<Pages<'_>> {
-        let place = |page: usize| self.pages.get(page).map_or(self.end, |page| page.start);
-        let start = place(pages.start);
-        let place = |page: usize| place(page).saturating_sub(start) as usize * PAGE_BYTES;
         for page in pages.clone() {
-            let bytes = bytes.get(place(page)..place(page + 1)).unwrap_or_default();
-            if !page::is_whole(bytes, seed(id, page)) {
+            if !page::is_whole(self.bytes_of(page, &pages, &bytes), seed(id, page)) {
                 return Err(self.damaged(page, "its checksum is wrong"));
             }
         }
@@ -328,7 +333,7 @@ impl Pages<'_> {
         let first_row = self.of.first_row(page);
         match &self.rows {
             ReadRows::Own(bytes) => {
-                for (place, row) in page::rows_from(self.bytes_of(bytes, page), first) {
+                for (place, row) in page::rows_from(self.of.bytes_of(page, &self.pages, bytes), first) {
                     let row = row.ok_or_else(|| self.of.damaged(page, "its rows cannot be told apart"))?;
                     if row.hash > last {
                         break;
@@ -348,13 +353,6 @@ impl Pages<'_> {
                 form.each_row(rows, start..end.max(start), |row, cold| show(first_row.saturating_add(row as u32), cold))
             }
         }
-    }
-
-    fn bytes_of<'a>(&self, bytes: &'a [u8], page: usize) -> &'a [u8] {
-        let place = |page: usize| self.of.pages.get(page).map_or(self.of.end, |page| page.start) as usize;
-        let base = place(self.pages.start);
-        let at = |page: usize| place(page).saturating_sub(base) * PAGE_BYTES;
-        bytes.get(at(page)..at(page + 1)).unwrap_or_default()
     }
 }
 
