@@ -7,6 +7,7 @@ mod rows;
 mod tree;
 
 use super::cut::{Cut, Records};
+use crate::decode::varint;
 use crate::job::spec::{HttpServerSpec, OtlpSignal, SourceSpec};
 use crate::units;
 use bytes::Bytes;
@@ -184,12 +185,7 @@ fn unpacked(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, String)
 /// A `google.rpc.Status` in Protobuf: `code` is field 1, `message` field 2.
 fn status_message(code: u64, why: &str) -> Vec<u8> {
     let mut bytes = vec![1 << 3, code as u8, 2 << 3 | 2];
-    let mut length = why.len();
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
+    varint::write(why.len() as u64, &mut bytes);
     bytes.extend_from_slice(why.as_bytes());
     bytes
 }

@@ -5,6 +5,7 @@
 //! whether it was ever touched, when it last was (8 bytes, where it was), the lengths of the key and of the state columns (varints, as
 //! in Protobuf), the key, and the state columns one behind the other.
 
+use crate::decode::varint;
 use crate::state::idle::Idle;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -47,7 +48,7 @@ pub fn put_row(
     if is_touched {
         out.extend_from_slice(&touched.to_le_bytes());
     }
-    put_length(out, key.len());
+    varint::write(key.len() as u64, out);
     // Most lengths take a byte.
     let place = out.len();
     out.push(0);
@@ -58,35 +59,19 @@ pub fn put_row(
         *byte = length as u8;
     } else {
         let mut told = Vec::new();
-        put_length(&mut told, length);
+        varint::write(length as u64, &mut told);
         out.splice(place..=place, told);
     }
 }
 
-fn put_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
 /// A length, and what is behind it.
-fn length_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut length = 0;
-    for (at, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((length, &bytes[at + 1..]));
-        }
-    }
-    None
+fn length_of(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let length = varint::read(&mut bytes, "").ok()?;
+    Some((usize::try_from(length).ok()?, bytes))
 }
 
 /// How long a row may be at most, about.
 pub const ROW_BYTES_MAX: usize = 1 << 30;
-/// What the length of a part of it takes at most.
-const LENGTH_BYTES_MAX: usize = 5;
 
 /// A page that is being filled.
 #[derive(Default)]
