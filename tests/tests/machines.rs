@@ -2,8 +2,8 @@
 //! here: its manifest is compared with what Kubernetes takes, and what it says is run as pods are, in networks of their own.
 
 use millstream_tests::{
-    DEADLINE, HttpClient, Process, S3Server, Trial, block, blocks, free_port, hosts, millstream, python_with, root,
-    until,
+    DEADLINE, HttpClient, Process, S3Server, Trial, block, blocks, free_port, hosts, lives, millstream, python_with,
+    root, signal, stopped, until,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -117,6 +117,56 @@ fn an_address_that_others_reach_needs_a_key() {
     assert!(told.contains("neither --processes nor --hosts says how many there are"), "{told}");
     let told = trial.refused(&["run", "job.toml", "--process", "0", "--hosts", "@none"]);
     assert!(told.contains("--hosts: none: "), "{told}");
+}
+
+/// A machine stands still while it starts with another one, which takes its share of a sink over at its next start. Once it goes on, it
+/// is told so, and comes back by itself.
+#[test]
+fn a_machine_that_was_left_behind_at_a_start_comes_back() {
+    let trial = job();
+    trial.change("rows_max = 500", "rows_max = 3000");
+    let text = trial.text("job.toml");
+    trial.write(
+        "job.toml",
+        text + "[sinks.parts]\nfrom = \"numbers\"\nkind = \"files\"\npath = \"parts\"\nparts = \"worker\"\n",
+    );
+    let hosts = hosts(2);
+    let start = |number: &str, faults: &str| {
+        let arguments = ["run", "job.toml", "--no-ui", "--workers", "1", "--hosts", &hosts, "--process", number];
+        Process::start(trial.command(&arguments).env("MILLSTREAM_TEST_FAULT", faults))
+    };
+    let both = [start("0", ""), start("1", "")];
+    until("it commits", || trial.batches("out.jsonl").len() > 30);
+    both.into_iter().for_each(Process::kill_all);
+    let share = trial.path("parts/.millstream-001");
+    let generation = || {
+        let marker: serde_json::Value = {
+            let text = fs::read_to_string(&share).unwrap();
+            serde_json::from_str(text.lines().next().unwrap()).unwrap()
+        };
+        marker["generation"].as_u64().unwrap()
+    };
+    let before = generation();
+    let (first, mut second) = (start("0", ""), start("1", "stop@start.shares:1"));
+    let mut worker = None;
+    second.until("its worker process stands still", |supervisor| {
+        worker = supervisor.children().into_iter().find(|child| stopped(*child));
+        worker.is_some()
+    });
+    let worker = worker.unwrap();
+    // As all of a machine does.
+    second.signal("STOP");
+    until("the other machine has the share", || generation() > before + 1);
+    // Its supervisor would take it for one that hangs.
+    signal("CONT", worker);
+    until("its worker process has ended", || !lives(worker));
+    second.signal("CONT");
+    second.until_stderr("the others have gone on without this process; starting it again");
+    for process in [first, second] {
+        let ended = process.wait_within(DEADLINE * 2);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    assert_eq!(trial.rows("out.jsonl").len(), 3000);
 }
 
 /// The job of compose, its addresses and its containers belong together, and it is that of Kubernetes.

@@ -19,6 +19,8 @@ pub enum Kind {
     Environment,
     /// Another process of the job is gone, or cannot be reached any more. It will say why; all go on together from the last checkpoint.
     Peer,
+    /// Another start of the job has it, so that this process must not write any more. Exit code 2: the job is to run in one place.
+    TakenOver,
     /// The job needs more memory than it may have: raise that or let it need less; trying again does not help. Exit code 3.
     Memory,
     /// Millstream itself is wrong.
@@ -55,6 +57,11 @@ impl Error {
     /// A failure of something outside.
     pub fn environment(message: impl fmt::Display) -> Error {
         Error { kind: Kind::Environment, message: message.to_string() }
+    }
+
+    /// What a process finds whose job another start has taken over.
+    pub fn taken_over(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::TakenOver, message: message.to_string() }
     }
 
     /// Too little memory for the job.
@@ -96,10 +103,10 @@ impl Error {
         if self.kind == Kind::TooLarge { self.within(format!("stage `{stage}`")) } else { self }
     }
 
-    /// The exit code of this kind: 2 for wrong usage or a wrong job file, 3 for too little memory, 1 otherwise.
+    /// The exit code of this kind: 2 for wrong usage, a wrong job file or a job that runs elsewhere, 3 for too little memory, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::Job => 2,
+            Kind::Job | Kind::TakenOver => 2,
             Kind::Memory => MEMORY_EXIT_CODE,
             Kind::Plugin | Kind::TooLarge | Kind::Environment | Kind::Peer | Kind::Bug => 1,
         }

@@ -31,8 +31,7 @@ pub enum StoreErrorKind {
     Lasting,
     /// A part of what was asked for is gone. Who does not need it goes on.
     Incomplete,
-    /// Another start of the job has taken it over, so this process must not write any more. It is not started again either, as
-    /// it would only take the job back.
+    /// Another start of the job has taken it over, so this process must not write any more.
     TakenOver,
 }
 
@@ -74,7 +73,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error.kind {
             StoreErrorKind::Passing | StoreErrorKind::Lasting | StoreErrorKind::Incomplete => Error::environment(error),
-            StoreErrorKind::TakenOver => Error::job(error),
+            StoreErrorKind::TakenOver => Error::taken_over(error),
         }
     }
 }
@@ -213,7 +212,7 @@ mod tests {
         let lost = io_failed("write /x".into(), &TakenOver::error("another start has it".into()));
         assert_eq!(lost.kind, StoreErrorKind::TakenOver);
         let error = patiently(&Failure::default(), || Err::<(), _>(lost.clone())).expect_err("it does not pass");
-        assert_eq!((error.kind, &*error.message), (Kind::Job, "cannot write /x: another start has it"));
+        assert_eq!((error.kind, &*error.message), (Kind::TakenOver, "cannot write /x: another start has it"));
     }
 
     #[test]

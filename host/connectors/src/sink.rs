@@ -32,6 +32,7 @@ use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FileFormat, Origin, PartsBy, SinkKind, SinkSpec, bucket_url};
 use crate::owner::Owner;
+use crate::patience::io_failed;
 use crate::postgres::ServerWait;
 use crate::terminal;
 use arrow::array::RecordBatch;
@@ -276,7 +277,7 @@ fn commit_failed(sink: &str, batch: BatchId, what: impl Display, cause: impl Dis
 
 /// A failure while a sink is opened.
 fn open_failed(sink: &str, what: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::environment(format!("sink `{sink}`: cannot {what} {}: {cause}", path.display()))
+    Error::from(io_failed(format!("{what} {}", path.display()), cause)).within(format!("sink `{sink}`"))
 }
 
 /// Whether new files can be made in a folder: tried with a file that has no name and is gone at once, because

@@ -35,7 +35,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub fn exception(error: &Error) -> PyErr {
     let text = error.to_string();
     match error.kind {
-        Kind::Job => UsageError::new_err(text),
+        Kind::Job | Kind::TakenOver => UsageError::new_err(text),
         Kind::Plugin | Kind::TooLarge => PluginError::new_err(text),
         Kind::Environment | Kind::Peer | Kind::Memory => EnvironmentError::new_err(text),
         Kind::Bug => InternalError::new_err(text),

@@ -143,7 +143,9 @@ impl Supervisor<'_> {
                 self.round = self.new_round();
                 continue;
             }
-            let facts = JobProgress { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
+            let (ran, progress, stopping) = (self.ran, self.progress, self.stopping || self.late());
+            let follows = self.arguments.number().is_some_and(|number| number > 0);
+            let facts = JobProgress { ran, progress, stopping, follows };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),

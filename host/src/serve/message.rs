@@ -158,7 +158,7 @@ fn name_of(plugin: &str) -> String {
 /// The header of a frame that tells an error.
 pub fn error(error: &Error) -> Vec<u8> {
     let kind = match error.kind {
-        Kind::Job => "usage",
+        Kind::Job | Kind::TakenOver => "usage",
         Kind::Plugin | Kind::TooLarge => "plugin",
         Kind::Environment | Kind::Peer | Kind::Memory => "environment",
         Kind::Bug => "internal",

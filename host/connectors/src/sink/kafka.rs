@@ -194,8 +194,7 @@ fn unreachable(spec: &SinkSpec, origin: &Origin, target: &Target, fault: KafkaFa
     let help = if fault.kind == KafkaFaultKind::Passing { "; start that cluster, or mend `brokers`" } else { "" };
     let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
     match fault.kind {
-        // It is not started again, as it would only take the job back.
-        KafkaFaultKind::TakenOver => Error::job(message),
+        KafkaFaultKind::TakenOver => Error::taken_over(message),
         _ => Error::environment(message),
     }
 }
@@ -241,7 +240,7 @@ impl KafkaSink {
             let message = format!("{who}: {}: {}", self.target.place(), fault.message);
             return Err(match fault.kind {
                 KafkaFaultKind::Row => Error::plugin(message),
-                KafkaFaultKind::TakenOver => Error::job(message),
+                KafkaFaultKind::TakenOver => Error::taken_over(message),
                 KafkaFaultKind::Lasting | KafkaFaultKind::Passing | KafkaFaultKind::HeldUp => {
                     Error::environment(message)
                 }

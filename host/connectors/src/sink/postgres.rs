@@ -133,7 +133,13 @@ async fn ask<T>(
     let who = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.who());
     let place = server.place();
     let answer = servers.out(&who, &place, wait(spec), question).await;
-    answer.map_err(|fault| Error::environment(format!("{who}: {place}: {}{}", fault.message, servers.help(&fault))))
+    answer.map_err(|fault| {
+        let message = format!("{who}: {place}: {}{}", fault.message, servers.help(&fault));
+        match fault.kind {
+            DatabaseErrorKind::TakenOver => Error::taken_over(message),
+            _ => Error::environment(message),
+        }
+    })
 }
 
 /// For how long the server of a sink may be away.
@@ -206,8 +212,7 @@ impl PostgresSink {
             match fault.kind {
                 DatabaseErrorKind::Row => return Err(Error::plugin(failed())),
                 DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => return Err(Error::environment(failed())),
-                // It is not started again, as it would only take the job back.
-                DatabaseErrorKind::TakenOver => return Err(Error::job(failed())),
+                DatabaseErrorKind::TakenOver => return Err(Error::taken_over(failed())),
                 DatabaseErrorKind::Passing => {}
             }
             if began.elapsed() >= self.wait {

@@ -422,7 +422,7 @@ impl WriterThread {
 
 /// The error of a process whose job another one has taken over.
 pub fn lost(store: &dyn Store, generation: Generation) -> Error {
-    Error::job(format!(
+    Error::taken_over(format!(
         "{}: another process has taken over the job (this one had generation {generation}), so this one ends and changes \
          nothing more; run a job in one place only",
         store.place()

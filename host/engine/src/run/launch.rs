@@ -11,6 +11,7 @@ use crate::checkpoint::counters::TABLE;
 use crate::checkpoint::types::TableOf;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
+use crate::fault;
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
 use crate::job::spec::{AtEnd, SourceKind};
@@ -110,6 +111,7 @@ pub(super) fn launch(
         .build()
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
     let owner = checkpoints.as_ref().map(|checkpoints| &checkpoints.owner);
+    fault::point("start.shares");
     let shares = open_shares(&graph, process * workers..(process + 1) * workers, owner, &failure)?;
     let loads = Loads::new(workers * processes, graph.spec.sources.len());
     let running = Arc::new(Running {

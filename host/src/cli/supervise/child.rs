@@ -59,8 +59,9 @@ impl WorkerProcess {
         // In a group of its own it does not get the terminal's Ctrl-C: the supervisor passes it on.
         command.process_group(0);
         if let (true, Ok(faults)) = (again, std::env::var(FAULT)) {
-            let lasting: Vec<&str> =
-                faults.split(',').filter(|fault| !fault.starts_with("kill@") && !fault.starts_with("panic@")).collect();
+            let once = ["kill@", "stop@", "panic@"];
+            let is_lasting = |fault: &&str| !once.iter().any(|kind| fault.starts_with(kind));
+            let lasting: Vec<&str> = faults.split(',').filter(is_lasting).collect();
             command.env(FAULT, lasting.join(","));
         }
         // SAFETY: between fork and exec only system calls are made, and no memory is allocated.

@@ -42,6 +42,8 @@ pub struct JobProgress {
     pub progress: bool,
     /// A signal asked the supervisor to stop.
     pub stopping: bool,
+    /// Process 0, which says what the generation of the job is, is on another machine.
+    pub follows: bool,
 }
 
 /// What to do.
@@ -75,6 +77,9 @@ impl FailureStreak {
         let lasting = |end: &WorkerEnd| match end.how {
             // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
             WorkerExit::Failed(Kind::Environment | Kind::Peer | Kind::Bug, _) => None,
+            // The others may have gone on while this machine stood still. Where process 0 is here, somebody has started the job
+            // elsewhere, and two of them would take it from each other for ever.
+            WorkerExit::Failed(Kind::TakenOver, _) if facts.follows => None,
             WorkerExit::Failed(_, code) => Some(code),
             // It had no time for more than its words: it needs more memory than it may have, and would again.
             WorkerExit::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
@@ -103,6 +108,9 @@ impl FailureStreak {
                 let pause = Duration::from_millis(RESTART_PAUSE_MS);
                 let again = "starting the worker process again, which waits until all are there";
                 Decision::Again(pause, format!("another process of the job is lost; {again}"))
+            }
+            WorkerExit::Failed(Kind::TakenOver, _) if !facts.stopping => {
+                self.again("the others have gone on without this process", ends.len(), facts.progress)
             }
             WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
@@ -170,7 +178,7 @@ mod tests {
     use super::*;
     use crate::limits::RESTARTS_MAX;
 
-    const RUNNING: JobProgress = JobProgress { ran: true, progress: false, stopping: false };
+    const RUNNING: JobProgress = JobProgress { ran: true, progress: false, stopping: false, follows: false };
 
     fn decide(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Decision {
         let ends: Vec<_> = hows.iter().map(|(child, how)| WorkerEnd { child: *child, how: *how }).collect();
@@ -223,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_a_restart_does_not_mend_ends_the_job() {
-        for kind in [Kind::Job, Kind::Plugin] {
+        for kind in [Kind::Job, Kind::Plugin, Kind::TakenOver] {
             assert_eq!(decide(&[(0, WorkerExit::Failed(kind, 2))], RUNNING), Decision::Exit(2));
             // Also where another one noticed first that its peer is gone.
             let ends = [(0, WorkerExit::Failed(Kind::Environment, 1)), (1, WorkerExit::Failed(kind, 2))];
@@ -240,6 +248,18 @@ mod tests {
         assert_eq!(decide(&[(0, WorkerExit::Failed(Kind::Environment, 1))], before), Decision::Exit(1));
         assert_eq!(decide(&[(0, WorkerExit::Silent(101))], before), Decision::Exit(101));
         assert_eq!(decide(&[(0, WorkerExit::Done(0)), (1, WorkerExit::Died(6))], RUNNING), Decision::Exit(0));
+    }
+
+    #[test]
+    fn a_process_that_others_have_left_behind_comes_back_and_process_0_does_not() {
+        let lost = [(0, WorkerExit::Failed(Kind::TakenOver, 2))];
+        let starting = JobProgress { ran: false, ..RUNNING };
+        for facts in [RUNNING, starting] {
+            assert_eq!(decide(&lost, facts), Decision::Exit(2));
+            let words = again(&lost, JobProgress { follows: true, ..facts }).unwrap();
+            assert!(words.starts_with("the others have gone on without this process; starting it again "), "{words}");
+        }
+        assert_eq!(decide(&lost, JobProgress { follows: true, stopping: true, ..RUNNING }), Decision::Exit(2));
     }
 
     #[test]

@@ -115,7 +115,7 @@ const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
 const PAUSED: &str = "paused ";
 
-const WORDS: [(&str, WorkerReport); 11] = [
+const WORDS: [(&str, WorkerReport); 12] = [
     ("beat", WorkerReport::Beat),
     ("running", WorkerReport::Running),
     ("progress", WorkerReport::Progress),
@@ -126,6 +126,7 @@ const WORDS: [(&str, WorkerReport); 11] = [
     ("ended plugin", WorkerReport::Ended(Some(Kind::TooLarge))),
     ("ended environment", WorkerReport::Ended(Some(Kind::Environment))),
     ("ended peer", WorkerReport::Ended(Some(Kind::Peer))),
+    ("ended taken over", WorkerReport::Ended(Some(Kind::TakenOver))),
     ("ended memory", WorkerReport::Ended(Some(Kind::Memory))),
     ("ended bug", WorkerReport::Ended(Some(Kind::Bug))),
 ];
@@ -404,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
-        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Peer, Kind::Memory, Kind::Bug];
+        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Peer, Kind::TakenOver, Kind::Memory, Kind::Bug];
         let kinds = kinds.map(|kind| WorkerReport::Ended(Some(kind)));
         let others = [WorkerReport::Back(BatchId(0)), WorkerReport::Back(BatchId(u64::MAX)), WorkerReport::Ended(None)];
         let of_handovers = [

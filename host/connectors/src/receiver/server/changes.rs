@@ -23,9 +23,9 @@ use crate::fault;
 use crate::job::database;
 use crate::job::spec::{ChangesReads, ServerSourceSpec, SourceSpec};
 use crate::owner::Owner;
-use crate::postgres::DatabaseError;
 use crate::postgres::pgoutput::{self, Decoded, Relation};
 use crate::postgres::replication::{Lsn, Replication, Streamed};
+use crate::postgres::{DatabaseError, DatabaseErrorKind};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -117,9 +117,11 @@ impl Changes {
     }
 
     fn told(&self, fault: DatabaseError) -> ReadTrouble {
-        match fault.passes() {
-            true => ReadTrouble::Passing(fault.message),
-            false => ReadTrouble::Lasting(Error::job(format!("source `{}`: {}", self.source, fault.message))),
+        let message = || format!("source `{}`: {}", self.source, fault.message);
+        match fault.kind {
+            DatabaseErrorKind::Passing => ReadTrouble::Passing(fault.message),
+            DatabaseErrorKind::TakenOver => ReadTrouble::Lasting(Error::taken_over(message())),
+            _ => ReadTrouble::Lasting(Error::job(message())),
         }
     }
 

@@ -271,9 +271,9 @@ impl NatsSink {
         Ok(())
     }
 
-    /// The job was taken over; the process is not started again, as it would only take the job back.
+    /// The job was taken over.
     fn lost(&self) -> Error {
-        Error::job(format!(
+        Error::taken_over(format!(
             "sink `{}`: the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
             self.name, self.at.generation, self.generation
         ))
